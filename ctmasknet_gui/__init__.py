@@ -1,0 +1,1 @@
+"""CTMaskNet's window: state, views, one worker, small controllers."""

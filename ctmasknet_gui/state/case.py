@@ -1,0 +1,46 @@
+"""What is open: the catalogue of a path, the chosen series, the reference mask, the weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from model_core.types import ByteArray, Catalogue, Volume
+from model_core.weights.card import ModelCard
+from psygnal import SignalGroupDescriptor
+
+
+@dataclass(eq=False)
+class CaseState:
+    """The open series. ``reference`` is a (D, H, W) label volume of the same grid, or None."""
+
+    events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
+
+    catalogue: Catalogue | None = None
+    volume: Volume | None = None
+    reference: ByteArray | None = None
+    reference_name: str = ""
+
+
+@dataclass(eq=False)
+class WeightsState:
+    """The weights that run: one single-shot card, or a segmentation and perhaps a classifier card.
+
+    ``available`` are the shipped ones; ``chosen`` the names or files given by the user.
+    """
+
+    events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
+
+    available: tuple[ModelCard, ...] = ()
+    chosen: tuple[str, ...] = ()
+    cards: tuple[ModelCard, ...] = ()
+
+    @property
+    def image_classes(self) -> tuple[str, ...]:
+        """Names of the image classes of what runs; empty without a classifier."""
+        return next((card.image_classes for card in self.cards if card.image_classes), ())
+
+    @property
+    def region_classes(self) -> tuple[str, ...]:
+        """Names of the positive region classes of what runs."""
+        return self.cards[0].region_classes if self.cards else ()

@@ -1,0 +1,39 @@
+"""What the network found, and what of it is selected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from model_core.types import ScanVerdict, ShownSlice, SliceResult, SliceSummary
+from psygnal import SignalGroupDescriptor
+
+
+@dataclass(eq=False)
+class ResultState:
+    """Results of the open volume under the weights that run.
+
+    ``slices`` and ``summaries`` are replaced, never mutated in place, so that observers hear of it.
+    ``shown`` is what is drawn over the current slice; None where it has no result yet.
+    """
+
+    events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
+
+    slices: dict[int, SliceResult] = field(default_factory=dict)
+    summaries: dict[int, SliceSummary] = field(default_factory=dict)
+    shown: ShownSlice | None = None
+    scan: ScanVerdict | None = None
+
+
+@dataclass(eq=False)
+class SelectionState:
+    """The selected RoI: an index into the candidates of the current slice, or None.
+
+    Evidence and detections share candidate numbers where one pass serves both; else
+    ``detection`` tells which of the two is meant.
+    """
+
+    events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
+
+    candidate: int | None = None
+    top: int | None = 16

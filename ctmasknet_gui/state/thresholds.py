@@ -1,0 +1,38 @@
+"""The two groups of thresholds: shown detections, and the evidence for the class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from model_core.config import DetectionSettings, EvidenceSettings
+from psygnal import SignalGroupDescriptor
+
+
+@dataclass(eq=False)
+class ThresholdState:
+    """Thresholds in force.
+
+    Attributes
+    ----------
+    published_evidence:
+        The evidence settings of the weights' card; evidence that differs is "edited".
+    linked:
+        Whether the evidence follows the shown score, NMS and scoring.
+    last_nms_iou:
+        What the NMS toggle returns to.
+    """
+
+    events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
+
+    detections: DetectionSettings = DetectionSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
+    default_detections: DetectionSettings = DetectionSettings()
+    published_evidence: EvidenceSettings = EvidenceSettings()
+    linked: bool = False
+    last_nms_iou: float = 0.75
+
+    @property
+    def evidence_edited(self) -> bool:
+        """Whether the class shown is not the published computation."""
+        return self.evidence != self.published_evidence

@@ -1,0 +1,194 @@
+"""Settings as frozen dataclasses: what a network is, what it is fed, how its output is filtered.
+
+Numbers come from the papers and the released code of A. Ter-Sarkisov; each field says which.
+Standard library only, so that the GUI can hold settings without importing torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from model_core.errors import SettingsError
+
+Backbone = Literal["resnet18", "resnet34", "resnet50"]
+ModelKind = Literal["segmentation", "classifier", "single_shot"]
+Scoring = Literal["softmax", "sigmoid"]
+Replication = Literal["cut_points", "insert"]
+MaskScale = Literal["logit", "probability"]
+
+# Anchors of the released code at every level: 5 sizes x 6 ratios = 30 per location.
+PAPER_ANCHOR_SIZES = (2, 4, 8, 16, 32)
+PAPER_ASPECT_RATIOS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0)
+
+# Removes nothing from softmax scores; the papers use it so that the RoI batch is always full.
+EVIDENCE_SCORE = -0.01
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise SettingsError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """Everything that fixes the shape of a network (spec: backbones, anchors, heads, module S).
+
+    Attributes
+    ----------
+    truncation:
+        0 keeps all four ResNet stages, 1 drops the last (stride 16), 2 the last two (stride 8).
+    region_classes:
+        Number of RoI classes with background: 2 for one merged lesion class, 3 for GGO and consolidation.
+    roi_batch_size, s_width, image_classes:
+        N, R and the number of image logits of COVID-CT-Mask-Net; unused by a segmentation model.
+    branches:
+        Single-shot models: 1 shared box branch, or 2 with a parallel one for the class.
+    extra_pool:
+        ResNet50 only: the max-pooled fifth RPN level of the first release.
+    """
+
+    kind: ModelKind
+    backbone: Backbone = "resnet18"
+    truncation: int = 1
+    region_classes: int = 2
+    anchor_sizes: tuple[int, ...] = PAPER_ANCHOR_SIZES
+    aspect_ratios: tuple[float, ...] = PAPER_ASPECT_RATIOS
+    roi_batch_size: int = 128
+    s_width: int = 512
+    image_classes: int = 3
+    branches: int = 1
+    extra_pool: bool = False
+
+    def __post_init__(self) -> None:
+        _check(
+            self.backbone in ("resnet18", "resnet34", "resnet50"),
+            f"Unknown backbone {self.backbone!r}: use resnet18, resnet34 or resnet50.",
+        )
+        _check(self.truncation in (0, 1, 2), f"Truncation is 0, 1 or 2, not {self.truncation}.")
+        _check(
+            self.backbone != "resnet50" or self.truncation == 0,
+            "A ResNet50 is used whole: truncation must be 0.",
+        )
+        _check(self.region_classes >= 2, "region_classes counts the background too: at least 2.")
+        _check(self.branches in (1, 2), f"A single-shot model has 1 or 2 branches, not {self.branches}.")
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the network holds a mask branch (every kind but the two-stage classifier)."""
+        return self.kind != "classifier"
+
+    @property
+    def has_image_head(self) -> bool:
+        """Whether the network holds module S."""
+        return self.kind != "segmentation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorSettings:
+    """RPN settings at test time (§4); they belong to the weights, not to the user.
+
+    ``rpn_min_size`` 0 keeps zero-area proposals, as the released code does.
+    """
+
+    rpn_nms_iou: float = 0.75
+    rpn_pre_nms: int = 1000
+    rpn_post_nms: int = 1000
+    rpn_min_size: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorTraining:
+    """Sampling and losses of detector training (§4); defaults are the released two-stage code.
+
+    ``legacy_loss``: RPN box loss L1 and RoI smooth-L1 with beta 1; False takes torchvision's beta 1/9.
+    """
+
+    rpn_fg_iou: float = 0.7
+    rpn_bg_iou: float = 0.3
+    rpn_batch: int = 256
+    rpn_positive_fraction: float = 0.75
+    rpn_pre_nms: int = 2000
+    rpn_post_nms: int = 2000
+    roi_fg_iou: float = 0.75
+    roi_bg_iou: float = 0.5
+    roi_batch: int = 256
+    roi_positive_fraction: float = 0.75
+    legacy_loss: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionSettings:
+    """Which candidates are *shown* as detections.
+
+    Attributes
+    ----------
+    score:
+        Keep candidates whose score is greater.
+    nms_iou:
+        Class-wise NMS removes boxes whose IoU with a better one is greater; None switches NMS off.
+    mask_threshold, mask_scale:
+        A pixel belongs to the mask where the pasted map is greater than the threshold, on this scale.
+    min_area:
+        Drop boxes whose area in network pixels is not greater; None keeps empty boxes (single-shot code).
+    """
+
+    score: float = 0.5
+    nms_iou: float | None = 0.75
+    max_detections: int = 128
+    mask_threshold: float = 0.0
+    mask_scale: MaskScale = "logit"
+    scoring: Scoring = "softmax"
+    min_area: float | None = 0.0
+
+    def __post_init__(self) -> None:
+        _check(-1.0 <= self.score <= 1.0, f"A score threshold lies in -1..1, not {self.score}.")
+        _check(
+            self.nms_iou is None or 0.0 <= self.nms_iou <= 1.0,
+            f"An NMS threshold is an IoU in 0..1, not {self.nms_iou}.",
+        )
+        _check(self.max_detections >= 1, "At least one detection must be allowed.")
+        _check(
+            self.mask_scale == "logit" or 0.0 <= self.mask_threshold <= 1.0,
+            f"A mask threshold on the probability scale lies in 0..1, not {self.mask_threshold}.",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvidenceSettings:
+    """How the RoI batch that module S reads is made (§5.2, §5.3).
+
+    Defaults are the published computation; anything else is "edited evidence".
+    """
+
+    score: float = EVIDENCE_SCORE
+    nms_iou: float | None = 0.75
+    batch_size: int = 128
+    replication: Replication = "cut_points"
+    seed: int = 0
+    scoring: Scoring = "softmax"
+    min_area: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check(-1.0 <= self.score <= 1.0, f"A score threshold lies in -1..1, not {self.score}.")
+        _check(
+            self.nms_iou is None or 0.0 <= self.nms_iou <= 1.0,
+            f"An NMS threshold is an IoU in 0..1, not {self.nms_iou}.",
+        )
+        _check(self.batch_size >= 1, "The RoI batch holds at least one row.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """How a slice becomes network input; belongs to the weights.
+
+    HU are mapped linearly from [low_hu, high_hu] to [0, 1], the slice is scaled to fit ``size`` x ``size``
+    pixels (aspect ratio kept, centred, padded with 0), repeated over three channels, and normalised
+    with the channel statistics (ImageNet's, §1.4).
+    """
+
+    low_hu: float = -1250.0
+    high_hu: float = 250.0
+    size: int = 512
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)

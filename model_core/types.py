@@ -1,0 +1,417 @@
+"""Plain data that crosses room boundaries. numpy and the standard library only.
+
+Conventions: arrays of a volume are ``(D, H, W)`` in *display order*: axial slices head to feet, rows
+anterior to posterior, columns patient right to left (so ``voxels[k]`` is the picture as shown).
+Boxes are ``(N, 4)`` float32 ``x1, y1, x2, y2`` pixel *edges*: the pixel in column c covers c..c+1.
+Patient coordinates are DICOM's LPS, in mm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from model_core.config import DetectionSettings, EvidenceSettings
+
+FloatArray = npt.NDArray[np.float32]
+DoubleArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+ByteArray = npt.NDArray[np.uint8]
+VoxelArray = npt.NDArray[np.int16]
+
+Plane = Literal["axial", "coronal", "sagittal", "oblique", "unknown"]
+Unit = Literal["HU", "values", "grey"]
+Level = Literal["info", "warning", "error"]
+VoiFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step of a running job: ``done`` of ``total`` (0 when unknown) and what is being done."""
+
+    done: int
+    total: int
+    text: str = ""
+
+
+def finish(job: Generator[Progress | T, None, None]) -> list[T]:
+    """Run a job generator to its end and return what it produced, without the progress."""
+    return [item for item in job if not isinstance(item, Progress)]
+
+
+# ------------------------------------------------------------------------------------------- volumes
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something noticed while reading; checks report, callers decide.
+
+    ``text`` says what was found, ``action`` what was done about it, ``files`` names them (base names).
+    """
+
+    level: Level
+    text: str
+    action: str = ""
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Window:
+    """A VOI window in the volume's unit (PS3.3 C.11.2)."""
+
+    width: float
+    level: float
+    name: str = ""
+    function: VoiFunction = "LINEAR"
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the voxels of a display-ordered array lie in the patient.
+
+    Attributes
+    ----------
+    spacing_mm:
+        Steps along (slices, rows downwards, columns rightwards); None where unknown, never invented.
+    origin_mm:
+        LPS position of the centre of voxel [0, 0, 0], or None.
+    axes:
+        (3, 3) array; row i is the LPS unit vector of array axis i; or None.
+    native_axes, native_flips:
+        The file's own order: ``native = flip(transpose(display, native_axes), where native_flips)``,
+        native being (slices by ascending position along the file's normal, file rows, file columns).
+    """
+
+    spacing_mm: tuple[float | None, float | None, float | None] = (None, None, None)
+    origin_mm: tuple[float, float, float] | None = None
+    axes: DoubleArray | None = None
+    native_axes: tuple[int, int, int] = (0, 1, 2)
+    native_flips: tuple[bool, bool, bool] = (False, False, False)
+
+    @property
+    def pixel_area_mm2(self) -> float | None:
+        """Area of one pixel of a slice in mm², or None where the spacing is unknown."""
+        _, row, column = self.spacing_mm
+        return None if row is None or column is None else row * column
+
+    @property
+    def voxel_volume_mm3(self) -> float | None:
+        """Volume of one voxel in mm³, or None where the spacing is unknown."""
+        area, step = self.pixel_area_mm2, self.spacing_mm[0]
+        return None if area is None or step is None else area * step
+
+    def to_native(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return a display-ordered array in the file's own order (a view)."""
+        native = np.transpose(array, self.native_axes)
+        flips = [axis for axis, flip in enumerate(self.native_flips) if flip]
+        return np.flip(native, flips) if flips else native
+
+    def from_native(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Inverse of `to_native` (a view)."""
+        flips = [axis for axis, flip in enumerate(self.native_flips) if flip]
+        flipped = np.flip(array, flips) if flips else array
+        return np.transpose(flipped, np.argsort(self.native_axes))
+
+
+@dataclass(frozen=True)
+class PatientText:
+    """Identifying text of a study: shown in the corners unless privacy mode is on, never logged."""
+
+    name: str = ""
+    patient_id: str = ""
+    birth_date: str = ""
+    sex: str = ""
+    age: str = ""
+    study_date: str = ""
+    study_description: str = ""
+    institution: str = ""
+
+
+@dataclass(frozen=True)
+class SeriesEntry:
+    """One openable series found by a scan; holds no pixels.
+
+    ``series_id`` is an opaque stable hash (no patient data). ``files`` are in display order.
+    ``source`` is the reader's own key; only `model_core.io` looks at it.
+    """
+
+    series_id: str
+    title: str
+    modality: str
+    size: tuple[int, int, int]
+    files: tuple[str, ...]
+    problems: tuple[Problem, ...] = ()
+    plane: Plane = "unknown"
+    spacing_mm: tuple[float | None, float | None, float | None] = (None, None, None)
+    series_uid: str = ""
+    source: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def status(self) -> Literal["ok", "warning", "error"]:
+        """The worst of the problems."""
+        levels = {problem.level for problem in self.problems}
+        return "error" if "error" in levels else "warning" if "warning" in levels else "ok"
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What became of one file of a scan."""
+
+    path: str
+    status: Literal["ok", "warning", "error", "skipped"]
+    reason: str = ""
+    transfer_syntax: str = ""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Result of scanning a path: the series, best guess first, and one report per file."""
+
+    root: str
+    series: tuple[SeriesEntry, ...]
+    files: tuple[FileReport, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """An opened series.
+
+    Attributes
+    ----------
+    voxels:
+        (D, H, W) int16 in display order: HU, or other stored values, or 0..255 grey.
+    unit:
+        "HU" for CT in Hounsfield units, "grey" for 8-bit pictures, else "values".
+    slice_positions_mm:
+        (D,) ImagePositionPatient projected on the slice normal of the files, or None.
+    slice_names:
+        D base names of files, for messages and exports; or empty.
+    windows:
+        The file's own windows (of the middle slice), possibly none.
+    """
+
+    series_id: str
+    title: str
+    voxels: VoxelArray
+    geometry: Geometry
+    unit: Unit = "HU"
+    plane: Plane = "unknown"
+    modality: str = "CT"
+    series_uid: str = ""
+    slice_positions_mm: DoubleArray | None = None
+    slice_names: tuple[str, ...] = ()
+    windows: tuple[Window, ...] = ()
+    patient: PatientText = field(default=PatientText(), repr=False)
+    lossy: bool = False
+    inverted: bool = False
+    padding_value: int | None = None
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def slices(self) -> int:
+        """Number of slices."""
+        return int(self.voxels.shape[0])
+
+
+# ----------------------------------------------------------------------------------- network results
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Every (proposal, positive class) pair of one slice, before thresholds and NMS, RoI-major.
+
+    Attributes
+    ----------
+    boxes:
+        (M, 4) decoded and clipped, network-input pixels.
+    deltas:
+        (M, 4) the raw encoded dx, dy, dw, dh of that class.
+    scores:
+        (M,) softmax probability of the class.
+    logits:
+        (M,) raw logit of the class, for sigmoid scoring.
+    labels:
+        (M,) class index, 1-based (0 is background and never occurs).
+    """
+
+    boxes: FloatArray
+    deltas: FloatArray
+    scores: FloatArray
+    logits: FloatArray
+    labels: IntArray
+
+    def __len__(self) -> int:
+        return int(self.scores.shape[0])
+
+
+@dataclass(frozen=True, eq=False)
+class RoiBatch:
+    """The N ranked RoIs that module S reads (§5.2).
+
+    Attributes
+    ----------
+    rows:
+        (N, 5) score, dx, dy, dw, dh; scores non-increasing. Zeros when nothing was kept (K = 0).
+    source:
+        (N,) index into the candidates for each row; -1 where K = 0. A run of equal indices is a
+        replicated RoI.
+    kept:
+        (K,) indices of the distinct RoIs in rank order.
+    """
+
+    rows: FloatArray
+    source: IntArray
+    kept: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class ImageVerdict:
+    """Class logits of one slice and the evidence they were computed from.
+
+    ``published`` is False where the evidence settings are not the published computation.
+    """
+
+    logits: FloatArray
+    probabilities: FloatArray
+    batch: RoiBatch
+    settings: EvidenceSettings
+    published: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """The detections of one slice under given settings, best first.
+
+    ``indices`` point into the detection candidates. ``boxes`` are slice pixels (source grid),
+    ``mask_logits`` (D, 28, 28) raw logits of the predicted class.
+    """
+
+    indices: IntArray
+    boxes: FloatArray
+    scores: FloatArray
+    labels: IntArray
+    mask_logits: FloatArray
+    settings: DetectionSettings
+
+    def __len__(self) -> int:
+        return int(self.indices.shape[0])
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How a slice lies in the square network input: scale, then shift; exactly invertible.
+
+    ``network = slice * scale + (offset_x, offset_y)`` for pixel-edge coordinates.
+    """
+
+    slice_shape: tuple[int, int]
+    size: int
+    scale_x: float
+    scale_y: float
+    offset_x: float
+    offset_y: float
+
+    def to_slice(self, boxes: FloatArray) -> FloatArray:
+        """Map (N, 4) boxes from network-input pixels to slice pixels."""
+        shift = np.array([self.offset_x, self.offset_y] * 2, np.float32)
+        scale = np.array([self.scale_x, self.scale_y] * 2, np.float32)
+        return ((boxes - shift) / scale).astype(np.float32)
+
+    def to_network(self, boxes: FloatArray) -> FloatArray:
+        """Map (N, 4) boxes from slice pixels to network-input pixels."""
+        shift = np.array([self.offset_x, self.offset_y] * 2, np.float32)
+        scale = np.array([self.scale_x, self.scale_y] * 2, np.float32)
+        return (boxes * scale + shift).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class SliceResult:
+    """What the engine keeps of one slice: all that thresholds, NMS, masks and the class need later.
+
+    Attributes
+    ----------
+    detection_candidates, evidence_candidates:
+        One object where both branches are the same network.
+    verdict:
+        The published computation of the class, or None without a classifier.
+    features:
+        FPN maps by level name, float16, for the mask of any detection candidate.
+    """
+
+    series_id: str
+    weights_id: str
+    slice_index: int
+    placement: Placement
+    detection_candidates: Candidates
+    evidence_candidates: Candidates | None
+    verdict: ImageVerdict | None
+    features: dict[str, npt.NDArray[np.float16]] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class RoiRow:
+    """One distinct RoI of the evidence as a table shows it.
+
+    ``box`` in slice pixels; ``copies`` how often it stands in the RoI batch; ``detected`` whether the
+    same candidate is among the shown detections.
+    """
+
+    rank: int
+    candidate: int
+    score: float
+    label: str
+    box: tuple[float, float, float, float]
+    area_px: float
+    area_mm2: float | None
+    copies: int
+    detected: bool
+
+
+@dataclass(frozen=True)
+class SliceSummary:
+    """What the strip and the scan need of one slice. Areas are of the union of shown masks."""
+
+    slice_index: int
+    detections: int
+    lesion_px: int
+    lesion_mm2: float | None
+    probabilities: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class ScanVerdict:
+    """The class of the scan, with the rule that combines the slices spelled out in ``rule``."""
+
+    probabilities: tuple[float, ...]
+    class_index: int
+    slices_used: tuple[int, ...]
+    rule: str
+    published: bool
+
+
+@dataclass(frozen=True, eq=False)
+class ShownSlice:
+    """Everything drawn over one slice, computed once per (slice, settings).
+
+    Attributes
+    ----------
+    masks:
+        (D, H, W) bool, one per detection, in slice pixels.
+    logit_map:
+        (H, W) float32 pixelwise maximum of the pasted raw mask logits; NaN outside every box.
+    """
+
+    slice_index: int
+    detections: Detections
+    masks: BoolArray
+    logit_map: FloatArray
+    rois: tuple[RoiRow, ...]
+    verdict: ImageVerdict | None
+    summary: SliceSummary

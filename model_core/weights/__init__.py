@@ -1,0 +1,1 @@
+"""What a weight file is: its card, its safe loading, the shipped ones."""

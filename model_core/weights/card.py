@@ -1,0 +1,106 @@
+"""The model card: everything about a weight file but its tensors. Standard library only."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from model_core.config import (
+    Architecture,
+    DetectionSettings,
+    DetectorSettings,
+    EvidenceSettings,
+    InputSpec,
+    ModelKind,
+)
+from model_core.errors import SettingsError, WeightsError
+
+D = TypeVar("D")
+
+# Names used where nothing better is known; "Common Pneumonia" only for weights trained on it.
+PAPER_IMAGE_CLASSES = ("Control", "Common Pneumonia", "COVID-19")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """Identity, preprocessing, classes, defaults, training and measured quality of a weight file.
+
+    Attributes
+    ----------
+    name:
+        Short identifier, the file's stem (``lesion-r18t1``).
+    region_classes:
+        Names of the positive RoI classes, label 1 first.
+    image_classes:
+        Names of the image logits in order; empty for a segmentation model.
+    sha256:
+        Of the weight file's bytes.
+    base_sha256:
+        For a classifier that stores module S alone: the segmentation file whose detector it reads.
+    training, metrics:
+        How it was trained and what was measured; free JSON.
+    """
+
+    name: str
+    title: str
+    architecture: Architecture
+    region_classes: tuple[str, ...]
+    image_classes: tuple[str, ...] = ()
+    detector: DetectorSettings = DetectorSettings()
+    input: InputSpec = InputSpec()
+    detections: DetectionSettings = DetectionSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
+    sha256: str = ""
+    base_sha256: str = ""
+    licence: str = ""
+    notes: str = ""
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> ModelKind:
+        """Segmentation, classifier or single_shot."""
+        return self.architecture.kind
+
+    def to_json(self) -> str:
+        """Return the card as indented JSON."""
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> ModelCard:
+        """Parse a card.
+
+        Raises
+        ------
+        WeightsError
+            If it is not JSON, or a field is missing, unknown or outside what is allowed.
+        """
+        try:
+            return _build(ModelCard, json.loads(text))
+        except (ValueError, TypeError, SettingsError) as error:
+            raise WeightsError("The model card is damaged or of another version.", details=str(error)) from error
+
+
+def read_card(path: Path) -> ModelCard:
+    """Read the card beside or inside a weight file's folder (``NAME.json``)."""
+    try:
+        return ModelCard.from_json(path.read_text("utf-8"))
+    except OSError as error:
+        raise WeightsError(f"The model card {path.name} cannot be read.", details=str(error)) from error
+
+
+def _build(cls: type[D], values: dict[str, Any]) -> D:
+    """Make a (nested) dataclass from JSON values: lists become tuples, dicts become their dataclass."""
+    hints = get_type_hints(cls)
+    fields = {
+        key: _build(hints[key], value)
+        if dataclasses.is_dataclass(hints.get(key)) and isinstance(value, dict)
+        else tuple(value)
+        if isinstance(value, list)
+        else value
+        for key, value in values.items()
+    }
+    return cls(**fields)
