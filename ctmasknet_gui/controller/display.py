@@ -1,0 +1,167 @@
+"""How the slice is shown: position, window, orientation on screen, overlays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from PySide6.QtCore import QObject, Slot
+
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state.display import LUNG, PRESETS
+from model_core.types import Window
+
+# Percentiles of the slice that the automatic window spans: a few metal or padding pixels do not count.
+AUTO_PERCENTILES = (1.0, 99.0)
+AUTO_KEY, FILE_KEY, FIRST_PRESET_KEY = 0, 1, 2
+MIN_WIDTH = 1.0
+MAX_WIDTH = 65535.0
+ZOOM_STEP = 1.25
+ZOOM_RANGE = (0.05, 64.0)
+OVERLAYS = ("masks", "outlines", "boxes", "logits", "reference")
+
+
+class DisplayController(QObject):
+    """Writes `DisplayState`; knows the open volume's range."""
+
+    def __init__(self, state: AppState, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._state = state
+        self._display = state.display
+        self._hidden: tuple[str, ...] = ()
+
+    # ------------------------------------------------------------------------------------ slices
+
+    @Slot(int)
+    def show_slice(self, index: int) -> None:
+        """Show a slice, clamped to the volume."""
+        volume = self._state.case.volume
+        if volume is not None:
+            self._display.slice_index = max(0, min(volume.slices - 1, int(index)))
+
+    def step(self, count: int) -> None:
+        """Move by some slices."""
+        self.show_slice(self._display.slice_index + count)
+
+    def first(self) -> None:
+        """Show the first slice."""
+        self.show_slice(0)
+
+    def last(self) -> None:
+        """Show the last slice."""
+        if self._state.case.volume is not None:
+            self.show_slice(self._state.case.volume.slices - 1)
+
+    def next_finding(self) -> None:
+        """Show the next slice with a shown detection, if there is one."""
+        here = self._display.slice_index
+        found = [k for k in self._findings() if k > here]
+        if found:
+            self.show_slice(min(found))
+
+    def previous_finding(self) -> None:
+        """Show the previous slice with a shown detection, if there is one."""
+        here = self._display.slice_index
+        found = [k for k in self._findings() if k < here]
+        if found:
+            self.show_slice(max(found))
+
+    def _findings(self) -> Iterable[int]:
+        return [k for k, summary in self._state.results.summaries.items() if summary.detections > 0]
+
+    # ------------------------------------------------------------------------------------ window
+
+    @Slot(float, float)
+    def set_window(self, width: float, level: float) -> None:
+        """Set width and level by hand; the voxel function of the former window is kept."""
+        width = float(np.clip(width, MIN_WIDTH, MAX_WIDTH))
+        self._display.window = Window(width, float(level), "", self._display.window.function)
+
+    def choose_window(self, window: Window) -> None:
+        """Show through a given window."""
+        self._display.window = window
+
+    def preset(self, key: int) -> None:
+        """Choose by digit key: 0 automatic, 1 the file's own, 2 to 7 the presets."""
+        if key == AUTO_KEY:
+            self.auto_window()
+        elif key == FILE_KEY:
+            self.file_window()
+        elif 0 <= key - FIRST_PRESET_KEY < len(PRESETS):
+            self._display.window = PRESETS[key - FIRST_PRESET_KEY]
+
+    def auto_window(self) -> None:
+        """Span the percentiles of the shown slice's voxels, padding left out."""
+        volume = self._state.case.volume
+        if volume is None:
+            return
+        pixels = volume.voxels[self._display.slice_index]
+        if volume.padding_value is not None:
+            real = pixels[pixels != volume.padding_value]
+            pixels = real if real.size else pixels
+        low, high = np.percentile(pixels, AUTO_PERCENTILES)
+        width = max(MIN_WIDTH, float(high - low))
+        self._display.window = Window(width, float(low + high) / 2, "Auto")
+
+    def file_window(self) -> None:
+        """Use the first window of the file; the automatic one where it has none."""
+        volume = self._state.case.volume
+        if volume is not None and volume.windows:
+            first = volume.windows[0]
+            self._display.window = Window(first.width, first.level, first.name or "File", first.function)
+        else:
+            self.auto_window()
+
+    # ------------------------------------------------------------------------------ orientation
+
+    @Slot(object, object)
+    def set_zoom(self, zoom: float | None, pan: tuple[float, float]) -> None:
+        """Set zoom (None fits) and pan as the viewport asks."""
+        self._display.pan = (float(pan[0]), float(pan[1]))
+        self._display.zoom = None if zoom is None else float(np.clip(zoom, *ZOOM_RANGE))
+
+    def fit(self) -> None:
+        """Fit the slice into the viewport."""
+        self.set_zoom(None, (0.0, 0.0))
+
+    def reset_view(self) -> None:
+        """Undo zoom, pan, flips and inversion; back to the window a volume of this unit opens with."""
+        self.fit()
+        self._display.flip_horizontal = self._display.flip_vertical = self._display.inverted = False
+        volume = self._state.case.volume
+        if volume is None or volume.unit == "HU":
+            self._display.window = LUNG
+        else:
+            self.file_window()
+
+    def toggle(self, name: str) -> None:
+        """Turn one of the switches of `DisplayState` over (``inverted``, ``flip_horizontal``, ...)."""
+        self.set_switch(name, not getattr(self._display, name))
+
+    def set_switch(self, name: str, on: bool) -> None:
+        """Set one of the switches of `DisplayState`."""
+        if name in OVERLAYS:
+            self._hidden = ()
+        setattr(self._display, name, bool(on))
+
+    # ---------------------------------------------------------------------------------- overlays
+
+    def toggle_overlays(self) -> None:
+        """Hide every overlay, or bring those back that were hidden last."""
+        shown = tuple(name for name in OVERLAYS if getattr(self._display, name))
+        if shown:
+            for name in shown:
+                setattr(self._display, name, False)
+            self._hidden = shown
+        else:
+            for name in self._hidden or ("masks", "outlines", "boxes"):
+                setattr(self._display, name, True)
+            self._hidden = ()
+
+    def set_opacity(self, opacity: float) -> None:
+        """Set the opacity of mask fill and logit map, 0..1."""
+        self._display.opacity = round(float(np.clip(opacity, 0.0, 1.0)), 3)
+
+    def change_opacity(self, step: float) -> None:
+        """Make the overlay more or less opaque."""
+        self.set_opacity(self._display.opacity + step)

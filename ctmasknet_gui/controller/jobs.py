@@ -1,0 +1,159 @@
+"""Submits jobs to the worker thread and hands their events to whoever asked, in the GUI thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from PySide6.QtCore import QObject, Qt, Signal, Slot
+
+from ctmasknet_gui.controller.time_left import TimeLeft
+from ctmasknet_gui.state import RunState
+from ctmasknet_gui.worker import Job, Priority, WorkerThread
+from ctmasknet_gui.worker.job import JobFactory
+from model_core.types import Progress
+
+
+def _nothing(*_: object) -> None:
+    """Ignore an event."""
+
+
+@dataclass(frozen=True)
+class Handlers:
+    """What is done, in the GUI thread, with the events of one job."""
+
+    produced: Callable[[object], None] = _nothing
+    finished: Callable[[], None] = _nothing
+    failed: Callable[[BaseException], None] = _nothing
+    cancelled: Callable[[], None] = _nothing
+
+
+@dataclass
+class _Active:
+    job: Job
+    handlers: Handlers
+    visible: bool
+    time_left: TimeLeft = field(default_factory=TimeLeft)
+
+
+class Jobs(QObject):
+    """The only listener of the worker; drops the events of replaced and cancelled jobs by number.
+
+    Writes `RunState` for jobs that the user should see.
+    """
+
+    idle = Signal()
+
+    def __init__(self, run_state: RunState, thread: WorkerThread, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._state = run_state
+        self._thread = thread
+        self._active: dict[int, _Active] = {}
+        queued = Qt.ConnectionType.QueuedConnection
+        worker = thread.worker
+        worker.progressed.connect(self._on_progressed, queued)
+        worker.produced.connect(self._on_produced, queued)
+        worker.finished.connect(self._on_finished, queued)
+        worker.failed.connect(self._on_failed, queued)
+        worker.cancelled.connect(self._on_cancelled, queued)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any job has not ended."""
+        return bool(self._active)
+
+    def active(self, kind: str) -> bool:
+        """Whether a job of this kind has not ended."""
+        return any(entry.job.kind == kind for entry in self._active.values())
+
+    def submit(
+        self,
+        kind: str,
+        factory: JobFactory,
+        handlers: Handlers,
+        *,
+        priority: Priority = Priority.RUN,
+        visible: bool = True,
+    ) -> None:
+        """Start a job; an unfinished one of the same kind is cancelled and its events are dropped."""
+        self._drop(kind)
+        job = self._thread.submit(kind, factory, priority=priority)
+        if job is None:
+            return
+        self._active[job.job_id] = _Active(job, handlers, visible)
+        self._show_most_urgent()
+
+    def cancel(self, kind: str | None = None) -> None:
+        """Cancel the jobs of a kind, or all; none of their later events is delivered."""
+        self._thread.cancel(kind)
+        self._drop(kind)
+        self._settle()
+
+    def shutdown(self, timeout_ms: int = 15_000) -> bool:
+        """Cancel everything and join the thread."""
+        self._drop(None)
+        self._settle()
+        return self._thread.shutdown(timeout_ms)
+
+    def _drop(self, kind: str | None) -> None:
+        dropped = [entry for entry in self._active.values() if kind is None or entry.job.kind == kind]
+        for entry in dropped:
+            del self._active[entry.job.job_id]
+            entry.handlers.cancelled()
+
+    def _most_urgent(self) -> _Active | None:
+        visible = [entry for entry in self._active.values() if entry.visible]
+        return min(visible, key=lambda entry: (-entry.job.priority, entry.job.job_id), default=None)
+
+    def _show_most_urgent(self) -> None:
+        entry = self._most_urgent()
+        kind = "" if entry is None else entry.job.kind
+        if kind == self._state.kind and kind != "":
+            return
+        self._show(kind, Progress(0, 0))
+
+    def _show(self, kind: str, progress: Progress, seconds_left: float | None = None) -> None:
+        state = self._state
+        state.done, state.total, state.text = progress.done, progress.total, progress.text
+        state.seconds_left = seconds_left
+        state.kind = kind
+
+    def _settle(self) -> None:
+        self._show_most_urgent()
+        if not self._active:
+            self.idle.emit()
+
+    def _end(self, job_id: int) -> _Active | None:
+        return self._active.pop(job_id, None)
+
+    @Slot(int, object)
+    def _on_progressed(self, job_id: int, progress: Progress) -> None:
+        entry = self._active.get(job_id)
+        if entry is None:
+            return
+        seconds = entry.time_left.update(progress.done, progress.total)
+        if entry is self._most_urgent():
+            self._show(entry.job.kind, progress, seconds)
+
+    @Slot(int, object)
+    def _on_produced(self, job_id: int, item: object) -> None:
+        if (entry := self._active.get(job_id)) is not None:
+            entry.handlers.produced(item)
+
+    @Slot(int)
+    def _on_finished(self, job_id: int) -> None:
+        if (entry := self._end(job_id)) is not None:
+            entry.handlers.finished()
+            self._settle()
+
+    @Slot(int, object)
+    def _on_failed(self, job_id: int, error: BaseException) -> None:
+        if (entry := self._end(job_id)) is not None:
+            entry.handlers.failed(error)
+            self._settle()
+
+    @Slot(int)
+    def _on_cancelled(self, job_id: int) -> None:
+        if (entry := self._end(job_id)) is not None:
+            entry.handlers.cancelled()
+            self._settle()

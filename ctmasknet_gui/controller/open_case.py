@@ -1,0 +1,263 @@
+"""Opens a path: scan, choice of a series, reading, reference mask."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PySide6.QtCore import QObject, Signal, Slot
+
+from ctmasknet_gui.controller.display import DisplayController
+from ctmasknet_gui.controller.jobs import Handlers, Jobs
+from ctmasknet_gui.controller.messages import MessageController
+from ctmasknet_gui.controller.ports import Reader
+from ctmasknet_gui.controller.shown import ShownController
+from ctmasknet_gui.settings import Settings
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state.display import LUNG
+from ctmasknet_gui.worker import Priority
+from model_core.errors import ReadError
+from model_core.types import ByteArray, Catalogue, Progress, SeriesEntry, Volume
+
+DEMO_TITLE = "Synthetic chest phantom"
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A volume with, perhaps, its reference mask."""
+
+    volume: Volume
+    reference: ByteArray | None = None
+    reference_name: str = ""
+
+
+def merge(catalogues: Sequence[Catalogue]) -> Catalogue:
+    """Return one catalogue of what several scanned paths hold."""
+    return Catalogue(
+        root=catalogues[0].root,
+        series=tuple(entry for catalogue in catalogues for entry in catalogue.series),
+        files=tuple(report for catalogue in catalogues for report in catalogue.files),
+    )
+
+
+def paths_to_scan(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """Reduce files of one folder to that folder: slices dropped together are one series."""
+    parents = {path.parent for path in paths}
+    if len(paths) > 1 and len(parents) == 1 and all(path.is_file() for path in paths):
+        return (parents.pop(),)
+    return tuple(paths)
+
+
+class OpenController(QObject):
+    """Opens what the user chose; the only writer of `CaseState`."""
+
+    opened = Signal()
+    failed = Signal(object)
+    reference_loaded = Signal()
+
+    def __init__(
+        self,
+        state: AppState,
+        jobs: Jobs,
+        *,
+        reader: Reader,
+        shown: ShownController,
+        display: DisplayController,
+        messages: MessageController,
+        settings: Settings,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._state = state
+        self._jobs = jobs
+        self._reader = reader
+        self._shown = shown
+        self._display = display
+        self._messages = messages
+        self._settings = settings
+
+    def open_paths(self, paths: Sequence[Path], *, choose_best: bool = False) -> None:
+        """Scan paths, then read the only series, or the best one with `choose_best`.
+
+        With several series and no `choose_best` the list is shown and the user picks.
+        """
+        targets = paths_to_scan([Path(path) for path in paths])
+        if not targets:
+            return
+
+        def work() -> Generator[object, None, None]:
+            catalogues: list[Catalogue] = []
+            for target in targets:
+                if not target.exists():
+                    raise ReadError(f"There is no file or folder {target.name!r}. Check the path.")
+                for item in self._reader.scan(target):
+                    if isinstance(item, Catalogue):
+                        catalogues.append(item)
+                    else:
+                        yield item
+            catalogue = merge(catalogues)
+            yield catalogue
+            openable = [entry for entry in catalogue.series if entry.status != "error"]
+            if openable and (choose_best or len(catalogue.series) == 1):
+                yield from self._reader.load(openable[0])
+
+        self._settings.last_folder = targets[0] if targets[0].is_dir() else targets[0].parent
+        self._stop_everything()
+
+        def take(item: object) -> None:
+            self._take(item)
+            if isinstance(item, Catalogue) and item.series:
+                self._settings.add_recent(targets[0])
+
+        self._jobs.submit(
+            "open", work, Handlers(produced=take, failed=self._on_failed), priority=Priority.ASKED
+        )
+
+    @Slot(str)
+    def open_series(self, series_id: str) -> None:
+        """Read one series of the catalogue."""
+        catalogue, volume = self._state.case.catalogue, self._state.case.volume
+        entry = self._entry(catalogue, series_id)
+        already = volume is not None and volume.series_id == series_id
+        if entry is None or (already and not self._jobs.active("open")):
+            return
+        chosen = entry
+        self._stop_everything()
+        self._jobs.submit(
+            "open",
+            lambda: self._reader.load(chosen),
+            Handlers(produced=self._take, failed=self._on_failed),
+            priority=Priority.ASKED,
+        )
+
+    def open_demo(self) -> None:
+        """Make and open the synthetic phantom with its labels as reference mask."""
+
+        def work() -> Generator[object, None, None]:
+            yield Progress(0, 0, "Making the phantom")
+            volume, labels = self._reader.phantom()
+            entry = SeriesEntry(
+                series_id=volume.series_id,
+                title=volume.title,
+                modality=volume.modality,
+                size=(volume.slices, int(volume.voxels.shape[1]), int(volume.voxels.shape[2])),
+                files=(),
+                plane=volume.plane,
+                spacing_mm=volume.geometry.spacing_mm,
+            )
+            yield Catalogue(root=DEMO_TITLE, series=(entry,), files=())
+            yield Opened(volume, labels, DEMO_TITLE)
+
+        self._stop_everything()
+        self._jobs.submit(
+            "open", work, Handlers(produced=self._take, failed=self._on_failed), priority=Priority.ASKED
+        )
+
+    def open_reference(self, path: Path) -> None:
+        """Read a mask file on the grid of the open volume."""
+        volume = self._state.case.volume
+        if volume is None:
+            self._messages.post("info", "Open the CT series first, then its reference mask.")
+            return
+
+        def work() -> Generator[object, None, None]:
+            yield Progress(0, 0, "Reading the reference mask")
+            yield self._reader.read_labels(path, volume)
+
+        def take(item: object) -> None:
+            if isinstance(item, np.ndarray):
+                self._state.case.reference_name = path.name
+                self._state.case.reference = item
+                self._state.display.reference = True
+                self.reference_loaded.emit()
+
+        self._jobs.submit(
+            "reference", work, Handlers(produced=take, failed=self._on_failed), priority=Priority.ASKED
+        )
+
+    def close_reference(self) -> None:
+        """Forget the reference mask."""
+        self._state.case.reference = None
+        self._state.case.reference_name = ""
+
+    def cancel(self) -> None:
+        """Stop opening; what was open stays closed."""
+        self._jobs.cancel("open")
+        self._jobs.cancel("reference")
+
+    def _stop_everything(self) -> None:
+        for kind in ("run", "summaries", "reference", "export", "thumbnails"):
+            self._jobs.cancel(kind)
+
+    def _take(self, item: object) -> None:
+        if isinstance(item, Catalogue):
+            self._take_catalogue(item)
+        elif isinstance(item, Volume):
+            self._take_volume(Opened(item))
+        elif isinstance(item, Opened):
+            self._take_volume(item)
+
+    def _take_catalogue(self, catalogue: Catalogue) -> None:
+        if not catalogue.series:
+            self._on_failed(nothing_found(catalogue))
+            return
+        self._close_volume()
+        self._state.case.catalogue = catalogue
+        if len(catalogue.series) == 1 and catalogue.series[0].status == "error":
+            problem = next(p for p in catalogue.series[0].problems if p.level == "error")
+            self._on_failed(ReadError(f"{problem.text} {problem.action}".strip()))
+        elif all(entry.status == "error" for entry in catalogue.series):
+            self._on_failed(ReadError("None of the series found can be opened. The list says why."))
+
+    def _close_volume(self) -> None:
+        self._shown.clear()
+        self.close_reference()
+        self._state.case.volume = None
+
+    def _take_volume(self, opened: Opened) -> None:
+        volume = opened.volume
+        self._shown.clear()
+        self.close_reference()
+        display = self._state.display
+        display.zoom, display.pan = None, (0.0, 0.0)
+        # The index must fit whatever volume observers look at, before and after.
+        display.slice_index = 0
+        self._state.case.volume = volume
+        display.slice_index = volume.slices // 2
+        if volume.unit == "HU":
+            if display.window.name in ("", "Auto", "File") or display.window.width <= 0:
+                display.window = LUNG
+        else:
+            self._display.file_window()
+        if opened.reference is not None:
+            self._state.case.reference_name = opened.reference_name
+            self._state.case.reference = opened.reference
+        for problem in volume.problems:
+            if problem.level != "info":
+                names = ", ".join(problem.files[:5])
+                text = f"{problem.text} {problem.action}".strip()
+                self._messages.post(problem.level, text, f"Files: {names}" if names else "")
+        self.opened.emit()
+
+    def _on_failed(self, error: BaseException) -> None:
+        self._messages.report(error)
+        self.failed.emit(error)
+
+    @staticmethod
+    def _entry(catalogue: Catalogue | None, series_id: str) -> SeriesEntry | None:
+        series = () if catalogue is None else catalogue.series
+        return next((entry for entry in series if entry.series_id == series_id), None)
+
+
+def nothing_found(catalogue: Catalogue) -> ReadError:
+    """Say that a path holds no image, with the first reasons of its files."""
+    reasons = {report.reason for report in catalogue.files if report.reason}
+    looked = len(catalogue.files)
+    files = "file" if looked == 1 else "files"
+    return ReadError(
+        f"No image was found in the {looked} {files} looked at. CTMaskNet opens DICOM, NIfTI, NRRD, MHA "
+        "and folders of PNG or JPEG slices.",
+        details="\n".join(sorted(reasons)[:10]),
+    )

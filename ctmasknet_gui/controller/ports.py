@@ -1,0 +1,192 @@
+"""What the controllers need of `model_core`, as protocols, and the real implementations.
+
+The real ones import torch, the readers and matplotlib inside their methods, so that the empty window
+starts without them; most methods are called in the worker thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from model_core.config import DetectionSettings, EvidenceSettings
+from model_core.resources import resource
+from model_core.types import (
+    ByteArray,
+    Catalogue,
+    Progress,
+    ScanVerdict,
+    SeriesEntry,
+    ShownSlice,
+    SliceResult,
+    SliceSummary,
+    Volume,
+)
+from model_core.weights.card import ModelCard, read_card
+
+
+class Pipeline(Protocol):
+    """The networks that run, as `model_core.inference.load_pipeline` returns them."""
+
+    @property
+    def cards(self) -> tuple[ModelCard, ...]:
+        """Cards of the weights: segmentation (or single-shot) first."""
+
+    @property
+    def weights_id(self) -> str:
+        """Identity of the weights; results of other weights are dropped by it."""
+
+    @property
+    def detections(self) -> DetectionSettings:
+        """Default thresholds of the shown detections."""
+
+    @property
+    def evidence(self) -> EvidenceSettings:
+        """The published evidence settings."""
+
+
+class Engine(Protocol):
+    """Runs networks and explains their results."""
+
+    def available(self) -> tuple[ModelCard, ...]:
+        """Cards of the shipped weights, without loading any network."""
+
+    def load(self, names: Sequence[str]) -> Pipeline:
+        """Load the networks (slow; worker thread). Raises `WeightsError`."""
+
+    def run(
+        self, pipeline: Pipeline, volume: Volume, slices: Sequence[int]
+    ) -> Generator[Progress | SliceResult, None, None]:
+        """Run the networks over slices (worker thread)."""
+
+    def show(
+        self,
+        pipeline: Pipeline,
+        volume: Volume,
+        result: SliceResult,
+        detections: DetectionSettings,
+        evidence: EvidenceSettings,
+    ) -> ShownSlice:
+        """Compute what is drawn over a slice; never runs the backbone."""
+
+    def summarise(
+        self,
+        pipeline: Pipeline,
+        volume: Volume,
+        result: SliceResult,
+        detections: DetectionSettings,
+        evidence: EvidenceSettings,
+    ) -> SliceSummary:
+        """Compute what the strip and the scan need of a slice; never runs the backbone."""
+
+    def scan_verdict(self, summaries: Iterable[SliceSummary], *, published: bool) -> ScanVerdict | None:
+        """Combine the slices into the class of the scan."""
+
+
+class Reader(Protocol):
+    """Reads images."""
+
+    def scan(self, path: Path) -> Generator[Progress | Catalogue, None, None]:
+        """Find the series of a path; the last item is the catalogue."""
+
+    def load(self, entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
+        """Read a series; the last item is the volume."""
+
+    def thumbnail(self, entry: SeriesEntry) -> ByteArray:
+        """Return a small windowed picture of the middle slice."""
+
+    def read_labels(self, path: Path, volume: Volume) -> ByteArray:
+        """Read a reference mask on the volume's grid."""
+
+    def phantom(self) -> tuple[Volume, ByteArray]:
+        """Make the demo case and its labels."""
+
+
+class CoreEngine:
+    """`Engine` over `model_core.inference`."""
+
+    def available(self) -> tuple[ModelCard, ...]:
+        """See `Engine.available`."""
+        # Not through the store: that imports torch, and the list is wanted in the empty window.
+        return tuple(read_card(path) for path in sorted(resource("weights").rglob("*.json")))
+
+    def load(self, names: Sequence[str]) -> Pipeline:
+        """See `Engine.load`."""
+        from model_core.inference import load_pipeline
+
+        return cast("Pipeline", load_pipeline(tuple(names)))
+
+    def run(
+        self, pipeline: Any, volume: Volume, slices: Sequence[int]
+    ) -> Generator[Progress | SliceResult, None, None]:
+        """See `Engine.run`."""
+        from model_core.inference import run
+
+        yield from run(pipeline, volume, slices)
+
+    def show(
+        self,
+        pipeline: Any,
+        volume: Volume,
+        result: SliceResult,
+        detections: DetectionSettings,
+        evidence: EvidenceSettings,
+    ) -> ShownSlice:
+        """See `Engine.show`."""
+        from model_core.inference import show
+
+        return show(pipeline, volume, result, detections, evidence)
+
+    def summarise(
+        self,
+        pipeline: Any,
+        volume: Volume,
+        result: SliceResult,
+        detections: DetectionSettings,
+        evidence: EvidenceSettings,
+    ) -> SliceSummary:
+        """See `Engine.summarise`."""
+        from model_core.inference import summarise
+
+        return summarise(pipeline, volume, result, detections, evidence)
+
+    def scan_verdict(self, summaries: Iterable[SliceSummary], *, published: bool) -> ScanVerdict | None:
+        """See `Engine.scan_verdict`."""
+        from model_core.inference import scan_verdict
+
+        return scan_verdict(summaries, published=published)
+
+
+class CoreReader:
+    """`Reader` over `model_core.io` and `model_core.phantom`."""
+
+    def scan(self, path: Path) -> Generator[Progress | Catalogue, None, None]:
+        """See `Reader.scan`."""
+        from model_core import io
+
+        yield from io.scan(path)
+
+    def load(self, entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
+        """See `Reader.load`."""
+        from model_core import io
+
+        yield from io.load(entry)
+
+    def thumbnail(self, entry: SeriesEntry) -> ByteArray:
+        """See `Reader.thumbnail`."""
+        from model_core import io
+
+        return io.thumbnail(entry)
+
+    def read_labels(self, path: Path, volume: Volume) -> ByteArray:
+        """See `Reader.read_labels`."""
+        from model_core import io
+
+        return io.read_labels(path, volume)
+
+    def phantom(self) -> tuple[Volume, ByteArray]:
+        """See `Reader.phantom`."""
+        from model_core.phantom import make_phantom
+
+        return make_phantom()

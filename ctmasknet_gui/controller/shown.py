@@ -1,0 +1,156 @@
+"""Keeps what is drawn over the visible slice, the summaries and the scan's class up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from PySide6.QtCore import QObject
+
+from ctmasknet_gui.controller.jobs import Handlers, Jobs
+from ctmasknet_gui.controller.messages import MessageController
+from ctmasknet_gui.controller.ports import Engine
+from ctmasknet_gui.controller.weights import WeightsController
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.worker import Priority
+from model_core.config import DetectionSettings, EvidenceSettings
+from model_core.errors import CTMaskNetError
+from model_core.types import Progress, SliceSummary
+
+
+@dataclass(frozen=True)
+class Summarised:
+    """A summary and the settings it was made under, so that a late one is recognised."""
+
+    summary: SliceSummary
+    detections: DetectionSettings
+    evidence: EvidenceSettings
+
+
+class ShownController(QObject):
+    """Derives `ResultState.shown`, `.summaries` and `.scan` from stored results and thresholds.
+
+    The visible slice is computed at once in the GUI thread (masks and module S only, no backbone); the
+    summaries of all other slices follow in the worker, nearest first, where new thresholds replace them.
+    """
+
+    def __init__(
+        self,
+        state: AppState,
+        jobs: Jobs,
+        *,
+        engine: Engine,
+        weights: WeightsController,
+        messages: MessageController,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._state = state
+        self._jobs = jobs
+        self._engine = engine
+        self._weights = weights
+        self._messages = messages
+        state.display.events.slice_index.connect(self._on_slice)
+        weights.changed.connect(self.clear)
+
+    def clear(self) -> None:
+        """Forget every result: other weights or another volume.
+
+        A run is left alone: it may be what brought the weights.
+        """
+        self._jobs.cancel("summaries")
+        results = self._state.results
+        self._state.selection.candidate = None
+        results.shown = None
+        results.scan = None
+        results.summaries = {}
+        results.slices = {}
+
+    def refresh(self) -> None:
+        """Recompute what is drawn over the visible slice."""
+        results, thresholds = self._state.results, self._state.thresholds
+        volume, pipeline = self._state.case.volume, self._weights.pipeline
+        result = results.slices.get(self._state.display.slice_index)
+        if volume is None or pipeline is None or result is None:
+            results.shown = None
+            return
+        try:
+            shown = self._engine.show(pipeline, volume, result, thresholds.detections, thresholds.evidence)
+        except CTMaskNetError as error:
+            self._messages.report(error)
+            results.shown = None
+            return
+        results.shown = shown
+        if results.summaries.get(result.slice_index) != shown.summary:
+            self._put({result.slice_index: shown.summary})
+
+    def settings_changed(self) -> None:
+        """Recompute everything that depends on thresholds; the latest change wins."""
+        self.refresh()
+        self.update_scan()
+        results = self._state.results
+        volume, pipeline = self._state.case.volume, self._weights.pipeline
+        if volume is None or pipeline is None or len(results.slices) < 2:
+            self._jobs.cancel("summaries")
+            return
+        here = self._state.display.slice_index
+        order = sorted(results.slices, key=lambda k: abs(k - here))
+        stored = [results.slices[k] for k in order if k != here]
+        engine = self._engine
+        settings = self._state.thresholds.detections, self._state.thresholds.evidence
+
+        def work() -> Generator[Progress | Summarised, None, None]:
+            for done, result in enumerate(stored):
+                yield Progress(done, len(stored), "Updating the other slices")
+                yield Summarised(engine.summarise(pipeline, volume, result, *settings), *settings)
+
+        batch: dict[int, SliceSummary] = {}
+
+        def take(item: object) -> None:
+            if isinstance(item, Summarised):
+                batch[item.summary.slice_index] = item.summary
+                # Every new dict redraws the strip; a batch keeps that rare.
+                if len(batch) >= 16:
+                    self._put(batch)
+                    batch.clear()
+
+        def finish() -> None:
+            self._put(batch)
+
+        self._jobs.submit(
+            "summaries",
+            work,
+            Handlers(produced=take, finished=finish, failed=self._messages.report),
+            priority=Priority.FOLLOW,
+            visible=False,
+        )
+
+    def take(self, summarised: Summarised) -> None:
+        """Add the summary of a slice that just ran; recomputed where thresholds moved meanwhile."""
+        thresholds = self._state.thresholds
+        summary = summarised.summary
+        if (summarised.detections, summarised.evidence) != (thresholds.detections, thresholds.evidence):
+            volume, pipeline = self._state.case.volume, self._weights.pipeline
+            result = self._state.results.slices.get(summary.slice_index)
+            if volume is None or pipeline is None or result is None:
+                return
+            summary = self._engine.summarise(
+                pipeline, volume, result, thresholds.detections, thresholds.evidence
+            )
+        self._put({summary.slice_index: summary})
+
+    def update_scan(self) -> None:
+        """Combine the summaries into the class of the scan."""
+        results = self._state.results
+        summaries = [results.summaries[k] for k in sorted(results.summaries)]
+        published = not self._state.thresholds.evidence_edited
+        results.scan = self._engine.scan_verdict(summaries, published=published) if summaries else None
+
+    def _put(self, summaries: dict[int, SliceSummary]) -> None:
+        if summaries:
+            self._state.results.summaries = {**self._state.results.summaries, **summaries}
+            self.update_scan()
+
+    def _on_slice(self) -> None:
+        self._state.selection.candidate = None
+        self.refresh()

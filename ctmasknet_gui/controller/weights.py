@@ -1,0 +1,112 @@
+"""Which weights run: lists the shipped ones, loads the chosen ones in the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+from PySide6.QtCore import QObject, Signal
+
+from ctmasknet_gui.controller.jobs import Handlers, Jobs
+from ctmasknet_gui.controller.messages import MessageController
+from ctmasknet_gui.controller.ports import Engine, Pipeline
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.worker import Priority
+from model_core.errors import WeightsError
+from model_core.types import Progress
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedPipeline:
+    """What a loading job produces: the names asked for and the networks."""
+
+    names: tuple[str, ...]
+    pipeline: Pipeline
+
+
+class WeightsController(QObject):
+    """Holds the pipeline that runs; results of other weights are forgotten when it changes."""
+
+    changed = Signal()
+
+    def __init__(
+        self,
+        state: AppState,
+        jobs: Jobs,
+        *,
+        engine: Engine,
+        messages: MessageController,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._state = state
+        self._jobs = jobs
+        self._engine = engine
+        self._messages = messages
+        self.pipeline: Pipeline | None = None
+        # Written in the worker thread only; a run queued behind a loading job finds the networks here.
+        self._cache: LoadedPipeline | None = None
+
+    def list_available(self) -> None:
+        """Read the cards of the shipped weights (no network is loaded)."""
+        try:
+            self._state.weights.available = self._engine.available()
+        except WeightsError as error:
+            self._messages.report(error)
+
+    def choose(self, names: Sequence[str]) -> None:
+        """Choose shipped names or files (empty for the default) and load them in the worker."""
+        self.set_choice(names)
+        chosen = self._state.weights.chosen
+        self._jobs.submit(
+            "weights",
+            lambda: self.loading(chosen),
+            Handlers(produced=self.adopt, failed=self._on_failed),
+            priority=Priority.ASKED,
+        )
+
+    def set_choice(self, names: Sequence[str]) -> None:
+        """Remember the choice without loading; what ran before no longer runs."""
+        self._jobs.cancel("run")
+        self._jobs.cancel("weights")
+        self._state.weights.chosen = tuple(names)
+        if self.pipeline is not None:
+            self.pipeline = None
+            self._state.weights.cards = ()
+            self.changed.emit()
+
+    def loading(self, names: tuple[str, ...]) -> Generator[Progress | LoadedPipeline, None, None]:
+        """Load the networks; iterated in the worker thread, alone or at the head of a run."""
+        cached = self._cache
+        if cached is None or cached.names != names:
+            yield Progress(0, 0, "Loading the network")
+            cached = self._cache = LoadedPipeline(names, self._engine.load(names))
+        yield cached
+
+    def adopt(self, loaded: object) -> None:
+        """Take over a loaded pipeline: cards, default thresholds, no results yet.
+
+        Thresholds moved before the first run are kept where the defaults stay the same.
+        """
+        if not isinstance(loaded, LoadedPipeline) or loaded.names != self._state.weights.chosen:
+            return
+        pipeline = loaded.pipeline
+        if pipeline is self.pipeline:
+            return
+        self.pipeline = pipeline
+        thresholds = self._state.thresholds
+        former = thresholds.default_detections, thresholds.published_evidence
+        if former != (pipeline.detections, pipeline.evidence):
+            thresholds.default_detections = pipeline.detections
+            thresholds.published_evidence = pipeline.evidence
+            thresholds.linked = False
+            thresholds.detections = pipeline.detections
+            thresholds.evidence = pipeline.evidence
+            if pipeline.detections.nms_iou is not None:
+                thresholds.last_nms_iou = pipeline.detections.nms_iou
+        self._state.weights.cards = pipeline.cards
+        self.changed.emit()
+
+    def _on_failed(self, error: BaseException) -> None:
+        self._state.weights.cards = ()
+        self._messages.report(error)

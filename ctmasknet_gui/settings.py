@@ -1,0 +1,110 @@
+"""What the program remembers between starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QByteArray, QSettings
+
+ORGANISATION = "CTMaskNet"
+APPLICATION = "ctmasknet-gui"
+MAX_RECENT = 10
+
+
+class Settings:
+    """Typed access to a `QSettings` file; unreadable values count as absent.
+
+    Parameters
+    ----------
+    path:
+        An INI file of its own (tests); None for the user's settings.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        if path is None:
+            self._store = QSettings(
+                QSettings.Format.IniFormat, QSettings.Scope.UserScope, ORGANISATION, APPLICATION
+            )
+        else:
+            self._store = QSettings(str(path), QSettings.Format.IniFormat)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the settings file; the log lies beside it."""
+        return Path(self._store.fileName()).parent
+
+    def sync(self) -> None:
+        """Write to disk now."""
+        self._store.sync()
+
+    # -------------------------------------------------------------------------------------- plain
+
+    def text(self, key: str, default: str = "") -> str:
+        """Return a stored text."""
+        value = self._store.value(key, default)
+        return value if isinstance(value, str) else default
+
+    def flag(self, key: str, default: bool) -> bool:
+        """Return a stored switch."""
+        return {"true": True, "false": False}.get(str(self._store.value(key, default)).lower(), default)
+
+    def number(self, key: str, default: float) -> float:
+        """Return a stored number."""
+        try:
+            value = float(self.text(key, str(default)))
+        except ValueError:
+            return default
+        return value if abs(value) < 1e9 else default
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return a stored list of texts."""
+        value = self._store.value(key, [])
+        # An INI list of one comes back as a plain text.
+        items = value if isinstance(value, list) else [value]
+        return tuple(item for item in items if isinstance(item, str) and item)
+
+    def put(self, key: str, value: str | bool | float | tuple[str, ...]) -> None:
+        """Store a value."""
+        if isinstance(value, tuple):
+            self._store.setValue(key, list(value))
+        elif isinstance(value, bool):
+            self._store.setValue(key, "true" if value else "false")
+        else:
+            self._store.setValue(key, str(value))
+
+    def bytes(self, key: str) -> QByteArray:
+        """Return stored bytes (window geometry), perhaps empty."""
+        value = self._store.value(key)
+        return value if isinstance(value, QByteArray) else QByteArray()
+
+    def put_bytes(self, key: str, value: QByteArray) -> None:
+        """Store bytes."""
+        self._store.setValue(key, value)
+
+    # -------------------------------------------------------------------------------------- paths
+
+    @property
+    def recent(self) -> tuple[Path, ...]:
+        """Paths opened last, newest first, those that still exist."""
+        paths = (Path(text) for text in self.texts("recent"))
+        return tuple(path for path in paths if path.exists())[:MAX_RECENT]
+
+    def add_recent(self, path: Path) -> None:
+        """Put a path on top of the recent ones."""
+        new = path.absolute()
+        rest = [old for old in self.recent if old != new]
+        self.put("recent", tuple(str(p) for p in [new, *rest][:MAX_RECENT]))
+
+    def clear_recent(self) -> None:
+        """Forget the recent paths."""
+        self._store.remove("recent")
+
+    @property
+    def last_folder(self) -> Path:
+        """Where the last file was chosen; the home folder at first."""
+        folder = Path(self.text("last_folder"))
+        return folder if self.text("last_folder") and folder.is_dir() else Path.home()
+
+    @last_folder.setter
+    def last_folder(self, folder: Path) -> None:
+        self.put("last_folder", str(folder.absolute()))

@@ -1,0 +1,63 @@
+"""Owner of the worker thread: start, submit, cancel, shut down."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+
+from PySide6.QtCore import QObject, Qt, QThread, Signal
+
+from ctmasknet_gui.worker.job import Job, JobFactory, Priority
+from ctmasknet_gui.worker.queue import JobQueue
+from ctmasknet_gui.worker.worker import Worker
+
+_log = logging.getLogger(__name__)
+
+
+class WorkerThread(QObject):
+    """Starts one thread with one `Worker` on the first job and joins it at the end.
+
+    The thread is never terminated: a job stops at its next yield.
+    """
+
+    _wake = Signal()
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._numbers = itertools.count(1)
+        self._queue = JobQueue()
+        self._thread = QThread()
+        self._thread.setObjectName("ctmasknet-worker")
+        self.worker = Worker(self._queue)
+        self.worker.moveToThread(self._thread)
+        self._wake.connect(self.worker.work, Qt.ConnectionType.QueuedConnection)
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread exists and has not been joined."""
+        return self._thread.isRunning()
+
+    def submit(self, kind: str, factory: JobFactory, *, priority: Priority = Priority.RUN) -> Job | None:
+        """Queue a job, replacing an unfinished one of its kind; None after `shutdown`."""
+        job = Job(next(self._numbers), kind, factory, priority)
+        if not self._queue.put(job):
+            return None
+        if not self._thread.isRunning():
+            self._thread.start()
+        self._wake.emit()
+        return job
+
+    def cancel(self, kind: str | None = None) -> None:
+        """Ask the jobs of a kind, or all, to stop at their next yield."""
+        self._queue.cancel(kind)
+
+    def shutdown(self, timeout_ms: int = 15_000) -> bool:
+        """Cancel every job and join the thread; False when it did not end in time."""
+        self._queue.close()
+        if not self._thread.isRunning():
+            return True
+        self._thread.quit()
+        joined = self._thread.wait(timeout_ms)
+        if not joined:
+            _log.warning("The worker thread did not stop within %d ms.", timeout_ms)
+        return bool(joined)

@@ -1,0 +1,261 @@
+"""Small stand-ins for engine and reader: deterministic, counted, and slow only when told to be."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from model_core.config import Architecture, DetectionSettings, EvidenceSettings
+from model_core.errors import ReadError, WeightsError
+from model_core.types import (
+    Candidates,
+    Catalogue,
+    Detections,
+    FileReport,
+    Geometry,
+    ImageVerdict,
+    PatientText,
+    Placement,
+    Problem,
+    Progress,
+    RoiBatch,
+    RoiRow,
+    ScanVerdict,
+    SeriesEntry,
+    ShownSlice,
+    SliceResult,
+    SliceSummary,
+    Volume,
+    Window,
+)
+from model_core.weights.card import ModelCard
+
+CANDIDATES = 6
+IMAGE_CLASSES = ("Control", "Other", "COVID-19")
+
+
+def make_volume(series_id="one", slices=7, shape=(64, 80), unit="HU", **changes):
+    rng = np.random.default_rng(len(series_id) + slices)
+    voxels = rng.integers(-1000, 400, (slices, *shape)).astype(np.int16)
+    fields = {
+        "series_id": series_id,
+        "title": f"Series {series_id}",
+        "voxels": voxels,
+        "geometry": Geometry(spacing_mm=(2.0, 0.8, 0.8), origin_mm=(0.0, 0.0, 0.0), axes=np.eye(3)),
+        "unit": unit,
+        "plane": "axial",
+        "slice_positions_mm": np.arange(slices) * 2.0,
+        "windows": (Window(350, 50, "File's own"),),
+        "patient": PatientText(name="Doe^Jane", patient_id="4711-99"),
+    }
+    return Volume(**{**fields, **changes})
+
+
+def make_entry(volume, **changes):
+    depth, height, width = volume.voxels.shape
+    fields = {
+        "series_id": volume.series_id,
+        "title": volume.title,
+        "modality": "CT",
+        "size": (depth, height, width),
+        "files": ("a.dcm",),
+        "plane": "axial",
+        "spacing_mm": volume.geometry.spacing_mm,
+    }
+    return SeriesEntry(**{**fields, **changes})
+
+
+@dataclass
+class FakeReader:
+    """Every path holds the given volumes; ``gate`` holds loading back until it is set."""
+
+    volumes: list = field(default_factory=lambda: [make_volume()])
+    gate: threading.Event | None = None
+    closed: list = field(default_factory=list)
+    thumbnails: list = field(default_factory=list)
+
+    def scan(self, path):
+        if path.name == "empty":
+            yield Catalogue(str(path), (), (FileReport("x.txt", "skipped", "not an image"),))
+            return
+        if path.name == "broken":
+            raise ReadError("The file is cut off.", details="Doe^Jane in /home/somebody/Doe/x.dcm")
+        yield Progress(1, 2, "Looking at files")
+        yield Catalogue(str(path), tuple(make_entry(v) for v in self.volumes), ())
+
+    def load(self, entry):
+        try:
+            for step in range(3):
+                yield Progress(step, 3, "Reading slices")
+            while self.gate is not None and not self.gate.wait(0.01):
+                yield Progress(0, 0, "Reading slices")
+            yield next(v for v in self.volumes if v.series_id == entry.series_id)
+        finally:
+            self.closed.append(entry.series_id)
+
+    def thumbnail(self, entry, size=64):
+        self.thumbnails.append(entry.series_id)
+        return np.full((48, 64), 90, np.uint8)
+
+    def read_labels(self, path, volume):
+        if path.name == "wrong.nii":
+            raise ReadError("The mask has another size than the series.")
+        labels = np.zeros(volume.voxels.shape, np.uint8)
+        labels[:, 10:20, 10:20] = 1
+        return labels
+
+    def phantom(self):
+        volume = make_volume("phantom", slices=9)
+        labels = np.zeros(volume.voxels.shape, np.uint8)
+        labels[6, 10:20, 10:20] = 1
+        labels[5, 10:12, 10:12] = 2
+        return volume, labels
+
+
+@dataclass
+class FakePipeline:
+    name: str
+    cards: tuple = ()
+    weights_id: str = "w"
+    detections: DetectionSettings = DetectionSettings(score=0.4)
+    evidence: EvidenceSettings = EvidenceSettings(batch_size=16)
+    passes: int = 1
+    image_classes: tuple = IMAGE_CLASSES
+    region_classes: tuple = ("lesion",)
+
+
+def make_card(name="fake"):
+    return ModelCard(
+        name=name,
+        title=f"Fake weights {name}",
+        architecture=Architecture(kind="single_shot", roi_batch_size=16),
+        region_classes=("lesion",),
+        image_classes=IMAGE_CLASSES,
+        detections=DetectionSettings(score=0.4),
+        evidence=EvidenceSettings(batch_size=16),
+    )
+
+
+@dataclass
+class FakeEngine:
+    """Finds CANDIDATES boxes per slice with fixed scores; counts every call of the "backbone"."""
+
+    backbone_calls: list = field(default_factory=list)
+    loads: list = field(default_factory=list)
+    shows: int = 0
+    gate: threading.Event | None = None
+    missing: bool = False
+    stray: SliceResult | None = None
+    threads: set = field(default_factory=set)
+
+    def available(self):
+        return () if self.missing else (make_card(),)
+
+    def load(self, names):
+        self.loads.append(tuple(names))
+        if self.missing or "nothing" in names:
+            raise WeightsError("There are no weights. Install or train some, then choose them.")
+        name = names[0] if names else "fake"
+        return FakePipeline(name, (make_card(name),), f"id-{name}")
+
+    def run(self, pipeline, volume, slices):
+        for index in slices:
+            self.threads.add(threading.current_thread().name)
+            yield Progress(0, 1, f"Slice {index + 1}")
+            while self.gate is not None and not self.gate.wait(0.005):
+                yield Progress(0, 1, "waiting")
+            self.backbone_calls.append(index)
+            if self.stray is not None:
+                yield self.stray
+            yield self.result(pipeline, volume, index)
+
+    def result(self, pipeline, volume, index):
+        height, width = volume.voxels.shape[1:]
+        boxes = np.array(
+            [[4 + 8 * k, 6 + 4 * k, 12 + 8 * k, 16 + 4 * k] for k in range(CANDIDATES)], np.float32
+        )
+        scores = np.linspace(0.95, 0.05, CANDIDATES).astype(np.float32) * (0.5 if index == 0 else 1.0)
+        candidates = Candidates(
+            boxes=boxes,
+            deltas=np.zeros_like(boxes),
+            scores=scores.astype(np.float32),
+            logits=np.zeros(CANDIDATES, np.float32),
+            labels=np.ones(CANDIDATES, np.int64),
+        )
+        return SliceResult(
+            series_id=volume.series_id,
+            weights_id=pipeline.weights_id,
+            slice_index=index,
+            placement=Placement((height, width), max(height, width), 1.0, 1.0, 0.0, 0.0),
+            detection_candidates=candidates,
+            evidence_candidates=candidates,
+            verdict=None,
+            features={},
+        )
+
+    def show(self, pipeline, volume, result, detections, evidence):
+        self.shows += 1
+        candidates = result.detection_candidates
+        kept = np.flatnonzero(candidates.scores > detections.score)
+        if detections.nms_iou is not None and detections.nms_iou < 0.1:
+            kept = kept[:1]
+        height, width = volume.voxels.shape[1:]
+        masks = np.zeros((len(kept), height, width), bool)
+        logit_map = np.full((height, width), np.nan, np.float32)
+        for row, index in enumerate(kept):
+            x1, y1, x2, y2 = candidates.boxes[index].astype(int)
+            masks[row, y1:y2, x1:x2] = True
+            logit_map[y1:y2, x1:x2] = 1.5
+        shown = Detections(
+            indices=kept,
+            boxes=candidates.boxes[kept],
+            scores=candidates.scores[kept],
+            labels=candidates.labels[kept],
+            mask_logits=np.zeros((len(kept), 28, 28), np.float32),
+            settings=detections,
+        )
+        evident = np.flatnonzero(candidates.scores > evidence.score)
+        rois = tuple(
+            RoiRow(
+                rank=rank + 1,
+                candidate=int(index),
+                score=float(candidates.scores[index]),
+                label="lesion",
+                box=tuple(float(v) for v in candidates.boxes[index]),
+                area_px=80.0,
+                area_mm2=80.0 * 0.64,
+                copies=2,
+                detected=int(index) in kept,
+            )
+            for rank, index in enumerate(evident)
+        )
+        probability = len(evident) / CANDIDATES
+        rows = np.zeros((evidence.batch_size, 5), np.float32)
+        verdict = ImageVerdict(
+            logits=np.zeros(3, np.float32),
+            probabilities=np.array([1 - probability, 0.2, probability], np.float32),
+            batch=RoiBatch(rows, np.zeros(len(rows), np.int64), evident),
+            settings=evidence,
+            published=evidence == pipeline.evidence,
+        )
+        area = int(masks.any(0).sum()) if len(masks) else 0
+        summary = SliceSummary(
+            result.slice_index, len(kept), area, area * 0.64, tuple(float(p) for p in verdict.probabilities)
+        )
+        return ShownSlice(result.slice_index, shown, masks, logit_map, rois, verdict, summary)
+
+    def summarise(self, pipeline, volume, result, detections, evidence):
+        return self.show(pipeline, volume, result, detections, evidence).summary
+
+    def scan_verdict(self, summaries, *, published):
+        rows = [s.probabilities for s in summaries if s.probabilities is not None]
+        if not rows:
+            return None
+        mean = tuple(float(v) for v in np.mean(rows, axis=0))
+        return ScanVerdict(mean, int(np.argmax(mean)), tuple(range(len(rows))), "Mean of the slices.", published)
+
+
+def warning(text="One slice is missing."):
+    return Problem("warning", text, "Distances use the gaps as they are.", ("im7.dcm",))

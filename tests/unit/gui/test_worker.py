@@ -1,0 +1,173 @@
+"""The worker thread: order, suspension, cancel, failure and joining."""
+
+import threading
+import time
+
+import pytest
+from PySide6.QtCore import QObject, Slot
+
+from ctmasknet_gui.worker import Priority, WorkerThread
+from model_core.types import Progress
+
+
+class Listener(QObject):
+    def __init__(self, thread):
+        super().__init__()
+        self.events = []
+        self.gui_thread = threading.current_thread()
+        self.threads = set()
+        thread.worker.progressed.connect(self.on_progress)
+        thread.worker.produced.connect(self.on_item)
+        thread.worker.finished.connect(self.on_finished)
+        thread.worker.failed.connect(self.on_failed)
+        thread.worker.cancelled.connect(self.on_cancelled)
+
+    def note(self, *event):
+        self.threads.add(threading.current_thread())
+        self.events.append(event)
+
+    @Slot(int, object)
+    def on_progress(self, job, item):
+        self.note("progress", job, item.done)
+
+    @Slot(int, object)
+    def on_item(self, job, item):
+        self.note("item", job, item)
+
+    @Slot(int)
+    def on_finished(self, job):
+        self.note("finished", job)
+
+    @Slot(int, object)
+    def on_failed(self, job, error):
+        self.note("failed", job, error)
+
+    @Slot(int)
+    def on_cancelled(self, job):
+        self.note("cancelled", job)
+
+
+@pytest.fixture
+def thread(qapp):
+    owner = WorkerThread()
+    yield owner
+    assert owner.shutdown(5000)
+    assert not owner.running
+
+
+def test_items_arrive_in_order_in_the_gui_thread(qtbot, thread):
+    listener = Listener(thread)
+    job = thread.submit("run", lambda: iter_of([1, 2, 3]))
+    qtbot.waitUntil(lambda: ("finished", job.job_id) in listener.events)
+    assert [e[2] for e in listener.events if e[0] == "item"] == [1, 2, 3]
+    assert listener.threads == {listener.gui_thread}
+
+
+def iter_of(items):
+    yield from items
+
+
+def test_generator_runs_in_another_thread_and_is_closed_on_cancel(qtbot, thread):
+    listener = Listener(thread)
+    names, started, closed = [], threading.Event(), threading.Event()
+
+    def endless():
+        try:
+            while True:
+                names.append(threading.current_thread())
+                started.set()
+                time.sleep(0.001)
+                yield Progress(0, 0)
+        finally:
+            closed.set()
+
+    job = thread.submit("run", endless)
+    assert started.wait(3)
+    thread.cancel("run")
+    qtbot.waitUntil(lambda: ("cancelled", job.job_id) in listener.events)
+    assert closed.is_set()
+    assert threading.current_thread() not in names
+
+
+def test_new_job_of_a_kind_replaces_the_old_one(qtbot, thread):
+    listener = Listener(thread)
+
+    def endless():
+        while True:
+            time.sleep(0.001)
+            yield Progress(0, 0)
+
+    old = thread.submit("run", endless)
+    new = thread.submit("run", lambda: iter_of(["new"]))
+    qtbot.waitUntil(lambda: ("finished", new.job_id) in listener.events)
+    assert ("cancelled", old.job_id) in listener.events
+    assert ("finished", old.job_id) not in listener.events
+    assert new.job_id > old.job_id
+
+
+def test_urgent_job_suspends_a_long_one_which_then_goes_on(qtbot, thread):
+    listener = Listener(thread)
+    urgent = threading.Event()
+
+    def long():
+        yield "first"
+        urgent.wait(3)
+        yield "second"
+        yield "third"
+
+    slow = thread.submit("run", long)
+    fast = thread.submit("export", lambda: iter_of(["export"]), priority=Priority.ASKED)
+    urgent.set()
+    qtbot.waitUntil(lambda: ("finished", slow.job_id) in listener.events)
+    items = [e[2] for e in listener.events if e[0] == "item"]
+    assert items.index("export") < items.index("third")
+    assert ("finished", fast.job_id) in listener.events
+    assert items[-1] == "third"
+
+
+def test_failure_is_reported_and_the_thread_survives(qtbot, thread):
+    listener = Listener(thread)
+
+    def broken():
+        yield 1
+        raise ValueError("no")
+
+    bad = thread.submit("run", broken)
+    good = thread.submit("other", lambda: iter_of([2]))
+    qtbot.waitUntil(lambda: ("finished", good.job_id) in listener.events)
+    failures = [e for e in listener.events if e[0] == "failed"]
+    assert [e[1] for e in failures] == [bad.job_id]
+    assert isinstance(failures[0][2], ValueError)
+
+
+def test_progress_is_thinned_out(qtbot, thread):
+    listener = Listener(thread)
+    job = thread.submit("run", lambda: (Progress(k, 20_000) for k in range(20_000)))
+    qtbot.waitUntil(lambda: ("finished", job.job_id) in listener.events)
+    assert 1 <= sum(e[0] == "progress" for e in listener.events) < 200
+
+
+def test_shutdown_joins_a_busy_thread_and_refuses_more(qapp):
+    owner = WorkerThread()
+    closed = threading.Event()
+
+    def endless():
+        try:
+            while True:
+                time.sleep(0.001)
+                yield Progress(0, 0)
+        finally:
+            closed.set()
+
+    owner.submit("run", endless)
+    time.sleep(0.05)
+    assert owner.shutdown(5000)
+    assert closed.is_set()
+    assert not owner.running
+    assert owner.submit("run", endless) is None
+
+
+def test_shutdown_without_any_job_starts_nothing(qapp):
+    owner = WorkerThread()
+    assert owner.shutdown(10)
+    assert not owner.running
