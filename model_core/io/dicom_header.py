@@ -1,0 +1,560 @@
+"""Read the header of one DICOM file into plain records, without its pixels.
+
+One file gives one `FileHeader` (how its pixels are stored) and one `Frame` per picture (where the
+picture lies and how its values are rescaled). Enhanced multi-frame objects carry both per frame
+(PS3.3 C.7.6.16); everything behind this module treats them like single files.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pydicom
+from pydicom import config as pydicom_config
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID
+
+from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason
+from model_core.io.tolerances import COSINE_TOLERANCE, MAX_EXPANSION, MAX_FRAME_PIXELS, MAX_FRAMES
+
+# The library's messages quote element values, which are patient data; ours are reported instead.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
+
+Vector = tuple[float, float, float]
+
+IMPLICIT_LE = "1.2.840.10008.1.2"
+EXPLICIT_LE = "1.2.840.10008.1.2.1"
+EXPLICIT_BE = "1.2.840.10008.1.2.2"
+DEFLATED_LE = "1.2.840.10008.1.2.1.99"
+NATIVE_SYNTAXES = (IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE)
+DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
+
+# Lossy by construction (PS3.5 10): the flag of the header is often missing.
+LOSSY_SYNTAXES = frozenset(
+    (
+        "1.2.840.10008.1.2.4.50",
+        "1.2.840.10008.1.2.4.51",
+        "1.2.840.10008.1.2.4.81",
+    )
+)
+
+_PIXEL_TAGS = {
+    0x7FE00008: "FloatPixelData",
+    0x7FE00009: "DoubleFloatPixelData",
+    0x7FE00010: "PixelData",
+}
+
+_TAGS = (
+    "SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID SeriesNumber SeriesDescription "
+    "ProtocolName Modality ImageType InstanceNumber AcquisitionNumber AcquisitionTime ContentTime "
+    "TemporalPositionIdentifier TriggerTime NominalPercentageOfCardiacPhase EchoNumbers ConvolutionKernel "
+    "DiffusionBValue FrameOfReferenceUID ImagePositionPatient ImageOrientationPatient PixelSpacing "
+    "GantryDetectorTilt GridFrameOffsetVector SpacingBetweenSlices "
+    "Rows Columns SamplesPerPixel BitsAllocated BitsStored HighBit PixelRepresentation "
+    "PhotometricInterpretation PlanarConfiguration NumberOfFrames RescaleSlope RescaleIntercept RescaleType "
+    "PixelPaddingValue PixelPaddingRangeLimit LossyImageCompression BurnedInAnnotation "
+    "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence"
+).split()
+
+# Attributes that tell the phases of a series apart, in the order in which they are tried.
+PHASE_MARKS = (
+    ("acquisition", "AcquisitionNumber"),
+    ("time point", "TemporalPositionIdentifier"),
+    ("cardiac phase", "NominalPercentageOfCardiacPhase"),
+    ("trigger time", "TriggerTime"),
+    ("echo", "EchoNumbers"),
+    ("b-value", "DiffusionBValue"),
+    ("kernel", "ConvolutionKernel"),
+    ("image type", "ImageType"),
+    ("segment", "segment"),
+    ("acquisition time", "AcquisitionTime"),
+    ("content time", "ContentTime"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FileHeader:
+    """What is needed of a file to group it and to read its pixels (PS3.3 C.7.6.3).
+
+    ``pixel_offset`` and ``pixel_bytes`` are set where the pixels lie uncompressed in the file, so that
+    they are read without parsing it again; ``pixel_offset`` is -1 otherwise.
+    """
+
+    path: Path
+    transfer_syntax: str
+    sop_class: str
+    sop_uid: str
+    series_uid: str
+    series_number: str
+    description: str
+    modality: str
+    localizer: bool
+    instance_number: int | None
+    frame_of_reference: str
+    rows: int
+    columns: int
+    samples: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    signed: bool
+    photometric: str
+    frame_count: int
+    rescale_type: str
+    rescaled: bool
+    padding: tuple[int, int] | None
+    lossy: bool
+    burned_in: bool
+    tilt_degrees: float | None
+    pixel_keyword: str
+    pixel_offset: int
+    pixel_bytes: int
+
+    @property
+    def name(self) -> str:
+        """Base name of the file."""
+        return self.path.name
+
+    @property
+    def colour(self) -> bool:
+        """Whether a pixel has more than one sample, or a palette."""
+        return self.samples > 1 or self.photometric == "PALETTE COLOR"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture: frame ``index`` of a file.
+
+    Attributes
+    ----------
+    position:
+        ImagePositionPatient, LPS mm, centre of the first pixel; or None.
+    row_direction, column_direction:
+        LPS unit vectors along which the column index and the row index grow; or None.
+    spacing:
+        (between rows, between columns) in mm from PixelSpacing; or None.
+    marks:
+        Values of `PHASE_MARKS`, in that order, as text.
+    """
+
+    header: FileHeader
+    index: int
+    position: Vector | None
+    row_direction: Vector | None
+    column_direction: Vector | None
+    spacing: tuple[float, float] | None
+    slope: float
+    intercept: float
+    marks: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Base name of the file, with the frame number where there are several."""
+        if self.header.frame_count > 1:
+            return f"{self.header.name}#{self.index}"
+        return self.header.name
+
+
+# ------------------------------------------------------------------------------------ reading values
+
+
+def text(dataset: Any, keyword: str) -> str:
+    """Return an element as stripped text, "" where it is absent or unreadable."""
+    try:
+        value = dataset.get(keyword)
+    except LIBRARY_FAILURES:
+        return ""
+    if value is None:
+        return ""
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return "\\".join(str(item) for item in value).strip(" \0")
+    return str(value).strip(" \0")
+
+
+def numbers(dataset: Any, keyword: str) -> tuple[float, ...]:
+    """Return an element as finite numbers, () where it is absent or not all of it is numeric."""
+    try:
+        value = dataset.get(keyword)
+        if value is None or isinstance(value, bytes):
+            return ()
+        items = [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+        result = tuple(float(item) for item in items if str(item).strip())
+    except LIBRARY_FAILURES:
+        return ()
+    return result if all(math.isfinite(item) for item in result) else ()
+
+
+def number(dataset: Any, keyword: str) -> float | None:
+    """Return the first number of an element, or None."""
+    values = numbers(dataset, keyword)
+    return values[0] if values else None
+
+
+def integer(dataset: Any, keyword: str, default: int) -> int:
+    """Return the first number of an element as int, or the default."""
+    value = number(dataset, keyword)
+    return default if value is None else int(value)
+
+
+# --------------------------------------------------------------------------------------- recognising
+
+
+def looks_like_dicom(start: bytes) -> bool:
+    """Whether the first 132 bytes are those of a DICOM file, with or without the preamble.
+
+    Without preamble, the first element is of group 0002 or 0008 (PS3.10 7.1 allows neither, but such
+    files are common).
+    """
+    if start[128:132] == b"DICM" or start[:4] == b"DICM":
+        return True
+    if len(start) < 8:
+        return False
+    little = start[:2] in (b"\x02\x00", b"\x08\x00") and start[3] == 0
+    big = start[:2] == b"\x00\x08" and start[2] == 0
+    if not (little or big):
+        return False
+    length = int.from_bytes(start[4:8], "little")
+    return start[4:6].isalpha() and start[4:6].isupper() or length < 1 << 16
+
+
+def read_dataset(stream: BinaryIO, *, pixels: bool, all_tags: bool = False) -> Any:
+    """Parse a DICOM stream, with or without its pixels.
+
+    Without them only the elements that `read_header` needs are kept, unless ``all_tags`` asks for all.
+
+    Raises
+    ------
+    FileError
+        The stream is not DICOM or its structure is broken.
+    """
+    try:
+        if pixels:
+            return pydicom.dcmread(stream, force=True)
+        tags = None if all_tags else list(_TAGS)
+        return pydicom.dcmread(stream, force=True, stop_before_pixels=True, specific_tags=tags)
+    except InvalidDicomError as error:
+        raise FileError("This is not a DICOM file.", status="skipped") from error
+    except LIBRARY_FAILURES as error:
+        raise FileError(plain_reason(error), details=type(error).__name__) from error
+
+
+def transfer_syntax_of(dataset: Any) -> str:
+    """Return the transfer syntax UID; where the file does not state it, that of its encoding."""
+    stated = text(getattr(dataset, "file_meta", {}), "TransferSyntaxUID")
+    if stated:
+        return stated
+    implicit, little = dataset.original_encoding
+    if not little:
+        return EXPLICIT_BE
+    return IMPLICIT_LE if implicit else EXPLICIT_LE
+
+
+def syntax_name(uid: str) -> str:
+    """Return the name of a transfer syntax or SOP class for a message."""
+    name = UID(uid).name
+    return name if name != uid else f"unknown ({uid})"
+
+
+# ---------------------------------------------------------------------------------------- one header
+
+
+@dataclass(frozen=True, slots=True)
+class _PixelElement:
+    keyword: str
+    offset: int
+    length: int
+
+
+def _pixel_element(stream: BinaryIO, dataset: Any, syntax: str) -> _PixelElement | None:
+    """Find the pixel element at which parsing stopped; None where the file holds no pixels."""
+    little = syntax != EXPLICIT_BE
+    order = "little" if little else "big"
+    start = stream.read(12)
+    if len(start) < 8:
+        return None
+    group = int.from_bytes(start[:2], order)  # type: ignore[arg-type]
+    element = int.from_bytes(start[2:4], order)  # type: ignore[arg-type]
+    keyword = _PIXEL_TAGS.get(group << 16 | element)
+    if keyword is None:
+        return None
+    implicit = dataset.original_encoding[0]
+    if not implicit and start[4:6].isalpha():
+        if len(start) < 12:
+            return None
+        length, used = int.from_bytes(start[8:12], order), 12  # type: ignore[arg-type]
+    else:
+        length, used = int.from_bytes(start[4:8], order), 8  # type: ignore[arg-type]
+    return _PixelElement(keyword, stream.tell() - len(start) + used, length)
+
+
+def read_header(path: Path) -> tuple[FileHeader, tuple[Frame, ...]]:
+    """Read one file.
+
+    Raises
+    ------
+    FileError
+        It is no DICOM image ("skipped") or an image whose header is unusable ("error").
+    """
+    try:
+        with path.open("rb") as stream:
+            size = stream.seek(0, 2)
+            stream.seek(0)
+            dataset = read_dataset(stream, pixels=False)
+            if not len(dataset) and not len(getattr(dataset, "file_meta", ())):
+                raise FileError("This is not a DICOM file, or it ends before its first element.")
+            syntax = transfer_syntax_of(dataset)
+            if syntax == DEFLATED_LE:
+                stream.seek(0)
+                dataset = read_dataset(stream, pixels=True)
+                keyword = next((k for k in _PIXEL_TAGS.values() if k in dataset), "")
+                pixel = _PixelElement(keyword, -1, len(dataset[keyword].value)) if keyword else None
+                room = pixel.length if pixel else 0
+            else:
+                pixel = _pixel_element(stream, dataset, syntax)
+                room = size - pixel.offset if pixel else 0
+    except OSError as error:
+        raise FileError(plain_reason(error), details=type(error).__name__) from error
+    except FileError:
+        raise
+    except LIBRARY_FAILURES as error:
+        raise FileError(plain_reason(error), details=type(error).__name__) from error
+    if pixel is None:
+        raise _no_pixels(dataset, syntax)
+    try:
+        header = _header(path, dataset, syntax, pixel)
+        _check_size(header, pixel.length, room)
+        return header, _frames(dataset, header)
+    except FileError as error:
+        error.transfer_syntax = syntax
+        raise
+    except LIBRARY_FAILURES as error:
+        raise FileError(plain_reason(error), transfer_syntax=syntax, details=type(error).__name__) from error
+
+
+def _no_pixels(dataset: Any, syntax: str) -> FileError:
+    sop_class = text(dataset, "SOPClassUID") or text(
+        getattr(dataset, "file_meta", {}), "MediaStorageSOPClassUID"
+    )
+    if sop_class == DICOMDIR_CLASS:
+        return FileError(
+            "A DICOMDIR: the index of other files, not an image.", status="skipped", transfer_syntax=syntax
+        )
+    if integer(dataset, "Rows", 0) > 0 and integer(dataset, "Columns", 0) > 0:
+        return FileError("An image header without pixel data: the file is cut off or was emptied.",
+                         transfer_syntax=syntax)
+    kind = syntax_name(sop_class) if sop_class else "kind not stated"
+    return FileError(f"A DICOM object without an image ({kind}).", status="skipped", transfer_syntax=syntax)
+
+
+def _header(path: Path, dataset: Any, syntax: str, pixel: _PixelElement) -> FileHeader:
+    allocated = integer(dataset, "BitsAllocated", 0)
+    if pixel.keyword != "PixelData":
+        allocated = 32 if pixel.keyword == "FloatPixelData" else 64
+    stored = integer(dataset, "BitsStored", allocated) or allocated
+    signed = integer(dataset, "PixelRepresentation", 0) == 1
+    image_type = text(dataset, "ImageType").upper().split("\\")
+    native = syntax in NATIVE_SYNTAXES and pixel.length != 0xFFFFFFFF
+    shared = _groups(dataset, "SharedFunctionalGroupsSequence")
+    first = (*_groups(dataset, "PerFrameFunctionalGroupsSequence")[:1], *shared[:1], dataset)
+    rescale = _find(first, "PixelValueTransformationSequence", "RescaleIntercept")
+    slope, intercept = number(rescale, "RescaleSlope"), number(rescale, "RescaleIntercept")
+    return FileHeader(
+        path=path,
+        transfer_syntax=syntax,
+        sop_class=text(dataset, "SOPClassUID"),
+        sop_uid=text(dataset, "SOPInstanceUID"),
+        series_uid=text(dataset, "SeriesInstanceUID"),
+        series_number=text(dataset, "SeriesNumber"),
+        description=text(dataset, "SeriesDescription") or text(dataset, "ProtocolName"),
+        modality=text(dataset, "Modality").upper(),
+        localizer="LOCALIZER" in image_type,
+        instance_number=None
+        if number(dataset, "InstanceNumber") is None
+        else integer(dataset, "InstanceNumber", 0),
+        frame_of_reference=text(dataset, "FrameOfReferenceUID"),
+        rows=integer(dataset, "Rows", 0),
+        columns=integer(dataset, "Columns", 0),
+        samples=integer(dataset, "SamplesPerPixel", 1) or 1,
+        bits_allocated=allocated,
+        bits_stored=stored,
+        high_bit=integer(dataset, "HighBit", stored - 1),
+        signed=signed,
+        photometric=text(dataset, "PhotometricInterpretation").upper(),
+        frame_count=max(1, integer(dataset, "NumberOfFrames", 1)),
+        rescale_type=text(rescale, "RescaleType").upper(),
+        rescaled=slope is not None and intercept is not None,
+        padding=_padding(dataset, signed=signed, bits=allocated),
+        lossy=text(dataset, "LossyImageCompression") == "01" or syntax in LOSSY_SYNTAXES,
+        burned_in=text(dataset, "BurnedInAnnotation").upper() == "YES",
+        tilt_degrees=number(dataset, "GantryDetectorTilt"),
+        pixel_keyword=pixel.keyword,
+        pixel_offset=pixel.offset if native else -1,
+        pixel_bytes=pixel.length if native else 0,
+    )
+
+
+def _padding(dataset: Any, *, signed: bool, bits: int) -> tuple[int, int] | None:
+    """Return the range of stored values that mean "outside the field of view" (PS3.3 C.7.5.1.1.2)."""
+    low = number(dataset, "PixelPaddingValue")
+    if low is None:
+        return None
+    high = number(dataset, "PixelPaddingRangeLimit")
+    ends = []
+    for value in (low, low if high is None else high):
+        whole = int(value)
+        # Writers store the padding of signed pixels as unsigned when the VR is ambiguous.
+        ends.append(whole - (1 << bits) if signed and bits <= 16 and whole >= 1 << (bits - 1) else whole)
+    return min(ends), max(ends)
+
+
+def _check_size(header: FileHeader, declared: int, room: int) -> None:
+    """Refuse sizes that the file cannot hold, before anything is allocated for them."""
+    if header.rows < 1 or header.columns < 1:
+        raise FileError(f"An image of {header.columns} x {header.rows} pixels: nothing to show.")
+    if header.bits_allocated not in (1, 8, 16, 32, 64):
+        raise FileError(f"BitsAllocated is {header.bits_allocated}; 1, 8, 16, 32 and 64 can be read.")
+    if not 1 <= header.bits_stored <= header.bits_allocated:
+        raise FileError(
+            f"BitsStored is {header.bits_stored} of {header.bits_allocated} BitsAllocated: it must fit into it."
+        )
+    pixels = header.rows * header.columns
+    if header.frame_count > MAX_FRAMES or pixels > MAX_FRAME_PIXELS:
+        raise FileError(
+            f"The file declares {header.frame_count} frames of {header.columns} x {header.rows} pixels, "
+            "more than this program opens."
+        )
+    samples = 1 if header.photometric == "PALETTE COLOR" else header.samples
+    bits = pixels * samples * header.frame_count * header.bits_allocated
+    if header.photometric == "YBR_FULL_422" and header.pixel_offset >= 0:
+        bits = bits * 2 // 3  # PS3.3 C.7.6.3.1.2: every second column carries the chrominance
+    needed = (bits + 7) // 8
+    uncompressed = header.pixel_offset >= 0 or header.transfer_syntax == DEFLATED_LE
+    available = min(declared, room) if uncompressed else room
+    if uncompressed and available < needed:
+        raise FileError(
+            f"The pixel data is cut off: {available} of {needed} bytes are there. Copy the file again."
+        )
+    if not uncompressed and needed > max(room, 1) * MAX_EXPANSION:
+        raise FileError(
+            f"The file declares {needed} bytes of pixels but holds {room} compressed ones: its size is wrong."
+        )
+
+
+# -------------------------------------------------------------------------------------------- frames
+
+
+def _groups(dataset: Any, keyword: str) -> list[Any]:
+    try:
+        return list(dataset.get(keyword) or ())
+    except LIBRARY_FAILURES:
+        return []
+
+
+def _find(places: Sequence[Any], sequence: str, keyword: str) -> Any:
+    """Return the first item that holds a keyword: in the frame's groups, the shared ones, the file."""
+    for place in places:
+        for item in _groups(place, sequence):
+            if keyword in item:
+                return item
+    return places[-1]
+
+
+def _vector(values: Sequence[float]) -> Vector | None:
+    return (values[0], values[1], values[2]) if len(values) == 3 else None
+
+
+def _directions(values: Sequence[float]) -> tuple[Vector, Vector] | None:
+    """Return the two in-plane unit vectors, or None where they are no right-angled pair."""
+    if len(values) != 6:
+        return None
+    row, column = values[:3], values[3:]
+    lengths = [math.hypot(*row), math.hypot(*column)]
+    if any(abs(length - 1) > COSINE_TOLERANCE for length in lengths):
+        return None
+    if abs(_dot(row, column)) > COSINE_TOLERANCE:
+        return None
+    return (
+        (row[0] / lengths[0], row[1] / lengths[0], row[2] / lengths[0]),
+        (column[0] / lengths[1], column[1] / lengths[1], column[2] / lengths[1]),
+    )
+
+
+def _dot(left: Sequence[float], right: Sequence[float]) -> float:
+    return sum(a * b for a, b in zip(left, right, strict=True))
+
+
+def _spacing(values: Sequence[float]) -> tuple[float, float] | None:
+    return (values[0], values[1]) if len(values) == 2 and min(values) > 0 else None
+
+
+def _frames(dataset: Any, header: FileHeader) -> tuple[Frame, ...]:
+    shared = _groups(dataset, "SharedFunctionalGroupsSequence")[:1]
+    per_frame = _groups(dataset, "PerFrameFunctionalGroupsSequence")
+    marks = tuple(text(dataset, keyword) for _, keyword in PHASE_MARKS)
+    offsets = numbers(dataset, "GridFrameOffsetVector")
+    # Without per-frame groups the one position of the file is that of its first frame only.
+    placed = header.frame_count == 1 or bool(per_frame) or len(offsets) == header.frame_count
+    frames = []
+    for index in range(header.frame_count):
+        own = per_frame[index : index + 1]
+        places = (*own, *shared, dataset)
+        directions = _directions(
+            numbers(_find(places, "PlaneOrientationSequence", "ImageOrientationPatient"), "ImageOrientationPatient")
+        )
+        position = _vector(
+            numbers(_find(places, "PlanePositionSequence", "ImagePositionPatient"), "ImagePositionPatient")
+        )
+        if len(offsets) == header.frame_count > 1 and position and directions:
+            normal = cross(*directions)
+            travel = offsets[index]
+            position = (
+                position[0] + travel * normal[0],
+                position[1] + travel * normal[1],
+                position[2] + travel * normal[2],
+            )
+        rescale = _find(places, "PixelValueTransformationSequence", "RescaleIntercept")
+        slope, intercept = number(rescale, "RescaleSlope"), number(rescale, "RescaleIntercept")
+        frames.append(
+            Frame(
+                header=header,
+                index=index,
+                position=position if placed else None,
+                row_direction=directions[0] if directions else None,
+                column_direction=directions[1] if directions else None,
+                spacing=_spacing(numbers(_find(places, "PixelMeasuresSequence", "PixelSpacing"), "PixelSpacing")),
+                slope=slope if slope else 1.0,
+                intercept=intercept if intercept is not None else 0.0,
+                marks=_frame_marks(own, marks) if own else marks,
+            )
+        )
+    return tuple(frames)
+
+
+def _frame_marks(own: Sequence[Any], marks: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the phase marks with those of the frame's functional groups in place of the file's."""
+    content = _find((*own, {}), "FrameContentSequence", "StackID") if own else {}
+    if not content:
+        content = _find((*own, {}), "FrameContentSequence", "FrameAcquisitionNumber")
+    segment = _find((*own, {}), "SegmentIdentificationSequence", "ReferencedSegmentNumber")
+    found = {
+        "acquisition": text(content, "FrameAcquisitionNumber"),
+        "time point": text(content, "TemporalPositionIndex"),
+        "segment": text(segment, "ReferencedSegmentNumber"),
+    }
+    names = [name for name, _ in PHASE_MARKS]
+    return tuple(found.get(name) or mark for name, mark in zip(names, marks, strict=True))
+
+
+def cross(row: Vector, column: Vector) -> Vector:
+    """Return the slice normal: the vector product of the in-plane directions."""
+    return (
+        row[1] * column[2] - row[2] * column[1],
+        row[2] * column[0] - row[0] * column[2],
+        row[0] * column[1] - row[1] * column[0],
+    )

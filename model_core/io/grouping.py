@@ -1,0 +1,247 @@
+"""Split frames into series that each make one stack, and say why something was split or left out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from model_core.io.dicom_header import PHASE_MARKS, Frame
+from model_core.io.stack import arrange, in_space, named, natural_key, project, same_position_mm
+from model_core.io.tolerances import DIRECTION_TOLERANCE, SPACING_TOLERANCE
+from model_core.types import Problem
+
+
+@dataclass(frozen=True)
+class Group:
+    """Frames that belong together.
+
+    Attributes
+    ----------
+    key:
+        What sets the group apart within everything that was scanned; input of `series_id`.
+    label:
+        What sets it apart from its siblings, for the title; "" where it has none.
+    copies:
+        Frames left out because the same slice is there already.
+    """
+
+    frames: tuple[Frame, ...]
+    key: str
+    label: str = ""
+    problems: tuple[Problem, ...] = ()
+    copies: tuple[Frame, ...] = ()
+
+
+def series_id(key: str) -> str:
+    """Return an opaque stable name of a series: a hash, so that it says nothing about the patient."""
+    return hashlib.sha1(key.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()[:20]
+
+
+def group_frames(frames: Sequence[Frame]) -> list[Group]:
+    """Group by SeriesInstanceUID, then by everything that must be equal within one stack."""
+    by_series: dict[str, list[Frame]] = defaultdict(list)
+    for frame in frames:
+        by_series[frame.header.series_uid or f"folder of {frame.header.path.parent}"].append(frame)
+    groups: list[Group] = []
+    for key, members in by_series.items():
+        extra: tuple[Problem, ...] = ()
+        if not members[0].header.series_uid:
+            names = named(frame.name for frame in members)
+            text = "The files do not say to which series they belong (SeriesInstanceUID is missing)."
+            extra = (Problem("warning", text, "Files of one folder that fit together are one series.", names),)
+        for group in _split_series(members, key):
+            groups.extend(_split_phases(_with_problems(group, extra)))
+    return groups
+
+
+def _with_problems(group: Group, problems: tuple[Problem, ...]) -> Group:
+    return Group(group.frames, group.key, group.label, (*group.problems, *problems), group.copies)
+
+
+# ---------------------------------------------------------------------------- equal within one stack
+
+
+class _Buckets:
+    """Numbers the distinct vectors it is shown, with a tolerance."""
+
+    def __init__(self, tolerance: float) -> None:
+        self._tolerance = tolerance
+        self._known: list[tuple[float, ...]] = []
+
+    def of(self, vector: tuple[float, ...] | None) -> int:
+        if vector is None:
+            return -1
+        for index, known in enumerate(self._known):
+            if max(abs(a - b) for a, b in zip(vector, known, strict=True)) <= self._tolerance:
+                return index
+        self._known.append(vector)
+        return len(self._known) - 1
+
+
+_REASONS = (
+    "file (multi-frame)",
+    "modality",
+    "image type (localizer)",
+    "image size",
+    "colour",
+    "orientation",
+    "pixel spacing",
+    "frame of reference",
+    "missing position",
+)
+
+
+def _split_series(frames: Sequence[Frame], key: str) -> list[Group]:
+    orientations = _Buckets(DIRECTION_TOLERANCE)
+    spacings = _Buckets(SPACING_TOLERANCE)
+    parts: dict[tuple[object, ...], list[Frame]] = defaultdict(list)
+    for frame in frames:
+        header = frame.header
+        directions = None
+        if frame.row_direction is not None and frame.column_direction is not None:
+            directions = (*frame.row_direction, *frame.column_direction)
+        # Relative tolerance: equal logarithms are equal ratios.
+        spacing = None if frame.spacing is None else tuple(float(np.log(value)) for value in frame.spacing)
+        fits = (
+            header.sop_uid or str(header.path) if header.frame_count > 1 else "",
+            header.modality,
+            header.localizer,
+            (header.columns, header.rows),
+            header.colour,
+            orientations.of(directions),
+            spacings.of(spacing),
+            header.frame_of_reference,
+            in_space(frame),
+        )
+        parts[fits].append(frame)
+    if len(parts) == 1:
+        return [Group(tuple(frames), key)]
+    ordered = sorted(parts.items(), key=lambda item: -len(item[1]))
+    keys = [fits for fits, _ in ordered]
+    differing = [index for index in range(len(_REASONS)) if len({fits[index] for fits in keys}) > 1]
+    why = ", ".join(_REASONS[index] for index in differing)
+    text = f"This series holds images that make no single stack: they differ in {why}."
+    result = []
+    for number, (fits, members) in enumerate(ordered, 1):
+        header = members[0].header
+        split_key = f"{key}|{[fits[index] for index in differing]}"
+        label = "localizer" if header.localizer else f"part {number} of {len(ordered)}"
+        problem = Problem("info", text, f"Split into {len(ordered)}; this is {label}.")
+        result.append(Group(tuple(members), split_key, label, (problem,)))
+    return result
+
+
+# ---------------------------------------------------------------------- several slices at one position
+
+
+def _split_phases(group: Group) -> list[Group]:
+    """Leave out copies of a file, then split where several slices lie at one position."""
+    group = _without_copies(group)
+    if len(group.frames) < 2 or not all(in_space(frame) for frame in group.frames):
+        return [group]
+    if not _crowded(group.frames):
+        return _split_interleaved(group)
+    for index, (mark, _) in enumerate(PHASE_MARKS):
+        parts = _by_mark(group.frames, index)
+        if len(parts) > 1 and not any(_crowded(members) for members in parts.values()):
+            return _phases(group, mark, parts)
+    return _split_by_occurrence(group)
+
+
+def _by_mark(frames: Sequence[Frame], index: int) -> dict[str, list[Frame]]:
+    parts: dict[str, list[Frame]] = defaultdict(list)
+    for frame in frames:
+        parts[frame.marks[index]].append(frame)
+    return dict(sorted(parts.items(), key=lambda item: natural_key(item[0])))
+
+
+def _crowded(frames: Sequence[Frame]) -> bool:
+    """Whether two of the frames lie at one position."""
+    if len(frames) < 2:
+        return False
+    positions = np.sort(project(frames))
+    return bool(np.diff(positions).min() <= same_position_mm(positions))
+
+
+def _phases(group: Group, mark: str, parts: dict[str, list[Frame]]) -> list[Group]:
+    text = f"Several slices lie at one position; they differ in {mark}."
+    result = []
+    for number, (value, members) in enumerate(parts.items(), 1):
+        label = " ".join(filter(None, (group.label, f"{mark} {number} of {len(parts)}")))
+        problem = Problem("info", text, f"Split into {len(parts)} series; this is {mark} {number}.")
+        key = f"{group.key}|{mark}={value}"
+        result.append(Group(tuple(members), key, label, (*group.problems, problem), group.copies))
+    return result
+
+
+def _split_interleaved(group: Group) -> list[Group]:
+    """Split acquisitions that cover one region with shifted slices; the whole is uneven, each is even."""
+    if arrange(group.frames).geometry.spacing_mm[0] is not None:
+        return [group]
+    parts = _by_mark(group.frames, 0)
+    if len(parts) < 2 or any(len(members) < 2 for members in parts.values()):
+        return [group]
+    if any(arrange(members).geometry.spacing_mm[0] is None for members in parts.values()):
+        return [group]
+    return _phases(group, PHASE_MARKS[0][0], parts)
+
+
+def _without_copies(group: Group) -> Group:
+    """Leave out files that are the same object under another name."""
+    kept: dict[tuple[object, ...], Frame] = {}
+    copies: list[Frame] = []
+    pairs: list[str] = []
+    for frame in sorted(group.frames, key=lambda item: natural_key(str(item.header.path))):
+        header = frame.header
+        if not header.sop_uid:
+            kept[str(header.path), frame.index] = frame
+            continue
+        key = (header.sop_uid, frame.index, frame.position, header.instance_number)
+        if key in kept:
+            copies.append(frame)
+            pairs += [kept[key].name, frame.name]
+        else:
+            kept[key] = frame
+    if not copies:
+        return group
+    text = f"{len(copies)} image(s) are there more than once (equal SOPInstanceUID), such as {pairs[0]} and {pairs[1]}."
+    problem = Problem("warning", text, "The first by name is used; the copies are left out.", named(pairs))
+    return Group(tuple(kept.values()), group.key, group.label, (*group.problems, problem), tuple(copies))
+
+
+def _split_by_occurrence(group: Group) -> list[Group]:
+    """Nothing tells the slices at one position apart: equal counts are passes, the rest is left out."""
+
+    def order(frame: Frame) -> tuple[int, list[tuple[int, int, str]], int]:
+        return frame.header.instance_number or 0, natural_key(frame.header.name), frame.index
+
+    frames = sorted(group.frames, key=order)
+    positions = project(frames)
+    tolerance = same_position_mm(positions)
+    places: list[list[int]] = []
+    for index in np.argsort(positions, kind="stable"):
+        if places and positions[index] - positions[places[-1][0]] <= tolerance:
+            places[-1].append(int(index))
+        else:
+            places.append([int(index)])
+    counts = {len(place) for place in places}
+    if len(counts) == 1 and len(places) > 1:
+        passes: dict[str, list[Frame]] = {
+            str(number): [frames[sorted(place)[number]] for place in places] for number in range(counts.pop())
+        }
+        return _phases(group, "pass", passes)
+    kept = tuple(frames[min(place)] for place in places)
+    out = tuple(frames[index] for place in places for index in sorted(place)[1:])
+    crowded = next(place for place in places if len(place) > 1)
+    pair = (frames[min(crowded)].name, frames[max(crowded)].name)
+    text = (
+        f"{len(out)} slice(s) lie at the position of another one, such as {pair[0]} and {pair[1]}; "
+        "nothing in the files tells them apart."
+    )
+    names = named((*pair, *(frame.name for frame in out)))
+    problem = Problem("warning", text, "The first by InstanceNumber is used; the others are left out.", names)
+    return [Group(kept, group.key, group.label, (*group.problems, problem), (*group.copies, *out))]

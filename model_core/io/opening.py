@@ -1,0 +1,98 @@
+"""Open a catalogue entry: its volume, or a thumbnail of its middle slice."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from model_core.errors import ReadError
+from model_core.io import dicom_series, itk_formats, pictures
+from model_core.io.failures import quiet
+from model_core.types import ByteArray, Progress, SeriesEntry, Volume, Window
+
+# Shown where a CT file has no window of its own (width, level in HU).
+_LUNG = Window(1500.0, -600.0)
+
+
+def load(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
+    """Read the voxels of a series found by `scan`; the last item is the Volume.
+
+    One damaged slice never stops a series: it is left out and named in ``Volume.problems``.
+
+    Raises
+    ------
+    ReadError
+        Nothing of the series can be read, or it does not fit into memory.
+    """
+    if isinstance(entry.source, dicom_series.DicomSource):
+        yield from dicom_series.load_series(entry)
+    elif isinstance(entry.source, itk_formats.VolumeSource):
+        yield from itk_formats.load_volume(entry)
+    elif isinstance(entry.source, pictures.PictureSource):
+        yield from pictures.load_pictures(entry)
+    else:
+        raise ReadError("This series was not found by a scan: open its folder again.")
+
+
+def thumbnail(entry: SeriesEntry, size: int = 64) -> ByteArray:
+    """Return the middle slice, windowed for display.
+
+    Parameters
+    ----------
+    entry:
+        A series found by `scan`.
+    size:
+        Longest side of the result in pixels.
+
+    Returns
+    -------
+    ByteArray
+        (h, w) grey picture in the shape that the slice has in the patient.
+
+    Raises
+    ------
+    ReadError
+        The slice cannot be read.
+    """
+    windows: Sequence[Window] = ()
+    inverted = False
+    if isinstance(entry.source, dicom_series.DicomSource):
+        picture, windows, inverted = dicom_series.middle_picture(entry)
+        if not windows and entry.modality == "CT" and float(np.min(picture)) < _LUNG.level:
+            windows = (_LUNG,)
+    elif isinstance(entry.source, itk_formats.VolumeSource):
+        picture = itk_formats.middle_picture(entry)
+        windows = (_LUNG,) if float(np.min(picture)) < _LUNG.level else ()
+    elif isinstance(entry.source, pictures.PictureSource):
+        with quiet():
+            picture = pictures.read_picture(entry.source.paths[len(entry.source.paths) // 2])
+    else:
+        raise ReadError("This series was not found by a scan: open its folder again.")
+    grey = _windowed(picture, windows)
+    return _shrunk(255 - grey if inverted else grey, entry, size)
+
+
+def _windowed(picture: npt.NDArray[Any], windows: Sequence[Window]) -> ByteArray:
+    values = np.nan_to_num(np.asarray(picture, np.float32))
+    if windows:
+        low = windows[0].level - windows[0].width / 2
+        width = windows[0].width
+    else:
+        low, high = (float(value) for value in np.percentile(values, (1, 99)))
+        width = max(high - low, 1e-6)
+    grey: ByteArray = (np.clip((values - low) / width, 0, 1) * 255).astype(np.uint8)
+    return grey
+
+
+def _shrunk(grey: ByteArray, entry: SeriesEntry, size: int) -> ByteArray:
+    from PIL import Image
+
+    _, row, column = entry.spacing_mm
+    height = grey.shape[0] * (row or 1.0)
+    width = grey.shape[1] * (column or 1.0) if row else float(grey.shape[1])
+    scale = size / max(height, width)
+    target = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(np.ascontiguousarray(grey)).resize(target, Image.Resampling.BOX))

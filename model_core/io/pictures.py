@@ -1,0 +1,183 @@
+"""Folders of PNG or JPEG slices: grey values without any unit or spacing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from model_core.errors import ReadError
+from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason, quiet
+from model_core.io.grouping import series_id
+from model_core.io.memory import check_memory
+from model_core.io.stack import named, natural_key
+from model_core.io.tolerances import MAX_FRAME_PIXELS
+from model_core.io.values import fit_int16
+from model_core.types import Geometry, Problem, Progress, SeriesEntry, Unit, Volume
+
+FORMATS = ("PNG", "JPEG")
+_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+_DEEP_MODES = ("I;16", "I;16B", "I;16L", "I", "F")
+
+
+@dataclass(frozen=True)
+class PictureHeader:
+    """Size of a picture and whether it has more than 8 bits per value."""
+
+    path: Path
+    width: int
+    height: int
+    deep: bool
+
+
+@dataclass(frozen=True)
+class PictureSource:
+    """Reader's key of a folder of pictures."""
+
+    paths: tuple[Path, ...]
+    deep: bool
+
+
+def looks_like_picture(start: bytes) -> bool:
+    """Whether a file starts like PNG or JPEG."""
+    return start.startswith(_MAGIC)
+
+
+def read_header(path: Path) -> PictureHeader:
+    """Read the size of a picture.
+
+    Raises
+    ------
+    FileError
+        The file is damaged or too large.
+    """
+    with quiet():
+        try:
+            with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
+                width, height = image.size
+                mode = image.mode
+        except (*LIBRARY_FAILURES, Image.DecompressionBombError) as error:
+            raise FileError(plain_reason(error), details=type(error).__name__) from error
+    if width * height > MAX_FRAME_PIXELS:
+        raise FileError(f"A picture of {width} x {height} pixels, more than this program opens.")
+    return PictureHeader(path, width, height, mode in _DEEP_MODES)
+
+
+def entries(headers: Sequence[PictureHeader]) -> list[SeriesEntry]:
+    """Return one series per folder, size and depth, in natural order of names."""
+    parts: dict[tuple[Path, int, int, bool], list[PictureHeader]] = defaultdict(list)
+    for header in headers:
+        parts[header.path.parent, header.height, header.width, header.deep].append(header)
+    siblings: dict[Path, int] = defaultdict(int)
+    for folder, *_ in parts:
+        siblings[folder] += 1
+    result = []
+    for (folder, height, width, deep), members in parts.items():
+        ordered = sorted(members, key=lambda item: natural_key(item.path.name))
+        paths = tuple(item.path for item in ordered)
+        problems = [
+            Problem(
+                "info",
+                "Pictures say neither where they lie in the patient nor how large a pixel is.",
+                "Slices are in natural order of their names; lengths in mm are off.",
+            )
+        ]
+        title = f"{folder.name} pictures" if len(paths) > 1 else paths[0].name
+        if siblings[folder] > 1 and len(paths) >= 1:
+            text = f"The pictures of this folder have {siblings[folder]} different sizes or depths."
+            problems.append(
+                Problem("info", text, f"Each is a series; this one is {width} x {height}.", named(p.name for p in paths))
+            )
+            title += f" {width} x {height}" if len(paths) > 1 else ""
+        key = f"{folder.resolve()}|{height}|{width}|{deep}|{paths[0].name if len(paths) == 1 else ''}"
+        result.append(
+            SeriesEntry(
+                series_id=series_id(key),
+                title=title,
+                modality="",
+                size=(len(paths), height, width),
+                files=tuple(str(path) for path in paths),
+                problems=tuple(problems),
+                source=PictureSource(paths, deep),
+            )
+        )
+    return result
+
+
+def read_picture(path: Path) -> npt.NDArray[Any]:
+    """Read one picture as (h, w): uint8 luminance, or the values of a deeper one.
+
+    Raises
+    ------
+    FileError
+        The file is damaged.
+    """
+    try:
+        with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
+            if image.mode in _DEEP_MODES:
+                return np.asarray(image)
+            if image.mode in ("LA", "PA", "RGBA"):
+                # Transparent pixels are background, not the colour hidden under them.
+                flat = Image.new("RGBA", image.size, (0, 0, 0, 255))
+                flat.alpha_composite(image.convert("RGBA"))
+                return np.asarray(flat.convert("L"))
+            return np.asarray(image.convert("L"))
+    except (*LIBRARY_FAILURES, Image.DecompressionBombError) as error:
+        raise FileError(plain_reason(error), details=type(error).__name__) from error
+
+
+def load_pictures(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
+    """Read a folder of pictures; the last item is the Volume.
+
+    Raises
+    ------
+    ReadError
+        Not one picture can be read.
+    """
+    source = cast(PictureSource, entry.source)
+    depth, height, width = entry.size
+    check_memory(depth * height * width * (6 if source.deep else 2))
+    voxels = np.empty((depth, height, width), np.int16)
+    exact = np.empty((depth, height, width), np.float32) if source.deep else None
+    kept: list[Path] = []
+    failed: dict[str, str] = {}
+    for number, path in enumerate(source.paths, 1):
+        with quiet():
+            try:
+                picture = read_picture(path)
+                if picture.shape != (height, width):
+                    raise FileError("The picture changed its size since the folder was read.")
+                target = voxels if exact is None else exact
+                target[len(kept)] = picture
+                kept.append(path)
+            except FileError as error:
+                failed[path.name] = error.message
+        yield Progress(number, depth, "Reading pictures")
+    if not kept:
+        raise ReadError(f"No picture of this series can be read: {next(iter(failed.values()), 'it is empty.')}")
+    problems = list(entry.problems)
+    if failed:
+        text = f"{len(failed)} picture(s) cannot be read: {' '.join(dict.fromkeys(failed.values()))}"
+        problems.append(Problem("warning", text, "They are left out.", named(failed)))
+    voxels = voxels[: len(kept)]
+    unit: Unit = "grey"
+    if exact is not None:
+        unit = "values"
+        problems += fit_int16(exact[: len(kept)], voxels)
+    yield Volume(
+        series_id=entry.series_id,
+        title=entry.title,
+        voxels=voxels,
+        geometry=Geometry(),
+        unit=unit,
+        modality="",
+        slice_names=tuple(path.name for path in kept),
+        lossy=any(path.suffix.lower() in (".jpg", ".jpeg") for path in kept),
+        problems=tuple(problems),
+    )

@@ -1,0 +1,236 @@
+"""Arrange the frames of one series in space: order, step, tilt, gaps. Reports, never repairs.
+
+Slices are ordered by ImagePositionPatient along the normal of ImageOrientationPatient; SliceThickness,
+SpacingBetweenSlices and InstanceNumber are never used for geometry (PS3.3 C.7.6.2).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from model_core.io.dicom_header import Frame, cross
+from model_core.io.orientation import Layout, display_geometry, layout_of
+from model_core.io.tolerances import (
+    ALMOST_EVEN_STEP,
+    EVEN_STEP,
+    SAME_POSITION,
+    SAME_POSITION_MM,
+    SHEAR_TOLERANCE,
+)
+from model_core.types import DoubleArray, Geometry, Plane, Problem
+
+_MAX_NAMED = 8
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Frames in display order with the geometry of the array that they fill.
+
+    ``positions_mm`` are along the normal of the files, one per frame; None without positions.
+    """
+
+    frames: tuple[Frame, ...]
+    geometry: Geometry
+    plane: Plane
+    positions_mm: DoubleArray | None
+    problems: tuple[Problem, ...]
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Sort key under which "slice10" follows "slice9"."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
+
+
+def in_space(frame: Frame) -> bool:
+    """Whether a frame says where it lies."""
+    return frame.position is not None and frame.row_direction is not None
+
+
+def project(frames: Sequence[Frame]) -> DoubleArray:
+    """Return the position of each frame along the normal of the first one, in mm."""
+    first = frames[0]
+    assert first.row_direction is not None and first.column_direction is not None
+    normal = np.array(cross(first.row_direction, first.column_direction))
+    return np.array([frame.position for frame in frames], float) @ normal
+
+
+def same_position_mm(positions: DoubleArray) -> float:
+    """Return the distance below which two of these slices lie at one position."""
+    steps = np.diff(np.sort(positions))
+    real = steps[steps > SAME_POSITION_MM]
+    return max(SAME_POSITION_MM, SAME_POSITION * float(np.median(real))) if real.size else SAME_POSITION_MM
+
+
+def arrange(frames: Sequence[Frame]) -> Stack:
+    """Order the frames of one series and describe their geometry.
+
+    The frames have one size, orientation and pixel spacing (see `grouping`).
+    """
+    if all(in_space(frame) for frame in frames):
+        return _arrange_in_space(frames)
+    return _arrange_by_number(frames)
+
+
+def _arrange_by_number(frames: Sequence[Frame]) -> Stack:
+    def key(frame: Frame) -> tuple[int, int, list[tuple[int, int, str]], int]:
+        number = frame.header.instance_number
+        return (number is None, number or 0, natural_key(frame.header.name), frame.index)
+
+    ordered = tuple(sorted(frames, key=key))
+    first = ordered[0]
+    problems: list[Problem] = []
+    files = {frame.header.path for frame in ordered}
+    if len(files) > 1:
+        problems.append(
+            Problem(
+                "warning",
+                "Not every file says where its slice lies in the patient.",
+                "Slices are in order of InstanceNumber, then file name; the distance between them is unknown, "
+                "and so is which side is which where no letters are shown.",
+                named(frame.name for frame in ordered if not in_space(frame)),
+            )
+        )
+    elif len(ordered) > 1:
+        problems.append(
+            Problem(
+                "info",
+                "The frames of this file have no position in the patient.",
+                "They are shown in the order of the file; the distance between them is unknown.",
+            )
+        )
+    layout, directions = Layout("unknown"), None
+    if first.row_direction is not None and first.column_direction is not None:
+        directions = _directions(first)
+        found = layout_of(directions)
+        # The order of slices is not known from positions, so only the picture itself is turned upright.
+        layout = Layout(found.plane, found.axes, (False, found.flips[1], found.flips[2]))
+    row, column = first.spacing or (None, None)
+    geometry = display_geometry(
+        layout,
+        shape=(len(ordered), first.header.rows, first.header.columns),
+        spacing=(None, row, column),
+        directions=directions if len(ordered) == 1 else None,
+        corners=None,
+    )
+    return Stack(ordered, geometry, layout.plane, None, tuple(problems))
+
+
+def named(names: Sequence[str] | object) -> tuple[str, ...]:
+    """Return the first few of many names, and how many more there are."""
+    every = tuple(dict.fromkeys(names))  # type: ignore[call-overload]
+    if len(every) <= _MAX_NAMED:
+        return every
+    return (*every[:_MAX_NAMED], f"and {len(every) - _MAX_NAMED} more")
+
+
+def _directions(frame: Frame) -> DoubleArray:
+    assert frame.row_direction is not None and frame.column_direction is not None
+    normal = cross(frame.row_direction, frame.column_direction)
+    return np.array([normal, frame.column_direction, frame.row_direction], float)
+
+
+def _arrange_in_space(frames: Sequence[Frame]) -> Stack:
+    positions = project(frames)
+    order = np.argsort(positions, kind="stable")
+    native = [frames[index] for index in order]
+    positions = positions[order]
+    directions = _directions(native[0])
+    layout = layout_of(directions)
+    step, problems = _step(native, positions)
+    problems += _shear(native, positions, directions)
+    row, column = native[0].spacing or (None, None)
+    if native[0].spacing is None:
+        problems.append(
+            Problem(
+                "warning",
+                "The size of a pixel is not stated (PixelSpacing is missing or not positive).",
+                "Lengths and areas in mm are off.",
+            )
+        )
+    first, last = native[0].position, native[-1].position
+    assert first is not None and last is not None
+    geometry = display_geometry(
+        layout,
+        shape=(len(native), native[0].header.rows, native[0].header.columns),
+        spacing=(step, row, column),
+        directions=directions,
+        corners=(first, last),
+    )
+    if layout.flips[0]:
+        native, positions = native[::-1], positions[::-1]
+    if layout.plane == "oblique":
+        problems.append(
+            Problem(
+                "info",
+                "The slices are oblique to every plane of the body.",
+                "They are shown like the nearest plane; read the orientation letters.",
+            )
+        )
+    return Stack(tuple(native), geometry, layout.plane, np.ascontiguousarray(positions), tuple(problems))
+
+
+def _step(native: Sequence[Frame], positions: DoubleArray) -> tuple[float | None, list[Problem]]:
+    """Return the distance between slices in mm, None where there is no single one."""
+    count = len(native)
+    if count < 2:
+        return None, []
+    steps = np.diff(positions)
+    step = float(positions[-1] - positions[0]) / (count - 1)
+    if step <= SAME_POSITION_MM:
+        return None, []
+    off = np.abs(positions - (positions[0] + step * np.arange(count)))
+    deviation = float(off.max()) / step
+    if deviation <= EVEN_STEP:
+        return step, []
+    spread = float(np.abs(steps - step).max()) / step
+    if deviation <= ALMOST_EVEN_STEP and spread <= ALMOST_EVEN_STEP:
+        text = f"Slice distances differ by up to {spread:.0%} from their mean of {step:.3f} mm."
+        return step, [Problem("info", text, "The mean is used as the slice distance.")]
+    usual = float(np.median(steps))
+    ratios = steps / usual
+    whole = np.rint(ratios)
+    gaps = np.flatnonzero(whole > 1)
+    if gaps.size and bool((whole >= 1).all()) and float(np.abs(ratios - whole).max()) <= ALMOST_EVEN_STEP:
+        missing = int((whole[gaps] - 1).sum())
+        names = [name for gap in gaps for name in (native[gap].name, native[gap + 1].name)]
+        places = ", ".join(
+            f"{steps[gap]:.2f} mm between {native[gap].name} and {native[gap + 1].name}" for gap in gaps[:3]
+        )
+        more = f" and at {gaps.size - 3} more places" if gaps.size > 3 else ""
+        text = f"{missing} slice(s) are missing: {places}{more}, where the others are {usual:.2f} mm apart."
+    else:
+        small, large = int(np.argmin(steps)), int(np.argmax(steps))
+        names = [native[index].name for index in (small, small + 1, large, large + 1)]
+        text = (
+            f"Slices are not evenly spaced: {steps[small]:.2f} mm between {names[0]} and {names[1]}, "
+            f"{steps[large]:.2f} mm between {names[2]} and {names[3]}."
+        )
+    action = "Shown as they are; the slice distance counts as unknown, so volumes in mm³ are off."
+    return None, [Problem("warning", text, action, named(names))]
+
+
+def _shear(native: Sequence[Frame], positions: DoubleArray, directions: DoubleArray) -> list[Problem]:
+    """Report slices that are shifted sideways against each other (gantry tilt)."""
+    travel = float(positions[-1] - positions[0])
+    if len(native) < 2 or travel <= SAME_POSITION_MM:
+        return []
+    origins = np.array([frame.position for frame in native], float)
+    sideways = origins - origins[0] - np.outer(positions - positions[0], directions[0])
+    shift = np.linalg.norm(sideways, axis=1)
+    if float(shift.max()) <= SHEAR_TOLERANCE * travel:
+        return []
+    worst = int(np.argmax(shift))
+    angle = float(np.degrees(np.arctan2(shift[-1], travel)))
+    stated = native[0].header.tilt_degrees
+    tilted = f" (GantryDetectorTilt {stated:g}°)" if stated else ""
+    text = (
+        f"The stack is sheared: slices shift sideways by up to {shift[worst]:.1f} mm, "
+        f"{angle:.1f}° over the stack{tilted}."
+    )
+    action = "Each slice is shown as it is; distances across slices and other planes are not to be measured."
+    return [Problem("warning", text, action, (native[0].name, native[worst].name))]
