@@ -110,12 +110,12 @@ class Geometry:
     def to_native(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return a display-ordered array in the file's own order (a view)."""
         native = np.transpose(array, self.native_axes)
-        flips = [axis for axis, flip in enumerate(self.native_flips) if flip]
+        flips = tuple(axis for axis, flip in enumerate(self.native_flips) if flip)
         return np.flip(native, flips) if flips else native
 
     def from_native(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Inverse of `to_native` (a view)."""
-        flips = [axis for axis, flip in enumerate(self.native_flips) if flip]
+        flips = tuple(axis for axis, flip in enumerate(self.native_flips) if flip)
         flipped = np.flip(array, flips) if flips else array
         return np.transpose(flipped, np.argsort(self.native_axes))
 
@@ -343,16 +343,20 @@ class SliceResult:
         The published computation of the class, or None without a classifier.
     features:
         FPN maps by level name, float16, for the mask of any detection candidate.
+    mask_cache:
+        Raw mask logits (28, 28) of candidates once asked for; filled by the pipeline.
     """
 
     series_id: str
     weights_id: str
     slice_index: int
     placement: Placement
+    evidence_placement: Placement
     detection_candidates: Candidates
     evidence_candidates: Candidates | None
     verdict: ImageVerdict | None
     features: dict[str, npt.NDArray[np.float16]] = field(repr=False)
+    mask_cache: dict[int, FloatArray] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from psygnal import SignalGroupDescriptor
+
 from model_core.types import ByteArray, Catalogue, Volume
 from model_core.weights.card import ModelCard
-from psygnal import SignalGroupDescriptor
 
 
 @dataclass(eq=False)

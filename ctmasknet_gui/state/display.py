@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from model_core.types import Window
 from psygnal import SignalGroupDescriptor
+
+from model_core.types import Window
 
 LUNG = Window(1500, -600, "Lung")
 

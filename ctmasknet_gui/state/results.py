@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from model_core.types import ScanVerdict, ShownSlice, SliceResult, SliceSummary
 from psygnal import SignalGroupDescriptor
+
+from model_core.types import ScanVerdict, ShownSlice, SliceResult, SliceSummary
 
 
 @dataclass(eq=False)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from model_core.types import Level
 from psygnal import SignalGroupDescriptor
+
+from model_core.types import Level
 
 
 @dataclass(eq=False)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from model_core.config import DetectionSettings, EvidenceSettings
 from psygnal import SignalGroupDescriptor
+
+from model_core.config import DetectionSettings, EvidenceSettings
 
 
 @dataclass(eq=False)

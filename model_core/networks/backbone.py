@@ -49,7 +49,7 @@ class ResNetFPN(nn.Module):
 
 
 def feature_levels(architecture: Architecture) -> int:
-    """Number of maps the RPN reads."""
+    """Return the number of maps the RPN reads."""
     if architecture.backbone != "resnet50":
         return 1
     return 5 if architecture.extra_pool else 4

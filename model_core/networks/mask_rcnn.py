@@ -41,7 +41,7 @@ class Regions(NamedTuple):
     labels: Tensor
 
 
-class PaperRPN(RegionProposalNetwork):
+class PaperRPN(RegionProposalNetwork):  # type: ignore[misc]
     """RPN of the released code: proposals ranked by logits, L1 box loss.
 
     torchvision today ranks by the sigmoid, which saturates: confident proposals tie and lose their order.
@@ -57,7 +57,7 @@ class PaperRPN(RegionProposalNetwork):
         image_shapes: list[tuple[int, int]],
         num_anchors_per_level: list[int],
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Per-level top-k, clip, drop small, NMS per level, top-n over levels; scores are logits (spec §4)."""
+        """Per-level top-k, clip, drop small, NMS per level, top-n over levels; scores are logits (§4)."""
         logits = objectness.detach().reshape(len(proposals), -1)
         counts = torch.tensor(num_anchors_per_level, device=logits.device)
         levels = torch.arange(len(counts), device=logits.device).repeat_interleave(counts)
@@ -102,6 +102,9 @@ class MaskRCNN(nn.Module):
     spelling (see `names`). Images are (B, 3, S, S) in 0..1 with S a multiple of 32.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         architecture: Architecture,
@@ -139,7 +142,12 @@ class MaskRCNN(nn.Module):
         return self._regions(images, features, proposals, heads.box_head, heads.box_predictor)
 
     def _regions(
-        self, images: Tensor, features: Features, proposals: list[Tensor], head: nn.Module, predictor: nn.Module
+        self,
+        images: Tensor,
+        features: Features,
+        proposals: list[Tensor],
+        head: nn.Module,
+        predictor: nn.Module,
     ) -> list[Regions]:
         size = images.shape[-2:]
         pooled = self.roi_heads.box_roi_pool(features, proposals, [tuple(size)] * len(images))

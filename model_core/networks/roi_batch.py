@@ -84,7 +84,13 @@ def replicate(kept: int, size: int, *, mode: Replication = "cut_points", seed: i
 
 
 def roi_batch(
-    scores: Tensor, deltas: Tensor, kept: Tensor, *, size: int, mode: Replication = "cut_points", seed: int = 0
+    scores: Tensor,
+    deltas: Tensor,
+    kept: Tensor,
+    *,
+    size: int,
+    mode: Replication = "cut_points",
+    seed: int = 0,
 ) -> Ranked:
     """Build the (N, 5) batch of score and encoded deltas from the kept candidates, best first.
 

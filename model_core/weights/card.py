@@ -81,7 +81,9 @@ class ModelCard:
         try:
             return _build(ModelCard, json.loads(text))
         except (ValueError, TypeError, SettingsError) as error:
-            raise WeightsError("The model card is damaged or of another version.", details=str(error)) from error
+            raise WeightsError(
+                "The model card is damaged or of another version.", details=str(error)
+            ) from error
 
 
 def read_card(path: Path) -> ModelCard:

@@ -62,8 +62,7 @@ def as_sets(found, expected, keys, **tolerance):
     for row in range(size):
         tied = np.where((np.abs(scores[1] - scores[0][row]) <= 2e-3) & ~used)[0]
         match = [
-            t for t in tied
-            if all(np.allclose(found[k][row], expected[k][t], **tolerance) for k in keys)
+            t for t in tied if all(np.allclose(found[k][row], expected[k][t], **tolerance) for k in keys)
         ]
         assert match, f"row {row} has no partner"
         used[match[0]] = True
@@ -71,7 +70,6 @@ def as_sets(found, expected, keys, **tolerance):
 
 def test_case(case):
     about, network, golden = load(case)
-    settings = about["settings"]
     image = torch.from_numpy(golden["image"].astype(np.float32) / 255).expand(1, 3, -1, -1)
     with torch.inference_mode():
         features = network.features(image)
@@ -103,7 +101,9 @@ def check_detections(network, image, features, proposals, golden, about):
     single = about["kind"] == "single_shot"
     (regions,) = network.regions(image, features, proposals)
     keep = rank_regions(
-        regions.boxes, regions.scores, regions.labels,
+        regions.boxes,
+        regions.scores,
+        regions.labels,
         score=settings["score" if single else "conf"],
         nms_iou=settings["nms" if single else "roi_nms"],
         min_area=None if single else 0.0,
@@ -116,7 +116,9 @@ def check_detections(network, image, features, proposals, golden, about):
         "labels": regions.labels[keep].numpy(),
     }
     as_sets(found, golden, ["scores", "boxes", "labels"], **FLOAT)
-    if np.array_equal(found["labels"], golden["labels"]) and np.allclose(found["boxes"], golden["boxes"], **FLOAT):
+    if np.array_equal(found["labels"], golden["labels"]) and np.allclose(
+        found["boxes"], golden["boxes"], **FLOAT
+    ):
         np.testing.assert_allclose(masks.numpy(), golden["mask_logits"], **MASK)
     else:
         as_sets(found | {"mask_logits": masks.numpy()}, golden, ["scores", "boxes", "mask_logits"], **MASK)
@@ -148,13 +150,23 @@ def check_image_class(network, image, features, proposals, golden, about):
         np.testing.assert_allclose(deltas.numpy(), golden["box_regression_s2"], **FLOAT)
     (regions,) = network.class_regions(image, features, proposals)
     keep = rank_regions(
-        regions.boxes, regions.scores, regions.labels,
-        score=evidence.score, nms_iou=evidence.nms_iou, min_area=evidence.min_area, limit=evidence.batch_size,
+        regions.boxes,
+        regions.scores,
+        regions.labels,
+        score=evidence.score,
+        nms_iou=evidence.nms_iou,
+        min_area=evidence.min_area,
+        limit=evidence.batch_size,
     )
     batch = roi_batch(regions.scores, regions.deltas, keep, size=evidence.batch_size)
     rows, expected = batch.rows.numpy(), golden["roi_batch"]
     as_sets(
-        {"score": rows[:, 0], "rows": rows}, {"score": expected[:, 0], "rows": expected}, ["score", "rows"], **FLOAT
+        {"score": rows[:, 0], "rows": rows},
+        {"score": expected[:, 0], "rows": expected},
+        ["score", "rows"],
+        **FLOAT,
     )
     np.testing.assert_allclose(network.s2new(batch.rows[None])[0].numpy(), golden["image_logits"], **FLOAT)
-    np.testing.assert_allclose(network.image_logits(image, evidence)[0].numpy(), golden["image_logits"], **FLOAT)
+    np.testing.assert_allclose(
+        network.image_logits(image, evidence)[0].numpy(), golden["image_logits"], **FLOAT
+    )

@@ -1,0 +1,237 @@
+"""What runs: one single-shot model, or a segmentation model and perhaps a classifier."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model_core.config import DetectionSettings, EvidenceSettings, InputSpec
+from model_core.errors import SettingsError, WeightsError
+from model_core.networks import CovidCTMaskNet, ImageHead, MaskRCNN, build
+from model_core.types import FloatArray, IntArray, SliceResult
+from model_core.weights.card import ModelCard
+from model_core.weights.store import (
+    LoadedWeights,
+    default_names,
+    find_base,
+    load_weights,
+    same_detector,
+    shipped,
+)
+
+available_weights = shipped
+
+
+class Pipeline:
+    """The networks of one run and the settings of their cards.
+
+    Attributes
+    ----------
+    cards:
+        Segmentation (or single-shot) card first, then the classifier's if there is one.
+    detector:
+        Gives detections and masks; also the evidence where ``passes`` is 1.
+    classifier:
+        A detector of its own for the evidence, or None where one pass serves both.
+    head:
+        Module S on the CPU, or None; so small that thresholds can re-run it at once.
+    passes:
+        Backbone passes per slice.
+    """
+
+    def __init__(
+        self,
+        *,
+        detector: MaskRCNN,
+        cards: tuple[ModelCard, ...],
+        classifier: CovidCTMaskNet | None = None,
+        head: ImageHead | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.cards = cards
+        self.device = device
+        self.detector = detector.eval().to(device)
+        self.classifier = classifier.eval().to(device) if classifier is not None else None
+        self.head = head.eval() if head is not None else None
+        # Masks of single detections are computed on demand, off the worker's device.
+        self._mask_detector = detector if device == "cpu" else _copy_on_cpu(detector, cards[0])
+        self.weights_id = hashlib.sha256("+".join(c.sha256 for c in cards).encode()).hexdigest()[:16]
+
+    @property
+    def passes(self) -> int:
+        """Backbone passes per slice: 2 where the classifier changed the shared entries."""
+        return 1 if self.classifier is None else 2
+
+    @property
+    def region_classes(self) -> tuple[str, ...]:
+        """Names of the positive region classes, label 1 first."""
+        return self.cards[0].region_classes
+
+    @property
+    def image_classes(self) -> tuple[str, ...]:
+        """Names of the image logits; empty without a classifier."""
+        return self.cards[-1].image_classes if self.head is not None else ()
+
+    @property
+    def input(self) -> InputSpec:
+        """Preprocessing of the detector."""
+        return self.cards[0].input
+
+    @property
+    def detections(self) -> DetectionSettings:
+        """Default detection settings of the card."""
+        return self.cards[0].detections
+
+    @property
+    def evidence(self) -> EvidenceSettings:
+        """The published evidence settings of the card."""
+        return self.cards[-1].evidence
+
+    def mask_logits(self, result: SliceResult, indices: IntArray) -> FloatArray:
+        """Return the (n, 28, 28) raw mask logits of detection candidates, each for its own class.
+
+        Runs the mask branch on the stored FPN maps; what was computed once is kept with the result.
+        """
+        cache = result.mask_cache
+        missing = np.array([i for i in indices.tolist() if i not in cache], np.int64)
+        if len(missing):
+            candidates = result.detection_candidates
+            with torch.inference_mode():
+                maps = OrderedDict(
+                    (level, torch.from_numpy(array).float()[None]) for level, array in result.features.items()
+                )
+                boxes = torch.from_numpy(candidates.boxes[missing])
+                size = result.placement.size
+                logits = self._mask_detector.mask_logits(maps, [boxes], size=(size, size))
+                own = logits[torch.arange(len(missing)), torch.from_numpy(candidates.labels[missing])]
+            cache.update(zip(missing.tolist(), own.numpy(), strict=True))
+        if not len(indices):
+            return np.zeros((0, 28, 28), np.float32)
+        return np.stack([cache[i] for i in indices.tolist()])
+
+
+def load_pipeline(names: Sequence[str] = (), *, device: str = "auto") -> Pipeline:
+    """Load the weights of these names or files; none means the shipped default.
+
+    One single-shot file; one segmentation file (no image class); a segmentation and a classifier file in
+    any order; or a classifier that stores module S alone, whose segmentation file is then found by hash.
+
+    Raises
+    ------
+    WeightsError
+        If a file is missing or damaged, or the files do not go together.
+    SettingsError
+        If the device does not exist.
+    """
+    loaded = [load_weights(name) for name in (names or default_names())]
+    by_kind = {weights.card.kind: weights for weights in loaded}
+    if len(by_kind) != len(loaded) or ("single_shot" in by_kind and len(loaded) > 1):
+        raise WeightsError(
+            "Give one single-shot file, or one segmentation and one classifier file; found: "
+            + ", ".join(f"{w.card.name} ({w.card.kind.replace('_', '-')})" for w in loaded)
+            + "."
+        )
+    chosen = choose_device(device)
+    if "single_shot" in by_kind:
+        return _single_shot(by_kind["single_shot"], chosen)
+    classifier = by_kind.get("classifier")
+    if "segmentation" not in by_kind:
+        assert classifier is not None
+        by_kind["segmentation"] = load_weights(str(find_base(classifier)))
+    return _pair(by_kind["segmentation"], classifier, chosen)
+
+
+def choose_device(device: str) -> str:
+    """Return the torch device for ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Raises
+    ------
+    SettingsError
+        If it is unknown or not on this machine.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind = device.split(":")[0]
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if kind not in there:
+        raise SettingsError(f"Unknown device '{device}': use auto, cpu, cuda, cuda:N or mps.")
+    if not there[kind]:
+        raise SettingsError(f"The device '{device}' is not available on this machine; use cpu or auto.")
+    return device
+
+
+def _network(weights: LoadedWeights, tensors: dict[str, Tensor]) -> MaskRCNN:
+    network = build(weights.card.architecture, weights.card.detector, input_spec=weights.card.input)
+    missing, unexpected = network.load_state_dict(tensors, strict=False)
+    # Files of the first release keep the mask branch in a classifier; frozen BatchNorm has no counters.
+    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in unexpected if ".mask_" not in name]
+    if missing or unexpected:
+        raise WeightsError(
+            f"The entries of {weights.path.name} do not fit the architecture of its card.",
+            details=f"missing: {missing[:5]}; unexpected: {unexpected[:5]}",
+        )
+    return network
+
+
+def _single_shot(weights: LoadedWeights, device: str) -> Pipeline:
+    network = _network(weights, weights.tensors)
+    assert isinstance(network, CovidCTMaskNet)
+    return Pipeline(detector=network, cards=(weights.card,), head=_head(weights), device=device)
+
+
+def _pair(segmentation: LoadedWeights, classifier: LoadedWeights | None, device: str) -> Pipeline:
+    detector = _network(segmentation, segmentation.tensors)
+    if classifier is None:
+        return Pipeline(detector=detector, cards=(segmentation.card,), device=device)
+    own_detector = [name for name in classifier.tensors if not name.startswith("s2new.")]
+    if not own_detector and classifier.card.base_sha256 not in ("", segmentation.card.sha256):
+        raise WeightsError(
+            f"The classifier '{classifier.card.name}' was trained on other segmentation weights than "
+            f"'{segmentation.card.name}'; its verdict would mean nothing."
+        )
+    separate: CovidCTMaskNet | None = None
+    same_input = classifier.card.input == segmentation.card.input
+    same_rpn = classifier.card.detector == segmentation.card.detector
+    if own_detector and not (
+        same_input and same_rpn and same_detector(segmentation.tensors, classifier.tensors)
+    ):
+        network = _network(classifier, classifier.tensors)
+        assert isinstance(network, CovidCTMaskNet)
+        separate = network
+    return Pipeline(
+        detector=detector,
+        cards=(segmentation.card, classifier.card),
+        classifier=separate,
+        head=_head(classifier),
+        device=device,
+    )
+
+
+def _head(weights: LoadedWeights) -> ImageHead:
+    architecture = weights.card.architecture
+    head = ImageHead(
+        roi_batch_size=architecture.roi_batch_size,
+        width=architecture.s_width,
+        classes=architecture.image_classes,
+    )
+    prefix = "s2new."
+    own = {name[len(prefix) :]: t for name, t in weights.tensors.items() if name.startswith(prefix)}
+    try:
+        head.load_state_dict(own)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"Module S of {weights.path.name} does not fit its card.", details=str(error)
+        ) from error
+    return head
+
+
+def _copy_on_cpu(detector: MaskRCNN, card: ModelCard) -> MaskRCNN:
+    copy = build(card.architecture, card.detector, input_spec=card.input)
+    copy.load_state_dict({name: tensor.cpu() for name, tensor in detector.state_dict().items()})
+    return copy.eval()

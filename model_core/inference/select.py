@@ -1,0 +1,185 @@
+"""What thresholds, NMS and scoring make of stored candidates: pure functions, no backbone.
+
+Only the mask branch (for detections never shown before) and module S run here, on the CPU.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.special import expit
+
+from model_core.config import DetectionSettings, EvidenceSettings, Scoring
+from model_core.errors import SettingsError
+from model_core.explain.masks import label_map, logit_map, mask_pixels, paste_masks
+from model_core.explain.rois import roi_table
+from model_core.inference.pipeline import Pipeline
+from model_core.networks import rank_regions, roi_batch
+from model_core.types import (
+    BoolArray,
+    ByteArray,
+    Candidates,
+    Detections,
+    FloatArray,
+    ImageVerdict,
+    IntArray,
+    RoiBatch,
+    ShownSlice,
+    SliceResult,
+    SliceSummary,
+    Volume,
+)
+
+
+def _scores(candidates: Candidates, scoring: Scoring) -> FloatArray:
+    """Softmax scores, or each class logit through a sigmoid of its own (P2; segmentation only there)."""
+    return candidates.scores if scoring == "softmax" else expit(candidates.logits).astype(np.float32)
+
+
+def rank(candidates: Candidates, settings: DetectionSettings) -> IntArray:
+    """Return the indices of the detections under these settings, best first."""
+    kept = rank_regions(
+        torch.from_numpy(candidates.boxes),
+        torch.from_numpy(_scores(candidates, settings.scoring)),
+        torch.from_numpy(candidates.labels),
+        score=settings.score,
+        nms_iou=settings.nms_iou,
+        min_area=settings.min_area,
+        limit=settings.max_detections,
+    )
+    return kept.numpy()
+
+
+def detect(pipeline: Pipeline, result: SliceResult, settings: DetectionSettings) -> Detections:
+    """Return the detections of a slice under these settings, with the raw mask logits of their class."""
+    candidates = result.detection_candidates
+    indices = rank(candidates, settings)
+    return Detections(
+        indices=indices,
+        boxes=result.placement.to_slice(candidates.boxes[indices]),
+        scores=_scores(candidates, settings.scoring)[indices],
+        labels=candidates.labels[indices],
+        mask_logits=pipeline.mask_logits(result, indices),
+        settings=settings,
+    )
+
+
+def judge(pipeline: Pipeline, result: SliceResult, settings: EvidenceSettings) -> ImageVerdict | None:
+    """Return the class of a slice from its evidence under these settings; None without a classifier."""
+    if result.evidence_candidates is None:
+        return None
+    if result.verdict is not None and settings == result.verdict.settings:
+        return result.verdict
+    return judge_candidates(pipeline, result.evidence_candidates, settings)
+
+
+def judge_candidates(pipeline: Pipeline, candidates: Candidates, settings: EvidenceSettings) -> ImageVerdict:
+    """Build the RoI batch of the candidates and let module S read it (spec §5.2-5.4).
+
+    The probability of a class is the sigmoid of its logit, so they need not sum to 1.
+    """
+    head = pipeline.head
+    if head is None:
+        raise SettingsError("These weights give no image class: choose a classifier or a single-shot model.")
+    if settings.batch_size * 5 != head.fc_scores.in_features:
+        raise SettingsError(
+            f"Module S of these weights reads {head.fc_scores.in_features // 5} RoIs, "
+            f"not {settings.batch_size}."
+        )
+    with torch.inference_mode():
+        scores = torch.from_numpy(_scores(candidates, settings.scoring))
+        kept = rank_regions(
+            torch.from_numpy(candidates.boxes),
+            scores,
+            torch.from_numpy(candidates.labels),
+            score=settings.score,
+            nms_iou=settings.nms_iou,
+            min_area=settings.min_area,
+            limit=settings.batch_size,
+        )
+        ranked = roi_batch(
+            scores,
+            torch.from_numpy(candidates.deltas),
+            kept,
+            size=settings.batch_size,
+            mode=settings.replication,
+            seed=settings.seed,
+        )
+        logits = head(ranked.rows[None])[0].numpy()
+    return ImageVerdict(
+        logits=logits,
+        probabilities=expit(logits),
+        batch=RoiBatch(rows=ranked.rows.numpy(), source=ranked.source.numpy(), kept=ranked.kept.numpy()),
+        settings=settings,
+        published=settings == pipeline.evidence,
+    )
+
+
+def show(
+    pipeline: Pipeline,
+    volume: Volume,
+    result: SliceResult,
+    detections: DetectionSettings,
+    evidence: EvidenceSettings,
+) -> ShownSlice:
+    """Compute everything drawn over a slice and listed beside it under these settings."""
+    found = detect(pipeline, result, detections)
+    shape = result.placement.slice_shape
+    pasted = paste_masks(found.mask_logits, found.boxes, shape)
+    masks = mask_pixels(pasted, detections)
+    verdict = judge(pipeline, result, evidence)
+    rois = ()
+    if verdict is not None and result.evidence_candidates is not None:
+        shared = result.evidence_candidates is result.detection_candidates
+        rois = roi_table(
+            verdict.batch,
+            result.evidence_candidates,
+            placement=result.evidence_placement,
+            names=pipeline.region_classes,
+            pixel_area_mm2=volume.geometry.pixel_area_mm2,
+            detected=set(found.indices.tolist()) if shared else set(),
+        )
+    return ShownSlice(
+        slice_index=result.slice_index,
+        detections=found,
+        masks=masks,
+        logit_map=logit_map(pasted),
+        rois=rois,
+        verdict=verdict,
+        summary=_summary(volume, result.slice_index, masks, verdict),
+    )
+
+
+def summarise(
+    pipeline: Pipeline,
+    volume: Volume,
+    result: SliceResult,
+    detections: DetectionSettings,
+    evidence: EvidenceSettings,
+) -> SliceSummary:
+    """Return what the strip and the scan need of a slice under these settings."""
+    found = detect(pipeline, result, detections)
+    masks = mask_pixels(paste_masks(found.mask_logits, found.boxes, result.placement.slice_shape), detections)
+    return _summary(volume, result.slice_index, masks, judge(pipeline, result, evidence))
+
+
+def lesion_labels(shown: ShownSlice) -> ByteArray:
+    """Return the (H, W) uint8 label map of the shown masks: 0 none, else the class index."""
+    return label_map(shown.masks, shown.detections.labels)
+
+
+def _summary(
+    volume: Volume,
+    index: int,
+    masks: BoolArray,
+    verdict: ImageVerdict | None,
+) -> SliceSummary:
+    pixels = int(masks.any(axis=0).sum()) if len(masks) else 0
+    area = volume.geometry.pixel_area_mm2
+    return SliceSummary(
+        slice_index=index,
+        detections=len(masks),
+        lesion_px=pixels,
+        lesion_mm2=None if area is None else pixels * area,
+        probabilities=None if verdict is None else tuple(float(p) for p in verdict.probabilities),
+    )

@@ -1,0 +1,68 @@
+"""From a slice of a volume to network input, with the exact inverse geometry (`Placement`)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from model_core.config import InputSpec
+from model_core.types import FloatArray, Placement, Volume
+
+# 8-bit pictures carry no HU; published ones are lung windows (width 1500, level -600).
+GREY_LOW_HU, GREY_HIGH_HU = -1350.0, 150.0
+# Volumes without HU are stretched between these percentiles of their values.
+VALUE_PERCENTILES = (0.5, 99.5)
+
+
+def placement(volume: Volume, spec: InputSpec) -> Placement:
+    """Return how a slice of the volume lies in the square input: scaled to fit, isotropic in mm, centred.
+
+    A slice that already has the size of the input is passed through pixel by pixel.
+    """
+    height, width = volume.voxels.shape[1:]
+    _, row_mm, column_mm = volume.geometry.spacing_mm
+    aspect = row_mm / column_mm if row_mm and column_mm else 1.0  # height of a pixel in pixel widths
+    scale = spec.size / max(height * aspect, width)
+    new_height, new_width = max(1, round(height * aspect * scale)), max(1, round(width * scale))
+    return Placement(
+        slice_shape=(height, width),
+        size=spec.size,
+        scale_x=new_width / width,
+        scale_y=new_height / height,
+        offset_x=(spec.size - new_width) // 2,
+        offset_y=(spec.size - new_height) // 2,
+    )
+
+
+def to_unit_range(volume: Volume, index: int, spec: InputSpec) -> FloatArray:
+    """Return slice ``index`` as (H, W) float32 in 0..1 over the window of the weights."""
+    values = volume.voxels[index].astype(np.float32)
+    low, high = spec.low_hu, spec.high_hu
+    if volume.unit == "grey":
+        values = GREY_LOW_HU + values * ((GREY_HIGH_HU - GREY_LOW_HU) / 255.0)
+    elif volume.unit == "values":
+        middle = volume.voxels[volume.slices // 2]
+        low, high = (float(p) for p in np.percentile(middle, VALUE_PERCENTILES))
+        high = max(high, low + 1.0)
+    picture = np.clip((values - low) / (high - low), 0.0, 1.0)
+    if volume.inverted and volume.unit != "HU":
+        picture = 1.0 - picture
+    unit: FloatArray = picture.astype(np.float32)
+    return unit
+
+
+def network_input(volume: Volume, index: int, spec: InputSpec) -> FloatArray:
+    """Return the (size, size) float32 network input in 0..1 of slice ``index``; padding is 0 (air)."""
+    place = placement(volume, spec)
+    picture = to_unit_range(volume, index, spec)
+    height, width = place.slice_shape
+    size = (round(height * place.scale_y), round(width * place.scale_x))
+    if size != place.slice_shape:
+        tensor = torch.from_numpy(picture)[None, None]
+        scaled = F.interpolate(tensor, size=size, mode="bilinear", antialias=True, align_corners=False)
+        picture = scaled[0, 0].numpy()
+    square = np.zeros((spec.size, spec.size), np.float32)
+    top, left = int(place.offset_y), int(place.offset_x)
+    square[top : top + size[0], left : left + size[1]] = picture
+    return square

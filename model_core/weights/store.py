@@ -1,0 +1,178 @@
+"""Weight files: written as safetensors with a card beside them, read without running anything."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import Tensor
+
+from model_core.errors import WeightsError
+from model_core.networks import modern_name, recognise
+from model_core.resources import resource
+from model_core.weights.card import PAPER_IMAGE_CLASSES, ModelCard, read_card
+
+SUFFIX = ".safetensors"
+_REGION_NAMES = {2: ("Lesion",), 3: ("GGO", "Consolidation")}
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedWeights:
+    """A weight file in memory: its card, its float32 tensors by modern name, and where it was."""
+
+    card: ModelCard
+    tensors: dict[str, Tensor]
+    path: Path
+
+
+def weights_folder() -> Path:
+    """Return the folder of the shipped weights."""
+    return resource("weights")
+
+
+def shipped() -> tuple[ModelCard, ...]:
+    """Return the cards of the shipped weights, by name."""
+    folder = weights_folder()
+    return tuple(
+        read_card(path.with_suffix(".json")) for path in sorted(folder.glob(f"*{SUFFIX}")) if path.is_file()
+    )
+
+
+def default_names() -> tuple[str, ...]:
+    """Return the names of the shipped default pair.
+
+    Raises
+    ------
+    WeightsError
+        If no weights are installed.
+    """
+    try:
+        names = json.loads(weights_folder().joinpath("default.json").read_text("utf-8"))["weights"]
+    except (OSError, ValueError, KeyError) as error:
+        raise WeightsError(
+            "No trained weights are installed. Choose a weight file (File > Load weights, or --weights FILE).",
+            details=str(error),
+        ) from error
+    return tuple(names)
+
+
+def find(name_or_path: str) -> Path:
+    """Return the file of a shipped name or of a path.
+
+    Raises
+    ------
+    WeightsError
+        If there is neither.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    inside = weights_folder() / f"{name_or_path}{SUFFIX}"
+    if path.name == name_or_path and inside.is_file():
+        return inside
+    names = ", ".join(card.name for card in shipped()) or "none"
+    raise WeightsError(f"There are no weights '{name_or_path}': no such file; shipped are: {names}.")
+
+
+def load_weights(name_or_path: str) -> LoadedWeights:
+    """Read a weight file by shipped name or path.
+
+    A file without a card is recognised from its entries and gets the papers' preprocessing and names.
+
+    Raises
+    ------
+    WeightsError
+        If it is missing, damaged, of another kind, or not the file its card describes.
+    """
+    path = find(name_or_path)
+    try:
+        data = path.read_bytes()
+        tensors = {modern_name(name): tensor.float() for name, tensor in load_safetensors(data).items()}
+    except OSError as error:
+        raise WeightsError(f"The weight file {path.name} cannot be read.", details=str(error)) from error
+    except SafetensorError as error:
+        raise WeightsError(
+            f"{path.name} is not a complete safetensors file; weights are read in that format only.",
+            details=str(error),
+        ) from error
+    digest = hashlib.sha256(data).hexdigest()
+    beside = path.with_suffix(".json")
+    card = read_card(beside) if beside.is_file() else card_for(path.stem, tensors)
+    if card.sha256 and card.sha256 != digest:
+        raise WeightsError(
+            f"{path.name} is not the file its card describes (other SHA-256). Get both from the same place."
+        )
+    return LoadedWeights(dataclasses.replace(card, sha256=digest), tensors, path)
+
+
+def card_for(name: str, tensors: dict[str, Tensor]) -> ModelCard:
+    """Return a card with the papers' settings for tensors that came without one."""
+    architecture = recognise({key: tensor.shape for key, tensor in tensors.items()})
+    regions = architecture.region_classes
+    count = architecture.image_classes if architecture.has_image_head else 0
+    return ModelCard(
+        name=name,
+        title=name,
+        architecture=architecture,
+        region_classes=_REGION_NAMES.get(regions, tuple(f"Class {k}" for k in range(1, regions))),
+        image_classes=PAPER_IMAGE_CLASSES if count == 3 else tuple(f"Class {k}" for k in range(count)),
+        notes="This file came without a card: classes and settings are assumed to be the papers'.",
+    )
+
+
+def save_weights(path: Path, tensors: dict[str, Tensor], card: ModelCard, *, half: bool = False) -> ModelCard:
+    """Write tensors and card (``path`` with .json); return the card with the file's SHA-256.
+
+    ``half`` stores floats as fp16, half the size. Both files are replaced atomically.
+    """
+    stored = {
+        name: (tensor.half() if half and tensor.is_floating_point() else tensor).detach().cpu().contiguous()
+        for name, tensor in tensors.items()
+    }
+    data = save_safetensors(stored)
+    card = dataclasses.replace(card, sha256=hashlib.sha256(data).hexdigest())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for target, content in ((path, data), (path.with_suffix(".json"), card.to_json().encode())):
+        temporary = target.with_name(target.name + ".part")
+        temporary.write_bytes(content)
+        temporary.replace(target)
+    return card
+
+
+def find_base(classifier: LoadedWeights) -> Path:
+    """Return the segmentation file that a classifier storing module S alone was trained on.
+
+    Looks beside the classifier and among the shipped weights.
+
+    Raises
+    ------
+    WeightsError
+        If neither place has it.
+    """
+    wanted = classifier.card.base_sha256
+    for folder in (classifier.path.parent, weights_folder()):
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            card_path = path.with_suffix(".json")
+            if card_path.is_file() and read_card(card_path).sha256 == wanted:
+                return path
+    raise WeightsError(
+        f"The classifier '{classifier.card.name}' reads the RoIs of segmentation weights that are not here. "
+        "Give that segmentation file as well.",
+        details=f"wanted SHA-256 {wanted or '(none in the card)'}",
+    )
+
+
+def same_detector(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    """Whether the entries that both files hold (backbone, RPN, box branch) are equal.
+
+    True for a classifier trained S-only on that segmentation model: one pass then serves both.
+    """
+    shared = [name for name in second if name in first]
+    return all(torch.equal(first[name], second[name]) for name in shared)
