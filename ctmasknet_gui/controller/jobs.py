@@ -13,6 +13,9 @@ from ctmasknet_gui.worker import Job, Priority, WorkerThread
 from ctmasknet_gui.worker.job import JobFactory
 from model_core.types import Progress
 
+# `RunState` knows three kinds; the small ones show as what they are part of.
+SHOWN_AS = {"weights": "open", "reference": "open"}
+
 
 def _nothing(*_: object) -> None:
     """Ignore an event."""
@@ -89,6 +92,11 @@ class Jobs(QObject):
         self._drop(kind)
         self._settle()
 
+    def cancel_visible(self) -> None:
+        """Cancel what the user sees running; quiet updates go on."""
+        for kind in {entry.job.kind for entry in self._active.values() if entry.visible}:
+            self.cancel(kind)
+
     def shutdown(self, timeout_ms: int = 15_000) -> bool:
         """Cancel everything and join the thread."""
         self._drop(None)
@@ -107,7 +115,7 @@ class Jobs(QObject):
 
     def _show_most_urgent(self) -> None:
         entry = self._most_urgent()
-        kind = "" if entry is None else entry.job.kind
+        kind = "" if entry is None else SHOWN_AS.get(entry.job.kind, entry.job.kind)
         if kind == self._state.kind and kind != "":
             return
         self._show(kind, Progress(0, 0))
@@ -133,7 +141,7 @@ class Jobs(QObject):
             return
         seconds = entry.time_left.update(progress.done, progress.total)
         if entry is self._most_urgent():
-            self._show(entry.job.kind, progress, seconds)
+            self._show(SHOWN_AS.get(entry.job.kind, entry.job.kind), progress, seconds)
 
     @Slot(int, object)
     def _on_produced(self, job_id: int, item: object) -> None:

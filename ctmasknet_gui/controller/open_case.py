@@ -182,10 +182,12 @@ class OpenController(QObject):
         self._state.case.reference = None
         self._state.case.reference_name = ""
 
-    def cancel(self) -> None:
-        """Stop opening; what was open stays closed."""
+    def close_case(self) -> None:
+        """Close the series and its catalogue."""
         self._jobs.cancel("open")
-        self._jobs.cancel("reference")
+        self._stop_everything()
+        self._close_volume()
+        self._state.case.catalogue = None
 
     def _stop_everything(self) -> None:
         for kind in ("run", "summaries", "reference", "export", "thumbnails"):

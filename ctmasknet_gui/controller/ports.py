@@ -109,7 +109,8 @@ class CoreEngine:
     def available(self) -> tuple[ModelCard, ...]:
         """See `Engine.available`."""
         # Not through the store: that imports torch, and the list is wanted in the empty window.
-        return tuple(read_card(path) for path in sorted(resource("weights").rglob("*.json")))
+        files = sorted(resource("weights").glob("*.safetensors"))
+        return tuple(read_card(path.with_suffix(".json")) for path in files)
 
     def load(self, names: Sequence[str]) -> Pipeline:
         """See `Engine.load`."""

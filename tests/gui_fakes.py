@@ -184,11 +184,13 @@ class FakeEngine:
             logits=np.zeros(CANDIDATES, np.float32),
             labels=np.ones(CANDIDATES, np.int64),
         )
+        placement = Placement((height, width), max(height, width), 1.0, 1.0, 0.0, 0.0)
         return SliceResult(
             series_id=volume.series_id,
             weights_id=pipeline.weights_id,
             slice_index=index,
-            placement=Placement((height, width), max(height, width), 1.0, 1.0, 0.0, 0.0),
+            placement=placement,
+            evidence_placement=placement,
             detection_candidates=candidates,
             evidence_candidates=candidates,
             verdict=None,
@@ -254,7 +256,8 @@ class FakeEngine:
         if not rows:
             return None
         mean = tuple(float(v) for v in np.mean(rows, axis=0))
-        return ScanVerdict(mean, int(np.argmax(mean)), tuple(range(len(rows))), "Mean of the slices.", published)
+        used = tuple(range(len(rows)))
+        return ScanVerdict(mean, int(np.argmax(mean)), used, "Mean of the slices.", published)
 
 
 def warning(text="One slice is missing."):

@@ -1,0 +1,80 @@
+"""Command line of the window: ``ctmasknet-gui`` and ``python -m ctmasknet_gui``."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ctmasknet_gui.controller.script import Options
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{3,5})[xX×](\d{3,5})", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: write WIDTHxHEIGHT, for example 1280x800")
+    return int(match[1]), int(match[2])
+
+
+def _slice(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no slice: a number counting from 0")
+    return int(text)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    result = argparse.ArgumentParser(
+        prog="ctmasknet-gui",
+        description="Opens chest CT, runs the networks and explains their verdict. Research use only.",
+    )
+    result.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="file or folder to open")
+    result.add_argument("--demo", action="store_true", help="open a synthetic phantom and run the networks")
+    result.add_argument(
+        "--weights", nargs="+", default=[], metavar="NAME|FILE", help="weights to run instead of the default"
+    )
+    result.add_argument("--slice", type=_slice, metavar="N", help="slice to show, counting from 0")
+    result.add_argument("--run", action="store_true", help="run the networks on the shown slice")
+    result.add_argument("--all", action="store_true", help="run the networks on the whole series")
+    result.add_argument("--size", type=_size, metavar="WxH", help="size of the window in pixels")
+    result.add_argument(
+        "--screenshot", type=Path, metavar="FILE", help="write the window as PNG, with its results, and leave"
+    )
+    return result
+
+
+def parse(arguments: Sequence[str] | None = None) -> Options:
+    """Parse the command line; exits with 2 on a usage error."""
+    command = parser()
+    # A PATH may follow the weights: ``--weights a b -- PATH``; plain ``PATH --weights a b`` is usual.
+    values = command.parse_args(arguments)
+    if values.demo and values.paths:
+        command.error("--demo opens the phantom: give either a PATH or --demo")
+    something = bool(values.demo or values.paths)
+    for name in ("slice", "run", "all"):
+        if not something and getattr(values, name) not in (None, False):
+            command.error(f"--{name} needs a PATH or --demo")
+    return Options(
+        paths=tuple(values.paths),
+        demo=values.demo,
+        weights=tuple(values.weights),
+        slice_index=values.slice,
+        run=values.run,
+        run_all=values.all,
+        size=values.size,
+        screenshot=values.screenshot,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Start the program; returns its exit code."""
+    options = parse(arguments)
+    from ctmasknet_gui.app import execute
+
+    return execute(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,492 @@
+"""Use cases without a window: what each does to state, with counted fakes of engine and reader."""
+
+import dataclasses
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from gui_fakes import CANDIDATES, FakeEngine, FakeReader, make_volume, warning
+
+from ctmasknet_gui.controller.time_left import TimeLeft
+from ctmasknet_gui.settings import Settings
+from ctmasknet_gui.state.display import LUNG, PRESETS
+from model_core.errors import ExportError
+
+# ------------------------------------------------------------------------------------------- opening
+
+
+def test_opening_one_series_shows_its_middle_slice(rig):
+    path = rig.open(choose_best=False)
+    state = rig.state
+    assert state.case.volume.series_id == "one"
+    assert state.display.slice_index == 3
+    assert state.display.window == LUNG
+    assert rig.settings.recent == (path,)
+    assert state.run.kind == ""
+    assert rig.texts == []
+
+
+def test_several_series_wait_for_the_choice(two_series):
+    two_series.open(choose_best=False)
+    assert two_series.state.case.volume is None
+    assert len(two_series.state.case.catalogue.series) == 2
+    two_series.controllers.opening.open_series("second")
+    two_series.settle()
+    assert two_series.state.case.volume.series_id == "second"
+    assert sorted(two_series.reader.thumbnails) == ["one", "second"]
+
+
+def test_best_series_is_opened_for_the_command_line(two_series):
+    two_series.open(choose_best=True)
+    assert two_series.state.case.volume.series_id == "one"
+
+
+def test_opening_another_series_forgets_results_and_reference(two_series):
+    two_series.open()
+    two_series.run_all()
+    two_series.controllers.opening.open_reference(two_series.folder / "mask.nii")
+    two_series.settle()
+    assert two_series.state.case.reference is not None
+    two_series.controllers.selection.pick(2)
+    two_series.controllers.opening.open_series("second")
+    two_series.settle()
+    state = two_series.state
+    assert state.results.slices == {}
+    assert state.results.summaries == {}
+    assert state.results.shown is None
+    assert state.results.scan is None
+    assert state.case.reference is None
+    assert state.selection.candidate is None
+    assert state.display.slice_index < state.case.volume.slices
+
+
+def test_failures_are_told_in_words_and_what_is_open_stays(opened):
+    for name, expected in (("broken", "cut off"), ("empty", "No image was found")):
+        opened.open(name)
+        assert expected in opened.texts[-1]
+        assert opened.state.case.volume is not None
+    opened.controllers.opening.open_paths([opened.folder / "gone"])
+    opened.settle()
+    assert "no file or folder" in opened.texts[-1]
+
+
+def test_details_hold_no_patient_text_and_no_paths(opened):
+    opened.open("broken")
+    details = opened.state.messages.messages[-1].details
+    assert "Doe" not in details
+    assert "/home" not in details
+
+
+def test_warnings_of_a_series_are_told(make_rig):
+    rig = make_rig(reader=FakeReader([make_volume(problems=(warning(),))]))
+    rig.open()
+    assert rig.state.messages.messages[0].level == "warning"
+    assert "missing" in rig.texts[0]
+
+
+def test_cancelled_opening_closes_the_reader(make_rig):
+    rig = make_rig(reader=FakeReader(gate=threading.Event()))
+    path = rig.folder / "case"
+    path.mkdir()
+    rig.controllers.opening.open_paths([path], choose_best=True)
+    rig.qtbot.waitUntil(lambda: rig.state.case.catalogue is not None)
+    assert rig.state.run.kind == "open"
+    rig.controllers.stop()
+    rig.qtbot.waitUntil(lambda: rig.reader.closed == ["one"])
+    rig.settle()
+    assert rig.state.case.volume is None
+    assert rig.state.run.kind == ""
+    assert rig.texts == []
+
+
+def test_pictures_open_with_their_own_window(make_rig):
+    rig = make_rig(reader=FakeReader([make_volume(unit="grey", windows=())]))
+    rig.open()
+    assert rig.state.display.window.name == "Auto"
+
+
+def test_demo_opens_with_labels(rig):
+    rig.controllers.opening.open_demo()
+    rig.settle()
+    assert rig.state.case.volume.series_id == "phantom"
+    assert rig.state.case.reference.max() == 2
+
+
+def test_wrong_reference_mask_is_told(opened):
+    opened.controllers.opening.open_reference(opened.folder / "wrong.nii")
+    opened.settle()
+    assert opened.state.case.reference is None
+    assert "another size" in opened.texts[-1]
+
+
+# ------------------------------------------------------------------------------------------- running
+
+
+def test_visible_slice_first_then_outward(opened):
+    opened.controllers.display.show_slice(2)
+    opened.run_all()
+    assert opened.engine.backbone_calls == [2, 1, 3, 0, 4, 5, 6]
+    assert sorted(opened.state.results.summaries) == list(range(7))
+    assert opened.state.results.scan is not None
+    assert opened.state.results.shown.slice_index == 2
+
+
+def test_scrolling_steers_the_run(make_rig):
+    rig = make_rig(engine=FakeEngine(gate=threading.Event()))
+    rig.open()
+    rig.controllers.running.run_series()
+    rig.qtbot.waitUntil(lambda: rig.state.run.kind == "run")
+    rig.qtbot.waitUntil(lambda: rig.engine.loads == [()])
+    rig.qtbot.wait(30)
+    rig.controllers.display.show_slice(6)
+    rig.engine.gate.set()
+    rig.settle()
+    assert rig.engine.backbone_calls[:3] == [3, 6, 5]
+
+
+def test_running_again_does_only_what_is_missing(opened):
+    opened.controllers.running.run_slice()
+    opened.settle()
+    opened.run_all()
+    opened.run_all()
+    assert sorted(opened.engine.backbone_calls) == list(range(7))
+    assert opened.engine.loads == [()]
+
+
+def test_engine_runs_in_the_worker_and_results_equal_direct_ones(opened):
+    opened.run_all()
+    assert threading.current_thread().name not in opened.engine.threads
+    pipeline = opened.engine.load(())
+    volume = opened.state.case.volume
+    thresholds = opened.state.thresholds
+    for index, result in opened.state.results.slices.items():
+        direct = opened.engine.result(pipeline, volume, index)
+        assert np.array_equal(direct.detection_candidates.scores, result.detection_candidates.scores)
+        summary = opened.engine.summarise(
+            pipeline, volume, direct, thresholds.detections, thresholds.evidence
+        )
+        assert summary == opened.state.results.summaries[index]
+
+
+def test_cancel_keeps_what_is_done(make_rig):
+    rig = make_rig(engine=FakeEngine())
+    rig.open()
+    rig.controllers.running.run_slice()
+    rig.settle()
+    rig.engine.gate = threading.Event()
+    rig.controllers.running.run_series()
+    rig.qtbot.waitUntil(lambda: rig.state.run.total > 0)
+    rig.controllers.stop()
+    rig.settle()
+    assert list(rig.state.results.slices) == [3]
+    assert rig.state.run.kind == ""
+
+
+def test_results_of_a_replaced_job_never_appear(two_series):
+    engine = two_series.engine
+    two_series.open()
+    engine.gate = threading.Event()
+    two_series.controllers.running.run_series()
+    two_series.qtbot.waitUntil(lambda: two_series.state.run.kind == "run")
+    two_series.controllers.opening.open_series("second")
+    engine.gate.set()
+    two_series.settle()
+    assert two_series.state.case.volume.series_id == "second"
+    assert two_series.state.results.slices == {}
+
+
+@pytest.mark.parametrize("field", ["series_id", "weights_id"])
+def test_result_of_another_series_or_other_weights_is_dropped(opened, field):
+    pipeline = opened.engine.load(())
+    result = opened.engine.result(pipeline, opened.state.case.volume, 1)
+    opened.engine.stray = dataclasses.replace(result, **{field: "other"})
+    opened.controllers.running.run_slice()
+    opened.settle()
+    assert list(opened.state.results.slices) == [3]
+
+
+def test_without_weights_a_clear_message_and_no_result(make_rig):
+    rig = make_rig(engine=FakeEngine(missing=True))
+    rig.open()
+    rig.controllers.running.run_slice()
+    rig.settle()
+    assert "There are no weights" in rig.texts[-1]
+    assert rig.state.results.slices == {}
+
+
+def test_running_nothing_is_told(rig):
+    rig.controllers.running.run_slice()
+    assert "Open a CT series first" in rig.texts[-1]
+    assert not rig.controllers.jobs.busy
+
+
+def test_other_weights_forget_results_and_bring_their_thresholds(opened):
+    opened.run_all()
+    opened.controllers.weights.choose(["second"])
+    opened.settle()
+    state = opened.state
+    assert state.weights.chosen == ("second",)
+    assert state.weights.cards[0].name == "second"
+    assert state.results.slices == {}
+    assert state.thresholds.detections.score == 0.4
+    opened.controllers.weights.choose(["nothing"])
+    opened.settle()
+    assert "no weights" in opened.texts[-1]
+    assert state.weights.cards == ()
+
+
+def test_progress_counts_passes_and_tells_the_time_left():
+    now = [0.0]
+    left = TimeLeft(lambda: now[0])
+    assert left.update(0, 10) is None
+    now[0] = 0.5
+    assert left.update(1, 10) is None
+    now[0] = 4.0
+    assert left.update(4, 10) == pytest.approx(6.0)
+    assert left.update(10, 10) == 0.0
+    assert left.update(0, 0) is None
+
+
+# ---------------------------------------------------------------------------------------- thresholds
+
+
+def test_thresholds_never_call_the_backbone(opened):
+    opened.run_all()
+    calls = len(opened.engine.backbone_calls)
+    thresholds, state = opened.controllers.thresholds, opened.state
+    before = len(state.results.shown.detections)
+    for score in np.linspace(0.1, 0.9, 15):
+        thresholds.set_detections(replace(state.thresholds.detections, score=float(score)))
+        assert len(state.results.shown.detections) == (np.linspace(0.95, 0.05, CANDIDATES) > score).sum()
+    thresholds.toggle_nms()
+    thresholds.set_scoring("sigmoid")
+    thresholds.set_evidence(replace(state.thresholds.evidence, score=0.5))
+    opened.settle()
+    assert len(opened.engine.backbone_calls) == calls
+    assert before > 0
+    assert all(s.detections == 1 for k, s in state.results.summaries.items() if k != 0)
+    assert state.results.summaries[0].detections == 0
+
+
+def test_link_makes_the_evidence_follow_and_unlinking_restores_it(opened):
+    opened.run_all()
+    thresholds, state = opened.controllers.thresholds, opened.state
+    published = state.thresholds.published_evidence
+    assert not state.thresholds.evidence_edited
+    assert state.results.scan.published
+    thresholds.set_linked(True)
+    thresholds.set_detections(replace(state.thresholds.detections, score=0.7, nms_iou=0.3))
+    evidence = state.thresholds.evidence
+    assert (evidence.score, evidence.nms_iou) == (0.7, 0.3)
+    assert state.thresholds.evidence_edited
+    assert not state.results.shown.verdict.published
+    assert len(state.results.shown.rois) == 2
+    opened.settle()
+    assert not state.results.scan.published
+    thresholds.toggle_nms()
+    assert state.thresholds.evidence.nms_iou is None
+    thresholds.toggle_nms()
+    assert state.thresholds.evidence.nms_iou == 0.3
+    thresholds.set_linked(False)
+    assert state.thresholds.evidence == published
+    assert state.thresholds.detections.score == 0.7
+    assert state.results.shown.verdict.published
+    opened.settle()
+    assert state.results.scan.published
+
+
+def test_moving_the_evidence_by_hand_ends_the_link(opened):
+    thresholds, state = opened.controllers.thresholds, opened.state
+    thresholds.set_linked(True)
+    thresholds.set_evidence(replace(state.thresholds.evidence, score=0.33))
+    assert not state.thresholds.linked
+    assert state.thresholds.evidence.score == 0.33
+    thresholds.reset()
+    assert not state.thresholds.evidence_edited
+
+
+def test_unlinked_detections_leave_the_class_alone(opened):
+    opened.run_all()
+    state = opened.state
+    before = state.results.shown.verdict.probabilities.copy()
+    opened.controllers.thresholds.set_detections(replace(state.thresholds.detections, score=0.9))
+    assert np.array_equal(state.results.shown.verdict.probabilities, before)
+
+
+def test_thresholds_moved_during_a_run_hold_for_every_slice(make_rig):
+    rig = make_rig(engine=FakeEngine())
+    rig.open()
+    rig.controllers.running.run_slice()
+    rig.settle()
+    rig.engine.gate = threading.Event()
+    rig.controllers.running.run_series()
+    rig.controllers.thresholds.set_detections(replace(rig.state.thresholds.detections, score=0.9))
+    rig.engine.gate.set()
+    rig.settle()
+    assert {s.detections for k, s in rig.state.results.summaries.items() if k} == {1}
+
+
+# ------------------------------------------------------------------------------------------- display
+
+
+def test_slices_are_clamped_and_findings_stepped_through(opened):
+    display, state = opened.controllers.display, opened.state
+    display.step(-100)
+    assert state.display.slice_index == 0
+    display.last()
+    assert state.display.slice_index == 6
+    display.show_slice(10_000)
+    assert state.display.slice_index == 6
+    display.show_slice(3)
+    opened.run_all()
+    opened.controllers.thresholds.set_detections(replace(state.thresholds.detections, score=0.5))
+    opened.settle()
+    display.first()
+    display.previous_finding()
+    assert state.display.slice_index == 0
+    display.next_finding()
+    assert state.display.slice_index == 1
+    assert state.results.shown.slice_index == 1
+    display.last()
+    display.next_finding()
+    assert state.display.slice_index == 6
+    display.previous_finding()
+    assert state.display.slice_index == 5
+
+
+def test_windows(opened):
+    display, state = opened.controllers.display, opened.state
+    for key, preset in enumerate(PRESETS, start=2):
+        display.preset(key)
+        assert state.display.window == preset
+    display.preset(1)
+    assert (state.display.window.width, state.display.window.level) == (350, 50)
+    display.preset(0)
+    low, high = np.percentile(state.case.volume.voxels[3], (1, 99))
+    assert state.display.window.width == pytest.approx(high - low)
+    display.preset(9)
+    display.set_window(-5, 12)
+    assert state.display.window.width == 1
+    assert state.display.window.level == 12
+
+
+def test_overlays_go_and_come_back_together(opened):
+    display, state = opened.controllers.display, opened.state.display
+    display.toggle("masks")
+    display.toggle_overlays()
+    assert not any((state.masks, state.outlines, state.boxes, state.logits, state.reference))
+    display.toggle_overlays()
+    assert (state.masks, state.outlines, state.boxes, state.reference) == (False, True, True, True)
+    display.set_opacity(7)
+    assert state.opacity == 1.0
+    display.change_opacity(-0.1)
+    assert state.opacity == pytest.approx(0.9)
+
+
+def test_reset_view(opened):
+    display, state = opened.controllers.display, opened.state.display
+    display.set_zoom(3.0, (10, -4))
+    display.toggle("inverted")
+    display.toggle("flip_horizontal")
+    display.preset(3)
+    assert state.zoom == 3.0
+    display.reset_view()
+    assert state.zoom is None
+    assert state.pan == (0.0, 0.0)
+    assert not state.inverted
+    assert not state.flip_horizontal
+    assert state.window == LUNG
+
+
+def test_cine_plays_in_a_loop_and_stops_with_the_volume(opened):
+    state = opened.state
+    state.display.cine_fps = 100
+    opened.controllers.display.show_slice(5)
+    opened.controllers.cine.toggle()
+    opened.qtbot.waitUntil(lambda: state.display.slice_index < 5)
+    opened.controllers.opening.close_case()
+    assert not state.display.cine
+    assert state.case.volume is None
+    opened.controllers.cine.toggle()
+    assert not state.display.cine
+
+
+# --------------------------------------------------------------------------------- messages, settings
+
+
+def test_unexpected_errors_keep_text_out_of_the_log(opened, caplog):
+    try:
+        raise ValueError("Doe^Jane in /home/somebody/case/1.dcm")
+    except ValueError as error:
+        opened.controllers.messages.report(error)
+    message = opened.state.messages.messages[-1]
+    assert "unexpected" in message.text
+    assert "ValueError" in message.details
+    for text in (message.details, message.text, caplog.text):
+        assert "Doe" not in text
+        assert "/home" not in text
+    assert "ValueError" in caplog.text
+
+
+def test_hooks_of_every_thread_end_in_messages(rig, monkeypatch):
+    import sys
+
+    rig.controllers.messages.install_hooks()
+    try:
+        thread = threading.Thread(target=lambda: 1 / 0)
+        thread.start()
+        thread.join()
+        sys.excepthook(ValueError, ValueError("x"), None)
+        rig.qtbot.waitUntil(lambda: len(rig.texts) == 2)
+    finally:
+        rig.controllers.messages.remove_hooks()
+    assert "ZeroDivisionError" in rig.state.messages.messages[0].details
+
+
+def test_expected_errors_show_their_own_text(rig):
+    rig.controllers.messages.report(ExportError("The disk is full.", details="errno 28"))
+    assert rig.texts == ["The disk is full."]
+    assert rig.state.messages.messages[0].details == "errno 28"
+
+
+def test_choices_are_remembered(make_rig, tmp_path):
+    first = make_rig()
+    first.open()
+    first.controllers.display.preset(3)
+    first.controllers.display.toggle("logits")
+    first.controllers.display.set_opacity(0.6)
+    first.controllers.display.toggle("privacy")
+    first.controllers.weights.set_choice(["a"])
+    first.controllers.remember.store()
+    second = make_rig()
+    second.controllers.remember.restore()
+    assert second.state.display.window.name == "Mediastinum"
+    assert second.state.display.logits
+    assert second.state.display.opacity == 0.6
+    assert second.state.display.privacy
+    assert second.state.weights.chosen == ("a",)
+
+
+def test_recent_paths_are_few_existing_and_newest_first(tmp_path):
+    settings = Settings(tmp_path / "s.ini")
+    folders = [tmp_path / f"f{k}" for k in range(14)]
+    for folder in folders:
+        folder.mkdir()
+        settings.add_recent(folder)
+    settings.add_recent(folders[5])
+    folders[13].rmdir()
+    settings.sync()
+    recent = Settings(tmp_path / "s.ini").recent
+    assert recent[0] == folders[5]
+    assert folders[13] not in recent
+    assert len(recent) <= 10
+
+
+def test_damaged_settings_count_as_absent(tmp_path):
+    path = tmp_path / "s.ini"
+    path.write_bytes(b"[display]\nopacity=nan\nmasks=perhaps\nwindow=\xff\xfe\n[%General]\nrecent=@Invalid()\n")
+    settings = Settings(path)
+    assert settings.flag("display/masks", default=True)
+    assert settings.number("display/opacity", 0.35) == 0.35
+    assert settings.recent == ()
