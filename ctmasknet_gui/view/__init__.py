@@ -1,0 +1,1 @@
+"""Widgets: they read state, listen to its events and emit intents; they never write it."""

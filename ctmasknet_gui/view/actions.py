@@ -1,0 +1,253 @@
+"""Every user action by name: text, icon, keys, tooltip, category. Controllers connect to ``triggered``."""
+
+from __future__ import annotations
+
+from model_core.types import Window
+from PySide6.QtCore import QObject, Qt
+from PySide6.QtGui import QAction, QActionGroup, QKeySequence
+
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state.display import PRESETS
+from ctmasknet_gui.view.style import icon
+
+CATEGORIES = ("File", "Slices", "Window", "View", "Overlays", "Analysis", "Help")
+
+# Fields of the display state that a checkable action shows.
+_MIRRORED = (
+    "window",
+    "inverted",
+    "flip_horizontal",
+    "flip_vertical",
+    "masks",
+    "outlines",
+    "boxes",
+    "logits",
+    "reference",
+    "cine",
+    "privacy",
+)
+
+
+class Actions(QObject):
+    """The actions of one window.
+
+    Checkable ones mirror state: a click emits ``triggered`` and the controller's answer in state sets
+    the check. None of them holds logic. ``presets`` carry their `Window` in ``data()``.
+    """
+
+    def __init__(self, state: AppState, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._state = state
+        self.all: list[QAction] = []
+        self._make_file()
+        self._make_slices()
+        self._make_window()
+        self._make_view()
+        self._make_overlays()
+        self._make_analysis()
+        self._make_help()
+        self._listen()
+        self._refresh_checks()
+        self._refresh_enabled()
+
+    def in_category(self, category: str) -> list[QAction]:
+        """Return the actions of a category in the order they were made."""
+        return [action for action in self.all if action.property("category") == category]
+
+    def _make(
+        self, text: str, category: str, tip: str, *, keys: str = "", image: str = "", check: bool = False
+    ) -> QAction:
+        action = QAction(text, self)
+        if image:
+            action.setIcon(icon(image))
+        sequences = [QKeySequence(key) for key in keys.split()]
+        action.setShortcuts(sequences)
+        action.setShortcutContext(Qt.ShortcutContext.WindowShortcut)
+        shown = ", ".join(key.toString(QKeySequence.SequenceFormat.NativeText) for key in sequences)
+        action.setToolTip(f"{tip} ({shown})" if shown else tip)
+        action.setStatusTip(tip)
+        action.setCheckable(check)
+        action.setProperty("category", category)
+        self.all.append(action)
+        return action
+
+    def _make_file(self) -> None:
+        make, cat = self._make, "File"
+        self.open_file = make("Open file…", cat, "Open a CT file or picture", keys="Ctrl+O", image="file")
+        self.open_folder = make(
+            "Open folder…", cat, "Open a folder of DICOM slices or pictures", keys="Ctrl+Shift+O", image="folder"
+        )
+        self.open_demo = make("Open demo case", cat, "Open a synthetic chest CT with known lesions", image="volume")
+        self.load_reference = make(
+            "Load reference mask…", cat, "Load a lesion mask to compare with", image="reference"
+        )
+        self.load_weights = make("Load weights file…", cat, "Load network weights from a file", image="weights")
+        self.export = make("Export…", cat, "Export pictures, tables, plots or masks", keys="Ctrl+E", image="export")
+        self.export_png = make("Pictures (PNG)…", cat, "Export annotated pictures", image="image")
+        self.export_csv = make("Table of regions (CSV)…", cat, "Export every ranked region as a table", image="table")
+        self.export_plots = make("Plots (PNG, SVG)…", cat, "Export the plots of this slice", image="plot")
+        self.export_lesions = make(
+            "Lesion mask (NIfTI)…", cat, "Export the lesion mask in the geometry of the series", image="volume"
+        )
+        self.close_case = make("Close series", cat, "Close the open series", image="close")
+        self.quit = make("Quit", cat, "Leave the program", keys="Ctrl+Q")
+
+    def _make_slices(self) -> None:
+        make, cat = self._make, "Slices"
+        self.previous_slice = make("Previous slice", cat, "One slice up", keys="Up", image="previous")
+        self.next_slice = make("Next slice", cat, "One slice down", keys="Down", image="next")
+        self.back_ten = make("Ten slices up", cat, "Ten slices up", keys="PgUp")
+        self.forward_ten = make("Ten slices down", cat, "Ten slices down", keys="PgDown")
+        self.first_slice = make("First slice", cat, "First slice", keys="Home", image="first")
+        self.last_slice = make("Last slice", cat, "Last slice", keys="End", image="last")
+        self.next_finding = make(
+            "Next finding", cat, "Next slice with a finding", keys="N", image="finding-next"
+        )
+        self.previous_finding = make(
+            "Previous finding", cat, "Previous slice with a finding", keys="P", image="finding-previous"
+        )
+        self.cine = make("Cine", cat, "Play the slices as a loop", keys="Space", image="cine", check=True)
+
+    def _make_window(self) -> None:
+        make, cat = self._make, "Window"
+        self.window_auto = make("Automatic window", cat, "Window from the values of this slice", keys="0")
+        self.window_file = make("Window of the file", cat, "Window stored in the file", keys="1")
+        presets = []
+        self._preset_group = QActionGroup(self)
+        self._preset_group.setExclusionPolicy(QActionGroup.ExclusionPolicy.ExclusiveOptional)
+        for number, window in enumerate(PRESETS, start=2):
+            tip = f"{window.name} window: width {window.width:g}, level {window.level:g} HU"
+            action = make(window.name, cat, tip, keys=str(number), check=True)
+            action.setData(window)
+            self._preset_group.addAction(action)
+            presets.append(action)
+        self.presets: tuple[QAction, ...] = tuple(presets)
+
+    def _make_view(self) -> None:
+        make, cat = self._make, "View"
+        self.invert = make("Invert grey", cat, "Swap black and white", keys="I", image="invert", check=True)
+        self.flip_horizontal = make(
+            "Flip left-right", cat, "Mirror the picture; the letters follow", keys="H", image="flip-h", check=True
+        )
+        self.flip_vertical = make(
+            "Flip up-down", cat, "Mirror the picture; the letters follow", keys="V", image="flip-v", check=True
+        )
+        self.zoom_in = make("Zoom in", cat, "Enlarge the picture", keys="+", image="zoom-in")
+        self.zoom_out = make("Zoom out", cat, "Shrink the picture", keys="-", image="zoom-out")
+        self.zoom_fit = make("Fit to window", cat, "Show the whole slice", keys="=", image="fit")
+        self.reset_view = make(
+            "Reset view", cat, "Undo zoom, pan, flips and inversion; lung window", keys="R", image="reset"
+        )
+        self.privacy = make(
+            "Privacy mode", cat, "Hide everything that identifies the patient", keys="Ctrl+Shift+P",
+            image="privacy", check=True,
+        )  # fmt: skip
+        self.full_screen = make("Full screen", cat, "Fill the screen", keys="F11", image="fullscreen", check=True)
+
+    def _make_overlays(self) -> None:
+        make, cat = self._make, "Overlays"
+        self.overlays = make("All overlays", cat, "Show or hide all overlays", keys="S", image="overlays", check=True)
+        self.masks = make("Masks", cat, "Masks of the detections, filled", image="masks", check=True)
+        self.outlines = make("Outlines", cat, "Outlines of the masks", image="outlines", check=True)
+        self.boxes = make("Boxes", cat, "Boxes of the detections with their scores", image="boxes", check=True)
+        self.logits = make("Logits", cat, "Raw mask logits before the sigmoid", image="logits", check=True)
+        self.reference = make("Reference", cat, "The loaded reference mask", image="reference", check=True)
+        self.less_opacity = make("Less opacity", cat, "Make the overlays more transparent", keys="A", image="less")
+        self.more_opacity = make("More opacity", cat, "Make the overlays less transparent", keys="D", image="more")
+
+    def _make_analysis(self) -> None:
+        make, cat = self._make, "Analysis"
+        self.run_slice = make("Run slice", cat, "Analyse this slice", keys="Ctrl+R", image="run")
+        self.run_series = make(
+            "Run series", cat, "Analyse every slice, this one first", keys="Ctrl+Shift+R", image="run-series"
+        )
+        self.stop = make("Stop", cat, "Stop what is running; what is done stays", keys="Esc", image="stop")
+        self.toggle_nms = make(
+            "Suppress overlapping boxes (NMS)", cat, "Non-maximum suppression of the shown detections",
+            keys="T", image="nms", check=True,
+        )  # fmt: skip
+        self.link = make(
+            "Link evidence to shown thresholds", cat, "The evidence for the class follows the shown thresholds",
+            image="link", check=True,
+        )  # fmt: skip
+        self.reset_thresholds = make("Reset thresholds", cat, "Thresholds as the weights define them", image="reset")
+        self.scoring_softmax = make("Softmax scores", cat, "Score regions with the softmax", check=True)
+        self.scoring_sigmoid = make("Sigmoid scores", cat, "Score regions with the sigmoid", check=True)
+        group = QActionGroup(self)
+        group.addAction(self.scoring_softmax)
+        group.addAction(self.scoring_sigmoid)
+
+    def _make_help(self) -> None:
+        make, cat = self._make, "Help"
+        self.keys = make("Mouse and keys", cat, "List of mouse actions and keys", keys="F1", image="keys")
+        self.about_weights = make("About these weights", cat, "How the networks were trained and how good they are",
+                                  image="weights")  # fmt: skip
+        self.about = make("About CTMaskNet", cat, "Version, purpose and licence", image="about")
+
+    def _listen(self) -> None:
+        state = self._state
+        for name in _MIRRORED:
+            state.display.events[name].connect(self._refresh_checks)
+        for group in (state.thresholds, state.case, state.run, state.results, state.weights):
+            group.events.all.connect(self._on_event)
+
+    def _on_event(self) -> None:
+        self._refresh_checks()
+        self._refresh_enabled()
+
+    def _refresh_checks(self) -> None:
+        display, thresholds = self._state.display, self._state.thresholds
+        checks = {
+            self.cine: display.cine,
+            self.invert: display.inverted,
+            self.flip_horizontal: display.flip_horizontal,
+            self.flip_vertical: display.flip_vertical,
+            self.privacy: display.privacy,
+            self.masks: display.masks,
+            self.outlines: display.outlines,
+            self.boxes: display.boxes,
+            self.logits: display.logits,
+            self.reference: display.reference,
+            self.overlays: any(
+                (display.masks, display.outlines, display.boxes, display.logits, display.reference)
+            ),
+            self.toggle_nms: thresholds.detections.nms_iou is not None,
+            self.link: thresholds.linked,
+            self.scoring_softmax: thresholds.detections.scoring == "softmax",
+            self.scoring_sigmoid: thresholds.detections.scoring == "sigmoid",
+        }
+        for action, checked in checks.items():
+            action.setChecked(checked)
+        for action in self.presets:
+            action.setChecked(same_window(action.data(), display.window))
+
+    def _refresh_enabled(self) -> None:
+        state = self._state
+        volume = state.case.volume
+        opened, running = volume is not None, state.run.kind != ""
+        analysed = bool(state.results.slices) or state.results.shown is not None
+        ready = opened and bool(state.weights.cards or state.weights.available)
+        always_with_volume = [
+            *self.in_category("Slices"),
+            *self.in_category("Window"),
+            self.invert, self.flip_horizontal, self.flip_vertical,
+            self.zoom_in, self.zoom_out, self.zoom_fit, self.reset_view,
+            self.export, self.export_png, self.load_reference, self.close_case,
+        ]  # fmt: skip
+        for action in always_with_volume:
+            action.setEnabled(opened)
+        self.window_file.setEnabled(volume is not None and bool(volume.windows))
+        for action in (self.next_finding, self.previous_finding):
+            action.setEnabled(opened and bool(state.results.summaries))
+        for action in (self.export_csv, self.export_plots, self.export_lesions):
+            action.setEnabled(opened and analysed)
+        self.reference.setEnabled(state.case.reference is not None)
+        self.run_slice.setEnabled(ready)
+        self.run_series.setEnabled(ready)
+        self.stop.setEnabled(running)
+        self.about_weights.setEnabled(bool(state.weights.cards))
+
+
+def same_window(one: Window, other: Window) -> bool:
+    """Whether two windows show the same, whatever they are called."""
+    return (one.width, one.level, one.function) == (other.width, other.level, other.function)

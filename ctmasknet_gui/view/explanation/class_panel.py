@@ -1,0 +1,157 @@
+"""Class probabilities of the slice and of the scan, in words where there are none."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QFont, QPainter, QPaintEvent
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.style import TEXT, TRACK
+
+# Okabe-Ito in the papers' class order (control, pneumonia, COVID-19); further classes go on.
+CLASS_COLOURS = ("#009E73", "#56B4E9", "#E69F00", "#CC79A7", "#F0E442", "#D55E00")
+_ROW = 22
+
+
+class ProbabilityBars(QWidget):
+    """One row per class: name, bar, number; the most probable class in bold."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._names: tuple[str, ...] = ()
+        self._values: tuple[float, ...] = ()
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def set_values(self, names: tuple[str, ...], values: tuple[float, ...]) -> None:
+        """Show probabilities (0..1) in class order; missing names become ``class k``."""
+        padded = [names[k] if k < len(names) else f"class {k}" for k in range(len(values))]
+        self._names, self._values = tuple(padded), values
+        text = ", ".join(f"{n} {v:.2f}" for n, v in zip(self._names, values, strict=True))
+        self.setAccessibleName(f"Class probabilities: {text}")
+        self.setToolTip(
+            "Sigmoid of each class logit: the classes are scored one by one, so the numbers need not add up to 1."
+        )
+        self.updateGeometry()
+        self.update()
+
+    def sizeHint(self) -> QSize:
+        """One row of text per class."""
+        return QSize(300, _ROW * max(1, len(self._values)))
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Draw the rows."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        best = max(range(len(self._values)), key=self._values.__getitem__, default=-1)
+        bold = QFont(self.font())
+        bold.setBold(True)
+        name_width = min(
+            self.width() * 0.42,
+            max((painter.fontMetrics().horizontalAdvance(n) * 1.12 for n in self._names), default=0.0) + 14,
+        )
+        number_width = 46.0
+        # From the last class to the first, as the verdict of interest comes last in the papers' order.
+        for row, k in enumerate(reversed(range(len(self._values)))):
+            top = row * _ROW
+            painter.setFont(bold if k == best else self.font())
+            painter.setPen(QColor(TEXT))
+            align = Qt.AlignmentFlag.AlignVCenter
+            name = painter.fontMetrics().elidedText(
+                self._names[k], Qt.TextElideMode.ElideRight, int(name_width) - 6
+            )
+            painter.drawText(QRectF(0, top, name_width, _ROW), align, name)
+            painter.drawText(
+                QRectF(self.width() - number_width, top, number_width, _ROW),
+                align | Qt.AlignmentFlag.AlignRight,
+                f"{self._values[k]:.2f}",
+            )
+            track = QRectF(name_width, top + 5, self.width() - name_width - number_width, _ROW - 10)
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(QColor(TRACK))
+            painter.drawRoundedRect(track, 3, 3)
+            filled = track.width() * min(1.0, max(0.0, self._values[k]))
+            if filled >= 1.0:
+                painter.setBrush(QColor(CLASS_COLOURS[k % len(CLASS_COLOURS)]))
+                painter.drawRoundedRect(QRectF(track.left(), track.top(), filled, track.height()), 3, 3)
+
+
+class ClassPanel(QWidget):
+    """Probabilities of the shown slice, the scan verdict with its rule, and the badge of edited evidence."""
+
+    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._state = state
+        self._heading = QLabel("IMAGE CLASS")
+        self._heading.setProperty("role", "heading")
+        self.badge = QLabel("edited evidence")
+        self.badge.setProperty("role", "badge")
+        self.badge.setToolTip("The thresholds of the evidence differ from the published computation.")
+        self.bars = ProbabilityBars()
+        self.note = QLabel()
+        self.note.setProperty("role", "muted")
+        self.note.setWordWrap(True)
+        self.scan = QLabel()
+        self.scan.setProperty("role", "muted")
+        self.scan.setWordWrap(True)
+
+        head = QHBoxLayout()
+        head.addWidget(self._heading)
+        head.addStretch(1)
+        head.addWidget(self.badge)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(head)
+        layout.addWidget(self.bars)
+        layout.addWidget(self.note)
+        layout.addWidget(self.scan)
+
+        state.results.events.all.connect(self._refresh)
+        state.weights.events.all.connect(self._refresh)
+        state.case.events.volume.connect(self._refresh)
+        state.display.events.slice_index.connect(self._refresh)
+        state.run.events.kind.connect(self._refresh)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        state = self._state
+        shown = state.results.shown
+        verdict = shown.verdict if shown is not None else None
+        opened = state.case.volume is not None
+        self._heading.setText(f"IMAGE CLASS · SLICE {state.display.slice_index + 1}" if opened else "IMAGE CLASS")
+        self.badge.setVisible(verdict is not None and not verdict.published)
+        self.bars.setVisible(verdict is not None)
+        if verdict is not None:
+            values = tuple(float(p) for p in verdict.probabilities)
+            self.bars.set_values(state.weights.image_classes, values)
+        self.note.setText("" if verdict is not None else self._why_no_class())
+        self.note.setVisible(verdict is None)
+        self._refresh_scan()
+
+    def _why_no_class(self) -> str:
+        state = self._state
+        if state.case.volume is None:
+            return "Open a series to begin."
+        if state.weights.cards and not state.weights.image_classes:
+            return "These weights find regions only; they give no class."
+        if state.results.shown is not None:
+            return "No class could be computed for this slice."
+        if state.run.kind == "run":
+            return "This slice is waiting for its result…"
+        if not state.weights.cards and not state.weights.available:
+            return "No network weights are loaded: choose some under Weights."
+        return "This slice has not been analysed. Run slice (Ctrl+R) analyses it."
+
+    def _refresh_scan(self) -> None:
+        scan, names = self._state.results.scan, self._state.weights.image_classes
+        self.scan.setVisible(scan is not None)
+        if scan is None:
+            return
+        k = scan.class_index
+        name = names[k] if k < len(names) else f"class {k}"
+        edited = "" if scan.published else " (edited evidence)"
+        self.scan.setText(f"Scan: {name} {scan.probabilities[k]:.2f}{edited} · {scan.rule}")
+        self.scan.setToolTip(
+            f"From {len(scan.slices_used)} slices: " + ", ".join(str(i + 1) for i in scan.slices_used[:40])
+        )

@@ -1,0 +1,138 @@
+"""A slider with its number: one value, two ways to set it, no feedback."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
+from PySide6.QtGui import QWheelEvent
+from PySide6.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QHBoxLayout, QLabel, QSlider, QWidget
+
+LABEL_WIDTH = 98
+
+
+class _QuietSlider(QSlider):
+    """Ignores the wheel unless focused, so that scrolling the panel changes no threshold."""
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()
+
+
+class QuietSpinBox(QDoubleSpinBox):
+    """Ignores the wheel unless focused."""
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        """Scroll the panel instead of the value."""
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()
+
+
+class QuietComboBox(QComboBox):
+    """Ignores the wheel unless focused."""
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        """Scroll the panel instead of the choice."""
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()
+
+
+class ThresholdSlider(QWidget):
+    """Label (or check box), slider and spin box of one number.
+
+    ``valueEdited(float)`` and ``switched(bool)`` tell what the user did; `set_value` emits nothing.
+    """
+
+    valueEdited = Signal(float)
+    switched = Signal(bool)
+
+    def __init__(
+        self,
+        label: str,
+        *,
+        tip: str,
+        low: float = 0.0,
+        high: float = 1.0,
+        step: float = 0.01,
+        switchable: bool = False,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.slider = _QuietSlider(Qt.Orientation.Horizontal)
+        self.slider.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.slider.setMinimumWidth(80)
+        self.spin = QuietSpinBox()
+        self.spin.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        # Values count when typed completely; a half-typed number must not recompute anything.
+        self.spin.setKeyboardTracking(False)
+        self.spin.setFixedWidth(70)
+        self.spin.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self.check = QCheckBox(label) if switchable else None
+        name: QLabel | QCheckBox = self.check or QLabel(label)
+        if isinstance(name, QLabel):
+            name.setBuddy(self.slider)
+        name.setMinimumWidth(LABEL_WIDTH)
+        for widget in (name, self.slider, self.spin):
+            widget.setToolTip(tip)
+            widget.setAccessibleName(label)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(8)
+        layout.addWidget(name)
+        layout.addWidget(self.slider, 1)
+        layout.addWidget(self.spin)
+        self.set_range(low, high, step)
+        self.slider.valueChanged.connect(self._on_slider)
+        self.spin.valueChanged.connect(self._on_spin)
+        if self.check is not None:
+            self.check.clicked.connect(self.switched)
+
+    @property
+    def value(self) -> float:
+        """The number shown."""
+        return float(self.spin.value())
+
+    def set_range(self, low: float, high: float, step: float) -> None:
+        """Set the range and the step of both controls."""
+        self._step = step
+        blockers = QSignalBlocker(self.slider), QSignalBlocker(self.spin)
+        self.slider.setRange(round(low / step), round(high / step))
+        self.slider.setPageStep(max(1, round((high - low) / step / 10)))
+        self.spin.setDecimals(2 if step < 0.1 else 1)
+        self.spin.setSingleStep(step)
+        self.spin.setRange(low, high)
+        for blocker in blockers:
+            blocker.unblock()
+
+    def set_value(self, value: float) -> None:
+        """Show a value without telling anyone."""
+        blockers = QSignalBlocker(self.slider), QSignalBlocker(self.spin)
+        self.slider.setValue(round(value / self._step))
+        if self.spin.value() != value:
+            self.spin.setValue(value)
+        for blocker in blockers:
+            blocker.unblock()
+
+    def set_switched(self, on: bool) -> None:
+        """Show whether the threshold acts, without telling anyone."""
+        if self.check is not None:
+            self.check.setChecked(on)
+        self.slider.setEnabled(on)
+        self.spin.setEnabled(on)
+
+    @Slot(int)
+    def _on_slider(self, position: int) -> None:
+        value = position * self._step
+        with QSignalBlocker(self.spin):
+            self.spin.setValue(value)
+        self.valueEdited.emit(self.spin.value())
+
+    @Slot(float)
+    def _on_spin(self, value: float) -> None:
+        with QSignalBlocker(self.slider):
+            self.slider.setValue(round(value / self._step))
+        self.valueEdited.emit(value)

@@ -1,0 +1,248 @@
+"""The two groups of thresholds: which detections are shown, and the evidence for the class."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from model_core.config import DetectionSettings, EvidenceSettings, MaskScale, Scoring
+from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
+from PySide6.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.explanation.controls import LABEL_WIDTH, QuietComboBox, ThresholdSlider
+from ctmasknet_gui.view.style import icon
+
+_LOGIT_LIMIT = 10.0
+_SCALES: tuple[tuple[str, MaskScale], ...] = (("logit", "logit"), ("probability", "probability"))
+_SCORINGS: tuple[tuple[str, Scoring], ...] = (("softmax", "softmax"), ("sigmoid", "sigmoid"))
+
+
+def convert_mask_threshold(value: float, to: MaskScale) -> float:
+    """Return the same mask threshold on the other scale: ``to`` logit from probability, or back."""
+    if to == "probability":
+        return 1.0 / (1.0 + math.exp(-value))
+    inner = min(1.0 - 1e-9, max(1e-9, value))
+    return min(_LOGIT_LIMIT, max(-_LOGIT_LIMIT, math.log(inner / (1.0 - inner))))
+
+
+class ThresholdPanel(QWidget):
+    """Sliders of both groups. Intents carry complete new settings; state decides what is shown.
+
+    Signals
+    -------
+    detectionsChanged(DetectionSettings), evidenceChanged(EvidenceSettings), linkToggled(bool),
+    resetRequested().
+    """
+
+    detectionsChanged = Signal(object)
+    evidenceChanged = Signal(object)
+    linkToggled = Signal(bool)
+    resetRequested = Signal()
+
+    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._state = state
+        self._make_detections()
+        self._make_evidence()
+        self._lay_out()
+        self._connect()
+        self._refresh()
+
+    def _make_detections(self) -> None:
+        self.score = ThresholdSlider("Score >", tip="Show detections whose score is greater.")
+        self.nms = ThresholdSlider(
+            "NMS IoU",
+            tip="Remove boxes that overlap a better one by more than this IoU. Off keeps them all (T).",
+            switchable=True,
+        )
+        self.mask = ThresholdSlider("Mask >", tip="A pixel belongs to a mask where its value is greater.")
+        self.mask_scale = QuietComboBox()
+        for text, scale in _SCALES:
+            self.mask_scale.addItem(text, scale)
+        self.mask_scale.setToolTip("Scale of the mask threshold: raw logit, or probability after the sigmoid.")
+        self.mask_scale.setAccessibleName("Scale of the mask threshold")
+        self.scoring = QuietComboBox()
+        for text, scoring in _SCORINGS:
+            self.scoring.addItem(text, scoring)
+        self.scoring.setToolTip("How class logits of a region become a score.")
+        self.scoring.setAccessibleName("Scoring of regions")
+
+    def _make_evidence(self) -> None:
+        self.evidence_score = ThresholdSlider(
+            "Score >", low=-0.01, tip="Regions whose score is greater are evidence; −0.01 keeps all (published)."
+        )
+        self.evidence_nms = ThresholdSlider(
+            "NMS IoU", tip="Non-maximum suppression of the evidence; off keeps all boxes.", switchable=True
+        )
+        self.link = QCheckBox("Evidence follows the shown thresholds")
+        self.link.setToolTip(
+            "Linked: the class is computed from the regions above the shown score and NMS.\n"
+            "Not linked: the class is the published computation unless you change it here."
+        )
+
+    def _lay_out(self) -> None:
+        self.reset_all = self._reset_button("Reset all", "Both groups as the weights define them.")
+        self.reset_detections = self._reset_button("Reset", "Shown detections as the weights define them.")
+        self.reset_evidence = self._reset_button("As published", "Evidence as it was published.")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(_header("SHOWN DETECTIONS", self.reset_detections))
+        for slider in (self.score, self.nms, self.mask):
+            layout.addWidget(slider)
+        choices = QHBoxLayout()
+        choices.setSpacing(8)
+        scale_label = QLabel("Mask scale")
+        scale_label.setMinimumWidth(LABEL_WIDTH)
+        scale_label.setBuddy(self.mask_scale)
+        scoring_label = QLabel("Scoring")
+        scoring_label.setBuddy(self.scoring)
+        choices.addWidget(scale_label)
+        choices.addWidget(self.mask_scale, 1)
+        choices.addWidget(scoring_label)
+        choices.addWidget(self.scoring, 1)
+        layout.addLayout(choices)
+        rule = QFrame()
+        rule.setProperty("role", "rule")
+        layout.addSpacing(4)
+        layout.addWidget(rule)
+        layout.addSpacing(2)
+        layout.addLayout(_header("EVIDENCE FOR THE CLASS", self.reset_evidence))
+        layout.addWidget(self.evidence_score)
+        layout.addWidget(self.evidence_nms)
+        foot = QHBoxLayout()
+        foot.addWidget(self.link)
+        foot.addStretch(1)
+        foot.addWidget(self.reset_all)
+        layout.addLayout(foot)
+
+    def _reset_button(self, text: str, tip: str) -> QToolButton:
+        button = QToolButton()
+        button.setText(text)
+        button.setIcon(icon("reset"))
+        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        button.setProperty("flat", "true")
+        button.setToolTip(tip)
+        return button
+
+    def _connect(self) -> None:
+        self.score.valueEdited.connect(self._on_score)
+        self.nms.valueEdited.connect(self._on_nms)
+        self.nms.switched.connect(self._on_nms_switched)
+        self.mask.valueEdited.connect(self._on_mask)
+        self.mask_scale.activated.connect(self._on_mask_scale)
+        self.scoring.activated.connect(self._on_scoring)
+        self.evidence_score.valueEdited.connect(self._on_evidence_score)
+        self.evidence_nms.valueEdited.connect(self._on_evidence_nms)
+        self.evidence_nms.switched.connect(self._on_evidence_nms_switched)
+        self.link.clicked.connect(self.linkToggled)
+        self.reset_all.clicked.connect(self._on_reset)
+        self.reset_detections.clicked.connect(self._on_reset_detections)
+        self.reset_evidence.clicked.connect(self._on_reset_evidence)
+        self._state.thresholds.events.all.connect(self._refresh)
+        self._state.weights.events.cards.connect(self._refresh)
+
+    def _refresh(self) -> None:
+        thresholds = self._state.thresholds
+        detections, evidence = thresholds.detections, thresholds.evidence
+        self.score.set_value(detections.score)
+        _show_nms(self.nms, detections.nms_iou, thresholds.last_nms_iou)
+        if detections.mask_scale == "logit":
+            self.mask.set_range(-_LOGIT_LIMIT, _LOGIT_LIMIT, 0.1)
+        else:
+            self.mask.set_range(0.0, 1.0, 0.01)
+        self.mask.set_value(detections.mask_threshold)
+        with QSignalBlocker(self.mask_scale), QSignalBlocker(self.scoring):
+            self.mask_scale.setCurrentIndex(self.mask_scale.findData(detections.mask_scale))
+            self.scoring.setCurrentIndex(self.scoring.findData(detections.scoring))
+        self.evidence_score.set_value(evidence.score)
+        _show_nms(self.evidence_nms, evidence.nms_iou, self.evidence_nms.value or 0.75)
+        self.link.setChecked(thresholds.linked)
+        # Evidence belongs to a classifier; linked evidence is set through the shown thresholds.
+        weights = self._state.weights
+        classifies = bool(weights.image_classes) or not weights.cards
+        for widget in (self.evidence_score, self.evidence_nms):
+            widget.setEnabled(classifies and not thresholds.linked)
+        self.link.setEnabled(classifies)
+        self.reset_evidence.setEnabled(classifies and thresholds.evidence_edited)
+        self.reset_detections.setEnabled(detections != thresholds.default_detections)
+
+    @property
+    def _detections(self) -> DetectionSettings:
+        return self._state.thresholds.detections
+
+    @property
+    def _evidence(self) -> EvidenceSettings:
+        return self._state.thresholds.evidence
+
+    @Slot(float)
+    def _on_score(self, value: float) -> None:
+        self.detectionsChanged.emit(replace(self._detections, score=value))
+
+    @Slot(float)
+    def _on_nms(self, value: float) -> None:
+        self.detectionsChanged.emit(replace(self._detections, nms_iou=value))
+
+    @Slot(bool)
+    def _on_nms_switched(self, on: bool) -> None:
+        value = self._state.thresholds.last_nms_iou if on else None
+        self.detectionsChanged.emit(replace(self._detections, nms_iou=value))
+
+    @Slot(float)
+    def _on_mask(self, value: float) -> None:
+        self.detectionsChanged.emit(replace(self._detections, mask_threshold=value))
+
+    @Slot(int)
+    def _on_mask_scale(self, index: int) -> None:
+        scale: MaskScale = self.mask_scale.itemData(index)
+        old = self._detections
+        if scale != old.mask_scale:
+            value = convert_mask_threshold(old.mask_threshold, scale)
+            self.detectionsChanged.emit(replace(old, mask_scale=scale, mask_threshold=value))
+
+    @Slot(int)
+    def _on_scoring(self, index: int) -> None:
+        scoring: Scoring = self.scoring.itemData(index)
+        if scoring != self._detections.scoring:
+            self.detectionsChanged.emit(replace(self._detections, scoring=scoring))
+
+    @Slot(float)
+    def _on_evidence_score(self, value: float) -> None:
+        self.evidenceChanged.emit(replace(self._evidence, score=value))
+
+    @Slot(float)
+    def _on_evidence_nms(self, value: float) -> None:
+        self.evidenceChanged.emit(replace(self._evidence, nms_iou=value))
+
+    @Slot(bool)
+    def _on_evidence_nms_switched(self, on: bool) -> None:
+        value = self.evidence_nms.value if on else None
+        self.evidenceChanged.emit(replace(self._evidence, nms_iou=value))
+
+    @Slot()
+    def _on_reset(self) -> None:
+        self.resetRequested.emit()
+
+    @Slot()
+    def _on_reset_detections(self) -> None:
+        self.detectionsChanged.emit(self._state.thresholds.default_detections)
+
+    @Slot()
+    def _on_reset_evidence(self) -> None:
+        self.evidenceChanged.emit(self._state.thresholds.published_evidence)
+
+
+def _show_nms(slider: ThresholdSlider, iou: float | None, otherwise: float) -> None:
+    slider.set_value(otherwise if iou is None else iou)
+    slider.set_switched(iou is not None)
+
+
+def _header(text: str, button: QToolButton) -> QHBoxLayout:
+    label = QLabel(text)
+    label.setProperty("role", "heading")
+    layout = QHBoxLayout()
+    layout.addWidget(label)
+    layout.addStretch(1)
+    layout.addWidget(button)
+    return layout

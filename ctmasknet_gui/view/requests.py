@@ -1,0 +1,52 @@
+"""What dialogs return: plain values, checked where they are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from model_core.errors import SettingsError
+
+ExportKind = Literal["png", "csv", "plots", "lesions"]
+ExportSlices = Literal["current", "range", "findings"]
+PlotFormat = Literal["png", "svg"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest:
+    """What to export, and where to.
+
+    Attributes
+    ----------
+    target:
+        A file; for pictures of several slices and for plots a folder.
+    slices:
+        For pictures: the current slice, the range ``first`` to ``last``, or every slice with findings.
+    first, last:
+        Half-open range of slice indices from 0.
+    scale:
+        Picture pixels per slice pixel.
+    plots:
+        Whether the plots stand beside each picture.
+    identity:
+        Whether patient text may be in pictures.
+    """
+
+    kind: ExportKind
+    target: Path
+    slices: ExportSlices = "current"
+    first: int = 0
+    last: int = 1
+    scale: float = 2.0
+    plots: bool = False
+    identity: bool = False
+    plot_format: PlotFormat = "png"
+
+    def __post_init__(self) -> None:
+        if self.slices == "range" and not 0 <= self.first < self.last:
+            raise SettingsError(
+                f"The range {self.first + 1} to {self.last} holds no slice: the first must not exceed the last."
+            )
+        if not 0.0 < self.scale <= 16.0:
+            raise SettingsError(f"A picture scale lies in 0..16, not {self.scale}.")

@@ -1,0 +1,63 @@
+"""The dark theme: style sheet, palette, icons."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from model_core.resources import resource
+from PySide6.QtGui import QColor, QIcon, QPalette
+from PySide6.QtWidgets import QApplication, QWidget
+
+BACKGROUND = "#1a2028"
+BASE = "#161b22"
+TEXT = "#dbe3ec"
+MUTED = "#9fb0c2"
+ACCENT = "#2f7fd1"
+TRACK = "#2a3441"
+
+# Status is told by shape and colour.
+STATUS_SHAPES = {"ok": "●", "info": "●", "warning": "▲", "error": "✕"}
+STATUS_COLOURS = {"ok": "#5fc795", "info": "#6fb7f2", "warning": "#f0b93a", "error": "#ff7d6b"}
+
+
+@cache
+def icon(name: str) -> QIcon:
+    """Return the icon ``resources/icons/NAME.svg``."""
+    return QIcon(str(resource("icons", f"{name}.svg")))
+
+
+def style_sheet() -> str:
+    """Return the style sheet with the icons' folder filled in."""
+    text = resource("style", "dark.qss").read_text("utf-8")
+    return text.replace("@ICONS@", resource("icons").as_posix())
+
+
+def apply_style(app: QApplication) -> None:
+    """Give the whole application the dark theme and its icon."""
+    app.setStyle("Fusion")
+    palette = QPalette(QColor(BACKGROUND))
+    roles = {
+        QPalette.ColorRole.Window: BACKGROUND,
+        QPalette.ColorRole.Base: BASE,
+        QPalette.ColorRole.AlternateBase: BACKGROUND,
+        QPalette.ColorRole.Text: TEXT,
+        QPalette.ColorRole.WindowText: TEXT,
+        QPalette.ColorRole.ButtonText: TEXT,
+        QPalette.ColorRole.Highlight: ACCENT,
+        QPalette.ColorRole.HighlightedText: "#ffffff",
+        QPalette.ColorRole.Link: "#7fc0ff",
+        QPalette.ColorRole.PlaceholderText: MUTED,
+    }
+    for role, colour in roles.items():
+        palette.setColor(role, QColor(colour))
+    app.setPalette(palette)
+    app.setStyleSheet(style_sheet())
+    app.setWindowIcon(icon("app"))
+
+
+def restyle(widget: QWidget, **properties: object) -> None:
+    """Set dynamic properties and let the style sheet see them."""
+    for name, value in properties.items():
+        widget.setProperty(name, value)
+    widget.style().unpolish(widget)
+    widget.style().polish(widget)

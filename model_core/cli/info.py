@@ -1,0 +1,169 @@
+"""`ctmasknet info`: the series at a path, their geometry and their problems."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model_core.errors import CTMaskNetError
+from model_core.types import Catalogue, FileReport, SeriesEntry, finish
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+SCHEMA_VERSION = 1
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Register the command."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "info",
+        help="list the series at a path, their geometry and their problems",
+        description="List the series at a path, their geometry and their problems. Writes nothing.",
+    )
+    parser.add_argument("path", type=Path, metavar="PATH", help="a file or a folder with all its subfolders")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--pixels", action="store_true", help="decode every file; with --json shape, type and SHA-256 of its pixels"
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; 0, or 1 with one line on stderr where nothing can be opened."""
+    from model_core.io.scanning import scan_reports
+
+    try:
+        catalogue = finish(scan_reports(args.path))[-1]
+    except CTMaskNetError as error:
+        sys.stderr.write(f"ctmasknet info: {error.message}\n")
+        return 1
+    document = describe(catalogue, pixels=args.pixels)
+    if args.json:
+        json.dump(document, sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
+        sys.stdout.write("\n")
+    else:
+        sys.stdout.write(_table(catalogue, document))
+    if not catalogue.series:
+        sys.stderr.write(f"ctmasknet info: {catalogue_reason(catalogue)}\n")
+        return 1
+    return 0
+
+
+def catalogue_reason(catalogue: Catalogue) -> str:
+    """Say in one line why a catalogue has no series."""
+    from model_core.io.scanning import nothing_found
+
+    return nothing_found(Path(catalogue.root), catalogue.files)
+
+
+def describe(catalogue: Catalogue, *, pixels: bool = False) -> dict[str, Any]:
+    """Return the JSON document: every file, every series; numbers as found, null where unknown."""
+    files = [_file(report, pixels=pixels) for report in catalogue.files]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "files": files,
+        "series": [_series(entry) for entry in catalogue.series],
+    }
+
+
+def _series(entry: SeriesEntry) -> dict[str, Any]:
+    from model_core.io.opening import geometry_of
+
+    geometry = geometry_of(entry)
+    return {
+        "uid": entry.series_uid,
+        "id": entry.series_id,
+        "title": entry.title,
+        "modality": entry.modality,
+        "plane": entry.plane,
+        "status": entry.status,
+        "warnings": [_sentence(problem.text, problem.action) for problem in entry.problems],
+        "problems": [
+            {
+                "level": problem.level,
+                "text": problem.text,
+                "action": problem.action,
+                "files": list(problem.files),
+            }
+            for problem in entry.problems
+        ],
+        "size": list(entry.size),
+        "spacing_mm": list(entry.spacing_mm),
+        "origin_mm": None if geometry.origin_mm is None else list(geometry.origin_mm),
+        "direction": None if geometry.axes is None else geometry.axes.tolist(),
+        "files": list(entry.files),
+    }
+
+
+def _sentence(text: str, action: str) -> str:
+    return f"{text} {action}".strip()
+
+
+def _file(report: FileReport, *, pixels: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "path": report.path,
+        "status": report.status,
+        "reason": report.reason,
+        "transfer_syntax": report.transfer_syntax,
+    }
+    if pixels and report.status in ("ok", "warning"):
+        from model_core.io.opening import stored_pixels
+
+        try:
+            row |= _digest(stored_pixels(Path(report.path)))
+        except CTMaskNetError as error:
+            row["status"], row["reason"] = "error", error.message
+    return row
+
+
+def _digest(array: npt.NDArray[np.generic]) -> dict[str, Any]:
+    """Return shape, type and SHA-256 of the values in C order, little endian."""
+    import numpy as np
+
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    return {
+        "shape": list(little.shape),
+        "dtype": str(array.dtype.newbyteorder("=")),
+        "sha256": hashlib.sha256(little.tobytes()).hexdigest(),
+    }
+
+
+# -------------------------------------------------------------------------------------- for people
+
+
+def _table(catalogue: Catalogue, document: dict[str, Any]) -> str:
+    lines: list[str] = []
+    for number, entry in enumerate(catalogue.series, 1):
+        depth, height, width = entry.size
+        lines.append(f"{number}. {entry.title or '(untitled)'}")
+        kind = " ".join(filter(None, (entry.modality, entry.plane if entry.plane != "unknown" else "")))
+        lines.append(f"   {kind + ', ' if kind else ''}{depth} slices of {width} x {height}, {len(entry.files)} files")
+        lines.append(f"   spacing {_spacing(entry.spacing_mm)}")
+        for problem in entry.problems:
+            lines.append(f"   {problem.level}: {_sentence(problem.text, problem.action)}")
+            if problem.files:
+                lines.append(f"     {', '.join(problem.files)}")
+    counts: dict[tuple[str, str], int] = {}
+    for row in document["files"]:
+        key = (row["status"], row["reason"])
+        counts[key] = counts.get(key, 0) + 1
+    lines.append(f"{len(catalogue.series)} series, {len(document['files'])} files")
+    for (status, reason), count in sorted(counts.items()):
+        lines.append(f"   {count} {status}{': ' + reason if reason else ''}")
+    return "\n".join(lines) + "\n"
+
+
+def _spacing(spacing: Sequence[float | None]) -> str:
+    names = ("slices", "rows", "columns")
+    return ", ".join(
+        f"{name} {'unknown' if step is None else f'{step:.3f} mm'}"
+        for name, step in zip(names, spacing, strict=True)
+    )

@@ -1,0 +1,46 @@
+"""``ctmasknet``: one parser, one place where errors become a line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from model_core import DISCLAIMER, __version__
+from model_core.cli import evaluate, info, predict, train
+from model_core.errors import CTMaskNetError
+
+EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser with every command."""
+    parser = argparse.ArgumentParser(prog="ctmasknet", description=f"Chest CT, explained. {DISCLAIMER}")
+    parser.add_argument("--version", action="version", version=f"ctmasknet {__version__}")
+    parser.add_argument("--verbose", action="store_true", help="log what is done; show tracebacks of errors")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in (info, predict, train, evaluate):
+        command.add_parser(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; return 0, 1 with one clear line on stderr, or exit with 2 for wrong usage."""
+    arguments = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO if arguments.verbose else logging.WARNING, format="%(message)s")
+    try:
+        code: int = arguments.run(arguments)
+    except CTMaskNetError as error:
+        if arguments.verbose:
+            raise
+        sys.stderr.write(f"ctmasknet: {error.message}\n")
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        sys.stderr.write("ctmasknet: interrupted\n")
+        return EXIT_INTERRUPTED
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
