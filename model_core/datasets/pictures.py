@@ -1,0 +1,151 @@
+"""8-bit pictures of slices, their index table, and the map from grey to (approximate) HU."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from model_core.errors import DataError
+from model_core.types import ByteArray, FloatArray
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+# A picture without a grey-to-HU map is taken as a lung window (width 1500, level -600).
+GREY_LOW_HU, GREY_HIGH_HU = -1350.0, 150.0
+
+_MODES = ("L", "1", "P", "RGB", "RGBA", "LA")
+
+
+def list_pictures(folder: Path) -> dict[str, Path]:
+    """Return the pictures of a folder by stem, in the order of their names.
+
+    Raises
+    ------
+    DataError
+        If the folder is missing or holds two pictures of one stem.
+    """
+    if not folder.is_dir():
+        raise DataError(
+            f"The folder '{folder.name}' is missing in '{folder.parent.name}'.", details=str(folder)
+        )
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+            if path.stem in found:
+                raise DataError(
+                    f"Two pictures are called '{path.stem}' in '{folder.name}'.", details=str(folder)
+                )
+            found[path.stem] = path
+    return found
+
+
+def read_grey(path: Path) -> ByteArray:
+    """Return a picture as (H, W) uint8; colour is reduced to luminance.
+
+    Raises
+    ------
+    DataError
+        If it is damaged or not 8-bit.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in _MODES:
+                raise DataError(
+                    f"{path.name} is not an 8-bit picture (mode {image.mode}).", details=str(path)
+                )
+            return np.asarray(image.convert("L"), np.uint8).copy()
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        raise DataError(f"The picture {path.name} cannot be read.", details=f"{path}: {error}") from error
+
+
+def read_index_picture(path: Path) -> ByteArray:
+    """Return a mask file's stored values as (H, W) uint8: palette indices or greys, no conversion.
+
+    Raises
+    ------
+    DataError
+        If it is damaged, or holds colours (of equal channels the first is taken).
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode == "1":
+                return np.asarray(image, np.uint8).copy()
+            stored = np.asarray(image)
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        raise DataError(f"The mask {path.name} cannot be read.", details=f"{path}: {error}") from error
+    if stored.ndim == 3:
+        colour = stored[..., :3] if stored.shape[-1] >= 3 else stored[..., :1]
+        if (colour != colour[..., :1]).any():
+            raise DataError(f"The mask {path.name} is a colour picture; a mask holds one value per pixel.")
+        stored = colour[..., 0]
+    if stored.dtype != np.uint8 and (stored.min() < 0 or stored.max() > 255):
+        raise DataError(f"The mask {path.name} holds values outside 0..255.")
+    return stored.astype(np.uint8)
+
+
+def to_hu(grey: ByteArray, *, low: float, high: float) -> FloatArray:
+    """Map grey 0..255 linearly to ``low``..``high`` HU (approximate: pictures carry no HU)."""
+    return (low + grey.astype(np.float32) * np.float32((high - low) / 255.0)).astype(np.float32)
+
+
+def read_index(path: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of a tab-separated ``index.tsv`` by the stem of their ``file`` or ``slice`` column.
+
+    A missing file is an empty index.
+
+    Raises
+    ------
+    DataError
+        If it names no file or slice column, or lists one twice.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, delimiter="\t", strict=True)
+            columns = reader.fieldnames or []
+            key = next((name for name in ("file", "slice") if name in columns), None)
+            if key is None:
+                raise DataError(
+                    f"{path.name} needs a column 'file' or 'slice'; it has: {', '.join(columns)}."
+                )
+            rows: dict[str, dict[str, str]] = {}
+            for row in reader:
+                name = (row[key] or "").strip()
+                stem = name.rsplit(".", 1)[0] if Path(name).suffix.lower() in SUFFIXES else name
+                if stem in rows:
+                    raise DataError(f"{path.name} lists '{name}' twice.")
+                rows[stem] = {k: v for k, v in row.items() if isinstance(k, str) and isinstance(v, str)}
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise DataError(
+            f"{path.name} cannot be read as a tab-separated table.", details=str(error)
+        ) from error
+    return rows
+
+
+def hu_range(row: Mapping[str, str], *, name: str) -> tuple[float, float]:
+    """Return HU at grey 0 and at grey 255 of an index row, or the lung window where it has none.
+
+    Raises
+    ------
+    DataError
+        If the numbers cannot be read or do not ascend.
+    """
+    texts = [row.get(f"approx_hu_at_{grey}", "").strip() for grey in (0, 255)]
+    if not any(texts):
+        return GREY_LOW_HU, GREY_HIGH_HU
+    try:
+        low, high = (float(text) for text in texts)
+        ascending = bool(np.isfinite([low, high]).all()) and high > low
+    except ValueError:
+        ascending = False
+    if not ascending:
+        raise DataError(
+            f"The grey-to-HU map of '{name}' is '{texts[0]}' to '{texts[1]}'; "
+            "two ascending numbers are needed."
+        )
+    return low, high
