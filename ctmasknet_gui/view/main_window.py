@@ -1,0 +1,296 @@
+"""The one window: series list, slice, strip and explanation; turns what the user does into intents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PySide6.QtCore import QByteArray, Qt, Signal, Slot
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QResizeEvent
+from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
+
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.actions import Actions
+from ctmasknet_gui.view.explanation import ExplanationPanel
+from ctmasknet_gui.view.file_dialogs import FileDialogs
+from ctmasknet_gui.view.intents import connect_actions
+from ctmasknet_gui.view.menus import Menus
+from ctmasknet_gui.view.message_bar import MessageBar
+from ctmasknet_gui.view.requests import ExportKind
+from ctmasknet_gui.view.series_panel import SeriesPanel
+from ctmasknet_gui.view.shortcut_guard import ShortcutGuard
+from ctmasknet_gui.view.status import StatusBar
+from ctmasknet_gui.view.strip import Strip
+from ctmasknet_gui.view.tool_bar import ToolBar
+from ctmasknet_gui.view.viewport import Viewport
+from ctmasknet_gui.view.welcome import Welcome
+from model_core.types import ByteArray
+
+TITLE = "CTMaskNet"
+MINIMUM_SIZE = (1100, 700)
+# Widths of the side docks at a window width of 1280 and, from 2000 on, of large screens.
+_NARROW, _WIDE = (212, 412), (260, 520)
+_WIDE_FROM = 2000
+_LAYOUT_VERSION = 1
+
+
+class MainWindow(QMainWindow):
+    """Main window over `AppState`. It reads state and emits intents; it never writes state.
+
+    Signals
+    -------
+    pathsChosen(tuple[Path, ...]):
+        Open these files or folders (dialog, drop, recent list).
+    referenceChosen(Path), weightsChosen(tuple[str, ...]):
+        Load a reference mask; run these weights (names or files; empty for the default).
+    presetChosen(int):
+        Window by digit key: 0 automatic, 1 the file's own, 2 to 7 the presets.
+    windowRequested(width, level), zoomRequested(zoom or None, (dx, dy)):
+        Of the viewport's drags, HU and screen pixels.
+    switchToggled(str):
+        Name of a switch of `DisplayState` to turn over (``masks``, ``inverted``, ``privacy``, ...).
+    detectionsChanged(DetectionSettings), evidenceChanged(EvidenceSettings):
+        Complete new settings.
+    candidatePicked(int or None), topChosen(int or None):
+        The selected RoI; how many of the best RoIs are listed.
+    exportRequested(ExportRequest):
+        What to export and where to.
+    closing():
+        The window is about to close: store settings, stop the worker.
+    """
+
+    pathsChosen = Signal(object)
+    demoRequested = Signal()
+    seriesChosen = Signal(str)
+    closeCaseRequested = Signal()
+    referenceChosen = Signal(object)
+    referenceClosed = Signal()
+    weightsChosen = Signal(object)
+    recentCleared = Signal()
+
+    sliceRequested = Signal(int)
+    sliceStepped = Signal(int)
+    findingStepped = Signal(int)
+    cineToggled = Signal()
+
+    presetChosen = Signal(int)
+    windowRequested = Signal(float, float)
+    zoomRequested = Signal(object, object)
+    viewReset = Signal()
+    switchToggled = Signal(str)
+    overlaysToggled = Signal()
+    opacityRequested = Signal(float)
+    opacityStepped = Signal(float)
+
+    detectionsChanged = Signal(object)
+    evidenceChanged = Signal(object)
+    linkToggled = Signal(bool)
+    nmsToggled = Signal()
+    scoringRequested = Signal(str)
+    thresholdsReset = Signal()
+
+    candidatePicked = Signal(object)
+    topChosen = Signal(object)
+
+    runSliceRequested = Signal()
+    runSeriesRequested = Signal()
+    stopRequested = Signal()
+    exportRequested = Signal(object)
+    messagesDismissed = Signal()
+    closing = Signal()
+
+    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._state = state
+        self._sized_docks = False
+        self.commands = Actions(state, self)
+        self.dialogs = FileDialogs(self)
+        self._make_widgets()
+        self._make_docks()
+        self._connect_widgets()
+        connect_actions(self)
+        self.guard = ShortcutGuard(self)
+        self.guard.watch(self)
+        self.setAcceptDrops(True)
+        self.setMinimumSize(*MINIMUM_SIZE)
+        self.resize(1280, 800)
+        state.case.events.volume.connect(self._on_volume)
+        state.display.events.privacy.connect(self._on_volume)
+        self._on_volume()
+
+    # ------------------------------------------------------------------------------------ assembly
+
+    def _make_widgets(self) -> None:
+        state = self._state
+        self.viewport = Viewport(state)
+        self.strip = Strip(state)
+        self.series = SeriesPanel(state)
+        self.explanation = ExplanationPanel(state, self.commands)
+        self.message_bar = MessageBar(state)
+        self.welcome = Welcome(self.commands)
+        self.status = StatusBar(state, self.commands)
+        self.menus = Menus(self.menuBar(), state, self.commands)
+        self.tool_bar = ToolBar(state, self.commands, self.menus)
+        self.addToolBar(Qt.ToolBarArea.TopToolBarArea, self.tool_bar)
+        self.setStatusBar(self.status)
+        # Actions without a menu entry still need the window for their shortcuts.
+        self.addActions(self.commands.all)
+
+        reading = QWidget()
+        row = QHBoxLayout(reading)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(0)
+        row.addWidget(self.viewport, 1)
+        row.addWidget(self.strip)
+        self.pages = QStackedWidget()
+        self.pages.addWidget(self.welcome)
+        self.pages.addWidget(reading)
+        centre = QWidget()
+        column = QVBoxLayout(centre)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.message_bar)
+        column.addWidget(self.pages, 1)
+        self.setCentralWidget(centre)
+
+    def _make_docks(self) -> None:
+        sides = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea
+        # Side docks reach from the tool bar to the status bar.
+        for corner, side in (
+            (Qt.Corner.TopLeftCorner, sides[0]),
+            (Qt.Corner.BottomLeftCorner, sides[0]),
+            (Qt.Corner.TopRightCorner, sides[1]),
+            (Qt.Corner.BottomRightCorner, sides[1]),
+        ):
+            self.setCorner(corner, side)
+        self.series_dock = self._dock("Series list", self.series, sides[0])
+        self.explanation_dock = self._dock("Explanation", self.explanation, sides[1])
+        for dock in (self.series_dock, self.explanation_dock):
+            self.menus.add_panel(dock.toggleViewAction())
+
+    def _dock(self, title: str, content: QWidget, side: Qt.DockWidgetArea) -> QDockWidget:
+        dock = QDockWidget(title, self)
+        dock.setObjectName(title.lower().replace(" ", "_"))
+        dock.setAllowedAreas(Qt.DockWidgetArea.LeftDockWidgetArea | Qt.DockWidgetArea.RightDockWidgetArea)
+        dock.setFeatures(
+            QDockWidget.DockWidgetFeature.DockWidgetClosable | QDockWidget.DockWidgetFeature.DockWidgetMovable
+        )
+        # The panels carry their own headings; an empty title bar saves the height.
+        dock.setTitleBarWidget(QWidget(dock))
+        dock.setWidget(content)
+        self.addDockWidget(side, dock)
+        return dock
+
+    def _connect_widgets(self) -> None:
+        self.series.seriesChosen.connect(self.seriesChosen)
+        explanation = self.explanation
+        explanation.detectionsChanged.connect(self.detectionsChanged)
+        explanation.evidenceChanged.connect(self.evidenceChanged)
+        explanation.linkToggled.connect(self.linkToggled)
+        explanation.resetRequested.connect(self.thresholdsReset)
+        explanation.candidatePicked.connect(self.candidatePicked)
+        explanation.topChosen.connect(self.topChosen)
+        self.tool_bar.opacityEdited.connect(self.opacityRequested)
+        self.menus.weightsChosen.connect(self.weightsChosen)
+        self.menus.recentChosen.connect(self._on_recent)
+        self.menus.recentCleared.connect(self.recentCleared)
+        self.message_bar.dismissed.connect(self.messagesDismissed)
+
+    # -------------------------------------------------------------------------------- from outside
+
+    def set_recent(self, paths: Sequence[Path]) -> None:
+        """Fill the list of recent files, newest first."""
+        self.menus.set_recent(tuple(paths))
+        self.welcome.set_recent(tuple(paths))
+
+    def set_last_folder(self, folder: Path) -> None:
+        """Let file dialogs start in this folder."""
+        self.dialogs.folder = folder
+
+    @Slot(str, object)
+    def set_thumbnail(self, series_id: str, picture: ByteArray) -> None:
+        """Show a (h, w) uint8 picture beside a series."""
+        self.series.set_thumbnail(series_id, picture)
+
+    def layout_bytes(self) -> tuple[QByteArray, QByteArray]:
+        """Return geometry and dock layout, to be remembered."""
+        return self.saveGeometry(), self.saveState(_LAYOUT_VERSION)
+
+    def restore_layout(self, geometry: QByteArray, layout: QByteArray) -> None:
+        """Restore what `layout_bytes` returned; empty or damaged bytes change nothing."""
+        if not geometry.isEmpty():
+            self.restoreGeometry(geometry)
+        if not layout.isEmpty() and self.restoreState(layout, _LAYOUT_VERSION):
+            self._sized_docks = True
+
+    def save_picture(self, target: Path) -> bool:
+        """Write the window as a PNG picture; False where the file cannot be written."""
+        return self.grab().save(str(target), "PNG")
+
+    def show_export(self, kind: ExportKind) -> None:
+        """Ask what to export and where to; emits ``exportRequested`` unless it is cancelled."""
+        from ctmasknet_gui.view.export_dialog import ExportDialog
+
+        dialog = ExportDialog(self._state, kind=kind, folder=self.dialogs.folder, parent=self)
+        dialog.accepted.connect(lambda: self._on_export(dialog))
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
+    def show_text(self, title: str, html: str) -> None:
+        """Show help or information in a dialog of its own."""
+        from ctmasknet_gui.view.text_dialog import TextDialog
+
+        dialog = TextDialog(title, html, parent=self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
+    # ------------------------------------------------------------------------------------- events
+
+    def _on_export(self, dialog: object) -> None:
+        from ctmasknet_gui.view.export_dialog import ExportDialog
+
+        assert isinstance(dialog, ExportDialog)
+        if dialog.request is not None:
+            self.exportRequested.emit(dialog.request)
+
+    @Slot(object)
+    def _on_recent(self, path: Path) -> None:
+        self.pathsChosen.emit((path,))
+
+    def _on_volume(self) -> None:
+        volume = self._state.case.volume
+        self.pages.setCurrentIndex(0 if volume is None else 1)
+        # In privacy mode even a series description stays off the title bar.
+        named = volume is not None and not self._state.display.privacy
+        self.setWindowTitle(f"{volume.title} – {TITLE}" if volume is not None and named else TITLE)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Give the docks widths that suit the screen, once, and let the tool bar follow."""
+        super().resizeEvent(event)
+        self.tool_bar.fit(event.size().width())
+        if not self._sized_docks:
+            widths = _WIDE if event.size().width() >= _WIDE_FROM else _NARROW
+            self.resizeDocks(
+                [self.series_dock, self.explanation_dock], list(widths), Qt.Orientation.Horizontal
+            )
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Accept local files and folders."""
+        if _local_paths(event):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Open what was dropped."""
+        paths = _local_paths(event)
+        if paths:
+            event.acceptProposedAction()
+            self.pathsChosen.emit(paths)
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """Tell that the window closes."""
+        self.closing.emit()
+        event.accept()
+
+
+def _local_paths(event: QDropEvent) -> tuple[Path, ...]:
+    return tuple(Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile())
