@@ -1,0 +1,1 @@
+"""Metrics of detection, segmentation and image class, and the reports made of them."""
