@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import importlib.util
 import logging
 import sys
 from collections.abc import Sequence
 
 from model_core import DISCLAIMER, __version__
-from model_core.cli import evaluate, info, predict, train
+from model_core.cli.errors import UsageError
 from model_core.errors import CTMaskNetError
 
-EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+COMMANDS = ("info", "predict", "train", "evaluate", "data", "weights")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -20,8 +23,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ctmasknet {__version__}")
     parser.add_argument("--verbose", action="store_true", help="log what is done; show tracebacks of errors")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (info, predict, train, evaluate):
-        command.add_parser(commands)
+    for name in COMMANDS:
+        if importlib.util.find_spec(f"model_core.cli.{name}"):
+            importlib.import_module(f"model_core.cli.{name}").add_parser(commands)
     return parser
 
 
@@ -35,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.verbose:
             raise
         sys.stderr.write(f"ctmasknet: {error.message}\n")
-        return EXIT_FAILED
+        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
     except KeyboardInterrupt:
         sys.stderr.write("ctmasknet: interrupted\n")
         return EXIT_INTERRUPTED

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_core.errors import ExportError
+import numpy as np
+
+from model_core.cli.errors import UsageError
+from model_core.cli.progress import follow, last
+from model_core.config import DetectionSettings, EvidenceSettings
+from model_core.errors import DataError, ExportError
+from model_core.types import SeriesEntry, ShownSlice, Volume
 
 if TYPE_CHECKING:
-    pass
+    from model_core.inference import Pipeline
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -71,20 +79,15 @@ def _slices(text: str) -> tuple[int | None, int | None]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the networks and write the results; nothing is written before everything is computed."""
-    import numpy as np
-
-    from model_core.cli.progress import follow, last
     from model_core.export import predictions, write_json, write_lesions
     from model_core.inference import load_pipeline, scan_verdict, show
     from model_core.inference import run as run_networks
     from model_core.inference.select import lesion_labels
     from model_core.io import load, scan
 
-    targets = [arguments.output / "predictions.json", arguments.output / "lesions.nii.gz"]
-    if not arguments.overwrite and (there := [t.name for t in targets if t.exists()]):
-        raise ExportError(
-            f"{', '.join(there)} exist already in that folder; use --overwrite or another folder."
-        )
+    output: Path = arguments.output
+    document_path, labels_path = output / "predictions.json", output / "lesions.nii.gz"
+    _refuse_to_replace((document_path, labels_path), overwrite=arguments.overwrite)
     catalogue = last(scan(arguments.path), title="Reading")
     entry = _choose(catalogue.series, arguments.series)
     volume = last(load(entry), title="Opening")
@@ -93,21 +96,103 @@ def run(arguments: argparse.Namespace) -> int:
     detections, evidence = _settings(arguments, pipeline)
 
     labels = np.zeros(volume.voxels.shape, np.uint8)
-    shown = []
+    shown: list[ShownSlice] = []
     for result in follow(run_networks(pipeline, volume, slices), title="Analysing"):
         seen = show(pipeline, volume, result, detections, evidence)
         labels[seen.slice_index] = lesion_labels(seen)
-        # The masks are in the label volume now (and the picture is drawn at once), so they are not kept.
         if arguments.png:
-            _write_picture(arguments, pipeline, volume, seen)
-        shown.append(_without_maps(seen))
-    scan_result = scan_verdict(
-        (s.summary for s in shown), published=evidence == pipeline.evidence, classes=pipeline.image_classes
-    )
-    arguments.output.mkdir(parents=True, exist_ok=True)
+            _write_picture(output, seen, volume=volume, pipeline=pipeline, overwrite=arguments.overwrite)
+        shown.append(seen if len(slices) == 1 else _slim(seen))
+    verdict = scan_verdict((s.summary for s in shown), published=evidence == pipeline.evidence)
+    output.mkdir(parents=True, exist_ok=True)
     document = predictions(
-        volume, shown, pipeline=pipeline, detections=detections, evidence=evidence, scan=scan_result
+        volume=volume,
+        shown=shown,
+        cards=pipeline.cards,
+        detections=detections,
+        evidence=evidence,
+        scan=verdict,
     )
-    write_json(targets[0], document, overwrite=arguments.overwrite)
-    write_lesions(targets[1], volume, labels, overwrite=arguments.overwrite)
+    write_json(document_path, document, overwrite=arguments.overwrite)
+    write_lesions(labels_path, volume, labels, overwrite=arguments.overwrite)
     return 0
+
+
+def _refuse_to_replace(targets: Sequence[Path], *, overwrite: bool) -> None:
+    there = [target.name for target in targets if target.exists()]
+    if there and not overwrite:
+        raise ExportError(
+            f"{' and '.join(there)} exist already in that folder: use --overwrite or another folder."
+        )
+
+
+def _choose(series: Sequence[SeriesEntry], uid: str | None) -> SeriesEntry:
+    """Return the series of this UID, or the best one; several equal choices must be named."""
+    if uid is not None:
+        chosen = [entry for entry in series if uid in (entry.series_uid, entry.series_id)]
+        if not chosen:
+            known = ", ".join(entry.series_uid or entry.series_id for entry in series)
+            raise UsageError(f"There is no series {uid} at that path. Found: {known or 'none'}.")
+        return chosen[0]
+    usable = [entry for entry in series if entry.status != "error"]
+    if not usable:
+        reasons = [problem.text for entry in series for problem in entry.problems]
+        raise DataError("No series at that path can be opened. " + (reasons[0] if reasons else ""))
+    return usable[0]
+
+
+def _range(limits: tuple[int | None, int | None] | None, volume: Volume) -> range:
+    first, end = limits or (None, None)
+    first, end = first or 0, volume.slices if end is None else end
+    if end > volume.slices or first >= volume.slices:
+        raise UsageError(
+            f"--slices {first}:{end} is out of range: the series has slices 0 to {volume.slices - 1} "
+            f"(A:B is half-open, so at most 0:{volume.slices})."
+        )
+    return range(first, end)
+
+
+def _settings(
+    arguments: argparse.Namespace, pipeline: Pipeline
+) -> tuple[DetectionSettings, EvidenceSettings]:
+    """Return the card's settings with what the command line changes."""
+
+    def given(**values: float | None) -> dict[str, float]:
+        return {name: value for name, value in values.items() if value is not None}
+
+    detections = dataclasses.replace(
+        pipeline.detections,
+        **given(score=arguments.score_threshold, nms_iou=arguments.nms_threshold),
+    )
+    evidence = dataclasses.replace(
+        pipeline.evidence,
+        **given(score=arguments.evidence_score, nms_iou=arguments.evidence_nms),
+    )
+    return detections, evidence
+
+
+def _write_picture(
+    output: Path, shown: ShownSlice, *, volume: Volume, pipeline: Pipeline, overwrite: bool
+) -> None:
+    from model_core.export import Overlays, render_slice, write_png
+    from model_core.voi import automatic_window
+
+    window = LUNG if volume.unit == "HU" else automatic_window(volume.voxels[volume.slices // 2])
+    picture = render_slice(
+        volume,
+        shown.slice_index,
+        window=window,
+        shown=shown,
+        overlays=Overlays(),
+        region_classes=pipeline.region_classes,
+        image_classes=pipeline.image_classes,
+        scale=2.0,
+        edited=shown.verdict is not None and not shown.verdict.published,
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    write_png(output / f"slice-{shown.slice_index:04d}.png", picture, overwrite=overwrite)
+
+
+def _slim(shown: ShownSlice) -> ShownSlice:
+    """Drop the logit map: a series of them would fill the memory, and the JSON does not need it."""
+    return dataclasses.replace(shown, logit_map=np.zeros((0, 0), np.float32))

@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from model_core.config import DetectionSettings, EvidenceSettings, Scoring
 from model_core.errors import SettingsError
-from model_core.explain.masks import label_map, logit_map, mask_pixels, paste_masks
+from model_core.explain.masks import label_map, logit_map, mask_pixels
 from model_core.explain.rois import roi_table
 from model_core.inference.pipeline import Pipeline
 from model_core.networks import rank_regions, roi_batch
@@ -24,6 +24,7 @@ from model_core.types import (
     ImageVerdict,
     IntArray,
     RoiBatch,
+    RoiRow,
     ShownSlice,
     SliceResult,
     SliceSummary,
@@ -125,10 +126,9 @@ def show(
     """Compute everything drawn over a slice and listed beside it under these settings."""
     found = detect(pipeline, result, detections)
     shape = result.placement.slice_shape
-    pasted = paste_masks(found.mask_logits, found.boxes, shape)
-    masks = mask_pixels(pasted, detections)
+    masks = mask_pixels(found, shape)
     verdict = judge(pipeline, result, evidence)
-    rois = ()
+    rois: tuple[RoiRow, ...] = ()
     if verdict is not None and result.evidence_candidates is not None:
         shared = result.evidence_candidates is result.detection_candidates
         rois = roi_table(
@@ -143,7 +143,7 @@ def show(
         slice_index=result.slice_index,
         detections=found,
         masks=masks,
-        logit_map=logit_map(pasted),
+        logit_map=logit_map(found, shape),
         rois=rois,
         verdict=verdict,
         summary=_summary(volume, result.slice_index, masks, verdict),
@@ -159,7 +159,7 @@ def summarise(
 ) -> SliceSummary:
     """Return what the strip and the scan need of a slice under these settings."""
     found = detect(pipeline, result, detections)
-    masks = mask_pixels(paste_masks(found.mask_logits, found.boxes, result.placement.slice_shape), detections)
+    masks = mask_pixels(found, result.placement.slice_shape)
     return _summary(volume, result.slice_index, masks, judge(pipeline, result, evidence))
 
 

@@ -1,0 +1,49 @@
+"""The class of a scan from the classes of its slices. The papers stop at the slice; this rule is ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from model_core.types import ScanVerdict, SliceSummary
+
+SLICES_USED = 10
+
+
+def scan_verdict(
+    summaries: Iterable[SliceSummary], *, published: bool, control: str = "Control"
+) -> ScanVerdict | None:
+    """Return the mean class probabilities over the (up to) ten slices least like the control class.
+
+    Most slices of an ill patient may look normal, so a mean over all would hide the disease; a single
+    worst slice would follow one mistake. Class 0 is the control class in every system of the papers.
+
+    Parameters
+    ----------
+    published:
+        Whether the slices were judged on the published evidence.
+    control:
+        Name of class 0, for the text of the rule.
+
+    Returns
+    -------
+    ScanVerdict or None
+        None where no slice has a class.
+    """
+    judged = sorted((s.probabilities, s.slice_index) for s in summaries if s.probabilities)
+    if not judged:
+        return None
+    used = judged[:SLICES_USED]
+    mean = np.mean([probabilities for probabilities, _ in used], axis=0)
+    if len(judged) > SLICES_USED:
+        rule = f"Mean over the {SLICES_USED} slices least like {control}, of {len(judged)} analysed."
+    else:
+        rule = f"Mean over the {len(judged)} analysed slices." if len(judged) > 1 else "One slice analysed."
+    return ScanVerdict(
+        probabilities=tuple(float(p) for p in mean),
+        class_index=int(np.argmax(mean)),
+        slices_used=tuple(sorted(index for _, index in used)),
+        rule=rule,
+        published=published,
+    )

@@ -1,0 +1,131 @@
+"""Masks on the slice, the RoI table and the class of the scan."""
+
+import numpy as np
+import pytest
+import torch
+from torchvision.models.detection.roi_heads import paste_masks_in_image
+
+from model_core.config import DetectionSettings
+from model_core.explain import label_map, logit_map, mask_pixels, roi_table, scan_verdict
+from model_core.types import Candidates, Detections, Placement, RoiBatch, SliceSummary
+
+
+def _detections(boxes, maps, labels=None, **settings):
+    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+    n = len(boxes)
+    return Detections(
+        indices=np.arange(n),
+        boxes=boxes,
+        scores=np.linspace(0.9, 0.5, n).astype(np.float32),
+        labels=np.asarray(labels if labels is not None else [1] * n),
+        mask_logits=np.asarray(maps, np.float32).reshape(-1, 28, 28),
+        settings=DetectionSettings(**settings),
+    )
+
+
+@pytest.fixture
+def random_detections():
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(-15, 70, (40, 2))
+    sizes = rng.uniform(18, 60, (40, 2))
+    return _detections(np.hstack([corners, corners + sizes]), rng.normal(0, 3, (40, 28, 28)))
+
+
+def test_masks_equal_torchvision_pasting(random_detections):
+    shape = (77, 96)
+    full = paste_masks_in_image(
+        torch.from_numpy(random_detections.mask_logits)[:, None],
+        torch.from_numpy(random_detections.boxes),
+        shape,
+    )[:, 0].numpy()
+    assert np.array_equal(mask_pixels(random_detections, shape), full > 0)
+    strongest = full.max(axis=0)  # zero also outside every box, so only what is above it is compared
+    ours = logit_map(random_detections, shape)
+    assert np.array_equal(ours[strongest > 0], strongest[strongest > 0])
+    assert not (ours[strongest <= 0] > 0).any()
+
+
+def test_probability_scale_pastes_sigmoids(random_detections):
+    shape = (77, 96)
+    settings = DetectionSettings(mask_threshold=0.5, mask_scale="probability")
+    found = Detections(**{**vars(random_detections), "settings": settings})
+    full = paste_masks_in_image(
+        torch.from_numpy(random_detections.mask_logits).sigmoid()[:, None],
+        torch.from_numpy(random_detections.boxes),
+        shape,
+    )[:, 0].numpy()
+    assert np.mean(mask_pixels(found, shape) != (full > 0.5)) < 1e-6
+
+
+def test_a_box_outside_the_slice_has_no_mask():
+    found = _detections([[-50, -50, -10, -10], [200, 5, 220, 9]], np.full((2, 28, 28), 4.0))
+    assert not mask_pixels(found, (64, 64)).any()
+    assert np.isnan(logit_map(found, (64, 64))).all()
+
+
+def test_no_detections():
+    found = _detections([], [])
+    assert mask_pixels(found, (5, 7)).shape == (0, 5, 7)
+    assert np.isnan(logit_map(found, (5, 7))).all()
+    assert label_map(np.zeros((0, 5, 7), bool), np.zeros(0, np.int64)).sum() == 0
+
+
+def test_the_better_detection_owns_an_overlap():
+    masks = np.zeros((2, 4, 4), bool)
+    masks[0, :2], masks[1, 1:] = True, True
+    labels = label_map(masks, np.array([2, 1]))
+    assert labels[:, 0].tolist() == [2, 2, 1, 1]
+
+
+def test_roi_table_maps_boxes_and_counts_copies():
+    candidates = Candidates(
+        boxes=np.array([[0, 0, 20, 40], [10, 10, 30, 30], [2, 2, 4, 4]], np.float32),
+        deltas=np.zeros((3, 4), np.float32),
+        scores=np.array([0.2, 0.9, 0.5], np.float32),
+        logits=np.zeros(3, np.float32),
+        labels=np.array([1, 2, 1]),
+    )
+    source = np.array([1, 1, 2, 0, 0, 0])
+    rows = np.zeros((6, 5), np.float32)
+    rows[:, 0] = candidates.scores[source]
+    batch = RoiBatch(rows=rows, source=source, kept=np.array([1, 2, 0]))
+    place = Placement(slice_shape=(50, 50), size=100, scale_x=2.0, scale_y=2.0, offset_x=10, offset_y=0)
+    table = roi_table(
+        batch, candidates, placement=place, names=("GGO", "Consolidation"), pixel_area_mm2=0.5, detected={2}
+    )
+    assert [(r.rank, r.candidate, r.label, r.copies, r.detected) for r in table] == [
+        (1, 1, "Consolidation", 2, False),
+        (2, 2, "GGO", 1, True),
+        (3, 0, "GGO", 3, False),
+    ]
+    assert table[0].box == (0.0, 5.0, 10.0, 15.0)
+    assert (table[0].area_px, table[0].area_mm2) == (100.0, 50.0)
+    assert table[0].score == pytest.approx(0.9)
+
+
+def test_empty_batch_has_no_rows():
+    none = np.zeros((0, 4), np.float32)
+    candidates = Candidates(none, none, none[:, 0], none[:, 0], none[:, 0].astype(np.int64))
+    batch = RoiBatch(np.zeros((4, 5), np.float32), np.full(4, -1), np.zeros(0, np.int64))
+    place = Placement((8, 8), 8, 1.0, 1.0, 0, 0)
+    assert roi_table(batch, candidates, placement=place, names=("L",), pixel_area_mm2=None) == ()
+
+
+def _summary(index, *probabilities):
+    return SliceSummary(index, 0, 0, None, probabilities or None)
+
+
+def test_scan_is_the_mean_of_the_ten_least_normal_slices():
+    summaries = [_summary(i, 0.9, 0.1, 0.1) for i in range(20)]
+    summaries += [_summary(20 + i, 0.1, 0.2, 0.8) for i in range(10)]
+    verdict = scan_verdict(summaries, published=True)
+    assert verdict.slices_used == tuple(range(20, 30))
+    assert verdict.probabilities == pytest.approx((0.1, 0.2, 0.8))
+    assert verdict.class_index == 2
+    assert "10 slices" in verdict.rule and "30" in verdict.rule
+
+
+def test_scan_of_few_slices_or_none():
+    assert scan_verdict([_summary(3)], published=True) is None
+    verdict = scan_verdict([_summary(3, 0.7, 0.2)], published=False)
+    assert (verdict.class_index, verdict.slices_used, verdict.published) == (0, (3,), False)
