@@ -72,6 +72,9 @@ class Window:
     function: VoiFunction = "LINEAR"
 
 
+LUNG_WINDOW = Window(1500, -600, "Lung")
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Where the voxels of a display-ordered array lie in the patient.

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from psygnal import SignalGroupDescriptor
 
-from model_core.types import Window
+from model_core.types import LUNG_WINDOW, Window
 
-LUNG = Window(1500, -600, "Lung")
+LUNG = LUNG_WINDOW
 
 # VIEWER.md order: keys 2..7. Key 0 is the automatic window, key 1 the file's own.
 PRESETS = (

@@ -14,7 +14,7 @@ from model_core.cli.errors import UsageError
 from model_core.cli.progress import follow, last
 from model_core.config import DetectionSettings, EvidenceSettings
 from model_core.errors import DataError, ExportError
-from model_core.types import SeriesEntry, ShownSlice, Volume
+from model_core.types import LUNG_WINDOW, SeriesEntry, ShownSlice, Volume
 
 if TYPE_CHECKING:
     from model_core.inference import Pipeline
@@ -177,7 +177,7 @@ def _write_picture(
     from model_core.export import Overlays, render_slice, write_png
     from model_core.voi import automatic_window
 
-    window = LUNG if volume.unit == "HU" else automatic_window(volume.voxels[volume.slices // 2])
+    window = LUNG_WINDOW if volume.unit == "HU" else automatic_window(volume)
     picture = render_slice(
         volume,
         shown.slice_index,

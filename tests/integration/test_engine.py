@@ -1,0 +1,173 @@
+"""The engine over a small phantom with small random networks: what runs, what is kept, what thresholds do."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from model_core.config import DetectionSettings
+from model_core.errors import SettingsError, WeightsError
+from model_core.inference import detect, judge, load_pipeline, run, scan_verdict, show, summarise
+from model_core.networks import MaskRCNN, build
+from model_core.phantom import make_phantom
+from model_core.types import Progress, SliceResult, finish
+from model_core.weights.store import load_weights, save_weights
+
+
+@pytest.fixture(scope="module")
+def volume():
+    return make_phantom(slices=6, size=96)[0]
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_weights):
+    names = [str(tiny_weights / "tiny.safetensors"), str(tiny_weights / "tiny-s.safetensors")]
+    return load_pipeline(names, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def result(pipeline, volume):
+    return finish(run(pipeline, volume, [3]))[0]
+
+
+@pytest.fixture
+def backbone_calls(monkeypatch):
+    calls = []
+    original = MaskRCNN.features
+
+    def counted(self, images):
+        calls.append(images.shape)
+        return original(self, images)
+
+    monkeypatch.setattr(MaskRCNN, "features", counted)
+    return calls
+
+
+def test_one_pass_serves_detections_and_class_where_the_classifier_stores_s_alone(
+    pipeline, volume, backbone_calls
+):
+    assert pipeline.passes == 1
+    (found,) = finish(run(pipeline, volume, [2]))
+    assert len(backbone_calls) == 1
+    assert found.evidence_candidates is found.detection_candidates
+    assert found.verdict.published
+    assert found.verdict.batch.rows.shape == (16, 5)
+
+
+def test_thresholds_never_run_the_backbone(pipeline, volume, result, backbone_calls):
+    low = dataclasses.replace(pipeline.detections, score=0.0, nms_iou=None, max_detections=40)
+    linked = dataclasses.replace(pipeline.evidence, score=0.4, nms_iou=0.2)
+    few = show(pipeline, volume, result, pipeline.detections, pipeline.evidence)
+    many = show(pipeline, volume, result, low, linked)
+    assert backbone_calls == []
+    assert len(many.detections) == 40 >= len(few.detections)
+    assert many.masks.shape == (40, 96, 96)
+    assert few.verdict.published and not many.verdict.published
+    assert {row.candidate for row in few.rois if row.detected} <= set(few.detections.indices.tolist())
+    assert summarise(pipeline, volume, result, low, linked) == many.summary
+
+
+def test_detections_obey_their_settings(pipeline, result):
+    found = detect(pipeline, result, DetectionSettings(score=0.3, nms_iou=0.3))
+    assert (found.scores > 0.3).all()
+    assert (np.diff(found.scores) <= 0).all()
+    nothing = detect(pipeline, result, DetectionSettings(score=1.0))
+    assert len(nothing) == 0 and nothing.mask_logits.shape == (0, 28, 28)
+
+
+def test_masks_of_candidates_do_not_depend_on_when_they_are_asked_for(pipeline, volume, result):
+    wanted = np.array([5, 0, 17])
+    (fresh,) = finish(run(pipeline, volume, [3]))
+    together = pipeline.mask_logits(fresh, wanted)
+    one_by_one = [pipeline.mask_logits(result, wanted[k : k + 1])[0] for k in (2, 0, 1)]
+    np.testing.assert_allclose(together[[2, 0, 1]], one_by_one, atol=1e-5)
+
+
+def test_results_name_series_weights_and_slice(pipeline, volume, result):
+    assert (result.series_id, result.weights_id, result.slice_index) == (
+        volume.series_id,
+        pipeline.weights_id,
+        3,
+    )
+    assert result.placement.slice_shape == (96, 96)
+
+
+def test_order_progress_and_cancel(pipeline, volume):
+    job = run(pipeline, volume, [4, 1, 5])
+    seen = []
+    for item in job:
+        seen.append(item)
+        if isinstance(item, SliceResult) and item.slice_index == 1:
+            job.close()
+    assert [item.slice_index for item in seen if isinstance(item, SliceResult)] == [4, 1]
+    assert [item.done for item in seen if isinstance(item, Progress)] == [0, 1]
+    assert seen[0].total == 3
+
+
+def test_the_class_is_deterministic(pipeline, volume, result):
+    (again,) = finish(run(pipeline, volume, [3]))
+    assert np.array_equal(again.verdict.logits, result.verdict.logits)
+    assert judge(pipeline, result, pipeline.evidence) is result.verdict
+
+
+def test_a_slice_that_does_not_exist(pipeline, volume):
+    with pytest.raises(SettingsError, match="slices 0 to 5"):
+        finish(run(pipeline, volume, [0, 6]))
+
+
+def test_a_classifier_with_a_detector_of_its_own_runs_two_passes(
+    tiny_weights, tmp_path, volume, backbone_calls
+):
+    base = load_weights(str(tiny_weights / "tiny.safetensors"))
+    head = load_weights(str(tiny_weights / "tiny-s.safetensors"))
+    torch.manual_seed(8)
+    other = build(head.card.architecture).state_dict()
+    save_weights(tmp_path / "own.safetensors", other, dataclasses.replace(head.card, base_sha256=""))
+    shared = {**{k: v for k, v in base.tensors.items() if ".mask_" not in k}, **head.tensors}
+    save_weights(tmp_path / "shared.safetensors", shared, dataclasses.replace(head.card, base_sha256=""))
+
+    first = str(base.path)
+    two = load_pipeline([str(tmp_path / "own.safetensors"), first], device="cpu")
+    assert two.passes == 2
+    items = list(run(two, volume, [0]))
+    assert len(backbone_calls) == 2
+    (found,) = [item for item in items if isinstance(item, SliceResult)]
+    assert found.evidence_candidates is not found.detection_candidates
+    assert [item.total for item in items if isinstance(item, Progress)] == [2, 2, 2]
+    assert load_pipeline([first, str(tmp_path / "shared.safetensors")], device="cpu").passes == 1
+
+
+def test_segmentation_alone_has_no_class(tiny_weights, volume):
+    alone = load_pipeline([str(tiny_weights / "tiny.safetensors")], device="cpu")
+    (found,) = finish(run(alone, volume, [3]))
+    assert alone.image_classes == () and found.verdict is None and found.evidence_candidates is None
+    seen = show(alone, volume, found, alone.detections, alone.evidence)
+    assert seen.verdict is None and seen.rois == () and seen.summary.probabilities is None
+    assert scan_verdict([seen.summary], published=True) is None
+
+
+def test_s_alone_finds_its_segmentation_file(tiny_weights):
+    assert load_pipeline([str(tiny_weights / "tiny-s.safetensors")], device="cpu").passes == 1
+
+
+def test_s_refuses_another_segmentation_model(tiny_weights, tmp_path):
+    base = load_weights(str(tiny_weights / "tiny.safetensors"))
+    tensors = {k: v + 0.01 if v.is_floating_point() else v for k, v in base.tensors.items()}
+    save_weights(tmp_path / "other.safetensors", tensors, base.card)
+    with pytest.raises(WeightsError, match="other segmentation weights"):
+        load_pipeline([str(tmp_path / "other.safetensors"), str(tiny_weights / "tiny-s.safetensors")])
+
+
+def test_two_segmentation_files_do_not_go_together(tiny_weights):
+    name = str(tiny_weights / "tiny.safetensors")
+    with pytest.raises(WeightsError, match="one segmentation and one classifier"):
+        load_pipeline([name, name])
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:7"])
+def test_a_device_that_is_not_there(tiny_weights, device):
+    if device.startswith("cuda") and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(SettingsError, match=r"[Uu]nknown device|not available"):
+        load_pipeline([str(tiny_weights / "tiny.safetensors")], device=device)
