@@ -1,0 +1,165 @@
+"""The JSON document of a run: what ran on what, with which settings, and what was found."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from model_core import DISCLAIMER, __version__
+from model_core.config import DetectionSettings, EvidenceSettings
+from model_core.export.atomic import atomic_path
+from model_core.types import ScanVerdict, ShownSlice, Volume
+from model_core.weights.card import ModelCard
+
+SCHEMA_VERSION = 1
+
+
+class Networks(Protocol):
+    """What the document needs to know of a pipeline."""
+
+    @property
+    def cards(self) -> tuple[ModelCard, ...]:
+        """Cards of the weights that ran."""
+
+    @property
+    def region_classes(self) -> tuple[str, ...]:
+        """Names of the positive region classes, label 1 first."""
+
+    @property
+    def image_classes(self) -> tuple[str, ...]:
+        """Names of the image logits."""
+
+    @property
+    def evidence(self) -> EvidenceSettings:
+        """The published evidence settings."""
+
+
+def predictions(
+    volume: Volume,
+    slices: Iterable[ShownSlice | dict[str, Any]],
+    *,
+    pipeline: Networks,
+    detections: DetectionSettings,
+    evidence: EvidenceSettings,
+    scan: ScanVerdict | None = None,
+) -> dict[str, Any]:
+    """Return the document as JSON values; holds no patient text.
+
+    Slices count from 0. Boxes are pixel edges ``x1, y1, x2, y2`` of the slice as displayed, areas are in
+    pixels of the slice. What is unknown is null. Class probabilities are sigmoids of single logits and need
+    not sum to 1.
+
+    Parameters
+    ----------
+    slices:
+        What was shown of each slice, or what `slice_prediction` returned for it (so that the masks of a long
+        series need not be kept); read one by one, written in order of the slices.
+    pipeline:
+        The networks that ran.
+    detections, evidence:
+        The settings the slices were computed with.
+    """
+    rows = [
+        row if isinstance(row, dict) else slice_prediction(volume, row, pipeline=pipeline) for row in slices
+    ]
+    depth, height, width = volume.voxels.shape
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "software": {"name": "ctmasknet", "version": __version__, "disclaimer": DISCLAIMER},
+        "series": {
+            "id": volume.series_id,
+            "title": volume.title,
+            "modality": volume.modality,
+            "size": [int(depth), int(height), int(width)],
+            "spacing_mm": [None if step is None else float(step) for step in volume.geometry.spacing_mm],
+            "unit": volume.unit,
+            "plane": volume.plane,
+        },
+        "weights": [_weights(card) for card in pipeline.cards],
+        "settings": {
+            "detections": dataclasses.asdict(detections),
+            "evidence": dataclasses.asdict(evidence),
+            "published": evidence == pipeline.evidence,
+        },
+        "scan": None if scan is None else _scan(scan, pipeline.image_classes),
+        "slices": sorted(rows, key=lambda row: int(row["index"])),
+    }
+
+
+def slice_prediction(volume: Volume, shown: ShownSlice, *, pipeline: Networks) -> dict[str, Any]:
+    """Return the entry of one slice in `predictions`."""
+    positions, verdict = volume.slice_positions_mm, shown.verdict
+    found = shown.detections
+    names = pipeline.region_classes
+    return {
+        "index": int(shown.slice_index),
+        "position_mm": None if positions is None else float(positions[shown.slice_index]),
+        "image_logits": None if verdict is None else [float(logit) for logit in verdict.logits],
+        "class_probabilities": None
+        if verdict is None
+        else by_name(pipeline.image_classes, [float(p) for p in verdict.probabilities]),
+        "detections": [
+            {
+                "label": names[int(label) - 1],
+                "score": float(score),
+                "box": [float(edge) for edge in box],
+                "area_px": float((box[2] - box[0]) * (box[3] - box[1])),
+                "mask_area_px": int(mask.sum()),
+            }
+            for label, score, box, mask in zip(
+                found.labels, found.scores, found.boxes, shown.masks, strict=True
+            )
+        ],
+    }
+
+
+def by_name(names: Sequence[str], values: Sequence[float]) -> dict[str, float]:
+    """Return values by class name; a class without a name is called by its number."""
+    return {
+        names[number] if number < len(names) else f"class {number}": value
+        for number, value in enumerate(values)
+    }
+
+
+def write_json(path: Path, document: dict[str, Any], *, overwrite: bool = False) -> None:
+    """Write a document as indented UTF-8 JSON.
+
+    Raises
+    ------
+    ExportError
+        If the file exists and may not be replaced, or cannot be written.
+    ValueError
+        If a number in it is not finite: JSON has no word for that.
+    """
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _weights(card: ModelCard) -> dict[str, Any]:
+    return {
+        "name": card.name,
+        "title": card.title,
+        "kind": card.kind,
+        "sha256": card.sha256,
+        "base_sha256": card.base_sha256 or None,
+        "region_classes": list(card.region_classes),
+        "image_classes": list(card.image_classes),
+        "input": dataclasses.asdict(card.input),
+        "licence": card.licence,
+    }
+
+
+def _scan(scan: ScanVerdict, names: Sequence[str]) -> dict[str, Any]:
+    probabilities = by_name(names, [float(p) for p in scan.probabilities])
+    return {
+        "class": list(probabilities)[scan.class_index],
+        "class_index": int(scan.class_index),
+        "class_probabilities": probabilities,
+        "rule": scan.rule,
+        "slices_used": [int(index) for index in scan.slices_used],
+        "published": bool(scan.published),
+    }

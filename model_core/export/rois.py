@@ -1,0 +1,77 @@
+"""The ranked RoIs of any number of slices as one CSV table."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from model_core.export.atomic import atomic_path
+from model_core.types import ShownSlice, Volume
+
+COLUMNS = (
+    "slice_index",
+    "slice_number",
+    "position_mm",
+    "rank",
+    "candidate",
+    "label",
+    "score",
+    "x1",
+    "y1",
+    "x2",
+    "y2",
+    "area_px",
+    "area_mm2",
+    "copies",
+    "detected",
+    "evidence",
+)
+
+
+def write_rois_csv(
+    path: Path, volume: Volume, shown: Iterable[ShownSlice], *, overwrite: bool = False
+) -> None:
+    """Write every RoI of the evidence of these slices, one a row, in the order given.
+
+    ``slice_index`` counts from 0, ``slice_number`` from 1 as on screen; boxes are pixel edges of the slice
+    as displayed; ``copies`` is how often the RoI stands in the RoI batch; ``detected`` is yes or no;
+    ``evidence`` is "published" or "edited" (the thresholds of the RoI batch were changed).
+    Unknown numbers are empty.
+    ``shown`` is read one by one, so a generator keeps memory low.
+
+    Raises
+    ------
+    ExportError
+        If the file exists and may not be replaced, or cannot be written.
+    """
+    with (
+        atomic_path(path, overwrite=overwrite) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as stream,
+    ):
+        writer = csv.writer(stream)
+        writer.writerow(COLUMNS)
+        for slice_ in shown:
+            writer.writerows(_rows(volume, slice_))
+
+
+def _rows(volume: Volume, shown: ShownSlice) -> Iterator[tuple[object, ...]]:
+    positions = volume.slice_positions_mm
+    position = "" if positions is None else f"{positions[shown.slice_index]:.3f}"
+    edited = shown.verdict is not None and not shown.verdict.published
+    for roi in shown.rois:
+        yield (
+            shown.slice_index,
+            shown.slice_index + 1,
+            position,
+            roi.rank,
+            roi.candidate,
+            roi.label,
+            f"{roi.score:.6f}",
+            *(f"{edge:.2f}" for edge in roi.box),
+            f"{roi.area_px:.2f}",
+            "" if roi.area_mm2 is None else f"{roi.area_mm2:.2f}",
+            roi.copies,
+            "yes" if roi.detected else "no",
+            "edited" if edited else "published",
+        )
