@@ -18,9 +18,12 @@ class Settings:
     ----------
     path:
         An INI file of its own (tests); None for the user's settings.
+    read_only:
+        Whether nothing is written: a screenshot leaves what the user had.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, read_only: bool = False) -> None:
+        self._read_only = read_only
         if path is None:
             self._store = QSettings(
                 QSettings.Format.IniFormat, QSettings.Scope.UserScope, ORGANISATION, APPLICATION
@@ -35,7 +38,8 @@ class Settings:
 
     def sync(self) -> None:
         """Write to disk now."""
-        self._store.sync()
+        if not self._read_only:
+            self._store.sync()
 
     # -------------------------------------------------------------------------------------- plain
 
@@ -66,11 +70,11 @@ class Settings:
     def put(self, key: str, value: str | bool | float | tuple[str, ...]) -> None:
         """Store a value."""
         if isinstance(value, tuple):
-            self._store.setValue(key, list(value))
+            self._set(key, list(value))
         elif isinstance(value, bool):
-            self._store.setValue(key, "true" if value else "false")
+            self._set(key, "true" if value else "false")
         else:
-            self._store.setValue(key, str(value))
+            self._set(key, str(value))
 
     def bytes(self, key: str) -> QByteArray:
         """Return stored bytes (window geometry), perhaps empty."""
@@ -79,7 +83,11 @@ class Settings:
 
     def put_bytes(self, key: str, value: QByteArray) -> None:
         """Store bytes."""
-        self._store.setValue(key, value)
+        self._set(key, value)
+
+    def _set(self, key: str, value: object) -> None:
+        if not self._read_only:
+            self._store.setValue(key, value)
 
     # -------------------------------------------------------------------------------------- paths
 
@@ -97,7 +105,8 @@ class Settings:
 
     def clear_recent(self) -> None:
         """Forget the recent paths."""
-        self._store.remove("recent")
+        if not self._read_only:
+            self._store.remove("recent")
 
     @property
     def last_folder(self) -> Path:

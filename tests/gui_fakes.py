@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from model_core.config import Architecture, DetectionSettings, EvidenceSettings
-from model_core.errors import ReadError, WeightsError
+from model_core.errors import ExportError, ReadError, WeightsError
 from model_core.types import (
     Candidates,
     Catalogue,
@@ -262,3 +262,34 @@ class FakeEngine:
 
 def warning(text="One slice is missing."):
     return Problem("warning", text, "Distances use the gaps as they are.", ("im7.dcm",))
+
+
+@dataclass
+class FakeExporter:
+    """Writes a line of text per slice; ``gate`` holds it back until it is set."""
+
+    jobs: list = field(default_factory=list)
+    gate: threading.Event | None = None
+    closed: int = 0
+
+    def targets(self, job):
+        request = job.request
+        if request.kind == "png" and request.slices != "current":
+            return tuple(request.target / f"slice_{k:04d}.png" for k in job.slices)
+        if request.kind == "plots":
+            return (request.target / "plot.png",)
+        return (request.target,)
+
+    def export(self, job):
+        self.jobs.append(job)
+        try:
+            for path in self.targets(job):
+                yield Progress(0, len(job.slices), "Exporting")
+                while self.gate is not None and not self.gate.wait(0.005):
+                    yield Progress(0, 0, "waiting")
+                if not path.parent.is_dir():
+                    raise ExportError("The folder does not exist. Choose another.")
+                path.write_text("x")
+                yield path
+        finally:
+            self.closed += 1

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from ctmasknet_gui.controller.cine import CineController
+from ctmasknet_gui.controller.demo import DemoController
 from ctmasknet_gui.controller.display import DisplayController
+from ctmasknet_gui.controller.export_case import ExportController
+from ctmasknet_gui.controller.export_job import Exporter
 from ctmasknet_gui.controller.jobs import Jobs
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.open_case import OpenController
@@ -23,7 +26,9 @@ from ctmasknet_gui.worker import WorkerThread
 class Controllers:
     """Holds the controllers and the worker thread they share; knows no widget."""
 
-    def __init__(self, state: AppState, settings: Settings, *, engine: Engine, reader: Reader) -> None:
+    def __init__(
+        self, state: AppState, settings: Settings, *, engine: Engine, reader: Reader, exporter: Exporter
+    ) -> None:
         self.state = state
         self.thread = WorkerThread()
         self.jobs = Jobs(state.run, self.thread)
@@ -52,8 +57,14 @@ class Controllers:
             shown=self.shown,
             messages=self.messages,
         )
+        self.demo = DemoController(
+            state, opening=self.opening, running=self.running, display=self.display
+        )
         self.thresholds = ThresholdController(state, self.shown)
         self.selection = SelectionController(state)
+        self.exporting = ExportController(
+            state, self.jobs, exporter=exporter, weights=self.weights, messages=self.messages
+        )
         self.remember = RememberController(state, settings)
 
     def stop(self) -> None:

@@ -52,6 +52,14 @@ class DisplayController(QObject):
         if self._state.case.volume is not None:
             self.show_slice(self._state.case.volume.slices - 1)
 
+    @Slot(int)
+    def step_finding(self, direction: int) -> None:
+        """Show the next slice with a shown detection, or the one before."""
+        if direction > 0:
+            self.next_finding()
+        else:
+            self.previous_finding()
+
     def next_finding(self) -> None:
         """Show the next slice with a shown detection, if there is one."""
         here = self._display.slice_index

@@ -53,6 +53,7 @@ def paths_to_scan(paths: Sequence[Path]) -> tuple[Path, ...]:
 class OpenController(QObject):
     """Opens what the user chose; the only writer of `CaseState`."""
 
+    catalogued = Signal()
     opened = Signal()
     failed = Signal(object)
     reference_loaded = Signal()
@@ -110,6 +111,7 @@ class OpenController(QObject):
             self._take(item)
             if isinstance(item, Catalogue) and item.series:
                 self._settings.add_recent(targets[0])
+                self.catalogued.emit()
 
         self._jobs.submit(
             "open", work, Handlers(produced=take, failed=self._on_failed), priority=Priority.ASKED

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from PySide6.QtCore import QObject
 
@@ -13,22 +15,35 @@ SWITCHES = ("masks", "outlines", "boxes", "logits", "reference", "privacy")
 
 
 class RememberController(QObject):
-    """Restores window preset, overlays, opacity, privacy and weights; stores them when asked."""
+    """Restores window preset, overlays, opacity, privacy and weights; stores them when asked.
+
+    Weights given on the command line hold for that start only: `ignore_weights`.
+    """
 
     def __init__(self, state: AppState, settings: Settings, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._state = state
         self._settings = settings
+        self._passing: tuple[str, ...] | None = None
+
+    def ignore_weights(self, names: tuple[str, ...]) -> None:
+        """Do not remember this choice of weights."""
+        self._passing = tuple(names)
 
     def restore(self) -> None:
-        """Write what was remembered into state."""
+        """Write what was remembered into state; the shipped weights must be listed before."""
         display, settings = self._state.display, self._settings
         for name in SWITCHES:
             setattr(display, name, settings.flag(f"display/{name}", getattr(display, name)))
         display.opacity = float(np.clip(settings.number("display/opacity", display.opacity), 0.0, 1.0))
         name = settings.text("display/window")
         display.window = next((preset for preset in PRESETS if preset.name == name), display.window)
-        self._state.weights.chosen = settings.texts("weights")
+        self._state.weights.chosen = self._usable(settings.texts("weights"))
+
+    def _usable(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return remembered weights if all are still there; else none, which is the shipped default."""
+        shipped = {card.name for card in self._state.weights.available}
+        return names if all(name in shipped or Path(name).is_file() for name in names) else ()
 
     def store(self) -> None:
         """Write state into the settings."""
@@ -38,5 +53,6 @@ class RememberController(QObject):
         settings.put("display/opacity", display.opacity)
         if any(preset.name == display.window.name for preset in PRESETS):
             settings.put("display/window", display.window.name)
-        settings.put("weights", self._state.weights.chosen)
+        if self._state.weights.chosen != self._passing:
+            settings.put("weights", self._state.weights.chosen)
         settings.sync()

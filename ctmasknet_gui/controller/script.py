@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
+from ctmasknet_gui.controller.demo import most_lesion
 from ctmasknet_gui.controller.display import DisplayController
 from ctmasknet_gui.controller.jobs import Jobs
 from ctmasknet_gui.controller.open_case import OpenController
@@ -81,8 +81,15 @@ class ScriptController(QObject):
         elif options.paths:
             self._waiting = True
             self._opening.open_paths(options.paths, choose_best=True)
-        elif options.screenshot is not None:
-            self._finish()
+        else:
+            self._load_weights()
+            if options.screenshot is not None:
+                self._finish()
+
+    def _load_weights(self) -> None:
+        """Load what was named, where no run does it: the window then tells what they are."""
+        if self._options.weights:
+            self._weights.choose(self._options.weights)
 
     @Slot()
     def _on_opened(self) -> None:
@@ -99,19 +106,17 @@ class ScriptController(QObject):
             self.leave.emit(USAGE, error.message)
             return
         if index is None and options.demo:
-            index = self._most_lesion()
+            index = most_lesion(self._state.case.reference)
         if index is not None:
             self._display.show_slice(index)
         if options.run_all or (options.demo and options.screenshot is None):
             self._running.run_series()
         elif options.run or options.demo:
             self._running.run_slice()
-        elif options.screenshot is not None:
-            self._finish()
-
-    def _most_lesion(self) -> int | None:
-        reference = self._state.case.reference
-        return None if reference is None else int(np.argmax(np.count_nonzero(reference, axis=(1, 2))))
+        else:
+            self._load_weights()
+            if options.screenshot is not None:
+                self._finish()
 
     @Slot(object)
     def _on_failed(self, error: BaseException) -> None:

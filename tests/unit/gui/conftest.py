@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from gui_fakes import FakeEngine, FakeReader, make_volume
+from gui_fakes import FakeEngine, FakeExporter, FakeReader, make_volume
 
 from ctmasknet_gui.controller.bundle import Controllers
 from ctmasknet_gui.settings import Settings
@@ -13,14 +13,17 @@ from ctmasknet_gui.state import AppState
 class Rig:
     """Controllers with their fakes and a few waits."""
 
-    def __init__(self, qtbot, folder, reader=None, engine=None):
+    def __init__(self, qtbot, folder, reader=None, engine=None, exporter=None):
         self.qtbot = qtbot
         self.folder = folder
         self.state = AppState()
         self.engine = engine or FakeEngine()
         self.reader = reader or FakeReader()
         self.settings = Settings(folder / "settings.ini")
-        self.controllers = Controllers(self.state, self.settings, engine=self.engine, reader=self.reader)
+        self.exporter = exporter or FakeExporter()
+        self.controllers = Controllers(
+            self.state, self.settings, engine=self.engine, reader=self.reader, exporter=self.exporter
+        )
         self.controllers.weights.list_available()
 
     def settle(self):
@@ -52,7 +55,7 @@ def make_rig(qtbot, tmp_path):
 
     yield build
     for rig in rigs:
-        for gate in (rig.engine.gate, rig.reader.gate):
+        for gate in (rig.engine.gate, rig.reader.gate, rig.exporter.gate):
             if gate is not None:
                 gate.set()
         assert rig.controllers.shutdown(5000)

@@ -11,6 +11,7 @@ from gui_fakes import CANDIDATES, FakeEngine, FakeReader, make_volume, warning
 from ctmasknet_gui.controller.time_left import TimeLeft
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state.display import LUNG, PRESETS
+from ctmasknet_gui.view.requests import ExportRequest
 from model_core.errors import ExportError
 
 # ------------------------------------------------------------------------------------------- opening
@@ -327,6 +328,84 @@ def test_thresholds_moved_during_a_run_hold_for_every_slice(make_rig):
     assert {s.detections for k, s in rig.state.results.summaries.items() if k} == {1}
 
 
+# -------------------------------------------------------------------------------------------- export
+
+
+def test_export_covers_the_slices_asked_for(opened):
+    opened.run_all()
+    opened.controllers.thresholds.set_detections(replace(opened.state.thresholds.detections, score=0.6))
+    opened.settle()
+    folder = opened.folder / "out"
+    folder.mkdir()
+    export = opened.controllers.exporting.export
+    for request, slices in (
+        (ExportRequest(kind="png", target=folder / "one.png"), (3,)),
+        (ExportRequest(kind="png", target=folder, slices="range", first=2, last=99), (2, 3, 4, 5, 6)),
+        (ExportRequest(kind="csv", target=folder / "rois.csv"), tuple(range(7))),
+        (ExportRequest(kind="lesions", target=folder / "l.nii.gz"), tuple(range(7))),
+        (ExportRequest(kind="plots", target=folder), (3,)),
+    ):
+        with opened.qtbot.waitSignal(opened.controllers.exporting.exported) as signal:
+            export(request)
+        assert opened.exporter.jobs[-1].slices == slices
+        assert all(path.exists() for path in signal.args[0])
+    opened.exporter.jobs.clear()
+    with opened.qtbot.waitSignal(opened.controllers.exporting.overwrite_asked):
+        export(ExportRequest(kind="png", target=folder, slices="findings"))
+    opened.settle()
+    assert opened.exporter.jobs == []
+    with opened.qtbot.waitSignal(opened.controllers.exporting.exported):
+        export(ExportRequest(kind="png", target=folder, slices="findings"), overwrite=True)
+    assert opened.exporter.jobs[0].slices == (1, 2, 3, 4, 5, 6)
+    assert "6 pictures are written" in opened.texts[-1]
+
+
+def test_nothing_to_export_is_told(rig):
+    export = rig.controllers.exporting.export
+    csv = ExportRequest(kind="csv", target=rig.folder / "a.csv")
+    export(csv)
+    assert "Open a CT series" in rig.texts[-1]
+    rig.open()
+    export(csv)
+    assert "Nothing is analysed" in rig.texts[-1]
+    export(ExportRequest(kind="png", target=rig.folder, slices="range", first=40, last=50))
+    assert "no slice in this range" in rig.texts[-1]
+    rig.run_all()
+    rig.controllers.thresholds.set_detections(replace(rig.state.thresholds.detections, score=1.0))
+    rig.settle()
+    export(ExportRequest(kind="png", target=rig.folder, slices="findings"))
+    assert "None of the 7 analysed slices" in rig.texts[-1]
+    assert rig.exporter.jobs == []
+
+
+def test_export_into_nowhere_is_told_and_a_cancelled_one_is_closed(opened):
+    export = opened.controllers.exporting.export
+    export(ExportRequest(kind="png", target=opened.folder / "gone" / "a.png"))
+    opened.settle()
+    assert "folder does not exist" in opened.texts[-1]
+    opened.exporter.gate = threading.Event()
+    export(ExportRequest(kind="png", target=opened.folder / "a.png"))
+    opened.qtbot.waitUntil(lambda: len(opened.exporter.jobs) == 2)
+    assert opened.state.run.kind == "export"
+    opened.controllers.stop()
+    opened.qtbot.waitUntil(lambda: opened.exporter.closed == 2)
+    assert not (opened.folder / "a.png").exists()
+    assert opened.state.run.kind == ""
+
+
+def test_export_holds_what_was_on_screen_when_asked(opened):
+    opened.exporter.gate = threading.Event()
+    opened.controllers.display.preset(3)
+    opened.controllers.exporting.export(ExportRequest(kind="png", target=opened.folder / "a.png"))
+    opened.controllers.display.preset(4)
+    opened.controllers.display.step(1)
+    opened.exporter.gate.set()
+    opened.settle()
+    job = opened.exporter.jobs[0]
+    assert job.look.window.name == "Mediastinum"
+    assert job.slices == (3,)
+
+
 # ------------------------------------------------------------------------------------------- display
 
 
@@ -457,7 +536,7 @@ def test_choices_are_remembered(make_rig, tmp_path):
     first.controllers.display.toggle("logits")
     first.controllers.display.set_opacity(0.6)
     first.controllers.display.toggle("privacy")
-    first.controllers.weights.set_choice(["a"])
+    first.controllers.weights.set_choice(["fake"])
     first.controllers.remember.store()
     second = make_rig()
     second.controllers.remember.restore()
@@ -465,7 +544,12 @@ def test_choices_are_remembered(make_rig, tmp_path):
     assert second.state.display.logits
     assert second.state.display.opacity == 0.6
     assert second.state.display.privacy
-    assert second.state.weights.chosen == ("a",)
+    assert second.state.weights.chosen == ("fake",)
+    second.controllers.weights.set_choice(["deleted.safetensors"])
+    second.controllers.remember.store()
+    third = make_rig()
+    third.controllers.remember.restore()
+    assert third.state.weights.chosen == ()
 
 
 def test_recent_paths_are_few_existing_and_newest_first(tmp_path):

@@ -1,0 +1,118 @@
+"""Connects what the window asks for to the use case that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Slot
+from PySide6.QtWidgets import QMessageBox
+
+from ctmasknet_gui.controller.bundle import Controllers
+from ctmasknet_gui.settings import Settings
+from ctmasknet_gui.view.main_window import MainWindow
+from ctmasknet_gui.view.requests import ExportRequest
+
+
+class Wiring(QObject):
+    """Holds the connections between one window and its controllers.
+
+    Most intents go straight to a controller's method; the slots here are those few that also touch the
+    settings or ask a question first.
+    """
+
+    def __init__(self, window: MainWindow, controllers: Controllers, settings: Settings) -> None:
+        super().__init__(window)
+        self._window = window
+        self._controllers = controllers
+        self._settings = settings
+        self._connect_files()
+        self._connect_display()
+        self._connect_analysis()
+        self._connect_export()
+        self._show_recent()
+
+    def _connect_files(self) -> None:
+        window, opening = self._window, self._controllers.opening
+        window.pathsChosen.connect(self._open_paths)
+        window.recentCleared.connect(self._clear_recent)
+        window.demoRequested.connect(self._controllers.demo.open)
+        window.seriesChosen.connect(opening.open_series)
+        window.closeCaseRequested.connect(opening.close_case)
+        window.referenceChosen.connect(self._open_reference)
+        window.referenceClosed.connect(opening.close_reference)
+        window.weightsChosen.connect(self._controllers.weights.choose)
+        window.messagesDismissed.connect(self._controllers.messages.dismiss_all)
+        opening.catalogued.connect(self._show_recent)
+        self._controllers.thumbnails.ready.connect(window.set_thumbnail)
+
+    def _connect_display(self) -> None:
+        window, display = self._window, self._controllers.display
+        window.sliceRequested.connect(display.show_slice)
+        window.sliceStepped.connect(display.step)
+        window.findingStepped.connect(display.step_finding)
+        window.cineToggled.connect(self._controllers.cine.toggle)
+        window.presetChosen.connect(display.preset)
+        window.windowRequested.connect(display.set_window)
+        window.zoomRequested.connect(display.set_zoom)
+        window.viewReset.connect(display.reset_view)
+        window.switchToggled.connect(display.toggle)
+        window.overlaysToggled.connect(display.toggle_overlays)
+        window.opacityRequested.connect(display.set_opacity)
+        window.opacityStepped.connect(display.change_opacity)
+
+    def _connect_analysis(self) -> None:
+        window, controllers = self._window, self._controllers
+        thresholds, selection = controllers.thresholds, controllers.selection
+        window.detectionsChanged.connect(thresholds.set_detections)
+        window.evidenceChanged.connect(thresholds.set_evidence)
+        window.linkToggled.connect(thresholds.set_linked)
+        window.nmsToggled.connect(thresholds.toggle_nms)
+        window.scoringRequested.connect(thresholds.set_scoring)
+        window.thresholdsReset.connect(thresholds.reset)
+        window.candidatePicked.connect(selection.pick)
+        window.topChosen.connect(selection.set_top)
+        window.runSliceRequested.connect(controllers.running.run_slice)
+        window.runSeriesRequested.connect(controllers.running.run_series)
+        window.stopRequested.connect(controllers.stop)
+
+    def _connect_export(self) -> None:
+        exporting = self._controllers.exporting
+        self._window.exportRequested.connect(exporting.export)
+        exporting.overwrite_asked.connect(self._confirm_overwrite)
+
+    # ------------------------------------------------------------------------------------- slots
+
+    @Slot(object)
+    def _open_paths(self, paths: Sequence[Path]) -> None:
+        self._controllers.opening.open_paths(paths)
+        self._window.set_last_folder(self._settings.last_folder)
+
+    @Slot(object)
+    def _open_reference(self, path: Path) -> None:
+        self._settings.last_folder = path.parent
+        self._window.set_last_folder(self._settings.last_folder)
+        self._controllers.opening.open_reference(path)
+
+    @Slot()
+    def _clear_recent(self) -> None:
+        self._settings.clear_recent()
+        self._show_recent()
+
+    @Slot()
+    def _show_recent(self) -> None:
+        self._window.set_recent(self._settings.recent)
+        self._window.set_last_folder(self._settings.last_folder)
+
+    @Slot(object, object)
+    def _confirm_overwrite(self, request: ExportRequest, existing: Sequence[Path]) -> None:
+        if len(existing) == 1:
+            text = f"{existing[0].name} exists already. Replace it?"
+        else:
+            text = f"{len(existing)} of these files exist already. Replace them?"
+        buttons = QMessageBox.StandardButton
+        answer = QMessageBox.question(
+            self._window, "Replace files?", text, buttons.Yes | buttons.Cancel, buttons.Cancel
+        )
+        if answer == buttons.Yes:
+            self._controllers.exporting.export(request, overwrite=True)

@@ -1,0 +1,117 @@
+"""Runs the program from the command line's options to its exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+from PySide6.QtCore import QObject, QSize, Qt, QTimer, Slot
+from PySide6.QtWidgets import QApplication
+
+from ctmasknet_gui.app.build import App, build
+from ctmasknet_gui.app.logs import log_to_file, stop_logging
+from ctmasknet_gui.controller.script import Options, ScriptController
+from ctmasknet_gui.settings import APPLICATION, ORGANISATION, Settings
+from ctmasknet_gui.view.style import apply_style
+
+INTERRUPTED = 130
+# Python looks at signals only between its own instructions; the event loop must come by now and then.
+SIGNAL_POLL_MS = 200
+
+
+def make_application() -> QApplication:
+    """Return the one `QApplication`, styled; fractional screen scales are taken as they are."""
+    existing = QApplication.instance()
+    if isinstance(existing, QApplication):
+        application = existing
+    else:
+        QApplication.setHighDpiScaleFactorRoundingPolicy(
+            Qt.HighDpiScaleFactorRoundingPolicy.PassThrough
+        )
+        application = QApplication(sys.argv[:1])
+    application.setOrganizationName(ORGANISATION)
+    application.setApplicationName(APPLICATION)
+    application.setApplicationDisplayName("CTMaskNet")
+    application.setDesktopFileName(APPLICATION)
+    apply_style(application)
+    return application
+
+
+class _Leaving(QObject):
+    """Ends the event loop with the exit code that the script or a signal decided."""
+
+    def __init__(self, application: QApplication) -> None:
+        super().__init__()
+        self._application = application
+        self._poll = QTimer(self)
+        self._poll.timeout.connect(self._look)
+        self._poll.start(SIGNAL_POLL_MS)
+        self._former = signal.signal(signal.SIGINT, self._on_signal)
+
+    def restore(self) -> None:
+        """Give Ctrl+C back to who had it."""
+        self._poll.stop()
+        signal.signal(signal.SIGINT, self._former)
+
+    @Slot(int, str)
+    def leave(self, code: int, text: str) -> None:
+        """Write a line to stderr and end."""
+        if text and sys.stderr is not None:
+            sys.stderr.write(f"{text}\n")
+        self._application.exit(code)
+
+    @Slot()
+    def _look(self) -> None:
+        """Let Python run a pending signal handler."""
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._application.exit(INTERRUPTED)
+
+
+def execute(options: Options) -> int:
+    """Show the window, carry out the options, and return the exit code once the window is closed."""
+    application = make_application()
+    # A screenshot leaves what the user had as it was.
+    settings = Settings(read_only=options.screenshot is not None)
+    log = log_to_file(settings.folder)
+    app = build(settings=settings)
+    app.controllers.messages.install_hooks()
+    leaving = _Leaving(application)
+    script = make_script(app, options)
+    script.leave.connect(leaving.leave)
+    if options.weights:
+        app.controllers.remember.ignore_weights(options.weights)
+    if options.size is not None:
+        app.window.resize(QSize(*options.size))
+    app.window.show()
+    QTimer.singleShot(0, script.start)
+    try:
+        code = application.exec()
+    finally:
+        leaving.restore()
+        joined = app.close()
+        app.controllers.messages.remove_hooks()
+        stop_logging(log)
+    if not joined:
+        # A thread that still runs would crash the interpreter on its way out.
+        os._exit(code or 1)
+    return int(code)
+
+
+def make_script(app: App, options: Options) -> ScriptController:
+    """Return the controller that carries out the command line in this window."""
+    controllers = app.controllers
+    return ScriptController(
+        app.state,
+        options,
+        jobs=controllers.jobs,
+        opening=controllers.opening,
+        running=controllers.running,
+        weights=controllers.weights,
+        display=controllers.display,
+        grab=app.window.save_picture,
+        parent=app.window,
+    )
