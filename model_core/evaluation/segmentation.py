@@ -1,0 +1,339 @@
+"""Runs the networks over a data set with expert masks and keeps of each slice what the metrics need."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from model_core.config import EVIDENCE_SCORE, DetectionSettings
+from model_core.datasets import MASK_TYPES, instances
+from model_core.errors import DataError, SettingsError
+from model_core.evaluation import coco
+from model_core.evaluation.average_precision import ap_from_iou, matches, mask_iou
+from model_core.evaluation.dice import Overlap, overlap_by_class, overlap_merged
+from model_core.evaluation.slices import one_slice_volume
+from model_core.explain import label_map, mask_pixels
+from model_core.inference import Pipeline, detect, run
+from model_core.types import (
+    BoolArray,
+    ByteArray,
+    Detections,
+    DoubleArray,
+    FloatArray,
+    IntArray,
+    Progress,
+    SliceResult,
+)
+
+MaskType = Literal["merge", "both", "ggo"]
+CLASS_NAMES: dict[str, tuple[str, ...]] = {
+    "merge": ("Lesion",),
+    "both": ("GGO", "Consolidation"),
+    "ggo": ("GGO",),
+}
+# A detection is right, and a lesion found, at this IoU (strictly greater) and the same class.
+HIT_IOU = 0.5
+# Score thresholds at which the curves over thresholds are computed.
+SWEEP: DoubleArray = np.linspace(0.05, 0.95, 19).round(2)
+
+
+class ReferenceSlice(Protocol):
+    """What is asked of a slice of a data set (`model_core.datasets.LabelledSlice`)."""
+
+    @property
+    def name(self) -> str:
+        """Name for tables and messages."""
+
+    @property
+    def patient(self) -> str:
+        """Group of slices that belong together."""
+
+    def image_hu(self) -> FloatArray:
+        """Read the picture as (H, W) HU."""
+
+    def mask(self) -> ByteArray:
+        """Read the mask: 0 background, 1 GGO or lesion, 2 consolidation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationSettings:
+    """What is counted and how.
+
+    Attributes
+    ----------
+    detections:
+        Thresholds of the reported detections.
+    min_area:
+        Reference components are kept for AP and hits where their area in pixels of the mask file is
+        greater; Dice keeps all.
+    """
+
+    mask_type: MaskType
+    detections: DetectionSettings
+    min_area: int = 100
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the evaluated classes, label 1 first."""
+        return CLASS_NAMES[self.mask_type]
+
+    @property
+    def candidates(self) -> DetectionSettings:
+        """The same detections without score cut-off: what COCO's AP and the curves are made of."""
+        return dataclasses.replace(
+            self.detections,
+            score=min(self.detections.score, EVIDENCE_SCORE),
+            max_detections=max(self.detections.max_detections, coco.MAX_DETECTIONS),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class SliceOutcome:
+    """What is kept of one evaluated slice.
+
+    Attributes
+    ----------
+    scores, labels:
+        (P,) all candidates after NMS, best first; the first ``reported`` pass the thresholds.
+    iou:
+        (P, G) mask IoU with the reference instances.
+    reference_labels:
+        (G,).
+    ap:
+        (10,) the papers' average precision of the reported detections.
+    pixels, class_pixels:
+        Overlap of the reported masks with the whole reference, classes merged and by class.
+    sweep_predicted, sweep_shared:
+        (T,) predicted and shared lesion pixels at each score threshold of `SWEEP`.
+    predicted_bits:
+        The reported lesion pixels, packed, for pictures.
+    coco:
+        None where pycocotools is absent.
+    """
+
+    name: str
+    patient: str
+    size: tuple[int, int]
+    scores: FloatArray
+    labels: IntArray
+    reported: int
+    iou: FloatArray
+    reference_labels: IntArray
+    ap: DoubleArray
+    pixels: Overlap
+    class_pixels: tuple[Overlap, ...]
+    sweep_predicted: IntArray
+    sweep_shared: IntArray
+    predicted_bits: ByteArray
+    coco: coco.CocoImage | None
+    seconds: float
+
+    @property
+    def has_lesion(self) -> bool:
+        """Whether the reference has any lesion pixel of the evaluated classes."""
+        return self.pixels.reference > 0
+
+    @property
+    def references(self) -> int:
+        """Number of reference instances that count for AP."""
+        return len(self.reference_labels)
+
+    def found(self, count: int | None = None) -> IntArray:
+        """Return for each reference the detection that finds it, or -1 (of the first ``count``)."""
+        count = self.reported if count is None else count
+        return matches(self.iou[:count], self.labels[:count], self.reference_labels, threshold=HIT_IOU)
+
+    def hits(self, count: int | None = None) -> BoolArray:
+        """Return whether each detection (of the first ``count``) finds a reference."""
+        count = self.reported if count is None else count
+        flags = np.zeros(count, bool)
+        found = self.found(count)
+        flags[found[found >= 0]] = True
+        return flags
+
+    @property
+    def predicted(self) -> BoolArray:
+        """The (H, W) reported lesion pixels."""
+        height, width = self.size
+        return np.unpackbits(self.predicted_bits, count=height * width).reshape(height, width).astype(bool)
+
+
+def default_mask_type(region_classes: Sequence[str]) -> MaskType:
+    """Return the mask type that weights with these positive classes were made for."""
+    if len(region_classes) == 2:
+        return "both"
+    return "ggo" if tuple(region_classes) == ("GGO",) else "merge"
+
+
+def check_mask_type(mask_type: str, region_classes: Sequence[str]) -> None:
+    """Check that weights with these positive classes can be compared with masks of a type.
+
+    Raises
+    ------
+    SettingsError
+        If the type is unknown, or ``both`` is asked of weights with one class, or they have over two.
+    """
+    if mask_type not in MASK_TYPES:
+        raise SettingsError(f"Unknown mask type '{mask_type}': use {', '.join(MASK_TYPES)}.")
+    if mask_type == "both" and len(region_classes) != 2:
+        raise SettingsError(
+            f"These weights find {', '.join(region_classes)}; GGO and consolidation apart need weights with "
+            "those two classes. Use --mask-type merge or other weights."
+        )
+    if mask_type == "ggo" and len(region_classes) > 2:
+        raise SettingsError("Weights with more than two lesion classes are compared with --mask-type merge.")
+
+
+def detector_only(pipeline: Pipeline, settings: SegmentationSettings) -> Pipeline:
+    """Return a pipeline that runs the detector alone, once per slice, with these candidates cached."""
+    card = dataclasses.replace(pipeline.cards[0], detections=settings.candidates)
+    return Pipeline(detector=pipeline.detector, cards=(card,), device=pipeline.device)
+
+
+def check_slices(slices: Iterable[ReferenceSlice]) -> Generator[Progress, None, None]:
+    """Read every picture and mask once, so that a bad file shows before the networks run for an hour.
+
+    Raises
+    ------
+    DataError
+        If a file is damaged, a mask holds an unknown value, or picture and mask differ in size.
+    """
+    listed = list(slices)
+    for done, item in enumerate(listed):
+        yield Progress(done, len(listed), "Checking the data")
+        image, mask = item.image_hu().shape, item.mask().shape
+        if image != mask:
+            raise DataError(
+                f"The picture '{item.name}' has {image[1]} x {image[0]} pixels, its mask "
+                f"{mask[1]} x {mask[0]}; both must have one size."
+            )
+
+
+def evaluate_slices(
+    pipeline: Pipeline, slices: Sequence[ReferenceSlice], settings: SegmentationSettings
+) -> Generator[Progress | SliceOutcome, None, None]:
+    """Run the detector on each slice and compare it with its mask.
+
+    Yields `Progress` before each slice and a `SliceOutcome` after it.
+
+    Raises
+    ------
+    DataError
+        If a picture or mask cannot be used.
+    SettingsError
+        If the weights cannot be compared with masks of this type.
+    """
+    check_mask_type(settings.mask_type, pipeline.region_classes)
+    yield from check_slices(slices)
+    single = detector_only(pipeline, settings)
+    for done, item in enumerate(slices):
+        yield Progress(done, len(slices), item.name)
+        started = time.perf_counter()
+        volume = one_slice_volume(item.image_hu(), name=item.name)
+        (result,) = (r for r in run(single, volume, [0]) if isinstance(r, SliceResult))
+        candidates = detect(single, result, settings.candidates)
+        seconds = time.perf_counter() - started
+        kept, labels = _as_mask_type(candidates.labels, single.region_classes, settings.mask_type)
+        yield compare(_subset(candidates, kept, labels), item.mask(), settings, item=item, seconds=seconds)
+    yield Progress(len(slices), len(slices), "Done")
+
+
+def _as_mask_type(
+    labels: IntArray, region_classes: Sequence[str], mask_type: str
+) -> tuple[BoolArray, IntArray]:
+    """Return which detections count and their labels in the classes of the mask type."""
+    if mask_type == "ggo" and len(region_classes) == 2:
+        return labels == 1, labels[labels == 1]
+    if mask_type == "merge":
+        return np.ones(len(labels), bool), np.ones_like(labels)
+    return np.ones(len(labels), bool), labels
+
+
+def _subset(detections: Detections, kept: BoolArray, labels: IntArray) -> Detections:
+    return dataclasses.replace(
+        detections,
+        indices=detections.indices[kept],
+        boxes=detections.boxes[kept],
+        scores=detections.scores[kept],
+        labels=labels,
+        mask_logits=detections.mask_logits[kept],
+    )
+
+
+def reference_labels(mask: ByteArray, mask_type: str) -> ByteArray:
+    """Return the mask in the classes of the mask type: 0 none, else the label."""
+    labels = np.zeros_like(mask)
+    for label, values in enumerate(MASK_TYPES[mask_type], 1):
+        labels[np.isin(mask, values)] = label
+    return labels
+
+
+def compare(
+    candidates: Detections,
+    mask: ByteArray,
+    settings: SegmentationSettings,
+    *,
+    item: ReferenceSlice,
+    seconds: float = 0.0,
+) -> SliceOutcome:
+    """Compare the candidates of one slice with its mask (H, W).
+
+    Parameters
+    ----------
+    candidates:
+        Best first, without score cut-off, in the classes of the mask type.
+    """
+    shape = (int(mask.shape[0]), int(mask.shape[1]))
+    masks = mask_pixels(candidates, shape)
+    above = int(np.count_nonzero(candidates.scores > settings.detections.score))
+    reported = min(above, settings.detections.max_detections)
+    references, labels = instances(mask, settings.mask_type, settings.min_area)
+    iou = mask_iou(masks, references).astype(np.float32)
+    truth = reference_labels(mask, settings.mask_type)
+    shown = label_map(masks[:reported], candidates.labels[:reported])
+    predicted, shared = _sweep(masks, candidates.scores, truth > 0)
+    encoded = None
+    if coco.available():
+        encoded = coco.coco_image(masks, candidates.scores.tolist(), candidates.labels, references, labels)
+    return SliceOutcome(
+        name=item.name,
+        patient=item.patient,
+        size=shape,
+        scores=candidates.scores,
+        labels=candidates.labels,
+        reported=reported,
+        iou=iou,
+        reference_labels=labels,
+        ap=ap_from_iou(iou[:reported], candidates.scores[:reported], candidates.labels[:reported], labels),
+        pixels=overlap_merged(shown, truth),
+        class_pixels=overlap_by_class(shown, truth, classes=len(settings.class_names)),
+        sweep_predicted=predicted,
+        sweep_shared=shared,
+        predicted_bits=np.packbits(shown > 0),
+        coco=encoded,
+        seconds=seconds,
+    )
+
+
+def _sweep(masks: BoolArray, scores: FloatArray, truth: BoolArray) -> tuple[IntArray, IntArray]:
+    """Return the predicted and the shared pixels at each score threshold of `SWEEP`.
+
+    One pass: each pixel belongs to the best detection over it, so it is predicted below that score.
+    """
+    best = np.zeros(truth.shape, np.float32)
+    for mask, score in zip(masks[::-1], scores[::-1], strict=True):
+        best[mask] = score
+    # Number of thresholds strictly below the score of each pixel.
+    passed = np.searchsorted(SWEEP, best, side="left")
+    bins = len(SWEEP) + 1
+    everywhere = np.bincount(passed.ravel(), minlength=bins)
+    inside = np.bincount(passed[truth], minlength=bins)
+    return (
+        everywhere[::-1].cumsum()[::-1][1:].astype(np.int64),
+        inside[::-1].cumsum()[::-1][1:].astype(np.int64),
+    )

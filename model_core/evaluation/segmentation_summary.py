@@ -1,0 +1,265 @@
+"""From evaluated slices to the numbers of a report: plain values ready for JSON and tables."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from model_core.evaluation import coco
+from model_core.evaluation.average_precision import ap_from_iou, summarise_ap
+from model_core.evaluation.bootstrap import group_means, macro_mean, mean_interval, ratio_interval
+from model_core.evaluation.calibration import Reliability, reliability
+from model_core.evaluation.dice import Overlap, lesion_dice, mean_dice
+from model_core.evaluation.segmentation import SWEEP, SliceOutcome
+from model_core.types import DoubleArray
+
+# Scores below this are so many that they would hide the rest of a reliability plot.
+CALIBRATION_FLOOR = 0.05
+
+
+def headline(outcomes: Sequence[SliceOutcome], *, classes: int) -> dict[str, Any]:
+    """Return the metrics that a report leads with; None where a metric is undefined."""
+    per_image = np.array([o.ap for o in outcomes])
+    lesion = np.array([o.has_lesion for o in outcomes], bool)
+    paper = summarise_ap(per_image)
+    pooled = coco_ap(outcomes, classes=classes)
+    false_positives = sum(int(o.reported - o.hits().sum()) for o in outcomes)
+    return _nan_to_none(
+        {
+            "paper_map": paper.mean,
+            "paper_ap50": paper.ap50,
+            "paper_ap75": paper.ap75,
+            "paper_map_lesion_images": summarise_ap(per_image[lesion]).mean,
+            "coco_map": pooled.mean if pooled else None,
+            "dice": mean_dice([o.pixels for o in outcomes]),
+            "images": len(outcomes),
+            "negative_images": int((~lesion).sum()),
+            "false_positives_per_image": false_positives / len(outcomes),
+        }
+    )
+
+
+def coco_ap(outcomes: Sequence[SliceOutcome], *, classes: int) -> coco.CocoAP | None:
+    """Return COCO's average precision, or None where pycocotools is absent."""
+    images = [o.coco for o in outcomes if o.coco is not None]
+    return coco.coco_average_precision(images, classes=classes) if len(images) == len(outcomes) else None
+
+
+def details(
+    outcomes: Sequence[SliceOutcome],
+    class_names: Sequence[str],
+    *,
+    sources: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return everything else: intervals over patients, per class, patient and source, curves, calibration.
+
+    Parameters
+    ----------
+    sources:
+        Source of each slice by name, or None where the data set names none.
+    """
+    pooled = coco_ap(outcomes, classes=len(class_names))
+    document = {
+        "intervals": intervals(outcomes),
+        "macro_over_patients": {
+            "paper_map": macro_mean([o.ap.mean() for o in outcomes], [o.patient for o in outcomes]),
+            "dice": macro_mean(_dice(outcomes), [o.patient for o in outcomes]),
+        },
+        "ap_by_iou": np.mean([o.ap for o in outcomes], axis=0).tolist(),
+        "coco": None
+        if pooled is None
+        else {
+            "map": pooled.mean,
+            "ap50": pooled.ap50,
+            "ap75": pooled.ap75,
+            "map_by_class": dict(zip(class_names, pooled.by_class, strict=True)),
+        },
+        "pixels": {
+            "merged": _pixels([o.pixels for o in outcomes]),
+            **{name: _pixels([o.class_pixels[k] for o in outcomes]) for k, name in enumerate(class_names)},
+        },
+        "lesions": int(sum(o.references for o in outcomes)),
+        "detections": int(sum(o.reported for o in outcomes)),
+        "negative_images_with_detections": sum(1 for o in outcomes if not o.has_lesion and o.reported),
+        "by_patient": {
+            patient: _group([o for o in outcomes if o.patient == patient])
+            for patient in sorted({o.patient for o in outcomes})
+        },
+        "by_source": None
+        if sources is None
+        else {
+            source: _group([o for o in outcomes if sources[o.name] == source])
+            | {"intervals": intervals([o for o in outcomes if sources[o.name] == source])}
+            for source in sorted({sources[o.name] for o in outcomes})
+        },
+        "score_sweep": sweep(outcomes),
+        "calibration": _plain(calibration(outcomes)),
+        "seconds_per_slice": float(np.median([o.seconds for o in outcomes])),
+    }
+    return _nan_to_none(document)
+
+
+def intervals(outcomes: Sequence[SliceOutcome]) -> dict[str, Any]:
+    """Return each metric with its 95 % bootstrap interval over patients."""
+    patients = [o.patient for o in outcomes]
+    lesion = [o for o in outcomes if o.has_lesion]
+    lesion_patients = [o.patient for o in lesion]
+    per_image = np.array([o.ap for o in outcomes])
+    found = [int((o.found() >= 0).sum()) for o in outcomes]
+    false = [int(o.reported - o.hits().sum()) for o in outcomes]
+    measured = {
+        "paper_map": mean_interval(per_image.mean(axis=1), patients),
+        "paper_ap50": mean_interval(per_image[:, 0], patients),
+        "paper_ap75": mean_interval(per_image[:, 5], patients),
+        "paper_map_lesion_images": mean_interval([o.ap.mean() for o in lesion], lesion_patients),
+        "dice": mean_interval(lesion_dice([o.pixels for o in outcomes]), lesion_patients),
+        "sensitivity": ratio_interval(found, [o.references for o in outcomes], patients),
+        "false_positives_per_image": mean_interval(false, patients),
+    }
+    return {name: dataclasses.asdict(value) for name, value in measured.items()}
+
+
+def _dice(outcomes: Sequence[SliceOutcome]) -> list[float]:
+    """Dice of each slice; NaN where it has no lesion."""
+    return [o.pixels.dice if o.has_lesion else float("nan") for o in outcomes]
+
+
+def _group(outcomes: Sequence[SliceOutcome]) -> dict[str, Any]:
+    per_image = np.array([o.ap for o in outcomes])
+    lesions = sum(o.references for o in outcomes)
+    found = sum(int((o.found() >= 0).sum()) for o in outcomes)
+    return {
+        "images": len(outcomes),
+        "negative_images": sum(1 for o in outcomes if not o.has_lesion),
+        "paper_map": summarise_ap(per_image).mean,
+        "paper_ap50": summarise_ap(per_image).ap50,
+        "dice": mean_dice([o.pixels for o in outcomes]),
+        "lesions": lesions,
+        "sensitivity": found / lesions if lesions else None,
+        "false_positives_per_image": sum(int(o.reported - o.hits().sum()) for o in outcomes) / len(outcomes),
+    }
+
+
+def _pixels(overlaps: Sequence[Overlap]) -> dict[str, float]:
+    total = sum(overlaps, Overlap(0, 0, 0))
+    return {
+        "dice_mean_over_lesion_images": mean_dice(overlaps),
+        "dice_of_all_pixels": total.dice,
+        "precision_of_all_pixels": total.precision,
+        "recall_of_all_pixels": total.recall,
+        "lesion_images": sum(1 for o in overlaps if o.reference),
+    }
+
+
+def sweep(outcomes: Sequence[SliceOutcome]) -> dict[str, list[float]]:
+    """Return the metrics at each score threshold of `SWEEP`, other thresholds unchanged.
+
+    A threshold chosen here must be chosen on other patients than those it is then reported on.
+    """
+    columns: dict[str, list[float]] = {
+        key: []
+        for key in (
+            "paper_map",
+            "paper_map_lesion_images",
+            "dice",
+            "sensitivity",
+            "false_positives_per_image",
+        )
+    }
+    lesion = np.array([o.has_lesion for o in outcomes], bool)
+    lesions = sum(o.references for o in outcomes)
+    for step, threshold in enumerate(SWEEP):
+        per_image = np.empty((len(outcomes), 10))
+        found = false = 0
+        dice: list[float] = []
+        for row, outcome in enumerate(outcomes):
+            count = int(np.count_nonzero(outcome.scores > threshold))
+            per_image[row] = _ap_at(outcome, count)
+            found += int((outcome.found(count) >= 0).sum())
+            false += int(count - outcome.hits(count).sum())
+            if outcome.has_lesion:
+                predicted, shared = outcome.sweep_predicted[step], outcome.sweep_shared[step]
+                dice.append(Overlap(int(predicted), outcome.pixels.reference, int(shared)).dice)
+        columns["paper_map"].append(summarise_ap(per_image).mean)
+        columns["paper_map_lesion_images"].append(summarise_ap(per_image[lesion]).mean)
+        columns["dice"].append(float(np.mean(dice)) if dice else float("nan"))
+        columns["sensitivity"].append(found / lesions if lesions else float("nan"))
+        columns["false_positives_per_image"].append(false / len(outcomes))
+    return {"score_threshold": SWEEP.tolist(), **columns}
+
+
+def _ap_at(outcome: SliceOutcome, count: int) -> DoubleArray:
+    return ap_from_iou(
+        outcome.iou[:count], outcome.scores[:count], outcome.labels[:count], outcome.reference_labels
+    )
+
+
+def calibration(outcomes: Sequence[SliceOutcome]) -> Reliability:
+    """Return how often detections of a score find a lesion, for all scores above `CALIBRATION_FLOOR`."""
+    scores, right = [], []
+    for outcome in outcomes:
+        count = int(np.count_nonzero(outcome.scores > CALIBRATION_FLOOR))
+        scores.append(outcome.scores[:count])
+        right.append(outcome.hits(count))
+    return reliability(np.concatenate(scores), np.concatenate(right))
+
+
+def _plain(value: Reliability) -> dict[str, Any]:
+    return {
+        "edges": value.edges.tolist(),
+        "counts": value.counts.tolist(),
+        "mean_score": value.mean_score.tolist(),
+        "share_right": value.share_right.tolist(),
+        "ece": value.ece,
+    }
+
+
+def _nan_to_none(value: Any) -> Any:
+    """Replace NaN by None throughout: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _nan_to_none(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_nan_to_none(item) for item in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def reason(outcome: SliceOutcome) -> str:
+    """Say in a few words what went wrong with a slice."""
+    pixels = outcome.pixels
+    if not outcome.has_lesion:
+        return (
+            f"{outcome.reported} false detections on a slice without lesion" if outcome.reported else "right"
+        )
+    if not outcome.reported:
+        return "lesion missed: nothing detected"
+    if not pixels.shared:
+        return "detections do not touch the lesion"
+    if pixels.recall < 0.5 <= pixels.precision:
+        return f"lesion covered in part ({pixels.recall:.0%} of its pixels)"
+    if pixels.precision < 0.5 <= pixels.recall:
+        return f"marked too much ({1 - pixels.precision:.0%} of the marked pixels are no lesion)"
+    if pixels.dice < 0.7:
+        return f"outline differs ({pixels.recall:.0%} covered, {1 - pixels.precision:.0%} wrongly marked)"
+    if outcome.ap.mean() < 0.3:
+        return "pixels agree, but they are divided into other objects"
+    return "small differences"
+
+
+def worst(outcomes: Sequence[SliceOutcome], *, limit: int = 12) -> list[SliceOutcome]:
+    """Return the worst slices: lowest Dice, false alarms on lesion-free slices as 0, larger errors first."""
+
+    def key(outcome: SliceOutcome) -> tuple[float, int]:
+        pixels = outcome.pixels
+        dice = pixels.dice if outcome.has_lesion or outcome.reported else 1.0
+        return (0.0 if np.isnan(dice) else dice, -(pixels.predicted + pixels.reference - 2 * pixels.shared))
+
+    ranked = sorted(outcomes, key=key)
+    return [o for o in ranked if o.has_lesion or o.reported][:limit]
+
+
+def patient_means(outcomes: Sequence[SliceOutcome]) -> dict[str, float]:
+    """Return the mean Dice of each patient over slices with a lesion."""
+    return group_means(_dice(outcomes), [o.patient for o in outcomes])
