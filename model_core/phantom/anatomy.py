@@ -5,12 +5,15 @@ Sizes are those of an average adult with raised arms; values are typical of a CT
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from model_core.phantom.grid import (
     Grid,
+    Knot,
+    Level,
     coverage,
     ellipsoid,
     intersection,
@@ -26,8 +29,8 @@ CORTEX, MARROW, CARTILAGE = 720.0, 210.0, 110.0
 LUMEN = -985.0
 
 CAVITY_Y = -6.0
-BODY_Y = -12.0
-SPINE_Y = 56.0
+BODY_Y = -7.0
+SPINE_Y = 54.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,17 +50,15 @@ class Chest:
 def _along(grid: Grid, *points: tuple[float, float]) -> FloatArray:
     """Interpolate a size given at heights ``(z, value)``; (D, 1, 1)."""
     heights, values = zip(*points, strict=True)
-    return np.interp(grid.z, heights, values).astype(np.float32)
+    return np.asarray(np.interp(grid.z, heights, values), np.float32)
 
 
-def _ring(
-    grid: Grid, centre_y: float, half_width: FloatArray, half_depth: FloatArray, power: float
-) -> FloatArray:
+def _ring(grid: Grid, centre_y: float, half_width: Level, half_depth: Level, power: float) -> FloatArray:
     """Level set of a superellipse per slice: radial distance from its surface in mm."""
     y = grid.y - centre_y
     radius = np.sqrt(grid.x**2 + y**2) + 1e-3
     level = (np.abs(grid.x / half_width) ** power + np.abs(y / half_depth) ** power) ** (1 / power)
-    return (radius * (1 - 1 / np.maximum(level, 1e-3))).astype(np.float32)
+    return np.asarray(radius * (1 - 1 / np.maximum(level, 1e-3)), np.float32)
 
 
 def chest(grid: Grid) -> Chest:
@@ -66,20 +67,22 @@ def chest(grid: Grid) -> Chest:
         grid,
         BODY_Y,
         _along(grid, (0, 158), (40, 163), (110, 165), (200, 160), (288, 154)),
-        _along(grid, (0, 88), (50, 105), (120, 114), (210, 116), (288, 112)),
+        _along(grid, (0, 104), (50, 112), (120, 118), (210, 119), (288, 115)),
         2.35,
     )
     # A shallow groove over the spine and between the pectoral muscles.
-    body += 7 * np.exp(-((grid.x / 16) ** 2)) * (np.abs(grid.y - BODY_Y) > 40)
-    body -= 5 * np.exp(-(((np.abs(grid.x) - 62) / 30) ** 2)) * (grid.y < -40) * np.exp(
-        -(((grid.z - 95) / 55) ** 2)
+    body += 5 * np.exp(-((grid.x / 16) ** 2)) * (np.abs(grid.y - BODY_Y) > 40)
+    body -= (
+        5
+        * np.exp(-(((np.abs(grid.x) - 62) / 30) ** 2))
+        * (grid.y < -40)
+        * np.exp(-(((grid.z - 95) / 55) ** 2))
     )
     # The dome of the pleura closes the cavity above the first rib.
     rise = np.sqrt(np.clip((grid.z - 12) / 105, 0, 1))
     wall = _ring(
         grid, CAVITY_Y, 26 + 104 * rise**1.15, 20 + 68 * rise**0.9 + _along(grid, (0, 0), (200, 5)), 2.3
     )
-    wall = np.where(grid.z < 12, np.float32(40), wall).astype(np.float32)
 
     mediastinum = _mediastinum(grid)
     diaphragm = _diaphragm(grid)
@@ -112,8 +115,7 @@ def _diaphragm(grid: Grid) -> FloatArray:
     x, y = grid.x, grid.y - CAVITY_Y
     right = 200 + 62 * (((x + 62) / 76) ** 2 + ((y + 10) / 92) ** 2)
     left = 216 + 58 * (((x - 72) / 70) ** 2 + ((y + 8) / 92) ** 2)
-    dome = -union(-right.astype(np.float32), -left.astype(np.float32), 18)
-    dome = np.minimum(right, left) + 0 * dome
+    dome = np.minimum(right, left)
     ripple = 2.0 * np.sin(x / 13) * np.cos(y / 17)
     # Flattened by the slope, so that it measures about the distance from the surface.
     return ((grid.z - dome - ripple) * 0.62).astype(np.float32)
@@ -132,7 +134,9 @@ def paint_body(hu: FloatArray, grid: Grid, shape: Chest, rng: np.random.Generato
     paint(hu, shape.body, SKIN, grid.pixel)
     paint(hu, shape.body + 2.4, FAT, grid.pixel)
     muscle = (fat_mm - depth).astype(np.float32)
-    muscle += 1.2 * np.sin(angle * 23) + 0.8 * np.sin(angle * 41 + grid.z / 30)
+    muscle += 1.1 * np.sin(angle * 7 + 1 + grid.z / 50) * np.sin(angle * 12 + grid.z / 30) + 0.4 * np.sin(
+        angle * 31
+    )
     paint(hu, muscle, MUSCLE, grid.pixel)
     _paint_fat_planes(hu, grid, shape, angle, fat_mm, rng)
     # Extrapleural and mediastinal fat: everything in the cavity that no organ fills.
@@ -148,14 +152,38 @@ def _paint_fat_planes(
     rng: np.random.Generator,
 ) -> None:
     """Paint thin fat between the muscle layers of the wall: around the ribs, under the scapulae."""
-    inside = -shape.body > fat_mm + 2
-    for distance, thickness, waves in ((13.0, 0.9, 7), (21.0, 1.2, 5), (31.0, 1.0, 9)):
-        wobble = 2.5 * np.sin(angle * waves + rng.uniform(0, 6)) + 1.5 * np.sin(
-            grid.z / 26 + rng.uniform(0, 6)
-        )
-        sheet = np.abs(shape.wall - distance - wobble) - thickness
-        sheet = np.where(inside, sheet, np.float32(5)).astype(np.float32)
+    depth = -shape.body - fat_mm
+    wobble = rng.uniform(0, 6, 4)
+    front, back = grid.y < -30, (grid.y > 25) & (np.abs(grid.x) > 9)
+    # Between the two pectoral muscles, under trapezius and latissimus, and over the ribs.
+    layers = (
+        (depth - 11 - 2.0 * np.sin(grid.z / 31 + wobble[0]) + 0.05 * np.abs(grid.x), 1.0, front),
+        (depth - 8 - 1.8 * np.sin(grid.x / 19 + wobble[1]), 0.9, back),
+        (shape.wall - 14 - 1.6 * np.sin(3 * angle + wobble[2]), 0.9, grid.z > 48),
+        (depth - 20 - 2.5 * np.sin(grid.x / 27 + wobble[3]), 0.8, back & (shape.wall > 15)),
+    )
+    for distance, thickness, where in layers:
+        sheet = np.abs(distance) - thickness
+        sheet = np.where(where & (depth > 2), sheet, np.float32(5)).astype(np.float32)
         paint(hu, sheet, FAT + 25, grid.pixel)
+    _paint_axillae(hu, grid, shape, depth)
+
+
+def _paint_axillae(hu: FloatArray, grid: Grid, shape: Chest, depth: FloatArray) -> None:
+    """Paint the fat of both armpits with its vessels and nodes."""
+    limits = np.maximum(12 - shape.wall, 5 - depth)
+    for side in (-1, 1):
+        hollow = ellipsoid(grid, (side * 120, -8, 56), (26, 36, 66), turn=side * 0.35)
+        # Branches of fat run forward under the pectoral muscle and back to the scapula.
+        front = ellipsoid(grid, (side * 100, -52, 48), (34, 7, 40), turn=side * 0.75)
+        behind = ellipsoid(grid, (side * 128, 34, 56), (8, 26, 50), turn=side * 0.5)
+        hollow = union(union(hollow, front, 14), behind, 12)
+        hollow = np.maximum(hollow + 2.5 * np.sin(grid.y / 7) * np.sin(grid.x / 9 + grid.z / 20), limits)
+        paint(hu, hollow.astype(np.float32), FAT, grid.pixel)
+        for x, y, radius in ((118, -20, 4.2), (112, -12, 3.4), (126, -2, 2.6), (116, 6, 2.0)):
+            paint_tube(
+                hu, grid, [(side * x, y - 8, 4, radius), (side * (x + 6), y + 6, 96, radius * 0.6)], BLOOD
+            )
 
 
 def paint_bones(hu: FloatArray, grid: Grid, shape: Chest) -> None:
@@ -174,14 +202,17 @@ def paint_bones(hu: FloatArray, grid: Grid, shape: Chest) -> None:
             [(side * 20, -62, 46, 5.5), (side * 60, -66, 30, 4.0), (side * 118, -40, 4, 4.0)],
             MARROW,
         )
-        _paint_scapula(hu, grid, side)
+        _paint_scapula(hu, grid, shape, side)
     half_width = _along(grid, (40, 0), (48, 24), (78, 22), (95, 15), (185, 18), (200, 6), (206, 0))
     front = CAVITY_Y - _along(grid, (40, 62), (70, 74), (110, 91), (200, 98))
-    plate = np.maximum((np.abs(grid.x) - half_width), np.abs(grid.y - front + 3) - 5.5 + (grid.x / 16) ** 2)
+    plate = (np.abs(grid.x / np.maximum(half_width, 1)) ** 3 + np.abs((grid.y - front + 3) / 6.5) ** 3) ** (
+        1 / 3
+    )
+    plate = (plate - 1) * 6.5
     plate = np.where((grid.z > 42) & (grid.z < 205), plate, np.float32(9)).astype(np.float32)
     paint(hu, plate, CORTEX - 250, grid.pixel)
     paint(hu, plate + 2.2, MARROW - 60, grid.pixel)
-    _paint_spine(hu, grid)
+    _paint_spine(hu, grid, shape)
 
 
 def _paint_ribs(hu: FloatArray, grid: Grid, shape: Chest) -> None:
@@ -189,12 +220,12 @@ def _paint_ribs(hu: FloatArray, grid: Grid, shape: Chest) -> None:
     pitch = 25.0
     # 0 at the spine, pi at the sternum.
     turn = np.abs(np.arctan2(grid.x, grid.y - CAVITY_Y)).astype(np.float32)
-    drop = 88 * (1 - np.cos(turn)) / 2 + 5 * np.sin(turn)
+    drop = 108 * (1 - np.cos(turn)) / 2 + 5 * np.sin(turn)
     side_shift = np.where(grid.x < 0, np.float32(3.0), np.float32(-2.0))
     phase = (grid.z - drop + side_shift + 60) / pitch
     height = (phase - np.round(phase)) * pitch
     radial = shape.wall - 6.5
-    level = (np.sqrt((height / 7.5) ** 2 + (radial / 4.3) ** 2) - 1) * 4.3
+    level = (np.sqrt((height / 6.2) ** 2 + (radial / 4.3) ** 2) - 1) * 4.3
     # The arch ends beside the spine and at the sternum; low ribs do not reach the front.
     reach = np.interp(grid.z, (0, 150, 230, 288), (2.98, 2.95, 2.5, 2.0)).astype(np.float32)
     level = np.maximum(level, (0.16 - turn) * 90)
@@ -205,8 +236,8 @@ def _paint_ribs(hu: FloatArray, grid: Grid, shape: Chest) -> None:
     paint(hu, level + 2.3, MARROW + cartilage * (CARTILAGE - 20 - MARROW), grid.pixel)
 
 
-def _paint_scapula(hu: FloatArray, grid: Grid, side: int) -> None:
-    box = grid.box((-180, -180, 0), (180, 180, 165))
+def _paint_scapula(hu: FloatArray, grid: Grid, shape: Chest, side: int) -> None:
+    box = grid.box((-180, -180, 0), (180, 180, 140))
     x, y, z = side * grid.x[:, :, box[2]], grid.y[:, box[1]], grid.z[box[0]]
     lateral = np.interp(z, (0, 40, 100, 160), (136, 132, 126, 116)).astype(np.float32)
     medial = np.interp(z, (0, 30, 100, 160), (88, 72, 74, 108)).astype(np.float32)
@@ -215,30 +246,39 @@ def _paint_scapula(hu: FloatArray, grid: Grid, side: int) -> None:
     curve = back + 14 * (1 - share) - 22 * share**1.6
     thick = 2.2 + 4.0 * np.exp(-(((share - 1) / 0.18) ** 2)) + 1.0 * np.exp(-((share / 0.15) ** 2))
     beyond = np.maximum(medial - x, x - lateral)
-    level = np.maximum(np.abs(y - curve) - thick, beyond).astype(np.float32)
+    # The blade lies between muscles: neither in the subcutaneous fat nor in the ribs.
+    limits = np.maximum(shape.body[box] + 17, 13 - shape.wall[box])
+    level = np.maximum(np.maximum(np.abs(y - curve) - thick, beyond), limits).astype(np.float32)
     paint(hu[box], level, CORTEX - 200, grid.pixel)
     paint(hu[box], level + 2.4, MARROW + 60, grid.pixel)
     # The scapular spine stands off the blade in the upper third.
-    paint_tube(hu, grid, [(side * 84, 88, 44, 3.5), (side * 112, 70, 34, 4.5), (side * 136, 40, 18, 7.0)], CORTEX - 300)
+    paint_tube(
+        hu,
+        grid,
+        [(side * 84, 88, 44, 3.5), (side * 112, 70, 34, 4.5), (side * 136, 40, 18, 7.0)],
+        CORTEX - 300,
+    )
 
 
-def _paint_spine(hu: FloatArray, grid: Grid) -> None:
+def _paint_spine(hu: FloatArray, grid: Grid, shape: Chest) -> None:
     inf = float("inf")
     disc = np.abs((grid.z / 24) - np.round(grid.z / 24)) < 0.11
     body = ellipsoid(grid, (0, SPINE_Y, 0), (17.5, 15, inf))
     # Flat behind, where the canal is.
     body = np.maximum(body, grid.y - (SPINE_Y + 11)).astype(np.float32)
-    arch = np.maximum(
-        ellipsoid(grid, (0, SPINE_Y + 21, 0), (17, 15, inf)), -(grid.y - (SPINE_Y + 8))
-    ).astype(np.float32)
+    arch = np.maximum(ellipsoid(grid, (0, SPINE_Y + 21, 0), (17, 15, inf)), -(grid.y - (SPINE_Y + 8))).astype(
+        np.float32
+    )
     sweep = np.abs(grid.x) - 14
     transverse = np.maximum(
         np.abs(grid.y - (SPINE_Y + 22) - sweep * 0.32) - 4.5, np.maximum(sweep - 20, -sweep)
     ).astype(np.float32)
     transverse = np.where(disc, np.float32(9), transverse).astype(np.float32)
     spinous = np.maximum(
-        np.abs(grid.x) - 3.4, np.maximum(grid.y - (SPINE_Y + 47), (SPINE_Y + 28) - grid.y)
-    ).astype(np.float32)
+        np.abs(grid.x) - 3.4 + (grid.y - SPINE_Y - 30) * 0.05,
+        np.maximum(grid.y - (SPINE_Y + 44), (SPINE_Y + 28) - grid.y),
+    )
+    spinous = np.maximum(spinous, shape.body + 6)
     spinous = np.where(disc, np.float32(9), spinous).astype(np.float32)
     for level in (transverse, arch, spinous):
         paint(hu, level, CORTEX - 180, grid.pixel)
@@ -255,14 +295,22 @@ def paint_mediastinum(hu: FloatArray, grid: Grid) -> None:
     heart = ellipsoid(grid, (24, -31, 186), (51, 40, 57), turn=0.45)
     atria = ellipsoid(grid, (-9, -14, 166), (37, 30, 37))
     level = union(heart, atria, 8)
-    groove = ellipsoid(grid, (4, -46, 172), (9, 12, 40), turn=0.8)
+    groove = ellipsoid(grid, (-14, -58, 178), (8, 16, 34), turn=0.5)
     level = intersection(level, -groove, 4)
     paint(hu, level, HEART + 8, grid.pixel)
     paint(hu, ellipsoid(grid, (36, -24, 190), (27, 17, 40), turn=0.5), BLOOD - 8, grid.pixel)
-    vessels: tuple[list[tuple[float, float, float, float]], ...] = (
+    vessels: tuple[Sequence[Knot], ...] = (
         # ascending aorta, arch, descending aorta
-        [(-4, -22, 158, 15), (-14, -34, 122, 16.5), (-8, -30, 92, 15), (10, -4, 82, 14)]
-        + [(24, 26, 88, 13.5), (26, 42, 104, 12.5), (25, 42, 200, 12), (14, 34, 289, 11)],
+        [
+            (-4, -22, 158, 15),
+            (-14, -34, 122, 16.5),
+            (-8, -30, 92, 15),
+            (10, -4, 82, 14),
+            (24, 26, 88, 13.5),
+            (26, 42, 104, 12.5),
+            (25, 42, 200, 12),
+            (14, 34, 289, 11),
+        ],
         # superior vena cava and brachiocephalic veins
         [(-32, -18, 160, 10), (-31, -24, 84, 9.5), (-34, -24, 46, 8.5), (-40, -26, -4, 7.5)],
         [(-30, -30, 74, 8), (6, -42, 62, 7.5), (36, -26, 24, 7.5), (42, -24, -4, 7)],
@@ -279,8 +327,11 @@ def paint_mediastinum(hu: FloatArray, grid: Grid) -> None:
     )
     for chain in vessels:
         paint_tube(hu, grid, chain, BLOOD)
-    oesophagus: list[tuple[float, float, float, float]] = [
-        (4, 22, -4, 6.0), (6, 26, 110, 6.5), (4, 28, 190, 7.0), (24, 12, 262, 7.5),
+    oesophagus: list[Knot] = [
+        (4, 22, -4, 6.0),
+        (6, 26, 110, 6.5),
+        (4, 28, 190, 7.0),
+        (24, 12, 262, 7.5),
     ]
     paint_tube(hu, grid, oesophagus, MUSCLE - 12)
     paint_tube(hu, grid, [(4, 22, 20, 1.6), (6, 26, 70, 2.2), (5, 27, 88, 1.2)], -500)
@@ -289,7 +340,7 @@ def paint_mediastinum(hu: FloatArray, grid: Grid) -> None:
         paint_tube(hu, grid, [(x, y, z, radius), (x + 1, y + 1, z + 6, radius)], 35)
 
 
-AIRWAYS: tuple[list[tuple[float, float, float, float]], ...] = (
+AIRWAYS: tuple[list[Knot], ...] = (
     [(0, 4, -4, 8.8), (1, 6, 60, 9.0), (2, 8, 112, 9.2)],
     [(0, 8, 110, 7.6), (-22, 8, 126, 7.0), (-42, 8, 140, 5.6), (-50, 14, 168, 4.4)],
     [(4, 8, 110, 7.2), (30, 10, 130, 6.2), (50, 12, 142, 5.0), (57, 20, 172, 4.0)],
@@ -308,22 +359,32 @@ def paint_airways(hu: FloatArray, grid: Grid) -> None:
 
 def paint_abdomen(hu: FloatArray, grid: Grid, shape: Chest) -> None:
     """Paint liver, spleen and stomach under the diaphragm; in place."""
+    box = grid.box((-1e3, -1e3, 195), (1e3, 1e3, 1e3))
+    hu, grid = hu[box], grid.part(box)
+    shape = Chest(
+        *(level[box] for level in (shape.body, shape.wall, shape.mediastinum, shape.diaphragm, shape.lungs))
+    )
     below = intersection(-shape.diaphragm, shape.wall + 2, 6)
     below = np.maximum(below, -(shape.mediastinum + 60)).astype(np.float32)
     paint(hu, np.maximum(below, -ellipsoid(grid, (0, 40, 260), (26, 34, 200))), FAT, grid.pixel)
     diaphragm = np.maximum(np.abs(shape.diaphragm - 1.2) - 1.6, shape.wall)
     diaphragm = np.maximum(diaphragm, 200 - grid.z).astype(np.float32)
+    diaphragm = np.maximum(diaphragm, -ellipsoid(grid, (0, SPINE_Y + 8, 0), (28, 36, float("inf"))))
     liver = intersection(
         np.maximum(-shape.diaphragm + 2, shape.wall + 3), ellipsoid(grid, (-52, -14, 262), (92, 92, 120)), 10
     )
     liver = intersection(liver, -ellipsoid(grid, (0, SPINE_Y + 6, 260), (36, 44, 400)), 10)
     paint(hu, liver, LIVER, grid.pixel)
     spleen = intersection(
-        np.maximum(-shape.diaphragm + 3, shape.wall + 4), ellipsoid(grid, (92, 40, 268), (34, 42, 46), turn=0.5), 6
+        np.maximum(-shape.diaphragm + 3, shape.wall + 4),
+        ellipsoid(grid, (92, 40, 268), (34, 42, 46), turn=0.5),
+        6,
     )
     paint(hu, spleen, SPLEEN, grid.pixel)
     stomach = intersection(
-        np.maximum(-shape.diaphragm + 4, shape.wall + 6), ellipsoid(grid, (58, -28, 272), (36, 42, 50), turn=-0.4), 6
+        np.maximum(-shape.diaphragm + 4, shape.wall + 6),
+        ellipsoid(grid, (58, -28, 272), (36, 42, 50), turn=-0.4),
+        6,
     )
     paint(hu, stomach, MUSCLE - 10, grid.pixel)
     content = np.where(grid.y < -40, np.float32(-960), np.float32(WATER + 14))
@@ -334,7 +395,7 @@ def paint_abdomen(hu: FloatArray, grid: Grid, shape: Chest) -> None:
         [(-26, 10, 240, 4), (-50, 30, 246, 3), (-84, 42, 250, 2)],
         [(-20, -10, 262, 5), (-54, -16, 268, 4), (-88, -30, 274, 2)],
     ):
-        tube: list[tuple[float, float, float, float]] = [(x, y, z, r) for x, y, z, r in chain]
+        tube: list[Knot] = [(x, y, z, r) for x, y, z, r in chain]
         inside = hu > LIVER - 30
         before = hu.copy() if not inside.all() else hu
         paint_tube(hu, grid, tube, LIVER - 22)

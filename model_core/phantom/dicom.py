@@ -39,15 +39,20 @@ def write_dicom(volume: Volume, folder: Path) -> list[Path]:
     Raises
     ------
     SettingsError
-        If the volume has no geometry or is not in HU.
+        If the volume has no geometry, is not in HU, or holds values that do not fit 16 bits.
     ExportError
         If the folder cannot be written.
     """
     geometry = volume.geometry
     if volume.unit != "HU" or geometry.axes is None or geometry.origin_mm is None:
-        raise SettingsError("Only a volume in HU with known position and orientation can be written as DICOM.")
+        raise SettingsError(
+            "Only a volume in HU with known position and orientation can be written as DICOM."
+        )
     if None in geometry.spacing_mm:
         raise SettingsError("Only a volume with known spacing can be written as DICOM.")
+    highest, most = int(volume.voxels.max()), 32767 + RESCALE_INTERCEPT
+    if highest > most:
+        raise SettingsError(f"The volume holds {highest} HU; at most {most} HU fit a stored 16-bit value.")
     files = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +71,7 @@ def write_dicom(volume: Volume, folder: Path) -> list[Path]:
 
 def _write_slice(volume: Volume, index: int, path: Path) -> None:
     from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+    from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
     geometry = volume.geometry
     assert geometry.axes is not None
@@ -77,9 +82,9 @@ def _write_slice(volume: Volume, index: int, path: Path) -> None:
 
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
-    meta.MediaStorageSOPInstanceUID = _uid(volume.series_id, "instance", index)
+    meta.MediaStorageSOPInstanceUID = UID(_uid(volume.series_id, "instance", index))
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = _uid("ctmasknet")
+    meta.ImplementationClassUID = UID(_uid("ctmasknet"))
 
     item = Dataset()
     item.file_meta = meta
@@ -129,5 +134,5 @@ def _write_slice(volume: Volume, index: int, path: Path) -> None:
     item.RescaleSlope = "1"
     item.RescaleType = "HU"
     stored = volume.voxels[index].astype(np.int32) - RESCALE_INTERCEPT
-    item.PixelData = np.clip(stored, -32768, 32767).astype("<i2").tobytes()
+    item.PixelData = stored.astype("<i2").tobytes()
     item.save_as(path, enforce_file_format=True)

@@ -6,9 +6,13 @@ the patient's left, y to the back, z from the head end of the scan to the feet, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from model_core.types import FloatArray
 
@@ -16,6 +20,8 @@ FIELD_OF_VIEW_MM = 360.0
 LENGTH_MM = 288.0
 
 Point = tuple[float, float, float]
+Knot = tuple[float, float, float, float]  # x, y, z, radius
+Level = npt.NDArray[np.floating[Any]]  # computed in whatever precision the steps gave
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +55,10 @@ class Grid:
             ranges.append(slice(*np.searchsorted(flat, (low[axis], high[axis]), side="left").tolist()))
         return ranges[0], ranges[1], ranges[2]
 
+    def part(self, box: tuple[slice, slice, slice]) -> Grid:
+        """Grid of the voxels in a box."""
+        return Grid(self.z[box[0]], self.y[:, box[1]], self.x[:, :, box[2]], self.step, self.pixel)
+
 
 def make_grid(slices: int, size: int) -> Grid:
     """Return the grid of ``slices`` x ``size`` x ``size`` voxels over the fixed field of view."""
@@ -58,44 +68,45 @@ def make_grid(slices: int, size: int) -> Grid:
     return Grid(z[:, None, None], across[None, :, None], across[None, None, :], step, pixel)
 
 
-def union(first: FloatArray, second: FloatArray, blend_mm: float) -> FloatArray:
+def union(first: Level, second: Level, blend_mm: float) -> FloatArray:
     """Join two level sets, rounding the seam over ``blend_mm`` (polynomial smooth minimum)."""
     overlap = np.maximum(blend_mm - np.abs(first - second), 0) / blend_mm
     return (np.minimum(first, second) - overlap * overlap * (blend_mm / 4)).astype(np.float32)
 
 
-def intersection(first: FloatArray, second: FloatArray, blend_mm: float) -> FloatArray:
-    """Common part of two level sets with rounded edges."""
+def intersection(first: Level, second: Level, blend_mm: float) -> FloatArray:
+    """Return the common part of two level sets with rounded edges."""
     return -union(-first, -second, blend_mm)
 
 
 def ellipsoid(grid: Grid, centre: Point, radii: Point, *, turn: float = 0.0) -> FloatArray:
     """Level set of an ellipsoid, turned by ``turn`` radians in the axial plane.
 
-    An infinite third radius makes an elliptical cylinder along z.
+    An infinite third radius makes an elliptical cylinder along z, given once for all slices (1, H, W).
     """
-    x, y, z = grid.x - centre[0], grid.y - centre[1], grid.z - centre[2]
+    x, y = grid.x - centre[0], grid.y - centre[1]
     cos, sin = float(np.cos(turn)), float(np.sin(turn))
     along, across = cos * x + sin * y, cos * y - sin * x
-    radius = np.sqrt((along / radii[0]) ** 2 + (across / radii[1]) ** 2 + (z / radii[2]) ** 2)
-    return ((radius - 1) * min(radii)).astype(np.float32)
+    square = (along / radii[0]) ** 2 + (across / radii[1]) ** 2
+    if np.isfinite(radii[2]):
+        square = square + ((grid.z - centre[2]) / radii[2]) ** 2
+    radius = np.sqrt(square, dtype=np.float32)
+    return ((radius - np.float32(1)) * np.float32(min(radii))).astype(np.float32, copy=False)
 
 
-def coverage(level: FloatArray, pixel: float) -> FloatArray:
+def coverage(level: Level, pixel: float) -> FloatArray:
     """Share of a voxel inside a level set, for an edge one pixel wide."""
-    return np.clip(0.5 - level / pixel, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(0.5 - level / pixel, 0, 1), np.float32)
 
 
-def paint(hu: FloatArray, level: FloatArray, value: float | FloatArray, pixel: float) -> None:
+def paint(hu: FloatArray, level: Level, value: float | Level, pixel: float) -> None:
     """Replace what lies inside a level set by ``value``, mixing at the edge; in place."""
     hu += coverage(level, pixel) * (value - hu)
 
 
-def paint_tube(
-    hu: FloatArray, grid: Grid, points: list[tuple[float, float, float, float]], value: float
-) -> None:
+def paint_tube(hu: FloatArray, grid: Grid, points: Sequence[Knot], value: float) -> None:
     """Paint a chain of conical segments ``(x, y, z, radius)`` of constant value; in place."""
-    for (x0, y0, z0, r0), (x1, y1, z1, r1) in zip(points, points[1:], strict=False):
+    for (x0, y0, z0, r0), (x1, y1, z1, r1) in pairwise(points):
         reach = max(r0, r1) + grid.pixel
         low = (min(x0, x1) - reach, min(y0, y1) - reach, min(z0, z1) - reach)
         high = (max(x0, x1) + reach, max(y0, y1) + reach, max(z0, z1) + reach)
@@ -104,7 +115,5 @@ def paint_tube(
         axis = (x1 - x0, y1 - y0, z1 - z0)
         length = max(float(np.dot(axis, axis)), 1e-6)
         along = np.clip((x * axis[0] + y * axis[1] + z * axis[2]) / length, 0, 1)
-        away = np.sqrt(
-            (x - along * axis[0]) ** 2 + (y - along * axis[1]) ** 2 + (z - along * axis[2]) ** 2
-        )
+        away = np.sqrt((x - along * axis[0]) ** 2 + (y - along * axis[1]) ** 2 + (z - along * axis[2]) ** 2)
         paint(hu[box], (away - (r0 + along * (r1 - r0))).astype(np.float32), value, grid.pixel)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from model_core.phantom.grid import Grid, ellipsoid
+from model_core.phantom.grid import Grid, Level, Point, ellipsoid
 from model_core.types import BoolArray, ByteArray, FloatArray
 
 GROUND_GLASS, CONSOLIDATION = 1, 2
@@ -20,7 +20,7 @@ class Lesion:
     Attributes
     ----------
     label:
-        1 ground glass, 2 consolidation.
+        1 ground glass, 2 consolidation (with a rim of ground glass).
     side:
         -1 the patient's right lung, 1 the left.
     angle:
@@ -35,20 +35,21 @@ class Lesion:
     side: int
     angle: float
     height: float
-    radii: tuple[float, float, float]
+    radii: Point
 
 
+# Bilateral, peripheral, most at the back and in the lower lobes, as in COVID-19 pneumonia.
 LESIONS = (
-    Lesion(GROUND_GLASS, -1, 215, 96, (19, 10, 13)),
-    Lesion(GROUND_GLASS, -1, 128, 124, (26, 13, 22)),
-    Lesion(GROUND_GLASS, 1, 30, 132, (20, 11, 16)),
-    Lesion(GROUND_GLASS, 1, 68, 166, (28, 14, 24)),
-    Lesion(GROUND_GLASS, -1, 185, 158, (18, 11, 14)),
-    Lesion(GROUND_GLASS, -1, 100, 184, (30, 15, 24)),
-    Lesion(CONSOLIDATION, -1, 118, 198, (19, 14, 18)),
-    Lesion(CONSOLIDATION, 1, 92, 210, (21, 13, 17)),
-    Lesion(GROUND_GLASS, 1, 330, 178, (13, 8, 10)),
-    Lesion(CONSOLIDATION, 1, 62, 142, (10, 8, 9)),
+    Lesion(GROUND_GLASS, -1, 205, 98, (20, 12, 16)),
+    Lesion(GROUND_GLASS, -1, 132, 126, (28, 16, 24)),
+    Lesion(GROUND_GLASS, 1, 28, 132, (22, 13, 18)),
+    Lesion(GROUND_GLASS, 1, 72, 168, (32, 18, 26)),
+    Lesion(GROUND_GLASS, -1, 188, 160, (21, 13, 17)),
+    Lesion(GROUND_GLASS, -1, 104, 182, (32, 18, 24)),
+    Lesion(CONSOLIDATION, -1, 126, 196, (22, 15, 18)),
+    Lesion(CONSOLIDATION, 1, 88, 206, (24, 15, 18)),
+    Lesion(GROUND_GLASS, 1, 335, 180, (15, 10, 13)),
+    Lesion(CONSOLIDATION, 1, 58, 144, (13, 10, 11)),
 )
 
 
@@ -61,54 +62,62 @@ class Opacities:
     labels: ByteArray
 
 
-def place(grid: Grid, lungs: FloatArray, inside: BoolArray, rng: np.random.Generator) -> Opacities:
+def place(grid: Grid, lungs: FloatArray, parenchyma: BoolArray, rng: np.random.Generator) -> Opacities:
     """Place the lesions against the pleura, with ragged borders.
 
     Parameters
     ----------
     lungs:
         Level set of the lungs in mm.
-    inside:
-        Lung parenchyma without airways; lesions exist only there.
+    parenchyma:
+        Where lung tissue is; lesions and labels exist only there.
     """
     weights = {kind: np.zeros(grid.shape, np.float32) for kind in (GROUND_GLASS, CONSOLIDATION)}
-    ragged = _ragged(grid, rng)
+    ragged = 0.8 * _ragged(grid, rng, 7.0) + 0.6 * _ragged(grid, rng, 2.8)
     for lesion in LESIONS:
-        turn = np.deg2rad(lesion.angle + rng.uniform(-4, 4))
+        turn = float(np.deg2rad(lesion.angle + rng.uniform(-4, 4)))
         height = lesion.height + rng.uniform(-3, 3)
-        centre = _pleura_point(grid, lungs, lesion.side, turn, height, lesion.radii[1] * 0.55)
-        level = ellipsoid(
-            grid, centre, (lesion.radii[1], lesion.radii[0], lesion.radii[2]), turn=float(turn)
-        ) / min(lesion.radii)
+        inset = lesion.radii[1] * 0.4
+        x, y, z = _pleura_point(grid, lungs, lesion.side, turn, height, inset)
+        reach = 1.9 * max(lesion.radii)
+        box = grid.box((x - reach, y - reach, z - reach), (x + reach, y + reach, z + reach))
+        part = grid.part(box)
+        along, across, up = lesion.radii
+        level = ellipsoid(part, (x, y, z), (across, along, up), turn=turn) / min(lesion.radii)
+        rough = ragged[box]
+        same_side = np.sign(part.x) == lesion.side
+        haze, dense = weights[GROUND_GLASS][box], weights[CONSOLIDATION][box]
         if lesion.label == GROUND_GLASS:
-            weight = 1 / (1 + np.exp(np.clip((level + ragged * 0.42 + 0.05) / 0.11, -30, 30)))
+            np.maximum(haze, _soft(level + 0.30 * rough, 0.10) * same_side, out=haze)
         else:
-            weight = 1 / (1 + np.exp(np.clip((level + ragged * 0.30) / 0.05, -30, 30)))
-        same_side = np.sign(grid.x) == lesion.side
-        field = weights[lesion.label]
-        np.maximum(field, weight * same_side, out=field)
+            np.maximum(dense, _soft(level + 0.24 * rough, 0.045) * same_side, out=dense)
+            np.maximum(haze, _soft(level - 0.38 + 0.34 * rough, 0.09) * same_side, out=haze)
     labels = np.zeros(grid.shape, np.uint8)
-    for kind in (GROUND_GLASS, CONSOLIDATION):
-        weights[kind] *= inside
-        labels[weights[kind] > 0.5] = kind
+    labels[(weights[GROUND_GLASS] > 0.5) & parenchyma] = GROUND_GLASS
+    labels[(weights[CONSOLIDATION] > 0.5) & parenchyma] = CONSOLIDATION
     return Opacities(weights[GROUND_GLASS], weights[CONSOLIDATION], labels)
 
 
-def _ragged(grid: Grid, rng: np.random.Generator) -> FloatArray:
-    """Smooth random field of unit variance, a centimetre from hill to hill."""
-    coarse = 4
+def _soft(level: Level, width: float) -> FloatArray:
+    """1 inside, 0 outside, with a border of ``width``."""
+    return np.asarray(1 / (1 + np.exp(np.clip(level / width, -30, 30))), np.float32)
+
+
+def _ragged(grid: Grid, rng: np.random.Generator, hill_mm: float) -> FloatArray:
+    """Smooth random field of unit variance with hills of about this size."""
+    coarse = max(int(hill_mm / grid.pixel / 1.5), 1)
     shape = (grid.shape[0], -(-grid.shape[1] // coarse), -(-grid.shape[2] // coarse))
-    sigma = (5 / grid.step, 5 / grid.pixel / coarse, 5 / grid.pixel / coarse)
+    sigma = (hill_mm / grid.step, *(hill_mm / grid.pixel / coarse,) * 2)
     field = ndimage.gaussian_filter(rng.standard_normal(shape, dtype=np.float32), sigma)
     field /= field.std() + 1e-9
-    zoomed = ndimage.zoom(field, (1, coarse, coarse), order=1)
+    zoomed = ndimage.zoom(field, (1, coarse, coarse), order=1) if coarse > 1 else field
     result: FloatArray = zoomed[:, : grid.shape[1], : grid.shape[2]].astype(np.float32)
     return result
 
 
 def _pleura_point(
     grid: Grid, lungs: FloatArray, side: int, turn: float, height: float, inset_mm: float
-) -> tuple[float, float, float]:
+) -> Point:
     """Walk from the middle of one lung until it ends, and step back by ``inset_mm``."""
     flat_z = grid.z.ravel()
     index = int(np.clip(np.searchsorted(flat_z, height), 0, len(flat_z) - 1))

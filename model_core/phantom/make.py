@@ -7,11 +7,12 @@ from scipy import ndimage
 
 from model_core.errors import SettingsError
 from model_core.phantom import anatomy, lesions, trees
-from model_core.phantom.grid import Grid, coverage, make_grid
-from model_core.types import BoolArray, ByteArray, FloatArray, Geometry, Volume, Window
+from model_core.phantom.grid import Grid, coverage, make_grid, paint_tube
+from model_core.types import BoolArray, ByteArray, DoubleArray, FloatArray, Geometry, Volume, Window
 
-HILA = [(-44.0, 6.0, 138.0), (48.0, 8.0, 132.0)]
-GROUND_GLASS_HU, CONSOLIDATION_HU = -545.0, 32.0
+ARTERIAL_ROOTS = ((-44.0, 6.0, 138.0), (48.0, 8.0, 128.0))
+VENOUS_ROOTS = ((-40.0, -8.0, 156.0), (44.0, -4.0, 152.0))
+GROUND_GLASS_HU, CONSOLIDATION_HU = -575.0, 30.0
 NOISE_HU = 15.0
 
 
@@ -65,51 +66,47 @@ def make_phantom(slices: int = 48, size: int = 256, seed: int = 0) -> tuple[Volu
 
 def _lungs(grid: Grid, chest: anatomy.Chest, rng: np.random.Generator) -> tuple[FloatArray, ByteArray]:
     """HU of the lung everywhere (masked by the caller) and the lesion labels."""
-    inside: BoolArray = chest.lungs < -1.0
     texture = ndimage.gaussian_filter(
         rng.standard_normal(grid.shape, dtype=np.float32), (0, 1.6 / grid.pixel, 1.6 / grid.pixel)
     )
     texture *= 16 / (texture.std() + 1e-9)
     # The dependent lung is denser.
-    hu = (-872 + 0.32 * (grid.y + 90) + texture).astype(np.float32)
+    hu = (-855 + 0.32 * (grid.y + 90) + texture).astype(np.float32)
     fissure = np.abs(grid.y - (70 - 0.62 * (grid.z - 55)) - 0.06 * np.abs(grid.x)) - 0.6
     hu += 75 * coverage(fissure.astype(np.float32), grid.pixel) * (grid.z > 70)
 
-    found = lesions.place(grid, chest.lungs, inside & ~_airway_mask(grid), rng)
-    hu += found.ground_glass * (lesions_texture(texture, 1.7) + lesions_target(hu, GROUND_GLASS_HU))
-    hu += found.consolidation * lesions_target(hu, CONSOLIDATION_HU)
+    parenchyma: BoolArray = (chest.lungs < 0) & ~_airway_mask(grid)
+    found = lesions.place(grid, chest.lungs, parenchyma, rng)
+    hu += found.ground_glass * (1.7 * texture + (GROUND_GLASS_HU - hu))
+    hu += found.consolidation * (CONSOLIDATION_HU - hu)
 
-    vessels = np.zeros(grid.shape, np.float32)
-    for radius, stems, generations in ((4.6, 9, 8), (3.4, 9, 8)):
-        points = trees.grow(
-            inside, grid, HILA, rng, radius_mm=radius, length_mm=27, generations=generations, branches=stems
-        )
-        np.maximum(vessels, trees.rasterise(grid, points), out=vessels)
+    arteries, veins = _vessels(grid, chest, rng)
+    vessels = trees.rasterise(grid, np.concatenate([arteries, veins]))
     hu += vessels * np.maximum(anatomy.BLOOD - hu, 0)
-
-    bronchi = trees.grow(inside, grid, HILA, rng, radius_mm=3.0, length_mm=22, generations=5, branches=6)
+    bronchi = trees.beside(arteries, thicker_than_mm=1.6, share=0.75)
     walls = bronchi.copy()
-    walls[:, 3] += 1.1
-    hu += 0.75 * trees.rasterise(grid, walls) * np.maximum(-150 - hu, 0)
-    hu += trees.rasterise(grid, bronchi) * (-940 - hu)
-    labels = found.labels
-    return hu, labels
+    walls[:, 3] += 1.0
+    hu += 0.7 * trees.rasterise(grid, walls) * np.maximum(-120 - hu, 0)
+    hu += trees.rasterise(grid, bronchi) * (-930 - hu)
+    return hu, found.labels
 
 
-def lesions_target(hu: FloatArray, target: float) -> FloatArray:
-    """Return the step from the present value to a lesion's."""
-    return (target - hu).astype(np.float32)
-
-
-def lesions_texture(texture: FloatArray, gain: float) -> FloatArray:
-    """Return the grain of ground glass: that of the lung, coarser."""
-    return (texture * gain).astype(np.float32)
+def _vessels(grid: Grid, chest: anatomy.Chest, rng: np.random.Generator) -> tuple[DoubleArray, DoubleArray]:
+    """Points on the arteries and veins of both lungs; they end a few mm before the pleura."""
+    inside: BoolArray = chest.lungs < -4.0
+    arteries = [
+        trees.grow(inside, grid, root, rng, spacing_mm=13.5, tip_radius_mm=0.56) for root in ARTERIAL_ROOTS
+    ]
+    veins = [
+        trees.grow(inside, grid, root, rng, spacing_mm=15.0, tip_radius_mm=0.48) for root in VENOUS_ROOTS
+    ]
+    return np.concatenate(arteries), np.concatenate(veins)
 
 
 def _airway_mask(grid: Grid) -> BoolArray:
     level = np.zeros(grid.shape, np.float32)
     for chain in anatomy.AIRWAYS:
-        anatomy.paint_tube(level, grid, [(x, y, z, r + 1.7) for x, y, z, r in chain], 1.0)
+        paint_tube(level, grid, [(x, y, z, r + 1.7) for x, y, z, r in chain], 1.0)
     return level > 0.5
 
 
