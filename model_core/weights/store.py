@@ -7,6 +7,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -14,12 +15,30 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
+from model_core.config import (
+    PAPER_ANCHOR_SIZES,
+    PAPER_ASPECT_RATIOS,
+    DetectionSettings,
+    DetectorSettings,
+    EvidenceSettings,
+)
 from model_core.errors import WeightsError
 from model_core.networks import modern_name, recognise
 from model_core.resources import resource
 from model_core.weights.card import PAPER_IMAGE_CLASSES, ModelCard, read_card
+from model_core.weights.published import read_published
 
 SUFFIX = ".safetensors"
+# Test settings of the released code (spec §6.3, §7, §12): mask thresholds are on different scales.
+_RELEASED_TWO_STAGE: dict[str, Any] = {
+    "detections": DetectionSettings(score=0.05, nms_iou=0.5, mask_threshold=0.5),
+}
+_RELEASED_SINGLE_SHOT: dict[str, Any] = {
+    "detector": DetectorSettings(rpn_pre_nms=2000),
+    "detections": DetectionSettings(
+        score=0.75, nms_iou=0.5, mask_threshold=0.5, mask_scale="probability", min_area=None
+    ),
+}
 _REGION_NAMES = {2: ("Lesion",), 3: ("GGO", "Consolidation")}
 
 
@@ -57,7 +76,7 @@ def default_names() -> tuple[str, ...]:
         names = json.loads(weights_folder().joinpath("default.json").read_text("utf-8"))["weights"]
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(
-            "No trained weights are installed. Choose a weight file (File > Load weights, or --weights FILE).",
+            "No trained weights are installed. Choose a file (File > Load weights, or --weights FILE).",
             details=str(error),
         ) from error
     return tuple(names)
@@ -94,17 +113,28 @@ def load_weights(name_or_path: str) -> LoadedWeights:
     path = find(name_or_path)
     try:
         data = path.read_bytes()
-        tensors = {modern_name(name): tensor.float() for name, tensor in load_safetensors(data).items()}
     except OSError as error:
         raise WeightsError(f"The weight file {path.name} cannot be read.", details=str(error)) from error
-    except SafetensorError as error:
-        raise WeightsError(
-            f"{path.name} is not a complete safetensors file; weights are read in that format only.",
-            details=str(error),
-        ) from error
     digest = hashlib.sha256(data).hexdigest()
+    anchors: dict[str, Any] = {}
+    if path.suffix == SUFFIX:
+        try:
+            tensors = {modern_name(name): _full(tensor) for name, tensor in load_safetensors(data).items()}
+        except SafetensorError as error:
+            raise WeightsError(
+                f"{path.name} is not a complete safetensors file.", details=str(error)
+            ) from error
+    else:
+        checkpoint = read_published(path)
+        tensors = checkpoint.tensors
+        if checkpoint.anchor_sizes and checkpoint.aspect_ratios:
+            anchors = {
+                "anchor_sizes": checkpoint.anchor_sizes,
+                "aspect_ratios": checkpoint.aspect_ratios,
+            }
+    del data
     beside = path.with_suffix(".json")
-    card = read_card(beside) if beside.is_file() else card_for(path.stem, tensors)
+    card = read_card(beside) if beside.is_file() else card_for(path.stem, tensors, **anchors)
     if card.sha256 and card.sha256 != digest:
         raise WeightsError(
             f"{path.name} is not the file its card describes (other SHA-256). Get both from the same place."
@@ -112,18 +142,37 @@ def load_weights(name_or_path: str) -> LoadedWeights:
     return LoadedWeights(dataclasses.replace(card, sha256=digest), tensors, path)
 
 
-def card_for(name: str, tensors: dict[str, Tensor]) -> ModelCard:
-    """Return a card with the papers' settings for tensors that came without one."""
-    architecture = recognise({key: tensor.shape for key, tensor in tensors.items()})
+def card_for(
+    name: str,
+    tensors: dict[str, Tensor],
+    *,
+    anchor_sizes: tuple[int, ...] = PAPER_ANCHOR_SIZES,
+    aspect_ratios: tuple[float, ...] = PAPER_ASPECT_RATIOS,
+) -> ModelCard:
+    """Return a card with the papers' settings for tensors that came without one.
+
+    Raises
+    ------
+    WeightsError
+        If the tensors are not a network of the papers.
+    """
+    architecture = recognise(
+        {key: tensor.shape for key, tensor in tensors.items()},
+        anchor_sizes=anchor_sizes,
+        aspect_ratios=aspect_ratios,
+    )
     regions = architecture.region_classes
     count = architecture.image_classes if architecture.has_image_head else 0
+    released = _RELEASED_SINGLE_SHOT if architecture.kind == "single_shot" else _RELEASED_TWO_STAGE
     return ModelCard(
         name=name,
         title=name,
         architecture=architecture,
         region_classes=_REGION_NAMES.get(regions, tuple(f"Class {k}" for k in range(1, regions))),
         image_classes=PAPER_IMAGE_CLASSES if count == 3 else tuple(f"Class {k}" for k in range(count)),
+        evidence=EvidenceSettings(batch_size=architecture.roi_batch_size),
         notes="This file came without a card: classes and settings are assumed to be the papers'.",
+        **released,
     )
 
 
@@ -144,6 +193,11 @@ def save_weights(path: Path, tensors: dict[str, Tensor], card: ModelCard, *, hal
         temporary.write_bytes(content)
         temporary.replace(target)
     return card
+
+
+def _full(tensor: Tensor) -> Tensor:
+    """Return stored half-precision floats as float32; counters stay integers."""
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def find_base(classifier: LoadedWeights) -> Path:

@@ -1,0 +1,123 @@
+"""``ctmasknet weights``: list, describe and export weight files."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+from model_core.errors import WeightsError
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the command."""
+    parser = commands.add_parser("weights", help="list, describe and export weight files")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    listing = actions.add_parser("list", help="list the shipped weights")
+    listing.set_defaults(run=_list)
+
+    info = actions.add_parser(
+        "info",
+        help="say what a weight file is",
+        description="Says what a weight file is: a shipped name, a safetensors file, or a checkpoint of the "
+        "papers' code (read without running anything in it).",
+    )
+    info.add_argument("weights", metavar="NAME|FILE")
+    info.add_argument("--json", action="store_true", help="print the whole card as JSON")
+    info.set_defaults(run=_info)
+
+    export = actions.add_parser(
+        "export",
+        help="write weights in the released form of the papers' code",
+        description="Writes a checkpoint with the published entry names and keys. A classifier that stores "
+        "module S alone is written whole, with the detector it reads.",
+    )
+    export.add_argument("weights", metavar="NAME|FILE")
+    export.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.pth")
+    export.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    export.set_defaults(run=_export)
+
+
+def _list(_: argparse.Namespace) -> int:
+    from model_core.weights.store import default_names, shipped
+
+    cards = shipped()
+    default = default_names()
+    for card in cards:
+        mark = "*" if card.name in default else " "
+        sys.stdout.write(f"{mark} {card.name:24} {card.kind.replace('_', '-'):13} {card.title}\n")
+    sys.stdout.write("* runs by default\n")
+    return 0
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from model_core.weights.store import load_weights
+
+    weights = load_weights(arguments.weights)
+    card = weights.card
+    if arguments.json:
+        sys.stdout.write(card.to_json())
+        return 0
+    shape = card.architecture
+    parameters = sum(
+        tensor.numel()
+        for name, tensor in weights.tensors.items()
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+    )
+    lines = {
+        "name": card.name,
+        "title": card.title,
+        "kind": card.kind.replace("_", "-"),
+        "backbone": shape.backbone + (f", truncation {shape.truncation}" if shape.truncation else ""),
+        "region classes": ", ".join(card.region_classes),
+        "image classes": ", ".join(card.image_classes) or "none",
+        "anchors": f"sizes {_list_of(shape.anchor_sizes)}; ratios {_list_of(shape.aspect_ratios)}",
+        "entries": f"{len(weights.tensors)}, {parameters:,} parameters in this file",
+        "input": f"{card.input.low_hu:g} to {card.input.high_hu:g} HU, {card.input.size} pixels",
+        "detections": json.dumps(dataclasses.asdict(card.detections)),
+        "SHA-256": card.sha256,
+        "licence": card.licence or "not stated",
+        "notes": card.notes,
+    }
+    if shape.has_image_head:
+        lines["module S"] = f"N = {shape.roi_batch_size}, width {shape.s_width}, {shape.branches} branch(es)"
+    if card.base_sha256:
+        lines["reads RoIs of"] = card.base_sha256
+    for key, value in lines.items():
+        if value:
+            sys.stdout.write(f"{key + ':':16} {value}\n")
+    return 0
+
+
+def _list_of(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from model_core.weights.published import PublishedCheckpoint, write_published
+    from model_core.weights.store import find_base, load_weights
+
+    target: Path = arguments.output
+    if target.exists() and not arguments.overwrite:
+        raise WeightsError(f"{target.name} exists already: use --overwrite or another name.")
+    weights = load_weights(arguments.weights)
+    tensors = weights.tensors
+    if weights.card.kind == "classifier" and all(name.startswith("s2new.") for name in tensors):
+        base = load_weights(str(find_base(weights)))
+        detector = {name: tensor for name, tensor in base.tensors.items() if ".mask_" not in name}
+        tensors = {**detector, **tensors}
+    shape = weights.card.architecture
+    write_published(
+        target,
+        PublishedCheckpoint(
+            tensors=tensors,
+            anchor_sizes=shape.anchor_sizes,
+            aspect_ratios=shape.aspect_ratios,
+            model_name=weights.card.name,
+        ),
+    )
+    sys.stdout.write(f"{target.name}: {len(tensors)} entries\n")
+    return 0

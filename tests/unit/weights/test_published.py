@@ -1,0 +1,173 @@
+"""Checkpoints of the papers' code load, are recognised, are written back, and cannot run anything."""
+
+import os
+import pickle
+import zipfile
+
+import pytest
+import torch
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+
+from model_core.cli.main import main
+from model_core.config import Architecture
+from model_core.errors import WeightsError
+from model_core.networks import build, published_name
+from model_core.weights.published import PublishedCheckpoint, read_published, write_published
+from model_core.weights.store import load_weights, save_weights
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return build(Architecture(kind="segmentation", truncation=2))
+
+
+def released(network, **changes):
+    """Return a dictionary as the released training code saves it."""
+    return {
+        "epoch": "100",
+        "model_name": None,
+        "model_weights": {published_name(k): v for k, v in network.state_dict().items()},
+        "optimizer_state": torch.optim.Adam(network.parameters()).state_dict(),
+        "lrate": 1e-5,
+        "anchor_generator": AnchorGenerator(((2, 4, 8, 16, 32),) * 5, ((0.1, 0.25, 0.5, 1.0, 1.5, 2.0),) * 5),
+        **changes,
+    }
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before-zip"])
+def test_a_released_file_loads(network, tmp_path, zipped):
+    path = tmp_path / "mrcnn_covid_segmentation_model_ckpt_100.pth"
+    torch.save(released(network), path, _use_new_zipfile_serialization=zipped)
+    checkpoint = read_published(path)
+    assert checkpoint.anchor_sizes == (2, 4, 8, 16, 32)
+    assert checkpoint.aspect_ratios == (0.1, 0.25, 0.5, 1.0, 1.5, 2.0)
+    assert checkpoint.epoch == 100
+    assert checkpoint.optimizer_state["param_groups"][0]["lr"] == 1e-3
+    weights = load_weights(str(path))
+    assert (weights.card.kind, weights.card.architecture.truncation) == ("segmentation", 2)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(weights.tensors[name], tensor)
+
+
+def test_a_bare_state_dict_loads(network, tmp_path):
+    torch.save(network.state_dict(), tmp_path / "bare.pt")
+    assert load_weights(str(tmp_path / "bare.pt")).card.architecture.backbone == "resnet18"
+
+
+def test_other_anchors_are_taken_from_the_file(tmp_path):
+    shape = Architecture(kind="segmentation", truncation=2, anchor_sizes=(8, 16), aspect_ratios=(1.0, 2.0))
+    anchors = AnchorGenerator(((8, 16),) * 5, ((1.0, 2.0),) * 5)
+    torch.save(released(build(shape), anchor_generator=anchors), tmp_path / "own.pth")
+    assert load_weights(str(tmp_path / "own.pth")).card.architecture == shape
+
+
+def test_written_back_as_published(network, tmp_path):
+    path = tmp_path / "out.pth"
+    write_published(
+        path,
+        PublishedCheckpoint(
+            tensors=network.state_dict(), anchor_sizes=(2, 4), aspect_ratios=(1.0,), epoch=7, lrate=1e-5
+        ),
+    )
+    raw = torch.load(path, weights_only=False)
+    assert list(raw["model_weights"]) == [published_name(n) for n in network.state_dict()]
+    assert raw["anchor_generator"].sizes == ((2, 4),) * 5
+    again = read_published(path)
+    assert (again.epoch, again.lrate, again.anchor_sizes) == (7, 1e-5, (2, 4))
+
+
+class _Attack:
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (self.target,)
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before-zip"])
+def test_code_in_a_checkpoint_does_not_run(network, tmp_path, zipped):
+    proof = tmp_path / "it-ran"
+    path = tmp_path / "evil.pth"
+    content = released(network, lrate=_Attack(str(proof)))
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(WeightsError, match="asks to run code"):
+        load_weights(str(path))
+    assert not proof.exists()
+
+
+def test_a_class_that_calls_itself_anchor_generator_is_only_a_stub(network, tmp_path):
+    class AnchorGenerator:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "it-ran"),)
+
+    torch.save({"model_weights": {}, "anchor_generator": AnchorGenerator()}, tmp_path / "evil.pth")
+    with pytest.raises(WeightsError):
+        load_weights(str(tmp_path / "evil.pth"))
+    assert not (tmp_path / "it-ran").exists()
+
+
+def test_truncated_files_say_so(network, tmp_path):
+    for zipped in (True, False):
+        path = tmp_path / f"cut-{zipped}.pth"
+        torch.save(released(network), path, _use_new_zipfile_serialization=zipped)
+        data = path.read_bytes()
+        for size in (0, 1, 40, len(data) // 2, len(data) - 9):
+            path.write_bytes(data[:size])
+            with pytest.raises(WeightsError):
+                load_weights(str(path))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"hello",
+        b"\x80\x02.",
+        pickle.dumps([1, 2]),
+        pickle.dumps({"a": 1}),
+        b"\x80\x04\x95\xff" + b"\0" * 40,
+    ],
+)
+def test_other_files_say_so(tmp_path, content):
+    path = tmp_path / "no.pth"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"no\.pth"):
+        load_weights(str(path))
+
+
+def test_a_zip_of_something_else(tmp_path):
+    with zipfile.ZipFile(tmp_path / "no.pth", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    with pytest.raises(WeightsError, match="damaged or no weight file"):
+        load_weights(str(tmp_path / "no.pth"))
+
+
+def test_another_network_is_named(tmp_path):
+    torch.save({"conv.weight": torch.zeros(3, 3)}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match="no Mask R-CNN of the papers"):
+        load_weights(str(tmp_path / "other.pth"))
+
+
+def test_info_and_export_commands(tiny_weights, tmp_path, capsys):
+    assert main(["weights", "info", str(tiny_weights / "tiny-s.safetensors")]) == 0
+    assert "Other (non-COVID)" in capsys.readouterr().out
+    target = tmp_path / "whole.pth"
+    assert main(["weights", "export", str(tiny_weights / "tiny-s.safetensors"), "-o", str(target)]) == 0
+    whole = load_weights(str(target))
+    assert whole.card.kind == "classifier"
+    assert whole.card.architecture.anchor_sizes == (8, 16, 32)
+    base = load_weights(str(tiny_weights / "tiny.safetensors"))
+    name = "roi_heads.box_head.fc6.weight"
+    assert torch.equal(whole.tensors[name], base.tensors[name])
+    assert main(["weights", "export", str(tiny_weights / "tiny.safetensors"), "-o", str(target)]) == 1
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_a_card_of_another_file_is_refused(tiny_weights, tmp_path):
+    weights = load_weights(str(tiny_weights / "tiny.safetensors"))
+    path = tmp_path / "tiny.safetensors"
+    save_weights(path, weights.tensors, weights.card)
+    path.write_bytes(path.read_bytes()[:-4] + b"\1\2\3\4")
+    with pytest.raises(WeightsError, match="SHA-256"):
+        load_weights(str(path))
