@@ -1,0 +1,228 @@
+"""The slice strip: what was found in every slice of the series, and a way to go there."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import (
+    QColor,
+    QHelpEvent,
+    QKeyEvent,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QPolygonF,
+    QWheelEvent,
+)
+from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
+
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.colours import LESION, class_name, image_colour
+from model_core.types import SliceSummary
+
+_WIDTH = 44
+_BACKGROUND, _PALE, _EDGE = QColor("#10151b"), QColor("#2a3441"), QColor("#2c3641")
+_MARK = QColor("#ffffff")
+_FOCUS = QColor("#7fc0ff")
+# Columns: class of the slice, then the bar of its lesion area.
+_CLASS_LEFT, _CLASS_WIDTH = 5.0, 7.0
+_BAR_LEFT = 15.0
+_THICKEST = 9.0
+_MARGIN = 6.0
+_TEN = 10
+_NOTCH = 120
+
+
+class SliceStrip(QWidget):
+    """One row per slice beside the viewport, first slice on top.
+
+    The square tells the most probable class of a slice by colour and its probability by strength, the
+    bar the area of the shown lesion masks; slices without a result are pale. The tooltip says it in
+    words. Click, drag, wheel or keys emit ``slice_requested``.
+    """
+
+    slice_requested = Signal(int)
+
+    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._state = state
+        self._rest = 0
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.setMouseTracking(True)
+        self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
+        self.setAccessibleName("Slices and findings")
+        state.case.events.volume.connect(self._refresh)
+        state.display.events.slice_index.connect(self._refresh)
+        state.results.events.summaries.connect(self._refresh)
+        state.weights.events.all.connect(self._refresh)
+        self._refresh()
+
+    @property
+    def slices(self) -> int:
+        """Number of rows."""
+        volume = self._state.case.volume
+        return 0 if volume is None else volume.slices
+
+    def sizeHint(self) -> QSize:
+        """Return a narrow column."""
+        return QSize(_WIDTH, 400)
+
+    def minimumSizeHint(self) -> QSize:
+        """Return as narrow a column, for low windows too."""
+        return QSize(_WIDTH, 80)
+
+    def index_at(self, y: float) -> int:
+        """Return the slice at a height; heights beyond the ends are the first and the last slice."""
+        step = self._step()
+        index = math.floor((y - _MARGIN) / step) if step > 0 else 0
+        return max(0, min(self.slices - 1, index))
+
+    def centre_of(self, index: int) -> float:
+        """Return the height of the middle of a slice's row."""
+        return _MARGIN + (index + 0.5) * self._step()
+
+    def describe(self, index: int) -> str:
+        """Say in words what was found in a slice; the text of its tooltip."""
+        head = f"Slice {index + 1} / {self.slices}"
+        summary = self._state.results.summaries.get(index)
+        if summary is None:
+            return f"{head}: not analysed yet"
+        if summary.detections == 0:
+            text = f"{head}: no findings"
+        else:
+            noun = "finding" if summary.detections == 1 else "findings"
+            text = f"{head}: {summary.detections} {noun}, {_area(summary)}"
+        if summary.probabilities:
+            best = int(np.argmax(summary.probabilities))
+            name = class_name(self._state.weights.image_classes, best)
+            text += f"\n{name} {summary.probabilities[best]:.2f}"
+        return text
+
+    # --------------------------------------------------------------------------------------- painting
+
+    def paintEvent(self, _event: QPaintEvent) -> None:
+        """Draw every row and the mark of the current slice."""
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), _BACKGROUND)
+        painter.setPen(_EDGE)
+        painter.drawLine(0, 0, 0, self.height())
+        if self.slices:
+            self._paint_rows(painter)
+            painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+            self._paint_mark(painter)
+        if self.hasFocus():
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.setPen(QPen(_FOCUS, 1))
+            painter.drawRect(QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5))
+
+    def _paint_rows(self, painter: QPainter) -> None:
+        summaries, step = self._state.results.summaries, self._step()
+        largest = max((s.lesion_px for s in summaries.values()), default=0)
+        room = self.width() - _BAR_LEFT - 5
+        # Rows thinner than a pixel share one: the largest finding of those is what counts.
+        for first in range(0, self.slices, max(1, math.ceil(1 / step))):
+            rows = range(first, min(self.slices, first + max(1, math.ceil(1 / step))))
+            found = [summaries[k] for k in rows if k in summaries]
+            thick = max(1.0, min(_THICKEST, step * len(rows) * 0.8 if step > 2 else step * len(rows)))
+            top = self.centre_of(first) + (len(rows) - 1) * step / 2 - thick / 2
+            if not found:
+                painter.fillRect(QRectF(_CLASS_LEFT, top, _CLASS_WIDTH, thick), _PALE)
+                continue
+            most = max(found, key=lambda summary: summary.lesion_px)
+            painter.fillRect(QRectF(_CLASS_LEFT, top, _CLASS_WIDTH, thick), self._class_colour(most))
+            if most.lesion_px and largest:
+                length = max(2.0, room * most.lesion_px / largest)
+                painter.fillRect(QRectF(_BAR_LEFT, top, length, thick), QColor(LESION))
+            else:
+                # A thin stem tells "analysed, nothing found" from "not analysed".
+                painter.fillRect(QRectF(_BAR_LEFT, top, 2.0, thick), QColor("#5c6f83"))
+
+    def _class_colour(self, summary: SliceSummary) -> QColor:
+        if not summary.probabilities:
+            return QColor("#5c6f83")
+        best = int(np.argmax(summary.probabilities))
+        colour = QColor(image_colour(class_name(self._state.weights.image_classes, best), best))
+        colour.setAlphaF(0.35 + 0.65 * min(1.0, max(0.0, float(summary.probabilities[best]))))
+        return colour
+
+    def _paint_mark(self, painter: QPainter) -> None:
+        y = self.centre_of(max(0, min(self.slices - 1, self._state.display.slice_index)))
+        right = float(self.width())
+        painter.setPen(QPen(QColor(0, 0, 0, 200), 4))
+        painter.drawLine(QPointF(1, y), QPointF(right, y))
+        painter.setPen(QPen(_MARK, 2))
+        painter.drawLine(QPointF(1, y), QPointF(right, y))
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(_MARK)
+        painter.drawPolygon(QPolygonF([QPointF(right, y - 5), QPointF(right, y + 5), QPointF(right - 7, y)]))
+
+    def _step(self) -> float:
+        return max(0.0, self.height() - 2 * _MARGIN) / self.slices if self.slices else 0.0
+
+    def _refresh(self) -> None:
+        index = self._state.display.slice_index
+        self.setAccessibleDescription(self.describe(index) if index < self.slices else "Nothing is open")
+        self.update()
+
+    # ------------------------------------------------------------------------------------------ input
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        """Go to the slice under the mouse."""
+        if event.button() == Qt.MouseButton.LeftButton:
+            self._ask(self.index_at(event.position().y()))
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        """Follow the mouse while the button is down."""
+        if event.buttons() & Qt.MouseButton.LeftButton:
+            self._ask(self.index_at(event.position().y()))
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        """Move slice by slice."""
+        self._rest += event.angleDelta().y()
+        notches = int(self._rest / _NOTCH)
+        self._rest -= notches * _NOTCH
+        if notches:
+            self._ask(self._state.display.slice_index - notches)
+        event.accept()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Move with the same keys as everywhere."""
+        here = self._state.display.slice_index
+        targets = {
+            Qt.Key.Key_Up: here - 1,
+            Qt.Key.Key_Down: here + 1,
+            Qt.Key.Key_PageUp: here - _TEN,
+            Qt.Key.Key_PageDown: here + _TEN,
+            Qt.Key.Key_Home: 0,
+            Qt.Key.Key_End: self.slices - 1,
+        }
+        target = targets.get(Qt.Key(event.key()))
+        if target is None:
+            event.ignore()
+        else:
+            self._ask(target)
+
+    def event(self, event: QEvent) -> bool:
+        """Show the tooltip of the row under the mouse."""
+        if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):
+            if self.slices:
+                QToolTip.showText(event.globalPos(), self.describe(self.index_at(event.pos().y())), self)
+            return True
+        return super().event(event)
+
+    def _ask(self, index: int) -> None:
+        if self.slices:
+            index = max(0, min(self.slices - 1, index))
+            if index != self._state.display.slice_index:
+                self.slice_requested.emit(index)
+
+
+def _area(summary: SliceSummary) -> str:
+    if summary.lesion_mm2 is None:
+        return f"{summary.lesion_px} px"
+    return f"{summary.lesion_mm2 / 100:.1f} cm²"

@@ -1,0 +1,177 @@
+"""Draws what surrounds the anatomy: corner text, orientation letters, scale bar, colour bar."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtGui import QColor, QFont, QFontMetricsF, QLinearGradient, QPainter, QPen
+
+from ctmasknet_gui.view.colours import CIVIDIS
+from ctmasknet_gui.view.viewport.corners import Corners, Line, bar_text, scale_bar
+from ctmasknet_gui.view.viewport.mapping import View
+from ctmasknet_gui.view.viewport.orientation import EdgeLetters
+from ctmasknet_gui.view.viewport.text import (
+    AMBER,
+    INK,
+    LETTER,
+    MUTED,
+    WHITE,
+    elided,
+    halo_text,
+    pill,
+    signed,
+    sized,
+)
+
+MARGIN = 10.0
+# Free width in the middle of the upper and lower edge, for the letters.
+_CENTRE = 44.0
+_SWATCH = 10.0
+_BAR_WIDTH = 12.0
+
+
+class Annotations:
+    """Lays out and draws the annotations of one frame; tells which rectangles they take."""
+
+    def __init__(self, font: QFont, size: tuple[float, float]) -> None:
+        self._width, self._height = size
+        small = min(size) < 420
+        self._font = sized(font, 11 if small else 12)
+        self._letter_font = sized(font, 14 if small else 16, bold=True)
+        self._metrics = QFontMetricsF(self._font)
+        self._line = self._metrics.height() + 1
+        self._room = max(20.0, self._width / 2 - _CENTRE / 2 - MARGIN)
+        self.taken: list[QRectF] = []
+
+    def corners(self, painter: QPainter, corners: Corners) -> None:
+        """Draw the text of the four corners."""
+        painter.setFont(self._font)
+        bottom = self._height - MARGIN
+        self._block(painter, corners.top_left, MARGIN, right=False)
+        self._block(painter, corners.top_right, MARGIN, right=True)
+        self._block(painter, corners.bottom_left, bottom - len(corners.bottom_left) * self._line, right=False)
+        self._block(
+            painter, corners.bottom_right, bottom - len(corners.bottom_right) * self._line, right=True
+        )
+
+    def height_of(self, lines: int) -> float:
+        """Return the height of some lines of corner text."""
+        return lines * self._line
+
+    def letters(self, painter: QPainter, letters: EdgeLetters) -> None:
+        """Draw the orientation letters at the middle of the edges."""
+        painter.setFont(self._letter_font)
+        metrics = QFontMetricsF(self._letter_font)
+        high = metrics.height()
+        right, low = self._width - MARGIN, self._height - MARGIN - high
+        middle_x, middle_y = self._width / 2, (self._height - high) / 2
+        # Left end, share of the width that lies left of it, and top of each letter.
+        places = (
+            (letters.left, MARGIN, 0.0, middle_y),
+            (letters.right, right, 1.0, middle_y),
+            (letters.top, middle_x, 0.5, MARGIN),
+            (letters.bottom, middle_x, 0.5, low),
+        )
+        for text, x, share, top in places:
+            if not text:
+                continue
+            width = metrics.horizontalAdvance(text)
+            rect = QRectF(x - share * width, top, width, high)
+            halo_text(painter, QPointF(rect.left(), top + metrics.ascent()), text, LETTER)
+            self.taken.append(rect)
+
+    def scale_bar(
+        self,
+        painter: QPainter,
+        view: View,
+        spacing_mm: tuple[float | None, float | None, float | None],
+        *,
+        bottom: float,
+    ) -> None:
+        """Draw a bar of a round length above ``bottom`` at the right edge; nothing where unknown."""
+        length = scale_bar(view, spacing_mm, min(self._room, self._width * 0.22))
+        if not length:
+            return
+        column = spacing_mm[2] or 1.0
+        pixels = length * view.scale[0] / column
+        right, y = self._width - MARGIN, bottom - 6
+        left = right - pixels
+        ticks = ((left, y - 4, left, y + 4), (left, y, right, y), (right, y - 4, right, y + 4))
+        for pen in (QPen(QColor(0, 0, 0, 165), 4.0), QPen(QColor(WHITE), 1.6)):
+            painter.setPen(pen)
+            for x1, y1, x2, y2 in ticks:
+                painter.drawLine(QPointF(x1, y1), QPointF(x2, y2))
+        text = bar_text(length)
+        painter.setFont(self._font)
+        width = self._metrics.horizontalAdvance(text)
+        at = QPointF(right - (pixels + width) / 2, y - 6 - self._metrics.descent())
+        if width > pixels:
+            at.setX(right - width)
+        halo_text(painter, at, text, WHITE)
+        first = min(left, at.x())
+        self.taken.append(QRectF(first, y - 8 - self._line, right - first, self._line + 14))
+
+    def colour_bar(self, painter: QPainter, limit: float, *, top: float, threshold: float | None) -> None:
+        """Draw the colour bar of the logit map below ``top`` at the right edge.
+
+        Parameters
+        ----------
+        limit:
+            x of the range ``-x..x``.
+        threshold:
+            The logit that masks begin at, marked on the bar; None where the scale is another one.
+        """
+        height = min(180.0, self._height / 2 - 24 - top - self._line)
+        if height < 60:
+            return
+        right = self._width - MARGIN
+        painter.setFont(self._font)
+        title = "mask logit"
+        width = self._metrics.horizontalAdvance(title)
+        halo_text(painter, QPointF(right - width, top + self._metrics.ascent()), title, WHITE)
+        bar = QRectF(right - _BAR_WIDTH, top + self._line + 6, _BAR_WIDTH, height)
+        gradient = QLinearGradient(bar.bottomLeft(), bar.topLeft())
+        for k, colour in enumerate(CIVIDIS):
+            gradient.setColorAt(k / (len(CIVIDIS) - 1), QColor(colour))
+        painter.setPen(QPen(QColor(0, 0, 0, 200), 1))
+        painter.setBrush(gradient)
+        painter.drawRect(bar)
+        for value in (limit, 0.0, -limit):
+            self._tick(painter, bar, value, limit, MUTED if value else WHITE)
+        if threshold is not None and abs(threshold) <= limit and threshold != 0:
+            self._tick(painter, bar, threshold, limit, AMBER)
+        self.taken.append(QRectF(right - width, top, width, self._line + 12 + height))
+
+    def _tick(self, painter: QPainter, bar: QRectF, value: float, limit: float, colour: str) -> None:
+        y = bar.bottom() - (value + limit) / (2 * limit) * bar.height()
+        text = f"{'+' if value > 0 else ''}{signed(value, 0 if float(value).is_integer() else 1)}"
+        width = self._metrics.horizontalAdvance(text)
+        painter.setPen(QPen(QColor(colour), 1.5))
+        painter.drawLine(QPointF(bar.left() - 4, y), QPointF(bar.left(), y))
+        baseline = y + self._metrics.ascent() / 2 - 1
+        halo_text(painter, QPointF(bar.left() - 8 - width, baseline), text, colour)
+
+    def _block(self, painter: QPainter, lines: tuple[Line, ...], top: float, *, right: bool) -> None:
+        for k, line in enumerate(lines):
+            y = top + k * self._line
+            indent = _SWATCH + 5 if line.swatch else 0.0
+            padding = 5.0 if line.patch else 0.0
+            text = elided(self._metrics, line.text, self._room - indent - 2 * padding)
+            width = self._metrics.horizontalAdvance(text) + indent + 2 * padding
+            left = self._width - MARGIN - width if right else MARGIN
+            rect = QRectF(left, y, width, self._line)
+            if line.patch:
+                pill(painter, rect.adjusted(0, 0.5, 0, -0.5), text, background=AMBER, ink=INK)
+            else:
+                if line.swatch:
+                    self._swatch(
+                        painter, QRectF(left, y + (self._line - _SWATCH) / 2, _SWATCH, _SWATCH), line.swatch
+                    )
+                halo_text(painter, QPointF(left + indent, y + self._metrics.ascent()), text, line.colour)
+            self.taken.append(rect)
+
+    @staticmethod
+    def _swatch(painter: QPainter, rect: QRectF, colour: str) -> None:
+        painter.setPen(QPen(QColor(0, 0, 0, 165), 1))
+        painter.setBrush(QColor(colour))
+        painter.drawRoundedRect(rect, 2, 2)
+        painter.setBrush(Qt.BrushStyle.NoBrush)

@@ -1,0 +1,86 @@
+"""What stands in the viewport while no series is open."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QRectF, Qt, Signal
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.style import icon
+
+_TITLE = "Open a chest CT"
+_TEXT = "Drop a DICOM folder, NIfTI, NRRD or pictures here"
+_KEYS = "Ctrl+O  open a file      Ctrl+Shift+O  open a folder      F1  mouse and keys"
+
+
+class EmptyState(QWidget):
+    """Invitation to open something, by drop, button or key; tells what is being opened meanwhile."""
+
+    open_file_requested = Signal()
+    open_folder_requested = Signal()
+    demo_requested = Signal()
+
+    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._state = state
+        self._picture = QLabel()
+        self._picture.setPixmap(icon("folder").pixmap(56, 56))
+        self._title = QLabel(_TITLE)
+        self._title.setProperty("role", "title")
+        self._text = QLabel(_TEXT)
+        self._text.setWordWrap(True)
+        self._text.setProperty("role", "muted")
+        self._keys = QLabel(_KEYS)
+        self._keys.setProperty("role", "muted")
+        self._keys.setWordWrap(True)
+        note = QLabel("Research use only. Not for diagnosis.")
+        note.setProperty("role", "muted")
+        self.open_file = QPushButton(icon("file"), "Open file…")
+        self.open_folder = QPushButton(icon("folder"), "Open folder…")
+        self.demo = QPushButton(icon("volume"), "Try the demo case")
+        self.open_file.setToolTip("Open a CT file or picture (Ctrl+O)")
+        self.open_folder.setToolTip("Open a folder of DICOM slices or pictures (Ctrl+Shift+O)")
+        self.demo.setToolTip("Open a synthetic chest CT with known lesions")
+        self.open_file.clicked.connect(self.open_file_requested)
+        self.open_folder.clicked.connect(self.open_folder_requested)
+        self.demo.clicked.connect(self.demo_requested)
+
+        self._buttons = QWidget()
+        row = QHBoxLayout(self._buttons)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addStretch(1)
+        for button in (self.open_file, self.open_folder, self.demo):
+            row.addWidget(button)
+        row.addStretch(1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(32, 32, 32, 32)
+        layout.setSpacing(10)
+        layout.addStretch(1)
+        for widget in (self._picture, self._title, self._text):
+            widget.setAlignment(Qt.AlignmentFlag.AlignCenter)
+            layout.addWidget(widget)
+        layout.addSpacing(8)
+        layout.addWidget(self._buttons)
+        layout.addSpacing(8)
+        layout.addWidget(self._keys)
+        layout.addStretch(1)
+        layout.addWidget(note)
+        for label in (self._keys, note):
+            label.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        state.run.events.all.connect(self._refresh)
+        self._refresh()
+
+    def paintEvent(self, _event: QPaintEvent) -> None:
+        """Draw the dashed frame that says "drop here"."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(QPen(QColor("#3b4756"), 1.5, Qt.PenStyle.DashLine))
+        painter.drawRoundedRect(QRectF(self.rect()).adjusted(16, 16, -16, -16), 12, 12)
+
+    def _refresh(self) -> None:
+        opening = self._state.run.kind == "open"
+        self._title.setText("Opening…" if opening else _TITLE)
+        self._text.setText(self._state.run.text if opening else _TEXT)
+        self._buttons.setVisible(not opening)
+        self._keys.setVisible(not opening)

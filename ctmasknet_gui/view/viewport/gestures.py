@@ -1,0 +1,53 @@
+"""What dragging the mouse means in numbers: window and zoom."""
+
+from __future__ import annotations
+
+import math
+
+from model_core.types import Window
+
+# A drag this long doubles the zoom, or moves width and level by the width it began with.
+ZOOM_PIXELS, WINDOW_PIXELS = 150.0, 300.0
+# Wheel delta of one notch (QWheelEvent.angleDelta is in eighths of a degree).
+NOTCH = 120
+NOTCH_ZOOM = 1.2
+
+
+def dragged_window(start: Window, right: float, down: float) -> tuple[float, float]:
+    """Return (width, level) after a drag: right is wider, up is a lower level, thus brighter.
+
+    The step follows the width, so that brain and lung windows are equally easy to set. Wide windows
+    move in whole units.
+    """
+    step = max(1.0, start.width) / WINDOW_PIXELS
+    width = max(1.0, start.width + right * step)
+    level = start.level + down * step
+    if start.width >= 50:
+        return float(max(1, round(width))), float(round(level))
+    return round(width, 2), round(level, 2)
+
+
+def dragged_zoom(start: float, down: float) -> float:
+    """Return the zoom after a vertical drag: up enlarges."""
+    return start * math.pow(2.0, -down / ZOOM_PIXELS)
+
+
+def wheel_zoom(delta: float) -> float:
+    """Return the zoom factor of a wheel delta; away from the user enlarges."""
+    return math.pow(NOTCH_ZOOM, delta / NOTCH)
+
+
+class WheelSteps:
+    """Collects the small deltas of touch pads and fine wheels into whole slices."""
+
+    def __init__(self) -> None:
+        self._rest = 0
+
+    def add(self, delta: int) -> int:
+        """Add a vertical delta; return the slices to move by (away from the user goes up)."""
+        if self._rest * delta < 0:
+            self._rest = 0
+        self._rest += delta
+        notches = int(self._rest / NOTCH)
+        self._rest -= notches * NOTCH
+        return -notches

@@ -1,0 +1,46 @@
+"""The letters at the four edges, from the direction cosines (PS3.3 C.7.6.1.1.1), never assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from model_core.types import Geometry
+
+# LPS: positive axes point left, posterior and to the head.
+_POSITIVE, _NEGATIVE = "LPH", "RAF"
+# Below sin 15° a second letter would only be noise of a slightly turned patient.
+_SECOND_LETTER = 0.26
+
+
+class EdgeLetters(NamedTuple):
+    """What lies beyond each edge of the picture; empty where the orientation is unknown."""
+
+    left: str = ""
+    right: str = ""
+    top: str = ""
+    bottom: str = ""
+
+
+def letters_of(direction: Sequence[float]) -> str:
+    """Return one to three letters for an LPS direction, the main one first; "" for no direction."""
+    vector = np.asarray(direction, float)
+    length = float(np.linalg.norm(vector))
+    if not np.isfinite(length) or length == 0:
+        return ""
+    vector = vector / length
+    order = np.argsort(-np.abs(vector), kind="stable")
+    kept = [k for k in order if abs(vector[k]) > _SECOND_LETTER]
+    return "".join(_POSITIVE[k] if vector[k] > 0 else _NEGATIVE[k] for k in kept)
+
+
+def edge_letters(geometry: Geometry, *, flip_horizontal: bool, flip_vertical: bool) -> EdgeLetters:
+    """Return the letters as the picture is shown, flips included."""
+    if geometry.axes is None:
+        return EdgeLetters()
+    down, across = geometry.axes[1], geometry.axes[2]
+    across = -across if flip_horizontal else across
+    down = -down if flip_vertical else down
+    return EdgeLetters(letters_of(-across), letters_of(across), letters_of(-down), letters_of(down))

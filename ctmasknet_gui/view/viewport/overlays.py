@@ -1,0 +1,217 @@
+"""Draws what the network found, exactly on its voxels: masks, outlines, boxes with tags, reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PySide6.QtCore import QRectF, QSizeF, Qt
+from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QPainter, QPainterPath, QPen, QTransform
+
+from ctmasknet_gui.view.colours import REFERENCE, class_name, region_colour
+from ctmasknet_gui.view.viewport.labels import place_label
+from ctmasknet_gui.view.viewport.mapping import View
+from ctmasknet_gui.view.viewport.outlines import contour_path
+from ctmasknet_gui.view.viewport.pictures import logit_image, logit_range
+from ctmasknet_gui.view.viewport.text import sized
+from model_core.types import BoolArray, ByteArray, RoiRow, ShownSlice
+
+_RIM = QColor(0, 0, 0, 120)
+_TAG = QColor(14, 19, 25, 215)
+_STRIPE = 3.0
+_MIDDLE_LEFT = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """One detection ready to draw: its box in slice pixels, its outline, its tag."""
+
+    candidate: int
+    colour: str
+    box: tuple[float, float, float, float]
+    outline: QPainterPath
+    tag: str
+
+
+class Findings:
+    """Paths and images of one `ShownSlice`, made when they are first needed."""
+
+    def __init__(self, shown: ShownSlice, region_classes: tuple[str, ...]) -> None:
+        self.shown = shown
+        self.region_classes = region_classes
+        ranks = {roi.candidate: roi.rank for roi in shown.rois if roi.detected}
+        self._items: list[Finding] = []
+        self._outlined = False
+        self._ranks = ranks
+        self._fills: dict[str, QPainterPath] | None = None
+        self._logits: tuple[QImage, float] | None = None
+
+    @property
+    def items(self) -> list[Finding]:
+        """The detections, best first."""
+        if not self._outlined:
+            self._outlined = True
+            detections = self.shown.detections
+            for k in range(len(detections)):
+                candidate = int(detections.indices[k])
+                label = int(detections.labels[k]) - 1
+                name = class_name(self.region_classes, label)
+                rank = self._ranks.get(candidate)
+                tag = f"{name} {detections.scores[k]:.2f}"
+                x1, y1, x2, y2 = (float(v) for v in detections.boxes[k])
+                self._items.append(
+                    Finding(
+                        candidate=candidate,
+                        colour=region_colour(name, label),
+                        box=(x1, y1, x2, y2),
+                        outline=contour_path(self.shown.masks[k]),
+                        tag=tag if rank is None else f"{rank} · {tag}",
+                    )
+                )
+        return self._items
+
+    @property
+    def fills(self) -> dict[str, QPainterPath]:
+        """One path per colour over the union of its masks, so that overlaps are not filled twice."""
+        if self._fills is None:
+            unions: dict[str, BoolArray] = {}
+            for mask, item in zip(self.shown.masks, self.items, strict=True):
+                unions[item.colour] = unions[item.colour] | mask if item.colour in unions else mask
+            self._fills = {colour: contour_path(union) for colour, union in unions.items()}
+        return self._fills
+
+    @property
+    def logits(self) -> tuple[QImage, float]:
+        """The map of raw mask logits as an image, and x of its range ``-x..x``."""
+        if self._logits is None:
+            limit = logit_range(self.shown.logit_map)
+            self._logits = logit_image(self.shown.logit_map, limit), limit
+        return self._logits
+
+
+def reference_path(labels: ByteArray) -> QPainterPath:
+    """Return the outline of a reference mask's slice (H, W), all labels together."""
+    return contour_path(labels > 0)
+
+
+def fill_masks(painter: QPainter, findings: Findings, view: View, opacity: float) -> None:
+    """Fill the masks in their class colours."""
+    painter.save()
+    painter.setPen(Qt.PenStyle.NoPen)
+    for colour, path in findings.fills.items():
+        shade = QColor(colour)
+        shade.setAlphaF(opacity)
+        painter.fillPath(view.transform.map(path), shade)
+    painter.restore()
+
+
+def draw_outlines(painter: QPainter, findings: Findings, view: View, selected: int | None) -> None:
+    """Draw the outlines of the masks; the selected one thicker with a white halo, above the others."""
+    transform = view.transform
+    for item in _selected_last(findings.items, selected):
+        _stroke(painter, transform.map(item.outline), item.colour, chosen=item.candidate == selected)
+
+
+def draw_reference(painter: QPainter, path: QPainterPath, transform: QTransform) -> None:
+    """Draw the outline of the reference mask, dashed."""
+    mapped = transform.map(path)
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    painter.setPen(QPen(_RIM, 3.2))
+    painter.drawPath(mapped)
+    pen = QPen(QColor(REFERENCE), 1.6)
+    pen.setDashPattern([4.0, 3.0])
+    painter.setPen(pen)
+    painter.drawPath(mapped)
+
+
+def draw_boxes(painter: QPainter, findings: Findings, view: View, selected: int | None) -> None:
+    """Draw the boxes of the detections."""
+    for item in _selected_last(findings.items, selected):
+        path = QPainterPath()
+        path.addRect(view.box_to_screen(item.box))
+        _stroke(painter, path, item.colour, chosen=item.candidate == selected, width=1.25)
+
+
+def draw_unshown(painter: QPainter, roi: RoiRow, view: View) -> None:
+    """Draw the box of a selected RoI that is not among the shown detections, dashed."""
+    rect = view.box_to_screen(roi.box)
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    painter.setPen(QPen(_RIM, 3.5))
+    painter.drawRect(rect)
+    painter.setPen(QPen(QColor("#ffffff"), 1.6, Qt.PenStyle.DashLine))
+    painter.drawRect(rect)
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A tag to place: its box on the screen, its text, its colour."""
+
+    box: QRectF
+    text: str
+    colour: str
+    chosen: bool = False
+
+
+def box_tags(findings: Findings, view: View, selected: int | None, roi: RoiRow | None) -> list[Tag]:
+    """Return the tags of the boxes, in the order in which they get their places."""
+    tags = [
+        Tag(view.box_to_screen(item.box), item.tag, item.colour, item.candidate == selected)
+        for item in findings.items
+    ]
+    tags.sort(key=lambda tag: not tag.chosen)
+    if roi is not None:
+        text = f"{roi.rank} · {roi.label} {roi.score:.2f} · not shown at these thresholds"
+        tags.insert(0, Tag(view.box_to_screen(roi.box), text, "#ffffff", chosen=True))
+    return tags
+
+
+def draw_tags(
+    painter: QPainter, tags: list[Tag], *, font: QFont, area: QRectF, taken: list[QRectF]
+) -> list[QRectF]:
+    """Draw tags where there is room and return their places; in a crowd the later ones are left out.
+
+    Parameters
+    ----------
+    area:
+        The visible part of the picture; tags stay inside.
+    taken:
+        Rectangles to keep clear of.
+    """
+    small = sized(font, 11)
+    painter.setFont(small)
+    metrics = QFontMetricsF(small)
+    placed: list[QRectF] = []
+    for tag in tags:
+        if not tag.box.intersects(area):
+            continue
+        size = QSizeF(metrics.horizontalAdvance(tag.text) + 10 + _STRIPE, metrics.height() + 2)
+        place = place_label(tag.box, size, area=area, taken=[*taken, *placed])
+        if place is None:
+            continue
+        placed.append(place)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor("#ffffff") if tag.chosen else _TAG)
+        painter.drawRoundedRect(place, 3, 3)
+        painter.setBrush(QColor(tag.colour))
+        painter.drawRect(QRectF(place.left(), place.top(), _STRIPE, place.height()))
+        painter.setPen(QColor("#10161d") if tag.chosen else QColor("#f2f6fa"))
+        painter.drawText(place.adjusted(_STRIPE + 4, 0, 0, 0), _MIDDLE_LEFT, tag.text)
+    return placed
+
+
+def _selected_last(items: list[Finding], selected: int | None) -> list[Finding]:
+    # Best first in the list, so the best is drawn last but for the selected one on top of it.
+    others = [item for item in reversed(items) if item.candidate != selected]
+    return others + [item for item in items if item.candidate == selected]
+
+
+def _stroke(painter: QPainter, path: QPainterPath, colour: str, *, chosen: bool, width: float = 1.5) -> None:
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    join = Qt.PenJoinStyle.MiterJoin
+    rim = QPen(QColor("#ffffff"), width + 4) if chosen else QPen(_RIM, width + 1.5)
+    rim.setJoinStyle(join)
+    painter.setPen(rim)
+    painter.drawPath(path)
+    line = QPen(QColor(colour), width + 1.0 if chosen else width)
+    line.setJoinStyle(join)
+    painter.setPen(line)
+    painter.drawPath(path)

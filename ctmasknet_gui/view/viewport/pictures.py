@@ -1,0 +1,134 @@
+"""Arrays of a slice as Qt images: the windowed grey picture and the map of raw mask logits."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+
+import numpy as np
+from PySide6.QtCore import QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QImage, QPainter
+
+from ctmasknet_gui.view.colours import CIVIDIS
+from ctmasknet_gui.view.viewport.mapping import View
+from model_core.types import ByteArray, FloatArray, Volume, Window
+from model_core.voi import apply_window
+
+# From here on a voxel is large enough to be looked at as such.
+NEAREST_ZOOM = 8.0
+# Below this a bilinear sampling would skip source pixels.
+AVERAGE_BELOW = 0.6
+KEPT_PICTURES = 12
+_NICE_RANGES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 40, 60, 80, 100)
+
+
+def grey_image(pixels: ByteArray) -> QImage:
+    """Return (H, W) grey levels as an opaque image that owns its memory."""
+    height, width = pixels.shape
+    rgb = np.empty((height, width, 4), np.uint8)
+    rgb[:] = pixels[:, :, None]
+    rgb[:, :, 3] = 255
+    # RGB32 is what the raster engine scales fastest; copy() detaches the image from the array.
+    return QImage(rgb.data, width, height, width * 4, QImage.Format.Format_RGB32).copy()
+
+
+def diverging_table() -> ByteArray:
+    """Return 256 colours (256, 3) of cividis; index 127.5 is zero."""
+    stops = np.array([QColor(name).getRgb()[:3] for name in CIVIDIS], np.float64)  # type: ignore[index]
+    where = np.linspace(0, len(stops) - 1, 256)
+    channels = [np.interp(where, np.arange(len(stops)), stops[:, c]) for c in range(3)]
+    return np.rint(np.stack(channels, 1)).astype(np.uint8)
+
+
+def logit_range(logits: FloatArray) -> float:
+    """Return x of the range -x..x that a logit map is shown on: a round number that holds every value."""
+    finite = np.abs(logits[np.isfinite(logits)])
+    highest = float(finite.max()) if finite.size else 0.0
+    for nice in _NICE_RANGES:
+        if highest <= nice:
+            return float(nice)
+    return float(math.ceil(highest / 100) * 100)
+
+
+def logit_image(logits: FloatArray, limit: float) -> QImage:
+    """Return (H, W) logits as colours over ``-limit..limit``; transparent where there is no value."""
+    height, width = logits.shape
+    known = ~np.isnan(logits)
+    clipped = np.clip(np.where(known, logits, 0.0), -limit, limit)
+    index = np.rint((clipped / limit + 1) * 127.5).astype(np.uint8)
+    argb = np.zeros((height, width, 4), np.uint8)
+    # Bytes of a 32-bit pixel in memory order of little-endian machines.
+    argb[:, :, :3] = diverging_table()[index][:, :, ::-1]
+    argb[:, :, 3] = 255
+    argb[~known] = 0
+    image = QImage(argb.data, width, height, width * 4, QImage.Format.Format_ARGB32_Premultiplied)
+    return image.copy()
+
+
+class GreyPictures:
+    """The last windowed slices, so that a repaint or a cine loop windows nothing twice."""
+
+    def __init__(self) -> None:
+        self._volume: Volume | None = None
+        self._images: OrderedDict[tuple[int, Window, bool], QImage] = OrderedDict()
+
+    def get(self, volume: Volume, index: int, window: Window, *, inverted: bool) -> QImage:
+        """Return a slice through a window; ``inverted`` swaps black and white."""
+        if volume is not self._volume:
+            self.clear()
+            self._volume = volume
+        # MONOCHROME1 is shown dark for high values, and the user's switch turns that over.
+        inverted = inverted != volume.inverted
+        key = (index, window, inverted)
+        image = self._images.get(key)
+        if image is None:
+            image = grey_image(apply_window(volume.voxels[index], window, inverted=inverted))
+            self._images[key] = image
+            if len(self._images) > KEPT_PICTURES:
+                self._images.popitem(last=False)
+        else:
+            self._images.move_to_end(key)
+        return image
+
+    def clear(self) -> None:
+        """Let go of the volume and its pictures."""
+        self._volume = None
+        self._images.clear()
+
+
+def draw_image(painter: QPainter, image: QImage, view: View) -> None:
+    """Draw an image of the slice's size on its place: smooth when enlarged, single voxels when much so."""
+    across, down = view.scale
+    visible = view.picture.intersected(QRectF(0, 0, *view.size))
+    if visible.isEmpty():
+        return
+    if view.flip_horizontal or view.flip_vertical:
+        image = _flipped(image, view)
+    # Only the part on the screen is drawn, cut on whole pixels with a border for the interpolation.
+    picture = view.picture
+    x0 = max(0, math.floor((visible.left() - picture.left()) / across) - 2)
+    y0 = max(0, math.floor((visible.top() - picture.top()) / down) - 2)
+    x1 = min(image.width(), math.ceil((visible.right() - picture.left()) / across) + 2)
+    y1 = min(image.height(), math.ceil((visible.bottom() - picture.top()) / down) + 2)
+    target = QRectF(
+        picture.left() + x0 * across, picture.top() + y0 * down, (x1 - x0) * across, (y1 - y0) * down
+    )
+    ratio = painter.device().devicePixelRatioF()
+    painter.save()
+    if min(across, down) * ratio < AVERAGE_BELOW:
+        width, height = round(target.width() * ratio), round(target.height() * ratio)
+        size = QSize(max(1, width), max(1, height))
+        part = image.copy(x0, y0, x1 - x0, y1 - y0)
+        scaled = part.scaled(
+            size, Qt.AspectRatioMode.IgnoreAspectRatio, Qt.TransformationMode.SmoothTransformation
+        )
+        painter.drawImage(target, scaled)
+    else:
+        smooth = view.zoom < NEAREST_ZOOM
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, smooth)
+        painter.drawImage(target, image, QRectF(x0, y0, x1 - x0, y1 - y0))
+    painter.restore()
+
+
+def _flipped(image: QImage, view: View) -> QImage:
+    return image.mirrored(view.flip_horizontal, view.flip_vertical)

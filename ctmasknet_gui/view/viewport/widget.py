@@ -1,0 +1,448 @@
+"""The viewport: shows state, turns mouse and drops into intents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PySide6.QtCore import QEvent, QMimeData, QPoint, QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import (
+    QColor,
+    QDragEnterEvent,
+    QDragLeaveEvent,
+    QDropEvent,
+    QEnterEvent,
+    QKeyEvent,
+    QMouseEvent,
+    QPainter,
+    QPainterPath,
+    QPaintEvent,
+    QPen,
+    QResizeEvent,
+    QWheelEvent,
+)
+from PySide6.QtWidgets import QSizePolicy, QWidget
+
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.viewport import overlays
+from ctmasknet_gui.view.viewport.annotations import Annotations
+from ctmasknet_gui.view.viewport.corners import Corners, corner_lines
+from ctmasknet_gui.view.viewport.empty import EmptyState
+from ctmasknet_gui.view.viewport.gestures import WheelSteps, dragged_window, dragged_zoom, wheel_zoom
+from ctmasknet_gui.view.viewport.mapping import View, fit_zoom, pixel_aspect
+from ctmasknet_gui.view.viewport.orientation import EdgeLetters, edge_letters
+from ctmasknet_gui.view.viewport.picking import candidate_at
+from ctmasknet_gui.view.viewport.pictures import GreyPictures, draw_image
+from model_core.types import ByteArray, RoiRow, Volume, Window
+
+_BACKGROUND = QColor("#000000")
+_ACCENT = QColor("#2f7fd1")
+# A press that moves less than this is a click.
+_CLICK_PIXELS = 4
+_ZOOM_STEP = 1.25
+_HIT_PIXELS = 3.0
+_DRAG_BUTTONS = (Qt.MouseButton.LeftButton, Qt.MouseButton.MiddleButton, Qt.MouseButton.RightButton)
+
+
+@dataclass(frozen=True)
+class _Drag:
+    """What a press began with."""
+
+    button: Qt.MouseButton
+    origin: QPointF
+    window: Window
+    view: View
+    moved: bool = False
+
+
+class Viewport(QWidget):
+    """Large picture of the current slice with overlays and annotations.
+
+    Reads `AppState`, never writes it. Mouse: left drag window, middle drag pan, right drag zoom, wheel
+    slices, Ctrl+wheel zoom, click selects, double click fits, right click asks for the menu.
+
+    Signals
+    -------
+    slice_requested(int)
+        Absolute slice index.
+    scroll_requested(int)
+        Slices to move by.
+    window_requested(float, float)
+        Width and level.
+    view_requested(object, object)
+        Zoom (None fits) and pan (x, y).
+    candidate_selected(object)
+        A candidate of the shown slice, or None.
+    paths_dropped(list)
+        Local paths.
+    menu_requested(QPoint)
+        Global position.
+    open_file_requested, open_folder_requested, demo_requested
+        Buttons of the empty state.
+    """
+
+    slice_requested = Signal(int)
+    scroll_requested = Signal(int)
+    window_requested = Signal(float, float)
+    view_requested = Signal(object, object)
+    candidate_selected = Signal(object)
+    paths_dropped = Signal(list)
+    menu_requested = Signal(QPoint)
+    open_file_requested = Signal()
+    open_folder_requested = Signal()
+    demo_requested = Signal()
+
+    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._state = state
+        self._pictures = GreyPictures()
+        self._findings: overlays.Findings | None = None
+        self._reference: tuple[ByteArray, int, QPainterPath] | None = None
+        self._cursor: QPointF | None = None
+        self._drag: _Drag | None = None
+        self._wheel = WheelSteps()
+        self._dropping = False
+        self.setMinimumSize(200, 200)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setMouseTracking(True)
+        self.setAcceptDrops(True)
+        self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
+        self.setAccessibleName("Slice")
+        self.empty = EmptyState(state, self)
+        self.empty.open_file_requested.connect(self.open_file_requested)
+        self.empty.open_folder_requested.connect(self.open_folder_requested)
+        self.empty.demo_requested.connect(self.demo_requested)
+        for part in (state.display, state.results, state.selection, state.thresholds, state.weights):
+            part.events.all.connect(self._refresh)
+        state.case.events.all.connect(self._on_case)
+        self._on_case()
+
+    # ---------------------------------------------------------------------------------- reading state
+
+    @property
+    def current_view(self) -> View | None:
+        """Where the slice lies on the screen; None while nothing is open."""
+        volume = self._state.case.volume
+        if volume is None:
+            return None
+        display = self._state.display
+        shape = volume.voxels.shape[1], volume.voxels.shape[2]
+        aspect = pixel_aspect(volume.geometry.spacing_mm)
+        size = float(max(1, self.width())), float(max(1, self.height()))
+        fitted = display.zoom is None
+        zoom = fit_zoom(shape, aspect, size) if display.zoom is None else display.zoom
+        return View(
+            shape=shape,
+            aspect=aspect,
+            size=size,
+            zoom=zoom,
+            pan=(0.0, 0.0) if fitted else display.pan,
+            flip_horizontal=display.flip_horizontal,
+            flip_vertical=display.flip_vertical,
+        )
+
+    @property
+    def cursor_voxel(self) -> tuple[int, int] | None:
+        """Row and column of the voxel under the mouse, or None."""
+        view = self.current_view
+        return None if view is None or self._cursor is None else view.voxel_at(self._cursor)
+
+    @property
+    def corners(self) -> Corners:
+        """The text of the four corners as it is shown now."""
+        volume, view = self._state.case.volume, self.current_view
+        if volume is None or view is None or not self._has_slice(volume):
+            return Corners()
+        return corner_lines(self._state, volume, view, self.cursor_voxel)
+
+    @property
+    def letters(self) -> EdgeLetters:
+        """The orientation letters as they are shown now."""
+        volume, display = self._state.case.volume, self._state.display
+        if volume is None:
+            return EdgeLetters()
+        return edge_letters(
+            volume.geometry, flip_horizontal=display.flip_horizontal, flip_vertical=display.flip_vertical
+        )
+
+    def zoom_in(self) -> None:
+        """Ask for a larger picture about the centre of the viewport."""
+        self._zoom_by(_ZOOM_STEP, QPointF(self.width() / 2, self.height() / 2))
+
+    def zoom_out(self) -> None:
+        """Ask for a smaller picture about the centre of the viewport."""
+        self._zoom_by(1 / _ZOOM_STEP, QPointF(self.width() / 2, self.height() / 2))
+
+    def sizeHint(self) -> QSize:
+        """Room for a CT slice at its own size, and some more."""
+        return QSize(760, 760)
+
+    def _has_slice(self, volume: Volume) -> bool:
+        return 0 <= self._state.display.slice_index < volume.slices
+
+    def _refresh(self) -> None:
+        volume, index = self._state.case.volume, self._state.display.slice_index
+        if volume is not None:
+            self.setAccessibleDescription(f"Slice {index + 1} of {volume.slices}")
+        self.update()
+
+    def _on_case(self) -> None:
+        volume = self._state.case.volume
+        self.empty.setVisible(volume is None)
+        if volume is None:
+            # Let go of the voxels of a closed series.
+            self._pictures.clear()
+            self._findings = self._reference = None
+            self.setAccessibleDescription("Nothing is open")
+        self._set_pointer()
+        self._refresh()
+
+    def _set_pointer(self) -> None:
+        opened = self._state.case.volume is not None
+        self.setCursor(Qt.CursorShape.CrossCursor if opened else Qt.CursorShape.ArrowCursor)
+
+    # --------------------------------------------------------------------------------------- painting
+
+    def paintEvent(self, _event: QPaintEvent) -> None:
+        """Draw the frame."""
+        painter = QPainter(self)
+        volume, view = self._state.case.volume, self.current_view
+        if volume is None or view is None or not self._has_slice(volume):
+            painter.fillRect(self.rect(), QColor("#161b22") if volume is None else _BACKGROUND)
+        else:
+            painter.fillRect(self.rect(), _BACKGROUND)
+            self._paint_slice(painter, volume, view)
+        if self._dropping:
+            painter.setPen(QPen(_ACCENT, 4))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawRect(self.rect().adjusted(2, 2, -2, -2))
+
+    def _paint_slice(self, painter: QPainter, volume: Volume, view: View) -> None:
+        display = self._state.display
+        image = self._pictures.get(volume, display.slice_index, display.window, inverted=display.inverted)
+        draw_image(painter, image, view)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        findings = self._current_findings(volume)
+        selected = self._state.selection.candidate
+        if findings is not None:
+            self._paint_areas(painter, findings, view)
+        self._paint_reference(painter, volume, view)
+        if findings is not None and display.outlines:
+            overlays.draw_outlines(painter, findings, view, selected)
+        if findings is not None and display.boxes:
+            overlays.draw_boxes(painter, findings, view, selected)
+        notes = Annotations(self.font(), view.size)
+        corners = corner_lines(self._state, volume, view, self.cursor_voxel)
+        notes.corners(painter, corners)
+        notes.letters(painter, self.letters)
+        notes.scale_bar(
+            painter,
+            view,
+            volume.geometry.spacing_mm,
+            bottom=self.height() - 14 - notes.height_of(len(corners.bottom_right)),
+        )
+        if findings is None:
+            return
+        if display.logits:
+            settings = findings.shown.detections.settings
+            notes.colour_bar(
+                painter,
+                findings.logits[1],
+                top=18 + notes.height_of(len(corners.top_right)),
+                threshold=settings.mask_threshold if settings.mask_scale == "logit" else None,
+            )
+        roi = self._unshown_roi(findings)
+        if roi is not None:
+            overlays.draw_unshown(painter, roi, view)
+        if display.boxes or roi is not None:
+            self._paint_tags(painter, findings, view, roi, notes.taken)
+
+    def _paint_areas(self, painter: QPainter, findings: overlays.Findings, view: View) -> None:
+        display = self._state.display
+        if display.logits:
+            painter.save()
+            # A map has to be read in its colours, so it is denser than a fill of the same setting.
+            painter.setOpacity(display.opacity**0.5)
+            draw_image(painter, findings.logits[0], view)
+            painter.restore()
+        if display.masks:
+            overlays.fill_masks(painter, findings, view, display.opacity)
+
+    def _paint_reference(self, painter: QPainter, volume: Volume, view: View) -> None:
+        labels, index = self._state.case.reference, self._state.display.slice_index
+        if labels is None or not self._state.display.reference or labels.shape != volume.voxels.shape:
+            return
+        if self._reference is None or self._reference[0] is not labels or self._reference[1] != index:
+            self._reference = labels, index, overlays.reference_path(labels[index])
+        overlays.draw_reference(painter, self._reference[2], view.transform)
+
+    def _paint_tags(
+        self,
+        painter: QPainter,
+        findings: overlays.Findings,
+        view: View,
+        roi: RoiRow | None,
+        taken: list[QRectF],
+    ) -> None:
+        tags = overlays.box_tags(findings, view, self._state.selection.candidate, roi)
+        if not self._state.display.boxes:
+            tags = tags[:1]
+        area = view.picture.intersected(QRectF(0, 0, *view.size)).adjusted(2, 2, -2, -2)
+        overlays.draw_tags(painter, tags, font=self.font(), area=area, taken=taken)
+
+    def _current_findings(self, volume: Volume) -> overlays.Findings | None:
+        shown = self._state.results.shown
+        if shown is None or shown.slice_index != self._state.display.slice_index:
+            self._findings = None
+            return None
+        if shown.masks.shape[1:] != volume.voxels.shape[1:]:
+            return None
+        classes = self._state.weights.region_classes
+        known = self._findings
+        if known is None or known.shown is not shown or known.region_classes != classes:
+            self._findings = overlays.Findings(shown, classes)
+        return self._findings
+
+    def _unshown_roi(self, findings: overlays.Findings) -> RoiRow | None:
+        selected = self._state.selection.candidate
+        if selected is None or selected in findings.shown.detections.indices:
+            return None
+        return next((roi for roi in findings.shown.rois if roi.candidate == selected), None)
+
+    # ------------------------------------------------------------------------------------------ mouse
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        """Begin a drag or a click."""
+        view = self.current_view
+        if view is None or event.button() not in _DRAG_BUTTONS or self._drag is not None:
+            event.ignore()
+            return
+        self._drag = _Drag(event.button(), event.position(), self._state.display.window, view)
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        """Follow the drag, or the voxel under the mouse."""
+        self._cursor = event.position()
+        drag = self._drag
+        if drag is not None:
+            moved = event.position() - drag.origin
+            if not drag.moved and moved.manhattanLength() >= _CLICK_PIXELS:
+                self._drag = drag = replace(drag, moved=True)
+            if drag.moved:
+                self._follow(drag, moved)
+        self._update_probe()
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        """End the drag; without movement it was a click."""
+        drag = self._drag
+        if drag is None or event.button() != drag.button:
+            event.ignore()
+            return
+        self._drag = None
+        if drag.moved:
+            return
+        if drag.button == Qt.MouseButton.LeftButton:
+            self._pick(event.position())
+        elif drag.button == Qt.MouseButton.RightButton:
+            self.menu_requested.emit(event.globalPosition().toPoint())
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
+        """Fit the slice."""
+        if event.button() == Qt.MouseButton.LeftButton and self._state.case.volume is not None:
+            self.view_requested.emit(None, (0.0, 0.0))
+        else:
+            self.mousePressEvent(event)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        """Scroll slices; with Ctrl zoom at the mouse."""
+        if self._state.case.volume is None:
+            event.ignore()
+            return
+        delta = event.angleDelta().y()
+        if event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+            if delta:
+                self._zoom_by(wheel_zoom(delta), event.position())
+        else:
+            steps = self._wheel.add(delta)
+            if steps:
+                self.scroll_requested.emit(steps)
+        event.accept()
+
+    def leaveEvent(self, _event: QEvent) -> None:
+        """Forget the voxel under the mouse."""
+        self._cursor = None
+        self._update_probe()
+
+    def enterEvent(self, event: QEnterEvent) -> None:
+        """Know the voxel under the mouse."""
+        self._cursor = event.position()
+        self._update_probe()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Leave every key to the shortcuts of the window."""
+        event.ignore()
+
+    def resizeEvent(self, _event: QResizeEvent) -> None:
+        """Keep the empty state as large as the viewport."""
+        self.empty.setGeometry(self.rect())
+
+    def _follow(self, drag: _Drag, moved: QPointF) -> None:
+        if drag.button == Qt.MouseButton.LeftButton:
+            self.window_requested.emit(*dragged_window(drag.window, moved.x(), moved.y()))
+            return
+        if drag.button == Qt.MouseButton.MiddleButton:
+            view = drag.view.panned(moved.x(), moved.y())
+        else:
+            view = drag.view.zoomed(dragged_zoom(drag.view.zoom, moved.y()), drag.origin)
+        self.view_requested.emit(view.zoom, view.pan)
+
+    def _zoom_by(self, factor: float, anchor: QPointF) -> None:
+        view = self.current_view
+        if view is not None:
+            zoomed = view.zoomed(view.zoom * factor, anchor)
+            self.view_requested.emit(zoomed.zoom, zoomed.pan)
+
+    def _pick(self, point: QPointF) -> None:
+        view, shown, display = self.current_view, self._state.results.shown, self._state.display
+        if view is None or shown is None or shown.slice_index != display.slice_index:
+            return
+        if not (display.boxes or display.masks or display.outlines):
+            return
+        x, y = view.to_slice(point)
+        tolerance = _HIT_PIXELS / max(view.scale)
+        self.candidate_selected.emit(candidate_at(shown, x, y, tolerance=tolerance))
+
+    def _update_probe(self) -> None:
+        # Only the corner of the read-out changes with the mouse.
+        if self._state.case.volume is not None:
+            height = min(self.height(), 64)
+            self.update(0, self.height() - height, self.width() // 2, height)
+
+    # ------------------------------------------------------------------------------------------ drops
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Take local files and folders."""
+        if local_paths(event.mimeData()):
+            event.acceptProposedAction()
+            self._set_dropping(True)
+
+    def dragLeaveEvent(self, _event: QDragLeaveEvent) -> None:
+        """Take the frame away."""
+        self._set_dropping(False)
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Hand over what was dropped."""
+        self._set_dropping(False)
+        paths = local_paths(event.mimeData())
+        if paths:
+            event.acceptProposedAction()
+            self.paths_dropped.emit(paths)
+
+    def _set_dropping(self, on: bool) -> None:
+        self._dropping = on
+        self.update()
+
+
+def local_paths(data: QMimeData) -> list[Path]:
+    """Return the local files and folders of a drop."""
+    return [Path(url.toLocalFile()) for url in data.urls() if url.isLocalFile()]
