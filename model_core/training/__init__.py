@@ -1,0 +1,1 @@
+"""Training: packed data, augmentation, loops, checkpoints, recipes."""

@@ -1,0 +1,44 @@
+"""A light pixel classifier on the FPN map, for pre-training the backbone; never exported."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model_core.networks.backbone import FPN_CHANNELS
+
+CLASSES = 2  # lesion, lung
+SHUFFLE = 4  # sub-pixels per side that one FPN cell predicts
+
+
+class DenseHead(nn.Module):
+    """1x1 convolution to SHUFFLE x SHUFFLE sub-pixels per cell and class: stride 16 answers at stride 4."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.predict = nn.Conv2d(FPN_CHANNELS, CLASSES * SHUFFLE**2, 1)
+        nn.init.normal_(self.predict.weight, std=0.01)
+        nn.init.constant_(self.predict.bias, -2.0)  # most pixels are neither
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (B, 256, s, s) to (B, 2, 4s, 4s) logits of lesion and lung."""
+        logits: Tensor = F.pixel_shuffle(self.predict(features), SHUFFLE)
+        return logits
+
+
+def dense_loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """Binary cross-entropy plus soft Dice over the batch, on the grid of the logits.
+
+    ``target`` (B, 2, S, S) is averaged down; ``known`` (B, 2, 1, 1) masks what has no label.
+    """
+    stride = target.shape[-1] // logits.shape[-1]
+    wanted = F.avg_pool2d(target, stride)
+    entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    loss = (entropy * known).sum() / (known.sum() * entropy[0, 0].numel()).clamp(min=1)
+    share = torch.sigmoid(logits) * known
+    both = (share * wanted).sum((0, 2, 3))
+    total = (share + wanted * known).sum((0, 2, 3))
+    present = (known.sum((0, 2, 3)) > 0).float()
+    dice = (1 - (2 * both + 1) / (total + 1)) * present
+    return loss + dice.sum() / present.sum().clamp(min=1)

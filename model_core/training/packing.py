@@ -1,0 +1,175 @@
+"""Data sets packed into one array file over the network's HU window, so that an epoch reads no pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from model_core.config import InputSpec
+from model_core.datasets import ClassifiedSlice, LabelledSlice, read_class_folders, read_pairs
+from model_core.datasets.greymap import estimate_hu_range
+from model_core.datasets.pictures import read_grey, read_index_picture, to_hu
+from model_core.errors import DataError
+from model_core.training.recipe import Recipe, Source
+from model_core.types import ByteArray, FloatArray
+
+logger = logging.getLogger(__name__)
+
+LESION_BITS, LUNG_BIT = 0b011, 0b100
+_VERSION = 3
+
+
+@dataclass(frozen=True, eq=False)
+class PackedSlice:
+    """A slice ready for augmentation.
+
+    Attributes
+    ----------
+    image:
+        (H, W) uint8 over the network's HU window.
+    labels:
+        (H, W) uint8: the lesion value in the low two bits, lung in the third.
+    has_lung:
+        Whether lung masks exist (where not, the lung bit means nothing).
+    """
+
+    name: str
+    source: str
+    patient: str
+    validation: bool
+    cropped: bool
+    has_lung: bool
+    hu_error: float
+    image: ByteArray
+    labels: ByteArray
+
+    @property
+    def lesion(self) -> ByteArray:
+        """(H, W) mask: 0 background, 1 GGO or lesion, 2 consolidation."""
+        return self.labels & LESION_BITS
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of picture and labels: what a split list names a slice by."""
+        return hashlib.sha256(self.image.tobytes() + self.lesion.tobytes()).hexdigest()
+
+
+def pack(recipe: Recipe, data: Path, cache: Path) -> list[PackedSlice]:
+    """Return every slice of the recipe's sources, from the cache file where it fits.
+
+    Parameters
+    ----------
+    data:
+        The folder that holds the sources' folders.
+    cache:
+        A folder; gets ``packed-<hash>.npz``.
+
+    Raises
+    ------
+    DataError
+        If a source is missing or damaged, or a validation patient does not exist.
+    """
+    key = {name: [source.folder, source.kind, source.prefix] for name, source in recipe.sources.items()}
+    digest = hashlib.sha256(json.dumps([_VERSION, key], sort_keys=True).encode()).hexdigest()[:12]
+    path = cache / f"packed-{digest}.npz"
+    if not path.is_file():
+        _write(recipe, data, path)
+    return _read(recipe, path)
+
+
+def window_to_bytes(hu: FloatArray, spec: InputSpec | None = None) -> ByteArray:
+    """Map HU to 0..255 over the network's window, rounded and clipped."""
+    spec = spec or InputSpec()
+    scaled = (hu - spec.low_hu) * (255.0 / (spec.high_hu - spec.low_hu))
+    packed: ByteArray = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return packed
+
+
+def _write(recipe: Recipe, data: Path, path: Path) -> None:
+    rows, pixels, labels = [], [], []
+    for name, source in recipe.sources.items():
+        for stem, patient, image, mask, has_lung in _slices(source, data):
+            if image.shape != mask.shape:
+                raise DataError(
+                    f"Picture and mask '{stem}' differ in size: {image.shape[1]} x {image.shape[0]} and "
+                    f"{mask.shape[1]} x {mask.shape[0]}."
+                )
+            rows.append([name, stem, patient, *image.shape, has_lung])
+            pixels.append(image.ravel())
+            labels.append(mask.ravel())
+        logger.info("packed %s", name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name("writing-" + path.name)
+    np.savez_compressed(
+        temporary,
+        rows=np.array(json.dumps(rows)),
+        pixels=np.concatenate(pixels),
+        labels=np.concatenate(labels),
+    )
+    temporary.replace(path)
+
+
+def _slices(source: Source, data: Path) -> Iterator[tuple[str, str, ByteArray, ByteArray, bool]]:
+    folder = data / source.folder
+    if source.kind == "pairs":
+        for pair in read_pairs(folder):
+            yield (pair.name, pair.patient, window_to_bytes(pair.image_hu()), *_labels(pair, folder))
+    else:
+        for one in read_class_folders(folder):
+            if one.label == 0 and one.source.startswith(source.prefix):
+                image = _normalised(one)
+                yield one.name, one.patient, image, np.zeros_like(image), False
+
+
+def _labels(pair: LabelledSlice, folder: Path) -> tuple[ByteArray, bool]:
+    """Return the packed labels of a slice and whether they know the lung."""
+    mask = pair.mask()
+    path = folder / "lung_masks" / pair.mask_path.name
+    if not path.is_file():
+        return mask, False
+    lung = read_index_picture(path)
+    return mask | np.where(lung > 0, LUNG_BIT, 0).astype(np.uint8), True
+
+
+def _normalised(one: ClassifiedSlice) -> ByteArray:
+    """Bring a picture without a grey-to-HU map to the network's window by its lung and tissue peaks."""
+    grey = read_grey(one.image_path)
+    low, high = estimate_hu_range(grey)
+    return window_to_bytes(to_hu(grey, low=low, high=high))
+
+
+def _read(recipe: Recipe, path: Path) -> list[PackedSlice]:
+    with np.load(path) as file:
+        rows, pixels, labels = json.loads(str(file["rows"])), file["pixels"], file["labels"]
+    found, start = [], 0
+    for name, stem, patient, height, width, has_lung in rows:
+        source, end = recipe.sources[name], start + height * width
+        found.append(
+            PackedSlice(
+                name=stem,
+                source=name,
+                patient=patient,
+                validation=patient in source.validation,
+                cropped=source.cropped,
+                has_lung=has_lung,
+                hu_error=source.hu_error,
+                image=pixels[start:end].reshape(height, width),
+                labels=labels[start:end].reshape(height, width),
+            )
+        )
+        start = end
+    _check_validation(recipe, found)
+    return found
+
+
+def _check_validation(recipe: Recipe, slices: list[PackedSlice]) -> None:
+    for name, source in recipe.sources.items():
+        patients = {one.patient for one in slices if one.source == name}
+        if missing := sorted(set(source.validation) - patients):
+            raise DataError(f"Held-out patients of {name} are not in the data: {', '.join(missing)}.")
