@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from model_core.types import Window
 from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.display import PRESETS
 from ctmasknet_gui.view.style import icon
+from model_core.types import Window
 
-CATEGORIES = ("File", "Slices", "Window", "View", "Overlays", "Analysis", "Help")
+CATEGORIES = ("File", "Slices", "Window", "View", "Overlays", "Analysis", "Regions", "Help")
 
 # Fields of the display state that a checkable action shows.
 _MIRRORED = (
@@ -45,6 +45,7 @@ class Actions(QObject):
         self._make_view()
         self._make_overlays()
         self._make_analysis()
+        self._make_regions()
         self._make_help()
         self._listen()
         self._refresh_checks()
@@ -68,6 +69,8 @@ class Actions(QObject):
         action.setStatusTip(tip)
         action.setCheckable(check)
         action.setProperty("category", category)
+        # A click turns the check over before anybody agreed; state has the last word.
+        action.triggered.connect(self._refresh_checks)
         self.all.append(action)
         return action
 
@@ -75,19 +78,35 @@ class Actions(QObject):
         make, cat = self._make, "File"
         self.open_file = make("Open file…", cat, "Open a CT file or picture", keys="Ctrl+O", image="file")
         self.open_folder = make(
-            "Open folder…", cat, "Open a folder of DICOM slices or pictures", keys="Ctrl+Shift+O", image="folder"
+            "Open folder…",
+            cat,
+            "Open a folder of DICOM slices or pictures",
+            keys="Ctrl+Shift+O",
+            image="folder",
         )
-        self.open_demo = make("Open demo case", cat, "Open a synthetic chest CT with known lesions", image="volume")
+        self.open_demo = make(
+            "Open demo case", cat, "Open a synthetic chest CT with known lesions", image="volume"
+        )
         self.load_reference = make(
             "Load reference mask…", cat, "Load a lesion mask to compare with", image="reference"
         )
-        self.load_weights = make("Load weights file…", cat, "Load network weights from a file", image="weights")
-        self.export = make("Export…", cat, "Export pictures, tables, plots or masks", keys="Ctrl+E", image="export")
+        self.close_reference = make("Close reference mask", cat, "Forget the loaded reference mask")
+        self.load_weights = make(
+            "Load weights file…", cat, "Load network weights from a file", image="weights"
+        )
+        self.export = make(
+            "Export…", cat, "Export pictures, tables, plots or masks", keys="Ctrl+E", image="export"
+        )
         self.export_png = make("Pictures (PNG)…", cat, "Export annotated pictures", image="image")
-        self.export_csv = make("Table of regions (CSV)…", cat, "Export every ranked region as a table", image="table")
+        self.export_csv = make(
+            "Table of regions (CSV)…", cat, "Export every ranked region as a table", image="table"
+        )
         self.export_plots = make("Plots (PNG, SVG)…", cat, "Export the plots of this slice", image="plot")
         self.export_lesions = make(
-            "Lesion mask (NIfTI)…", cat, "Export the lesion mask in the geometry of the series", image="volume"
+            "Lesion mask (NIfTI)…",
+            cat,
+            "Export the lesion mask in the geometry of the series",
+            image="volume",
         )
         self.close_case = make("Close series", cat, "Close the open series", image="close")
         self.quit = make("Quit", cat, "Leave the program", keys="Ctrl+Q")
@@ -127,10 +146,20 @@ class Actions(QObject):
         make, cat = self._make, "View"
         self.invert = make("Invert grey", cat, "Swap black and white", keys="I", image="invert", check=True)
         self.flip_horizontal = make(
-            "Flip left-right", cat, "Mirror the picture; the letters follow", keys="H", image="flip-h", check=True
+            "Flip left-right",
+            cat,
+            "Mirror the picture; the letters follow",
+            keys="H",
+            image="flip-h",
+            check=True,
         )
         self.flip_vertical = make(
-            "Flip up-down", cat, "Mirror the picture; the letters follow", keys="V", image="flip-v", check=True
+            "Flip up-down",
+            cat,
+            "Mirror the picture; the letters follow",
+            keys="V",
+            image="flip-v",
+            check=True,
         )
         self.zoom_in = make("Zoom in", cat, "Enlarge the picture", keys="+", image="zoom-in")
         self.zoom_out = make("Zoom out", cat, "Shrink the picture", keys="-", image="zoom-out")
@@ -142,18 +171,28 @@ class Actions(QObject):
             "Privacy mode", cat, "Hide everything that identifies the patient", keys="Ctrl+Shift+P",
             image="privacy", check=True,
         )  # fmt: skip
-        self.full_screen = make("Full screen", cat, "Fill the screen", keys="F11", image="fullscreen", check=True)
+        self.full_screen = make(
+            "Full screen", cat, "Fill the screen", keys="F11", image="fullscreen", check=True
+        )
 
     def _make_overlays(self) -> None:
         make, cat = self._make, "Overlays"
-        self.overlays = make("All overlays", cat, "Show or hide all overlays", keys="S", image="overlays", check=True)
+        self.overlays = make(
+            "All overlays", cat, "Show or hide all overlays", keys="S", image="overlays", check=True
+        )
         self.masks = make("Masks", cat, "Masks of the detections, filled", image="masks", check=True)
         self.outlines = make("Outlines", cat, "Outlines of the masks", image="outlines", check=True)
-        self.boxes = make("Boxes", cat, "Boxes of the detections with their scores", image="boxes", check=True)
+        self.boxes = make(
+            "Boxes", cat, "Boxes of the detections with their scores", image="boxes", check=True
+        )
         self.logits = make("Logits", cat, "Raw mask logits before the sigmoid", image="logits", check=True)
         self.reference = make("Reference", cat, "The loaded reference mask", image="reference", check=True)
-        self.less_opacity = make("Less opacity", cat, "Make the overlays more transparent", keys="A", image="less")
-        self.more_opacity = make("More opacity", cat, "Make the overlays less transparent", keys="D", image="more")
+        self.less_opacity = make(
+            "Less opacity", cat, "Make the overlays more transparent", keys="A", image="less"
+        )
+        self.more_opacity = make(
+            "More opacity", cat, "Make the overlays less transparent", keys="D", image="more"
+        )
 
     def _make_analysis(self) -> None:
         make, cat = self._make, "Analysis"
@@ -167,20 +206,31 @@ class Actions(QObject):
             keys="T", image="nms", check=True,
         )  # fmt: skip
         self.link = make(
-            "Link evidence to shown thresholds", cat, "The evidence for the class follows the shown thresholds",
+            "Link evidence to shown thresholds", cat, "The evidence follows the shown thresholds",
             image="link", check=True,
         )  # fmt: skip
-        self.reset_thresholds = make("Reset thresholds", cat, "Thresholds as the weights define them", image="reset")
+        self.reset_thresholds = make(
+            "Reset thresholds", cat, "Thresholds as the weights define them", image="reset"
+        )
         self.scoring_softmax = make("Softmax scores", cat, "Score regions with the softmax", check=True)
         self.scoring_sigmoid = make("Sigmoid scores", cat, "Score regions with the sigmoid", check=True)
         group = QActionGroup(self)
         group.addAction(self.scoring_softmax)
         group.addAction(self.scoring_sigmoid)
 
+    def _make_regions(self) -> None:
+        make, cat = self._make, "Regions"
+        self.previous_region = make("Previous region", cat, "Select the region above in the table", keys="[")
+        self.next_region = make("Next region", cat, "Select the region below in the table", keys="]")
+        self.clear_selection = make("Clear selection", cat, "Select no region", keys="Backspace")
+        self.copy_table = make(
+            "Copy table of regions", cat, "Copy the listed regions as text", keys="Ctrl+Shift+C", image="copy"
+        )
+
     def _make_help(self) -> None:
         make, cat = self._make, "Help"
         self.keys = make("Mouse and keys", cat, "List of mouse actions and keys", keys="F1", image="keys")
-        self.about_weights = make("About these weights", cat, "How the networks were trained and how good they are",
+        self.about_weights = make("About these weights", cat, "How they were trained and how good they are",
                                   image="weights")  # fmt: skip
         self.about = make("About CTMaskNet", cat, "Version, purpose and licence", image="about")
 
@@ -241,7 +291,10 @@ class Actions(QObject):
             action.setEnabled(opened and bool(state.results.summaries))
         for action in (self.export_csv, self.export_plots, self.export_lesions):
             action.setEnabled(opened and analysed)
-        self.reference.setEnabled(state.case.reference is not None)
+        for action in self.in_category("Regions"):
+            action.setEnabled(state.results.shown is not None)
+        for action in (self.reference, self.close_reference):
+            action.setEnabled(state.case.reference is not None)
         self.run_slice.setEnabled(ready)
         self.run_series.setEnabled(ready)
         self.stop.setEnabled(running)

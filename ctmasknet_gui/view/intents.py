@@ -90,9 +90,7 @@ def _connect_display(window: MainWindow) -> None:
     actions.less_opacity.triggered.connect(_emit(window.opacityStepped, -OPACITY_STEP))
     actions.more_opacity.triggered.connect(_emit(window.opacityStepped, OPACITY_STEP))
     actions.reset_view.triggered.connect(_emit(window.viewReset))
-    actions.full_screen.triggered.connect(
-        lambda on: window.showFullScreen() if on else window.showNormal()
-    )
+    actions.full_screen.triggered.connect(lambda on: window.showFullScreen() if on else window.showNormal())
 
 
 def _connect_analysis(window: MainWindow) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtCore import QByteArray, Qt, Signal, Slot
+from PySide6.QtCore import QByteArray, QPoint, Qt, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QResizeEvent
-from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QMainWindow, QMenu, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.actions import Actions
@@ -20,10 +20,9 @@ from ctmasknet_gui.view.requests import ExportKind
 from ctmasknet_gui.view.series_panel import SeriesPanel
 from ctmasknet_gui.view.shortcut_guard import ShortcutGuard
 from ctmasknet_gui.view.status import StatusBar
-from ctmasknet_gui.view.strip import Strip
+from ctmasknet_gui.view.strip import SliceStrip
 from ctmasknet_gui.view.tool_bar import ToolBar
 from ctmasknet_gui.view.viewport import Viewport
-from ctmasknet_gui.view.welcome import Welcome
 from model_core.types import ByteArray
 
 TITLE = "CTMaskNet"
@@ -123,11 +122,10 @@ class MainWindow(QMainWindow):
     def _make_widgets(self) -> None:
         state = self._state
         self.viewport = Viewport(state)
-        self.strip = Strip(state)
+        self.strip = SliceStrip(state)
         self.series = SeriesPanel(state)
         self.explanation = ExplanationPanel(state, self.commands)
         self.message_bar = MessageBar(state)
-        self.welcome = Welcome(self.commands)
         self.status = StatusBar(state, self.commands)
         self.menus = Menus(self.menuBar(), state, self.commands)
         self.tool_bar = ToolBar(state, self.commands, self.menus)
@@ -142,15 +140,12 @@ class MainWindow(QMainWindow):
         row.setSpacing(0)
         row.addWidget(self.viewport, 1)
         row.addWidget(self.strip)
-        self.pages = QStackedWidget()
-        self.pages.addWidget(self.welcome)
-        self.pages.addWidget(reading)
         centre = QWidget()
         column = QVBoxLayout(centre)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
         column.addWidget(self.message_bar)
-        column.addWidget(self.pages, 1)
+        column.addWidget(reading, 1)
         self.setCentralWidget(centre)
 
     def _make_docks(self) -> None:
@@ -182,6 +177,7 @@ class MainWindow(QMainWindow):
         return dock
 
     def _connect_widgets(self) -> None:
+        self._connect_viewport()
         self.series.seriesChosen.connect(self.seriesChosen)
         explanation = self.explanation
         explanation.detectionsChanged.connect(self.detectionsChanged)
@@ -196,12 +192,28 @@ class MainWindow(QMainWindow):
         self.menus.recentCleared.connect(self.recentCleared)
         self.message_bar.dismissed.connect(self.messagesDismissed)
 
+    def _connect_viewport(self) -> None:
+        viewport, commands = self.viewport, self.commands
+        viewport.slice_requested.connect(self.sliceRequested)
+        viewport.scroll_requested.connect(self.sliceStepped)
+        viewport.window_requested.connect(self.windowRequested)
+        viewport.view_requested.connect(self.zoomRequested)
+        viewport.candidate_selected.connect(self.candidatePicked)
+        viewport.paths_dropped.connect(self._on_dropped)
+        viewport.menu_requested.connect(self._show_slice_menu)
+        viewport.open_file_requested.connect(self.dialogs.ask_files)
+        viewport.open_folder_requested.connect(self.dialogs.ask_folder)
+        viewport.demo_requested.connect(self.demoRequested)
+        commands.zoom_in.triggered.connect(lambda *_: viewport.zoom_in())
+        commands.zoom_out.triggered.connect(lambda *_: viewport.zoom_out())
+        commands.zoom_fit.triggered.connect(lambda *_: self.zoomRequested.emit(None, (0.0, 0.0)))
+        self.strip.slice_requested.connect(self.sliceRequested)
+
     # -------------------------------------------------------------------------------- from outside
 
     def set_recent(self, paths: Sequence[Path]) -> None:
         """Fill the list of recent files, newest first."""
         self.menus.set_recent(tuple(paths))
-        self.welcome.set_recent(tuple(paths))
 
     def set_last_folder(self, folder: Path) -> None:
         """Let file dialogs start in this folder."""
@@ -257,9 +269,25 @@ class MainWindow(QMainWindow):
     def _on_recent(self, path: Path) -> None:
         self.pathsChosen.emit((path,))
 
+    @Slot(list)
+    def _on_dropped(self, paths: list[Path]) -> None:
+        self.pathsChosen.emit(tuple(paths))
+
+    @Slot(QPoint)
+    def _show_slice_menu(self, position: QPoint) -> None:
+        a = self.commands
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.addActions([a.run_slice, a.masks, a.outlines, a.boxes, a.logits, a.reference])
+        menu.addSeparator()
+        menu.addMenu(self.menus.window_menu)
+        menu.addActions([a.zoom_fit, a.reset_view])
+        menu.addSeparator()
+        menu.addAction(a.export_png)
+        menu.popup(position)
+
     def _on_volume(self) -> None:
         volume = self._state.case.volume
-        self.pages.setCurrentIndex(0 if volume is None else 1)
         # In privacy mode even a series description stays off the title bar.
         named = volume is not None and not self._state.display.privacy
         self.setWindowTitle(f"{volume.title} – {TITLE}" if volume is not None and named else TITLE)

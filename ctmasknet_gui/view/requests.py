@@ -46,7 +46,8 @@ class ExportRequest:
     def __post_init__(self) -> None:
         if self.slices == "range" and not 0 <= self.first < self.last:
             raise SettingsError(
-                f"The range {self.first + 1} to {self.last} holds no slice: the first must not exceed the last."
+                f"The range {self.first + 1} to {self.last} holds no slice: "
+                "the first must not exceed the last."
             )
         if not 0.0 < self.scale <= 16.0:
             raise SettingsError(f"A picture scale lies in 0..16, not {self.scale}.")

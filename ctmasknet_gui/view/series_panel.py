@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from model_core.types import ByteArray, Catalogue, Problem, SeriesEntry
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QRect, QSize, Qt, Signal, Slot
 from PySide6.QtGui import QColor, QFont, QImage, QPainter, QPixmap
 from PySide6.QtWidgets import (
@@ -19,6 +18,7 @@ from PySide6.QtWidgets import (
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.style import MUTED, STATUS_COLOURS, STATUS_SHAPES, TEXT
+from model_core.types import ByteArray, Catalogue, Problem, SeriesEntry
 
 _ID = Qt.ItemDataRole.UserRole
 _ENTRY = Qt.ItemDataRole.UserRole + 1
@@ -204,7 +204,7 @@ def _pixmap(picture: ByteArray) -> QPixmap:
 class _SeriesDelegate(QStyledItemDelegate):
     """Paints thumbnail, title, size and status of a series."""
 
-    def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> QSize:
+    def sizeHint(self, _option: QStyleOptionViewItem, _index: QModelIndex | QPersistentModelIndex) -> QSize:
         return QSize(150, _THUMBNAIL + 2 * _MARGIN)
 
     def paint(

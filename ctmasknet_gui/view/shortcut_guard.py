@@ -55,8 +55,11 @@ class ShortcutGuard(QObject):
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Accept `ShortcutOverride` of keys the control needs."""
-        if event.type() == QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent):
-            if takes_key(watched, event.key(), event.text(), event.modifiers()):
-                event.accept()
-                return True
+        if (
+            event.type() == QEvent.Type.ShortcutOverride
+            and isinstance(event, QKeyEvent)
+            and takes_key(watched, event.key(), event.text(), event.modifiers())
+        ):
+            event.accept()
+            return True
         return False

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 
-from model_core.resources import resource
 from PySide6.QtGui import QColor, QIcon, QPalette
 from PySide6.QtWidgets import QApplication, QWidget
+
+from model_core.resources import resource
 
 BACKGROUND = "#1a2028"
 BASE = "#161b22"

@@ -7,10 +7,9 @@ from PySide6.QtGui import QColor, QFont, QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.colours import class_name, image_colour
 from ctmasknet_gui.view.style import TEXT, TRACK
 
-# Okabe-Ito in the papers' class order (control, pneumonia, COVID-19); further classes go on.
-CLASS_COLOURS = ("#009E73", "#56B4E9", "#E69F00", "#CC79A7", "#F0E442", "#D55E00")
 _ROW = 22
 
 
@@ -24,13 +23,14 @@ class ProbabilityBars(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def set_values(self, names: tuple[str, ...], values: tuple[float, ...]) -> None:
-        """Show probabilities (0..1) in class order; missing names become ``class k``."""
-        padded = [names[k] if k < len(names) else f"class {k}" for k in range(len(values))]
-        self._names, self._values = tuple(padded), values
+        """Show probabilities (0..1) in class order; missing names say which class it is."""
+        self._names = tuple(class_name(names, k) for k in range(len(values)))
+        self._values = values
         text = ", ".join(f"{n} {v:.2f}" for n, v in zip(self._names, values, strict=True))
         self.setAccessibleName(f"Class probabilities: {text}")
         self.setToolTip(
-            "Sigmoid of each class logit: the classes are scored one by one, so the numbers need not add up to 1."
+            "Sigmoid of each class logit: the classes are scored one by one,\n"
+            "so the numbers need not add up to 1."
         )
         self.updateGeometry()
         self.update()
@@ -39,7 +39,7 @@ class ProbabilityBars(QWidget):
         """One row of text per class."""
         return QSize(300, _ROW * max(1, len(self._values)))
 
-    def paintEvent(self, event: QPaintEvent) -> None:
+    def paintEvent(self, _event: QPaintEvent) -> None:
         """Draw the rows."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
@@ -72,7 +72,7 @@ class ProbabilityBars(QWidget):
             painter.drawRoundedRect(track, 3, 3)
             filled = track.width() * min(1.0, max(0.0, self._values[k]))
             if filled >= 1.0:
-                painter.setBrush(QColor(CLASS_COLOURS[k % len(CLASS_COLOURS)]))
+                painter.setBrush(QColor(image_colour(self._names[k], k)))
                 painter.drawRoundedRect(QRectF(track.left(), track.top(), filled, track.height()), 3, 3)
 
 
@@ -119,7 +119,8 @@ class ClassPanel(QWidget):
         shown = state.results.shown
         verdict = shown.verdict if shown is not None else None
         opened = state.case.volume is not None
-        self._heading.setText(f"IMAGE CLASS · SLICE {state.display.slice_index + 1}" if opened else "IMAGE CLASS")
+        where = f" · SLICE {state.display.slice_index + 1}" if opened else ""
+        self._heading.setText(f"IMAGE CLASS{where}")
         self.badge.setVisible(verdict is not None and not verdict.published)
         self.bars.setVisible(verdict is not None)
         if verdict is not None:
@@ -149,7 +150,7 @@ class ClassPanel(QWidget):
         if scan is None:
             return
         k = scan.class_index
-        name = names[k] if k < len(names) else f"class {k}"
+        name = class_name(names, k)
         edited = "" if scan.published else " (edited evidence)"
         self.scan.setText(f"Scan: {name} {scan.probabilities[k]:.2f}{edited} · {scan.rule}")
         self.scan.setToolTip(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from model_core.config import DetectionSettings, EvidenceSettings, MaskScale, Scoring
 from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.explanation.controls import LABEL_WIDTH, QuietComboBox, ThresholdSlider
 from ctmasknet_gui.view.style import icon
+from model_core.config import DetectionSettings, EvidenceSettings, MaskScale, Scoring
 
 _LOGIT_LIMIT = 10.0
 _SCALES: tuple[tuple[str, MaskScale], ...] = (("logit", "logit"), ("probability", "probability"))
@@ -60,7 +60,9 @@ class ThresholdPanel(QWidget):
         self.mask_scale = QuietComboBox()
         for text, scale in _SCALES:
             self.mask_scale.addItem(text, scale)
-        self.mask_scale.setToolTip("Scale of the mask threshold: raw logit, or probability after the sigmoid.")
+        self.mask_scale.setToolTip(
+            "Scale of the mask threshold: raw logit, or probability after the sigmoid."
+        )
         self.mask_scale.setAccessibleName("Scale of the mask threshold")
         self.scoring = QuietComboBox()
         for text, scoring in _SCORINGS:
@@ -70,7 +72,9 @@ class ThresholdPanel(QWidget):
 
     def _make_evidence(self) -> None:
         self.evidence_score = ThresholdSlider(
-            "Score >", low=-0.01, tip="Regions whose score is greater are evidence; −0.01 keeps all (published)."
+            "Score >",
+            low=-0.01,
+            tip="Regions whose score is greater are evidence; −0.01 keeps all (published).",
         )
         self.evidence_nms = ThresholdSlider(
             "NMS IoU", tip="Non-maximum suppression of the evidence; off keeps all boxes.", switchable=True

@@ -1,0 +1,79 @@
+"""The right panel: class, thresholds, regions and plots, in one column that scrolls when it is short."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtWidgets import QFrame, QScrollArea, QSplitter, QVBoxLayout, QWidget
+
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.actions import Actions
+from ctmasknet_gui.view.explanation.class_panel import ClassPanel
+from ctmasknet_gui.view.explanation.plots import PlotPanel
+from ctmasknet_gui.view.explanation.roi_table import RoiTable
+from ctmasknet_gui.view.explanation.threshold_panel import ThresholdPanel
+
+_MINIMUM_WIDTH = 360
+_MARGIN = 12
+
+
+class ExplanationPanel(QScrollArea):
+    """Why the class is what it is; passes on the intents of its parts."""
+
+    detectionsChanged = Signal(object)
+    evidenceChanged = Signal(object)
+    linkToggled = Signal(bool)
+    resetRequested = Signal()
+    candidatePicked = Signal(object)
+    topChosen = Signal(object)
+
+    def __init__(self, state: AppState, actions: Actions, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.classes = ClassPanel(state)
+        self.thresholds = ThresholdPanel(state)
+        self.table = RoiTable(state)
+        self.plots = PlotPanel(state)
+        self.lower = QSplitter(Qt.Orientation.Vertical)
+        self.lower.setChildrenCollapsible(False)
+        self.lower.setHandleWidth(7)
+        self.lower.addWidget(self.table)
+        self.lower.addWidget(self.plots)
+        self.lower.setStretchFactor(0, 3)
+        self.lower.setStretchFactor(1, 2)
+        content = QWidget()
+        layout = QVBoxLayout(content)
+        layout.setContentsMargins(_MARGIN, 10, _MARGIN, 8)
+        layout.setSpacing(8)
+        layout.addWidget(self.classes)
+        layout.addWidget(_rule())
+        layout.addWidget(self.thresholds)
+        layout.addWidget(_rule())
+        layout.addWidget(self.lower, 1)
+        self.setWidget(content)
+        self.setWidgetResizable(True)
+        self.setMinimumWidth(_MINIMUM_WIDTH)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self._connect(actions)
+
+    def sizeHint(self) -> QSize:
+        """Wide enough for the table with its boxes."""
+        return QSize(420, 700)
+
+    def _connect(self, actions: Actions) -> None:
+        self.thresholds.detectionsChanged.connect(self.detectionsChanged)
+        self.thresholds.evidenceChanged.connect(self.evidenceChanged)
+        self.thresholds.linkToggled.connect(self.linkToggled)
+        self.thresholds.resetRequested.connect(self.resetRequested)
+        self.table.candidatePicked.connect(self.candidatePicked)
+        self.table.topChosen.connect(self.topChosen)
+        self.plots.candidatePicked.connect(self.candidatePicked)
+        actions.next_region.triggered.connect(lambda *_: self.table.step(1))
+        actions.previous_region.triggered.connect(lambda *_: self.table.step(-1))
+        actions.clear_selection.triggered.connect(lambda *_: self.candidatePicked.emit(None))
+        actions.copy_table.triggered.connect(lambda *_: self.table.copy())
+
+
+def _rule() -> QFrame:
+    rule = QFrame()
+    rule.setProperty("role", "rule")
+    return rule

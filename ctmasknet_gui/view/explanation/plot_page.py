@@ -1,0 +1,99 @@
+"""One plot: a matplotlib canvas that is made when there is something to draw, and redrawn when visible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtGui import QShowEvent
+from PySide6.QtWidgets import QLabel, QSizePolicy, QStackedLayout, QWidget
+
+from ctmasknet_gui.view.style import BASE
+
+# Several changes of state in one go become one picture.
+_COALESCE_MS = 25
+
+Draw = Callable[[Any], None]
+Pick = Callable[[Any], "int | None"]
+
+
+class PlotPage(QWidget):
+    """Draws with ``draw(figure)``; a click is turned into a candidate by ``pick(event)``.
+
+    matplotlib is imported with the first drawing, so that the empty window starts without it.
+
+    Signals
+    -------
+    candidatePicked(int):
+        A click hit the mark of this candidate.
+    """
+
+    candidatePicked = Signal(object)
+
+    def __init__(
+        self, title: str, *, draw: Draw, pick: Pick, empty: str, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.title = title
+        self._draw, self._pick = draw, pick
+        self._filled = False
+        self._stale = False
+        self.canvas: Any = None
+        self.hint = QLabel(empty)
+        self.hint.setProperty("role", "muted")
+        self.hint.setWordWrap(True)
+        self.hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._stack = QStackedLayout(self)
+        self._stack.addWidget(self.hint)
+        self.setAccessibleName(title)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_COALESCE_MS)
+        self._timer.timeout.connect(self._redraw)
+
+    def refresh(self, *, filled: bool) -> None:
+        """Draw anew soon, or show the hint where there is nothing to draw."""
+        self._filled = filled
+        if not filled:
+            self._timer.stop()
+            self._stack.setCurrentWidget(self.hint)
+            return
+        self._stale = True
+        if self.isVisible():
+            self._timer.start()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Draw what was missed while hidden."""
+        super().showEvent(event)
+        if self._filled and self._stale:
+            self._timer.start()
+
+    def _redraw(self) -> None:
+        if not self._filled:
+            return
+        if self.canvas is None:
+            self._make_canvas()
+        self._stale = False
+        self._stack.setCurrentWidget(self.canvas)
+        figure = self.canvas.figure
+        figure.clear()
+        self._draw(figure)
+        figure.set_facecolor(BASE)
+        self.canvas.draw_idle()
+
+    def _make_canvas(self) -> None:
+        from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+        from matplotlib.figure import Figure
+
+        self.canvas = FigureCanvasQTAgg(Figure(layout="constrained", facecolor=BASE))
+        self.canvas.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.canvas.setMinimumSize(60, 60)
+        self.canvas.setAccessibleName(self.title)
+        self.canvas.mpl_connect("button_press_event", self._on_press)
+        self._stack.addWidget(self.canvas)
+
+    def _on_press(self, event: Any) -> None:
+        candidate = self._pick(event) if event.inaxes is not None else None
+        if candidate is not None:
+            self.candidatePicked.emit(candidate)

@@ -1,0 +1,133 @@
+"""Score histogram, score/area scatter and RoI batch of the shown slice, linked to the selection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.explanation.plot_page import PlotPage
+from model_core.types import ImageVerdict, RoiRow
+
+# How far from a point a click still means it, in screen pixels.
+PICK_RADIUS = 9.0
+_HEIGHT = 205
+_HINT = "Drawn once the slice has been analysed."
+_SELECTED = "#ffffff"
+
+
+class PlotPanel(QWidget):
+    """Tabs of plots. A click on a point, a bar or a column of the batch emits ``candidatePicked(int)``."""
+
+    candidatePicked = Signal(object)
+
+    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._state = state
+        self.scatter = PlotPage("Score and area", draw=self._draw_scatter, pick=self._pick_point, empty=_HINT)
+        self.histogram = PlotPage("Scores", draw=self._draw_histogram, pick=self._pick_bar, empty=_HINT)
+        self.batch = PlotPage("RoI batch", draw=self._draw_batch, pick=self._pick_column, empty=_HINT)
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        self.tabs.tabBar().setExpanding(False)
+        self.tabs.tabBar().setElideMode(Qt.TextElideMode.ElideNone)
+        tips = (
+            "Score and area of each region; click a point to select its region",
+            "How many regions have which score",
+            "The ranked rows of score and encoded box that the classifier reads; click a column",
+        )
+        for page, tip in zip((self.scatter, self.histogram, self.batch), tips, strict=True):
+            self.tabs.addTab(page, page.title)
+            self.tabs.setTabToolTip(self.tabs.count() - 1, tip)
+            page.candidatePicked.connect(self.candidatePicked)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.tabs)
+        self.setMinimumHeight(_HEIGHT)
+        state.results.events.shown.connect(self._refresh)
+        state.selection.events.all.connect(self._refresh)
+        self._refresh()
+
+    @property
+    def _rois(self) -> tuple[RoiRow, ...]:
+        shown = self._state.results.shown
+        return () if shown is None else shown.rois
+
+    @property
+    def _listed(self) -> tuple[RoiRow, ...]:
+        top = self._state.selection.top
+        return self._rois if top is None else self._rois[:top]
+
+    @property
+    def _verdict(self) -> ImageVerdict | None:
+        shown = self._state.results.shown
+        return None if shown is None else shown.verdict
+
+    def _refresh(self, *_: object) -> None:
+        for page in (self.scatter, self.histogram):
+            page.refresh(filled=bool(self._rois))
+        self.batch.refresh(filled=self._verdict is not None)
+
+    # ------------------------------------------------------------------------------------ drawing
+
+    def _draw_scatter(self, figure: Any) -> None:
+        from model_core.plots import score_area
+
+        selection = self._state.selection
+        score_area(figure, self._rois, top=selection.top, selected=selection.candidate)
+
+    def _draw_histogram(self, figure: Any) -> None:
+        from model_core.plots import score_histogram
+
+        selection = self._state.selection
+        score_histogram(figure, self._rois, top=selection.top, selected=selection.candidate)
+
+    def _draw_batch(self, figure: Any) -> None:
+        from model_core.plots import roi_batch_image
+
+        verdict = self._verdict
+        assert verdict is not None
+        roi_batch_image(figure, verdict.batch.rows)
+        axes = next((axes for axes in figure.axes if axes.images), None)
+        columns = np.flatnonzero(verdict.batch.source == self._state.selection.candidate)
+        if axes is not None and columns.size:
+            low, high = float(columns.min()) - 0.5, float(columns.max()) + 0.5
+            axes.axvspan(low, high, facecolor="none", edgecolor=_SELECTED, linewidth=1.5)
+
+    # ------------------------------------------------------------------------------------ picking
+
+    def _pick_point(self, event: Any) -> int | None:
+        rois = self._listed
+        if not rois:
+            return None
+        points = event.inaxes.transData.transform([(roi.score, roi.area_px) for roi in rois])
+        # Display pixels of the figure are device pixels; the radius is meant on screen.
+        ratio = float(getattr(event.canvas, "device_pixel_ratio", 1.0))
+        distances = np.hypot(points[:, 0] - event.x, points[:, 1] - event.y) / ratio
+        # A point of zero area has no place on a logarithmic axis.
+        distances = np.where(np.isfinite(distances), distances, np.inf)
+        nearest = int(np.argmin(distances))
+        return rois[nearest].candidate if distances[nearest] <= PICK_RADIUS else None
+
+    def _pick_bar(self, event: Any) -> int | None:
+        """Return the best region among those of the bar that was hit."""
+        for patch in event.inaxes.patches:
+            hit, _ = patch.contains(event)
+            if hit and hasattr(patch, "get_width"):
+                low, high = patch.get_x(), patch.get_x() + patch.get_width()
+                inside = [roi for roi in self._listed if low <= roi.score <= high]
+                if inside:
+                    return max(inside, key=lambda roi: roi.score).candidate
+        return None
+
+    def _pick_column(self, event: Any) -> int | None:
+        verdict = self._verdict
+        if verdict is None or not event.inaxes.images or event.xdata is None:
+            return None
+        column = round(event.xdata)
+        source = verdict.batch.source
+        candidate = int(source[column]) if 0 <= column < len(source) else -1
+        return candidate if candidate >= 0 else None

@@ -1,0 +1,158 @@
+"""The RoIs of the evidence as a sortable Qt table model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
+from PySide6.QtGui import QColor
+
+from ctmasknet_gui.view.style import STATUS_COLOURS
+from model_core.types import RoiRow
+
+Index = QModelIndex | QPersistentModelIndex
+_NONE = QModelIndex()
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: heading, tooltip, text and sort key of a row."""
+
+    title: str
+    tip: str
+    text: Callable[[RoiRow], str]
+    key: Callable[[RoiRow], Any]
+    left: bool = False
+
+
+def describe_box(roi: RoiRow) -> str:
+    """Return the box as ``x1, y1 – x2, y2`` in whole slice pixels."""
+    x1, y1, x2, y2 = roi.box
+    return f"{x1:.0f}, {y1:.0f} – {x2:.0f}, {y2:.0f}"
+
+
+def describe_area(area_mm2: float | None) -> str:
+    """Return an area in mm², or a dash where the spacing is unknown."""
+    return "–" if area_mm2 is None else f"{area_mm2:.0f}"
+
+
+COLUMNS = (
+    Column("#", "Rank by score in the RoI batch", lambda r: str(r.rank), lambda r: r.rank),
+    Column("Class", "Class of the region", lambda r: r.label, lambda r: r.label, left=True),
+    Column("Score", "Confidence score of the region", lambda r: f"{r.score:.3f}", lambda r: r.score),
+    Column("px", "Area of the box in slice pixels", lambda r: f"{r.area_px:.0f}", lambda r: r.area_px),
+    Column(
+        "mm²",
+        "Area of the box in mm²; a dash where the spacing is unknown",
+        lambda r: describe_area(r.area_mm2),
+        lambda r: -1.0 if r.area_mm2 is None else r.area_mm2,
+    ),
+    Column(
+        "Shown",
+        "Whether the region is among the shown detections",
+        lambda r: "●" if r.detected else "",
+        lambda r: r.detected,
+    ),
+    Column("×", "How often the region stands in the RoI batch", lambda r: str(r.copies), lambda r: r.copies),
+    Column("Box", "x1, y1 – x2, y2 in slice pixels", describe_box, lambda r: r.box, left=True),
+)
+BOX_COLUMN = len(COLUMNS) - 1
+_SHOWN_COLUMN = 5
+
+
+class RoiModel(QAbstractTableModel):
+    """Rows of the present slice in the order asked for; ties keep their rank order."""
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._rows: list[RoiRow] = []
+        self._column = 0
+        self._order = Qt.SortOrder.AscendingOrder
+
+    def set_rows(self, rows: tuple[RoiRow, ...]) -> None:
+        """Replace the rows."""
+        self.beginResetModel()
+        self._rows = self._sorted(list(rows))
+        self.endResetModel()
+
+    def roi(self, row: int) -> RoiRow:
+        """Return the RoI of a table row."""
+        return self._rows[row]
+
+    def row_of(self, candidate: int | None) -> int:
+        """Return the table row of a candidate, or -1."""
+        return next((k for k, roi in enumerate(self._rows) if roi.candidate == candidate), -1)
+
+    def as_text(self) -> str:
+        """Return the table, tab-separated with headings, as it is sorted."""
+        lines = ["\t".join(column.title for column in COLUMNS)]
+        for roi in self._rows:
+            cells = [
+                "yes" if roi.detected else "no" if k == _SHOWN_COLUMN else "" for k in range(len(COLUMNS))
+            ]
+            for k, column in enumerate(COLUMNS):
+                if k != _SHOWN_COLUMN:
+                    cells[k] = column.text(roi)
+            lines.append("\t".join(cells))
+        return "\n".join(lines)
+
+    def rowCount(self, parent: Index = _NONE) -> int:
+        """Return the number of RoIs."""
+        return 0 if parent.isValid() else len(self._rows)
+
+    def columnCount(self, parent: Index = _NONE) -> int:
+        """Return the number of columns."""
+        return 0 if parent.isValid() else len(COLUMNS)
+
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Return text, alignment, colour or tooltip of a cell."""
+        if not index.isValid():
+            return None
+        roi, column = self._rows[index.row()], COLUMNS[index.column()]
+        if role == Qt.ItemDataRole.DisplayRole:
+            return column.text(roi)
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return int(_alignment(index.column()))
+        if role == Qt.ItemDataRole.ForegroundRole and index.column() == _SHOWN_COLUMN:
+            return QColor(STATUS_COLOURS["ok"])
+        if role == Qt.ItemDataRole.ToolTipRole:
+            copies = f"{roi.copies} row{'s' * (roi.copies != 1)} of the RoI batch"
+            shown = "shown as a detection" if roi.detected else "not shown as a detection"
+            return f"{roi.label} {roi.score:.4f}\nBox {describe_box(roi)}\n{copies}, {shown}"
+        return None
+
+    def headerData(
+        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> Any:
+        """Return heading, alignment or tooltip of a column."""
+        if orientation == Qt.Orientation.Horizontal:
+            if role == Qt.ItemDataRole.DisplayRole:
+                return COLUMNS[section].title
+            if role == Qt.ItemDataRole.ToolTipRole:
+                return COLUMNS[section].tip
+            if role == Qt.ItemDataRole.TextAlignmentRole:
+                return int(_alignment(section))
+        return None
+
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        """Sort by a column."""
+        if column < 0:
+            return
+        self._column, self._order = column, order
+        self.layoutAboutToBeChanged.emit()
+        self._rows = self._sorted(self._rows)
+        self.layoutChanged.emit()
+
+    def _sorted(self, rows: list[RoiRow]) -> list[RoiRow]:
+        ranked = sorted(rows, key=lambda roi: roi.rank)
+        reverse = self._order == Qt.SortOrder.DescendingOrder
+        return sorted(ranked, key=COLUMNS[self._column].key, reverse=reverse)
+
+
+def _alignment(column: int) -> Qt.AlignmentFlag:
+    side = Qt.AlignmentFlag.AlignLeft if COLUMNS[column].left else Qt.AlignmentFlag.AlignRight
+    if column == _SHOWN_COLUMN:
+        side = Qt.AlignmentFlag.AlignHCenter
+    return side | Qt.AlignmentFlag.AlignVCenter

@@ -1,0 +1,191 @@
+"""Table of the regions the class rests on; its selection is the selection everywhere."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QItemSelection, QItemSelectionModel, QSignalBlocker, Qt, Signal, Slot
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QButtonGroup,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QPushButton,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.explanation.roi_model import BOX_COLUMN, RoiModel
+from model_core.types import RoiRow
+
+TOP = 16
+_ROW_HEIGHT = 22
+_PADDING = 10
+# Widest text of each column but the last, so that columns do not jump from slice to slice.
+_SAMPLES = ("128", "Consolidation", "0.000", "00000", "00000", "Shown", "128")
+_MAX_CLASS_WIDTH = 92
+
+
+class RoiTable(QWidget):
+    """Ranked RoIs of the shown slice: the best 16 or all.
+
+    Signals
+    -------
+    candidatePicked(int or None), topChosen(int or None).
+    """
+
+    candidatePicked = Signal(object)
+    topChosen = Signal(object)
+
+    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._state = state
+        self._restoring = False
+        self.heading = QLabel("REGIONS")
+        self.heading.setProperty("role", "heading")
+        self._make_top_buttons()
+        self._make_table()
+        self.empty = QLabel()
+        self.empty.setProperty("role", "muted")
+        self.empty.setWordWrap(True)
+        self.empty.setAlignment(Qt.AlignmentFlag.AlignTop)
+        head = QHBoxLayout()
+        head.setSpacing(4)
+        head.addWidget(self.heading)
+        head.addStretch(1)
+        head.addWidget(self.top_button)
+        head.addWidget(self.all_button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(5)
+        layout.addLayout(head)
+        layout.addWidget(self.empty)
+        layout.addWidget(self.table, 1)
+        state.results.events.shown.connect(self._refresh)
+        state.selection.events.top.connect(self._refresh)
+        state.selection.events.candidate.connect(self._show_selection)
+        self._refresh()
+
+    @property
+    def listed(self) -> tuple[RoiRow, ...]:
+        """The RoIs in the table, by rank."""
+        shown, top = self._state.results.shown, self._state.selection.top
+        rois = () if shown is None else shown.rois
+        return rois if top is None else rois[:top]
+
+    @Slot()
+    def copy(self) -> None:
+        """Copy the table as tab-separated text."""
+        QGuiApplication.clipboard().setText(self.model.as_text())
+
+    def step(self, count: int) -> None:
+        """Select the region some rows below (or above) the selected one; the first or last at first."""
+        rows = self.model.rowCount()
+        if rows:
+            here = self.model.row_of(self._state.selection.candidate)
+            start = here if here >= 0 else (-1 if count > 0 else rows)
+            self.candidatePicked.emit(self.model.roi(max(0, min(rows - 1, start + count))).candidate)
+
+    def _make_top_buttons(self) -> None:
+        self.top_button = _segment(f"Top {TOP}", f"List the {TOP} regions with the highest scores")
+        self.all_button = _segment("All", "List every region of the evidence")
+        self._group = QButtonGroup(self)
+        for button in (self.top_button, self.all_button):
+            self._group.addButton(button)
+        self.top_button.clicked.connect(lambda: self.topChosen.emit(TOP))
+        self.all_button.clicked.connect(lambda: self.topChosen.emit(None))
+
+    def _make_table(self) -> None:
+        self.model = RoiModel(self)
+        table = self.table = QTableView()
+        table.setModel(self.model)
+        table.setAccessibleName("Regions the class rests on")
+        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        table.setAlternatingRowColors(True)
+        table.setShowGrid(False)
+        table.setWordWrap(False)
+        table.setCornerButtonEnabled(False)
+        table.setTabKeyNavigation(False)
+        table.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        table.verticalHeader().hide()
+        table.verticalHeader().setDefaultSectionSize(_ROW_HEIGHT)
+        table.verticalHeader().setMinimumSectionSize(_ROW_HEIGHT)
+        header = table.horizontalHeader()
+        header.setHighlightSections(False)
+        header.setMinimumSectionSize(20)
+        header.setStretchLastSection(True)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
+        table.setSortingEnabled(True)
+        table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
+        table.setMinimumHeight(5 * _ROW_HEIGHT)
+        self.fit_columns()
+        table.selectionModel().selectionChanged.connect(self._on_selection)
+        self.model.layoutChanged.connect(self._show_selection)
+
+    def fit_columns(self) -> None:
+        """Give every column but the box the width of its widest usual text."""
+        self.table.ensurePolished()
+        metrics = self.table.fontMetrics()
+        for column, sample in enumerate(_SAMPLES):
+            width = metrics.horizontalAdvance(sample) + _PADDING
+            self.table.setColumnWidth(column, min(width, _MAX_CLASS_WIDTH))
+        self.table.setColumnWidth(BOX_COLUMN, metrics.horizontalAdvance("000, 000 – 000, 000") + _PADDING)
+
+    def _refresh(self) -> None:
+        shown, top = self._state.results.shown, self._state.selection.top
+        rois = () if shown is None else shown.rois
+        self._restoring = True
+        self.model.set_rows(self.listed)
+        self._restoring = False
+        with QSignalBlocker(self._group):
+            (self.all_button if top is None else self.top_button).setChecked(True)
+        self.all_button.setText(f"All {len(rois)}" if rois else "All")
+        self.heading.setText("REGIONS THE CLASS RESTS ON" if self._classifies() else "RANKED REGIONS")
+        for widget in (self.top_button, self.all_button):
+            widget.setEnabled(bool(rois))
+        self.table.setVisible(bool(rois))
+        self.empty.setVisible(not rois)
+        self.empty.setText(
+            "No region passes the evidence thresholds."
+            if shown is not None
+            else "The regions of the slice are listed here once it has been analysed."
+        )
+        self._show_selection()
+
+    def _classifies(self) -> bool:
+        shown = self._state.results.shown
+        return shown is None or shown.verdict is not None
+
+    def _show_selection(self, *_: object) -> None:
+        row = self.model.row_of(self._state.selection.candidate)
+        selection = self.table.selectionModel()
+        self._restoring = True
+        if row < 0:
+            selection.clear()
+        else:
+            index = self.model.index(row, 0)
+            flag = QItemSelectionModel.SelectionFlag
+            selection.setCurrentIndex(index, flag.ClearAndSelect | flag.Rows)
+            self.table.scrollTo(index)
+        self._restoring = False
+
+    @Slot(QItemSelection, QItemSelection)
+    def _on_selection(self, selected: QItemSelection, _deselected: QItemSelection) -> None:
+        if self._restoring:
+            return
+        rows = selected.indexes()
+        picked = self.model.roi(rows[0].row()).candidate if rows else None
+        if picked != self._state.selection.candidate:
+            self.candidatePicked.emit(picked)
+
+
+def _segment(text: str, tip: str) -> QPushButton:
+    button = QPushButton(text)
+    button.setCheckable(True)
+    button.setProperty("segment", "true")
+    button.setToolTip(tip)
+    return button

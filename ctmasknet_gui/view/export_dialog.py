@@ -1,0 +1,342 @@
+"""Asks what to export and where to; returns an `ExportRequest`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import Qt, Slot
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QCheckBox,
+    QComboBox,
+    QDialog,
+    QDialogButtonBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QFormLayout,
+    QGroupBox,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QRadioButton,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.requests import ExportKind, ExportRequest, ExportSlices, PlotFormat
+from ctmasknet_gui.view.style import STATUS_COLOURS
+from model_core.errors import SettingsError
+
+_KINDS: tuple[tuple[str, ExportKind], ...] = (
+    ("Annotated pictures (PNG)", "png"),
+    ("Table of all regions (CSV)", "csv"),
+    ("Plots of this slice (PNG or SVG)", "plots"),
+    ("Lesion mask of the series (NIfTI)", "lesions"),
+)
+_FORMATS: tuple[tuple[str, PlotFormat], ...] = (("PNG picture", "png"), ("SVG drawing", "svg"))
+_SUFFIXES: dict[ExportKind, str] = {"png": ".png", "csv": ".csv", "lesions": ".nii.gz", "plots": ""}
+_FILTERS: dict[ExportKind, str] = {
+    "png": "PNG picture (*.png)",
+    "csv": "CSV table (*.csv)",
+    "lesions": "NIfTI (*.nii.gz)",
+    "plots": "",
+}
+_HINTS: dict[ExportKind, str] = {
+    "png": "Each picture is what the window shows: grey-level window, overlays and text.",
+    "csv": "Every ranked region of every analysed slice, one per line.",
+    "plots": "Histogram, scatter plot, class bars and RoI batch of the shown slice, one file each.",
+    "lesions": "The shown masks as a label volume in the file's own geometry.",
+}
+
+
+class ExportDialog(QDialog):
+    """After ``accepted`` the choice is in `request`. File names never hold patient or series text.
+
+    Parameters
+    ----------
+    kind:
+        What is chosen at first.
+    folder:
+        Where the target is proposed.
+    """
+
+    def __init__(
+        self, state: AppState, *, kind: ExportKind, folder: Path, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Export")
+        self._state = state
+        self._folder = folder
+        self._proposed = ""
+        self.request: ExportRequest | None = None
+        self._make_kind(kind)
+        self._make_slices()
+        self._make_options()
+        self._make_target()
+        self._lay_out()
+        self._connect()
+        self._refresh()
+
+    # ------------------------------------------------------------------------------------ widgets
+
+    def _make_kind(self, kind: ExportKind) -> None:
+        self.kind = QComboBox()
+        for text, value in _KINDS:
+            self.kind.addItem(text, value)
+        self.kind.setCurrentIndex(self.kind.findData(kind))
+        self.kind.setAccessibleName("What to export")
+        self.hint = QLabel()
+        self.hint.setProperty("role", "muted")
+        self.hint.setWordWrap(True)
+
+    def _make_slices(self) -> None:
+        volume, here = self._state.case.volume, self._state.display.slice_index
+        count = 1 if volume is None else volume.slices
+        found = sum(1 for summary in self._state.results.summaries.values() if summary.detections > 0)
+        self.current = QRadioButton(f"&This slice ({here + 1})")
+        self.range = QRadioButton("Slices &from")
+        noun = "slice" if found == 1 else "slices"
+        self.findings = QRadioButton(f"All slices with fi&ndings ({found} {noun})")
+        self.findings.setEnabled(found > 0)
+        self.current.setChecked(True)
+        self._slices = QButtonGroup(self)
+        for button in (self.current, self.range, self.findings):
+            self._slices.addButton(button)
+        self.first, self.last = QSpinBox(), QSpinBox()
+        for spin, name in ((self.first, "First slice"), (self.last, "Last slice")):
+            spin.setRange(1, count)
+            spin.setAccessibleName(name)
+            spin.setFixedWidth(78)
+        self.first.setValue(1)
+        self.last.setValue(count)
+        self.slices_box = QGroupBox("Slices")
+        layout = QVBoxLayout(self.slices_box)
+        layout.setSpacing(7)
+        row = QHBoxLayout()
+        row.setSpacing(8)
+        row.addWidget(self.range)
+        row.addWidget(self.first)
+        row.addWidget(QLabel("to"))
+        row.addWidget(self.last)
+        row.addWidget(QLabel(f"of {count}"))
+        row.addStretch(1)
+        layout.addWidget(self.current)
+        layout.addLayout(row)
+        layout.addWidget(self.findings)
+
+    def _make_options(self) -> None:
+        self.scale = QDoubleSpinBox()
+        self.scale.setRange(0.5, 8.0)
+        self.scale.setSingleStep(0.5)
+        self.scale.setDecimals(1)
+        self.scale.setValue(2.0)
+        self.scale.setSuffix(" ×")
+        self.scale.setFixedWidth(90)
+        self.scale.setToolTip("Picture pixels per slice pixel")
+        self.size = QLabel()
+        self.size.setProperty("role", "muted")
+        self.plots = QCheckBox("&Plots beside the picture")
+        self.plots.setEnabled(bool(self._state.results.summaries))
+        self.identity = QCheckBox("Show patient &identity in the picture")
+        self.identity.setToolTip("Off: no name, number or date of the patient is written into the picture.")
+        if self._state.display.privacy:
+            self.identity.setEnabled(False)
+            self.identity.setToolTip("Not in privacy mode.")
+        self.format = QComboBox()
+        for text, value in _FORMATS:
+            self.format.addItem(text, value)
+        self.pictures_box = QGroupBox("Picture")
+        form = QFormLayout(self.pictures_box)
+        form.setVerticalSpacing(8)
+        size_row = QHBoxLayout()
+        size_row.addWidget(self.scale)
+        size_row.addWidget(self.size)
+        size_row.addStretch(1)
+        form.addRow("&Scale", size_row)
+        form.labelForField(size_row).setBuddy(self.scale)  # type: ignore[attr-defined]
+        form.addRow(self.plots)
+        form.addRow(self.identity)
+        self.format_box = QGroupBox("Plots")
+        format_form = QFormLayout(self.format_box)
+        format_form.addRow("&Format", self.format)
+
+    def _make_target(self) -> None:
+        self.target = QLineEdit()
+        self.target.setAccessibleName("Where to")
+        self.target.setMinimumWidth(330)
+        self.browse = QPushButton("&Choose…")
+        self.browse.setAutoDefault(False)
+        self.target_label = QLabel("File")
+        self.target_label.setBuddy(self.target)
+        self.problem = QLabel()
+        self.problem.setWordWrap(True)
+        self.problem.setStyleSheet(f"color: {STATUS_COLOURS['error']};")
+        self.problem.setVisible(False)
+        self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
+        self.export_button = self.buttons.addButton("Export", QDialogButtonBox.ButtonRole.AcceptRole)
+        self.export_button.setDefault(True)
+
+    def _lay_out(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(16, 16, 16, 14)
+        layout.setSpacing(10)
+        layout.addWidget(self.kind)
+        layout.addWidget(self.hint)
+        for box in (self.slices_box, self.pictures_box, self.format_box):
+            layout.addWidget(box)
+        row = QHBoxLayout()
+        row.setSpacing(8)
+        row.addWidget(self.target_label)
+        row.addWidget(self.target, 1)
+        row.addWidget(self.browse)
+        layout.addLayout(row)
+        layout.addWidget(self.problem)
+        layout.addStretch(1)
+        layout.addWidget(self.buttons)
+        self.setMinimumWidth(500)
+
+    def _connect(self) -> None:
+        self.kind.currentIndexChanged.connect(self._refresh)
+        for button in (self.current, self.range, self.findings):
+            button.toggled.connect(self._refresh)
+        for spin in (self.first, self.last):
+            spin.valueChanged.connect(self._choose_range)
+        self.scale.valueChanged.connect(self._refresh)
+        self.format.currentIndexChanged.connect(self._refresh)
+        self.browse.clicked.connect(self._ask_target)
+        self.buttons.accepted.connect(self._try)
+        self.buttons.rejected.connect(self.reject)
+        self.target.textEdited.connect(lambda: self.problem.setVisible(False))
+
+    # -------------------------------------------------------------------------------------- logic
+
+    @property
+    def chosen_kind(self) -> ExportKind:
+        """What is to be exported."""
+        kind: ExportKind = self.kind.currentData()
+        return kind
+
+    @property
+    def chosen_slices(self) -> ExportSlices:
+        """Which slices become pictures."""
+        if self.range.isChecked():
+            return "range"
+        return "findings" if self.findings.isChecked() else "current"
+
+    @property
+    def wants_folder(self) -> bool:
+        """Whether the target is a folder: several files are written."""
+        several = self.chosen_kind == "png" and self.chosen_slices != "current"
+        return several or self.chosen_kind == "plots"
+
+    @Slot()
+    def _choose_range(self) -> None:
+        self.range.setChecked(True)
+        self.problem.setVisible(False)
+
+    @Slot()
+    def _refresh(self) -> None:
+        kind = self.chosen_kind
+        self.hint.setText(_HINTS[kind])
+        self.slices_box.setVisible(kind == "png")
+        self.pictures_box.setVisible(kind == "png")
+        self.format_box.setVisible(kind == "plots")
+        self.target_label.setText("Fo&lder" if self.wants_folder else "Fi&le")
+        volume = self._state.case.volume
+        if volume is not None:
+            height, width = (round(side * self.scale.value()) for side in volume.voxels.shape[1:])
+            self.size.setText(f"about {width} × {height} pixels")
+        self._propose_target()
+        self.problem.setVisible(False)
+        self.adjustSize()
+
+    def _propose_target(self) -> None:
+        # What the user typed stays; only our own proposal follows the kind.
+        if self.target.text() != self._proposed:
+            return
+        kind = self.chosen_kind
+        slice_number = self._state.display.slice_index + 1
+        names = {
+            "png": "ctmasknet_pictures" if self.wants_folder else f"ctmasknet_slice_{slice_number:04d}.png",
+            "csv": "ctmasknet_regions.csv",
+            "plots": f"ctmasknet_plots_slice_{slice_number:04d}",
+            "lesions": "ctmasknet_lesions.nii.gz",
+        }
+        self._proposed = str(self._folder / names[kind])
+        self.target.setText(self._proposed)
+        self.target.setCursorPosition(len(self._proposed))
+
+    @Slot()
+    def _ask_target(self) -> None:
+        start = self.target.text() or str(self._folder)
+        if self.wants_folder:
+            name = QFileDialog.getExistingDirectory(self, "Export to folder", str(Path(start).parent))
+        else:
+            # Whether something may be replaced is asked once, before writing.
+            name, _ = QFileDialog.getSaveFileName(
+                self,
+                "Export to file",
+                start,
+                _FILTERS[self.chosen_kind],
+                options=QFileDialog.Option.DontConfirmOverwrite,
+            )
+        if name:
+            self.target.setText(name)
+            self.problem.setVisible(False)
+
+    @Slot()
+    def _try(self) -> None:
+        try:
+            self.request = self._make_request()
+        except SettingsError as error:
+            self.problem.setText(error.message)
+            self.problem.setVisible(True)
+            return
+        self.accept()
+
+    def _make_request(self) -> ExportRequest:
+        text = self.target.text().strip()
+        if not text:
+            raise SettingsError("Choose where to export to.")
+        target = Path(text).expanduser()
+        kind = self.chosen_kind
+        if not self.wants_folder:
+            target = with_suffix(target, _SUFFIXES[kind])
+        if not target.is_absolute():
+            target = self._folder / target
+        if not target.parent.is_dir():
+            raise SettingsError("The folder to export to does not exist. Choose one that does.")
+        if self.wants_folder and target.is_file():
+            raise SettingsError("Several files are written: choose a folder, not a file.")
+        if not self.wants_folder and target.is_dir():
+            raise SettingsError("This is a folder: add a file name.")
+        plot_format: PlotFormat = self.format.currentData()
+        return ExportRequest(
+            kind=kind,
+            target=target,
+            slices=self.chosen_slices if kind == "png" else "current",
+            first=self.first.value() - 1,
+            last=self.last.value(),
+            scale=self.scale.value(),
+            plots=self.plots.isChecked() and self.plots.isEnabled(),
+            identity=self.identity.isChecked() and self.identity.isEnabled(),
+            plot_format=plot_format,
+        )
+
+    def showEvent(self, event: object) -> None:
+        """Begin with the target marked, ready to be typed over."""
+        super().showEvent(event)  # type: ignore[arg-type]
+        self.kind.setFocus(Qt.FocusReason.OtherFocusReason)
+
+
+def with_suffix(target: Path, suffix: str) -> Path:
+    """Return a path that ends with the suffix, whatever case it was typed in."""
+    if not suffix or target.name.lower().endswith(suffix):
+        return target
+    stem = (
+        target.name[: -len(".nii")] if suffix == ".nii.gz" and target.name.lower().endswith(".nii") else None
+    )
+    return target.with_name(f"{stem or target.name}{suffix}")

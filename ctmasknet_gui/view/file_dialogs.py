@@ -1,0 +1,63 @@
+"""Asks for the files to open. The system's own dialogs, starting where the last file was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtWidgets import QFileDialog, QWidget
+
+_IMAGES = "CT images (*.dcm *.ima *.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.png *.jpg *.jpeg DICOMDIR)"
+_MASKS = "Masks (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.png)"
+_WEIGHTS = "Network weights (*.safetensors *.pth *.pt)"
+# DICOM files often have no extension at all.
+_ANY = "All files (*)"
+
+
+class FileDialogs(QObject):
+    """Emits what the user chose; nothing on cancel. ``folder`` is where the dialogs start."""
+
+    pathsChosen = Signal(object)
+    referenceChosen = Signal(object)
+    weightsChosen = Signal(object)
+
+    def __init__(self, window: QWidget) -> None:
+        super().__init__(window)
+        self._window = window
+        self.folder = Path.home()
+
+    @Slot()
+    def ask_files(self) -> None:
+        """Ask for files to open."""
+        names, _ = QFileDialog.getOpenFileNames(
+            self._window, "Open CT files", str(self.folder), f"{_IMAGES};;{_ANY}"
+        )
+        if names:
+            self.pathsChosen.emit(tuple(Path(name) for name in names))
+
+    @Slot()
+    def ask_folder(self) -> None:
+        """Ask for a folder to open."""
+        name = QFileDialog.getExistingDirectory(
+            self._window, "Open a folder of DICOM slices or pictures", str(self.folder)
+        )
+        if name:
+            self.pathsChosen.emit((Path(name),))
+
+    @Slot()
+    def ask_reference(self) -> None:
+        """Ask for a mask file of the open series."""
+        name, _ = QFileDialog.getOpenFileName(
+            self._window, "Load a reference mask", str(self.folder), f"{_MASKS};;{_ANY}"
+        )
+        if name:
+            self.referenceChosen.emit(Path(name))
+
+    @Slot()
+    def ask_weights(self) -> None:
+        """Ask for weight files: one, or a segmentation and a classifier."""
+        names, _ = QFileDialog.getOpenFileNames(
+            self._window, "Load network weights", str(self.folder), f"{_WEIGHTS};;{_ANY}"
+        )
+        if names:
+            self.weightsChosen.emit(tuple(names))

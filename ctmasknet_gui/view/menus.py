@@ -1,0 +1,208 @@
+"""The menu bar, and the menus that the tool bar shares with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Signal
+from PySide6.QtGui import QAction, QActionGroup
+from PySide6.QtWidgets import QMenu, QMenuBar
+
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.actions import Actions
+from ctmasknet_gui.view.style import icon
+from model_core.weights.card import ModelCard
+
+_MAX_NAME = 60
+
+
+class Menus(QObject):
+    """Fills a menu bar; ``open_menu``, ``window_menu``, ``run_menu``, ``weights_menu`` serve the tool bar."""
+
+    weightsChosen = Signal(object)
+    recentChosen = Signal(object)
+    recentCleared = Signal()
+
+    def __init__(self, bar: QMenuBar, state: AppState, actions: Actions) -> None:
+        super().__init__(bar)
+        self._state = state
+        self._actions = actions
+        self._recent: tuple[Path, ...] = ()
+        # Menus without a parent widget of their own belong to the bar.
+        self._shared = bar
+        self.recent_menu = QMenu("Open &recent", bar)
+        self.recent_menu.setIcon(icon("recent"))
+        self.recent_menu.setToolTipsVisible(True)
+        self._make_file(bar)
+        self._make_edit(bar)
+        self._make_display(bar)
+        self._make_run(bar)
+        self._make_help(bar)
+        self._make_tool_menus(bar)
+        state.weights.events.all.connect(self._fill_weights)
+        state.display.events.privacy.connect(self._fill_recent)
+        self._fill_weights()
+        self._fill_recent()
+
+    def set_recent(self, paths: tuple[Path, ...]) -> None:
+        """Fill the list of recent paths, newest first."""
+        self._recent = paths
+        self._fill_recent()
+
+    def add_panel(self, action: QAction) -> None:
+        """Add the switch of a dock."""
+        self._panels.addAction(action)
+
+    def _make_file(self, bar: QMenuBar) -> None:
+        a = self._actions
+        menu = _menu(bar, "&File")
+        menu.addActions([a.open_file, a.open_folder])
+        menu.addMenu(self.recent_menu)
+        menu.addAction(a.open_demo)
+        menu.addSeparator()
+        menu.addActions([a.load_reference, a.close_reference, a.load_weights])
+        menu.addSeparator()
+        menu.addAction(a.export)
+        export = menu.addMenu("Export &as")
+        export.addActions([a.export_png, a.export_csv, a.export_plots, a.export_lesions])
+        menu.addSeparator()
+        menu.addActions([a.close_case, a.quit])
+
+    def _make_edit(self, bar: QMenuBar) -> None:
+        a = self._actions
+        menu = _menu(bar, "&Edit")
+        menu.addActions([a.previous_region, a.next_region, a.clear_selection])
+        menu.addSeparator()
+        menu.addAction(a.copy_table)
+        menu.addSeparator()
+        menu.addAction(a.reset_thresholds)
+
+    def _make_display(self, bar: QMenuBar) -> None:
+        a = self._actions
+        menu = _menu(bar, "&Display")
+        slices = menu.addMenu("&Slices")
+        slices.addActions([a.previous_slice, a.next_slice, a.back_ten, a.forward_ten])
+        slices.addActions([a.first_slice, a.last_slice])
+        menu.addActions([a.previous_finding, a.next_finding, a.cine])
+        menu.addSeparator()
+        window = menu.addMenu("&Window")
+        window.setIcon(icon("window"))
+        window.addActions([a.window_auto, a.window_file])
+        window.addSeparator()
+        window.addActions(list(a.presets))
+        menu.addActions([a.invert, a.flip_horizontal, a.flip_vertical])
+        menu.addSeparator()
+        menu.addActions([a.zoom_in, a.zoom_out, a.zoom_fit, a.reset_view])
+        menu.addSeparator()
+        overlays = menu.addMenu("&Overlays")
+        overlays.setIcon(icon("overlays"))
+        overlays.addActions([a.overlays, a.masks, a.outlines, a.boxes, a.logits, a.reference])
+        overlays.addSeparator()
+        overlays.addActions([a.less_opacity, a.more_opacity])
+        self._panels = menu.addMenu("&Panels")
+        menu.addSeparator()
+        menu.addActions([a.privacy, a.full_screen])
+
+    def _make_run(self, bar: QMenuBar) -> None:
+        a = self._actions
+        menu = _menu(bar, "&Run")
+        menu.addActions([a.run_slice, a.run_series, a.stop])
+        menu.addSeparator()
+        menu.addActions([a.toggle_nms, a.scoring_softmax, a.scoring_sigmoid])
+        menu.addSeparator()
+        menu.addAction(a.link)
+        menu.addSeparator()
+        self.weights_menu = menu.addMenu(icon("weights"), "&Weights")
+        self.weights_menu.setToolTipsVisible(True)
+
+    def _make_help(self, bar: QMenuBar) -> None:
+        a = self._actions
+        menu = _menu(bar, "&Help")
+        menu.addActions([a.keys, a.about_weights])
+        menu.addSeparator()
+        menu.addAction(a.about)
+
+    def _make_tool_menus(self, bar: QMenuBar) -> None:
+        a = self._actions
+        self.open_menu = QMenu("Open", bar)
+        self.open_menu.addActions([a.open_file, a.open_folder])
+        self.open_menu.addMenu(self.recent_menu)
+        self.open_menu.addAction(a.open_demo)
+        self.window_menu = QMenu("Window", bar)
+        self.window_menu.addActions([*a.presets])
+        self.window_menu.addSeparator()
+        self.window_menu.addActions([a.window_auto, a.window_file, a.invert])
+        self.run_menu = QMenu("Run", bar)
+        self.run_menu.addActions([a.run_series, a.run_slice])
+
+    def _fill_recent(self) -> None:
+        menu = self.recent_menu
+        menu.clear()
+        private = self._state.display.privacy
+        for number, path in enumerate(self._recent, start=1):
+            # Folder names are often patients' names.
+            shown = f"Case {number}" if private else short_path(path)
+            action = menu.addAction(f"&{number % 10} {shown}")
+            if not private:
+                action.setToolTip(str(path))
+            action.triggered.connect(lambda _=False, path=path: self.recentChosen.emit(path))
+        menu.addSeparator()
+        clear = menu.addAction("&Clear list")
+        clear.triggered.connect(lambda *_: self.recentCleared.emit())
+        menu.setEnabled(bool(self._recent))
+
+    def _fill_weights(self) -> None:
+        menu, weights = self.weights_menu, self._state.weights
+        menu.clear()
+        group = QActionGroup(menu)
+        default = menu.addAction("&Default weights")
+        default.setToolTip("The pair of weights that comes with the program.")
+        default.triggered.connect(lambda *_: self.weightsChosen.emit(()))
+        choices = [(default, ())]
+        for names, title, tip in weight_choices(weights.available):
+            action = menu.addAction(title.replace("&", "&&"))
+            action.setToolTip(tip)
+            action.triggered.connect(lambda _=False, names=names: self.weightsChosen.emit(names))
+            choices.append((action, names))
+        if weights.chosen and weights.chosen not in [names for _, names in choices]:
+            other = menu.addAction(" + ".join(Path(name).name for name in weights.chosen).replace("&", "&&"))
+            choices.append((other, weights.chosen))
+        for action, names in choices:
+            action.setCheckable(True)
+            action.setChecked(names == weights.chosen)
+            group.addAction(action)
+        default.setEnabled(bool(weights.available) or not weights.chosen)
+        menu.addSeparator()
+        menu.addActions([self._actions.load_weights, self._actions.about_weights])
+
+
+def weight_choices(available: tuple[ModelCard, ...]) -> list[tuple[tuple[str, ...], str, str]]:
+    """Return names, title and tip of what can run: single models, and pairs that belong together.
+
+    A classifier is offered with its own detector where that is at hand (matched by checksum).
+    """
+    choices = []
+    by_checksum = {card.sha256: card for card in available if card.sha256}
+    for card in available:
+        if card.kind == "classifier":
+            base = by_checksum.get(card.base_sha256)
+            if base is not None:
+                choices.append(((base.name, card.name), f"{base.title} + {card.title}", card.notes))
+        else:
+            choices.append(((card.name,), card.title, card.notes))
+    return choices
+
+
+def short_path(path: Path) -> str:
+    """Return the last two parts of a path, elided in the middle, safe as a menu text."""
+    text = str(Path(*path.parts[-2:]))
+    if len(text) > _MAX_NAME:
+        half = _MAX_NAME // 2
+        text = f"{text[:half]}…{text[-half:]}"
+    return text.replace("&", "&&")
+
+
+def _menu(bar: QMenuBar, title: str) -> QMenu:
+    menu = bar.addMenu(title)
+    menu.setToolTipsVisible(False)
+    return menu

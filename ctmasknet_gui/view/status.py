@@ -1,0 +1,108 @@
+"""The status bar: what is running, how long it will take, what the class rests on."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QLabel, QProgressBar, QSizePolicy, QStatusBar, QToolButton, QWidget
+
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.actions import Actions
+from ctmasknet_gui.view.style import restyle
+
+DISCLAIMER = "Research use only – not a medical device"
+_VERBS = {"open": "Opening", "run": "Analysing", "export": "Exporting"}
+_MINUTE = 60
+_HOUR = 3600
+
+
+def describe_seconds(seconds: float) -> str:
+    """Return remaining time in words that do not jump about: ``21 s left``, ``3 min left``."""
+    if seconds < _MINUTE:
+        return f"{max(1, round(seconds))} s left"
+    if seconds < _HOUR:
+        return f"{round(seconds / _MINUTE)} min left"
+    return f"{seconds / _HOUR:.1f} h left"
+
+
+class StatusBar(QStatusBar):
+    """Progress with cancel on the left, evidence and disclaimer on the right."""
+
+    def __init__(self, state: AppState, actions: Actions, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._state = state
+        self.setSizeGripEnabled(False)
+        self.text = QLabel()
+        self.text.setTextFormat(Qt.TextFormat.PlainText)
+        self.text.setContentsMargins(8, 0, 4, 0)
+        self.progress = QProgressBar()
+        self.progress.setTextVisible(False)
+        self.progress.setFixedWidth(150)
+        self.progress.setAccessibleName("Progress")
+        self.cancel = QToolButton()
+        self.cancel.setDefaultAction(actions.stop)
+        self.cancel.setText("Cancel")
+        self.cancel.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
+        self.cancel.setProperty("flat", "true")
+        self.cancel.setAccessibleName("Cancel what is running")
+        self.evidence = QLabel()
+        self.disclaimer = QLabel(DISCLAIMER)
+        self.disclaimer.setProperty("role", "muted")
+        self.disclaimer.setContentsMargins(4, 0, 10, 0)
+        spring = QWidget()
+        spring.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        self.addWidget(self.text)
+        self.addWidget(self.progress)
+        self.addWidget(self.cancel)
+        self.addWidget(spring, 1)
+        self.addPermanentWidget(self.evidence)
+        self.addPermanentWidget(self.disclaimer)
+        state.run.events.all.connect(self._refresh_run)
+        state.case.events.volume.connect(self._refresh_run)
+        state.results.events.summaries.connect(self._refresh_run)
+        state.thresholds.events.all.connect(self._refresh_evidence)
+        state.results.events.shown.connect(self._refresh_evidence)
+        self._refresh_run()
+        self._refresh_evidence()
+
+    def _refresh_run(self) -> None:
+        run = self._state.run
+        running = run.kind != ""
+        self.progress.setVisible(running)
+        self.cancel.setVisible(running)
+        self.text.setText(self._running_text() if running else self._idle_text())
+        if running:
+            # A total of 0 moves the bar to and fro: it is not known yet.
+            self.progress.setRange(0, max(0, run.total))
+            self.progress.setValue(min(run.done, run.total) if run.total else 0)
+
+    def _running_text(self) -> str:
+        run = self._state.run
+        parts = [run.text or f"{_VERBS.get(run.kind, 'Working')}…"]
+        if run.total:
+            parts.append(f"{round(100 * run.done / run.total)} %")
+        if run.seconds_left is not None:
+            parts.append(describe_seconds(run.seconds_left))
+        return " · ".join(parts)
+
+    def _idle_text(self) -> str:
+        volume = self._state.case.volume
+        if volume is None:
+            return "Ready"
+        summaries = self._state.results.summaries
+        if not summaries:
+            return f"{volume.slices} slices · not analysed"
+        found = sum(1 for summary in summaries.values() if summary.detections > 0)
+        return f"{len(summaries)} of {volume.slices} slices analysed · {found} with findings"
+
+    def _refresh_evidence(self) -> None:
+        shown = self._state.results.shown
+        verdict = shown.verdict if shown is not None else None
+        self.evidence.setVisible(verdict is not None)
+        edited = verdict is not None and not verdict.published
+        self.evidence.setText("edited evidence" if edited else "evidence as published")
+        self.evidence.setToolTip(
+            "The class is not the published computation: its thresholds were changed."
+            if edited
+            else "The class is the published computation."
+        )
+        restyle(self.evidence, role="edited" if edited else "published")

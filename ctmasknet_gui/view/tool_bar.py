@@ -1,0 +1,181 @@
+"""The tool bar: open, window, findings, overlays, weights, run, export."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSignalBlocker, QSize, Qt, Signal
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QLabel, QSizePolicy, QSlider, QToolBar, QToolButton, QWidget
+
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.actions import Actions
+from ctmasknet_gui.view.menus import Menus
+from ctmasknet_gui.view.style import icon
+
+_ICON = QSize(18, 18)
+_WITH_TEXT = Qt.ToolButtonStyle.ToolButtonTextBesideIcon
+_ICON_ONLY = Qt.ToolButtonStyle.ToolButtonIconOnly
+
+
+class ToolBar(QToolBar):
+    """One row that never wraps: where the window is narrow, captions give way to icons with tooltips."""
+
+    opacityEdited = Signal(float)
+
+    def __init__(
+        self, state: AppState, actions: Actions, menus: Menus, parent: QWidget | None = None
+    ) -> None:
+        super().__init__("Tools", parent)
+        self._state = state
+        self.setObjectName("tools")
+        self.setMovable(False)
+        self.setFloatable(False)
+        self.setIconSize(_ICON)
+        self.setToolButtonStyle(_WITH_TEXT)
+        self.toggleViewAction().setEnabled(False)
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
+        # Captions are dropped in this order.
+        self._optional: list[list[QToolButton]] = []
+        self._make_case(actions, menus)
+        self._make_overlays(actions)
+        self._make_run(actions, menus)
+        state.display.events.opacity.connect(self._refresh)
+        state.display.events.window.connect(self._refresh)
+        state.weights.events.all.connect(self._refresh)
+        state.case.events.volume.connect(self._refresh)
+        state.run.events.kind.connect(self._refresh)
+        self._refresh()
+
+    def _make_case(self, actions: Actions, menus: Menus) -> None:
+        self.open_button = self._menu_button("Open", "open", menus.open_menu)
+        self.open_button.setToolTip("Open a file, a folder or the demo case (Ctrl+O)")
+        self.addWidget(self.open_button)
+        self.window_button = self._menu_button("Window", "window", menus.window_menu)
+        self.window_button.setToolTip(
+            "Grey-level window: presets on the keys 2 to 7, 0 automatic, 1 of the file"
+        )
+        self.addWidget(self.window_button)
+        self.addSeparator()
+        for action in (actions.previous_finding, actions.next_finding, actions.cine):
+            self._button(action, style=_ICON_ONLY)
+        self.addSeparator()
+
+    def _make_overlays(self, actions: Actions) -> None:
+        overlays = [
+            self._button(action)
+            for action in (
+                actions.masks,
+                actions.outlines,
+                actions.boxes,
+                actions.logits,
+                actions.reference,
+            )
+        ]
+        self.opacity = QSlider(Qt.Orientation.Horizontal)
+        self.opacity.setRange(0, 100)
+        self.opacity.setPageStep(10)
+        self.opacity.setFixedWidth(84)
+        self.opacity.setAccessibleName("Opacity of the overlays")
+        self.opacity.valueChanged.connect(lambda value: self.opacityEdited.emit(value / 100))
+        self.addWidget(self.opacity)
+        spacer = QLabel()
+        spacer.setProperty("role", "spacer")
+        spacer.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        self.addWidget(spacer)
+        self._overlay_buttons = overlays
+
+    def _make_run(self, actions: Actions, menus: Menus) -> None:
+        self.weights_button = self._menu_button("Weights", "weights", menus.weights_menu)
+        self.addWidget(self.weights_button)
+        self.run_button = QToolButton()
+        self.run_button.setDefaultAction(actions.run_series)
+        self.run_button.setMenu(menus.run_menu)
+        self.run_button.setPopupMode(QToolButton.ToolButtonPopupMode.MenuButtonPopup)
+        self.run_button.setToolButtonStyle(_WITH_TEXT)
+        self.run_button.setProperty("accent", "true")
+        self.slice_button = self._button(actions.run_slice)
+        self.addWidget(self.run_button)
+        self.stop_button = self._button(actions.stop)
+        self.export_button = self._button(actions.export)
+        self.export_button.setText("Export")
+        self._optional = [
+            self._overlay_buttons,
+            [self.stop_button, self.export_button],
+            [self.slice_button],
+        ]
+
+    def _button(self, action: QAction, *, style: Qt.ToolButtonStyle = _WITH_TEXT) -> QToolButton:
+        self.addAction(action)
+        button = self.widgetForAction(action)
+        assert isinstance(button, QToolButton)
+        button.setToolButtonStyle(style)
+        # Reachable by Tab; a click must not take the slice keys away from the viewport.
+        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        button.setAccessibleName(action.text().replace("…", ""))
+        return button
+
+    def _menu_button(self, text: str, image: str, menu: object) -> QToolButton:
+        button = QToolButton()
+        button.setText(text)
+        button.setIcon(icon(image))
+        button.setMenu(menu)  # type: ignore[arg-type]
+        button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        button.setToolButtonStyle(_WITH_TEXT)
+        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        return button
+
+    def fit(self, width: int) -> None:
+        """Drop captions, least needed first, until the bar fits into ``width`` pixels."""
+        for group in self._optional:
+            for button in group:
+                button.setToolButtonStyle(_WITH_TEXT)
+        for group in self._optional:
+            if self.needed_width() <= width:
+                return
+            for button in group:
+                button.setToolButtonStyle(_ICON_ONLY)
+
+    def needed_width(self) -> int:
+        """Width in pixels of everything on the bar with its captions as they are."""
+        layout = self.layout()
+        spacing = layout.spacing()
+        margins = layout.contentsMargins()
+        widths = []
+        for action in self.actions():
+            widget = self.widgetForAction(action)
+            if widget is not None and not (isinstance(widget, QLabel)):
+                widget.ensurePolished()
+                widths.append(max(widget.sizeHint().width(), widget.minimumWidth()))
+        # Style sheet padding of the bar: 8 at each side.
+        return sum(widths) + spacing * (len(widths) + 1) + margins.left() + margins.right() + 16
+
+    def _refresh(self) -> None:
+        state = self._state
+        percent = round(100 * state.display.opacity)
+        with QSignalBlocker(self.opacity):
+            self.opacity.setValue(percent)
+        self.opacity.setToolTip(f"Opacity of masks and logit map: {percent} % (A less, D more)")
+        window = state.display.window
+        name = window.name or f"{window.width:.0f} / {window.level:.0f}"
+        self.window_button.setText(_elided(name, 14))
+        self.window_button.setEnabled(state.case.volume is not None)
+        self._show_weights()
+        self.fit(self.width())
+
+    def _show_weights(self) -> None:
+        weights = self._state.weights
+        titles = [card.title for card in weights.cards]
+        if titles:
+            text, tip = titles[0], " + ".join(titles)
+        elif weights.chosen:
+            text = weights.chosen[0].replace("\\", "/").rsplit("/", 1)[-1]
+            tip = "Loaded with the first run."
+        elif weights.available:
+            text, tip = "Default weights", "Loaded with the first run."
+        else:
+            text, tip = "No weights", "No network weights are installed: load a file."
+        self.weights_button.setText(_elided(text, 18))
+        self.weights_button.setToolTip(f"Weights: {tip}")
+
+
+def _elided(text: str, count: int) -> str:
+    return text if len(text) <= count else f"{text[: count - 1].rstrip()}…"
