@@ -2,17 +2,29 @@
 
 from model_core.export.atomic import atomic_path
 from model_core.export.labels import write_lesions
+from model_core.export.look import Overlays
+from model_core.export.picture import render_slice
+from model_core.export.plots import available_plots, export_plots, write_plot
 from model_core.export.png import RESEARCH_USE, write_png
 from model_core.export.predictions import predictions, slice_prediction, write_json
 from model_core.export.rois import write_rois_csv
+from model_core.export.series import export_slices, slice_file_name, slices_with_findings
 
 __all__ = [
     "RESEARCH_USE",
+    "Overlays",
     "atomic_path",
+    "available_plots",
+    "export_plots",
+    "export_slices",
     "predictions",
+    "render_slice",
+    "slice_file_name",
     "slice_prediction",
+    "slices_with_findings",
     "write_json",
     "write_lesions",
+    "write_plot",
     "write_png",
     "write_rois_csv",
 ]

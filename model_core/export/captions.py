@@ -1,0 +1,100 @@
+"""Which words stand in which corner of a picture."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from model_core.export.look import MUTED, REFERENCE_COLOUR, WARNING, Look, region_colour
+from model_core.export.text import Corner, Line
+from model_core.types import ShownSlice, Volume, Window
+
+
+def corner_text(
+    volume: Volume, index: int, look: Look, shown: ShownSlice | None, *, reference: bool
+) -> dict[Corner, list[Line]]:
+    """Return the lines of each corner.
+
+    Patient text only where ``look.identity`` asks for it. ``reference`` tells whether a reference outline
+    is in the picture.
+    """
+    return {
+        "top left": _place(volume, index) + (_patient(volume) if look.identity else []),
+        "top right": _verdict(look, shown),
+        "bottom left": [*_legend(look, shown, reference=reference), Line(window_text(look.window, volume))],
+        "bottom right": _origin(volume, look, shown),
+    }
+
+
+def window_text(window: Window, volume: Volume) -> str:
+    """Return a window as the corner says it."""
+    unit = " HU" if volume.unit == "HU" else ""
+    name = f" ({window.name})" if window.name else ""
+    return f"W {_number(window.width)} L {_number(window.level)}{unit}{name}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}".replace("-", "−") if abs(value) >= 10 else f"{value:g}".replace("-", "−")
+
+
+def _place(volume: Volume, index: int) -> list[Line]:
+    lines = [Line(f"Slice {index + 1} / {volume.slices}", bold=True)]
+    if volume.slice_positions_mm is not None:
+        lines.append(Line(f"{volume.slice_positions_mm[index]:.1f} mm".replace("-", "−"), MUTED))
+    return lines
+
+
+def _patient(volume: Volume) -> list[Line]:
+    patient = volume.patient
+    who = ", ".join(filter(None, (patient.sex, patient.age, patient.birth_date)))
+    texts = (
+        patient.name,
+        patient.patient_id,
+        who,
+        patient.study_date,
+        patient.study_description,
+        patient.institution,
+    )
+    return [Line(text) for text in texts if text]
+
+
+def _verdict(look: Look, shown: ShownSlice | None) -> list[Line]:
+    if shown is None or shown.verdict is None:
+        return []
+    probabilities = [float(p) for p in shown.verdict.probabilities]
+    best = int(np.argmax(probabilities))
+    lines = [Line("Class of this slice", MUTED)]
+    for number, probability in enumerate(probabilities):
+        name = look.image_classes[number] if number < len(look.image_classes) else f"class {number}"
+        lines.append(Line(f"{name} {probability:.2f}", bold=number == best))
+    if look.edited or not shown.verdict.published:
+        lines.append(Line("edited evidence", WARNING, bold=True))
+    return lines
+
+
+def _legend(look: Look, shown: ShownSlice | None, *, reference: bool) -> list[Line]:
+    lines = []
+    drawn = look.overlays.masks or look.overlays.outlines or look.overlays.boxes
+    if shown is not None and drawn:
+        labels = sorted({int(label) for label in shown.detections.labels})
+        lines = [Line(look.region_name(label), swatch=region_colour(label)) for label in labels]
+    if reference:
+        lines.append(Line("Reference", swatch=REFERENCE_COLOUR, dashed=True))
+    return lines
+
+
+def _origin(volume: Volume, look: Look, shown: ShownSlice | None) -> list[Line]:
+    lines = []
+    if shown is not None and (look.overlays.masks or look.overlays.outlines or look.overlays.boxes):
+        settings = shown.detections.settings
+        nms = "no NMS" if settings.nms_iou is None else f"NMS {settings.nms_iou:.2f}"
+        lines.append(Line(f"score > {settings.score:.2f}, {nms}", MUTED))
+    _, row, column = volume.geometry.spacing_mm
+    if row and column:
+        square = abs(row - column) < 5e-4 * row
+        pixel = f"{column:.3f} mm" if square else f"{column:.3f} × {row:.3f} mm"
+        lines.append(Line(f"pixel {pixel}", MUTED))
+    else:
+        lines.append(Line("pixel size unknown", MUTED))
+    if volume.lossy:
+        lines.append(Line("lossy compression", WARNING))
+    return lines

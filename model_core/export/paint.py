@@ -1,0 +1,89 @@
+"""Masks, outlines and the logit map painted into an RGB array, in place."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from model_core.export.look import DARK, Colour
+from model_core.types import BoolArray, ByteArray, FloatArray
+
+_DASH = 6
+
+
+def fill(rgb: ByteArray, mask: BoolArray, colour: Colour, *, opacity: float) -> None:
+    """Blend a colour over the (h, w) pixels of a mask."""
+    under = rgb[mask].astype(np.float32)
+    rgb[mask] = np.rint(under + opacity * (np.array(colour, np.float32) - under)).astype(np.uint8)
+
+
+def rim(mask: BoolArray, *, line: int = 1) -> BoolArray:
+    """Return the pixels of a mask within ``line`` steps of its outside; the picture's border is outside."""
+    inner = mask
+    for _ in range(line):
+        padded = np.pad(inner, 1)
+        inner = inner & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return mask & ~inner
+
+
+def outline(rgb: ByteArray, mask: BoolArray, colour: Colour, *, line: int = 1) -> None:
+    """Draw the rim of a mask, inside it."""
+    rgb[rim(mask, line=line)] = colour
+
+
+def dashed_outline(rgb: ByteArray, mask: BoolArray, colour: Colour, *, line: int = 1) -> None:
+    """Draw the rim of a mask in dashes of equal length, the gaps dark."""
+    from contourpy import contour_generator
+
+    rgb[rim(mask, line=line)] = DARK
+    padded = np.pad(mask, 1)
+    dash = _DASH * line
+    lit = np.zeros(mask.shape, np.bool_)
+    for vertices in contour_generator(z=padded.astype(np.float32)).lines(0.5):
+        points = np.asarray(vertices)
+        steps = np.hypot(*np.diff(points, axis=0).T)
+        length = float(steps.sum())
+        # A whole number of dashes and gaps, so that none is cut where the outline closes.
+        period = length / max(1, round(length / (2 * dash)))
+        along = np.concatenate([[0.0], np.cumsum(steps)])
+        for x, y in points[along % period < period * 0.6]:
+            row, column = _inside(padded, float(x), float(y))
+            lit[row - 1, column - 1] = True
+    if line > 1:
+        # The contour is one pixel wide; its neighbours within the rim belong to the same dash.
+        from scipy.ndimage import binary_dilation
+
+        lit = binary_dilation(lit, np.ones((3, 3), np.bool_), iterations=line - 1)
+    rgb[lit & rim(mask, line=line)] = colour
+
+
+def _inside(padded: BoolArray, x: float, y: float) -> tuple[int, int]:
+    """Return the pixel of the mask beside a contour vertex, which lies between two pixel centres."""
+    low = (int(np.floor(y)), int(np.floor(x)))
+    return low if padded[low] else (int(np.ceil(y)), int(np.ceil(x)))
+
+
+def logit_colours() -> npt.NDArray[np.uint8]:
+    """Return the (256, 3) colour map of logits (viridis, even to the eye and to the colour-blind)."""
+    from matplotlib import colormaps
+
+    return (np.asarray(colormaps["viridis"](np.arange(256)))[:, :3] * 255).round().astype(np.uint8)
+
+
+def logit_limits(logits: FloatArray) -> tuple[float, float] | None:
+    """Return the least and the greatest logit of a map, apart from each other; None where it has none."""
+    finite = logits[np.isfinite(logits)]
+    if not finite.size:
+        return None
+    low, high = float(finite.min()), float(finite.max())
+    return low, max(high, low + 1e-3)
+
+
+def paint_logits(rgb: ByteArray, logits: FloatArray, limits: tuple[float, float], *, opacity: float) -> None:
+    """Blend a (h, w) logit map over the picture where it is not NaN."""
+    where = np.isfinite(logits)
+    low, high = limits
+    level = np.clip((logits[where] - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    under = rgb[where].astype(np.float32)
+    over = logit_colours()[level].astype(np.float32)
+    rgb[where] = np.rint(under + opacity * (over - under)).astype(np.uint8)

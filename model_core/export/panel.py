@@ -1,0 +1,47 @@
+"""The plots of a slice as a panel beside its picture."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from model_core.export.plots import PlotKind, plot_picture
+from model_core.types import ByteArray, ShownSlice
+
+_PANEL: tuple[PlotKind, ...] = ("class-bars", "score-histogram", "score-area")
+_ASPECT = 1.5
+
+
+def plot_panel(
+    shown: ShownSlice,
+    *,
+    height: int,
+    image_classes: Sequence[str] = (),
+    selected: int | None = None,
+) -> ByteArray:
+    """Draw class bars, score histogram and score/area plot below each other.
+
+    Returns
+    -------
+    (height, w, 3) uint8; w is 0 where the slice has no image class and so no plots.
+    """
+    if shown.verdict is None:
+        return np.zeros((height, 0, 3), np.uint8)
+    edges = np.linspace(0, height, len(_PANEL) + 1).round().astype(int)
+    width = round(_ASPECT * height / len(_PANEL))
+    # Text grows with the picture: the figure is always about 4.2 inches wide.
+    dpi = width / 4.2
+    rows = [
+        plot_picture(
+            kind,
+            shown,
+            size=(high - low, width),
+            dpi=dpi,
+            image_classes=image_classes,
+            selected=selected,
+        )
+        for kind, (low, high) in zip(_PANEL, itertools.pairwise(edges.tolist()), strict=True)
+    ]
+    return np.vstack(rows)

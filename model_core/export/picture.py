@@ -1,0 +1,251 @@
+"""An annotated picture of one slice: what is on screen, at a chosen scale."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+import numpy.typing as npt
+
+from model_core.errors import SettingsError
+from model_core.export import paint
+from model_core.export.captions import corner_text
+from model_core.export.look import DARK, REFERENCE_COLOUR, WHITE, Look, LookArguments, region_colour
+from model_core.export.orientation import sides
+from model_core.export.png import RESEARCH_USE
+from model_core.export.sampling import PLOTS_SIDE, TEXT_SIDE, Sampling, sampling
+from model_core.export.text import TextLayer
+from model_core.types import BoolArray, ByteArray, FloatArray, ShownSlice, Volume
+from model_core.voi import apply_window
+
+if TYPE_CHECKING:
+    from PIL.ImageDraw import ImageDraw
+
+# Lines are one pixel wide up to this shorter side; wider in proportion above, to stay visible in print.
+_LINE_SIDE = 1024
+
+
+def render_slice(
+    volume: Volume,
+    index: int,
+    *,
+    shown: ShownSlice | None = None,
+    reference: ByteArray | None = None,
+    **look: Unpack[LookArguments],
+) -> ByteArray:
+    """Draw slice ``index`` with its overlays and words.
+
+    Parameters
+    ----------
+    shown:
+        Results of that slice; None draws the slice alone.
+    reference:
+        (D, H, W) reference labels in display order; the outline of each label is dashed.
+    **look:
+        Fields of `model_core.export.look.Look`: window, overlays, region_classes, image_classes, scale, text,
+        identity, plots, edited, inverted, flip_horizontal, flip_vertical, smooth, selected, logit_range.
+
+    Returns
+    -------
+    (h, w, 3) uint8; every call returns a new array.
+
+    Raises
+    ------
+    SettingsError
+        If the slice does not exist, the results belong to another one, or the scale is out of range.
+    """
+    style = Look(**look)
+    if not 0 <= index < volume.slices:
+        raise SettingsError(f"Slice {index} does not exist: the series has slices 0 to {volume.slices - 1}.")
+    if shown is not None and shown.slice_index != index:
+        raise SettingsError(f"The results are those of slice {shown.slice_index}, not of slice {index}.")
+    least = PLOTS_SIDE if style.plots else TEXT_SIDE if style.text else 0
+    grid = sampling(volume, scale=style.scale, least_side=least)
+    scene = _Scene(volume, index, style, grid)
+    rgb = scene.voxels()
+    reference_slice = None
+    if reference is not None and style.overlays.reference:
+        reference_slice = scene.turned(reference[index])
+        reference_slice = reference_slice if reference_slice.any() else None
+    limits = None
+    if shown is not None:
+        shown = scene.turned_results(shown)
+        limits = scene.paint_results(rgb, shown)
+    if reference_slice is not None:
+        scene.paint_reference(rgb, reference_slice)
+    picture = scene.annotate(rgb, shown, limits, reference=reference_slice is not None)
+    if not style.plots or shown is None:
+        return picture
+    from model_core.export.panel import plot_panel
+
+    panel = plot_panel(shown, height=len(picture), image_classes=style.image_classes, selected=style.selected)
+    return np.hstack([picture, panel])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Scene:
+    """The slice and the way it is drawn."""
+
+    volume: Volume
+    index: int
+    look: Look
+    grid: Sampling
+
+    @property
+    def line(self) -> int:
+        """Width of lines in picture pixels."""
+        return max(1, round(min(self.grid.size) / _LINE_SIDE))
+
+    def turned(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Flip the last two axes of an array as the picture is flipped (a view)."""
+        array = array[..., ::-1] if self.look.flip_horizontal else array
+        return array[..., ::-1, :] if self.look.flip_vertical else array
+
+    def turned_results(self, shown: ShownSlice) -> ShownSlice:
+        """Flip boxes, masks and logit map as the picture is flipped."""
+        height, width = self.grid.shape
+        boxes = shown.detections.boxes.copy()
+        if self.look.flip_horizontal:
+            boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
+        if self.look.flip_vertical:
+            boxes[:, [1, 3]] = height - boxes[:, [3, 1]]
+        return dataclasses.replace(
+            shown,
+            detections=dataclasses.replace(shown.detections, boxes=boxes),
+            masks=self.turned(shown.masks),
+            logit_map=self.turned(shown.logit_map),
+        )
+
+    def voxels(self) -> ByteArray:
+        """Return the slice through its window as RGB."""
+        values = self.grid.values(self.turned(self.volume.voxels[self.index]), smooth=self.look.smooth)
+        # MONOCHROME1 stores white as the least value; the reader's wish turns that over again.
+        inverted = self.look.inverted != self.volume.inverted
+        grey = apply_window(values, self.look.window, inverted=inverted)
+        return np.repeat(grey[..., None], 3, axis=2)
+
+    def paint_results(self, rgb: ByteArray, shown: ShownSlice) -> tuple[float, float] | None:
+        """Paint logit map, mask fills and outlines; return the ends of the colour bar."""
+        overlays, limits = self.look.overlays, None
+        if overlays.logits:
+            limits = self.look.logit_range or paint.logit_limits(shown.logit_map)
+            if limits is not None:
+                paint.paint_logits(rgb, self.grid.nearest(shown.logit_map), limits, opacity=overlays.opacity)
+        labels = shown.detections.labels
+        if overlays.masks:
+            combined = np.zeros(self.grid.shape, np.uint8)
+            for mask, label in zip(shown.masks[::-1], labels[::-1], strict=True):
+                combined[mask] = label  # the best detection last, so that it wins
+            enlarged = self.grid.nearest(combined)
+            for label in np.unique(labels).tolist():
+                paint.fill(rgb, enlarged == label, region_colour(label), opacity=overlays.opacity)
+        if overlays.outlines:
+            for mask, label in zip(shown.masks[::-1], labels[::-1], strict=True):
+                self._outline(rgb, mask, int(label))
+        return limits
+
+    def _outline(self, rgb: ByteArray, mask: BoolArray, label: int) -> None:
+        patch = self.grid.patch(mask)
+        if patch is not None:
+            y, x, pixels = patch
+            paint.outline(rgb[y, x], pixels, region_colour(label), line=self.line)
+
+    def paint_reference(self, rgb: ByteArray, labels: ByteArray) -> None:
+        """Paint the dashed outline of each reference label."""
+        for label in np.unique(labels[labels > 0]).tolist():
+            patch = self.grid.patch(labels == label)
+            if patch is not None:
+                y, x, pixels = patch
+                paint.dashed_outline(rgb[y, x], pixels, REFERENCE_COLOUR, line=self.line)
+
+    def annotate(
+        self,
+        rgb: ByteArray,
+        shown: ShownSlice | None,
+        limits: tuple[float, float] | None,
+        *,
+        reference: bool,
+    ) -> ByteArray:
+        """Draw boxes and words."""
+        from PIL import Image, ImageDraw
+
+        image = Image.fromarray(rgb)
+        boxes = np.zeros((0, 4), np.float32)
+        if shown is not None and self.look.overlays.boxes:
+            boxes = self.grid.boxes(shown.detections.boxes)
+            draw = ImageDraw.Draw(image)
+            for number in reversed(range(len(boxes))):
+                self._box(draw, boxes[number], shown, number)
+        if self.look.text:
+            self._words(image, shown, boxes, limits, reference=reference)
+        return np.array(image)
+
+    def _is_selected(self, shown: ShownSlice, number: int) -> bool:
+        return self.look.selected is not None and int(shown.detections.indices[number]) == self.look.selected
+
+    def _box(self, draw: ImageDraw, box: FloatArray, shown: ShownSlice, number: int) -> None:
+        left, top, right, bottom = (round(float(edge)) for edge in box)
+        selected = self._is_selected(shown, number)
+        line = self.line * (2 if selected else 1)
+        colour = WHITE if selected else region_colour(int(shown.detections.labels[number]))
+        # Pixel edges: the last pixel inside the box is one before its right and bottom edge.
+        corners = (left, top, max(left, right - 1), max(top, bottom - 1))
+        rim = (corners[0] - 1, corners[1] - 1, corners[2] + 1, corners[3] + 1)
+        draw.rectangle(rim, outline=DARK)
+        draw.rectangle(corners, outline=colour, width=line)
+
+    def _words(
+        self,
+        image: Any,
+        shown: ShownSlice | None,
+        boxes: FloatArray,
+        limits: tuple[float, float] | None,
+        *,
+        reference: bool,
+    ) -> None:
+        blocks = corner_text(self.volume, self.index, self.look, shown, reference=reference)
+        layer = TextLayer(image, blocks, footer=RESEARCH_USE)
+        letters = sides(
+            self.volume.geometry,
+            flip_horizontal=self.look.flip_horizontal,
+            flip_vertical=self.look.flip_vertical,
+        )
+        if letters is not None:
+            layer.side_letters(*letters)
+        if limits is not None:
+            _colour_bar(layer, limits)
+        if shown is None:
+            return
+        left_out = 0
+        for number, box in enumerate(boxes):
+            label = int(shown.detections.labels[number])
+            score = f"{float(shown.detections.scores[number]):.2f}"
+            colour = WHITE if self._is_selected(shown, number) else region_colour(label)
+            texts = (f"{self.look.region_name(label)} {score}", score)
+            left_out += not layer.label(box.tolist(), texts, colour)
+        if left_out:
+            layer.note(f"{left_out} labels left out")
+
+
+def _colour_bar(layer: TextLayer, limits: tuple[float, float]) -> None:
+    """Draw the scale of the logit map at the right side, the greatest logit on top."""
+    width, height = layer.image.size
+    bar_width, bar_height = max(8, round(layer.size * 0.8)), round(height * 0.26)
+    right = width - 2 * layer.margin - round(2 * layer.size)
+    left, top = right - bar_width, round((height - bar_height) / 2)
+    colours = paint.logit_colours()[np.linspace(255, 0, bar_height).astype(int)]
+    from PIL import Image
+
+    strip = np.ascontiguousarray(np.repeat(colours[:, None], bar_width, axis=1))
+    layer.draw.rectangle((left - 1, top - 1, right, top + bar_height), fill=DARK)
+    layer.image.paste(Image.fromarray(strip), (left, top))
+    low, high = (f"{value:.1f}".replace("-", "−") for value in limits)
+    texts = (("mask logit", -2), (high, -1), (low, 0))
+    for text, row in texts:
+        extent = layer.width(text)
+        y = top + row * layer.line_height - 2 if row < 0 else top + bar_height + 2
+        x = right - extent
+        layer.write(x, y, text)
+        layer.reserve((x, y, right, y + layer.line_height))
+    layer.reserve((left - 2, top - 2, right + 2, top + bar_height + 2))

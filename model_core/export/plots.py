@@ -1,0 +1,166 @@
+"""The plots of a slice, as files and as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from model_core import __version__
+from model_core.errors import ExportError
+from model_core.export.atomic import atomic_path, refuse_existing
+from model_core.export.png import RESEARCH_USE
+from model_core.types import ByteArray, Progress, ShownSlice
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PlotKind = Literal["score-histogram", "score-area", "class-bars", "roi-batch"]
+PlotFormat = Literal["png", "svg"]
+KINDS: tuple[PlotKind, ...] = ("score-histogram", "score-area", "class-bars", "roi-batch")
+
+_SIZE_INCHES = (6.4, 4.4)
+_DPI = 150
+
+
+def available_plots(shown: ShownSlice) -> tuple[PlotKind, ...]:
+    """Return which plots a slice has: none of its evidence without a classifier."""
+    return KINDS if shown.verdict is not None else ()
+
+
+def draw_plot(
+    figure: Figure,
+    kind: PlotKind,
+    shown: ShownSlice,
+    *,
+    image_classes: Sequence[str] = (),
+    top: int | None = None,
+    selected: int | None = None,
+) -> None:
+    """Draw one plot of a slice into an empty figure.
+
+    Parameters
+    ----------
+    image_classes:
+        Names of the class bars.
+    top:
+        How many of the first RoIs the histogram and the scatterplot show; None shows all.
+    selected:
+        Candidate to stand out.
+
+    Raises
+    ------
+    ExportError
+        If the slice has no image class, hence no RoIs and no probabilities.
+    """
+    from model_core import plots
+
+    if shown.verdict is None:
+        raise ExportError(
+            "This slice has no plots: the weights give no image class. Choose weights with a classifier."
+        )
+    if kind == "score-histogram":
+        plots.score_histogram(figure, shown.rois, top=top, selected=selected)
+    elif kind == "score-area":
+        plots.score_area(figure, shown.rois, top=top, selected=selected)
+    elif kind == "class-bars":
+        probabilities = [float(p) for p in shown.verdict.probabilities]
+        names = [
+            image_classes[number] if number < len(image_classes) else f"class {number}"
+            for number in range(len(probabilities))
+        ]
+        plots.class_bars(figure, names, probabilities)
+    else:
+        plots.roi_batch_image(figure, shown.verdict.batch.rows)
+
+
+def write_plot(
+    path: Path,
+    kind: PlotKind,
+    shown: ShownSlice,
+    *,
+    image_classes: Sequence[str] = (),
+    top: int | None = None,
+    selected: int | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write one plot as PNG or SVG, by the suffix of ``path``.
+
+    Raises
+    ------
+    ExportError
+        If the suffix is another one, the slice has no plots, or the file exists or cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    suffix = path.suffix.lower()
+    if suffix not in (".png", ".svg"):
+        raise ExportError(f"{path.name} is neither a PNG nor an SVG file name: let it end in .png or .svg.")
+    figure = Figure(figsize=_SIZE_INCHES, dpi=_DPI)
+    draw_plot(figure, kind, shown, image_classes=image_classes, top=top, selected=selected)
+    about: dict[str, Any] = {"Title": f"{kind}, slice {shown.slice_index + 1}"}
+    program = f"CTMaskNet {__version__}, {RESEARCH_USE.replace('–', '-')}"
+    # Without a date, equal results give equal files.
+    about |= {"Software": program} if suffix == ".png" else {"Creator": program, "Date": None}
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        figure.savefig(temporary, format=suffix[1:], metadata=about)
+
+
+def export_plots(
+    folder: Path,
+    shown: ShownSlice,
+    *,
+    image_classes: Sequence[str] = (),
+    kinds: Sequence[PlotKind] = KINDS,
+    plot_format: PlotFormat = "png",
+    top: int | None = None,
+    selected: int | None = None,
+    overwrite: bool = False,
+) -> Generator[Progress | Path, None, None]:
+    """Write plots of a slice as ``slice-0088-score-area.png`` (numbered from 1, as on screen).
+
+    Yields `Progress` before and the path after each file; nothing is written where one of the files exists
+    and may not be replaced.
+
+    Raises
+    ------
+    ExportError
+        As `write_plot` does.
+    """
+    stem = f"slice-{shown.slice_index + 1:04d}"
+    targets = [(kind, folder / f"{stem}-{kind}.{plot_format}") for kind in kinds]
+    for _, path in targets:
+        refuse_existing(path, overwrite=overwrite)
+    for done, (kind, path) in enumerate(targets):
+        yield Progress(done, len(targets), path.name)
+        write_plot(
+            path, kind, shown, image_classes=image_classes, top=top, selected=selected, overwrite=overwrite
+        )
+        yield path
+    yield Progress(len(targets), len(targets), "Done")
+
+
+def plot_picture(
+    kind: PlotKind,
+    shown: ShownSlice,
+    *,
+    size: tuple[int, int],
+    dpi: float,
+    image_classes: Sequence[str] = (),
+    top: int | None = None,
+    selected: int | None = None,
+) -> ByteArray:
+    """Draw one plot as an RGB array of exactly ``size`` (h, w)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    height, width = size
+    # Half a pixel more, so that rounding in the canvas never leaves one missing.
+    figure = Figure(figsize=((width + 0.5) / dpi, (height + 0.5) / dpi), dpi=dpi)
+    canvas: Any = FigureCanvasAgg(figure)
+    draw_plot(figure, kind, shown, image_classes=image_classes, top=top, selected=selected)
+    canvas.draw()
+    picture: ByteArray = np.array(canvas.buffer_rgba())[:height, :width, :3]
+    return picture

@@ -1,0 +1,265 @@
+"""Text on a picture: corner blocks, side letters and box labels that never cover each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from model_core.export.look import DARK, WHITE, Colour
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from PIL.ImageFont import FreeTypeFont
+
+Corner = Literal["top left", "top right", "bottom left", "bottom right"]
+Rect = tuple[float, float, float, float]
+
+_LEAST, _GREATEST = 9, 40
+# Brightness that a plate leaves of the picture under it.
+_PLATE = 0.3
+# Mean brightness from which all text gets a plate; box labels always have one.
+_BRIGHT = 110
+_BOX = 4  # PIL.Image.Resampling.BOX: the mean
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of text; ``swatch`` is a mark of that colour before it, ``dashed`` as a broken stroke."""
+
+    text: str
+    colour: Colour = WHITE
+    bold: bool = False
+    swatch: Colour | None = None
+    dashed: bool = False
+
+
+@lru_cache(maxsize=64)
+def font(size: int, *, bold: bool = False) -> FreeTypeFont:
+    """Return DejaVu Sans, which travels with matplotlib, so that pictures look alike everywhere."""
+    import matplotlib as mpl
+    from PIL import ImageFont
+
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(mpl.get_data_path(), "fonts", "ttf", name)), size)
+
+
+def _paler(colour: Colour) -> Colour:
+    """Return a colour a third of the way to white."""
+    red, green, blue = (round(part + (255 - part) / 3) for part in colour)
+    return red, green, blue
+
+
+class TextLayer:
+    """Writes on an RGB picture and keeps account of the places taken.
+
+    Parameters
+    ----------
+    image:
+        Written on in place.
+    blocks:
+        All corner blocks; the size of text is the largest at which they leave each other room.
+    footer:
+        A line of its own along the bottom.
+    """
+
+    def __init__(self, image: Image.Image, blocks: dict[Corner, list[Line]], *, footer: str = "") -> None:
+        from PIL import ImageDraw
+
+        self.image = image
+        self.draw = ImageDraw.Draw(image)
+        self.taken: list[Rect] = []
+        self._blocks = {corner: lines for corner, lines in blocks.items() if lines}
+        self._footer = footer
+        self.size = self._fitting_size()
+        self.margin = max(4, self.size // 2)
+        self._write_footer()
+        for corner, lines in self._blocks.items():
+            self._write_block(corner, lines)
+
+    @property
+    def line_height(self) -> int:
+        """Distance of lines in pixels."""
+        return round(self.size * 1.3)
+
+    # --------------------------------------------------------------------------------- single texts
+
+    def write(self, x: float, y: float, text: str, colour: Colour = WHITE, *, bold: bool = False) -> None:
+        """Write text with its top left corner at (x, y), legible on bright and dark tissue alike."""
+        rect = (x - 2, y - 1, x + self.width(text, bold=bold) + 2, y + self.line_height - 1)
+        if self._brightness(rect) > _BRIGHT:
+            self._plate(rect)
+        self.draw.text(
+            (x, y),
+            text,
+            fill=colour,
+            font=font(self.size, bold=bold),
+            stroke_width=max(1, round(self.size / 9)),
+            stroke_fill=DARK,
+        )
+
+    def width(self, text: str, *, bold: bool = False) -> float:
+        """Return the width of text in pixels, without its rim."""
+        return float(font(self.size, bold=bold).getlength(text))
+
+    def side_letters(self, left: str, right: str, top: str, bottom: str) -> None:
+        """Write the orientation letters in the middle of the sides."""
+        width, height = self.image.size
+        floor = height - self.margin - (self.line_height if self._footer else 0)
+        spots = (
+            (left, self.margin, (height - self.line_height) / 2),
+            (right, width - self.margin - self.width(right, bold=True), (height - self.line_height) / 2),
+            (top, (width - self.width(top, bold=True)) / 2, self.margin),
+            (bottom, (width - self.width(bottom, bold=True)) / 2, floor - self.line_height),
+        )
+        for text, x, y in spots:
+            if text:
+                self.write(x, y, text, bold=True)
+                self._take((x, y, x + self.width(text, bold=True), y + self.line_height))
+
+    def label(self, box: Sequence[float], texts: Sequence[str], colour: Colour) -> bool:
+        """Write the first of the texts that finds a free place at a box; False where none does.
+
+        Places inside the picture only: above, below, inside, beside, and then further up and down.
+        """
+        for text in texts:
+            width = self.width(text)
+            for x, y in self._spots(box, width):
+                rect = (x - 2, y - 1, x + width + 2, y + self.line_height)
+                if self._free(rect):
+                    self._plate(rect)
+                    self.draw.text((x, y), text, fill=_paler(colour), font=font(self.size))
+                    self._take(rect)
+                    return True
+        return False
+
+    def note(self, text: str, colour: Colour = WHITE) -> None:
+        """Write a line at the left side below the corner block, lower where that is taken."""
+        y = float(self.margin)
+        while y < self.image.size[1] - self.line_height:
+            rect = (self.margin, y, self.margin + self.width(text), y + self.line_height)
+            if self._free(rect):
+                self.write(self.margin, y, text, colour)
+                self._take(rect)
+                return
+            y += self.line_height
+
+    def reserve(self, rect: Rect) -> None:
+        """Keep text out of a rectangle."""
+        self._take(rect)
+
+    # -------------------------------------------------------------------------------------- inside
+
+    def _spots(self, box: Sequence[float], width: float) -> Iterator[tuple[float, float]]:
+        x1, y1, x2, y2 = box
+        across, down = self.image.size
+        height, gap = self.line_height, 2
+        places = [
+            (x1, y1 - height - gap),
+            (x2 - width, y1 - height - gap),
+            (x1, y2 + gap),
+            (x2 - width, y2 + gap),
+            (x2 + gap + 2, y1),
+            (x1 - width - gap - 2, y1),
+            (x1 + gap + 2, y1 + gap),
+        ]
+        places += [(x1, y1 - height - gap - step * height) for step in (1, 2)]
+        places += [(x1, y2 + gap + step * height) for step in (1, 2)]
+        for x, y in places:
+            yield (
+                min(max(x, self.margin / 2), across - width - self.margin / 2),
+                min(max(y, self.margin / 2), down - height - self.margin / 2),
+            )
+
+    def _area(self, rect: Rect) -> tuple[int, int, int, int]:
+        width, height = self.image.size
+        left, top, right, bottom = (round(edge) for edge in rect)
+        return max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+
+    def _brightness(self, rect: Rect) -> float:
+        area = self.image.crop(self._area(rect)).convert("L").resize((1, 1), resample=_BOX)
+        return float(area.tobytes()[0])
+
+    def _plate(self, rect: Rect) -> None:
+        """Darken what lies under text: a rim alone does not make it legible on bright tissue."""
+        area = self._area(rect)
+        dark = self.image.crop(area).point(lambda value: value * _PLATE)
+        self.image.paste(dark, area[:2])
+
+    def _take(self, rect: Rect) -> None:
+        self.taken.append(rect)
+
+    def _free(self, rect: Rect) -> bool:
+        x1, y1, x2, y2 = rect
+        if x1 < 0 or y1 < 0 or x2 > self.image.size[0] or y2 > self.image.size[1]:
+            return False
+        return all(x2 <= a1 or a2 <= x1 or y2 <= b1 or b2 <= y1 for a1, b1, a2, b2 in self.taken)
+
+    def _fitting_size(self) -> int:
+        """Return the largest size at which no block reaches the middle of a side."""
+        width, height = self.image.size
+        preferred = min(_GREATEST, max(12, round(min(width, height) / 42)))
+        for size in range(preferred, _LEAST, -1):
+            self.size = size
+            room = width / 2 - 2.5 * size
+            lines = [line for block in self._blocks.values() for line in block]
+            widest = max((self._line_width(line) for line in lines), default=0.0)
+            most = max((len(lines) for lines in self._blocks.values()), default=0)
+            if widest <= room and (most + 2) * self.line_height <= height / 2:
+                return size
+        return _LEAST
+
+    def _line_width(self, line: Line) -> float:
+        return self.width(line.text, bold=line.bold) + (1.3 * self.size if line.swatch else 0)
+
+    def _write_footer(self) -> None:
+        if not self._footer:
+            return
+        width, height = self.image.size
+        full = self.size
+        while self.size > _LEAST and self.width(self._footer) > width - 2 * self.margin:
+            self.size -= 1
+        text = self._cut(self._footer, width - 2 * self.margin)
+        y = height - self.margin / 2 - self.line_height
+        self.write((width - self.width(text)) / 2, y, text, WHITE)
+        self.size = full
+        self._take((0, y, width, height))
+
+    def _write_block(self, corner: Corner, lines: Sequence[Line]) -> None:
+        width, height = self.image.size
+        room = width / 2 - 2 * self.size
+        top = self.margin
+        if corner.startswith("bottom"):
+            foot = self.line_height + self.margin / 2 if self._footer else self.margin
+            top = round(height - foot - len(lines) * self.line_height)
+        for row, line in enumerate(lines):
+            mark = 1.3 * self.size if line.swatch else 0.0
+            text = self._cut(line.text, room - mark, bold=line.bold)
+            extent = self.width(text, bold=line.bold) + mark
+            x = self.margin if corner.endswith("left") else width - self.margin - extent
+            y = top + row * self.line_height
+            if line.swatch:
+                self._swatch(x, y, line)
+            self.write(x + mark, y, text, line.colour, bold=line.bold)
+            self._take((x - 2, y, x + extent + 2, y + self.line_height))
+
+    def _swatch(self, x: float, y: float, line: Line) -> None:
+        left, right = round(x), round(x + self.size)
+        top, bottom = round(y + 0.25 * self.size), round(y + self.size)
+        if not line.dashed:
+            self.draw.rectangle((left, top, right, bottom), fill=line.swatch, outline=DARK)
+            return
+        middle, thick = (top + bottom) // 2, max(1, self.size // 10)
+        self.draw.rectangle((left - 1, middle - thick, right + 1, middle + 2 * thick), fill=DARK)
+        third = (right - left) / 3
+        for start in (left, right - third):
+            self.draw.rectangle((start, middle, start + third, middle + thick), fill=line.swatch)
+
+    def _cut(self, text: str, room: float, *, bold: bool = False) -> str:
+        if self.width(text, bold=bold) <= room:
+            return text
+        while text and self.width(text + "…", bold=bold) > room:
+            text = text[:-1]
+        return text.rstrip() + "…"
