@@ -14,7 +14,7 @@ from ctmasknet_gui.controller.weights import WeightsController
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.requests import ExportRequest
 from ctmasknet_gui.worker import Priority
-from model_core.types import Volume
+from model_core.types import Problem, Volume
 
 NOUNS = {
     "png": ("picture", "pictures"),
@@ -77,6 +77,8 @@ class ExportController(QObject):
             nonlocal asked
             if isinstance(item, Path):
                 written.append(item)
+            elif isinstance(item, Problem):
+                self._messages.post(item.level, f"{item.text} {item.action}".strip())
             elif isinstance(item, Existing):
                 asked = True
                 self.overwrite_asked.emit(request, item.paths)

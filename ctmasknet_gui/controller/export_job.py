@@ -10,7 +10,7 @@ from typing import Protocol
 from ctmasknet_gui.controller.ports import Pipeline
 from ctmasknet_gui.view.requests import ExportRequest
 from model_core.config import DetectionSettings, EvidenceSettings
-from model_core.types import ByteArray, Progress, SliceResult, Volume, Window
+from model_core.types import ByteArray, Problem, Progress, SliceResult, Volume, Window
 
 
 @dataclass(frozen=True)
@@ -63,5 +63,5 @@ class Exporter(Protocol):
     def targets(self, job: ExportJob) -> tuple[Path, ...]:
         """Return the files that the job will write."""
 
-    def export(self, job: ExportJob) -> Generator[Progress | Path, None, None]:
-        """Write them, each whole or not at all. Raises `ExportError`."""
+    def export(self, job: ExportJob) -> Generator[Progress | Path | Problem, None, None]:
+        """Write them, each whole or not at all, and tell what had to be assumed. Raises `ExportError`."""

@@ -1,0 +1,254 @@
+"""Opening by dialog, drop and list; scrolling; windows by keys; messages."""
+
+import threading
+
+import numpy as np
+import pytest
+from gui_fakes import FakeReader, make_volume, warning
+from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtGui import QWheelEvent
+from PySide6.QtWidgets import QApplication, QFileDialog
+
+from ctmasknet_gui.state.display import PRESETS
+from model_core.types import Window
+
+Key = Qt.Key
+
+
+def wheel(widget, steps, modifier=Qt.KeyboardModifier.NoModifier):
+    centre = QPointF(widget.width() / 2, widget.height() / 2)
+    event = QWheelEvent(
+        centre,
+        widget.mapToGlobal(centre),
+        QPoint(),
+        QPoint(0, -120 * steps),
+        Qt.MouseButton.NoButton,
+        modifier,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+    QApplication.sendEvent(widget, event)
+
+
+def test_empty_window_invites_and_runs_nothing(rig):
+    assert rig.window.windowTitle() == "CTMaskNet"
+    assert not rig.commands.run_series.isEnabled()
+    assert not rig.commands.export.isEnabled()
+    assert rig.viewport.empty.isVisible()
+    assert not rig.window.message_bar.isVisible()
+
+
+def test_folder_dialog(rig, monkeypatch):
+    path = rig.case()
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *a, **k: str(path))
+    rig.commands.open_folder.trigger()
+    rig.settle()
+    assert rig.state.case.volume is not None
+    assert rig.window.series.list.count() == 1
+    assert rig.settings.recent == (path,)
+    assert rig.settings.last_folder == path
+    assert rig.window.dialogs.folder == path
+
+
+def test_file_dialog_takes_several_slices_as_one_folder(rig, monkeypatch):
+    path = rig.case()
+    files = [path / f"{k}.dcm" for k in range(3)]
+    for file in files:
+        file.touch()
+    seen = []
+    scan = rig.reader.scan
+    monkeypatch.setattr(rig.reader, "scan", lambda p: (seen.append(p), (yield from scan(p)))[1])
+    monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *a, **k: ([str(f) for f in files], ""))
+    rig.commands.open_file.trigger()
+    rig.settle()
+    assert seen == [path]
+    assert rig.state.case.volume is not None
+
+
+def test_cancelled_dialogs_change_nothing(opened, monkeypatch):
+    volume = opened.state.case.volume
+    monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *a, **k: ([], ""))
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *a, **k: ("", ""))
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *a, **k: "")
+    for action in (
+        opened.commands.open_file,
+        opened.commands.open_folder,
+        opened.commands.load_reference,
+        opened.commands.load_weights,
+    ):
+        action.trigger()
+    opened.settle()
+    assert opened.state.case.volume is volume
+    assert opened.texts == []
+
+
+@pytest.mark.parametrize("target", ["window", "viewport"])
+def test_drop(rig, target):
+    rig.drop(getattr(rig, target), rig.case())
+    rig.settle()
+    assert rig.state.case.volume is not None
+
+
+def test_several_series_are_listed_with_thumbnails_and_one_is_picked(make_app):
+    rig = make_app(reader=FakeReader([make_volume("one"), make_volume("second", slices=5)]))
+    rig.open()
+    assert rig.state.case.volume is None
+    series = rig.window.series.list
+    assert series.count() == 2
+    assert not series.item(0).data(Qt.ItemDataRole.DecorationRole).isNull()
+    series.itemActivated.emit(series.item(1))
+    rig.settle()
+    assert rig.state.case.volume.series_id == "second"
+    assert not rig.viewport.empty.isVisible()
+
+
+def test_reference_mask_by_dialog(opened, monkeypatch):
+    name = str(opened.folder / "mask.nii")
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *a, **k: (name, ""))
+    opened.commands.load_reference.trigger()
+    opened.settle()
+    assert np.count_nonzero(opened.state.case.reference) == 7 * 100
+    assert opened.commands.reference.isEnabled()
+    opened.commands.close_reference.trigger()
+    assert opened.state.case.reference is None
+
+
+def test_keys_and_wheel_scroll(opened):
+    shown = opened.state.display
+    assert shown.slice_index == 3
+    for key, expected in (
+        (Key.Key_Down, 4),
+        (Key.Key_Down, 5),
+        (Key.Key_Up, 4),
+        (Key.Key_Home, 0),
+        (Key.Key_Up, 0),
+        (Key.Key_PageDown, 6),
+        (Key.Key_PageUp, 0),
+        (Key.Key_End, 6),
+        (Key.Key_Down, 6),
+    ):
+        opened.key(key)
+        assert shown.slice_index == expected, key
+    wheel(opened.viewport, -2)
+    assert shown.slice_index == 4
+    wheel(opened.viewport, 1)
+    assert shown.slice_index == 5
+
+
+def test_strip_shows_the_slice_clicked(opened):
+    strip = opened.window.strip
+    opened.qtbot.mouseClick(strip, Qt.MouseButton.LeftButton, pos=QPoint(strip.width() // 2, 3))
+    assert opened.state.display.slice_index == 0
+
+
+def test_presets_by_keys_change_the_picture(opened):
+    pictures = set()
+    for number, preset in enumerate(PRESETS, start=2):
+        opened.key(getattr(Key, f"Key_{number}"))
+        assert opened.state.display.window == preset
+        assert opened.commands.presets[number - 2].isChecked()
+        image = opened.viewport.grab().toImage()
+        pictures.add(bytes(image.constBits()))
+    assert len(pictures) == len(PRESETS)
+    opened.key(Key.Key_1)
+    assert opened.state.display.window == Window(350, 50, "File's own")
+    opened.key(Key.Key_0)
+    assert opened.state.display.window.name == "Auto"
+
+
+def test_drag_sets_the_window_and_double_click_fits(opened):
+    view, bot = opened.viewport, opened.qtbot
+    before = opened.state.display.window
+    start = QPoint(view.width() // 2, view.height() // 2)
+    bot.mousePress(view, Qt.MouseButton.LeftButton, pos=start)
+    bot.mouseMove(view, start + QPoint(40, 30))
+    bot.mouseRelease(view, Qt.MouseButton.LeftButton, pos=start + QPoint(40, 30))
+    after = opened.state.display.window
+    assert after.width > before.width
+    assert after.level != before.level
+    wheel(view, -2, Qt.KeyboardModifier.ControlModifier)
+    assert opened.state.display.zoom is not None
+    bot.mouseDClick(view, Qt.MouseButton.LeftButton, pos=start)
+    assert opened.state.display.zoom is None
+
+
+def test_view_keys(opened):
+    display = opened.state.display
+    for key, name in ((Key.Key_I, "inverted"), (Key.Key_H, "flip_horizontal"), (Key.Key_V, "flip_vertical")):
+        opened.key(key)
+        assert getattr(display, name)
+    opened.commands.zoom_in.trigger()
+    zoom = display.zoom
+    assert zoom is not None
+    opened.commands.zoom_out.trigger()
+    assert display.zoom < zoom
+    opened.commands.zoom_fit.trigger()
+    assert display.zoom is None
+    opened.key(Key.Key_R)
+    assert not (display.inverted or display.flip_horizontal or display.flip_vertical)
+    opened.key(Key.Key_S)
+    assert not (display.masks or display.boxes or display.outlines)
+    opened.key(Key.Key_S)
+    assert display.masks
+    opacity = display.opacity
+    opened.key(Key.Key_D)
+    assert display.opacity > opacity
+    opened.key(Key.Key_A)
+    assert display.opacity == pytest.approx(opacity)
+
+
+def test_cine_key(opened):
+    opened.state.display.cine_fps = 100
+    opened.key(Key.Key_Space)
+    opened.qtbot.waitUntil(lambda: opened.state.display.slice_index != 3)
+    opened.key(Key.Key_Space)
+    assert not opened.state.display.cine
+
+
+def test_privacy_mode_hides_the_patient(opened):
+    corners = " ".join(line for corner in vars(opened.viewport.corners).values() for line in corner)
+    assert "Doe" in corners
+    opened.key(Key.Key_P, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
+    corners = " ".join(line for corner in vars(opened.viewport.corners).values() for line in corner)
+    assert "Doe" not in corners
+    assert "Doe" not in opened.window.windowTitle()
+
+
+def test_errors_are_shown_in_the_message_area_and_can_be_dismissed(opened):
+    bar = opened.window.message_bar
+    opened.open(opened.case("broken"))
+    assert bar.isVisible()
+    assert "cut off" in bar.text.text()
+    assert "Doe" not in bar.details.toPlainText()
+    assert opened.state.case.volume is not None
+    opened.open(opened.case("empty"))
+    assert "No image was found" in bar.text.text()
+    bar.close_button.click()
+    assert not bar.isVisible()
+    assert opened.texts == []
+
+
+def test_warnings_of_a_series_are_shown(make_app):
+    rig = make_app(reader=FakeReader([make_volume(problems=(warning(),))]))
+    rig.open()
+    assert "missing" in rig.window.message_bar.text.text()
+
+
+def test_opening_shows_progress_and_can_be_cancelled(make_app):
+    rig = make_app(reader=FakeReader(gate=threading.Event()))
+    rig.window.pathsChosen.emit((rig.case(),))
+    rig.qtbot.waitUntil(lambda: rig.state.case.catalogue is not None)
+    assert rig.window.status.progress.isVisible()
+    assert rig.commands.stop.isEnabled()
+    rig.key(Key.Key_Escape)
+    rig.qtbot.waitUntil(lambda: rig.reader.closed == ["one"])
+    rig.settle()
+    assert rig.state.case.volume is None
+    assert not rig.window.status.progress.isVisible()
+
+
+def test_closing_the_series_returns_to_the_invitation(opened):
+    opened.commands.close_case.trigger()
+    assert opened.state.case.volume is None
+    assert opened.viewport.empty.isVisible()
+    assert opened.window.series.list.count() == 0

@@ -1,0 +1,65 @@
+"""What one start leaves behind for the next."""
+
+import pytest
+from gui_fakes import FakeEngine
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
+
+
+def test_window_and_choices_are_remembered(make_app):
+    first = make_app()
+    first.open()
+    first.key(Qt.Key.Key_3)
+    first.commands.logits.trigger()
+    first.commands.boxes.trigger()
+    first.window.opacityRequested.emit(0.6)
+    first.commands.privacy.trigger()
+    first.window.resize(1400, 860)
+    first.window.series_dock.hide()
+    QApplication.processEvents()
+    assert first.close()
+    second = make_app()
+    display = second.state.display
+    assert display.window.name == "Mediastinum"
+    assert display.logits
+    assert not display.boxes
+    assert display.opacity == pytest.approx(0.6)
+    assert display.privacy
+    assert second.commands.privacy.isChecked()
+    assert not second.window.series_dock.isVisible()
+    assert second.settings.last_folder == first.folder / "case"
+    recent = [action.toolTip() or action.text() for action in second.window.menus.recent_menu.actions()]
+    assert any("case" in text for text in recent)
+    second.window.pathsChosen.emit(second.settings.recent[:1])
+    second.settle()
+    assert second.state.case.volume is not None
+
+
+def test_window_size_is_remembered(qtbot, make_app):
+    first = make_app()
+    first.window.resize(1333, 777)
+    first.close()
+    from ctmasknet_gui.app import build
+
+    again = build(settings=first.settings, engine=FakeEngine(), reader=first.reader)
+    assert (again.window.width(), again.window.height()) == (1333, 777)
+    assert again.close()
+
+
+def test_recent_files_can_be_forgotten(opened):
+    opened.window.recentCleared.emit()
+    assert opened.settings.recent == ()
+
+
+def test_weights_chosen_in_the_window_are_remembered(make_app, tmp_path):
+    first = make_app()
+    file = tmp_path / "own.safetensors"
+    file.touch()
+    first.window.weightsChosen.emit((str(file),))
+    first.settle()
+    first.close()
+    second = make_app()
+    assert second.state.weights.chosen == (str(file),)
+    second.close()
+    file.unlink()
+    assert make_app().state.weights.chosen == ()

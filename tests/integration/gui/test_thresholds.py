@@ -1,0 +1,95 @@
+"""Sliders, NMS toggle, scoring and link on the real pipeline: everything follows, the backbone rests."""
+
+import numpy as np
+import pytest
+from PySide6.QtCore import Qt
+
+from model_core.networks.mask_rcnn import MaskRCNN
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Counts every pass through a backbone."""
+    made = []
+    features = MaskRCNN.features
+
+    def counted(self, images):
+        made.append(tuple(images.shape))
+        return features(self, images)
+
+    monkeypatch.setattr(MaskRCNN, "features", counted)
+    return made
+
+
+def test_sliders_never_call_the_backbone(real, calls):
+    real.run_series()
+    assert len(calls) == 7
+    panel = real.window.explanation.thresholds
+    shown = []
+    for value in (0.05, 0.3, 0.45, 0.6, 0.95):
+        panel.score.spin.setValue(value)
+        shown.append(len(real.state.results.shown.detections))
+        assert real.state.thresholds.detections.score == pytest.approx(value)
+    assert shown == sorted(shown, reverse=True)
+    assert shown[0] > shown[-1]
+    panel.score.spin.setValue(0.05)
+    for value in (0.05, 0.5, 1.0):
+        panel.nms.spin.setValue(value)
+    real.key(Qt.Key.Key_T)
+    assert real.state.thresholds.detections.nms_iou is None
+    real.key(Qt.Key.Key_T)
+    assert real.state.thresholds.detections.nms_iou == pytest.approx(1.0)
+    panel.mask.spin.setValue(1.5)
+    real.commands.scoring_sigmoid.trigger()
+    assert real.state.thresholds.detections.scoring == "sigmoid"
+    panel.evidence_score.spin.setValue(0.4)
+    panel.evidence_nms.spin.setValue(0.3)
+    real.settle()
+    assert len(calls) == 7
+    assert len(real.state.results.summaries) == 7
+
+
+def test_masks_follow_the_mask_threshold(real, calls):
+    real.run_slice()
+    panel = real.window.explanation.thresholds
+    panel.score.spin.setValue(0.2)
+    before = [m.sum() for m in real.state.results.shown.masks]
+    panel.mask.spin.setValue(panel.mask.spin.maximum())
+    after = [m.sum() for m in real.state.results.shown.masks]
+    assert before
+    assert sum(after) < sum(before)
+    assert len(calls) == 1
+
+
+def test_link_makes_the_class_follow_and_is_marked_edited(real, calls):
+    real.run_slice()
+    state, panel = real.state, real.window.explanation.thresholds
+    published = state.results.shown.verdict
+    assert published.published
+    assert "published" in real.window.status.evidence.text()
+    panel.score.spin.setValue(0.3)
+    assert np.array_equal(state.results.shown.verdict.logits, published.logits)
+    real.commands.link.trigger()
+    assert state.thresholds.linked
+    assert panel.link.isChecked()
+    assert state.thresholds.evidence.score == pytest.approx(0.3)
+    assert not state.results.shown.verdict.published
+    assert "edited" in real.window.status.evidence.text()
+    panel.score.spin.setValue(0.6)
+    assert state.thresholds.evidence.score == pytest.approx(0.6)
+    panel.link.click()
+    assert not state.thresholds.linked
+    assert np.allclose(state.results.shown.verdict.logits, published.logits)
+    assert state.thresholds.detections.score == pytest.approx(0.6)
+    assert len(calls) == 1
+
+
+def test_slice_strip_and_scan_follow_the_thresholds(real, calls):
+    real.run_series()
+    before = sum(s.detections for s in real.state.results.summaries.values())
+    real.window.explanation.thresholds.score.spin.setValue(1.0)
+    real.settle()
+    assert before > 0
+    assert sum(s.detections for s in real.state.results.summaries.values()) == 0
+    assert not real.state.results.shown.masks.any()
+    assert len(calls) == 7
