@@ -47,6 +47,9 @@ class EmptyState(QWidget):
         self.demo.clicked.connect(self.demo_requested)
 
         self._buttons = QWidget()
+        self._buttons.setAutoFillBackground(False)
+        self._buttons.setStyleSheet("QWidget#buttons { background: transparent; }")
+        self._buttons.setObjectName("buttons")
         row = QHBoxLayout(self._buttons)
         row.setContentsMargins(0, 0, 0, 0)
         row.addStretch(1)

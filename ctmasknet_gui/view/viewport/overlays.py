@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from PySide6.QtCore import QRectF, QSizeF, Qt
-from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QPainter, QPainterPath, QPen, QTransform
+from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QPainter, QPainterPath, QPen
 
 from ctmasknet_gui.view.colours import REFERENCE, class_name, region_colour
 from ctmasknet_gui.view.viewport.labels import place_label
@@ -15,7 +15,7 @@ from ctmasknet_gui.view.viewport.pictures import logit_image, logit_range
 from ctmasknet_gui.view.viewport.text import sized
 from model_core.types import BoolArray, ByteArray, RoiRow, ShownSlice
 
-_RIM = QColor(0, 0, 0, 120)
+_RIM = QColor(0, 0, 0, 95)
 _TAG = QColor(14, 19, 25, 215)
 _STRIPE = 3.0
 _MIDDLE_LEFT = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft
@@ -88,9 +88,13 @@ class Findings:
         return self._logits
 
 
-def reference_path(labels: ByteArray) -> QPainterPath:
-    """Return the outline of a reference mask's slice (H, W), all labels together."""
-    return contour_path(labels > 0)
+class Reference:
+    """One slice of a reference mask, all labels together."""
+
+    def __init__(self, labels: ByteArray, index: int) -> None:
+        self.labels = labels
+        self.index = index
+        self.outline = contour_path(labels[index] > 0)
 
 
 def fill_masks(painter: QPainter, findings: Findings, view: View, opacity: float) -> None:
@@ -111,9 +115,9 @@ def draw_outlines(painter: QPainter, findings: Findings, view: View, selected: i
         _stroke(painter, transform.map(item.outline), item.colour, chosen=item.candidate == selected)
 
 
-def draw_reference(painter: QPainter, path: QPainterPath, transform: QTransform) -> None:
+def draw_reference(painter: QPainter, reference: Reference, view: View) -> None:
     """Draw the outline of the reference mask, dashed."""
-    mapped = transform.map(path)
+    mapped = view.transform.map(reference.outline)
     painter.setBrush(Qt.BrushStyle.NoBrush)
     painter.setPen(QPen(_RIM, 3.2))
     painter.drawPath(mapped)
@@ -128,7 +132,7 @@ def draw_boxes(painter: QPainter, findings: Findings, view: View, selected: int 
     for item in _selected_last(findings.items, selected):
         path = QPainterPath()
         path.addRect(view.box_to_screen(item.box))
-        _stroke(painter, path, item.colour, chosen=item.candidate == selected, width=1.25)
+        _stroke(painter, path, item.colour, chosen=item.candidate == selected, width=1.5)
 
 
 def draw_unshown(painter: QPainter, roi: RoiRow, view: View) -> None:
@@ -204,14 +208,14 @@ def _selected_last(items: list[Finding], selected: int | None) -> list[Finding]:
     return others + [item for item in items if item.candidate == selected]
 
 
-def _stroke(painter: QPainter, path: QPainterPath, colour: str, *, chosen: bool, width: float = 1.5) -> None:
+def _stroke(painter: QPainter, path: QPainterPath, colour: str, *, chosen: bool, width: float = 1.75) -> None:
     painter.setBrush(Qt.BrushStyle.NoBrush)
     join = Qt.PenJoinStyle.MiterJoin
-    rim = QPen(QColor("#ffffff"), width + 4) if chosen else QPen(_RIM, width + 1.5)
+    rim = QPen(QColor("#ffffff"), width + 3.2) if chosen else QPen(_RIM, width + 1.5)
     rim.setJoinStyle(join)
     painter.setPen(rim)
     painter.drawPath(path)
-    line = QPen(QColor(colour), width + 1.0 if chosen else width)
+    line = QPen(QColor(colour), width + 0.5 if chosen else width)
     line.setJoinStyle(join)
     painter.setPen(line)
     painter.drawPath(path)

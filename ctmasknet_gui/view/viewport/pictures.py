@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QImage, QPainter
 
@@ -19,17 +21,16 @@ NEAREST_ZOOM = 8.0
 # Below this a bilinear sampling would skip source pixels.
 AVERAGE_BELOW = 0.6
 KEPT_PICTURES = 12
+_NO_VALUE = 256
 _NICE_RANGES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 40, 60, 80, 100)
 
 
 def grey_image(pixels: ByteArray) -> QImage:
-    """Return (H, W) grey levels as an opaque image that owns its memory."""
+    """Return (H, W) C-contiguous grey levels as an opaque image that owns its memory."""
     height, width = pixels.shape
-    rgb = np.empty((height, width, 4), np.uint8)
-    rgb[:] = pixels[:, :, None]
-    rgb[:, :, 3] = 255
-    # RGB32 is what the raster engine scales fastest; copy() detaches the image from the array.
-    return QImage(rgb.data, width, height, width * 4, QImage.Format.Format_RGB32).copy()
+    grey = QImage(pixels.data, width, height, width, QImage.Format.Format_Grayscale8)
+    # RGB32 is what the raster engine scales fastest; the conversion detaches the image from the array.
+    return grey.convertToFormat(QImage.Format.Format_RGB32)
 
 
 def diverging_table() -> ByteArray:
@@ -53,16 +54,21 @@ def logit_range(logits: FloatArray) -> float:
 def logit_image(logits: FloatArray, limit: float) -> QImage:
     """Return (H, W) logits as colours over ``-limit..limit``; transparent where there is no value."""
     height, width = logits.shape
-    known = ~np.isnan(logits)
-    clipped = np.clip(np.where(known, logits, 0.0), -limit, limit)
-    index = np.rint((clipped / limit + 1) * 127.5).astype(np.uint8)
-    argb = np.zeros((height, width, 4), np.uint8)
-    # Bytes of a 32-bit pixel in memory order of little-endian machines.
-    argb[:, :, :3] = diverging_table()[index][:, :, ::-1]
-    argb[:, :, 3] = 255
-    argb[~known] = 0
+    known = np.isfinite(logits)
+    index = np.full((height, width), _NO_VALUE, np.uint16)
+    levels = np.clip(logits[known] * (127.5 / limit) + 127.5, 0, 255)
+    index[known] = np.rint(levels).astype(np.uint16)
+    argb = _argb_table()[index]
     image = QImage(argb.data, width, height, width * 4, QImage.Format.Format_ARGB32_Premultiplied)
     return image.copy()
+
+
+@cache
+def _argb_table() -> NDArray[np.uint32]:
+    """Colours as 32-bit pixels; the last entry is transparent."""
+    colours = diverging_table().astype(np.uint32)
+    opaque = 0xFF000000 | colours[:, 0] << 16 | colours[:, 1] << 8 | colours[:, 2]
+    return np.append(opaque, 0).astype(np.uint32)
 
 
 class GreyPictures:

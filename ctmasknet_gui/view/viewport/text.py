@@ -10,7 +10,7 @@ MUTED = "#b4c2d0"
 LETTER = "#8cc8ff"
 AMBER = "#e8b04a"
 INK = "#1a1300"
-_HALO = QColor(0, 0, 0, 165)
+_HALO = QColor(0, 0, 0, 185)
 _OFFSETS = tuple(QPointF(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y)
 
 

@@ -15,7 +15,6 @@ from PySide6.QtGui import (
     QKeyEvent,
     QMouseEvent,
     QPainter,
-    QPainterPath,
     QPaintEvent,
     QPen,
     QResizeEvent,
@@ -29,11 +28,12 @@ from ctmasknet_gui.view.viewport.annotations import Annotations
 from ctmasknet_gui.view.viewport.corners import Corners, corner_lines
 from ctmasknet_gui.view.viewport.empty import EmptyState
 from ctmasknet_gui.view.viewport.gestures import WheelSteps, dragged_window, dragged_zoom, wheel_zoom
+from ctmasknet_gui.view.viewport.layer import Layer
 from ctmasknet_gui.view.viewport.mapping import View, fit_zoom, pixel_aspect
 from ctmasknet_gui.view.viewport.orientation import EdgeLetters, edge_letters
 from ctmasknet_gui.view.viewport.picking import candidate_at
 from ctmasknet_gui.view.viewport.pictures import GreyPictures, draw_image
-from model_core.types import ByteArray, RoiRow, Volume, Window
+from model_core.types import RoiRow, Volume, Window
 
 _BACKGROUND = QColor("#000000")
 _ACCENT = QColor("#2f7fd1")
@@ -97,7 +97,8 @@ class Viewport(QWidget):
         self._state = state
         self._pictures = GreyPictures()
         self._findings: overlays.Findings | None = None
-        self._reference: tuple[ByteArray, int, QPainterPath] | None = None
+        self._reference: overlays.Reference | None = None
+        self._layer = Layer()
         self._cursor: QPointF | None = None
         self._drag: _Drag | None = None
         self._wheel = WheelSteps()
@@ -193,6 +194,7 @@ class Viewport(QWidget):
         if volume is None:
             # Let go of the voxels of a closed series.
             self._pictures.clear()
+            self._layer.clear()
             self._findings = self._reference = None
             self.setAccessibleDescription("Nothing is open")
         self._set_pointer()
@@ -222,16 +224,9 @@ class Viewport(QWidget):
         display = self._state.display
         image = self._pictures.get(volume, display.slice_index, display.window, inverted=display.inverted)
         draw_image(painter, image, view)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         findings = self._current_findings(volume)
-        selected = self._state.selection.candidate
-        if findings is not None:
-            self._paint_areas(painter, findings, view)
-        self._paint_reference(painter, volume, view)
-        if findings is not None and display.outlines:
-            overlays.draw_outlines(painter, findings, view, selected)
-        if findings is not None and display.boxes:
-            overlays.draw_boxes(painter, findings, view, selected)
+        self._paint_overlays(painter, volume, view, findings)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         notes = Annotations(self.font(), view.size)
         corners = corner_lines(self._state, volume, view, self.cursor_voxel)
         notes.corners(painter, corners)
@@ -258,7 +253,30 @@ class Viewport(QWidget):
         if display.boxes or roi is not None:
             self._paint_tags(painter, findings, view, roi, notes.taken)
 
-    def _paint_areas(self, painter: QPainter, findings: overlays.Findings, view: View) -> None:
+    def _paint_overlays(
+        self, painter: QPainter, volume: Volume, view: View, findings: overlays.Findings | None
+    ) -> None:
+        display, selected = self._state.display, self._state.selection.candidate
+        reference = self._current_reference(volume)
+        if findings is None and reference is None:
+            self._layer.clear()
+            return
+
+        def draw(inner: QPainter) -> None:
+            if findings is not None:
+                self._draw_areas(inner, findings, view)
+                if display.outlines:
+                    overlays.draw_outlines(inner, findings, view, selected)
+            if reference is not None:
+                overlays.draw_reference(inner, reference, view)
+            if findings is not None and display.boxes:
+                overlays.draw_boxes(inner, findings, view, selected)
+
+        switches = (display.masks, display.outlines, display.boxes, display.logits, display.opacity)
+        key = (findings, reference, view, selected, switches)
+        self._layer.paint(painter, view.size, key=key, draw=draw)
+
+    def _draw_areas(self, painter: QPainter, findings: overlays.Findings, view: View) -> None:
         display = self._state.display
         if display.logits:
             painter.save()
@@ -269,13 +287,14 @@ class Viewport(QWidget):
         if display.masks:
             overlays.fill_masks(painter, findings, view, display.opacity)
 
-    def _paint_reference(self, painter: QPainter, volume: Volume, view: View) -> None:
+    def _current_reference(self, volume: Volume) -> overlays.Reference | None:
         labels, index = self._state.case.reference, self._state.display.slice_index
         if labels is None or not self._state.display.reference or labels.shape != volume.voxels.shape:
-            return
-        if self._reference is None or self._reference[0] is not labels or self._reference[1] != index:
-            self._reference = labels, index, overlays.reference_path(labels[index])
-        overlays.draw_reference(painter, self._reference[2], view.transform)
+            return None
+        known = self._reference
+        if known is None or known.labels is not labels or known.index != index:
+            self._reference = known = overlays.Reference(labels, index)
+        return known
 
     def _paint_tags(
         self,
