@@ -9,18 +9,30 @@ from __future__ import annotations
 
 import logging
 import math
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pydicom
 from pydicom import config as pydicom_config
+from pydicom import filereader
+from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
+from pydicom.tag import Tag
 from pydicom.uid import UID
 
+from model_core.io.dicom_elements import read_elements, read_meta
 from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason
-from model_core.io.tolerances import COSINE_TOLERANCE, MAX_EXPANSION, MAX_FRAME_PIXELS, MAX_FRAMES
+from model_core.io.tolerances import (
+    COSINE_TOLERANCE,
+    MAX_EXPANSION,
+    MAX_FRAME_PIXELS,
+    MAX_FRAMES,
+    MAX_INFLATED_BYTES,
+)
 
 # The library's messages quote element values, which are patient data; ours are reported instead.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
@@ -170,6 +182,8 @@ def text(dataset: Any, keyword: str) -> str:
         value = dataset.get(keyword)
     except LIBRARY_FAILURES:
         return ""
+    if isinstance(value, str):
+        return value.strip(" \0")
     if value is None:
         return ""
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
@@ -234,14 +248,42 @@ def read_dataset(stream: BinaryIO, *, pixels: bool, all_tags: bool = False) -> A
         The stream is not DICOM or its structure is broken.
     """
     try:
+        tags = None if all_tags or pixels else list(_TAGS)
+        if _is_deflated(stream):
+            return _read_deflated(stream, tags)
         if pixels:
             return pydicom.dcmread(stream, force=True)
-        tags = None if all_tags else list(_TAGS)
         return pydicom.dcmread(stream, force=True, stop_before_pixels=True, specific_tags=tags)
     except InvalidDicomError as error:
         raise FileError("This is not a DICOM file.", status="skipped") from error
     except LIBRARY_FAILURES as error:
         raise FileError(plain_reason(error), details=type(error).__name__) from error
+
+
+def _is_deflated(stream: BinaryIO) -> bool:
+    start = stream.read(4096)
+    stream.seek(0)
+    try:
+        return start[128:132] == b"DICM" and read_meta(start)[0] == DEFLATED_LE
+    except ValueError:
+        return False
+
+
+def _read_deflated(stream: BinaryIO, tags: list[str] | None) -> Any:
+    """Parse a deflated data set (PS3.5 A.5), inflating no more than is allowed."""
+    data = stream.read()
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    plain = inflate.decompress(data[read_meta(data)[1] :], MAX_INFLATED_BYTES)
+    if inflate.unconsumed_tail:
+        raise FileError(
+            f"The deflated file grows to more than {MAX_INFLATED_BYTES >> 20} MiB: damaged or hostile."
+        )
+    wanted = None if tags is None else [Tag(keyword) for keyword in tags]
+    dataset = filereader.read_dataset(BytesIO(plain), False, True, specific_tags=wanted)
+    dataset.set_original_encoding(False, True)
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = DEFLATED_LE
+    return dataset
 
 
 def transfer_syntax_of(dataset: Any) -> str:
@@ -301,40 +343,54 @@ def read_header(path: Path) -> tuple[FileHeader, tuple[Frame, ...]]:
     FileError
         It is no DICOM image ("skipped") or an image whose header is unusable ("error").
     """
+    dataset: Any = None
+    syntax = ""
     try:
         with path.open("rb") as stream:
             size = stream.seek(0, 2)
             stream.seek(0)
-            dataset = read_dataset(stream, pixels=False)
-            if not len(dataset) and not len(getattr(dataset, "file_meta", ())):
-                raise FileError("This is not a DICOM file, or it ends before its first element.")
-            syntax = transfer_syntax_of(dataset)
-            if syntax == DEFLATED_LE:
-                stream.seek(0)
-                dataset = read_dataset(stream, pixels=True)
-                keyword = next((k for k in _PIXEL_TAGS.values() if k in dataset), "")
-                pixel = _PixelElement(keyword, -1, len(dataset[keyword].value)) if keyword else None
-                room = pixel.length if pixel else 0
+            dataset = read_elements(stream, size)
+            if dataset is not None:
+                syntax = dataset.transfer_syntax
+                pixel = _PixelElement(dataset.pixel_keyword, dataset.pixel_offset, dataset.pixel_length)
+                room = size - pixel.offset
             else:
-                pixel = _pixel_element(stream, dataset, syntax)
-                room = size - pixel.offset if pixel else 0
-    except OSError as error:
-        raise FileError(plain_reason(error), details=type(error).__name__) from error
-    except FileError:
-        raise
-    except LIBRARY_FAILURES as error:
-        raise FileError(plain_reason(error), details=type(error).__name__) from error
-    if pixel is None:
-        raise _no_pixels(dataset, syntax)
-    try:
+                stream.seek(0)
+                dataset, syntax, pixel, room = _parse(stream, size)
         header = _header(path, dataset, syntax, pixel)
         _check_size(header, pixel.length, room)
         return header, _frames(dataset, header)
     except FileError as error:
-        error.transfer_syntax = syntax
+        error.transfer_syntax = error.transfer_syntax or syntax
+        error.series_uid = text(dataset, "SeriesInstanceUID") if dataset is not None else ""
         raise
     except LIBRARY_FAILURES as error:
-        raise FileError(plain_reason(error), transfer_syntax=syntax, details=type(error).__name__) from error
+        raise FileError(
+            plain_reason(error),
+            transfer_syntax=syntax,
+            series_uid=text(dataset, "SeriesInstanceUID") if dataset is not None else "",
+            details=type(error).__name__,
+        ) from error
+
+
+def _parse(stream: BinaryIO, size: int) -> tuple[Any, str, _PixelElement, int]:
+    """Read a header of any kind: data set, transfer syntax, pixel element, bytes from there to the end."""
+    dataset = read_dataset(stream, pixels=False)
+    if not len(dataset) and not len(getattr(dataset, "file_meta", ())):
+        raise FileError("This is not a DICOM file, or it ends before its first element.")
+    syntax = transfer_syntax_of(dataset)
+    if syntax == DEFLATED_LE:
+        stream.seek(0)
+        whole = read_dataset(stream, pixels=True)
+        keyword = next((k for k in _PIXEL_TAGS.values() if k in whole), "")
+        if not keyword:
+            raise _no_pixels(dataset, syntax)
+        length = len(whole[keyword].value)
+        return dataset, syntax, _PixelElement(keyword, -1, length), length
+    pixel = _pixel_element(stream, dataset, syntax)
+    if pixel is None:
+        raise _no_pixels(dataset, syntax)
+    return dataset, syntax, pixel, size - pixel.offset
 
 
 def _no_pixels(dataset: Any, syntax: str) -> FileError:
@@ -346,8 +402,9 @@ def _no_pixels(dataset: Any, syntax: str) -> FileError:
             "A DICOMDIR: the index of other files, not an image.", status="skipped", transfer_syntax=syntax
         )
     if integer(dataset, "Rows", 0) > 0 and integer(dataset, "Columns", 0) > 0:
-        return FileError("An image header without pixel data: the file is cut off or was emptied.",
-                         transfer_syntax=syntax)
+        return FileError(
+            "An image header without pixel data: the file is cut off or was emptied.", transfer_syntax=syntax
+        )
     kind = syntax_name(sop_class) if sop_class else "kind not stated"
     return FileError(f"A DICOM object without an image ({kind}).", status="skipped", transfer_syntax=syntax)
 
@@ -415,6 +472,8 @@ def _padding(dataset: Any, *, signed: bool, bits: int) -> tuple[int, int] | None
 
 def _check_size(header: FileHeader, declared: int, room: int) -> None:
     """Refuse sizes that the file cannot hold, before anything is allocated for them."""
+    if not header.rows and not header.columns:
+        raise FileError("The header does not say how large the image is (Rows and Columns are missing or 0).")
     if header.rows < 1 or header.columns < 1:
         raise FileError(f"An image of {header.columns} x {header.rows} pixels: nothing to show.")
     if header.bits_allocated not in (1, 8, 16, 32, 64):

@@ -1,46 +1,44 @@
-"""Read the stored values of DICOM frames.
+"""Read the stored values of DICOM frames, and turn them into the values that they stand for.
 
-Uncompressed pixels are read straight from their place in the file; everything else goes through
-pydicom, which tries each installed decoder in turn, and last through SimpleITK, the only decoder without
-the GPL for 12-bit extended JPEG.
+Uncompressed pixels are read straight from their place in the file; everything else is decoded in a
+process of its own.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
-from pydicom.encaps import encapsulate, generate_frames
-from pydicom.pixels import apply_color_lut, get_decoder
 
-from model_core.io.dicom_header import (
-    EXPLICIT_BE,
-    FileHeader,
-    Frame,
-    read_dataset,
-    syntax_name,
-)
+from model_core.io import isolation
+from model_core.io.dicom_header import EXPLICIT_BE, FileHeader, Frame
 from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason
-from model_core.types import FloatArray
+from model_core.io.tolerances import PADDING_HU
+from model_core.io.values import clip_int16
+from model_core.types import BoolArray, FloatArray, VoxelArray
 
 StoredArray = npt.NDArray[Any]
 
 # ITU-R BT.601 luma, the weights of the YBR conversion in PS3.3 C.7.6.3.1.2.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-
-# Lossy and lossless JPEG processes that SimpleITK's own library decodes.
-_JPEG_SYNTAXES = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 53, 55, 57, 70, 80, 81, 90, 91))
+_INT16 = np.iinfo(np.int16)
 
 
-def read_stored(header: FileHeader, indices: Iterable[int]) -> Iterator[StoredArray]:
-    """Yield frames of one file as stored: (rows, columns), or (rows, columns, 3) for colour.
+def read_stored(header: FileHeader, indices: Iterable[int], *, palette: bool = True) -> Iterator[StoredArray]:
+    """Yield frames of one file as stored: (rows, columns), or (rows, columns, 3) RGB for colour.
 
-    Bits outside BitsStored are cleared or sign-extended. Palettes are applied, colours are RGB.
+    Bits outside BitsStored are cleared or sign-extended.
+
+    Parameters
+    ----------
+    header:
+        Of the file.
+    indices:
+        Frame numbers, from 0.
+    palette:
+        Whether palette indices are turned into colours.
 
     Raises
     ------
@@ -48,11 +46,12 @@ def read_stored(header: FileHeader, indices: Iterable[int]) -> Iterator[StoredAr
         The frames cannot be read; the text says why and what would be needed.
     """
     try:
-        if _is_plain(header):
+        if is_plain(header):
             yield from _plain(header, indices)
         else:
-            yield from _decoded(header, indices)
-    except FileError:
+            yield from isolation.decode_frames(header, list(indices), palette=palette)
+    except FileError as error:
+        error.transfer_syntax = header.transfer_syntax
         raise
     except LIBRARY_FAILURES as error:
         raise FileError(
@@ -68,20 +67,31 @@ def rescaled(stored: StoredArray, frame: Frame) -> npt.NDArray[Any]:
     if stored.ndim == 3:
         stored = stored[..., :3] @ _LUMA
     whole = float(frame.slope).is_integer() and float(frame.intercept).is_integer()
-    if whole and stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2:
+    small = max(abs(frame.slope), abs(frame.intercept)) <= _INT16.max
+    if whole and small and stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2:
         values = stored.astype(np.int32)
         if frame.slope != 1.0:
-            values *= int(frame.slope)
+            # At most 2^16 * 2^15: int32 holds it, but for the sum with the intercept.
+            return values.astype(np.int64) * int(frame.slope) + int(frame.intercept)
         values += int(frame.intercept)
         return values
     exact: FloatArray = (stored.astype(np.float64) * frame.slope + frame.intercept).astype(np.float32)
     return exact
 
 
+def padding_mask(stored: StoredArray, header: FileHeader) -> BoolArray | None:
+    """Return where stored values say "outside the field of view", None where nothing does."""
+    if header.padding is None or stored.ndim != 2:
+        return None
+    mask: BoolArray = (stored >= header.padding[0]) & (stored <= header.padding[1])
+    return mask if mask.any() else None
+
+
 # -------------------------------------------------------------------------------------- uncompressed
 
 
-def _is_plain(header: FileHeader) -> bool:
+def is_plain(header: FileHeader) -> bool:
+    """Whether the values lie uncompressed in the file, one after another in whole bytes."""
     return (
         header.pixel_offset >= 0
         and header.samples == 1
@@ -117,85 +127,78 @@ def _used_bits(values: StoredArray, header: FileHeader) -> StoredArray:
     return (values << unused) >> unused
 
 
-# ---------------------------------------------------------------------------------------- compressed
+def read_int16(frame: Frame, out: VoxelArray) -> tuple[int, int] | None:
+    """Read one uncompressed 16-bit frame straight into its place in a volume, rescaled.
+
+    Parameters
+    ----------
+    frame:
+        Of a file that `is_plain`.
+    out:
+        (rows, columns) int16, contiguous; filled.
+
+    Returns
+    -------
+    tuple or None
+        How many values were cut to int16, and how many count as padding; None where this frame needs
+        the general way (nothing is filled then).
+
+    Raises
+    ------
+    FileError
+        The file cannot be read or became shorter.
+    """
+    header = frame.header
+    intercept = int(frame.intercept)
+    if (
+        header.bits_allocated != 16
+        or header.transfer_syntax == EXPLICIT_BE
+        or frame.slope != 1.0
+        or intercept != frame.intercept
+        or abs(intercept) > _INT16.max
+    ):
+        return None
+    _read_exactly(frame, out)
+    unsigned = out.view(np.uint16)
+    stored: StoredArray = out if header.signed else unsigned
+    unused = header.bits_allocated - header.bits_stored
+    if unused:
+        np.left_shift(stored, unused, out=stored)
+        np.right_shift(stored, unused, out=stored)
+    low, high = int(stored.min()), int(stored.max())
+    mask = None
+    if header.padding is not None and low <= header.padding[1] and high >= header.padding[0]:
+        mask = padding_mask(stored, header)
+    clipped = 0
+    if low + intercept < _INT16.min or high + intercept > _INT16.max:
+        clipped = clip_int16(stored.astype(np.int32) + intercept, out)
+    elif intercept:
+        # The sums fit, so adding modulo 2^16 gives them for signed and unsigned values alike.
+        np.add(unsigned, np.uint16(intercept & 0xFFFF), out=unsigned)
+    return clipped, apply_padding(out, mask)
 
 
-def _decoded(header: FileHeader, indices: Iterable[int]) -> Iterator[StoredArray]:
-    with header.path.open("rb") as stream:
-        dataset = read_dataset(stream, pixels=True)
-    if header.pixel_keyword not in dataset:
-        raise FileError("The compressed pixel data is cut off. Copy the file again.")
-    if not getattr(dataset, "file_meta", None):
-        dataset.file_meta = pydicom.dataset.FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = header.transfer_syntax
-    for index in indices:
-        yield _decode(dataset, header, index)
+def apply_padding(voxels: VoxelArray, mask: BoolArray | None) -> int:
+    """Raise padding below -1024 HU to it; padding among real values is left alone, it may be real."""
+    if mask is None:
+        return 0
+    outside = mask & (voxels < PADDING_HU)
+    voxels[outside] = PADDING_HU
+    return int(np.count_nonzero(outside))
 
 
-def _decode(dataset: Any, header: FileHeader, index: int) -> StoredArray:
-    colour = header.samples > 1
+def _read_exactly(frame: Frame, out: VoxelArray) -> None:
+    target = memoryview(out).cast("B")
     try:
-        decoder = get_decoder(header.transfer_syntax)
-        array, _ = decoder.as_array(dataset, index=index, raw=not colour)
-        if header.photometric == "PALETTE COLOR":
-            array = apply_color_lut(array, dataset)
-    except LIBRARY_FAILURES as error:
-        if header.transfer_syntax in _JPEG_SYNTAXES and not colour:
-            return _decode_with_itk(dataset, header, index)
+        with open(frame.header.path, "rb", buffering=0) as stream:  # noqa: PTH123 - unbuffered, once per slice
+            stream.seek(frame.header.pixel_offset + frame.index * len(target))
+            done = 0
+            while done < len(target):
+                count = stream.readinto(target[done:])
+                if not count:
+                    raise FileError("The pixel data is cut off: the file became shorter.")
+                done += count
+    except OSError as error:
         raise FileError(
-            f"The pixels cannot be decoded ({syntax_name(header.transfer_syntax)}): "
-            "they are damaged, or of a kind that no decoder without the GPL reads.",
-            transfer_syntax=header.transfer_syntax,
-            details=type(error).__name__,
+            plain_reason(error), transfer_syntax=frame.header.transfer_syntax, details=type(error).__name__
         ) from error
-    if array.shape[:2] != (header.rows, header.columns):
-        raise FileError(
-            f"The decoded picture is {array.shape[1]} x {array.shape[0]} pixels, "
-            f"the header says {header.columns} x {header.rows}."
-        )
-    return array
-
-
-def _decode_with_itk(dataset: Any, header: FileHeader, index: int) -> StoredArray:
-    """Decode one JPEG frame with SimpleITK from a private file that holds nothing but the pixels."""
-    import SimpleITK as sitk  # noqa: N813 - the library's own abbreviation
-
-    codestream = next(
-        data
-        for number, data in enumerate(generate_frames(dataset.PixelData, number_of_frames=header.frame_count))
-        if number == index
-    )
-    lone = pydicom.Dataset()
-    lone.file_meta = pydicom.dataset.FileMetaDataset()
-    lone.file_meta.TransferSyntaxUID = header.transfer_syntax
-    lone.file_meta.MediaStorageSOPClassUID = lone.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
-    lone.file_meta.MediaStorageSOPInstanceUID = lone.SOPInstanceUID = pydicom.uid.generate_uid()
-    lone.Rows, lone.Columns, lone.SamplesPerPixel = header.rows, header.columns, 1
-    lone.BitsAllocated, lone.BitsStored, lone.HighBit = (
-        header.bits_allocated,
-        header.bits_stored,
-        header.bits_stored - 1,
-    )
-    lone.PixelRepresentation = int(header.signed)
-    lone.PhotometricInterpretation = "MONOCHROME2"
-    lone.PixelData = encapsulate([codestream])
-    lone["PixelData"].is_undefined_length = True
-    lone["PixelData"].VR = "OB"
-    with tempfile.TemporaryDirectory(prefix="ctmasknet-") as folder:
-        path = Path(folder) / "frame.dcm"
-        lone.save_as(path, enforce_file_format=True)
-        try:
-            sitk.ProcessObject.SetGlobalWarningDisplay(False)
-            array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-        except LIBRARY_FAILURES as error:
-            raise FileError(
-                f"The pixels cannot be decoded ({syntax_name(header.transfer_syntax)}): they are damaged.",
-                transfer_syntax=header.transfer_syntax,
-                details=type(error).__name__,
-            ) from error
-    values: StoredArray = array.reshape(array.shape[-2:])
-    if values.shape != (header.rows, header.columns):
-        raise FileError("The decoded picture has another size than the header says.")
-    return values
-
-

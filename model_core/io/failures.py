@@ -43,8 +43,8 @@ class FileError(ReadError):
         Why, in one line.
     status:
         "skipped" for something that is no image, "error" for an image that cannot be read.
-    transfer_syntax:
-        UID where it is known.
+    transfer_syntax, series_uid:
+        UIDs where they are known.
     """
 
     def __init__(
@@ -53,11 +53,13 @@ class FileError(ReadError):
         *,
         status: Literal["skipped", "error"] = "error",
         transfer_syntax: str = "",
+        series_uid: str = "",
         details: str = "",
     ) -> None:
         super().__init__(message, details=details)
         self.status: Literal["skipped", "error"] = status
         self.transfer_syntax = transfer_syntax
+        self.series_uid = series_uid
 
 
 @contextmanager

@@ -6,13 +6,33 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from model_core.io.dicom_header import PHASE_MARKS, Frame
 from model_core.io.stack import arrange, in_space, named, natural_key, project, same_position_mm
-from model_core.io.tolerances import DIRECTION_TOLERANCE, SPACING_TOLERANCE
+from model_core.io.tolerances import ALMOST_EVEN_STEP, DIRECTION_TOLERANCE, SPACING_TOLERANCE
 from model_core.types import Problem
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A frame that is left out because the same slice is there already.
+
+    ``same_object`` is False where only the position is the same.
+    """
+
+    frame: Frame
+    kept: Frame
+    same_object: bool
+
+    @property
+    def reason(self) -> str:
+        """What its file's report says."""
+        if self.same_object:
+            return f"The same image (SOPInstanceUID) as {self.kept.header.name}, which is used."
+        return f"It lies at the position of {self.kept.header.name}, which is used."
 
 
 @dataclass(frozen=True)
@@ -33,7 +53,7 @@ class Group:
     key: str
     label: str = ""
     problems: tuple[Problem, ...] = ()
-    copies: tuple[Frame, ...] = ()
+    copies: tuple[Copy, ...] = ()
 
 
 def series_id(key: str) -> str:
@@ -41,8 +61,12 @@ def series_id(key: str) -> str:
     return hashlib.sha1(key.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()[:20]
 
 
-def group_frames(frames: Sequence[Frame]) -> list[Group]:
-    """Group by SeriesInstanceUID, then by everything that must be equal within one stack."""
+def group_frames(frames: Sequence[Frame], *, chosen: Path | None = None) -> list[Group]:
+    """Group by SeriesInstanceUID, then by everything that must be equal within one stack.
+
+    Of several copies of an image the one in the ``chosen`` file is used, else one without loss, else the
+    first by name.
+    """
     by_series: dict[str, list[Frame]] = defaultdict(list)
     for frame in frames:
         by_series[frame.header.series_uid or f"folder of {frame.header.path.parent}"].append(frame)
@@ -54,7 +78,7 @@ def group_frames(frames: Sequence[Frame]) -> list[Group]:
             text = "The files do not say to which series they belong (SeriesInstanceUID is missing)."
             extra = (Problem("warning", text, "Files of one folder that fit together are one series.", names),)
         for group in _split_series(members, key):
-            groups.extend(_split_phases(_with_problems(group, extra)))
+            groups.extend(_split_phases(_with_problems(group, extra), chosen))
     return groups
 
 
@@ -82,6 +106,7 @@ class _Buckets:
         return len(self._known) - 1
 
 
+_FRAME_OF_REFERENCE = "frame of reference"
 _REASONS = (
     "file (multi-frame)",
     "modality",
@@ -90,7 +115,7 @@ _REASONS = (
     "colour",
     "orientation",
     "pixel spacing",
-    "frame of reference",
+    _FRAME_OF_REFERENCE,
     "missing position",
 )
 
@@ -118,8 +143,9 @@ def _split_series(frames: Sequence[Frame], key: str) -> list[Group]:
             in_space(frame),
         )
         parts[fits].append(frame)
+    parts, problems = _without_idle_references(parts)
     if len(parts) == 1:
-        return [Group(tuple(frames), key)]
+        return [Group(tuple(next(iter(parts.values()))), key, problems=problems)]
     ordered = sorted(parts.items(), key=lambda item: -len(item[1]))
     keys = [fits for fits, _ in ordered]
     differing = [index for index in range(len(_REASONS)) if len({fits[index] for fits in keys}) > 1]
@@ -131,16 +157,63 @@ def _split_series(frames: Sequence[Frame], key: str) -> list[Group]:
         split_key = f"{key}|{[fits[index] for index in differing]}"
         label = "localizer" if header.localizer else f"part {number} of {len(ordered)}"
         problem = Problem("info", text, f"Split into {len(ordered)}; this is {label}.")
-        result.append(Group(tuple(members), split_key, label, (problem,)))
+        result.append(Group(tuple(members), split_key, label, (problem, *problems)))
     return result
+
+
+def _without_idle_references(
+    parts: dict[tuple[object, ...], list[Frame]],
+) -> tuple[dict[tuple[object, ...], list[Frame]], tuple[Problem, ...]]:
+    """Join stacks in which every file has a frame of reference of its own.
+
+    Some programs that remove identities invent one per file. Where such files still make one even stack,
+    their positions are believed and the frames of reference are not.
+    """
+    place = _REASONS.index(_FRAME_OF_REFERENCE)
+    families: dict[tuple[object, ...], list[tuple[object, ...]]] = defaultdict(list)
+    for fits in parts:
+        families[*fits[:place], *fits[place + 1 :]].append(fits)
+    joined: dict[tuple[object, ...], list[Frame]] = {}
+    problems: list[Problem] = []
+    for members in families.values():
+        together = [frame for fits in members for frame in parts[fits]]
+        # Copies of a file share its reference, so fewer references than files may still be one each.
+        if len(members) < 3 or 2 * len(members) <= len(together) or not _mostly_even(together):
+            joined |= {fits: parts[fits] for fits in members}
+            continue
+        joined[members[0]] = together
+        text = f"The {len(together)} files name {len(members)} different frames of reference, as if each were alone."
+        action = "Their positions make one stack, so they are shown as one."
+        names = named(frame.name for frame in together)
+        problems.append(Problem("warning", text, action, names))
+    return joined, tuple(problems)
+
+
+def _mostly_even(frames: Sequence[Frame]) -> bool:
+    """Whether most of the slices are equally far apart; copies at one position do not count."""
+    if not all(in_space(frame) for frame in frames):
+        return False
+    positions = np.sort(project(frames))
+    steps = np.diff(positions)
+    steps = steps[steps > same_position_mm(positions)]
+    if steps.size < 2:
+        return False
+    usual = float(np.median(steps))
+    return bool(np.mean(np.abs(steps - usual) <= ALMOST_EVEN_STEP * usual) > 0.5)
 
 
 # ---------------------------------------------------------------------- several slices at one position
 
 
-def _split_phases(group: Group) -> list[Group]:
+def _split_phases(group: Group, chosen: Path | None) -> list[Group]:
     """Leave out copies of a file, then split where several slices lie at one position."""
-    group = _without_copies(group)
+
+    def best_first(frame: Frame) -> tuple[object, ...]:
+        header = frame.header
+        return header.path != chosen, header.lossy, natural_key(str(header.path)), frame.index
+
+    ordered = tuple(sorted(group.frames, key=best_first))
+    group = _without_copies(Group(ordered, group.key, group.label, group.problems))
     if len(group.frames) < 2 or not all(in_space(frame) for frame in group.frames):
         return [group]
     if not _crowded(group.frames):
@@ -193,31 +266,32 @@ def _split_interleaved(group: Group) -> list[Group]:
 def _without_copies(group: Group) -> Group:
     """Leave out files that are the same object under another name."""
     kept: dict[tuple[object, ...], Frame] = {}
-    copies: list[Frame] = []
-    pairs: list[str] = []
-    for frame in sorted(group.frames, key=lambda item: natural_key(str(item.header.path))):
+    copies: list[Copy] = []
+    for frame in group.frames:
         header = frame.header
         if not header.sop_uid:
             kept[str(header.path), frame.index] = frame
             continue
         key = (header.sop_uid, frame.index, frame.position, header.instance_number)
         if key in kept:
-            copies.append(frame)
-            pairs += [kept[key].name, frame.name]
+            copies.append(Copy(frame, kept[key], same_object=True))
         else:
             kept[key] = frame
     if not copies:
         return group
-    text = f"{len(copies)} image(s) are there more than once (equal SOPInstanceUID), such as {pairs[0]} and {pairs[1]}."
-    problem = Problem("warning", text, "The first by name is used; the copies are left out.", named(pairs))
+    pair = copies[0].kept.name, copies[0].frame.name
+    text = f"{len(copies)} image(s) are there more than once (equal SOPInstanceUID), such as {pair[0]} and {pair[1]}."
+    names = named(name for copy in copies for name in (copy.kept.name, copy.frame.name))
+    problem = Problem("warning", text, "One of each is used; the copies are left out.", names)
     return Group(tuple(kept.values()), group.key, group.label, (*group.problems, problem), tuple(copies))
 
 
 def _split_by_occurrence(group: Group) -> list[Group]:
     """Nothing tells the slices at one position apart: equal counts are passes, the rest is left out."""
+    best = {id(frame): rank for rank, frame in enumerate(group.frames)}
 
-    def order(frame: Frame) -> tuple[int, list[tuple[int, int, str]], int]:
-        return frame.header.instance_number or 0, natural_key(frame.header.name), frame.index
+    def order(frame: Frame) -> tuple[int, int]:
+        return frame.header.instance_number or 0, best[id(frame)]
 
     frames = sorted(group.frames, key=order)
     positions = project(frames)
@@ -234,14 +308,19 @@ def _split_by_occurrence(group: Group) -> list[Group]:
             str(number): [frames[sorted(place)[number]] for place in places] for number in range(counts.pop())
         }
         return _phases(group, "pass", passes)
-    kept = tuple(frames[min(place)] for place in places)
-    out = tuple(frames[index] for place in places for index in sorted(place)[1:])
-    crowded = next(place for place in places if len(place) > 1)
-    pair = (frames[min(crowded)].name, frames[max(crowded)].name)
+    used = [min((frames[index] for index in place), key=lambda frame: best[id(frame)]) for place in places]
+    copies = [
+        Copy(frames[index], kept, same_object=False)
+        for kept, place in zip(used, places, strict=True)
+        for index in sorted(place)
+        if frames[index] is not kept
+    ]
+    pair = copies[0].kept.name, copies[0].frame.name
     text = (
-        f"{len(out)} slice(s) lie at the position of another one, such as {pair[0]} and {pair[1]}; "
+        f"{len(copies)} slice(s) lie at the position of another one, such as {pair[0]} and {pair[1]}; "
         "nothing in the files tells them apart."
     )
-    names = named((*pair, *(frame.name for frame in out)))
-    problem = Problem("warning", text, "The first by InstanceNumber is used; the others are left out.", names)
-    return [Group(kept, group.key, group.label, (*group.problems, problem), (*group.copies, *out))]
+    names = named((*pair, *(copy.frame.name for copy in copies)))
+    problem = Problem("warning", text, "One of each is used; the others are left out.", names)
+    problems = (*group.problems, problem)
+    return [Group(tuple(used), group.key, group.label, problems, (*group.copies, *copies))]

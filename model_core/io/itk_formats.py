@@ -1,28 +1,23 @@
-"""NIfTI, NRRD and MetaImage volumes through SimpleITK."""
+"""NIfTI, NRRD and MetaImage volumes: catalogue entries, geometry, and values from the reader process."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk  # noqa: N813 - the library's own abbreviation
 
-from model_core.io.failures import LIBRARY_FAILURES, FileError
+from model_core.io import isolation
+from model_core.io.failures import FileError
 from model_core.io.grouping import series_id
 from model_core.io.memory import check_memory
 from model_core.io.orientation import Layout, display_geometry, layout_of
 from model_core.io.tolerances import VOLUME_FORMAT_AIR_HU
 from model_core.io.values import fit_int16
 from model_core.types import DoubleArray, Geometry, Problem, Progress, SeriesEntry, Unit, Volume
-
-sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 # Slices of a volume format are thick where the step is this many pixels or more; else it is isotropic.
@@ -75,39 +70,6 @@ def suffix_of(path: Path) -> str:
     return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
 
 
-@contextmanager
-def ascii_path(path: Path) -> Iterator[str]:
-    """Give a path that SimpleITK can open on every system.
-
-    Its file access is not certain to take other than ASCII names, so such a file is copied into a private
-    folder, which is removed afterwards; a header's separate data file, named in the same folder, goes along.
-    """
-    if str(path).isascii():
-        yield str(path)
-        return
-    with tempfile.TemporaryDirectory(prefix="ctmasknet-") as folder:
-        copy = Path(folder) / f"volume{suffix_of(path)}"
-        shutil.copyfile(path, copy)
-        if suffix_of(path) in (".mhd", ".nhdr"):
-            _copy_data_file(path, copy)
-        yield str(copy)
-
-
-def _copy_data_file(path: Path, copy: Path) -> None:
-    lines = []
-    for line in copy.read_text("utf-8", "replace").splitlines(keepends=True):
-        key, separator, value = line.partition("=" if "=" in line else ":")
-        name = value.strip()
-        if key.strip().lower().replace(" ", "") in ("elementdatafile", "datafile") and name not in ("LOCAL", "LIST"):
-            data = path.parent / Path(name).name
-            if data.is_file():
-                target = copy.with_name(f"data{''.join(data.suffixes[-2:])}")
-                shutil.copyfile(data, target)
-                line = f"{key}{separator} {target.name}\n"
-        lines.append(line)
-    copy.write_text("".join(lines), "utf-8")
-
-
 def read_header(path: Path) -> VolumeHeader:
     """Read size and geometry of a volume file.
 
@@ -116,35 +78,20 @@ def read_header(path: Path) -> VolumeHeader:
     FileError
         The file is damaged, or holds nothing two- or three-dimensional.
     """
-    reader = sitk.ImageFileReader()
-    try:
-        with ascii_path(path) as name:
-            reader.SetFileName(name)
-            reader.ReadImageInformation()
-        dimensions = int(reader.GetDimension())
-        size = tuple(int(value) for value in reader.GetSize())
-        spacing = tuple(float(value) for value in reader.GetSpacing())
-        matrix = np.array(reader.GetDirection(), float).reshape(dimensions, dimensions)
-        origin = np.array(reader.GetOrigin(), float)
-        components = int(reader.GetNumberOfComponents())
-        codes = [reader.GetMetaData(key) for key in ("qform_code", "sform_code") if reader.HasMetaDataKey(key)]
-    except LIBRARY_FAILURES as error:
-        raise FileError(
-            "The volume cannot be read: the file is damaged or its data file is missing.",
-            details=type(error).__name__,
-        ) from error
+    info = isolation.volume_header(path)
+    dimensions, size, spacing = int(info["dimensions"]), info["size"], info["spacing"]
     if dimensions < 2 or min(size) < 1:
         raise FileError("The file holds no picture.")
-    placed = dimensions > 2 and not (codes and all(code.strip() in ("0", "") for code in codes))
+    placed = dimensions > 2 and not (info["codes"] and all(code.strip() in ("0", "") for code in info["codes"]))
     directions = np.eye(3)
     position = np.zeros(3)
     if dimensions > 2:
-        directions = matrix[:3, :3].T
-        position = origin[:3]
+        directions = np.array(info["direction"], float).reshape(dimensions, dimensions)[:3, :3].T
+        position = np.array(info["origin"][:3], float)
     shape = (*(size[2:3] or (1,)), size[1], size[0])
     steps = (*(spacing[2:3] or (1.0,)), spacing[1], spacing[0])
-    lengths = np.linalg.norm(directions, axis=1)
-    if not np.isfinite(directions).all() or float(lengths.min()) < 0.5 or min(steps) <= 0:
+    finite = bool(np.isfinite(directions).all() and np.isfinite(position).all() and np.isfinite(steps).all())
+    if not finite or float(np.linalg.norm(directions, axis=1).min()) < 0.5 or min(steps) <= 0:
         raise FileError("The volume's orientation or spacing is not usable.")
     return VolumeHeader(
         path=path,
@@ -154,7 +101,7 @@ def read_header(path: Path) -> VolumeHeader:
         origin=position,
         dimensions=dimensions,
         extra=int(np.prod(size[3:], dtype=np.int64)),
-        components=components,
+        components=int(info["components"]),
         placed=placed,
     )
 
@@ -214,34 +161,32 @@ def volume_geometry(header: VolumeHeader) -> Geometry:
 
 
 def read_values(header: VolumeHeader) -> npt.NDArray[Any]:
-    """Read the values in array order (slices, rows, columns).
+    """Read the values in array order (slices, rows, columns); of several components, their brightness.
 
     Raises
     ------
     FileError
         The file is damaged.
     """
-    size = header.shape[::-1][: header.dimensions]
-    reader = sitk.ImageFileReader()
-    try:
-        with ascii_path(header.path) as name:
-            reader.SetFileName(name)
-            if header.dimensions > 3:
-                rest = header.dimensions - 3
-                reader.ReadImageInformation()
-                reader.SetExtractSize((*size[:3], *(0 for _ in range(rest))))
-                reader.SetExtractIndex((0,) * header.dimensions)
-            image = reader.Execute()
-        values = sitk.GetArrayFromImage(image)
-    except LIBRARY_FAILURES as error:
-        raise FileError(
-            "The volume cannot be read: the file is cut off or damaged. Copy it again.",
-            details=type(error).__name__,
-        ) from error
+    values = read_components(header)
     if header.components > 1:
         parts = values[..., :3].astype(np.float32)
         values = parts @ _LUMA if parts.shape[-1] == 3 else parts[..., 0]
+    if values.size != int(np.prod(header.shape, dtype=np.int64)):
+        raise FileError("The volume changed its size since its folder was read.")
     return values.reshape(header.shape)
+
+
+def read_components(header: VolumeHeader) -> npt.NDArray[Any]:
+    """Read the values as the file's library gives them, components last.
+
+    Raises
+    ------
+    FileError
+        The file is damaged.
+    """
+    most = int(np.prod(header.shape, dtype=np.int64)) * header.components * 8
+    return isolation.volume_array(header.path, max_bytes=most)
 
 
 def load_volume(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:

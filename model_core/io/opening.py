@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from model_core.errors import ReadError
-from model_core.io import dicom_series, itk_formats, pictures
-from model_core.io.failures import quiet
-from model_core.types import ByteArray, Progress, SeriesEntry, Volume, Window
+from model_core.io import dicom_header, dicom_load, itk_formats, pictures
+from model_core.io.dicom_pixels import read_stored
+from model_core.io.dicom_series import DicomSource
+from model_core.io.failures import FileError, plain_reason, quiet
+from model_core.io.stack import arrange
+from model_core.types import ByteArray, Geometry, Progress, SeriesEntry, Volume, Window
 
 # Shown where a CT file has no window of its own (width, level in HU).
 _LUNG = Window(1500.0, -600.0)
@@ -27,8 +31,8 @@ def load(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
     ReadError
         Nothing of the series can be read, or it does not fit into memory.
     """
-    if isinstance(entry.source, dicom_series.DicomSource):
-        yield from dicom_series.load_series(entry)
+    if isinstance(entry.source, DicomSource):
+        yield from dicom_load.load_series(entry)
     elif isinstance(entry.source, itk_formats.VolumeSource):
         yield from itk_formats.load_volume(entry)
     elif isinstance(entry.source, pictures.PictureSource):
@@ -59,8 +63,8 @@ def thumbnail(entry: SeriesEntry, size: int = 64) -> ByteArray:
     """
     windows: Sequence[Window] = ()
     inverted = False
-    if isinstance(entry.source, dicom_series.DicomSource):
-        picture, windows, inverted = dicom_series.middle_picture(entry)
+    if isinstance(entry.source, DicomSource):
+        picture, windows, inverted = dicom_load.middle_picture(entry)
         if not windows and entry.modality == "CT" and float(np.min(picture)) < _LUNG.level:
             windows = (_LUNG,)
     elif isinstance(entry.source, itk_formats.VolumeSource):
@@ -73,6 +77,44 @@ def thumbnail(entry: SeriesEntry, size: int = 64) -> ByteArray:
         raise ReadError("This series was not found by a scan: open its folder again.")
     grey = _windowed(picture, windows)
     return _shrunk(255 - grey if inverted else grey, entry, size)
+
+
+def geometry_of(entry: SeriesEntry) -> Geometry:
+    """Return the geometry that a series will have when it is loaded, as far as its headers tell."""
+    if isinstance(entry.source, DicomSource):
+        return arrange(entry.source.frames).geometry
+    if isinstance(entry.source, itk_formats.VolumeSource):
+        return entry.source.header.geometry
+    return Geometry()
+
+
+def stored_pixels(path: Path) -> npt.NDArray[Any]:
+    """Decode one file and return its pixels as stored: before rescale, window and any turning.
+
+    Returns
+    -------
+    numpy.ndarray
+        DICOM: ([frames,] rows, columns[, 3]); palette indices stay indices, other colours are RGB.
+        Volumes: (slices, rows, columns[, components]). Pictures: (rows, columns[, channels]).
+
+    Raises
+    ------
+    ReadError
+        The file cannot be decoded, or holds no image.
+    """
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(132)
+    except OSError as error:
+        raise FileError(plain_reason(error), details=type(error).__name__) from error
+    with quiet():
+        if dicom_header.looks_like_dicom(start):
+            header, frames = dicom_header.read_header(path)
+            stored = list(read_stored(header, [frame.index for frame in frames], palette=False))
+            return stored[0] if len(stored) == 1 else np.stack(stored)
+        if pictures.looks_like_picture(start):
+            return pictures.read_channels(path)
+        return itk_formats.read_components(itk_formats.read_header(path))
 
 
 def _windowed(picture: npt.NDArray[Any], windows: Sequence[Window]) -> ByteArray:

@@ -132,6 +132,21 @@ def read_picture(path: Path) -> npt.NDArray[Any]:
         raise FileError(plain_reason(error), details=type(error).__name__) from error
 
 
+def read_channels(path: Path) -> npt.NDArray[Any]:
+    """Read one picture with all its channels: (h, w) or (h, w, channels); palette indices stay indices.
+
+    Raises
+    ------
+    FileError
+        The file is damaged.
+    """
+    try:
+        with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
+            return np.asarray(image)
+    except (*LIBRARY_FAILURES, Image.DecompressionBombError) as error:
+        raise FileError(plain_reason(error), details=type(error).__name__) from error
+
+
 def load_pictures(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
     """Read a folder of pictures; the last item is the Volume.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from model_core.types import Catalogue, FileReport, Problem, Progress, SeriesEnt
 
 # Data files that belong to a header file of their own.
 _DATA_SUFFIXES = (".raw", ".zraw", ".raw.gz", ".img")
+# Files between two looks at cancel.
+_BATCH = 8
 
 
 @dataclass
@@ -40,49 +43,85 @@ def scan(path: Path) -> Generator[Progress | Catalogue, None, None]:
     ReadError
         The path does not exist or nothing in it can be opened; the text says what was found.
     """
+    for item in scan_reports(path):
+        if isinstance(item, Catalogue) and not item.series:
+            raise ReadError(nothing_found(Path(item.root), item.files), details=_reasons(item.files))
+        yield item
+
+
+def scan_reports(path: Path) -> Generator[Progress | Catalogue, None, None]:
+    """Like `scan`, but where nothing can be opened the Catalogue has no series and says why in its reports.
+
+    Raises
+    ------
+    ReadError
+        The path does not exist.
+    """
     path = Path(path)
-    if not path.exists():
+    try:
+        found_there, is_file = path.exists(), path.is_file()
+    except (OSError, ValueError) as error:
+        raise ReadError(f"The path cannot be read: {plain_reason(error)}") from error
+    if not found_there:
         raise ReadError(f"Not found: {path.name or path}. Check the path.")
-    chosen = path if path.is_file() else None
+    chosen = path if is_file else None
+    folder = path.parent if is_file else path
     if chosen is not None and _is_dicomdir(chosen):
-        chosen, path = None, chosen.parent
-    files = [chosen] if chosen is not None else list(_files_below(path))
+        chosen = None
     found = _Found()
-    yield from _read_all(files, found)
+    yield from _read_all([chosen] if chosen is not None else list(_files_below(folder, found)), found)
     if chosen is not None and found.frames and found.frames[0].header.frame_count == 1:
-        siblings = [item for item in sorted(chosen.parent.iterdir()) if item.is_file() and item != chosen]
-        beside = _Found()
-        yield from _read_all(siblings, beside)
-        uid = found.frames[0].header.series_uid
-        same = [frame for frame in beside.frames if uid and frame.header.series_uid == uid]
-        found.frames += [frame for frame in same if frame.header.frame_count == 1]
-        for frame in same:
-            found.reports[frame.header.path] = beside.reports[frame.header.path]
+        yield from _read_siblings(chosen, found)
     series = _entries(found, chosen)
-    if not series:
-        raise ReadError(_nothing(path, found), details=_reasons(found))
     reports = tuple(found.reports[name] for name in sorted(found.reports, key=lambda item: natural_key(str(item))))
-    yield Catalogue(root=str(path), series=tuple(series), files=reports)
+    yield Catalogue(root=str(chosen or folder), series=tuple(series), files=reports)
+
+
+def _read_siblings(chosen: Path, found: _Found) -> Generator[Progress, None, None]:
+    """Add the files beside a chosen one that belong to its series."""
+    uid = found.frames[0].header.series_uid
+    if not uid:
+        return
+    try:
+        names = sorted(chosen.parent.iterdir(), key=lambda item: natural_key(item.name))
+    except OSError:
+        return  # the folder may not be listed: the file is opened alone
+    beside = _Found()
+    yield from _read_all([item for item in names if item.is_file() and item != chosen], beside)
+    for frame in beside.frames:
+        if frame.header.series_uid == uid and frame.header.frame_count == 1:
+            found.frames.append(frame)
+            found.reports[frame.header.path] = beside.reports[frame.header.path]
+    for path, error in beside.broken:
+        if error.series_uid == uid:
+            found.broken.append((path, error))
+            found.reports[path] = beside.reports[path]
 
 
 def _is_dicomdir(path: Path) -> bool:
     return path.name.upper() == "DICOMDIR"
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
+def _files_below(folder: Path, found: _Found) -> Iterator[Path]:
     """Yield the files of a folder tree in natural order; links to folders are not followed (cycles)."""
-    for root, folders, names in os.walk(folder):
+
+    def unreadable(error: OSError) -> None:
+        place = Path(error.filename) if error.filename else folder
+        found.reports[place] = FileReport(str(place), "error", "The folder may not be read (permissions).")
+
+    for root, folders, names in os.walk(folder, onerror=unreadable):
         folders.sort(key=natural_key)
         for name in sorted(names, key=natural_key):
-            yield Path(root) / name
+            yield Path(root, name)
 
 
 def _read_all(files: Sequence[Path], found: _Found) -> Generator[Progress, None, None]:
     yield Progress(0, len(files), "Looking at files")
-    for number, path in enumerate(files, 1):
+    for start in range(0, len(files), _BATCH):
         with quiet():
-            _read_one(path, found)
-        yield Progress(number, len(files), "Looking at files")
+            for path in files[start : start + _BATCH]:
+                _read_one(path, found)
+        yield Progress(min(start + _BATCH, len(files)), len(files), "Looking at files")
 
 
 def _read_one(path: Path, found: _Found) -> None:
@@ -134,12 +173,11 @@ def _dicom(path: Path, found: _Found, start: bytes) -> FileReport:
 
 def _entries(found: _Found, chosen: Path | None) -> list[SeriesEntry]:
     series: list[SeriesEntry] = []
-    for entry, copies in dicom_series.entries(found.frames):
+    for entry, copies in dicom_series.entries(found.frames, chosen=chosen):
         series.append(_with_broken(entry, found))
-        for frame in copies:
-            report = found.reports[frame.header.path]
-            reason = "The same slice is there already; this copy is left out."
-            found.reports[frame.header.path] = replace(report, status="warning", reason=reason)
+        for copy in copies:
+            report = found.reports[copy.frame.header.path]
+            found.reports[copy.frame.header.path] = replace(report, status="warning", reason=copy.reason)
     series += pictures.entries(found.pictures)
     series += [itk_formats.entry_of(header) for header in found.volumes]
     if chosen is not None:
@@ -149,14 +187,22 @@ def _entries(found: _Found, chosen: Path | None) -> list[SeriesEntry]:
 
 
 def _with_broken(entry: SeriesEntry, found: _Found) -> SeriesEntry:
-    """Name the unreadable image files that lie beside a series: they may be missing slices of it."""
+    """Name the unreadable image files of a series; of those that hide their series, the ones beside it."""
     folders = {Path(name).parent for name in entry.files}
-    names = [path.name for path, _ in found.broken if path.parent in folders]
-    if not names:
+    mine = [
+        (path, error)
+        for path, error in found.broken
+        if (error.series_uid == entry.series_uid if error.series_uid else path.parent in folders)
+    ]
+    if not mine:
         return entry
-    reasons = " ".join(dict.fromkeys(error.message for path, error in found.broken if path.parent in folders))
-    text = f"{len(names)} file(s) beside this series cannot be read: {reasons[:300]}"
-    problem = Problem("warning", text, "They are left out; slices may be missing.", named(names))
+    reasons = " ".join(dict.fromkeys(error.message for _, error in mine))
+    if any(error.series_uid for _, error in mine):
+        text = f"{len(mine)} file(s) of this series cannot be read: {reasons[:300]}"
+    else:
+        text = f"{len(mine)} file(s) beside this series cannot be read: {reasons[:300]}"
+    names = named(path.name for path, _ in mine)
+    problem = Problem("warning", text, "They are left out; slices may be missing.", names)
     return replace(entry, problems=(*entry.problems, problem))
 
 
@@ -178,8 +224,8 @@ def _preference(entry: SeriesEntry) -> tuple[object, ...]:
     )
 
 
-def _nothing(path: Path, found: _Found) -> str:
-    reports = list(found.reports.values())
+def nothing_found(path: Path, reports: Sequence[FileReport]) -> str:
+    """Say in one line why nothing at a path can be opened."""
     if not reports:
         return f"The folder {path.name} is empty: choose a folder with CT images."
     if len(reports) == 1:
@@ -191,8 +237,6 @@ def _nothing(path: Path, found: _Found) -> str:
     )
 
 
-def _reasons(found: _Found) -> str:
-    counts: dict[str, int] = {}
-    for report in found.reports.values():
-        counts[report.reason] = counts.get(report.reason, 0) + 1
-    return "\n".join(f"{count} x {reason}" for reason, count in sorted(counts.items(), key=lambda item: -item[1]))
+def _reasons(reports: Sequence[FileReport]) -> str:
+    counts = Counter(report.reason for report in reports)
+    return "\n".join(f"{count} x {reason}" for reason, count in counts.most_common())

@@ -48,3 +48,5 @@ MAX_FRAME_PIXELS = 1 << 28
 MAX_EXPANSION = 5000
 # Most frames that one file may declare.
 MAX_FRAMES = 100_000
+# Most bytes that a deflated DICOM file may grow to.
+MAX_INFLATED_BYTES = 1 << 30

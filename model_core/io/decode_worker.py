@@ -1,0 +1,96 @@
+"""The process that native decoders run in: ``python -m model_core.io.decode_worker``.
+
+Reads requests from its standard input and answers on its standard output (see `wire`), one after
+another, until the input ends. A decoder that crashes, hangs or eats memory takes this process with it
+and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from model_core.io import wire
+from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason
+
+# Address space that one decoder may take, where the system can limit it.
+_MAX_MEMORY = 16 << 30
+
+
+def main() -> int:
+    """Serve requests until the input ends."""
+    requests = sys.stdin.buffer
+    # What libraries print must not end up among the answers.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    warnings.simplefilter("ignore")
+    _limit_memory()
+    while (request := wire.receive(requests)) is not None:
+        _answer(request, answers)
+    return 0
+
+
+def _limit_memory() -> None:
+    try:
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        limit = _MAX_MEMORY if hard == resource.RLIM_INFINITY else min(_MAX_MEMORY, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    except (ImportError, ValueError, OSError):
+        pass  # not on this system; the time limit still holds
+
+
+def _answer(request: dict[str, Any], answers: BinaryIO) -> None:
+    try:
+        for result in run(request):
+            if isinstance(result, np.ndarray):
+                wire.send_array(answers, result)
+            else:
+                wire.send(answers, {"value": result})
+        wire.send(answers, {"end": True})
+    except FileError as error:
+        wire.send(answers, {"error": error.message, "status": error.status, "details": error.details})
+    except LIBRARY_FAILURES as error:
+        wire.send(answers, {"error": plain_reason(error), "status": "error", "details": type(error).__name__})
+
+
+def run(request: dict[str, Any]) -> Iterator[npt.NDArray[Any] | dict[str, Any]]:
+    """Do one request: yield arrays, or a dictionary of plain values.
+
+    Raises
+    ------
+    FileError
+        The file cannot be read.
+    """
+    task = request["task"]
+    path = Path(request["path"])
+    if task == "frames":
+        from model_core.io.dicom_decode import decode_frames
+        from model_core.io.dicom_header import FileHeader
+
+        values = dict(request["header"])
+        values["path"] = path
+        values["padding"] = None
+        yield from decode_frames(FileHeader(**values), request["indices"], palette=request["palette"])
+    elif task == "volume header":
+        from model_core.io.itk_files import read_information
+
+        yield read_information(path)
+    elif task == "volume":
+        from model_core.io.itk_files import read_array
+
+        yield read_array(path)
+    else:
+        raise FileError("An unknown request.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,202 @@
+"""Decode the compressed frames of a DICOM file. Runs in the worker process, see `isolation`.
+
+pydicom tries each installed decoder in turn; what it does not know is done here: one-bit RLE, the
+deflated image frame syntax, and SimpleITK as the only decoder without the GPL for 12-bit JPEG.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from pydicom.encaps import encapsulate, generate_frames, get_frame
+from pydicom.pixels import apply_color_lut, get_decoder
+
+from model_core.io.dicom_header import FileHeader, read_dataset, syntax_name
+from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason
+
+StoredArray = npt.NDArray[Any]
+
+RLE = "1.2.840.10008.1.2.5"
+DEFLATED_FRAME = "1.2.840.10008.1.2.8.1"
+# Lossy and lossless JPEG processes that SimpleITK's own library decodes.
+_ITK_SYNTAXES = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 53, 55, 57, 70, 80, 81, 90, 91))
+
+
+def decode_frames(header: FileHeader, indices: Iterable[int], *, palette: bool) -> Iterator[StoredArray]:
+    """Yield frames as stored: (rows, columns), or (rows, columns, 3) RGB for colour.
+
+    Parameters
+    ----------
+    header:
+        Of the file.
+    indices:
+        Frame numbers, from 0.
+    palette:
+        Whether palette indices are turned into colours.
+
+    Raises
+    ------
+    FileError
+        A frame cannot be decoded; the text says why and what would be needed.
+    """
+    try:
+        with header.path.open("rb") as stream:
+            dataset = read_dataset(stream, pixels=True)
+        if header.pixel_keyword not in dataset:
+            raise FileError("The compressed pixel data is cut off. Copy the file again.")
+        if not getattr(dataset, "file_meta", None):
+            dataset.file_meta = pydicom.dataset.FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = header.transfer_syntax
+        for index in indices:
+            picture = _decode(dataset, header, index)
+            if palette and header.photometric == "PALETTE COLOR":
+                picture = apply_color_lut(picture, dataset)
+            yield picture
+    except FileError as error:
+        error.transfer_syntax = header.transfer_syntax
+        raise
+    except LIBRARY_FAILURES as error:
+        raise FileError(
+            plain_reason(error), transfer_syntax=header.transfer_syntax, details=type(error).__name__
+        ) from error
+
+
+def _decode(dataset: Any, header: FileHeader, index: int) -> StoredArray:
+    if header.transfer_syntax == DEFLATED_FRAME:
+        picture = _from_bytes(_inflated_frame(dataset, header, index), header)
+    elif header.transfer_syntax == RLE and header.bits_allocated == 1:
+        packed = unpack_rle(_frame_bytes(dataset, header, index), (header.rows * header.columns + 7) // 8)
+        picture = _from_bytes(packed, header)
+    else:
+        picture = _with_libraries(dataset, header, index)
+    if picture.shape[:2] != (header.rows, header.columns):
+        raise FileError(
+            f"The decoded picture is {picture.shape[1]} x {picture.shape[0]} pixels, "
+            f"the header says {header.columns} x {header.rows}."
+        )
+    return picture
+
+
+def _frame_bytes(dataset: Any, header: FileHeader, index: int) -> bytes:
+    data: bytes = get_frame(dataset.PixelData, index, number_of_frames=header.frame_count)
+    return data
+
+
+def _with_libraries(dataset: Any, header: FileHeader, index: int) -> StoredArray:
+    try:
+        decoder = get_decoder(header.transfer_syntax)
+    except NotImplementedError as error:
+        if header.transfer_syntax in _ITK_SYNTAXES and header.samples == 1:
+            return _with_itk(dataset, header, index)
+        raise _undecodable(header) from error
+    if not decoder.is_available:
+        needed = "; ".join(decoder.missing_dependencies)
+        raise FileError(f"No decoder for {syntax_name(header.transfer_syntax)} is installed: {needed}.")
+    try:
+        array: StoredArray = decoder.as_array(dataset, index=index, raw=header.samples == 1)[0]
+    except LIBRARY_FAILURES as error:
+        if header.transfer_syntax in _ITK_SYNTAXES and header.samples == 1:
+            return _with_itk(dataset, header, index)
+        raise FileError(
+            f"The pixels cannot be decoded ({syntax_name(header.transfer_syntax)}): they are damaged or unusual.",
+            details=type(error).__name__,
+        ) from error
+    return array
+
+
+def _undecodable(header: FileHeader) -> FileError:
+    return FileError(
+        f"The pixels are compressed with {syntax_name(header.transfer_syntax)}, which no decoder without the "
+        "GPL reads here. Export the images again uncompressed or as JPEG 2000."
+    )
+
+
+def _from_bytes(data: bytes, header: FileHeader) -> StoredArray:
+    """Return one uncompressed little endian frame of whole bytes or single bits (PS3.5 8.1.1)."""
+    shape: tuple[int, ...] = (header.rows, header.columns)
+    count = header.rows * header.columns * header.samples
+    if header.samples > 1:
+        shape = (*shape, header.samples)
+    if header.bits_allocated == 1:
+        bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+        return bits[:count].reshape(shape)
+    dtype = np.dtype(f"<{'i' if header.signed else 'u'}{header.bits_allocated // 8}")
+    return np.frombuffer(data, dtype, count).reshape(shape)
+
+
+def _inflated_frame(dataset: Any, header: FileHeader, index: int) -> bytes:
+    """Inflate one frame of the Deflated Image Frame Compression syntax (PS3.5 A.4.13)."""
+    needed = (header.rows * header.columns * header.samples * header.bits_allocated + 7) // 8
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    data = inflate.decompress(_frame_bytes(dataset, header, index), needed)
+    if len(data) < needed:
+        raise FileError(f"The pixel data is cut off: {len(data)} of {needed} bytes are there.")
+    return data
+
+
+def unpack_rle(frame: bytes, needed: int) -> bytes:
+    """Unpack one RLE frame of a single segment (PS3.5 G.3, PackBits) to the bytes that are needed.
+
+    Raises
+    ------
+    FileError
+        The frame has several segments or is cut off.
+    """
+    if len(frame) < 64 or int.from_bytes(frame[:4], "little") != 1:
+        raise FileError("The RLE frame is damaged or has an unusual number of segments.")
+    position = int.from_bytes(frame[4:8], "little")
+    out = bytearray()
+    while len(out) < needed and position + 1 < len(frame):
+        code = frame[position]
+        position += 1
+        if code < 128:
+            out += frame[position : position + code + 1]
+            position += code + 1
+        elif code > 128:
+            out += frame[position : position + 1] * (257 - code)
+            position += 1
+    if len(out) < needed:
+        raise FileError(f"The pixel data is cut off: {len(out)} of {needed} bytes are there.")
+    return bytes(out[:needed])
+
+
+def _with_itk(dataset: Any, header: FileHeader, index: int) -> StoredArray:
+    """Decode one JPEG frame with SimpleITK from a private file that holds nothing but the pixels."""
+    import SimpleITK as sitk  # noqa: N813 - the library's own abbreviation
+
+    frames = generate_frames(dataset.PixelData, number_of_frames=header.frame_count)
+    codestream = next(data for number, data in enumerate(frames) if number == index)
+    lone = pydicom.Dataset()
+    lone.file_meta = pydicom.dataset.FileMetaDataset()
+    lone.file_meta.TransferSyntaxUID = header.transfer_syntax
+    lone.file_meta.MediaStorageSOPClassUID = lone.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+    lone.file_meta.MediaStorageSOPInstanceUID = lone.SOPInstanceUID = pydicom.uid.generate_uid()
+    lone.Rows, lone.Columns, lone.SamplesPerPixel = header.rows, header.columns, 1
+    lone.BitsAllocated, lone.BitsStored = header.bits_allocated, header.bits_stored
+    lone.HighBit = header.bits_stored - 1
+    lone.PixelRepresentation = int(header.signed)
+    lone.PhotometricInterpretation = "MONOCHROME2"
+    lone.PixelData = encapsulate([codestream])
+    lone["PixelData"].is_undefined_length = True
+    lone["PixelData"].VR = "OB"
+    with tempfile.TemporaryDirectory(prefix="ctmasknet-") as folder:
+        path = Path(folder) / "frame.dcm"
+        lone.save_as(path, enforce_file_format=True)
+        try:
+            sitk.ProcessObject.SetGlobalWarningDisplay(False)
+            array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        except LIBRARY_FAILURES as error:
+            raise FileError(
+                f"The pixels cannot be decoded ({syntax_name(header.transfer_syntax)}): they are damaged, or of a "
+                "kind that no decoder without the GPL reads.",
+                details=type(error).__name__,
+            ) from error
+    values: StoredArray = array.reshape(array.shape[-2:])
+    return values

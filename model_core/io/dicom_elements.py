@@ -1,0 +1,255 @@
+"""Pick the few elements of an ordinary DICOM header out of its bytes, without parsing the rest.
+
+A general parser spends a millisecond per file, most of it on elements nobody asks for. This one walks
+the element lengths (PS3.5 7.1) and keeps what `dicom_header` reads. It is deliberately narrow: whatever
+is unusual (no preamble, big endian, deflated, odd value representations, functional groups, elements
+out of order) makes it answer None, and the general parser decides.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from pydicom.charset import convert_encodings, decode_bytes
+
+_IMPLICIT_LE = "1.2.840.10008.1.2"
+# Syntaxes whose header is not little endian and plain: big endian and the two deflated ones.
+_OTHER_ENCODINGS = ("1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95")
+
+_FIRST_READ = 16 << 10
+_LARGEST_HEADER = 4 << 20
+_UNDEFINED = 0xFFFFFFFF
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xE000, 0xE00D, 0xE0DD
+
+_EXPLICIT = struct.Struct("<HH2sH")
+_IMPLICIT = struct.Struct("<HHI")
+_LENGTH = struct.Struct("<I")
+_LONG_VRS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
+_VRS = _LONG_VRS | frozenset(
+    (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL")
+    + (b"SS", b"ST", b"TM", b"UI", b"UL", b"US")
+)
+
+_PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
+# Frames described one by one, or by offsets: for the general parser.
+_FRAME_GROUPS = frozenset((0x52009229, 0x52009230))
+
+# Tag: keyword and value representation(s) that are understood here.
+_WANTED: dict[int, tuple[str, str]] = {
+    0x00080005: ("SpecificCharacterSet", "CS"),
+    0x00080008: ("ImageType", "CS"),
+    0x00080016: ("SOPClassUID", "UI"),
+    0x00080018: ("SOPInstanceUID", "UI"),
+    0x00080032: ("AcquisitionTime", "TM"),
+    0x00080033: ("ContentTime", "TM"),
+    0x00080060: ("Modality", "CS"),
+    0x0008103E: ("SeriesDescription", "LO"),
+    0x00180086: ("EchoNumbers", "IS"),
+    0x00181030: ("ProtocolName", "LO"),
+    0x00181060: ("TriggerTime", "DS"),
+    0x00181120: ("GantryDetectorTilt", "DS"),
+    0x00181210: ("ConvolutionKernel", "SH"),
+    0x00189087: ("DiffusionBValue", "FD"),
+    0x0020000D: ("StudyInstanceUID", "UI"),
+    0x0020000E: ("SeriesInstanceUID", "UI"),
+    0x00200011: ("SeriesNumber", "IS"),
+    0x00200012: ("AcquisitionNumber", "IS"),
+    0x00200013: ("InstanceNumber", "IS"),
+    0x00200032: ("ImagePositionPatient", "DS"),
+    0x00200037: ("ImageOrientationPatient", "DS"),
+    0x00200052: ("FrameOfReferenceUID", "UI"),
+    0x00200100: ("TemporalPositionIdentifier", "IS"),
+    0x00209241: ("NominalPercentageOfCardiacPhase", "FL"),
+    0x00280002: ("SamplesPerPixel", "US"),
+    0x00280004: ("PhotometricInterpretation", "CS"),
+    0x00280006: ("PlanarConfiguration", "US"),
+    0x00280008: ("NumberOfFrames", "IS"),
+    0x00280010: ("Rows", "US"),
+    0x00280011: ("Columns", "US"),
+    0x00280030: ("PixelSpacing", "DS"),
+    0x00280100: ("BitsAllocated", "US"),
+    0x00280101: ("BitsStored", "US"),
+    0x00280102: ("HighBit", "US"),
+    0x00280103: ("PixelRepresentation", "US"),
+    0x00280120: ("PixelPaddingValue", "US SS"),
+    0x00280121: ("PixelPaddingRangeLimit", "US SS"),
+    0x00280301: ("BurnedInAnnotation", "CS"),
+    0x00281052: ("RescaleIntercept", "DS"),
+    0x00281053: ("RescaleSlope", "DS"),
+    0x00281054: ("RescaleType", "LO"),
+    0x00282110: ("LossyImageCompression", "CS"),
+    0x3004000C: ("GridFrameOffsetVector", "DS"),
+}
+_NUMBERS = {"US": "H", "SS": "h", "FL": "f", "FD": "d"}
+
+
+class _Unusual(ValueError):  # noqa: N818 - not an error: the general parser takes over
+    """The header is not of the ordinary kind."""
+
+
+class _TooShort(ValueError):  # noqa: N818 - not an error: more of the file is read
+    """The buffer ends before the pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Elements:
+    """The wanted elements of a header, read like a pydicom data set by `get`."""
+
+    values: dict[str, tuple[str, bytes]]
+    transfer_syntax: str
+    pixel_keyword: str
+    pixel_offset: int
+    pixel_length: int
+
+    def __contains__(self, keyword: str) -> bool:
+        return keyword in self.values
+
+    def get(self, keyword: str) -> str | list[str] | list[float] | None:
+        """Return an element: numbers as a list, UIDs and words as text, None where absent or empty."""
+        found = self.values.get(keyword)
+        if found is None or not found[1]:
+            return None
+        kind, data = found
+        code = _NUMBERS.get(kind)
+        if code is not None:
+            count = len(data) // struct.calcsize(code)
+            return list(struct.unpack_from(f"<{count}{code}", data))
+        if kind in ("DS", "IS"):
+            return [item.strip(" \0") for item in data.decode("ascii", "replace").split("\\")]
+        if kind in ("LO", "SH"):
+            return self._free_text(data)
+        return data.decode("ascii", "replace").strip(" \0")
+
+    def _free_text(self, data: bytes) -> str:
+        if data.isascii() and b"\x1b" not in data:
+            return data.decode("ascii").strip(" \0")
+        stated = self.values.get("SpecificCharacterSet", ("CS", b""))[1].decode("ascii", "replace")
+        encodings = convert_encodings([item.strip(" \0") for item in stated.split("\\")])
+        return decode_bytes(data, encodings, set()).strip(" \0")
+
+
+def read_elements(stream: BinaryIO, size: int) -> Elements | None:
+    """Read an ordinary header from the start of a stream of ``size`` bytes, or None where it is not ordinary."""
+    buffer = stream.read(_FIRST_READ)
+    while True:
+        try:
+            return _walk(buffer)
+        except _TooShort:
+            if len(buffer) >= min(size, _LARGEST_HEADER):
+                return None
+            more = stream.read(_LARGEST_HEADER - len(buffer))
+            if not more:
+                return None
+            buffer += more
+        except (_Unusual, struct.error):
+            return None
+
+
+def _walk(buffer: bytes) -> Elements:
+    if buffer[128:132] != b"DICM":
+        raise _Unusual
+    syntax, start = read_meta(buffer)
+    if syntax in _OTHER_ENCODINGS or not syntax:
+        raise _Unusual
+    implicit = syntax == _IMPLICIT_LE
+    if implicit == (buffer[start + 4 : start + 6] in _VRS):
+        raise _Unusual  # the encoding is not the one that is stated
+    values: dict[str, tuple[str, bytes]] = {}
+    position, previous, end = start, 0, len(buffer)
+    while True:
+        if position + 12 > end:
+            raise _TooShort
+        group, element, kind, length, head = _element(buffer, position, implicit=implicit)
+        tag = group << 16 | element
+        if tag <= previous or tag in _FRAME_GROUPS:
+            raise _Unusual
+        previous = tag
+        keyword = _PIXELS.get(tag)
+        if keyword is not None:
+            values_ = _with_padding(values, implicit=implicit)
+            return Elements(values_, syntax, keyword, position + head, length)
+        if group > 0x7FE0:
+            raise _Unusual
+        position += head
+        if length == _UNDEFINED:
+            if kind not in (b"SQ", b""):
+                raise _Unusual
+            position = _after_sequence(buffer, position, implicit=implicit)
+            continue
+        wanted = _WANTED.get(tag)
+        if wanted is not None:
+            if position + length > end:
+                raise _TooShort
+            stated = kind.decode() if kind else wanted[1][:2]
+            if stated not in wanted[1]:
+                raise _Unusual
+            values[wanted[0]] = (stated, buffer[position : position + length])
+        position += length
+
+
+def read_meta(buffer: bytes) -> tuple[str, int]:
+    """Return the transfer syntax and where the data set starts in a file with preamble (PS3.10 7.1)."""
+    position, syntax, end = 132, "", len(buffer)
+    while True:
+        if position + 12 > end:
+            raise _TooShort
+        if buffer[position : position + 2] != b"\x02\x00":
+            return syntax, position
+        _, element, _, length, head = _element(buffer, position, implicit=False)
+        position += head
+        if element == 0x0010:
+            syntax = buffer[position : position + length].decode("ascii", "replace").strip(" \0")
+        if length == _UNDEFINED:
+            raise _Unusual
+        position += length
+
+
+def _element(buffer: bytes, position: int, *, implicit: bool) -> tuple[int, int, bytes, int, int]:
+    """Return group, element, VR, length, and the bytes before the value."""
+    if implicit:
+        group, element, length = _IMPLICIT.unpack_from(buffer, position)
+        return group, element, b"", length, 8
+    group, element, kind, length = _EXPLICIT.unpack_from(buffer, position)
+    if kind in _LONG_VRS:
+        return group, element, kind, _LENGTH.unpack_from(buffer, position + 8)[0], 12
+    if kind not in _VRS:
+        raise _Unusual
+    return group, element, kind, length, 8
+
+
+def _after_sequence(buffer: bytes, position: int, *, implicit: bool) -> int:
+    """Return where a sequence of undefined length ends; depth is counted, so nesting costs no stack."""
+    depth, end = 1, len(buffer)
+    while depth:
+        if position + 12 > end:
+            raise _TooShort
+        group, element, length = _IMPLICIT.unpack_from(buffer, position)
+        if group == 0xFFFE:
+            position += 8
+            if element in (_ITEM_END, _SEQUENCE_END):
+                depth -= 1
+            elif element == _ITEM and length == _UNDEFINED:
+                depth += 1
+            else:
+                position += length
+            continue
+        _, _, kind, length, head = _element(buffer, position, implicit=implicit)
+        position += head
+        if length != _UNDEFINED:
+            position += length
+        elif kind in (b"SQ", b""):
+            depth += 1
+        else:
+            raise _Unusual
+    return position
+
+
+def _with_padding(values: dict[str, tuple[str, bytes]], *, implicit: bool) -> dict[str, tuple[str, bytes]]:
+    """Give the padding of an implicit header the sign of the pixels: there its VR is not stated."""
+    if implicit and values.get("PixelRepresentation", ("", b""))[1][:1] == b"\x01":
+        for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+            if keyword in values:
+                values[keyword] = ("SS", values[keyword][1])
+    return values

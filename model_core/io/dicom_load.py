@@ -1,0 +1,307 @@
+"""Fill a volume with the pixels of a DICOM series."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from model_core.errors import ReadError
+from model_core.io.dicom_display import described
+from model_core.io.dicom_header import Frame
+from model_core.io.dicom_pixels import apply_padding, is_plain, padding_mask, read_int16, read_stored, rescaled
+from model_core.io.dicom_series import DicomSource
+from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason, quiet
+from model_core.io.memory import check_memory
+from model_core.io.stack import Stack, arrange, named
+from model_core.io.tolerances import AIR_HU, AIR_INTERCEPT, PADDING_HU
+from model_core.io.values import clip_int16, fit_int16
+from model_core.types import FloatArray, Problem, Progress, SeriesEntry, Unit, Volume, VoxelArray, Window
+
+_THREADS = min(4, os.cpu_count() or 1)
+# Tasks per batch between two progress reports; a batch keeps every thread busy.
+_BATCH = 2 * _THREADS
+# Frames per task: of uncompressed files, and of one compressed file.
+_PLAIN_TASK, _DECODED_TASK = 16, 64
+
+
+@dataclass
+class _Filling:
+    """A volume being read: threads write to disjoint slices of it, and report here when they are done."""
+
+    stack: Stack
+    voxels: VoxelArray
+    exact: FloatArray | None
+    spares: dict[tuple[str, int], list[Frame]]
+    failed: dict[int, str] = field(default_factory=dict)
+    clipped: int = 0
+    padded: int = 0
+
+    @property
+    def upright(self) -> bool:
+        """Whether a picture is stored the way it is shown."""
+        geometry = self.stack.geometry
+        return geometry.native_axes == (0, 1, 2) and not any(geometry.native_flips[1:])
+
+
+@dataclass
+class _Done:
+    """What one task did."""
+
+    clipped: int = 0
+    padded: int = 0
+    failed: dict[int, str] = field(default_factory=dict)
+
+
+def load_series(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
+    """Read the pixels of a DICOM series; the last item is the Volume.
+
+    A file that cannot be read is replaced by a copy where the scan found one, else its slice is left out.
+
+    Raises
+    ------
+    ReadError
+        Not one of the slices can be read, or the series does not fit into memory.
+    """
+    source = cast(DicomSource, entry.source)
+    depth, height, width = entry.size
+    hounsfield = _may_be_hounsfield(source.frames)
+    as_int16 = hounsfield or _fits_int16(source.frames)
+    check_memory(depth * height * width * (2 if as_int16 else 6))
+    filling = _Filling(
+        stack=arrange(source.frames),
+        voxels=np.empty((depth, height, width), np.int16),
+        # Values of no known unit keep their fractions and range until all of them are known.
+        exact=None if as_int16 else np.empty((depth, height, width), np.float32),
+        spares={},
+    )
+    for spare in source.spares:
+        filling.spares.setdefault((spare.header.sop_uid, spare.index), []).append(spare)
+    yield from _fill(filling)
+    problems = _slice_problems(filling, entry)
+    if filling.exact is not None:
+        problems += fit_int16(filling.exact, filling.voxels)
+    problems += _value_problems(filling)
+    unit: Unit = "values"
+    if hounsfield:
+        if _plausible(filling.voxels, filling.stack.frames):
+            unit = "HU"
+        else:
+            text = "The images are labelled CT, but their values are not Hounsfield units (no air among them)."
+            problems.append(Problem("warning", text, "They are shown as plain values."))
+    yield _volume(entry, filling, unit=unit, problems=problems)
+
+
+def _fill(filling: _Filling) -> Generator[Progress, None, None]:
+    depth = len(filling.stack.frames)
+    done = 0
+    yield Progress(0, depth, "Reading slices")
+    tasks = _tasks(filling.stack.frames)
+    with ThreadPoolExecutor(_THREADS, "ctmasknet-read") as pool:
+        for start in range(0, len(tasks), _BATCH):
+            batch = tasks[start : start + _BATCH]
+            with quiet():
+                results = list(pool.map(lambda task: _read_task(task, filling), batch))
+            for result in results:
+                filling.clipped += result.clipped
+                filling.padded += result.padded
+                filling.failed |= result.failed
+            done += sum(len(task) for task in batch)
+            yield Progress(done, depth, "Reading slices")
+
+
+def _tasks(frames: Sequence[Frame]) -> list[list[tuple[int, Frame]]]:
+    """Cut the work: some uncompressed files each, or one compressed file; long ones in parts, to be cancelled."""
+    tasks: list[list[tuple[int, Frame]]] = []
+    compressed: dict[Path, list[tuple[int, Frame]]] = {}
+    plain: list[tuple[int, Frame]] = []
+    for index, frame in enumerate(frames):
+        if is_plain(frame.header):
+            plain.append((index, frame))
+        else:
+            compressed.setdefault(frame.header.path, []).append((index, frame))
+    tasks += [plain[start : start + _PLAIN_TASK] for start in range(0, len(plain), _PLAIN_TASK)]
+    for members in compressed.values():
+        tasks += [members[start : start + _DECODED_TASK] for start in range(0, len(members), _DECODED_TASK)]
+    return tasks
+
+
+def _read_task(task: Sequence[tuple[int, Frame]], filling: _Filling) -> _Done:
+    done = _Done()
+    if is_plain(task[0][1].header):
+        for index, frame in task:
+            _read_one(index, frame, filling, done)
+        return done
+    header = task[0][1].header
+    decoded = 0
+    try:
+        stored = read_stored(header, [frame.index for _, frame in task])
+        for (index, frame), picture in zip(task, stored, strict=True):
+            _store(index, frame, picture, filling, done)
+            decoded += 1
+    except FileError as error:
+        for index, frame in task[decoded:]:
+            _try_spares(index, frame, error, filling, done)
+    return done
+
+
+def _read_one(index: int, frame: Frame, filling: _Filling, done: _Done) -> None:
+    """Read one uncompressed frame: straight into the volume where nothing has to be turned or scaled."""
+    try:
+        if filling.exact is None and filling.upright:
+            counts = read_int16(frame, filling.voxels[index])
+            if counts is not None:
+                done.clipped += counts[0]
+                done.padded += counts[1]
+                return
+        picture = next(iter(read_stored(frame.header, [frame.index])))
+        _store(index, frame, picture, filling, done)
+    except FileError as error:
+        _try_spares(index, frame, error, filling, done)
+
+
+def _try_spares(index: int, frame: Frame, error: FileError, filling: _Filling, done: _Done) -> None:
+    for spare in filling.spares.get((frame.header.sop_uid, frame.index), ()):
+        if (spare.header.rows, spare.header.columns) != (frame.header.rows, frame.header.columns):
+            continue
+        try:
+            picture = next(iter(read_stored(spare.header, [spare.index])))
+        except FileError:
+            continue
+        _store(index, spare, picture, filling, done)
+        return
+    done.failed[index] = error.message
+
+
+def _store(index: int, frame: Frame, stored: npt.NDArray[Any], filling: _Filling, done: _Done) -> None:
+    picture = in_plane(rescaled(stored, frame), filling.stack)
+    if filling.exact is not None:
+        filling.exact[index] = picture
+        return
+    out = filling.voxels[index]
+    done.clipped += clip_int16(picture, out)
+    mask = padding_mask(stored, frame.header)
+    if mask is not None:
+        done.padded += apply_padding(out, in_plane(mask, filling.stack))
+
+
+def in_plane(picture: npt.NDArray[Any], stack: Stack) -> npt.NDArray[Any]:
+    """Turn one native picture (file rows, file columns) the way it is shown."""
+    geometry = stack.geometry
+    flips = tuple(axis - 1 for axis in (1, 2) if geometry.native_flips[axis])
+    turned = np.flip(picture, flips) if flips else picture
+    return turned.T if geometry.native_axes == (0, 2, 1) else turned
+
+
+def _slice_problems(filling: _Filling, entry: SeriesEntry) -> list[Problem]:
+    """Drop the slices that failed from the volume; say which, and what that does to the geometry."""
+    if not filling.failed:
+        return list(entry.problems)
+    before = filling.stack
+    reasons = list(dict.fromkeys(filling.failed.values()))
+    keep = [index for index in range(len(before.frames)) if index not in filling.failed]
+    if not keep:
+        raise ReadError(f"No slice of this series can be read: {reasons[0]}")
+    names = named(before.frames[index].name for index in sorted(filling.failed))
+    text = f"{len(filling.failed)} slice(s) cannot be read: {' '.join(reasons[:3])}"
+    filling.stack = arrange([before.frames[index] for index in keep])
+    filling.voxels = filling.voxels[keep]
+    filling.exact = None if filling.exact is None else filling.exact[keep]
+    other = [problem for problem in entry.problems if problem not in before.problems]
+    return [*other, Problem("warning", text, "They are left out.", names), *filling.stack.problems]
+
+
+def _value_problems(filling: _Filling) -> list[Problem]:
+    problems = []
+    if filling.clipped:
+        text = f"{filling.clipped} values lie outside 16-bit integers."
+        problems.append(Problem("warning", text, "They are cut to that range."))
+    if filling.padded:
+        text = f"{filling.padded} pixels lie outside the scanned field."
+        problems.append(Problem("info", text, f"They count as {PADDING_HU}."))
+    return problems
+
+
+def _may_be_hounsfield(frames: Sequence[Frame]) -> bool:
+    """Whether the headers allow Hounsfield units: CT, rescaled to HU or to nothing else stated."""
+    header = frames[0].header
+    return (
+        header.modality == "CT"
+        and not header.localizer
+        and not header.colour
+        and header.pixel_keyword == "PixelData"
+        and all(frame.header.rescaled and frame.header.rescale_type in ("", "HU") for frame in frames)
+    )
+
+
+def _fits_int16(frames: Sequence[Frame]) -> bool:
+    """Whether the headers promise whole numbers that int16 holds."""
+    for frame in frames:
+        header = frame.header
+        if header.pixel_keyword != "PixelData" or header.colour:
+            return False
+        if not (frame.slope.is_integer() and frame.intercept.is_integer()):
+            return False
+        low, high = (-1, 1) if header.signed else (0, 2)
+        scale = 1 << (header.bits_stored - 1)
+        ends = (low * scale * frame.slope + frame.intercept, high * scale * frame.slope + frame.intercept)
+        if min(ends) < -(1 << 15) or max(ends) >= 1 << 15:
+            return False
+    return True
+
+
+def _plausible(voxels: VoxelArray, frames: Sequence[Frame]) -> bool:
+    return min(frame.intercept for frame in frames) <= AIR_INTERCEPT or int(voxels.min()) <= AIR_HU
+
+
+def _volume(entry: SeriesEntry, filling: _Filling, *, unit: Unit, problems: Sequence[Problem]) -> Volume:
+    stack = filling.stack
+    frames = stack.frames
+    middle = frames[len(frames) // 2]
+    with quiet():
+        windows, patient = described(middle)
+    return Volume(
+        series_id=entry.series_id,
+        title=entry.title,
+        voxels=filling.voxels,
+        geometry=stack.geometry,
+        unit=unit,
+        plane=stack.plane,
+        modality=entry.modality,
+        series_uid=entry.series_uid,
+        slice_positions_mm=stack.positions_mm,
+        slice_names=tuple(frame.name for frame in frames),
+        windows=windows,
+        patient=patient,
+        lossy=any(frame.header.lossy for frame in frames),
+        inverted=middle.header.photometric == "MONOCHROME1",
+        padding_value=PADDING_HU if filling.padded else None,
+        problems=tuple(problems),
+    )
+
+
+def middle_picture(entry: SeriesEntry) -> tuple[npt.NDArray[Any], tuple[Window, ...], bool]:
+    """Read the middle slice alone: values as shown, the file's windows, whether black is white.
+
+    Raises
+    ------
+    ReadError
+        The slice cannot be read.
+    """
+    frames = cast(DicomSource, entry.source).frames
+    frame = frames[len(frames) // 2]
+    stack = arrange(frames)
+    with quiet():
+        try:
+            stored = next(iter(read_stored(frame.header, [frame.index])))
+            picture = in_plane(rescaled(stored, frame), stack)
+            windows, _ = described(frame)
+        except LIBRARY_FAILURES as error:
+            raise ReadError(plain_reason(error)) from error
+    return picture, windows, frame.header.photometric == "MONOCHROME1"

@@ -1,0 +1,159 @@
+"""Read NIfTI, NRRD and MetaImage files with SimpleITK. Runs in the worker process, see `isolation`."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk  # noqa: N813 - the library's own abbreviation
+
+from model_core.io.failures import LIBRARY_FAILURES, FileError
+from model_core.io.itk_formats import suffix_of
+
+sitk.ProcessObject.SetGlobalWarningDisplay(False)
+
+_HEADER_ONLY = (".mhd", ".nhdr")
+# deflate grows data at most this much.
+_MAX_EXPANSION = 1100
+
+
+def read_information(path: Path) -> dict[str, Any]:
+    """Read size and geometry of a volume file, in SimpleITK's order (columns first), LPS.
+
+    Raises
+    ------
+    FileError
+        The file is damaged, declares more than it holds, or its data lies outside its folder.
+    """
+    reader = sitk.ImageFileReader()
+    try:
+        held = _bytes_held(path)
+        with _ascii_path(path) as name:
+            reader.SetFileName(name)
+            reader.ReadImageInformation()
+        codes = [reader.GetMetaData(key) for key in ("qform_code", "sform_code") if reader.HasMetaDataKey(key)]
+        info = {
+            "dimensions": int(reader.GetDimension()),
+            "size": [int(value) for value in reader.GetSize()],
+            "spacing": [float(value) for value in reader.GetSpacing()],
+            "direction": [float(value) for value in reader.GetDirection()],
+            "origin": [float(value) for value in reader.GetOrigin()],
+            "components": int(reader.GetNumberOfComponents()),
+            "codes": codes,
+        }
+    except FileError:
+        raise
+    except LIBRARY_FAILURES as error:
+        raise FileError(
+            "The volume cannot be read: the file is damaged or its data file is missing.",
+            details=type(error).__name__,
+        ) from error
+    voxels = float(np.prod([float(count) for count in info["size"]]))
+    if voxels > held * _MAX_EXPANSION:
+        raise FileError(f"The file declares {voxels:.3g} voxels but holds {held} bytes: its size is wrong.")
+    return info
+
+
+def read_array(path: Path) -> npt.NDArray[Any]:
+    """Read the values of the first volume of a file in array order (slices, rows, columns[, components]).
+
+    Raises
+    ------
+    FileError
+        The file is damaged.
+    """
+    reader = sitk.ImageFileReader()
+    try:
+        with _ascii_path(path) as name:
+            reader.SetFileName(name)
+            reader.ReadImageInformation()
+            size = reader.GetSize()
+            if len(size) > 3:
+                reader.SetExtractSize((*size[:3], *(0 for _ in size[3:])))
+                reader.SetExtractIndex((0,) * len(size))
+            image = reader.Execute()
+        values: npt.NDArray[Any] = sitk.GetArrayFromImage(image)
+    except LIBRARY_FAILURES as error:
+        raise FileError(
+            "The volume cannot be read: the file is cut off or damaged. Copy it again.",
+            details=type(error).__name__,
+        ) from error
+    return values
+
+
+def _bytes_held(path: Path) -> int:
+    """Return the size of a volume file with its data file, which must lie in the same folder."""
+    size = path.stat().st_size
+    if suffix_of(path) not in _HEADER_ONLY:
+        return size
+    for name in _data_files(path):
+        if Path(name).name != name or name in ("", ".", ".."):
+            raise FileError("The header names a data file outside its own folder: that is not followed.")
+        data = path.parent / name
+        if not data.is_file():
+            raise FileError("The data file that the header names is not beside it. Copy it there.")
+        size += data.stat().st_size
+    return size
+
+
+def _header_text(path: Path) -> str:
+    with path.open("rb") as stream:
+        return stream.read(1 << 20).decode("utf-8", "replace")
+
+
+def _is_data_line(line: str) -> tuple[str, str, str] | None:
+    """Split a line that names a data file into key, separator and name."""
+    separator = "=" if "=" in line else ":"
+    key, found, value = line.partition(separator)
+    if found and key.strip().lower().replace(" ", "") in ("elementdatafile", "datafile"):
+        return key, separator, value.strip()
+    return None
+
+
+def _data_files(path: Path) -> list[str]:
+    names = []
+    for line in _header_text(path).splitlines():
+        found = _is_data_line(line)
+        if found is not None and found[2].upper() != "LOCAL":
+            if found[2].upper().startswith("LIST") or "%" in found[2]:
+                raise FileError("A volume in a list of data files is not read: store it as one file.")
+            names.append(found[2])
+    return names
+
+
+@contextmanager
+def _ascii_path(path: Path) -> Iterator[str]:
+    """Give a path that SimpleITK can open on every system.
+
+    Its file access is not certain to take other than ASCII names, so such a file is copied into a private
+    folder, which is removed afterwards; a header's separate data file goes along.
+    """
+    if str(path).isascii():
+        yield str(path)
+        return
+    with tempfile.TemporaryDirectory(prefix="ctmasknet-") as folder:
+        copy = Path(folder) / f"volume{suffix_of(path)}"
+        shutil.copyfile(path, copy)
+        if suffix_of(path) in _HEADER_ONLY:
+            _copy_data_file(path, copy)
+        yield str(copy)
+
+
+def _copy_data_file(path: Path, copy: Path) -> None:
+    lines = []
+    for line in _header_text(path).splitlines(keepends=True):
+        found = _is_data_line(line)
+        new = line
+        if found is not None and found[2].upper() != "LOCAL":
+            data = path.parent / Path(found[2]).name
+            target = copy.with_name(f"data{''.join(data.suffixes[-2:])}")
+            shutil.copyfile(data, target)
+            new = f"{found[0]}{found[1]} {target.name}\n"
+        lines.append(new)
+    copy.write_text("".join(lines), "utf-8")
