@@ -3,7 +3,7 @@
 import pytest
 from gui_fakes import FakeEngine, FakeReader
 from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
-from PySide6.QtGui import QDropEvent
+from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication
 
 from ctmasknet_gui.app import build
@@ -55,14 +55,13 @@ class AppRig:
     def drop(self, widget, *paths):
         data = QMimeData()
         data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
-        event = QDropEvent(
-            QPointF(40, 40),
-            Qt.DropAction.CopyAction,
-            data,
-            Qt.MouseButton.LeftButton,
-            Qt.KeyboardModifier.NoModifier,
-        )
-        QApplication.sendEvent(widget, event)
+        place, action = QPointF(40, 40), Qt.DropAction.CopyAction
+        button, plain = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+        entering = QDragEnterEvent(place.toPoint(), action, data, button, plain)
+        # Straight to the handlers: Qt delivers drops only within a drag of the window system.
+        widget.dragEnterEvent(entering)
+        assert entering.isAccepted()
+        widget.dropEvent(QDropEvent(place, action, data, button, plain))
 
     @property
     def texts(self):

@@ -1,9 +1,10 @@
 """What one start leaves behind for the next."""
 
 import pytest
-from gui_fakes import FakeEngine
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
+
+from ctmasknet_gui.app import build
 
 
 def test_window_and_choices_are_remembered(make_app):
@@ -28,22 +29,25 @@ def test_window_and_choices_are_remembered(make_app):
     assert second.commands.privacy.isChecked()
     assert not second.window.series_dock.isVisible()
     assert second.settings.last_folder == first.folder / "case"
-    recent = [action.toolTip() or action.text() for action in second.window.menus.recent_menu.actions()]
-    assert any("case" in text for text in recent)
+    recent = [action.text() for action in second.window.menus.recent_menu.actions()]
+    assert recent[0].endswith("Case 1")
+    second.commands.privacy.trigger()
+    recent = [action.text() for action in second.window.menus.recent_menu.actions()]
+    assert recent[0].endswith("case")
     second.window.pathsChosen.emit(second.settings.recent[:1])
     second.settle()
     assert second.state.case.volume is not None
 
 
-def test_window_size_is_remembered(qtbot, make_app):
+def test_window_state_is_remembered(make_app):
     first = make_app()
-    first.window.resize(1333, 777)
+    first.window.showMaximized()
     first.close()
-    from ctmasknet_gui.app import build
-
-    again = build(settings=first.settings, engine=FakeEngine(), reader=first.reader)
-    assert (again.window.width(), again.window.height()) == (1333, 777)
-    assert again.close()
+    again = build(settings=first.settings)
+    try:
+        assert again.window.isMaximized()
+    finally:
+        assert again.close()
 
 
 def test_recent_files_can_be_forgotten(opened):

@@ -1,0 +1,142 @@
+"""The program from its command line, in a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+from model_core.phantom import make_phantom, write_dicom
+
+ROOT_ENV = {"QT_QPA_PLATFORM": "offscreen", "OMP_NUM_THREADS": "2"}
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """Settings and log of these starts lie in a folder of their own."""
+    return {**os.environ, **ROOT_ENV, "XDG_CONFIG_HOME": str(tmp_path / "config")}
+
+
+@pytest.fixture
+def start(environment):
+    def run(*arguments, timeout=120):
+        return subprocess.run(
+            [sys.executable, "-W", "error::RuntimeWarning", "-m", "ctmasknet_gui", *map(str, arguments)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory):
+    """A phantom written as DICOM."""
+    folder = tmp_path_factory.mktemp("series") / "Müller 1"
+    volume, _ = make_phantom(slices=10, size=128)
+    write_dicom(volume, folder)
+    return folder
+
+
+def test_empty_window_imports_neither_torch_nor_matplotlib(environment):
+    code = """
+import sys
+from ctmasknet_gui.app import build
+from ctmasknet_gui.app.execute import make_application
+application = make_application()
+app = build()
+app.window.show()
+application.processEvents()
+heavy = {"torch", "torchvision", "matplotlib", "SimpleITK", "pydicom", "scipy"} & set(sys.modules)
+assert not heavy, heavy
+assert app.close()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_screenshot_of_a_dicom_series_with_results(start, series, tiny_weights, tmp_path):
+    target = tmp_path / "a.png"
+    weights = tiny_weights / "tiny.safetensors", tiny_weights / "tiny-s.safetensors"
+    done = start(
+        series, "--run", "--slice", 4, "--size", "1280x800", "--screenshot", target, "--weights", *weights
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    with Image.open(target) as picture:
+        assert picture.size == (1280, 800)
+        colours = picture.convert("RGB").getcolors(maxcolors=1 << 20)
+    assert len(colours) > 200
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["a.png"]
+
+
+def test_empty_window_screenshot(start, tmp_path):
+    done = start("--screenshot", tmp_path / "empty.png", "--size", "1400x900")
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "empty.png") as picture:
+        assert picture.size == (1400, 900)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("--slice", "3"), 2, "--slice needs a PATH"),
+        (("--demo", "somewhere"), 2, "either a PATH or --demo"),
+        (("--size", "12"), 2, "is no size"),
+        (("gone", "--screenshot", "b.png"), 1, "no file or folder 'gone'"),
+    ],
+)
+def test_wrong_use_is_one_clear_line(start, tmp_path, arguments, code, text):
+    done = start(*[tmp_path / a if a.endswith("png") else a for a in arguments])
+    assert done.returncode == code
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_slice_out_of_range_is_a_usage_error(start, series, tmp_path):
+    done = start(series, "--slice", 10, "--screenshot", tmp_path / "a.png")
+    assert done.returncode == 2
+    assert "slices 0 to 9" in done.stderr
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_missing_weights_end_a_run_with_a_message(start, series, tmp_path):
+    done = start(series, "--run", "--weights", "nowhere", "--screenshot", tmp_path / "a.png")
+    assert done.returncode == 1
+    assert "nowhere" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for child processes")
+def test_interrupt_ends_the_program(environment, series):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ctmasknet_gui", str(series)], env=environment, stderr=subprocess.PIPE
+    )
+    time.sleep(3.0)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    assert b"Traceback" not in errors
+
+
+def test_log_lies_beside_the_settings_and_holds_no_paths(start, tmp_path, environment):
+    secret = tmp_path / "Doe^Jane"
+    secret.mkdir()
+    (secret / "x.dcm").write_bytes(b"no image")
+    done = start(secret, "--screenshot", tmp_path / "a.png")
+    assert done.returncode == 1
+    logs = list((tmp_path / "config").rglob("*.log"))
+    assert len(logs) == 1
+    text = logs[0].read_text()
+    assert "ReadError" in text
+    assert "Doe" not in text
+    assert str(tmp_path) not in text
