@@ -14,7 +14,7 @@ from model_core.config import EVIDENCE_SCORE, DetectionSettings
 from model_core.datasets import MASK_TYPES, instances
 from model_core.errors import DataError, SettingsError
 from model_core.evaluation import coco
-from model_core.evaluation.average_precision import ap_from_iou, matches, mask_iou
+from model_core.evaluation.average_precision import ap_from_iou, mask_iou, matches
 from model_core.evaluation.dice import Overlap, overlap_by_class, overlap_merged
 from model_core.evaluation.slices import one_slice_volume
 from model_core.explain import label_map, mask_pixels
@@ -155,6 +155,11 @@ class SliceOutcome:
         found = self.found(count)
         flags[found[found >= 0]] = True
         return flags
+
+    @property
+    def false_positives(self) -> int:
+        """Number of reported detections that find nothing."""
+        return int(self.reported - self.hits().sum())
 
     @property
     def predicted(self) -> BoolArray:

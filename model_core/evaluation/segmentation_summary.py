@@ -13,6 +13,7 @@ from model_core.evaluation.average_precision import ap_from_iou, summarise_ap
 from model_core.evaluation.bootstrap import group_means, macro_mean, mean_interval, ratio_interval
 from model_core.evaluation.calibration import Reliability, reliability
 from model_core.evaluation.dice import Overlap, lesion_dice, mean_dice
+from model_core.evaluation.output import json_ready
 from model_core.evaluation.segmentation import SWEEP, SliceOutcome
 from model_core.types import DoubleArray
 
@@ -20,14 +21,15 @@ from model_core.types import DoubleArray
 CALIBRATION_FLOOR = 0.05
 
 
-def headline(outcomes: Sequence[SliceOutcome], *, classes: int) -> dict[str, Any]:
-    """Return the metrics that a report leads with; None where a metric is undefined."""
+def headline(outcomes: Sequence[SliceOutcome], pooled: coco.CocoAP | None) -> dict[str, Any]:
+    """Return the metrics that a report leads with; None where a metric is undefined.
+
+    ``pooled`` is COCO's average precision (`coco_ap`).
+    """
     per_image = np.array([o.ap for o in outcomes])
     lesion = np.array([o.has_lesion for o in outcomes], bool)
     paper = summarise_ap(per_image)
-    pooled = coco_ap(outcomes, classes=classes)
-    false_positives = sum(int(o.reported - o.hits().sum()) for o in outcomes)
-    return _nan_to_none(
+    return json_ready(
         {
             "paper_map": paper.mean,
             "paper_ap50": paper.ap50,
@@ -37,7 +39,7 @@ def headline(outcomes: Sequence[SliceOutcome], *, classes: int) -> dict[str, Any
             "dice": mean_dice([o.pixels for o in outcomes]),
             "images": len(outcomes),
             "negative_images": int((~lesion).sum()),
-            "false_positives_per_image": false_positives / len(outcomes),
+            "false_positives_per_image": sum(o.false_positives for o in outcomes) / len(outcomes),
         }
     )
 
@@ -52,16 +54,18 @@ def details(
     outcomes: Sequence[SliceOutcome],
     class_names: Sequence[str],
     *,
+    pooled: coco.CocoAP | None,
     sources: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return everything else: intervals over patients, per class, patient and source, curves, calibration.
 
     Parameters
     ----------
+    pooled:
+        COCO's average precision (`coco_ap`).
     sources:
         Source of each slice by name, or None where the data set names none.
     """
-    pooled = coco_ap(outcomes, classes=len(class_names))
     document = {
         "intervals": intervals(outcomes),
         "macro_over_patients": {
@@ -99,7 +103,7 @@ def details(
         "calibration": _plain(calibration(outcomes)),
         "seconds_per_slice": float(np.median([o.seconds for o in outcomes])),
     }
-    return _nan_to_none(document)
+    return json_ready(document)
 
 
 def intervals(outcomes: Sequence[SliceOutcome]) -> dict[str, Any]:
@@ -109,7 +113,7 @@ def intervals(outcomes: Sequence[SliceOutcome]) -> dict[str, Any]:
     lesion_patients = [o.patient for o in lesion]
     per_image = np.array([o.ap for o in outcomes])
     found = [int((o.found() >= 0).sum()) for o in outcomes]
-    false = [int(o.reported - o.hits().sum()) for o in outcomes]
+    false = [o.false_positives for o in outcomes]
     measured = {
         "paper_map": mean_interval(per_image.mean(axis=1), patients),
         "paper_ap50": mean_interval(per_image[:, 0], patients),
@@ -139,7 +143,7 @@ def _group(outcomes: Sequence[SliceOutcome]) -> dict[str, Any]:
         "dice": mean_dice([o.pixels for o in outcomes]),
         "lesions": lesions,
         "sensitivity": found / lesions if lesions else None,
-        "false_positives_per_image": sum(int(o.reported - o.hits().sum()) for o in outcomes) / len(outcomes),
+        "false_positives_per_image": sum(o.false_positives for o in outcomes) / len(outcomes),
     }
 
 
@@ -215,15 +219,6 @@ def _plain(value: Reliability) -> dict[str, Any]:
         "share_right": value.share_right.tolist(),
         "ece": value.ece,
     }
-
-
-def _nan_to_none(value: Any) -> Any:
-    """Replace NaN by None throughout: JSON has no NaN."""
-    if isinstance(value, dict):
-        return {key: _nan_to_none(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_nan_to_none(item) for item in value]
-    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def reason(outcome: SliceOutcome) -> str:

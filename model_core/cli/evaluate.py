@@ -1,0 +1,218 @@
+"""``ctmasknet evaluate``: networks against expert masks or class labels, and a report of how they did."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model_core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from model_core.config import DetectionSettings
+
+_LOG = logging.getLogger(__name__)
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the command and its two subcommands."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure weights on a labelled data set and write a report",
+        description="Measures weights on a labelled data set. Writes report.html, report.md, report.json, "
+        "tables and figures into one folder, complete or not at all.",
+    )
+    kinds = parser.add_subparsers(dest="evaluation", required=True, metavar="WHAT")
+    _add_segmentation(kinds)
+    _add_classifier(kinds)
+
+
+def _add_segmentation(kinds: Any) -> None:
+    parser = kinds.add_parser(
+        "segmentation",
+        help="lesion detection and masks against expert masks",
+        description="DIR holds images/ and masks/ with files of equal names and perhaps index.tsv (optional "
+        "columns file or slice, approx_hu_at_0, approx_hu_at_255, patient, source). A picture without a "
+        "grey-to-HU map is taken as a lung window.",
+    )
+    _add_common(parser)
+    parser.add_argument(
+        "--mask-type",
+        choices=("both", "ggo", "merge"),
+        help="GGO and consolidation apart, GGO alone, or one lesion class; default what the weights find",
+    )
+    parser.add_argument(
+        "--mask-values",
+        default="shared",
+        metavar="SCHEME",
+        help="shared (0; 1 GGO or lesion; 2 consolidation; default), papers (0-3), or 1=ggo,2=consolidation",
+    )
+    parser.add_argument("--score-threshold", type=_score, metavar="T", help="default: the card's")
+    parser.add_argument("--nms-threshold", type=_iou, metavar="T", help="default: the card's")
+    parser.add_argument(
+        "--mask-threshold", type=float, metavar="T", help="on the card's scale; default: the card's"
+    )
+    parser.add_argument(
+        "--min-area",
+        type=_count,
+        default=100,
+        metavar="PX",
+        help="reference components up to this area are dropped for AP, not for Dice (default 100)",
+    )
+    parser.set_defaults(run=run_segmentation)
+
+
+def _add_classifier(kinds: Any) -> None:
+    parser = kinds.add_parser(
+        "classifier",
+        help="the image class against slice labels",
+        description="DIR holds a folder of pictures per class (normal, other, covid), or pictures and "
+        "index.tsv with the columns file and class, or pictures named class_patient_scan_slice (0 control, "
+        "1 other or common pneumonia, 2 COVID-19).",
+    )
+    _add_common(parser)
+    parser.add_argument(
+        "--roi-sample",
+        type=_count,
+        default=475,
+        metavar="N",
+        help="slices per class in the RoI statistics (default 475, as in the papers)",
+    )
+    parser.add_argument("--seed", type=_count, default=0, metavar="N", help="seed of that sample (default 0)")
+    parser.set_defaults(run=run_classifier)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="labelled data set")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT", help="folder of the report"
+    )
+    parser.add_argument("--weights", nargs="+", default=[], metavar="W", help="shipped names or files")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier report")
+
+
+def _number(text: str, low: float, high: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"{text} is outside {low:g}..{high:g}")
+    return value
+
+
+def _score(text: str) -> float:
+    return _number(text, -1.0, 1.0)
+
+
+def _iou(text: str) -> float:
+    return _number(text, 0.0, 1.0)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+def run_segmentation(arguments: argparse.Namespace) -> int:
+    """Evaluate masks; the report is written once everything is computed."""
+    from model_core.cli.progress import follow
+    from model_core.datasets import parse_mask_values, read_pairs
+    from model_core.evaluation import coco
+    from model_core.evaluation.output import check_target
+    from model_core.evaluation.segmentation import (
+        SegmentationSettings,
+        check_mask_type,
+        default_mask_type,
+        evaluate_slices,
+    )
+    from model_core.evaluation.segmentation_report import settings_document, write_segmentation_report
+    from model_core.evaluation.slices import read_sources
+    from model_core.inference import load_pipeline
+
+    check_target(arguments.output, overwrite=arguments.overwrite)
+    parse_mask_values(arguments.mask_values)
+    slices = read_pairs(arguments.data, mask_values=arguments.mask_values)
+    sources = read_sources(arguments.data, [item.name for item in slices])
+    pipeline = load_pipeline(arguments.weights, device=arguments.device)
+    mask_type = arguments.mask_type or default_mask_type(pipeline.region_classes)
+    check_mask_type(mask_type, pipeline.region_classes)
+    if not coco.available():
+        _LOG.warning(coco.MISSING)
+    settings = SegmentationSettings(
+        mask_type=mask_type,
+        detections=_detections(arguments, pipeline.detections),
+        min_area=arguments.min_area,
+    )
+    outcomes = list(follow(evaluate_slices(pipeline, slices, settings), title="Evaluating"))
+    cards = pipeline.cards[:1]
+    about = settings_document(
+        settings,
+        cards,
+        data=arguments.data.resolve().name,
+        mask_values=arguments.mask_values,
+        device=pipeline.device,
+    )
+    write_segmentation_report(
+        arguments.output,
+        outcomes,
+        slices,
+        settings=settings,
+        cards=cards,
+        about=about,
+        sources=sources,
+        overwrite=arguments.overwrite,
+    )
+    return 0
+
+
+def _detections(arguments: argparse.Namespace, card: DetectionSettings) -> DetectionSettings:
+    """Return the card's settings with what the command line changes."""
+    import dataclasses
+
+    changes = {
+        name: value
+        for name, value in (
+            ("score", arguments.score_threshold),
+            ("nms_iou", arguments.nms_threshold),
+            ("mask_threshold", arguments.mask_threshold),
+        )
+        if value is not None
+    }
+    return dataclasses.replace(card, **changes)
+
+
+def run_classifier(arguments: argparse.Namespace) -> int:
+    """Evaluate the image class; the report is written once everything is computed."""
+    from model_core.cli.progress import follow
+    from model_core.evaluation.classifier import evaluate_classes, read_classified
+    from model_core.evaluation.classifier_report import settings_document, write_classifier_report
+    from model_core.evaluation.output import check_target
+    from model_core.inference import load_pipeline
+
+    check_target(arguments.output, overwrite=arguments.overwrite)
+    slices = read_classified(arguments.data)
+    pipeline = load_pipeline(arguments.weights, device=arguments.device)
+    if not pipeline.image_classes:
+        raise SettingsError("These weights give no image class: give a classifier or a single-shot model.")
+    outcomes = list(follow(evaluate_classes(pipeline, slices), title="Evaluating"))
+    about = settings_document(
+        pipeline,
+        data=arguments.data.resolve().name,
+        roi_sample=arguments.roi_sample,
+        seed=arguments.seed,
+    )
+    write_classifier_report(
+        arguments.output,
+        outcomes,
+        class_names=pipeline.image_classes,
+        cards=pipeline.cards,
+        about=about,
+        roi_sample=arguments.roi_sample,
+        seed=arguments.seed,
+        overwrite=arguments.overwrite,
+    )
+    return 0

@@ -1,0 +1,409 @@
+"""The report folder of a classifier evaluation."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model_core.evaluation import classification as metrics
+from model_core.evaluation import figures
+from model_core.evaluation.bootstrap import Interval, interval
+from model_core.evaluation.calibration import reliability
+from model_core.evaluation.classifier import ClassOutcome
+from model_core.evaluation.document import Block, Document, Heading, Paragraph, Table
+from model_core.evaluation.output import REPORT, json_ready, report_folder, write_csv, write_json
+from model_core.evaluation.report_parts import (
+    card_blocks,
+    figure,
+    number,
+    opening,
+    settings_blocks,
+    software,
+    weights_settings,
+    with_interval,
+    write_document,
+)
+from model_core.evaluation.roi_statistics import (
+    COUNT_THRESHOLDS,
+    SAMPLE_PER_CLASS,
+    SliceRois,
+    roi_statistics,
+    sample_per_class,
+)
+from model_core.inference import Pipeline
+from model_core.types import IntArray
+from model_core.weights.card import ModelCard
+
+
+def settings_document(pipeline: Pipeline, *, data: str, roi_sample: int, seed: int) -> dict[str, Any]:
+    """Return everything that the numbers depend on, as JSON-ready values."""
+    return {
+        "data": data,
+        "date": date.today().isoformat(),
+        "weights": weights_settings(pipeline.cards),
+        "image_classes": list(pipeline.image_classes),
+        "evidence": dataclasses.asdict(pipeline.evidence),
+        "class": "largest logit of module S; a probability is the sigmoid of its logit",
+        "f1_weights": list(metrics.PAPER_F1_WEIGHTS)
+        if len(pipeline.image_classes) == len(metrics.PAPER_F1_WEIGHTS)
+        else "class shares of this data set",
+        "balanced_accuracy": "mean sensitivity over the classes that occur",
+        "roi_sample": f"at most {roi_sample} slices per class, seed {seed}",
+        "intervals": "95 %, percentile bootstrap over patients, 400 draws, seed 0",
+        "device": pipeline.device,
+        "software": software(),
+    }
+
+
+def write_classifier_report(
+    target: Path,
+    outcomes: Sequence[ClassOutcome],
+    *,
+    class_names: Sequence[str],
+    cards: Sequence[ModelCard],
+    about: Mapping[str, Any],
+    roi_sample: int = SAMPLE_PER_CLASS,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Write report.json, details.json, rois.json, tables, figures, report.md and report.html.
+
+    Returns
+    -------
+    dict
+        What report.json holds.
+
+    Raises
+    ------
+    ExportError
+        If the folder may not be used or cannot be written; nothing is then left half-written.
+    """
+    labels = np.array([o.label for o in outcomes], np.int64)
+    predicted = np.array([o.predicted for o in outcomes], np.int64)
+    matrix = metrics.confusion_matrix(labels, predicted, classes=len(class_names))
+    report = headline(matrix, class_names) | {"settings": dict(about)}
+    more = details(outcomes, class_names)
+    chosen = sample_per_class(labels, size=roi_sample, seed=seed)
+    sampled = [outcomes[i].rois for i in chosen]
+    rois = json_ready(roi_statistics(sampled, labels[chosen], class_names))
+    with report_folder(target, overwrite=overwrite) as folder:
+        blocks = [
+            *_results(report, more, class_names),
+            *_sources(more),
+            *_figures(outcomes, matrix, class_names),
+            *_roi_blocks(rois, sampled, labels[chosen], class_names),
+            *_errors(outcomes, class_names),
+            *card_blocks(cards),
+            *settings_blocks(about),
+        ]
+        patients = len({o.patient for o in outcomes})
+        summary = (
+            f"{len(outcomes)} slices of {patients} patients (or groups). Weights: "
+            f"{', '.join(card.name for card in cards)}, data: {about['data']}."
+        )
+        title = "Image class of chest CT slices: evaluation"
+        write_document(folder, Document(title, (*opening(summary), *blocks)))
+        write_csv(folder / "slices.csv", *_slice_rows(outcomes, class_names))
+        write_csv(folder / "rois.csv", *_roi_rows([outcomes[i] for i in chosen], class_names))
+        write_json(folder / "rois.json", rois)
+        write_json(folder / "details.json", more)
+        write_json(folder / REPORT, report)
+    return report
+
+
+def headline(matrix: IntArray, class_names: Sequence[str]) -> dict[str, Any]:
+    """Return the papers' metrics of a confusion matrix; ``f1`` in the released code's class weights.
+
+    With another number of classes than the papers' three, ``f1`` is weighted by the shares of the classes.
+    """
+    paper = metrics.PAPER_F1_WEIGHTS
+    weights = paper if len(class_names) == len(paper) else None
+    recall, precision = metrics.sensitivity(matrix), metrics.positive_predictive_value(matrix)
+    return json_ready(
+        {
+            "accuracy": metrics.accuracy(matrix),
+            "balanced_accuracy": metrics.balanced_accuracy(matrix),
+            "f1": metrics.f1(matrix, weights),
+            "sensitivity": dict(zip(class_names, recall.tolist(), strict=True)),
+            "ppv": dict(zip(class_names, precision.tolist(), strict=True)),
+            "confusion": matrix.tolist(),
+            "images": int(matrix.sum()),
+        }
+    )
+
+
+def details(outcomes: Sequence[ClassOutcome], class_names: Sequence[str]) -> dict[str, Any]:
+    """Return intervals, both F1 weightings, AUC, calibration and everything within each source."""
+    labels = np.array([o.label for o in outcomes], np.int64)
+    predicted = np.array([o.predicted for o in outcomes], np.int64)
+    matrix = metrics.confusion_matrix(labels, predicted, classes=len(class_names))
+    probabilities = np.array([o.probabilities for o in outcomes])
+    top = reliability(probabilities[np.arange(len(outcomes)), predicted], predicted == labels)
+    paper = metrics.PAPER_F1_WEIGHTS
+    return json_ready(
+        {
+            "f1_paper_weights": metrics.f1(matrix, paper) if len(class_names) == len(paper) else None,
+            "f1_class_shares": metrics.f1(matrix),
+            "auc_one_vs_rest": {
+                name: metrics.auc(probabilities[:, k], labels == k) for k, name in enumerate(class_names)
+            },
+            "intervals": _intervals(outcomes, len(class_names)),
+            "by_source": {
+                source: _source([o for o in outcomes if o.source == source], class_names)
+                for source in sorted({o.source for o in outcomes})
+            },
+            "calibration": {
+                "counts": top.counts.tolist(),
+                "mean_score": top.mean_score.tolist(),
+                "share_right": top.share_right.tolist(),
+                "ece": top.ece,
+            },
+        }
+    )
+
+
+def _intervals(outcomes: Sequence[ClassOutcome], classes: int) -> dict[str, Any]:
+    labels = np.array([o.label for o in outcomes], np.int64)
+    predicted = np.array([o.predicted for o in outcomes], np.int64)
+    patients = [o.patient for o in outcomes]
+
+    def matrix(rows: IntArray) -> IntArray:
+        return metrics.confusion_matrix(labels[rows], predicted[rows], classes=classes)
+
+    measured: dict[str, Interval] = {
+        "accuracy": interval(lambda rows: metrics.accuracy(matrix(rows)), patients),
+        "balanced_accuracy": interval(lambda rows: metrics.balanced_accuracy(matrix(rows)), patients),
+    }
+    return {name: dataclasses.asdict(value) for name, value in measured.items()}
+
+
+def _source(outcomes: Sequence[ClassOutcome], class_names: Sequence[str]) -> dict[str, Any]:
+    """Return the metrics inside one source, and the AUC of each pair of its classes."""
+    labels = np.array([o.label for o in outcomes], np.int64)
+    predicted = np.array([o.predicted for o in outcomes], np.int64)
+    logits = np.array([o.logits for o in outcomes])
+    matrix = metrics.confusion_matrix(labels, predicted, classes=len(class_names))
+    present = [int(k) for k in np.unique(labels)]
+    pairs = {}
+    for position, low in enumerate(present):
+        for high in present[position + 1 :]:
+            rows = np.isin(labels, (low, high))
+            margin = (logits[:, high] - logits[:, low])[rows]
+            pairs[f"{class_names[high]} against {class_names[low]}"] = metrics.auc(
+                margin, labels[rows] == high
+            )
+    return {
+        "images": len(outcomes),
+        "classes": {class_names[k]: int((labels == k).sum()) for k in present},
+        "accuracy": metrics.accuracy(matrix),
+        # With a single class there is nothing to balance or to rank.
+        "balanced_accuracy": metrics.balanced_accuracy(matrix) if len(present) > 1 else None,
+        "auc": pairs,
+        "confusion": matrix.tolist(),
+    }
+
+
+def _results(
+    report: Mapping[str, Any], more: Mapping[str, Any], class_names: Sequence[str]
+) -> Iterator[Block]:
+    yield Heading("Results")
+    rows = (
+        ("Accuracy", with_interval(more["intervals"]["accuracy"])),
+        ("Balanced accuracy", with_interval(more["intervals"]["balanced_accuracy"])),
+        ("F1, class weights of the papers' code (0.45, 0.35, 0.20)", number(more["f1_paper_weights"])),
+        ("F1, weighted by the class shares of this data set", number(more["f1_class_shares"])),
+    )
+    yield Table(("Metric", "Value (95 % interval over patients)"), rows)
+    matrix = np.array(report["confusion"])
+    yield Table(
+        ("Class", "Images", "Sensitivity", "PPV", "AUC against the rest"),
+        tuple(
+            (
+                name,
+                number(int(matrix[k].sum())),
+                number(report["sensitivity"][name]),
+                number(report["ppv"][name]),
+                number(more["auc_one_vs_rest"][name]),
+            )
+            for k, name in enumerate(class_names)
+        ),
+    )
+    yield Table(
+        ("True \\ predicted", *class_names),
+        tuple((name, *map(str, report["confusion"][k])) for k, name in enumerate(class_names)),
+        caption="Confusion matrix",
+    )
+
+
+def _sources(more: Mapping[str, Any]) -> Iterator[Block]:
+    sources = more["by_source"]
+    yield Heading("Within each source")
+    yield Paragraph(
+        "Where classes come from different sources, a network can learn the source instead of the disease; "
+        "only numbers inside one source compare classes."
+    )
+    yield Table(
+        ("Source", "Images", "Classes", "Accuracy", "Balanced accuracy", "AUC"),
+        tuple(
+            (
+                name,
+                number(row["images"]),
+                ", ".join(f"{k} {v}" for k, v in row["classes"].items()),
+                number(row["accuracy"]),
+                number(row["balanced_accuracy"]),
+                "; ".join(f"{k}: {number(v)}" for k, v in row["auc"].items()) or "–",
+            )
+            for name, row in sources.items()
+        ),
+        numbers=False,
+    )
+
+
+def _figures(
+    outcomes: Sequence[ClassOutcome], matrix: IntArray, class_names: Sequence[str]
+) -> Iterator[Block]:
+    yield Heading("Figures")
+    yield figure(
+        "confusion",
+        figures.confusion(matrix, class_names),
+        "Confusion matrix with the share of each true class.",
+    )
+    top = np.array([float(o.probabilities[o.predicted]) for o in outcomes])
+    right = np.array([o.predicted == o.label for o in outcomes])
+    yield figure(
+        "calibration",
+        figures.reliability_plot(reliability(top, right), what="right classes"),
+        "How often the predicted class of a probability is right.",
+    )
+
+
+def _roi_blocks(
+    rois: Mapping[str, Any], sampled: Sequence[SliceRois], labels: IntArray, class_names: Sequence[str]
+) -> Iterator[Block]:
+    yield Heading("Regions that the class was read from")
+    if not len(labels):
+        return
+    counted = ", ".join(f"{name} {count}" for name, count in rois["slices"].items())
+    yield Paragraph(
+        f"Sample: {counted} slices. {rois['counted'].capitalize()}. The papers' 95 % interval fits "
+        "mean ± 1.96 SD, the spread of slices; the interval of the mean is given beside it."
+    )
+    rows = []
+    for threshold, part in rois["above"].items():
+        for name, row in part["classes"].items():
+            spread, mean = row["sd_interval"], row["mean_interval"]
+            rows.append(
+                (
+                    f"> {threshold}",
+                    name,
+                    number(row["mean"], 2),
+                    f"{spread[0]:.2f} to {spread[1]:.2f}",
+                    f"{mean[0]:.2f} to {mean[1]:.2f}",
+                    number(row["min_q1_median_q3_max"][2], 1),
+                )
+            )
+    yield Table(
+        ("Score", "Class", "Mean RoIs", "Mean ± 1.96 SD", "95 % interval of the mean", "Median"), tuple(rows)
+    )
+    tests = tuple(
+        (
+            f"> {threshold}",
+            f"{test['first']} > {test['second']}",
+            number(test["d"]),
+            "N/A" if test["p"] is None else f"{test['p']:.2g}",
+            "N/A" if test["significant"] is None else "yes" if test["significant"] else "no",
+        )
+        for threshold, part in rois["above"].items()
+        for test in part["ks_tests"]
+    )
+    if tests:
+        yield Table(
+            ("Score", "Hypothesis", "D", "p", "significant at 1 %"),
+            tests,
+            caption="One-sided two-sample Kolmogorov–Smirnov tests; N/A where a sample is constant.",
+        )
+    above = " / ".join(f"{t:g}" for t in COUNT_THRESHOLDS)
+    yield figure(
+        "roi_counts", figures.roi_counts(sampled, labels, class_names), f"RoIs above {above} per slice."
+    )
+    yield figure(
+        "roi_histograms", figures.roi_histograms(sampled, labels, class_names), "Scores of the RoIs by class."
+    )
+    yield figure(
+        "roi_score_area",
+        figures.roi_score_area(sampled, labels, class_names),
+        "Score against the area of the decoded box.",
+    )
+
+
+def _errors(
+    outcomes: Sequence[ClassOutcome], class_names: Sequence[str], *, limit: int = 20
+) -> Iterator[Block]:
+    wrong = [o for o in outcomes if o.predicted != o.label]
+    if not wrong:
+        return
+    wrong.sort(key=lambda o: float(o.logits[o.label] - o.logits[o.predicted]))
+    yield Heading("Worst errors")
+    yield Table(
+        ("Slice", "Source", "True", "Predicted", "Probability of predicted", "Probability of true"),
+        tuple(
+            (
+                o.name,
+                o.source,
+                class_names[o.label],
+                class_names[o.predicted],
+                number(float(o.probabilities[o.predicted]), 2),
+                number(float(o.probabilities[o.label]), 2),
+            )
+            for o in wrong[:limit]
+        ),
+        numbers=False,
+    )
+
+
+def _slice_rows(
+    outcomes: Sequence[ClassOutcome], class_names: Sequence[str]
+) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    columns = (
+        "slice",
+        "patient",
+        "source",
+        "true",
+        "predicted",
+        *(f"probability {name}" for name in class_names),
+    )
+    rows: list[tuple[Any, ...]] = [
+        (
+            o.name,
+            o.patient,
+            o.source,
+            class_names[o.label],
+            class_names[o.predicted],
+            *map(float, o.probabilities),
+        )
+        for o in outcomes
+    ]
+    return columns, rows
+
+
+def _roi_rows(
+    outcomes: Sequence[ClassOutcome], class_names: Sequence[str]
+) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    columns = (
+        "slice",
+        "class",
+        "rois",
+        *(f"above {t:g}" for t in COUNT_THRESHOLDS),
+        "best_score",
+        "best_area_px",
+    )
+    rows: list[tuple[Any, ...]] = []
+    for o in outcomes:
+        best = (float(o.rois.scores[0]), float(o.rois.areas[0])) if len(o.rois.scores) else (None, None)
+        rows.append((o.name, class_names[o.label], len(o.rois.scores), *o.rois.counts(), *best))
+    return columns, rows
