@@ -22,7 +22,6 @@ _LEAST, _GREATEST = 9, 40
 _PLATE = 0.3
 # Mean brightness from which all text gets a plate; box labels always have one.
 _BRIGHT = 110
-_BOX = 4  # PIL.Image.Resampling.BOX: the mean
 
 
 @dataclass(frozen=True)
@@ -179,8 +178,9 @@ class TextLayer:
         return max(left, 0), max(top, 0), min(right, width), min(bottom, height)
 
     def _brightness(self, rect: Rect) -> float:
-        area = self.image.crop(self._area(rect)).convert("L").resize((1, 1), resample=_BOX)
-        return float(area.tobytes()[0])
+        from PIL import ImageStat
+
+        return float(ImageStat.Stat(self.image.crop(self._area(rect)).convert("L")).mean[0])
 
     def _plate(self, rect: Rect) -> None:
         """Darken what lies under text: a rim alone does not make it legible on bright tissue."""
@@ -198,10 +198,14 @@ class TextLayer:
         return all(x2 <= a1 or a2 <= x1 or y2 <= b1 or b2 <= y1 for a1, b1, a2, b2 in self.taken)
 
     def _fitting_size(self) -> int:
-        """Return the largest size at which no block reaches the middle of a side."""
+        """Return the largest size at which no block reaches the middle of a side.
+
+        Text shrinks by no more than a quarter for that; longer lines are cut.
+        """
         width, height = self.image.size
         preferred = min(_GREATEST, max(12, round(min(width, height) / 42)))
-        for size in range(preferred, _LEAST, -1):
+        least = max(_LEAST, round(0.75 * preferred))
+        for size in range(preferred, least - 1, -1):
             self.size = size
             room = width / 2 - 2.5 * size
             lines = [line for block in self._blocks.values() for line in block]
@@ -209,7 +213,7 @@ class TextLayer:
             most = max((len(lines) for lines in self._blocks.values()), default=0)
             if widest <= room and (most + 2) * self.line_height <= height / 2:
                 return size
-        return _LEAST
+        return least
 
     def _line_width(self, line: Line) -> float:
         return self.width(line.text, bold=line.bold) + (1.3 * self.size if line.swatch else 0)

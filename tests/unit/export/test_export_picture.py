@@ -1,0 +1,287 @@
+"""Pictures, checked pixel by pixel."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model_core.errors import SettingsError
+from model_core.export import Overlays, render_slice
+from model_core.export.look import REFERENCE_COLOUR, REGION_COLOURS
+from model_core.types import Geometry, Window
+from model_core.voi import apply_window
+
+OUTLINE = Overlays(masks=False, outlines=True, boxes=False)
+NAMES = {
+    "region_classes": ("Ground glass", "Consolidation"),
+    "image_classes": ("Control", "Other", "COVID-19"),
+}
+
+
+def pixels_of(picture, colour):
+    return (picture == np.array(colour, np.uint8)).all(axis=2)
+
+
+def border(rows, columns, shape):
+    """Pixels on the border of a rectangle, inside it."""
+    expected = np.zeros(shape, bool)
+    expected[slice(*rows), slice(*columns)] = True
+    expected[rows[0] + 1 : rows[1] - 1, columns[0] + 1 : columns[1] - 1] = False
+    return expected
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 50), (3, 41, 51)])
+@pytest.mark.parametrize("scale", [1.0, 2.0, 3.0])
+def test_outline_lies_on_the_mask_at_the_resolution_of_the_picture(
+    make_volume, make_shown, rectangle, shape, scale
+):
+    volume = make_volume(shape)
+    shown = make_shown(volume, [rectangle(volume, (10, 20), (15, 31))])
+    picture = render_slice(volume, 1, shown=shown, overlays=OUTLINE, scale=scale, text=False)
+    factor = int(scale)
+    assert picture.shape == (shape[1] * factor, shape[2] * factor, 3)
+    expected = border((10 * factor, 20 * factor), (15 * factor, 31 * factor), picture.shape[:2])
+    assert np.array_equal(pixels_of(picture, REGION_COLOURS[0]), expected)
+    untouched = picture[~expected]
+    assert (untouched == untouched[0, 0]).all()
+
+
+def test_outline_closes_at_the_border_of_the_picture(make_volume, make_shown, rectangle):
+    volume = make_volume()
+    shown = make_shown(volume, [rectangle(volume, (0, 6), (44, 50))])
+    picture = render_slice(volume, 1, shown=shown, overlays=OUTLINE, text=False)
+    assert np.array_equal(pixels_of(picture, REGION_COLOURS[0]), border((0, 6), (44, 50), (40, 50)))
+
+
+def test_voxels_are_exact_at_scale_one(make_volume):
+    volume = make_volume()
+    volume.voxels[1] = np.arange(2000, dtype=np.int16).reshape(40, 50) - 1000
+    window = Window(400, 40)
+    picture = render_slice(volume, 1, window=window, text=False)
+    assert np.array_equal(picture, np.repeat(apply_window(volume.voxels[1], window)[..., None], 3, axis=2))
+    inverted = render_slice(volume, 1, window=window, text=False, inverted=True)
+    assert np.array_equal(inverted, 255 - picture)
+
+
+def test_anisotropic_pixels_keep_their_shape_in_mm(make_volume, make_shown, rectangle):
+    volume = make_volume((3, 20, 50), spacing=(2.0, 1.5, 0.5))
+    shown = make_shown(volume, [rectangle(volume, (4, 10), (10, 28))])
+    picture = render_slice(volume, 1, shown=shown, overlays=OUTLINE, scale=2, text=False)
+    assert picture.shape == (120, 100, 3)
+    assert np.array_equal(
+        pixels_of(picture, REGION_COLOURS[0]), border((24, 60), (20, 56), picture.shape[:2])
+    )
+
+
+def test_unknown_spacing_counts_as_square(make_volume):
+    volume = make_volume(spacing=(None, None, None))
+    assert render_slice(volume, 1, scale=2, text=False).shape == (80, 100, 3)
+
+
+def test_smaller_than_the_slice_averages(make_volume):
+    volume = make_volume((3, 40, 40))
+    volume.voxels[1, ::2] = -200
+    volume.voxels[1, 1::2] = -1000
+    picture = render_slice(volume, 1, window=Window(1500, -600), scale=0.5, text=False)
+    middle = apply_window(np.array([[-600]], np.int16), Window(1500, -600))[0, 0]
+    assert picture.shape == (20, 20, 3)
+    assert np.abs(picture[5:-5].astype(int) - int(middle)).max() <= 2
+
+
+def test_smoothing_can_be_switched_off(make_volume):
+    volume = make_volume()
+    volume.voxels[1] = np.random.default_rng(0).integers(-1000, 400, (40, 50)).astype(np.int16)
+    plain = render_slice(volume, 1, text=False)
+    assert np.array_equal(
+        render_slice(volume, 1, text=False, scale=3, smooth=False), plain.repeat(3, 0).repeat(3, 1)
+    )
+
+
+def test_fill_blends_and_the_better_detection_wins(make_volume, make_shown, rectangle):
+    volume = make_volume()
+    shown = make_shown(
+        volume, [rectangle(volume, (5, 15), (5, 15)), rectangle(volume, (10, 25), (10, 25))], labels=[2, 1]
+    )
+    fill = Overlays(outlines=False, boxes=False, opacity=0.5)
+    picture = render_slice(volume, 1, shown=shown, overlays=fill, text=False).astype(int)
+    grey = picture[0, 0]
+    for where, label in (((7, 7), 2), ((12, 12), 2), ((20, 20), 1)):
+        expected = grey + 0.5 * (np.array(REGION_COLOURS[label - 1]) - grey)
+        assert np.abs(picture[where] - expected).max() <= 1
+    clear = render_slice(
+        volume, 1, shown=shown, overlays=Overlays(opacity=0, outlines=False, boxes=False), text=False
+    )
+    assert (clear == grey).all()
+
+
+def test_box_encloses_exactly_its_pixels(make_volume, make_shown, rectangle):
+    volume = make_volume()
+    shown = make_shown(volume, [rectangle(volume, (10, 20), (15, 31))])
+    boxes = Overlays(masks=False, outlines=False)
+    for factor in (1, 2):
+        picture = render_slice(volume, 1, shown=shown, overlays=boxes, scale=factor, text=False)
+        expected = border((10 * factor, 20 * factor), (15 * factor, 31 * factor), picture.shape[:2])
+        assert np.array_equal(pixels_of(picture, REGION_COLOURS[0]), expected)
+    selected = render_slice(volume, 1, shown=shown, overlays=boxes, selected=0, text=False)
+    assert not pixels_of(selected, REGION_COLOURS[0]).any()
+    assert pixels_of(selected, (255, 255, 255))[10, 15:31].all()
+
+
+def test_flips_turn_everything_but_the_words(make_volume, make_shown, rectangle):
+    volume = make_volume()
+    volume.voxels[1] = np.random.default_rng(0).integers(-1000, 400, (40, 50)).astype(np.int16)
+    shown = make_shown(volume, [rectangle(volume, (3, 12), (4, 20))])
+    overlays = Overlays(logits=True)
+    reference = np.zeros(volume.voxels.shape, np.uint8)
+    plain = render_slice(volume, 1, shown=shown, overlays=overlays, text=False)
+    turned = render_slice(
+        volume, 1, shown=shown, overlays=overlays, text=False, flip_horizontal=True, flip_vertical=True,
+        reference=reference,
+    )  # fmt: skip
+    assert np.array_equal(turned, plain[::-1, ::-1])
+    assert shown.detections.boxes[0].tolist() == [4, 3, 20, 12]
+
+
+def test_logit_map_is_drawn_where_there_is_a_box(make_volume, make_shown, rectangle):
+    volume = make_volume()
+    mask = rectangle(volume, (10, 20), (15, 31))
+    overlays = Overlays(masks=False, outlines=False, boxes=False, logits=True, opacity=1.0)
+    picture = render_slice(volume, 1, shown=make_shown(volume, [mask]), overlays=overlays, text=False)
+    assert np.array_equal((picture != picture[0, 0]).any(axis=2), mask)
+    assert pixels_of(picture, (68, 1, 84))[10, 15]  # viridis at its low end
+    assert picture[10, 30].tolist() == [253, 231, 37]  # and at its high end
+    none = render_slice(volume, 1, shown=make_shown(volume), overlays=overlays)
+    assert none.shape[2] == 3
+
+
+def test_reference_is_dashed_along_the_rim(make_volume, rectangle):
+    volume = make_volume()
+    reference = np.zeros(volume.voxels.shape, np.uint8)
+    reference[1, 8:30, 10:40] = 3
+    picture = render_slice(volume, 1, reference=reference, scale=2, text=False)
+    rim = border((16, 60), (20, 80), picture.shape[:2])
+    lit = pixels_of(picture, REFERENCE_COLOUR)
+    dark = pixels_of(picture, (0, 0, 0))
+    assert np.array_equal(lit | dark, rim)
+    assert 0.4 < lit.sum() / rim.sum() < 0.8
+    hidden = render_slice(volume, 1, reference=reference, text=False, overlays=Overlays(reference=False))
+    assert (hidden == hidden[0, 0]).all()
+    assert not pixels_of(render_slice(volume, 0, reference=reference, text=False), REFERENCE_COLOUR).any()
+
+
+def test_diagonal_reference_is_visible(make_volume):
+    volume = make_volume((1, 120, 120))
+    rows, columns = np.mgrid[:120, :120]
+    for mask in (np.abs(rows - 60) + np.abs(columns - 60) < 50, np.abs(rows - columns) < 3):
+        picture = render_slice(volume, 0, reference=mask[None].astype(np.uint8), text=False)
+        lit = pixels_of(picture, REFERENCE_COLOUR)
+        for half in (lit[:60], lit[60:], lit[:, :60], lit[:, 60:]):
+            assert half.sum() > 20
+
+
+def test_text_needs_room_so_small_slices_are_enlarged(make_volume):
+    volume = make_volume((2, 64, 64), spacing=(1.0, 1.0, 1.0))
+    assert render_slice(volume, 0).shape == (384, 384, 3)
+    assert render_slice(volume, 0, text=False).shape == (64, 64, 3)
+
+
+def test_words_differ_only_where_words_are(make_volume, make_shown):
+    volume = make_volume((3, 400, 400), value=-1350)
+    plain = render_slice(volume, 1)
+    assert np.array_equal(plain, render_slice(volume, 1))
+    with_patient = render_slice(volume, 1, identity=True)
+    changed = (plain != with_patient).any(axis=2)
+    assert changed.any()
+    assert not changed[:, 200:].any()
+    assert not changed[150:].any()
+    published = render_slice(volume, 1, shown=make_shown(volume))
+    edited = render_slice(volume, 1, shown=make_shown(volume, published=False))
+    marked = (published != edited).any(axis=2)
+    assert marked.any()
+    assert not marked[:, :200].any()
+    assert np.array_equal(edited, render_slice(volume, 1, shown=make_shown(volume), edited=True))
+
+
+def test_corner_text_holds_what_is_asked_for_and_no_patient_unasked(make_volume, make_shown, rectangle):
+    from model_core.export.captions import corner_text
+    from model_core.export.look import Look
+
+    volume = make_volume(lossy=True)
+    shown = make_shown(volume, [rectangle(volume, (3, 12), (4, 20))], labels=[2], published=False)
+    look = Look(window=Window(1500, -600, "Lung"), **NAMES)
+    blocks = corner_text(volume, 1, look, shown, reference=True)
+    words = {corner: [line.text for line in lines] for corner, lines in blocks.items()}
+    assert words["top left"] == ["Slice 2 / 3", "28.0 mm"]
+    assert words["top right"] == [
+        "Class of this slice", "Control 0.05", "Other 0.25", "COVID-19 0.90", "edited evidence",
+    ]  # fmt: skip
+    assert words["bottom left"] == ["Consolidation", "Reference", "W 1500 L −600 HU (Lung)"]
+    assert words["bottom right"] == ["score > 0.50, NMS 0.75", "pixel 0.700 mm", "lossy compression"]
+    asked = corner_text(volume, 1, Look(identity=True), None, reference=False)["top left"]
+    assert "DOE^JANE" in [line.text for line in asked]
+
+
+def test_labels_stay_inside_and_never_cover_each_other(make_volume):
+    from model_core.export.text import Line, TextLayer
+
+    image = Image.new("RGB", (400, 400), (255, 255, 255))
+    layer = TextLayer(
+        image, {"top left": [Line("Slice 1 / 9")], "top right": [Line("COVID-19 0.93")]}, footer="F"
+    )
+    layer.side_letters("R", "L", "A", "P")
+    rng = np.random.default_rng(0)
+    placed = 0
+    for _ in range(60):
+        x, y = rng.uniform(-5, 390, 2)
+        placed += layer.label((x, y, x + 20, y + 20), ("Ground glass 0.52", "0.52"), (230, 159, 0))
+    assert 15 < placed <= 60
+    rects = np.array(layer.taken)
+    assert rects.min() >= -2
+    for first in range(len(rects)):
+        x1, y1, x2, y2 = rects[first]
+        others = np.delete(rects, first, axis=0)
+        clear = (others[:, 0] >= x2) | (others[:, 2] <= x1) | (others[:, 1] >= y2) | (others[:, 3] <= y1)
+        assert clear.all()
+
+
+def test_long_words_are_cut_not_crossed(make_volume, make_shown):
+    volume = make_volume((2, 400, 400), value=-1350)
+    shown = make_shown(volume, index=0)
+    names = ("C" * 200, "Other", "COVID-19")
+    picture = render_slice(volume, 0, shown=shown, image_classes=names)
+    between = picture[:100, 170:192]  # left of the letter in the middle of the upper side
+    assert (between == between[0, 0]).all()
+    assert (picture[:100, 215:] != picture[0, 0]).any()
+
+
+def test_orientation_letters_follow_the_directions():
+    from model_core.export.orientation import sides
+
+    axial = Geometry(axes=np.array([[0.0, 0, -1], [0, 1, 0], [1, 0, 0]]))
+    assert sides(axial) == ("R", "L", "A", "P")
+    assert sides(axial, flip_horizontal=True, flip_vertical=True) == ("L", "R", "P", "A")
+    sagittal = Geometry(axes=np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]))
+    assert sides(sagittal) == ("A", "P", "H", "F")
+    leaning = Geometry(axes=np.array([[0, 0.5, -0.866], [0.0, 0.866, 0.5], [1, 0, 0]]))
+    assert sides(leaning) == ("R", "L", "AF", "PH")
+    assert sides(Geometry()) is None
+
+
+def test_what_cannot_be_drawn_says_so(make_volume, make_shown):
+    volume = make_volume()
+    with pytest.raises(SettingsError, match="slices 0 to 2"):
+        render_slice(volume, 3)
+    with pytest.raises(SettingsError, match="not of slice 0"):
+        render_slice(volume, 0, shown=make_shown(volume, index=1))
+    with pytest.raises(SettingsError, match="scale"):
+        render_slice(volume, 0, scale=0)
+    with pytest.raises(SettingsError, match="too large"):
+        render_slice(make_volume((1, 600, 600)), 0, scale=64)
+    with pytest.raises(SettingsError, match="opacity"):
+        Overlays(opacity=2)
+
+
+def test_monochrome1_is_shown_inverted(make_volume):
+    volume = make_volume(inverted=True)
+    volume.voxels[1, 0] = 100
+    plain = render_slice(make_volume(), 1, text=False)
+    assert (render_slice(volume, 1, text=False)[1] == 255 - plain[1]).all()
