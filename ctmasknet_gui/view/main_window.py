@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PySide6.QtCore import QByteArray, QPoint, Qt, Signal, Slot
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QResizeEvent
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QMainWindow, QMenu, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
@@ -28,7 +28,7 @@ from model_core.types import ByteArray
 TITLE = "CTMaskNet"
 MINIMUM_SIZE = (1100, 700)
 # Widths of the side docks at a window width of 1280 and, from 2000 on, of large screens.
-_NARROW, _WIDE = (212, 412), (260, 520)
+_NARROW, _WIDE = (198, 434), (260, 520)
 _WIDE_FROM = 2000
 _LAYOUT_VERSION = 1
 
@@ -101,7 +101,8 @@ class MainWindow(QMainWindow):
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._state = state
-        self._sized_docks = False
+        self._dock_widths: tuple[int, int] | None = None
+        self._layout_restored = False
         self.commands = Actions(state, self)
         self.dialogs = FileDialogs(self)
         self._make_widgets()
@@ -183,7 +184,6 @@ class MainWindow(QMainWindow):
         explanation.detectionsChanged.connect(self.detectionsChanged)
         explanation.evidenceChanged.connect(self.evidenceChanged)
         explanation.linkToggled.connect(self.linkToggled)
-        explanation.resetRequested.connect(self.thresholdsReset)
         explanation.candidatePicked.connect(self.candidatePicked)
         explanation.topChosen.connect(self.topChosen)
         self.tool_bar.opacityEdited.connect(self.opacityRequested)
@@ -233,7 +233,7 @@ class MainWindow(QMainWindow):
         if not geometry.isEmpty():
             self.restoreGeometry(geometry)
         if not layout.isEmpty() and self.restoreState(layout, _LAYOUT_VERSION):
-            self._sized_docks = True
+            self._layout_restored = True
 
     def save_picture(self, target: Path) -> bool:
         """Write the window as a PNG picture; False where the file cannot be written."""
@@ -288,19 +288,26 @@ class MainWindow(QMainWindow):
 
     def _on_volume(self) -> None:
         volume = self._state.case.volume
+        self.strip.setVisible(volume is not None)
         # In privacy mode even a series description stays off the title bar.
         named = volume is not None and not self._state.display.privacy
         self.setWindowTitle(f"{volume.title} – {TITLE}" if volume is not None and named else TITLE)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Give the docks widths that suit the screen, once, and let the tool bar follow."""
+        """Let tool bar and docks follow; docks that the user has sized stay as they are."""
         super().resizeEvent(event)
         self.tool_bar.fit(event.size().width())
-        if not self._sized_docks:
+        docks = [self.series_dock, self.explanation_dock]
+        untouched = self._dock_widths is None or self._dock_widths == tuple(d.width() for d in docks)
+        if untouched and not self._layout_restored:
             widths = _WIDE if event.size().width() >= _WIDE_FROM else _NARROW
-            self.resizeDocks(
-                [self.series_dock, self.explanation_dock], list(widths), Qt.Orientation.Horizontal
-            )
+            self.resizeDocks(docks, list(widths), Qt.Orientation.Horizontal)
+            self._dock_widths = widths
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Begin with the keys on the slices."""
+        super().showEvent(event)
+        self.viewport.setFocus()
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Accept local files and folders."""

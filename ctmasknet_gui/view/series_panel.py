@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QRect, QSize, Qt, Signal, Slot
-from PySide6.QtGui import QColor, QFont, QImage, QPainter, QPixmap
+from PySide6.QtGui import QColor, QFont, QFontMetrics, QIcon, QImage, QPainter, QPixmap
 from PySide6.QtWidgets import (
     QLabel,
     QListWidget,
@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.style import MUTED, STATUS_COLOURS, STATUS_SHAPES, TEXT
+from ctmasknet_gui.view.style import MUTED, STATUS_COLOURS, STATUS_SHAPES, TEXT, icon
 from model_core.types import ByteArray, Catalogue, Problem, SeriesEntry
 
 _ID = Qt.ItemDataRole.UserRole
@@ -80,7 +80,7 @@ class SeriesPanel(QWidget):
         self.problems.setVisible(False)
 
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(8, 8, 6, 6)
+        layout.setContentsMargins(8, 10, 6, 6)
         layout.setSpacing(6)
         layout.addWidget(self._heading)
         layout.addWidget(self._empty)
@@ -228,7 +228,10 @@ class _SeriesDelegate(QStyledItemDelegate):
         painter.setBrush(QColor("#0c0f13"))
         painter.drawRoundedRect(frame, 4, 4)
         thumbnail = index.data(Qt.ItemDataRole.DecorationRole)
-        if isinstance(thumbnail, QPixmap):
+        if not isinstance(thumbnail, QPixmap):
+            inner = frame.adjusted(16, 16, -16, -16)
+            icon("image").paint(painter, inner, mode=QIcon.Mode.Disabled)
+        else:
             size = thumbnail.size().scaled(frame.size(), Qt.AspectRatioMode.KeepAspectRatio)
             target = QRect(frame.topLeft(), size)
             target.moveCenter(frame.center())
@@ -242,18 +245,16 @@ class _SeriesDelegate(QStyledItemDelegate):
         base.setPixelSize(13)
         small = QFont(base)
         small.setPixelSize(11)
-        top = rect.center().y() - 27
         status = entry.status
-        lines = (
-            (base, TEXT, 19, entry.title),
-            (small, MUTED, 16, describe_size(entry)),
-            (
-                small,
-                STATUS_COLOURS[status] if status != "ok" else MUTED,
-                16,
-                f"{STATUS_SHAPES[status]} {describe_status(entry)}",
-            ),
-        )
+        told = f"{STATUS_SHAPES[status]} {describe_status(entry)}"
+        status_colour = STATUS_COLOURS[status] if status != "ok" else MUTED
+        titles = two_lines(entry.title, QFontMetrics(base), rect.width())
+        lines = [
+            *((base, TEXT, 17, title) for title in titles),
+            (small, MUTED, 15, describe_size(entry)),
+            (small, status_colour, 15, told),
+        ]
+        top = rect.center().y() - sum(height for _, _, height, _ in lines) // 2
         for font, colour, height, text in lines:
             painter.setFont(font)
             painter.setPen(QColor(colour))
@@ -261,4 +262,16 @@ class _SeriesDelegate(QStyledItemDelegate):
             painter.drawText(
                 QRect(rect.left(), top, rect.width(), height), Qt.AlignmentFlag.AlignVCenter, shown
             )
-            top += height + 1
+            top += height
+
+
+def two_lines(text: str, metrics: QFontMetrics, width: int) -> list[str]:
+    """Break a title between words into at most two lines; what is still too long is elided later."""
+    if metrics.horizontalAdvance(text) <= width:
+        return [text]
+    words = text.split(" ")
+    for count in range(len(words) - 1, 0, -1):
+        first = " ".join(words[:count])
+        if metrics.horizontalAdvance(first) <= width:
+            return [first, " ".join(words[count:])]
+    return [text]

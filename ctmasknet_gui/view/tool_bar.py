@@ -12,7 +12,9 @@ from ctmasknet_gui.view.menus import Menus
 from ctmasknet_gui.view.style import icon
 
 _ICON = QSize(18, 18)
+_SLIDER, _SHORT_SLIDER = 84, 60
 _WITH_TEXT = Qt.ToolButtonStyle.ToolButtonTextBesideIcon
+_TEXT_ONLY = Qt.ToolButtonStyle.ToolButtonTextOnly
 _ICON_ONLY = Qt.ToolButtonStyle.ToolButtonIconOnly
 
 
@@ -33,8 +35,6 @@ class ToolBar(QToolBar):
         self.setToolButtonStyle(_WITH_TEXT)
         self.toggleViewAction().setEnabled(False)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
-        # Captions are dropped in this order.
-        self._optional: list[list[QToolButton]] = []
         self._make_case(actions, menus)
         self._make_overlays(actions)
         self._make_run(actions, menus)
@@ -73,7 +73,7 @@ class ToolBar(QToolBar):
         self.opacity = QSlider(Qt.Orientation.Horizontal)
         self.opacity.setRange(0, 100)
         self.opacity.setPageStep(10)
-        self.opacity.setFixedWidth(84)
+        self.opacity.setFixedWidth(_SLIDER)
         self.opacity.setAccessibleName("Opacity of the overlays")
         self.opacity.valueChanged.connect(lambda value: self.opacityEdited.emit(value / 100))
         self.addWidget(self.opacity)
@@ -97,11 +97,6 @@ class ToolBar(QToolBar):
         self.stop_button = self._button(actions.stop)
         self.export_button = self._button(actions.export)
         self.export_button.setText("Export")
-        self._optional = [
-            self._overlay_buttons,
-            [self.stop_button, self.export_button],
-            [self.slice_button],
-        ]
 
     def _button(self, action: QAction, *, style: Qt.ToolButtonStyle = _WITH_TEXT) -> QToolButton:
         self.addAction(action)
@@ -125,14 +120,24 @@ class ToolBar(QToolBar):
 
     def fit(self, width: int) -> None:
         """Drop captions, least needed first, until the bar fits into ``width`` pixels."""
-        for group in self._optional:
-            for button in group:
-                button.setToolButtonStyle(_WITH_TEXT)
-        for group in self._optional:
+        overlays, ends = self._overlay_buttons, [self.stop_button, self.export_button]
+        self.opacity.setFixedWidth(_SLIDER)
+        for button in (*overlays, *ends, self.slice_button, self.open_button, self.weights_button):
+            button.setToolButtonStyle(_WITH_TEXT)
+        steps: tuple[tuple[list[QToolButton], Qt.ToolButtonStyle], ...] = (
+            (overlays, _TEXT_ONLY),
+            (ends, _ICON_ONLY),
+            ([self.slice_button], _ICON_ONLY),
+            ([self.open_button], _ICON_ONLY),
+            (overlays, _ICON_ONLY),
+            ([self.weights_button], _ICON_ONLY),
+        )
+        for buttons, style in steps:
             if self.needed_width() <= width:
                 return
-            for button in group:
-                button.setToolButtonStyle(_ICON_ONLY)
+            self.opacity.setFixedWidth(_SHORT_SLIDER)
+            for button in buttons:
+                button.setToolButtonStyle(style)
 
     def needed_width(self) -> int:
         """Width in pixels of everything on the bar with its captions as they are."""

@@ -10,7 +10,7 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.colours import class_name, image_colour
 from ctmasknet_gui.view.style import TEXT, TRACK
 
-_ROW = 22
+_ROW = 21
 
 
 class ProbabilityBars(QWidget):
@@ -152,7 +152,19 @@ class ClassPanel(QWidget):
         k = scan.class_index
         name = class_name(names, k)
         edited = "" if scan.published else " (edited evidence)"
-        self.scan.setText(f"Scan: {name} {scan.probabilities[k]:.2f}{edited} · {scan.rule}")
+        parts = [f"Scan: {name} {scan.probabilities[k]:.2f}{edited}", scan.rule, self._lesions()]
+        self.scan.setText(" · ".join(part for part in parts if part))
         self.scan.setToolTip(
             f"From {len(scan.slices_used)} slices: " + ", ".join(str(i + 1) for i in scan.slices_used[:40])
         )
+
+    def _lesions(self) -> str:
+        """Volume of the shown masks over the analysed slices; empty where the spacing is unknown."""
+        volume, summaries = self._state.case.volume, self._state.results.summaries
+        step = None if volume is None else volume.geometry.spacing_mm[0]
+        areas = [summary.lesion_mm2 for summary in summaries.values()]
+        known = [area for area in areas if area is not None]
+        if volume is None or step is None or not known or len(known) < len(areas):
+            return ""
+        whole = "" if len(summaries) == volume.slices else f" in {len(summaries)} of {volume.slices} slices"
+        return f"lesions {sum(known) * step / 1000:.0f} ml{whole}"

@@ -22,7 +22,6 @@ class ExplanationPanel(QScrollArea):
     detectionsChanged = Signal(object)
     evidenceChanged = Signal(object)
     linkToggled = Signal(bool)
-    resetRequested = Signal()
     candidatePicked = Signal(object)
     topChosen = Signal(object)
 
@@ -32,7 +31,7 @@ class ExplanationPanel(QScrollArea):
         self.thresholds = ThresholdPanel(state)
         self.table = RoiTable(state)
         self.plots = PlotPanel(state)
-        self.lower = QSplitter(Qt.Orientation.Vertical)
+        self.lower = _Splitter(Qt.Orientation.Vertical)
         self.lower.setChildrenCollapsible(False)
         self.lower.setHandleWidth(7)
         self.lower.addWidget(self.table)
@@ -40,9 +39,10 @@ class ExplanationPanel(QScrollArea):
         self.lower.setStretchFactor(0, 3)
         self.lower.setStretchFactor(1, 2)
         content = QWidget()
+        content.setObjectName("column")
         layout = QVBoxLayout(content)
-        layout.setContentsMargins(_MARGIN, 10, _MARGIN, 8)
-        layout.setSpacing(8)
+        layout.setContentsMargins(_MARGIN, 8, _MARGIN, 6)
+        layout.setSpacing(7)
         layout.addWidget(self.classes)
         layout.addWidget(_rule())
         layout.addWidget(self.thresholds)
@@ -63,7 +63,6 @@ class ExplanationPanel(QScrollArea):
         self.thresholds.detectionsChanged.connect(self.detectionsChanged)
         self.thresholds.evidenceChanged.connect(self.evidenceChanged)
         self.thresholds.linkToggled.connect(self.linkToggled)
-        self.thresholds.resetRequested.connect(self.resetRequested)
         self.table.candidatePicked.connect(self.candidatePicked)
         self.table.topChosen.connect(self.topChosen)
         self.plots.candidatePicked.connect(self.candidatePicked)
@@ -71,6 +70,13 @@ class ExplanationPanel(QScrollArea):
         actions.previous_region.triggered.connect(lambda *_: self.table.step(-1))
         actions.clear_selection.triggered.connect(lambda *_: self.candidatePicked.emit(None))
         actions.copy_table.triggered.connect(lambda *_: self.table.copy())
+
+
+class _Splitter(QSplitter):
+    """Asks for no more than it needs, so that the column scrolls only where it must."""
+
+    def sizeHint(self) -> QSize:
+        return self.minimumSizeHint()
 
 
 def _rule() -> QFrame:

@@ -9,7 +9,7 @@ from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QLabel, QSizePolicy, QStackedLayout, QWidget
 
-from ctmasknet_gui.view.style import BASE
+from ctmasknet_gui.view.style import BACKGROUND
 
 # Several changes of state in one go become one picture.
 _COALESCE_MS = 25
@@ -76,17 +76,14 @@ class PlotPage(QWidget):
             self._make_canvas()
         self._stale = False
         self._stack.setCurrentWidget(self.canvas)
-        figure = self.canvas.figure
-        figure.clear()
-        self._draw(figure)
-        figure.set_facecolor(BASE)
+        self._draw(self.canvas.figure)
         self.canvas.draw_idle()
 
     def _make_canvas(self) -> None:
         from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
         from matplotlib.figure import Figure
 
-        self.canvas = FigureCanvasQTAgg(Figure(layout="constrained", facecolor=BASE))
+        self.canvas = FigureCanvasQTAgg(Figure(facecolor=BACKGROUND))
         self.canvas.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.canvas.setMinimumSize(60, 60)
         self.canvas.setAccessibleName(self.title)

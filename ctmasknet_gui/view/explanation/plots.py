@@ -14,13 +14,12 @@ from model_core.types import ImageVerdict, RoiRow
 
 # How far from a point a click still means it, in screen pixels.
 PICK_RADIUS = 9.0
-_HEIGHT = 205
+_HEIGHT = 172
 _HINT = "Drawn once the slice has been analysed."
-_SELECTED = "#ffffff"
 
 
 class PlotPanel(QWidget):
-    """Tabs of plots. A click on a point, a bar or a column of the batch emits ``candidatePicked(int)``."""
+    """Tabs of plots. A click on a point, a bar or a row of the batch emits ``candidatePicked(int)``."""
 
     candidatePicked = Signal(object)
 
@@ -29,7 +28,7 @@ class PlotPanel(QWidget):
         self._state = state
         self.scatter = PlotPage("Score and area", draw=self._draw_scatter, pick=self._pick_point, empty=_HINT)
         self.histogram = PlotPage("Scores", draw=self._draw_histogram, pick=self._pick_bar, empty=_HINT)
-        self.batch = PlotPage("RoI batch", draw=self._draw_batch, pick=self._pick_column, empty=_HINT)
+        self.batch = PlotPage("RoI batch", draw=self._draw_batch, pick=self._pick_row, empty=_HINT)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
         self.tabs.tabBar().setExpanding(False)
@@ -37,7 +36,7 @@ class PlotPanel(QWidget):
         tips = (
             "Score and area of each region; click a point to select its region",
             "How many regions have which score",
-            "The ranked rows of score and encoded box that the classifier reads; click a column",
+            "The ranked rows of score and encoded box that the classifier reads; click a row",
         )
         for page, tip in zip((self.scatter, self.histogram, self.batch), tips, strict=True):
             self.tabs.addTab(page, page.title)
@@ -90,12 +89,9 @@ class PlotPanel(QWidget):
 
         verdict = self._verdict
         assert verdict is not None
-        roi_batch_image(figure, verdict.batch.rows)
-        axes = next((axes for axes in figure.axes if axes.images), None)
-        columns = np.flatnonzero(verdict.batch.source == self._state.selection.candidate)
-        if axes is not None and columns.size:
-            low, high = float(columns.min()) - 0.5, float(columns.max()) + 0.5
-            axes.axvspan(low, high, facecolor="none", edgecolor=_SELECTED, linewidth=1.5)
+        candidate = self._state.selection.candidate
+        copies = () if candidate is None else np.flatnonzero(verdict.batch.source == candidate).tolist()
+        roi_batch_image(figure, verdict.batch.rows, selected=copies)
 
     # ------------------------------------------------------------------------------------ picking
 
@@ -103,7 +99,8 @@ class PlotPanel(QWidget):
         rois = self._listed
         if not rois:
             return None
-        points = event.inaxes.transData.transform([(roi.score, roi.area_px) for roi in rois])
+        places = [(min(1.0, max(0.0, roi.score)), roi.area_px) for roi in rois]
+        points = event.inaxes.transData.transform(places)
         # Display pixels of the figure are device pixels; the radius is meant on screen.
         ratio = float(getattr(event.canvas, "device_pixel_ratio", 1.0))
         distances = np.hypot(points[:, 0] - event.x, points[:, 1] - event.y) / ratio
@@ -113,21 +110,25 @@ class PlotPanel(QWidget):
         return rois[nearest].candidate if distances[nearest] <= PICK_RADIUS else None
 
     def _pick_bar(self, event: Any) -> int | None:
-        """Return the best region among those of the bar that was hit."""
-        for patch in event.inaxes.patches:
-            hit, _ = patch.contains(event)
-            if hit and hasattr(patch, "get_width"):
-                low, high = patch.get_x(), patch.get_x() + patch.get_width()
-                inside = [roi for roi in self._listed if low <= roi.score <= high]
-                if inside:
-                    return max(inside, key=lambda roi: roi.score).candidate
-        return None
+        """Return the best region among those of the bar at the pointer."""
+        from model_core.plots.scores import BINS
 
-    def _pick_column(self, event: Any) -> int | None:
-        verdict = self._verdict
-        if verdict is None or not event.inaxes.images or event.xdata is None:
+        if event.xdata is None:
             return None
-        column = round(event.xdata)
+        hit = _bin(event.xdata, BINS)
+        inside = [roi for roi in self._listed if _bin(roi.score, BINS) == hit]
+        return min(inside, key=lambda roi: roi.rank).candidate if inside else None
+
+    def _pick_row(self, event: Any) -> int | None:
+        verdict = self._verdict
+        if verdict is None or not event.inaxes.images or event.ydata is None:
+            return None
+        # The vertical axis counts ranks from 1.
+        row = round(event.ydata) - 1
         source = verdict.batch.source
-        candidate = int(source[column]) if 0 <= column < len(source) else -1
+        candidate = int(source[row]) if 0 <= row < len(source) else -1
         return candidate if candidate >= 0 else None
+
+
+def _bin(score: float, bins: int) -> int:
+    return min(bins - 1, max(0, int(score * bins)))

@@ -28,9 +28,9 @@ class Column:
 
 
 def describe_box(roi: RoiRow) -> str:
-    """Return the box as ``x1, y1 – x2, y2`` in whole slice pixels."""
+    """Return the box as ``x1,y1–x2,y2`` in whole slice pixels."""
     x1, y1, x2, y2 = roi.box
-    return f"{x1:.0f}, {y1:.0f} – {x2:.0f}, {y2:.0f}"
+    return f"{x1:.0f},{y1:.0f}–{x2:.0f},{y2:.0f}"
 
 
 def describe_area(area_mm2: float | None) -> str:
@@ -50,13 +50,13 @@ COLUMNS = (
         lambda r: -1.0 if r.area_mm2 is None else r.area_mm2,
     ),
     Column(
-        "Shown",
+        "On",
         "Whether the region is among the shown detections",
         lambda r: "●" if r.detected else "",
         lambda r: r.detected,
     ),
     Column("×", "How often the region stands in the RoI batch", lambda r: str(r.copies), lambda r: r.copies),
-    Column("Box", "x1, y1 – x2, y2 in slice pixels", describe_box, lambda r: r.box, left=True),
+    Column("Box", "x1,y1–x2,y2 in slice pixels", describe_box, lambda r: r.box, left=True),
 )
 BOX_COLUMN = len(COLUMNS) - 1
 _SHOWN_COLUMN = 5

@@ -21,11 +21,11 @@ from ctmasknet_gui.view.explanation.roi_model import BOX_COLUMN, RoiModel
 from model_core.types import RoiRow
 
 TOP = 16
-_ROW_HEIGHT = 22
-_PADDING = 10
+_ROW_HEIGHT = 20
+# Padding of the cells in the style sheet, and some air.
+_PADDING = 11
 # Widest text of each column but the last, so that columns do not jump from slice to slice.
-_SAMPLES = ("128", "Consolidation", "0.000", "00000", "00000", "Shown", "128")
-_MAX_CLASS_WIDTH = 92
+_SAMPLES = ("128", "Lesion0", "0.000", "00000", "00000", "On", "00")
 
 
 class RoiTable(QWidget):
@@ -117,11 +117,12 @@ class RoiTable(QWidget):
         header = table.horizontalHeader()
         header.setHighlightSections(False)
         header.setMinimumSectionSize(20)
-        header.setStretchLastSection(True)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
+        header.setSectionResizeMode(BOX_COLUMN, QHeaderView.ResizeMode.Stretch)
+        table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         table.setSortingEnabled(True)
         table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
-        table.setMinimumHeight(5 * _ROW_HEIGHT)
+        table.setMinimumHeight(5 * _ROW_HEIGHT + 6)
         self.fit_columns()
         table.selectionModel().selectionChanged.connect(self._on_selection)
         self.model.layoutChanged.connect(self._show_selection)
@@ -132,8 +133,7 @@ class RoiTable(QWidget):
         metrics = self.table.fontMetrics()
         for column, sample in enumerate(_SAMPLES):
             width = metrics.horizontalAdvance(sample) + _PADDING
-            self.table.setColumnWidth(column, min(width, _MAX_CLASS_WIDTH))
-        self.table.setColumnWidth(BOX_COLUMN, metrics.horizontalAdvance("000, 000 – 000, 000") + _PADDING)
+            self.table.setColumnWidth(column, width)
 
     def _refresh(self) -> None:
         shown, top = self._state.results.shown, self._state.selection.top

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
-from PySide6.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtCore import QSignalBlocker, QSize, Signal, Slot
+from PySide6.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.explanation.controls import LABEL_WIDTH, QuietComboBox, ThresholdSlider
@@ -31,14 +31,12 @@ class ThresholdPanel(QWidget):
 
     Signals
     -------
-    detectionsChanged(DetectionSettings), evidenceChanged(EvidenceSettings), linkToggled(bool),
-    resetRequested().
+    detectionsChanged(DetectionSettings), evidenceChanged(EvidenceSettings), linkToggled(bool).
     """
 
     detectionsChanged = Signal(object)
     evidenceChanged = Signal(object)
     linkToggled = Signal(bool)
-    resetRequested = Signal()
 
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -79,20 +77,20 @@ class ThresholdPanel(QWidget):
         self.evidence_nms = ThresholdSlider(
             "NMS IoU", tip="Non-maximum suppression of the evidence; off keeps all boxes.", switchable=True
         )
-        self.link = QCheckBox("Evidence follows the shown thresholds")
+        self.link = QCheckBox("Link")
+        self.evidence_heading = _heading("EVIDENCE FOR THE CLASS")
         self.link.setToolTip(
             "Linked: the class is computed from the regions above the shown score and NMS.\n"
             "Not linked: the class is the published computation unless you change it here."
         )
 
     def _lay_out(self) -> None:
-        self.reset_all = self._reset_button("Reset all", "Both groups as the weights define them.")
         self.reset_detections = self._reset_button("Reset", "Shown detections as the weights define them.")
-        self.reset_evidence = self._reset_button("As published", "Evidence as it was published.")
+        self.reset_evidence = self._reset_button("Published", "Evidence as it was published.")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addLayout(_header("SHOWN DETECTIONS", self.reset_detections))
+        layout.setSpacing(2)
+        layout.addLayout(_header(_heading("SHOWN DETECTIONS"), self.reset_detections))
         for slider in (self.score, self.nms, self.mask):
             layout.addWidget(slider)
         choices = QHBoxLayout()
@@ -109,24 +107,16 @@ class ThresholdPanel(QWidget):
         layout.addLayout(choices)
         rule = QFrame()
         rule.setProperty("role", "rule")
-        layout.addSpacing(4)
+        layout.addSpacing(3)
         layout.addWidget(rule)
-        layout.addSpacing(2)
-        layout.addLayout(_header("EVIDENCE FOR THE CLASS", self.reset_evidence))
+        layout.addLayout(_header(self.evidence_heading, self.link, self.reset_evidence))
         layout.addWidget(self.evidence_score)
         layout.addWidget(self.evidence_nms)
-        foot = QHBoxLayout()
-        foot.addWidget(self.link)
-        foot.addStretch(1)
-        foot.addWidget(self.reset_all)
-        layout.addLayout(foot)
 
-    def _reset_button(self, text: str, tip: str) -> QToolButton:
-        button = QToolButton()
-        button.setText(text)
-        button.setIcon(icon("reset"))
-        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        button.setProperty("flat", "true")
+    def _reset_button(self, text: str, tip: str) -> QPushButton:
+        button = QPushButton(icon("reset"), text)
+        button.setIconSize(QSize(14, 14))
+        button.setProperty("link", "true")
         button.setToolTip(tip)
         return button
 
@@ -141,7 +131,6 @@ class ThresholdPanel(QWidget):
         self.evidence_nms.valueEdited.connect(self._on_evidence_nms)
         self.evidence_nms.switched.connect(self._on_evidence_nms_switched)
         self.link.clicked.connect(self.linkToggled)
-        self.reset_all.clicked.connect(self._on_reset)
         self.reset_detections.clicked.connect(self._on_reset_detections)
         self.reset_evidence.clicked.connect(self._on_reset_evidence)
         self._state.thresholds.events.all.connect(self._refresh)
@@ -160,6 +149,10 @@ class ThresholdPanel(QWidget):
         with QSignalBlocker(self.mask_scale), QSignalBlocker(self.scoring):
             self.mask_scale.setCurrentIndex(self.mask_scale.findData(detections.mask_scale))
             self.scoring.setCurrentIndex(self.scoring.findData(detections.scoring))
+        self.evidence_heading.setText(f"CLASS EVIDENCE · N {evidence.batch_size}")
+        self.evidence_heading.setToolTip(
+            f"The classifier reads the {evidence.batch_size} best regions; the weights fix this number."
+        )
         self.evidence_score.set_value(evidence.score)
         _show_nms(self.evidence_nms, evidence.nms_iou, self.evidence_nms.value or 0.75)
         self.link.setChecked(thresholds.linked)
@@ -225,10 +218,6 @@ class ThresholdPanel(QWidget):
         self.evidenceChanged.emit(replace(self._evidence, nms_iou=value))
 
     @Slot()
-    def _on_reset(self) -> None:
-        self.resetRequested.emit()
-
-    @Slot()
     def _on_reset_detections(self) -> None:
         self.detectionsChanged.emit(self._state.thresholds.default_detections)
 
@@ -242,11 +231,17 @@ def _show_nms(slider: ThresholdSlider, iou: float | None, otherwise: float) -> N
     slider.set_switched(iou is not None)
 
 
-def _header(text: str, button: QToolButton) -> QHBoxLayout:
+def _heading(text: str) -> QLabel:
     label = QLabel(text)
     label.setProperty("role", "heading")
+    return label
+
+
+def _header(label: QLabel, *controls: QWidget) -> QHBoxLayout:
     layout = QHBoxLayout()
+    layout.setSpacing(8)
     layout.addWidget(label)
     layout.addStretch(1)
-    layout.addWidget(button)
+    for control in controls:
+        layout.addWidget(control)
     return layout
