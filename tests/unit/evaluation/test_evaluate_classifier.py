@@ -1,0 +1,134 @@
+"""`ctmasknet evaluate classifier` on phantom slices, and the papers' class metrics."""
+
+import json
+
+import numpy as np
+import pytest
+
+from model_core.cli.main import main
+from model_core.errors import DataError, SettingsError
+from model_core.evaluation import classification as metrics
+from model_core.evaluation.classifier import logit_of_label, read_classified
+from model_core.evaluation.classifier_report import headline
+
+KEYS = {"accuracy", "balanced_accuracy", "f1", "sensitivity", "ppv", "confusion", "images", "settings"}
+
+# Rows true, columns predicted: Control, Common Pneumonia, COVID-19; the papers' own matrices.
+PUBLISHED = [
+    ([[9322, 123, 5], [174, 7139, 82], [27, 277, 4042]], (98.65, 96.54, 93.01), 96.75, 96.76),
+    ([[9236, 188, 26], [116, 7150, 129], [20, 298, 4028]], (97.74, 96.69, 92.68), 96.33, 96.35),
+    ([[9158, 278, 14], [204, 7030, 161], [15, 251, 4080]], (96.91, 95.06, 93.88), 95.64, 95.66),
+]
+
+
+@pytest.mark.parametrize(("matrix", "sensitivity", "accuracy", "f1"), PUBLISHED)
+def test_published_confusion_matrices(matrix, sensitivity, accuracy, f1):
+    counts = np.array(matrix)
+    np.testing.assert_allclose(100 * metrics.sensitivity(counts), sensitivity, atol=0.006)
+    assert 100 * metrics.accuracy(counts) == pytest.approx(accuracy, abs=0.006)
+    assert 100 * metrics.f1(counts, metrics.PAPER_F1_WEIGHTS) == pytest.approx(f1, abs=0.006)
+    assert metrics.f1(counts) != metrics.f1(counts, metrics.PAPER_F1_WEIGHTS)
+    report = headline(counts, ("Control", "Common Pneumonia", "COVID-19"))
+    assert 100 * report["f1"] == pytest.approx(f1, abs=0.006)
+    assert report["confusion"] == matrix
+
+
+def test_published_predictive_values():
+    found = 100 * metrics.positive_predictive_value(np.array(PUBLISHED[0][0]))
+    np.testing.assert_allclose(found, (97.89, 94.69, 97.89), atol=0.006)
+
+
+def test_classes_that_never_occur_count_zero_but_do_not_lower_the_balanced_accuracy():
+    matrix = metrics.confusion_matrix([0, 0, 2, 2], [0, 2, 2, 2], classes=3)
+    assert matrix.tolist() == [[1, 0, 1], [0, 0, 0], [0, 0, 2]]
+    assert metrics.sensitivity(matrix).tolist() == [0.5, 0.0, 1.0]
+    assert metrics.positive_predictive_value(matrix).tolist() == [1.0, 0.0, pytest.approx(2 / 3)]
+    assert metrics.balanced_accuracy(matrix) == 0.75
+    with pytest.raises(SettingsError):
+        metrics.confusion_matrix([3], [0], classes=3)
+    with pytest.raises(SettingsError):
+        metrics.f1(matrix, (0.5, 0.5))
+
+
+def test_auc_by_hand():
+    assert metrics.auc([0.1, 0.4, 0.35, 0.8], [False, False, True, True]) == 0.75
+    assert metrics.auc([0.5, 0.5], [False, True]) == 0.5
+    assert np.isnan(metrics.auc([0.5, 0.6], [True, True]))
+
+
+@pytest.fixture
+def evaluate(tiny_weights, tmp_path):
+    def run(data, *options, weights="tiny-s"):
+        out = tmp_path / "report"
+        command = ["evaluate", "classifier", "--data", str(data), "-o", str(out), "--device", "cpu"]
+        return main([*command, "--weights", str(tiny_weights / f"{weights}.safetensors"), *options]), out
+
+    return run
+
+
+def test_a_complete_report(evaluate, class_folder):
+    code, out = evaluate(class_folder, "--roi-sample", "2")
+    assert code == 0
+    report = json.loads((out / "report.json").read_text())
+    assert set(report) == KEYS
+    assert report["images"] == 7
+    assert np.array(report["confusion"]).sum(axis=1).tolist() == [2, 2, 3]
+    assert set(report["sensitivity"]) == {"Control", "Other (non-COVID)", "COVID-19"}
+    details = json.loads((out / "details.json").read_text())
+    assert details["by_source"]["phantom"]["images"] == 7
+    rois = json.loads((out / "rois.json").read_text())
+    assert rois["slices"] == {"Control": 2, "Other (non-COVID)": 2, "COVID-19": 2}
+    assert [t["first"] for t in rois["above"]["0.2"]["ks_tests"]] == [
+        "COVID-19",
+        "COVID-19",
+        "Other (non-COVID)",
+    ]
+    assert (out / "figures" / "roi_counts.png").stat().st_size > 1000
+    assert "not a medical device" in (out / "report.html").read_text()
+    assert len((out / "slices.csv").read_text().splitlines()) == 8
+    assert len((out / "rois.csv").read_text().splitlines()) == 7
+
+
+def test_weights_without_a_class(evaluate, class_folder, capsys):
+    code, out = evaluate(class_folder, weights="tiny")
+    assert code == 1
+    assert "no image class" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_classes_from_an_index_and_from_names(class_folder, tmp_path):
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for label, folder in enumerate(("normal", "other", "covid")):
+        for number, path in enumerate(sorted((class_folder / folder).iterdir())):
+            path.rename(flat / f"{label}_p{number}_s_{path.name}")
+    found = read_classified(flat)
+    assert sorted(item.label for item in found) == [0, 0, 1, 1, 2, 2, 2]
+    assert {item.patient for item in found if item.label == 2} == {"2_p0", "2_p1", "2_p2"}
+    names = sorted(path.name for path in flat.iterdir())
+    rows = [f"{name}\tcovid\tfirst" for name in names]
+    (flat / "index.tsv").write_text("\n".join(["file\tclass\tsource", *rows]))
+    assert {(item.label, item.source) for item in read_classified(flat)} == {(2, "first")}
+    (flat / "index.tsv").write_text("\n".join(["file\tclass\tsource", *rows[1:]]))
+    with pytest.raises(DataError, match="no class"):
+        read_classified(flat)
+    (flat / "index.tsv").write_text("\n".join(["file\tclass", *rows]).replace("covid", "flu"))
+    with pytest.raises(DataError, match="flu"):
+        read_classified(flat)
+
+
+def test_folders_without_classes(tmp_path, evaluate, capsys):
+    with pytest.raises(DataError, match="no data folder"):
+        read_classified(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    code, out = evaluate(tmp_path / "empty")
+    assert code == 1
+    assert "normal" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_head_with_two_logits_has_no_class_one():
+    assert [logit_of_label(label, 2) for label in (0, 2)] == [0, 1]
+    assert [logit_of_label(label, 3) for label in (0, 1, 2)] == [0, 1, 2]
+    with pytest.raises(DataError):
+        logit_of_label(1, 2)
