@@ -1,0 +1,144 @@
+"""The single-shot model: two steps per class image, one Adam for both, and the copy rule (P3; spec §6)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from torch import Tensor
+from torch.nn import Parameter
+from torch.utils.data import Dataset
+
+from model_core.config import EvidenceSettings
+from model_core.networks.covid_ct_mask_net import SingleShot
+from model_core.training.systems.classifier import image_loss
+from model_core.training.systems.examples import Example
+from model_core.training.systems.moving import ImageRule, image_stage_moves, segmentation_stage_moves
+from model_core.training.systems.parallel import average
+from model_core.training.systems.segmentation import accumulate
+from model_core.training.systems.system import (
+    Losses,
+    Stepper,
+    freeze_norms,
+    trained_parameters,
+    without_traces,
+)
+
+# coded: a running best since the start of training; written: better than the step before.
+CopyRule = Literal["coded", "written", "never"]
+START_OF_BEST = 10_000.0
+
+
+class SingleShotSystem:
+    """For each class image one segmentation image is drawn at random with replacement.
+
+    Parameters
+    ----------
+    segmentation:
+        Examples with instances or without; those without give no stage 1.
+    rule:
+        What the image loss moves.
+    copy_rule:
+        When the class branch takes the weights of the segmentation branch; "never" for one branch, and
+        for the frozen copy (two branches, copied once at the start).
+    """
+
+    network: SingleShot
+
+    def __init__(
+        self,
+        network: SingleShot,
+        segmentation: Dataset[Example],
+        *,
+        rule: ImageRule = "s_backbone",
+        copy_rule: CopyRule = "coded",
+        device: str = "cpu",
+        reproducible: bool = False,
+    ) -> None:
+        self.network = network.to(device)
+        self.rule = rule
+        self.copy_rule: CopyRule = copy_rule if network.architecture.branches == 2 else "never"
+        self.device = device
+        self.best_loss = START_OF_BEST
+        self.copies = 0
+        self._segmentation = segmentation
+        self._reproducible = reproducible
+        self._evidence = EvidenceSettings(batch_size=network.architecture.roi_batch_size, min_area=1e-5)
+
+    def trained(self) -> list[Parameter]:
+        """See `System.trained`: one optimiser over all parameters serves both stages."""
+        return trained_parameters(self.network, lambda _: True)
+
+    def update(self, batch: Sequence[Sequence[Example]], stepper: Stepper, seed: int) -> Losses:
+        """See `System.update`."""
+        losses = self._segmentation_stage(batch, stepper, seed)
+        losses["loss_image"] = self._image_stage(batch, stepper, seed)
+        return losses
+
+    def _segmentation_stage(self, batch: Sequence[Sequence[Example]], stepper: Stepper, seed: int) -> Losses:
+        drawn = [[self._draw(seed, one) for one in part] for part in batch]
+        self.network.train()
+        if self._reproducible:
+            freeze_norms(self.network)
+        losses, count = accumulate(
+            self.network, drawn, stepper, seed=seed, each=self._reproducible, device=self.device
+        )
+        self._forget_gradients(segmentation_stage_moves)
+        total = average(sum(losses.values()), count, self.device)
+        # Before the optimiser step: the class branch gets the weights that made this loss.
+        self._copy(total)
+        stepper.step(count)
+        return losses
+
+    def _draw(self, seed: int, one: Example) -> Example:
+        pick = np.random.default_rng((seed, one.number))
+        return self._segmentation[int(pick.integers(len(self._segmentation)))]  # type: ignore[arg-type]
+
+    def _image_stage(self, batch: Sequence[Sequence[Example]], stepper: Stepper, seed: int) -> float:
+        self.network.eval()
+        evidence = self._evidence if self._reproducible else dataclasses.replace(self._evidence, seed=seed)
+        count = sum(len(part) for part in batch)
+        total = 0.0
+        for part in batch:
+            with stepper.autocast():
+                loss = image_loss(self.network, part, evidence, self.device)
+            stepper.backward(loss * (len(part) / count))
+            total += float(loss.detach()) * len(part) / count
+        self._forget_gradients(lambda name: image_stage_moves(name, self.rule))
+        stepper.step(count)
+        return total
+
+    def _forget_gradients(self, moves: Any) -> None:
+        for name, parameter in self.network.named_parameters():
+            if not moves(name):
+                parameter.grad = None
+
+    def _copy(self, loss: float) -> None:
+        """Apply the copy rule to this iteration's segmentation loss (nan: no positive slice)."""
+        if self.copy_rule == "never" or not loss < self.best_loss:
+            if self.copy_rule == "written" and loss == loss:
+                self.best_loss = loss
+            return
+        self.network.copy_class_branch()
+        self.copies += 1
+        self.best_loss = loss
+
+    def validation_loss(self, batch: Sequence[Example], seed: int) -> Tensor:
+        """See `System.validation_loss`: the image loss."""
+
+        def compute() -> Tensor:
+            self.network.eval()
+            return image_loss(self.network, batch, self._evidence, self.device)
+
+        return without_traces(self.network, compute, seed=seed)
+
+    def state(self) -> dict[str, Any]:
+        """See `System.state`: the running best, which the released checkpoints lose."""
+        return {"best_loss": self.best_loss, "copies": self.copies}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """See `System.restore`."""
+        self.best_loss = float(state["best_loss"])
+        self.copies = int(state["copies"])
