@@ -136,8 +136,8 @@ class ExportDialog(QDialog):
         self.scale.setSuffix(" ×")
         self.scale.setFixedWidth(90)
         self.scale.setToolTip("Picture pixels per slice pixel")
-        self.size = QLabel()
-        self.size.setProperty("role", "muted")
+        self.size_label = QLabel()
+        self.size_label.setProperty("role", "muted")
         self.plots = QCheckBox("&Plots beside the picture")
         self.plots.setEnabled(bool(self._state.results.summaries))
         self.identity = QCheckBox("Show patient &identity in the picture")
@@ -153,7 +153,7 @@ class ExportDialog(QDialog):
         form.setVerticalSpacing(8)
         size_row = QHBoxLayout()
         size_row.addWidget(self.scale)
-        size_row.addWidget(self.size)
+        size_row.addWidget(self.size_label)
         size_row.addStretch(1)
         form.addRow("&Scale", size_row)
         form.labelForField(size_row).setBuddy(self.scale)  # type: ignore[attr-defined]
@@ -248,7 +248,7 @@ class ExportDialog(QDialog):
         volume = self._state.case.volume
         if volume is not None:
             height, width = (round(side * self.scale.value()) for side in volume.voxels.shape[1:])
-            self.size.setText(f"about {width} × {height} pixels")
+            self.size_label.setText(f"about {width} × {height} pixels")
         self._propose_target()
         self.problem.setVisible(False)
         self.adjustSize()

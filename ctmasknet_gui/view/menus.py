@@ -158,7 +158,7 @@ class Menus(QObject):
         default = menu.addAction("&Default weights")
         default.setToolTip("The pair of weights that comes with the program.")
         default.triggered.connect(lambda *_: self.weightsChosen.emit(()))
-        choices = [(default, ())]
+        choices: list[tuple[QAction, tuple[str, ...]]] = [(default, ())]
         for names, title, tip in weight_choices(weights.available):
             action = menu.addAction(title.replace("&", "&&"))
             action.setToolTip(tip)
@@ -181,7 +181,7 @@ def weight_choices(available: tuple[ModelCard, ...]) -> list[tuple[tuple[str, ..
 
     A classifier is offered with its own detector where that is at hand (matched by checksum).
     """
-    choices = []
+    choices: list[tuple[tuple[str, ...], str, str]] = []
     by_checksum = {card.sha256: card for card in available if card.sha256}
     for card in available:
         if card.kind == "classifier":

@@ -142,8 +142,8 @@ class ToolBar(QToolBar):
     def needed_width(self) -> int:
         """Width in pixels of everything on the bar with its captions as they are."""
         layout = self.layout()
-        spacing = layout.spacing()
-        margins = layout.contentsMargins()
+        assert layout is not None
+        spacing, margins = layout.spacing(), layout.contentsMargins()
         widths = []
         for action in self.actions():
             widget = self.widgetForAction(action)

@@ -83,7 +83,7 @@ class PlotPage(QWidget):
         from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
         from matplotlib.figure import Figure
 
-        self.canvas = FigureCanvasQTAgg(Figure(facecolor=BACKGROUND))
+        self.canvas = FigureCanvasQTAgg(Figure(facecolor=BACKGROUND))  # type: ignore[no-untyped-call]
         self.canvas.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.canvas.setMinimumSize(60, 60)
         self.canvas.setAccessibleName(self.title)

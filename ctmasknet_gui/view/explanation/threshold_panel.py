@@ -54,7 +54,9 @@ class ThresholdPanel(QWidget):
             tip="Remove boxes that overlap a better one by more than this IoU. Off keeps them all (T).",
             switchable=True,
         )
-        self.mask = ThresholdSlider("Mask >", tip="A pixel belongs to a mask where its value is greater.")
+        self.mask_level = ThresholdSlider(
+            "Mask >", tip="A pixel belongs to a mask where its value is greater."
+        )
         self.mask_scale = QuietComboBox()
         for text, scale in _SCALES:
             self.mask_scale.addItem(text, scale)
@@ -91,7 +93,7 @@ class ThresholdPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addLayout(_header(_heading("SHOWN DETECTIONS"), self.reset_detections))
-        for slider in (self.score, self.nms, self.mask):
+        for slider in (self.score, self.nms, self.mask_level):
             layout.addWidget(slider)
         choices = QHBoxLayout()
         choices.setSpacing(8)
@@ -124,7 +126,7 @@ class ThresholdPanel(QWidget):
         self.score.valueEdited.connect(self._on_score)
         self.nms.valueEdited.connect(self._on_nms)
         self.nms.switched.connect(self._on_nms_switched)
-        self.mask.valueEdited.connect(self._on_mask)
+        self.mask_level.valueEdited.connect(self._on_mask)
         self.mask_scale.activated.connect(self._on_mask_scale)
         self.scoring.activated.connect(self._on_scoring)
         self.evidence_score.valueEdited.connect(self._on_evidence_score)
@@ -142,10 +144,10 @@ class ThresholdPanel(QWidget):
         self.score.set_value(detections.score)
         _show_nms(self.nms, detections.nms_iou, thresholds.last_nms_iou)
         if detections.mask_scale == "logit":
-            self.mask.set_range(-_LOGIT_LIMIT, _LOGIT_LIMIT, 0.1)
+            self.mask_level.set_range(-_LOGIT_LIMIT, _LOGIT_LIMIT, 0.1)
         else:
-            self.mask.set_range(0.0, 1.0, 0.01)
-        self.mask.set_value(detections.mask_threshold)
+            self.mask_level.set_range(0.0, 1.0, 0.01)
+        self.mask_level.set_value(detections.mask_threshold)
         with QSignalBlocker(self.mask_scale), QSignalBlocker(self.scoring):
             self.mask_scale.setCurrentIndex(self.mask_scale.findData(detections.mask_scale))
             self.scoring.setCurrentIndex(self.scoring.findData(detections.scoring))

@@ -1,0 +1,407 @@
+"""Series list, class panel, thresholds, region table and plots, driven through their real widgets."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from gui_fakes import make_entry, make_volume
+from PySide6.QtCore import QPointF, Qt
+from PySide6.QtGui import QGuiApplication
+from window_case import fill, show
+
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.actions import Actions
+from ctmasknet_gui.view.explanation.class_panel import ClassPanel
+from ctmasknet_gui.view.explanation.panel import ExplanationPanel
+from ctmasknet_gui.view.explanation.plots import PlotPanel
+from ctmasknet_gui.view.explanation.roi_model import COLUMNS, RoiModel
+from ctmasknet_gui.view.explanation.roi_table import RoiTable
+from ctmasknet_gui.view.explanation.threshold_panel import ThresholdPanel, convert_mask_threshold
+from ctmasknet_gui.view.series_panel import SeriesPanel, two_lines
+from model_core.types import Catalogue, FileReport
+
+
+@pytest.fixture
+def state():
+    return fill(AppState())
+
+
+@pytest.fixture
+def collect():
+    """Collect what a signal carries."""
+
+    def connect(signal):
+        values = []
+        signal.connect(lambda *items: values.append(items[0] if len(items) == 1 else items))
+        return values
+
+    return connect
+
+
+# -------------------------------------------------------------------------------------------- series
+
+
+def test_series_list_tells_status_and_reasons(qtbot, state):
+    panel = SeriesPanel(state)
+    qtbot.addWidget(panel)
+    assert panel.list.count() == 2
+    assert panel.list.currentRow() == 0
+    tip = panel.list.item(1).toolTip()
+    assert "One slice is missing. Distances use the gaps as they are." in tip
+    assert "▲" in tip
+    assert "complete" in panel.list.item(0).toolTip()
+
+
+def test_picking_another_series_asks_for_it_and_the_open_one_is_not_asked_for(qtbot, state, collect):
+    panel = SeriesPanel(state)
+    qtbot.addWidget(panel)
+    panel.resize(220, 500)
+    panel.show()
+    chosen = collect(panel.seriesChosen)
+    for row in (0, 1):
+        rect = panel.list.visualItemRect(panel.list.item(row))
+        qtbot.mouseClick(panel.list.viewport(), Qt.MouseButton.LeftButton, pos=rect.center())
+    assert chosen == ["second"]
+    panel.list.setCurrentRow(1)
+    qtbot.keyClick(panel.list, Qt.Key.Key_Return)
+    assert chosen[-1] == "second"
+
+
+def test_thumbnail_lands_on_its_series_only(qtbot, state):
+    panel = SeriesPanel(state)
+    qtbot.addWidget(panel)
+    panel.set_thumbnail("second", np.full((48, 64), 200, np.uint8))
+    panel.set_thumbnail("unknown", np.full((48, 64), 200, np.uint8))
+    assert panel.list.item(0).data(Qt.ItemDataRole.DecorationRole) is None
+    picture = panel.list.item(1).data(Qt.ItemDataRole.DecorationRole)
+    assert (picture.width(), picture.height()) == (64, 48)
+    assert not panel.grab().isNull()
+
+
+def test_files_that_cannot_be_read_are_counted_by_reason(qtbot):
+    state = AppState()
+    panel = SeriesPanel(state)
+    qtbot.addWidget(panel)
+    files = tuple(FileReport(f"/x/doe_{k}.dcm", "error", "cut off") for k in range(3))
+    state.case.catalogue = Catalogue("root", (make_entry(make_volume()),), files)
+    assert panel.problems.count() == 1
+    assert "3 files: cut off" in panel.problems.item(0).text()
+    assert "doe_1.dcm" in panel.problems.item(0).toolTip()
+    state.display.privacy = True
+    assert panel.problems.item(0).toolTip() == ""
+
+
+def test_long_titles_break_between_words_and_never_lose_text(qtbot):
+    from PySide6.QtGui import QFont, QFontMetrics
+
+    metrics = QFontMetrics(QFont())
+    for title in ("", "x", "Thorax 1.0 B60f sharp kernel lung", "W" * 80, "a " * 60):
+        lines = two_lines(title, metrics, 120)
+        assert 1 <= len(lines) <= 2
+        assert " ".join(lines) == title
+
+
+# --------------------------------------------------------------------------------------------- class
+
+
+def test_class_panel_shows_probabilities_and_the_rule_of_the_scan(qtbot, state):
+    panel = ClassPanel(state)
+    qtbot.addWidget(panel)
+    panel.show()
+    assert "COVID-19 1.00" in panel.bars.accessibleName()
+    assert "Mean of the slices." in panel.scan.text()
+    assert "ml" in panel.scan.text()
+    assert not panel.badge.isVisible()
+    state.thresholds.evidence = replace(state.thresholds.evidence, score=0.5)
+    show(state)
+    assert panel.badge.isVisible()
+    assert not panel.grab().isNull()
+
+
+def test_class_panel_says_why_there_is_no_class(qtbot):
+    state = AppState()
+    panel = ClassPanel(state)
+    qtbot.addWidget(panel)
+    assert "Open a series" in panel.note.text()
+    state.case.volume = make_volume()
+    assert "No network weights" in panel.note.text()
+    fill(state)
+    state.results.shown = None
+    assert "has not been analysed" in panel.note.text()
+    state.run.kind = "run"
+    assert "waiting" in panel.note.text()
+
+
+# ---------------------------------------------------------------------------------------- thresholds
+
+
+def test_sliders_emit_complete_settings(qtbot, state, collect):
+    panel = ThresholdPanel(state)
+    qtbot.addWidget(panel)
+    detections, evidence = collect(panel.detectionsChanged), collect(panel.evidenceChanged)
+    before = state.thresholds.detections
+    panel.score.slider.setValue(73)
+    assert detections == [replace(before, score=0.73)]
+    panel.nms.slider.setValue(20)
+    assert detections[-1] == replace(before, nms_iou=0.2)
+    panel.mask_level.slider.setValue(15)
+    assert detections[-1] == replace(before, mask_threshold=1.5)
+    panel.evidence_score.slider.setValue(40)
+    assert evidence == [replace(state.thresholds.evidence, score=0.4)]
+    # Nothing was written: state decides.
+    assert state.thresholds.detections is before
+
+
+def test_typed_numbers_count_when_complete(qtbot, state, collect):
+    panel = ThresholdPanel(state)
+    qtbot.addWidget(panel)
+    panel.show()
+    detections = collect(panel.detectionsChanged)
+    panel.score.spin.setFocus()
+    panel.score.spin.selectAll()
+    qtbot.keyClicks(panel.score.spin, "0.9")
+    assert detections == []
+    qtbot.keyClick(panel.score.spin, Qt.Key.Key_Return)
+    assert [settings.score for settings in detections] == [0.9]
+    assert panel.score.slider.value() == 90
+
+
+def test_nms_is_switched_off_and_back_to_the_last_value(qtbot, state, collect):
+    panel = ThresholdPanel(state)
+    qtbot.addWidget(panel)
+    detections = collect(panel.detectionsChanged)
+    state.thresholds.last_nms_iou = 0.4
+    panel.nms.check.click()
+    assert detections[-1].nms_iou is None
+    state.thresholds.detections = detections[-1]
+    assert not panel.nms.slider.isEnabled()
+    panel.nms.check.click()
+    assert detections[-1].nms_iou == 0.4
+
+
+def test_mask_scale_keeps_the_threshold_where_it_is(qtbot, state, collect):
+    panel = ThresholdPanel(state)
+    qtbot.addWidget(panel)
+    detections = collect(panel.detectionsChanged)
+    state.thresholds.detections = replace(state.thresholds.detections, mask_threshold=2.0)
+    panel.mask_scale.setCurrentIndex(panel.mask_scale.findData("probability"))
+    panel.mask_scale.activated.emit(panel.mask_scale.currentIndex())
+    assert detections[-1].mask_scale == "probability"
+    assert detections[-1].mask_threshold == pytest.approx(0.8808, abs=1e-4)
+    state.thresholds.detections = detections[-1]
+    assert panel.mask_level.spin.maximum() == 1.0
+    assert convert_mask_threshold(0.0, "logit") == -10.0
+    assert convert_mask_threshold(1.0, "logit") == 10.0
+
+
+def test_scoring_link_and_resets(qtbot, state, collect):
+    panel = ThresholdPanel(state)
+    qtbot.addWidget(panel)
+    detections, evidence = collect(panel.detectionsChanged), collect(panel.evidenceChanged)
+    linked = collect(panel.linkToggled)
+    panel.scoring.setCurrentIndex(panel.scoring.findData("sigmoid"))
+    panel.scoring.activated.emit(panel.scoring.currentIndex())
+    assert detections[-1].scoring == "sigmoid"
+    panel.link.click()
+    assert linked == [True]
+    state.thresholds.linked = True
+    assert not panel.evidence_score.isEnabled()
+    state.thresholds.linked = False
+    assert not panel.reset_evidence.isEnabled()
+    state.thresholds.evidence = replace(state.thresholds.evidence, score=0.3)
+    state.thresholds.detections = replace(state.thresholds.detections, score=0.9)
+    panel.reset_evidence.click()
+    panel.reset_detections.click()
+    assert evidence[-1] == state.thresholds.published_evidence
+    assert detections[-1] == state.thresholds.default_detections
+
+
+def test_showing_state_emits_nothing(qtbot, state, collect):
+    panel = ThresholdPanel(state)
+    qtbot.addWidget(panel)
+    heard = [
+        collect(signal) for signal in (panel.detectionsChanged, panel.evidenceChanged, panel.linkToggled)
+    ]
+    state.thresholds.detections = replace(state.thresholds.detections, score=0.123, nms_iou=None)
+    state.thresholds.evidence = replace(state.thresholds.evidence, score=0.7, nms_iou=0.1)
+    state.thresholds.linked = True
+    assert heard == [[], [], []]
+    assert panel.score.value == 0.12
+
+
+def test_wheel_over_an_unfocused_slider_changes_nothing(qtbot, state, collect):
+    from PySide6.QtCore import QPoint
+    from PySide6.QtGui import QWheelEvent
+
+    panel = ThresholdPanel(state)
+    qtbot.addWidget(panel)
+    detections = collect(panel.detectionsChanged)
+    for widget in (panel.score.slider, panel.score.spin, panel.mask_scale):
+        event = QWheelEvent(
+            QPointF(5, 5),
+            QPointF(5, 5),
+            QPoint(),
+            QPoint(0, 120),
+            Qt.MouseButton.NoButton,
+            Qt.KeyboardModifier.NoModifier,
+            Qt.ScrollPhase.NoScrollPhase,
+            False,
+        )
+        QGuiApplication.sendEvent(widget, event)
+        assert not event.isAccepted()
+    assert detections == []
+
+
+# --------------------------------------------------------------------------------------------- table
+
+
+def test_table_lists_the_evidence_and_the_best_of_it(qtbot, state, collect):
+    table = RoiTable(state)
+    qtbot.addWidget(table)
+    assert table.model.rowCount() == 6
+    state.selection.top = 2
+    assert table.model.rowCount() == 2
+    assert table.all_button.text() == "All 6"
+    tops = collect(table.topChosen)
+    table.all_button.click()
+    table.top_button.click()
+    assert tops == [None, 16]
+
+
+def test_row_and_selection_follow_each_other(qtbot, state, collect):
+    table = RoiTable(state)
+    qtbot.addWidget(table)
+    table.resize(420, 300)
+    table.show()
+    picked = collect(table.candidatePicked)
+    rect = table.table.visualRect(table.model.index(2, 0))
+    qtbot.mouseClick(table.table.viewport(), Qt.MouseButton.LeftButton, pos=rect.center())
+    assert picked == [2]
+    state.selection.candidate = 4
+    assert table.table.currentIndex().row() == 4
+    assert picked == [2], "showing a selection asked for nothing"
+    state.selection.candidate = None
+    assert not table.table.selectionModel().hasSelection()
+
+
+def test_sorting_keeps_the_selection_and_breaks_ties_by_rank(qtbot, state, collect):
+    table = RoiTable(state)
+    qtbot.addWidget(table)
+    state.selection.candidate = 1
+    picked = collect(table.candidatePicked)
+    scores = next(k for k, column in enumerate(COLUMNS) if column.title == "Score")
+    table.table.sortByColumn(scores, Qt.SortOrder.AscendingOrder)
+    assert table.model.roi(0).rank == 6
+    assert table.model.roi(table.table.currentIndex().row()).candidate == 1
+    table.table.sortByColumn(3, Qt.SortOrder.DescendingOrder)
+    assert [table.model.roi(k).rank for k in range(6)] == [1, 2, 3, 4, 5, 6]
+    assert picked == []
+
+
+def test_arrow_keys_of_the_region_actions_step_through_the_rows(qtbot, state, collect):
+    actions = Actions(state)
+    panel = ExplanationPanel(state, actions)
+    qtbot.addWidget(panel)
+    picked = collect(panel.candidatePicked)
+    actions.next_region.trigger()
+    state.selection.candidate = picked[-1]
+    actions.next_region.trigger()
+    state.selection.candidate = 0
+    actions.previous_region.trigger()
+    actions.clear_selection.trigger()
+    assert picked == [0, 1, 0, None]
+    actions.copy_table.trigger()
+    lines = QGuiApplication.clipboard().text().splitlines()
+    assert len(lines) == 7
+    assert lines[1].split("\t")[:3] == ["1", "lesion", "0.950"]
+
+
+def test_unknown_spacing_has_no_square_millimetres(qtbot, state):
+    rows = tuple(replace(roi, area_mm2=None) for roi in state.results.shown.rois)
+    model = RoiModel()
+    model.set_rows(rows)
+    assert model.index(0, 4).data() == "–"
+    model.sort(4, Qt.SortOrder.DescendingOrder)
+    assert model.roi(0).rank == 1
+
+
+def test_regions_of_an_unanalysed_slice_leave_a_hint(qtbot, state):
+    table = RoiTable(state)
+    qtbot.addWidget(table)
+    table.show()
+    state.results.shown = None
+    assert table.empty.isVisible()
+    assert "once it has been analysed" in table.empty.text()
+    assert not table.table.isVisible()
+
+
+# --------------------------------------------------------------------------------------------- plots
+
+
+@pytest.fixture
+def plots(qtbot, state):
+    panel = PlotPanel(state)
+    qtbot.addWidget(panel)
+    panel.resize(420, 260)
+    panel.show()
+    qtbot.waitUntil(lambda: panel.scatter.canvas is not None)
+    panel.scatter.canvas.draw()
+    return panel
+
+
+def click(qtbot, canvas, x, y):
+    """Click where a point of the first axes lies."""
+    pixel = canvas.figure.axes[0].transData.transform((x, y))
+    ratio = canvas.device_pixel_ratio
+    place = QPointF(pixel[0] / ratio, canvas.height() - pixel[1] / ratio).toPoint()
+    qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=place)
+
+
+def test_clicking_a_point_picks_its_region(qtbot, state, plots, collect):
+    picked = collect(plots.candidatePicked)
+    roi = state.results.shown.rois[2]
+    click(qtbot, plots.scatter.canvas, roi.score, roi.area_px)
+    assert picked == [2]
+    click(qtbot, plots.scatter.canvas, roi.score - 0.09, roi.area_px * 3)
+    assert picked == [2], "a click beside every point means nothing"
+
+
+def test_points_below_the_listed_ones_cannot_be_picked(qtbot, state, plots, collect):
+    picked = collect(plots.candidatePicked)
+    state.selection.top = 2
+    qtbot.wait(60)
+    plots.scatter.canvas.draw()
+    roi = state.results.shown.rois[4]
+    click(qtbot, plots.scatter.canvas, roi.score, roi.area_px)
+    assert picked == []
+
+
+def test_clicking_bars_and_rows_of_the_batch_picks(qtbot, state, plots, collect):
+    picked = collect(plots.candidatePicked)
+    plots.tabs.setCurrentWidget(plots.histogram)
+    qtbot.waitUntil(lambda: plots.histogram.canvas is not None)
+    plots.histogram.canvas.draw()
+    click(qtbot, plots.histogram.canvas, state.results.shown.rois[1].score, 0.4)
+    assert picked == [1]
+    plots.tabs.setCurrentWidget(plots.batch)
+    qtbot.waitUntil(lambda: plots.batch.canvas is not None)
+    plots.batch.canvas.draw()
+    click(qtbot, plots.batch.canvas, 1.0, 8.0)
+    assert picked[-1] == int(state.results.shown.verdict.batch.source[7])
+
+
+def test_selection_is_marked_in_the_plot(qtbot, state, plots):
+    def marks():
+        return [c for c in plots.scatter.canvas.figure.axes[0].collections if c.get_gid() == "selected"]
+
+    assert marks() == []
+    state.selection.candidate = 3
+    qtbot.waitUntil(lambda: len(marks()) == 1)
+    assert marks()[0].get_offsets()[0][0] == pytest.approx(state.results.shown.rois[3].score)
+
+
+def test_hidden_plots_are_not_drawn(qtbot, state, plots):
+    assert plots.batch.canvas is None
+    assert plots.histogram.canvas is None
+    state.results.shown = None
+    assert plots.scatter.hint.isVisible()
