@@ -30,7 +30,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("path", type=Path, metavar="PATH", help="a file or a folder with all its subfolders")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
-        "--pixels", action="store_true", help="decode every file; with --json shape, type and SHA-256 of its pixels"
+        "--pixels",
+        action="store_true",
+        help="decode every file; with --json shape, type and SHA-256 of its pixels",
     )
     parser.set_defaults(run=run)
     return parser
@@ -47,12 +49,13 @@ def run(args: argparse.Namespace) -> int:
         return 1
     document = describe(catalogue, pixels=args.pixels)
     if args.json:
-        json.dump(document, sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
+        # ASCII, because a file name need not be text that the terminal or JSON can hold.
+        json.dump(document, sys.stdout, indent=2, ensure_ascii=True, allow_nan=False)
         sys.stdout.write("\n")
     else:
-        sys.stdout.write(_table(catalogue, document))
+        sys.stdout.write(_printable(_table(catalogue, document)))
     if not catalogue.series:
-        sys.stderr.write(f"ctmasknet info: {catalogue_reason(catalogue)}\n")
+        sys.stderr.write(_printable(f"ctmasknet info: {catalogue_reason(catalogue)}\n"))
         return 1
     return 0
 
@@ -67,17 +70,43 @@ def catalogue_reason(catalogue: Catalogue) -> str:
 def describe(catalogue: Catalogue, *, pixels: bool = False) -> dict[str, Any]:
     """Return the JSON document: every file, every series; numbers as found, null where unknown."""
     files = [_file(report, pixels=pixels) for report in catalogue.files]
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "files": files,
-        "series": [_series(entry) for entry in catalogue.series],
-    }
+    series = [_series(entry) for entry in catalogue.series]
+    failed = {row["path"]: row["reason"] for row in files if row["status"] == "error"}
+    for row in series:
+        _tell_undecodable(row, failed)
+    return {"schema_version": SCHEMA_VERSION, "files": files, "series": series}
+
+
+def _tell_undecodable(row: dict[str, Any], failed: dict[str, str]) -> None:
+    """Give a series the files whose pixels turned out to be undecodable as a problem."""
+    mine = [path for path in row["files"] if path in failed]
+    if not mine:
+        return
+    level = "error" if len(mine) == len(row["files"]) else "warning"
+    text = f"The pixels of {len(mine)} file(s) cannot be decoded: {failed[mine[0]]}"
+    row["status"] = "error" if "error" in (level, row["status"]) else "warning"
+    row["warnings"].append(text)
+    names = [Path(path).name for path in mine[:8]]
+    row["problems"].append({"level": level, "text": text, "action": "They are left out.", "files": names})
+
+
+def _printable(text: str) -> str:
+    """Escape what the terminal's encoding cannot show, such as file names that are no valid text."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _series(entry: SeriesEntry) -> dict[str, Any]:
-    from model_core.io.opening import geometry_of
+    """Describe one series; sizes, spacing and directions in the order slices, rows, columns as shown.
+
+    The centre of voxel (slice, row, column) lies at
+    ``origin_mm + slice * spacing_mm[0] * direction[0] + row * spacing_mm[1] * direction[1] + ...`` (LPS);
+    ``slice_origins_mm`` says it for each slice, also where the slices are uneven or sheared.
+    """
+    from model_core.io.opening import geometry_of, slice_origins
 
     geometry = geometry_of(entry)
+    origins = slice_origins(entry)
     return {
         "uid": entry.series_uid,
         "id": entry.series_id,
@@ -99,6 +128,7 @@ def _series(entry: SeriesEntry) -> dict[str, Any]:
         "spacing_mm": list(entry.spacing_mm),
         "origin_mm": None if geometry.origin_mm is None else list(geometry.origin_mm),
         "direction": None if geometry.axes is None else geometry.axes.tolist(),
+        "slice_origins_mm": None if origins is None else origins.tolist(),
         "files": list(entry.files),
     }
 
@@ -145,7 +175,9 @@ def _table(catalogue: Catalogue, document: dict[str, Any]) -> str:
         depth, height, width = entry.size
         lines.append(f"{number}. {entry.title or '(untitled)'}")
         kind = " ".join(filter(None, (entry.modality, entry.plane if entry.plane != "unknown" else "")))
-        lines.append(f"   {kind + ', ' if kind else ''}{depth} slices of {width} x {height}, {len(entry.files)} files")
+        lines.append(
+            f"   {kind + ', ' if kind else ''}{depth} slices of {width} x {height}, {len(entry.files)} files"
+        )
         lines.append(f"   spacing {_spacing(entry.spacing_mm)}")
         for problem in entry.problems:
             lines.append(f"   {problem.level}: {_sentence(problem.text, problem.action)}")

@@ -16,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom.encaps import encapsulate, generate_frames, get_frame
-from pydicom.pixels import apply_color_lut, get_decoder
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_color_lut
+from pydicom.uid import UID, SecondaryCaptureImageStorage
 
 from model_core.io.dicom_header import FileHeader, read_dataset, syntax_name
 from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason
@@ -26,7 +28,9 @@ StoredArray = npt.NDArray[Any]
 RLE = "1.2.840.10008.1.2.5"
 DEFLATED_FRAME = "1.2.840.10008.1.2.8.1"
 # Lossy and lossless JPEG processes that SimpleITK's own library decodes.
-_ITK_SYNTAXES = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 53, 55, 57, 70, 80, 81, 90, 91))
+_ITK_SYNTAXES = frozenset(
+    f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 53, 55, 57, 70, 80, 81, 90, 91)
+)
 
 
 def decode_frames(header: FileHeader, indices: Iterable[int], *, palette: bool) -> Iterator[StoredArray]:
@@ -105,7 +109,7 @@ def _with_libraries(dataset: Any, header: FileHeader, index: int) -> StoredArray
         if header.transfer_syntax in _ITK_SYNTAXES and header.samples == 1:
             return _with_itk(dataset, header, index)
         raise FileError(
-            f"The pixels cannot be decoded ({syntax_name(header.transfer_syntax)}): they are damaged or unusual.",
+            f"The pixels cannot be decoded ({syntax_name(header.transfer_syntax)}): damaged or unusual.",
             details=type(error).__name__,
         ) from error
     return array
@@ -169,14 +173,15 @@ def unpack_rle(frame: bytes, needed: int) -> bytes:
 
 def _with_itk(dataset: Any, header: FileHeader, index: int) -> StoredArray:
     """Decode one JPEG frame with SimpleITK from a private file that holds nothing but the pixels."""
-    import SimpleITK as sitk  # noqa: N813 - the library's own abbreviation
+    from model_core.io.itk_files import library
 
+    sitk = library()
     frames = generate_frames(dataset.PixelData, number_of_frames=header.frame_count)
     codestream = next(data for number, data in enumerate(frames) if number == index)
     lone = pydicom.Dataset()
     lone.file_meta = pydicom.dataset.FileMetaDataset()
-    lone.file_meta.TransferSyntaxUID = header.transfer_syntax
-    lone.file_meta.MediaStorageSOPClassUID = lone.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+    lone.file_meta.TransferSyntaxUID = UID(header.transfer_syntax)
+    lone.file_meta.MediaStorageSOPClassUID = lone.SOPClassUID = SecondaryCaptureImageStorage
     lone.file_meta.MediaStorageSOPInstanceUID = lone.SOPInstanceUID = pydicom.uid.generate_uid()
     lone.Rows, lone.Columns, lone.SamplesPerPixel = header.rows, header.columns, 1
     lone.BitsAllocated, lone.BitsStored = header.bits_allocated, header.bits_stored
@@ -190,12 +195,11 @@ def _with_itk(dataset: Any, header: FileHeader, index: int) -> StoredArray:
         path = Path(folder) / "frame.dcm"
         lone.save_as(path, enforce_file_format=True)
         try:
-            sitk.ProcessObject.SetGlobalWarningDisplay(False)
             array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
         except LIBRARY_FAILURES as error:
             raise FileError(
-                f"The pixels cannot be decoded ({syntax_name(header.transfer_syntax)}): they are damaged, or of a "
-                "kind that no decoder without the GPL reads.",
+                f"The pixels cannot be decoded ({syntax_name(header.transfer_syntax)}): they are damaged, "
+                "or of a kind that no decoder without the GPL reads.",
                 details=type(error).__name__,
             ) from error
     values: StoredArray = array.reshape(array.shape[-2:])

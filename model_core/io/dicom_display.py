@@ -31,7 +31,10 @@ def described(frame: Frame) -> tuple[tuple[Window, ...], PatientText]:
 def windows_of(dataset: Any, index: int = 0) -> tuple[Window, ...]:
     """Return the VOI windows of a frame (PS3.3 C.11.2), in the file's order, without repetitions."""
     places = [dataset]
-    for keyword, which in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", index)):
+    for keyword, which in (
+        ("SharedFunctionalGroupsSequence", 0),
+        ("PerFrameFunctionalGroupsSequence", index),
+    ):
         try:
             group = dataset[keyword].value[which] if keyword in dataset else None
             if group is not None and "FrameVOILUTSequence" in group:
@@ -47,12 +50,10 @@ def windows_of(dataset: Any, index: int = 0) -> tuple[Window, ...]:
     names = text(item, "WindowCenterWidthExplanation").split("\\")
     windows: list[Window] = []
     for number_, (centre, width) in enumerate(zip(centres, widths, strict=False)):
-        if width < 1 and function == "LINEAR" or width <= 0:
+        if (width < 1 and function == "LINEAR") or width <= 0:
             continue
         name = names[number_].strip() if number_ < len(names) else ""
         window = Window(width, centre, name, function)
         if not any((window.width, window.level) == (other.width, other.level) for other in windows):
             windows.append(window)
     return tuple(windows)
-
-

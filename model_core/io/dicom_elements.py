@@ -26,10 +26,33 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xE000, 0xE00D, 0xE0DD
 _EXPLICIT = struct.Struct("<HH2sH")
 _IMPLICIT = struct.Struct("<HHI")
 _LENGTH = struct.Struct("<I")
-_LONG_VRS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
+_LONG_VRS = frozenset(
+    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+)
 _VRS = _LONG_VRS | frozenset(
-    (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL")
-    + (b"SS", b"ST", b"TM", b"UI", b"UL", b"US")
+    (
+        b"AE",
+        b"AS",
+        b"AT",
+        b"CS",
+        b"DA",
+        b"DS",
+        b"DT",
+        b"FL",
+        b"FD",
+        b"IS",
+        b"LO",
+        b"LT",
+        b"PN",
+        b"SH",
+        b"SL",
+        b"SS",
+        b"ST",
+        b"TM",
+        b"UI",
+        b"UL",
+        b"US",
+    )
 )
 
 _PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
@@ -131,7 +154,7 @@ class Elements:
 
 
 def read_elements(stream: BinaryIO, size: int) -> Elements | None:
-    """Read an ordinary header from the start of a stream of ``size`` bytes, or None where it is not ordinary."""
+    """Read an ordinary header from the start of a stream of ``size`` bytes; None where it is unusual."""
     buffer = stream.read(_FIRST_READ)
     while True:
         try:
@@ -148,14 +171,11 @@ def read_elements(stream: BinaryIO, size: int) -> Elements | None:
 
 
 def _walk(buffer: bytes) -> Elements:
-    if buffer[128:132] != b"DICM":
-        raise _Unusual
-    syntax, start = read_meta(buffer)
-    if syntax in _OTHER_ENCODINGS or not syntax:
-        raise _Unusual
+    syntax, start = read_meta(buffer) if buffer[128:132] == b"DICM" else ("", 0)
     implicit = syntax == _IMPLICIT_LE
-    if implicit == (buffer[start + 4 : start + 6] in _VRS):
-        raise _Unusual  # the encoding is not the one that is stated
+    as_stated = implicit != (buffer[start + 4 : start + 6] in _VRS)
+    if not syntax or syntax in _OTHER_ENCODINGS or not as_stated:
+        raise _Unusual
     values: dict[str, tuple[str, bytes]] = {}
     position, previous, end = start, 0, len(buffer)
     while True:
@@ -180,13 +200,17 @@ def _walk(buffer: bytes) -> Elements:
             continue
         wanted = _WANTED.get(tag)
         if wanted is not None:
-            if position + length > end:
-                raise _TooShort
-            stated = kind.decode() if kind else wanted[1][:2]
-            if stated not in wanted[1]:
-                raise _Unusual
-            values[wanted[0]] = (stated, buffer[position : position + length])
+            values[wanted[0]] = _value(buffer, position, length, stated=kind, known=wanted[1])
         position += length
+
+
+def _value(buffer: bytes, position: int, length: int, *, stated: bytes, known: str) -> tuple[str, bytes]:
+    if position + length > len(buffer):
+        raise _TooShort
+    kind = stated.decode() if stated else known[:2]
+    if kind not in known:
+        raise _Unusual
+    return kind, buffer[position : position + length]
 
 
 def read_meta(buffer: bytes) -> tuple[str, int]:

@@ -21,7 +21,7 @@ from pydicom import config as pydicom_config
 from pydicom import filereader
 from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from model_core.io.dicom_elements import read_elements, read_meta
@@ -62,17 +62,53 @@ _PIXEL_TAGS = {
     0x7FE00010: "PixelData",
 }
 
-_TAGS = (
-    "SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID SeriesNumber SeriesDescription "
-    "ProtocolName Modality ImageType InstanceNumber AcquisitionNumber AcquisitionTime ContentTime "
-    "TemporalPositionIdentifier TriggerTime NominalPercentageOfCardiacPhase EchoNumbers ConvolutionKernel "
-    "DiffusionBValue FrameOfReferenceUID ImagePositionPatient ImageOrientationPatient PixelSpacing "
-    "GantryDetectorTilt GridFrameOffsetVector SpacingBetweenSlices "
-    "Rows Columns SamplesPerPixel BitsAllocated BitsStored HighBit PixelRepresentation "
-    "PhotometricInterpretation PlanarConfiguration NumberOfFrames RescaleSlope RescaleIntercept RescaleType "
-    "PixelPaddingValue PixelPaddingRangeLimit LossyImageCompression BurnedInAnnotation "
-    "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence"
-).split()
+_TAGS = [
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "SeriesDescription",
+    "ProtocolName",
+    "Modality",
+    "ImageType",
+    "InstanceNumber",
+    "AcquisitionNumber",
+    "AcquisitionTime",
+    "ContentTime",
+    "TemporalPositionIdentifier",
+    "TriggerTime",
+    "NominalPercentageOfCardiacPhase",
+    "EchoNumbers",
+    "ConvolutionKernel",
+    "DiffusionBValue",
+    "FrameOfReferenceUID",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "GantryDetectorTilt",
+    "GridFrameOffsetVector",
+    "SpacingBetweenSlices",
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "NumberOfFrames",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "LossyImageCompression",
+    "BurnedInAnnotation",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+]
 
 # Attributes that tell the phases of a series apart, in the order in which they are tried.
 PHASE_MARKS = (
@@ -234,7 +270,7 @@ def looks_like_dicom(start: bytes) -> bool:
     if not (little or big):
         return False
     length = int.from_bytes(start[4:8], "little")
-    return start[4:6].isalpha() and start[4:6].isupper() or length < 1 << 16
+    return (start[4:6].isalpha() and start[4:6].isupper()) or length < 1 << 16
 
 
 def read_dataset(stream: BinaryIO, *, pixels: bool, all_tags: bool = False) -> Any:
@@ -278,11 +314,11 @@ def _read_deflated(stream: BinaryIO, tags: list[str] | None) -> Any:
         raise FileError(
             f"The deflated file grows to more than {MAX_INFLATED_BYTES >> 20} MiB: damaged or hostile."
         )
-    wanted = None if tags is None else [Tag(keyword) for keyword in tags]
+    wanted: list[BaseTag | int] | None = None if tags is None else [Tag(keyword) for keyword in tags]
     dataset = filereader.read_dataset(BytesIO(plain), False, True, specific_tags=wanted)
     dataset.set_original_encoding(False, True)
     dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = DEFLATED_LE
+    dataset.file_meta.TransferSyntaxUID = UID(DEFLATED_LE)
     return dataset
 
 
@@ -480,7 +516,7 @@ def _check_size(header: FileHeader, declared: int, room: int) -> None:
         raise FileError(f"BitsAllocated is {header.bits_allocated}; 1, 8, 16, 32 and 64 can be read.")
     if not 1 <= header.bits_stored <= header.bits_allocated:
         raise FileError(
-            f"BitsStored is {header.bits_stored} of {header.bits_allocated} BitsAllocated: it must fit into it."
+            f"BitsStored is {header.bits_stored}, BitsAllocated {header.bits_allocated}: it must fit into it."
         )
     pixels = header.rows * header.columns
     if header.frame_count > MAX_FRAMES or pixels > MAX_FRAME_PIXELS:
@@ -564,7 +600,10 @@ def _frames(dataset: Any, header: FileHeader) -> tuple[Frame, ...]:
         own = per_frame[index : index + 1]
         places = (*own, *shared, dataset)
         directions = _directions(
-            numbers(_find(places, "PlaneOrientationSequence", "ImageOrientationPatient"), "ImageOrientationPatient")
+            numbers(
+                _find(places, "PlaneOrientationSequence", "ImageOrientationPatient"),
+                "ImageOrientationPatient",
+            )
         )
         position = _vector(
             numbers(_find(places, "PlanePositionSequence", "ImagePositionPatient"), "ImagePositionPatient")
@@ -586,7 +625,9 @@ def _frames(dataset: Any, header: FileHeader) -> tuple[Frame, ...]:
                 position=position if placed else None,
                 row_direction=directions[0] if directions else None,
                 column_direction=directions[1] if directions else None,
-                spacing=_spacing(numbers(_find(places, "PixelMeasuresSequence", "PixelSpacing"), "PixelSpacing")),
+                spacing=_spacing(
+                    numbers(_find(places, "PixelMeasuresSequence", "PixelSpacing"), "PixelSpacing")
+                ),
                 slope=slope if slope else 1.0,
                 intercept=intercept if intercept is not None else 0.0,
                 marks=_frame_marks(own, marks) if own else marks,

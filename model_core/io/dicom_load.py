@@ -15,7 +15,14 @@ import numpy.typing as npt
 from model_core.errors import ReadError
 from model_core.io.dicom_display import described
 from model_core.io.dicom_header import Frame
-from model_core.io.dicom_pixels import apply_padding, is_plain, padding_mask, read_int16, read_stored, rescaled
+from model_core.io.dicom_pixels import (
+    apply_padding,
+    is_plain,
+    padding_mask,
+    read_int16,
+    read_stored,
+    rescaled,
+)
 from model_core.io.dicom_series import DicomSource
 from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason, quiet
 from model_core.io.memory import check_memory
@@ -93,7 +100,9 @@ def load_series(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
         if _plausible(filling.voxels, filling.stack.frames):
             unit = "HU"
         else:
-            text = "The images are labelled CT, but their values are not Hounsfield units (no air among them)."
+            text = (
+                "The images are labelled CT, but their values are not Hounsfield units (no air among them)."
+            )
             problems.append(Problem("warning", text, "They are shown as plain values."))
     yield _volume(entry, filling, unit=unit, problems=problems)
 
@@ -117,7 +126,7 @@ def _fill(filling: _Filling) -> Generator[Progress, None, None]:
 
 
 def _tasks(frames: Sequence[Frame]) -> list[list[tuple[int, Frame]]]:
-    """Cut the work: some uncompressed files each, or one compressed file; long ones in parts, to be cancelled."""
+    """Cut the work: some uncompressed frames each, or frames of one compressed file."""
     tasks: list[list[tuple[int, Frame]]] = []
     compressed: dict[Path, list[tuple[int, Frame]]] = {}
     plain: list[tuple[int, Frame]] = []

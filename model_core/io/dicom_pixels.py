@@ -188,7 +188,7 @@ def apply_padding(voxels: VoxelArray, mask: BoolArray | None) -> int:
 
 
 def _read_exactly(frame: Frame, out: VoxelArray) -> None:
-    target = memoryview(out).cast("B")
+    target = out.reshape(-1).view(np.uint8).data
     try:
         with open(frame.header.path, "rb", buffering=0) as stream:  # noqa: PTH123 - unbuffered, once per slice
             stream.seek(frame.header.pixel_offset + frame.index * len(target))

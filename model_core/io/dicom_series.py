@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
+
+import numpy as np
 
 from model_core.io.dicom_header import FileHeader, Frame
 from model_core.io.grouping import Copy, Group, group_frames, series_id
 from model_core.io.stack import Stack, arrange
-from model_core.types import Problem, SeriesEntry
+from model_core.types import DoubleArray, Problem, SeriesEntry
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,30 @@ def entries(
     return [
         (_entry(group, arrange(group.frames)), group.copies) for group in group_frames(frames, chosen=chosen)
     ]
+
+
+def slice_origins(entry: SeriesEntry) -> DoubleArray | None:
+    """Return where the first displayed voxel of each slice lies: (slices, 3) LPS mm, None where unknown.
+
+    True for uneven and sheared stacks too, which no single step describes.
+    """
+    frames = cast(DicomSource, entry.source).frames
+    stack = arrange(frames)
+    if stack.positions_mm is None:
+        return None
+    origins: DoubleArray = np.array([frame.position for frame in stack.frames], float)
+    first = stack.frames[0]
+    sides = (
+        (1, first.column_direction, 0, first.header.rows),
+        (2, first.row_direction, 1, first.header.columns),
+    )
+    for axis, direction, which, count in sides:
+        if not stack.geometry.native_flips[axis]:
+            continue
+        if first.spacing is None:
+            return None
+        origins = origins + np.array(direction, float) * first.spacing[which] * (count - 1)
+    return origins
 
 
 def _entry(group: Group, stack: Stack) -> SeriesEntry:
@@ -94,7 +121,9 @@ def _content_problems(stack: Stack) -> list[Problem]:
         )
     if any(frame.header.lossy for frame in stack.frames):
         problems.append(
-            Problem("info", "The images were compressed with loss.", "Fine detail and values are approximate.")
+            Problem(
+                "info", "The images were compressed with loss.", "Fine detail and values are approximate."
+            )
         )
     if any(frame.header.burned_in for frame in stack.frames):
         problems.append(

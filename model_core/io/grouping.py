@@ -76,7 +76,9 @@ def group_frames(frames: Sequence[Frame], *, chosen: Path | None = None) -> list
         if not members[0].header.series_uid:
             names = named(frame.name for frame in members)
             text = "The files do not say to which series they belong (SeriesInstanceUID is missing)."
-            extra = (Problem("warning", text, "Files of one folder that fit together are one series.", names),)
+            extra = (
+                Problem("warning", text, "Files of one folder that fit together are one series.", names),
+            )
         for group in _split_series(members, key):
             groups.extend(_split_phases(_with_problems(group, extra), chosen))
     return groups
@@ -131,7 +133,7 @@ def _split_series(frames: Sequence[Frame], key: str) -> list[Group]:
             directions = (*frame.row_direction, *frame.column_direction)
         # Relative tolerance: equal logarithms are equal ratios.
         spacing = None if frame.spacing is None else tuple(float(np.log(value)) for value in frame.spacing)
-        fits = (
+        fits: tuple[object, ...] = (
             header.sop_uid or str(header.path) if header.frame_count > 1 else "",
             header.modality,
             header.localizer,
@@ -182,7 +184,7 @@ def _without_idle_references(
             joined |= {fits: parts[fits] for fits in members}
             continue
         joined[members[0]] = together
-        text = f"The {len(together)} files name {len(members)} different frames of reference, as if each were alone."
+        text = f"The {len(together)} images name {len(members)} different frames of reference."
         action = "Their positions make one stack, so they are shown as one."
         names = named(frame.name for frame in together)
         problems.append(Problem("warning", text, action, names))
@@ -280,7 +282,10 @@ def _without_copies(group: Group) -> Group:
     if not copies:
         return group
     pair = copies[0].kept.name, copies[0].frame.name
-    text = f"{len(copies)} image(s) are there more than once (equal SOPInstanceUID), such as {pair[0]} and {pair[1]}."
+    text = (
+        f"{len(copies)} image(s) are there more than once (equal SOPInstanceUID), "
+        f"such as {pair[0]} and {pair[1]}."
+    )
     names = named(name for copy in copies for name in (copy.kept.name, copy.frame.name))
     problem = Problem("warning", text, "One of each is used; the copies are left out.", names)
     return Group(tuple(kept.values()), group.key, group.label, (*group.problems, problem), tuple(copies))

@@ -7,6 +7,7 @@ program. Where a process cannot be started, the work is done here, and the log s
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import subprocess
@@ -66,7 +67,10 @@ def volume_header(path: Path) -> dict[str, Any]:
         The file cannot be read.
     """
     answer = _workers.call(
-        {"task": "volume header", "path": os.fspath(path)}, name=path.name, max_bytes=0, seconds=_seconds(path)
+        {"task": "volume header", "path": os.fspath(path)},
+        name=path.name,
+        max_bytes=0,
+        seconds=_seconds(path),
     )
     return cast("dict[str, Any]", answer[0])
 
@@ -80,7 +84,10 @@ def volume_array(path: Path, *, max_bytes: int) -> npt.NDArray[Any]:
         The file cannot be read.
     """
     answer = _workers.call(
-        {"task": "volume", "path": os.fspath(path)}, name=path.name, max_bytes=max_bytes, seconds=_seconds(path)
+        {"task": "volume", "path": os.fspath(path)},
+        name=path.name,
+        max_bytes=max_bytes,
+        seconds=_seconds(path),
     )
     return cast("npt.NDArray[Any]", answer[0])
 
@@ -102,7 +109,7 @@ class _Process:
     def __init__(self) -> None:
         root = str(Path(__file__).resolve().parents[2])
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        self._process = subprocess.Popen(  # noqa: S603 - our own module in our own interpreter
+        self._process = subprocess.Popen(
             # -P: a module in the current folder must not take the place of a library.
             [sys.executable, "-P", "-W", "ignore", "-m", "model_core.io.decode_worker"],
             stdin=subprocess.PIPE,
@@ -157,10 +164,8 @@ class _Process:
         self._process.kill()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                try:
+                with contextlib.suppress(OSError):  # what was left to send has no reader any more
                     stream.close()
-                except OSError:
-                    pass  # what was left to send has no reader any more
         self._process.wait()
 
 

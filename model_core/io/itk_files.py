@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,18 +10,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk  # noqa: N813 - the library's own abbreviation
 
 from model_core.io.failures import LIBRARY_FAILURES, FileError
 from model_core.io.itk_formats import suffix_of
 
-sitk.ProcessObject.SetGlobalWarningDisplay(False)
-
 _HEADER_ONLY = (".mhd", ".nhdr")
 # deflate grows data at most this much.
 _MAX_EXPANSION = 1100
+
+
+def library() -> Any:
+    """Return SimpleITK, told to keep its warnings to itself; it is slow to import."""
+    import SimpleITK as sitk  # noqa: N813 - the library's own abbreviation
+
+    module: Any = sitk
+    module.ProcessObject.SetGlobalWarningDisplay(False)
+    return module
 
 
 def read_information(path: Path) -> dict[str, Any]:
@@ -31,14 +37,16 @@ def read_information(path: Path) -> dict[str, Any]:
     FileError
         The file is damaged, declares more than it holds, or its data lies outside its folder.
     """
-    reader = sitk.ImageFileReader()
+    reader = library().ImageFileReader()
     try:
         held = _bytes_held(path)
         with _ascii_path(path) as name:
             reader.SetFileName(name)
             reader.ReadImageInformation()
-        codes = [reader.GetMetaData(key) for key in ("qform_code", "sform_code") if reader.HasMetaDataKey(key)]
-        info = {
+        codes = [
+            reader.GetMetaData(key) for key in ("qform_code", "sform_code") if reader.HasMetaDataKey(key)
+        ]
+        info: dict[str, Any] = {
             "dimensions": int(reader.GetDimension()),
             "size": [int(value) for value in reader.GetSize()],
             "spacing": [float(value) for value in reader.GetSpacing()],
@@ -54,7 +62,7 @@ def read_information(path: Path) -> dict[str, Any]:
             "The volume cannot be read: the file is damaged or its data file is missing.",
             details=type(error).__name__,
         ) from error
-    voxels = float(np.prod([float(count) for count in info["size"]]))
+    voxels = math.prod(float(count) for count in info["size"])
     if voxels > held * _MAX_EXPANSION:
         raise FileError(f"The file declares {voxels:.3g} voxels but holds {held} bytes: its size is wrong.")
     return info
@@ -68,7 +76,7 @@ def read_array(path: Path) -> npt.NDArray[Any]:
     FileError
         The file is damaged.
     """
-    reader = sitk.ImageFileReader()
+    reader = library().ImageFileReader()
     try:
         with _ascii_path(path) as name:
             reader.SetFileName(name)
@@ -78,7 +86,7 @@ def read_array(path: Path) -> npt.NDArray[Any]:
                 reader.SetExtractSize((*size[:3], *(0 for _ in size[3:])))
                 reader.SetExtractIndex((0,) * len(size))
             image = reader.Execute()
-        values: npt.NDArray[Any] = sitk.GetArrayFromImage(image)
+        values: npt.NDArray[Any] = library().GetArrayFromImage(image)
     except LIBRARY_FAILURES as error:
         raise FileError(
             "The volume cannot be read: the file is cut off or damaged. Copy it again.",

@@ -17,7 +17,17 @@ from model_core.io.memory import check_memory
 from model_core.io.orientation import Layout, display_geometry, layout_of
 from model_core.io.tolerances import VOLUME_FORMAT_AIR_HU
 from model_core.io.values import fit_int16
-from model_core.types import DoubleArray, Geometry, Problem, Progress, SeriesEntry, Unit, Volume
+from model_core.types import (
+    DoubleArray,
+    FloatArray,
+    Geometry,
+    Problem,
+    Progress,
+    SeriesEntry,
+    Unit,
+    Volume,
+    VoxelArray,
+)
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 # Slices of a volume format are thick where the step is this many pixels or more; else it is isotropic.
@@ -82,7 +92,9 @@ def read_header(path: Path) -> VolumeHeader:
     dimensions, size, spacing = int(info["dimensions"]), info["size"], info["spacing"]
     if dimensions < 2 or min(size) < 1:
         raise FileError("The file holds no picture.")
-    placed = dimensions > 2 and not (info["codes"] and all(code.strip() in ("0", "") for code in info["codes"]))
+    placed = dimensions > 2 and not (
+        info["codes"] and all(code.strip() in ("0", "") for code in info["codes"])
+    )
     directions = np.eye(3)
     position = np.zeros(3)
     if dimensions > 2:
@@ -170,8 +182,10 @@ def read_values(header: VolumeHeader) -> npt.NDArray[Any]:
     """
     values = read_components(header)
     if header.components > 1:
-        parts = values[..., :3].astype(np.float32)
-        values = parts @ _LUMA if parts.shape[-1] == 3 else parts[..., 0]
+        components = min(header.components, 3)
+        parts: FloatArray = values[..., :components].astype(np.float32)
+        grey: FloatArray = parts @ _LUMA if components == 3 else parts[..., 0]
+        values = grey
     if values.size != int(np.prod(header.shape, dtype=np.int64)):
         raise FileError("The volume changed its size since its folder was read.")
     return values.reshape(header.shape)
@@ -197,7 +211,7 @@ def load_volume(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
     values = read_values(header)
     geometry = header.geometry
     shown = geometry.from_native(values)
-    voxels = np.empty(shown.shape, np.int16)
+    voxels: VoxelArray = np.empty(shown.shape, np.int16)
     problems = list(entry.problems)
     if values.dtype.kind in "iu" and np.can_cast(values.dtype, np.int16):
         voxels[...] = shown
@@ -219,13 +233,13 @@ def load_volume(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
 
 
 def _positions(geometry: Geometry, count: int) -> DoubleArray | None:
-    """Return positions along the displayed slices' normal, growing the way DICOM's would: towards the head."""
+    """Return positions along the displayed slices' normal, growing like DICOM's: towards the head."""
     if geometry.axes is None or geometry.origin_mm is None or geometry.spacing_mm[0] is None:
         return None
-    normal = np.cross(geometry.axes[2], geometry.axes[1])
+    normal: DoubleArray = np.cross(geometry.axes[2], geometry.axes[1])
     start = float(np.dot(geometry.origin_mm, normal))
     step = float(np.dot(geometry.axes[0], normal)) * geometry.spacing_mm[0]
-    positions: DoubleArray = start + step * np.arange(count)
+    positions: DoubleArray = start + step * np.arange(count, dtype=np.float64)
     return positions
 
 

@@ -16,7 +16,6 @@ from model_core.io.stack import natural_key
 from model_core.types import ByteArray, Volume
 
 
-
 def read_labels(path: Path, volume: Volume) -> ByteArray:
     """Read a label mask in the volume's grid and display order.
 
@@ -69,8 +68,8 @@ def _from_volume_file(path: Path, volume: Volume) -> ByteArray:
         if shown.shape == volume.voxels.shape:
             return _as_labels(shown)
         raise ReadError(
-            f"The mask has {_size(header.shape)} voxels, the series {_size(native)}, and their positions in the "
-            "patient are not both known: use a mask made from this series."
+            f"The mask has {_size(header.shape)} voxels, the series {_size(native)}, and their positions "
+            "in the patient are not both known: use a mask made from this series."
         )
     return _as_labels(_sample(values, transform, volume.voxels.shape))
 
@@ -94,7 +93,9 @@ def _sample(
         base = matrix[:, 0] * index + offset
         # The small shift keeps centres that lie exactly between two voxels from flickering by rounding.
         where = [
-            np.floor(base[axis] + matrix[axis, 1] * rows + matrix[axis, 2] * columns + 0.5 + 1e-6).astype(np.int64)
+            np.floor(base[axis] + matrix[axis, 1] * rows + matrix[axis, 2] * columns + 0.5 + 1e-6).astype(
+                np.int64
+            )
             for axis in range(3)
         ]
         inside = np.ones(rows.shape, bool)

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from model_core.errors import ReadError
-from model_core.io import dicom_header, dicom_load, itk_formats, pictures
+from model_core.io import dicom_header, dicom_load, dicom_series, itk_formats, pictures
 from model_core.io.dicom_pixels import read_stored
 from model_core.io.dicom_series import DicomSource
 from model_core.io.failures import FileError, plain_reason, quiet
 from model_core.io.stack import arrange
-from model_core.types import ByteArray, Geometry, Progress, SeriesEntry, Volume, Window
+from model_core.types import ByteArray, DoubleArray, Geometry, Progress, SeriesEntry, Volume, Window
 
 # Shown where a CT file has no window of its own (width, level in HU).
 _LUNG = Window(1500.0, -600.0)
@@ -86,6 +86,19 @@ def geometry_of(entry: SeriesEntry) -> Geometry:
     if isinstance(entry.source, itk_formats.VolumeSource):
         return entry.source.header.geometry
     return Geometry()
+
+
+def slice_origins(entry: SeriesEntry) -> DoubleArray | None:
+    """Return where the first displayed voxel of each slice lies: (slices, 3) LPS mm, None where unknown."""
+    if isinstance(entry.source, DicomSource):
+        return dicom_series.slice_origins(entry)
+    geometry = geometry_of(entry)
+    step = geometry.spacing_mm[0]
+    if geometry.origin_mm is None or geometry.axes is None or step is None:
+        return None
+    travel = np.arange(entry.size[0], dtype=np.float64)[:, None] * step
+    origins: DoubleArray = np.array(geometry.origin_mm) + travel * geometry.axes[0]
+    return origins
 
 
 def stored_pixels(path: Path) -> npt.NDArray[Any]:

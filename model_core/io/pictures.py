@@ -23,6 +23,7 @@ from model_core.types import Geometry, Problem, Progress, SeriesEntry, Unit, Vol
 
 FORMATS = ("PNG", "JPEG")
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+_FAILURES: tuple[type[Exception], ...] = (*LIBRARY_FAILURES, Image.DecompressionBombError)
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I", "F")
 
 
@@ -62,7 +63,7 @@ def read_header(path: Path) -> PictureHeader:
             with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
                 width, height = image.size
                 mode = image.mode
-        except (*LIBRARY_FAILURES, Image.DecompressionBombError) as error:
+        except _FAILURES as error:
             raise FileError(plain_reason(error), details=type(error).__name__) from error
     if width * height > MAX_FRAME_PIXELS:
         raise FileError(f"A picture of {width} x {height} pixels, more than this program opens.")
@@ -92,7 +93,12 @@ def entries(headers: Sequence[PictureHeader]) -> list[SeriesEntry]:
         if siblings[folder] > 1 and len(paths) >= 1:
             text = f"The pictures of this folder have {siblings[folder]} different sizes or depths."
             problems.append(
-                Problem("info", text, f"Each is a series; this one is {width} x {height}.", named(p.name for p in paths))
+                Problem(
+                    "info",
+                    text,
+                    f"Each is a series; this one is {width} x {height}.",
+                    named(p.name for p in paths),
+                )
             )
             title += f" {width} x {height}" if len(paths) > 1 else ""
         key = f"{folder.resolve()}|{height}|{width}|{deep}|{paths[0].name if len(paths) == 1 else ''}"
@@ -128,7 +134,7 @@ def read_picture(path: Path) -> npt.NDArray[Any]:
                 flat.alpha_composite(image.convert("RGBA"))
                 return np.asarray(flat.convert("L"))
             return np.asarray(image.convert("L"))
-    except (*LIBRARY_FAILURES, Image.DecompressionBombError) as error:
+    except _FAILURES as error:
         raise FileError(plain_reason(error), details=type(error).__name__) from error
 
 
@@ -143,7 +149,7 @@ def read_channels(path: Path) -> npt.NDArray[Any]:
     try:
         with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
             return np.asarray(image)
-    except (*LIBRARY_FAILURES, Image.DecompressionBombError) as error:
+    except _FAILURES as error:
         raise FileError(plain_reason(error), details=type(error).__name__) from error
 
 
@@ -175,7 +181,9 @@ def load_pictures(entry: SeriesEntry) -> Generator[Progress | Volume, None, None
                 failed[path.name] = error.message
         yield Progress(number, depth, "Reading pictures")
     if not kept:
-        raise ReadError(f"No picture of this series can be read: {next(iter(failed.values()), 'it is empty.')}")
+        raise ReadError(
+            f"No picture of this series can be read: {next(iter(failed.values()), 'it is empty.')}"
+        )
     problems = list(entry.problems)
     if failed:
         text = f"{len(failed)} picture(s) cannot be read: {' '.join(dict.fromkeys(failed.values()))}"

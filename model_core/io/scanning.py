@@ -73,7 +73,9 @@ def scan_reports(path: Path) -> Generator[Progress | Catalogue, None, None]:
     if chosen is not None and found.frames and found.frames[0].header.frame_count == 1:
         yield from _read_siblings(chosen, found)
     series = _entries(found, chosen)
-    reports = tuple(found.reports[name] for name in sorted(found.reports, key=lambda item: natural_key(str(item))))
+    reports = tuple(
+        found.reports[name] for name in sorted(found.reports, key=lambda item: natural_key(str(item)))
+    )
     yield Catalogue(root=str(chosen or folder), series=tuple(series), files=reports)
 
 

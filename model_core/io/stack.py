@@ -7,7 +7,7 @@ SpacingBetweenSlices and InstanceNumber are never used for geometry (PS3.3 C.7.6
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,9 +54,11 @@ def in_space(frame: Frame) -> bool:
 def project(frames: Sequence[Frame]) -> DoubleArray:
     """Return the position of each frame along the normal of the first one, in mm."""
     first = frames[0]
-    assert first.row_direction is not None and first.column_direction is not None
+    assert first.row_direction is not None
+    assert first.column_direction is not None
     normal = np.array(cross(first.row_direction, first.column_direction))
-    return np.array([frame.position for frame in frames], float) @ normal
+    positions: DoubleArray = np.array([frame.position for frame in frames], float) @ normal
+    return positions
 
 
 def same_position_mm(positions: DoubleArray) -> float:
@@ -90,8 +92,8 @@ def _arrange_by_number(frames: Sequence[Frame]) -> Stack:
             Problem(
                 "warning",
                 "Not every file says where its slice lies in the patient.",
-                "Slices are in order of InstanceNumber, then file name; the distance between them is unknown, "
-                "and so is which side is which where no letters are shown.",
+                "Slices are in order of InstanceNumber, then file name; the distance between them is "
+                "unknown, and so is which side is which where no letters are shown.",
                 named(frame.name for frame in ordered if not in_space(frame)),
             )
         )
@@ -120,16 +122,17 @@ def _arrange_by_number(frames: Sequence[Frame]) -> Stack:
     return Stack(ordered, geometry, layout.plane, None, tuple(problems))
 
 
-def named(names: Sequence[str] | object) -> tuple[str, ...]:
+def named(names: Iterable[str]) -> tuple[str, ...]:
     """Return the first few of many names, and how many more there are."""
-    every = tuple(dict.fromkeys(names))  # type: ignore[call-overload]
+    every = tuple(dict.fromkeys(names))
     if len(every) <= _MAX_NAMED:
         return every
     return (*every[:_MAX_NAMED], f"and {len(every) - _MAX_NAMED} more")
 
 
 def _directions(frame: Frame) -> DoubleArray:
-    assert frame.row_direction is not None and frame.column_direction is not None
+    assert frame.row_direction is not None
+    assert frame.column_direction is not None
     normal = cross(frame.row_direction, frame.column_direction)
     return np.array([normal, frame.column_direction, frame.row_direction], float)
 
@@ -153,7 +156,8 @@ def _arrange_in_space(frames: Sequence[Frame]) -> Stack:
             )
         )
     first, last = native[0].position, native[-1].position
-    assert first is not None and last is not None
+    assert first is not None
+    assert last is not None
     geometry = display_geometry(
         layout,
         shape=(len(native), native[0].header.rows, native[0].header.columns),
@@ -194,14 +198,14 @@ def _step(native: Sequence[Frame], positions: DoubleArray) -> tuple[float | None
     usual = float(np.median(steps))
     ratios = steps / usual
     whole = np.rint(ratios)
-    gaps = np.flatnonzero(whole > 1)
-    if gaps.size and bool((whole >= 1).all()) and float(np.abs(ratios - whole).max()) <= ALMOST_EVEN_STEP:
+    gaps = [int(gap) for gap in np.flatnonzero(whole > 1)]
+    if gaps and bool((whole >= 1).all()) and float(np.abs(ratios - whole).max()) <= ALMOST_EVEN_STEP:
         missing = int((whole[gaps] - 1).sum())
         names = [name for gap in gaps for name in (native[gap].name, native[gap + 1].name)]
         places = ", ".join(
             f"{steps[gap]:.2f} mm between {native[gap].name} and {native[gap + 1].name}" for gap in gaps[:3]
         )
-        more = f" and at {gaps.size - 3} more places" if gaps.size > 3 else ""
+        more = f" and at {len(gaps) - 3} more places" if len(gaps) > 3 else ""
         text = f"{missing} slice(s) are missing: {places}{more}, where the others are {usual:.2f} mm apart."
     else:
         small, large = int(np.argmin(steps)), int(np.argmax(steps))

@@ -42,4 +42,6 @@ def fit_int16(values: FloatArray, out: VoxelArray) -> tuple[Problem, ...]:
     scale = (10_000.0 if fractions else float(_INT16.max)) / (high - low)
     clip_int16((values - low) * scale, out)
     text = f"The values, {low:g} to {high:g}, do not fit 16-bit integers."
-    return (Problem("warning", text, "They are scaled linearly for display: numbers shown are not the file's."),)
+    return (
+        Problem("warning", text, "They are scaled linearly for display: numbers shown are not the file's."),
+    )

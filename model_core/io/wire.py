@@ -47,7 +47,7 @@ def send_array(stream: BinaryIO, array: npt.NDArray[Any]) -> None:
     plain = np.ascontiguousarray(array)
     plain = plain.astype(plain.dtype.newbyteorder("<"), copy=False)
     send(stream, {"dtype": plain.dtype.str, "shape": list(array.shape)})
-    stream.write(memoryview(plain).cast("B") if plain.size else b"")
+    stream.write(plain.tobytes() if plain.size else b"")
     stream.flush()
 
 
@@ -66,7 +66,7 @@ def receive_array(stream: BinaryIO, message: dict[str, Any], *, max_bytes: int) 
         raise ValueError("not an array that was asked for")
     array = np.empty(shape, dtype)
     if size:
-        target = memoryview(array.reshape(-1)).cast("B")
+        target = array.reshape(-1).view(np.uint8).data
         done = 0
         while done < size:
             count = stream.readinto(target[done:])  # type: ignore[attr-defined]
