@@ -33,7 +33,8 @@ def jitter_window(picture: FloatArray, generator: np.random.Generator, *, hu_err
     out = np.clip(out, 0.0, 1.0)
     if generator.random() < 0.25:
         out = out ** np.exp(generator.normal(0, 0.15))
-    return out.astype(np.float32)
+    jittered: FloatArray = out.astype(np.float32)
+    return jittered
 
 
 def degrade(picture: FloatArray, generator: np.random.Generator) -> FloatArray:
@@ -64,7 +65,7 @@ def _jpeg(picture: FloatArray, *, quality: int) -> FloatArray:
 
 
 def put_in_body(picture: FloatArray, inside: FloatArray, generator: np.random.Generator) -> FloatArray:
-    """Set a shrunken lung crop into an elliptical body with fat, table and air, as in a full field of view."""
+    """Set a shrunken lung crop into an elliptical body with fat, table and air: a full field of view."""
     size = picture.shape[0]
     rows, columns = np.mgrid[0:size, 0:size].astype(np.float32)
     found = np.argwhere(inside > 0.5)
@@ -73,7 +74,9 @@ def put_in_body(picture: FloatArray, inside: FloatArray, generator: np.random.Ge
     low, high = found.min(0), found.max(0)
     centre, half = (low + high) / 2, (high - low) / 2 + 1
     grow = generator.uniform(1.05, 1.4, 2)
-    distance = (((rows - centre[0]) / (half[0] * grow[0])) ** 4 + ((columns - centre[1]) / (half[1] * grow[1])) ** 4)
+    distance = ((rows - centre[0]) / (half[0] * grow[0])) ** 4 + (
+        (columns - centre[1]) / (half[1] * grow[1])
+    ) ** 4
     wall = generator.uniform(0.05, 0.3)
     canvas = np.full_like(picture, unit(generator.uniform(-1100, -980)))
     canvas[distance < 1 + wall] = unit(generator.uniform(-130, -80))
@@ -84,4 +87,5 @@ def put_in_body(picture: FloatArray, inside: FloatArray, generator: np.random.Ge
         level = centre[0] + half[0] * grow[0] * (1 + wall) ** 0.25 + generator.uniform(2, 12)
         arc = np.abs(rows - level + ((columns - centre[1]) / size) ** 2 * generator.uniform(0, 120))
         canvas[arc < generator.uniform(0.7, 2.5)] = unit(generator.uniform(-700, -100))
-    return np.clip(picture + (1 - inside) * canvas, 0.0, 1.0).astype(np.float32)
+    filled: FloatArray = np.clip(picture + (1 - inside) * canvas, 0.0, 1.0).astype(np.float32)
+    return filled

@@ -42,4 +42,4 @@ def augment(
     picture = jitter_window(picture, generator, hu_error=one.hu_error)
     picture = degrade(picture, generator)
     lung = (labels & LUNG_BIT) > 0 if one.has_lung else None
-    return Example(picture, labels & LESION_BITS, lung)
+    return Example(picture, np.bitwise_and(labels, LESION_BITS, dtype=np.uint8), lung)

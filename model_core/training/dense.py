@@ -19,6 +19,7 @@ class DenseHead(nn.Module):
         super().__init__()
         self.predict = nn.Conv2d(FPN_CHANNELS, CLASSES * SHUFFLE**2, 1)
         nn.init.normal_(self.predict.weight, std=0.01)
+        assert self.predict.bias is not None
         nn.init.constant_(self.predict.bias, -2.0)  # most pixels are neither
 
     def forward(self, features: Tensor) -> Tensor:

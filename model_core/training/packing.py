@@ -52,7 +52,8 @@ class PackedSlice:
     @property
     def lesion(self) -> ByteArray:
         """(H, W) mask: 0 background, 1 GGO or lesion, 2 consolidation."""
-        return self.labels & LESION_BITS
+        lesion: ByteArray = np.bitwise_and(self.labels, LESION_BITS, dtype=np.uint8)
+        return lesion
 
     @property
     def digest(self) -> str:
@@ -129,7 +130,7 @@ def _slices(source: Source, data: Path) -> Iterator[tuple[str, str, ByteArray, B
 
 def _labels(pair: LabelledSlice, folder: Path) -> tuple[ByteArray, bool]:
     """Return the packed labels of a slice and whether they know the lung."""
-    mask = pair.mask()
+    mask: ByteArray = pair.mask()
     path = folder / "lung_masks" / pair.mask_path.name
     if not path.is_file():
         return mask, False

@@ -1,0 +1,247 @@
+"""Module S on a frozen detector: RoI batches once, then a small network on them (S-only training).
+
+Labels of the data are confounded with their source, so quality is reported within a source only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from model_core.config import EvidenceSettings
+from model_core.datasets import ClassifiedSlice, read_class_folders
+from model_core.datasets.greymap import estimate_hu_range
+from model_core.datasets.pictures import read_grey, to_hu
+from model_core.errors import DataError
+from model_core.networks import ImageHead, MaskRCNN, rank_regions, roi_batch
+from model_core.training.appearance import jitter_window, put_in_body
+from model_core.training.geometry import Motion, draw_motion, warp
+from model_core.training.packing import window_to_bytes
+from model_core.types import ByteArray, FloatArray, IntArray, Progress
+
+# Classes that can be compared inside one source: (source prefix, label, label).
+WITHIN_SOURCE = (("mosmed", 0, 2), ("soares", 1, 2))
+FOLDS = 5
+_FULL_FIELD = "mosmed"
+_CROP_ZOOM, _BODY_ZOOM = (1.3, 1.5), (0.6, 0.75)
+
+
+@dataclass(frozen=True, eq=False)
+class RoiRows:
+    """RoI batches of slices: ``rows`` (n, V, N, 5) of V views each; ``labels`` (n,); sources and names."""
+
+    rows: FloatArray
+    labels: IntArray
+    sources: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+def read_slices(folder: Path) -> list[tuple[ClassifiedSlice, ByteArray]]:
+    """Read the class folders; pictures are brought to the network's HU window by their own peaks."""
+    found = []
+    for one in read_class_folders(folder):
+        grey = read_grey(one.image_path)
+        low, high = estimate_hu_range(grey)
+        found.append((one, window_to_bytes(to_hu(grey, low=low, high=high))))
+    return found
+
+
+def views(
+    image: ByteArray, generator: np.random.Generator, *, full_field: bool, size: int
+) -> list[FloatArray]:
+    """Return the slice as it is, and once with the other crop: lungs only, or inside a body.
+
+    The crop of a picture tells its source, and the source tells its class; the second view breaks that.
+    """
+    shape = (int(image.shape[0]), int(image.shape[1]))
+    blank = np.zeros_like(image)
+    plain, _, _ = warp(image, blank, Motion(), size=size)
+    zoom = _CROP_ZOOM if full_field else _BODY_ZOOM
+    motion = draw_motion(generator, shape=shape, zoom=zoom, centre=0.05)
+    if full_field:  # the lungs lie in the middle of the field of view
+        motion = Motion(zoom=motion.zoom, flip=motion.flip, stretch=motion.stretch)
+    other, _, inside = warp(image, blank, motion, size=size)
+    if not full_field:
+        other = put_in_body(other, inside, generator)
+    return [plain, jitter_window(other, generator, hu_error=50.0)]
+
+
+def extract(
+    network: MaskRCNN,
+    slices: Sequence[tuple[ClassifiedSlice, ByteArray]],
+    evidence: EvidenceSettings,
+    *,
+    size: int,
+    seed: int,
+) -> Generator[Progress | RoiRows, None, None]:
+    """Run the frozen detector over all views and yield, last, the RoI batches."""
+    network.eval()
+    rows: list[FloatArray] = []
+    for done, (one, image) in enumerate(slices):
+        yield Progress(done, len(slices), "RoI batches")
+        generator = np.random.default_rng([seed, done])
+        pictures = views(image, generator, full_field=one.source.startswith(_FULL_FIELD), size=size)
+        rows.append(roi_rows(network, np.stack(pictures), evidence))
+    yield RoiRows(
+        np.stack(rows),
+        np.array([one.label for one, _ in slices], np.int64),
+        tuple(one.source for one, _ in slices),
+        tuple(one.name for one, _ in slices),
+    )
+
+
+@torch.inference_mode()
+def roi_rows(network: MaskRCNN, pictures: FloatArray, evidence: EvidenceSettings) -> FloatArray:
+    """Return the (V, N, 5) RoI batches of (V, S, S) pictures (spec §5.2)."""
+    images = torch.from_numpy(pictures)[:, None].expand(-1, 3, -1, -1)
+    features = network.features(images)
+    regions = network.regions(images, features, network.propose(images, features))
+    batches = []
+    for one in regions:
+        kept = rank_regions(
+            one.boxes,
+            one.scores,
+            one.labels,
+            score=evidence.score,
+            nms_iou=evidence.nms_iou,
+            min_area=evidence.min_area,
+            limit=evidence.batch_size,
+        )
+        batch = roi_batch(
+            one.scores,
+            one.deltas,
+            kept,
+            size=evidence.batch_size,
+            mode=evidence.replication,
+            seed=evidence.seed,
+        )
+        batches.append(batch.rows)
+    return torch.stack(batches).numpy()
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadTraining:
+    """How module S is trained on RoI batches: AdamW, BCE of each logit, the papers' loss."""
+
+    epochs: int = 30
+    batch: int = 32
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.05
+    noise: float = 0.02
+    seed: int = 0
+
+
+def train_head(
+    data: RoiRows, chosen: IntArray, settings: HeadTraining, *, width: int, classes: int
+) -> ImageHead:
+    """Return module S trained on the ``chosen`` slices, all their views.
+
+    Every (source, class) pair carries the same weight, so that no class is its source's size.
+    """
+    torch.manual_seed(settings.seed)
+    generator = np.random.default_rng(settings.seed)
+    head = ImageHead(roi_batch_size=data.rows.shape[2], width=width, classes=classes)
+    optimiser = torch.optim.AdamW(
+        head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    share = _shares(data, chosen)
+    steps = max(1, len(chosen) * data.rows.shape[1] // settings.batch)
+    total = steps * settings.epochs
+    for step in range(total):
+        for group in optimiser.param_groups:
+            group["lr"] = settings.learning_rate * 0.5 * (1 + np.cos(np.pi * step / total))
+        picks = generator.choice(chosen, size=settings.batch, p=share)
+        view = generator.integers(0, data.rows.shape[1], settings.batch)
+        rows = torch.from_numpy(data.rows[picks, view])
+        rows = rows + settings.noise * torch.randn_like(rows)
+        target = F.one_hot(torch.from_numpy(data.labels[picks]), classes).float()
+        loss = F.binary_cross_entropy_with_logits(head(rows), target)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    return head.eval()
+
+
+def _shares(data: RoiRows, chosen: IntArray) -> FloatArray:
+    keys = [(data.sources[i].split("_")[0], int(data.labels[i])) for i in chosen]
+    counts = {key: keys.count(key) for key in set(keys)}
+    classes: dict[int, int] = {}
+    for _, label in counts:
+        classes[label] = classes.get(label, 0) + 1
+    weight = np.array([1.0 / (counts[key] * classes[key[1]]) for key in keys])
+    shares: FloatArray = weight / weight.sum()
+    return shares
+
+
+@torch.inference_mode()
+def head_logits(head: ImageHead, rows: FloatArray) -> FloatArray:
+    """Return (n, classes) logits of (n, N, 5) RoI batches."""
+    logits: Tensor = head(torch.from_numpy(rows))
+    return logits.numpy()
+
+
+def cross_validate(
+    data: RoiRows, settings: HeadTraining, *, width: int, classes: int, folds: int = FOLDS
+) -> dict[str, Any]:
+    """Return within-source balanced accuracy and AUC of the plain view, over folds of slices.
+
+    Patients of one source are mostly unknown, so folds are slice-level and stratified by source and class.
+
+    Raises
+    ------
+    DataError
+        If there are fewer slices than folds.
+    """
+    if len(data.labels) < folds:
+        raise DataError(f"{len(data.labels)} slices are too few for {folds} folds.")
+    fold = _folds(data, folds, settings.seed)
+    logits = np.zeros((len(data.labels), classes), np.float32)
+    for index in range(folds):
+        head = train_head(data, np.flatnonzero(fold != index), settings, width=width, classes=classes)
+        held = np.flatnonzero(fold == index)
+        logits[held] = head_logits(head, data.rows[held, 0])
+    return within_source(logits, data)
+
+
+def _folds(data: RoiRows, folds: int, seed: int) -> IntArray:
+    generator = np.random.default_rng(seed)
+    fold = np.zeros(len(data.labels), np.int64)
+    for key in sorted(set(zip(data.sources, data.labels.tolist(), strict=True))):
+        mine = np.array(
+            [i for i, pair in enumerate(zip(data.sources, data.labels, strict=True)) if pair == key]
+        )
+        fold[generator.permutation(mine)] = np.arange(len(mine)) % folds
+    return fold
+
+
+def within_source(logits: FloatArray, data: RoiRows) -> dict[str, Any]:
+    """Return, per comparable pair of classes of one source, balanced accuracy, AUC and counts."""
+    found: dict[str, Any] = {}
+    sources = np.array([source.split("_")[0] for source in data.sources])
+    for source, first, second in WITHIN_SOURCE:
+        mine = (sources == source) & np.isin(data.labels, (first, second))
+        if len(set(data.labels[mine].tolist())) < 2:
+            continue
+        truth = data.labels[mine] == second
+        predicted = logits[mine].argmax(1)
+        margin = logits[mine, second] - logits[mine, first]
+        rights = [predicted[~truth] == first, predicted[truth] == second]
+        pair = [margin[~truth] <= 0, margin[truth] > 0]
+        order = np.argsort(np.argsort(margin, kind="stable"), kind="stable") + 1
+        positives, negatives = int(truth.sum()), int((~truth).sum())
+        auc = (order[truth].sum() - positives * (positives + 1) / 2) / (positives * negatives)
+        found[source] = {
+            "classes": [first, second],
+            "slices": [negatives, positives],
+            "balanced_accuracy": round(float(np.mean([r.mean() for r in rights])), 4),
+            "balanced_accuracy_of_the_two": round(float(np.mean([p.mean() for p in pair])), 4),
+            "auc": round(float(auc), 4),
+        }
+    return found

@@ -1,0 +1,257 @@
+"""From a checkpoint to the files that are shipped: averaged weights, measured cards, module S."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model_core.config import DetectionSettings, DetectorSettings, EvidenceSettings, InputSpec
+from model_core.datasets.classes import CLASS_FOLDERS
+from model_core.errors import DataError
+from model_core.inference import Pipeline
+from model_core.training.checkpoints import read_checkpoint
+from model_core.training.image_class import (
+    HeadTraining,
+    RoiRows,
+    cross_validate,
+    extract,
+    read_slices,
+    train_head,
+)
+from model_core.training.lesion import CHECKPOINT, averaged_network
+from model_core.training.packing import PackedSlice
+from model_core.training.recipe import Recipe
+from model_core.training.tuning import Measured, choose, measure
+from model_core.types import Progress
+from model_core.weights.card import ModelCard
+from model_core.weights.store import SUFFIX, load_weights, save_weights
+
+logger = logging.getLogger(__name__)
+
+# Fewer proposals than the released code: ours are well ranked, and the box branch is most of the time.
+DETECTOR = DetectorSettings(rpn_pre_nms=1000, rpn_post_nms=300)
+MAX_DETECTIONS = 60
+LICENCE = "Research and non-commercial use only; see LICENSE.txt in the folder of the weights."
+LESION_NOTES = (
+    "Not validated for diagnosis. Finds ground-glass opacity and consolidation as one class; trained on "
+    "COVID-19 lesions only, so other opacities may be marked as well."
+)
+CLASS_NOTES = (
+    "Not validated for diagnosis. The class 'Other (non-COVID)' is slices of patients without SARS-CoV-2 and "
+    "not confirmed pneumonia. Labels are confounded with their source: class probabilities can be compared "
+    "within one source only and mean little on a scanner the network has not seen."
+)
+
+
+def export_lesions(
+    recipe: Recipe, slices: Sequence[PackedSlice], work: Path, output: Path, *, stride: int = 1
+) -> Generator[Progress | ModelCard, None, None]:
+    """Write the averaged weights of the current checkpoint with thresholds chosen on held-out patients.
+
+    Parameters
+    ----------
+    work:
+        The run's folder (checkpoint).
+    output:
+        Folder to write ``NAME.safetensors`` and ``NAME.json`` into.
+    stride:
+        Measure every stride-th slice of a held-out patient with many.
+
+    Yields `Progress` and, last, the written card.
+
+    Raises
+    ------
+    DataError
+        If there is no checkpoint.
+    """
+    state = read_checkpoint(work / CHECKPOINT, recipe=recipe.digest)
+    if state is None:
+        raise DataError(f"There is no checkpoint in '{work}'. Train first.")
+    network = averaged_network(recipe, state["average"])
+    # What is measured is what is stored: 16-bit floats.
+    network.load_state_dict(
+        {k: v.half().float() if v.is_floating_point() else v for k, v in network.state_dict().items()}
+    )
+    card = ModelCard(
+        name=recipe.name,
+        title=recipe.title,
+        architecture=recipe.architecture,
+        region_classes=("Lesion",) if recipe.architecture.region_classes == 2 else ("GGO", "Consolidation"),
+        detector=DETECTOR,
+        input=InputSpec(),
+        detections=DetectionSettings(max_detections=MAX_DETECTIONS),
+        licence=LICENCE,
+        notes=LESION_NOTES,
+    )
+    network.rpn._pre_nms_top_n["testing"] = DETECTOR.rpn_pre_nms
+    network.rpn._post_nms_top_n["testing"] = DETECTOR.rpn_post_nms
+    held = thinned([one for one in slices if one.validation], stride)
+    measured: list[tuple[tuple[float, float], Measured]] = []
+    mask_type = "merge" if recipe.architecture.region_classes == 2 else "both"
+    for item in measure(Pipeline(detector=network, cards=(card,)), held, mask_type=mask_type):
+        if isinstance(item, Progress):
+            yield item
+        else:
+            measured.append(item)
+    choice = choose(measured, max_detections=MAX_DETECTIONS)
+    card = dataclasses.replace(
+        card,
+        detections=choice.settings,
+        training={
+            "recipe": recipe.name,
+            "stages": [dataclasses.asdict(stage) for stage in recipe.stages],
+            "stage": min(state["stage"] + 1, len(recipe.stages)),
+            "step": state["step"],
+            "finished": state["stage"] >= len(recipe.stages),
+            "backbone_start": "random",
+            "sources": {
+                name: sum(one.source == name and not one.validation for one in slices)
+                for name in recipe.sources
+            },
+        },
+        metrics={
+            "note": "Held-out patients; thresholds were chosen on the same slices, so slightly optimistic.",
+            **choice.metrics,
+        },
+    )
+    yield save_weights(output / f"{recipe.name}{SUFFIX}", network.state_dict(), card, half=True)
+
+
+def thinned(slices: Sequence[PackedSlice], stride: int) -> list[PackedSlice]:
+    """Return every stride-th slice of patients with over ten slices, all of the others."""
+    counts: dict[tuple[str, str], int] = {}
+    for one in slices:
+        key = (one.source, one.patient)
+        counts[key] = counts.get(key, 0) + 1
+    seen: dict[tuple[str, str], int] = {}
+    kept = []
+    for one in slices:
+        key = (one.source, one.patient)
+        seen[key] = seen.get(key, -1) + 1
+        if counts[key] <= 10 or seen[key] % stride == 0:
+            kept.append(one)
+    return kept
+
+
+def export_classifier(
+    base: Path,
+    folder: Path,
+    output: Path,
+    *,
+    name: str,
+    settings: HeadTraining | None = None,
+    cache: Path | None = None,
+) -> Generator[Progress | ModelCard, None, None]:
+    """Train module S on the frozen detector in ``base`` and write it alone (S-only).
+
+    Parameters
+    ----------
+    folder:
+        Class folders ``normal``, ``other``, ``covid``.
+    cache:
+        Folder that keeps the RoI batches of this detector.
+
+    Yields `Progress` and, last, the written card.
+    """
+    settings = settings or HeadTraining()
+    loaded = load_weights(str(base))
+    lesion = loaded.card
+    evidence = EvidenceSettings()
+    rows: RoiRows | None = None
+    stored = cache / f"roi-rows-{lesion.sha256[:12]}.npz" if cache is not None else None
+    if stored is not None and stored.is_file():
+        rows = _read_rows(stored)
+    else:
+        from model_core.inference import load_pipeline
+
+        network = load_pipeline([str(base)], device="cpu").detector
+        for item in extract(
+            network, read_slices(folder), evidence, size=lesion.input.size, seed=settings.seed
+        ):
+            if isinstance(item, Progress):
+                yield item
+            else:
+                rows = item
+        assert rows is not None
+        if stored is not None:
+            _write_rows(stored, rows)
+    classes = len(CLASS_FOLDERS)
+    architecture = dataclasses.replace(lesion.architecture, kind="classifier", image_classes=classes)
+    width = architecture.s_width
+    quality = cross_validate(rows, settings, width=width, classes=classes)
+    head = train_head(rows, np.arange(len(rows.labels)), settings, width=width, classes=classes)
+    card = ModelCard(
+        name=name,
+        title="Image class on the lesion detector (module S alone)",
+        architecture=architecture,
+        region_classes=lesion.region_classes,
+        image_classes=tuple(CLASS_FOLDERS.values()),
+        detector=lesion.detector,
+        input=lesion.input,
+        detections=lesion.detections,
+        evidence=evidence,
+        base_sha256=lesion.sha256,
+        licence=LICENCE,
+        notes=CLASS_NOTES,
+        training={
+            "mode": "S only",
+            **dataclasses.asdict(settings),
+            "slices": {label: int((rows.labels == k).sum()) for k, label in enumerate(CLASS_FOLDERS)},
+        },
+        metrics={
+            "note": f"{FOLDS_TEXT}; classes are compared within one source only.",
+            "within_source": quality,
+        },
+    )
+    tensors = {f"s2new.{key}": value for key, value in head.state_dict().items()}
+    yield save_weights(output / f"{name}{SUFFIX}", tensors, card, half=True)
+
+
+FOLDS_TEXT = "Five-fold cross-validation by slice; the shipped file is trained on all folds"
+
+
+def write_default(output: Path, names: Sequence[str]) -> None:
+    """Name the default weights of a folder."""
+    text = json.dumps({"weights": list(names)}, indent=2) + "\n"
+    (output / "default.json").write_text(text, "utf-8")
+
+
+def split_lists(slices: Sequence[PackedSlice]) -> dict[str, Any]:
+    """Return what was trained on and what was held out: slice names by source, each with its hash."""
+    lists: dict[str, dict[str, dict[str, str]]] = {"train": {}, "validation": {}}
+    for one in slices:
+        part = lists["validation" if one.validation else "train"]
+        part.setdefault(one.source, {})[one.name] = one.digest[:16]
+    return lists
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _write_rows(path: Path, rows: RoiRows) -> None:
+    np.savez_compressed(
+        path,
+        rows=rows.rows,
+        labels=rows.labels,
+        names=np.array(rows.names),
+        sources=np.array(rows.sources),
+    )
+
+
+def _read_rows(path: Path) -> RoiRows:
+    with np.load(path) as file:
+        return RoiRows(
+            file["rows"],
+            file["labels"],
+            tuple(str(source) for source in file["sources"]),
+            tuple(str(name) for name in file["names"]),
+        )
