@@ -1,0 +1,23 @@
+"""Plots of what the network found and read: rows in, drawn into a given matplotlib Figure (no pyplot, no Qt).
+
+Every function clears the figure first and draws at any size; sizes of text and margins are in points and
+inches, so a figure of twice the dpi looks the same, only sharper.
+"""
+
+from __future__ import annotations
+
+from model_core.plots.areas import picked_candidate, score_area
+from model_core.plots.batch import roi_batch_image
+from model_core.plots.classes import class_bars
+from model_core.plots.scores import score_histogram
+from model_core.plots.style import class_colour, region_colour
+
+__all__ = [
+    "class_bars",
+    "class_colour",
+    "picked_candidate",
+    "region_colour",
+    "roi_batch_image",
+    "score_area",
+    "score_histogram",
+]

@@ -1,0 +1,153 @@
+"""Scatterplot of score and area of the RoIs, whose points can be picked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from model_core.plots import style
+from model_core.plots.margins import Margins
+from model_core.plots.ranking import Ranking, rank
+from model_core.types import DoubleArray, RoiRow
+
+PICK_RADIUS_PT = 5
+GID = "candidate"
+
+
+def score_area(
+    figure: Figure,
+    rois: Sequence[RoiRow],
+    *,
+    top: int | None = None,
+    selected: int | None = None,
+    theme: style.ThemeName = "dark",
+) -> None:
+    """Draw each RoI at its score and the area of its box.
+
+    Filled diamonds are RoIs among the shown detections, open circles the others; the colour is that of the
+    class, a large ring is the selected one. The artists with points carry the gid ``"candidate"``, can be
+    picked, and hold in ``artist.candidates`` the candidate of each point (see `picked_candidate`).
+
+    Parameters
+    ----------
+    rois:
+        The distinct RoIs of the evidence; ones whose score or area is not finite are left out.
+    top:
+        Draw the best ranks like this and the others as faint dots that cannot be picked; None: all.
+    selected:
+        Candidate to ring.
+
+    Raises
+    ------
+    SettingsError
+        If ``top`` is less than 1 or the theme is unknown.
+    """
+    colours = style.theme_named(theme)
+    ranking = rank(rois, top, selected)
+    if not ranking.shown:
+        style.message(figure, colours, "No RoIs")
+        return
+    groups: dict[str, list[str]] = {}
+    for label in sorted({roi.label for roi in ranking.shown}):
+        groups.setdefault(style.region_colour(label), []).append(label)
+    top_margin = 0.26 if len(groups) < 2 else 0.42
+    axes = style.start(figure, colours, Margins(left=0.66, right=0.14, bottom=0.40, top=top_margin))
+    style.label_axes(axes, colours, "RoI score (0–1)", "box area (px)")
+    axes.grid(visible=True, color=colours.grid, linewidth=0.7)
+    _scale(axes, [roi.area_px for roi in (*ranking.shown, *ranking.rest)])
+    _points(axes, ranking, colours)
+    _legend(axes, ranking, colours, groups)
+
+
+def picked_candidate(event: Any) -> int | None:
+    """Return the candidate that a matplotlib pick event means, or None.
+
+    Of several points under the pointer the nearest counts, of equally near ones the best rank.
+    """
+    candidates = getattr(event.artist, "candidates", None)
+    if candidates is None or event.artist.get_gid() != GID or not len(event.ind):
+        return None
+    indices = np.asarray(event.ind)
+    offsets = np.asarray(event.artist.get_offsets(), np.float64)[indices]
+    places = event.artist.get_offset_transform().transform(offsets)
+    away = np.hypot(places[:, 0] - event.mouseevent.x, places[:, 1] - event.mouseevent.y)
+    return int(candidates[indices[int(np.argmin(away))]])
+
+
+def _points(axes: Axes, ranking: Ranking, colours: style.Theme) -> None:
+    if ranking.rest:
+        places = _places(ranking.rest)
+        axes.scatter(places[:, 0], places[:, 1], s=6, c=colours.faint, linewidths=0, gid="others")
+    size = 16 if len(ranking.shown) <= 300 else 9
+    for detected in (False, True):
+        rois = [roi for roi in ranking.shown if roi.detected == detected]
+        if not rois:
+            continue
+        places = _places(rois)
+        classes = [style.region_colour(roi.label) for roi in rois]
+        artist = axes.scatter(
+            places[:, 0],
+            places[:, 1],
+            s=size * 2.2 if detected else size,
+            marker="D" if detected else "o",
+            facecolors=classes if detected else "none",
+            edgecolors=colours.edge if detected else classes,
+            linewidths=0.7 if detected else 1.0,
+            clip_on=False,
+            picker=PICK_RADIUS_PT,
+            gid=GID,
+            zorder=4 if detected else 3,
+        )
+        artist.candidates = np.array([roi.candidate for roi in rois])  # type: ignore[attr-defined]
+    if ranking.selected is not None:
+        place = _places([ranking.selected])
+        axes.scatter(
+            place[:, 0], place[:, 1], s=110, marker="o", facecolors="none", edgecolors=colours.selected,
+            linewidths=1.8, clip_on=False, gid="selected", zorder=5,
+        )  # fmt: skip
+
+
+def _places(rois: Sequence[RoiRow]) -> DoubleArray:
+    return np.array([(min(max(roi.score, 0.0), 1.0), max(roi.area_px, 0.0)) for roi in rois], np.float64)
+
+
+def _scale(axes: Axes, areas: Sequence[float]) -> None:
+    style.score_axis(axes)
+    axes.set_xlim(-0.02, 1.02)
+    low, high = max(min(areas), 0.0), max(*areas, 1.0)
+    if low < 1:
+        # Boxes without area exist (the released code keeps them); a logarithm has no place for them.
+        axes.set_yscale("symlog", linthresh=1, linscale=0.4)
+        bottom, ticks = -0.15, [0.0]
+    else:
+        axes.set_yscale("log")
+        bottom, ticks = low / 1.7, []
+    ceiling = max(high * 1.7, bottom * 20, 10.0)
+    axes.set_ylim(bottom, ceiling)
+    ticks += [10.0**power for power in range(math.ceil(math.log10(ceiling)) + 1)]
+    ticks = [tick for tick in ticks if bottom <= tick <= ceiling]
+    style.fix_ticks(axes.yaxis, ticks, [_pixels(tick) for tick in ticks])
+
+
+def _pixels(area: float) -> str:
+    if area >= 1e6:
+        return f"{area / 1e6:,.0f} M"
+    return f"{area:,.0f}".replace(",", "\u2009")
+
+
+def _legend(axes: Axes, ranking: Ranking, colours: style.Theme, groups: dict[str, list[str]]) -> None:
+    """Say what shape and colour mean, above the axes where no point can lie."""
+    detected = sum(roi.detected for roi in ranking.shown)
+    text = f"◆ detected {detected}   ○ not detected {len(ranking.shown) - detected}"
+    if len(groups) < 2:
+        style.headline(axes, colours, text, colour=style.legible(next(iter(groups)), colours))
+        return
+    style.headline(axes, colours, text)
+    for column, (colour, labels) in enumerate(groups.items()):
+        text, shade = "■ " + ", ".join(labels), style.legible(colour, colours)
+        style.headline(axes, colours, text, colour=shade, right=column > 0, line=1)

@@ -1,0 +1,154 @@
+"""Colours, text sizes and the empty state that all plots share.
+
+The class colours are those of M. Okabe and K. Ito, told apart with every common colour vision; no plot
+says anything by colour alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+from model_core.errors import SettingsError
+from model_core.plots.margins import Margins
+
+ThemeName = Literal["dark", "light"]
+
+ORANGE, SKY_BLUE, GREEN = "#E69F00", "#56B4E9", "#009E73"
+DARKER = {ORANGE: "#8f6100", SKY_BLUE: "#1d6fa5", GREEN: "#006b4e"}
+TEXT_PT, SMALL_PT = 8.5, 8.0
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of one theme as ``#rrggbb``.
+
+    Attributes
+    ----------
+    selected:
+        Marks of what the user has picked.
+    faint:
+        Data that is only there for comparison.
+    edge:
+        Border of filled marks, so that overlapping ones stay countable.
+    """
+
+    background: str
+    text: str
+    muted: str
+    grid: str
+    faint: str
+    selected: str
+    edge: str
+
+
+# The dark one continues the panels of resources/style/dark.qss; the light one is for reports.
+THEMES: dict[str, Theme] = {
+    "dark": Theme("#1a2028", "#dbe3ec", "#9fb0c2", "#2c3641", "#4d5b6b", "#ffffff", "#1a2028"),
+    "light": Theme("#ffffff", "#1b2026", "#4d5965", "#dde2e8", "#b4bec9", "#000000", "#3a3a3a"),
+}
+
+
+def region_colour(name: str) -> str:
+    """Return the colour of a region class: consolidation sky blue, ground glass and lesion orange."""
+    return SKY_BLUE if "consolidation" in name.casefold() else ORANGE
+
+
+def legible(colour: str, theme: Theme) -> str:
+    """Return a colour for text: on white, a darker shade of the class colours, which are too pale there."""
+    return DARKER.get(colour, colour) if theme is THEMES["light"] else colour
+
+
+def class_colour(name: str) -> str:
+    """Return the colour of an image class: control green, COVID orange, every other sky blue."""
+    lowered = name.casefold()
+    if "covid" in lowered and "non" not in lowered:
+        return ORANGE
+    return GREEN if lowered in ("control", "normal", "healthy") else SKY_BLUE
+
+
+def theme_named(name: str) -> Theme:
+    """Return a theme.
+
+    Raises
+    ------
+    SettingsError
+        If there is none of that name.
+    """
+    if name not in THEMES:
+        raise SettingsError(f"There is no plot theme {name!r}: use {' or '.join(THEMES)}.")
+    return THEMES[name]
+
+
+def start(figure: Figure, theme: Theme, margins: Margins) -> Axes:
+    """Clear the figure and return styled axes inside the margins."""
+    _clear(figure, theme)
+    figure.set_layout_engine(margins)
+    axes = figure.add_subplot()
+    axes.set_facecolor(theme.background)
+    axes.tick_params(colors=theme.muted, labelsize=SMALL_PT, length=3, width=0.8, pad=2)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(theme.faint)
+    axes.set_axisbelow(True)
+    return axes
+
+
+def _clear(figure: Figure, theme: Theme) -> None:
+    # Axes that are taken out first are not reset one by one, which would cost half the drawing time.
+    for axes in list(figure.axes):
+        figure.delaxes(axes)
+    figure.clear()
+    figure.set_facecolor(theme.background)
+
+
+def fix_ticks(axis: Axis, places: Sequence[float], labels: Sequence[str]) -> None:
+    """Give an axis these ticks and no other; cheaper than `Axes.set_xticks`, which draws them at once."""
+    axis.set_major_locator(FixedLocator(list(places)))
+    axis.set_major_formatter(FixedFormatter(list(labels)))
+    axis.set_minor_locator(NullLocator())
+
+
+def score_axis(axes: Axes) -> None:
+    """Let x be a score or probability from 0 to 1."""
+    axes.set_xlim(0, 1)
+    fix_ticks(axes.xaxis, (0, 0.25, 0.5, 0.75, 1), ("0", "0.25", "0.5", "0.75", "1"))
+
+
+def headline(
+    axes: Axes, theme: Theme, text: str, *, colour: str = "", right: bool = False, line: int = 0
+) -> None:
+    """Write a short note above the axes, at the left edge of the figure or the right edge of the axes."""
+    axes.annotate(
+        text,
+        (1, 1) if right else (0, 1),
+        (0 if right else 7, 5 + line * (SMALL_PT + 3.5)),
+        xycoords=("axes fraction" if right else "figure fraction", "axes fraction"),
+        textcoords="offset points",
+        color=colour or theme.muted,
+        fontsize=SMALL_PT,
+        ha="right" if right else "left",
+        va="bottom",
+        gid="note",
+    )
+
+
+def label_axes(axes: Axes, theme: Theme, x: str, y: str) -> None:
+    """Name both axes, with units."""
+    axes.set_xlabel(x, color=theme.text, fontsize=TEXT_PT, labelpad=2)
+    axes.set_ylabel(y, color=theme.text, fontsize=TEXT_PT, labelpad=3)
+
+
+def message(figure: Figure, theme: Theme, text: str) -> None:
+    """Draw nothing but a line of text in the middle."""
+    _clear(figure, theme)
+    figure.text(
+        0.5, 0.5, text, ha="center", va="center", color=theme.muted, fontsize=TEXT_PT + 1, gid="empty"
+    )
