@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model_core.export.look import MUTED, REFERENCE_COLOUR, WARNING, Look, region_colour
+from model_core.export.look import MUTED, REFERENCE_COLOUR, WARNING, Look, class_name
 from model_core.export.text import Corner, Line
 from model_core.types import ShownSlice, Volume, Window
 
@@ -45,16 +45,29 @@ def _place(volume: Volume, index: int) -> list[Line]:
 
 def _patient(volume: Volume) -> list[Line]:
     patient = volume.patient
-    who = ", ".join(filter(None, (patient.sex, patient.age, patient.birth_date)))
+    who = ", ".join(filter(None, (patient.sex, patient.age, _date(patient.birth_date))))
     texts = (
-        patient.name,
+        _person(patient.name),
         patient.patient_id,
         who,
-        patient.study_date,
+        _date(patient.study_date),
         patient.study_description,
         patient.institution,
     )
     return [Line(text) for text in texts if text]
+
+
+def _person(name: str) -> str:
+    """Return a DICOM person name (PS3.5 6.2.1) as "Family, Given", its first representation."""
+    family, *given = (part.strip() for part in name.split("=")[0].split("^"))
+    return ", ".join(filter(None, (family, " ".join(filter(None, given[:2])))))
+
+
+def _date(text: str) -> str:
+    """Return a DICOM date (YYYYMMDD) as YYYY-MM-DD; anything else as it is."""
+    digits = text.strip()
+    whole = len(digits) == 8 and digits.isdecimal()
+    return f"{digits[:4]}-{digits[4:6]}-{digits[6:]}" if whole else digits
 
 
 def _verdict(look: Look, shown: ShownSlice | None) -> list[Line]:
@@ -64,7 +77,7 @@ def _verdict(look: Look, shown: ShownSlice | None) -> list[Line]:
     best = int(np.argmax(probabilities))
     lines = [Line("Class of this slice", MUTED)]
     for number, probability in enumerate(probabilities):
-        name = look.image_classes[number] if number < len(look.image_classes) else f"class {number}"
+        name = class_name(look.image_classes, number)
         lines.append(Line(f"{name} {probability:.2f}", bold=number == best))
     if look.edited or not shown.verdict.published:
         lines.append(Line("edited evidence", WARNING, bold=True))
@@ -76,7 +89,7 @@ def _legend(look: Look, shown: ShownSlice | None, *, reference: bool) -> list[Li
     drawn = look.overlays.masks or look.overlays.outlines or look.overlays.boxes
     if shown is not None and drawn:
         labels = sorted({int(label) for label in shown.detections.labels})
-        lines = [Line(look.region_name(label), swatch=region_colour(label)) for label in labels]
+        lines = [Line(look.region_name(label), swatch=look.region_colour(label)) for label in labels]
     if reference:
         lines.append(Line("Reference", swatch=REFERENCE_COLOUR, dashed=True))
     return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
@@ -10,12 +11,23 @@ from model_core.types import Window
 
 Colour = tuple[int, int, int]
 
-# Okabe and Ito's colours, told apart with every colour blindness; label 1 first.
-REGION_COLOURS: tuple[Colour, ...] = (
-    (0xE6, 0x9F, 0x00),
-    (0x56, 0xB4, 0xE9),
-    (0x00, 0x9E, 0x73),
+# Okabe and Ito's colours, told apart with every colour blindness. Classes are coloured by what they are,
+# as on screen; the first match wins.
+ORANGE: Colour = (0xE6, 0x9F, 0x00)
+SKY_BLUE: Colour = (0x56, 0xB4, 0xE9)
+GREEN: Colour = (0x00, 0x9E, 0x73)
+_REGIONS = (
+    ("consolidation", SKY_BLUE),
+    ("lung", GREEN),
+    ("ground", ORANGE),
+    ("ggo", ORANGE),
+    ("lesion", ORANGE),
+)
+_SPARE: tuple[Colour, ...] = (
     (0xCC, 0x79, 0xA7),
+    (0xD5, 0x5E, 0x00),
+    (0x00, 0x72, 0xB2),
+    (0xF0, 0xE4, 0x42),
 )
 REFERENCE_COLOUR: Colour = (0xF0, 0xE4, 0x42)
 WHITE: Colour = (255, 255, 255)
@@ -27,9 +39,9 @@ LUNG = Window(1500, -600, "Lung")
 MAX_SCALE = 64.0
 
 
-def region_colour(label: int) -> Colour:
-    """Return the colour of a region class (label 1 first)."""
-    return REGION_COLOURS[(label - 1) % len(REGION_COLOURS)]
+def class_name(names: Sequence[str], number: int) -> str:
+    """Return the name of class ``number`` (from 0), or its count where the weights name none."""
+    return names[number] if 0 <= number < len(names) else f"class {number + 1}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +99,10 @@ class Look:
     smooth:
         Interpolate between pixels (values first, then the window); False shows the pixels as squares.
     selected:
-        Detection candidate to stand out, as picked on screen.
+        Candidate to stand out, as picked on screen; dashed where it is not among the shown detections.
     logit_range:
-        Logits at the ends of the colour bar; None takes those of the slice.
+        Logits at the ends of the colour bar; None takes round numbers, equally far from zero, that hold all
+        logits of the slice.
     """
 
     window: Window = LUNG
@@ -113,5 +126,13 @@ class Look:
             raise SettingsError(f"A picture scale lies above 0 and up to {MAX_SCALE:g}, not {self.scale}.")
 
     def region_name(self, label: int) -> str:
-        """Return the name of a region class, or its number where the weights name none."""
-        return self.region_classes[label - 1] if label <= len(self.region_classes) else f"class {label}"
+        """Return the name of a region class (label 1 first)."""
+        return class_name(self.region_classes, label - 1)
+
+    def region_colour(self, label: int) -> Colour:
+        """Return the colour of a region class; names that say nothing take spare colours by number."""
+        name = self.region_name(label).casefold()
+        for part, colour in _REGIONS:
+            if part in name:
+                return colour
+        return _SPARE[(label - 1) % len(_SPARE)]

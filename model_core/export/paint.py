@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
 from model_core.export.look import DARK, Colour
 from model_core.types import BoolArray, ByteArray, FloatArray
 
+if TYPE_CHECKING:
+    from PIL.ImageDraw import ImageDraw
+
 _DASH = 6
+_NICE = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 40, 60, 80, 100)
 
 
 def fill(rgb: ByteArray, mask: BoolArray, colour: Colour, *, opacity: float) -> None:
@@ -63,27 +72,48 @@ def _inside(padded: BoolArray, x: float, y: float) -> tuple[int, int]:
     return low if padded[low] else (int(np.ceil(y)), int(np.ceil(x)))
 
 
+def dashed_box(draw: ImageDraw, box: Sequence[float], colour: Colour, *, line: int = 1) -> None:
+    """Draw a box (pixel edges) in dashes, the gaps dark."""
+    left, top, right, bottom = (round(edge) for edge in box)
+    right, bottom = max(left, right - 1), max(top, bottom - 1)
+    draw.rectangle((left, top, right, bottom), outline=DARK, width=line)
+    dash = _DASH * line
+    for x in range(left, right + 1, 2 * dash):
+        end = min(x + dash, right)
+        draw.rectangle((x, top, end, top + line - 1), fill=colour)
+        draw.rectangle((x, bottom - line + 1, end, bottom), fill=colour)
+    for y in range(top, bottom + 1, 2 * dash):
+        end = min(y + dash, bottom)
+        draw.rectangle((left, y, left + line - 1, end), fill=colour)
+        draw.rectangle((right - line + 1, y, right, end), fill=colour)
+
+
+@cache
 def logit_colours() -> npt.NDArray[np.uint8]:
-    """Return the (256, 3) colour map of logits (viridis, even to the eye and to the colour-blind)."""
+    """Return the (256, 3) colour map of logits: cividis, even to the eye and to the colour-blind."""
     from matplotlib import colormaps
 
-    return (np.asarray(colormaps["viridis"](np.arange(256)))[:, :3] * 255).round().astype(np.uint8)
+    return (np.asarray(colormaps["cividis"](np.arange(256)))[:, :3] * 255).round().astype(np.uint8)
 
 
 def logit_limits(logits: FloatArray) -> tuple[float, float] | None:
-    """Return the least and the greatest logit of a map, apart from each other; None where it has none."""
-    finite = logits[np.isfinite(logits)]
+    """Return ends of the colour bar, ``-x`` and ``x``, that hold every logit; None where there is none.
+
+    x is a round number, so that slices are easily compared, and zero is always in the middle.
+    """
+    finite = np.abs(logits[np.isfinite(logits)])
     if not finite.size:
         return None
-    low, high = float(finite.min()), float(finite.max())
-    return low, max(high, low + 1e-3)
+    highest = float(finite.max())
+    limit = next((nice for nice in _NICE if highest <= nice), math.ceil(highest / 100) * 100)
+    return -float(limit), float(limit)
 
 
 def paint_logits(rgb: ByteArray, logits: FloatArray, limits: tuple[float, float], *, opacity: float) -> None:
     """Blend a (h, w) logit map over the picture where it is not NaN."""
     where = np.isfinite(logits)
     low, high = limits
-    level = np.clip((logits[where] - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    level = np.rint(np.clip((logits[where] - low) / (high - low) * 255, 0, 255)).astype(np.uint8)
     under = rgb[where].astype(np.float32)
     over = logit_colours()[level].astype(np.float32)
     rgb[where] = np.rint(under + opacity * (over - under)).astype(np.uint8)

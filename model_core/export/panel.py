@@ -31,8 +31,8 @@ def plot_panel(
         return np.zeros((height, 0, 3), np.uint8)
     edges = np.linspace(0, height, len(_PANEL) + 1).round().astype(int)
     width = round(_ASPECT * height / len(_PANEL))
-    # Text grows with the picture: the figure is always about 4.2 inches wide.
-    dpi = width / 4.2
+    # Text grows with the picture: the figure is always about 3.5 inches wide.
+    dpi = width / 3.5
     rows = [
         plot_picture(
             kind,

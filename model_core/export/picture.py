@@ -11,12 +11,12 @@ import numpy.typing as npt
 from model_core.errors import SettingsError
 from model_core.export import paint
 from model_core.export.captions import corner_text
-from model_core.export.look import DARK, REFERENCE_COLOUR, WHITE, Look, LookArguments, region_colour
+from model_core.export.look import DARK, REFERENCE_COLOUR, WHITE, Look, LookArguments
 from model_core.export.orientation import sides
 from model_core.export.png import RESEARCH_USE
 from model_core.export.sampling import PLOTS_SIDE, TEXT_SIDE, Sampling, sampling
 from model_core.export.text import TextLayer
-from model_core.types import BoolArray, ByteArray, FloatArray, ShownSlice, Volume
+from model_core.types import BoolArray, ByteArray, FloatArray, RoiRow, ShownSlice, Volume
 from model_core.voi import apply_window
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def render_slice(
     shown:
         Results of that slice; None draws the slice alone.
     reference:
-        (D, H, W) reference labels in display order; the outline of each label is dashed.
+        (D, H, W) reference labels in display order; their common outline is dashed.
     **look:
         Fields of `model_core.export.look.Look`: window, overlays, region_classes, image_classes, scale, text,
         identity, plots, edited, inverted, flip_horizontal, flip_vertical, smooth, selected, logit_range.
@@ -104,18 +104,23 @@ class _Scene:
 
     def turned_results(self, shown: ShownSlice) -> ShownSlice:
         """Flip boxes, masks and logit map as the picture is flipped."""
-        height, width = self.grid.shape
-        boxes = shown.detections.boxes.copy()
-        if self.look.flip_horizontal:
-            boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
-        if self.look.flip_vertical:
-            boxes[:, [1, 3]] = height - boxes[:, [3, 1]]
+        boxes = self.turned_boxes(shown.detections.boxes)
         return dataclasses.replace(
             shown,
             detections=dataclasses.replace(shown.detections, boxes=boxes),
             masks=self.turned(shown.masks),
             logit_map=self.turned(shown.logit_map),
         )
+
+    def turned_boxes(self, boxes: FloatArray) -> FloatArray:
+        """Flip (N, 4) boxes as the picture is flipped."""
+        height, width = self.grid.shape
+        turned = boxes.copy()
+        if self.look.flip_horizontal:
+            turned[:, [0, 2]] = width - turned[:, [2, 0]]
+        if self.look.flip_vertical:
+            turned[:, [1, 3]] = height - turned[:, [3, 1]]
+        return turned
 
     def voxels(self) -> ByteArray:
         """Return the slice through its window as RGB."""
@@ -139,7 +144,7 @@ class _Scene:
                 combined[mask] = label  # the best detection last, so that it wins
             enlarged = self.grid.nearest(combined)
             for label in np.unique(labels).tolist():
-                paint.fill(rgb, enlarged == label, region_colour(label), opacity=overlays.opacity)
+                paint.fill(rgb, enlarged == label, self.look.region_colour(label), opacity=overlays.opacity)
         if overlays.outlines:
             for mask, label in zip(shown.masks[::-1], labels[::-1], strict=True):
                 self._outline(rgb, mask, int(label))
@@ -149,15 +154,14 @@ class _Scene:
         patch = self.grid.patch(mask)
         if patch is not None:
             y, x, pixels = patch
-            paint.outline(rgb[y, x], pixels, region_colour(label), line=self.line)
+            paint.outline(rgb[y, x], pixels, self.look.region_colour(label), line=self.line)
 
     def paint_reference(self, rgb: ByteArray, labels: ByteArray) -> None:
-        """Paint the dashed outline of each reference label."""
-        for label in np.unique(labels[labels > 0]).tolist():
-            patch = self.grid.patch(labels == label)
-            if patch is not None:
-                y, x, pixels = patch
-                paint.dashed_outline(rgb[y, x], pixels, REFERENCE_COLOUR, line=self.line)
+        """Paint the dashed outline of the reference, all labels together."""
+        patch = self.grid.patch(labels > 0)
+        if patch is not None:
+            y, x, pixels = patch
+            paint.dashed_outline(rgb[y, x], pixels, REFERENCE_COLOUR, line=self.line)
 
     def annotate(
         self,
@@ -177,6 +181,9 @@ class _Scene:
             draw = ImageDraw.Draw(image)
             for number in reversed(range(len(boxes))):
                 self._box(draw, boxes[number], shown, number)
+            unshown = self._unshown(shown)
+            if unshown is not None:
+                paint.dashed_box(draw, self._roi_box(unshown), WHITE, line=self.line)
         if self.look.text:
             self._words(image, shown, boxes, limits, reference=reference)
         return np.array(image)
@@ -184,11 +191,22 @@ class _Scene:
     def _is_selected(self, shown: ShownSlice, number: int) -> bool:
         return self.look.selected is not None and int(shown.detections.indices[number]) == self.look.selected
 
+    def _unshown(self, shown: ShownSlice) -> RoiRow | None:
+        """Return the selected RoI where it is not among the shown detections."""
+        chosen = self.look.selected
+        if chosen is None or chosen in shown.detections.indices:
+            return None
+        return next((roi for roi in shown.rois if roi.candidate == chosen), None)
+
+    def _roi_box(self, roi: RoiRow) -> list[float]:
+        box = self.grid.boxes(self.turned_boxes(np.array([roi.box], np.float32)))
+        return [float(edge) for edge in box[0]]
+
     def _box(self, draw: ImageDraw, box: FloatArray, shown: ShownSlice, number: int) -> None:
         left, top, right, bottom = (round(float(edge)) for edge in box)
         selected = self._is_selected(shown, number)
         line = self.line * (2 if selected else 1)
-        colour = WHITE if selected else region_colour(int(shown.detections.labels[number]))
+        colour = WHITE if selected else self.look.region_colour(int(shown.detections.labels[number]))
         # Pixel edges: the last pixel inside the box is one before its right and bottom edge.
         corners = (left, top, max(left, right - 1), max(top, bottom - 1))
         rim = (corners[0] - 1, corners[1] - 1, corners[2] + 1, corners[3] + 1)
@@ -217,12 +235,18 @@ class _Scene:
             _colour_bar(layer, limits)
         if shown is None:
             return
+        unshown = self._unshown(shown) if self.look.overlays.boxes else None
+        if unshown is not None:
+            short = f"{unshown.rank} · {unshown.label} {unshown.score:.2f}"
+            layer.label(self._roi_box(unshown), (f"{short} · not shown at these thresholds", short), WHITE)
+        ranks = {roi.candidate: f"{roi.rank} · " for roi in shown.rois if roi.detected}
         left_out = 0
         for number, box in enumerate(boxes):
             label = int(shown.detections.labels[number])
             score = f"{float(shown.detections.scores[number]):.2f}"
-            colour = WHITE if self._is_selected(shown, number) else region_colour(label)
-            texts = (f"{self.look.region_name(label)} {score}", score)
+            colour = WHITE if self._is_selected(shown, number) else self.look.region_colour(label)
+            name = f"{self.look.region_name(label)} {score}"
+            texts = (ranks.get(int(shown.detections.indices[number]), "") + name, name, score)
             left_out += not layer.label(box.tolist(), texts, colour)
         if left_out:
             layer.note(f"{left_out} labels left out")

@@ -11,6 +11,7 @@ import numpy as np
 from model_core import __version__
 from model_core.errors import ExportError
 from model_core.export.atomic import atomic_path, refuse_existing
+from model_core.export.look import class_name
 from model_core.export.png import RESEARCH_USE
 from model_core.types import ByteArray, Progress, ShownSlice
 
@@ -67,10 +68,7 @@ def draw_plot(
         plots.score_area(figure, shown.rois, top=top, selected=selected)
     elif kind == "class-bars":
         probabilities = [float(p) for p in shown.verdict.probabilities]
-        names = [
-            image_classes[number] if number < len(image_classes) else f"class {number}"
-            for number in range(len(probabilities))
-        ]
+        names = [class_name(image_classes, number) for number in range(len(probabilities))]
         plots.class_bars(figure, names, probabilities)
     else:
         plots.roi_batch_image(figure, shown.verdict.batch.rows)
@@ -93,6 +91,7 @@ def write_plot(
     ExportError
         If the suffix is another one, the slice has no plots, or the file exists or cannot be written.
     """
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     suffix = path.suffix.lower()
@@ -104,7 +103,8 @@ def write_plot(
     program = f"CTMaskNet {__version__}, {RESEARCH_USE.replace('–', '-')}"
     # Without a date, equal results give equal files.
     about |= {"Software": program} if suffix == ".png" else {"Creator": program, "Date": None}
-    with atomic_path(path, overwrite=overwrite) as temporary:
+    # Names inside an SVG are random unless salted.
+    with rc_context({"svg.hashsalt": "ctmasknet"}), atomic_path(path, overwrite=overwrite) as temporary:
         figure.savefig(temporary, format=suffix[1:], metadata=about)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from model_core import DISCLAIMER, __version__
 from model_core.config import DetectionSettings, EvidenceSettings
 from model_core.export.atomic import atomic_path
+from model_core.export.look import class_name
 from model_core.types import ScanVerdict, ShownSlice, Volume
 from model_core.weights.card import ModelCard
 
@@ -117,11 +118,8 @@ def slice_prediction(volume: Volume, shown: ShownSlice, *, pipeline: Networks) -
 
 
 def by_name(names: Sequence[str], values: Sequence[float]) -> dict[str, float]:
-    """Return values by class name; a class without a name is called by its number."""
-    return {
-        names[number] if number < len(names) else f"class {number}": value
-        for number, value in enumerate(values)
-    }
+    """Return values by class name; one without a name is called by its count, from 1."""
+    return {class_name(names, number): value for number, value in enumerate(values)}
 
 
 def write_json(path: Path, document: dict[str, Any], *, overwrite: bool = False) -> None:

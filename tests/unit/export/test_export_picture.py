@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from model_core.errors import SettingsError
-from model_core.export import Overlays, render_slice
-from model_core.export.look import REFERENCE_COLOUR, REGION_COLOURS
+from model_core.export import Overlays
+from model_core.export import render_slice as render
+from model_core.export.look import ORANGE, REFERENCE_COLOUR, SKY_BLUE
 from model_core.types import Geometry, Window
 from model_core.voi import apply_window
 
@@ -15,6 +16,10 @@ NAMES = {
     "region_classes": ("Ground glass", "Consolidation"),
     "image_classes": ("Control", "Other", "COVID-19"),
 }
+
+
+def render_slice(volume, index, **look):
+    return render(volume, index, **(NAMES | look))
 
 
 def pixels_of(picture, colour):
@@ -40,7 +45,7 @@ def test_outline_lies_on_the_mask_at_the_resolution_of_the_picture(
     factor = int(scale)
     assert picture.shape == (shape[1] * factor, shape[2] * factor, 3)
     expected = border((10 * factor, 20 * factor), (15 * factor, 31 * factor), picture.shape[:2])
-    assert np.array_equal(pixels_of(picture, REGION_COLOURS[0]), expected)
+    assert np.array_equal(pixels_of(picture, ORANGE), expected)
     untouched = picture[~expected]
     assert (untouched == untouched[0, 0]).all()
 
@@ -49,7 +54,7 @@ def test_outline_closes_at_the_border_of_the_picture(make_volume, make_shown, re
     volume = make_volume()
     shown = make_shown(volume, [rectangle(volume, (0, 6), (44, 50))])
     picture = render_slice(volume, 1, shown=shown, overlays=OUTLINE, text=False)
-    assert np.array_equal(pixels_of(picture, REGION_COLOURS[0]), border((0, 6), (44, 50), (40, 50)))
+    assert np.array_equal(pixels_of(picture, ORANGE), border((0, 6), (44, 50), (40, 50)))
 
 
 def test_voxels_are_exact_at_scale_one(make_volume):
@@ -67,9 +72,7 @@ def test_anisotropic_pixels_keep_their_shape_in_mm(make_volume, make_shown, rect
     shown = make_shown(volume, [rectangle(volume, (4, 10), (10, 28))])
     picture = render_slice(volume, 1, shown=shown, overlays=OUTLINE, scale=2, text=False)
     assert picture.shape == (120, 100, 3)
-    assert np.array_equal(
-        pixels_of(picture, REGION_COLOURS[0]), border((24, 60), (20, 56), picture.shape[:2])
-    )
+    assert np.array_equal(pixels_of(picture, ORANGE), border((24, 60), (20, 56), picture.shape[:2]))
 
 
 def test_unknown_spacing_counts_as_square(make_volume):
@@ -105,7 +108,7 @@ def test_fill_blends_and_the_better_detection_wins(make_volume, make_shown, rect
     picture = render_slice(volume, 1, shown=shown, overlays=fill, text=False).astype(int)
     grey = picture[0, 0]
     for where, label in (((7, 7), 2), ((12, 12), 2), ((20, 20), 1)):
-        expected = grey + 0.5 * (np.array(REGION_COLOURS[label - 1]) - grey)
+        expected = grey + 0.5 * (np.array((ORANGE, SKY_BLUE)[label - 1]) - grey)
         assert np.abs(picture[where] - expected).max() <= 1
     clear = render_slice(
         volume, 1, shown=shown, overlays=Overlays(opacity=0, outlines=False, boxes=False), text=False
@@ -120,9 +123,9 @@ def test_box_encloses_exactly_its_pixels(make_volume, make_shown, rectangle):
     for factor in (1, 2):
         picture = render_slice(volume, 1, shown=shown, overlays=boxes, scale=factor, text=False)
         expected = border((10 * factor, 20 * factor), (15 * factor, 31 * factor), picture.shape[:2])
-        assert np.array_equal(pixels_of(picture, REGION_COLOURS[0]), expected)
+        assert np.array_equal(pixels_of(picture, ORANGE), expected)
     selected = render_slice(volume, 1, shown=shown, overlays=boxes, selected=0, text=False)
-    assert not pixels_of(selected, REGION_COLOURS[0]).any()
+    assert not pixels_of(selected, ORANGE).any()
     assert pixels_of(selected, (255, 255, 255))[10, 15:31].all()
 
 
@@ -147,10 +150,54 @@ def test_logit_map_is_drawn_where_there_is_a_box(make_volume, make_shown, rectan
     overlays = Overlays(masks=False, outlines=False, boxes=False, logits=True, opacity=1.0)
     picture = render_slice(volume, 1, shown=make_shown(volume, [mask]), overlays=overlays, text=False)
     assert np.array_equal((picture != picture[0, 0]).any(axis=2), mask)
-    assert pixels_of(picture, (68, 1, 84))[10, 15]  # viridis at its low end
-    assert picture[10, 30].tolist() == [253, 231, 37]  # and at its high end
+    # Logits -4 to 6 on a scale from -6 to 6: cividis at a sixth of its length, and at its yellow end.
+    assert picture[10, 15].tolist() == [42, 63, 109]
+    assert picture[10, 30].tolist() == [254, 232, 56]
     none = render_slice(volume, 1, shown=make_shown(volume), overlays=overlays)
     assert none.shape[2] == 3
+
+
+def test_logits_of_all_slices_share_round_limits():
+    from model_core.export.paint import logit_limits
+
+    assert logit_limits(np.array([[np.nan, -3.2], [1.0, 2.0]], np.float32)) == (-4.0, 4.0)
+    assert logit_limits(np.array([[250.0]], np.float32)) == (-300.0, 300.0)
+    assert logit_limits(np.full((2, 2), np.nan, np.float32)) is None
+
+
+def test_a_selected_roi_that_is_not_shown_is_dashed(make_volume, make_shown, rectangle):
+    volume = make_volume()
+    shown = make_shown(volume, [rectangle(volume, (20, 30), (30, 40))])
+    picture = render_slice(volume, 1, shown=shown, selected=103, scale=8, text=False)
+    rim = border((16, 64), (8, 90), picture.shape[:2])
+    white, dark = pixels_of(picture, (255, 255, 255)), pixels_of(picture, (0, 0, 0))
+    assert ((white | dark) & rim).sum() == rim.sum()
+    assert 0.35 < (white & rim).sum() / rim.sum() < 0.75
+    plain = render_slice(volume, 1, shown=shown, scale=8, text=False)
+    assert ((picture != plain).any(axis=2) & ~rim).sum() == 0
+    assert (render_slice(volume, 1, shown=shown, selected=103) != render_slice(volume, 1, shown=shown)).any()
+
+
+def test_classes_have_the_colours_of_their_names():
+    from model_core.export.look import Look
+
+    look = Look(region_classes=("Consolidation", "Lesion"))
+    assert [look.region_colour(label) for label in (1, 2)] == [SKY_BLUE, ORANGE]
+    assert look.region_colour(3) != look.region_colour(4)
+    assert look.region_name(3) == "class 3"
+
+
+def test_plots_stand_beside_the_picture(make_volume, make_shown):
+    volume = make_volume((3, 64, 64))
+    shown = make_shown(volume)
+    alone = render_slice(volume, 1, shown=shown, scale=10)
+    both = render_slice(volume, 1, shown=shown, scale=10, plots=True)
+    assert both.shape == (640, 640 + 320, 3)
+    assert np.array_equal(both[:, :640], alone)
+    for part in np.array_split(both[:, 640:], 3):
+        assert len(np.unique(part.reshape(-1, 3), axis=0)) > 5
+    without_class = make_shown(volume, verdict=False)
+    assert render_slice(volume, 1, shown=without_class, scale=10, plots=True).shape == (640, 640, 3)
 
 
 def test_reference_is_dashed_along_the_rim(make_volume, rectangle):
@@ -217,7 +264,7 @@ def test_corner_text_holds_what_is_asked_for_and_no_patient_unasked(make_volume,
     assert words["bottom left"] == ["Consolidation", "Reference", "W 1500 L −600 HU (Lung)"]
     assert words["bottom right"] == ["score > 0.50, NMS 0.75", "pixel 0.700 mm", "lossy compression"]
     asked = corner_text(volume, 1, Look(identity=True), None, reference=False)["top left"]
-    assert "DOE^JANE" in [line.text for line in asked]
+    assert "DOE, JANE" in [line.text for line in asked]
 
 
 def test_labels_stay_inside_and_never_cover_each_other(make_volume):
