@@ -54,7 +54,7 @@ def roi_batch_image(
     with np.errstate(invalid="ignore"):
         shares = np.where(finite, values / np.where(scales > 0, scales, 1), np.nan)
 
-    axes = style.start(figure, colours, Margins(left=0.52, right=0.46, bottom=0.10, top=0.42))
+    axes = style.start(figure, colours, Margins(left=0.60, right=0.46, bottom=0.10, top=0.42))
     count = len(values)
     columns = len(COLUMNS)
     _picture(axes, colours, np.ma.masked_invalid(shares), (-0.5, columns - 0.5, count + 0.5, 0.5), "batch")
