@@ -108,6 +108,13 @@ class SliceStrip(QWidget):
     def paintEvent(self, _event: QPaintEvent) -> None:
         """Draw every row and the mark of the current slice."""
         painter = QPainter(self)
+        try:
+            self._paint(painter)
+        finally:
+            # A painter that outlives an error takes the program down with it.
+            painter.end()
+
+    def _paint(self, painter: QPainter) -> None:
         painter.fillRect(self.rect(), _BACKGROUND)
         painter.setPen(_EDGE)
         painter.drawLine(0, 0, 0, self.height())

@@ -27,12 +27,17 @@ MARGIN = 10.0
 _CENTRE = 44.0
 _SWATCH = 10.0
 _BAR_WIDTH = 12.0
+_PATCH = QColor(0, 0, 0, 150)
 
 
 class Annotations:
-    """Lays out and draws the annotations of one frame; tells which rectangles they take."""
+    """Lays out and draws the annotations of one frame; tells which rectangles they take.
 
-    def __init__(self, font: QFont, size: tuple[float, float]) -> None:
+    With ``backed`` each text stands on a dark patch, for pictures that are bright at the edges.
+    """
+
+    def __init__(self, font: QFont, size: tuple[float, float], *, backed: bool = False) -> None:
+        self._backed = backed
         self._width, self._height = size
         small = min(size) < 420
         self._font = sized(font, 11 if small else 12)
@@ -76,6 +81,7 @@ class Annotations:
                 continue
             width = metrics.horizontalAdvance(text)
             rect = QRectF(x - share * width, top, width, high)
+            self._back(painter, rect)
             halo_text(painter, QPointF(rect.left(), top + metrics.ascent()), text, LETTER)
             self.taken.append(rect)
 
@@ -95,20 +101,22 @@ class Annotations:
         pixels = length * view.scale[0] / column
         right, y = self._width - MARGIN, bottom - 6
         left = right - pixels
+        text = bar_text(length)
+        width = self._metrics.horizontalAdvance(text)
+        first = right - max(width, pixels)
+        whole = QRectF(first, y - 8 - self._line, right - first, self._line + 14)
+        self._back(painter, whole)
         ticks = ((left, y - 4, left, y + 4), (left, y, right, y), (right, y - 4, right, y + 4))
         for pen in (QPen(QColor(0, 0, 0, 165), 4.0), QPen(QColor(WHITE), 1.6)):
             painter.setPen(pen)
             for x1, y1, x2, y2 in ticks:
                 painter.drawLine(QPointF(x1, y1), QPointF(x2, y2))
-        text = bar_text(length)
         painter.setFont(self._font)
-        width = self._metrics.horizontalAdvance(text)
         at = QPointF(right - (pixels + width) / 2, y - 6 - self._metrics.descent())
         if width > pixels:
             at.setX(right - width)
         halo_text(painter, at, text, WHITE)
-        first = min(left, at.x())
-        self.taken.append(QRectF(first, y - 8 - self._line, right - first, self._line + 14))
+        self.taken.append(whole)
 
     def colour_bar(self, painter: QPainter, limit: float, *, top: float, threshold: float | None) -> None:
         """Draw the colour bar of the logit map below ``top`` at the right edge.
@@ -127,6 +135,8 @@ class Annotations:
         painter.setFont(self._font)
         title = "mask logit"
         width = self._metrics.horizontalAdvance(title)
+        whole = QRectF(right - width, top, width, self._line + 12 + height)
+        self._back(painter, whole)
         halo_text(painter, QPointF(right - width, top + self._metrics.ascent()), title, WHITE)
         bar = QRectF(right - _BAR_WIDTH, top + self._line + 6, _BAR_WIDTH, height)
         gradient = QLinearGradient(bar.bottomLeft(), bar.topLeft())
@@ -139,7 +149,7 @@ class Annotations:
             self._tick(painter, bar, value, limit, MUTED if value else WHITE)
         if threshold is not None and abs(threshold) <= limit and threshold != 0:
             self._tick(painter, bar, threshold, limit, AMBER)
-        self.taken.append(QRectF(right - width, top, width, self._line + 12 + height))
+        self.taken.append(whole)
 
     def _tick(self, painter: QPainter, bar: QRectF, value: float, limit: float, colour: str) -> None:
         y = bar.bottom() - (value + limit) / (2 * limit) * bar.height()
@@ -159,6 +169,7 @@ class Annotations:
             width = self._metrics.horizontalAdvance(text) + indent + 2 * padding
             left = self._width - MARGIN - width if right else MARGIN
             rect = QRectF(left, y, width, self._line)
+            self._back(painter, rect)
             if line.patch:
                 pill(painter, rect.adjusted(0, 0.5, 0, -0.5), text, background=AMBER, ink=INK)
             else:
@@ -168,6 +179,13 @@ class Annotations:
                     )
                 halo_text(painter, QPointF(left + indent, y + self._metrics.ascent()), text, line.colour)
             self.taken.append(rect)
+
+    def _back(self, painter: QPainter, rect: QRectF) -> None:
+        if self._backed:
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(_PATCH)
+            painter.drawRect(rect.adjusted(-4, 0, 4, 0))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
 
     @staticmethod
     def _swatch(painter: QPainter, rect: QRectF, colour: str) -> None:

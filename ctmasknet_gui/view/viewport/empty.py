@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QRectF, Qt, Signal
-from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QResizeEvent
+from PySide6.QtWidgets import QBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.style import icon
 
 _TITLE = "Open a chest CT"
 _TEXT = "Drop a DICOM folder, NIfTI, NRRD or pictures here"
-_KEYS = "Ctrl+O  open a file      Ctrl+Shift+O  open a folder      F1  mouse and keys"
+_KEYS = ("Ctrl+O  open a file", "Ctrl+Shift+O  open a folder", "F1  mouse and keys")
+# Below this width buttons and keys stand one above the other.
+_NARROW = 540
 
 
 class EmptyState(QWidget):
@@ -31,9 +33,8 @@ class EmptyState(QWidget):
         self._text = QLabel(_TEXT)
         self._text.setWordWrap(True)
         self._text.setProperty("role", "muted")
-        self._keys = QLabel(_KEYS)
+        self._keys = QLabel()
         self._keys.setProperty("role", "muted")
-        self._keys.setWordWrap(True)
         note = QLabel("Research use only. Not for diagnosis.")
         note.setProperty("role", "muted")
         self.open_file = QPushButton(icon("file"), "Open file…")
@@ -50,14 +51,14 @@ class EmptyState(QWidget):
         self._buttons.setAutoFillBackground(False)
         self._buttons.setStyleSheet("QWidget#buttons { background: transparent; }")
         self._buttons.setObjectName("buttons")
-        row = QHBoxLayout(self._buttons)
+        self._row = row = QBoxLayout(QBoxLayout.Direction.LeftToRight, self._buttons)
         row.setContentsMargins(0, 0, 0, 0)
         row.addStretch(1)
         for button in (self.open_file, self.open_folder, self.demo):
             row.addWidget(button)
         row.addStretch(1)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(32, 32, 32, 32)
+        layout.setContentsMargins(28, 28, 28, 28)
         layout.setSpacing(10)
         layout.addStretch(1)
         for widget in (self._picture, self._title, self._text):
@@ -80,6 +81,14 @@ class EmptyState(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(QPen(QColor("#3b4756"), 1.5, Qt.PenStyle.DashLine))
         painter.drawRoundedRect(QRectF(self.rect()).adjusted(16, 16, -16, -16), 12, 12)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Stack buttons and keys where they do not fit side by side."""
+        super().resizeEvent(event)
+        narrow = self.width() < _NARROW
+        direction = QBoxLayout.Direction.TopToBottom if narrow else QBoxLayout.Direction.LeftToRight
+        self._row.setDirection(direction)
+        self._keys.setText(("\n" if narrow else "      ").join(_KEYS))
 
     def _refresh(self) -> None:
         opening = self._state.run.kind == "open"

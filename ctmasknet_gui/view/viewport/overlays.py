@@ -13,7 +13,7 @@ from ctmasknet_gui.view.viewport.mapping import View
 from ctmasknet_gui.view.viewport.outlines import contour_path
 from ctmasknet_gui.view.viewport.pictures import logit_image, logit_range
 from ctmasknet_gui.view.viewport.text import sized
-from model_core.types import BoolArray, ByteArray, RoiRow, ShownSlice
+from model_core.types import ByteArray, RoiRow, ShownSlice
 
 _RIM = QColor(0, 0, 0, 95)
 _TAG = QColor(14, 19, 25, 215)
@@ -73,10 +73,12 @@ class Findings:
     def fills(self) -> dict[str, QPainterPath]:
         """One path per colour over the union of its masks, so that overlaps are not filled twice."""
         if self._fills is None:
-            unions: dict[str, BoolArray] = {}
-            for mask, item in zip(self.shown.masks, self.items, strict=True):
-                unions[item.colour] = unions[item.colour] | mask if item.colour in unions else mask
-            self._fills = {colour: contour_path(union) for colour, union in unions.items()}
+            self._fills = {}
+            for item in self.items:
+                path = self._fills.setdefault(item.colour, QPainterPath())
+                # Borders run one way and holes the other, so the winding rule fills exactly the union.
+                path.setFillRule(Qt.FillRule.WindingFill)
+                path.addPath(item.outline)
         return self._fills
 
     @property
@@ -194,7 +196,10 @@ def draw_tags(
         placed.append(place)
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor("#ffffff") if tag.chosen else _TAG)
+        if tag.chosen:
+            painter.setPen(QPen(_RIM, 1))
         painter.drawRoundedRect(place, 3, 3)
+        painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(tag.colour))
         painter.drawRect(QRectF(place.left(), place.top(), _STRIPE, place.height()))
         painter.setPen(QColor("#10161d") if tag.chosen else QColor("#f2f6fa"))
@@ -211,6 +216,12 @@ def _selected_last(items: list[Finding], selected: int | None) -> list[Finding]:
 def _stroke(painter: QPainter, path: QPainterPath, colour: str, *, chosen: bool, width: float = 1.75) -> None:
     painter.setBrush(Qt.BrushStyle.NoBrush)
     join = Qt.PenJoinStyle.MiterJoin
+    if chosen:
+        # The halo itself needs a rim on white bone.
+        edge = QPen(_RIM, width + 5.0)
+        edge.setJoinStyle(join)
+        painter.setPen(edge)
+        painter.drawPath(path)
     rim = QPen(QColor("#ffffff"), width + 3.2) if chosen else QPen(_RIM, width + 1.5)
     rim.setJoinStyle(join)
     painter.setPen(rim)

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QImage, QPainter
+from PySide6.QtGui import QColor, QImage, QPainter, QTransform
 
 from ctmasknet_gui.view.colours import CIVIDIS
 from ctmasknet_gui.view.viewport.mapping import View
@@ -137,4 +137,6 @@ def draw_image(painter: QPainter, image: QImage, view: View) -> None:
 
 
 def _flipped(image: QImage, view: View) -> QImage:
-    return image.mirrored(view.flip_horizontal, view.flip_vertical)
+    # QImage.flipped is not in every Qt that is allowed, QImage.mirrored no longer in the newest.
+    mirror = QTransform.fromScale(-1 if view.flip_horizontal else 1, -1 if view.flip_vertical else 1)
+    return image.transformed(mirror)

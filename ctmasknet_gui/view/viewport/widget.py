@@ -209,6 +209,13 @@ class Viewport(QWidget):
     def paintEvent(self, _event: QPaintEvent) -> None:
         """Draw the frame."""
         painter = QPainter(self)
+        try:
+            self._paint(painter)
+        finally:
+            # A painter that outlives an error takes the program down with it.
+            painter.end()
+
+    def _paint(self, painter: QPainter) -> None:
         volume, view = self._state.case.volume, self.current_view
         if volume is None or view is None or not self._has_slice(volume):
             painter.fillRect(self.rect(), QColor("#161b22") if volume is None else _BACKGROUND)
@@ -227,7 +234,7 @@ class Viewport(QWidget):
         findings = self._current_findings(volume)
         self._paint_overlays(painter, volume, view, findings)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        notes = Annotations(self.font(), view.size)
+        notes = Annotations(self.font(), view.size, backed=display.inverted != volume.inverted)
         corners = corner_lines(self._state, volume, view, self.cursor_voxel)
         notes.corners(painter, corners)
         notes.letters(painter, self.letters)

@@ -1,0 +1,126 @@
+"""The slice strip: what it says, and where it leads."""
+
+import pytest
+from gui_fakes import make_card, make_volume
+from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtGui import QWheelEvent
+from PySide6.QtWidgets import QApplication
+
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.strip import SliceStrip
+from model_core.types import SliceSummary
+
+LEFT = Qt.MouseButton.LeftButton
+ORANGE = "#e69f00"
+
+
+@pytest.fixture
+def state():
+    state = AppState()
+    state.weights.cards = (make_card(),)
+    state.case.volume = make_volume(slices=20)
+    return state
+
+
+@pytest.fixture
+def strip(qtbot, state):
+    widget = SliceStrip(state)
+    qtbot.addWidget(widget)
+    widget.resize(44, 412)
+    widget.show()
+    return widget
+
+
+def summary(index, detections=2, px=300, mm2=1420.0, probabilities=(0.1, 0.2, 0.91)):
+    return SliceSummary(index, detections, px, mm2, probabilities)
+
+
+def bar_length(strip, index):
+    image, y = strip.grab().toImage(), round(strip.centre_of(index))
+    return sum(image.pixelColor(x, y).name() == ORANGE for x in range(14, image.width()))
+
+
+def test_every_row_leads_to_its_slice(strip):
+    for index in range(20):
+        assert strip.index_at(strip.centre_of(index)) == index
+    assert strip.index_at(-50) == 0
+    assert strip.index_at(9999) == 19
+
+
+def test_click_and_drag_ask_for_slices(strip, qtbot):
+    asked = []
+    strip.slice_requested.connect(asked.append)
+    qtbot.mousePress(strip, LEFT, pos=QPoint(20, round(strip.centre_of(4))))
+    qtbot.mouseRelease(strip, LEFT, pos=QPoint(20, round(strip.centre_of(4))))
+    qtbot.mouseClick(strip, Qt.MouseButton.RightButton, pos=QPoint(20, round(strip.centre_of(9))))
+    assert asked == [4]
+    qtbot.mousePress(strip, LEFT, pos=QPoint(20, round(strip.centre_of(6))))
+    qtbot.mouseMove(strip, QPoint(20, round(strip.centre_of(12))))
+    assert asked[1] == 6
+
+
+def test_keys_and_wheel_move(strip, state, qtbot):
+    asked = []
+    strip.slice_requested.connect(asked.append)
+    state.display.slice_index = 12
+    for key in ("Up", "Down", "PageUp", "PageDown", "Home", "End"):
+        qtbot.keyClick(strip, getattr(Qt.Key, f"Key_{key}"))
+    assert asked == [11, 13, 2, 19, 0, 19]
+    position = QPointF(10, 10)
+    event = QWheelEvent(
+        position, strip.mapToGlobal(position), QPoint(), QPoint(0, -240), Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase, False,
+    )  # fmt: skip
+    QApplication.sendEvent(strip, event)
+    assert asked[-1] == 14
+    assert state.display.slice_index == 12, "a view never writes state"
+
+
+def test_words_for_every_kind_of_slice(strip, state):
+    assert strip.describe(3) == "Slice 4 / 20: not analysed yet"
+    state.results.summaries = {
+        3: summary(3),
+        4: summary(4, detections=1, mm2=None, probabilities=None),
+        5: summary(5, detections=0, px=0, mm2=0.0, probabilities=(0.9, 0.0, 0.1)),
+    }
+    assert strip.describe(3) == "Slice 4 / 20: 2 findings, 14.2 cm²\nCOVID-19 0.91"
+    assert strip.describe(4) == "Slice 5 / 20: 1 finding, 300 px"
+    assert strip.describe(5) == "Slice 6 / 20: no findings\nControl 0.90"
+    state.display.slice_index = 3
+    assert "COVID-19" in strip.accessibleDescription()
+
+
+def test_bars_follow_the_lesion_area(strip, state):
+    assert bar_length(strip, 6) == 0
+    state.results.summaries = {6: summary(6, px=400), 8: summary(8, px=200), 10: summary(10, px=0)}
+    assert bar_length(strip, 6) > 15
+    assert bar_length(strip, 8) == pytest.approx(bar_length(strip, 6) / 2, abs=1)
+    assert bar_length(strip, 10) == 0
+
+
+def test_analysed_and_not_analysed_rows_differ(strip, state):
+    state.results.summaries = {6: summary(6, detections=0, px=0)}
+    image = strip.grab().toImage()
+    done, pale = (image.pixelColor(8, round(strip.centre_of(k))) for k in (6, 7))
+    assert done.lightness() > pale.lightness()
+
+
+@pytest.mark.parametrize("slices", [1, 2, 399, 3000])
+def test_any_number_of_slices(strip, state, slices):
+    state.case.volume = make_volume(slices=slices, shape=(2, 2))
+    state.results.summaries = {slices - 1: summary(slices - 1)}
+    state.display.slice_index = slices - 1
+    for height in (80, 412):
+        strip.resize(44, height)
+        assert not strip.grab().isNull()
+        assert strip.index_at(height) == slices - 1
+
+
+def test_nothing_open(strip, state, qtbot):
+    state.case.volume = None
+    asked = []
+    strip.slice_requested.connect(asked.append)
+    qtbot.mouseClick(strip, LEFT)
+    qtbot.keyClick(strip, Qt.Key.Key_Down)
+    strip.grab()
+    assert asked == []
