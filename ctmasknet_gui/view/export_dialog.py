@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
     QGroupBox,
     QHBoxLayout,
     QLabel,
+    QLayout,
     QLineEdit,
     QPushButton,
     QRadioButton,
@@ -47,7 +48,7 @@ _FILTERS: dict[ExportKind, str] = {
 _HINTS: dict[ExportKind, str] = {
     "png": "Each picture is what the window shows: grey-level window, overlays and text.",
     "csv": "Every ranked region of every analysed slice, one per line.",
-    "plots": "Histogram, scatter plot, class bars and RoI batch of the shown slice, one file each.",
+    "plots": "Histogram, scatter plot, class bars and RoI batch, one file each.",
     "lesions": "The shown masks as a label volume in the file's own geometry.",
 }
 
@@ -110,6 +111,7 @@ class ExportDialog(QDialog):
             spin.setRange(1, count)
             spin.setAccessibleName(name)
             spin.setFixedWidth(78)
+            spin.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.first.setValue(1)
         self.last.setValue(count)
         self.slices_box = QGroupBox("Slices")
@@ -135,6 +137,7 @@ class ExportDialog(QDialog):
         self.scale.setValue(2.0)
         self.scale.setSuffix(" ×")
         self.scale.setFixedWidth(90)
+        self.scale.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.scale.setToolTip("Picture pixels per slice pixel")
         self.size_label = QLabel()
         self.size_label.setProperty("role", "muted")
@@ -152,6 +155,7 @@ class ExportDialog(QDialog):
         form = QFormLayout(self.pictures_box)
         form.setVerticalSpacing(8)
         size_row = QHBoxLayout()
+        size_row.setSpacing(10)
         size_row.addWidget(self.scale)
         size_row.addWidget(self.size_label)
         size_row.addStretch(1)
@@ -166,7 +170,7 @@ class ExportDialog(QDialog):
     def _make_target(self) -> None:
         self.target = QLineEdit()
         self.target.setAccessibleName("Where to")
-        self.target.setMinimumWidth(330)
+        self.target.setMinimumWidth(380)
         self.browse = QPushButton("&Choose…")
         self.browse.setAutoDefault(False)
         self.target_label = QLabel("File")
@@ -194,9 +198,10 @@ class ExportDialog(QDialog):
         row.addWidget(self.browse)
         layout.addLayout(row)
         layout.addWidget(self.problem)
-        layout.addStretch(1)
+        layout.addSpacing(4)
         layout.addWidget(self.buttons)
-        self.setMinimumWidth(500)
+        # The dialog is as large as its kind needs, whatever was chosen before.
+        layout.setSizeConstraint(QLayout.SizeConstraint.SetFixedSize)
 
     def _connect(self) -> None:
         self.kind.currentIndexChanged.connect(self._refresh)
@@ -251,7 +256,6 @@ class ExportDialog(QDialog):
             self.size_label.setText(f"about {width} × {height} pixels")
         self._propose_target()
         self.problem.setVisible(False)
-        self.adjustSize()
 
     def _propose_target(self) -> None:
         # What the user typed stays; only our own proposal follows the kind.

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtGui import QKeySequence
 
 from ctmasknet_gui.view.status import DISCLAIMER
+from model_core import __version__
 from model_core.weights.card import ModelCard
 
 if TYPE_CHECKING:
     from ctmasknet_gui.view.actions import Actions
+
+# Equal in every table, so that the second columns stand below each other.
+_NAME_WIDTH = 190
 
 MOUSE = (
     ("Wheel", "previous, next slice"),
@@ -22,7 +25,7 @@ MOUSE = (
     ("Middle drag", "pan"),
     ("Right drag", "zoom"),
     ("Right click", "menu"),
-    ("Click on a box, a row or a point", "select the region everywhere"),
+    ("Click on box, row or point", "select the region everywhere"),
 )
 
 
@@ -45,7 +48,7 @@ def keys_html(actions: Actions) -> str:
 def about_html() -> str:
     """Return version, purpose, papers and licence."""
     return (
-        f"<h2>CTMaskNet {escape(program_version())}</h2>"
+        f"<h2>CTMaskNet {escape(__version__)}</h2>"
         "<p>Opens chest CT, finds and segments lesions with a lightweight Mask R-CNN, classifies slices "
         "with COVID-CT-Mask-Net, and shows which regions the class rests on.</p>"
         f"<p><b>{DISCLAIMER}.</b> Do not use it for diagnosis or treatment.</p>"
@@ -58,14 +61,6 @@ def about_html() -> str:
         "<p>The program is free software under the MIT licence. Weights carry their own licence: see "
         "About these weights.</p>"
     )
-
-
-def program_version() -> str:
-    """Return the version of the installed program."""
-    try:
-        return version("ctmasknet")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 def weights_html(cards: Sequence[ModelCard]) -> str:
@@ -117,7 +112,8 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
 
 def _table(rows: Sequence[tuple[str, str]], kind: str) -> str:
     lines = (
-        f"<tr><td class='{kind}'>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in rows
+        f"<tr><td class='{kind}' width='{_NAME_WIDTH}'>{escape(name)}</td><td>{escape(value)}</td></tr>"
+        for name, value in rows
     )
     return f"<table cellspacing='0' cellpadding='2'>{''.join(lines)}</table>"
 

@@ -1,0 +1,317 @@
+"""Export dialog, help texts, file dialogs, messages: real widgets, nothing written."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from gui_fakes import make_card
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QFileDialog, QWidget
+from window_case import fill
+
+from ctmasknet_gui.state import AppState, Message
+from ctmasknet_gui.view.actions import Actions
+from ctmasknet_gui.view.export_dialog import ExportDialog, with_suffix
+from ctmasknet_gui.view.file_dialogs import FileDialogs
+from ctmasknet_gui.view.help_texts import about_html, keys_html, weights_html
+from ctmasknet_gui.view.message_bar import MessageBar
+from ctmasknet_gui.view.requests import ExportRequest
+from ctmasknet_gui.view.text_dialog import TextDialog
+from model_core.errors import SettingsError
+
+
+@pytest.fixture
+def state():
+    return fill(AppState())
+
+
+@pytest.fixture
+def ask(qtbot, state, tmp_path):
+    def make(kind="png"):
+        dialog = ExportDialog(state, kind=kind, folder=tmp_path)
+        qtbot.addWidget(dialog)
+        dialog.show()
+        return dialog
+
+    return make
+
+
+# -------------------------------------------------------------------------------------------- export
+
+
+def test_export_of_this_slice_is_proposed_without_identity(ask, tmp_path, qtbot):
+    dialog = ask()
+    with qtbot.waitSignal(dialog.accepted):
+        dialog.export_button.click()
+    assert dialog.request == ExportRequest(
+        kind="png", target=tmp_path / "ctmasknet_slice_0004.png", slices="current", first=0, last=7
+    )
+    assert not dialog.request.identity
+    assert not dialog.request.plots
+
+
+def test_range_counts_from_one_on_screen_and_is_half_open_inside(ask, tmp_path, qtbot):
+    dialog = ask()
+    dialog.first.setValue(2)
+    dialog.last.setValue(5)
+    assert dialog.range.isChecked(), "setting a number chooses the range"
+    dialog.scale.setValue(3.5)
+    dialog.plots.click()
+    dialog.identity.click()
+    dialog.export_button.click()
+    request = dialog.request
+    assert (request.slices, request.first, request.last) == ("range", 1, 5)
+    assert (request.scale, request.plots, request.identity) == (3.5, True, True)
+    assert request.target == tmp_path / "ctmasknet_pictures"
+
+
+def test_reversed_range_is_told_and_can_be_corrected(ask):
+    dialog = ask()
+    dialog.first.setValue(5)
+    dialog.last.setValue(2)
+    dialog.export_button.click()
+    assert dialog.request is None
+    assert dialog.problem.isVisible()
+    assert "holds no slice" in dialog.problem.text()
+    dialog.last.setValue(6)
+    assert not dialog.problem.isVisible()
+    dialog.export_button.click()
+    assert dialog.request.last == 6
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("csv", "ctmasknet_regions.csv"),
+        ("plots", "ctmasknet_plots_slice_0004"),
+        ("lesions", "ctmasknet_lesions.nii.gz"),
+    ],
+)
+def test_other_kinds_show_only_what_concerns_them(ask, tmp_path, kind, name):
+    dialog = ask()
+    dialog.kind.setCurrentIndex(dialog.kind.findData(kind))
+    assert not dialog.slices_box.isVisible()
+    assert not dialog.pictures_box.isVisible()
+    assert dialog.format_box.isVisible() == (kind == "plots")
+    dialog.format.setCurrentIndex(1)
+    dialog.export_button.click()
+    assert (dialog.request.kind, dialog.request.target) == (kind, tmp_path / name)
+    assert dialog.request.plot_format == "svg"
+
+
+def test_what_the_user_typed_stays(ask, tmp_path):
+    dialog = ask()
+    dialog.target.selectAll()
+    dialog.target.insert("größe ä")
+    dialog.kind.setCurrentIndex(dialog.kind.findData("csv"))
+    dialog.export_button.click()
+    assert dialog.request.target == tmp_path / "größe ä.csv"
+
+
+def test_targets_that_cannot_be_are_told(ask, tmp_path):
+    dialog = ask("csv")
+    for text, words in (
+        ("", "Choose where"),
+        (str(tmp_path / "absent" / "x.csv"), "does not exist"),
+        ("   ", "Choose where"),
+    ):
+        dialog.target.setText(text)
+        dialog.export_button.click()
+        assert dialog.request is None
+        assert words in dialog.problem.text()
+    (tmp_path / "folder.csv").mkdir()
+    dialog.target.setText(str(tmp_path / "folder.csv"))
+    dialog.export_button.click()
+    assert "a folder" in dialog.problem.text()
+
+
+def test_file_where_a_folder_is_needed_is_told(ask, tmp_path):
+    dialog = ask("plots")
+    (tmp_path / "file").write_bytes(b"")
+    dialog.target.setText(str(tmp_path / "file"))
+    dialog.export_button.click()
+    assert "choose a folder" in dialog.problem.text()
+
+
+def test_privacy_mode_and_missing_findings_take_options_away(qtbot, state, tmp_path):
+    state.display.privacy = True
+    state.results.summaries = {k: replace(s, detections=0) for k, s in state.results.summaries.items()}
+    dialog = ExportDialog(state, kind="png", folder=tmp_path)
+    qtbot.addWidget(dialog)
+    assert not dialog.identity.isEnabled()
+    assert not dialog.findings.isEnabled()
+    dialog.identity.setChecked(True)
+    dialog.export_button.click()
+    assert not dialog.request.identity
+
+
+def test_target_is_chosen_without_a_second_question_about_replacing(ask, tmp_path, monkeypatch):
+    asked = {}
+
+    def answer(*args, **kwargs):
+        asked.update(kwargs)
+        return str(tmp_path / "chosen.csv"), ""
+
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", answer)
+    dialog = ask("csv")
+    dialog.browse.click()
+    assert asked["options"] == QFileDialog.Option.DontConfirmOverwrite
+    dialog.export_button.click()
+    assert dialog.request.target.name == "chosen.csv"
+
+
+def test_cancel_asks_for_nothing(ask, qtbot):
+    dialog = ask()
+    qtbot.keyClick(dialog, Qt.Key.Key_Escape)
+    assert dialog.request is None
+    assert not dialog.isVisible()
+
+
+@pytest.mark.parametrize(
+    ("given", "suffix", "expected"),
+    [
+        ("a", ".png", "a.png"),
+        ("a.PNG", ".png", "a.PNG"),
+        ("a.nii", ".nii.gz", "a.nii.gz"),
+        ("a.b", ".csv", "a.b.csv"),
+        ("a", "", "a"),
+    ],
+)
+def test_suffix(given, suffix, expected):
+    assert with_suffix(Path(given), suffix) == Path(expected)
+
+
+def test_requests_check_themselves():
+    with pytest.raises(SettingsError, match="holds no slice"):
+        ExportRequest(kind="png", target=Path("x"), slices="range", first=4, last=4)
+    with pytest.raises(SettingsError, match="scale"):
+        ExportRequest(kind="png", target=Path("x"), scale=0.0)
+
+
+# ---------------------------------------------------------------------------------------------- help
+
+
+def test_every_shortcut_of_the_program_is_in_the_list(qtbot, state):
+    actions = Actions(state)
+    html = keys_html(actions)
+    for action in actions.all:
+        for key in action.shortcuts():
+            shown = key.toString(key.SequenceFormat.NativeText)
+            assert f">{shown}<" in html or f", {shown}" in html, action.text()
+
+
+def test_no_two_actions_share_a_key(qtbot, state):
+    actions = Actions(state)
+    keys = [key.toString() for action in actions.all for key in action.shortcuts()]
+    assert len(keys) == len(set(keys))
+
+
+def test_card_is_shown_escaped_with_its_measured_quality(qtbot):
+    card = replace(
+        make_card(),
+        title="<b>Bold & sneaky</b>",
+        metrics={"test": {"dice": 0.61234567, "slices": 91}},
+        training={"sets": ["A", "A3"], "epochs": 12},
+        notes="Modest.",
+    )
+    dialog = TextDialog("About these weights", weights_html((card,)))
+    qtbot.addWidget(dialog)
+    text = dialog.browser.toPlainText()
+    for words in ("<b>Bold & sneaky</b>", "test › dice", "0.6123", "A, A3", "Modest.", "COVID-19"):
+        assert words in text
+    assert "No weights are loaded" in weights_html(())
+    assert "not a medical device" in about_html()
+
+
+# -------------------------------------------------------------------------------------- file dialogs
+
+
+def test_file_dialogs_start_in_the_last_folder_and_emit_paths(qtbot, monkeypatch, tmp_path):
+    window = QWidget()
+    qtbot.addWidget(window)
+    dialogs = FileDialogs(window)
+    dialogs.folder = tmp_path
+    started, heard = [], []
+
+    def answer(value):
+        def choose(parent, title, folder, *rest):
+            started.append(folder)
+            return value
+
+        return choose
+
+    monkeypatch.setattr(QFileDialog, "getOpenFileNames", answer((["/a/ü.dcm", "/a/2.dcm"], "")))
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", answer("/b"))
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", answer(("/c/mask.nii", "")))
+    dialogs.pathsChosen.connect(heard.append)
+    dialogs.referenceChosen.connect(heard.append)
+    dialogs.weightsChosen.connect(heard.append)
+    dialogs.ask_files()
+    dialogs.ask_folder()
+    dialogs.ask_reference()
+    dialogs.ask_weights()
+    assert heard == [
+        (Path("/a/ü.dcm"), Path("/a/2.dcm")),
+        (Path("/b"),),
+        Path("/c/mask.nii"),
+        ("/a/ü.dcm", "/a/2.dcm"),
+    ]
+    assert set(started) == {str(tmp_path)}
+
+
+def test_cancelled_file_dialogs_emit_nothing(qtbot, monkeypatch):
+    window = QWidget()
+    qtbot.addWidget(window)
+    dialogs = FileDialogs(window)
+    heard = []
+    for signal in (dialogs.pathsChosen, dialogs.referenceChosen, dialogs.weightsChosen):
+        signal.connect(heard.append)
+    monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *_: ([], ""))
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: "")
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: ("", ""))
+    for ask_for in (dialogs.ask_files, dialogs.ask_folder, dialogs.ask_reference, dialogs.ask_weights):
+        ask_for()
+    assert heard == []
+
+
+# ------------------------------------------------------------------------------------------ messages
+
+
+def test_messages_are_shown_newest_first_browsed_copied_and_dismissed(qtbot):
+    state = AppState()
+    bar = MessageBar(state)
+    qtbot.addWidget(bar)
+    bar.show()
+    assert bar.isHidden() or bar.message is None
+    state.messages.messages = (
+        Message("warning", "One slice is missing."),
+        Message("error", "The file is cut off.", "frame 7\noffset 12"),
+    )
+    assert bar.isVisible()
+    assert bar.text.text() == "The file is cut off."
+    assert bar.property("level") == "error"
+    assert bar.count.text() == "2 / 2"
+    assert not bar.details.isVisible()
+    bar.details_button.click()
+    assert bar.details.isVisible()
+    assert bar.details.toPlainText() == "frame 7\noffset 12"
+    bar.copy_button.click()
+    assert QGuiApplication.clipboard().text() == "The file is cut off.\nframe 7\noffset 12"
+    bar.older_button.click()
+    assert bar.text.text() == "One slice is missing."
+    assert not bar.details_button.isVisible()
+    assert not bar.details.isVisible()
+    with qtbot.waitSignal(bar.dismissed):
+        bar.close_button.click()
+    state.messages.messages = ()
+    assert not bar.isVisible()
+
+
+def test_markup_in_a_message_is_text(qtbot):
+    state = AppState()
+    bar = MessageBar(state)
+    qtbot.addWidget(bar)
+    state.messages.messages = (Message("info", "<img src=x> & co"),)
+    assert bar.text.textFormat() == Qt.TextFormat.PlainText
+    assert bar.text.text() == "<img src=x> & co"

@@ -1,0 +1,428 @@
+"""The whole window over state alone: intents, shortcuts, layout, what is imported when."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from gui_fakes import make_card, make_volume
+from PySide6.QtCore import QByteArray, QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QDropEvent
+from PySide6.QtWidgets import QAbstractButton, QAbstractSlider, QAbstractSpinBox, QApplication, QComboBox
+from window_case import fill
+
+from ctmasknet_gui.state import AppState, Message
+from ctmasknet_gui.view.main_window import MainWindow
+from ctmasknet_gui.view.menus import short_path, weight_choices
+from ctmasknet_gui.view.status import DISCLAIMER, describe_seconds
+from ctmasknet_gui.view.style import style_sheet
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def styled(qapp):
+    """Sizes are those of the real style; the style of other tests comes back."""
+    qapp.setStyleSheet(style_sheet())
+    yield
+    qapp.setStyleSheet("")
+
+
+@pytest.fixture
+def state():
+    return fill(AppState())
+
+
+@pytest.fixture
+def make_window(qtbot):
+    def make(state, size=(1280, 800)):
+        window = MainWindow(state)
+        qtbot.addWidget(window)
+        window.resize(*size)
+        window.show()
+        qtbot.waitExposed(window)
+        return window
+
+    return make
+
+
+@pytest.fixture
+def window(make_window, state):
+    return make_window(state)
+
+
+def hear(signal):
+    values = []
+    signal.connect(lambda *items: values.append(items[0] if len(items) == 1 else items))
+    return values
+
+
+# ----------------------------------------------------------------------------------------- shortcuts
+
+
+def test_keys_emit_what_they_stand_for(qtbot, window):
+    steps, wanted = hear(window.sliceStepped), hear(window.sliceRequested)
+    presets, switches = hear(window.presetChosen), hear(window.switchToggled)
+    overlays, nms, findings = (
+        hear(window.overlaysToggled),
+        hear(window.nmsToggled),
+        hear(window.findingStepped),
+    )
+    opacity, cine = hear(window.opacityStepped), hear(window.cineToggled)
+    viewport = window.viewport
+    viewport.setFocus()
+    key = Qt.Key
+    for pressed in (key.Key_Up, key.Key_Down, key.Key_PageUp, key.Key_PageDown, key.Key_Home, key.Key_End):
+        qtbot.keyClick(viewport, pressed)
+    for pressed in (key.Key_0, key.Key_1, key.Key_2, key.Key_7):
+        qtbot.keyClick(viewport, pressed)
+    for pressed in (key.Key_I, key.Key_H, key.Key_V, key.Key_S, key.Key_T, key.Key_N, key.Key_P):
+        qtbot.keyClick(viewport, pressed)
+    for pressed in (key.Key_A, key.Key_D, key.Key_Space):
+        qtbot.keyClick(viewport, pressed)
+    assert steps == [-1, 1, -10, 10]
+    assert wanted[0] == 0
+    assert wanted[1] >= 6
+    assert presets == [0, 1, 2, 7]
+    assert switches == ["inverted", "flip_horizontal", "flip_vertical"]
+    assert (len(overlays), len(nms), len(cine)) == (1, 1, 1)
+    assert findings == [1, -1]
+    assert opacity == [-0.1, 0.1]
+
+
+def test_view_keys_ask_for_zoom(qtbot, window):
+    zooms, resets = hear(window.zoomRequested), hear(window.viewReset)
+    window.viewport.setFocus()
+    qtbot.keyClick(window.viewport, "+")
+    qtbot.keyClick(window.viewport, "-")
+    qtbot.keyClick(window.viewport, "=")
+    qtbot.keyClick(window.viewport, "r")
+    assert zooms[0][0] > zooms[1][0]
+    assert zooms[2] == (None, (0.0, 0.0))
+    assert len(resets) == 1
+
+
+def test_typing_a_number_fires_no_shortcut(qtbot, window):
+    presets, zooms, detections = (
+        hear(window.presetChosen),
+        hear(window.zoomRequested),
+        hear(window.detectionsChanged),
+    )
+    spin = window.explanation.thresholds.score.spin
+    spin.setFocus()
+    spin.selectAll()
+    qtbot.keyClicks(spin, "0.25")
+    qtbot.keyClick(spin, Qt.Key.Key_Return)
+    assert presets == []
+    assert zooms == []
+    assert [settings.score for settings in detections] == [0.25]
+
+
+def test_arrows_move_the_focused_slider_not_the_slices(qtbot, window):
+    steps, detections = hear(window.sliceStepped), hear(window.detectionsChanged)
+    slider = window.explanation.thresholds.score.slider
+    slider.setFocus()
+    qtbot.keyClick(slider, Qt.Key.Key_Up)
+    assert steps == []
+    assert detections[0].score == pytest.approx(0.41)
+    # Keys it does not need still work.
+    presets = hear(window.presetChosen)
+    qtbot.keyClick(slider, Qt.Key.Key_3)
+    assert presets == [3]
+
+
+def test_clicked_tools_leave_the_keys_with_the_slices(qtbot, window):
+    window.viewport.setFocus()
+    switches, steps = hear(window.switchToggled), hear(window.sliceStepped)
+    button = window.tool_bar.widgetForAction(window.commands.masks)
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    qtbot.keyClick(QApplication.focusWidget(), Qt.Key.Key_Down)
+    assert switches == ["masks"]
+    assert steps == [1]
+
+
+# ------------------------------------------------------------------------------------------- intents
+
+
+def test_every_action_is_connected(window):
+    for action in window.commands.all:
+        assert action.receivers("2triggered(bool)") > 1, f"{action.text()} does nothing"
+
+
+def test_checks_show_state_not_clicks(window, state):
+    action = window.commands.masks
+    action.trigger()
+    assert action.isChecked(), "nobody changed state"
+    state.display.masks = False
+    assert not action.isChecked()
+    lung = window.commands.presets[0]
+    lung.trigger()
+    assert lung.isChecked()
+
+
+def test_run_stop_and_link(window, state):
+    slices, series, stops = (
+        hear(window.runSliceRequested),
+        hear(window.runSeriesRequested),
+        hear(window.stopRequested),
+    )
+    links, scorings, resets = (
+        hear(window.linkToggled),
+        hear(window.scoringRequested),
+        hear(window.thresholdsReset),
+    )
+    commands = window.commands
+    commands.run_slice.trigger()
+    window.tool_bar.run_button.click()
+    assert not commands.stop.isEnabled()
+    state.run.kind = "run"
+    window.status.cancel.click()
+    commands.link.trigger()
+    commands.scoring_sigmoid.trigger()
+    commands.reset_thresholds.trigger()
+    assert (len(slices), len(series), len(stops), len(resets)) == (1, 1, 1, 1)
+    assert links == [True]
+    assert scorings == ["sigmoid"]
+
+
+def test_a_box_a_row_and_a_point_ask_for_the_same_selection(qtbot, window, state):
+    picked = hear(window.candidatePicked)
+    roi = state.results.shown.rois[1]
+    view = window.viewport.current_view
+    centre = view.transform.map(QPointF((roi.box[0] + roi.box[2]) / 2, (roi.box[1] + roi.box[3]) / 2))
+    qtbot.mouseClick(window.viewport, Qt.MouseButton.LeftButton, pos=centre.toPoint())
+    table = window.explanation.table
+    rect = table.table.visualRect(table.model.index(1, 0))
+    qtbot.mouseClick(table.table.viewport(), Qt.MouseButton.LeftButton, pos=rect.center())
+    window.explanation.plots.candidatePicked.emit(1)
+    assert picked == [1, 1, 1]
+
+
+def test_strip_and_wheel_ask_for_slices(qtbot, window):
+    wanted = hear(window.sliceRequested)
+    qtbot.mouseClick(window.strip, Qt.MouseButton.LeftButton, pos=QPoint(20, window.strip.height() - 10))
+    assert wanted[-1] == 6
+
+
+def test_dropped_files_are_opened(window, tmp_path):
+    paths = hear(window.pathsChosen)
+    for target in (window, window.viewport):
+        data = QMimeData()
+        data.setUrls([QUrl.fromLocalFile(str(tmp_path / "ü x.dcm")), QUrl("https://example.org/x")])
+        event = QDropEvent(
+            QPointF(50, 50),
+            Qt.DropAction.CopyAction,
+            data,
+            Qt.MouseButton.LeftButton,
+            Qt.KeyboardModifier.NoModifier,
+        )
+        target.dropEvent(event)
+    assert paths == [(tmp_path / "ü x.dcm",)] * 2
+
+
+def test_opacity_slider_and_state(window, state):
+    heard = hear(window.opacityRequested)
+    window.tool_bar.opacity.setValue(80)
+    assert heard == [0.8]
+    state.display.opacity = 0.2
+    assert window.tool_bar.opacity.value() == 20
+    assert heard == [0.8]
+
+
+def test_recent_cases_open_and_hide_their_names_in_privacy_mode(window, state, tmp_path):
+    paths, cleared = hear(window.pathsChosen), hear(window.recentCleared)
+    window.set_recent((tmp_path / "Doe & Jane", tmp_path / "other"))
+    menu = window.menus.recent_menu
+    assert menu.isEnabled()
+    assert "Doe && Jane" in menu.actions()[0].text()
+    menu.actions()[0].trigger()
+    assert paths == [(tmp_path / "Doe & Jane",)]
+    state.display.privacy = True
+    assert "Doe" not in "".join(action.text() + action.toolTip() for action in menu.actions())
+    menu.actions()[-1].trigger()
+    assert len(cleared) == 1
+    window.set_recent(())
+    assert not menu.isEnabled()
+
+
+def test_weights_menu_offers_models_and_pairs(window, state):
+    from dataclasses import replace
+
+    from model_core.config import Architecture
+
+    base = replace(
+        make_card("seg"), architecture=Architecture(kind="segmentation"), image_classes=(), sha256="aa"
+    )
+    head = replace(make_card("cls"), architecture=Architecture(kind="classifier"), base_sha256="aa")
+    orphan = replace(head, name="lost", base_sha256="zz")
+    assert [names for names, _, _ in weight_choices((base, head, orphan))] == [("seg",), ("seg", "cls")]
+    state.weights.available = (base, head)
+    chosen = hear(window.weightsChosen)
+    window.menus.weights_menu.actions()[2].trigger()
+    window.menus.weights_menu.actions()[0].trigger()
+    assert chosen == [("seg", "cls"), ()]
+    state.weights.chosen = ("/x/My weights.safetensors",)
+    checked = [a.text() for a in window.menus.weights_menu.actions() if a.isChecked()]
+    assert checked == ["My weights.safetensors"]
+
+
+def test_export_dialog_returns_a_request(qtbot, window, tmp_path):
+    window.set_last_folder(tmp_path)
+    requests = hear(window.exportRequested)
+    window.commands.export_csv.trigger()
+    dialog = QApplication.activeModalWidget()
+    qtbot.waitUntil(dialog.isVisible)
+    dialog.export_button.click()
+    assert [(r.kind, r.target) for r in requests] == [("csv", tmp_path / "ctmasknet_regions.csv")]
+
+
+def test_closing_is_told(window):
+    closing = hear(window.closing)
+    window.close()
+    assert len(closing) == 1
+
+
+# ------------------------------------------------------------------------------------- state to view
+
+
+def test_title_hides_the_series_in_privacy_mode(window, state):
+    assert window.windowTitle().startswith("Series one")
+    state.display.privacy = True
+    assert window.windowTitle() == "CTMaskNet"
+
+
+def test_status_bar_tells_progress_time_and_evidence(window, state):
+    status = window.status
+    assert "7 of 7 slices analysed" in status.text.text()
+    assert status.evidence.text() == "evidence as published"
+    state.run.total, state.run.done, state.run.seconds_left = 148, 37, 21.0
+    state.run.kind, state.run.text = "run", "37 of 148 slices"
+    assert status.text.text() == "37 of 148 slices · 25 % · 21 s left"
+    assert (status.progress.value(), status.progress.maximum()) == (37, 148)
+    state.run.total = 0
+    assert status.progress.maximum() == 0
+    assert DISCLAIMER in status.disclaimer.text()
+    assert describe_seconds(0.2) == "1 s left"
+    assert describe_seconds(170) == "3 min left"
+    assert describe_seconds(9000) == "2.5 h left"
+
+
+def test_actions_are_available_when_they_can_do_something(window, make_window):
+    empty = make_window(AppState()).commands
+    for action in (
+        empty.run_slice,
+        empty.export,
+        empty.next_finding,
+        empty.cine,
+        empty.zoom_in,
+        empty.close_case,
+    ):
+        assert not action.isEnabled()
+    assert empty.open_file.isEnabled()
+    filled = window.commands
+    for action in (filled.run_slice, filled.export_csv, filled.next_finding, filled.window_file):
+        assert action.isEnabled()
+    assert not filled.reference.isEnabled()
+
+
+def test_messages_sent_before_the_window_are_shown(make_window):
+    state = AppState()
+    state.messages.messages = (Message("error", "No weights."),)
+    assert make_window(state).message_bar.isVisible()
+
+
+# -------------------------------------------------------------------------------------------- layout
+
+
+@pytest.mark.parametrize("size", [(1100, 700), (1280, 800), (2560, 1440)])
+def test_nothing_is_cut(qtbot, make_window, size):
+    state = fill(AppState())
+    state.run.total, state.run.done, state.run.kind = 148, 37, "run"
+    window = make_window(state, size)
+    qtbot.wait(20)
+    assert (window.width(), window.height()) == size
+    assert window.tool_bar.needed_width() <= size[0]
+    extension = window.tool_bar.findChild(QAbstractButton, "qt_toolbar_ext_button")
+    assert extension is None or not extension.isVisible()
+    panel = window.explanation
+    assert panel.widget().width() <= panel.viewport().width()
+    if size[1] >= 800:
+        assert panel.widget().height() <= panel.viewport().height(), "no scrolling where there is room"
+    assert window.viewport.width() >= 380
+    status = window.status
+    assert status.text.width() >= status.text.sizeHint().width()
+    assert status.disclaimer.width() >= status.disclaimer.sizeHint().width()
+
+
+def test_layout_comes_back_and_damage_changes_nothing(make_window, qtbot):
+    first = make_window(fill(AppState()))
+    first.series_dock.hide()
+    first.resize(1400, 900)
+    geometry, layout = first.layout_bytes()
+    second = MainWindow(AppState())
+    qtbot.addWidget(second)
+    second.restore_layout(geometry, layout)
+    assert second.series_dock.isHidden()
+    third = MainWindow(AppState())
+    qtbot.addWidget(third)
+    third.restore_layout(QByteArray(b"rubbish"), QByteArray(b"rubbish"))
+    assert not third.series_dock.isHidden()
+
+
+def test_docks_sized_by_the_user_stay(qtbot, window):
+    window.resizeDocks([window.explanation_dock], [500], Qt.Orientation.Horizontal)
+    qtbot.wait(10)
+    width = window.explanation_dock.width()
+    assert width > 450
+    window.resize(1500, 900)
+    qtbot.wait(10)
+    assert abs(window.explanation_dock.width() - width) <= 2
+
+
+def test_every_control_can_be_reached_and_has_a_name(window):
+    kinds = (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox)
+    for kind in kinds:
+        for control in window.findChildren(kind):
+            if not control.isVisible() or control.focusPolicy() == Qt.FocusPolicy.NoFocus:
+                continue
+            text = control.text() if hasattr(control, "text") else ""
+            assert control.accessibleName() or text or control.toolTip(), control
+
+
+def test_paths_in_menus_are_short():
+    assert short_path(Path("/a/b/c/d.dcm")) == "c/d.dcm"
+    assert len(short_path(Path("/") / ("x" * 200))) < 70
+
+
+def test_screenshot_of_the_window(window, tmp_path):
+    assert window.save_picture(tmp_path / "w.png")
+    assert not window.save_picture(tmp_path / "absent" / "w.png")
+    assert (tmp_path / "w.png").stat().st_size > 10_000
+
+
+def test_empty_window_imports_neither_torch_nor_matplotlib():
+    code = (
+        "import sys\n"
+        "from PySide6.QtWidgets import QApplication\n"
+        "app = QApplication([])\n"
+        "from ctmasknet_gui.state import AppState\n"
+        "from ctmasknet_gui.view.main_window import MainWindow\n"
+        "window = MainWindow(AppState())\n"
+        "window.show()\n"
+        "app.processEvents()\n"
+        "print([m for m in ('torch', 'matplotlib', 'scipy', 'SimpleITK') if m in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_volume_without_spacing_is_shown(make_window):
+    from model_core.types import Geometry
+
+    state = AppState()
+    state.case.volume = make_volume(geometry=Geometry(), slice_positions_mm=None, windows=())
+    window = make_window(state)
+    assert not window.grab().isNull()
+    assert not window.commands.window_file.isEnabled()
