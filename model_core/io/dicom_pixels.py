@@ -65,7 +65,7 @@ def rescaled(stored: StoredArray, frame: Frame) -> npt.NDArray[Any]:
     Colour becomes luminance first.
     """
     if stored.ndim == 3:
-        stored = stored[..., :3] @ _LUMA
+        stored = np.rint(stored[..., :3] @ _LUMA).astype(stored.dtype)
     whole = float(frame.slope).is_integer() and float(frame.intercept).is_integer()
     small = max(abs(frame.slope), abs(frame.intercept)) <= _INT16.max
     if whole and small and stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2:

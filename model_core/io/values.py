@@ -35,13 +35,17 @@ def fit_int16(values: FloatArray, out: VoxelArray) -> tuple[Problem, ...]:
         out[...] = 0
         return (Problem("warning", "The image holds no finite number.", "It is shown as zero."),)
     low, high = float(values[finite].min()), float(values[finite].max())
-    fractions = high - low < 64 and bool((values[finite] != np.rint(values[finite])).any())
+    fractions = 0 < high - low < 64 and bool((values[finite] != np.rint(values[finite])).any())
     if low >= _INT16.min and high <= _INT16.max and not fractions:
         clip_int16(values, out)
         return ()
-    scale = (10_000.0 if fractions else float(_INT16.max)) / (high - low)
-    clip_int16((values - low) * scale, out)
-    text = f"The values, {low:g} to {high:g}, do not fit 16-bit integers."
+    span = high - low
+    scale = (10_000.0 if fractions else float(_INT16.max)) / span if span > 0 else 0.0
+    # In double precision: the span of single precision numbers may be more than they can hold.
+    for index in np.ndindex(values.shape[:-2]):
+        clip_int16((values[index].astype(np.float64) - low) * scale, out[index])
+    why = "are fractions" if fractions else "do not fit"
+    text = f"The values, {low:g} to {high:g}, {why}; whole 16-bit numbers are kept."
     return (
         Problem("warning", text, "They are scaled linearly for display: numbers shown are not the file's."),
     )
