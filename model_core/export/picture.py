@@ -241,13 +241,14 @@ class _Scene:
             layer.label(self._roi_box(unshown), (f"{short} · not shown at these thresholds", short), WHITE)
         ranks = {roi.candidate: f"{roi.rank} · " for roi in shown.rois if roi.detected}
         left_out = 0
-        for number, box in enumerate(boxes):
+        places = [(float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in boxes]
+        for number, box in enumerate(places):
             label = int(shown.detections.labels[number])
             score = f"{float(shown.detections.scores[number]):.2f}"
             colour = WHITE if self._is_selected(shown, number) else self.look.region_colour(label)
             name = f"{self.look.region_name(label)} {score}"
             texts = (ranks.get(int(shown.detections.indices[number]), "") + name, name, score)
-            left_out += not layer.label(box.tolist(), texts, colour)
+            left_out += not layer.label(box, texts, colour, others=places[:number] + places[number + 1 :])
         if left_out:
             layer.note(f"{left_out} labels left out")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,10 +19,12 @@ Corner = Literal["top left", "top right", "bottom left", "bottom right"]
 Rect = tuple[float, float, float, float]
 
 _LEAST, _GREATEST = 9, 40
+# Box labels are smaller than the corners, so that they cover less of the picture.
+_LABEL_SHARE = 0.75
 # Brightness that a plate leaves of the picture under it.
 _PLATE = 0.3
-# Mean brightness from which all text gets a plate; box labels always have one.
-_BRIGHT = 110
+# All text gets a plate where more than this share of what lies under it is this bright; box labels always.
+_BRIGHT, _BRIGHT_SHARE = 120, 0.1
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,11 @@ def _paler(colour: Colour) -> Colour:
     """Return a colour a third of the way to white."""
     red, green, blue = (round(part + (255 - part) / 3) for part in colour)
     return red, green, blue
+
+
+def _apart(rect: Rect, others: Sequence[Rect]) -> bool:
+    x1, y1, x2, y2 = rect
+    return all(x2 <= a1 or a2 <= x1 or y2 <= b1 or b2 <= y1 for a1, b1, a2, b2 in others)
 
 
 class TextLayer:
@@ -88,7 +96,7 @@ class TextLayer:
     def write(self, x: float, y: float, text: str, colour: Colour = WHITE, *, bold: bool = False) -> None:
         """Write text with its top left corner at (x, y), legible on bright and dark tissue alike."""
         rect = (x - 2, y - 1, x + self.width(text, bold=bold) + 2, y + self.line_height - 1)
-        if self._brightness(rect) > _BRIGHT:
+        if self._bright_share(rect) > _BRIGHT_SHARE:
             self._plate(rect)
         self.draw.text(
             (x, y),
@@ -118,20 +126,26 @@ class TextLayer:
                 self.write(x, y, text, bold=True)
                 self._take((x, y, x + self.width(text, bold=True), y + self.line_height))
 
-    def label(self, box: Sequence[float], texts: Sequence[str], colour: Colour) -> bool:
+    def label(
+        self, box: Sequence[float], texts: Sequence[str], colour: Colour, *, others: Sequence[Rect] = ()
+    ) -> bool:
         """Write the first of the texts that finds a free place at a box; False where none does.
 
-        Places inside the picture only: above, below, inside, beside, and then further up and down.
+        Places inside the picture only: above, below, beside, inside, and then further up and down. The other
+        boxes are left visible where there is room.
         """
+        size = max(_LEAST + 1, round(_LABEL_SHARE * self.size))
+        height = round(1.3 * size)
         for text in texts:
-            width = self.width(text)
-            for x, y in self._spots(box, width):
-                rect = (x - 2, y - 1, x + width + 2, y + self.line_height)
-                if self._free(rect):
-                    self._plate(rect)
-                    self.draw.text((x, y), text, fill=_paler(colour), font=font(self.size))
-                    self._take(rect)
-                    return True
+            width = float(font(size).getlength(text))
+            rects = [(x - 2, y - 1, x + width + 2, y + height) for x, y in self._spots(box, width, height)]
+            free = [rect for rect in rects if self._free(rect)]
+            if free:
+                rect = next((rect for rect in free if _apart(rect, others)), free[0])
+                self._plate(rect)
+                self.draw.text((rect[0] + 2, rect[1] + 1), text, fill=_paler(colour), font=font(size))
+                self._take(rect)
+                return True
         return False
 
     def note(self, text: str, colour: Colour = WHITE) -> None:
@@ -151,10 +165,10 @@ class TextLayer:
 
     # -------------------------------------------------------------------------------------- inside
 
-    def _spots(self, box: Sequence[float], width: float) -> Iterator[tuple[float, float]]:
+    def _spots(self, box: Sequence[float], width: float, height: float) -> Iterator[tuple[float, float]]:
         x1, y1, x2, y2 = box
         across, down = self.image.size
-        height, gap = self.line_height, 2
+        gap = 2
         places = [
             (x1, y1 - height - gap),
             (x2 - width, y1 - height - gap),
@@ -177,10 +191,9 @@ class TextLayer:
         left, top, right, bottom = (round(edge) for edge in rect)
         return max(left, 0), max(top, 0), min(right, width), min(bottom, height)
 
-    def _brightness(self, rect: Rect) -> float:
-        from PIL import ImageStat
-
-        return float(ImageStat.Stat(self.image.crop(self._area(rect)).convert("L")).mean[0])
+    def _bright_share(self, rect: Rect) -> float:
+        counts = self.image.crop(self._area(rect)).convert("L").histogram()
+        return sum(counts[_BRIGHT:]) / max(1, sum(counts))
 
     def _plate(self, rect: Rect) -> None:
         """Darken what lies under text: a rim alone does not make it legible on bright tissue."""
@@ -195,7 +208,7 @@ class TextLayer:
         x1, y1, x2, y2 = rect
         if x1 < 0 or y1 < 0 or x2 > self.image.size[0] or y2 > self.image.size[1]:
             return False
-        return all(x2 <= a1 or a2 <= x1 or y2 <= b1 or b2 <= y1 for a1, b1, a2, b2 in self.taken)
+        return _apart(rect, self.taken)
 
     def _fitting_size(self) -> int:
         """Return the largest size at which no block reaches the middle of a side.
@@ -203,7 +216,7 @@ class TextLayer:
         Text shrinks by no more than a quarter for that; longer lines are cut.
         """
         width, height = self.image.size
-        preferred = min(_GREATEST, max(12, round(min(width, height) / 42)))
+        preferred = min(_GREATEST, max(12, round(math.sqrt(width * height) / 42)))
         least = max(_LEAST, round(0.75 * preferred))
         for size in range(preferred, least - 1, -1):
             self.size = size
