@@ -18,6 +18,10 @@ from model_core.types import ByteArray, RoiRow, ShownSlice
 _RIM = QColor(0, 0, 0, 95)
 _TAG = QColor(14, 19, 25, 215)
 _STRIPE = 3.0
+# More tags than this would hide the picture; the others follow when their box is selected.
+_MOST_TAGS = 24
+# From this many detections on, lines are thin and rimless: they would cover all else, and cost time.
+_CROWD = 40
 _MIDDLE_LEFT = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft
 
 
@@ -114,7 +118,9 @@ def draw_outlines(painter: QPainter, findings: Findings, view: View, selected: i
     """Draw the outlines of the masks; the selected one thicker with a white halo, above the others."""
     transform = view.transform
     for item in _selected_last(findings.items, selected):
-        _stroke(painter, transform.map(item.outline), item.colour, chosen=item.candidate == selected)
+        chosen = item.candidate == selected
+        thin = len(findings.items) > _CROWD and not chosen
+        _stroke(painter, transform.map(item.outline), item.colour, chosen=chosen, thin=thin)
 
 
 def draw_reference(painter: QPainter, reference: Reference, view: View) -> None:
@@ -134,7 +140,9 @@ def draw_boxes(painter: QPainter, findings: Findings, view: View, selected: int 
     for item in _selected_last(findings.items, selected):
         path = QPainterPath()
         path.addRect(view.box_to_screen(item.box))
-        _stroke(painter, path, item.colour, chosen=item.candidate == selected, width=1.5)
+        chosen = item.candidate == selected
+        thin = len(findings.items) > _CROWD and not chosen
+        _stroke(painter, path, item.colour, chosen=chosen, thin=thin, width=1.5)
 
 
 def draw_unshown(painter: QPainter, roi: RoiRow, view: View) -> None:
@@ -186,9 +194,8 @@ def draw_tags(
     painter.setFont(small)
     metrics = QFontMetricsF(small)
     placed: list[QRectF] = []
-    for tag in tags:
-        if not tag.box.intersects(area):
-            continue
+    visible = [tag for tag in tags if tag.box.intersects(area)]
+    for tag in visible[:_MOST_TAGS]:
         size = QSizeF(metrics.horizontalAdvance(tag.text) + 10 + _STRIPE, metrics.height() + 2)
         place = place_label(tag.box, size, area=area, taken=[*taken, *placed])
         if place is None:
@@ -213,20 +220,19 @@ def _selected_last(items: list[Finding], selected: int | None) -> list[Finding]:
     return others + [item for item in items if item.candidate == selected]
 
 
-def _stroke(painter: QPainter, path: QPainterPath, colour: str, *, chosen: bool, width: float = 1.75) -> None:
+def _stroke(
+    painter: QPainter, path: QPainterPath, colour: str, *, chosen: bool, thin: bool, width: float = 1.75
+) -> None:
     painter.setBrush(Qt.BrushStyle.NoBrush)
-    join = Qt.PenJoinStyle.MiterJoin
-    if chosen:
-        # The halo itself needs a rim on white bone.
-        edge = QPen(_RIM, width + 5.0)
-        edge.setJoinStyle(join)
-        painter.setPen(edge)
+    if thin:
+        pens = [QPen(QColor(colour), 1.0)]
+    elif chosen:
+        # A white halo, which itself needs a rim on white bone.
+        white = QColor("#ffffff")
+        pens = [QPen(_RIM, width + 5.0), QPen(white, width + 3.2), QPen(QColor(colour), width + 0.5)]
+    else:
+        pens = [QPen(_RIM, width + 1.5), QPen(QColor(colour), width)]
+    for pen in pens:
+        pen.setJoinStyle(Qt.PenJoinStyle.MiterJoin)
+        painter.setPen(pen)
         painter.drawPath(path)
-    rim = QPen(QColor("#ffffff"), width + 3.2) if chosen else QPen(_RIM, width + 1.5)
-    rim.setJoinStyle(join)
-    painter.setPen(rim)
-    painter.drawPath(path)
-    line = QPen(QColor(colour), width + 0.5 if chosen else width)
-    line.setJoinStyle(join)
-    painter.setPen(line)
-    painter.drawPath(path)
