@@ -99,7 +99,8 @@ class SliceOutcome:
     Attributes
     ----------
     scores, labels:
-        (P,) all candidates after NMS, best first; the first ``reported`` pass the thresholds.
+        (P,) candidates after NMS, best first, no more than may be reported; the first ``reported`` pass
+        the score threshold.
     iou:
         (P, G) mask IoU with the reference instances.
     reference_labels:
@@ -295,26 +296,28 @@ def compare(
     """
     shape = (int(mask.shape[0]), int(mask.shape[1]))
     masks = mask_pixels(candidates, shape)
-    above = int(np.count_nonzero(candidates.scores > settings.detections.score))
-    reported = min(above, settings.detections.max_detections)
     references, labels = instances(mask, settings.mask_type, settings.min_area)
-    iou = mask_iou(masks, references).astype(np.float32)
-    truth = reference_labels(mask, settings.mask_type)
-    shown = label_map(masks[:reported], candidates.labels[:reported])
-    predicted, shared = _sweep(masks, candidates.scores, truth > 0)
     encoded = None
     if coco.available():
         encoded = coco.coco_image(masks, candidates.scores.tolist(), candidates.labels, references, labels)
+    # COCO may look at more detections than the settings ever report; everything else at no more.
+    limit = settings.detections.max_detections
+    masks, scores, found = masks[:limit], candidates.scores[:limit], candidates.labels[:limit]
+    reported = int(np.count_nonzero(scores > settings.detections.score))
+    iou = mask_iou(masks, references).astype(np.float32)
+    truth = reference_labels(mask, settings.mask_type)
+    shown = label_map(masks[:reported], found[:reported])
+    predicted, shared = _sweep(masks, scores, truth > 0)
     return SliceOutcome(
         name=item.name,
         patient=item.patient,
         size=shape,
-        scores=candidates.scores,
-        labels=candidates.labels,
+        scores=scores,
+        labels=found,
         reported=reported,
         iou=iou,
         reference_labels=labels,
-        ap=ap_from_iou(iou[:reported], candidates.scores[:reported], candidates.labels[:reported], labels),
+        ap=ap_from_iou(iou[:reported], scores[:reported], found[:reported], labels),
         pixels=overlap_merged(shown, truth),
         class_pixels=overlap_by_class(shown, truth, classes=len(settings.class_names)),
         sweep_predicted=predicted,

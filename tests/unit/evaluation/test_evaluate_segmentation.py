@@ -2,16 +2,26 @@
 
 import csv
 import json
+import re
 import shutil
+import sys
 import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from model_core.cli.main import main
+from model_core.config import DetectionSettings
 from model_core.evaluation import coco
-from model_core.inference import load_pipeline
+from model_core.evaluation.segmentation import SegmentationSettings, compare, default_mask_type
+from model_core.evaluation.segmentation_summary import coco_ap, headline, reason, worst
+from model_core.types import Detections
+
+sys.path.insert(0, str(Path(__file__).parent))
+from phantom_pairs import write_pairs
 
 KEYS = {
     "paper_map",
@@ -27,48 +37,73 @@ KEYS = {
 }
 
 
+def command(weights, data, out, *options):
+    fixed = ["--weights", str(weights), "--device", "cpu", "--data", str(data), "-o", str(out)]
+    return main(["evaluate", "segmentation", *fixed, *options])
+
+
 @pytest.fixture
 def evaluate(tiny_weights, tmp_path):
-    def run(data, *options, out="report"):
-        weights = str(tiny_weights / "tiny.safetensors")
-        command = ["evaluate", "segmentation", "--data", str(data), "-o", str(tmp_path / out)]
-        return main([*command, "--weights", weights, "--device", "cpu", *options]), tmp_path / out
+    def run(data, *options):
+        out = tmp_path / "report"
+        return command(tiny_weights / "tiny.safetensors", data, out, *options), out
 
     return run
+
+
+@pytest.fixture(scope="module")
+def complete(tiny_weights, tmp_path_factory, phantom):
+    """A report, made once for the tests that only read it."""
+    folder = tmp_path_factory.mktemp("complete")
+    data, out = write_pairs(folder / "data", phantom), folder / "report"
+    for kind in ("images", "masks"):
+        (data / kind / "slice_011.png").rename(data / kind / "a&b_<c>.png")
+    index = data / "index.tsv"
+    index.write_text(index.read_text().replace("slice_011.png", "a&b_<c>.png"))
+    assert command(tiny_weights / "tiny.safetensors", data, out, "--score-threshold", "0.4") == 0
+    return out
 
 
 def folders_beside(out):
     return sorted(path.name for path in out.parent.iterdir() if path.name.startswith((".", out.name)))
 
 
-def test_a_complete_report(evaluate, pairs_folder):
-    code, out = evaluate(pairs_folder, "--score-threshold", "0.4")
-    assert code == 0
-    report = json.loads((out / "report.json").read_text())
+def test_report_json(complete):
+    report = json.loads((complete / "report.json").read_text())
     assert set(report) == KEYS
-    assert (report["images"], report["negative_images"]) == (5, 1)
+    assert (report["images"], report["negative_images"]) == (3, 1)
     assert report["settings"]["score_threshold"] == 0.4
     assert report["settings"]["nms_threshold"] == 0.3  # the card's
     assert report["settings"]["mask_type"] == "merge"
     assert 0 <= report["dice"] <= 1
-    assert folders_beside(out) == [out.name]
+    assert folders_beside(complete) == ["report"]
 
-    page = (out / "report.html").read_text()
-    assert "not a medical device" in page
-    assert 'src="data:image/png' in page
-    assert 'src="figures' not in page
-    text = (out / "report.md").read_text()
+
+def test_report_for_a_colleague(complete):
+    text = (complete / "report.md").read_text()
     for name in ("worst", "score_sweep", "calibration"):
         assert f"(figures/{name}.png)" in text
-        with Image.open(out / "figures" / f"{name}.png") as picture:
+        with Image.open(complete / "figures" / f"{name}.png") as picture:
             assert picture.width > 300
-    with (out / "slices.csv").open() as stream:
+    page = (complete / "report.html").read_text()
+    assert "not a medical device" in page
+    assert "a&amp;b_&lt;c&gt;" in page
+    links = re.findall(r'(?:src|href)="([^"]{0,30})', page)
+    assert links
+    assert all(link.startswith("data:image/png;base64,") for link in links)
+    body = re.sub(r"<img[^>]*>", "", page[page.index("<body>") : page.index("</html>")])
+    ET.fromstring(body)
+
+
+def test_tables_and_curves_agree_with_the_report(complete):
+    report = json.loads((complete / "report.json").read_text())
+    with (complete / "slices.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    assert len(rows) == 5
+    assert len(rows) == 3
     dice = [float(row["dice"]) for row in rows if row["dice"]]
-    assert len(dice) == 4
+    assert len(dice) == 2
     assert np.mean(dice) == pytest.approx(report["dice"], abs=1e-4)
-    details = json.loads((out / "details.json").read_text())
+    details = json.loads((complete / "details.json").read_text())
     assert set(details["by_patient"]) == {"p0", "p1"}
     assert set(details["by_source"]) == {"s0", "s1"}
     sweep = details["score_sweep"]
@@ -78,59 +113,22 @@ def test_a_complete_report(evaluate, pairs_folder):
     assert sweep["false_positives_per_image"][at] == pytest.approx(report["false_positives_per_image"])
 
 
-def test_nothing_detected_is_right_on_the_slice_without_lesion_only(evaluate, pairs_folder):
-    code, out = evaluate(pairs_folder, "--score-threshold", "1.0")
-    report = json.loads((out / "report.json").read_text())
-    assert code == 0
-    assert report["paper_map"] == pytest.approx(1 / 5)
-    assert report["paper_map_lesion_images"] == 0.0
-    assert report["dice"] == 0.0
-    assert report["false_positives_per_image"] == 0.0
-
-
-def test_detections_that_are_the_reference_score_one(pairs_folder, tiny_weights, phantom):
-    # Through the comparison that the command uses, with detections made from the reference itself.
-    from model_core.config import DetectionSettings
-    from model_core.datasets import instances, read_pairs
-    from model_core.evaluation.segmentation import SegmentationSettings, compare
-    from model_core.evaluation.segmentation_summary import coco_ap, headline
-    from model_core.types import Detections
-
-    settings = SegmentationSettings(mask_type="merge", detections=DetectionSettings(score=0.5))
-    outcomes = []
-    for item in read_pairs(pairs_folder):
-        masks, labels = instances(item.mask(), "merge", 0)
-        boxes = np.zeros((len(masks), 4), np.float32)
-        for box, mask in zip(boxes, masks, strict=True):
-            rows, columns = np.nonzero(mask)
-            box[:] = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
-        found = Detections(
-            indices=np.arange(len(masks)),
-            boxes=boxes,
-            scores=np.linspace(0.9, 0.8, len(masks)).astype(np.float32),
-            labels=labels,
-            mask_logits=np.full((len(masks), 28, 28), 5.0, np.float32),
-            settings=settings.candidates,
-        )
-        outcomes.append(compare(found, item.mask(), settings, item=item))
-    report = headline(outcomes, coco_ap(outcomes, classes=1))
-    # Whole boxes instead of outlines: every lesion is found, and its box holds more than the lesion.
-    assert report["paper_map"] > 0.2
-    assert report["dice"] > 0.6
-    assert report["coco_map"] > 0
-    assert all((o.found() >= 0).mean() > 0.5 for o in outcomes if o.references)
-
-
-def test_an_earlier_report_is_kept_unless_overwritten(evaluate, pairs_folder, capsys):
-    assert evaluate(pairs_folder)[0] == 0
+def test_an_earlier_report_is_kept_unless_overwritten(evaluate, complete, pairs_folder, capsys, tmp_path):
+    shutil.copytree(complete, tmp_path / "report")
     code, out = evaluate(pairs_folder)
     assert code == 1
     assert "--overwrite" in capsys.readouterr().err
     (out / "notes.txt").write_text("mine")
-    assert evaluate(pairs_folder, "--overwrite", "--score-threshold", "0.9")[0] == 0
-    assert json.loads((out / "report.json").read_text())["settings"]["score_threshold"] == 0.9
+    assert evaluate(pairs_folder, "--overwrite", "--score-threshold", "1.0")[0] == 0
+    report = json.loads((out / "report.json").read_text())
+    assert report["settings"]["score_threshold"] == 1.0
     assert (out / "notes.txt").read_text() == "mine"
     assert folders_beside(out) == [out.name]
+    # Nothing passes a threshold of 1, which is right on the slice without lesion only.
+    assert report["paper_map"] == pytest.approx(1 / 3)
+    assert report["paper_map_lesion_images"] == 0.0
+    assert report["dice"] == 0.0
+    assert report["false_positives_per_image"] == 0.0
 
 
 def test_a_folder_of_other_things_is_never_overwritten(evaluate, pairs_folder, tmp_path):
@@ -139,6 +137,94 @@ def test_a_folder_of_other_things_is_never_overwritten(evaluate, pairs_folder, t
     code, out = evaluate(pairs_folder, "--overwrite")
     assert code == 1
     assert [path.name for path in out.iterdir()] == ["thesis.txt"]
+
+
+# Half of the logit that the detections below have inside, so that their masks end where their boxes do.
+SHARP = DetectionSettings(score=0.5, mask_threshold=2.5)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A slice whose mask is given."""
+
+    pixels: np.ndarray
+    name: str = "drawn"
+    patient: str = "p"
+
+    def image_hu(self):
+        return np.zeros(self.pixels.shape, np.float32)
+
+    def mask(self):
+        return self.pixels
+
+
+def detections(boxes, scores, labels, settings):
+    """Detections whose masks fill their boxes."""
+    return Detections(
+        indices=np.arange(len(boxes)),
+        boxes=np.array(boxes, np.float32).reshape(-1, 4),
+        scores=np.array(scores, np.float32),
+        labels=np.array(labels, np.int64),
+        mask_logits=np.full((len(boxes), 28, 28), 5.0, np.float32),
+        settings=settings.candidates,
+    )
+
+
+def test_metrics_of_known_detections():
+    settings = SegmentationSettings(mask_type="both", detections=SHARP)
+    mask = np.zeros((128, 128), np.uint8)
+    mask[10:70, 10:70] = 1
+    mask[80:120, 80:120] = 2
+    mask[5, 5:105] = 2  # exactly 100 px: no reference for AP, but lesion pixels
+    boxes = [(10, 10, 70, 70), (80, 80, 120, 120), (0, 100, 30, 120)]
+    found = compare(detections(boxes, [0.9, 0.8, 0.3], [1, 2, 1], settings), mask, settings, item=Drawn(mask))
+    assert (found.references, found.reported, found.false_positives) == (2, 2, 0)
+    assert found.ap[:8].tolist() == [1.0] * 8
+    assert found.pixels.reference == 60 * 60 + 40 * 40 + 100
+    assert found.pixels.precision > 0.9
+    assert found.class_pixels[0].dice > 0.95
+    assert found.class_pixels[1].recall == pytest.approx(1600 / 1700, abs=0.05)
+    assert np.count_nonzero(found.predicted) == found.pixels.predicted
+    swapped = compare(
+        detections(boxes, [0.9, 0.8, 0.7], [2, 1, 1], settings), mask, settings, item=Drawn(mask)
+    )
+    assert swapped.ap.tolist() == [0.0] * 10
+    assert swapped.false_positives == 3
+    assert swapped.pixels.recall > 0.9
+    clean = np.zeros_like(mask)
+    none = compare(detections([], [], [], settings), clean, settings, item=Drawn(clean))
+    false = compare(detections(boxes[:1], [0.9], [1], settings), clean, settings, item=Drawn(clean))
+    assert (none.ap.mean(), false.ap.mean()) == (1.0, 0.0)
+    outcomes = [found, swapped, none, false]
+    report = headline(outcomes, coco_ap(outcomes, classes=2))
+    assert report["images"] == 4
+    assert report["negative_images"] == 2
+    assert report["false_positives_per_image"] == (0 + 3 + 0 + 1) / 4
+    assert report["paper_ap50"] == pytest.approx((1 + 0 + 1 + 0) / 4)
+    assert report["dice"] == pytest.approx((found.pixels.dice + swapped.pixels.dice) / 2)
+    assert reason(worst(outcomes)[0]).startswith("1 false detections")
+    assert none not in worst(outcomes)
+
+
+def test_small_lesions_alone_are_a_lesion_image_without_reference():
+    settings = SegmentationSettings(mask_type="merge", detections=SHARP)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[:10, :10] = 1
+    outcome = compare(detections([], [], [], settings), mask, settings, item=Drawn(mask))
+    assert outcome.has_lesion
+    assert outcome.references == 0
+    report = headline([outcome], None)
+    assert (report["paper_map"], report["dice"], report["negative_images"]) == (1.0, 0.0, 0)
+    assert report["coco_map"] is None
+
+
+def test_ggo_alone_ignores_consolidation():
+    settings = SegmentationSettings(mask_type="ggo", detections=SHARP)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[10:30, 10:30], mask[40:60, 40:60] = 1, 2
+    outcome = compare(detections([(10, 10, 30, 30)], [0.9], [1], settings), mask, settings, item=Drawn(mask))
+    assert (outcome.references, outcome.pixels.reference) == (1, 400)
+    assert outcome.pixels.dice > 0.9
 
 
 def _unknown_value(folder):
@@ -196,6 +282,12 @@ def test_classes_apart_need_weights_with_two_classes(evaluate, pairs_folder, cap
     assert not out.exists()
 
 
+def test_mask_type_follows_the_weights():
+    assert default_mask_type(("Lesion",)) == "merge"
+    assert default_mask_type(("GGO", "Consolidation")) == "both"
+    assert default_mask_type(("GGO",)) == "ggo"
+
+
 @pytest.mark.parametrize(
     "options",
     [("--score-threshold", "2"), ("--mask-type", "all"), ("--min-area", "-3"), ("--nms-threshold", "x")],
@@ -213,29 +305,7 @@ def test_an_unknown_scheme_of_mask_values(evaluate, pairs_folder, capsys):
     assert not out.exists()
 
 
-def test_without_pycocotools_the_rest_is_still_measured(evaluate, pairs_folder, monkeypatch, caplog):
-    monkeypatch.setattr(coco, "available", lambda: False)
-    code, out = evaluate(pairs_folder)
-    report = json.loads((out / "report.json").read_text())
-    assert code == 0
-    assert report["coco_map"] is None
-    assert "ctmasknet[evaluate]" in report["settings"]["coco_ap"]
-    assert "pycocotools" in caplog.text
-
-
-def test_the_page_is_well_formed(evaluate, pairs_folder):
-    (pairs_folder / "images" / "slice_010.png").rename(pairs_folder / "images" / "a&b_<c>.png")
-    (pairs_folder / "masks" / "slice_010.png").rename(pairs_folder / "masks" / "a&b_<c>.png")
-    _, out = evaluate(pairs_folder)
-    page = (out / "report.html").read_text()
-    body = page[page.index("<body>") : page.index("</html>")]
-    for tag in ("img alt", "meta"):
-        body = body.replace(f"<{tag}", "<x alt" if tag == "img alt" else f"<{tag}")
-    ET.fromstring(body.replace("png;base64,", "").replace('"><figcaption', '"/><figcaption'))
-    assert "a&amp;b_&lt;c&gt;" in page
-
-
-def test_two_class_weights_measure_classes_apart(tmp_path, pairs_folder):
+def test_two_class_weights_on_one_slice_without_pycocotools(tmp_path, pairs_folder, monkeypatch, caplog):
     import torch
 
     from model_core.config import Architecture, InputSpec
@@ -243,6 +313,9 @@ def test_two_class_weights_measure_classes_apart(tmp_path, pairs_folder):
     from model_core.weights.card import ModelCard
     from model_core.weights.store import save_weights
 
+    for kind in ("images", "masks"):
+        for name in ("slice_005.png", "slice_011.png"):
+            (pairs_folder / kind / name).unlink()
     torch.manual_seed(1)
     architecture = Architecture(
         kind="segmentation", truncation=2, region_classes=3, anchor_sizes=(8, 16), aspect_ratios=(1.0,)
@@ -253,15 +326,18 @@ def test_two_class_weights_measure_classes_apart(tmp_path, pairs_folder):
         architecture=architecture,
         region_classes=("GGO", "Consolidation"),
         input=InputSpec(size=128),
+        detections=DetectionSettings(score=0.3),
     )
     path = tmp_path / "two.safetensors"
     save_weights(path, build(architecture).state_dict(), card)
-    assert load_pipeline([str(path)], device="cpu").region_classes == ("GGO", "Consolidation")
-    for mask_type, classes in (("both", {"GGO", "Consolidation"}), ("ggo", {"GGO"}), ("merge", {"Lesion"})):
-        out = tmp_path / mask_type
-        command = ["evaluate", "segmentation", "--data", str(pairs_folder), "-o", str(out)]
-        options = ["--weights", str(path), "--device", "cpu", "--score-threshold", "0.3"]
-        asked = [] if mask_type == "both" else ["--mask-type", mask_type]
-        assert main([*command, *options, *asked]) == 0
-        assert json.loads((out / "report.json").read_text())["settings"]["mask_type"] == mask_type
-        assert set(json.loads((out / "details.json").read_text())["pixels"]) == classes | {"merged"}
+    monkeypatch.setattr(coco, "available", lambda: False)
+    out = tmp_path / "both"
+    assert command(path, pairs_folder, out) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert report["settings"]["mask_type"] == "both"
+    assert report["coco_map"] is None
+    assert "ctmasknet[evaluate]" in report["settings"]["coco_ap"]
+    assert "pycocotools" in caplog.text
+    details = json.loads((out / "details.json").read_text())
+    assert set(details["pixels"]) == {"merged", "GGO", "Consolidation"}
+    assert details["intervals"]["dice"]["low"] is None  # one patient: no interval

@@ -159,9 +159,14 @@ def test_json_has_no_nan():
 
 def test_a_failed_report_leaves_nothing(tmp_path):
     target = tmp_path / "deep" / "report"
-    with pytest.raises(ZeroDivisionError), report_folder(target, overwrite=False) as folder:
-        (folder / "report.json").write_text("{}")
-        raise ZeroDivisionError
+
+    def fail():
+        with report_folder(target, overwrite=False) as folder:
+            (folder / "report.json").write_text("{}")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert list((tmp_path / "deep").iterdir()) == []
     (tmp_path / "file").write_text("x")
     with pytest.raises(ExportError, match="is a file"), report_folder(tmp_path / "file", overwrite=True):
