@@ -75,6 +75,16 @@ def readable_date(date: str) -> str:
     return f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 and date.isdigit() else date
 
 
+def readable_age(age: str) -> str:
+    """Return a DICOM age string (PS3.5 6.2) such as ``039Y`` without its leading zeros."""
+    return age.strip().lstrip("0")
+
+
+def _spaced(text: str) -> str:
+    # Some scanners part the levels of a description with carets, as names are.
+    return " ".join(text.replace("^", " ").split())
+
+
 def scale_bar(view: View, spacing_mm: tuple[float | None, float | None, float | None], room: float) -> float:
     """Return the longest round length in mm that fits into ``room`` screen pixels; 0 where unknown."""
     column = spacing_mm[2]
@@ -96,9 +106,9 @@ def _patient(state: AppState, volume: Volume) -> tuple[Line, ...]:
         return ()
     patient: PatientText = volume.patient
     groups = (
-        (readable_name(patient.name), patient.sex, patient.age),
+        (readable_name(patient.name), patient.sex, readable_age(patient.age)),
         (f"ID {patient.patient_id}" if patient.patient_id else "", _born(patient)),
-        (readable_date(patient.study_date), patient.study_description),
+        (readable_date(patient.study_date), _spaced(patient.study_description)),
     )
     rows = [" · ".join(part for part in group if part) for group in groups]
     return tuple(Line(row, WHITE if k == 0 else MUTED) for k, row in enumerate(rows) if row)

@@ -8,6 +8,11 @@ from collections.abc import Callable, Hashable
 from PySide6.QtGui import QImage, QPainter
 
 
+def device_ratio(painter: QPainter) -> float:
+    """Return device pixels per screen pixel of what is painted on, be it another image than the widget."""
+    return abs(painter.deviceTransform().m11())
+
+
 class Layer:
     """A transparent image of the viewport's size in device pixels, drawn again when its key changes."""
 
@@ -32,7 +37,7 @@ class Layer:
         key:
             Everything the drawing depends on.
         """
-        ratio = painter.device().devicePixelRatioF()
+        ratio = device_ratio(painter)
         full = (key, size, ratio)
         if self._image is None or self._key != full:
             image = QImage(

@@ -12,6 +12,7 @@ from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QImage, QPainter, QTransform
 
 from ctmasknet_gui.view.colours import CIVIDIS
+from ctmasknet_gui.view.viewport.layer import device_ratio
 from ctmasknet_gui.view.viewport.mapping import View
 from model_core.types import ByteArray, FloatArray, Volume, Window
 from model_core.voi import apply_window
@@ -119,7 +120,7 @@ def draw_image(painter: QPainter, image: QImage, view: View) -> None:
     target = QRectF(
         picture.left() + x0 * across, picture.top() + y0 * down, (x1 - x0) * across, (y1 - y0) * down
     )
-    ratio = painter.device().devicePixelRatioF()
+    ratio = device_ratio(painter)
     painter.save()
     if min(across, down) * ratio < AVERAGE_BELOW:
         width, height = round(target.width() * ratio), round(target.height() * ratio)

@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QApplication
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.colours import image_colour, region_colour
 from ctmasknet_gui.view.viewport import Viewport
-from ctmasknet_gui.view.viewport.corners import readable_name
+from ctmasknet_gui.view.viewport.corners import readable_age, readable_name
 from ctmasknet_gui.view.viewport.labels import place_label
 from ctmasknet_gui.view.viewport.mapping import MAX_ZOOM, MIN_ZOOM, View, fit_zoom, pixel_aspect
 from ctmasknet_gui.view.viewport.orientation import edge_letters, letters_of
@@ -307,6 +307,25 @@ def test_a_smooth_picture_is_not_shifted(viewport, state, zoom):
     assert (ys * grey).sum() / grey.sum() == pytest.approx(middle.y(), abs=0.3)
 
 
+def test_twice_the_resolution_shows_the_same_twice_as_sharp(viewport, state):
+    shape = (20, 20)
+    state.case.volume = volume_of(np.full((1, *shape), -1000))
+    only(state.display, masks=True)
+    state.display.zoom, state.display.opacity = 7.3, 1.0
+    state.results.shown = make_shown(shape, [pixel_mask(shape, (6, 7))])
+    viewport.grab()
+    image = QImage(viewport.size() * 2, QImage.Format.Format_RGB32)
+    image.setDevicePixelRatio(2)
+    viewport.render(image)
+    box = viewport.current_view.box_to_screen((7, 6, 8, 7))
+    y = int(box.center().y() * 2)
+    inside = [x for x in range(image.width()) if image.pixelColor(x, y).getRgb()[:3] == ORANGE]
+    assert inside[0] == pytest.approx(box.left() * 2, abs=1.01)
+    assert inside[-1] + 1 == pytest.approx(box.right() * 2, abs=1.01)
+    blurred = [image.pixelColor(x, y).red() for x in (inside[0] - 2, inside[-1] + 2)]
+    assert max(blurred) < 100, "the edge is as sharp as the screen allows"
+
+
 def test_overlapping_masks_are_filled_once_and_holes_stay_open(viewport, state):
     shape = (20, 20)
     ring = pixel_mask(shape, *[(r, c) for r in range(4, 9) for c in range(4, 9) if (r, c) != (6, 6)])
@@ -464,6 +483,7 @@ def test_names_and_colours():
     assert readable_name("Doe") == "Doe"
     assert readable_name("^Jane") == "Jane"
     assert readable_name("") == ""
+    assert readable_age("039Y") == "39Y"
     assert region_colour("GGO") == region_colour("Lesion") == "#E69F00"
     assert region_colour("Consolidation") == "#56B4E9"
     assert image_colour("Control") == "#009E73"
