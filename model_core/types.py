@@ -87,6 +87,9 @@ class Geometry:
         LPS position of the centre of voxel [0, 0, 0], or None.
     axes:
         (3, 3) array; row i is the LPS unit vector of array axis i; or None.
+    last_origin_mm:
+        LPS position of the centre of voxel [-1, 0, 0], or None where it follows from the rest. The slices of
+        a tilted stack are shifted sideways, so there it does not.
     native_axes, native_flips:
         The file's own order: ``native = flip(transpose(display, native_axes), where native_flips)``,
         native being (slices by ascending position along the file's normal, file rows, file columns).
@@ -97,6 +100,7 @@ class Geometry:
     axes: DoubleArray | None = None
     native_axes: tuple[int, int, int] = (0, 1, 2)
     native_flips: tuple[bool, bool, bool] = (False, False, False)
+    last_origin_mm: tuple[float, float, float] | None = None
 
     @property
     def pixel_area_mm2(self) -> float | None:

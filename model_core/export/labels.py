@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import numpy as np
 
 from model_core.errors import ExportError
 from model_core.export.atomic import atomic_path
-from model_core.types import ByteArray, DoubleArray, Problem, Volume
+from model_core.types import ByteArray, DoubleArray, Geometry, Problem, Volume
 
 _SUFFIXES = (".nii", ".nii.gz")
+# Sideways share of the step above which a stack counts as sheared (rounding of positions is far below).
+_SHEAR = 1e-3
 
 
 @dataclass(frozen=True)
@@ -78,18 +81,22 @@ def write_lesions(
 
 
 def native_grid(volume: Volume) -> Grid:
-    """Return the geometry of the volume in the file's own order, with what is unknown filled in and named."""
+    """Return the geometry of the volume in the file's own order, with what is unknown filled in and named.
+
+    A regular grid cannot hold slices that are shifted sideways (gantry tilt) or unevenly spaced; it is then
+    the one that SimpleITK's series reader makes: the first slice in place, the step that reaches the last
+    one, directions of the picture and its normal.
+    """
     geometry = volume.geometry
     spacing = list(geometry.spacing_mm)
     problems: list[Problem] = []
+    travel = _travel(geometry, volume.slices)
     if spacing[0] is None and volume.slices > 1:
-        spacing[0] = _mean_step(volume)
+        spacing[0] = float(np.linalg.norm(travel)) if travel is not None else _mean_step(volume)
         text = "The slices are not evenly spaced or their distance is unknown."
         used = "1 mm" if spacing[0] is None else f"Their mean distance, {spacing[0]:.3f} mm,"
         problems.append(Problem("warning", text, f"{used} is written as the slice distance of the mask."))
-    placed = geometry.axes is not None and geometry.origin_mm is not None
-    placed = placed and spacing[1] is not None and spacing[2] is not None
-    if not placed:
+    if geometry.axes is None or geometry.origin_mm is None or None in spacing[1:]:
         problems.append(
             Problem(
                 "warning",
@@ -97,25 +104,53 @@ def native_grid(volume: Volume) -> Grid:
                 "The mask is written voxel by voxel without position: it fits the series by index only.",
             )
         )
-    known: DoubleArray = np.array([1.0 if step is None else step for step in spacing])
-    native_axes, flips = geometry.native_axes, geometry.native_flips
-    native_spacing = [float(known[axis]) for axis in native_axes]
-    if not placed or geometry.axes is None or geometry.origin_mm is None:
-        origin, directions = np.zeros(3), np.eye(3)[::-1]
-    else:
-        origin = np.array(geometry.origin_mm, float)
-        directions = geometry.axes[list(native_axes)].astype(float)
-        for native, display in enumerate(native_axes):
-            if flips[native]:
-                last = volume.voxels.shape[display] - 1
-                origin = origin + directions[native] * known[display] * last
-                directions[native] = -directions[native]
+        steps = _known(spacing)[list(geometry.native_axes)]
+        return Grid(_triple(steps[::-1]), (0.0, 0.0, 0.0), np.eye(3), tuple(problems))
+    # Steps from voxel to voxel along the display axes.
+    known = _known(spacing)
+    steps = geometry.axes * known[:, None]
+    directions = geometry.axes.astype(float)
+    if travel is not None:
+        sideways = travel - (travel @ directions[0]) * directions[0]
+        if float(np.linalg.norm(sideways)) > _SHEAR * float(np.linalg.norm(travel)):
+            steps[0], known[0] = travel, float(np.linalg.norm(travel))
+            problems.append(
+                Problem(
+                    "warning",
+                    "The slices are shifted sideways against each other (gantry tilt).",
+                    "The mask fits the series slice by slice; positions in mm are right in the first slice.",
+                )
+            )
+    origin = np.array(geometry.origin_mm, float)
+    for native, display in enumerate(geometry.native_axes):
+        if geometry.native_flips[native]:
+            origin = origin + steps[display] * (volume.voxels.shape[display] - 1)
+            directions[display] = -directions[display]
+    order = list(geometry.native_axes)[::-1]
     return Grid(
-        spacing=(native_spacing[2], native_spacing[1], native_spacing[0]),
-        origin=(float(origin[0]), float(origin[1]), float(origin[2])),
-        direction=np.ascontiguousarray(directions[::-1].T),
+        spacing=_triple(known[order]),
+        origin=_triple(origin),
+        direction=np.ascontiguousarray(directions[order].T),
         problems=tuple(problems),
     )
+
+
+def _known(spacing: Sequence[float | None]) -> DoubleArray:
+    return np.array([1.0 if step is None else step for step in spacing])
+
+
+def _triple(values: DoubleArray) -> tuple[float, float, float]:
+    first, second, third = (float(value) for value in values)
+    return first, second, third
+
+
+def _travel(geometry: Geometry, slices: int) -> DoubleArray | None:
+    """Return the mean step from slice to slice in the patient (mm); None where both ends are not known."""
+    first, last = geometry.origin_mm, geometry.last_origin_mm
+    if first is None or last is None or slices < 2:
+        return None
+    step: DoubleArray = (np.array(last, float) - np.array(first, float)) / (slices - 1)
+    return step if float(np.linalg.norm(step)) > 0 else None
 
 
 def _mean_step(volume: Volume) -> float | None:

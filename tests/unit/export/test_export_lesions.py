@@ -1,6 +1,7 @@
 """The lesion mask lies on the series for any reader that knows the file's geometry."""
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
 
@@ -93,6 +94,46 @@ def test_uneven_slices_use_their_mean_distance_and_say_so(tmp_path, make_volume)
     problems = write_lesions(tmp_path / "m.nii.gz", volume, np.zeros(volume.voxels.shape, np.uint8))
     assert "4.000 mm" in problems[0].action
     assert SimpleITK.ReadImage(str(tmp_path / "m.nii.gz")).GetSpacing() == pytest.approx((0.7, 0.7, 4.0))
+
+
+@pytest.mark.parametrize("even", [True, False])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_tilted_stack_gets_the_grid_of_simpleitk(tmp_path, sign, even):
+    column = np.array([0.0, np.cos(TILT), -np.sin(TILT)])
+    normal = np.cross([1.0, 0.0, 0.0], column)
+    heights = np.array([0.0, 3.0, 6.0, 9.0, 12.0 if even else 16.0])
+    origins = np.array([[-31.5, 12.25, 104.75]]) + np.outer(heights, [0.0, 0.0, 1.0])
+    rng = np.random.default_rng(1)
+    native = rng.integers(-300, 300, (5, 12, 10)).astype(np.int16)
+    for index in range(5):
+        geometry = Geometry((1.0, 0.7, 0.9), tuple(origins[index]), np.array([normal, column, [1.0, 0, 0]]))
+        volume = Volume("test", "Test", native[index : index + 1], geometry)
+        (written,) = write_dicom(volume, tmp_path / str(index))
+        renamed = pydicom.dcmread(written)
+        renamed.SOPInstanceUID = renamed.file_meta.MediaStorageSOPInstanceUID = f"2.25.{index + 1}"
+        (tmp_path / "dicom").mkdir(exist_ok=True)
+        renamed.save_as(tmp_path / "dicom" / f"{index}.dcm")
+    # As displayed: head first for +1, feet first for -1.
+    shown = slice(None, None, -sign)
+    flips = (sign == 1, False, False)
+    ends = origins[shown]
+    geometry = Geometry(
+        (float(np.diff(heights)[0] * np.cos(TILT)) if even else None, 0.7, 0.9),
+        tuple(ends[0]),
+        np.array([-sign * normal, column, [1.0, 0, 0]]),
+        native_flips=flips,
+        last_origin_mm=tuple(ends[-1]),
+    )
+    volume = Volume("test", "Test", native[shown], geometry)
+    problems = write_lesions(tmp_path / "m.nii.gz", volume, (native[shown] > 0).astype(np.uint8))
+    assert any("tilt" in problem.text for problem in problems)
+    mask = SimpleITK.ReadImage(str(tmp_path / "m.nii.gz"))
+    names = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path / "dicom"))
+    image = SimpleITK.ReadImage(names)
+    assert np.array_equal(SimpleITK.GetArrayFromImage(mask), SimpleITK.GetArrayFromImage(image) > 0)
+    for index in ((0, 0, 0), (9, 11, 4)):
+        expected = image.TransformIndexToPhysicalPoint(index)
+        assert mask.TransformIndexToPhysicalPoint(index) == pytest.approx(expected, abs=1e-3)
 
 
 def test_refusals_leave_nothing(tmp_path, make_volume):
