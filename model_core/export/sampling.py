@@ -14,6 +14,7 @@ from model_core.types import BoolArray, FloatArray, Volume, VoxelArray
 # Shorter side in picture pixels below which text, or text and plots, would not be legible.
 TEXT_SIDE, PLOTS_SIDE = 384, 640
 MAX_SIDE = 16384
+_ENLARGED_SIDE = 8192
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,9 @@ def sampling(volume: Volume, *, scale: float, least_side: int = 0) -> Sampling:
     _, row_mm, column_mm = volume.geometry.spacing_mm
     finer = min(row_mm, column_mm) if row_mm and column_mm else 1.0
     stretch = (row_mm / finer, column_mm / finer) if row_mm and column_mm else (1.0, 1.0)
-    shorter = min(height * stretch[0], width * stretch[1]) * scale
+    shorter, longer = sorted((height * stretch[0] * scale, width * stretch[1] * scale))
     factor = int(np.ceil(least_side / shorter)) if shorter < least_side else 1
+    factor = max(1, min(factor, int(_ENLARGED_SIDE / longer)))  # a strip stays a strip
     size = (
         max(1, round(height * stretch[0] * scale * factor)),
         max(1, round(width * stretch[1] * scale * factor)),

@@ -229,6 +229,8 @@ def test_text_needs_room_so_small_slices_are_enlarged(make_volume):
     volume = make_volume((2, 64, 64), spacing=(1.0, 1.0, 1.0))
     assert render_slice(volume, 0).shape == (384, 384, 3)
     assert render_slice(volume, 0, text=False).shape == (64, 64, 3)
+    strip = make_volume((2, 4, 512), spacing=(1.0, 1.0, 1.0))
+    assert render_slice(strip, 0).shape == (64, 8192, 3)
 
 
 def test_words_differ_only_where_words_are(make_volume, make_shown):
