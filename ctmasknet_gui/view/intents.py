@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from PySide6.QtCore import Qt
+
 from ctmasknet_gui.view.help_texts import about_html, keys_html, weights_html
 
 if TYPE_CHECKING:
@@ -90,7 +92,11 @@ def _connect_display(window: MainWindow) -> None:
     actions.less_opacity.triggered.connect(_emit(window.opacityStepped, -OPACITY_STEP))
     actions.more_opacity.triggered.connect(_emit(window.opacityStepped, OPACITY_STEP))
     actions.reset_view.triggered.connect(_emit(window.viewReset))
-    actions.full_screen.triggered.connect(lambda on: window.showFullScreen() if on else window.showNormal())
+    # A maximised window is maximised again afterwards.
+    full = Qt.WindowState.WindowFullScreen
+    actions.full_screen.triggered.connect(
+        lambda on: window.setWindowState(window.windowState() | full if on else window.windowState() & ~full)
+    )
 
 
 def _connect_analysis(window: MainWindow) -> None:

@@ -10,6 +10,7 @@ from ctmasknet_gui.state import AppState, Message
 from ctmasknet_gui.view.style import icon, restyle
 
 _ICON = 20
+_BUTTON_HEIGHT = 26
 
 
 class MessageBar(QFrame):
@@ -50,6 +51,7 @@ class MessageBar(QFrame):
         self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.count = QLabel()
         self.count.setProperty("role", "muted")
+        self.count.setFixedHeight(_BUTTON_HEIGHT)
         self.older_button = _tool("previous", "Earlier message")
         self.newer_button = _tool("next", "Later message")
         self.details_button = QToolButton()

@@ -29,7 +29,7 @@ class ProbabilityBars(QWidget):
         text = ", ".join(f"{n} {v:.2f}" for n, v in zip(self._names, values, strict=True))
         self.setAccessibleName(f"Class probabilities: {text}")
         self.setToolTip(
-            "Sigmoid of each class logit: the classes are scored one by one,\n"
+            text.replace(", ", "\n") + "\n\nSigmoid of each class logit: the classes are scored one by one,\n"
             "so the numbers need not add up to 1."
         )
         self.updateGeometry()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtGui import QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QFrame, QScrollArea, QSplitter, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
@@ -12,7 +13,6 @@ from ctmasknet_gui.view.explanation.plots import PlotPanel
 from ctmasknet_gui.view.explanation.roi_table import RoiTable
 from ctmasknet_gui.view.explanation.threshold_panel import ThresholdPanel
 
-_MINIMUM_WIDTH = 360
 _MARGIN = 12
 
 
@@ -36,9 +36,7 @@ class ExplanationPanel(QScrollArea):
         self.split.setHandleWidth(7)
         self.split.addWidget(self.table)
         self.split.addWidget(self.plots)
-        self.split.setStretchFactor(0, 3)
-        self.split.setStretchFactor(1, 2)
-        content = QWidget()
+        content = self._content = QWidget()
         content.setObjectName("column")
         layout = QVBoxLayout(content)
         layout.setContentsMargins(_MARGIN, 8, _MARGIN, 6)
@@ -50,10 +48,15 @@ class ExplanationPanel(QScrollArea):
         layout.addWidget(self.split, 1)
         self.setWidget(content)
         self.setWidgetResizable(True)
-        self.setMinimumWidth(_MINIMUM_WIDTH)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self._connect(actions)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Never become narrower than the controls are in the font of this screen."""
+        super().showEvent(event)
+        bar = self.verticalScrollBar().sizeHint().width()
+        self.setMinimumWidth(self._content.minimumSizeHint().width() + bar)
 
     def sizeHint(self) -> QSize:
         """Wide enough for the table with its boxes."""
@@ -73,10 +76,26 @@ class ExplanationPanel(QScrollArea):
 
 
 class _Splitter(QSplitter):
-    """Asks for no more than it needs, so that the column scrolls only where it must."""
+    """Asks for no more than it needs, so that the column scrolls only where it must.
+
+    Both halves are as high as each other until the user moves the handle.
+    """
+
+    def __init__(self, orientation: Qt.Orientation) -> None:
+        super().__init__(orientation)
+        self._moved = False
+        self.splitterMoved.connect(self._on_moved)
 
     def sizeHint(self) -> QSize:
         return self.minimumSizeHint()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        if not self._moved:
+            self.setSizes([self.height() // 2] * 2)
+
+    def _on_moved(self, *_: object) -> None:
+        self._moved = True
 
 
 def _rule() -> QFrame:

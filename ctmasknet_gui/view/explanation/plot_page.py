@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,9 @@ from PySide6.QtWidgets import QLabel, QSizePolicy, QStackedLayout, QWidget
 
 from ctmasknet_gui.view.style import BACKGROUND
 
-# Several changes of state in one go become one picture.
-_COALESCE_MS = 25
+# Several changes of state in one go become one picture. Waiting twice as long as a picture takes keeps
+# scrolling and dragging smooth: the plot follows as soon as the hand rests.
+_COALESCE_MS, _LONGEST_MS = 25, 300
 
 Draw = Callable[[Any], None]
 Pick = Callable[[Any], "int | None"]
@@ -76,8 +78,11 @@ class PlotPage(QWidget):
             self._make_canvas()
         self._stale = False
         self._stack.setCurrentWidget(self.canvas)
+        start = time.perf_counter()
         self._draw(self.canvas.figure)
-        self.canvas.draw_idle()
+        self.canvas.draw()
+        took = 1000 * (time.perf_counter() - start)
+        self._timer.setInterval(round(min(_LONGEST_MS, max(_COALESCE_MS, 2 * took))))
 
     def _make_canvas(self) -> None:
         from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg

@@ -23,9 +23,9 @@ from model_core.types import RoiRow
 TOP = 16
 _ROW_HEIGHT = 20
 # Padding of the cells in the style sheet, and some air.
-_PADDING = 11
+_PADDING = 10
 # Widest text of each column but the last, so that columns do not jump from slice to slice.
-_SAMPLES = ("128", "Lesion0", "0.000", "00000", "00000", "On", "00")
+_SAMPLES = ("128", "Lesion", "0.000", "00000", "00000", "On", "00")
 
 
 class RoiTable(QWidget):

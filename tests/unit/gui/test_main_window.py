@@ -276,6 +276,35 @@ def test_export_dialog_returns_a_request(qtbot, window, tmp_path):
     assert [(r.kind, r.target) for r in requests] == [("csv", tmp_path / "ctmasknet_regions.csv")]
 
 
+def test_menu_of_the_slice(qtbot, window):
+    window.viewport.menu_requested.emit(window.mapToGlobal(QPoint(300, 300)))
+    menu = QApplication.activePopupWidget()
+    texts = [action.text() for action in menu.actions()]
+    assert "Run slice" in texts
+    assert "Masks" in texts
+    menu.close()
+
+
+def test_full_screen_and_back(qtbot, window):
+    window.commands.full_screen.trigger()
+    assert window.isFullScreen()
+    window.commands.full_screen.trigger()
+    assert not window.isFullScreen()
+
+
+def test_help_dialogs_open(qtbot, window):
+    for action, words in (
+        (window.commands.keys, "Ctrl+Shift+O"),
+        (window.commands.about, "MIT licence"),
+        (window.commands.about_weights, "Fake weights"),
+    ):
+        action.trigger()
+        dialog = QApplication.activeModalWidget()
+        assert words in dialog.browser.toPlainText()
+        dialog.close()
+        qtbot.waitUntil(lambda: QApplication.activeModalWidget() is None)
+
+
 def test_closing_is_told(window):
     closing = hear(window.closing)
     window.close()
@@ -346,6 +375,9 @@ def test_nothing_is_cut(qtbot, make_window, size):
     assert extension is None or not extension.isVisible()
     panel = window.explanation
     assert panel.widget().width() <= panel.viewport().width()
+    window.resizeDocks([window.explanation_dock], [100], Qt.Orientation.Horizontal)
+    qtbot.wait(20)
+    assert panel.widget().width() <= panel.viewport().width(), "the narrowest panel is still whole"
     if size[1] >= 800:
         assert panel.widget().height() <= panel.viewport().height(), "no scrolling where there is room"
     assert window.viewport.width() >= 380
