@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -79,7 +79,7 @@ def _slices(text: str) -> tuple[int | None, int | None]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the networks and write the results; nothing is written before everything is computed."""
-    from model_core.export import predictions, write_json, write_lesions
+    from model_core.export import predictions, slice_prediction, write_json, write_lesions
     from model_core.inference import load_pipeline, scan_verdict, show
     from model_core.inference import run as run_networks
     from model_core.inference.select import lesion_labels
@@ -96,19 +96,21 @@ def run(arguments: argparse.Namespace) -> int:
     detections, evidence = _settings(arguments, pipeline)
 
     labels = np.zeros(volume.voxels.shape, np.uint8)
-    shown: list[ShownSlice] = []
+    records, summaries = [], []
     for result in follow(run_networks(pipeline, volume, slices), title="Analysing"):
         seen = show(pipeline, volume, result, detections, evidence)
         labels[seen.slice_index] = lesion_labels(seen)
         if arguments.png:
             _write_picture(output, seen, volume=volume, pipeline=pipeline, overwrite=arguments.overwrite)
-        shown.append(seen if len(slices) == 1 else _slim(seen))
-    verdict = scan_verdict((s.summary for s in shown), published=evidence == pipeline.evidence)
-    output.mkdir(parents=True, exist_ok=True)
+        # Not the slice itself: the masks of a whole series would fill the memory.
+        records.append(slice_prediction(volume, seen, pipeline=pipeline))
+        summaries.append(seen.summary)
+    verdict = scan_verdict(summaries, published=evidence == pipeline.evidence)
+    _make_folder(output)
     document = predictions(
-        volume=volume,
-        shown=shown,
-        cards=pipeline.cards,
+        volume,
+        records,
+        pipeline=pipeline,
         detections=detections,
         evidence=evidence,
         scan=verdict,
@@ -116,6 +118,13 @@ def run(arguments: argparse.Namespace) -> int:
     write_json(document_path, document, overwrite=arguments.overwrite)
     write_lesions(labels_path, volume, labels, overwrite=arguments.overwrite)
     return 0
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ExportError(f"The folder {folder.name} cannot be made.", details=str(error)) from error
 
 
 def _refuse_to_replace(targets: Sequence[Path], *, overwrite: bool) -> None:
@@ -157,7 +166,7 @@ def _settings(
 ) -> tuple[DetectionSettings, EvidenceSettings]:
     """Return the card's settings with what the command line changes."""
 
-    def given(**values: float | None) -> dict[str, float]:
+    def given(**values: float | None) -> dict[str, Any]:
         return {name: value for name, value in values.items() if value is not None}
 
     detections = dataclasses.replace(
@@ -189,10 +198,5 @@ def _write_picture(
         scale=2.0,
         edited=shown.verdict is not None and not shown.verdict.published,
     )
-    output.mkdir(parents=True, exist_ok=True)
+    _make_folder(output)
     write_png(output / f"slice-{shown.slice_index:04d}.png", picture, overwrite=overwrite)
-
-
-def _slim(shown: ShownSlice) -> ShownSlice:
-    """Drop the logit map: a series of them would fill the memory, and the JSON does not need it."""
-    return dataclasses.replace(shown, logit_map=np.zeros((0, 0), np.float32))

@@ -52,7 +52,8 @@ def write_plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     axes = figure.add_subplot()
     epochs = [row["epoch"] for row in rows]
     for name in dict.fromkeys(key for row in rows for key in row if key.startswith("loss_")):
-        axes.plot(epochs, [row.get(name, float("nan")) for row in rows], label=name.removeprefix("loss_"), linewidth=1.2)
+        values = [row.get(name, float("nan")) for row in rows]
+        axes.plot(epochs, values, label=name.removeprefix("loss_"), linewidth=1.2)
     validated = [(row["epoch"], row["validation"]) for row in rows if row.get("validation") is not None]
     if validated:
         axes.plot(

@@ -1,0 +1,137 @@
+"""``ctmasknet predict`` end to end on a synthetic DICOM series, with small random networks."""
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from PIL import Image
+
+from model_core.cli.main import main
+from model_core.phantom import make_phantom, write_dicom
+
+SLICES, SIZE = 6, 96
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("series")
+    write_dicom(make_phantom(slices=SLICES, size=SIZE)[0], folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(tiny_weights):
+    return ["--weights", str(tiny_weights / "tiny.safetensors"), str(tiny_weights / "tiny-s.safetensors")]
+
+
+def predict(path, output, *options):
+    return main(["predict", str(path), "-o", str(output), "--device", "cpu", *options])
+
+
+def test_writes_predictions_masks_and_pictures(series, weights, tmp_path):
+    assert predict(series, tmp_path / "out", *weights, "--slices", "1:4", "--png") == 0
+    document = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert [row["index"] for row in document["slices"]] == [1, 2, 3]
+    assert [card["name"] for card in document["weights"]] == ["tiny", "tiny-s"]
+    assert document["settings"]["published"] is True
+    assert set(document["scan"]["class_probabilities"]) == {"Control", "Other (non-COVID)", "COVID-19"}
+
+    labels = sitk.ReadImage(tmp_path / "out/lesions.nii.gz")
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(series)))
+    image = reader.Execute()
+    assert labels.GetSize() == image.GetSize() == (SIZE, SIZE, SLICES)
+    for index in [(0, 0, 0), (5, 9, 2), (SIZE - 1, 0, SLICES - 1)]:
+        np.testing.assert_allclose(
+            labels.TransformIndexToPhysicalPoint(index), image.TransformIndexToPhysicalPoint(index), atol=1e-3
+        )
+    positions = {round(row["position_mm"], 3) for row in document["slices"]}
+    array = sitk.GetArrayFromImage(labels)
+    marked = {
+        round(labels.TransformIndexToPhysicalPoint((0, 0, k))[2], 3) for k in range(SLICES) if array[k].any()
+    }
+    with_masks = {
+        round(row["position_mm"], 3)
+        for row in document["slices"]
+        if any(d["mask_area_px"] for d in row["detections"])
+    }
+    assert marked == with_masks <= positions
+
+    for row in document["slices"]:
+        assert len(row["image_logits"]) == 3
+        probabilities = 1 / (1 + np.exp(-np.array(row["image_logits"])))
+        assert list(row["class_probabilities"].values()) == pytest.approx(probabilities.tolist())
+        for found in row["detections"]:
+            x1, y1, x2, y2 = found["box"]
+            assert 0 <= x1 <= x2 <= SIZE
+            assert 0 <= y1 <= y2 <= SIZE
+            assert found["area_px"] == pytest.approx((x2 - x1) * (y2 - y1))
+            assert found["score"] > 0.5
+            assert found["label"] == "Lesion"
+    pictures = sorted((tmp_path / "out").glob("*.png"))
+    assert len(pictures) == 3
+    assert min(Image.open(pictures[0]).size) >= SIZE
+
+
+def test_thresholds_act_on_their_own_group(series, weights, tmp_path):
+    def run(name, *options):
+        assert predict(series, tmp_path / name, *weights, "--slices", "2:3", *options) == 0
+        return json.loads((tmp_path / name / "predictions.json").read_text())
+
+    plain = run("a")
+    shown = run("b", "--score-threshold", "0.0", "--nms-threshold", "1")
+    evidence = run("c", "--evidence-score", "0.6", "--evidence-nms", "0.1")
+    assert len(shown["slices"][0]["detections"]) > len(plain["slices"][0]["detections"])
+    assert shown["slices"][0]["image_logits"] == plain["slices"][0]["image_logits"]
+    assert shown["settings"]["published"] is True
+    assert evidence["slices"][0]["detections"] == plain["slices"][0]["detections"]
+    assert evidence["slices"][0]["image_logits"] != plain["slices"][0]["image_logits"]
+    assert evidence["settings"]["published"] is False
+    assert evidence["scan"]["published"] is False
+
+
+@pytest.mark.parametrize("text", ["4:9", "6:7"])
+def test_slices_out_of_range_are_a_usage_error(series, weights, tmp_path, capsys, text):
+    assert predict(series, tmp_path / "out", *weights, "--slices", text) == 2
+    assert "slices 0 to 5" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--slices", "3:3"],
+        ["--slices", "abc"],
+        ["--score-threshold", "7"],
+        ["--nms-threshold", "x"],
+        ["--what"],
+    ],
+)
+def test_wrong_usage_ends_with_2(series, tmp_path, options):
+    with pytest.raises(SystemExit) as leave:
+        predict(series, tmp_path / "out", *options)
+    assert leave.value.code == 2
+
+
+def test_existing_results_are_not_replaced_unasked(series, weights, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "predictions.json").write_text("mine")
+    assert predict(series, out, *weights) == 1
+    assert "exist" in capsys.readouterr().err
+    assert (out / "predictions.json").read_text() == "mine"
+    assert predict(series, out, *weights, "--slices", "0:1", "--overwrite") == 0
+
+
+def test_errors_are_one_line(weights, tmp_path, capsys):
+    assert predict(tmp_path / "nowhere", tmp_path / "out", *weights) == 1
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    (tmp_path / "empty").mkdir()
+    assert predict(tmp_path / "empty", tmp_path / "out", *weights) == 1
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_no_such_weights(series, tmp_path, capsys):
+    assert predict(series, tmp_path / "out", "--weights", "nothing") == 1
+    assert "nothing" in capsys.readouterr().err
