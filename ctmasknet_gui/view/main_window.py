@@ -28,7 +28,7 @@ from model_core.types import ByteArray
 TITLE = "CTMaskNet"
 MINIMUM_SIZE = (1100, 700)
 # Widths of the side docks at a window width of 1280 and, from 2000 on, of large screens.
-_NARROW, _WIDE = (198, 434), (260, 520)
+_NARROW, _WIDE = (190, 444), (260, 520)
 _WIDE_FROM = 2000
 _LAYOUT_VERSION = 1
 

@@ -23,8 +23,9 @@ from model_core.types import RoiRow
 TOP = 16
 _ROW_HEIGHT = 20
 # Padding of the cells in the style sheet, and some air.
-_PADDING = 10
+_PADDING = 12
 # Widest text of each column but the last, so that columns do not jump from slice to slice.
+_WIDEST = 120
 _SAMPLES = ("128", "Lesion", "0.000", "00000", "00000", "On", "00")
 
 
@@ -128,18 +129,20 @@ class RoiTable(QWidget):
         self.model.layoutChanged.connect(self._show_selection)
 
     def fit_columns(self) -> None:
-        """Give every column but the box the width of its widest usual text."""
+        """Give every column but the box the width of its widest usual text, more where needed."""
         self.table.ensurePolished()
         metrics = self.table.fontMetrics()
         for column, sample in enumerate(_SAMPLES):
-            width = metrics.horizontalAdvance(sample) + _PADDING
-            self.table.setColumnWidth(column, width)
+            usual = metrics.horizontalAdvance(sample) + _PADDING
+            needed = self.table.sizeHintForColumn(column)
+            self.table.setColumnWidth(column, min(max(usual, needed), _WIDEST))
 
     def _refresh(self) -> None:
         shown, top = self._state.results.shown, self._state.selection.top
         rois = () if shown is None else shown.rois
         self._restoring = True
         self.model.set_rows(self.listed)
+        self.fit_columns()
         self._restoring = False
         with QSignalBlocker(self._group):
             (self.all_button if top is None else self.top_button).setChecked(True)

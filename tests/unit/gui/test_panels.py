@@ -325,6 +325,20 @@ def test_unknown_spacing_has_no_square_millimetres(qtbot, state):
     assert model.roi(0).rank == 1
 
 
+def test_numbers_are_never_elided(qtbot, state):
+    table = RoiTable(state)
+    qtbot.addWidget(table)
+    table.resize(420, 300)
+    table.show()
+    shown = state.results.shown
+    large = tuple(
+        replace(roi, area_px=262144.0, area_mm2=149000.0, label="Consolidation") for roi in shown.rois
+    )
+    state.results.shown = replace(shown, rois=large)
+    for column in range(len(COLUMNS) - 1):
+        assert table.table.columnWidth(column) >= table.table.sizeHintForColumn(column), COLUMNS[column].title
+
+
 def test_regions_of_an_unanalysed_slice_leave_a_hint(qtbot, state):
     table = RoiTable(state)
     qtbot.addWidget(table)
