@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import signal
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +93,21 @@ def _folder(path: Path) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turn Ctrl-C and a termination signal into a question asked after every step."""
+    asked: list[int] = []
+    before = {
+        number: signal.signal(number, lambda received, _frame: asked.append(received))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def run_recipe(arguments: argparse.Namespace) -> int:
     """Train by the recipe until it is done."""
     import torch
@@ -104,8 +122,10 @@ def run_recipe(arguments: argparse.Namespace) -> int:
     recipe = read_recipe(arguments.name).without(tuple(arguments.without))
     slices = pack(recipe, _folder(arguments.data), arguments.work)
     training = LesionTraining(recipe, slices, arguments.work / recipe.name)
-    for _ in follow(training.run(max_steps=arguments.steps), title=f"Training {recipe.name}"):
-        pass
+    with stop_requests() as stopped:
+        job = training.run(max_steps=arguments.steps, stopped=stopped)
+        for _ in follow(job, title=f"Training {recipe.name}"):
+            pass
     return 0
 
 

@@ -10,7 +10,7 @@ import csv
 import logging
 import math
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,11 +119,18 @@ class LesionTraining:
     # -- running ----------------------------------------------------------------------------------
 
     def run(
-        self, *, save_every: float = 180.0, max_steps: int | None = None
+        self,
+        *,
+        save_every: float = 180.0,
+        max_steps: int | None = None,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> Generator[Progress, None, None]:
-        """Train to the end (or ``max_steps`` further steps), saving every ``save_every`` seconds."""
+        """Train to the end (or ``max_steps`` further steps), saving every ``save_every`` seconds.
+
+        Looks at ``stopped`` after every step; then, too, the checkpoint is written.
+        """
         saved, done = time.monotonic(), 0
-        while not self.finished and (max_steps is None or done < max_steps):
+        while not (self.finished or stopped() or done == max_steps):
             stage = self.recipe.stages[self.stage]
             if self.step >= stage.steps:
                 self.stage, self.step = self.stage + 1, 0
