@@ -57,9 +57,7 @@ class Controllers:
             shown=self.shown,
             messages=self.messages,
         )
-        self.demo = DemoController(
-            state, opening=self.opening, running=self.running, display=self.display
-        )
+        self.demo = DemoController(state, opening=self.opening, running=self.running, display=self.display)
         self.thresholds = ThresholdController(state, self.shown)
         self.selection = SelectionController(state)
         self.exporting = ExportController(

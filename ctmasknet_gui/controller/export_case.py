@@ -67,7 +67,9 @@ class ExportController(QObject):
         asked = False
 
         def work() -> Generator[object, None, None]:
-            existing = tuple(path for path in self._exporter.targets(job) if path.exists())
+            targets = self._exporter.targets(job)
+            # A folder of that name cannot be replaced; writing says so.
+            existing = tuple(path for path in targets if path.exists() and not path.is_dir())
             if existing and not overwrite:
                 yield Existing(existing)
                 return

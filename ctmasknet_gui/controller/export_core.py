@@ -28,7 +28,9 @@ class CoreExporter:
         if request.kind == "png" and request.slices != "current":
             return tuple(request.target / slice_file_name(index) for index in job.slices)
         if request.kind == "plots":
-            names = [slice_file_name(job.slices[0], suffix=f"-{kind}.{request.plot_format}") for kind in KINDS]
+            names = [
+                slice_file_name(job.slices[0], suffix=f"-{kind}.{request.plot_format}") for kind in KINDS
+            ]
             return tuple(request.target / name for name in names)
         return (request.target,)
 

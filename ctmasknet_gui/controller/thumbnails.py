@@ -11,11 +11,16 @@ from PySide6.QtCore import QObject, Signal
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
 from ctmasknet_gui.controller.ports import Reader
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state.display import LUNG
 from ctmasknet_gui.worker import Priority
 from model_core.errors import CTMaskNetError
-from model_core.types import ByteArray, Progress, SeriesEntry
+from model_core.types import ByteArray, Catalogue, Progress, SeriesEntry, Volume
+from model_core.voi import apply_window
 
 _log = logging.getLogger(__name__)
+
+# Longest side of a thumbnail in pixels, at least.
+SIDE = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,14 +31,18 @@ class Thumbnail:
     picture: ByteArray
 
 
+def middle_picture(volume: Volume) -> ByteArray:
+    """Return the middle slice through the lung window, every few pixels."""
+    step = max(1, max(volume.voxels.shape[1:]) // SIDE)
+    return apply_window(volume.voxels[volume.slices // 2, ::step, ::step], LUNG)
+
+
 class ThumbnailController(QObject):
     """Emits `ready` for each series of a new catalogue; a series that cannot be read has none."""
 
     ready = Signal(str, object)
 
-    def __init__(
-        self, state: AppState, jobs: Jobs, *, reader: Reader, parent: QObject | None = None
-    ) -> None:
+    def __init__(self, state: AppState, jobs: Jobs, *, reader: Reader, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._state = state
         self._jobs = jobs
@@ -51,6 +60,7 @@ class ThumbnailController(QObject):
         catalogue = self._state.case.catalogue
         if catalogue is None:
             return
+        self._show_made(catalogue)
         missing = [e for e in catalogue.series if e.files and e.series_id not in self._known]
         if missing and not self._jobs.active("thumbnails"):
             self._jobs.submit(
@@ -60,6 +70,14 @@ class ThumbnailController(QObject):
                 priority=Priority.IDLE,
                 visible=False,
             )
+
+    def _show_made(self, catalogue: Catalogue) -> None:
+        """Give an open series without files, which was made and not read, the picture of its voxels."""
+        volume = self._state.case.volume
+        if volume is None or volume.series_id in self._known:
+            return
+        if any(entry.series_id == volume.series_id and not entry.files for entry in catalogue.series):
+            self._take(Thumbnail(volume.series_id, middle_picture(volume)))
 
     def _work(self, entries: list[SeriesEntry]) -> Generator[object, None, None]:
         for entry in entries:

@@ -116,7 +116,9 @@ def real(make_app, tiny_weights):
     from ctmasknet_gui.controller.ports import CoreEngine
 
     rig = make_app(engine=CoreEngine(), reader=FakeReader())
-    rig.window.weightsChosen.emit((str(tiny_weights / "tiny.safetensors"), str(tiny_weights / "tiny-s.safetensors")))
+    rig.window.weightsChosen.emit(
+        (str(tiny_weights / "tiny.safetensors"), str(tiny_weights / "tiny-s.safetensors"))
+    )
     rig.settle()
     assert rig.texts == []
     rig.open()

@@ -185,9 +185,9 @@ def test_view_keys(opened):
     opened.commands.zoom_fit.trigger()
     assert display.zoom is None
     opened.key(Key.Key_R)
-    assert not (display.inverted or display.flip_horizontal or display.flip_vertical)
+    assert not any((display.inverted, display.flip_horizontal, display.flip_vertical))
     opened.key(Key.Key_S)
-    assert not (display.masks or display.boxes or display.outlines)
+    assert not any((display.masks, display.boxes, display.outlines))
     opened.key(Key.Key_S)
     assert display.masks
     opacity = display.opacity
