@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 import shutil
+import struct
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,6 +81,8 @@ def read_array(path: Path) -> npt.NDArray[Any]:
     """
     reader = library().ImageFileReader()
     try:
+        if suffix_of(path) in (".nii", ".nii.gz"):
+            _check_nifti_is_whole(path)
         with _ascii_path(path) as name:
             reader.SetFileName(name)
             reader.ReadImageInformation()
@@ -87,12 +92,64 @@ def read_array(path: Path) -> npt.NDArray[Any]:
                 reader.SetExtractIndex((0,) * len(size))
             image = reader.Execute()
         values: npt.NDArray[Any] = library().GetArrayFromImage(image)
+    except FileError:
+        raise
     except LIBRARY_FAILURES as error:
         raise FileError(
             "The volume cannot be read: the file is cut off or damaged. Copy it again.",
             details=type(error).__name__,
         ) from error
     return values
+
+
+def _check_nifti_is_whole(path: Path) -> None:
+    """Check that a NIfTI file holds all of its voxels: the library fills what is missing with zeros.
+
+    Raises
+    ------
+    FileError
+        It ends too early.
+    """
+    with path.open("rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+    held = 0
+    with gzip.open(path, "rb") if packed else path.open("rb") as stream:
+        try:
+            head = stream.read(544)
+            held = len(head)
+            needed = _nifti_bytes(head)
+            if not packed:
+                held = path.stat().st_size
+            while held < needed and (part := stream.read(1 << 22)):
+                held += len(part)
+        except (EOFError, OSError, zlib.error) as error:
+            raise FileError("The volume is cut off or its compression is damaged. Copy it again.") from error
+    if held < needed:
+        raise FileError(f"The volume is cut off: {held} of {needed} bytes are there. Copy it again.")
+
+
+def _nifti_bytes(head: bytes) -> int:
+    """Return how long a NIfTI-1 or NIfTI-2 file must be, by its header."""
+    for order in "<>":
+        kind = struct.unpack_from(f"{order}i", head)[0]
+        if kind == 348:
+            counts = struct.unpack_from(f"{order}8h", head, 40)
+            bits, offset = (
+                struct.unpack_from(f"{order}h", head, 72)[0],
+                struct.unpack_from(f"{order}f", head, 108)[0],
+            )
+        elif kind == 540:
+            counts = struct.unpack_from(f"{order}8q", head, 16)
+            bits, offset = (
+                struct.unpack_from(f"{order}h", head, 14)[0],
+                struct.unpack_from(f"{order}q", head, 168)[0],
+            )
+        else:
+            continue
+        dimensions = counts[1 : 1 + max(0, min(7, counts[0]))]
+        voxels = math.prod(max(1, int(count)) for count in dimensions)
+        return int(offset) + voxels * max(0, int(bits)) // 8
+    return 0  # neither: the library says what it is
 
 
 def _bytes_held(path: Path) -> int:
