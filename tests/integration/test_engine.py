@@ -63,7 +63,8 @@ def test_thresholds_never_run_the_backbone(pipeline, volume, result, backbone_ca
     assert backbone_calls == []
     assert len(many.detections) == 40 >= len(few.detections)
     assert many.masks.shape == (40, 96, 96)
-    assert few.verdict.published and not many.verdict.published
+    assert few.verdict.published
+    assert not many.verdict.published
     assert {row.candidate for row in few.rois if row.detected} <= set(few.detections.indices.tolist())
     assert summarise(pipeline, volume, result, low, linked) == many.summary
 
@@ -73,7 +74,8 @@ def test_detections_obey_their_settings(pipeline, result):
     assert (found.scores > 0.3).all()
     assert (np.diff(found.scores) <= 0).all()
     nothing = detect(pipeline, result, DetectionSettings(score=1.0))
-    assert len(nothing) == 0 and nothing.mask_logits.shape == (0, 28, 28)
+    assert len(nothing) == 0
+    assert nothing.mask_logits.shape == (0, 28, 28)
 
 
 def test_masks_of_candidates_do_not_depend_on_when_they_are_asked_for(pipeline, volume, result):
@@ -141,9 +143,13 @@ def test_a_classifier_with_a_detector_of_its_own_runs_two_passes(
 def test_segmentation_alone_has_no_class(tiny_weights, volume):
     alone = load_pipeline([str(tiny_weights / "tiny.safetensors")], device="cpu")
     (found,) = finish(run(alone, volume, [3]))
-    assert alone.image_classes == () and found.verdict is None and found.evidence_candidates is None
+    assert alone.image_classes == ()
+    assert found.verdict is None
+    assert found.evidence_candidates is None
     seen = show(alone, volume, found, alone.detections, alone.evidence)
-    assert seen.verdict is None and seen.rois == () and seen.summary.probabilities is None
+    assert seen.verdict is None
+    assert seen.rois == ()
+    assert seen.summary.probabilities is None
     assert scan_verdict([seen.summary], published=True) is None
 
 

@@ -122,7 +122,8 @@ def test_scan_is_the_mean_of_the_ten_least_normal_slices():
     assert verdict.slices_used == tuple(range(20, 30))
     assert verdict.probabilities == pytest.approx((0.1, 0.2, 0.8))
     assert verdict.class_index == 2
-    assert "10 slices" in verdict.rule and "30" in verdict.rule
+    assert "10 slices" in verdict.rule
+    assert "30" in verdict.rule
 
 
 def test_scan_of_few_slices_or_none():
