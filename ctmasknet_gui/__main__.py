@@ -11,6 +11,9 @@ from pathlib import Path
 from ctmasknet_gui.controller.script import Options
 
 
+WEIGHT_SUFFIXES = {".safetensors", ".pth", ".pt"}
+
+
 def _size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{3,5})[xX×](\d{3,5})", text)
     if match is None:
@@ -22,6 +25,12 @@ def _slice(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is no slice: a number counting from 0")
     return int(text)
+
+
+def _without_paths(weights: Sequence[str]) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+    """Split off the paths to open that ``--weights a b PATH`` took as weights."""
+    paths = [w for w in weights if Path(w).exists() and Path(w).suffix.lower() not in WEIGHT_SUFFIXES]
+    return tuple(w for w in weights if w not in paths), tuple(Path(p) for p in paths)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,8 +57,11 @@ def parser() -> argparse.ArgumentParser:
 def parse(arguments: Sequence[str] | None = None) -> Options:
     """Parse the command line; exits with 2 on a usage error."""
     command = parser()
-    # A PATH may follow the weights: ``--weights a b -- PATH``; plain ``PATH --weights a b`` is usual.
     values = command.parse_args(arguments)
+    weights, taken = _without_paths(values.weights)
+    values.paths += taken
+    if taken and not weights:
+        command.error("--weights needs a name or a weight file")
     if values.demo and values.paths:
         command.error("--demo opens the phantom: give either a PATH or --demo")
     something = bool(values.demo or values.paths)
@@ -59,7 +71,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     return Options(
         paths=tuple(values.paths),
         demo=values.demo,
-        weights=tuple(values.weights),
+        weights=weights,
         slice_index=values.slice,
         run=values.run,
         run_all=values.all,

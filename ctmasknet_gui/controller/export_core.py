@@ -82,13 +82,14 @@ class CoreExporter:
             )
             return
         index = job.slices[0]
+        # The selection is one of the visible slice.
+        arguments["selected"] = job.selected
         yield Progress(0, 1, f"Slice {index + 1}")
         picture = render_slice(
             job.volume,
             index,
             shown=next(self._shown(job, index), None),
             reference=job.reference,
-            selected=job.selected,
             **arguments,
         )
         write_png(request.target, picture, overwrite=job.overwrite)

@@ -569,7 +569,9 @@ def test_recent_paths_are_few_existing_and_newest_first(tmp_path):
 
 def test_damaged_settings_count_as_absent(tmp_path):
     path = tmp_path / "s.ini"
-    path.write_bytes(b"[display]\nopacity=nan\nmasks=perhaps\nwindow=\xff\xfe\n[%General]\nrecent=@Invalid()\n")
+    path.write_bytes(
+        b"[display]\nopacity=nan\nmasks=perhaps\nwindow=\xff\xfe\n[%General]\nrecent=@Invalid()\n"
+    )
     settings = Settings(path)
     assert settings.flag("display/masks", default=True)
     assert settings.number("display/opacity", 0.35) == 0.35

@@ -118,6 +118,20 @@ def test_typing_a_number_fires_no_shortcut(qtbot, window):
     assert [settings.score for settings in detections] == [0.25]
 
 
+def test_editing_keys_belong_to_the_field(qtbot, window, state):
+    state.selection.candidate = 1
+    picked = hear(window.candidatePicked)
+    spin = window.explanation.thresholds.score.spin
+    spin.setFocus()
+    spin.selectAll()
+    qtbot.keyClicks(spin, "0.77")
+    qtbot.keyClick(spin, Qt.Key.Key_Backspace)
+    assert spin.text() in ("0.7", "0,7")
+    assert picked == []
+    qtbot.keyClick(window.viewport, Qt.Key.Key_Backspace)
+    assert picked == [None]
+
+
 def test_arrows_move_the_focused_slider_not_the_slices(qtbot, window):
     steps, detections = hear(window.sliceStepped), hear(window.detectionsChanged)
     slider = window.explanation.thresholds.score.slider
@@ -349,6 +363,7 @@ def test_actions_are_available_when_they_can_do_something(window, make_window):
         assert not action.isEnabled()
     assert empty.open_file.isEnabled()
     filled = window.commands
+    assert not empty.about_weights.isEnabled()
     for action in (filled.run_slice, filled.export_csv, filled.next_finding, filled.window_file):
         assert action.isEnabled()
     assert not filled.reference.isEnabled()

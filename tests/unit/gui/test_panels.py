@@ -109,7 +109,7 @@ def test_class_panel_shows_probabilities_and_the_rule_of_the_scan(qtbot, state):
     qtbot.addWidget(panel)
     panel.show()
     assert "COVID-19 1.00" in panel.bars.accessibleName()
-    assert "Mean of the slices." in panel.scan.text()
+    assert "Mean of the slices · lesions" in panel.scan.text()
     assert "ml" in panel.scan.text()
     assert not panel.badge.isVisible()
     state.thresholds.evidence = replace(state.thresholds.evidence, score=0.5)
@@ -125,6 +125,8 @@ def test_class_panel_says_why_there_is_no_class(qtbot):
     assert "Open a series" in panel.note.text()
     state.case.volume = make_volume()
     assert "No network weights" in panel.note.text()
+    state.weights.chosen = ("some.safetensors",)
+    assert "has not been analysed" in panel.note.text()
     fill(state)
     state.results.shown = None
     assert "has not been analysed" in panel.note.text()
