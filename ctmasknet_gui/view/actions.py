@@ -276,7 +276,6 @@ class Actions(QObject):
         volume = state.case.volume
         opened, running = volume is not None, state.run.kind != ""
         analysed = bool(state.results.slices) or state.results.shown is not None
-        ready = opened and bool(state.weights.cards or state.weights.available)
         always_with_volume = [
             *self.in_category("Slices"),
             *self.in_category("Window"),
@@ -295,10 +294,11 @@ class Actions(QObject):
             action.setEnabled(state.results.shown is not None)
         for action in (self.reference, self.close_reference):
             action.setEnabled(state.case.reference is not None)
-        self.run_slice.setEnabled(ready)
-        self.run_series.setEnabled(ready)
+        # Without weights a run says so, in more words than a grey button.
+        self.run_slice.setEnabled(opened)
+        self.run_series.setEnabled(opened)
         self.stop.setEnabled(running)
-        self.about_weights.setEnabled(bool(state.weights.cards))
+        self.about_weights.setEnabled(bool(state.weights.cards or state.weights.available))
 
 
 def same_window(one: Window, other: Window) -> bool:

@@ -116,5 +116,7 @@ def _connect_help(window: MainWindow) -> None:
     actions.keys.triggered.connect(lambda *_: window.show_text("Mouse and keys", keys_html(actions)))
     actions.about.triggered.connect(lambda *_: window.show_text("About CTMaskNet", about_html()))
     actions.about_weights.triggered.connect(
-        lambda *_: window.show_text("About these weights", weights_html(state.weights.cards))
+        lambda *_: window.show_text(
+            "About these weights", weights_html(state.weights.cards or state.weights.available)
+        )
     )

@@ -161,6 +161,9 @@ class MainWindow(QMainWindow):
             self.setCorner(corner, side)
         self.series_dock = self._dock("Series list", self.series, sides[0])
         self.explanation_dock = self._dock("Explanation", self.explanation, sides[1])
+        # Tab goes from left to right.
+        QWidget.setTabOrder(self.series.list, self.viewport)
+        QWidget.setTabOrder(self.viewport, self.strip)
         for dock in (self.series_dock, self.explanation_dock):
             self.menus.add_panel(dock.toggleViewAction())
 

@@ -140,7 +140,8 @@ class ClassPanel(QWidget):
             return "No class could be computed for this slice."
         if state.run.kind == "run":
             return "This slice is waiting for its result…"
-        if not state.weights.cards and not state.weights.available:
+        weights = state.weights
+        if not (weights.cards or weights.available or weights.chosen):
             return "No network weights are loaded: choose some under Weights."
         return "This slice has not been analysed. Run slice (Ctrl+R) analyses it."
 
@@ -152,7 +153,7 @@ class ClassPanel(QWidget):
         k = scan.class_index
         name = class_name(names, k)
         edited = "" if scan.published else " (edited evidence)"
-        parts = [f"Scan: {name} {scan.probabilities[k]:.2f}{edited}", scan.rule, self._lesions()]
+        parts = [f"Scan: {name} {scan.probabilities[k]:.2f}{edited}", scan.rule.rstrip("."), self._lesions()]
         self.scan.setText(" · ".join(part for part in parts if part))
         self.scan.setToolTip(
             f"From {len(scan.slices_used)} slices: " + ", ".join(str(i + 1) for i in scan.slices_used[:40])
