@@ -140,14 +140,14 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
     pipeline = load_pipeline(arguments.weights, device=arguments.device)
     mask_type = arguments.mask_type or default_mask_type(pipeline.region_classes)
     check_mask_type(mask_type, pipeline.region_classes)
-    if not coco.available():
-        _LOG.warning(coco.MISSING)
     settings = SegmentationSettings(
         mask_type=mask_type,
         detections=_detections(arguments, pipeline.detections),
         min_area=arguments.min_area,
     )
     outcomes = list(follow(evaluate_slices(pipeline, slices, settings), title="Evaluating"))
+    if not coco.available():
+        _LOG.warning(coco.MISSING)
     cards = pipeline.cards[:1]
     about = settings_document(
         settings,

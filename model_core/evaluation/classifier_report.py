@@ -290,7 +290,7 @@ def _roi_blocks(
         return
     counted = ", ".join(f"{name} {count}" for name, count in rois["slices"].items())
     yield Paragraph(
-        f"Sample: {counted} slices. {rois['counted'].capitalize()}. The papers' 95 % interval fits "
+        f"Sample: {counted} slices. Counted: {rois['counted']}. The papers' 95 % interval fits "
         "mean ± 1.96 SD, the spread of slices; the interval of the mean is given beside it."
     )
     rows = []

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from model_core.datasets.pictures import GREY_HIGH_HU, GREY_LOW_HU
 from model_core.evaluation.calibration import Reliability
 from model_core.evaluation.roi_statistics import COUNT_THRESHOLDS, TOP, SliceRois
 from model_core.types import BoolArray, FloatArray, IntArray
@@ -17,7 +18,8 @@ from model_core.types import BoolArray, FloatArray, IntArray
 DPI = 110
 BLUE, ORANGE, GREEN, RED, GREY = "#2f6db3", "#d9822b", "#3a8f5c", "#c23b3b", "#6b7785"
 CLASS_COLOURS = (GREEN, ORANGE, RED, BLUE, GREY)
-LUNG_LOW, LUNG_HIGH = -1350.0, 150.0
+# Told apart by readers with red-green blindness too.
+REFERENCE, PREDICTION = "#35c8ff", "#ff8a3c"
 
 
 def png(figure: Figure) -> bytes:
@@ -83,8 +85,9 @@ def reliability_plot(value: Reliability, *, what: str) -> bytes:
     filled = value.counts > 0
     left.plot([0, 1], [0, 1], ":", color=GREY)
     left.plot(value.mean_score[filled], value.share_right[filled], "o-", color=BLUE)
-    ece = "" if np.isnan(value.ece) else f" (ECE {value.ece:.3f})"
-    left.set(xlabel="score", ylabel=f"share of {what}{ece}", xlim=(0, 1), ylim=(0, 1))
+    if not np.isnan(value.ece):
+        left.set_title(f"expected calibration error {value.ece:.3f}", fontsize=9)
+    left.set(xlabel="score", ylabel=f"share of {what}", xlim=(0, 1), ylim=(0, 1))
     right.bar(value.edges[:-1], value.counts, width=np.diff(value.edges), align="edge", color=GREY)
     right.set(xlabel="score", ylabel="number", xlim=(0, 1))
     return png(figure)
@@ -102,19 +105,26 @@ def dice_by_patient(values: Mapping[str, float]) -> bytes:
 def gallery(
     panels: Sequence[tuple[str, Callable[[], FloatArray], BoolArray, BoolArray]], *, columns: int = 4
 ) -> bytes:
-    """Slices in the lung window with reference (green) and prediction (red) outlined.
+    """Slices in the lung window with reference (blue) and prediction (orange) outlined.
 
     Parameters
     ----------
     panels:
         Title, function that reads the (H, W) HU, reference pixels, predicted pixels.
     """
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(2.7 * columns, 2.95 * rows), layout="constrained")
-    for number, (title, read, reference, predicted) in enumerate(panels, 1):
-        ax = figure.add_subplot(rows, columns, number)
-        ax.imshow(read(), cmap="gray", vmin=LUNG_LOW, vmax=LUNG_HIGH, interpolation="antialiased")
-        for pixels, colour in ((reference, "#4cd07d"), (predicted, "#ff5a4f")):
+    columns = min(columns, len(panels))
+    aspects = [mask.shape[0] / mask.shape[1] for _, _, mask, _ in panels]
+    heights = [
+        2.7 * min(max(aspects[first : first + columns]), 1.4) + 0.45
+        for first in range(0, len(panels), columns)
+    ]
+    figure = Figure(figsize=(2.7 * columns, sum(heights)), layout="constrained")
+    grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
+    for number, (title, read, reference, predicted) in enumerate(panels):
+        ax = figure.add_subplot(grid[number // columns, number % columns])
+        ax.set_anchor("N")
+        ax.imshow(read(), cmap="gray", vmin=GREY_LOW_HU, vmax=GREY_HIGH_HU, interpolation="antialiased")
+        for pixels, colour in ((reference, REFERENCE), (predicted, PREDICTION)):
             if pixels.any():
                 ax.contour(pixels, levels=[0.5], colors=[colour], linewidths=1.0)
         ax.set_title(title, fontsize=7)
@@ -124,7 +134,7 @@ def gallery(
 
 def confusion(matrix: IntArray, names: Sequence[str]) -> bytes:
     """Confusion matrix with counts and row shares."""
-    figure = Figure(figsize=(4.6, 3.8), layout="constrained")
+    figure = Figure(figsize=(5.6, 4.4), layout="constrained")
     ax = figure.add_subplot()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -151,7 +161,13 @@ def roi_counts(rois: Sequence[SliceRois], labels: IntArray, names: Sequence[str]
     present = [int(c) for c in np.unique(labels)]
     for column, (ax, threshold) in enumerate(zip(axes, COUNT_THRESHOLDS, strict=True)):
         data = [[r.counts()[column] for r, c in zip(rois, labels, strict=True) if c == k] for k in present]
-        boxes: dict[str, Any] = ax.boxplot(data, widths=0.6, patch_artist=True, flierprops={"markersize": 2})
+        boxes: dict[str, Any] = ax.boxplot(
+            data,
+            widths=0.6,
+            patch_artist=True,
+            flierprops={"markersize": 2},
+            medianprops={"color": "#1d2733"},
+        )
         for patch, k in zip(boxes["boxes"], present, strict=True):
             patch.set(facecolor=CLASS_COLOURS[k % len(CLASS_COLOURS)], alpha=0.6)
         ax.set_xticks(range(1, len(present) + 1), [names[k] for k in present], fontsize=8)

@@ -255,10 +255,12 @@ def _worst(
     panels = []
     for outcome in listed:
         item = slices[outcome.name]
-        score = number(outcome.pixels.dice, 2) if outcome.has_lesion else "no lesion"
+        score = f"Dice {number(outcome.pixels.dice, 2)}" if outcome.has_lesion else "no lesion"
         truth = reference_labels(item.mask(), settings.mask_type) > 0
-        panels.append((f"{outcome.name}\nDice {score}", item.image_hu, truth, outcome.predicted))
-    yield figure("worst", figures.gallery(panels), "The worst slices; reference in green, prediction in red.")
+        panels.append((f"{outcome.name}\n{score}", item.image_hu, truth, outcome.predicted))
+    yield figure(
+        "worst", figures.gallery(panels), "The worst slices; reference in blue, prediction in orange."
+    )
     yield Table(
         ("Slice", "Patient or group", "Dice", "mean AP", "What happened"),
         tuple(

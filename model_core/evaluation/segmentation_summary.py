@@ -225,9 +225,9 @@ def reason(outcome: SliceOutcome) -> str:
     """Say in a few words what went wrong with a slice."""
     pixels = outcome.pixels
     if not outcome.has_lesion:
-        return (
-            f"{outcome.reported} false detections on a slice without lesion" if outcome.reported else "right"
-        )
+        plural = "s" if outcome.reported > 1 else ""
+        false = f"{outcome.reported} false detection{plural} on a slice without lesion"
+        return false if outcome.reported else "right"
     if not outcome.reported:
         return "lesion missed: nothing detected"
     if not pixels.shared:

@@ -1,5 +1,6 @@
 """`ctmasknet evaluate classifier` on phantom slices, and the papers' class metrics."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -132,3 +133,62 @@ def test_a_head_with_two_logits_has_no_class_one():
     assert [logit_of_label(label, 3) for label in (0, 1, 2)] == [0, 1, 2]
     with pytest.raises(DataError):
         logit_of_label(1, 2)
+
+
+def test_a_classifier_with_its_own_detector_runs_that_detector_alone(tiny_weights, tmp_path, class_folder):
+    import torch
+    from safetensors.torch import load_file
+
+    from model_core.evaluation.classifier import classifier_only, evaluate_classes
+    from model_core.evaluation.slices import one_slice_volume
+    from model_core.inference import load_pipeline, run
+    from model_core.types import finish
+    from model_core.weights.card import read_card
+    from model_core.weights.store import save_weights
+
+    card = read_card(tiny_weights / "tiny-s.json")
+    detector = load_file(tiny_weights / "tiny.safetensors")
+    own = {name: tensor for name, tensor in detector.items() if ".mask_" not in name}
+    own["backbone.body.conv1.weight"] = own["backbone.body.conv1.weight"] + 0.01 * torch.ones(1)
+    own |= load_file(tiny_weights / "tiny-s.safetensors")
+    path = tmp_path / "own.safetensors"
+    save_weights(path, own, dataclasses.replace(card, name="own", base_sha256=""))
+    pipeline = load_pipeline([str(tiny_weights / "tiny.safetensors"), str(path)], device="cpu")
+    assert pipeline.passes == 2
+    assert classifier_only(pipeline).passes == 1
+    item = next(i for i in read_classified(class_folder) if i.label == 2)
+    (outcome,) = finish(evaluate_classes(pipeline, [item]))
+    (expected,) = finish(run(pipeline, one_slice_volume(item.image_hu(), name="x"), [0]))
+    np.testing.assert_array_equal(outcome.logits, expected.verdict.logits)
+    assert outcome.label == 2
+    assert len(outcome.rois.scores) == len(expected.verdict.batch.kept)
+    assert (np.diff(outcome.rois.scores) <= 0).all()
+    assert (outcome.rois.areas > 0).all()
+
+
+def test_one_class_alone_still_gives_a_report(tmp_path, tiny_weights):
+    from model_core.evaluation.classifier import ClassOutcome
+    from model_core.evaluation.classifier_report import write_classifier_report
+    from model_core.evaluation.roi_statistics import SliceRois
+    from model_core.weights.card import read_card
+
+    card = read_card(tiny_weights / "tiny-s.json")
+    logits = np.array([0.5, -1.0, 2.0], np.float32)
+    rois = SliceRois(np.array([0.9, 0.1], np.float32), np.array([50.0, 10.0], np.float32))
+    outcome = ClassOutcome(
+        name="s",
+        patient="p",
+        source="x",
+        label=2,
+        predicted=2,
+        logits=logits,
+        probabilities=logits / 4,
+        rois=rois,
+    )
+    report = write_classifier_report(
+        tmp_path / "out", [outcome], class_names=card.image_classes, cards=(card,), about={"data": "one"}
+    )
+    assert report["accuracy"] == 1.0
+    assert report["sensitivity"]["Control"] == 0.0
+    assert json.loads((tmp_path / "out" / "rois.json").read_text())["above"]["0.5"]["ks_tests"] == []
+    assert "nan" not in (tmp_path / "out" / "report.md").read_text()

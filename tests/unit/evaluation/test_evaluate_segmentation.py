@@ -14,11 +14,13 @@ import pytest
 from PIL import Image
 
 from model_core.cli.main import main
-from model_core.config import DetectionSettings
+from model_core.config import Architecture, DetectionSettings
 from model_core.evaluation import coco
 from model_core.evaluation.segmentation import SegmentationSettings, compare, default_mask_type
+from model_core.evaluation.segmentation_report import settings_document, write_segmentation_report
 from model_core.evaluation.segmentation_summary import coco_ap, headline, reason, worst
 from model_core.types import Detections
+from model_core.weights.card import ModelCard
 
 sys.path.insert(0, str(Path(__file__).parent))
 from phantom_pairs import write_pairs
@@ -202,7 +204,7 @@ def test_metrics_of_known_detections():
     assert report["false_positives_per_image"] == (0 + 3 + 0 + 1) / 4
     assert report["paper_ap50"] == pytest.approx((1 + 0 + 1 + 0) / 4)
     assert report["dice"] == pytest.approx((found.pixels.dice + swapped.pixels.dice) / 2)
-    assert reason(worst(outcomes)[0]).startswith("1 false detections")
+    assert reason(worst(outcomes)[0]).startswith("1 false detection ")
     assert none not in worst(outcomes)
 
 
@@ -225,6 +227,23 @@ def test_ggo_alone_ignores_consolidation():
     outcome = compare(detections([(10, 10, 30, 30)], [0.9], [1], settings), mask, settings, item=Drawn(mask))
     assert (outcome.references, outcome.pixels.reference) == (1, 400)
     assert outcome.pixels.dice > 0.9
+
+
+def test_a_data_set_without_any_lesion_still_gives_a_report(tmp_path):
+    settings = SegmentationSettings(mask_type="merge", detections=SHARP)
+    items = [Drawn(np.zeros((40, 40), np.uint8), name=f"s{k}", patient=f"p{k}") for k in range(2)]
+    outcomes = [compare(detections([], [], [], settings), i.mask(), settings, item=i) for i in items]
+    card = ModelCard(
+        name="none", title="None", architecture=Architecture(kind="segmentation"), region_classes=("Lesion",)
+    )
+    about = settings_document(settings, (card,), data="clean", mask_values="shared", device="cpu")
+    out = tmp_path / "report"
+    report = write_segmentation_report(out, outcomes, items, settings=settings, cards=(card,), about=about)
+    assert set(report) == KEYS == set(json.loads((out / "report.json").read_text()))
+    assert (report["paper_map"], report["dice"], report["coco_map"]) == (1.0, None, None)
+    assert report["paper_map_lesion_images"] is None
+    assert "NaN" not in (out / "details.json").read_text()
+    assert "nan" not in (out / "report.md").read_text()
 
 
 def _unknown_value(folder):
@@ -308,9 +327,8 @@ def test_an_unknown_scheme_of_mask_values(evaluate, pairs_folder, capsys):
 def test_two_class_weights_on_one_slice_without_pycocotools(tmp_path, pairs_folder, monkeypatch, caplog):
     import torch
 
-    from model_core.config import Architecture, InputSpec
+    from model_core.config import InputSpec
     from model_core.networks import build
-    from model_core.weights.card import ModelCard
     from model_core.weights.store import save_weights
 
     for kind in ("images", "masks"):
