@@ -53,6 +53,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--stride", type=_positive, default=1, metavar="N", help="measure every Nth slice of long series"
     )
     export.add_argument("--no-classifier", action="store_true", help="leave out module S")
+    _limit(export)
     export.set_defaults(run=run_export)
 
     classifier = kinds.add_parser(
@@ -68,6 +69,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     classifier.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the weights"
     )
+    _limit(classifier)
     classifier.set_defaults(run=run_classifier)
 
 
@@ -75,6 +77,12 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the data sets")
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="checkpoints, cache and log")
     parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads (default: all)")
+
+
+def _limit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--limit", type=_positive, metavar="N", help="module S: at most N slices per source and class"
+    )
 
 
 def _positive(text: str) -> int:
@@ -170,7 +178,12 @@ def run_classifier(arguments: argparse.Namespace) -> int:
     if not (folder / "normal").is_dir() and (folder / SLICE_CLASSES).is_dir():
         folder = folder / SLICE_CLASSES
     job = export_classifier(
-        find(arguments.weights), folder, arguments.output, name=arguments.name, cache=arguments.work
+        find(arguments.weights),
+        folder,
+        arguments.output,
+        name=arguments.name,
+        cache=arguments.work,
+        limit=arguments.limit,
     )
     card = last(job, title="Module S")
     _report(card.name, card.metrics)

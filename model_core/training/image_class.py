@@ -53,6 +53,20 @@ def read_slices(folder: Path) -> list[tuple[ClassifiedSlice, ByteArray]]:
     return found
 
 
+def limited(
+    slices: Sequence[tuple[ClassifiedSlice, ByteArray]], limit: int | None
+) -> list[tuple[ClassifiedSlice, ByteArray]]:
+    """Return at most ``limit`` slices of each source and class, evenly spread over their order."""
+    groups: dict[tuple[str, int], list[tuple[ClassifiedSlice, ByteArray]]] = {}
+    for item in slices:
+        groups.setdefault((item[0].source, item[0].label), []).append(item)
+    kept: list[tuple[ClassifiedSlice, ByteArray]] = []
+    for group in groups.values():
+        count = len(group) if limit is None else min(limit, len(group))
+        kept += [group[int(k)] for k in np.linspace(0, len(group) - 1, count).round()]
+    return kept
+
+
 def views(
     image: ByteArray, generator: np.random.Generator, *, full_field: bool, size: int
 ) -> list[FloatArray]:

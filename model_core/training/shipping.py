@@ -22,6 +22,7 @@ from model_core.training.image_class import (
     RoiRows,
     cross_validate,
     extract,
+    limited,
     read_slices,
     train_head,
 )
@@ -148,6 +149,7 @@ def export_classifier(
     name: str,
     settings: HeadTraining | None = None,
     cache: Path | None = None,
+    limit: int | None = None,
 ) -> Generator[Progress | ModelCard, None, None]:
     """Train module S on the frozen detector in ``base`` and write it alone (S-only).
 
@@ -157,6 +159,8 @@ def export_classifier(
         Class folders ``normal``, ``other``, ``covid``.
     cache:
         Folder that keeps the RoI batches of this detector.
+    limit:
+        At most so many slices of each source and class, evenly spread; None takes all.
 
     Yields `Progress` and, last, the written card.
     """
@@ -165,7 +169,7 @@ def export_classifier(
     lesion = loaded.card
     evidence = EvidenceSettings()
     rows: RoiRows | None = None
-    stored = cache / f"roi-rows-{lesion.sha256[:12]}.npz" if cache is not None else None
+    stored = cache / f"roi-rows-{lesion.sha256[:12]}-{limit or 'all'}.npz" if cache is not None else None
     if stored is not None and stored.is_file():
         rows = _read_rows(stored)
     else:
@@ -173,7 +177,7 @@ def export_classifier(
 
         network = load_pipeline([str(base)], device="cpu").detector
         for item in extract(
-            network, read_slices(folder), evidence, size=lesion.input.size, seed=settings.seed
+            network, limited(read_slices(folder), limit), evidence, size=lesion.input.size, seed=settings.seed
         ):
             if isinstance(item, Progress):
                 yield item
