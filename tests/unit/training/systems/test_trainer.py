@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.multiprocessing
+from small_systems import SMALL_HEAD, example, network
 
 from model_core.errors import DataError, SettingsError
 from model_core.training.systems.classifier import ClassifierSystem
@@ -12,7 +13,6 @@ from model_core.training.systems.segmentation import SegmentationSystem
 from model_core.training.systems.single_shot import SingleShotSystem
 from model_core.training.systems.trainer import BEST, EpochReport, Trainer, TrainingSettings
 from model_core.types import Progress
-from tests.unit.training.systems.test_systems import SMALL_HEAD, example, network
 
 EXAMPLES = [example(seed, label=seed % 3, lesion=seed != 4) for seed in range(5)]
 
