@@ -14,6 +14,9 @@ from ctmasknet_gui.view.main_window import MainWindow
 from ctmasknet_gui.view.requests import ExportRequest
 
 
+WEIGHTS_SUFFIX = ".safetensors"
+
+
 class Wiring(QObject):
     """Holds the connections between one window and its controllers.
 
@@ -85,6 +88,10 @@ class Wiring(QObject):
 
     @Slot(object)
     def _open_paths(self, paths: Sequence[Path]) -> None:
+        if all(path.suffix.lower() == WEIGHTS_SUFFIX for path in paths):
+            # Weight files that were dropped on the window.
+            self._controllers.weights.choose([str(path) for path in paths])
+            return
         self._controllers.opening.open_paths(paths)
         self._window.set_last_folder(self._settings.last_folder)
 

@@ -105,7 +105,7 @@ class OpenController(QObject):
                 yield from self._reader.load(openable[0])
 
         self._settings.last_folder = targets[0] if targets[0].is_dir() else targets[0].parent
-        self._stop_everything()
+        self._begin()
 
         def take(item: object) -> None:
             self._take(item)
@@ -126,7 +126,7 @@ class OpenController(QObject):
         if entry is None or (already and not self._jobs.active("open")):
             return
         chosen = entry
-        self._stop_everything()
+        self._begin()
         self._jobs.submit(
             "open",
             lambda: self._reader.load(chosen),
@@ -152,7 +152,7 @@ class OpenController(QObject):
             yield Catalogue(root=DEMO_TITLE, series=(entry,), files=())
             yield Opened(volume, labels, DEMO_TITLE)
 
-        self._stop_everything()
+        self._begin()
         self._jobs.submit(
             "open", work, Handlers(produced=self._take, failed=self._on_failed), priority=Priority.ASKED
         )
@@ -190,6 +190,11 @@ class OpenController(QObject):
         self._stop_everything()
         self._close_volume()
         self._state.case.catalogue = None
+
+    def _begin(self) -> None:
+        """Make way for something else to be opened; what was told of the former is no longer true."""
+        self._stop_everything()
+        self._messages.dismiss_all()
 
     def _stop_everything(self) -> None:
         for kind in ("run", "summaries", "reference", "export", "thumbnails"):

@@ -89,6 +89,15 @@ def test_drop(rig, target):
     assert rig.state.case.volume is not None
 
 
+def test_dropped_weights_are_loaded_and_not_opened(opened):
+    volume = opened.state.case.volume
+    file = opened.folder / "own.safetensors"
+    opened.drop(opened.viewport, file)
+    opened.settle()
+    assert opened.state.weights.chosen == (str(file),)
+    assert opened.state.case.volume is volume
+
+
 def test_several_series_are_listed_with_thumbnails_and_one_is_picked(make_app):
     rig = make_app(reader=FakeReader([make_volume("one"), make_volume("second", slices=5)]))
     rig.open()
@@ -230,6 +239,17 @@ def test_warnings_of_a_series_are_shown(make_app):
     rig = make_app(reader=FakeReader([make_volume(problems=(warning(),))]))
     rig.open()
     assert "missing" in rig.window.message_bar.text.text()
+
+
+def test_warnings_of_the_former_series_are_forgotten(make_app):
+    rig = make_app(reader=FakeReader([make_volume("one", problems=(warning(),)), make_volume("second")]))
+    rig.open()
+    rig.window.seriesChosen.emit("one")
+    rig.settle()
+    assert rig.window.message_bar.isVisible()
+    rig.window.seriesChosen.emit("second")
+    rig.settle()
+    assert not rig.window.message_bar.isVisible()
 
 
 def test_opening_shows_progress_and_can_be_cancelled(make_app):

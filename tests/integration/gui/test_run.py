@@ -75,6 +75,15 @@ def test_closing_during_a_run_joins_the_worker(make_app):
     assert not rig.window.isVisible()
 
 
+def test_closing_during_a_real_run_joins_the_worker(real):
+    real.commands.run_series.trigger()
+    real.qtbot.waitUntil(lambda: len(real.state.results.slices) >= 1)
+    assert real.state.run.kind == "run"
+    real.window.close()
+    assert not real.controllers.thread.running
+    assert len(real.state.results.slices) < 7
+
+
 def test_results_of_a_replaced_run_never_appear(make_app):
     engine = FakeEngine(gate=threading.Event())
     rig = make_app(engine=engine, reader=FakeReader([make_volume("one"), make_volume("second", slices=5)]))

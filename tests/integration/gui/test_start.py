@@ -48,7 +48,7 @@ def test_empty_window_imports_neither_torch_nor_matplotlib(environment):
     code = """
 import sys
 from ctmasknet_gui.app import build
-from ctmasknet_gui.app.execute import make_application
+from ctmasknet_gui.app.start import make_application
 application = make_application()
 app = build()
 app.window.show()
