@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, logit
 
 from model_core.types import DoubleArray, IntArray
 
@@ -48,3 +50,31 @@ def reliability(
     distance = np.abs(mean_score - share_right)[filled]
     ece = float(np.average(distance, weights=counts[filled])) if filled.any() else float("nan")
     return Reliability(edges, counts.astype(np.int64), mean_score, share_right, ece)
+
+
+def fit_temperature(scores: npt.NDArray[np.floating], right: npt.NDArray[np.bool_]) -> float:
+    """Return the temperature T for which sigmoid(logit(score) / T) best predicts being right.
+
+    Minimises the mean negative log-likelihood over T in 0.05..20 (Guo et al. 2017). For two classes this is
+    the temperature of the softmax. Above 1 the scores are overconfident. NaN where all are right or all
+    wrong: nothing can be fitted then.
+    """
+    flags = np.asarray(right, bool)
+    if not len(flags) or flags.all() or not flags.any():
+        return float("nan")
+    logits = logit(np.clip(np.asarray(scores, np.float64), 1e-6, 1 - 1e-6))
+    signs = np.where(flags, 1.0, -1.0)
+
+    def loss(log_temperature: float) -> float:
+        # log(1 + exp(-z)) without overflow.
+        return float(np.logaddexp(0.0, -signs * logits / np.exp(log_temperature)).mean())
+
+    best = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
+    return float(np.exp(best.x))
+
+
+def with_temperature(scores: npt.NDArray[np.floating], temperature: float) -> DoubleArray:
+    """Return scores in 0..1 after division of their logit by a temperature."""
+    clipped = np.clip(np.asarray(scores, np.float64), 1e-6, 1 - 1e-6)
+    calibrated: DoubleArray = expit(logit(clipped) / temperature)
+    return calibrated

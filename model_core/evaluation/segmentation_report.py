@@ -11,6 +11,7 @@ from typing import Any
 from model_core.evaluation import coco, figures
 from model_core.evaluation.average_precision import IOU_THRESHOLDS
 from model_core.evaluation.bootstrap import DRAWS
+from model_core.evaluation.calibration import reliability
 from model_core.evaluation.document import Block, Document, Heading, Paragraph, Table
 from model_core.evaluation.output import REPORT, report_folder, write_csv, write_json
 from model_core.evaluation.report_parts import (
@@ -33,12 +34,12 @@ from model_core.evaluation.segmentation import (
 )
 from model_core.evaluation.segmentation_summary import (
     CALIBRATION_FLOOR,
-    calibration,
     coco_ap,
     details,
     headline,
     patient_means,
     reason,
+    scored_hits,
     worst,
 )
 from model_core.weights.card import ModelCard
@@ -120,6 +121,7 @@ def write_segmentation_report(
     with report_folder(target, overwrite=overwrite) as folder:
         blocks = [
             *_results(report, more),
+            *_lesions(more),
             *_groups(more),
             *_figures(outcomes, more, settings),
             *_worst(outcomes, by_name, settings),
@@ -136,9 +138,11 @@ def write_segmentation_report(
 
 def _summary(report: Mapping[str, Any], more: Mapping[str, Any]) -> str:
     patients = len(more["by_patient"])
+    lesions = sum(row["lesions"] for row in more["lesions"].values())
+    detections = sum(row["detections"] for row in more["lesions"].values())
     return (
         f"{report['images']} slices of {patients} patients (or groups), {report['negative_images']} of them "
-        f"without lesion; {more['lesions']} reference lesions, {more['detections']} detections. "
+        f"without lesion; {lesions} reference lesions, {detections} detections. "
         f"Weights: {report['settings']['weights'][0]['name']}, data: {report['settings']['data']}."
     )
 
@@ -152,9 +156,10 @@ def _results(report: Mapping[str, Any], more: Mapping[str, Any]) -> Iterator[Blo
         rows.append(
             ("COCO AP at IoU 0.50 / 0.75", f"{number(coco_map['ap50'])} / {number(coco_map['ap75'])}")
         )
-    macro = more["macro_over_patients"]
-    rows.append(("mAP, papers' definition, mean over patients", number(macro["paper_map"])))
-    rows.append(("Dice, mean over patients", number(macro["dice"])))
+    for key, text in (("mean_over_patients", "patients"), ("mean_over_sources", "sources")):
+        if macro := more[key]:
+            rows.append((f"mAP, papers' definition, mean over {text}", number(macro["paper_map"])))
+            rows.append((f"Dice, mean over {text}", number(macro["dice"])))
     yield Table(("Metric", "Value (95 % interval over patients)"), tuple(rows))
     yield Paragraph(
         "The papers' AP is computed per image and averaged; an image without reference and without detection "
@@ -182,6 +187,27 @@ def _results(report: Mapping[str, Any], more: Mapping[str, Any]) -> Iterator[Blo
             )
             for name, row in more["pixels"].items()
         ),
+    )
+
+
+def _lesions(more: Mapping[str, Any]) -> Iterator[Block]:
+    yield Heading("Lesions by class")
+    columns = ("Class", "Lesions", "found", "Sensitivity", "Detections", "PPV", "False positives per image")
+    yield Table(
+        columns,
+        tuple(
+            (
+                name,
+                number(row["lesions"]),
+                number(row["found"]),
+                number(row["sensitivity"]),
+                number(row["detections"]),
+                number(row["ppv"]),
+                number(row["false_positives_per_image"], 2),
+            )
+            for name, row in more["lesions"].items()
+        ),
+        caption=f"A lesion is found by a detection of its class at IoU > {HIT_IOU:g}.",
     )
 
 
@@ -232,11 +258,12 @@ def _figures(
         "The metrics at other score thresholds. A threshold chosen from these curves must be reported on "
         "other patients.",
     )
+    temperature = number(more["calibration"]["temperature"], 2)
     yield figure(
         "calibration",
-        figures.reliability_plot(calibration(outcomes), what="detections that find a lesion"),
+        figures.reliability_plot(reliability(*scored_hits(outcomes)), what="detections that find a lesion"),
         f"How often detections of a score find a lesion (IoU > {HIT_IOU:g}; "
-        f"scores above {CALIBRATION_FLOOR:g}).",
+        f"scores above {CALIBRATION_FLOOR:g}). Fitted temperature: {temperature}.",
     )
     yield figure(
         "dice_by_patient",

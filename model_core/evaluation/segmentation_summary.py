@@ -10,12 +10,12 @@ import numpy as np
 
 from model_core.evaluation import coco
 from model_core.evaluation.average_precision import ap_from_iou, summarise_ap
-from model_core.evaluation.bootstrap import group_means, macro_mean, mean_interval, ratio_interval
-from model_core.evaluation.calibration import Reliability, reliability
+from model_core.evaluation.bootstrap import group_means, mean_interval, ratio_interval
+from model_core.evaluation.calibration import fit_temperature, reliability
 from model_core.evaluation.dice import Overlap, lesion_dice, mean_dice
 from model_core.evaluation.output import json_ready
 from model_core.evaluation.segmentation import SWEEP, SliceOutcome
-from model_core.types import DoubleArray
+from model_core.types import BoolArray, DoubleArray, FloatArray
 
 # Scores below this are so many that they would hide the rest of a reliability plot.
 CALIBRATION_FLOOR = 0.05
@@ -66,44 +66,47 @@ def details(
     sources:
         Source of each slice by name, or None where the data set names none.
     """
+    patients = _groups(outcomes, [o.patient for o in outcomes])
+    by_source = None
+    if sources is not None:
+        names = [sources[o.name] for o in outcomes]
+        by_source = _groups(outcomes, names)
+        for source, row in by_source.items():
+            own = [o for o, name in zip(outcomes, names, strict=True) if name == source]
+            row["intervals"] = intervals(own)
     document = {
         "intervals": intervals(outcomes),
-        "macro_over_patients": {
-            "paper_map": macro_mean([o.ap.mean() for o in outcomes], [o.patient for o in outcomes]),
-            "dice": macro_mean(_dice(outcomes), [o.patient for o in outcomes]),
-        },
+        "mean_over_patients": _macro(patients),
+        "mean_over_sources": None if by_source is None else _macro(by_source),
         "ap_by_iou": np.mean([o.ap for o in outcomes], axis=0).tolist(),
-        "coco": None
-        if pooled is None
-        else {
-            "map": pooled.mean,
-            "ap50": pooled.ap50,
-            "ap75": pooled.ap75,
-            "map_by_class": dict(zip(class_names, pooled.by_class, strict=True)),
-        },
+        "coco": None if pooled is None else _coco(pooled, class_names),
         "pixels": {
             "merged": _pixels([o.pixels for o in outcomes]),
             **{name: _pixels([o.class_pixels[k] for o in outcomes]) for k, name in enumerate(class_names)},
         },
-        "lesions": int(sum(o.references for o in outcomes)),
-        "detections": int(sum(o.reported for o in outcomes)),
+        "lesions": {name: _lesions(outcomes, label) for label, name in enumerate(class_names, 1)},
         "negative_images_with_detections": sum(1 for o in outcomes if not o.has_lesion and o.reported),
-        "by_patient": {
-            patient: _group([o for o in outcomes if o.patient == patient])
-            for patient in sorted({o.patient for o in outcomes})
-        },
-        "by_source": None
-        if sources is None
-        else {
-            source: _group([o for o in outcomes if sources[o.name] == source])
-            | {"intervals": intervals([o for o in outcomes if sources[o.name] == source])}
-            for source in sorted({sources[o.name] for o in outcomes})
-        },
+        "by_patient": patients,
+        "by_source": by_source,
         "score_sweep": sweep(outcomes),
-        "calibration": _plain(calibration(outcomes)),
+        "calibration": _calibration(outcomes),
         "seconds_per_slice": float(np.median([o.seconds for o in outcomes])),
     }
     return json_ready(document)
+
+
+def _groups(outcomes: Sequence[SliceOutcome], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    pairs = list(zip(outcomes, names, strict=True))
+    return {group: _group([o for o, name in pairs if name == group]) for group in sorted(set(names))}
+
+
+def _coco(pooled: coco.CocoAP, class_names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "map": pooled.mean,
+        "ap50": pooled.ap50,
+        "ap75": pooled.ap75,
+        "map_by_class": dict(zip(class_names, pooled.by_class, strict=True)),
+    }
 
 
 def intervals(outcomes: Sequence[SliceOutcome]) -> dict[str, Any]:
@@ -201,24 +204,56 @@ def _ap_at(outcome: SliceOutcome, count: int) -> DoubleArray:
     )
 
 
-def calibration(outcomes: Sequence[SliceOutcome]) -> Reliability:
-    """Return how often detections of a score find a lesion, for all scores above `CALIBRATION_FLOOR`."""
+def scored_hits(outcomes: Sequence[SliceOutcome]) -> tuple[FloatArray, BoolArray]:
+    """Return all scores above `CALIBRATION_FLOOR`, and which of those detections find a lesion."""
     scores, right = [], []
     for outcome in outcomes:
         count = int(np.count_nonzero(outcome.scores > CALIBRATION_FLOOR))
         scores.append(outcome.scores[:count])
         right.append(outcome.hits(count))
-    return reliability(np.concatenate(scores), np.concatenate(right))
+    return np.concatenate(scores), np.concatenate(right)
 
 
-def _plain(value: Reliability) -> dict[str, Any]:
+def _calibration(outcomes: Sequence[SliceOutcome]) -> dict[str, Any]:
+    scores, right = scored_hits(outcomes)
+    value = reliability(scores, right)
     return {
         "edges": value.edges.tolist(),
         "counts": value.counts.tolist(),
         "mean_score": value.mean_score.tolist(),
         "share_right": value.share_right.tolist(),
         "ece": value.ece,
+        "temperature": fit_temperature(scores, right),
     }
+
+
+def _lesions(outcomes: Sequence[SliceOutcome], label: int) -> dict[str, Any]:
+    """Count lesions and detections of one class."""
+    lesions = found = detections = right = 0
+    for outcome in outcomes:
+        own = outcome.reference_labels == label
+        lesions += int(own.sum())
+        found += int((outcome.found()[own] >= 0).sum())
+        shown = outcome.labels[: outcome.reported] == label
+        detections += int(shown.sum())
+        right += int(outcome.hits()[shown].sum())
+    return {
+        "lesions": lesions,
+        "found": found,
+        "sensitivity": found / lesions if lesions else None,
+        "detections": detections,
+        "ppv": right / detections if detections else None,
+        "false_positives_per_image": (detections - right) / len(outcomes),
+    }
+
+
+def _macro(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Return the mean over groups that have a value."""
+    means = {}
+    for key in ("paper_map", "paper_ap50", "dice", "sensitivity", "false_positives_per_image"):
+        values = [row[key] for row in groups.values() if row[key] is not None and not np.isnan(row[key])]
+        means[key] = float(np.mean(values)) if values else float("nan")
+    return means
 
 
 def reason(outcome: SliceOutcome) -> str:

@@ -1,6 +1,7 @@
 """`ctmasknet evaluate segmentation` on phantom slices: a complete report, or one clear error and nothing."""
 
 import csv
+import dataclasses
 import json
 import re
 import shutil
@@ -15,11 +16,19 @@ from PIL import Image
 
 from model_core.cli.main import main
 from model_core.config import Architecture, DetectionSettings
+from model_core.datasets import read_pairs
 from model_core.evaluation import coco
-from model_core.evaluation.segmentation import SegmentationSettings, compare, default_mask_type
+from model_core.evaluation.segmentation import (
+    SegmentationSettings,
+    compare,
+    default_mask_type,
+    evaluate_slices,
+)
 from model_core.evaluation.segmentation_report import settings_document, write_segmentation_report
 from model_core.evaluation.segmentation_summary import coco_ap, headline, reason, worst
-from model_core.types import Detections
+from model_core.evaluation.slices import one_slice_volume
+from model_core.inference import load_pipeline, run, show
+from model_core.types import Detections, finish
 from model_core.weights.card import ModelCard
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -108,6 +117,11 @@ def test_tables_and_curves_agree_with_the_report(complete):
     details = json.loads((complete / "details.json").read_text())
     assert set(details["by_patient"]) == {"p0", "p1"}
     assert set(details["by_source"]) == {"s0", "s1"}
+    lesions = details["lesions"]["Lesion"]
+    assert lesions["detections"] == sum(int(row["detections"]) for row in rows)
+    assert lesions["lesions"] == sum(int(row["references"]) for row in rows)
+    mean = np.mean([row["dice"] for row in details["by_source"].values() if row["dice"] is not None])
+    assert details["mean_over_sources"]["dice"] == pytest.approx(mean)
     sweep = details["score_sweep"]
     at = sweep["score_threshold"].index(0.4)
     assert sweep["paper_map"][at] == pytest.approx(report["paper_map"], abs=1e-6)
@@ -206,6 +220,20 @@ def test_metrics_of_known_detections():
     assert report["dice"] == pytest.approx((found.pixels.dice + swapped.pixels.dice) / 2)
     assert reason(worst(outcomes)[0]).startswith("1 false detection ")
     assert none not in worst(outcomes)
+
+
+def test_what_is_measured_is_what_the_app_shows(tiny_weights, pairs_folder):
+    pipeline = load_pipeline([str(tiny_weights / "tiny.safetensors")], device="cpu")
+    shown_settings = dataclasses.replace(pipeline.detections, score=0.4)
+    settings = SegmentationSettings(mask_type="merge", detections=shown_settings)
+    item = next(i for i in read_pairs(pairs_folder) if i.name == "slice_010")
+    (outcome,) = finish(evaluate_slices(pipeline, [item], settings))
+    volume = one_slice_volume(item.image_hu(), name=item.name)
+    (result,) = finish(run(pipeline, volume, [0]))
+    shown = show(pipeline, volume, result, shown_settings, pipeline.evidence)
+    assert outcome.reported == len(shown.detections) > 0
+    np.testing.assert_allclose(outcome.scores[: outcome.reported], shown.detections.scores, rtol=1e-6)
+    np.testing.assert_array_equal(outcome.predicted, shown.masks.any(axis=0))
 
 
 def test_small_lesions_alone_are_a_lesion_image_without_reference():

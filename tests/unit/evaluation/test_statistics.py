@@ -5,7 +5,7 @@ import pytest
 
 from model_core.errors import ExportError
 from model_core.evaluation.bootstrap import group_means, interval, macro_mean, mean_interval, ratio_interval
-from model_core.evaluation.calibration import reliability
+from model_core.evaluation.calibration import fit_temperature, reliability, with_temperature
 from model_core.evaluation.coco import coco_average_precision, coco_image
 from model_core.evaluation.output import json_ready, report_folder
 from model_core.evaluation.roi_statistics import (
@@ -62,6 +62,21 @@ def test_reliability_by_hand():
     assert found.share_right[-1] == 0.75
     assert found.ece == pytest.approx((0.05 + 4 * (0.9625 - 0.75)) / 5)
     assert np.isnan(reliability(np.zeros(0), np.zeros(0, bool)).ece)
+
+
+def test_temperature_undoes_overconfidence():
+    rng = np.random.default_rng(5)
+    true = rng.random(20000)
+    right = rng.random(20000) < true
+    overconfident = with_temperature(true, 0.5)
+    found = fit_temperature(overconfident, right)
+    assert found == pytest.approx(2.0, rel=0.05)
+    before, after = (
+        reliability(s, right).ece for s in (overconfident, with_temperature(overconfident, found))
+    )
+    assert after < 0.02 < before
+    assert fit_temperature(true, right) == pytest.approx(1.0, rel=0.05)
+    assert np.isnan(fit_temperature(true, np.ones(20000, bool)))
 
 
 def test_ks_direction_and_degenerate_samples():
