@@ -177,31 +177,43 @@ def _walk(buffer: bytes) -> Elements:
     if not syntax or syntax in _OTHER_ENCODINGS or not as_stated:
         raise _Unusual
     values: dict[str, tuple[str, bytes]] = {}
-    position, previous, end = start, 0, len(buffer)
-    while True:
-        if position + 12 > end:
-            raise _TooShort
-        group, element, kind, length, head = _element(buffer, position, implicit=implicit)
+    position, previous, last = start, 0, len(buffer) - 12
+    while position <= last:
+        # The body of _element, once more: a call per element is a third of the time of a scan.
+        if implicit:
+            group, element, length = _IMPLICIT.unpack_from(buffer, position)
+            kind, head = b"", 8
+        else:
+            group, element, kind, length = _EXPLICIT.unpack_from(buffer, position)
+            head = 8
+            if kind in _LONG_VRS:
+                length, head = _LENGTH.unpack_from(buffer, position + 8)[0], 12
         tag = group << 16 | element
-        if tag <= previous or tag in _FRAME_GROUPS:
+        if tag <= previous:
             raise _Unusual
         previous = tag
-        keyword = _PIXELS.get(tag)
-        if keyword is not None:
-            values_ = _with_padding(values, implicit=implicit)
-            return Elements(values_, syntax, keyword, position + head, length)
-        if group > 0x7FE0:
-            raise _Unusual
         position += head
-        if length == _UNDEFINED:
-            if kind not in (b"SQ", b""):
+        if tag in _WANTED:
+            keyword, known = _WANTED[tag]
+            values[keyword] = _value(buffer, position, length, stated=kind, known=known)
+        elif group >= 0x5200 or length == _UNDEFINED or not (implicit or kind in _VRS):
+            if tag in _PIXELS:
+                values = _with_padding(values, implicit=implicit)
+                return Elements(values, syntax, _PIXELS[tag], position, length)
+            if tag in _FRAME_GROUPS or group > 0x7FE0 or not (implicit or kind in _VRS):
                 raise _Unusual
-            position = _after_sequence(buffer, position, implicit=implicit)
-            continue
-        wanted = _WANTED.get(tag)
-        if wanted is not None:
-            values[wanted[0]] = _value(buffer, position, length, stated=kind, known=wanted[1])
+            if length == _UNDEFINED:
+                position = _after_undefined(buffer, position, kind, implicit=implicit)
+                continue
         position += length
+    raise _TooShort
+
+
+def _after_undefined(buffer: bytes, position: int, kind: bytes, *, implicit: bool) -> int:
+    """Return where an element of undefined length ends."""
+    if kind not in (b"SQ", b""):
+        raise _Unusual
+    return _after_sequence(buffer, position, implicit=implicit)
 
 
 def _value(buffer: bytes, position: int, length: int, *, stated: bytes, known: str) -> tuple[str, bytes]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -24,7 +25,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
-from model_core.io.dicom_elements import read_elements, read_meta
+from model_core.io.dicom_elements import Elements, read_elements, read_meta
 from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason
 from model_core.io.tolerances import (
     COSINE_TOLERANCE,
@@ -379,20 +380,34 @@ def read_header(path: Path) -> tuple[FileHeader, tuple[Frame, ...]]:
     FileError
         It is no DICOM image ("skipped") or an image whose header is unusable ("error").
     """
+    try:
+        with path.open("rb") as stream:
+            return read_header_from(stream, path)
+    except OSError as error:
+        raise FileError(plain_reason(error), details=type(error).__name__) from error
+
+
+def read_header_from(stream: BinaryIO, path: Path) -> tuple[FileHeader, tuple[Frame, ...]]:
+    """Read one file that is open already, from its start.
+
+    Raises
+    ------
+    FileError
+        It is no DICOM image ("skipped") or an image whose header is unusable ("error").
+    """
     dataset: Any = None
     syntax = ""
     try:
-        with path.open("rb") as stream:
-            size = stream.seek(0, 2)
+        size = os.fstat(stream.fileno()).st_size
+        stream.seek(0)
+        dataset = read_elements(stream, size)
+        if dataset is not None:
+            syntax = dataset.transfer_syntax
+            pixel = _PixelElement(dataset.pixel_keyword, dataset.pixel_offset, dataset.pixel_length)
+            room = size - pixel.offset
+        else:
             stream.seek(0)
-            dataset = read_elements(stream, size)
-            if dataset is not None:
-                syntax = dataset.transfer_syntax
-                pixel = _PixelElement(dataset.pixel_keyword, dataset.pixel_offset, dataset.pixel_length)
-                room = size - pixel.offset
-            else:
-                stream.seek(0)
-                dataset, syntax, pixel, room = _parse(stream, size)
+            dataset, syntax, pixel, room = _parse(stream, size)
         header = _header(path, dataset, syntax, pixel)
         _check_size(header, pixel.length, room)
         return header, _frames(dataset, header)
@@ -445,51 +460,107 @@ def _no_pixels(dataset: Any, syntax: str) -> FileError:
     return FileError(f"A DICOM object without an image ({kind}).", status="skipped", transfer_syntax=syntax)
 
 
+# What the files of a series share, so that it is worked out once. Everything `_common` reads is here.
+_COMMON_KEYWORDS = (
+    "SpecificCharacterSet",
+    "SOPClassUID",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "SeriesDescription",
+    "ProtocolName",
+    "Modality",
+    "ImageType",
+    "FrameOfReferenceUID",
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PhotometricInterpretation",
+    "NumberOfFrames",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "LossyImageCompression",
+    "BurnedInAnnotation",
+    "GantryDetectorTilt",
+)
+_PLACE_KEYWORDS = ("ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept")
+_MARK_KEYWORDS = tuple(keyword for _, keyword in PHASE_MARKS)
+_remembered: dict[tuple[object, ...], Any] = {}
+_MAX_REMEMBERED = 256
+
+
+def _remember(key: tuple[object, ...], make: Callable[[], Any]) -> Any:
+    """Return what was made for a key before, else make it."""
+    found = _remembered.get(key)
+    if found is None:
+        if len(_remembered) >= _MAX_REMEMBERED:
+            _remembered.clear()
+        found = _remembered[key] = make()
+    return found
+
+
 def _header(path: Path, dataset: Any, syntax: str, pixel: _PixelElement) -> FileHeader:
+    native = syntax in NATIVE_SYNTAXES and pixel.length != 0xFFFFFFFF
+    if isinstance(dataset, Elements):
+        key = (syntax, pixel.keyword, *map(dataset.values.get, _COMMON_KEYWORDS))
+        common = _remember(key, lambda: _common(dataset, syntax, pixel))
+    else:
+        common = _common(dataset, syntax, pixel)
+    instance = number(dataset, "InstanceNumber")
+    return FileHeader(
+        path=path,
+        sop_uid=text(dataset, "SOPInstanceUID"),
+        instance_number=None if instance is None else int(instance),
+        pixel_offset=pixel.offset if native else -1,
+        pixel_bytes=pixel.length if native else 0,
+        **common,
+    )
+
+
+def _common(dataset: Any, syntax: str, pixel: _PixelElement) -> dict[str, Any]:
+    """Return the fields of `FileHeader` that do not differ between the slices of a series."""
     allocated = integer(dataset, "BitsAllocated", 0)
     if pixel.keyword != "PixelData":
         allocated = 32 if pixel.keyword == "FloatPixelData" else 64
     stored = integer(dataset, "BitsStored", allocated) or allocated
     signed = integer(dataset, "PixelRepresentation", 0) == 1
     image_type = text(dataset, "ImageType").upper().split("\\")
-    native = syntax in NATIVE_SYNTAXES and pixel.length != 0xFFFFFFFF
     shared = _groups(dataset, "SharedFunctionalGroupsSequence")
     first = (*_groups(dataset, "PerFrameFunctionalGroupsSequence")[:1], *shared[:1], dataset)
     rescale = _find(first, "PixelValueTransformationSequence", "RescaleIntercept")
     slope, intercept = number(rescale, "RescaleSlope"), number(rescale, "RescaleIntercept")
-    return FileHeader(
-        path=path,
-        transfer_syntax=syntax,
-        sop_class=text(dataset, "SOPClassUID"),
-        sop_uid=text(dataset, "SOPInstanceUID"),
-        series_uid=text(dataset, "SeriesInstanceUID"),
-        series_number=text(dataset, "SeriesNumber"),
-        description=text(dataset, "SeriesDescription") or text(dataset, "ProtocolName"),
-        modality=text(dataset, "Modality").upper(),
-        localizer="LOCALIZER" in image_type,
-        instance_number=None
-        if number(dataset, "InstanceNumber") is None
-        else integer(dataset, "InstanceNumber", 0),
-        frame_of_reference=text(dataset, "FrameOfReferenceUID"),
-        rows=integer(dataset, "Rows", 0),
-        columns=integer(dataset, "Columns", 0),
-        samples=integer(dataset, "SamplesPerPixel", 1) or 1,
-        bits_allocated=allocated,
-        bits_stored=stored,
-        high_bit=integer(dataset, "HighBit", stored - 1),
-        signed=signed,
-        photometric=text(dataset, "PhotometricInterpretation").upper(),
-        frame_count=max(1, integer(dataset, "NumberOfFrames", 1)),
-        rescale_type=text(rescale, "RescaleType").upper(),
-        rescaled=slope is not None and intercept is not None,
-        padding=_padding(dataset, signed=signed, bits=allocated),
-        lossy=text(dataset, "LossyImageCompression") == "01" or syntax in LOSSY_SYNTAXES,
-        burned_in=text(dataset, "BurnedInAnnotation").upper() == "YES",
-        tilt_degrees=number(dataset, "GantryDetectorTilt"),
-        pixel_keyword=pixel.keyword,
-        pixel_offset=pixel.offset if native else -1,
-        pixel_bytes=pixel.length if native else 0,
-    )
+    return {
+        "transfer_syntax": syntax,
+        "sop_class": text(dataset, "SOPClassUID"),
+        "series_uid": text(dataset, "SeriesInstanceUID"),
+        "series_number": text(dataset, "SeriesNumber"),
+        "description": text(dataset, "SeriesDescription") or text(dataset, "ProtocolName"),
+        "modality": text(dataset, "Modality").upper(),
+        "localizer": "LOCALIZER" in image_type,
+        "frame_of_reference": text(dataset, "FrameOfReferenceUID"),
+        "rows": integer(dataset, "Rows", 0),
+        "columns": integer(dataset, "Columns", 0),
+        "samples": integer(dataset, "SamplesPerPixel", 1) or 1,
+        "bits_allocated": allocated,
+        "bits_stored": stored,
+        "high_bit": integer(dataset, "HighBit", stored - 1),
+        "signed": signed,
+        "photometric": text(dataset, "PhotometricInterpretation").upper(),
+        "frame_count": max(1, integer(dataset, "NumberOfFrames", 1)),
+        "rescale_type": text(rescale, "RescaleType").upper(),
+        "rescaled": slope is not None and intercept is not None,
+        "padding": _padding(dataset, signed=signed, bits=allocated),
+        "lossy": text(dataset, "LossyImageCompression") == "01" or syntax in LOSSY_SYNTAXES,
+        "burned_in": text(dataset, "BurnedInAnnotation").upper() == "YES",
+        "tilt_degrees": number(dataset, "GantryDetectorTilt"),
+        "pixel_keyword": pixel.keyword,
+    }
 
 
 def _padding(dataset: Any, *, signed: bool, bits: int) -> tuple[int, int] | None:
@@ -588,7 +659,34 @@ def _spacing(values: Sequence[float]) -> tuple[float, float] | None:
     return (values[0], values[1]) if len(values) == 2 and min(values) > 0 else None
 
 
+def _only_frame(dataset: Elements, header: FileHeader) -> Frame:
+    """Return the frame of an ordinary file that holds one."""
+    values = dataset.values
+    directions, spacing, slope, intercept = _remember(
+        tuple(map(values.get, _PLACE_KEYWORDS)),
+        lambda: (
+            _directions(numbers(dataset, "ImageOrientationPatient")),
+            _spacing(numbers(dataset, "PixelSpacing")),
+            number(dataset, "RescaleSlope"),
+            number(dataset, "RescaleIntercept"),
+        ),
+    )
+    return Frame(
+        header=header,
+        index=0,
+        position=_vector(numbers(dataset, "ImagePositionPatient")),
+        row_direction=directions[0] if directions else None,
+        column_direction=directions[1] if directions else None,
+        spacing=spacing,
+        slope=slope if slope else 1.0,
+        intercept=intercept if intercept is not None else 0.0,
+        marks=tuple([text(dataset, keyword) if keyword in values else "" for keyword in _MARK_KEYWORDS]),
+    )
+
+
 def _frames(dataset: Any, header: FileHeader) -> tuple[Frame, ...]:
+    if isinstance(dataset, Elements) and header.frame_count == 1:
+        return (_only_frame(dataset, header),)
     shared = _groups(dataset, "SharedFunctionalGroupsSequence")[:1]
     per_frame = _groups(dataset, "PerFrameFunctionalGroupsSequence")
     marks = tuple(text(dataset, keyword) for _, keyword in PHASE_MARKS)

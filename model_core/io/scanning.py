@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from model_core.errors import ReadError
 from model_core.io import dicom_header, dicom_series, itk_formats, pictures
@@ -73,9 +74,9 @@ def scan_reports(path: Path) -> Generator[Progress | Catalogue, None, None]:
     if chosen is not None and found.frames and found.frames[0].header.frame_count == 1:
         yield from _read_siblings(chosen, found)
     series = _entries(found, chosen)
-    reports = tuple(
-        found.reports[name] for name in sorted(found.reports, key=lambda item: natural_key(str(item)))
-    )
+    reports = tuple(found.reports.values())
+    if chosen is not None:  # a folder is read in this order already
+        reports = tuple(sorted(reports, key=lambda report: natural_key(report.path)))
     yield Catalogue(root=str(chosen or folder), series=tuple(series), files=reports)
 
 
@@ -145,10 +146,10 @@ def _recognise(path: Path, found: _Found) -> FileReport:
         raise FileError("Not a regular file.", status="skipped")
     with path.open("rb") as stream:
         start = stream.read(132)
+        if dicom_header.looks_like_dicom(start):
+            return _dicom(path, stream, found, start)
     if not start:
         raise FileError("The file is empty.")
-    if dicom_header.looks_like_dicom(start):
-        return _dicom(path, found, start)
     if pictures.looks_like_picture(start):
         found.pictures.append(pictures.read_header(path))
         return FileReport(str(path), "ok")
@@ -162,8 +163,8 @@ def _recognise(path: Path, found: _Found) -> FileReport:
     raise FileError("Not an image file that this program reads.", status="skipped")
 
 
-def _dicom(path: Path, found: _Found, start: bytes) -> FileReport:
-    header, frames = dicom_header.read_header(path)
+def _dicom(path: Path, stream: BinaryIO, found: _Found, start: bytes) -> FileReport:
+    header, frames = dicom_header.read_header_from(stream, path)
     found.frames += frames
     if start[128:132] == b"DICM":
         return FileReport(str(path), "ok", "", header.transfer_syntax)
