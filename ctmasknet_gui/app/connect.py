@@ -13,7 +13,6 @@ from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.view.main_window import MainWindow
 from ctmasknet_gui.view.requests import ExportRequest
 
-
 WEIGHTS_SUFFIX = ".safetensors"
 
 

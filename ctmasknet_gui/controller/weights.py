@@ -10,6 +10,7 @@ from PySide6.QtCore import QObject, Signal
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.ports import Engine, Pipeline
+from ctmasknet_gui.controller.warm_up import warm_up_plots
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.worker import Priority
 from model_core.errors import WeightsError
@@ -81,6 +82,8 @@ class WeightsController(QObject):
         if cached is None or cached.names != names:
             yield Progress(0, 0, "Loading the network")
             cached = self._cache = LoadedPipeline(names, self._engine.load(names))
+            yield Progress(0, 0, "Preparing the plots")
+            warm_up_plots()
         yield cached
 
     def adopt(self, loaded: object) -> None:

@@ -92,6 +92,7 @@ def test_empty_window_screenshot(start, tmp_path):
         (("--demo", "somewhere"), 2, "either a PATH or --demo"),
         (("--size", "12"), 2, "is no size"),
         (("gone", "--screenshot", "b.png"), 1, "no file or folder 'gone'"),
+        (("--screenshot", "nowhere/b.png"), 1, "b.png cannot be written"),
     ],
 )
 def test_wrong_use_is_one_clear_line(start, tmp_path, arguments, code, text):
