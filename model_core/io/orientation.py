@@ -94,17 +94,28 @@ def display_geometry(
     if directions is not None:
         signs = np.where(layout.flips, -1.0, 1.0)[:, None]
         axes = np.ascontiguousarray((directions * signs)[shown])
-    origin: DoubleArray | None = None
+    first: DoubleArray | None = None
+    last: DoubleArray | None = None
     if directions is not None and corners is not None:
-        origin = np.array(corners[1 if layout.flips[0] else 0], float)
-    for axis in (1, 2):
-        step = spacing[axis]
-        if layout.flips[axis] and origin is not None and directions is not None:
-            origin = None if step is None else origin + directions[axis] * step * (shape[axis] - 1)
+        shift: DoubleArray | None = np.zeros(3)
+        for axis in (1, 2):
+            step = spacing[axis]
+            if layout.flips[axis] and shift is not None:
+                shift = None if step is None else shift + directions[axis] * step * (shape[axis] - 1)
+        if shift is not None:
+            backwards = layout.flips[0]
+            first = np.array(corners[1 if backwards else 0], float) + shift
+            if layout.axes[0] == 0:
+                last = np.array(corners[0 if backwards else 1], float) + shift
     return Geometry(
         spacing_mm=(spacing_mm[0], spacing_mm[1], spacing_mm[2]),
-        origin_mm=None if origin is None else (float(origin[0]), float(origin[1]), float(origin[2])),
+        origin_mm=_point(first),
         axes=axes,
         native_axes=layout.axes,
         native_flips=layout.flips,
+        last_origin_mm=_point(last),
     )
+
+
+def _point(position: DoubleArray | None) -> tuple[float, float, float] | None:
+    return None if position is None else (float(position[0]), float(position[1]), float(position[2]))
