@@ -7,8 +7,11 @@ starts without them; most methods are called in the worker thread.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, cast
+
+import numpy as np
 
 from model_core.config import DetectionSettings, EvidenceSettings
 from model_core.resources import resource
@@ -103,6 +106,21 @@ class Reader(Protocol):
         """Make the demo case and its labels."""
 
 
+def numbered_apart(shown: ShownSlice, first: int) -> ShownSlice:
+    """Renumber the regions of the evidence from ``first`` on.
+
+    Where the class comes from a network of its own, its candidates and those of the detections are counted
+    separately; a selection must mean one region.
+    """
+    verdict = shown.verdict
+    if verdict is not None:
+        batch = verdict.batch
+        source = np.where(batch.source >= 0, batch.source + first, batch.source)
+        verdict = replace(verdict, batch=replace(batch, source=source, kept=batch.kept + first))
+    rois = tuple(replace(row, candidate=row.candidate + first) for row in shown.rois)
+    return replace(shown, rois=rois, verdict=verdict)
+
+
 class CoreEngine:
     """`Engine` over `model_core.inference`."""
 
@@ -137,7 +155,10 @@ class CoreEngine:
         """See `Engine.show`."""
         from model_core.inference import show
 
-        return show(pipeline, volume, result, detections, evidence)
+        shown = show(pipeline, volume, result, detections, evidence)
+        if result.evidence_candidates in (None, result.detection_candidates):
+            return shown
+        return numbered_apart(shown, len(result.detection_candidates))
 
     def summarise(
         self,

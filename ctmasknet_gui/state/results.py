@@ -28,10 +28,10 @@ class ResultState:
 
 @dataclass(eq=False)
 class SelectionState:
-    """The selected RoI: an index into the candidates of the current slice, or None.
+    """The selected RoI: its candidate number on the current slice, or None.
 
-    Evidence and detections share candidate numbers where one pass serves both; else
-    ``detection`` tells which of the two is meant.
+    Evidence and detections share candidate numbers where one pass serves both; else those of the evidence
+    begin after those of the detections, so that a number means one region.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()

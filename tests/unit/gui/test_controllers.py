@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from gui_fakes import CANDIDATES, FakeEngine, FakeReader, make_volume, warning
 
+from ctmasknet_gui.controller.ports import numbered_apart
 from ctmasknet_gui.controller.time_left import TimeLeft
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state.display import LUNG, PRESETS
@@ -404,6 +405,16 @@ def test_export_holds_what_was_on_screen_when_asked(opened):
     job = opened.exporter.jobs[0]
     assert job.look.window.name == "Mediastinum"
     assert job.slices == (3,)
+
+
+def test_regions_of_a_second_network_get_numbers_of_their_own(opened):
+    opened.run_all()
+    shown = opened.state.results.shown
+    apart = numbered_apart(shown, CANDIDATES)
+    assert [row.candidate for row in apart.rois] == [row.candidate + CANDIDATES for row in shown.rois]
+    assert not {row.candidate for row in apart.rois} & set(apart.detections.indices.tolist())
+    assert set(apart.verdict.batch.source.tolist()) == {CANDIDATES}
+    assert np.array_equal(apart.verdict.batch.kept, shown.verdict.batch.kept + CANDIDATES)
 
 
 # ------------------------------------------------------------------------------------------- display
