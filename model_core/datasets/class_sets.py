@@ -29,6 +29,10 @@ EXPECTED_CLASSES = (
 )
 
 
+class UnknownClassError(DataError):
+    """Neither name, list nor index says the class of a picture."""
+
+
 @dataclass(frozen=True)
 class ClassOfSlice:
     """What name, list and index say of one picture."""
@@ -79,7 +83,7 @@ def read_classes(folder: Path, *, list_file: Path | None = None) -> list[Classif
                     f"class {listed[one.name]}."
                 )
         return kept
-    groups = group_pictures(picture_folder(folder))
+    groups = group_pictures(picture_folder(folder), nested=False)
     if not groups:
         raise DataError(f"'{folder.name}' holds no png or jpg picture: expected {EXPECTED_CLASSES}.")
     if list_file is not None and (missing := sorted(set(listed) - set(groups))):
@@ -131,14 +135,16 @@ def class_of(name: str, *, listed_label: int | None, row: Mapping[str, str]) -> 
 
     Raises
     ------
+    UnknownClassError
+        If none of them gives a class.
     DataError
-        If none of them gives a class, or two differ.
+        If two differ.
     """
     named = _by_name(name)
     said = {"name": named.label if named else None, "list": listed_label, "index.tsv": _by_index(name, row)}
     labels = {where: label for where, label in said.items() if label is not None}
     if not labels:
-        raise DataError(f"The class of '{name}' is unknown: expected {EXPECTED_CLASSES}.")
+        raise UnknownClassError(f"The class of '{name}' is unknown: expected {EXPECTED_CLASSES}.")
     if len(set(labels.values())) > 1:
         text = ", ".join(f"{label} by its {where}" for where, label in labels.items())
         raise DataError(f"The class of '{name}' contradicts itself: {text}.")

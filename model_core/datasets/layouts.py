@@ -39,15 +39,16 @@ def find_mask_layout(folder: Path) -> MaskLayout | None:
     return MaskLayout(images, masks, complete=(images.name, masks.name) == ("images", "masks"))
 
 
-def group_pictures(folder: Path) -> dict[str, tuple[Path, ...]]:
-    """Return the png and jpg files of a folder by name; more than one file of a name is kept.
+def group_pictures(folder: Path, *, nested: bool = True) -> dict[str, tuple[Path, ...]]:
+    """Return the png and jpg files of a folder by stem; more than one file of a name is kept.
 
-    Without pictures of its own, a folder per patient is looked into: ``110/104.jpg`` is ``110_104``.
+    Where ``nested`` and without pictures of its own, a folder per patient is looked into: ``110/104.jpg``
+    is ``110_104``.
     """
     found: dict[str, list[Path]] = {}
     for path in _pictures(folder):
         found.setdefault(path.stem, []).append(path)
-    if not found:
+    if nested and not found:
         for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
             for path in _pictures(inner):
                 found.setdefault(f"{inner.name}_{path.stem}", []).append(path)

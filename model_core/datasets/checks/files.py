@@ -1,0 +1,62 @@
+"""Listing and reading files for a check: what fails becomes a finding, never an exception."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from model_core.datasets.checks.facts import Findings, shown
+from model_core.datasets.lists import read_list
+from model_core.datasets.pictures import read_grey, read_index
+from model_core.errors import DataError
+from model_core.types import ByteArray
+
+
+def lenient_index(folder: Path, findings: Findings) -> dict[str, dict[str, str]]:
+    """Return the rows of ``index.tsv``; none where it cannot be read."""
+    try:
+        return read_index(folder / "index.tsv")
+    except DataError as error:
+        findings.add("error", error.message)
+        return {}
+
+
+def one_each(groups: dict[str, tuple[Path, ...]], findings: Findings) -> dict[str, Path]:
+    """Return the first file of every name and tell of the others."""
+    for paths in groups.values():
+        if len(paths) > 1:
+            names = ", ".join(shown(path) for path in paths)
+            findings.add("error", "Two files have one name and differ in their ending.", file=names)
+    return {name: paths[0] for name, paths in groups.items()}
+
+
+def read_lenient_list(list_file: Path | None, findings: Findings) -> dict[str, int | None] | None:
+    """Return the names of a list; None without one or where it cannot be read."""
+    if list_file is None:
+        return None
+    try:
+        return read_list(list_file)
+    except DataError as error:
+        findings.add("error", error.message)
+        return None
+
+
+def check_listed(list_file: Path | None, present: set[str], findings: Findings) -> set[str] | None:
+    """Return the listed names; those without a picture are findings."""
+    listed = read_lenient_list(list_file, findings)
+    if listed is None:
+        return None
+    for name in sorted(set(listed) - present):
+        findings.add("error", "Listed pictures are missing.", file=name)
+    return set(listed)
+
+
+def read_picture(path: Path, findings: Findings) -> ByteArray | None:
+    """Return a picture as (H, W) grey, or None where it cannot be read."""
+    try:
+        grey = read_grey(path)
+    except DataError as error:
+        findings.add("error", "Pictures cannot be read.", file=f"{shown(path)}: {error.message}")
+        return None
+    if grey.min() == grey.max():
+        findings.add("warning", "Pictures are of one grey value all over.", file=shown(path))
+    return grey
