@@ -1,7 +1,13 @@
 """One selection: table, viewport and scatterplot show and set the same region."""
 
+from dataclasses import replace
+
+import pytest
+from gui_fakes import FakeReader
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
+
+from ctmasknet_gui.controller.ports import CoreEngine
 
 
 def box_centre(rig, position):
@@ -11,7 +17,7 @@ def box_centre(rig, position):
     return view.to_screen(float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2).toPoint()
 
 
-def selected_rank(rig):
+def selected_rows(rig):
     rows = rig.window.explanation.table.table.selectionModel().selectedRows()
     return [row.row() for row in rows]
 
@@ -21,12 +27,12 @@ def test_click_on_a_box_selects_its_row(analysed):
     candidate = int(analysed.state.results.shown.detections.indices[1])
     assert analysed.state.selection.candidate == candidate
     table = analysed.window.explanation.table
-    assert selected_rank(analysed) == [table.model.row_of(candidate)]
+    assert selected_rows(analysed) == [table.model.row_of(candidate)]
     view = analysed.viewport.current_view
     outside = view.to_screen(1, 1).toPoint()
     analysed.qtbot.mouseClick(analysed.viewport, Qt.MouseButton.LeftButton, pos=outside)
     assert analysed.state.selection.candidate is None
-    assert selected_rank(analysed) == []
+    assert selected_rows(analysed) == []
 
 
 def test_row_changes_the_picture_and_the_plots(analysed):
@@ -51,7 +57,7 @@ def test_click_on_a_point_of_the_scatterplot_selects_it(analysed):
     point.setY(round(canvas.height() - y / ratio))
     QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, point)
     assert analysed.state.selection.candidate == roi.candidate
-    assert selected_rank(analysed) == [analysed.window.explanation.table.model.row_of(roi.candidate)]
+    assert selected_rows(analysed) == [analysed.window.explanation.table.model.row_of(roi.candidate)]
 
 
 def test_scrolling_forgets_the_selection(analysed):
@@ -67,3 +73,39 @@ def test_top_or_all(analysed):
     assert table.model.rowCount() == len(analysed.state.results.shown.rois)
     table.top_button.click()
     assert analysed.state.selection.top == 16
+
+
+@pytest.fixture
+def two_networks(tiny_weights, tmp_path):
+    """A classifier that brings a detector of its own: two passes a slice."""
+    import torch
+
+    from model_core.networks import build
+    from model_core.weights.card import read_card
+    from model_core.weights.store import save_weights
+
+    card = replace(read_card(tiny_weights / "tiny-s.json"), name="own", sha256="", base_sha256="")
+    torch.manual_seed(11)
+    save_weights(tmp_path / "own.safetensors", build(card.architecture).state_dict(), card)
+    return str(tiny_weights / "tiny.safetensors"), str(tmp_path / "own.safetensors")
+
+
+def test_with_two_networks_a_number_means_one_region(make_app, two_networks):
+    rig = make_app(engine=CoreEngine(), reader=FakeReader())
+    rig.open()
+    rig.window.weightsChosen.emit(two_networks)
+    rig.settle()
+    rig.run_slice()
+    assert rig.texts == []
+    state, table = rig.state, rig.window.explanation.table
+    shown = state.results.shown
+    assert len(shown.detections) > 0
+    assert len(shown.rois) > 0
+    assert not {row.candidate for row in shown.rois} & set(shown.detections.indices.tolist())
+    rig.window.candidatePicked.emit(int(shown.detections.indices[0]))
+    assert selected_rows(rig) == []
+    table.table.selectRow(0)
+    assert state.selection.candidate == table.model.roi(0).candidate
+    assert rig.viewport.grab().toImage().width() > 0
+    batch = shown.verdict.batch.source
+    assert (batch == state.selection.candidate).any()
