@@ -32,9 +32,9 @@ def _add_segmentation(kinds: Any) -> None:
     parser = kinds.add_parser(
         "segmentation",
         help="lesion detection and masks against expert masks",
-        description="DIR holds images/ and masks/ with files of equal names and perhaps index.tsv (optional "
-        "columns file or slice, approx_hu_at_0, approx_hu_at_255, patient, source). A picture without a "
-        "grey-to-HU map is taken as a lung window.",
+        description="DIR holds images/ and masks/ with files of equal names (or the CNCB folders of the "
+        "papers) and perhaps index.tsv with the optional columns file or slice, approx_hu_at_0, "
+        "approx_hu_at_255, patient, source.",
     )
     _add_common(parser)
     parser.add_argument(
@@ -51,7 +51,7 @@ def _add_segmentation(kinds: Any) -> None:
     parser.add_argument("--score-threshold", type=_score, metavar="T", help="default: the card's")
     parser.add_argument("--nms-threshold", type=_iou, metavar="T", help="default: the card's")
     parser.add_argument(
-        "--mask-threshold", type=float, metavar="T", help="on the card's scale; default: the card's"
+        "--mask-threshold", type=_logit, metavar="T", help="on the card's scale; default: the card's"
     )
     parser.add_argument(
         "--min-area",
@@ -67,9 +67,9 @@ def _add_classifier(kinds: Any) -> None:
     parser = kinds.add_parser(
         "classifier",
         help="the image class against slice labels",
-        description="DIR holds a folder of pictures per class (normal, other, covid), or pictures and "
-        "index.tsv with the columns file and class, or pictures named class_patient_scan_slice (0 control, "
-        "1 other or common pneumonia, 2 COVID-19).",
+        description="DIR holds a folder of pictures per class (normal, other, covid), or pictures whose "
+        "class is in the column class of index.tsv, in their names as in COVIDx-CT and iCTCF, or in a "
+        "split list.",
     )
     _add_common(parser)
     parser.add_argument(
@@ -85,6 +85,14 @@ def _add_classifier(kinds: Any) -> None:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="labelled data set")
+    parser.add_argument("--list", type=Path, metavar="FILE", help="split list: only the slices it names")
+    parser.add_argument(
+        "--grey-map",
+        choices=("window", "estimate"),
+        default="window",
+        help="pictures without a grey-to-HU map: taken as a lung window, as in the app (default), or "
+        "estimated from their lung and soft-tissue peaks",
+    )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT", help="folder of the report"
     )
@@ -111,6 +119,10 @@ def _iou(text: str) -> float:
     return _number(text, 0.0, 1.0)
 
 
+def _logit(text: str) -> float:
+    return _number(text, -100.0, 100.0)
+
+
 def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
@@ -120,7 +132,7 @@ def _count(text: str) -> int:
 def run_segmentation(arguments: argparse.Namespace) -> int:
     """Evaluate masks; the report is written once everything is computed."""
     from model_core.cli.progress import follow
-    from model_core.datasets import parse_mask_values, read_pairs
+    from model_core.datasets import parse_mask_values, read_segmentation
     from model_core.evaluation import coco
     from model_core.evaluation.output import check_target
     from model_core.evaluation.segmentation import (
@@ -130,12 +142,13 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
         evaluate_slices,
     )
     from model_core.evaluation.segmentation_report import settings_document, write_segmentation_report
-    from model_core.evaluation.slices import read_sources
+    from model_core.evaluation.slices import read_sources, with_grey_map
     from model_core.inference import load_pipeline
 
     check_target(arguments.output, overwrite=arguments.overwrite)
     parse_mask_values(arguments.mask_values)
-    slices = read_pairs(arguments.data, mask_values=arguments.mask_values)
+    found = read_segmentation(arguments.data, list_file=arguments.list, mask_values=arguments.mask_values)
+    slices = with_grey_map(found, arguments.grey_map)
     sources = read_sources(arguments.data, [item.name for item in slices])
     pipeline = load_pipeline(arguments.weights, device=arguments.device)
     mask_type = arguments.mask_type or default_mask_type(pipeline.region_classes)
@@ -154,6 +167,7 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
         cards,
         data=arguments.data.resolve().name,
         mask_values=arguments.mask_values,
+        grey_map=arguments.grey_map,
         device=pipeline.device,
     )
     write_segmentation_report(
@@ -188,13 +202,15 @@ def _detections(arguments: argparse.Namespace, card: DetectionSettings) -> Detec
 def run_classifier(arguments: argparse.Namespace) -> int:
     """Evaluate the image class; the report is written once everything is computed."""
     from model_core.cli.progress import follow
-    from model_core.evaluation.classifier import evaluate_classes, read_classified
+    from model_core.datasets import read_classes
+    from model_core.evaluation.classifier import evaluate_classes
     from model_core.evaluation.classifier_report import settings_document, write_classifier_report
     from model_core.evaluation.output import check_target
+    from model_core.evaluation.slices import with_grey_map
     from model_core.inference import load_pipeline
 
     check_target(arguments.output, overwrite=arguments.overwrite)
-    slices = read_classified(arguments.data)
+    slices = with_grey_map(read_classes(arguments.data, list_file=arguments.list), arguments.grey_map)
     pipeline = load_pipeline(arguments.weights, device=arguments.device)
     if not pipeline.image_classes:
         raise SettingsError("These weights give no image class: give a classifier or a single-shot model.")
@@ -202,6 +218,7 @@ def run_classifier(arguments: argparse.Namespace) -> int:
     about = settings_document(
         pipeline,
         data=arguments.data.resolve().name,
+        grey_map=arguments.grey_map,
         roi_sample=arguments.roi_sample,
         seed=arguments.seed,
     )

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from model_core.config import DetectionSettings
-from model_core.datasets import ClassifiedSlice, read_class_folders
-from model_core.datasets.classes import CLASS_FOLDERS
-from model_core.datasets.pictures import hu_range, list_pictures, read_index
+from model_core.datasets import ClassifiedSlice
 from model_core.errors import DataError, SettingsError
 from model_core.evaluation.roi_statistics import SliceRois, slice_rois
 from model_core.evaluation.slices import one_slice_volume
 from model_core.inference import Pipeline, run
 from model_core.types import FloatArray, Progress, SliceResult
-
-# Class names of an index; the numbers are those of the papers' file names.
-_LABELS = {name: label for label, name in enumerate(CLASS_FOLDERS)} | {"0": 0, "1": 1, "2": 2}
-_PAPER_NAME = re.compile(r"([012])_([^_]+)_.+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,64 +29,6 @@ class ClassOutcome:
     logits: FloatArray
     probabilities: FloatArray
     rois: SliceRois
-
-
-def read_classified(folder: Path) -> list[ClassifiedSlice]:
-    """List the slices of class folders, of an index with a class column, or named as in the papers.
-
-    Raises
-    ------
-    DataError
-        If the folder is missing or is none of these, or a class is unknown.
-    """
-    if not folder.is_dir():
-        raise DataError(f"There is no data folder '{folder}'.")
-    if any((folder / name).is_dir() for name in CLASS_FOLDERS):
-        return read_class_folders(folder)
-    pictures = list_pictures(folder / "images" if (folder / "images").is_dir() else folder)
-    if not pictures:
-        raise DataError(
-            f"'{folder.name}' holds neither class folders ({', '.join(CLASS_FOLDERS)}) nor pictures."
-        )
-    index = read_index(folder / "index.tsv")
-    if any("class" in row for row in index.values()):
-        return _from_index(pictures, index)
-    return _from_names(pictures, index)
-
-
-def _from_index(pictures: dict[str, Path], index: dict[str, dict[str, str]]) -> list[ClassifiedSlice]:
-    if missing := sorted(set(pictures) - set(index)):
-        raise DataError(f"index.tsv gives no class for {len(missing)} pictures, first '{missing[0]}'.")
-    found = []
-    for name, path in pictures.items():
-        row = index[name]
-        text = row.get("class", "").strip().lower()
-        if text not in _LABELS:
-            raise DataError(
-                f"The class of '{name}' in index.tsv is '{text}'; use {', '.join(CLASS_FOLDERS)} or 0, 1, 2."
-            )
-        found.append(_slice(name, path, row, label=_LABELS[text], patient=name))
-    return found
-
-
-def _from_names(pictures: dict[str, Path], index: dict[str, dict[str, str]]) -> list[ClassifiedSlice]:
-    found = []
-    for name, path in pictures.items():
-        match = _PAPER_NAME.fullmatch(name)
-        if match is None:
-            raise DataError(
-                f"The class of '{name}' is unknown: use class folders ({', '.join(CLASS_FOLDERS)}), an "
-                "index.tsv with a column class, or names class_patient_scan_slice (class 0, 1 or 2)."
-            )
-        label, patient = int(match[1]), match[2]
-        found.append(_slice(name, path, index.get(name, {}), label=label, patient=f"{label}_{patient}"))
-    return found
-
-
-def _slice(name: str, path: Path, row: dict[str, str], *, label: int, patient: str) -> ClassifiedSlice:
-    low, high = hu_range(row, name=name)
-    source = row.get("source") or "not stated"
-    return ClassifiedSlice(name, label, source, row.get("patient") or patient, path, low, high)
 
 
 def logit_of_label(label: int, classes: int) -> int:

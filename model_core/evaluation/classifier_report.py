@@ -35,18 +35,22 @@ from model_core.evaluation.roi_statistics import (
     roi_statistics,
     sample_per_class,
 )
+from model_core.evaluation.slices import GREY_MAPS, GreyMap
 from model_core.inference import Pipeline
 from model_core.types import IntArray
 from model_core.weights.card import ModelCard
 
 
-def settings_document(pipeline: Pipeline, *, data: str, roi_sample: int, seed: int) -> dict[str, Any]:
+def settings_document(
+    pipeline: Pipeline, *, data: str, grey_map: GreyMap = "window", roi_sample: int, seed: int
+) -> dict[str, Any]:
     """Return everything that the numbers depend on, as JSON-ready values."""
     return {
         "data": data,
         "date": date.today().isoformat(),
         "weights": weights_settings(pipeline.cards),
         "image_classes": list(pipeline.image_classes),
+        "grey_map": GREY_MAPS[grey_map],
         "evidence": dataclasses.asdict(pipeline.evidence),
         "class": "largest logit of module S; a probability is the sigmoid of its logit",
         "f1_weights": list(metrics.PAPER_F1_WEIGHTS)

@@ -42,6 +42,7 @@ from model_core.evaluation.segmentation_summary import (
     scored_hits,
     worst,
 )
+from model_core.evaluation.slices import GREY_MAPS, GreyMap
 from model_core.weights.card import ModelCard
 
 _METRICS = (
@@ -56,7 +57,13 @@ _METRICS = (
 
 
 def settings_document(
-    settings: SegmentationSettings, cards: Sequence[ModelCard], *, data: str, mask_values: str, device: str
+    settings: SegmentationSettings,
+    cards: Sequence[ModelCard],
+    *,
+    data: str,
+    mask_values: str,
+    grey_map: GreyMap = "window",
+    device: str,
 ) -> dict[str, Any]:
     """Return everything that the numbers depend on, as JSON-ready values."""
     shown = dataclasses.asdict(settings.detections)
@@ -66,6 +73,7 @@ def settings_document(
         "weights": weights_settings(cards),
         "mask_type": settings.mask_type,
         "mask_values": mask_values,
+        "grey_map": GREY_MAPS[grey_map],
         "score_threshold": shown["score"],
         "nms_threshold": shown["nms_iou"],
         "max_detections": shown["max_detections"],

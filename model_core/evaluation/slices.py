@@ -2,13 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal, TypeVar
 
 import numpy as np
 
-from model_core.datasets.pictures import read_index
+from model_core.datasets import ClassifiedSlice, LabelledSlice
+from model_core.datasets.greymap import estimate_hu_range
+from model_core.datasets.pictures import GREY_HIGH_HU, GREY_LOW_HU, read_grey, read_index
 from model_core.types import FloatArray, Geometry, Volume
+
+GreyMap = Literal["window", "estimate"]
+GREY_MAPS: dict[str, str] = {
+    "window": "index.tsv's grey-to-HU map, else a lung window (1500, -600), as the app reads pictures",
+    "estimate": "index.tsv's grey-to-HU map, else estimated from each picture's lung and soft-tissue peaks",
+}
+
+S = TypeVar("S", LabelledSlice, ClassifiedSlice)
+
+
+def with_grey_map(slices: Iterable[S], grey_map: GreyMap) -> list[S]:
+    """Return the slices with the grey-to-HU map of those that have none chosen as in `GREY_MAPS`.
+
+    Raises
+    ------
+    DataError
+        If a picture cannot be read (only ``estimate`` reads them).
+    """
+    if grey_map == "window":
+        return list(slices)
+    found = []
+    for item in slices:
+        if (item.low_hu, item.high_hu) == (GREY_LOW_HU, GREY_HIGH_HU):
+            low, high = estimate_hu_range(read_grey(item.image_path))
+            found.append(replace(item, low_hu=low, high_hu=high))
+        else:
+            found.append(item)
+    return found
 
 
 def one_slice_volume(hu: FloatArray, *, name: str) -> Volume:

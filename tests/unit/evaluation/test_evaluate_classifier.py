@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from model_core.cli.main import main
+from model_core.datasets import read_classes
 from model_core.errors import DataError, SettingsError
 from model_core.evaluation import classification as metrics
-from model_core.evaluation.classifier import logit_of_label, read_classified
+from model_core.evaluation.classifier import logit_of_label
 from model_core.evaluation.classifier_report import headline
 
 KEYS = {"accuracy", "balanced_accuracy", "f1", "sensitivity", "ppv", "confusion", "images", "settings"}
@@ -97,35 +98,29 @@ def test_weights_without_a_class(evaluate, class_folder, capsys):
     assert not out.exists()
 
 
-def test_classes_from_an_index_and_from_names(class_folder, tmp_path):
+def test_folders_without_classes(tmp_path, evaluate, capsys):
+    (tmp_path / "empty").mkdir()
+    for folder in ("empty", "nowhere"):
+        code, out = evaluate(tmp_path / folder)
+        error = capsys.readouterr().err
+        assert code == 1
+        assert len(error.splitlines()) == 1
+        assert folder in error
+        assert not out.exists()
+
+
+def test_only_listed_pictures_named_as_in_the_papers(evaluate, class_folder, tmp_path):
     flat = tmp_path / "flat"
     flat.mkdir()
     for label, folder in enumerate(("normal", "other", "covid")):
         for number, path in enumerate(sorted((class_folder / folder).iterdir())):
-            path.rename(flat / f"{label}_p{number}_s_{path.name}")
-    found = read_classified(flat)
-    assert sorted(item.label for item in found) == [0, 1, 2, 2]
-    assert {item.patient for item in found if item.label == 2} == {"2_p0", "2_p1"}
-    names = sorted(path.name for path in flat.iterdir())
-    rows = [f"{name}\tcovid\tfirst" for name in names]
-    (flat / "index.tsv").write_text("\n".join(["file\tclass\tsource", *rows]))
-    assert {(item.label, item.source) for item in read_classified(flat)} == {(2, "first")}
-    (flat / "index.tsv").write_text("\n".join(["file\tclass\tsource", *rows[1:]]))
-    with pytest.raises(DataError, match="no class"):
-        read_classified(flat)
-    (flat / "index.tsv").write_text("\n".join(["file\tclass", *rows]).replace("covid", "flu"))
-    with pytest.raises(DataError, match="flu"):
-        read_classified(flat)
-
-
-def test_folders_without_classes(tmp_path, evaluate, capsys):
-    with pytest.raises(DataError, match="no data folder"):
-        read_classified(tmp_path / "nowhere")
-    (tmp_path / "empty").mkdir()
-    code, out = evaluate(tmp_path / "empty")
-    assert code == 1
-    assert "normal" in capsys.readouterr().err
-    assert not out.exists()
+            path.rename(flat / f"{label}_p{number}_1_{number}.png")
+    (tmp_path / "test.txt").write_text("0_p0_1_0.png\n2_p1_1_1.png\n")
+    code, out = evaluate(flat, "--list", str(tmp_path / "test.txt"), "--grey-map", "estimate")
+    assert code == 0
+    report = json.loads((out / "report.json").read_text())
+    assert np.array(report["confusion"]).sum(axis=1).tolist() == [1, 0, 1]
+    assert "estimated" in report["settings"]["grey_map"]
 
 
 def test_a_head_with_two_logits_has_no_class_one():
@@ -156,7 +151,7 @@ def test_a_classifier_with_its_own_detector_runs_that_detector_alone(tiny_weight
     pipeline = load_pipeline([str(tiny_weights / "tiny.safetensors"), str(path)], device="cpu")
     assert pipeline.passes == 2
     assert classifier_only(pipeline).passes == 1
-    item = next(i for i in read_classified(class_folder) if i.label == 2)
+    item = next(i for i in read_classes(class_folder) if i.label == 2)
     (outcome,) = finish(evaluate_classes(pipeline, [item]))
     (expected,) = finish(run(pipeline, one_slice_volume(item.image_hu(), name="x"), [0]))
     np.testing.assert_array_equal(outcome.logits, expected.verdict.logits)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from model_core.datasets import read_pairs
 from model_core.errors import ExportError
 from model_core.evaluation.bootstrap import group_means, interval, macro_mean, mean_interval, ratio_interval
 from model_core.evaluation.calibration import fit_temperature, reliability, with_temperature
@@ -15,6 +16,7 @@ from model_core.evaluation.roi_statistics import (
     roi_statistics,
     sample_per_class,
 )
+from model_core.evaluation.slices import with_grey_map
 
 
 def test_interval_is_as_wide_as_the_patients_not_the_slices():
@@ -188,3 +190,19 @@ def test_a_failed_report_leaves_nothing(tmp_path):
         pass
     with pytest.raises(ExportError), report_folder(tmp_path / "file" / "report", overwrite=True):
         pass
+
+
+def test_grey_map_is_estimated_only_where_the_index_has_none(pairs_folder):
+    known = read_pairs(pairs_folder)
+    assert with_grey_map(known, "window") == known
+    index = pairs_folder / "index.tsv"
+    index.write_text(index.read_text().replace("-1350", "-1200"))
+    assert [i.low_hu for i in with_grey_map(read_pairs(pairs_folder), "estimate")] == [-1200.0] * 3
+    index.unlink()
+    unknown = read_pairs(pairs_folder)
+    assert [i.low_hu for i in with_grey_map(unknown, "window")] == [-1350.0] * 3
+    estimated = with_grey_map(unknown, "estimate")
+    # The phantom really is in that window, so the estimate must come out near it;
+    # on small slices it is rough.
+    assert [i.low_hu for i in estimated] == pytest.approx([-1350.0] * 3, abs=250)
+    assert [i.high_hu for i in estimated] == pytest.approx([150.0] * 3, abs=250)
