@@ -20,6 +20,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.uid import UID, SecondaryCaptureImageStorage
 
+from model_core.io.codestream import declared_size
 from model_core.io.dicom_header import FileHeader, read_dataset, syntax_name
 from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason
 
@@ -79,13 +80,20 @@ def _decode(dataset: Any, header: FileHeader, index: int) -> StoredArray:
         packed = unpack_rle(_frame_bytes(dataset, header, index), (header.rows * header.columns + 7) // 8)
         picture = _from_bytes(packed, header)
     else:
+        if header.encapsulated:
+            _check_shape(declared_size(_frame_bytes(dataset, header, index)), header)
         picture = _with_libraries(dataset, header, index)
-    if picture.shape[:2] != (header.rows, header.columns):
+    _check_shape((picture.shape[0], picture.shape[1]), header)
+    return picture
+
+
+def _check_shape(found: tuple[int, int] | None, header: FileHeader) -> None:
+    # JPEG may leave the rows to a marker behind the picture (T.81 B.2.5): they are 0 then.
+    if found is not None and found != (header.rows, header.columns) and found[0] != 0:
         raise FileError(
-            f"The decoded picture is {picture.shape[1]} x {picture.shape[0]} pixels, "
+            f"The picture in the file is {found[1]} x {found[0]} pixels, "
             f"the header says {header.columns} x {header.rows}."
         )
-    return picture
 
 
 def _frame_bytes(dataset: Any, header: FileHeader, index: int) -> bytes:

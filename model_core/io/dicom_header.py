@@ -171,6 +171,11 @@ class FileHeader:
         return self.path.name
 
     @property
+    def encapsulated(self) -> bool:
+        """Whether each frame is a compressed codestream of its own."""
+        return self.transfer_syntax not in (*NATIVE_SYNTAXES, DEFLATED_LE)
+
+    @property
     def colour(self) -> bool:
         """Whether a pixel has more than one sample, or a palette."""
         return self.samples > 1 or self.photometric == "PALETTE COLOR"

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+from pydicom.errors import BytesLengthException, InvalidDicomError
+
 from model_core.errors import ReadError
 
 #: Everything that pydicom, SimpleITK and Pillow were seen to raise on damaged files.
@@ -31,6 +33,8 @@ LIBRARY_FAILURES: tuple[type[Exception], ...] = (
     SyntaxError,  # Pillow, for a broken PNG
     struct.error,
     zlib.error,
+    BytesLengthException,
+    InvalidDicomError,
 )
 
 

@@ -26,8 +26,8 @@ from model_core.io.failures import FileError
 
 _LOG = logging.getLogger(__name__)
 
-#: Longest time that one file may take, in seconds.
-FILE_SECONDS = 20.0
+#: Longest time that one file may take to decode, in seconds.
+FILE_SECONDS = 15.0
 # Large volume files get another second for each of these.
 _BYTES_PER_SECOND = 20 << 20
 _PROCESSES = min(4, os.cpu_count() or 1)

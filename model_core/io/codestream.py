@@ -1,0 +1,41 @@
+"""Read the picture size that a compressed codestream declares, before a decoder believes it."""
+
+from __future__ import annotations
+
+# Start of frame markers of every JPEG process (T.81 table B.1) and of JPEG-LS (T.87 C.1.1).
+_JPEG_FRAMES = frozenset(
+    (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7)
+)
+_WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
+
+
+def declared_size(data: bytes) -> tuple[int, int] | None:
+    """Return (rows, columns) of a JPEG, JPEG-LS or JPEG 2000 codestream, None where it is none of them."""
+    if data[:2] == b"\xff\xd8":
+        return _jpeg_size(data)
+    start = data.find(b"\xff\x4f\xff\x51", 0, 4096)  # alone, or inside a JP2 file
+    if start < 0 or len(data) < start + 24:
+        return None
+    # SIZ (T.800 A.5.1): length, capabilities, then the grid's size and offset.
+    columns, rows, left, top = (
+        int.from_bytes(data[start + at : start + at + 4], "big") for at in (8, 12, 16, 20)
+    )
+    return rows - top, columns - left
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    position = 2
+    while position + 9 <= len(data):
+        if data[position] != 0xFF:
+            return None
+        marker = data[position + 1]
+        if marker == 0xFF:
+            position += 1
+        elif marker in _JPEG_FRAMES:
+            rows = int.from_bytes(data[position + 5 : position + 7], "big")
+            return rows, int.from_bytes(data[position + 7 : position + 9], "big")
+        elif marker in _WITHOUT_LENGTH:
+            position += 2
+        else:
+            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return None

@@ -1,0 +1,219 @@
+"""What is fuzzed: per target, sound files to damage and what is done with the damaged one."""
+
+import contextlib
+import io
+import random
+import sys
+import tempfile
+import time
+import zipfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from dicom_files import along_z, dataset, enhanced
+
+from fuzz.mutate import mutate
+from model_core.errors import CTMaskNetError
+from model_core.io import load, thumbnail
+from model_core.io.opening import stored_pixels
+from model_core.io.scanning import scan_reports
+from model_core.types import finish
+
+#: No file may take longer to be loaded, drawn and decoded again, in seconds: three times 20.
+LIMIT = 60.0
+
+
+class FindingError(AssertionError):
+    """Something other than our own errors came out, or it took too long."""
+
+
+def _noise(shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 4096, shape).astype(np.int16)
+
+
+def _dicom_bytes(item):
+    stream = io.BytesIO()
+    item.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+@cache
+def header_seeds():
+    """Ordinary, implicit, big endian, deflated, enhanced, nested and bare headers."""
+    from pydicom.dataset import Dataset
+    from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+
+    plain = _noise((8, 6))
+    nested = dataset(plain)
+    inner = Dataset()
+    inner.ReferencedSOPInstanceUID = "1.2.3"
+    nested.ReferencedImageSequence = [inner]
+    nested["ReferencedImageSequence"].is_undefined_length = True
+    big = dataset(plain, syntax=ExplicitVRBigEndian)
+    big.PixelData = plain.astype(">i2").tobytes()
+    seeds = [
+        dataset(plain, SpecificCharacterSet="ISO_IR 100", SeriesDescription="Thorax", WindowCenter=[1, 2]),
+        dataset(plain, syntax=ImplicitVRLittleEndian, PixelPaddingValue=-2000),
+        dataset(plain.astype(np.uint8), SamplesPerPixel=1),
+        dataset(plain, syntax=DeflatedExplicitVRLittleEndian),
+        nested,
+        big,
+        enhanced(_noise((3, 8, 6)), along_z(3)),
+    ]
+    found = [_dicom_bytes(item) for item in seeds]
+    return [*found, found[0][132:], found[0][found[0].index(b"\x08\x00\x05\x00") :]]
+
+
+@cache
+def pixel_seeds():
+    """One picture per compressed syntax that can be written here."""
+    from PIL import Image
+    from pydicom.encaps import encapsulate
+    from pydicom.pixels import compress
+    from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
+
+    seeds = []
+    for syntax in (RLELossless, JPEGLSLossless, JPEG2000Lossless):
+        item = dataset(_noise((64, 48)))
+        compress(item, syntax, generate_instance_uid=False)
+        seeds.append(_dicom_bytes(item))
+    picture = _noise((64, 48)).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "JPEG")
+    item = dataset(picture, syntax=JPEGBaseline8Bit)
+    item.PixelData = encapsulate([stream.getvalue()])
+    item["PixelData"].VR = "OB"
+    item["PixelData"].is_undefined_length = True
+    seeds.append(_dicom_bytes(item))
+    return seeds
+
+
+def _volume_seeds(suffix):
+    import SimpleITK as sitk  # noqa: N813
+
+    image = sitk.GetImageFromArray(_noise((4, 6, 8)))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"v{suffix}"
+        sitk.WriteImage(image, str(path))
+        return [path.read_bytes()]
+
+
+@cache
+def nifti_seeds():
+    """A plain NIfTI file."""
+    return _volume_seeds(".nii")
+
+
+@cache
+def packed_nifti_seeds():
+    """A gzipped NIfTI file."""
+    return _volume_seeds(".nii.gz")
+
+
+@cache
+def nrrd_seeds():
+    """A NRRD file."""
+    return _volume_seeds(".nrrd")
+
+
+@cache
+def meta_seeds():
+    """A MetaImage file."""
+    return _volume_seeds(".mha")
+
+
+@cache
+def picture_seeds():
+    """PNG and JPEG pictures."""
+    from PIL import Image
+
+    seeds = []
+    for kind in ("PNG", "JPEG"):
+        stream = io.BytesIO()
+        Image.fromarray(_noise((20, 30)).astype(np.uint8)).save(stream, kind)
+        seeds.append(stream.getvalue())
+    return seeds
+
+
+@cache
+def zip_seeds():
+    """A ZIP archive of a small series."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for index, position in enumerate(along_z(3)):
+            item = dataset(_noise((8, 6)), ImagePositionPatient=list(position), InstanceNumber=index)
+            archive.writestr(f"series/{index}.dcm", _dicom_bytes(item))
+    return [stream.getvalue()]
+
+
+#: Target: its seeds and the name that the damaged file gets.
+TARGETS = {
+    "header": (header_seeds, "a.dcm"),
+    "pixels": (pixel_seeds, "a.dcm"),
+    "nifti": (nifti_seeds, "a.nii"),
+    "nifti.gz": (packed_nifti_seeds, "a.nii.gz"),
+    "nrrd": (nrrd_seeds, "a.nrrd"),
+    "meta": (meta_seeds, "a.mha"),
+    "picture": (picture_seeds, "a.png"),
+    "zip": (zip_seeds, "a.zip"),
+}
+
+
+def damaged(target: str, seed: int) -> bytes:
+    """Return the bytes of one case."""
+    rng = random.Random(f"{target}/{seed}")
+    seeds = TARGETS[target][0]()
+    data = rng.choice(seeds)
+    if target == "pixels" and rng.random() < 0.7:
+        # Damage behind the header only, or the decoder would hardly ever be reached.
+        at = data.index(b"\xe0\x7f\x10\x00")
+        return data[:at] + mutate(data[at:], rng, seeds)
+    return mutate(data, rng, seeds)
+
+
+def run_case(target: str, seed: int, folder: Path) -> str:
+    """Open one damaged file in every way; return what became of it.
+
+    Raises
+    ------
+    FindingError
+        With the name of the file that was kept.
+    """
+    path = folder / TARGETS[target][1]
+    path.write_bytes(damaged(target, seed))
+    start = time.monotonic()
+    try:
+        outcome = open_in_every_way(path)
+    except Exception as error:
+        raise FindingError(f"{target} {seed}: {type(error).__name__}: {error}") from error
+    seconds = time.monotonic() - start
+    if seconds > LIMIT:
+        raise FindingError(f"{target} {seed}: took {seconds:.0f} s")
+    return outcome
+
+
+def open_in_every_way(path: Path) -> str:
+    """Scan, load, draw and decode a file; our own errors are answers."""
+    found = finish(scan_reports(path))[-1]
+    if not found.files:
+        raise AssertionError("the file is not accounted for")
+    for report in found.files:
+        if report.status != "ok" and not report.reason:
+            raise AssertionError("no reason is given")
+    outcome = found.files[0].status
+    for entry in found.series:
+        try:
+            volume = finish(load(entry))[-1]
+            if volume.voxels.dtype != np.int16 or volume.voxels.ndim != 3:
+                raise AssertionError("not a volume")
+            thumbnail(entry)
+            outcome = "loaded"
+        except CTMaskNetError as error:
+            outcome = "crashed" if "crashed" in str(error) else "refused"
+    with contextlib.suppress(CTMaskNetError):
+        stored_pixels(path)
+    return outcome
