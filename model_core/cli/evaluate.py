@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -170,7 +172,7 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
         grey_map=arguments.grey_map,
         device=pipeline.device,
     )
-    write_segmentation_report(
+    report = write_segmentation_report(
         arguments.output,
         outcomes,
         slices,
@@ -180,6 +182,7 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
         sources=sources,
         overwrite=arguments.overwrite,
     )
+    _tell(report, ("dice", "paper_map", "paper_ap50", "coco_map"), arguments.output)
     return 0
 
 
@@ -222,7 +225,7 @@ def run_classifier(arguments: argparse.Namespace) -> int:
         roi_sample=arguments.roi_sample,
         seed=arguments.seed,
     )
-    write_classifier_report(
+    report = write_classifier_report(
         arguments.output,
         outcomes,
         class_names=pipeline.image_classes,
@@ -232,4 +235,13 @@ def run_classifier(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         overwrite=arguments.overwrite,
     )
+    _tell(report, ("accuracy", "balanced_accuracy", "f1"), arguments.output)
     return 0
+
+
+def _tell(report: dict[str, Any], keys: Sequence[str], output: Path) -> None:
+    """Print the main numbers and where the report is."""
+    numbers = ", ".join(
+        f"{key} {'undefined' if report[key] is None else format(report[key], '.3f')}" for key in keys
+    )
+    sys.stdout.write(f"{report['images']} slices: {numbers}\n{output / 'report.html'}\n")

@@ -52,6 +52,7 @@ def report_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
     ExportError
         If the folder may not be used or cannot be written.
     """
+    target = target.resolve()  # beside a linked folder's goal, so that files can be moved, not copied
     check_target(target, overwrite=overwrite)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -70,8 +71,6 @@ def report_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
 def _move(temporary: Path, target: Path) -> None:
     # mkdtemp makes folders for the owner alone; a report is an ordinary folder.
     temporary.chmod(0o777 & ~_umask())
-    if target.is_dir() and not any(target.iterdir()):
-        target.rmdir()
     if not target.exists():
         temporary.rename(target)
         return

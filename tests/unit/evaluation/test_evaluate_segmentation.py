@@ -140,6 +140,7 @@ def test_an_earlier_report_is_kept_unless_overwritten(evaluate, complete, pairs_
     assert report["settings"]["score_threshold"] == 1.0
     assert (out / "notes.txt").read_text() == "mine"
     assert folders_beside(out) == [out.name]
+    assert "dice 0.000" in capsys.readouterr().out
     # Nothing passes a threshold of 1, which is right on the slice without lesion only.
     assert report["paper_map"] == pytest.approx(1 / 3)
     assert report["paper_map_lesion_images"] == 0.0

@@ -185,6 +185,14 @@ def test_a_failed_report_leaves_nothing(tmp_path):
     with pytest.raises(ZeroDivisionError):
         fail()
     assert list((tmp_path / "deep").iterdir()) == []
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    with report_folder(tmp_path / "link", overwrite=False) as folder:
+        (folder / "figures").mkdir()
+        (folder / "figures" / "a.png").write_bytes(b"x")
+        (folder / "report.json").write_text("{}")
+    assert sorted(path.name for path in (tmp_path / "there").iterdir()) == ["figures", "report.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "link", "there"]
     (tmp_path / "file").write_text("x")
     with pytest.raises(ExportError, match="is a file"), report_folder(tmp_path / "file", overwrite=True):
         pass
