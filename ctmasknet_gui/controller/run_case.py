@@ -33,14 +33,15 @@ def nearest_first(
         here = centre()
         index = min(remaining, key=lambda k: (abs(k - here), k))
         remaining.discard(index)
-        passes = 1
+        text = f"Slice {index + 1}" if count == 1 else f"Slice {index + 1} ({position + 1} of {count})"
         for item in engine.run(pipeline, volume, (index,)):
-            if isinstance(item, Progress):
-                passes = max(1, item.total)
-                yield Progress(position * passes + item.done, count * passes, item.text)
-            else:
+            if not isinstance(item, Progress):
                 yield item
-        yield Progress((position + 1) * passes, count * passes, f"{position + 1} of {count} slices")
+                continue
+            # The total of one slice is its passes through a backbone. Its end is the next one's begin.
+            passes = max(1, item.total)
+            if item.done < passes:
+                yield Progress(position * passes + item.done, count * passes, text)
 
 
 class RunController(QObject):
