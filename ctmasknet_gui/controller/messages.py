@@ -37,6 +37,13 @@ def traceback_without_paths(error: BaseException) -> str:
     return "\n".join([*lines, type(error).__name__])
 
 
+def what_went_wrong(error: BaseException) -> BaseException:
+    """Return the error behind an error: events of state wrap what their observers raise."""
+    while error.__cause__ is not None and not isinstance(error, CTMaskNetError):
+        error = error.__cause__
+    return error
+
+
 class MessageController(QObject):
     """Turns errors into `MessageState` and, without their text, into log lines.
 
@@ -62,6 +69,7 @@ class MessageController(QObject):
     @Slot(object)
     def report(self, error: BaseException) -> None:
         """Show an error; a cancelled job is none."""
+        error = what_went_wrong(error)
         if isinstance(error, Cancelled):
             return
         trace = traceback_without_paths(error)

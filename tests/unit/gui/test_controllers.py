@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from gui_fakes import CANDIDATES, FakeEngine, FakeReader, make_volume, warning
+from psygnal import EmitLoopError
 
 from ctmasknet_gui.controller.ports import numbered_apart
 from ctmasknet_gui.controller.time_left import TimeLeft
@@ -517,6 +518,17 @@ def test_unexpected_errors_keep_text_out_of_the_log(opened, caplog):
         assert "Doe" not in text
         assert "/home" not in text
     assert "ValueError" in caplog.text
+
+
+def test_errors_of_observers_are_shown_as_what_they_are(opened):
+    def observer():
+        raise ExportError("The disk is full.")
+
+    opened.state.display.events.inverted.connect(observer)
+    with pytest.raises(EmitLoopError) as raised:
+        opened.controllers.display.toggle("inverted")
+    opened.controllers.messages.report(raised.value)
+    assert opened.texts == ["The disk is full."]
 
 
 def test_hooks_of_every_thread_end_in_messages(rig, monkeypatch):
