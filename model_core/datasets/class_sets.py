@@ -86,14 +86,24 @@ def read_classes(folder: Path, *, list_file: Path | None = None) -> list[Classif
     groups = group_pictures(picture_folder(folder), nested=False)
     if not groups:
         raise DataError(f"'{folder.name}' holds no png or jpg picture: expected {EXPECTED_CLASSES}.")
-    if list_file is not None and (missing := sorted(set(listed) - set(groups))):
+    listed = {numbered(name): label for name, label in listed.items()}
+    if list_file is not None and (missing := sorted(set(listed) - set(map(numbered, groups)))):
         raise missing_names(list_file, missing)
     index = read_index(folder / "index.tsv")
     return [
-        classified_slice(name, paths, listed_label=listed.get(name), row=index.get(name, {}))
+        classified_slice(name, paths, listed_label=listed.get(numbered(name)), row=index.get(name, {}))
         for name, paths in groups.items()
-        if list_file is None or name in listed
+        if list_file is None or numbered(name) in listed
     ]
+
+
+def numbered(name: str) -> str:
+    """Return a COVIDx-CT name with its class as a number (``NCP_96_1328_0035``: ``2_96_1328_0035``).
+
+    The set is distributed with words; the released code renamed its files and lists them by numbers.
+    """
+    word, _, rest = name.partition("_")
+    return f"{_WORDS[word]}_{rest}" if word in _WORDS else name
 
 
 def has_class_folders(folder: Path) -> bool:

@@ -20,6 +20,7 @@ from model_core.datasets.class_sets import (
     class_names,
     classified_slice,
     has_class_folders,
+    numbered,
 )
 from model_core.datasets.classes import CLASS_FOLDERS, ClassifiedSlice
 from model_core.datasets.layouts import group_pictures, picture_folder
@@ -123,14 +124,16 @@ def _from_pictures(folder: Path, list_file: Path | None, findings: Findings) -> 
         findings.add("error", "There is no png or jpg picture.")
     index = lenient_index(folder, findings)
     labels = read_lenient_list(list_file, findings)
-    for name in sorted(set(labels or {}) - set(groups)):
+    if labels is not None:
+        labels = {numbered(name): label for name, label in labels.items()}
+    for name in sorted(set(labels or {}) - set(map(numbered, groups))):
         findings.add("error", "Listed pictures are missing.", file=name)
     found = []
     for name, paths in groups.items():
-        if labels is not None and name not in labels:
+        if labels is not None and numbered(name) not in labels:
             continue
         try:
-            label = (labels or {}).get(name)
+            label = (labels or {}).get(numbered(name))
             found.append(classified_slice(name, paths[:1], listed_label=label, row=index.get(name, {})))
         except UnknownClassError:
             action = f"Expected {EXPECTED_CLASSES}."

@@ -130,6 +130,9 @@ def test_covidx_as_distributed(tmp_path):
         "NCP_96_1328_0035": (2, "2_96"),
         "volume-covid19-A-0003_0012": (2, "volume-covid19-A-0003"),
     }
+    (tmp_path / "train_split_classification.txt").write_text("0_1_2_0003.png\n2_96_1328_0035.png\n")
+    renamed = read_classes(tmp_path / "train_split_classification.txt")
+    assert [one.name for one in renamed] == ["NCP_96_1328_0035", "Normal_1_2_0003"]
     with pytest.raises(DataError, match=r"volume-covid19-A-0003_0012.*class_patient_scan_slice"):
         read_classes(tmp_path)
 
