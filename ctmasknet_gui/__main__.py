@@ -10,7 +10,6 @@ from pathlib import Path
 
 from ctmasknet_gui.controller.script import Options
 
-
 WEIGHT_SUFFIXES = {".safetensors", ".pth", ".pt"}
 
 

@@ -39,7 +39,7 @@ def test_sliders_never_call_the_backbone(real, calls):
     assert real.state.thresholds.detections.nms_iou is None
     real.key(Qt.Key.Key_T)
     assert real.state.thresholds.detections.nms_iou == pytest.approx(1.0)
-    panel.mask.spin.setValue(1.5)
+    panel.mask_level.spin.setValue(1.5)
     real.commands.scoring_sigmoid.trigger()
     assert real.state.thresholds.detections.scoring == "sigmoid"
     panel.evidence_score.spin.setValue(0.4)
@@ -54,7 +54,7 @@ def test_masks_follow_the_mask_threshold(real, calls):
     panel = real.window.explanation.thresholds
     panel.score.spin.setValue(0.2)
     before = [m.sum() for m in real.state.results.shown.masks]
-    panel.mask.spin.setValue(panel.mask.spin.maximum())
+    panel.mask_level.spin.setValue(panel.mask_level.spin.maximum())
     after = [m.sum() for m in real.state.results.shown.masks]
     assert before
     assert sum(after) < sum(before)

@@ -7,23 +7,9 @@ import pytest
 from ctmasknet_gui.__main__ import parse
 
 
-def test_everything_at_once(tmp_path):
-    options = parse(
-        [
-            "a",
-            "b",
-            "--weights",
-            "one",
-            "two",
-            "--slice",
-            "7",
-            "--run",
-            "--size",
-            "1280x800",
-            "--screenshot",
-            "x.png",
-        ]
-    )
+def test_everything_at_once():
+    arguments = ["a", "b", "--weights", "one", "two", "--slice", "7", "--run", "--size", "1280x800"]
+    options = parse([*arguments, "--screenshot", "x.png"])
     assert options.paths == (Path("a"), Path("b"))
     assert options.weights == ("one", "two")
     assert (options.slice_index, options.run, options.run_all) == (7, True, False)
