@@ -26,7 +26,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from model_core.io.dicom_elements import Elements, read_elements, read_meta
-from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason
+from model_core.io.failures import LIBRARY_FAILURES, FileError, IndexFileError, plain_reason
 from model_core.io.tolerances import (
     COSINE_TOLERANCE,
     MAX_EXPANSION,
@@ -454,7 +454,7 @@ def _no_pixels(dataset: Any, syntax: str) -> FileError:
         getattr(dataset, "file_meta", {}), "MediaStorageSOPClassUID"
     )
     if sop_class == DICOMDIR_CLASS:
-        return FileError(
+        return IndexFileError(
             "A DICOMDIR: the index of other files, not an image.", status="skipped", transfer_syntax=syntax
         )
     if integer(dataset, "Rows", 0) > 0 and integer(dataset, "Columns", 0) > 0:

@@ -66,6 +66,10 @@ class FileError(ReadError):
         self.series_uid = series_uid
 
 
+class IndexFileError(FileError):
+    """The file is a DICOMDIR: the index of other files, not an image."""
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence the warnings of the libraries: they quote element values, and ours say more.

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model_core.errors import ReadError
-from model_core.io import dicom_header, dicom_load, dicom_series, itk_formats, pictures
+from model_core.io import archives, dicom_header, dicom_load, dicom_series, itk_formats, pictures
 from model_core.io.dicom_pixels import read_stored
 from model_core.io.dicom_series import DicomSource
 from model_core.io.failures import FileError, plain_reason, quiet
@@ -115,11 +115,14 @@ def stored_pixels(path: Path) -> npt.NDArray[Any]:
     ReadError
         The file cannot be decoded, or holds no image.
     """
+    path = archives.real_path(path)
     try:
         with path.open("rb") as stream:
             start = stream.read(132)
     except OSError as error:
         raise FileError(plain_reason(error), details=type(error).__name__) from error
+    if archives.looks_like_zip(start):
+        raise FileError("An archive has no pixels of its own.", status="skipped")
     with quiet():
         if dicom_header.looks_like_dicom(start):
             header, frames = dicom_header.read_header(path)

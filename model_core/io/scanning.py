@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from model_core.errors import ReadError
-from model_core.io import dicom_header, dicom_series, itk_formats, pictures
+from model_core.io import archives, dicom_header, dicom_series, dicomdir, itk_formats, pictures
 from model_core.io.dicom_header import FileHeader, Frame
-from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason, quiet
+from model_core.io.failures import LIBRARY_FAILURES, FileError, IndexFileError, plain_reason, quiet
 from model_core.io.stack import named, natural_key
 from model_core.types import Catalogue, FileReport, Problem, Progress, SeriesEntry
 
@@ -31,13 +31,22 @@ class _Found:
     volumes: list[itk_formats.VolumeHeader] = field(default_factory=list)
     reports: dict[Path, FileReport] = field(default_factory=dict)
     broken: list[tuple[Path, FileError]] = field(default_factory=list)
+    zips: list[Path] = field(default_factory=list)
+    unpacked: list[archives.Unpacked] = field(default_factory=list)
+    is_index: bool = False
+
+    def shown(self, path: str) -> str:
+        """Return the name of a file for the user: of one from an archive, the name inside it."""
+        for unpacked in self.unpacked:
+            path = unpacked.shown(path)
+        return path
 
 
 def scan(path: Path) -> Generator[Progress | Catalogue, None, None]:
     """Look through a file or a folder with all its subfolders; the last item is the Catalogue.
 
     A DICOM file gives the series that it belongs to, found among the files beside it; a DICOMDIR gives
-    its folder. Every file is accounted for in the reports.
+    its folder, a ZIP archive what is in it. Every file is accounted for in the reports.
 
     Raises
     ------
@@ -67,14 +76,20 @@ def scan_reports(path: Path) -> Generator[Progress | Catalogue, None, None]:
         raise ReadError(f"Not found: {path.name or path}. Check the path.")
     chosen = path if is_file else None
     folder = path.parent if is_file else path
-    if chosen is not None and _is_dicomdir(chosen):
-        chosen = None
     found = _Found()
-    yield from _read_all([chosen] if chosen is not None else list(_files_below(folder, found)), found)
-    if chosen is not None and found.frames and found.frames[0].header.frame_count == 1:
-        yield from _read_siblings(chosen, found)
+    if chosen is not None:
+        yield from _read_all([chosen], found)
+        if found.is_index:
+            chosen, found = None, _Found()
+        elif found.frames and found.frames[0].header.frame_count == 1:
+            yield from _read_siblings(chosen, found)
+    if chosen is None:
+        yield from _read_all(list(_files_below(folder, found)), found)
+    for archive in found.zips:
+        yield from _read_archive(archive, found)
     series = _entries(found, chosen)
-    reports = tuple(found.reports.values())
+    reports = tuple(replace(report, path=found.shown(report.path)) for report in found.reports.values())
+    series = [replace(entry, files=tuple(map(found.shown, entry.files))) for entry in series]
     if chosen is not None:  # a folder is read in this order already
         reports = tuple(sorted(reports, key=lambda report: natural_key(report.path)))
     yield Catalogue(root=str(chosen or folder), series=tuple(series), files=reports)
@@ -101,8 +116,32 @@ def _read_siblings(chosen: Path, found: _Found) -> Generator[Progress, None, Non
             found.reports[path] = beside.reports[path]
 
 
-def _is_dicomdir(path: Path) -> bool:
-    return path.name.upper() == "DICOMDIR"
+def _read_archive(path: Path, found: _Found) -> Generator[Progress, None, None]:
+    """Add the files of an archive; an archive inside it stays closed."""
+    try:
+        for item in archives.unpack(path):
+            if isinstance(item, Progress):
+                yield item
+            else:
+                unpacked = item
+    except FileError as error:
+        found.broken.append((path, error))
+        found.reports[path] = FileReport(str(path), "error", error.message)
+        return
+    inside = _Found()
+    yield from _read_all(list(_files_below(unpacked.folder, inside)), inside)
+    for inner in inside.zips:
+        reason = "An archive inside an archive is not opened: unpack it yourself."
+        inside.reports[inner] = FileReport(str(inner), "skipped", reason)
+    found.unpacked.append(unpacked)
+    found.frames += inside.frames
+    found.pictures += inside.pictures
+    found.volumes += inside.volumes
+    found.broken += inside.broken
+    found.reports |= inside.reports
+    found.reports |= {Path(f"{report.path}#{index}"): report for index, report in enumerate(unpacked.refused)}
+    count = len(inside.reports) + len(unpacked.refused)
+    found.reports[path] = FileReport(str(path), "ok", f"An archive of {count} files.")
 
 
 def _files_below(folder: Path, found: _Found) -> Iterator[Path]:
@@ -130,6 +169,13 @@ def _read_all(files: Sequence[Path], found: _Found) -> Generator[Progress, None,
 def _read_one(path: Path, found: _Found) -> None:
     try:
         found.reports[path] = _recognise(path, found)
+    except IndexFileError as error:
+        found.is_index = True
+        wrong = dicomdir.complaint(path)
+        reason = f"{error.message} {wrong}".strip()
+        found.reports[path] = FileReport(
+            str(path), "warning" if wrong else "skipped", reason, error.transfer_syntax
+        )
     except FileError as error:
         if error.status == "error":
             found.broken.append((path, error))
@@ -150,6 +196,9 @@ def _recognise(path: Path, found: _Found) -> FileReport:
             return _dicom(path, stream, found, start)
     if not start:
         raise FileError("The file is empty.")
+    if archives.looks_like_zip(start):
+        found.zips.append(path)
+        return FileReport(str(path), "ok", "An archive.")
     if pictures.looks_like_picture(start):
         found.pictures.append(pictures.read_header(path))
         return FileReport(str(path), "ok")

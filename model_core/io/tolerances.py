@@ -50,3 +50,9 @@ MAX_EXPANSION = 5000
 MAX_FRAMES = 100_000
 # Most bytes that a deflated DICOM file may grow to.
 MAX_INFLATED_BYTES = 1 << 30
+
+# A ZIP archive: most files, most bytes unpacked, most growth, and the size below which growth is harmless.
+MAX_ARCHIVE_FILES = 20_000
+MAX_ARCHIVE_BYTES = 16 << 30
+MAX_ARCHIVE_GROWTH = 200
+SMALL_ARCHIVE_BYTES = 256 << 20
