@@ -1,7 +1,7 @@
 """The whole window over fast fakes or small real networks; no test leaves a thread behind."""
 
 import pytest
-from gui_fakes import FakeEngine, FakeReader
+from gui_fakes import FakeEngine, FakeReader, make_volume
 from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication
@@ -115,7 +115,7 @@ def real(make_app, tiny_weights):
     """The real engine with small random networks, over a small volume."""
     from ctmasknet_gui.controller.ports import CoreEngine
 
-    rig = make_app(engine=CoreEngine(), reader=FakeReader())
+    rig = make_app(engine=CoreEngine(), reader=FakeReader([make_volume(slices=4)]))
     rig.window.weightsChosen.emit(
         (str(tiny_weights / "tiny.safetensors"), str(tiny_weights / "tiny-s.safetensors"))
     )

@@ -81,7 +81,7 @@ def test_closing_during_a_real_run_joins_the_worker(real):
     assert real.state.run.kind == "run"
     real.window.close()
     assert not real.controllers.thread.running
-    assert len(real.state.results.slices) < 7
+    assert len(real.state.results.slices) < 4
 
 
 def test_results_of_a_replaced_run_never_appear(make_app):
