@@ -80,6 +80,10 @@ def run(request: dict[str, Any]) -> Iterator[npt.NDArray[Any] | dict[str, Any]]:
         values["path"] = path
         values["padding"] = None
         yield from decode_frames(FileHeader(**values), request["indices"], palette=request["palette"])
+    elif task == "picture":
+        from model_core.io.pictures import decode
+
+        yield decode(path, channels=bool(request["channels"]))
     elif task == "volume header":
         from model_core.io.itk_files import read_information
 

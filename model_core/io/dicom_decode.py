@@ -107,7 +107,7 @@ def _with_libraries(dataset: Any, header: FileHeader, index: int) -> StoredArray
     except NotImplementedError as error:
         if header.transfer_syntax in _ITK_SYNTAXES and header.samples == 1:
             return _with_itk(dataset, header, index)
-        raise _undecodable(header) from error
+        raise FileError(header.undecodable or plain_reason(error)) from error
     if not decoder.is_available:
         needed = "; ".join(decoder.missing_dependencies)
         raise FileError(f"No decoder for {syntax_name(header.transfer_syntax)} is installed: {needed}.")
@@ -121,13 +121,6 @@ def _with_libraries(dataset: Any, header: FileHeader, index: int) -> StoredArray
             details=type(error).__name__,
         ) from error
     return array
-
-
-def _undecodable(header: FileHeader) -> FileError:
-    return FileError(
-        f"The pixels are compressed with {syntax_name(header.transfer_syntax)}, which no decoder without the "
-        "GPL reads here. Export the images again uncompressed or as JPEG 2000."
-    )
 
 
 def _from_bytes(data: bytes, header: FileHeader) -> StoredArray:

@@ -48,6 +48,20 @@ DEFLATED_LE = "1.2.840.10008.1.2.1.99"
 NATIVE_SYNTAXES = (IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE)
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
 
+# What `dicom_decode` has a decoder for: JPEG, JPEG-LS, JPEG 2000 and its high-throughput kind, RLE, deflate.
+_DECODABLE = frozenset(
+    (
+        *NATIVE_SYNTAXES,
+        DEFLATED_LE,
+        "1.2.840.10008.1.2.5",
+        "1.2.840.10008.1.2.8.1",
+        *(
+            f"1.2.840.10008.1.2.4.{number}"
+            for number in (50, 51, 53, 55, 57, 70, 80, 81, 90, 91, 201, 202, 203)
+        ),
+    )
+)
+
 # Lossy by construction (PS3.5 10): the flag of the header is often missing.
 LOSSY_SYNTAXES = frozenset(
     (
@@ -169,6 +183,16 @@ class FileHeader:
     def name(self) -> str:
         """Base name of the file."""
         return self.path.name
+
+    @property
+    def undecodable(self) -> str:
+        """Why the pixels cannot be decoded whatever they are, "" where a decoder is known."""
+        if self.transfer_syntax in _DECODABLE:
+            return ""
+        return (
+            f"The pixels are compressed with {syntax_name(self.transfer_syntax)}, which no decoder without "
+            "the GPL reads here. Export the images again uncompressed or as JPEG 2000."
+        )
 
     @property
     def encapsulated(self) -> bool:

@@ -11,8 +11,8 @@ import numpy as np
 
 from model_core.io.dicom_header import FileHeader, Frame
 from model_core.io.grouping import Copy, Group, group_frames, series_id
-from model_core.io.stack import Stack, arrange
-from model_core.types import DoubleArray, Problem, SeriesEntry
+from model_core.io.stack import Stack, arrange, named
+from model_core.types import DoubleArray, Level, Problem, SeriesEntry
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,12 @@ def _title(header: FileHeader, stack: Stack, label: str) -> str:
 def _content_problems(stack: Stack) -> list[Problem]:
     header = stack.frames[0].header
     problems = []
+    closed = next((frame.header for frame in stack.frames if frame.header.undecodable), None)
+    if closed is not None:
+        names = named(frame.name for frame in stack.frames if frame.header.undecodable)
+        every = all(frame.header.undecodable for frame in stack.frames)
+        level: Level = "error" if every else "warning"
+        problems.append(Problem(level, closed.undecodable, "These images cannot be opened.", names))
     if header.localizer:
         problems.append(
             Problem("info", "A localizer (overview) image.", "Its values do not count as Hounsfield units.")

@@ -58,6 +58,19 @@ def decode_frames(header: FileHeader, indices: list[int], *, palette: bool) -> I
         yield cast("npt.NDArray[Any]", picture)
 
 
+def picture(path: Path, *, channels: bool, max_pixels: int) -> npt.NDArray[Any]:
+    """Read a PNG or JPEG picture; see `pictures.decode`.
+
+    Raises
+    ------
+    FileError
+        The file cannot be read.
+    """
+    request = {"task": "picture", "path": os.fspath(path), "channels": channels}
+    answer = _workers.call(request, name=path.name, max_bytes=max_pixels * 16)
+    return cast("npt.NDArray[Any]", answer[0])
+
+
 def volume_header(path: Path) -> dict[str, Any]:
     """Read what a volume file says of itself; see `itk_files.read_information`.
 

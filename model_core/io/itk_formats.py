@@ -216,7 +216,9 @@ def load_volume(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
     if values.dtype.kind in "iu" and np.can_cast(values.dtype, np.int16):
         voxels[...] = shown
     else:
-        problems += fit_int16(np.ascontiguousarray(shown, np.float32), voxels)
+        with np.errstate(all="ignore"):  # what single precision cannot hold counts as infinite
+            exact = np.ascontiguousarray(shown, np.float32)
+        problems += fit_int16(exact, voxels)
     yield Progress(1, 1, "Reading the volume")
     unit: Unit = "HU" if int(voxels.min()) <= VOLUME_FORMAT_AIR_HU else "values"
     yield Volume(

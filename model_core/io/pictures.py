@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from model_core.errors import ReadError
+from model_core.io import isolation
 from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason, quiet
 from model_core.io.grouping import series_id
 from model_core.io.memory import check_memory
@@ -22,6 +25,9 @@ from model_core.io.values import fit_int16
 from model_core.types import Geometry, Problem, Progress, SeriesEntry, Unit, Volume
 
 FORMATS = ("PNG", "JPEG")
+_THREADS = min(4, os.cpu_count() or 1)
+# Pictures between two looks at cancel.
+_BATCH = 2 * _THREADS
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 _FAILURES: tuple[type[Exception], ...] = (*LIBRARY_FAILURES, Image.DecompressionBombError)
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I", "F")
@@ -124,9 +130,31 @@ def read_picture(path: Path) -> npt.NDArray[Any]:
     FileError
         The file is damaged.
     """
+    return isolation.picture(path, channels=False, max_pixels=MAX_FRAME_PIXELS)
+
+
+def read_channels(path: Path) -> npt.NDArray[Any]:
+    """Read one picture with all its channels: (h, w) or (h, w, channels); palette indices stay indices.
+
+    Raises
+    ------
+    FileError
+        The file is damaged.
+    """
+    return isolation.picture(path, channels=True, max_pixels=MAX_FRAME_PIXELS)
+
+
+def decode(path: Path, *, channels: bool) -> npt.NDArray[Any]:
+    """Decode a picture. Runs in the worker process, see `isolation`.
+
+    Raises
+    ------
+    FileError
+        The file is damaged.
+    """
     try:
         with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
-            if image.mode in _DEEP_MODES:
+            if channels or image.mode in _DEEP_MODES:
                 return np.asarray(image)
             if image.mode in ("LA", "PA", "RGBA"):
                 # Transparent pixels are background, not the colour hidden under them.
@@ -138,19 +166,11 @@ def read_picture(path: Path) -> npt.NDArray[Any]:
         raise FileError(plain_reason(error), details=type(error).__name__) from error
 
 
-def read_channels(path: Path) -> npt.NDArray[Any]:
-    """Read one picture with all its channels: (h, w) or (h, w, channels); palette indices stay indices.
-
-    Raises
-    ------
-    FileError
-        The file is damaged.
-    """
+def _picture_or_reason(path: Path) -> npt.NDArray[Any] | str:
     try:
-        with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
-            return np.asarray(image)
-    except _FAILURES as error:
-        raise FileError(plain_reason(error), details=type(error).__name__) from error
+        return read_picture(path)
+    except FileError as error:
+        return error.message
 
 
 def load_pictures(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
@@ -168,18 +188,19 @@ def load_pictures(entry: SeriesEntry) -> Generator[Progress | Volume, None, None
     exact = np.empty((depth, height, width), np.float32) if source.deep else None
     kept: list[Path] = []
     failed: dict[str, str] = {}
-    for number, path in enumerate(source.paths, 1):
-        with quiet():
-            try:
-                picture = read_picture(path)
-                if picture.shape != (height, width):
-                    raise FileError("The picture changed its size since the folder was read.")
-                target = voxels if exact is None else exact
-                target[len(kept)] = picture
-                kept.append(path)
-            except FileError as error:
-                failed[path.name] = error.message
-        yield Progress(number, depth, "Reading pictures")
+    target = voxels if exact is None else exact
+    with ThreadPoolExecutor(_THREADS, "ctmasknet-read") as pool:
+        for start in range(0, depth, _BATCH):
+            batch = source.paths[start : start + _BATCH]
+            for path, picture in zip(batch, pool.map(_picture_or_reason, batch), strict=True):
+                if isinstance(picture, str):
+                    failed[path.name] = picture
+                elif picture.shape != (height, width):
+                    failed[path.name] = "The picture changed its size since the folder was read."
+                else:
+                    target[len(kept)] = picture
+                    kept.append(path)
+            yield Progress(min(start + _BATCH, depth), depth, "Reading pictures")
     if not kept:
         raise ReadError(
             f"No picture of this series can be read: {next(iter(failed.values()), 'it is empty.')}"

@@ -215,6 +215,8 @@ def _recognise(path: Path, found: _Found) -> FileReport:
 def _dicom(path: Path, stream: BinaryIO, found: _Found, start: bytes) -> FileReport:
     header, frames = dicom_header.read_header_from(stream, path)
     found.frames += frames
+    if header.undecodable:
+        return FileReport(str(path), "error", header.undecodable, header.transfer_syntax)
     if start[128:132] == b"DICM":
         return FileReport(str(path), "ok", "", header.transfer_syntax)
     return FileReport(str(path), "ok", "Without the DICOM preamble.", header.transfer_syntax)
@@ -267,6 +269,7 @@ def _preference(entry: SeriesEntry) -> tuple[object, ...]:
     localizer = header is not None and header.localizer
     scan_like = entry.modality == "CT" or isinstance(entry.source, itk_formats.VolumeSource)
     return (
+        entry.status == "error",
         localizer,
         not (scan_like and entry.plane == "axial"),
         not scan_like,

@@ -234,6 +234,24 @@ def test_a_dicom_object_without_an_image_is_listed_as_such(tmp_path):
     assert reports["report"].reason == "A DICOM object without an image (Basic Text SR Storage)."
 
 
+def test_a_syntax_that_nothing_reads_is_named(tmp_path):
+    write_stack(tmp_path, along_z(2), SeriesInstanceUID="1.2.3")
+    item = dataset(NOISE, syntax="1.2.840.10008.1.2.4.100", Modality="XA")
+    from pydicom.encaps import encapsulate
+
+    item.PixelData = encapsulate([b"\0\0\1\xb3"])
+    item["PixelData"].VR = "OB"
+    item["PixelData"].is_undefined_length = True
+    item.save_as(tmp_path / "video", enforce_file_format=True)
+    found = finish(scan(tmp_path))[-1]
+    assert [entry.status for entry in found.series] == ["ok", "error"]
+    report = next(report for report in found.files if report.path.endswith("video"))
+    assert report.status == "error"
+    assert "MPEG2 Main Profile / Main Level" in report.reason
+    with pytest.raises(ReadError, match="MPEG2"):
+        finish(load(found.series[1]))
+
+
 def test_an_image_that_was_emptied_is_an_error(tmp_path):
     item = dataset(NOISE)
     del item.PixelData

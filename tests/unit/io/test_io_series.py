@@ -206,6 +206,19 @@ def test_large_series_is_read_in_display_order_with_progress(tmp_path):
     np.testing.assert_array_equal(steps[-1].voxels[:, 2, 2] + 1024, np.arange(40, 0, -1))
 
 
+def test_a_closed_volume_is_freed(tmp_path):
+    import gc
+    import weakref
+
+    write_stack(tmp_path, along_z(10))
+    (entry,) = catalogue(tmp_path).series
+    volume = volume_of(entry)
+    voxels = weakref.ref(volume.voxels)
+    del volume
+    gc.collect()
+    assert voxels() is None
+
+
 def test_scan_and_load_can_be_stopped_between_steps(tmp_path):
     write_stack(tmp_path, along_z(40))
     job = scan(tmp_path)
