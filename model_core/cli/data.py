@@ -218,7 +218,7 @@ def _figures(checked: CheckedSet) -> dict[str, Callable[[Figure], None]]:
         )
     else:
         rows = summary.class_counts(checked)
-        figures["classes.png"] = lambda figure: plots.count_bars(
-            figure, [name for name, _, _ in rows], [count for _, count, _ in rows], classes=True
+        figures["classes.png"] = lambda figure: plots.class_counts(
+            figure, [name for name, _, _ in rows], [count for _, count, _ in rows]
         )
     return figures

@@ -1,4 +1,4 @@
-"""Plots of how a data set is distributed: histograms and bars of counts."""
+"""Plots of how a data set is distributed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from matplotlib.ticker import MaxNLocator
 from model_core.plots import style
 from model_core.plots.margins import Margins
 
-# Bars of a chart of counts; what is rarer is added up in a note.
-MOST_BARS = 12
 # Distinct whole numbers that still get a bar each.
 _MOST_STEPS = 40
 
@@ -74,18 +72,10 @@ def histogram(
     _bars(figure, numbers, edges, x=x, y=y, theme=theme, log=log)
 
 
-def count_bars(
-    figure: Figure,
-    names: Sequence[str],
-    counts: Sequence[int],
-    *,
-    x: str = "pictures",
-    classes: bool = False,
-    theme: style.ThemeName = "light",
+def class_counts(
+    figure: Figure, names: Sequence[str], counts: Sequence[int], *, theme: style.ThemeName = "light"
 ) -> None:
-    """Draw one horizontal bar per name with its count, in the given order from the top.
-
-    ``classes``: the names are image classes and have their colours.
+    """Draw one horizontal bar per image class with its number of pictures, in the given order from the top.
 
     Raises
     ------
@@ -93,28 +83,23 @@ def count_bars(
         If the theme is unknown.
     """
     colours = style.theme_named(theme)
-    rest, names, shown = counts[MOST_BARS:], list(names[:MOST_BARS]), list(counts[:MOST_BARS])
-    if not shown:
-        style.message(figure, colours, "No values")
+    if not names:
+        style.message(figure, colours, "No classes")
         return
-    if rest:
-        names.append(f"{len(rest)} others")
-        shown.append(sum(rest))
     # A character is some 0.075 inches wide at this text size.
     left = 0.2 + 0.075 * max(len(name) for name in names)
     axes = style.start(figure, colours, Margins(left=left, right=0.6, bottom=0.45, top=0.15))
     rows = np.arange(len(names))
-    fill = [style.class_colour(name) for name in names] if classes else style.SKY_BLUE
-    axes.barh(rows, shown, 0.62, color=fill, edgecolor=colours.edge, linewidth=0.6, gid="bars")
-    for row, count in zip(rows, shown, strict=True):
+    fill = [style.class_colour(name) for name in names]
+    axes.barh(rows, counts, 0.62, color=fill, edgecolor=colours.edge, linewidth=0.6, gid="bars")
+    for row, count in zip(rows, counts, strict=True):
         axes.annotate(
             f"{count:,}", (count, row), (4, 0), "data", "offset points",
             color=colours.text, fontsize=style.SMALL_PT, va="center", gid="value",
         )  # fmt: skip
-    axes.set_xlabel(x, color=colours.text, fontsize=style.TEXT_PT, labelpad=2)
+    axes.set_xlabel("pictures", color=colours.text, fontsize=style.TEXT_PT, labelpad=2)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    # A few bars keep the thickness they would have among three.
-    axes.set_ylim(max(len(names), 3) - 0.4, -0.6)
+    axes.set_ylim(len(names) - 0.4, -0.6)
     style.fix_ticks(axes.yaxis, rows.tolist(), names)
 
 

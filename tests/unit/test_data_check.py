@@ -122,11 +122,13 @@ def test_long_lists_are_cut_on_screen_and_whole_in_the_document(pairs, capsys, t
     assert len(problem["files"]) == 30
 
 
-def test_no_lesion_at_all_and_a_lung_mask(pairs, capsys):
+def test_no_lesion_at_all_and_a_lung_mask(pairs, capsys, tmp_path):
     for k in range(3):
         write(pairs / "masks" / f"s{k}.png", lesion(side=9))
-    code, text = check(capsys, pairs)
+    code, text = check(capsys, pairs, "-o", tmp_path / "out")
     assert code == 1
+    assert json.loads((tmp_path / "out" / "check.json").read_text())["instance_area"] is None
+    assert (tmp_path / "out" / "instance_areas.png").is_file()
     assert "No slice has a lesion of more than 100 pixels" in text
     assert check(capsys, pairs, "--min-area", "50")[0] == 0
     write(pairs / "masks" / "s0.png", lesion(side=39))

@@ -5,12 +5,16 @@ import shlex
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from model_core.cli.main import build_parser
-from model_core.config import Architecture
+from model_core.config import Architecture, InputSpec
+from model_core.datasets import read_segmentation
 from model_core.networks import build
+from model_core.training.systems.examples import SegmentationExamples
 from model_core.training.systems.moving import classifier_moves, image_stage_moves, segmentation_stage_moves
 from model_core.training.systems.presets import preset
 
@@ -148,3 +152,19 @@ def test_remarks_are_explained():
 @pytest.mark.parametrize("file", re.findall(r"`(?:pytest )?((?:tests|model_core)/[\w/]+\.py)", TEXT))
 def test_files_it_points_to_exist(file):
     assert (ROOT / file).is_file()
+
+
+@pytest.mark.parametrize(("low", "high", "shift"), [(-1250, 250, 0.0), (-1350, 150, -0.0667)])
+def test_what_it_says_of_greys(tmp_path, low, high, shift):
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(grey).save(tmp_path / "images" / "1_1.png")
+    Image.fromarray(grey * 0).save(tmp_path / "masks" / "1_1.png")
+    table = f"file\tapprox_hu_at_0\tapprox_hu_at_255\n1_1.png\t{low}\t{high}\n"
+    (tmp_path / "index.tsv").write_text(table)
+    examples = SegmentationExamples(
+        read_segmentation(tmp_path), spec=InputSpec(size=16), mask_type="merge", min_area=100
+    )
+    found = examples[0].image.numpy()
+    np.testing.assert_allclose(found, np.clip(grey / 255 + shift, 0, 1), atol=1 / 3000 + 1e-4)
