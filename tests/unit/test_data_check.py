@@ -1,6 +1,8 @@
 """`ctmasknet data check`: tells everything that is wrong with a data set, and what it holds."""
 
 import json
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -99,6 +101,21 @@ def test_every_problem_is_told_at_once(pairs, capsys):
         assert expected in text, expected
     assert "different masks" in text
     assert "contradiction = s0" in text
+
+
+def test_a_picture_that_claims_to_be_huge_is_one_more_problem(pairs, capsys):
+    def chunk(kind, content):
+        checksum = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + checksum
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0))
+    bomb = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    (pairs / "images" / "s0.png").write_bytes(bomb)
+    (pairs / "masks" / "s0.png").write_bytes(bomb)
+    code, text = check(capsys, pairs)
+    assert code == 1
+    assert "images/s0.png: its header" in text
+    assert "masks/s0.png: its header" in text
 
 
 def test_duplicates_are_a_warning(pairs, capsys):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+
+from PIL import Image
 
 from model_core.datasets.checks.facts import Findings, shown
 from model_core.datasets.lists import read_list
-from model_core.datasets.pictures import read_grey, read_index
+from model_core.datasets.pictures import read_grey, read_index, read_index_picture
 from model_core.errors import DataError
 from model_core.types import ByteArray
 
@@ -52,11 +55,24 @@ def check_listed(list_file: Path | None, present: set[str], findings: Findings) 
 
 def read_picture(path: Path, findings: Findings) -> ByteArray | None:
     """Return a picture as (H, W) grey, or None where it cannot be read."""
-    try:
-        grey = read_grey(path)
-    except DataError as error:
-        findings.add("error", "Pictures cannot be read.", file=f"{shown(path)}: {error.message}")
-        return None
-    if grey.min() == grey.max():
+    grey = _read(read_grey, path, "Pictures cannot be read.", findings)
+    if grey is not None and grey.min() == grey.max():
         findings.add("warning", "Pictures are of one grey value all over.", file=shown(path))
     return grey
+
+
+def read_stored(path: Path, findings: Findings) -> ByteArray | None:
+    """Return the stored values of a mask file as (H, W), or None where it cannot be read."""
+    return _read(read_index_picture, path, "Masks cannot be read.", findings)
+
+
+def _read(reader: Callable[[Path], ByteArray], path: Path, text: str, findings: Findings) -> ByteArray | None:
+    try:
+        return reader(path)
+    except DataError as error:
+        message = error.message
+    except Image.DecompressionBombError:
+        # Raised by the header alone; nothing of that size is a slice.
+        message = "its header says far more pixels than a slice has"
+    findings.add("error", text, file=f"{shown(path)}: {message}")
+    return None

@@ -16,10 +16,9 @@ from model_core.datasets.checks.facts import (
     shown,
     size_text,
 )
-from model_core.datasets.checks.files import check_listed, lenient_index, one_each, read_picture
+from model_core.datasets.checks.files import check_listed, lenient_index, one_each, read_picture, read_stored
 from model_core.datasets.instances import instances
 from model_core.datasets.layouts import MaskLayout, group_pictures
-from model_core.datasets.pictures import read_index_picture
 from model_core.datasets.schemes import CONSOLIDATION, GGO, SHARED, MaskScheme
 from model_core.datasets.segmentation_sets import labelled_slice
 from model_core.errors import DataError
@@ -103,10 +102,8 @@ def _checked_mask(
     """Return the mask in the values 0, 1, 2, or None where it cannot be used."""
     if path is None:
         return None
-    try:
-        stored = read_index_picture(path)
-    except DataError as error:
-        findings.add("error", "Masks cannot be read.", file=f"{shown(path)}: {error.message}")
+    stored = read_stored(path, findings)
+    if stored is None:
         return None
     for value, pixels in zip(*np.unique(stored, return_counts=True), strict=True):
         values[int(value)] = values.get(int(value), 0) + int(pixels)
