@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import math
 import os
+import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pydicom
 from pydicom import config as pydicom_config
@@ -29,6 +30,7 @@ from model_core.io.dicom_elements import Elements, read_elements, read_meta
 from model_core.io.failures import LIBRARY_FAILURES, FileError, IndexFileError, plain_reason
 from model_core.io.tolerances import (
     COSINE_TOLERANCE,
+    HEADER_SECONDS,
     MAX_EXPANSION,
     MAX_FRAME_PIXELS,
     MAX_FRAMES,
@@ -319,11 +321,45 @@ def read_dataset(stream: BinaryIO, *, pixels: bool, all_tags: bool = False) -> A
             return _read_deflated(stream, tags)
         if pixels:
             return pydicom.dcmread(stream, force=True)
-        return pydicom.dcmread(stream, force=True, stop_before_pixels=True, specific_tags=tags)
+        return pydicom.dcmread(
+            cast(BinaryIO, _TimedStream(stream)), force=True, stop_before_pixels=True, specific_tags=tags
+        )
+    except FileError:
+        raise
     except InvalidDicomError as error:
         raise FileError("This is not a DICOM file.", status="skipped") from error
     except LIBRARY_FAILURES as error:
         raise FileError(plain_reason(error), details=type(error).__name__) from error
+
+
+class _TimedStream:
+    """A stream that refuses to be read for longer than a header may take.
+
+    A file can be made of millions of tiny elements; each costs the parser a read.
+    """
+
+    _READS_PER_LOOK = 4096
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._reads = 0
+        self._end = time.monotonic() + HEADER_SECONDS
+        self.seek, self.tell, self.close = stream.seek, stream.tell, stream.close
+
+    def read(self, size: int = -1) -> bytes:
+        """Read like the stream.
+
+        Raises
+        ------
+        FileError
+            The time is up.
+        """
+        self._reads += 1
+        if self._reads % self._READS_PER_LOOK == 0 and time.monotonic() > self._end:
+            raise FileError(
+                f"The header took longer than {HEADER_SECONDS:g} s to read and was left: damaged or hostile."
+            )
+        return self._stream.read(size)
 
 
 def _is_deflated(stream: BinaryIO) -> bool:

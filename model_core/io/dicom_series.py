@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -46,6 +46,28 @@ def entries(
     return [
         (_entry(group, arrange(group.frames)), group.copies) for group in group_frames(frames, chosen=chosen)
     ]
+
+
+def every_nth(entry: SeriesEntry, step: int) -> SeriesEntry:
+    """Return the series with every ``step``-th of its slices only, from the first one shown."""
+    source = cast(DicomSource, entry.source)
+    stack = arrange(source.frames[::step])
+    before = arrange(source.frames).problems
+    text = f"Only every {step}. slice is opened: {len(stack.frames)} of {len(source.frames)}."
+    kept = [problem for problem in entry.problems if problem not in before]
+    return replace(
+        entry,
+        series_id=series_id(f"{entry.series_id}|every {step}"),
+        size=(len(stack.frames), *entry.size[1:]),
+        files=tuple(dict.fromkeys(str(frame.header.path) for frame in stack.frames)),
+        problems=(
+            *kept,
+            *stack.problems,
+            Problem("info", text, "Small findings may lie between the slices."),
+        ),
+        spacing_mm=stack.geometry.spacing_mm,
+        source=DicomSource(stack.frames, source.spares),
+    )
 
 
 def slice_origins(entry: SeriesEntry) -> DoubleArray | None:

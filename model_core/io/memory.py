@@ -44,5 +44,5 @@ def check_memory(needed: int) -> None:
     if free is not None and needed > max(free - _RESERVE_BYTES, 0):
         raise ReadError(
             f"The series needs {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free: "
-            "close other programs, or open fewer slices."
+            "close other programs, or open every second slice or fewer."
         )

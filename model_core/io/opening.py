@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model_core.errors import ReadError
+from model_core.errors import ReadError, SettingsError
 from model_core.io import archives, dicom_header, dicom_load, dicom_series, itk_formats, pictures
 from model_core.io.dicom_pixels import read_stored
 from model_core.io.dicom_series import DicomSource
@@ -39,6 +39,30 @@ def load(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
         yield from pictures.load_pictures(entry)
     else:
         raise ReadError("This series was not found by a scan: open its folder again.")
+
+
+def thin(entry: SeriesEntry, step: int) -> SeriesEntry:
+    """Return a DICOM series with every ``step``-th slice only, for series that do not fit into memory.
+
+    Parameters
+    ----------
+    entry:
+        A series found by `scan`.
+    step:
+        2 or more.
+
+    Raises
+    ------
+    SettingsError
+        The step is no such number.
+    ReadError
+        The series is no stack of DICOM slices.
+    """
+    if step < 2:
+        raise SettingsError(f"Every {step}. slice was asked for; from every second one on is possible.")
+    if not isinstance(entry.source, DicomSource):
+        raise ReadError("Only DICOM series can be opened with fewer slices.")
+    return dicom_series.every_nth(entry, step)
 
 
 def thumbnail(entry: SeriesEntry, size: int = 64) -> ByteArray:

@@ -48,6 +48,8 @@ MAX_FRAME_PIXELS = 1 << 28
 MAX_EXPANSION = 5000
 # Most frames that one file may declare.
 MAX_FRAMES = 100_000
+# Longest time that the header of one file may take, in seconds.
+HEADER_SECONDS = 10.0
 # Most bytes that a deflated DICOM file may grow to.
 MAX_INFLATED_BYTES = 1 << 30
 

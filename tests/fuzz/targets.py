@@ -1,6 +1,7 @@
 """What is fuzzed: per target, sound files to damage and what is done with the damaged one."""
 
 import contextlib
+import gzip
 import io
 import random
 import sys
@@ -150,6 +151,36 @@ def zip_seeds():
     return [stream.getvalue()]
 
 
+@cache
+def dicomdir_seeds():
+    """The index of a disc."""
+    from pydicom.dataset import Dataset
+
+    records = []
+    for name in ("A", "B", "C"):
+        record = Dataset()
+        record.DirectoryRecordType = "IMAGE"
+        record.ReferencedFileID = ["IMAGES", name]
+        records.append(record)
+    item = dataset(_noise((4, 4)), SOPClassUID="1.2.840.10008.1.3.10")
+    for keyword in ("PixelData", "Rows", "Columns"):
+        delattr(item, keyword)
+    item.DirectoryRecordSequence = records
+    return [_dicom_bytes(item)]
+
+
+@cache
+def weight_seeds():
+    """A safetensors file and a checkpoint in PyTorch's own format."""
+    import torch
+    from safetensors.torch import save
+
+    tensors = {"backbone.body.conv1.weight": torch.zeros(4, 3, 7, 7), "s2new.fc.weight": torch.zeros(3, 16)}
+    stream = io.BytesIO()
+    torch.save(tensors, stream)
+    return [save(tensors), stream.getvalue()]
+
+
 #: Target: its seeds and the name that the damaged file gets.
 TARGETS = {
     "header": (header_seeds, "a.dcm"),
@@ -160,7 +191,14 @@ TARGETS = {
     "meta": (meta_seeds, "a.mha"),
     "picture": (picture_seeds, "a.png"),
     "zip": (zip_seeds, "a.zip"),
+    "dicomdir": (dicomdir_seeds, "DICOMDIR"),
+    "safetensors": (weight_seeds, "w.safetensors"),
+    "checkpoint": (weight_seeds, "w.pth"),
 }
+
+
+#: Targets that are weight files, not images.
+WEIGHTS = ("safetensors", "checkpoint")
 
 
 def damaged(target: str, seed: int) -> bytes:
@@ -172,6 +210,10 @@ def damaged(target: str, seed: int) -> bytes:
         # Damage behind the header only, or the decoder would hardly ever be reached.
         at = data.index(b"\xe0\x7f\x10\x00")
         return data[:at] + mutate(data[at:], rng, seeds)
+    if target == "nifti.gz" and rng.random() < 0.7:
+        # Inside the compression, or its checksum would stop nearly everything.
+        plain = gzip.decompress(data)
+        return gzip.compress(mutate(plain, rng, [plain]), 1)
     return mutate(data, rng, seeds)
 
 
@@ -187,13 +229,24 @@ def run_case(target: str, seed: int, folder: Path) -> str:
     path.write_bytes(damaged(target, seed))
     start = time.monotonic()
     try:
-        outcome = open_in_every_way(path)
+        outcome = load_weights_of(path) if target in WEIGHTS else open_in_every_way(path)
     except Exception as error:
         raise FindingError(f"{target} {seed}: {type(error).__name__}: {error}") from error
     seconds = time.monotonic() - start
     if seconds > LIMIT:
         raise FindingError(f"{target} {seed}: took {seconds:.0f} s")
     return outcome
+
+
+def load_weights_of(path: Path) -> str:
+    """Load a damaged weight file; our own errors are answers."""
+    from model_core.weights.store import load_weights
+
+    try:
+        load_weights(str(path))
+    except CTMaskNetError:
+        return "refused"
+    return "loaded"
 
 
 def open_in_every_way(path: Path) -> str:

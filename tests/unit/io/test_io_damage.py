@@ -120,6 +120,18 @@ def test_an_element_longer_than_the_file(tmp_path):
     assert report_of(tmp_path).status in ("error", "skipped")
 
 
+def test_millions_of_tiny_elements_do_not_hang(tmp_path, monkeypatch):
+    from model_core.io import dicom_header
+
+    monkeypatch.setattr(dicom_header, "HEADER_SECONDS", 0.1)
+    data = bare(dataset(NOISE))
+    at = data.index(b"\x10\x00\x10\x00PN")
+    (tmp_path / "a").write_bytes(data[:at] + b"\x09\x00\x01\x10SH\0\0" * 300_000 + data[at:])
+    report = report_of(tmp_path)
+    assert report.status == "error"
+    assert "took longer than 0.1 s to read" in report.reason
+
+
 @pytest.mark.parametrize("depth", [50, 900, 20_000])
 def test_sequences_nested_deeply(tmp_path, depth):
     path = write(tmp_path / "a", NOISE)

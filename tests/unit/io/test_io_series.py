@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from dicom_files import SERIES, along_z, dataset, write, write_stack
 
-from model_core.errors import ReadError
-from model_core.io import load, scan
+from model_core.errors import ReadError, SettingsError
+from model_core.io import load, scan, thin
 from model_core.types import finish
 
 
@@ -204,6 +204,20 @@ def test_large_series_is_read_in_display_order_with_progress(tmp_path):
     assert [step.done for step in steps[:-1]] == sorted(step.done for step in steps[:-1])
     assert steps[-2].done == steps[-2].total == 40
     np.testing.assert_array_equal(steps[-1].voxels[:, 2, 2] + 1024, np.arange(40, 0, -1))
+
+
+def test_every_third_slice(tmp_path):
+    write_stack(tmp_path, along_z(8))
+    (entry,) = catalogue(tmp_path).series
+    few = thin(entry, 3)
+    assert few.size == (3, 3, 4)
+    assert few.spacing_mm[0] == 6.0
+    assert few.series_id != entry.series_id
+    volume = volume_of(few)
+    np.testing.assert_allclose(volume.slice_positions_mm, [14, 8, 2])
+    assert "every 3. slice" in volume.problems[0].text
+    with pytest.raises(SettingsError):
+        thin(entry, 1)
 
 
 def test_a_closed_volume_is_freed(tmp_path):

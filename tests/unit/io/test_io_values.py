@@ -15,6 +15,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from model_core.errors import ReadError
 from model_core.io import load, scan, thumbnail
 from model_core.io.opening import stored_pixels
 from model_core.types import Window, finish
@@ -71,6 +72,23 @@ def test_compressed_without_loss_is_equal(tmp_path, syntax):
     _, volume = open_one(tmp_path)
     np.testing.assert_array_equal(volume.voxels[0], NOISE - 1024)
     assert not volume.lossy
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless], ids=lambda uid: uid.name)
+def test_a_codestream_of_another_size_is_not_decoded(tmp_path, syntax):
+    item = dataset(NOISE)
+    compress(item, syntax, generate_instance_uid=False)
+    data = item.PixelData
+    if syntax is JPEG2000Lossless:
+        at = data.index(b"\xff\x4f\xff\x51") + 8
+        data = data[:at] + (60000).to_bytes(4, "big") + data[at + 4 :]
+    else:
+        at = data.index(b"\xff\xf7") + 5
+        data = data[:at] + (60000).to_bytes(2, "big") + data[at + 2 :]
+    item.PixelData = data
+    item.save_as(tmp_path / "a", enforce_file_format=True)
+    with pytest.raises(ReadError, match="The picture in the file is .*60000.* the header says 48 x 64"):
+        stored_pixels(tmp_path / "a")
 
 
 def test_bits_above_those_stored_are_dropped(tmp_path):
