@@ -87,7 +87,7 @@ def test_a_codestream_of_another_size_is_not_decoded(tmp_path, syntax):
         data = data[:at] + (60000).to_bytes(2, "big") + data[at + 2 :]
     item.PixelData = data
     item.save_as(tmp_path / "a", enforce_file_format=True)
-    with pytest.raises(ReadError, match="The picture in the file is .*60000.* the header says 48 x 64"):
+    with pytest.raises(ReadError, match=r"The picture in the file is .*60000.* the header says 48 x 64"):
         stored_pixels(tmp_path / "a")
 
 
