@@ -16,13 +16,15 @@ from model_core.errors import ExportError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from model_core.datasets.checks import CheckedSet
+    from model_core.datasets.checking import CheckedSet
 
 _LOG = logging.getLogger(__name__)
 
 DOCUMENT = "check.json"
 # Files of one problem that are printed; the document names all.
 MOST_FILES = 20
+
+_LEVELS = {"error": "wrong", "warning": "warning", "info": "info"}
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -44,6 +46,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="shared (0; 1 GGO or lesion; 2 consolidation; default), papers (0-3), or 1=ggo,2=consolidation",
     )
     check.add_argument(
+        "--mask-type",
+        choices=("merge", "both", "ggo"),
+        default="merge",
+        help="what is counted as instances (default merge: every lesion class is one)",
+    )
+    check.add_argument(
         "--min-area",
         type=_count,
         default=100,
@@ -60,6 +68,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "-o", "--output", type=Path, metavar="OUT", help=f"write {DOCUMENT} and figures to this folder"
     )
     check.add_argument("--overwrite", action="store_true", help="replace the files of an earlier check")
+    check.add_argument("--json", action="store_true", help=f"print the content of {DOCUMENT} instead of text")
     check.set_defaults(run=run_check)
 
 
@@ -72,7 +81,7 @@ def _count(text: str) -> int:
 def run_check(arguments: argparse.Namespace) -> int:
     """Check a data set; 1 where it has errors."""
     from model_core.cli.progress import last
-    from model_core.datasets.checks import CheckedSet, check_data, summarise_set
+    from model_core.datasets.checking import CheckedSet, check_data, summarise_set
 
     output: Path | None = arguments.output
     if output is not None:
@@ -80,6 +89,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     job = check_data(
         arguments.data,
         mask_values=arguments.mask_values,
+        mask_type=arguments.mask_type,
         min_area=arguments.min_area,
         against=arguments.against,
     )
@@ -87,11 +97,16 @@ def run_check(arguments: argparse.Namespace) -> int:
     assert isinstance(checked, CheckedSet)
     settings = {
         "mask_values": arguments.mask_values,
+        "mask_type": arguments.mask_type,
         "min_area": arguments.min_area,
         "against": None if arguments.against is None else arguments.against.name,
     }
     document = summarise_set(checked, settings=settings)
-    sys.stdout.write(_printable("\n".join(_lines(document)) + "\n"))
+    if arguments.json:
+        # ASCII, because a file name need not be text that the terminal or JSON can hold.
+        sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+    else:
+        sys.stdout.write(_printable("\n".join(_lines(document)) + "\n"))
     if output is not None:
         _write(output, document, checked, overwrite=arguments.overwrite)
     return 1 if checked.errors else 0
@@ -123,13 +138,13 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
     for problem in problems:
         files = problem["files"]
         count = f"{len(files)}: " if files else ""
-        yield f"{problem['level']}: {count}{problem['text']} {problem['action']}".rstrip()
+        yield f"{_LEVELS[problem['level']]}: {count}{problem['text']} {problem['action']}".rstrip()
         yield from (f"    {name}" for name in files[:MOST_FILES])
         if len(files) > MOST_FILES:
             yield f"    and {len(files) - MOST_FILES} more; -o OUT writes them all to {DOCUMENT}"
     errors = sum(problem["level"] == "error" for problem in problems)
     warnings = sum(problem["level"] == "warning" for problem in problems)
-    yield f"{errors} kinds of errors, {warnings} of warnings"
+    yield f"{errors} kinds of faults, {warnings} of warnings"
 
 
 def _mask_lines(document: dict[str, Any]) -> Iterator[str]:
@@ -140,8 +155,8 @@ def _mask_lines(document: dict[str, Any]) -> Iterator[str]:
         f"{document['pictures_with_consolidation']}, no instance {document['negative_pictures']}"
     )
     yield (
-        f"  instances        {document['instances']} merged; GGO {document['instances_ggo']}, "
-        f"consolidation {document['instances_consolidation']}; "
+        f"  instances        {document['instances']} ({document['settings']['mask_type']}); "
+        f"GGO {document['instances_ggo']}, consolidation {document['instances_consolidation']}; "
         f"{document['dropped_small_components']} components are too small"
     )
     yield f"  per picture      {_few(document['instances_per_picture'])}"
@@ -196,7 +211,7 @@ def _write(output: Path, document: dict[str, Any], checked: CheckedSet, *, overw
 
 
 def _figures(checked: CheckedSet) -> dict[str, Callable[[Figure], None]]:
-    from model_core.datasets.checks import summary
+    from model_core.datasets.checking import summary
     from model_core.plots import distributions as plots
 
     sizes = Counter(one.shape for one in checked.slices)

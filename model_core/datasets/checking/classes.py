@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from pathlib import Path
 
-from model_core.datasets.checks.facts import CheckedSet, Findings, SliceFacts, picture_digest
-from model_core.datasets.checks.files import (
+from model_core.datasets.checking.facts import CheckedSet, Findings, SliceFacts, picture_digest
+from model_core.datasets.checking.files import (
     check_listed,
     lenient_index,
     one_each,

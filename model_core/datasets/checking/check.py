@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Generator
 from pathlib import Path
 
-from model_core.datasets.checks.classes import check_classes
-from model_core.datasets.checks.facts import CheckedSet, Findings
-from model_core.datasets.checks.masks import check_masks
-from model_core.datasets.checks.repeats import find_duplicates, find_shared
+from model_core.datasets.checking.classes import check_classes
+from model_core.datasets.checking.facts import CheckedSet, Findings
+from model_core.datasets.checking.masks import check_masks
+from model_core.datasets.checking.repeats import find_duplicates, find_shared
 from model_core.datasets.class_sets import EXPECTED_CLASSES, has_class_folders
 from model_core.datasets.instances import PAPER_MIN_AREA
 from model_core.datasets.layouts import find_mask_layout, group_pictures, picture_folder
@@ -24,6 +24,7 @@ def check_data(
     folder: Path,
     *,
     mask_values: str = "shared",
+    mask_type: str = "merge",
     min_area: int = PAPER_MIN_AREA,
     against: Path | None = None,
 ) -> Generator[Progress | CheckedSet, None, None]:
@@ -34,8 +35,9 @@ def check_data(
     folder:
         Segmentation or class set of any layout that `read_segmentation` and `read_classes` know, or a split
         list inside one.
-    mask_values, min_area:
-        As in training: the meaning of the mask values, and the area (pixels) up to which components go.
+    mask_values, mask_type, min_area:
+        As in training: the meaning of the mask values, what counts as one class (``merge``, ``both``,
+        ``ggo``), and the area (pixels) up to which components go.
     against:
         Another set or list that should share neither patient nor picture with this one (training and
         validation). Its own faults are not told.
@@ -47,10 +49,10 @@ def check_data(
     SettingsError
         If the mask values cannot be parsed.
     """
-    checked = yield from _check(folder, mask_values=mask_values, min_area=min_area)
+    checked = yield from _check(folder, mask_values=mask_values, mask_type=mask_type, min_area=min_area)
     other = None
     if against is not None:
-        other = yield from _check(against, mask_values=mask_values, min_area=min_area)
+        other = yield from _check(against, mask_values=mask_values, mask_type=mask_type, min_area=min_area)
         if other.kind != checked.kind:
             raise DataError(
                 f"'{folder.name}' is a {_kind(checked)} and '{against.name}' a {_kind(other)}: two of one "
@@ -67,13 +69,13 @@ def check_data(
 
 
 def _check(
-    path: Path, *, mask_values: str, min_area: int
+    path: Path, *, mask_values: str, mask_type: str, min_area: int
 ) -> Generator[Progress | CheckedSet, None, CheckedSet]:
     scheme = parse_mask_values(mask_values)
     folder, list_file = data_and_list(path, None)
     layout = find_mask_layout(folder)
     if layout is not None:
-        job = check_masks(layout, list_file=list_file, scheme=scheme, min_area=min_area)
+        job = check_masks(layout, list_file=list_file, scheme=scheme, mask_type=mask_type, min_area=min_area)
     elif has_class_folders(folder) or group_pictures(picture_folder(folder), nested=False):
         job = check_classes(folder, list_file=list_file)
     else:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from model_core.datasets.checks.facts import CheckedSet, SliceFacts, size_text
+from model_core.datasets.checking.facts import CheckedSet, SliceFacts, size_text
 
 SCHEMA_VERSION = 1
 _QUANTILES = (0, 5, 25, 50, 75, 95, 100)
@@ -41,7 +41,7 @@ def summarise_set(checked: CheckedSet, *, settings: dict[str, Any]) -> dict[str,
 
 
 def instances_per_picture(slices: Sequence[SliceFacts]) -> list[int]:
-    """Return the number of kept instances, lesion classes merged, of every picture with a usable mask."""
+    """Return the number of kept instances of every picture with a usable mask."""
     return [len(one.mask.areas) for one in slices if one.mask is not None]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from model_core.datasets.checks.facts import Findings, shown
+from model_core.datasets.checking.facts import Findings, shown
 from model_core.datasets.lists import read_list
 from model_core.datasets.pictures import read_grey, read_index, read_index_picture
 from model_core.errors import DataError

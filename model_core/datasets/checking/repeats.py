@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from model_core.datasets.checks.facts import CheckedSet, Findings, SliceFacts
+from model_core.datasets.checking.facts import CheckedSet, Findings, SliceFacts
 
 
 def find_duplicates(slices: Iterable[SliceFacts], findings: Findings) -> None:

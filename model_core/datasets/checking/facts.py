@@ -19,11 +19,11 @@ class MaskFacts:
     Attributes
     ----------
     areas:
-        Pixels of each kept instance, every lesion class merged.
+        Pixels of each kept instance of the mask type.
     small:
         Components that the area rule drops.
     ggo_instances, consolidation_instances:
-        Kept instances with the classes apart.
+        Kept instances with the classes apart, whatever the mask type.
     digest:
         Hash of the mask in the values 0, 1, 2.
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model_core.datasets.checks.facts import (
+from model_core.datasets.checking.facts import (
     CheckedSet,
     Findings,
     MaskFacts,
@@ -16,7 +16,13 @@ from model_core.datasets.checks.facts import (
     shown,
     size_text,
 )
-from model_core.datasets.checks.files import check_listed, lenient_index, one_each, read_picture, read_stored
+from model_core.datasets.checking.files import (
+    check_listed,
+    lenient_index,
+    one_each,
+    read_picture,
+    read_stored,
+)
 from model_core.datasets.instances import instances
 from model_core.datasets.layouts import MaskLayout, group_pictures
 from model_core.datasets.schemes import CONSOLIDATION, GGO, SHARED, MaskScheme
@@ -29,7 +35,7 @@ _MOST = 0.5
 
 
 def check_masks(
-    layout: MaskLayout, *, list_file: Path | None, scheme: MaskScheme, min_area: int
+    layout: MaskLayout, *, list_file: Path | None, scheme: MaskScheme, mask_type: str, min_area: int
 ) -> Generator[Progress | CheckedSet, None, None]:
     """Check every slice of a segmentation set; the last item is the `CheckedSet`."""
     folder, findings = layout.images.parent, Findings()
@@ -63,7 +69,7 @@ def check_masks(
         if mask is None and name not in masks and not layout.complete:
             mask = np.zeros(picture.shape, np.uint8)
         if mask is not None:
-            facts = _mask_facts(mask, min_area)
+            facts = _mask_facts(mask, mask_type, min_area)
         patient = one.patient if one.patient != name else ""
         slices.append(SliceFacts(name, patient, _shape(picture), picture_digest(picture), mask=facts))
     _check_lesions(slices, min_area, findings)
@@ -126,15 +132,15 @@ def _checked_mask(
     return scheme.apply(stored, file=path.name) if usable else None
 
 
-def _mask_facts(mask: ByteArray, min_area: int) -> MaskFacts:
-    merged, _ = instances(mask, "merge", min_area)
-    every, _ = instances(mask, "merge", 0)
+def _mask_facts(mask: ByteArray, mask_type: str, min_area: int) -> MaskFacts:
+    kept, _ = instances(mask, mask_type, min_area)
+    every, _ = instances(mask, mask_type, 0)
     _, labels = instances(mask, "both", min_area)
     return MaskFacts(
         ggo_px=int((mask == GGO).sum()),
         consolidation_px=int((mask == CONSOLIDATION).sum()),
-        areas=tuple(int(one.sum()) for one in merged),
-        small=len(every) - len(merged),
+        areas=tuple(int(one.sum()) for one in kept),
+        small=len(every) - len(kept),
         ggo_instances=int((labels == 1).sum()),
         consolidation_instances=int((labels == 2).sum()),
         digest=picture_digest(mask),
@@ -144,7 +150,12 @@ def _mask_facts(mask: ByteArray, min_area: int) -> MaskFacts:
 def _check_lesions(slices: list[SliceFacts], min_area: int, findings: Findings) -> None:
     usable = [one for one in slices if one.mask is not None]
     if usable and not any(one.mask and one.mask.areas for one in usable):
-        findings.add("error", f"No slice has a lesion of more than {min_area} pixels.")
+        # A set of negatives alone can be evaluated, but not trained on.
+        findings.add(
+            "warning",
+            f"No slice has a lesion of more than {min_area} pixels.",
+            action="Segmentation cannot be trained on it.",
+        )
     for one in usable:
         assert one.mask is not None
         if one.mask.lesion_px > _MOST * one.shape[0] * one.shape[1]:
