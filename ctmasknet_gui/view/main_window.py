@@ -12,7 +12,9 @@ from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QMainWindow, QMenu, QVBo
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.explanation import ExplanationPanel
+from ctmasknet_gui.view.explanation.controls import QuietSpinBox
 from ctmasknet_gui.view.file_dialogs import FileDialogs
+from ctmasknet_gui.view.focus import keep_click_focus
 from ctmasknet_gui.view.intents import connect_actions
 from ctmasknet_gui.view.menus import Menus
 from ctmasknet_gui.view.message_bar import MessageBar
@@ -111,11 +113,12 @@ class MainWindow(QMainWindow):
         connect_actions(self)
         self.guard = ShortcutGuard(self)
         self.guard.watch(self)
+        keep_click_focus(self)
         self.setAcceptDrops(True)
         self.setMinimumSize(*MINIMUM_SIZE)
         self.resize(1280, 800)
         state.case.events.volume.connect(self._on_volume)
-        state.display.events.privacy.connect(self._on_volume)
+        state.display.events.privacy.connect(self._show_title)
         self._on_volume()
 
     # ------------------------------------------------------------------------------------ assembly
@@ -183,6 +186,9 @@ class MainWindow(QMainWindow):
     def _connect_widgets(self) -> None:
         self._connect_viewport()
         self.series.seriesChosen.connect(self.seriesChosen)
+        self.series.seriesPicked.connect(self._focus_slices)
+        for spin in self.findChildren(QuietSpinBox):
+            spin.left.connect(self._focus_slices)
         explanation = self.explanation
         explanation.detectionsChanged.connect(self.detectionsChanged)
         explanation.evidenceChanged.connect(self.evidenceChanged)
@@ -292,6 +298,17 @@ class MainWindow(QMainWindow):
     def _on_volume(self) -> None:
         volume = self._state.case.volume
         self.strip.setVisible(volume is not None)
+        self._show_title()
+        if volume is not None:
+            self._focus_slices()
+
+    @Slot()
+    def _focus_slices(self) -> None:
+        """Let the reading keys go to the slices."""
+        self.viewport.setFocus()
+
+    def _show_title(self) -> None:
+        volume = self._state.case.volume
         # In privacy mode even a series description stays off the title bar.
         named = volume is not None and not self._state.display.privacy
         self.setWindowTitle(f"{volume.title} – {TITLE}" if volume is not None and named else TITLE)

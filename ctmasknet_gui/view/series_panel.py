@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QRect, QSize, Qt, Signal, Slot
-from PySide6.QtGui import QColor, QFont, QFontMetrics, QIcon, QImage, QPainter, QPixmap
+from PySide6.QtGui import QColor, QFont, QFontMetrics, QIcon, QImage, QKeyEvent, QPainter, QPixmap
 from PySide6.QtWidgets import (
     QLabel,
     QListWidget,
@@ -18,10 +18,12 @@ from PySide6.QtWidgets import (
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.style import MUTED, STATUS_COLOURS, STATUS_SHAPES, TEXT, icon
+from ctmasknet_gui.view.viewport.layer import device_ratio
 from model_core.types import ByteArray, Catalogue, Problem, SeriesEntry
 
 _ID = Qt.ItemDataRole.UserRole
 _ENTRY = Qt.ItemDataRole.UserRole + 1
+_TITLE = Qt.ItemDataRole.UserRole + 2
 _THUMBNAIL = 56
 _MARGIN = 8
 _STATUS_RANK = {"error": 2, "warning": 1, "info": 0}
@@ -46,17 +48,46 @@ def describe_problem(problem: Problem) -> str:
     return f"{problem.text} {problem.action}".strip()
 
 
+class _SeriesList(QListWidget):
+    """Tells of a click or of Return on a series, once each: a double click is one choice."""
+
+    picked = Signal(QListWidgetItem)
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Not itemActivated: it comes with a double click too, after the click has been told.
+        self.itemClicked.connect(self.picked)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Choose with Return."""
+        item = self.currentItem()
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and item is not None:
+            self.picked.emit(item)
+        else:
+            super().keyPressEvent(event)
+
+
 class SeriesPanel(QWidget):
-    """List of the catalogue's series; emits ``seriesChosen(series_id)`` when the user picks one."""
+    """List of the catalogue's series. In privacy mode they are numbered: titles may be names of patients.
+
+    Signals
+    -------
+    seriesChosen(str):
+        Open this series: the user picked one that is not open.
+    seriesPicked():
+        The user is done with the list, whatever was picked.
+    """
 
     seriesChosen = Signal(str)
+    seriesPicked = Signal()
 
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._state = state
         self._heading = QLabel("SERIES")
         self._heading.setProperty("role", "heading")
-        self.list = QListWidget()
+        self._asked = ""
+        self.list = _SeriesList()
         self.list.setItemDelegate(_SeriesDelegate(self.list))
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setVerticalScrollMode(QListWidget.ScrollMode.ScrollPerPixel)
@@ -89,12 +120,11 @@ class SeriesPanel(QWidget):
         layout.addWidget(self.problems, 2)
         layout.addStretch(0)
 
-        self.list.itemActivated.connect(self._on_chosen)
-        self.list.itemClicked.connect(self._on_chosen)
+        self.list.picked.connect(self._on_picked)
         self._problems_toggle.toggled.connect(self._on_problems_toggled)
         state.case.events.catalogue.connect(self._fill)
         state.case.events.volume.connect(self._on_volume)
-        state.display.events.privacy.connect(self._fill_problems)
+        state.display.events.privacy.connect(self._on_privacy)
         self._fill()
 
     def sizeHint(self) -> QSize:
@@ -113,17 +143,33 @@ class SeriesPanel(QWidget):
         catalogue = self._state.case.catalogue
         self.list.clear()
         for entry in catalogue.series if catalogue else ():
-            item = QListWidgetItem(f"{entry.title}, {describe_size(entry)}, {describe_status(entry)}")
+            item = QListWidgetItem()
             item.setData(_ID, entry.series_id)
             item.setData(_ENTRY, entry)
-            lines = [entry.title, describe_size(entry)]
-            lines += [f"{STATUS_SHAPES[p.level]} {describe_problem(p)}" for p in entry.problems]
-            item.setToolTip("\n".join(lines if entry.problems else [*lines, "● complete"]))
             self.list.addItem(item)
+        self._describe()
         self._empty.setVisible(self.list.count() == 0)
         self.list.setVisible(self.list.count() > 0)
         self._heading.setText(f"SERIES · {self.list.count()}" if self.list.count() > 1 else "SERIES")
         self._on_volume()
+
+    def _describe(self) -> None:
+        """Write title, size and state of each series into its item: shown, in the tip, and read aloud."""
+        for row in range(self.list.count()):
+            item = self.list.item(row)
+            entry: SeriesEntry = item.data(_ENTRY)
+            title = f"Series {row + 1}" if self._state.display.privacy else entry.title
+            text = f"{title}, {describe_size(entry)}, {describe_status(entry)}"
+            lines = [title, describe_size(entry)]
+            lines += [f"{STATUS_SHAPES[p.level]} {describe_problem(p)}" for p in entry.problems]
+            item.setData(_TITLE, title)
+            item.setText(text)
+            item.setData(Qt.ItemDataRole.AccessibleTextRole, text)
+            item.setToolTip("\n".join(lines if entry.problems else [*lines, "● complete"]))
+
+    def _on_privacy(self) -> None:
+        self._describe()
+        self._fill_problems()
 
     def _on_volume(self) -> None:
         volume = self._state.case.volume
@@ -159,11 +205,15 @@ class SeriesPanel(QWidget):
         self.problems.setVisible(opened)
 
     @Slot(QListWidgetItem)
-    def _on_chosen(self, item: QListWidgetItem) -> None:
+    def _on_picked(self, item: QListWidgetItem) -> None:
         volume = self._state.case.volume
         series_id = str(item.data(_ID))
-        if volume is None or volume.series_id != series_id:
+        # A second, slower click while the series is being read does not read it anew.
+        reading = self._state.run.kind == "open" and self._asked == series_id
+        if not reading and (volume is None or volume.series_id != series_id):
+            self._asked = series_id
             self.seriesChosen.emit(series_id)
+        self.seriesPicked.emit()
 
 
 def _problems(state: AppState) -> list[Problem]:
@@ -201,6 +251,16 @@ def _pixmap(picture: ByteArray) -> QPixmap:
     return QPixmap.fromImage(image)
 
 
+def _fitted(pixmap: QPixmap, room: QSize, ratio: float) -> QPixmap:
+    """Return a picture that fits into ``room`` screen pixels, in the pixels of the device."""
+    side = QSize(round(room.width() * ratio), round(room.height() * ratio))
+    fitted = pixmap.scaled(
+        side, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
+    )
+    fitted.setDevicePixelRatio(ratio)
+    return fitted
+
+
 class _SeriesDelegate(QStyledItemDelegate):
     """Paints thumbnail, title, size and status of a series."""
 
@@ -232,15 +292,16 @@ class _SeriesDelegate(QStyledItemDelegate):
             inner = frame.adjusted(16, 16, -16, -16)
             icon("image").paint(painter, inner, mode=QIcon.Mode.Disabled)
         else:
-            size = thumbnail.size().scaled(frame.size(), Qt.AspectRatioMode.KeepAspectRatio)
-            target = QRect(frame.topLeft(), size)
+            picture = _fitted(thumbnail, frame.size(), device_ratio(painter))
+            target = QRect(frame.topLeft(), picture.deviceIndependentSize().toSize())
             target.moveCenter(frame.center())
-            painter.drawPixmap(target, thumbnail)
+            painter.drawPixmap(target, picture)
         left = frame.right() + _MARGIN + 2
-        self._paint_text(painter, QRect(left, rect.top(), rect.right() - left - 4, rect.height()), entry)
+        room = QRect(left, rect.top(), rect.right() - left - 4, rect.height())
+        self._paint_text(painter, room, str(index.data(_TITLE)), entry)
         painter.restore()
 
-    def _paint_text(self, painter: QPainter, rect: QRect, entry: SeriesEntry) -> None:
+    def _paint_text(self, painter: QPainter, rect: QRect, title: str, entry: SeriesEntry) -> None:
         base = QFont(painter.font())
         base.setPixelSize(13)
         small = QFont(base)
@@ -248,9 +309,9 @@ class _SeriesDelegate(QStyledItemDelegate):
         status = entry.status
         told = f"{STATUS_SHAPES[status]} {describe_status(entry)}"
         status_colour = STATUS_COLOURS[status] if status != "ok" else MUTED
-        titles = two_lines(entry.title, QFontMetrics(base), rect.width())
+        titles = two_lines(title, QFontMetrics(base), rect.width())
         lines = [
-            *((base, TEXT, 17, title) for title in titles),
+            *((base, TEXT, 17, line) for line in titles),
             (small, MUTED, 15, describe_size(entry)),
             (small, status_colour, 15, told),
         ]

@@ -27,7 +27,8 @@ _MOVE = frozenset(
         Qt.Key.Key_End,
     }
 )
-# What each kind of control needs itself; text fields additionally take every printable character.
+# What each kind of control needs itself; text fields additionally take every printable character, and a
+# number leaves its field with Escape before that stops anything.
 _TEXT = (QAbstractSpinBox, QLineEdit)
 _MOVING = (*_TEXT, QAbstractSlider, QAbstractItemView, QComboBox)
 _PRESSED = (QAbstractButton, QComboBox, QAbstractItemView)
@@ -38,6 +39,8 @@ def takes_key(widget: QObject, key: int, text: str, modifiers: Qt.KeyboardModifi
     if modifiers & (Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier):
         return False
     if isinstance(widget, _TEXT) and text.isprintable() and text:
+        return True
+    if isinstance(widget, QAbstractSpinBox) and key == Qt.Key.Key_Escape:
         return True
     if isinstance(widget, _MOVING) and key in _MOVE:
         return True

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
-from PySide6.QtGui import QWheelEvent
+from PySide6.QtCore import QEvent, QObject, QSignalBlocker, Qt, Signal, Slot
+from PySide6.QtGui import QKeyEvent, QWheelEvent
 from PySide6.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QHBoxLayout, QLabel, QSlider, QWidget
 
 LABEL_WIDTH = 98
@@ -19,8 +19,42 @@ class _QuietSlider(QSlider):
             event.ignore()
 
 
+_LEAVING = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Escape)
+
+
 class QuietSpinBox(QDoubleSpinBox):
-    """Ignores the wheel unless focused."""
+    """Ignores the wheel unless focused; a click takes the keys only where a number can be typed.
+
+    Signals
+    -------
+    left():
+        Return took the number, or Escape dropped what was typed: the keys are free again.
+    """
+
+    left = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.lineEdit().installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Take the focus with a click into the number; the arrows at its side do not."""
+        if event.type() == QEvent.Type.MouseButtonPress and watched is self.lineEdit():
+            self.setFocus(Qt.FocusReason.MouseFocusReason)
+        return super().eventFilter(watched, event)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Give the keys back with Return and Escape."""
+        if event.key() not in _LEAVING:
+            super().keyPressEvent(event)
+            return
+        if event.key() == Qt.Key.Key_Escape:
+            self.lineEdit().setText(f"{self.prefix()}{self.textFromValue(self.value())}{self.suffix()}")
+        else:
+            super().keyPressEvent(event)
+        event.accept()
+        self.left.emit()
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         """Scroll the panel instead of the value."""
@@ -63,10 +97,8 @@ class ThresholdSlider(QWidget):
     ) -> None:
         super().__init__(parent)
         self.slider = _QuietSlider(Qt.Orientation.Horizontal)
-        self.slider.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.slider.setMinimumWidth(80)
         self.spin = QuietSpinBox()
-        self.spin.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         # Values count when typed completely; a half-typed number must not recompute anything.
         self.spin.setKeyboardTracking(False)
         self.spin.setFixedWidth(70)

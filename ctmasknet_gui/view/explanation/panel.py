@@ -50,6 +50,8 @@ class ExplanationPanel(QScrollArea):
         self.setWidgetResizable(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setFrameShape(QFrame.Shape.NoFrame)
+        # A click beside its controls leaves the keys where they are.
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._connect(actions)
 
     def showEvent(self, event: QShowEvent) -> None:
