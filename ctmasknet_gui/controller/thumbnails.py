@@ -20,7 +20,7 @@ from model_core.voi import apply_window
 _log = logging.getLogger(__name__)
 
 # Longest side of a thumbnail in pixels, at least.
-SIDE = 64
+SIDE = 112
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from gui_fakes import make_entry, make_volume
 from PySide6.QtCore import QPointF, Qt
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtGui import QGuiApplication, QImage
 from window_case import fill, show
 
 from ctmasknet_gui.state import AppState
@@ -76,6 +76,78 @@ def test_thumbnail_lands_on_its_series_only(qtbot, state):
     picture = panel.list.item(1).data(Qt.ItemDataRole.DecorationRole)
     assert (picture.width(), picture.height()) == (64, 48)
     assert not panel.grab().isNull()
+
+
+def test_a_double_click_asks_for_a_series_once(qtbot, state, collect):
+    panel = SeriesPanel(state)
+    qtbot.addWidget(panel)
+    panel.resize(220, 500)
+    panel.show()
+    chosen = collect(panel.seriesChosen)
+    place = panel.list.visualItemRect(panel.list.item(1)).center()
+    for press in (qtbot.mouseClick, qtbot.mouseDClick):
+        press(panel.list.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    assert chosen == ["second"]
+
+
+def test_a_click_while_the_series_is_read_does_not_read_it_anew(qtbot, state, collect):
+    panel = SeriesPanel(state)
+    qtbot.addWidget(panel)
+    panel.list.setCurrentRow(1)
+    chosen = collect(panel.seriesChosen)
+    qtbot.keyClick(panel.list, Qt.Key.Key_Return)
+    state.run.kind = "open"
+    qtbot.keyClick(panel.list, Qt.Key.Key_Return)
+    assert chosen == ["second"]
+    state.run.kind = ""
+    qtbot.keyClick(panel.list, Qt.Key.Key_Enter)
+    assert chosen == ["second", "second"], "after a failed reading it can be tried again"
+
+
+def test_privacy_mode_numbers_the_series(qtbot, state):
+    entries = tuple(replace(entry, title="Doe_Jane_1971") for entry in state.case.catalogue.series)
+    state.case.catalogue = replace(state.case.catalogue, series=entries)
+    panel = SeriesPanel(state)
+    qtbot.addWidget(panel)
+    panel.resize(220, 500)
+    panel.set_thumbnail("second", np.full((48, 64), 200, np.uint8))
+
+    def told():
+        roles = Qt.ItemDataRole
+        kinds = (roles.DisplayRole, roles.ToolTipRole, roles.AccessibleTextRole)
+        return [str(panel.list.item(row).data(kind)) for row in (0, 1) for kind in kinds]
+
+    assert all("Doe_Jane" in text for text in told())
+    named = panel.grab().toImage()
+    state.display.privacy = True
+    assert not any("Doe" in text for text in told())
+    assert all(text.startswith("Series 1") and "7 × 80×64, CT" in text for text in told()[:3])
+    assert all(text.startswith("Series 2") for text in told()[3:])
+    assert panel.grab().toImage() != named
+    assert panel.list.item(1).data(Qt.ItemDataRole.DecorationRole) is not None, "its picture stays"
+    state.display.privacy = False
+    assert all("Doe_Jane" in text for text in told())
+    assert panel.grab().toImage() == named
+
+
+def test_thumbnails_are_sharp_at_twice_the_resolution(qtbot, state):
+    panel = SeriesPanel(state)
+    qtbot.addWidget(panel)
+    panel.resize(220, 300)
+    panel.show()
+    # One picture pixel per device pixel: 52 screen pixels at the ratio 2.
+    stripes = np.zeros((104, 104), np.uint8)
+    stripes[:, ::2] = 255
+    panel.set_thumbnail("one", stripes)
+    image = QImage(440, 600, QImage.Format.Format_RGB32)
+    image.setDevicePixelRatio(2)
+    panel.render(image)
+    item = panel.list.visualItemRect(panel.list.item(0))
+    row = 2 * panel.list.viewport().mapTo(panel, item.center()).y()
+    left = 2 * panel.list.viewport().mapTo(panel, item.topLeft()).x() + 40
+    grey = [image.pixelColor(left + k, row).red() for k in range(60)]
+    steps = np.abs(np.diff(grey))
+    assert np.median(steps) == 255
 
 
 def test_files_that_cannot_be_read_are_counted_by_reason(qtbot):
