@@ -35,7 +35,7 @@ _THREADS = min(4, os.cpu_count() or 1)
 # Tasks per batch between two progress reports; a batch keeps every thread busy.
 _BATCH = 2 * _THREADS
 # Frames per task: of uncompressed files, and of one compressed file.
-_PLAIN_TASK, _DECODED_TASK = 16, 64
+_PLAIN_TASK, _DECODED_TASK = 16, 16
 
 
 @dataclass

@@ -93,7 +93,7 @@ def display_geometry(
     axes = None
     if directions is not None:
         signs = np.where(layout.flips, -1.0, 1.0)[:, None]
-        axes = np.ascontiguousarray((directions * signs)[shown])
+        axes = np.ascontiguousarray((directions * signs)[shown]) + 0.0  # no negative zeros
     first: DoubleArray | None = None
     last: DoubleArray | None = None
     if directions is not None and corners is not None:
