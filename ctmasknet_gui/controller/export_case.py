@@ -99,7 +99,7 @@ class ExportController(QObject):
 
     def _slices(self, request: ExportRequest, volume: Volume) -> tuple[int, ...]:
         results = self._state.results
-        here = self._state.display.slice_index
+        here = self._state.display.slice_index if request.slice_index is None else request.slice_index
         if request.kind == "plots":
             return (here,) if here in results.slices else ()
         if request.kind in ("csv", "lesions"):

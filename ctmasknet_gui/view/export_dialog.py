@@ -46,7 +46,7 @@ _FILTERS: dict[ExportKind, str] = {
     "plots": "",
 }
 _HINTS: dict[ExportKind, str] = {
-    "png": "Each picture is what the window shows: grey-level window, overlays and text.",
+    "png": "Each picture is the whole slice with the overlays, window and flips on screen, not its zoom.",
     "csv": "Every ranked region of every analysed slice, one per line.",
     "plots": "Histogram, scatter plot, class bars and RoI batch, one file each.",
     "lesions": "The shown masks as a label volume in the file's own geometry.",
@@ -70,6 +70,8 @@ class ExportDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Export")
         self._state = state
+        # The slice that is asked for, whatever is shown once the request is carried out.
+        self._index = state.display.slice_index
         self._folder = folder
         self._proposed = ""
         self.request: ExportRequest | None = None
@@ -94,10 +96,10 @@ class ExportDialog(QDialog):
         self.hint.setWordWrap(True)
 
     def _make_slices(self) -> None:
-        volume, here = self._state.case.volume, self._state.display.slice_index
+        volume = self._state.case.volume
         count = 1 if volume is None else volume.slices
         found = sum(1 for summary in self._state.results.summaries.values() if summary.detections > 0)
-        self.current = QRadioButton(f"&This slice ({here + 1})")
+        self.current = QRadioButton(f"&This slice ({self._index + 1})")
         self.range = QRadioButton("Slices &from")
         noun = "slice" if found == 1 else "slices"
         self.findings = QRadioButton(f"All slices with fi&ndings ({found} {noun})")
@@ -262,7 +264,7 @@ class ExportDialog(QDialog):
         if self.target.text() != self._proposed:
             return
         kind = self.chosen_kind
-        slice_number = self._state.display.slice_index + 1
+        slice_number = self._index + 1
         names = {
             "png": "ctmasknet_pictures" if self.wants_folder else f"ctmasknet_slice_{slice_number:04d}.png",
             "csv": "ctmasknet_regions.csv",
@@ -302,25 +304,12 @@ class ExportDialog(QDialog):
         self.accept()
 
     def _make_request(self) -> ExportRequest:
-        text = self.target.text().strip()
-        if not text:
-            raise SettingsError("Choose where to export to.")
-        target = Path(text).expanduser()
         kind = self.chosen_kind
-        if not self.wants_folder:
-            target = with_suffix(target, _SUFFIXES[kind])
-        if not target.is_absolute():
-            target = self._folder / target
-        if not target.parent.is_dir():
-            raise SettingsError("The folder to export to does not exist. Choose one that does.")
-        if self.wants_folder and target.is_file():
-            raise SettingsError("Several files are written: choose a folder, not a file.")
-        if not self.wants_folder and target.is_dir():
-            raise SettingsError("This is a folder: add a file name.")
         plot_format: PlotFormat = self.format.currentData()
         return ExportRequest(
             kind=kind,
-            target=target,
+            target=self._checked_target(),
+            slice_index=self._index,
             slices=self.chosen_slices if kind == "png" else "current",
             first=self.first.value() - 1,
             last=self.last.value(),
@@ -329,6 +318,42 @@ class ExportDialog(QDialog):
             identity=self.identity.isChecked() and self.identity.isEnabled(),
             plot_format=plot_format,
         )
+
+    def _checked_target(self) -> Path:
+        """Return the absolute target with its suffix; raises `SettingsError` where nothing can be written."""
+        text = self.target.text().strip()
+        if not text:
+            raise SettingsError("Choose where to export to.")
+        if "\0" in text:
+            raise SettingsError("The name holds a character that no file name may have. Type it anew.")
+        try:
+            target = Path(text).expanduser()
+        except RuntimeError as error:
+            # ~name of nobody on this machine.
+            raise SettingsError("There is no home folder of that name. Choose another folder.") from error
+        if not target.is_absolute():
+            target = self._folder / target
+        try:
+            return self._fitting(target)
+        except OSError as error:
+            raise SettingsError(
+                "This name is too long, or its folder may not be looked into. Choose another."
+            ) from error
+
+    def _fitting(self, target: Path) -> Path:
+        if self.wants_folder:
+            if target.is_file():
+                raise SettingsError("Several files are written: choose a folder, not a file.")
+        else:
+            # The root has no name that a suffix could follow.
+            if not target.name or target.is_dir():
+                raise SettingsError("This is a folder: add a file name.")
+            target = with_suffix(target, _SUFFIXES[self.chosen_kind])
+            if target.is_dir():
+                raise SettingsError("A folder has this name. Choose another.")
+        if not target.parent.is_dir():
+            raise SettingsError("The folder to export to does not exist. Choose one that does.")
+        return target
 
     def showEvent(self, event: object) -> None:
         """Begin with the target marked, ready to be typed over."""

@@ -252,6 +252,9 @@ class MainWindow(QMainWindow):
         """Ask what to export and where to; emits ``exportRequested`` unless it is cancelled."""
         from ctmasknet_gui.view.export_dialog import ExportDialog
 
+        if self._state.display.cine:
+            # "This slice" must stay the one that was seen.
+            self.cineToggled.emit()
         dialog = ExportDialog(self._state, kind=kind, folder=self.dialogs.folder, parent=self)
         dialog.accepted.connect(lambda: self._on_export(dialog))
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)

@@ -25,6 +25,9 @@ class ExportRequest:
         For pictures: the current slice, the range ``first`` to ``last``, or every slice with findings.
     first, last:
         Half-open range of slice indices from 0.
+    slice_index:
+        From 0, the slice that "this slice" meant when it was asked for; None for the one shown when the
+        request is carried out.
     scale:
         Picture pixels per slice pixel.
     plots:
@@ -38,6 +41,7 @@ class ExportRequest:
     slices: ExportSlices = "current"
     first: int = 0
     last: int = 1
+    slice_index: int | None = None
     scale: float = 2.0
     plots: bool = False
     identity: bool = False
@@ -49,5 +53,7 @@ class ExportRequest:
                 f"The range {self.first + 1} to {self.last} holds no slice: "
                 "the first must not exceed the last."
             )
+        if self.slice_index is not None and self.slice_index < 0:
+            raise SettingsError(f"Slices are counted from 0, so there is no slice {self.slice_index}.")
         if not 0.0 < self.scale <= 16.0:
             raise SettingsError(f"A picture scale lies in 0..16, not {self.scale}.")

@@ -342,6 +342,7 @@ def test_export_covers_the_slices_asked_for(opened):
     export = opened.controllers.exporting.export
     for request, slices in (
         (ExportRequest(kind="png", target=folder / "one.png"), (3,)),
+        (ExportRequest(kind="png", target=folder / "asked.png", slice_index=5), (5,)),
         (ExportRequest(kind="png", target=folder, slices="range", first=2, last=99), (2, 3, 4, 5, 6)),
         (ExportRequest(kind="csv", target=folder / "rois.csv"), tuple(range(7))),
         (ExportRequest(kind="lesions", target=folder / "l.nii.gz"), tuple(range(7))),

@@ -45,10 +45,31 @@ def test_export_of_this_slice_is_proposed_without_identity(ask, tmp_path, qtbot)
     with qtbot.waitSignal(dialog.accepted):
         dialog.export_button.click()
     assert dialog.request == ExportRequest(
-        kind="png", target=tmp_path / "ctmasknet_slice_0004.png", slices="current", first=0, last=7
+        kind="png",
+        target=tmp_path / "ctmasknet_slice_0004.png",
+        slices="current",
+        first=0,
+        last=7,
+        slice_index=3,
     )
     assert not dialog.request.identity
     assert not dialog.request.plots
+
+
+def test_this_slice_stays_the_one_that_was_asked_for(ask, state, tmp_path):
+    dialog = ask()
+    state.display.slice_index = 6
+    dialog.scale.setValue(3.0)
+    assert "(4)" in dialog.current.text()
+    dialog.export_button.click()
+    assert dialog.request.slice_index == 3
+    assert dialog.request.target == tmp_path / "ctmasknet_slice_0004.png"
+    with pytest.raises(SettingsError, match="counted from 0"):
+        replace(dialog.request, slice_index=-1)
+
+
+def test_the_hint_promises_what_a_picture_holds(ask):
+    assert "whole slice" in ask().hint.text()
 
 
 def test_range_counts_from_one_on_screen_and_is_half_open_inside(ask, tmp_path, qtbot):
@@ -124,6 +145,32 @@ def test_targets_that_cannot_be_are_told(ask, tmp_path):
     dialog.target.setText(str(tmp_path / "folder.csv"))
     dialog.export_button.click()
     assert "a folder" in dialog.problem.text()
+
+
+@pytest.mark.parametrize("kind", ["csv", "plots"])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("~nobody-of-this-name/a", "no home folder"),
+        ("/", "folder"),
+        (".", "folder"),
+        ("..", "folder"),
+        ("n" * 300, "too long"),
+        ("a\0b", "character"),
+    ],
+)
+def test_hostile_targets_become_messages(ask, monkeypatch, kind, text, words):
+    dialog = ask(kind)
+    dialog.target.setText(text)
+    # A line edit may drop what it cannot show; the check does not rely on it.
+    monkeypatch.setattr(dialog.target, "text", lambda: text)
+    dialog.export_button.click()
+    if kind == "plots" and text in ("/", ".", ".."):
+        assert dialog.request.target.is_dir()
+        return
+    assert dialog.request is None
+    assert dialog.problem.isVisible()
+    assert words in dialog.problem.text()
 
 
 def test_file_where_a_folder_is_needed_is_told(ask, tmp_path):

@@ -290,6 +290,17 @@ def test_export_dialog_returns_a_request(qtbot, window, tmp_path):
     assert [(r.kind, r.target) for r in requests] == [("csv", tmp_path / "ctmasknet_regions.csv")]
 
 
+def test_the_slices_stand_still_while_the_export_is_asked_for(qtbot, window, state):
+    cines = hear(window.cineToggled)
+    window.commands.export_png.trigger()
+    QApplication.activeModalWidget().reject()
+    assert cines == []
+    state.display.cine = True
+    window.commands.export_png.trigger()
+    assert len(cines) == 1
+    QApplication.activeModalWidget().reject()
+
+
 def test_menu_of_the_slice(qtbot, window):
     window.viewport.menu_requested.emit(window.mapToGlobal(QPoint(300, 300)))
     menu = QApplication.activePopupWidget()
