@@ -220,9 +220,11 @@ def _split_phases(group: Group, chosen: Path | None) -> list[Group]:
         return [group]
     if not _crowded(group.frames):
         return _split_interleaved(group)
+    most = max(len(place) for place in _places(group.frames))
     for index, (mark, _) in enumerate(PHASE_MARKS):
         parts = _by_mark(group.frames, index)
-        if len(parts) > 1 and not any(_crowded(members) for members in parts.values()):
+        # A mark that differs from slice to slice, as times often do, tells slices apart, not phases.
+        if 1 < len(parts) <= 2 * most and not any(_crowded(members) for members in parts.values()):
             return _phases(group, mark, parts)
     return _split_by_occurrence(group)
 
@@ -240,6 +242,19 @@ def _crowded(frames: Sequence[Frame]) -> bool:
         return False
     positions = np.sort(project(frames))
     return bool(np.diff(positions).min() <= same_position_mm(positions))
+
+
+def _places(frames: Sequence[Frame]) -> list[list[int]]:
+    """Return the indices of the frames at each position, positions ascending."""
+    positions = project(frames)
+    tolerance = same_position_mm(positions)
+    places: list[list[int]] = []
+    for index in np.argsort(positions, kind="stable"):
+        if places and positions[index] - positions[places[-1][0]] <= tolerance:
+            places[-1].append(int(index))
+        else:
+            places.append([int(index)])
+    return places
 
 
 def _phases(group: Group, mark: str, parts: dict[str, list[Frame]]) -> list[Group]:
@@ -299,14 +314,7 @@ def _split_by_occurrence(group: Group) -> list[Group]:
         return frame.header.instance_number or 0, best[id(frame)]
 
     frames = sorted(group.frames, key=order)
-    positions = project(frames)
-    tolerance = same_position_mm(positions)
-    places: list[list[int]] = []
-    for index in np.argsort(positions, kind="stable"):
-        if places and positions[index] - positions[places[-1][0]] <= tolerance:
-            places[-1].append(int(index))
-        else:
-            places.append([int(index)])
+    places = _places(frames)
     counts = {len(place) for place in places}
     if len(counts) == 1 and len(places) > 1:
         passes: dict[str, list[Frame]] = {

@@ -85,6 +85,21 @@ def test_phases_by_time_are_split(tmp_path):
     assert [entry.size[0] for entry in catalogue(tmp_path).series] == [3, 3, 3]
 
 
+def test_times_that_differ_from_slice_to_slice_are_no_phases(tmp_path):
+    for phase in range(2):
+        write_stack(
+            tmp_path / str(phase),
+            along_z(5),
+            InstanceNumber=[5 * phase + index + 1 for index in range(5)],
+            AcquisitionTime=[f"1200{phase}{index}" for index in range(5)],
+            ContentTime=[f"1300{phase}{index}" for index in range(5)],
+        )
+    found = catalogue(tmp_path)
+    assert [entry.size[0] for entry in found.series] == [5, 5]
+    for phase, entry in enumerate(found.series):
+        assert all(f"/{phase}/" in path for path in entry.files)
+
+
 def test_copies_are_left_out_and_told(tmp_path):
     paths = write_stack(tmp_path, along_z(3))
     shutil.copy(paths[1], tmp_path / "copy.dcm")
