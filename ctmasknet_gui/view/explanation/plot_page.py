@@ -33,16 +33,14 @@ class PlotPage(QWidget):
 
     candidatePicked = Signal(object)
 
-    def __init__(
-        self, title: str, *, draw: Draw, pick: Pick, empty: str, parent: QWidget | None = None
-    ) -> None:
+    def __init__(self, title: str, *, draw: Draw, pick: Pick, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.title = title
         self._draw, self._pick = draw, pick
         self._filled = False
         self._stale = False
         self.canvas: Any = None
-        self.hint = QLabel(empty)
+        self.hint = QLabel()
         self.hint.setProperty("role", "muted")
         self.hint.setWordWrap(True)
         self.hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -54,9 +52,10 @@ class PlotPage(QWidget):
         self._timer.setInterval(_COALESCE_MS)
         self._timer.timeout.connect(self._redraw)
 
-    def refresh(self, *, filled: bool) -> None:
-        """Draw anew soon, or show the hint where there is nothing to draw."""
+    def refresh(self, *, filled: bool, why: str = "") -> None:
+        """Draw anew soon; where there is nothing to draw, say ``why``."""
         self._filled = filled
+        self.hint.setText(why)
         if not filled:
             self._timer.stop()
             self._stack.setCurrentWidget(self.hint)

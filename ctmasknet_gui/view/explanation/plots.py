@@ -9,6 +9,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.explanation.evidence import why_no_evidence
 from ctmasknet_gui.view.explanation.plot_page import PlotPage
 from model_core.types import ImageVerdict, RoiRow
 
@@ -26,9 +27,9 @@ class PlotPanel(QWidget):
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._state = state
-        self.scatter = PlotPage("Score and area", draw=self._draw_scatter, pick=self._pick_point, empty=_HINT)
-        self.histogram = PlotPage("Scores", draw=self._draw_histogram, pick=self._pick_bar, empty=_HINT)
-        self.batch = PlotPage("RoI batch", draw=self._draw_batch, pick=self._pick_row, empty=_HINT)
+        self.scatter = PlotPage("Score and area", draw=self._draw_scatter, pick=self._pick_point)
+        self.histogram = PlotPage("Scores", draw=self._draw_histogram, pick=self._pick_bar)
+        self.batch = PlotPage("RoI batch", draw=self._draw_batch, pick=self._pick_row)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
         self.tabs.tabBar().setExpanding(False)
@@ -48,6 +49,7 @@ class PlotPanel(QWidget):
         self.setMinimumHeight(_HEIGHT)
         state.results.events.shown.connect(self._refresh)
         state.selection.events.all.connect(self._refresh)
+        state.weights.events.cards.connect(self._refresh)
         self._refresh()
 
     @property
@@ -66,9 +68,10 @@ class PlotPanel(QWidget):
         return None if shown is None else shown.verdict
 
     def _refresh(self, *_: object) -> None:
+        why = why_no_evidence(self._state, waiting=_HINT)
         for page in (self.scatter, self.histogram):
-            page.refresh(filled=bool(self._rois))
-        self.batch.refresh(filled=self._verdict is not None)
+            page.refresh(filled=bool(self._rois), why=why)
+        self.batch.refresh(filled=self._verdict is not None, why=why)
 
     # ------------------------------------------------------------------------------------ drawing
 

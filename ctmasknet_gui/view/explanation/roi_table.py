@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.explanation.evidence import gives_no_class, why_no_evidence
 from ctmasknet_gui.view.explanation.roi_model import BOX_COLUMN, RoiModel
 from model_core.types import RoiRow
 
@@ -26,6 +27,7 @@ _ROW_HEIGHT = 20
 _PADDING = 12
 # Widest text of each column but the last, so that columns do not jump from slice to slice.
 _WIDEST = 120
+_WAITING = "The regions of the slice are listed here once it has been analysed."
 _SAMPLES = ("128", "Lesion", "0.000", "00000", "00000", "On", "00")
 
 
@@ -66,7 +68,8 @@ class RoiTable(QWidget):
         layout.addWidget(self.table, 1)
         state.results.events.shown.connect(self._refresh)
         state.selection.events.top.connect(self._refresh)
-        state.selection.events.candidate.connect(self._show_selection)
+        state.selection.events.candidate.connect(self._on_candidate)
+        state.weights.events.cards.connect(self._refresh)
         self._refresh()
 
     @property
@@ -152,16 +155,20 @@ class RoiTable(QWidget):
             widget.setEnabled(bool(rois))
         self.table.setVisible(bool(rois))
         self.empty.setVisible(not rois)
-        self.empty.setText(
-            "No region passes the evidence thresholds."
-            if shown is not None
-            else "The regions of the slice are listed here once it has been analysed."
-        )
+        self.empty.setText(why_no_evidence(self._state, waiting=_WAITING))
         self._show_selection()
 
     def _classifies(self) -> bool:
         shown = self._state.results.shown
-        return shown is None or shown.verdict is not None
+        return not gives_no_class(self._state) and (shown is None or shown.verdict is not None)
+
+    def _on_candidate(self) -> None:
+        """Show the selection; a region below the listed ones asks for all of them."""
+        shown, picked = self._state.results.shown, self._state.selection.candidate
+        ranked = () if shown is None or picked is None else shown.rois
+        if any(roi.candidate == picked for roi in ranked) and self.model.row_of(picked) < 0:
+            self.topChosen.emit(None)
+        self._show_selection()
 
     def _show_selection(self, *_: object) -> None:
         row = self.model.row_of(self._state.selection.candidate)

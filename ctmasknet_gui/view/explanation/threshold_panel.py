@@ -14,6 +14,8 @@ from ctmasknet_gui.view.style import icon
 from model_core.config import DetectionSettings, EvidenceSettings, MaskScale, Scoring
 
 _LOGIT_LIMIT = 10.0
+# Removes nothing from softmax scores.
+_LOWEST_SCORE = -0.01
 _SCALES: tuple[tuple[str, MaskScale], ...] = (("logit", "logit"), ("probability", "probability"))
 _SCORINGS: tuple[tuple[str, Scoring], ...] = (("softmax", "softmax"), ("sigmoid", "sigmoid"))
 
@@ -48,7 +50,10 @@ class ThresholdPanel(QWidget):
         self._refresh()
 
     def _make_detections(self) -> None:
-        self.score = ThresholdSlider("Score >", tip="Show detections whose score is greater.")
+        # As low as that of the evidence: a card may show every detection.
+        self.score = ThresholdSlider(
+            "Score >", low=_LOWEST_SCORE, tip="Show detections whose score is greater; −0.01 shows all."
+        )
         self.nms = ThresholdSlider(
             "NMS IoU",
             tip="Remove boxes that overlap a better one by more than this IoU. Off keeps them all (T).",
@@ -73,7 +78,7 @@ class ThresholdPanel(QWidget):
     def _make_evidence(self) -> None:
         self.evidence_score = ThresholdSlider(
             "Score >",
-            low=-0.01,
+            low=_LOWEST_SCORE,
             tip="Regions whose score is greater are evidence; −0.01 keeps all (published).",
         )
         self.evidence_nms = ThresholdSlider(

@@ -226,6 +226,18 @@ def test_sliders_emit_complete_settings(qtbot, state, collect):
     assert state.thresholds.detections is before
 
 
+def test_a_card_that_shows_every_detection_is_shown_as_it_is(qtbot, state, collect):
+    panel = ThresholdPanel(state)
+    qtbot.addWidget(panel)
+    detections = collect(panel.detectionsChanged)
+    state.thresholds.detections = replace(state.thresholds.detections, score=-0.01)
+    assert panel.score.spin.text().replace(",", ".") in ("-0.01", "−0.01")
+    assert detections == []
+    panel.score.slider.setValue(panel.score.slider.minimum() + 1)
+    panel.score.slider.setValue(panel.score.slider.minimum())
+    assert [settings.score for settings in detections] == [0.0, -0.01]
+
+
 def test_typed_numbers_count_when_complete(qtbot, state, collect):
     panel = ThresholdPanel(state)
     qtbot.addWidget(panel)
@@ -340,6 +352,48 @@ def test_table_lists_the_evidence_and_the_best_of_it(qtbot, state, collect):
     table.all_button.click()
     table.top_button.click()
     assert tops == [None, 16]
+
+
+def test_a_picked_region_below_the_listed_ones_asks_for_all_of_them(qtbot, state, collect):
+    table = RoiTable(state)
+    qtbot.addWidget(table)
+    table.topChosen.connect(lambda top: setattr(state.selection, "top", top))
+    state.selection.top = 2
+    state.selection.candidate = 1
+    assert state.selection.top == 2, "listed already"
+    state.selection.candidate = 4
+    assert state.selection.top is None
+    assert table.all_button.isChecked()
+    assert table.table.currentIndex().row() == 4
+    tops = collect(table.topChosen)
+    state.selection.top = 2
+    assert tops == [], "the user may go back to the best few"
+    state.selection.candidate = 999
+    state.selection.candidate = None
+    assert tops == []
+
+
+def test_weights_without_a_class_have_no_evidence_and_say_so(qtbot, state):
+    table, plots = RoiTable(state), PlotPanel(state)
+    for widget in (table, plots):
+        qtbot.addWidget(widget)
+        widget.show()
+    shown = state.results.shown
+    state.weights.cards = tuple(replace(card, image_classes=()) for card in state.weights.cards)
+    state.results.shown = replace(shown, rois=(), verdict=None)
+    told = "These weights give no image class, hence no evidence."
+    assert table.empty.isVisible()
+    assert table.empty.text() == told
+    assert table.heading.text() == "RANKED REGIONS"
+    assert [page.hint.text() for page in (plots.scatter, plots.histogram, plots.batch)] == [told] * 3
+    assert plots.scatter.hint.isVisible()
+    # With a classifier the reason is another one.
+    fill(state)
+    state.results.shown = replace(shown, rois=())
+    assert table.empty.text() == "No region passes the evidence thresholds."
+    assert plots.scatter.hint.text() == "No region passes the evidence thresholds."
+    state.results.shown = None
+    assert "once the slice has been analysed" in plots.scatter.hint.text()
 
 
 def test_row_and_selection_follow_each_other(qtbot, state, collect):
