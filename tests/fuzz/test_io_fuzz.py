@@ -13,7 +13,7 @@ from fuzz.targets import TARGETS, run_case
 
 @pytest.mark.parametrize("target", TARGETS)
 @settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     derandomize=True,
     database=None,
