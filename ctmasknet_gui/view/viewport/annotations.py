@@ -62,6 +62,19 @@ class Annotations:
         """Return the height of some lines of corner text."""
         return lines * self._line
 
+    def note_place(self, text: str) -> QRectF:
+        """Return where `note` stands: above the read-out and the slice number."""
+        top = self._height - MARGIN - 3 * self._line
+        return QRectF(MARGIN, top, self._metrics.horizontalAdvance(text), self._line)
+
+    def note(self, painter: QPainter, text: str) -> None:
+        """Draw a remark on what is drawn."""
+        place = self.note_place(text)
+        self._back(painter, place)
+        painter.setFont(self._font)
+        halo_text(painter, QPointF(place.left(), place.top() + self._metrics.ascent()), text, MUTED)
+        self.taken.append(place)
+
     def letters(self, painter: QPainter, letters: EdgeLetters) -> None:
         """Draw the orientation letters at the middle of the edges."""
         painter.setFont(self._letter_font)
@@ -173,10 +186,11 @@ class Annotations:
             if line.patch:
                 pill(painter, rect.adjusted(0, 0.5, 0, -0.5), text, background=AMBER, ink=INK)
             else:
-                if line.swatch:
-                    self._swatch(
-                        painter, QRectF(left, y + (self._line - _SWATCH) / 2, _SWATCH, _SWATCH), line.swatch
-                    )
+                place = QRectF(left, y + (self._line - _SWATCH) / 2, _SWATCH, _SWATCH)
+                if line.dashed:
+                    self._dashes(painter, place, line.swatch)
+                elif line.swatch:
+                    self._swatch(painter, place, line.swatch)
                 halo_text(painter, QPointF(left + indent, y + self._metrics.ascent()), text, line.colour)
             self.taken.append(rect)
 
@@ -186,6 +200,14 @@ class Annotations:
             painter.setBrush(_PATCH)
             painter.drawRect(rect.adjusted(-4, 0, 4, 0))
             painter.setBrush(Qt.BrushStyle.NoBrush)
+
+    @staticmethod
+    def _dashes(painter: QPainter, rect: QRectF, colour: str) -> None:
+        y = rect.center().y()
+        for pen in (QPen(QColor(0, 0, 0, 165), 4.0), QPen(QColor(colour), 2.0)):
+            painter.setPen(pen)
+            for left, right in ((rect.left() - 1, rect.left() + 4), (rect.right() - 4, rect.right() + 1)):
+                painter.drawLine(QPointF(left, y), QPointF(right, y))
 
     @staticmethod
     def _swatch(painter: QPainter, rect: QRectF, colour: str) -> None:

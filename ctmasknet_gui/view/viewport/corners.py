@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.colours import class_name, image_colour
+from ctmasknet_gui.view.colours import REFERENCE, class_name, image_colour, region_colour
 from ctmasknet_gui.view.viewport.mapping import View
 from ctmasknet_gui.view.viewport.text import MUTED, WHITE, signed
 from model_core.types import PatientText, Volume
@@ -22,11 +22,15 @@ _BARS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)
 
 @dataclass(frozen=True)
 class Line:
-    """One line: its text, colour, and perhaps a coloured square before it or a patch behind it."""
+    """One line: its text, colour, and perhaps a coloured square before it or a patch behind it.
+
+    With ``dashed`` the square is a dashed line, as the outline of the reference mask is.
+    """
 
     text: str
     colour: str = WHITE
     swatch: str = ""
+    dashed: bool = False
     patch: bool = False
 
 
@@ -56,7 +60,7 @@ def corner_lines(state: AppState, volume: Volume, view: View, cursor: tuple[int,
     """
     return Corners(
         top_left=(*_patient(state, volume), *_verdict(state)),
-        top_right=_series(state, volume),
+        top_right=(*_series(state, volume), *_legend(state, volume)),
         bottom_left=(*_probe(state, volume, cursor), *_slice(state, volume)),
         bottom_right=_display(state, view),
     )
@@ -145,6 +149,24 @@ def _series(state: AppState, volume: Volume) -> tuple[Line, ...]:
     if volume.lossy:
         lines.append(Line("lossy compression"))
     return tuple(line for line in lines if line.text)
+
+
+def _legend(state: AppState, volume: Volume) -> tuple[Line, ...]:
+    """Name the colours on the slice: its classes in the order of the weights, then the reference mask."""
+    display, shown, lines = state.display, state.results.shown, []
+    index = display.slice_index
+    drawn = display.masks or display.outlines or display.boxes
+    shape = volume.voxels.shape
+    if drawn and shown is not None and shown.slice_index == index and shown.masks.shape[1:] == shape[1:]:
+        for label in sorted({int(label) - 1 for label in shown.detections.labels}):
+            name = class_name(state.weights.region_classes, label)
+            lines.append(Line(name, swatch=region_colour(name, label)))
+    labels = state.case.reference
+    if not display.reference or labels is None or labels.shape != shape:
+        return tuple(lines)
+    if labels[index].any():
+        lines.append(Line("reference mask", swatch=REFERENCE, dashed=True))
+    return tuple(lines)
 
 
 def _spacing(volume: Volume) -> str:

@@ -178,10 +178,16 @@ def box_tags(findings: Findings, view: View, selected: int | None, roi: RoiRow |
     return tags
 
 
-def draw_tags(
-    painter: QPainter, tags: list[Tag], *, font: QFont, area: QRectF, taken: list[QRectF]
-) -> list[QRectF]:
-    """Draw tags where there is room and return their places; in a crowd the later ones are left out.
+@dataclass(frozen=True)
+class PlacedTags:
+    """Tags with their rectangles on the screen, and how many found none."""
+
+    places: tuple[tuple[Tag, QRectF], ...]
+    left_out: int
+
+
+def place_tags(tags: list[Tag], *, font: QFont, area: QRectF, taken: list[QRectF]) -> PlacedTags:
+    """Place the tags of visible boxes where there is room; in a crowd the later ones are left out.
 
     Parameters
     ----------
@@ -190,17 +196,23 @@ def draw_tags(
     taken:
         Rectangles to keep clear of.
     """
-    small = sized(font, 11)
-    painter.setFont(small)
-    metrics = QFontMetricsF(small)
-    placed: list[QRectF] = []
+    metrics = QFontMetricsF(_tag_font(font))
+    places: list[tuple[Tag, QRectF]] = []
+    occupied = list(taken)
     visible = [tag for tag in tags if tag.box.intersects(area)]
     for tag in visible[:_MOST_TAGS]:
         size = QSizeF(metrics.horizontalAdvance(tag.text) + 10 + _STRIPE, metrics.height() + 2)
-        place = place_label(tag.box, size, area=area, taken=[*taken, *placed])
-        if place is None:
-            continue
-        placed.append(place)
+        place = place_label(tag.box, size, area=area, taken=occupied)
+        if place is not None:
+            places.append((tag, place))
+            occupied.append(place)
+    return PlacedTags(tuple(places), len(visible) - len(places))
+
+
+def draw_tags(painter: QPainter, placed: PlacedTags, *, font: QFont) -> None:
+    """Draw tags on their places."""
+    painter.setFont(_tag_font(font))
+    for tag, place in placed.places:
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor("#ffffff") if tag.chosen else _TAG)
         if tag.chosen:
@@ -211,7 +223,10 @@ def draw_tags(
         painter.drawRect(QRectF(place.left(), place.top(), _STRIPE, place.height()))
         painter.setPen(QColor("#10161d") if tag.chosen else QColor("#f2f6fa"))
         painter.drawText(place.adjusted(_STRIPE + 4, 0, 0, 0), _MIDDLE_LEFT, tag.text)
-    return placed
+
+
+def _tag_font(font: QFont) -> QFont:
+    return sized(font, 11)
 
 
 def _selected_last(items: list[Finding], selected: int | None) -> list[Finding]:

@@ -103,6 +103,8 @@ class Viewport(QWidget):
         self._drag: _Drag | None = None
         self._wheel = WheelSteps()
         self._dropping = False
+        # Tags of visible boxes that the last frame had no room for.
+        self.labels_left_out = 0
         self.setMinimumSize(200, 200)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -244,6 +246,7 @@ class Viewport(QWidget):
             volume.geometry.spacing_mm,
             bottom=self.height() - 14 - notes.height_of(len(corners.bottom_right)),
         )
+        self.labels_left_out = 0
         if findings is None:
             return
         if display.logits:
@@ -258,7 +261,7 @@ class Viewport(QWidget):
         if roi is not None:
             overlays.draw_unshown(painter, roi, view)
         if display.boxes or roi is not None:
-            self._paint_tags(painter, findings, view, roi, notes.taken)
+            self._paint_tags(painter, findings, view, roi, notes)
 
     def _paint_overlays(
         self, painter: QPainter, volume: Volume, view: View, findings: overlays.Findings | None
@@ -309,13 +312,21 @@ class Viewport(QWidget):
         findings: overlays.Findings,
         view: View,
         roi: RoiRow | None,
-        taken: list[QRectF],
+        notes: Annotations,
     ) -> None:
         tags = overlays.box_tags(findings, view, self._state.selection.candidate, roi)
         if not self._state.display.boxes:
             tags = tags[:1]
         area = view.picture.intersected(QRectF(0, 0, *view.size)).adjusted(2, 2, -2, -2)
-        overlays.draw_tags(painter, tags, font=self.font(), area=area, taken=taken)
+        placed = overlays.place_tags(tags, font=self.font(), area=area, taken=notes.taken)
+        if placed.left_out:
+            # Once more, clear of the remark that says so.
+            text = _left_out(placed.left_out)
+            taken = [*notes.taken, notes.note_place(text)]
+            placed = overlays.place_tags(tags, font=self.font(), area=area, taken=taken)
+            notes.note(painter, _left_out(placed.left_out))
+        self.labels_left_out = placed.left_out
+        overlays.draw_tags(painter, placed, font=self.font())
 
     def _current_findings(self, volume: Volume) -> overlays.Findings | None:
         shown = self._state.results.shown
@@ -341,6 +352,9 @@ class Viewport(QWidget):
     def mousePressEvent(self, event: QMouseEvent) -> None:
         """Begin a drag or a click."""
         view = self.current_view
+        if self._drag is not None and self._drag.button == event.button():
+            # Pressed again, so its release was lost.
+            self._drag = None
         if view is None or event.button() not in _DRAG_BUTTONS or self._drag is not None:
             event.ignore()
             return
@@ -349,6 +363,9 @@ class Viewport(QWidget):
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         """Follow the drag, or the voxel under the mouse."""
         self._cursor = event.position()
+        if self._drag is not None and not event.buttons() & self._drag.button:
+            # The button was let go where nobody told us: outside, or over a menu.
+            self._drag = None
         drag = self._drag
         if drag is not None:
             moved = event.position() - drag.origin
@@ -467,6 +484,10 @@ class Viewport(QWidget):
     def _set_dropping(self, on: bool) -> None:
         self._dropping = on
         self.update()
+
+
+def _left_out(count: int) -> str:
+    return f"{count} label{'s' * (count != 1)} left out"
 
 
 def local_paths(data: QMimeData) -> list[Path]:

@@ -285,6 +285,8 @@ def test_everything_sits_on_its_voxel(viewport, state, shape, spacing, zoom, fli
     only(display, reference=True)
     state.case.reference = reference
     picture = grabbed(viewport)
+    # The legend in the upper right corner has the colour too.
+    picture[:90, -130:] = 0
     ys, xs = np.nonzero((picture[..., 0] > 180) & (picture[..., 1] > 180) & (picture[..., 2] < 110))
     box = view.box_to_screen((column, row, column + 1, row + 1)).adjusted(-2, -2, 2, 2)
     assert len(xs), "the reference outline"
@@ -471,6 +473,93 @@ def test_the_class_of_the_slice_and_its_mark(viewport, state):
     assert IMAGE_CLASSES[2] not in viewport.corners.text, "the class of another slice"
 
 
+def test_the_legend_names_the_colours_on_the_slice(viewport, state):
+    shape = (9, 9)
+    state.weights.cards = (replace(make_card(), region_classes=("GGO", "Consolidation", "Lung")),)
+    state.case.volume = volume_of(np.zeros((2, *shape)))
+    masks = [pixel_mask(shape, (2, 2)), pixel_mask(shape, (6, 6)), pixel_mask(shape, (6, 2))]
+    state.results.shown = make_shown(shape, masks, labels=[2, 1, 2])
+
+    def legend():
+        return [(line.text, line.swatch, line.dashed) for line in viewport.corners.top_right if line.swatch]
+
+    ggo, consolidation = ("GGO", region_colour("GGO"), False), ("Consolidation", "#56B4E9", False)
+    assert legend() == [ggo, consolidation], "neither classes that are absent nor one twice"
+    only(state.display, masks=True)
+    assert legend() == [ggo, consolidation]
+    only(state.display)
+    assert legend() == [], "nothing is drawn in these colours"
+    labels = np.zeros((2, *shape), np.uint8)
+    labels[0, 3, 3] = 1
+    state.case.reference = labels
+    only(state.display, reference=True)
+    reference = [("reference mask", "#F0E442", True)]
+    assert legend() == reference
+    assert colour_count(viewport, "#F0E442", top=40) > 0, "its dashes are drawn"
+    state.display.slice_index = 1
+    assert legend() == [], "neither findings nor reference on this slice"
+
+
+def colour_count(widget, name, *, top):
+    """Pixels near a colour in the upper rows right of the picture's middle."""
+    from PySide6.QtGui import QColor
+
+    pixels = grabbed(widget)[: 4 * top, widget.width() // 2 :]
+    return int((np.abs(pixels - np.array(QColor(name).getRgb()[:3])).sum(-1) < 30).sum())
+
+
+@pytest.mark.parametrize("size", [(420, 560), (460, 560), (600, 640)])
+def test_nothing_in_the_corners_overlaps(viewport, state, monkeypatch, size):
+    from ctmasknet_gui.view.viewport import widget as module
+
+    made = []
+
+    class Recorded(module.Annotations):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            made.append(self)
+
+    monkeypatch.setattr(module, "Annotations", Recorded)
+    shape = (64, 64)
+    state.weights.cards = (replace(make_card(), region_classes=("GGO", "Consolidation")),)
+    patient = PatientText("Doe^Jane", "4711", "19500101", "F", "071Y", "20200301", "Chest")
+    state.case.volume = volume_of(np.zeros((2, *shape)), patient=patient, title="Thorax 1.0 B60f")
+    masks = [pixel_mask(shape, (2, 2)), pixel_mask(shape, (60, 60))]
+    state.results.shown = make_shown(
+        shape, masks, labels=[2, 1], published=False, logit_map=np.ones(shape, np.float32)
+    )
+    state.case.reference = np.ones((2, *shape), np.uint8)
+    state.display.logits = True
+    state.display.inverted = state.display.flip_horizontal = True
+    viewport.resize(*size)
+    made.clear()
+    viewport.grab()
+    rects = made[0].taken
+    assert len(rects) > 15
+    for k, one in enumerate(rects):
+        assert not [other for other in rects[k + 1 :] if one.adjusted(1, 1, -1, -1).intersects(other)]
+
+
+def test_labels_without_room_are_counted(viewport, state):
+    shape = (64, 64)
+    state.case.volume = volume_of(np.zeros((1, *shape)))
+    few = [pixel_mask(shape, (8 + 20 * k, 8)) for k in range(2)]
+    state.results.shown = make_shown(shape, few)
+    viewport.resize(700, 600)
+    viewport.grab()
+    assert viewport.labels_left_out == 0
+    plain = grabbed(viewport)
+    many = [pixel_mask(shape, (2 * (k // 6), 10 * (k % 6))) for k in range(30)]
+    state.results.shown = make_shown(shape, many)
+    crowded = grabbed(viewport)
+    assert viewport.labels_left_out >= 30 - 24
+    corner = np.s_[-10 - 3 * 18 : -10 - 2 * 18, 10:90]
+    assert np.abs(crowded[corner] - plain[corner]).max() > 100, "the remark stands above the slice number"
+    state.display.boxes = False
+    viewport.grab()
+    assert viewport.labels_left_out == 0
+
+
 def test_letters_follow_the_flips(viewport, state):
     state.case.volume = volume_of(np.zeros((1, 9, 9)))
     assert viewport.letters == ("R", "L", "A", "P")
@@ -546,6 +635,26 @@ def test_left_drag_asks_for_a_window(viewport, state, qtbot):
         drag(viewport, QPointF(390, 100), QPointF(-900, 100), LEFT)
     assert narrow.args[0] == 1
     assert state.display.window == Window(1500, -600), "a view never writes state"
+
+
+def test_a_lost_release_ends_the_drag(viewport, state):
+    opened(state)
+    windows, picked = [], []
+    viewport.window_requested.connect(lambda *values: windows.append(values))
+    viewport.candidate_selected.connect(picked.append)
+    mouse(viewport, QEvent.Type.MouseButtonPress, QPointF(100, 100), LEFT)
+    mouse(viewport, QEvent.Type.MouseMove, QPointF(130, 100), NONE, LEFT)
+    assert len(windows) == 1
+    # Released over another program: the pointer comes back with no button down.
+    mouse(viewport, QEvent.Type.MouseMove, QPointF(160, 100), NONE, NONE)
+    mouse(viewport, QEvent.Type.MouseMove, QPointF(190, 100), NONE, NONE)
+    mouse(viewport, QEvent.Type.MouseButtonRelease, QPointF(190, 100), LEFT, NONE)
+    assert len(windows) == 1
+    assert picked == []
+    drag(viewport, QPointF(100, 100), QPointF(160, 100), RIGHT)
+    mouse(viewport, QEvent.Type.MouseButtonPress, QPointF(100, 100), LEFT)
+    drag(viewport, QPointF(100, 100), QPointF(160, 100), LEFT)
+    assert len(windows) == 2, "the next drag begins anew"
 
 
 def test_middle_drag_pans_and_right_drag_zooms_without_a_menu(viewport, state, qtbot):
