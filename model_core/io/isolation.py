@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -30,6 +31,8 @@ _LOG = logging.getLogger(__name__)
 FILE_SECONDS = 15.0
 # Large volume files get another second for each of these.
 _BYTES_PER_SECOND = 20 << 20
+# So long after a file took too long, it is not tried again: it may have a thousand frames.
+_LATE_SECONDS = 120.0
 _PROCESSES = min(4, os.cpu_count() or 1)
 
 Answer = list[npt.NDArray[Any] | dict[str, Any]]
@@ -190,6 +193,8 @@ class _Workers:
         self._started = 0
         self._free = threading.Condition()
         self._usable = bool(sys.executable)
+        # Files that took too long: why, and until when their other frames are not tried.
+        self._late: dict[str, tuple[str, float]] = {}
 
     def call(
         self, request: dict[str, Any], *, name: str, max_bytes: int, seconds: float | None = None
@@ -201,6 +206,9 @@ class _Workers:
         FileError
             With the file's name where its process crashed or took too long.
         """
+        late = self._late.get(request["path"])
+        if late is not None and time.monotonic() < late[1]:
+            raise FileError(late[0])
         process = self._take()
         if process is None:
             from model_core.io.decode_worker import run
@@ -216,10 +224,13 @@ class _Workers:
             raise
         except _Broken as error:
             if str(error) == "late":
-                text = f"Reading {name} took longer than {limit:.0f} s and was stopped: damaged or hostile."
+                message = (
+                    f"Reading {name} took longer than {limit:.0f} s and was stopped: damaged or hostile."
+                )
+                self._late[request["path"]] = (message, time.monotonic() + _LATE_SECONDS)
             else:
-                text = f"The decoder crashed on {name}: the file is damaged or hostile."
-            raise FileError(text) from error
+                message = f"The decoder crashed on {name}: the file is damaged or hostile."
+            raise FileError(message) from error
         finally:
             self._give(process if healthy else None, process)
         return answer
