@@ -52,6 +52,7 @@ class Jobs(QObject):
         self._state = run_state
         self._thread = thread
         self._active: dict[int, _Active] = {}
+        self._closed = False
         queued = Qt.ConnectionType.QueuedConnection
         worker = thread.worker
         worker.progressed.connect(self._on_progressed, queued)
@@ -79,6 +80,8 @@ class Jobs(QObject):
         visible: bool = True,
     ) -> None:
         """Start a job; an unfinished one of the same kind is cancelled and its events are dropped."""
+        if self._closed:
+            return
         self._drop(kind)
         job = self._thread.submit(kind, factory, priority=priority)
         if job is None:
@@ -93,12 +96,14 @@ class Jobs(QObject):
         self._settle()
 
     def cancel_visible(self) -> None:
-        """Cancel what the user sees running; quiet updates go on."""
-        for kind in {entry.job.kind for entry in self._active.values() if entry.visible}:
-            self.cancel(kind)
+        """Cancel what the user sees running, the most urgent only; whatever waits behind it goes on."""
+        entry = self._most_urgent()
+        if entry is not None:
+            self.cancel(entry.job.kind)
 
     def shutdown(self, timeout_ms: int = 15_000) -> bool:
         """Cancel everything and join the thread."""
+        self._closed = True
         self._drop(None)
         self._settle()
         return self._thread.shutdown(timeout_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Generator
 
@@ -11,6 +12,8 @@ from ctmasknet_gui.worker.job import Job
 from ctmasknet_gui.worker.queue import JobQueue
 from model_core.errors import Cancelled
 from model_core.types import Progress
+
+_log = logging.getLogger(__name__)
 
 # Progress more often than the eye follows would only fill the event queue of the GUI thread.
 PROGRESS_INTERVAL_S = 0.04
@@ -54,8 +57,11 @@ class Worker(QObject):
             self._end(job)
             self.finished.emit(job.job_id)
         except Cancelled:
-            self._end(job)
-            self.cancelled.emit(job.job_id)
+            error = self._end(job)
+            if error is None:
+                self.cancelled.emit(job.job_id)
+            else:
+                self.failed.emit(job.job_id, error)
         except Exception as error:  # noqa: BLE001 - the border of the thread: whatever a job raises is shown
             self._end(job)
             self.failed.emit(job.job_id, error)
@@ -71,10 +77,20 @@ class Worker(QObject):
             self._last_progress[job.job_id] = now
             self.progressed.emit(job.job_id, item)
 
-    def _end(self, job: Job) -> None:
-        """Close the generator, so that its ``finally`` blocks run, and forget the job."""
+    def _end(self, job: Job) -> Exception | None:
+        """Close the generator, so that its ``finally`` blocks run, and forget the job.
+
+        Returns what closing raised: a job that cannot be closed has ended all the same.
+        """
         self._queue.remove(job)
         self._last_progress.pop(job.job_id, None)
         generator = self._generators.pop(job.job_id, None)
-        if generator is not None:
+        if generator is None:
+            return None
+        try:
             generator.close()
+        except Exception as error:  # noqa: BLE001 - the border of the thread, as in `_step`
+            # Nobody may be listening to a cancelled job any more. Its text may hold a path.
+            _log.warning("a cancelled job (%s) did not close: %s", job.kind, type(error).__name__)
+            return error
+        return None
