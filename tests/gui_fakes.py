@@ -140,14 +140,19 @@ def make_card(name="fake"):
 
 @dataclass
 class FakeEngine:
-    """Finds CANDIDATES boxes per slice with fixed scores; counts every call of the "backbone"."""
+    """Finds CANDIDATES boxes per slice with fixed scores; counts every call of the "backbone".
+
+    ``maps`` is the size of the FPN maps of a slice; without them only masks of a score from 0.4 on are shown.
+    """
 
     backbone_calls: list = field(default_factory=list)
     loads: list = field(default_factory=list)
     shows: int = 0
     gate: threading.Event | None = None
     missing: bool = False
+    maps: int = 0
     stray: SliceResult | None = None
+    controls: set = field(default_factory=set)
     threads: set = field(default_factory=set)
 
     def available(self):
@@ -194,7 +199,7 @@ class FakeEngine:
             detection_candidates=candidates,
             evidence_candidates=candidates,
             verdict=None,
-            features={},
+            features={"0": np.zeros(self.maps, np.float16)} if self.maps else {},
         )
 
     def show(self, pipeline, volume, result, detections, evidence):
@@ -251,7 +256,11 @@ class FakeEngine:
     def summarise(self, pipeline, volume, result, detections, evidence):
         return self.show(pipeline, volume, result, detections, evidence).summary
 
-    def scan_verdict(self, summaries, *, published):
+    def can_show(self, result, detections):
+        return bool(result.features) or self.maps == 0 or detections.score >= 0.4
+
+    def scan_verdict(self, summaries, *, published, control="Control"):
+        self.controls.add(control)
         rows = [s.probabilities for s in summaries if s.probabilities is not None]
         if not rows:
             return None

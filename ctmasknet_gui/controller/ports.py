@@ -83,8 +83,13 @@ class Engine(Protocol):
     ) -> SliceSummary:
         """Compute what the strip and the scan need of a slice; never runs the backbone."""
 
-    def scan_verdict(self, summaries: Iterable[SliceSummary], *, published: bool) -> ScanVerdict | None:
-        """Combine the slices into the class of the scan."""
+    def can_show(self, result: SliceResult, detections: DetectionSettings) -> bool:
+        """Whether `show` needs nothing that was dropped: FPN maps, or masks computed from them before."""
+
+    def scan_verdict(
+        self, summaries: Iterable[SliceSummary], *, published: bool, control: str
+    ) -> ScanVerdict | None:
+        """Combine the slices into the class of the scan; ``control`` names class 0 in its rule."""
 
 
 class Reader(Protocol):
@@ -173,11 +178,21 @@ class CoreEngine:
 
         return summarise(pipeline, volume, result, detections, evidence)
 
-    def scan_verdict(self, summaries: Iterable[SliceSummary], *, published: bool) -> ScanVerdict | None:
+    def can_show(self, result: SliceResult, detections: DetectionSettings) -> bool:
+        """See `Engine.can_show`."""
+        if result.features:
+            return True
+        from model_core.inference.select import rank
+
+        return result.mask_cache.keys() >= set(rank(result.detection_candidates, detections).tolist())
+
+    def scan_verdict(
+        self, summaries: Iterable[SliceSummary], *, published: bool, control: str
+    ) -> ScanVerdict | None:
         """See `Engine.scan_verdict`."""
         from model_core.inference import scan_verdict
 
-        return scan_verdict(summaries, published=published)
+        return scan_verdict(summaries, published=published, control=control)
 
 
 class CoreReader:

@@ -2,50 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 
 from PySide6.QtCore import QObject, Signal
 
+from ctmasknet_gui.controller.caution import caution
+from ctmasknet_gui.controller.feature_maps import within_budget
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.ports import Engine, Pipeline
+from ctmasknet_gui.controller.run_queue import RunQueue
 from ctmasknet_gui.controller.shown import ShownController, Summarised
 from ctmasknet_gui.controller.weights import LoadedPipeline, WeightsController
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.worker import Priority
 from model_core.config import DetectionSettings, EvidenceSettings
+from model_core.errors import WeightsError
 from model_core.types import Progress, SliceResult, Volume
 
 
+@dataclass(frozen=True, eq=False)
+class Analysed:
+    """A result and its summary in one piece: a run that is stopped leaves both of a slice, or neither."""
+
+    result: SliceResult
+    summarised: Summarised
+
+
 def nearest_first(
-    engine: Engine, pipeline: Pipeline, volume: Volume, *, slices: Iterable[int], centre: Callable[[], int]
+    engine: Engine, pipeline: Pipeline, volume: Volume, *, queue: RunQueue, centre: Callable[[], int]
 ) -> Generator[Progress | SliceResult, None, None]:
     """Run slices one by one, always the one nearest to what is visible *now*.
 
     Parameters
     ----------
+    queue:
+        What is to be run; the window may add to it meanwhile.
     centre:
         Returns the visible slice; asked anew before each slice, so that scrolling steers the run.
     """
-    remaining = set(slices)
-    count = len(remaining)
-    for position in range(count):
-        here = centre()
-        index = min(remaining, key=lambda k: (abs(k - here), k))
-        remaining.discard(index)
-        text = f"Slice {index + 1}" if count == 1 else f"Slice {index + 1} ({position + 1} of {count})"
+    position = 0
+    while (index := queue.take(centre())) is not None:
         for item in engine.run(pipeline, volume, (index,)):
             if not isinstance(item, Progress):
                 yield item
                 continue
+            count = queue.total
+            text = f"Slice {index + 1}" if count == 1 else f"Slice {index + 1} ({position + 1} of {count})"
             # The total of one slice is its passes through a backbone. Its end is the next one's begin.
             passes = max(1, item.total)
             if item.done < passes:
                 yield Progress(position * passes + item.done, count * passes, text)
+        position += 1
 
 
 class RunController(QObject):
-    """Starts and cancels runs; takes over results of the present job, series and weights only."""
+    """Starts and cancels runs; takes over results of the present job, series and weights only.
+
+    There is one run at a time: what is asked for while it goes on joins it.
+    """
 
     result_taken = Signal(int)
     completed = Signal()
@@ -69,30 +85,63 @@ class RunController(QObject):
         self._weights = weights
         self._shown = shown
         self._messages = messages
+        self._queue = RunQueue(())
+        # Whether this run brings its weights, and which ones it runs under.
+        self._names: tuple[str, ...] = ()
+        self._loads = False
+        self._cautioned = False
+        state.case.events.volume.connect(self._on_volume)
+        weights.changed.connect(self._on_weights)
+        weights.refused.connect(self._on_refused)
+        shown.forgotten.connect(self._on_forgotten)
 
     def run_slice(self) -> None:
-        """Run the visible slice."""
-        self._start([self._state.display.slice_index])
+        """Run the visible slice; in a run that goes on it comes next."""
+        self._run([self._state.display.slice_index])
 
     def run_series(self) -> None:
         """Run every slice that has no result yet, the visible one first, then outward."""
-        volume = self._state.case.volume
-        if volume is not None:
-            self._start([k for k in range(volume.slices) if k not in self._state.results.slices])
+        volume, results = self._state.case.volume, self._state.results
+        if volume is None:
+            self._run([])
+            return
+        done = results.slices.keys() & results.summaries.keys()
+        missing = [k for k in range(volume.slices) if k not in done]
+        if not missing:
+            self._messages.post("info", "All slices are analysed.")
+            self.completed.emit()
+            return
+        self._run(missing)
 
     def cancel(self) -> None:
         """Stop running; results so far stay."""
         self._jobs.cancel("run")
 
-    def _start(self, slices: list[int]) -> None:
+    def _run(self, slices: Sequence[int]) -> None:
         volume = self._state.case.volume
         if volume is None:
             self._messages.post("info", "Open a CT series first, then run the network.")
+        elif self._jobs.active("run"):
+            self._queue.add(slices)
+        else:
+            self._caution(volume)
+            self._start(volume, RunQueue(slices))
+
+    def _caution(self, volume: Volume) -> None:
+        """Warn once per opened series where the result would mean little."""
+        if self._cautioned:
             return
-        if not slices:
-            self.completed.emit()
-            return
-        names, loaded = self._state.weights.chosen, self._weights.pipeline
+        self._cautioned = True
+        catalogue = self._state.case.catalogue
+        series = () if catalogue is None else catalogue.series
+        entry = next((entry for entry in series if entry.series_id == volume.series_id), None)
+        text = caution(volume, entry)
+        if text:
+            self._messages.post("warning", text)
+
+    def _start(self, volume: Volume, queue: RunQueue) -> None:
+        names, loaded = self._weights.wanted, self._weights.ready
+        self._queue, self._names, self._loads = queue, names, loaded is None
         thresholds, display = self._state.thresholds, self._state.display
 
         def work() -> Generator[object, None, None]:
@@ -106,37 +155,39 @@ class RunController(QObject):
             ready: Pipeline = pipeline
             fresh = loaded is None
             for step in nearest_first(
-                self._engine, ready, volume, slices=slices, centre=lambda: display.slice_index
+                self._engine, ready, volume, queue=queue, centre=lambda: display.slice_index
             ):
-                yield step
-                if isinstance(step, SliceResult):
-                    # With a fresh pipeline the window may not have taken over its defaults yet.
-                    settings: tuple[DetectionSettings, EvidenceSettings] = (
-                        (ready.detections, ready.evidence)
-                        if fresh and self._weights.pipeline is not ready
-                        else (thresholds.detections, thresholds.evidence)
-                    )
-                    summary = self._engine.summarise(ready, volume, step, *settings)
-                    yield Summarised(summary, *settings)
+                if not isinstance(step, SliceResult):
+                    yield step
+                    continue
+                # With a fresh pipeline the window may not have taken over its defaults yet.
+                settings: tuple[DetectionSettings, EvidenceSettings] = (
+                    (ready.detections, ready.evidence)
+                    if fresh and self._weights.pipeline is not ready
+                    else (thresholds.detections, thresholds.evidence)
+                )
+                summary = self._engine.summarise(ready, volume, step, *settings)
+                yield Analysed(step, Summarised(summary, *settings))
 
         self._jobs.submit(
             "run",
             work,
-            Handlers(produced=self._take, finished=self.completed.emit, failed=self._on_failed),
+            Handlers(produced=self._take, finished=lambda: self._on_finished(volume), failed=self._on_failed),
             priority=Priority.RUN,
         )
 
     def _take(self, item: object) -> None:
         if isinstance(item, LoadedPipeline):
+            self._loads = False
             self._weights.adopt(item)
-        elif isinstance(item, SliceResult) and self._belongs(item):
-            slices = self._state.results.slices
-            self._state.results.slices = {**slices, item.slice_index: item}
-        elif isinstance(item, Summarised) and item.summary.slice_index in self._state.results.slices:
-            self._shown.take(item)
-            if item.summary.slice_index == self._state.display.slice_index:
+        elif isinstance(item, Analysed) and self._belongs(item.result):
+            index = item.result.slice_index
+            results, here = self._state.results, self._state.display.slice_index
+            results.slices = within_budget({**results.slices, index: item.result}, centre=here)
+            self._shown.take(item.summarised)
+            if index == here:
                 self._shown.refresh()
-            self.result_taken.emit(item.summary.slice_index)
+            self.result_taken.emit(index)
 
     def _belongs(self, result: SliceResult) -> bool:
         volume, pipeline = self._state.case.volume, self._weights.pipeline
@@ -147,6 +198,34 @@ class RunController(QObject):
             and result.weights_id == pipeline.weights_id
         )
 
+    def _on_finished(self, volume: Volume) -> None:
+        rest = self._queue.rest()
+        if rest and self._state.case.volume is volume:
+            # Asked for in the moment between the last slice and this news of the end.
+            self._start(volume, RunQueue(rest))
+            return
+        self.completed.emit()
+
     def _on_failed(self, error: BaseException) -> None:
+        if self._loads and isinstance(error, WeightsError):
+            error = self._weights.refuse(self._names, error)
         self._messages.report(error)
         self.failed.emit(error)
+
+    def _on_volume(self) -> None:
+        self._cautioned = False
+
+    def _on_weights(self) -> None:
+        """Stop a run under weights that are no longer the chosen ones."""
+        if self._jobs.active("run") and self._names != self._state.weights.chosen:
+            self._jobs.cancel("run")
+
+    def _on_refused(self, names: tuple[str, ...]) -> None:
+        """Stop a run that waits for weights that will not come; that was told."""
+        if self._jobs.active("run") and self._loads and self._names == names:
+            self._jobs.cancel("run")
+
+    def _on_forgotten(self, indices: Sequence[int]) -> None:
+        """Run the visible slice again where its masks cannot be computed from what was kept."""
+        if self._state.display.slice_index in indices:
+            self.run_slice()

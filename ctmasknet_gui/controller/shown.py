@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from PySide6.QtCore import QObject
+from PySide6.QtCore import QObject, Signal
 
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
 from ctmasknet_gui.controller.messages import MessageController
@@ -32,7 +32,12 @@ class ShownController(QObject):
 
     The visible slice is computed at once in the GUI thread (masks and module S only, no backbone); the
     summaries of all other slices follow in the worker, nearest first, where new thresholds replace them.
+    Until they have, the scan has no class.
+
+    ``forgotten(indices)``: results were dropped, as their new masks would need FPN maps that are gone.
     """
+
+    forgotten = Signal(object)
 
     def __init__(
         self,
@@ -50,6 +55,8 @@ class ShownController(QObject):
         self._engine = engine
         self._weights = weights
         self._messages = messages
+        # Slices whose summary is of former thresholds.
+        self._stale: set[int] = set()
         state.display.events.slice_index.connect(self._on_slice)
         weights.changed.connect(self.clear)
 
@@ -60,6 +67,7 @@ class ShownController(QObject):
         """
         self._jobs.cancel("summaries")
         results = self._state.results
+        self._stale.clear()
         self._state.selection.candidate = None
         results.shown = None
         results.scan = None
@@ -81,21 +89,25 @@ class ShownController(QObject):
             results.shown = None
             return
         results.shown = shown
-        if results.summaries.get(result.slice_index) != shown.summary:
-            self._put({result.slice_index: shown.summary})
+        index = result.slice_index
+        if index in self._stale or results.summaries.get(index) != shown.summary:
+            self._put({index: shown.summary})
 
     def settings_changed(self) -> None:
         """Recompute everything that depends on thresholds; the latest change wins."""
+        self._jobs.cancel("summaries")
+        self._forget_undrawable()
+        results = self._state.results
+        self._stale = set(results.summaries)
         self.refresh()
         self.update_scan()
-        results = self._state.results
         volume, pipeline = self._state.case.volume, self._weights.pipeline
-        if volume is None or pipeline is None or len(results.slices) < 2:
-            self._jobs.cancel("summaries")
-            return
         here = self._state.display.slice_index
         order = sorted(results.slices, key=lambda k: abs(k - here))
         stored = [results.slices[k] for k in order if k != here]
+        if volume is None or pipeline is None or not stored:
+            self._drop_stale()
+            return
         engine = self._engine
         settings = self._state.thresholds.detections, self._state.thresholds.evidence
 
@@ -117,10 +129,15 @@ class ShownController(QObject):
         def finish() -> None:
             self._put(batch)
 
+        def fail(error: BaseException) -> None:
+            self._put(batch)
+            self._drop_stale()
+            self._messages.report(error)
+
         self._jobs.submit(
             "summaries",
             work,
-            Handlers(produced=take, finished=finish, failed=self._messages.report),
+            Handlers(produced=take, finished=finish, failed=fail),
             priority=Priority.FOLLOW,
             visible=False,
         )
@@ -134,22 +151,56 @@ class ShownController(QObject):
             result = self._state.results.slices.get(summary.slice_index)
             if volume is None or pipeline is None or result is None:
                 return
+            if not self._engine.can_show(result, thresholds.detections):
+                self._forget_undrawable()
+                return
             summary = self._engine.summarise(
                 pipeline, volume, result, thresholds.detections, thresholds.evidence
             )
         self._put({summary.slice_index: summary})
 
     def update_scan(self) -> None:
-        """Combine the summaries into the class of the scan."""
+        """Combine the summaries into the class of the scan; none while some are of former thresholds."""
         results = self._state.results
         summaries = [results.summaries[k] for k in sorted(results.summaries)]
-        published = not self._state.thresholds.evidence_edited
-        results.scan = self._engine.scan_verdict(summaries, published=published) if summaries else None
+        if self._stale or not summaries:
+            results.scan = None
+            return
+        classes = self._state.weights.image_classes
+        results.scan = self._engine.scan_verdict(
+            summaries,
+            published=not self._state.thresholds.evidence_edited,
+            control=classes[0] if classes else "Control",
+        )
 
     def _put(self, summaries: dict[int, SliceSummary]) -> None:
         if summaries:
+            self._stale -= summaries.keys()
             self._state.results.summaries = {**self._state.results.summaries, **summaries}
             self.update_scan()
+
+    def _drop_stale(self) -> None:
+        """Forget the summaries of former thresholds that could not be made anew; a run makes them."""
+        results = self._state.results
+        results.summaries = {k: s for k, s in results.summaries.items() if k not in self._stale}
+        self._stale.clear()
+        self.update_scan()
+
+    def _forget_undrawable(self) -> None:
+        """Forget the results whose masks under the present thresholds need FPN maps that were dropped."""
+        results, detections = self._state.results, self._state.thresholds.detections
+        gone = [k for k, r in results.slices.items() if not self._engine.can_show(r, detections)]
+        if not gone:
+            return
+        results.summaries = {k: s for k, s in results.summaries.items() if k not in gone}
+        results.slices = {k: r for k, r in results.slices.items() if k not in gone}
+        one = len(gone) == 1
+        self._messages.post(
+            "info",
+            f"{len(gone)} slice{'' if one else 's'} must be run again for the masks under these thresholds: "
+            "to save memory not all intermediate maps are kept. Run series does it.",
+        )
+        self.forgotten.emit(tuple(gone))
 
     def _on_slice(self) -> None:
         self._state.selection.candidate = None

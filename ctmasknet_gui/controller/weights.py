@@ -26,9 +26,15 @@ class LoadedPipeline:
 
 
 class WeightsController(QObject):
-    """Holds the pipeline that runs; results of other weights are forgotten when it changes."""
+    """Holds the pipeline that runs; results of other weights are forgotten when it changes.
+
+    What ran before runs on until the newly chosen weights are loaded, and stays where they cannot be.
+
+    ``changed()``: other networks run. ``refused(names)``: these were not loaded, whatever the reason.
+    """
 
     changed = Signal()
+    refused = Signal(object)
 
     def __init__(
         self,
@@ -45,8 +51,21 @@ class WeightsController(QObject):
         self._engine = engine
         self._messages = messages
         self.pipeline: Pipeline | None = None
+        # Names being loaded, and the choice to go back to when weights that were never loaded fail.
+        self._pending: tuple[str, ...] | None = None
+        self._former: tuple[str, ...] = ()
         # Written in the worker thread only; a run queued behind a loading job finds the networks here.
         self._cache: LoadedPipeline | None = None
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Names that a run begun now is to use: those being loaded, else the chosen ones."""
+        return self._state.weights.chosen if self._pending is None else self._pending
+
+    @property
+    def ready(self) -> Pipeline | None:
+        """The networks of `wanted`, or None where they are not loaded yet."""
+        return self.pipeline if self._pending is None else None
 
     def list_available(self) -> None:
         """Read the cards of the shipped weights (no network is loaded)."""
@@ -56,20 +75,31 @@ class WeightsController(QObject):
             self._messages.report(error)
 
     def choose(self, names: Sequence[str]) -> None:
-        """Choose shipped names or files (empty for the default) and load them in the worker."""
-        self.set_choice(names)
-        chosen = self._state.weights.chosen
+        """Choose shipped names or files (empty for the default) and load them in the worker.
+
+        The choice and the results change once they are loaded; those in use are not loaded again.
+        """
+        asked = tuple(names)
+        if asked == self._state.weights.chosen and self.pipeline is not None:
+            self._jobs.cancel("weights")
+            return
         self._jobs.submit(
             "weights",
-            lambda: self.loading(chosen),
-            Handlers(produced=self.adopt, failed=self._on_failed),
+            lambda: self.loading(asked),
+            Handlers(
+                produced=self.adopt,
+                failed=lambda error: self._on_failed(asked, error),
+                cancelled=lambda: self._give_up(asked),
+            ),
             priority=Priority.ASKED,
         )
+        self._pending = asked
 
     def set_choice(self, names: Sequence[str]) -> None:
-        """Remember the choice without loading; what ran before no longer runs."""
+        """Set the choice without loading; what ran before no longer runs."""
         self._jobs.cancel("run")
         self._jobs.cancel("weights")
+        self._former = self._state.weights.chosen
         self._state.weights.chosen = tuple(names)
         if self.pipeline is not None:
             self.pipeline = None
@@ -87,16 +117,18 @@ class WeightsController(QObject):
         yield cached
 
     def adopt(self, loaded: object) -> None:
-        """Take over a loaded pipeline: cards, default thresholds, no results yet.
+        """Take over a loaded pipeline: choice, cards, default thresholds, no results yet.
 
         Thresholds moved before the first run are kept where the defaults stay the same.
         """
-        if not isinstance(loaded, LoadedPipeline) or loaded.names != self._state.weights.chosen:
+        if not isinstance(loaded, LoadedPipeline) or loaded.names != self.wanted:
             return
+        self._pending = None
         pipeline = loaded.pipeline
         if pipeline is self.pipeline:
             return
         self.pipeline = pipeline
+        self._former = ()
         thresholds = self._state.thresholds
         former = thresholds.default_detections, thresholds.published_evidence
         if former != (pipeline.detections, pipeline.evidence):
@@ -107,9 +139,35 @@ class WeightsController(QObject):
             thresholds.evidence = pipeline.evidence
             if pipeline.detections.nms_iou is not None:
                 thresholds.last_nms_iou = pipeline.detections.nms_iou
+        self._state.weights.chosen = loaded.names
         self._state.weights.cards = pipeline.cards
         self.changed.emit()
 
-    def _on_failed(self, error: BaseException) -> None:
-        self._state.weights.cards = ()
+    def refuse(self, names: tuple[str, ...], error: WeightsError) -> WeightsError:
+        """Go back to the choice before weights that cannot be loaded; returns what to tell."""
+        self._pending = None
+        weights = self._state.weights
+        if weights.chosen == names and self.pipeline is None:
+            weights.chosen, self._former = self._former, ()
+        if weights.chosen == names:
+            return error
+        if self.pipeline is not None:
+            rest = "The weights in use stay in use."
+        elif weights.chosen:
+            rest = "The weights chosen before are used instead from now on."
+        else:
+            rest = "The weights that come with the program are used instead from now on."
+        return WeightsError(f"{error.message} {rest}", details=error.details)
+
+    def _give_up(self, names: tuple[str, ...]) -> None:
+        """Stop waiting for weights; the list of weights shows again which ones run."""
+        self._pending = None
+        chosen = self._state.weights.chosen
+        self._state.weights.events.chosen.emit(chosen, chosen)
+        self.refused.emit(names)
+
+    def _on_failed(self, names: tuple[str, ...], error: BaseException) -> None:
+        if isinstance(error, WeightsError):
+            error = self.refuse(names, error)
+        self._give_up(names)
         self._messages.report(error)

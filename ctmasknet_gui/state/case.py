@@ -10,15 +10,23 @@ from psygnal import SignalGroupDescriptor
 from model_core.types import ByteArray, Catalogue, Volume
 from model_core.weights.card import ModelCard
 
+# What counts as a weight file when it is dropped, chosen, or named on the command line.
+WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
+
 
 @dataclass(eq=False)
 class CaseState:
-    """The open series. ``reference`` is a (D, H, W) label volume of the same grid, or None."""
+    """The open series. ``reference`` is a (D, H, W) label volume of the same grid, or None.
+
+    ``opening`` is the series that is being read, or "". Once it is "" again, what is open is ``volume``,
+    whether the reading came to its end or not.
+    """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
 
     catalogue: Catalogue | None = None
     volume: Volume | None = None
+    opening: str = ""
     reference: ByteArray | None = None
     reference_name: str = ""
 

@@ -15,7 +15,8 @@ class ResultState:
     """Results of the open volume under the weights that run.
 
     ``slices`` and ``summaries`` are replaced, never mutated in place, so that observers hear of it.
-    ``shown`` is what is drawn over the current slice; None where it has no result yet.
+    ``shown`` is what is drawn over the current slice; None where it has no result yet. ``scan`` is None
+    while the summaries follow new thresholds: a class mixed of old and new ones would be wrong.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
@@ -30,8 +31,9 @@ class ResultState:
 class SelectionState:
     """The selected RoI: its candidate number on the current slice, or None.
 
-    Evidence and detections share candidate numbers where one pass serves both; else those of the evidence
-    begin after those of the detections, so that a number means one region.
+    ``top`` is how many of the best RoIs are listed; None lists all. Evidence and detections share candidate
+    numbers where one pass serves both; else those of the evidence begin after those of the detections, so
+    that a number means one region.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()

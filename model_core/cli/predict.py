@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,8 @@ from model_core.types import LUNG_WINDOW, SeriesEntry, ShownSlice, Volume
 if TYPE_CHECKING:
     from model_core.inference import Pipeline
 
+DOCUMENT, LABELS = "predictions.json", "lesions.nii.gz"
+
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the command."""
@@ -26,7 +30,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "predict",
         help="run the networks on a series and write what they found",
         description="Writes DIR/predictions.json and DIR/lesions.nii.gz; with --png also annotated pictures. "
-        "Slices count from 0 (axial: head first). Boxes are pixel edges of the picture as displayed.",
+        "Slices (and the names of pictures) count from 0 (axial: head first). Boxes are pixel edges of the "
+        "picture as displayed.",
     )
     parser.add_argument("path", type=Path, help="DICOM folder or file, NIfTI, NRRD, MHA, or pictures")
     parser.add_argument(
@@ -86,38 +91,55 @@ def run(arguments: argparse.Namespace) -> int:
     from model_core.io import load, scan
 
     output: Path = arguments.output
-    document_path, labels_path = output / "predictions.json", output / "lesions.nii.gz"
-    _refuse_to_replace((document_path, labels_path), overwrite=arguments.overwrite)
     catalogue = last(scan(arguments.path), title="Reading")
     entry = _choose(catalogue.series, arguments.series)
     volume = last(load(entry), title="Opening")
     slices = _range(arguments.slices, volume)
+    names = [DOCUMENT, LABELS, *(_picture_name(index) for index in slices if arguments.png)]
+    _refuse_to_replace([output / name for name in names], overwrite=arguments.overwrite)
     pipeline = load_pipeline(arguments.weights, device=arguments.device)
     detections, evidence = _settings(arguments, pipeline)
 
+    _make_folder(output)
     labels = np.zeros(volume.voxels.shape, np.uint8)
     records, summaries = [], []
-    for result in follow(run_networks(pipeline, volume, slices), title="Analysing"):
-        seen = show(pipeline, volume, result, detections, evidence)
-        labels[seen.slice_index] = lesion_labels(seen)
-        if arguments.png:
-            _write_picture(output, seen, volume=volume, pipeline=pipeline, overwrite=arguments.overwrite)
-        # Not the slice itself: the masks of a whole series would fill the memory.
-        records.append(slice_prediction(volume, seen, pipeline=pipeline))
-        summaries.append(seen.summary)
-    verdict = scan_verdict(summaries, published=evidence == pipeline.evidence)
-    _make_folder(output)
-    document = predictions(
-        volume,
-        records,
-        pipeline=pipeline,
-        detections=detections,
-        evidence=evidence,
-        scan=verdict,
-    )
-    write_json(document_path, document, overwrite=arguments.overwrite)
-    write_lesions(labels_path, volume, labels, overwrite=arguments.overwrite)
+    # Everything is written beside its place and moved there at the end, or not at all.
+    with _workplace(output) as work:
+        for result in follow(run_networks(pipeline, volume, slices), title="Analysing"):
+            seen = show(pipeline, volume, result, detections, evidence)
+            labels[seen.slice_index] = lesion_labels(seen)
+            if arguments.png:
+                _write_picture(work, seen, volume=volume, pipeline=pipeline)
+            # Not the slice itself: the masks of a whole series would fill the memory.
+            records.append(slice_prediction(volume, seen, pipeline=pipeline))
+            summaries.append(seen.summary)
+        control = pipeline.image_classes[0] if pipeline.image_classes else "Control"
+        document = predictions(
+            volume,
+            records,
+            pipeline=pipeline,
+            detections=detections,
+            evidence=evidence,
+            scan=scan_verdict(summaries, published=evidence == pipeline.evidence, control=control),
+        )
+        write_json(work / DOCUMENT, document)
+        write_lesions(work / LABELS, volume, labels)
+        for name in names:
+            (work / name).replace(output / name)
     return 0
+
+
+@contextlib.contextmanager
+def _workplace(output: Path) -> Iterator[Path]:
+    """Give a temporary folder inside the output; an output folder made for nothing is removed again."""
+    try:
+        with tempfile.TemporaryDirectory(dir=output, prefix=".part-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise ExportError(f"The results cannot be written to {output.name}.", details=str(error)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            output.rmdir()  # only if empty
 
 
 def _make_folder(folder: Path) -> None:
@@ -180,9 +202,11 @@ def _settings(
     return detections, evidence
 
 
-def _write_picture(
-    output: Path, shown: ShownSlice, *, volume: Volume, pipeline: Pipeline, overwrite: bool
-) -> None:
+def _picture_name(index: int) -> str:
+    return f"slice-{index:04d}.png"
+
+
+def _write_picture(folder: Path, shown: ShownSlice, *, volume: Volume, pipeline: Pipeline) -> None:
     from model_core.export import Overlays, render_slice, write_png
     from model_core.voi import automatic_window
 
@@ -198,5 +222,4 @@ def _write_picture(
         scale=2.0,
         edited=shown.verdict is not None and not shown.verdict.published,
     )
-    _make_folder(output)
-    write_png(output / f"slice-{shown.slice_index:04d}.png", picture, overwrite=overwrite)
+    write_png(folder / _picture_name(shown.slice_index), picture)
