@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QByteArray, QSettings
+from PySide6.QtCore import QByteArray, QSettings, QStandardPaths
 
 ORGANISATION = "CTMaskNet"
 APPLICATION = "ctmasknet-gui"
@@ -93,15 +93,19 @@ class Settings:
 
     @property
     def recent(self) -> tuple[Path, ...]:
-        """Paths opened last, newest first, those that still exist."""
-        paths = (Path(text) for text in self.texts("recent"))
-        return tuple(path for path in paths if path.exists())[:MAX_RECENT]
+        """Paths opened last, newest first. They are not looked at: a dead network share takes a minute."""
+        return tuple(Path(text) for text in self.texts("recent"))[:MAX_RECENT]
 
     def add_recent(self, path: Path) -> None:
         """Put a path on top of the recent ones."""
         new = path.absolute()
         rest = [old for old in self.recent if old != new]
         self.put("recent", tuple(str(p) for p in [new, *rest][:MAX_RECENT]))
+
+    def remove_recent(self, path: Path) -> None:
+        """Forget a recent path: it could not be opened."""
+        gone = path.absolute()
+        self.put("recent", tuple(str(old) for old in self.recent if old != gone))
 
     def clear_recent(self) -> None:
         """Forget the recent paths."""
@@ -110,10 +114,23 @@ class Settings:
 
     @property
     def last_folder(self) -> Path:
-        """Where the last file was chosen; the home folder at first."""
-        folder = Path(self.text("last_folder"))
-        return folder if self.text("last_folder") and folder.is_dir() else Path.home()
+        """Where the last file was chosen, whether it is still there or not; the home folder at first."""
+        folder = self.text("last_folder")
+        return Path(folder) if folder else Path.home()
 
     @last_folder.setter
     def last_folder(self, folder: Path) -> None:
         self.put("last_folder", str(folder.absolute()))
+
+    @property
+    def last_export_folder(self) -> Path:
+        """Where the last export went; the user's documents at first, never the folder of the images."""
+        folder = self.text("last_export_folder")
+        if folder:
+            return Path(folder)
+        documents = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.DocumentsLocation)
+        return Path(documents) if documents and Path(documents).is_dir() else Path.home()
+
+    @last_export_folder.setter
+    def last_export_folder(self, folder: Path) -> None:
+        self.put("last_export_folder", str(folder.absolute()))

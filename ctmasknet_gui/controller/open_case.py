@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from ctmasknet_gui.controller.ports import Reader
 from ctmasknet_gui.controller.shown import ShownController
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.state.display import LUNG
+from ctmasknet_gui.state.display import LUNG, PRESETS
 from ctmasknet_gui.worker import Priority
+from ctmasknet_gui.worker.job import JobFactory
 from model_core.errors import ReadError
 from model_core.types import ByteArray, Catalogue, Progress, SeriesEntry, Volume
 
@@ -40,6 +41,12 @@ def merge(catalogues: Sequence[Catalogue]) -> Catalogue:
         series=tuple(entry for catalogue in catalogues for entry in catalogue.series),
         files=tuple(report for catalogue in catalogues for report in catalogue.files),
     )
+
+
+def best_of(catalogue: Catalogue, *, choose_best: bool) -> SeriesEntry | None:
+    """Return the series to read without asking: the only one, or the best one if that was asked for."""
+    openable = [entry for entry in catalogue.series if entry.status != "error"]
+    return openable[0] if openable and (choose_best or len(catalogue.series) == 1) else None
 
 
 def paths_to_scan(paths: Sequence[Path]) -> tuple[Path, ...]:
@@ -87,52 +94,65 @@ class OpenController(QObject):
         targets = paths_to_scan([Path(path) for path in paths])
         if not targets:
             return
-
-        def work() -> Generator[object, None, None]:
-            catalogues: list[Catalogue] = []
-            for target in targets:
-                if not target.exists():
-                    raise ReadError(f"There is no file or folder {target.name!r}. Check the path.")
-                for item in self._reader.scan(target):
-                    if isinstance(item, Catalogue):
-                        catalogues.append(item)
-                    else:
-                        yield item
-            catalogue = merge(catalogues)
-            yield catalogue
-            openable = [entry for entry in catalogue.series if entry.status != "error"]
-            if openable and (choose_best or len(catalogue.series) == 1):
-                yield from self._reader.load(openable[0])
-
         self._settings.last_folder = targets[0] if targets[0].is_dir() else targets[0].parent
-        self._begin()
+        found = False
 
         def take(item: object) -> None:
+            nonlocal found
+            if isinstance(item, Catalogue):
+                found = bool(item.series)
+                self._remember(targets[0], openable=found)
             self._take(item)
-            if isinstance(item, Catalogue) and item.series:
-                self._settings.add_recent(targets[0])
+            if isinstance(item, Catalogue) and found:
+                entry = best_of(item, choose_best=choose_best)
+                self._state.case.opening = "" if entry is None else entry.series_id
                 self.catalogued.emit()
 
-        self._jobs.submit(
-            "open", work, Handlers(produced=take, failed=self._on_failed), priority=Priority.ASKED
-        )
+        def fail(error: BaseException) -> None:
+            if not found:
+                self._remember(targets[0], openable=False)
+            self._on_failed(error)
+
+        self._submit(lambda: self._scanning(targets, choose_best=choose_best), take, fail)
+
+    def _scanning(self, targets: Sequence[Path], *, choose_best: bool) -> Generator[object, None, None]:
+        """Scan paths and perhaps load a series; iterated in the worker thread."""
+        catalogues: list[Catalogue] = []
+        for target in targets:
+            if not target.exists():
+                raise ReadError(f"There is no file or folder {target.name!r}. Check the path.")
+            for item in self._reader.scan(target):
+                if isinstance(item, Catalogue):
+                    catalogues.append(item)
+                else:
+                    yield item
+        catalogue = merge(catalogues)
+        yield catalogue
+        entry = best_of(catalogue, choose_best=choose_best)
+        if entry is not None:
+            yield from self._reader.load(entry)
+
+    def _remember(self, path: Path, *, openable: bool) -> None:
+        """Put a path on top of the recent ones, or take it off where nothing could be opened."""
+        if openable:
+            self._settings.add_recent(path)
+        else:
+            self._settings.remove_recent(path)
 
     @Slot(str)
     def open_series(self, series_id: str) -> None:
         """Read one series of the catalogue."""
         catalogue, volume = self._state.case.catalogue, self._state.case.volume
         entry = self._entry(catalogue, series_id)
-        already = volume is not None and volume.series_id == series_id
-        if entry is None or (already and not self._jobs.active("open")):
+        if entry is None or series_id == self._state.case.opening:
+            return
+        if volume is not None and volume.series_id == series_id:
+            # Back to what is open: what was to take its place is no longer wanted.
+            self._jobs.cancel("open")
             return
         chosen = entry
-        self._begin()
-        self._jobs.submit(
-            "open",
-            lambda: self._reader.load(chosen),
-            Handlers(produced=self._take, failed=self._on_failed),
-            priority=Priority.ASKED,
-        )
+        self._submit(lambda: self._reader.load(chosen), self._take, self._on_failed)
+        self._state.case.opening = series_id
 
     def open_demo(self) -> None:
         """Make and open the synthetic phantom with its labels as reference mask."""
@@ -152,10 +172,7 @@ class OpenController(QObject):
             yield Catalogue(root=DEMO_TITLE, series=(entry,), files=())
             yield Opened(volume, labels, DEMO_TITLE)
 
-        self._begin()
-        self._jobs.submit(
-            "open", work, Handlers(produced=self._take, failed=self._on_failed), priority=Priority.ASKED
-        )
+        self._submit(work, self._take, self._on_failed)
 
     def open_reference(self, path: Path) -> None:
         """Read a mask file on the grid of the open volume."""
@@ -169,7 +186,8 @@ class OpenController(QObject):
             yield self._reader.read_labels(path, volume)
 
         def take(item: object) -> None:
-            if isinstance(item, np.ndarray):
+            # Read on the grid of that volume, it means nothing on another.
+            if isinstance(item, np.ndarray) and self._state.case.volume is volume:
                 self._state.case.reference_name = path.name
                 self._state.case.reference = item
                 self._state.display.reference = True
@@ -187,18 +205,32 @@ class OpenController(QObject):
     def close_case(self) -> None:
         """Close the series and its catalogue."""
         self._jobs.cancel("open")
-        self._stop_everything()
+        self._jobs.cancel("thumbnails")
+        self._leave()
         self._close_volume()
         self._state.case.catalogue = None
 
-    def _begin(self) -> None:
-        """Make way for something else to be opened; what was told of the former is no longer true."""
-        self._stop_everything()
-        self._messages.dismiss_all()
+    def _submit(
+        self, work: JobFactory, take: Callable[[object], None], fail: Callable[[BaseException], None]
+    ) -> None:
+        """Read in the worker; what is open stays until something is there to take its place."""
 
-    def _stop_everything(self) -> None:
-        for kind in ("run", "summaries", "reference", "export", "thumbnails"):
+        def failed(error: BaseException) -> None:
+            self._ended()
+            fail(error)
+
+        handlers = Handlers(produced=take, finished=self._ended, failed=failed, cancelled=self._ended)
+        self._jobs.submit("open", work, handlers, priority=Priority.ASKED)
+
+    def _ended(self) -> None:
+        self._state.case.opening = ""
+
+    def _leave(self) -> None:
+        """Stop what is done to the open series. An export goes on: it holds what it needs."""
+        for kind in ("run", "summaries", "reference"):
             self._jobs.cancel(kind)
+        # What was told of the former series is no longer true.
+        self._messages.dismiss_all()
 
     def _take(self, item: object) -> None:
         if isinstance(item, Catalogue):
@@ -212,6 +244,8 @@ class OpenController(QObject):
         if not catalogue.series:
             self._on_failed(nothing_found(catalogue))
             return
+        self._leave()
+        self._jobs.cancel("thumbnails")
         self._close_volume()
         self._state.case.catalogue = catalogue
         if len(catalogue.series) == 1 and catalogue.series[0].status == "error":
@@ -227,16 +261,19 @@ class OpenController(QObject):
 
     def _take_volume(self, opened: Opened) -> None:
         volume = opened.volume
+        self._leave()
         self._shown.clear()
         self.close_reference()
         display = self._state.display
         display.zoom, display.pan = None, (0.0, 0.0)
+        display.inverted = display.flip_horizontal = display.flip_vertical = display.cine = False
         # The index must fit whatever volume observers look at, before and after.
         display.slice_index = 0
         self._state.case.volume = volume
         display.slice_index = volume.slices // 2
         if volume.unit == "HU":
-            if display.window.name in ("", "Auto", "File") or display.window.width <= 0:
+            # A preset means the same on every CT; a window by hand or of another file does not.
+            if display.window not in PRESETS:
                 display.window = LUNG
         else:
             self._display.file_window()
