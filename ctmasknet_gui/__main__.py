@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ctmasknet_gui.controller.script import Options
-
-WEIGHT_SUFFIXES = {".safetensors", ".pth", ".pt"}
+from ctmasknet_gui.state.case import WEIGHT_SUFFIXES
 
 
 def _size(text: str) -> tuple[int, int]:

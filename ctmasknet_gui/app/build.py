@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QObject, Slot
+from PySide6.QtCore import QEvent, QObject, Slot
+from PySide6.QtWidgets import QMessageBox
 
 from ctmasknet_gui.app.connect import Wiring
 from ctmasknet_gui.controller.bundle import Controllers
@@ -17,6 +18,8 @@ GEOMETRY_KEY, LAYOUT_KEY = "window/geometry", "window/layout"
 
 class App(QObject):
     """One window with everything behind it.
+
+    The user is asked before the window closes on a running export.
 
     Closing the window, or calling `close`, stores what is remembered and joins the worker thread.
     """
@@ -35,13 +38,41 @@ class App(QObject):
         self.window.restore_layout(settings.bytes(GEOMETRY_KEY), settings.bytes(LAYOUT_KEY))
         self._wiring = Wiring(self.window, self.controllers, settings)
         self._joined: bool | None = None
+        self._asks = True
+        self.window.installEventFilter(self)
         self.window.closing.connect(self._on_closing)
 
     def close(self) -> bool:
-        """Close the window and join the worker; False when the thread did not end in time."""
+        """Close the window without asking and join the worker; False when the thread did not end in time."""
+        self._asks = False
         if self._joined is None:
             self.window.close()
         return bool(self._joined)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Keep the window open where the user wants to wait for an export."""
+        if (
+            event.type() == QEvent.Type.Close
+            and watched is self.window
+            and self._asks
+            and self._joined is None
+            and self.controllers.jobs.active("export")
+            and not self._may_stop_export()
+        ):
+            event.ignore()
+            return True
+        return super().eventFilter(watched, event)
+
+    def _may_stop_export(self) -> bool:
+        buttons = QMessageBox.StandardButton
+        answer = QMessageBox.question(
+            self.window,
+            "Stop the export?",
+            "An export is running. Close the window and stop it? What is written already stays.",
+            buttons.Yes | buttons.Cancel,
+            buttons.Cancel,
+        )
+        return bool(answer == buttons.Yes)
 
     @Slot()
     def _on_closing(self) -> None:

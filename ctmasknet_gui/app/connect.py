@@ -9,11 +9,11 @@ from PySide6.QtCore import QObject, Slot
 from PySide6.QtWidgets import QMessageBox
 
 from ctmasknet_gui.controller.bundle import Controllers
+from ctmasknet_gui.controller.export_job import ExportJob
 from ctmasknet_gui.settings import Settings
+from ctmasknet_gui.state.case import WEIGHT_SUFFIXES
 from ctmasknet_gui.view.main_window import MainWindow
 from ctmasknet_gui.view.requests import ExportRequest
-
-WEIGHTS_SUFFIX = ".safetensors"
 
 
 class Wiring(QObject):
@@ -46,6 +46,7 @@ class Wiring(QObject):
         window.weightsChosen.connect(self._controllers.weights.choose)
         window.messagesDismissed.connect(self._controllers.messages.dismiss_all)
         opening.catalogued.connect(self._show_recent)
+        opening.failed.connect(self._show_recent)
         self._controllers.thumbnails.ready.connect(window.set_thumbnail)
 
     def _connect_display(self) -> None:
@@ -54,7 +55,9 @@ class Wiring(QObject):
         window.sliceStepped.connect(display.step)
         window.findingStepped.connect(display.step_finding)
         window.cineToggled.connect(self._controllers.cine.toggle)
+        window.cineSpeedChosen.connect(self._controllers.cine.set_speed)
         window.presetChosen.connect(display.preset)
+        window.windowChosen.connect(display.choose_window)
         window.windowRequested.connect(display.set_window)
         window.zoomRequested.connect(display.set_zoom)
         window.viewReset.connect(display.reset_view)
@@ -80,18 +83,21 @@ class Wiring(QObject):
 
     def _connect_export(self) -> None:
         exporting = self._controllers.exporting
-        self._window.exportRequested.connect(exporting.export)
+        self._window.exportRequested.connect(self._export)
         exporting.overwrite_asked.connect(self._confirm_overwrite)
 
     # ------------------------------------------------------------------------------------- slots
 
     @Slot(object)
     def _open_paths(self, paths: Sequence[Path]) -> None:
-        if all(path.suffix.lower() == WEIGHTS_SUFFIX for path in paths):
-            # Weight files that were dropped on the window.
-            self._controllers.weights.choose([str(path) for path in paths])
+        # Weight files that were dropped on the window, perhaps together with images.
+        weights = [path for path in paths if path.suffix.lower() in WEIGHT_SUFFIXES]
+        images = [path for path in paths if path not in weights]
+        if weights:
+            self._controllers.weights.choose([str(path) for path in weights])
+        if not images:
             return
-        self._controllers.opening.open_paths(paths)
+        self._controllers.opening.open_paths(images)
         self._window.set_last_folder(self._settings.last_folder)
 
     @Slot(object)
@@ -109,9 +115,16 @@ class Wiring(QObject):
     def _show_recent(self) -> None:
         self._window.set_recent(self._settings.recent)
         self._window.set_last_folder(self._settings.last_folder)
+        self._window.dialogs.export_folder = self._settings.last_export_folder
+
+    @Slot(object)
+    def _export(self, request: ExportRequest) -> None:
+        self._settings.last_export_folder = request.target.parent
+        self._window.dialogs.export_folder = self._settings.last_export_folder
+        self._controllers.exporting.export(request)
 
     @Slot(object, object)
-    def _confirm_overwrite(self, request: ExportRequest, existing: Sequence[Path]) -> None:
+    def _confirm_overwrite(self, job: ExportJob, existing: Sequence[Path]) -> None:
         if len(existing) == 1:
             text = f"{existing[0].name} exists already. Replace it?"
         else:
@@ -121,4 +134,4 @@ class Wiring(QObject):
             self._window, "Replace files?", text, buttons.Yes | buttons.Cancel, buttons.Cancel
         )
         if answer == buttons.Yes:
-            self._controllers.exporting.export(request, overwrite=True)
+            self._controllers.exporting.replace_files(job)

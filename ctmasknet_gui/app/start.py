@@ -83,6 +83,8 @@ def execute(options: Options) -> int:
     if options.weights:
         app.controllers.remember.ignore_weights(options.weights)
     if options.size is not None:
+        # A window that was maximised when it was closed keeps its size otherwise.
+        app.window.setWindowState(Qt.WindowState.WindowNoState)
         app.window.resize(QSize(*options.size))
     app.window.show()
     QTimer.singleShot(0, script.start)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import QObject, Qt, Signal, Slot
 
 from ctmasknet_gui.controller.export_job import Existing, Exporter, ExportJob, Look
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
@@ -25,14 +26,16 @@ NOUNS = {
 
 
 class ExportController(QObject):
-    """Turns a request into a job; asks before anything is overwritten.
+    """Turns a request into a job; asks before anything is overwritten. One export runs after the other.
 
-    ``overwrite_asked(request, paths)``: these files exist; call `export` again with ``overwrite``.
+    ``overwrite_asked(job, paths)``: these files exist; call `replace_files` with that job to go on.
     ``exported(paths)``: everything asked for is written.
     """
 
     overwrite_asked = Signal(object, object)
     exported = Signal(object)
+    # Kind, files written, files asked for; sent by the worker when a stopped export has really ended.
+    _stopped = Signal(str, int, int)
 
     def __init__(
         self,
@@ -50,9 +53,11 @@ class ExportController(QObject):
         self._exporter = exporter
         self._weights = weights
         self._messages = messages
+        self._waiting: list[ExportJob] = []
+        self._stopped.connect(self._tell_stopped, Qt.ConnectionType.QueuedConnection)
 
     @Slot(object)
-    def export(self, request: ExportRequest, *, overwrite: bool = False) -> None:
+    def export(self, request: ExportRequest) -> None:
         """Export what is on screen, or say why there is nothing to export."""
         volume = self._state.case.volume
         if volume is None:
@@ -62,44 +67,73 @@ class ExportController(QObject):
         if not slices:
             self._messages.post("info", self._why_nothing(request))
             return
-        job = self._job(request, volume, slices, overwrite=overwrite)
+        if self._jobs.active("export"):
+            self._messages.post("info", "This export begins once the one that is running is done.")
+        self._submit(self._job(request, volume, slices))
+
+    def replace_files(self, job: ExportJob) -> None:
+        """Carry out a job that found files in its way, over them: the very job that was asked about."""
+        self._submit(replace(job, overwrite=True))
+
+    def _submit(self, job: ExportJob) -> None:
+        if self._jobs.active("export"):
+            self._waiting.append(job)
+            return
         written: list[Path] = []
         asked = False
 
-        def work() -> Generator[object, None, None]:
-            targets = self._exporter.targets(job)
-            # A folder of that name cannot be replaced; writing says so.
-            existing = tuple(path for path in targets if path.exists() and not path.is_dir())
-            if existing and not overwrite:
-                yield Existing(existing)
-                return
-            yield from self._exporter.export(job)
-
         def take(item: object) -> None:
             nonlocal asked
-            if isinstance(item, Path):
-                written.append(item)
-            elif isinstance(item, Problem):
+            if isinstance(item, Problem):
                 self._messages.post(item.level, f"{item.text} {item.action}".strip())
             elif isinstance(item, Existing):
                 asked = True
-                self.overwrite_asked.emit(request, item.paths)
+                self.overwrite_asked.emit(job, item.paths)
 
         def finish() -> None:
             if not asked:
-                self._tell(request, volume, written)
+                self._tell(job, written)
                 self.exported.emit(tuple(written))
+            self._next()
+
+        def fail(error: BaseException) -> None:
+            self._messages.report(error)
+            self._next()
 
         self._jobs.submit(
             "export",
-            work,
-            Handlers(produced=take, finished=finish, failed=self._messages.report),
+            lambda: self._work(job, written),
+            Handlers(produced=take, finished=finish, failed=fail, cancelled=self._next),
             priority=Priority.ASKED,
         )
+
+    def _work(self, job: ExportJob, written: list[Path]) -> Generator[object, None, None]:
+        """Carry out a job, or say which files are in its way; iterated in the worker thread."""
+        targets = self._exporter.targets(job)
+        # A folder of that name cannot be replaced; writing says so.
+        existing = tuple(path for path in targets if path.exists() and not path.is_dir())
+        if existing and not job.overwrite:
+            yield Existing(existing)
+            return
+        try:
+            for item in self._exporter.export(job):
+                if isinstance(item, Path):
+                    written.append(item)
+                yield item
+        except GeneratorExit:
+            self._stopped.emit(job.request.kind, len(written), len(targets))
+            raise
+
+    def _next(self) -> None:
+        """Begin the export that waits longest."""
+        if self._waiting:
+            self._submit(self._waiting.pop(0))
 
     def _slices(self, request: ExportRequest, volume: Volume) -> tuple[int, ...]:
         results = self._state.results
         here = self._state.display.slice_index if request.slice_index is None else request.slice_index
+        if not 0 <= here < volume.slices:
+            return ()
         if request.kind == "plots":
             return (here,) if here in results.slices else ()
         if request.kind in ("csv", "lesions"):
@@ -120,10 +154,10 @@ class ExportController(QObject):
             return "This slice is not analysed yet: run it first, then export its plots."
         return "Nothing is analysed yet: run the network first, then export."
 
-    def _job(
-        self, request: ExportRequest, volume: Volume, slices: tuple[int, ...], *, overwrite: bool
-    ) -> ExportJob:
+    def _job(self, request: ExportRequest, volume: Volume, slices: tuple[int, ...]) -> ExportJob:
         state = self._state
+        # The selection is one of the visible slice.
+        visible = slices == (state.display.slice_index,)
         display, thresholds = state.display, state.thresholds
         return ExportJob(
             request=request,
@@ -150,15 +184,23 @@ class ExportController(QObject):
                 opacity=display.opacity,
             ),
             top=state.selection.top,
-            selected=state.selection.candidate,
-            overwrite=overwrite,
+            selected=state.selection.candidate if visible else None,
+            overwrite=False,
         )
 
-    def _tell(self, request: ExportRequest, volume: Volume, written: list[Path]) -> None:
+    def _tell(self, job: ExportJob, written: list[Path]) -> None:
+        request = job.request
         one, many = NOUNS[request.kind]
         what = f"1 {one} is" if len(written) == 1 else f"{len(written)} {many} are"
         text = f"{what} written to {request.target.name}."
-        analysed = len(self._state.results.slices)
-        if request.kind in ("csv", "lesions") and analysed < volume.slices:
-            text += f" Only {analysed} of {volume.slices} slices are analysed; the others are empty in it."
+        analysed, slices = len(job.results), job.volume.slices
+        if request.kind in ("csv", "lesions") and analysed < slices:
+            text += f" Only {analysed} of {slices} slices are analysed; the others are empty in it."
         self._messages.post("info", text)
+
+    @Slot(str, int, int)
+    def _tell_stopped(self, kind: str, written: int, asked: int) -> None:
+        one, many = NOUNS[kind]
+        noun = one if asked == 1 else many
+        verb = "is" if written == 1 else "are"
+        self._messages.post("info", f"The export was stopped: {written} of {asked} {noun} {verb} written.")

@@ -13,6 +13,19 @@ from ctmasknet_gui.controller.ports import Engine
 from model_core.types import Problem, Progress, ShownSlice
 
 
+def without_arrays(shown: ShownSlice) -> ShownSlice:
+    """Return a shown slice without its masks and maps.
+
+    New empty arrays: a view of no masks would keep all of them in memory.
+    """
+    return dataclasses.replace(
+        shown,
+        detections=dataclasses.replace(shown.detections, mask_logits=np.zeros((0, 28, 28), np.float32)),
+        masks=np.zeros((0, 1, 1), bool),
+        logit_map=np.zeros((0, 0), np.float32),
+    )
+
+
 class CoreExporter:
     """Implements `Exporter`; the engine computes what is drawn over slices that are not on screen."""
 
@@ -116,7 +129,7 @@ class CoreExporter:
         rows: list[ShownSlice] = []
         for done, index in enumerate(job.slices):
             yield Progress(done, len(job.slices), f"Slice {index + 1}")
-            rows.extend(dataclasses.replace(s, masks=s.masks[:0]) for s in self._shown(job, index))
+            rows.extend(without_arrays(shown) for shown in self._shown(job, index))
         write_rois_csv(job.request.target, job.volume, rows, overwrite=job.overwrite)
         yield job.request.target
 

@@ -15,7 +15,10 @@ _ANY = "All files (*)"
 
 
 class FileDialogs(QObject):
-    """Emits what the user chose; nothing on cancel. ``folder`` is where the dialogs start."""
+    """Emits what the user chose; nothing on cancel.
+
+    ``folder`` is where the dialogs start, ``export_folder`` where an export is proposed.
+    """
 
     pathsChosen = Signal(object)
     referenceChosen = Signal(object)
@@ -24,7 +27,7 @@ class FileDialogs(QObject):
     def __init__(self, window: QWidget) -> None:
         super().__init__(window)
         self._window = window
-        self.folder = Path.home()
+        self.folder = self.export_folder = Path.home()
 
     @Slot()
     def ask_files(self) -> None:

@@ -16,6 +16,7 @@ from ctmasknet_gui.view.explanation.controls import QuietSpinBox
 from ctmasknet_gui.view.file_dialogs import FileDialogs
 from ctmasknet_gui.view.focus import keep_click_focus
 from ctmasknet_gui.view.intents import connect_actions
+from ctmasknet_gui.view.layout import Arrangement, from_bytes, to_bytes
 from ctmasknet_gui.view.menus import Menus
 from ctmasknet_gui.view.message_bar import MessageBar
 from ctmasknet_gui.view.requests import ExportKind
@@ -46,6 +47,10 @@ class MainWindow(QMainWindow):
         Load a reference mask; run these weights (names or files; empty for the default).
     presetChosen(int):
         Window by digit key: 0 automatic, 1 the file's own, 2 to 7 the presets.
+    windowChosen(Window):
+        One of several windows of the file.
+    cineSpeedChosen(float):
+        Pictures per second.
     windowRequested(width, level), zoomRequested(zoom or None, (dx, dy)):
         Of the viewport's drags, HU and screen pixels.
     switchToggled(str):
@@ -73,8 +78,10 @@ class MainWindow(QMainWindow):
     sliceStepped = Signal(int)
     findingStepped = Signal(int)
     cineToggled = Signal()
+    cineSpeedChosen = Signal(float)
 
     presetChosen = Signal(int)
+    windowChosen = Signal(object)
     windowRequested = Signal(float, float)
     zoomRequested = Signal(object, object)
     viewReset = Signal()
@@ -199,6 +206,7 @@ class MainWindow(QMainWindow):
         self.menus.weightsChosen.connect(self.weightsChosen)
         self.menus.recentChosen.connect(self._on_recent)
         self.menus.recentCleared.connect(self.recentCleared)
+        self.menus.windowChosen.connect(self.windowChosen)
         self.message_bar.dismissed.connect(self.messagesDismissed)
 
     def _connect_viewport(self) -> None:
@@ -234,15 +242,29 @@ class MainWindow(QMainWindow):
         self.series.set_thumbnail(series_id, picture)
 
     def layout_bytes(self) -> tuple[QByteArray, QByteArray]:
-        """Return geometry and dock layout, to be remembered."""
-        return self.saveGeometry(), self.saveState(_LAYOUT_VERSION)
+        """Return geometry and layout (docks, splitter, plot in front, notes), to be remembered."""
+        panel = self.explanation
+        arrangement = Arrangement(
+            docks=self.saveState(_LAYOUT_VERSION),
+            splitter=panel.split_bytes(),
+            plot=panel.plots.tabs.currentIndex(),
+            notes=self.series.notes_open,
+        )
+        return self.saveGeometry(), to_bytes(arrangement)
 
     def restore_layout(self, geometry: QByteArray, layout: QByteArray) -> None:
         """Restore what `layout_bytes` returned; empty or damaged bytes change nothing."""
         if not geometry.isEmpty():
             self.restoreGeometry(geometry)
-        if not layout.isEmpty() and self.restoreState(layout, _LAYOUT_VERSION):
+        if layout.isEmpty():
+            return
+        arrangement = from_bytes(layout)
+        if self.restoreState(arrangement.docks, _LAYOUT_VERSION):
             self._layout_restored = True
+        self.explanation.restore_split(arrangement.splitter)
+        # An index of no plot is ignored by the tabs.
+        self.explanation.plots.tabs.setCurrentIndex(arrangement.plot)
+        self.series.notes_open = arrangement.notes
 
     def save_picture(self, target: Path) -> bool:
         """Write the window as a PNG picture; False where the file cannot be written."""
@@ -255,7 +277,7 @@ class MainWindow(QMainWindow):
         if self._state.display.cine:
             # "This slice" must stay the one that was seen.
             self.cineToggled.emit()
-        dialog = ExportDialog(self._state, kind=kind, folder=self.dialogs.folder, parent=self)
+        dialog = ExportDialog(self._state, kind=kind, folder=self.dialogs.export_folder, parent=self)
         dialog.accepted.connect(lambda: self._on_export(dialog))
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()

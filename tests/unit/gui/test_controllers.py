@@ -236,7 +236,8 @@ def test_other_weights_forget_results_and_bring_their_thresholds(opened):
     opened.controllers.weights.choose(["nothing"])
     opened.settle()
     assert "no weights" in opened.texts[-1]
-    assert state.weights.cards == ()
+    assert state.weights.chosen == ("second",)
+    assert state.weights.cards[0].name == "second"
 
 
 def test_progress_counts_passes_and_tells_the_time_left():
@@ -353,12 +354,12 @@ def test_export_covers_the_slices_asked_for(opened):
         assert opened.exporter.jobs[-1].slices == slices
         assert all(path.exists() for path in signal.args[0])
     opened.exporter.jobs.clear()
-    with opened.qtbot.waitSignal(opened.controllers.exporting.overwrite_asked):
+    with opened.qtbot.waitSignal(opened.controllers.exporting.overwrite_asked) as asked:
         export(ExportRequest(kind="png", target=folder, slices="findings"))
     opened.settle()
     assert opened.exporter.jobs == []
     with opened.qtbot.waitSignal(opened.controllers.exporting.exported):
-        export(ExportRequest(kind="png", target=folder, slices="findings"), overwrite=True)
+        opened.controllers.exporting.replace_files(asked.args[0])
     assert opened.exporter.jobs[0].slices == (1, 2, 3, 4, 5, 6)
     assert "6 pictures are written" in opened.texts[-1]
 
@@ -576,14 +577,14 @@ def test_choices_are_remembered(make_rig, tmp_path):
     assert third.state.weights.chosen == ()
 
 
-def test_recent_paths_are_few_existing_and_newest_first(tmp_path):
+def test_recent_paths_are_few_and_newest_first(tmp_path):
     settings = Settings(tmp_path / "s.ini")
     folders = [tmp_path / f"f{k}" for k in range(14)]
     for folder in folders:
         folder.mkdir()
         settings.add_recent(folder)
     settings.add_recent(folders[5])
-    folders[13].rmdir()
+    settings.remove_recent(folders[13])
     settings.sync()
     recent = Settings(tmp_path / "s.ini").recent
     assert recent[0] == folders[5]

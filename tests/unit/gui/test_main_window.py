@@ -8,7 +8,14 @@ import pytest
 from gui_fakes import make_card, make_volume
 from PySide6.QtCore import QByteArray, QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent
-from PySide6.QtWidgets import QAbstractButton, QAbstractSlider, QAbstractSpinBox, QApplication, QComboBox
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QMenu,
+)
 from window_case import fill
 
 from ctmasknet_gui.state import AppState, Message
@@ -16,6 +23,7 @@ from ctmasknet_gui.view.main_window import MainWindow
 from ctmasknet_gui.view.menus import short_path, weight_choices
 from ctmasknet_gui.view.status import DISCLAIMER, describe_seconds
 from ctmasknet_gui.view.style import style_sheet
+from model_core.types import Window
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -174,6 +182,56 @@ def test_checks_show_state_not_clicks(window, state):
     assert lung.isChecked()
 
 
+def test_cine_speed_is_chosen_in_the_menu(window, state):
+    speeds = hear(window.cineSpeedChosen)
+    menu = next(
+        action.menu()
+        for top in window.menuBar().actions()
+        for action in top.menu().actions()
+        if action.menu() is not None and "Cine" in action.text()
+    )
+    assert [int(action.data()) for action in menu.actions()] == [5, 10, 15, 20, 30]
+
+    def checked():
+        return [action.data() for action in menu.actions() if action.isChecked()]
+
+    assert checked() == [10.0]
+    menu.actions()[3].trigger()
+    assert speeds == [20.0]
+    assert checked() == [10.0], "nobody changed state"
+    state.display.cine_fps = 20.0
+    assert checked() == [20.0]
+    state.display.cine_fps = 12.5
+    assert checked() == []
+
+
+def test_every_window_of_the_file_is_offered(window, state):
+    from dataclasses import replace
+
+    windows = (Window(350, 50, "Soft & tissue"), Window(2000.5, 300, "BONE"), Window(1600, -600))
+    chosen = hear(window.windowChosen)
+    menus = [m for m in window.commands.window_file.associatedObjects() if isinstance(m, QMenu)]
+    assert len(menus) == 2
+
+    def offered(menu):
+        return [a for a in menu.actions() if a.statusTip() == "Window stored in the file" and a.isCheckable()]
+
+    assert [offered(menu) for menu in menus] == [[], []], "one window has its own action"
+    state.case.volume = replace(state.case.volume, windows=windows)
+    texts = ["Soft && tissue (350 / 50)", "BONE (2000.5 / 300)", "File 3 (1600 / -600)"]
+    for menu in menus:
+        assert [action.text() for action in offered(menu)] == texts
+    offered(window.menus.window_menu)[1].trigger()
+    offered(window.menus.window_menu)[2].trigger()
+    assert chosen == [windows[1], replace(windows[2], name="File 3")]
+    assert not any(action.isChecked() for action in offered(window.menus.window_menu))
+    state.display.window = chosen[1]
+    assert [action.isChecked() for action in offered(window.menus.window_menu)] == [False, False, True]
+    state.case.volume = replace(state.case.volume, windows=windows[:1])
+    assert offered(window.menus.window_menu) == []
+    state.case.volume = None
+
+
 def test_run_stop_and_link(window, state):
     slices, series, stops = (
         hear(window.runSliceRequested),
@@ -235,6 +293,7 @@ def test_dropped_files_are_opened(window, tmp_path):
 
 
 def test_opacity_slider_and_state(window, state):
+    assert window.tool_bar.opacity.accessibleName() == "Opacity of masks and logit map"
     heard = hear(window.opacityRequested)
     window.tool_bar.opacity.setValue(80)
     assert heard == [0.8]
@@ -281,7 +340,7 @@ def test_weights_menu_offers_models_and_pairs(window, state):
 
 
 def test_export_dialog_returns_a_request(qtbot, window, tmp_path):
-    window.set_last_folder(tmp_path)
+    window.dialogs.export_folder = tmp_path
     requests = hear(window.exportRequested)
     window.commands.export_csv.trigger()
     dialog = QApplication.activeModalWidget()
@@ -425,6 +484,47 @@ def test_layout_comes_back_and_damage_changes_nothing(make_window, qtbot):
     qtbot.addWidget(third)
     third.restore_layout(QByteArray(b"rubbish"), QByteArray(b"rubbish"))
     assert not third.series_dock.isHidden()
+
+
+def test_splitter_plot_and_notes_come_back(make_window, qtbot):
+    first = make_window(fill(AppState()), (1280, 1000))
+    split = first.explanation.split
+    heights = split.sizes()
+    assert abs(heights[0] - heights[1]) <= 2
+    split.moveSplitter(heights[0] + 40, 1)
+    wanted = split.sizes()
+    assert wanted[0] > heights[0] + 20
+    first.explanation.plots.tabs.setCurrentIndex(2)
+    first.series.notes_open = True
+    geometry, layout = first.layout_bytes()
+    second = MainWindow(fill(AppState()))
+    qtbot.addWidget(second)
+    second.restore_layout(geometry, layout)
+    second.show()
+    qtbot.waitExposed(second)
+    assert second.explanation.split.sizes() == pytest.approx(wanted, abs=3)
+    assert second.explanation.plots.tabs.currentIndex() == 2
+    assert second.series.notes_open
+    assert second.layout_bytes()[1] == layout, "nothing creeps from start to start"
+
+
+def test_layouts_of_other_versions_and_cut_ones_are_taken_as_far_as_they_go(make_window, qtbot):
+    first = make_window(fill(AppState()))
+    first.series_dock.hide()
+    first.explanation.plots.tabs.setCurrentIndex(1)
+    _, layout = first.layout_bytes()
+    for cut in (3, 10, layout.size() // 2, layout.size() - 1):
+        window = MainWindow(AppState())
+        qtbot.addWidget(window)
+        window.restore_layout(QByteArray(), layout.first(cut))
+        assert not window.series_dock.isHidden()
+        assert window.explanation.plots.tabs.currentIndex() == 0
+    # The layout of the docks alone, as it was remembered before.
+    docks = first.saveState(1)
+    window = MainWindow(AppState())
+    qtbot.addWidget(window)
+    window.restore_layout(QByteArray(), docks)
+    assert window.series_dock.isHidden()
 
 
 def test_docks_sized_by_the_user_stay(qtbot, window):
