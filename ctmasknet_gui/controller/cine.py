@@ -27,6 +27,10 @@ class CineController(QObject):
         """Stop."""
         self._state.display.cine = False
 
+    def set_speed(self, fps: float) -> None:
+        """Play this many slices per second."""
+        self._state.display.cine_fps = float(fps)
+
     def _apply(self) -> None:
         if self._state.display.cine:
             self._timer.start(max(10, round(1000 / max(0.5, self._state.display.cine_fps))))

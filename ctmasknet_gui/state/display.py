@@ -52,5 +52,5 @@ class DisplayState:
     reference: bool = True
     opacity: float = 0.35
     cine: bool = False
-    cine_fps: float = 12.0
+    cine_fps: float = 10.0
     privacy: bool = False

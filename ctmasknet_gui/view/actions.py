@@ -12,6 +12,8 @@ from model_core.types import Window
 
 CATEGORIES = ("File", "Slices", "Window", "View", "Overlays", "Analysis", "Regions", "Help")
 
+CINE_SPEEDS = (5, 10, 15, 20, 30)
+
 # Fields of the display state that a checkable action shows.
 _MIRRORED = (
     "window",
@@ -24,6 +26,7 @@ _MIRRORED = (
     "logits",
     "reference",
     "cine",
+    "cine_fps",
     "privacy",
 )
 
@@ -32,7 +35,8 @@ class Actions(QObject):
     """The actions of one window.
 
     Checkable ones mirror state: a click emits ``triggered`` and the controller's answer in state sets
-    the check. None of them holds logic. ``presets`` carry their `Window` in ``data()``.
+    the check. None of them holds logic. ``presets`` carry their `Window` in ``data()``, ``cine_speeds``
+    their pictures per second.
     """
 
     def __init__(self, state: AppState, parent: QObject | None = None) -> None:
@@ -126,6 +130,17 @@ class Actions(QObject):
             "Previous finding", cat, "Previous slice with a finding", keys="P", image="finding-previous"
         )
         self.cine = make("Cine", cat, "Play the slices as a loop", keys="Space", image="cine", check=True)
+        self._speed_group = QActionGroup(self)
+        # A speed of the settings that is none of these leaves all of them unchecked.
+        self._speed_group.setExclusionPolicy(QActionGroup.ExclusionPolicy.ExclusiveOptional)
+        speeds = []
+        for speed in CINE_SPEEDS:
+            tip = f"Play {speed} slices per second"
+            action = make(f"{speed} slices per second", cat, tip, check=True)
+            action.setData(float(speed))
+            self._speed_group.addAction(action)
+            speeds.append(action)
+        self.cine_speeds: tuple[QAction, ...] = tuple(speeds)
 
     def _make_window(self) -> None:
         make, cat = self._make, "Window"
@@ -188,10 +203,10 @@ class Actions(QObject):
         self.logits = make("Logits", cat, "Raw mask logits before the sigmoid", image="logits", check=True)
         self.reference = make("Reference", cat, "The loaded reference mask", image="reference", check=True)
         self.less_opacity = make(
-            "Less opacity", cat, "Make the overlays more transparent", keys="A", image="less"
+            "Less opacity", cat, "Make masks and logit map more transparent", keys="A", image="less"
         )
         self.more_opacity = make(
-            "More opacity", cat, "Make the overlays less transparent", keys="D", image="more"
+            "More opacity", cat, "Make masks and logit map less transparent", keys="D", image="more"
         )
 
     def _make_analysis(self) -> None:
@@ -270,6 +285,8 @@ class Actions(QObject):
             action.setChecked(checked)
         for action in self.presets:
             action.setChecked(same_window(action.data(), display.window))
+        for action in self.cine_speeds:
+            action.setChecked(action.data() == display.cine_fps)
 
     def _refresh_enabled(self) -> None:
         state = self._state

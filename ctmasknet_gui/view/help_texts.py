@@ -28,6 +28,11 @@ MOUSE = (
     ("Click on box, row or point", "select the region everywhere"),
 )
 
+NOT_YET = (
+    "The crosshair that links axial, coronal and sagittal planes comes with those planes: not yet there.",
+    "The keys are fixed: they cannot be assigned anew yet.",
+)
+
 
 def keys_html(actions: Actions) -> str:
     """Return the list of mouse actions, then of the keys by category, read from the actions themselves."""
@@ -42,6 +47,7 @@ def keys_html(actions: Actions) -> str:
         ]
         if rows:
             parts += [f"<h3>{category}</h3>", _table(rows, "key")]
+    parts += [f"<p class='muted'>{note}</p>" for note in NOT_YET]
     return "".join(parts)
 
 

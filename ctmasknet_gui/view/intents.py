@@ -68,6 +68,8 @@ def _connect_slices(window: MainWindow) -> None:
     actions.next_finding.triggered.connect(_emit(window.findingStepped, 1))
     actions.previous_finding.triggered.connect(_emit(window.findingStepped, -1))
     actions.cine.triggered.connect(_emit(window.cineToggled))
+    for action in actions.cine_speeds:
+        action.triggered.connect(_emit(window.cineSpeedChosen, action.data()))
 
 
 def _connect_display(window: MainWindow) -> None:

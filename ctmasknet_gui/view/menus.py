@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
@@ -9,17 +10,21 @@ from PySide6.QtGui import QAction, QActionGroup
 from PySide6.QtWidgets import QMenu, QMenuBar
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.actions import Actions
+from ctmasknet_gui.view.actions import Actions, same_window
 from ctmasknet_gui.view.style import icon
+from model_core.types import Window
 from model_core.weights.card import ModelCard
 
 _MAX_NAME = 60
+# More than a menu is read through for; files with one window per slice list each only once.
+_MAX_WINDOWS = 20
 
 
 class Menus(QObject):
     """Fills a menu bar; ``open_menu``, ``window_menu``, ``run_menu``, ``weights_menu`` serve the tool bar."""
 
     weightsChosen = Signal(object)
+    windowChosen = Signal(object)
     recentChosen = Signal(object)
     recentCleared = Signal()
 
@@ -28,6 +33,7 @@ class Menus(QObject):
         self._state = state
         self._actions = actions
         self._recent: tuple[Path, ...] = ()
+        self._file_windows: list[QAction] = []
         # Menus without a parent widget of their own belong to the bar.
         self._shared = bar
         self.recent_menu = QMenu("Open &recent", bar)
@@ -41,8 +47,11 @@ class Menus(QObject):
         self._make_tool_menus(bar)
         state.weights.events.all.connect(self._fill_weights)
         state.display.events.privacy.connect(self._fill_recent)
+        state.case.events.volume.connect(self._fill_windows)
+        state.display.events.window.connect(self._check_windows)
         self._fill_weights()
         self._fill_recent()
+        self._fill_windows()
 
     def set_recent(self, paths: tuple[Path, ...]) -> None:
         """Fill the list of recent paths, newest first."""
@@ -84,8 +93,10 @@ class Menus(QObject):
         slices.addActions([a.previous_slice, a.next_slice, a.back_ten, a.forward_ten])
         slices.addActions([a.first_slice, a.last_slice])
         menu.addActions([a.previous_finding, a.next_finding, a.cine])
+        speeds = menu.addMenu("&Cine speed")
+        speeds.addActions(list(a.cine_speeds))
         menu.addSeparator()
-        window = menu.addMenu("&Window")
+        window = self._display_window_menu = menu.addMenu("&Window")
         window.setIcon(icon("window"))
         window.addActions([a.window_auto, a.window_file])
         window.addSeparator()
@@ -151,6 +162,34 @@ class Menus(QObject):
         clear.triggered.connect(lambda *_: self.recentCleared.emit())
         menu.setEnabled(bool(self._recent))
 
+    def _fill_windows(self) -> None:
+        """List the windows of the file below the action for the first of them, where there are several."""
+        for old in self._file_windows:
+            for menu in (self.window_menu, self._display_window_menu):
+                menu.removeAction(old)
+            old.deleteLater()
+        volume = self._state.case.volume
+        windows = () if volume is None or len(volume.windows) < 2 else volume.windows
+        self._file_windows = []
+        for number, window in enumerate(windows[:_MAX_WINDOWS], start=1):
+            chosen = replace(window, name=window.name or f"File {number}")
+            action = QAction(window_text(chosen), self)
+            action.setCheckable(True)
+            action.setData(chosen)
+            action.setStatusTip("Window stored in the file")
+            # A click turns the check over before anybody agreed; state has the last word.
+            action.triggered.connect(lambda _=False, chosen=chosen: self.windowChosen.emit(chosen))
+            action.triggered.connect(self._check_windows)
+            self._file_windows.append(action)
+        for menu in (self.window_menu, self._display_window_menu):
+            following = menu.actions()[menu.actions().index(self._actions.window_file) + 1]
+            menu.insertActions(following, self._file_windows)
+        self._check_windows()
+
+    def _check_windows(self) -> None:
+        for action in self._file_windows:
+            action.setChecked(same_window(action.data(), self._state.display.window))
+
     def _fill_weights(self) -> None:
         menu, weights = self.weights_menu, self._state.weights
         menu.clear()
@@ -191,6 +230,12 @@ def weight_choices(available: tuple[ModelCard, ...]) -> list[tuple[tuple[str, ..
         else:
             choices.append(((card.name,), card.title, card.notes))
     return choices
+
+
+def window_text(window: Window) -> str:
+    """Return name, width and level of a window, safe as a menu text."""
+    name = window.name if len(window.name) <= _MAX_NAME // 2 else f"{window.name[: _MAX_NAME // 2]}…"
+    return f"{name} ({window.width:g} / {window.level:g})".replace("&", "&&")
 
 
 def short_path(path: Path) -> str:

@@ -127,6 +127,15 @@ class SeriesPanel(QWidget):
         state.display.events.privacy.connect(self._on_privacy)
         self._fill()
 
+    @property
+    def notes_open(self) -> bool:
+        """Whether the notes on reading are open (where there are any)."""
+        return self._problems_toggle.isChecked()
+
+    @notes_open.setter
+    def notes_open(self, opened: bool) -> None:
+        self._problems_toggle.setChecked(opened)
+
     def sizeHint(self) -> QSize:
         """Wide enough for a thumbnail and a title."""
         return QSize(210, 600)
@@ -202,7 +211,7 @@ class SeriesPanel(QWidget):
     @Slot(bool)
     def _on_problems_toggled(self, opened: bool) -> None:
         self._problems_toggle.setArrowType(Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow)
-        self.problems.setVisible(opened)
+        self.problems.setVisible(opened and self.problems.count() > 0)
 
     @Slot(QListWidgetItem)
     def _on_picked(self, item: QListWidgetItem) -> None:

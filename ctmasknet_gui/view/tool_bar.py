@@ -74,7 +74,7 @@ class ToolBar(QToolBar):
         self.opacity.setRange(0, 100)
         self.opacity.setPageStep(10)
         self.opacity.setFixedWidth(_SLIDER)
-        self.opacity.setAccessibleName("Opacity of the overlays")
+        self.opacity.setAccessibleName("Opacity of masks and logit map")
         self.opacity.valueChanged.connect(lambda value: self.opacityEdited.emit(value / 100))
         self.addWidget(self.opacity)
         spacer = QLabel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtCore import QByteArray, QSize, Qt, Signal
 from PySide6.QtGui import QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QFrame, QScrollArea, QSplitter, QVBoxLayout, QWidget
 
@@ -64,6 +64,15 @@ class ExplanationPanel(QScrollArea):
         """Wide enough for the table with its boxes."""
         return QSize(420, 700)
 
+    def split_bytes(self) -> QByteArray:
+        """Return where the handle between table and plots is; empty until the user moves it."""
+        return self.split.saveState() if self.split.moved else QByteArray()
+
+    def restore_split(self, state: QByteArray) -> None:
+        """Restore what `split_bytes` returned; empty or damaged bytes change nothing."""
+        if not state.isEmpty() and self.split.restoreState(state):
+            self.split.moved = True
+
     def _connect(self, actions: Actions) -> None:
         self.thresholds.detectionsChanged.connect(self.detectionsChanged)
         self.thresholds.evidenceChanged.connect(self.evidenceChanged)
@@ -85,7 +94,7 @@ class _Splitter(QSplitter):
 
     def __init__(self, orientation: Qt.Orientation) -> None:
         super().__init__(orientation)
-        self._moved = False
+        self.moved = False
         self.splitterMoved.connect(self._on_moved)
 
     def sizeHint(self) -> QSize:
@@ -93,11 +102,11 @@ class _Splitter(QSplitter):
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        if not self._moved:
+        if not self.moved:
             self.setSizes([self.height() // 2] * 2)
 
     def _on_moved(self, *_: object) -> None:
-        self._moved = True
+        self.moved = True
 
 
 def _rule() -> QFrame:

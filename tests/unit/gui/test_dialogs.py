@@ -248,6 +248,12 @@ def test_every_shortcut_of_the_program_is_in_the_list(qtbot, state):
             assert f">{shown}<" in html or f", {shown}" in html, action.text()
 
 
+def test_the_list_of_keys_tells_what_is_not_there_yet(qtbot, state):
+    text = keys_html(Actions(state))
+    assert "crosshair" in text
+    assert "cannot be assigned" in text
+
+
 def test_no_two_actions_share_a_key(qtbot, state):
     actions = Actions(state)
     keys = [key.toString() for action in actions.all for key in action.shortcuts()]
