@@ -18,8 +18,8 @@ class Arrangement:
     ----------
     docks:
         Of `QMainWindow.saveState`.
-    splitter:
-        Of `QSplitter.saveState`, between table and plots; empty until the user moves it.
+    share:
+        The table's share of the height that it has together with the plots.
     plot:
         Index of the plot in front.
     notes:
@@ -27,7 +27,7 @@ class Arrangement:
     """
 
     docks: QByteArray
-    splitter: QByteArray
+    share: float = 0.5
     plot: int = 0
     notes: bool = False
 
@@ -38,7 +38,8 @@ def to_bytes(arrangement: Arrangement) -> QByteArray:
     stream = QDataStream(result, QIODevice.OpenModeFlag.WriteOnly)
     stream.setVersion(_STREAM)
     stream.writeUInt32(_MAGIC)
-    stream << arrangement.docks << arrangement.splitter
+    stream << arrangement.docks
+    stream.writeDouble(arrangement.share)
     stream.writeInt32(arrangement.plot)
     stream.writeBool(arrangement.notes)
     return result
@@ -49,10 +50,11 @@ def from_bytes(data: QByteArray) -> Arrangement:
     stream = QDataStream(data)
     stream.setVersion(_STREAM)
     if stream.readUInt32() != _MAGIC:
-        return Arrangement(data, QByteArray())
-    docks, splitter = QByteArray(), QByteArray()
-    stream >> docks >> splitter
+        return Arrangement(data)
+    docks = QByteArray()
+    stream >> docks
+    share = stream.readDouble()
     plot, notes = stream.readInt32(), stream.readBool()
     if stream.status() != QDataStream.Status.Ok:
-        return Arrangement(QByteArray(), QByteArray())
-    return Arrangement(docks, splitter, plot, notes)
+        return Arrangement(QByteArray())
+    return Arrangement(docks, share, plot, notes)

@@ -246,7 +246,7 @@ class MainWindow(QMainWindow):
         panel = self.explanation
         arrangement = Arrangement(
             docks=self.saveState(_LAYOUT_VERSION),
-            splitter=panel.split_bytes(),
+            share=panel.split.share,
             plot=panel.plots.tabs.currentIndex(),
             notes=self.series.notes_open,
         )
@@ -261,7 +261,7 @@ class MainWindow(QMainWindow):
         arrangement = from_bytes(layout)
         if self.restoreState(arrangement.docks, _LAYOUT_VERSION):
             self._layout_restored = True
-        self.explanation.restore_split(arrangement.splitter)
+        self.explanation.split.share = arrangement.share
         # An index of no plot is ignored by the tabs.
         self.explanation.plots.tabs.setCurrentIndex(arrangement.plot)
         self.series.notes_open = arrangement.notes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QByteArray, QSize, Qt, Signal
+from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QFrame, QScrollArea, QSplitter, QVBoxLayout, QWidget
 
@@ -64,15 +64,6 @@ class ExplanationPanel(QScrollArea):
         """Wide enough for the table with its boxes."""
         return QSize(420, 700)
 
-    def split_bytes(self) -> QByteArray:
-        """Return where the handle between table and plots is; empty until the user moves it."""
-        return self.split.saveState() if self.split.moved else QByteArray()
-
-    def restore_split(self, state: QByteArray) -> None:
-        """Restore what `split_bytes` returned; empty or damaged bytes change nothing."""
-        if not state.isEmpty() and self.split.restoreState(state):
-            self.split.moved = True
-
     def _connect(self, actions: Actions) -> None:
         self.thresholds.detectionsChanged.connect(self.detectionsChanged)
         self.thresholds.evidenceChanged.connect(self.evidenceChanged)
@@ -89,24 +80,40 @@ class ExplanationPanel(QScrollArea):
 class _Splitter(QSplitter):
     """Asks for no more than it needs, so that the column scrolls only where it must.
 
-    Both halves are as high as each other until the user moves the handle.
+    ``share`` is the upper part's share of the height: a half until the user moves the handle. It holds
+    for every height, where `QSplitter` itself forgets it once it was too low for it.
     """
 
     def __init__(self, orientation: Qt.Orientation) -> None:
         super().__init__(orientation)
-        self.moved = False
+        self._share = 0.5
         self.splitterMoved.connect(self._on_moved)
+
+    @property
+    def share(self) -> float:
+        """Between 0 and 1."""
+        return self._share
+
+    @share.setter
+    def share(self, share: float) -> None:
+        if 0.0 < share < 1.0:
+            self._share = share
+            self._apply()
 
     def sizeHint(self) -> QSize:
         return self.minimumSizeHint()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        if not self.moved:
-            self.setSizes([self.height() // 2] * 2)
+        self._apply()
+
+    def _apply(self) -> None:
+        # Large numbers: QSplitter scales them to its height.
+        self.setSizes([round(10_000 * self._share), round(10_000 * (1.0 - self._share))])
 
     def _on_moved(self, *_: object) -> None:
-        self.moved = True
+        upper, lower = self.sizes()
+        self._share = upper / max(1, upper + lower)
 
 
 def _rule() -> QFrame:
