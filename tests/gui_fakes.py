@@ -142,7 +142,7 @@ def make_card(name="fake"):
 class FakeEngine:
     """Finds CANDIDATES boxes per slice with fixed scores; counts every call of the "backbone".
 
-    ``maps`` is the size of the FPN maps of a slice; without them only masks of a score from 0.4 on are shown.
+    ``maps`` is the size of the FPN maps of a slice; once they are dropped only known masks can be shown.
     """
 
     backbone_calls: list = field(default_factory=list)
@@ -208,6 +208,7 @@ class FakeEngine:
         kept = np.flatnonzero(candidates.scores > detections.score)
         if detections.nms_iou is not None and detections.nms_iou < 0.1:
             kept = kept[:1]
+        result.mask_cache.update(dict.fromkeys(kept.tolist(), np.zeros((28, 28), np.float32)))
         height, width = volume.voxels.shape[1:]
         masks = np.zeros((len(kept), height, width), bool)
         logit_map = np.full((height, width), np.nan, np.float32)
@@ -257,7 +258,8 @@ class FakeEngine:
         return self.show(pipeline, volume, result, detections, evidence).summary
 
     def can_show(self, result, detections):
-        return bool(result.features) or self.maps == 0 or detections.score >= 0.4
+        wanted = np.flatnonzero(result.detection_candidates.scores > detections.score)
+        return self.maps == 0 or bool(result.features) or result.mask_cache.keys() >= set(wanted.tolist())
 
     def scan_verdict(self, summaries, *, published, control="Control"):
         self.controls.add(control)

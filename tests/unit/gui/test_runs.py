@@ -1,0 +1,303 @@
+"""Runs that are stopped, joined, cautioned, and kept within memory; the class while thresholds move."""
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from gui_fakes import FakeEngine, FakeReader, make_entry, make_volume
+
+from ctmasknet_gui.controller import feature_maps
+from ctmasknet_gui.controller.caution import caution
+from ctmasknet_gui.controller.feature_maps import map_bytes, within_budget
+from ctmasknet_gui.controller.run_case import Analysed
+from ctmasknet_gui.controller.run_queue import RunQueue
+from model_core.errors import SettingsError
+from model_core.types import Catalogue, Problem
+
+
+def gated(make_rig, **kwargs):
+    """Return an open case whose engine waits at every slice."""
+    rig = make_rig(engine=FakeEngine(gate=threading.Event()), **kwargs)
+    rig.open()
+    return rig
+
+
+# ------------------------------------------------------------------------------------- stop and join
+
+
+def test_a_stopped_run_leaves_no_result_without_its_summary(rig, qtbot):
+    rig.open()
+    running, results = rig.controllers.running, rig.state.results
+    running.result_taken.connect(lambda index: rig.controllers.stop())
+    for _ in range(3):
+        running.run_series()
+        rig.settle()
+        assert results.slices.keys() == results.summaries.keys()
+    assert 1 <= len(results.slices) < 7
+
+
+def test_a_result_and_its_summary_are_one_item(opened):
+    engine, state = opened.engine, opened.state
+    seen = []
+    opened.controllers.thread.worker.produced.connect(lambda job, item: seen.append(item))
+    opened.controllers.running.run_slice()
+    opened.settle()
+    analysed = [item for item in seen if isinstance(item, Analysed)]
+    assert [item.result.slice_index for item in analysed] == [3]
+    assert analysed[0].summarised.summary == state.results.summaries[3]
+    assert engine.backbone_calls == [3]
+
+
+def test_run_series_runs_what_has_no_summary(opened):
+    opened.run_all()
+    results = opened.state.results
+    results.summaries = {k: s for k, s in results.summaries.items() if k != 5}
+    opened.engine.backbone_calls.clear()
+    opened.run_all()
+    assert opened.engine.backbone_calls == [5]
+    assert sorted(results.summaries) == list(range(7))
+
+
+def test_run_slice_during_a_series_run_puts_the_visible_slice_next(make_rig):
+    rig = gated(make_rig)
+    completed = []
+    rig.controllers.running.completed.connect(lambda: completed.append(True))
+    rig.controllers.running.run_series()
+    rig.qtbot.waitUntil(lambda: rig.state.run.total > 0)
+    rig.controllers.display.show_slice(6)
+    rig.controllers.running.run_slice()
+    rig.engine.gate.set()
+    rig.settle()
+    assert rig.engine.backbone_calls[:2] == [3, 6]
+    assert sorted(rig.engine.backbone_calls) == list(range(7))
+    assert rig.engine.loads == [()]
+    assert completed == [True]
+
+
+def test_run_series_during_the_run_of_a_slice_goes_on_with_the_rest(make_rig):
+    rig = gated(make_rig)
+    rig.controllers.running.run_slice()
+    rig.qtbot.waitUntil(lambda: rig.state.run.total > 0)
+    rig.controllers.running.run_series()
+    rig.engine.gate.set()
+    rig.settle()
+    assert sorted(rig.state.results.summaries) == list(range(7))
+
+
+def test_slices_asked_for_at_the_very_end_of_a_run_are_run(opened):
+    running = opened.controllers.running
+    asked = []
+
+    def ask(_index):
+        if not asked:
+            asked.append(True)
+            # The worker has taken its last slice; the window does not know yet that the job has ended.
+            opened.qtbot.waitUntil(lambda: not opened.controllers.thread._queue._jobs)
+            opened.controllers.display.show_slice(0)
+            running.run_slice()
+
+    running.result_taken.connect(ask)
+    running.run_slice()
+    opened.settle()
+    assert opened.engine.backbone_calls == [3, 0]
+    assert sorted(opened.state.results.summaries) == [0, 3]
+
+
+def test_queue_counts_what_was_asked_for():
+    queue = RunQueue([4, 5])
+    queue.add([5, 9])
+    assert queue.total == 3
+    assert [queue.take(8), queue.take(0), queue.rest(), queue.take(0), queue.take(0)] == [9, 4, (5,), 5, None]
+
+
+def test_a_finished_series_says_so(opened):
+    opened.run_all()
+    assert opened.texts == []
+    opened.run_all()
+    assert opened.texts == ["All slices are analysed."]
+    assert len(opened.engine.backbone_calls) == 7
+
+
+def test_a_run_ends_with_the_volume_it_is_about(make_rig):
+    reader = FakeReader([make_volume("one"), make_volume("second", slices=5)], gate=threading.Event())
+    rig = make_rig(engine=FakeEngine(gate=threading.Event()), reader=reader)
+    reader.gate.set()
+    rig.open()
+    reader.gate.clear()
+    rig.controllers.opening.open_series("second")
+    rig.controllers.running.run_series()
+    rig.qtbot.waitUntil(lambda: rig.state.case.opening == "second")
+    reader.gate.set()
+    rig.qtbot.waitUntil(lambda: rig.state.case.volume.series_id == "second")
+    assert not rig.controllers.jobs.active("run")
+    rig.engine.gate.set()
+    rig.settle()
+    assert rig.state.results.slices == {}
+
+
+# ------------------------------------------------------------------------------------------- caution
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"plane": "coronal"}, "coronal series"),
+        ({"plane": "sagittal"}, "sagittal series"),
+        ({"modality": "MR"}, "MR series"),
+        ({"modality": "PT", "plane": "coronal"}, "PT series"),
+    ],
+)
+def test_caution_on_what_is_no_axial_chest_ct_once_per_series(make_rig, changes, what):
+    rig = make_rig(reader=FakeReader([make_volume(**changes)]))
+    rig.open()
+    assert rig.texts == []
+    rig.controllers.running.run_slice()
+    rig.settle()
+    expected = f"The networks were trained on axial chest CT; results on this {what} mean nothing reliable."
+    assert rig.texts == [expected]
+    assert rig.state.messages.messages[0].level == "warning"
+    rig.run_all()
+    assert rig.texts == [expected]
+    rig.open("again")
+    rig.controllers.running.run_slice()
+    rig.settle()
+    assert rig.texts == [expected]
+
+
+def test_caution_on_a_localizer_and_none_on_plain_ct_and_pictures():
+    volume = make_volume()
+    overview = make_entry(volume, problems=(Problem("info", "A localizer (overview) image.", ""),))
+    assert "this localizer mean" in caution(volume, overview)
+    assert caution(volume, make_entry(volume)) == ""
+    assert caution(volume) == ""
+    assert caution(make_volume(unit="grey", modality="", plane="unknown")) == ""
+
+
+# -------------------------------------------------------------------------------------------- memory
+
+
+def test_maps_of_the_farthest_slices_are_dropped_first(opened):
+    engine = FakeEngine(maps=100)
+    pipeline = engine.load(())
+    results = {k: engine.result(pipeline, opened.state.case.volume, k) for k in range(7)}
+    assert map_bytes(results[0]) == 200
+    kept = within_budget(results, centre=2, budget=650)
+    assert [k for k, result in kept.items() if result.features] == [1, 2, 3]
+    assert kept[6].detection_candidates is results[6].detection_candidates
+    assert kept[6].mask_cache is results[6].mask_cache
+    assert all(result.features for result in results.values())
+    assert [k for k, r in within_budget(results, centre=6, budget=0).items() if r.features] == [6]
+
+
+def test_slices_without_maps_are_run_again_when_new_masks_are_wanted(make_rig, monkeypatch):
+    monkeypatch.setattr(feature_maps.within_budget, "__kwdefaults__", {"budget": 650})
+    rig = make_rig(engine=FakeEngine(maps=100))
+    rig.open()
+    rig.run_all()
+    results, thresholds = rig.state.results, rig.controllers.thresholds
+    assert [k for k, result in results.slices.items() if result.features] == [3, 2, 4]
+    detections = rig.state.thresholds.detections
+    thresholds.set_detections(replace(detections, score=0.7))
+    rig.settle()
+    assert len(results.summaries) == len(results.slices) == 7
+    assert rig.texts == []
+    thresholds.set_detections(replace(detections, score=0.2))
+    rig.settle()
+    assert sorted(results.slices) == sorted(results.summaries) == [2, 3, 4]
+    assert len(rig.texts) == 1
+    assert "4 slices must be run again" in rig.texts[0]
+    assert results.scan is not None
+    rig.engine.backbone_calls.clear()
+    rig.run_all()
+    assert sorted(rig.engine.backbone_calls) == [0, 1, 5, 6]
+    assert len(results.summaries) == 7
+
+
+def test_the_visible_slice_is_run_again_at_once(make_rig, monkeypatch):
+    monkeypatch.setattr(feature_maps.within_budget, "__kwdefaults__", {"budget": 650})
+    rig = make_rig(engine=FakeEngine(maps=100))
+    rig.open()
+    rig.run_all()
+    rig.controllers.display.show_slice(6)
+    assert rig.state.results.shown is not None
+    rig.engine.backbone_calls.clear()
+    rig.controllers.thresholds.set_detections(replace(rig.state.thresholds.detections, score=0.2))
+    assert rig.state.results.shown is None
+    rig.settle()
+    assert rig.engine.backbone_calls == [6]
+    assert rig.state.results.shown.slice_index == 6
+    assert sorted(rig.state.results.summaries) == [2, 3, 4, 6]
+
+
+def test_thresholds_lowered_during_a_run_forget_what_cannot_be_drawn(make_rig, monkeypatch):
+    monkeypatch.setattr(feature_maps.within_budget, "__kwdefaults__", {"budget": 250})
+    rig = make_rig(engine=FakeEngine(maps=100))
+    rig.open()
+    rig.run_all()
+    rig.engine.gate = threading.Event()
+    rig.state.results.summaries = {}
+    rig.controllers.running.run_series()
+    rig.qtbot.waitUntil(lambda: rig.state.run.total > 0)
+    rig.controllers.thresholds.set_detections(replace(rig.state.thresholds.detections, score=0.2))
+    rig.engine.gate.set()
+    rig.settle()
+    results, detections = rig.state.results, rig.state.thresholds.detections
+    assert results.slices.keys() == results.summaries.keys()
+    assert all(rig.engine.can_show(result, detections) for result in results.slices.values())
+
+
+# --------------------------------------------------------------------------------------------- class
+
+
+def test_no_class_of_the_scan_while_summaries_are_of_two_settings(opened):
+    opened.run_all()
+    state = opened.state
+    before = state.results.scan
+    assert before is not None
+    opened.controllers.thresholds.set_evidence(replace(state.thresholds.evidence, score=0.5))
+    assert state.results.scan is None
+    seen = []
+    state.results.events.scan.connect(lambda scan, _old=None: seen.append(scan))
+    opened.settle()
+    assert len(seen) == 1
+    summaries = state.results.summaries
+    assert seen[0].probabilities == pytest.approx(
+        tuple(np.mean([s.probabilities for s in summaries.values()], axis=0))
+    )
+    assert not seen[0].published
+
+
+def test_summaries_that_cannot_follow_are_forgotten(opened, monkeypatch):
+    opened.run_all()
+    summarise = opened.engine.summarise
+
+    def fail(pipeline, volume, result, *settings):
+        if result.slice_index == 1:
+            raise SettingsError("Module S does not read so many RoIs.")
+        return summarise(pipeline, volume, result, *settings)
+
+    monkeypatch.setattr(opened.engine, "summarise", fail)
+    opened.controllers.thresholds.set_evidence(replace(opened.state.thresholds.evidence, score=0.5))
+    opened.settle()
+    assert "Module S" in opened.texts[-1]
+    results = opened.state.results
+    # Nearest first: slices 3, 2, 4 were done before slice 1 failed.
+    assert sorted(results.summaries) == [2, 3, 4]
+    assert results.scan is not None
+
+
+def test_the_class_named_first_is_the_control_class(opened):
+    opened.run_all()
+    assert opened.engine.controls == {"Control"}
+    card = opened.state.weights.cards[0]
+    opened.state.weights.cards = (replace(card, image_classes=("Normal", "CP", "NCP")),)
+    opened.controllers.shown.update_scan()
+    assert opened.engine.controls == {"Control", "Normal"}
+
+
+def test_catalogue_without_the_series_gives_no_entry_to_caution(opened):
+    opened.state.case.catalogue = Catalogue("elsewhere", (), ())
+    opened.controllers.running.run_slice()
+    opened.settle()
+    assert list(opened.state.results.slices) == [3]

@@ -1,0 +1,162 @@
+"""Choosing weights: what runs changes only when something else can run."""
+
+import threading
+
+import pytest
+from gui_fakes import FakeEngine
+
+from model_core.errors import WeightsError
+
+
+class SlowEngine(FakeEngine):
+    """Loads named weights only once its gate is open; "broken" files never load."""
+
+    def __init__(self):
+        super().__init__()
+        self.open = threading.Event()
+        self.open.set()
+
+    def load(self, names):
+        assert self.open.wait(10)
+        if "broken" in names:
+            self.loads.append(tuple(names))
+            raise WeightsError("The file broken is damaged.", details="entry 3")
+        return super().load(names)
+
+
+@pytest.fixture
+def rig(make_rig):
+    rig = make_rig(engine=SlowEngine())
+    rig.open()
+    return rig
+
+
+def test_choosing_what_runs_already_changes_nothing(rig):
+    rig.run_all()
+    before = dict(rig.state.results.slices)
+    rig.controllers.weights.choose(())
+    rig.settle()
+    assert rig.state.results.slices == before
+    assert rig.engine.loads == [()]
+
+
+def test_a_broken_file_leaves_weights_and_results(rig):
+    rig.run_all()
+    pipeline, shown = rig.controllers.weights.pipeline, []
+    rig.state.weights.events.all.connect(lambda *_: shown.append(rig.state.weights.chosen))
+    rig.controllers.weights.choose(["broken"])
+    rig.settle()
+    assert rig.texts == ["The file broken is damaged. The weights in use stay in use."]
+    assert rig.state.messages.messages[0].details == "entry 3"
+    assert rig.controllers.weights.pipeline is pipeline
+    assert rig.state.weights.chosen == ()
+    assert shown[-1:] == [()], "the list of weights must hear that its choice did not hold"
+    assert len(rig.state.results.slices) == 7
+    rig.controllers.remember.store()
+    assert rig.settings.texts("weights") == ()
+
+
+def test_results_stay_until_the_new_weights_are_there(rig):
+    rig.run_all()
+    rig.engine.open.clear()
+    rig.controllers.weights.choose(["second"])
+    rig.qtbot.wait(30)
+    assert len(rig.state.results.slices) == 7
+    assert rig.state.weights.chosen == ()
+    rig.engine.open.set()
+    rig.settle()
+    assert rig.state.weights.chosen == ("second",)
+    assert rig.state.results.slices == {}
+
+
+def test_coming_back_while_others_load_keeps_everything(rig):
+    rig.run_all()
+    rig.engine.open.clear()
+    rig.controllers.weights.choose(["second"])
+    rig.qtbot.wait(30)
+    rig.controllers.weights.choose(())
+    rig.engine.open.set()
+    rig.settle()
+    assert rig.state.weights.chosen == ()
+    assert len(rig.state.results.slices) == 7
+    rig.controllers.running.run_slice()
+    rig.settle()
+    assert rig.state.results.slices[3].weights_id == "id-fake"
+
+
+def test_a_run_begun_while_weights_load_uses_them(rig):
+    rig.run_all()
+    rig.engine.open.clear()
+    rig.controllers.weights.choose(["second"])
+    rig.controllers.running.run_slice()
+    rig.engine.open.set()
+    rig.settle()
+    assert {k: r.weights_id for k, r in rig.state.results.slices.items()} == {3: "id-second"}
+    assert rig.engine.loads == [(), ("second",)]
+
+
+def test_a_run_that_waits_for_a_broken_file_ends_with_one_message(rig):
+    rig.run_all()
+    rig.engine.open.clear()
+    rig.controllers.weights.choose(["broken"])
+    rig.controllers.running.run_slice()
+    rig.engine.open.set()
+    rig.settle()
+    assert len(rig.texts) == 1
+    assert rig.engine.loads.count(("broken",)) <= 2
+    assert len(rig.state.results.slices) == 7
+    rig.controllers.running.run_slice()
+    rig.settle()
+    assert len(rig.texts) == 1
+
+
+def test_a_run_under_former_weights_ends_when_others_are_loaded(rig):
+    rig.controllers.running.run_slice()
+    rig.settle()
+    rig.engine.gate = threading.Event()
+    rig.controllers.running.run_series()
+    rig.qtbot.waitUntil(lambda: rig.state.run.total > 0)
+    rig.controllers.weights.choose(["second"])
+    rig.qtbot.waitUntil(lambda: rig.state.weights.chosen == ("second",))
+    assert not rig.controllers.jobs.active("run")
+    rig.engine.gate.set()
+    rig.settle()
+    assert rig.state.results.slices == {}
+
+
+def test_remembered_weights_that_no_longer_load_are_given_up(rig):
+    rig.state.weights.chosen = ("broken",)
+    rig.controllers.running.run_slice()
+    rig.settle()
+    assert "come with the program are used instead" in rig.texts[-1]
+    rig.controllers.remember.store()
+    assert rig.settings.texts("weights") == ()
+    rig.controllers.running.run_slice()
+    rig.settle()
+    assert list(rig.state.results.slices) == [3]
+
+
+def test_weights_of_the_command_line_that_fail_give_way_to_the_remembered_ones(rig):
+    rig.state.weights.chosen = ("second",)
+    rig.controllers.remember.ignore_weights(("broken",))
+    rig.controllers.weights.set_choice(("broken",))
+    rig.controllers.running.run_slice()
+    rig.settle()
+    assert "chosen before are used instead" in rig.texts[-1]
+    assert rig.state.weights.chosen == ("second",)
+    rig.controllers.remember.store()
+    assert rig.settings.texts("weights") == ("second",)
+
+
+def test_stopping_the_load_keeps_what_runs(rig):
+    rig.run_all()
+    rig.engine.open.clear()
+    rig.controllers.weights.choose(["second"])
+    rig.controllers.running.run_slice()
+    rig.qtbot.wait(30)
+    rig.controllers.stop()
+    rig.engine.open.set()
+    rig.settle()
+    assert rig.state.weights.chosen == ()
+    assert len(rig.state.results.slices) == 7
+    assert rig.texts == []
