@@ -235,7 +235,7 @@ def weight_choices(available: tuple[ModelCard, ...]) -> list[tuple[tuple[str, ..
 def window_text(window: Window) -> str:
     """Return name, width and level of a window, safe as a menu text."""
     name = window.name if len(window.name) <= _MAX_NAME // 2 else f"{window.name[: _MAX_NAME // 2]}…"
-    return f"{name} ({window.width:g} / {window.level:g})".replace("&", "&&")
+    return f"{name} ({window.width:g} / {window.level:g})".replace("&", "&&").replace("/ -", "/ −")
 
 
 def short_path(path: Path) -> str:

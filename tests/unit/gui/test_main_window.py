@@ -219,7 +219,7 @@ def test_every_window_of_the_file_is_offered(window, state):
 
     assert [offered(menu) for menu in menus] == [[], []], "one window has its own action"
     state.case.volume = replace(state.case.volume, windows=windows)
-    texts = ["Soft && tissue (350 / 50)", "BONE (2000.5 / 300)", "File 3 (1600 / -600)"]
+    texts = ["Soft && tissue (350 / 50)", "BONE (2000.5 / 300)", "File 3 (1600 / −600)"]
     for menu in menus:
         assert [action.text() for action in offered(menu)] == texts
     offered(window.menus.window_menu)[1].trigger()
