@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model_core.training.appearance import degrade, jitter_window, put_in_body
+from model_core.training.appearance import degrade, jitter_window, put_in_body, unit
 from model_core.training.geometry import draw_motion, warp
 from model_core.training.packing import LESION_BITS, LUNG_BIT, PackedSlice
 from model_core.types import BoolArray, ByteArray, FloatArray
 
 # How often a lung crop is shown as part of a full field of view, and then how large.
 BODY_SHARE, BODY_ZOOM = 0.25, (0.55, 0.8)
+# How often a lesion-free slice gives way to air or soft tissue alone: series go beyond the lungs.
+NOTHING_SHARE = 0.12
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +30,8 @@ def augment(
     one: PackedSlice, generator: np.random.Generator, *, size: int, zoom: tuple[float, float]
 ) -> Example:
     """Return the slice moved, re-windowed and degraded at random; labels move with the picture."""
+    if not one.lesion.any() and generator.random() < NOTHING_SHARE:
+        return _nothing(generator, size=size)
     shape = (one.image.shape[0], one.image.shape[1])
     in_body = one.cropped and generator.random() < BODY_SHARE
     motion = draw_motion(
@@ -43,3 +47,17 @@ def augment(
     picture = degrade(picture, generator)
     lung = (labels & LUNG_BIT) > 0 if one.has_lung else None
     return Example(picture, np.bitwise_and(labels, LESION_BITS, dtype=np.uint8), lung)
+
+
+def _nothing(generator: np.random.Generator, *, size: int) -> Example:
+    """Return a slice without lungs: air, perhaps with a body of soft tissue in it."""
+    air = np.zeros((size, size), np.float32)
+    if generator.random() < 0.5:
+        picture = air + np.float32(unit(generator.uniform(-1250, -950)))
+    else:
+        low, high = generator.uniform(0.1, 0.3, 2), generator.uniform(0.7, 0.9, 2)
+        inside = air.copy()
+        inside[int(low[0] * size) : int(high[0] * size), int(low[1] * size) : int(high[1] * size)] = 1.0
+        tissue = inside * np.float32(unit(generator.uniform(0, 80)))
+        picture = put_in_body(tissue, inside, generator)
+    return Example(degrade(picture, generator), np.zeros((size, size), np.uint8), None)
