@@ -24,6 +24,12 @@ PAPER_ASPECT_RATIOS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0)
 # Removes nothing from softmax scores; the papers use it so that the RoI batch is always full.
 EVIDENCE_SCORE = -0.01
 
+# The single-shot code drops boxes up to this area from the evidence; the two-stage code those of area 0.
+SINGLE_SHOT_MIN_AREA = 1e-5
+
+# 8-bit pictures carry no HU; published ones are lung windows (width 1500, level -600).
+GREY_LOW_HU, GREY_HIGH_HU = -1350.0, 150.0
+
 
 def _check(condition: bool, message: str) -> None:
     if not condition:

@@ -6,11 +6,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from model_core.config import InputSpec
+from model_core.config import GREY_HIGH_HU, GREY_LOW_HU, InputSpec
 from model_core.types import FloatArray, Placement, Volume
 
-# 8-bit pictures carry no HU; published ones are lung windows (width 1500, level -600).
-GREY_LOW_HU, GREY_HIGH_HU = -1350.0, 150.0
 # Volumes without HU are stretched between these percentiles of their values.
 VALUE_PERCENTILES = (0.5, 99.5)
 

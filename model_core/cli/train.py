@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import signal
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from model_core.cli import train_systems
+from model_core.cli.stopping import stop_requests
 from model_core.errors import SettingsError
 
 # Where the class folders lie inside a folder of several data sets.
@@ -99,21 +97,6 @@ def _folder(path: Path) -> Path:
     if not path.is_dir():
         raise SettingsError(f"There is no data folder '{path}'.")
     return path
-
-
-@contextlib.contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C and a termination signal into a question asked after every step."""
-    asked: list[int] = []
-    before = {
-        number: signal.signal(number, lambda received, _frame: asked.append(received))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def run_recipe(arguments: argparse.Namespace) -> int:

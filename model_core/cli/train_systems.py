@@ -5,10 +5,20 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_core.config import PAPER_ANCHOR_SIZES, PAPER_ASPECT_RATIOS, Architecture, InputSpec
+from model_core.cli.errors import UsageError
+from model_core.config import (
+    GREY_HIGH_HU,
+    GREY_LOW_HU,
+    PAPER_ANCHOR_SIZES,
+    PAPER_ASPECT_RATIOS,
+    SINGLE_SHOT_MIN_AREA,
+    Architecture,
+    InputSpec,
+)
 from model_core.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
@@ -48,8 +58,8 @@ def add_kinds(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     classifier.add_argument(
         "--mode", choices=("s", "s_bn", "full"), default="s", help="what moves: module S, and BN, or all"
     )
-    classifier.add_argument("--roi-batch-size", type=int, metavar="N", help="RoIs that module S reads")
-    classifier.add_argument("--s-features", type=int, metavar="R", help="width of module S")
+    classifier.add_argument("--roi-batch-size", type=_positive, metavar="N", help="RoIs that module S reads")
+    classifier.add_argument("--s-features", type=_positive, metavar="R", help="width of module S")
     classifier.set_defaults(run=run_classifier)
 
     single = kinds.add_parser("single-shot", help="one model for masks and class (P3)")
@@ -72,8 +82,30 @@ def add_kinds(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     single.set_defaults(run=run_single_shot)
 
 
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
+    return int(text)
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return value
+
+
 def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="training data")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="training data: a folder, or a split list inside one",
+    )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="checkpoints, weights"
     )
@@ -83,15 +115,22 @@ def _common(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--name", help="name of the weights (default: the system and its network)")
     parser.add_argument("--preset", choices=("p1", "p2", "p3"), help="settings of one paper")
-    parser.add_argument("--epochs", type=int, metavar="N")
-    parser.add_argument("--batch", type=int, metavar="N", help="images of one step")
+    parser.add_argument("--epochs", type=_positive, metavar="N")
+    parser.add_argument("--batch", type=_positive, metavar="N", help="images of one step")
     parser.add_argument("--micro-batch", type=int, default=0, metavar="N", help="images at once")
-    parser.add_argument("--lr", type=float, metavar="F")
+    parser.add_argument("--lr", type=_rate, metavar="F")
     parser.add_argument("--weight-decay", type=float, metavar="F")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--save-every", type=int, default=10, metavar="EPOCHS")
-    parser.add_argument("--max-steps", type=int, metavar="N", help="stop after N steps; start again to go on")
-    parser.add_argument("--size", type=int, metavar="PX", help="side of the network input (default 512)")
+    parser.add_argument(
+        "--ckpt", type=Path, metavar="FILE", help="go on from a checkpoint of the papers' code"
+    )
+    parser.add_argument("--save-every", type=_positive, default=10, metavar="EPOCHS")
+    parser.add_argument(
+        "--max-steps", type=_positive, metavar="N", help="stop after N steps; start again to go on"
+    )
+    parser.add_argument(
+        "--size", type=_positive, metavar="PX", help="side of the network input (default 512)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read pictures")
     parser.add_argument("--mixed-precision", action="store_true")
@@ -113,6 +152,9 @@ def _network(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--aspect-ratios", type=float, nargs="+", default=list(PAPER_ASPECT_RATIOS), metavar="R"
     )
+    parser.add_argument(
+        "--extra-pool", action="store_true", help="ResNet50: the pooled fifth RPN level of the first release"
+    )
     parser.add_argument("--backbone-weights", type=Path, metavar="FILE", help="a torchvision ResNet file")
 
 
@@ -124,7 +166,7 @@ def _masks(parser: argparse.ArgumentParser) -> None:
 
 def run_segmentation(arguments: argparse.Namespace) -> int:
     """Train a segmentation Mask R-CNN."""
-    from model_core.datasets import read_pairs
+    from model_core.datasets import read_segmentation
     from model_core.training.systems.examples import SegmentationExamples
     from model_core.training.systems.segmentation import SegmentationSystem
     from model_core.training.systems.start import load_backbone, new_network
@@ -133,7 +175,9 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
     spec = _spec(arguments)
     regions = _REGION_CLASSES[arguments.mask_type]
     architecture = _architecture(arguments, kind="segmentation", region_classes=len(regions) + 1)
-    train, held_out = _split(arguments, lambda folder: read_pairs(folder, mask_values=arguments.mask_values))
+    train, held_out = _split(
+        arguments, lambda folder: read_segmentation(folder, mask_values=arguments.mask_values)
+    )
     network = new_network(architecture, preset, spec, seed=arguments.seed)
     start: dict[str, Any] = {"backbone": "random"}
     if arguments.backbone_weights:
@@ -145,6 +189,7 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
         )
 
     card = _card(arguments, preset, architecture, spec, region_classes=regions, start=start)
+    _check(arguments, [*train, *held_out])
     system = SegmentationSystem(
         network, mode=arguments.mode, reproducible=arguments.reproducible, device=_device(arguments)
     )
@@ -168,7 +213,7 @@ def run_classifier(arguments: argparse.Namespace) -> int:
             s_width=arguments.s_features or preset.s_width,
         )
     if bool(arguments.segmentation) == bool(arguments.from_classifier):
-        raise SettingsError("Give either --segmentation or --from-classifier to start from.")
+        raise UsageError("Give either --segmentation or --from-classifier to start from.")
     base_sha256 = ""
     if arguments.from_classifier:
         base = load_weights(arguments.from_classifier)
@@ -179,21 +224,32 @@ def run_classifier(arguments: argparse.Namespace) -> int:
         base_sha256 = base.card.base_sha256
     else:
         if arguments.two_logits:
-            raise SettingsError("--two-logits belongs to --from-classifier.")
+            raise UsageError("--two-logits belongs to --from-classifier.")
         base = load_weights(arguments.segmentation)
+        if base.card.architecture.backbone == "resnet50":  # N and R of the papers (§5.4)
+            preset = dataclasses.replace(
+                preset,
+                roi_batch_size=arguments.roi_batch_size or 256,
+                s_width=arguments.s_features or 1024,
+            )
         network = classifier_from_segmentation(base, preset, seed=arguments.seed)
         base_sha256 = base.card.sha256
     if arguments.mode != "s":
         base_sha256 = ""
     spec = dataclasses.replace(base.card.input, size=arguments.size or base.card.input.size)
+    if spec != base.card.input:
+        base_sha256 = ""  # another input is another pass: stored whole
     train, held_out = _split(arguments, _class_reader(two=network.architecture.image_classes == 2))
+    names = _image_classes(train, network.architecture.image_classes)
+    if arguments.from_classifier and len(base.card.image_classes) == len(names):
+        names = base.card.image_classes
     card = _card(
         arguments,
         preset,
         network.architecture,
         spec,
         region_classes=base.card.region_classes,
-        image_classes=_image_classes(network.architecture.image_classes),
+        image_classes=names,
         start={"from": base.card.name, "from_sha256": base.card.sha256},
         base_sha256=base_sha256,
     )
@@ -213,12 +269,16 @@ def run_classifier(arguments: argparse.Namespace) -> int:
 
 def run_single_shot(arguments: argparse.Namespace) -> int:
     """Train a single-shot model."""
-    from model_core.datasets import read_pairs
+    from model_core.datasets import read_segmentation
     from model_core.networks import SingleShot
     from model_core.training.systems.examples import ClassExamples, SegmentationExamples
     from model_core.training.systems.single_shot import SingleShotSystem
     from model_core.training.systems.start import copy_segmentation_into, load_backbone, new_network
 
+    if arguments.branches == 2 and arguments.copy_rule == "never" and not arguments.segmentation:
+        raise UsageError(
+            "--copy-rule never with two branches needs --segmentation: the class branch would stay random."
+        )
     preset = _preset(arguments, "p3")
     spec = _spec(arguments)
     architecture = _architecture(
@@ -240,12 +300,10 @@ def run_single_shot(arguments: argparse.Namespace) -> int:
         if arguments.branches == 2:
             network.copy_class_branch()
         start = {"from": arguments.segmentation}
-    masks = SegmentationExamples(
-        read_pairs(arguments.segmentation_data, mask_values=arguments.mask_values),
-        spec=spec,
-        mask_type="merge",
-        min_area=arguments.min_area,
-    )
+    arguments.mask_type = "merge"
+    with_masks = read_segmentation(arguments.segmentation_data, mask_values=arguments.mask_values)
+    _check(arguments, with_masks)
+    masks = SegmentationExamples(with_masks, spec=spec, mask_type="merge", min_area=arguments.min_area)
     system = SingleShotSystem(
         network,
         masks,
@@ -260,7 +318,7 @@ def run_single_shot(arguments: argparse.Namespace) -> int:
         architecture,
         spec,
         region_classes=("Lesion",),
-        image_classes=_image_classes(3),
+        image_classes=_image_classes(train, 3),
         start=start,
     )
     validation = ClassExamples(held_out, spec=spec) if held_out else None
@@ -274,13 +332,24 @@ def _preset(arguments: argparse.Namespace, default: str) -> Preset:
 
 
 def _spec(arguments: argparse.Namespace) -> InputSpec:
-    return InputSpec(size=arguments.size or 512)
+    """Pictures as the papers feed them: grey / 255, HU through the same lung window."""
+    return InputSpec(low_hu=GREY_LOW_HU, high_hu=GREY_HIGH_HU, size=arguments.size or 512)
 
 
 def _device(arguments: argparse.Namespace) -> str:
     from model_core.inference.pipeline import choose_device
+    from model_core.training.systems.parallel import local_device
 
-    return choose_device(arguments.device)
+    return local_device(choose_device(arguments.device))
+
+
+def _check(arguments: argparse.Namespace, slices: list[LabelledSlice]) -> None:
+    from model_core.cli.progress import follow
+    from model_core.training.systems.examples import check_masks
+
+    job = check_masks(slices, mask_type=arguments.mask_type, min_area=arguments.min_area)
+    for _ in follow(job, title="Checking the data"):
+        pass
 
 
 def _architecture(arguments: argparse.Namespace, **fixed: Any) -> Architecture:
@@ -290,15 +359,16 @@ def _architecture(arguments: argparse.Namespace, **fixed: Any) -> Architecture:
         truncation=truncation,
         anchor_sizes=tuple(arguments.anchor_sizes),
         aspect_ratios=tuple(arguments.aspect_ratios),
+        extra_pool=arguments.extra_pool,
         **fixed,
     )
 
 
 def _class_reader(*, two: bool) -> Any:
-    from model_core.datasets import read_class_folders
+    from model_core.datasets import read_classes
 
     def read(folder: Path) -> list[ClassifiedSlice]:
-        slices = read_class_folders(folder)
+        slices = read_classes(folder)
         if not two:
             return slices
         if any(one.label == 1 for one in slices):
@@ -308,10 +378,10 @@ def _class_reader(*, two: bool) -> Any:
     return read
 
 
-def _image_classes(count: int) -> tuple[str, ...]:
-    from model_core.datasets.classes import CLASS_FOLDERS
+def _image_classes(train: list[ClassifiedSlice], count: int) -> tuple[str, ...]:
+    from model_core.datasets import class_names
 
-    names = tuple(CLASS_FOLDERS.values())
+    names = class_names(train)
     return names if count == len(names) else (names[0], names[-1])
 
 
@@ -361,7 +431,10 @@ def _card(
         detector=preset.detector,
         input=spec,
         detections=preset.detections,
-        evidence=EvidenceSettings(batch_size=architecture.roi_batch_size),
+        evidence=EvidenceSettings(
+            batch_size=architecture.roi_batch_size,
+            min_area=SINGLE_SHOT_MIN_AREA if architecture.kind == "single_shot" else 0.0,
+        ),
         base_sha256=base_sha256,
         training={
             "preset": preset.name,
@@ -381,7 +454,7 @@ def _train(
     validation: Dataset[Example] | None,
     batch: int,
 ) -> int:
-    from model_core.cli.progress import follow
+    from model_core.cli.stopping import stop_requests
     from model_core.training.systems.trainer import EpochReport, Trainer, TrainingSettings
 
     epochs = preset.epochs if card.kind == "segmentation" else 50
@@ -398,24 +471,65 @@ def _train(
     )
     if arguments.compile:
         system.network.backbone.compile()
-    kind = {"kind": card.kind, "architecture": dataclasses.asdict(card.architecture), **card.training}
+    same = (
+        "data validation validation_share mask_type mask_values min_area rule copy_rule segmentation_data "
+        "reproducible"
+    )
+    kind = {
+        "architecture": dataclasses.asdict(card.architecture),
+        "input": dataclasses.asdict(card.input),
+        **card.training,
+        **{name: str(getattr(arguments, name, "")) for name in same.split()},
+    }
     trainer = Trainer(
         system,
         examples,
         settings,
         arguments.output,
-        kind={**kind, "reproducible": arguments.reproducible},
+        kind=kind,
         validation=validation,
         device=_device(arguments),
     )
-    trainer.resume()
-    job = trainer.run(max_steps=arguments.max_steps)
-    for report in follow(job, title=f"Training {card.name}"):
-        if isinstance(report, EpochReport) and not trainer.rank:
-            sys.stdout.write(_line(report) + "\n")
+    if not trainer.resume() and arguments.ckpt:
+        _take_released(arguments.ckpt, trainer)
+    with stop_requests() as stopped:
+        job = trainer.run(max_steps=arguments.max_steps)
+        for report in _until(job, stopped, title=f"Training {card.name}"):
+            if isinstance(report, EpochReport) and not trainer.rank:
+                sys.stdout.write(_line(report) + "\n")
     if trainer.epoch and not trainer.rank:
         _write(arguments, trainer, card)
     return 0
+
+
+def _until(job: Any, stopped: Callable[[], bool], *, title: str) -> Iterator[Any]:
+    """Follow a job between two steps of which a stop may be asked for; closing it saves what was done."""
+    from model_core.cli.progress import follow
+
+    def watched() -> Any:
+        for item in job:
+            yield item
+            if stopped():
+                job.close()
+                return
+
+    yield from follow(watched(), title=title)
+
+
+def _take_released(path: Path, trainer: Trainer) -> None:
+    """Go on from a checkpoint in the released form: weights, optimiser and epoch."""
+    from model_core.weights.published import read_published
+
+    checkpoint = read_published(path)
+    network = trainer.system.network
+    own = network.state_dict()
+    if set(checkpoint.tensors) != set(own) or any(
+        own[name].shape != tensor.shape for name, tensor in checkpoint.tensors.items()
+    ):
+        raise DataError(f"{path.name} is a checkpoint of another network than the one asked for.")
+    network.load_state_dict(checkpoint.tensors)
+    if checkpoint.optimizer_state:
+        trainer.load_optimizer(checkpoint.optimizer_state, epoch=checkpoint.epoch or 0)
 
 
 def _line(report: Any) -> str:

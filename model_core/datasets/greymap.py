@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from model_core.datasets.pictures import GREY_HIGH_HU, GREY_LOW_HU
+from model_core.config import GREY_HIGH_HU, GREY_LOW_HU
 from model_core.types import ByteArray
 
 LUNG_HU, SOFT_TISSUE_HU = -870.0, 40.0

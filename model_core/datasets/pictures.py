@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from model_core.config import GREY_HIGH_HU, GREY_LOW_HU
 from model_core.errors import DataError
 from model_core.types import ByteArray, FloatArray
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-
-# A picture without a grey-to-HU map is taken as a lung window (width 1500, level -600).
-GREY_LOW_HU, GREY_HIGH_HU = -1350.0, 150.0
 
 _MODES = ("L", "1", "P", "RGB", "RGBA", "LA")
 

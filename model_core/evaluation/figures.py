@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from model_core.datasets.pictures import GREY_HIGH_HU, GREY_LOW_HU
+from model_core.config import GREY_HIGH_HU, GREY_LOW_HU
 from model_core.evaluation.calibration import Reliability
 from model_core.evaluation.roi_statistics import COUNT_THRESHOLDS, TOP, SliceRois
 from model_core.types import BoolArray, FloatArray, IntArray

@@ -9,9 +9,10 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
+from model_core.config import GREY_HIGH_HU, GREY_LOW_HU
 from model_core.datasets import ClassifiedSlice, LabelledSlice
 from model_core.datasets.greymap import estimate_hu_range
-from model_core.datasets.pictures import GREY_HIGH_HU, GREY_LOW_HU, read_grey, read_index
+from model_core.datasets.pictures import read_grey, read_index
 from model_core.types import FloatArray, Geometry, Volume
 
 GreyMap = Literal["window", "estimate"]

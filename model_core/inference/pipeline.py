@@ -167,6 +167,12 @@ def choose_device(device: str) -> str:
 
 def _network(weights: LoadedWeights, tensors: dict[str, Tensor]) -> MaskRCNN:
     network = build(weights.card.architecture, weights.card.detector, input_spec=weights.card.input)
+    own = network.state_dict()
+    if wrong := [name for name, t in tensors.items() if name in own and own[name].shape != t.shape]:
+        raise WeightsError(
+            f"The entries of {weights.path.name} do not fit the architecture of its card.",
+            details=f"{wrong[0]}: {tuple(tensors[wrong[0]].shape)}, not {tuple(own[wrong[0]].shape)}",
+        )
     missing, unexpected = network.load_state_dict(tensors, strict=False)
     # Files of the first release keep the mask branch in a classifier; frozen BatchNorm has no counters.
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
@@ -197,6 +203,11 @@ def _pair(segmentation: LoadedWeights, classifier: LoadedWeights | None, device:
         )
     separate: CovidCTMaskNet | None = None
     same_input = classifier.card.input == segmentation.card.input
+    if not own_detector and not same_input:
+        raise WeightsError(
+            f"The classifier '{classifier.card.name}' was trained on another input size or window than "
+            f"'{segmentation.card.name}' has."
+        )
     same_rpn = classifier.card.detector == segmentation.card.detector
     if own_detector and not (
         same_input and same_rpn and same_detector(segmentation.tensors, classifier.tensors)

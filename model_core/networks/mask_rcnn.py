@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import torch
@@ -127,13 +128,14 @@ class MaskRCNN(nn.Module):
     # -- inference, step by step ------------------------------------------------------------------
 
     def features(self, images: Tensor) -> Features:
-        """Map (B, 3, S, S) images in 0..1 to the FPN maps."""
+        """Map (B, 3, S, S) images in 0..1 to the FPN maps (float32 also under autocast)."""
         maps: Features = self.backbone((images - self.mean) / self.std)
-        return maps
+        return OrderedDict((level, one.float()) for level, one in maps.items())
 
     def propose(self, images: Tensor, features: Features) -> list[Tensor]:
         """Return per image the (P, 4) proposals of the RPN, best first."""
-        proposals, _ = self.rpn(_image_list(images), features)
+        with _full_precision(images):
+            proposals, _ = self.rpn(_image_list(images), features)
         return list(proposals)
 
     def regions(self, images: Tensor, features: Features, proposals: list[Tensor]) -> list[Regions]:
@@ -150,8 +152,9 @@ class MaskRCNN(nn.Module):
         predictor: nn.Module,
     ) -> list[Regions]:
         size = images.shape[-2:]
-        pooled = self.roi_heads.box_roi_pool(features, proposals, [tuple(size)] * len(images))
-        class_logits, deltas = predictor(head(pooled))  # (R, C), (R, 4C)
+        with _full_precision(images):
+            pooled = self.roi_heads.box_roi_pool(features, proposals, [tuple(size)] * len(images))
+            class_logits, deltas = predictor(head(pooled))  # (R, C), (R, 4C)
         counts = [len(p) for p in proposals]
         return [
             self._pairs(one_logits, one_deltas, one_proposals, (size[0], size[1]))
@@ -189,6 +192,10 @@ class MaskRCNN(nn.Module):
         Images without instances take part as negatives.
         """
         features = self.features(images)
+        with _full_precision(images):
+            return self._losses(images, features, targets)
+
+    def _losses(self, images: Tensor, features: Features, targets: list[Target]) -> dict[str, Tensor]:
         proposals, losses = self.rpn(_image_list(images), features, targets)
         heads = self.roi_heads
         sizes = [tuple(images.shape[-2:])] * len(images)
@@ -235,6 +242,11 @@ class MaskRCNN(nn.Module):
         indices = [m[i] for m, i in zip(matched, positive, strict=True)]
         loss: Tensor = maskrcnn_loss(logits, boxes, masks, own, indices)
         return loss
+
+
+def _full_precision(images: Tensor) -> AbstractContextManager[None]:
+    """Switch autocast off: 16-bit floats hold box edges above 256 pixels to 2 pixels only."""
+    return torch.autocast(images.device.type, enabled=False)
 
 
 def _image_list(images: Tensor) -> ImageList:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from model_core.config import PAPER_ANCHOR_SIZES, PAPER_ASPECT_RATIOS, Architecture, Backbone, ModelKind
-from model_core.errors import WeightsError
+from model_core.errors import SettingsError, WeightsError
 from model_core.networks.names import modern_name
 
 # Blocks in layer1..layer4.
@@ -29,6 +29,18 @@ def recognise(
     """
     sizes = {modern_name(name): tuple(shape) for name, shape in shapes.items()}
     try:
+        return _recognise(sizes, anchor_sizes, aspect_ratios)
+    except (KeyError, IndexError, ValueError, SettingsError) as error:
+        raise WeightsError(
+            "The entries of this file do not fit together as a network of the papers.",
+            details=f"{type(error).__name__}: {error}",
+        ) from error
+
+
+def _recognise(
+    sizes: Mapping[str, tuple[int, ...]], anchor_sizes: tuple[int, ...], aspect_ratios: tuple[float, ...]
+) -> Architecture:
+    try:
         region_classes = sizes["roi_heads.box_predictor.cls_score.weight"][0]
         anchors = sizes["rpn.head.cls_logits.weight"][0]
     except KeyError as error:
@@ -47,7 +59,9 @@ def recognise(
     head: dict[str, int] = {}
     if "s2new.fc_scores.weight" in sizes:
         width, inputs = sizes["s2new.fc_scores.weight"]
-        kind = "single_shot" if has_masks else "classifier"
+        # The first ResNet50 classifiers still carried the mask branch, unused; none is single-shot.
+        two_branches = "roi_heads.box_predictor_s2.cls_score.weight" in sizes
+        kind = "single_shot" if has_masks and (backbone != "resnet50" or two_branches) else "classifier"
         head = {
             "roi_batch_size": inputs // 5,
             "s_width": width,

@@ -7,15 +7,24 @@ from typing import Any
 
 import torch
 
-from model_core.errors import DataError
+from model_core.errors import DataError, ExportError
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values; a stop in between leaves the old file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write tensors and plain values; a stop in between leaves the old file.
+
+    Raises
+    ------
+    ExportError
+        If the file cannot be written.
+    """
     temporary = path.with_name(path.name + ".part")
-    torch.save(state, temporary)
-    temporary.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, temporary)
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise ExportError(f"The checkpoint {path.name} cannot be written.", details=str(error)) from error
 
 
 def read_checkpoint(path: Path, *, recipe: str) -> dict[str, Any] | None:

@@ -79,7 +79,10 @@ class ModelCard:
             If it is not JSON, or a field is missing, unknown or outside what is allowed.
         """
         try:
-            return _build(ModelCard, json.loads(text))
+            values = json.loads(text)
+            if not isinstance(values, dict):
+                raise ValueError("not an object")
+            return _build(ModelCard, values)
         except (ValueError, TypeError, SettingsError) as error:
             raise WeightsError(
                 "The model card is damaged or of another version.", details=str(error)

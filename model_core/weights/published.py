@@ -1,19 +1,24 @@
 """Checkpoints as the papers' code writes them (spec §2.2): read without running anything, and written back.
 
-The files are pickles. They are read by an unpickler that knows tensors, plain containers and a stub for
-the pickled ``AnchorGenerator``, and refuses every other name before it is looked up.
+The files are pickles. Zip files are read by torch's weights-only unpickler, which builds tensors and plain
+containers, with one class allowed besides: a stub for the pickled ``AnchorGenerator``. That unpickler does
+not know the module records of files older than the zip format, so those have one of their own, as narrow.
+Other containers that `torch.load` would take (TorchScript, the oldest tar format) are refused beforehand.
 """
 
 from __future__ import annotations
 
+import functools
 import pickle
+import pickletools
 import warnings
+import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -22,21 +27,9 @@ from model_core.errors import WeightsError
 from model_core.networks import modern_name, published_name
 
 ANCHOR_CLASS = "AnchorGenerator"
-
-_ALLOWED = {
-    ("collections", "OrderedDict"),
-    ("torch", "Size"),
-    ("torch", "device"),
-    ("torch._utils", "_rebuild_tensor"),
-    ("torch._utils", "_rebuild_tensor_v2"),
-    ("torch._utils", "_rebuild_parameter"),
-    ("torch.nn.parameter", "Parameter"),
-    ("torch.storage", "UntypedStorage"),
-    ("torch.serialization", "_get_layout"),
-    ("builtins", "set"),
-    ("__builtin__", "set"),
-    ("types", "SimpleNamespace"),
-}
+_ZIP_MAGIC = b"PK\x03\x04"
+# Pickle protocol 2 of torch's magic number: how files older than the zip format begin.
+_OLD_MAGIC = b"\x80\x02\x8a\x0a"
 
 
 class AnchorStub:
@@ -49,31 +42,6 @@ class AnchorStub:
         values = state if isinstance(state, dict) else {}
         self.sizes = values.get("sizes", ())
         self.aspect_ratios = values.get("aspect_ratios", ())
-
-
-class _Unpickler(pickle.Unpickler):
-    """Resolves only the names above, the classes of tensor storages, and the anchor stub."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if name == ANCHOR_CLASS:
-            return AnchorStub
-        storage = module in ("torch", "torch.cuda") and name.endswith("Storage") and name.isidentifier()
-        if not storage and (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"the file asks for {module}.{name}, which is not allowed")
-        return super().find_class(module, name)
-
-
-class _RestrictedPickle:
-    """What `torch.load` needs of the pickle module."""
-
-    __name__ = "restricted_pickle"
-    Unpickler = _Unpickler
-    UnpicklingError = pickle.UnpicklingError
-
-    @staticmethod
-    def load(file: Any, **options: Any) -> Any:
-        """Unpickle one object under the restrictions."""
-        return _Unpickler(file, **options).load()
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,13 +72,13 @@ def read_published(path: Path) -> PublishedCheckpoint:
         with warnings.catch_warnings():
             # Old files carry the source text of the anchor class, which is not ours: torch says so.
             warnings.simplefilter("ignore")
-            content = torch.load(
-                path, map_location="cpu", weights_only=False, pickle_module=_RestrictedPickle
-            )
+            content = _load(path)
+    except WeightsError:
+        raise
     except OSError as error:
         raise WeightsError(f"The weight file {path.name} cannot be read.", details=str(error)) from error
     except pickle.UnpicklingError as error:
-        if "not allowed" in str(error):
+        if "GLOBAL" in str(error) or "global" in str(error):
             raise WeightsError(
                 f"{path.name} holds more than weights: it asks to run code. It was not loaded.",
                 details=str(error),
@@ -139,8 +107,91 @@ def read_published(path: Path) -> PublishedCheckpoint:
     )
 
 
-def write_published(path: Path, checkpoint: PublishedCheckpoint, *, levels: int = 5) -> None:
+# Sets stand in the state of every pickled module; our own exports hold the anchors in a namespace.
+_PLAIN: list[Any] = [set, (set, "__builtin__.set"), SimpleNamespace]
+_OLD_ALLOWED: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch", "Size"): torch.Size,
+    ("torch", "device"): torch.device,
+    ("__builtin__", "set"): set,
+    ("builtins", "set"): set,
+}
+_OLD_REBUILD = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")
+
+
+class _OldUnpickler(pickle.Unpickler):
+    """Resolves the names above, the classes of tensor storages (in torch's own subclass), and the stub."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name == ANCHOR_CLASS:
+            return type(ANCHOR_CLASS, (AnchorStub,), {})
+        if module == "torch._utils" and name in _OLD_REBUILD:
+            # A pickle can set attributes of what it is given, so it is given a throw-away.
+            return functools.partial(getattr(torch._utils, name))
+        if (module, name) not in _OLD_ALLOWED:
+            raise pickle.UnpicklingError(f"Unsupported global: GLOBAL {module}.{name}")
+        return _OLD_ALLOWED[module, name]
+
+
+class _OldPickle:
+    """What `torch.load` needs of a pickle module."""
+
+    __name__ = "old_pickle"
+    Unpickler = _OldUnpickler
+
+    @staticmethod
+    def load(file: Any, **options: Any) -> Any:
+        """Unpickle one object under the restrictions."""
+        return _OldUnpickler(file, **options).load()
+
+
+def _load(path: Path) -> Any:
+    """Read a zip or an older checkpoint; refuse other containers before torch sees them."""
+    with path.open("rb") as stream:
+        start = stream.read(4)
+    if start == _ZIP_MAGIC:
+        allowed = [(AnchorStub, name) for name in _anchor_classes(path)]
+        with torch.serialization.safe_globals([*allowed, *_PLAIN]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    if start == _OLD_MAGIC:
+        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_OldPickle)
+    raise _damaged(path, ValueError("neither a zip nor an old checkpoint"))
+
+
+def _anchor_classes(path: Path) -> set[str]:
+    """Return the full names of the ``AnchorGenerator`` classes that a zip mentions; reads opcodes only."""
+    found = set()
+    for stream in _zipped_pickle(path):
+        for opcode, argument, _ in pickletools.genops(stream):
+            if opcode.name == "GLOBAL" and isinstance(argument, str):
+                module, _, name = argument.partition(" ")
+                if name == ANCHOR_CLASS:
+                    found.add(f"{module}.{name}")
+    return found
+
+
+def _zipped_pickle(path: Path) -> Iterator[BinaryIO]:
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        scripted = any(m.filename.endswith("constants.pkl") or "/code/" in m.filename for m in members)
+        if scripted:
+            raise WeightsError(f"{path.name} is a TorchScript program, not a checkpoint. It was not loaded.")
+        packed = any(m.compress_type != zipfile.ZIP_STORED for m in members)
+        if packed or sum(m.file_size for m in members) > path.stat().st_size:
+            raise _damaged(path, ValueError("compressed or overlapping members"))
+        pickles = [m for m in members if m.filename.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise _damaged(path, ValueError(f"{len(pickles)} members data.pkl"))
+        with archive.open(pickles[0]) as stream:
+            yield stream  # type: ignore[misc]
+
+
+def write_published(
+    path: Path, checkpoint: PublishedCheckpoint, *, levels: int = 5, single_shot: bool = False
+) -> None:
     """Write a checkpoint in the released form: published names, the six keys, anchors as attributes.
+
+    Single-shot checkpoints count their epochs from 0 and have no model name.
 
     Training goes on from it as far as the released code can (weights, optimizer, epoch); random states and
     the best loss are not in this form.
@@ -154,9 +205,10 @@ def write_published(path: Path, checkpoint: PublishedCheckpoint, *, levels: int 
         sizes=(checkpoint.anchor_sizes or (),) * levels,
         aspect_ratios=(checkpoint.aspect_ratios or (),) * levels,
     )
+    epoch = checkpoint.epoch or 0
     content = {
-        "epoch": str(checkpoint.epoch if checkpoint.epoch is not None else 0),
-        "model_name": checkpoint.model_name or None,
+        "epoch": str(max(0, epoch - 1) if single_shot else epoch),
+        **({} if single_shot else {"model_name": checkpoint.model_name or None}),
         "model_weights": OrderedDict((published_name(k), v) for k, v in checkpoint.tensors.items()),
         "optimizer_state": checkpoint.optimizer_state or {},
         "lrate": checkpoint.lrate if checkpoint.lrate is not None else 0.0,
@@ -183,6 +235,9 @@ def _is_entry(name: Any, tensor: Any) -> bool:
 
 
 def _plain(tensor: Tensor) -> Tensor:
+    if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+        # Overlapping strides: a small file would fill the memory.
+        raise WeightsError("The checkpoint holds a tensor larger than its data. It was not loaded.")
     detached = tensor.detach()
     return detached.float() if detached.is_floating_point() else detached
 

@@ -16,13 +16,17 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from model_core.config import (
+    GREY_HIGH_HU,
+    GREY_LOW_HU,
     PAPER_ANCHOR_SIZES,
     PAPER_ASPECT_RATIOS,
+    SINGLE_SHOT_MIN_AREA,
     DetectionSettings,
     DetectorSettings,
     EvidenceSettings,
+    InputSpec,
 )
-from model_core.errors import WeightsError
+from model_core.errors import ExportError, WeightsError
 from model_core.networks import modern_name, recognise
 from model_core.resources import resource
 from model_core.weights.card import PAPER_IMAGE_CLASSES, ModelCard, read_card
@@ -35,6 +39,7 @@ _RELEASED_TWO_STAGE: dict[str, Any] = {
 }
 _RELEASED_SINGLE_SHOT: dict[str, Any] = {
     "detector": DetectorSettings(rpn_pre_nms=2000),
+    "evidence": EvidenceSettings(min_area=SINGLE_SHOT_MIN_AREA),
     "detections": DetectionSettings(
         score=0.75, nms_iou=0.5, mask_threshold=0.5, mask_scale="probability", min_area=None
     ),
@@ -133,8 +138,10 @@ def load_weights(name_or_path: str) -> LoadedWeights:
                 "aspect_ratios": checkpoint.aspect_ratios,
             }
     del data
+    # Beside a downloaded checkpoint a file of that name may be anything.
     beside = path.with_suffix(".json")
-    card = read_card(beside) if beside.is_file() else card_for(path.stem, tensors, **anchors)
+    with_card = path.suffix == SUFFIX and beside.is_file()
+    card = read_card(beside) if with_card else card_for(path.stem, tensors, **anchors)
     if card.sha256 and card.sha256 != digest:
         raise WeightsError(
             f"{path.name} is not the file its card describes (other SHA-256). Get both from the same place."
@@ -163,14 +170,18 @@ def card_for(
     )
     regions = architecture.region_classes
     count = architecture.image_classes if architecture.has_image_head else 0
-    released = _RELEASED_SINGLE_SHOT if architecture.kind == "single_shot" else _RELEASED_TWO_STAGE
+    released = dict(_RELEASED_SINGLE_SHOT if architecture.kind == "single_shot" else _RELEASED_TWO_STAGE)
     return ModelCard(
         name=name,
         title=name,
         architecture=architecture,
         region_classes=_REGION_NAMES.get(regions, tuple(f"Class {k}" for k in range(1, regions))),
         image_classes=PAPER_IMAGE_CLASSES if count == 3 else tuple(f"Class {k}" for k in range(count)),
-        evidence=EvidenceSettings(batch_size=architecture.roi_batch_size),
+        # Pictures as the papers fed them: grey / 255; so HU get the same lung window.
+        input=InputSpec(low_hu=GREY_LOW_HU, high_hu=GREY_HIGH_HU),
+        evidence=dataclasses.replace(
+            released.pop("evidence", EvidenceSettings()), batch_size=architecture.roi_batch_size
+        ),
         notes="This file came without a card: classes and settings are assumed to be the papers'.",
         **released,
     )
@@ -187,11 +198,18 @@ def save_weights(path: Path, tensors: dict[str, Tensor], card: ModelCard, *, hal
     }
     data = save_safetensors(stored)
     card = dataclasses.replace(card, sha256=hashlib.sha256(data).hexdigest())
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ExportError(f"The folder {path.parent.name} cannot be made.", details=str(error)) from error
     for target, content in ((path, data), (path.with_suffix(".json"), card.to_json().encode())):
         temporary = target.with_name(target.name + ".part")
-        temporary.write_bytes(content)
-        temporary.replace(target)
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(target)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise ExportError(f"{target.name} cannot be written.", details=str(error)) from error
     return card
 
 
@@ -213,9 +231,11 @@ def find_base(classifier: LoadedWeights) -> Path:
     wanted = classifier.card.base_sha256
     for folder in (classifier.path.parent, weights_folder()):
         for path in sorted(folder.glob(f"*{SUFFIX}")):
-            card_path = path.with_suffix(".json")
-            if card_path.is_file() and read_card(card_path).sha256 == wanted:
-                return path
+            try:
+                if read_card(path.with_suffix(".json")).sha256 == wanted:
+                    return path
+            except WeightsError:
+                continue  # another file's card is damaged: not this one's trouble
     raise WeightsError(
         f"The classifier '{classifier.card.name}' reads the RoIs of segmentation weights that are not here. "
         "Give that segmentation file as well.",
@@ -228,5 +248,9 @@ def same_detector(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
     True for a classifier trained S-only on that segmentation model: one pass then serves both.
     """
-    shared = [name for name in second if name in first]
-    return all(torch.equal(first[name], second[name]) for name in shared)
+    shared = [
+        name
+        for name in second
+        if not name.startswith("s2new.") and ".mask_" not in name and not name.endswith("num_batches_tracked")
+    ]
+    return all(name in first and torch.equal(first[name], second[name]) for name in shared)

@@ -22,6 +22,7 @@ class ClassifierSystem:
     """The whole network stays in test mode: no detector losses, BatchNorm on running statistics."""
 
     network: CovidCTMaskNet
+    losses = ("loss_image",)
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from model_core.datasets import ClassifiedSlice, LabelledSlice, instances
 from model_core.errors import DataError
 from model_core.networks.mask_rcnn import Target
 from model_core.preprocess import network_input, placement
-from model_core.types import ByteArray, FloatArray, Geometry, Volume
+from model_core.types import ByteArray, FloatArray, Geometry, Progress, Volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +55,7 @@ class SegmentationExamples(torch.utils.data.Dataset[Example]):
         """
         one = self._slices[index]
         picture, mask = one.image_hu(), one.mask()
-        if picture.shape != mask.shape:
-            raise DataError(
-                f"'{one.name}': the picture is {_size(picture.shape)} but its mask is {_size(mask.shape)}."
-            )
+        _check_sizes(one, picture.shape, mask.shape)
         volume = _volume(picture)
         found, labels = instances(mask, self._mask_type, self._min_area)
         return Example(
@@ -66,6 +63,35 @@ class SegmentationExamples(torch.utils.data.Dataset[Example]):
             number=zlib.crc32(one.name.encode()),
             target=_target(found, labels, volume, self._spec),
         )
+
+
+def check_masks(
+    slices: Sequence[LabelledSlice], *, mask_type: str, min_area: int
+) -> Generator[Progress, None, None]:
+    """Read every picture and mask once, before anything is written.
+
+    Raises
+    ------
+    DataError
+        If a file is damaged or holds unknown values, a picture and its mask differ in size, or no slice
+        has a lesion.
+    """
+    lesions = 0
+    for done, one in enumerate(slices):
+        yield Progress(done, len(slices), one.name)
+        mask = one.mask()
+        _check_sizes(one, one.image_hu().shape, mask.shape)
+        lesions += len(instances(mask, mask_type, min_area)[1])
+    if not lesions:
+        raise DataError(
+            f"None of {len(slices)} slices has a lesion (components of more than {min_area} pixels of "
+            f"'{mask_type}'): there is nothing to learn."
+        )
+
+
+def _check_sizes(one: LabelledSlice, picture: tuple[int, ...], mask: tuple[int, ...]) -> None:
+    if picture != mask:
+        raise DataError(f"'{one.name}': the picture is {_size(picture)} but its mask is {_size(mask)}.")
 
 
 class ClassExamples(torch.utils.data.Dataset[Example]):

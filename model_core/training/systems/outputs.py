@@ -38,6 +38,7 @@ def write_weights(trainer: Trainer, folder: Path, card: ModelCard, *, released: 
                 lrate=trainer.settings.learning_rate,
                 optimizer_state=trainer.optimizer_state,
             ),
+            single_shot=card.kind == "single_shot",
         )
     return saved
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -61,6 +62,33 @@ def average(value: float, weight: float, device: torch.device | str = "cpu") -> 
         dist.all_reduce(pair)
     total, weights = pair.tolist()
     return total / weights if weights else float("nan")
+
+
+def from_first(value: Any) -> Any:
+    """Return what rank 0 passed (the others' argument is not looked at)."""
+    if world_size() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def from_all(value: Any) -> list[Any]:
+    """Return what every rank passed, by rank."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def local_device(device: str) -> str:
+    """Return the GPU of this process: ``cuda`` means the one of its local rank under ``torchrun``."""
+    if device != "cuda" or "LOCAL_RANK" not in os.environ:
+        return device
+    own = f"cuda:{int(os.environ['LOCAL_RANK'])}"
+    torch.cuda.set_device(own)
+    return own
 
 
 def broadcast(tensors: Iterable[Tensor]) -> None:

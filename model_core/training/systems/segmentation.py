@@ -20,6 +20,14 @@ from model_core.training.systems.system import (
     without_traces,
 )
 
+SEGMENTATION_LOSSES = (
+    "loss_objectness",
+    "loss_rpn_box_reg",
+    "loss_classifier",
+    "loss_box_reg",
+    "loss_mask",
+)
+
 
 class SegmentationSystem:
     """Slices without instances are skipped, as released.
@@ -32,6 +40,8 @@ class SegmentationSystem:
         Freeze BatchNorm statistics, seed the sampling of each image by itself and average losses over
         images, so that a batch gives the same step however it is spread over processes.
     """
+
+    losses = SEGMENTATION_LOSSES
 
     def __init__(
         self,

@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.utils.data import Dataset
 
-from model_core.config import EvidenceSettings
+from model_core.config import SINGLE_SHOT_MIN_AREA, EvidenceSettings
 from model_core.networks.covid_ct_mask_net import SingleShot
 from model_core.training.systems.classifier import image_loss
 from model_core.training.systems.examples import Example
 from model_core.training.systems.moving import ImageRule, image_stage_moves, segmentation_stage_moves
 from model_core.training.systems.parallel import average
-from model_core.training.systems.segmentation import accumulate
+from model_core.training.systems.segmentation import SEGMENTATION_LOSSES, accumulate
 from model_core.training.systems.system import (
     Losses,
     Stepper,
@@ -46,6 +46,7 @@ class SingleShotSystem:
     """
 
     network: SingleShot
+    losses = (*SEGMENTATION_LOSSES, "loss_image")
 
     def __init__(
         self,
@@ -65,7 +66,9 @@ class SingleShotSystem:
         self.copies = 0
         self._segmentation = segmentation
         self._reproducible = reproducible
-        self._evidence = EvidenceSettings(batch_size=network.architecture.roi_batch_size, min_area=1e-5)
+        self._evidence = EvidenceSettings(
+            batch_size=network.architecture.roi_batch_size, min_area=SINGLE_SHOT_MIN_AREA
+        )
 
     def trained(self) -> list[Parameter]:
         """See `System.trained`: one optimiser over all parameters serves both stages."""

@@ -77,6 +77,8 @@ def classifier_from_segmentation(
         s_width=preset.s_width,
         image_classes=image_classes,
     )
+    # The detector proposes as it will at inference: by its own card.
+    preset = dataclasses.replace(preset, detector=base.card.detector)
     network = new_network(architecture, preset, base.card.input, seed=seed)
     assert isinstance(network, CovidCTMaskNet)
     own = network.state_dict()
@@ -113,6 +115,7 @@ def classifier_from_classifier(
         architecture = dataclasses.replace(architecture, image_classes=2)
         for name in ("s2new.fc_scores_img.weight", "s2new.fc_scores_img.bias"):
             tensors[name] = tensors[name][[0, 2]]
+    preset = dataclasses.replace(preset, detector=base.card.detector)
     network = new_network(architecture, preset, base.card.input, seed=0)
     assert isinstance(network, CovidCTMaskNet)
     own = network.state_dict()

@@ -60,6 +60,8 @@ class System(Protocol):
     """One of the papers' systems in training."""
 
     network: MaskRCNN
+    losses: tuple[str, ...]
+    """Names of the losses that `update` may return."""
 
     def trained(self) -> list[Parameter]:
         """Parameters of the optimiser, in registration order."""

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from model_core.errors import DataError, SettingsError
 from model_core.training.checkpoints import read_checkpoint, write_checkpoint
 from model_core.training.systems.examples import Example
-from model_core.training.systems.parallel import average, broadcast, join
+from model_core.training.systems.parallel import average, broadcast, from_all, from_first, join
 from model_core.training.systems.system import Losses, Stepper, System
 from model_core.types import Progress
 
@@ -145,7 +145,16 @@ class Trainer:
         DataError
             If it is damaged or belongs to other settings.
         """
-        state = read_checkpoint(self.folder / CHECKPOINT, recipe=self._fingerprint)
+        # Rank 0 reads for all: the folder may be on its machine alone. An error of its must stop all, too.
+        state, error = None, None
+        if not self.rank:
+            try:
+                state = read_checkpoint(self.folder / CHECKPOINT, recipe=self._fingerprint)
+            except DataError as found:
+                error = found
+        state, error = from_first((state, error))
+        if error is not None:
+            raise error
         if state is None:
             return False
         self.system.network.load_state_dict(state["network"])
@@ -153,7 +162,9 @@ class Trainer:
         self._stepper.scaler.load_state_dict(state["scaler"])
         self.system.restore(state["system"])
         self.epoch, self.position, self.best = state["epoch"], state["position"], state["best"]
-        self._rows, self._sums = state["rows"], state["sums"]
+        self._rows = state["rows"]
+        sums = state["sums"]  # by rank
+        self._sums = sums[self.rank] if len(sums) == self.world else {}
         torch.set_rng_state(state["random"])
         return True
 
@@ -161,7 +172,15 @@ class Trainer:
         """Train to the last epoch, or for ``max_steps`` further steps; each step is a point to cancel.
 
         A checkpoint is written at the end of ``save_every`` epochs, at the end, and where ``max_steps`` or a
-        cancel stops the run.
+        cancel stops the run (with several processes a cancel falls back to the last one written). After an
+        error the folder is as it was.
+
+        Raises
+        ------
+        DataError
+            If an example is damaged, or no slice of the epoch has a lesion.
+        SettingsError
+            If the loss is no longer a number.
         """
         total = self.settings.epochs * self.batches
         left = max_steps
@@ -170,13 +189,17 @@ class Trainer:
                 for batch in self._loader():
                     done = self.epoch * self.batches + self.position
                     if left is not None and left <= 0:
+                        self.save()
                         return
                     yield Progress(done, total, f"Epoch {self.epoch + 1} of {self.settings.epochs}")
                     self._step(batch, done)
                     left = None if left is None else left - 1
                 yield self._end_of_epoch()
-        finally:
-            self.save()
+        except GeneratorExit:
+            if self.world == 1:
+                self.save()
+            raise
+        self.save()
         yield Progress(total, total, "Done")
 
     def _step(self, batch: list[Example], number: int) -> None:
@@ -185,6 +208,11 @@ class Trainer:
         size = self.settings.micro_batch or len(batch)
         parts = [batch[k : k + size] for k in range(0, len(batch), size)]
         for name, value in self.system.update(parts, self._stepper, seed).items():
+            if not math.isfinite(value):
+                raise SettingsError(
+                    f"The loss '{name}' is {value} at step {number + 1}: training cannot go on. "
+                    "Try a lower learning rate, or full precision."
+                )
             self._sums.setdefault(name, []).append(value)
         self.position += 1
 
@@ -206,10 +234,18 @@ class Trainer:
         )
 
     def _end_of_epoch(self) -> EpochReport:
-        losses = {
-            name: average(float(np.mean(values)), len(values), self._device)
-            for name, values in self._sums.items()
-        }
+        # Every rank asks for every loss: one without lesions this epoch has values of its own for none.
+        means = {}
+        for name in self.system.losses:
+            values = self._sums.get(name, [])
+            means[name] = average(float(np.mean(values)) if values else 0.0, len(values), self._device)
+        losses = {name: mean for name, mean in means.items() if not math.isnan(mean)}
+        if not losses:
+            raise DataError(
+                "No slice of the training data has a lesion (larger than the smallest area kept)."
+            )
+        # BatchNorm statistics are each rank's own within an epoch; the checkpoint holds rank 0's.
+        broadcast(self.system.network.buffers())
         validation = self._validate()
         watched = validation if validation is not None else sum(losses.values())
         is_best = watched < self.best
@@ -231,11 +267,15 @@ class Trainer:
             num_workers=self.settings.workers,
             collate_fn=list,
         )
-        losses = [float(self.system.validation_loss(batch, seed=k)) for k, batch in enumerate(loader)]
+        losses = [
+            float(self.system.validation_loss(batch, seed=self.rank + k * self.world))
+            for k, batch in enumerate(loader)
+        ]
         return average(float(np.mean(losses)) if losses else 0.0, len(losses), self._device)
 
     def save(self) -> None:
-        """Write checkpoint, last weights and log."""
+        """Write checkpoint, last weights and log (all ranks take part)."""
+        sums = from_all(self._sums)
         if self.rank:
             return
         state = {
@@ -248,7 +288,7 @@ class Trainer:
             "position": self.position,
             "best": self.best,
             "rows": self._rows,
-            "sums": self._sums,
+            "sums": sums,
             "random": torch.get_rng_state(),
         }
         write_checkpoint(self.folder / CHECKPOINT, state)

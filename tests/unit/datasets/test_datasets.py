@@ -235,29 +235,6 @@ def test_estimated_map_is_near_the_table(shared_data):
 # ----------------------------------------------------------------------------------------- checks
 
 
-def test_check_counts_and_lists_every_bad_slice(folder):
-    from model_core.datasets.checks import check_pairs
-
-    report = check_pairs(folder)
-    assert (report["slices"], report["without_lesion"], report["problems"]) == (2, 2, [])
-    write(folder / "masks" / "one.png", np.full((8, 8), 9))
-    write(folder / "masks" / "two.png", np.zeros((8, 9)))
-    report = check_pairs(folder)
-    assert len(report["problems"]) == 2
-    assert "9" in report["problems"][0]
-    assert "9 x 8" in report["problems"][1]
-
-
-def test_check_warns_of_a_class_that_is_its_source(tmp_path):
-    from model_core.datasets.checks import check_classes, is_class_folder
-
-    for label, source in (("normal", "a_x"), ("covid", "a_y"), ("other", "b_x")):
-        write(tmp_path / label / f"{source}_1.png", np.zeros((4, 4)))
-    assert is_class_folder(tmp_path)
-    (problem,) = check_classes(tmp_path)["problems"]
-    assert "'b'" in problem
-
-
 @pytest.mark.parametrize(("bad", "code"), [(False, 0), (True, 1)])
 def test_check_command(folder, capsys, bad, code):
     import argparse

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import tarfile
 import zipfile
 
 import pytest
@@ -171,3 +172,35 @@ def test_a_card_of_another_file_is_refused(tiny_weights, tmp_path):
     path.write_bytes(path.read_bytes()[:-4] + b"\1\2\3\4")
     with pytest.raises(WeightsError, match="SHA-256"):
         load_weights(str(path))
+
+
+def test_torchscript_is_not_loaded(tmp_path):
+    # torch.load would hand such a file to the TorchScript interpreter, which runs its code.
+    with zipfile.ZipFile(tmp_path / "script.pth", "w") as archive:
+        for name in ("data.pkl", "constants.pkl", "code/__torch__.py"):
+            archive.writestr(f"script/{name}", b"")
+    with pytest.raises(WeightsError, match="TorchScript"):
+        load_weights(str(tmp_path / "script.pth"))
+
+
+def test_the_oldest_container_is_not_opened(tmp_path):
+    with tarfile.open(tmp_path / "old.pth", "w") as archive:
+        entry = tarfile.TarInfo("storages")
+        entry.type = tarfile.FIFOTYPE
+        archive.addfile(entry)
+    with pytest.raises(WeightsError, match="damaged or no weight file"):
+        load_weights(str(tmp_path / "old.pth"))
+
+
+def test_a_tensor_larger_than_its_data(tmp_path):
+    huge = torch.zeros(1, dtype=torch.float16).expand(1 << 40)
+    torch.save({"model_weights": {"a": huge}}, tmp_path / "huge.pth")
+    with pytest.raises(WeightsError, match="larger than its data"):
+        load_weights(str(tmp_path / "huge.pth"))
+
+
+def test_a_compressed_zip_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "no.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"0" * 10_000_000)
+    with pytest.raises(WeightsError, match="damaged or no weight file"):
+        load_weights(str(tmp_path / "no.pth"))
