@@ -105,7 +105,8 @@ def test_several_series_are_listed_with_thumbnails_and_one_is_picked(make_app):
     series = rig.window.series.list
     assert series.count() == 2
     assert not series.item(0).data(Qt.ItemDataRole.DecorationRole).isNull()
-    series.itemActivated.emit(series.item(1))
+    place = series.visualItemRect(series.item(1)).center()
+    rig.qtbot.mouseClick(series.viewport(), Qt.MouseButton.LeftButton, pos=place)
     rig.settle()
     assert rig.state.case.volume.series_id == "second"
     assert not rig.viewport.empty.isVisible()
