@@ -171,3 +171,40 @@ def test_shutdown_without_any_job_starts_nothing(qapp):
     owner = WorkerThread()
     assert owner.shutdown(10)
     assert not owner.running
+
+
+def test_a_job_that_cannot_be_closed_ends_as_failed(qtbot, thread):
+    listener = Listener(thread)
+    started = threading.Event()
+
+    def stuck():
+        try:
+            while True:
+                started.set()
+                yield Progress(0, 0)
+        finally:
+            raise OSError("the disk is full")
+
+    job = thread.submit("run", stuck)
+    assert started.wait(3)
+    thread.cancel("run")
+    qtbot.waitUntil(lambda: any(event[:2] == ("failed", job.job_id) for event in listener.events))
+    after = thread.submit("open", lambda: iter_of([7]))
+    qtbot.waitUntil(lambda: ("finished", after.job_id) in listener.events)
+    assert ("item", after.job_id, 7) in listener.events
+
+
+def test_a_job_that_will_not_stop_is_given_up(qtbot, thread):
+    listener = Listener(thread)
+
+    def stubborn():
+        while True:
+            try:
+                yield Progress(0, 0)
+            except GeneratorExit:
+                yield Progress(0, 0)
+
+    job = thread.submit("run", stubborn)
+    qtbot.waitUntil(lambda: ("progress", job.job_id, 0) in listener.events)
+    thread.cancel("run")
+    qtbot.waitUntil(lambda: any(event[:2] == ("failed", job.job_id) for event in listener.events))

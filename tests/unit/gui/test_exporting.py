@@ -1,0 +1,157 @@
+"""Exports one after another: what was confirmed, what was stopped, what is counted."""
+
+import dataclasses
+import threading
+
+import numpy as np
+import pytest
+from PySide6.QtCore import Qt
+
+from ctmasknet_gui.controller.export_core import without_arrays
+from ctmasknet_gui.view.requests import ExportRequest
+
+
+@pytest.fixture
+def gated(opened):
+    opened.run_all()
+    opened.exporter.gate = threading.Event()
+    return opened
+
+
+def test_the_confirmed_job_is_the_one_that_replaces_files(opened):
+    opened.run_all()
+    target = opened.folder / "a.png"
+    target.write_text("old")
+    exporting = opened.controllers.exporting
+    with opened.qtbot.waitSignal(exporting.overwrite_asked) as asked:
+        exporting.export(ExportRequest(kind="png", target=target))
+    opened.settle()
+    opened.controllers.display.step(2)
+    opened.controllers.display.preset(4)
+    job, existing = asked.args
+    assert existing == (target,)
+    assert target.read_text() == "old"
+    with opened.qtbot.waitSignal(exporting.exported):
+        exporting.replace_files(job)
+    written = opened.exporter.jobs[0]
+    assert written.overwrite
+    assert written.slices == (3,)
+    assert dataclasses.replace(written, overwrite=False).look == job.look
+    assert written.results is job.results
+
+
+def test_the_selection_is_marked_on_the_visible_slice_only(opened):
+    opened.run_all()
+    opened.controllers.selection.pick(1)
+    exporting = opened.controllers.exporting
+    for index, selected in ((3, 1), (4, None)):
+        with opened.qtbot.waitSignal(exporting.exported):
+            exporting.export(
+                ExportRequest(kind="png", target=opened.folder / f"{index}.png", slice_index=index)
+            )
+        assert opened.exporter.jobs[-1].slices == (index,)
+        assert opened.exporter.jobs[-1].selected == selected
+    exporting.export(ExportRequest(kind="plots", target=opened.folder / "p", slice_index=99))
+    assert len(opened.exporter.jobs) == 2
+
+
+def test_exports_run_one_after_the_other(gated):
+    exporting = gated.controllers.exporting
+    done = []
+    exporting.exported.connect(done.append)
+    paths = [gated.folder / f"{k}.png" for k in range(3)]
+    for path in paths:
+        exporting.export(ExportRequest(kind="png", target=path))
+    assert len([text for text in gated.texts if "begins once" in text]) == 2
+    gated.exporter.gate.set()
+    gated.qtbot.waitUntil(lambda: len(done) == 3)
+    assert done == [(path,) for path in paths]
+
+
+def test_a_failed_export_does_not_hold_up_the_next(gated):
+    exporting = gated.controllers.exporting
+    exporting.export(ExportRequest(kind="png", target=gated.folder / "gone" / "a.png"))
+    exporting.export(ExportRequest(kind="png", target=gated.folder / "b.png"))
+    gated.exporter.gate.set()
+    gated.qtbot.waitUntil((gated.folder / "b.png").exists)
+    gated.settle()
+    assert any("folder does not exist" in text for text in gated.texts)
+
+
+def test_stop_tells_what_was_written_and_leaves_the_run(gated):
+    folder = gated.folder / "out"
+    folder.mkdir()
+    gated.engine.gate = threading.Event()
+    gated.state.results.summaries = {}
+    gated.controllers.running.run_series()
+    gated.qtbot.waitUntil(lambda: gated.state.run.kind == "run")
+    request = ExportRequest(kind="png", target=folder, slices="range", first=0, last=4)
+    gated.controllers.exporting.export(request)
+    gated.qtbot.waitUntil(lambda: gated.exporter.jobs != [])
+    assert gated.state.run.kind == "export"
+    gated.controllers.stop()
+    gated.qtbot.waitUntil(lambda: gated.texts != [])
+    assert gated.texts == ["The export was stopped: 0 of 4 pictures are written."]
+    assert gated.controllers.jobs.active("run")
+    assert gated.state.run.kind == "run"
+    gated.controllers.stop()
+    assert not gated.controllers.jobs.active("run")
+
+
+def test_stop_counts_the_files_that_are_there(gated):
+    folder = gated.folder / "out"
+    folder.mkdir()
+    gated.exporter.gate.set()
+    worker = gated.controllers.thread.worker
+
+    def stop_at_second(_job, _item):
+        if len(list(folder.iterdir())) >= 2:
+            gated.controllers.thread.cancel("export")
+
+    # In the worker's own thread, so that it stops exactly there.
+    worker.produced.connect(stop_at_second, Qt.ConnectionType.DirectConnection)
+    request = ExportRequest(kind="png", target=folder, slices="range", first=0, last=7)
+    gated.controllers.exporting.export(request)
+    gated.qtbot.waitUntil(lambda: any("stopped" in text for text in gated.texts))
+    worker.produced.disconnect(stop_at_second)
+    count = len(list(folder.iterdir()))
+    assert gated.texts == [f"The export was stopped: {count} of 7 pictures are written."]
+    assert 2 <= count < 7
+
+
+def test_a_waiting_export_goes_on_when_the_one_before_is_stopped(gated):
+    exporting = gated.controllers.exporting
+    exporting.export(ExportRequest(kind="png", target=gated.folder / "a.png"))
+    exporting.export(ExportRequest(kind="png", target=gated.folder / "b.png"))
+    gated.qtbot.waitUntil(lambda: gated.exporter.jobs != [])
+    gated.controllers.stop()
+    gated.qtbot.waitUntil(lambda: len(gated.exporter.jobs) == 2)
+    gated.exporter.gate.set()
+    gated.settle()
+    assert not (gated.folder / "a.png").exists()
+    assert (gated.folder / "b.png").exists()
+
+
+def test_the_count_told_is_that_of_the_job(opened):
+    opened.controllers.running.run_slice()
+    opened.settle()
+    opened.exporter.gate = threading.Event()
+    opened.controllers.exporting.export(ExportRequest(kind="csv", target=opened.folder / "a.csv"))
+    opened.controllers.running.run_series()
+    opened.qtbot.waitUntil(lambda: opened.exporter.jobs != [])
+    opened.state.results.slices = dict.fromkeys(range(7), opened.state.results.slices[3])
+    opened.exporter.gate.set()
+    opened.settle()
+    assert any("Only 1 of 7 slices are analysed" in text for text in opened.texts)
+
+
+def test_rows_of_a_table_keep_no_masks_alive(opened):
+    opened.run_all()
+    shown = opened.state.results.shown
+    bare = without_arrays(shown)
+    assert bare.rois is shown.rois
+    assert len(bare.detections) == len(shown.detections) > 0
+    arrays = (bare.masks, bare.logit_map, bare.detections.mask_logits)
+    assert [array.nbytes for array in arrays] == [0, 0, 0]
+    assert not np.shares_memory(bare.masks, shown.masks)
+    assert all(array.base is None for array in arrays)

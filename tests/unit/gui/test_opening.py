@@ -1,0 +1,219 @@
+"""What stays of the open series while something else is opened, and what does not."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gui_fakes import FakeReader, make_volume, warning
+
+from ctmasknet_gui.settings import Settings
+from ctmasknet_gui.state.display import LUNG, PRESETS
+from ctmasknet_gui.view.requests import ExportRequest
+from model_core.errors import ReadError
+
+
+class GatedReader(FakeReader):
+    """Reads series and masks only while its gates are open; "cut" series cannot be read."""
+
+    def __init__(self, *volumes):
+        super().__init__(list(volumes) or [make_volume("one"), make_volume("second", slices=7)])
+        self.gate, self.labels = threading.Event(), threading.Event()
+        self.gate.set()
+        self.labels.set()
+        self.loads = []
+
+    def load(self, entry):
+        self.loads.append(entry.series_id)
+        for item in super().load(entry):
+            if entry.series_id == "cut" and not hasattr(item, "done"):
+                raise ReadError("The series is cut off.")
+            yield item
+
+    def read_labels(self, path, volume):
+        assert self.labels.wait(10)
+        return super().read_labels(path, volume)
+
+
+@pytest.fixture
+def rig(make_rig):
+    rig = make_rig(reader=GatedReader(make_volume("one"), make_volume("second"), make_volume("cut")))
+    rig.open()
+    return rig
+
+
+def test_a_mask_read_for_one_series_is_not_laid_over_another(rig):
+    rig.reader.labels.clear()
+    volume = rig.state.case.volume
+    rig.controllers.opening.open_reference(Path("mask.nii"))
+    take = rig.controllers.jobs._active[max(rig.controllers.jobs._active)].handlers.produced
+    rig.controllers.opening.open_series("second")
+    rig.reader.labels.set()
+    rig.settle()
+    assert rig.state.case.volume.series_id == "second"
+    # Even a mask that comes in spite of the cancelled job is told apart by its volume.
+    take(np.ones(volume.voxels.shape, np.uint8))
+    assert rig.state.case.reference is None
+    assert rig.state.case.reference_name == ""
+
+
+def test_the_next_series_opens_the_right_way_round(rig):
+    display = rig.state.display
+    display.inverted = display.flip_horizontal = display.flip_vertical = True
+    display.cine = True
+    rig.controllers.display.file_window()
+    assert display.window.name == "File's own"
+    rig.controllers.opening.open_series("second")
+    rig.settle()
+    switches = (display.inverted, display.flip_horizontal, display.flip_vertical, display.cine)
+    assert switches == (False, False, False, False)
+    assert display.window == LUNG
+
+
+def test_presets_stay_and_windows_by_hand_do_not(rig):
+    rig.controllers.display.preset(3)
+    rig.controllers.opening.open_series("second")
+    rig.settle()
+    assert rig.state.display.window == PRESETS[1]
+    rig.controllers.display.set_window(PRESETS[1].width + 1, 0)
+    rig.controllers.opening.open_series("one")
+    rig.settle()
+    assert rig.state.display.window == LUNG
+
+
+def test_opening_that_fails_leaves_run_and_results(rig):
+    rig.engine.gate = threading.Event()
+    rig.controllers.running.run_series()
+    rig.qtbot.waitUntil(lambda: rig.state.run.total > 0)
+    for name in ("broken", "empty"):
+        (rig.folder / name).mkdir()
+        with rig.qtbot.waitSignal(rig.controllers.opening.failed):
+            rig.controllers.opening.open_paths([rig.folder / name])
+        assert rig.controllers.jobs.active("run")
+    rig.engine.gate.set()
+    rig.settle()
+    assert len(rig.state.results.slices) == 7
+
+
+def test_an_export_goes_on_while_another_series_is_opened(rig):
+    rig.exporter.gate = threading.Event()
+    rig.controllers.exporting.export(ExportRequest(kind="png", target=rig.folder / "a.png"))
+    rig.qtbot.waitUntil(lambda: rig.exporter.jobs != [])
+    rig.controllers.opening.open_series("second")
+    assert rig.controllers.jobs.active("export")
+    rig.exporter.gate.set()
+    rig.settle()
+    assert (rig.folder / "a.png").exists()
+    assert rig.exporter.jobs[0].volume.series_id == "one"
+    assert rig.state.case.volume.series_id == "second"
+
+
+def test_warnings_of_the_open_series_outlive_a_failed_opening(make_rig):
+    rig = make_rig(reader=GatedReader(make_volume(problems=(warning(),)), make_volume("second")))
+    rig.open()
+    rig.open("broken")
+    assert "missing" in rig.texts[0]
+    rig.controllers.opening.open_series("second")
+    rig.settle()
+    assert rig.texts == []
+
+
+# --------------------------------------------------------------------------------- choice of a series
+
+
+def test_a_series_that_is_being_read_is_not_read_again(rig):
+    rig.reader.gate.clear()
+    for _ in range(3):
+        rig.controllers.opening.open_series("second")
+        assert rig.state.case.opening == "second"
+    rig.reader.gate.set()
+    rig.settle()
+    assert rig.reader.loads == ["one", "second"]
+    assert rig.state.case.opening == ""
+
+
+def test_choosing_the_open_series_again_calls_the_other_off(rig):
+    volume = rig.state.case.volume
+    rig.reader.gate.clear()
+    rig.controllers.opening.open_series("second")
+    rig.controllers.opening.open_series("one")
+    assert rig.state.case.opening == ""
+    rig.reader.gate.set()
+    rig.settle()
+    assert rig.state.case.volume is volume
+    assert rig.reader.loads.count("one") == 1
+
+
+def test_a_failed_or_cancelled_series_leaves_the_shown_one(rig):
+    volume = rig.state.case.volume
+    rig.controllers.opening.open_series("cut")
+    rig.settle()
+    assert "cut off" in rig.texts[-1]
+    assert (rig.state.case.opening, rig.state.case.volume) == ("", volume)
+    rig.reader.gate.clear()
+    rig.controllers.opening.open_series("second")
+    rig.qtbot.waitUntil(lambda: "second" in rig.reader.loads)
+    rig.controllers.stop()
+    assert (rig.state.case.opening, rig.state.case.volume) == ("", volume)
+    rig.controllers.opening.open_series("second")
+    rig.reader.gate.set()
+    rig.settle()
+    assert rig.state.case.volume.series_id == "second"
+
+
+def test_the_only_series_of_a_path_counts_as_being_read(make_rig):
+    rig = make_rig(reader=GatedReader(make_volume("one")))
+    rig.reader.gate.clear()
+    (rig.folder / "case").mkdir()
+    rig.controllers.opening.open_paths([rig.folder / "case"])
+    rig.qtbot.waitUntil(lambda: rig.state.case.opening == "one")
+    rig.controllers.opening.open_series("one")
+    rig.reader.gate.set()
+    rig.settle()
+    assert rig.reader.loads == ["one"]
+    assert rig.state.case.volume is not None
+
+
+# ------------------------------------------------------------------------------------------- settings
+
+
+def test_a_recent_path_is_forgotten_when_it_cannot_be_opened(rig):
+    for name, stays in (("broken", False), ("empty", False), ("gone", False), ("case", True)):
+        path = rig.folder / name
+        rig.settings.add_recent(path)
+        if name != "gone":
+            path.mkdir(exist_ok=True)
+        rig.controllers.opening.open_paths([path])
+        rig.settle()
+        assert (path in rig.settings.recent) == stays, name
+
+
+def test_start_does_not_look_at_remembered_paths(tmp_path, monkeypatch):
+    settings = Settings(tmp_path / "s.ini")
+    share = Path("/net/dead/share")
+    settings.add_recent(share / "case")
+    settings.last_folder = share
+    settings.last_export_folder = share / "out"
+
+    def hang(*_args, **_kwargs):
+        raise AssertionError("a dead network share was asked")
+
+    for name in ("exists", "is_dir", "is_file", "stat"):
+        monkeypatch.setattr(Path, name, hang)
+    assert settings.recent == (share / "case",)
+    assert settings.last_folder == share
+    assert settings.last_export_folder == share / "out"
+
+
+def test_exports_go_to_a_folder_of_their_own(tmp_path, monkeypatch):
+    settings = Settings(tmp_path / "s.ini")
+    settings.last_folder = tmp_path / "source"
+    assert settings.last_export_folder != settings.last_folder
+    monkeypatch.setattr("ctmasknet_gui.settings.QStandardPaths.writableLocation", lambda _place: "")
+    assert settings.last_export_folder == Path.home()
+    monkeypatch.setattr(
+        "ctmasknet_gui.settings.QStandardPaths.writableLocation", lambda _place: str(tmp_path)
+    )
+    assert settings.last_export_folder == tmp_path
+    settings.last_export_folder = tmp_path / "reports"
+    assert settings.last_export_folder == tmp_path / "reports"
