@@ -50,6 +50,11 @@ def _add_segmentation(kinds: Any) -> None:
         metavar="SCHEME",
         help="shared (0; 1 GGO or lesion; 2 consolidation; default), papers (0-3), or 1=ggo,2=consolidation",
     )
+    parser.add_argument(
+        "--preset",
+        choices=("p1", "p2", "p3"),
+        help="thresholds of the numbers reported in one of the papers, instead of the card's",
+    )
     parser.add_argument("--score-threshold", type=_score, metavar="T", help="default: the card's")
     parser.add_argument("--nms-threshold", type=_iou, metavar="T", help="default: the card's")
     parser.add_argument(
@@ -187,9 +192,14 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
 
 
 def _detections(arguments: argparse.Namespace, card: DetectionSettings) -> DetectionSettings:
-    """Return the card's settings with what the command line changes."""
+    """Return the card's (or a preset's) settings with what the command line changes."""
     import dataclasses
 
+    base = card
+    if arguments.preset:
+        from model_core.training.systems.presets import preset
+
+        base = preset(arguments.preset).detections
     changes = {
         name: value
         for name, value in (
@@ -199,7 +209,7 @@ def _detections(arguments: argparse.Namespace, card: DetectionSettings) -> Detec
         )
         if value is not None
     }
-    return dataclasses.replace(card, **changes)
+    return dataclasses.replace(base, **changes)
 
 
 def run_classifier(arguments: argparse.Namespace) -> int:

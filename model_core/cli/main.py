@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import logging
 import sys
 from collections.abc import Sequence
 
 from model_core import DISCLAIMER, __version__
+from model_core.cli import data, evaluate, info, predict, train, weights
 from model_core.cli.errors import UsageError
 from model_core.errors import CTMaskNetError
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
-COMMANDS = ("info", "predict", "train", "evaluate", "data", "weights")
+COMMANDS = (info, predict, train, evaluate, data, weights)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -23,9 +22,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ctmasknet {__version__}")
     parser.add_argument("--verbose", action="store_true", help="log what is done; show tracebacks of errors")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in COMMANDS:
-        if importlib.util.find_spec(f"model_core.cli.{name}"):
-            importlib.import_module(f"model_core.cli.{name}").add_parser(commands)
+    for command in COMMANDS:
+        command.add_parser(commands)
     return parser
 
 
