@@ -94,7 +94,6 @@ class OpenController(QObject):
         targets = paths_to_scan([Path(path) for path in paths])
         if not targets:
             return
-        self._settings.last_folder = targets[0] if targets[0].is_dir() else targets[0].parent
         found = False
 
         def take(item: object) -> None:
@@ -104,6 +103,8 @@ class OpenController(QObject):
                 self._remember(targets[0], openable=found)
             self._take(item)
             if isinstance(item, Catalogue) and found:
+                # Not before: a dead network share would hold up the window that asks about it.
+                self._settings.last_folder = targets[0] if targets[0].is_dir() else targets[0].parent
                 entry = best_of(item, choose_best=choose_best)
                 self._state.case.opening = "" if entry is None else entry.series_id
                 self.catalogued.emit()
@@ -219,11 +220,18 @@ class OpenController(QObject):
             self._ended()
             fail(error)
 
+        # What was being read makes way without a word.
+        self._state.case.opening = ""
         handlers = Handlers(produced=take, finished=self._ended, failed=failed, cancelled=self._ended)
         self._jobs.submit("open", work, handlers, priority=Priority.ASKED)
 
     def _ended(self) -> None:
-        self._state.case.opening = ""
+        """Nothing is being read any more; where that was not what is open now, who shows it hears so."""
+        case = self._state.case
+        asked, case.opening = case.opening, ""
+        volume = case.volume
+        if volume is not None and asked not in ("", volume.series_id):
+            case.events.volume.emit(volume, volume)
 
     def _leave(self) -> None:
         """Stop what is done to the open series. An export goes on: it holds what it needs."""

@@ -121,9 +121,12 @@ class WeightsController(QObject):
 
         Thresholds moved before the first run are kept where the defaults stay the same.
         """
-        if not isinstance(loaded, LoadedPipeline) or loaded.names != self.wanted:
+        if not isinstance(loaded, LoadedPipeline):
             return
-        self._pending = None
+        if loaded.names == self._pending:
+            self._pending = None
+        elif loaded.names != self._state.weights.chosen:
+            return
         pipeline = loaded.pipeline
         if pipeline is self.pipeline:
             return

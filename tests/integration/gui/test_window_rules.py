@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 from gui_fakes import FakeEngine, FakeReader, make_volume
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QFileDialog, QMessageBox
 
 from ctmasknet_gui.__main__ import parse
+from ctmasknet_gui.app import build
 from ctmasknet_gui.app import start as start_module
 from ctmasknet_gui.controller import feature_maps
 from ctmasknet_gui.controller.script import Options
@@ -167,14 +169,12 @@ def test_size_holds_after_a_maximised_session(make_app, monkeypatch):
     first.close()
     built = []
 
-    def build(**_ports):
-        app = make_app().app
-        assert app.window.isMaximized()
-        app.window.hide()
-        built.append(app)
-        return app
+    def build_again(**_settings):
+        built.append(build(settings=first.settings, engine=FakeEngine(), reader=FakeReader()))
+        assert built[0].window.isMaximized()
+        return built[0]
 
-    monkeypatch.setattr(start_module, "build", build)
+    monkeypatch.setattr(start_module, "build", build_again)
     monkeypatch.setattr(start_module, "Settings", lambda **_: first.settings)
     monkeypatch.setattr(QApplication, "exec", staticmethod(lambda: 0))
     assert start_module.execute(Options(size=(1300, 810))) == 0
@@ -207,3 +207,32 @@ def test_caution_is_shown_for_a_coronal_series(make_app):
     rig.open()
     rig.run_slice()
     assert "this coronal series" in rig.window.message_bar.text.text()
+
+
+def test_the_list_marks_the_open_series_when_another_cannot_be_read(make_app):
+    volumes = [make_volume("one"), make_volume("second")]
+    reader = FakeReader(volumes)
+    rig = make_app(reader=reader)
+    rig.open()
+    series = rig.window.series.list
+
+    def click(row):
+        place = series.visualItemRect(series.item(row)).center()
+        rig.qtbot.mouseClick(series.viewport(), Qt.MouseButton.LeftButton, pos=place)
+
+    click(0)
+    rig.settle()
+    assert rig.state.case.volume is volumes[0]
+    reader.gate = threading.Event()
+    click(1)
+    rig.qtbot.waitUntil(lambda: rig.state.run.kind == "open")
+    assert series.currentRow() == 1
+    rig.commands.stop.trigger()
+    assert series.currentRow() == 0
+    reader.gate.set()
+    rig.settle()
+    assert rig.state.case.volume is volumes[0]
+    click(1)
+    rig.settle()
+    assert rig.state.case.volume is volumes[1]
+    assert series.currentRow() == 1

@@ -160,3 +160,15 @@ def test_stopping_the_load_keeps_what_runs(rig):
     assert rig.state.weights.chosen == ()
     assert len(rig.state.results.slices) == 7
     assert rig.texts == []
+
+
+def test_a_broken_file_chosen_during_the_first_load_does_not_cost_the_run(rig):
+    rig.engine.open.clear()
+    rig.controllers.running.run_slice()
+    rig.qtbot.wait(30)
+    rig.controllers.weights.choose(["broken"])
+    rig.engine.open.set()
+    rig.settle()
+    assert rig.state.weights.chosen == ()
+    assert {k: r.weights_id for k, r in rig.state.results.slices.items()} == {3: "id-fake"}
+    assert len(rig.texts) == 1
