@@ -20,6 +20,8 @@ import recipe
 
 FLOAT = {"rtol": 1e-3, "atol": 1e-3}
 MASK = {"rtol": 1e-2, "atol": 1e-2}
+# Scores that differ by less may change places.
+TIE = 2e-3
 
 
 def pytest_generate_tests(metafunc):
@@ -53,19 +55,47 @@ def load(case):
 
 
 def as_sets(found, expected, keys, **tolerance):
-    """Compare row-aligned arrays where rows with tied scores may come in any order."""
+    """Compare rows that may come in any order where scores tie; return found's row for each expected one.
+
+    The first key is the score. Float noise of another thread count or processor is enough to swap
+    neighbours whose scores are equal but for the last digits.
+    """
     scores = found[keys[0]], expected[keys[0]]
     assert scores[0].shape == scores[1].shape
     np.testing.assert_allclose(*scores, **tolerance)
     size = len(scores[1])
+    order = np.full(size, -1)
     used = np.zeros(size, bool)
     for row in range(size):
-        tied = np.where((np.abs(scores[1] - scores[0][row]) <= 2e-3) & ~used)[0]
+        tied = np.where((np.abs(scores[0] - scores[1][row]) <= TIE) & ~used)[0]
+        tied = tied[np.argsort(np.abs(tied - row), kind="stable")]
         match = [
-            t for t in tied if all(np.allclose(found[k][row], expected[k][t], **tolerance) for k in keys)
+            t for t in tied if all(np.allclose(found[k][t], expected[k][row], **tolerance) for k in keys)
         ]
         assert match, f"row {row} has no partner"
+        order[row] = match[0]
         used[match[0]] = True
+    return order
+
+
+def proposals_in_order(network, image, features, golden):
+    """Return the proposals in the golden order, after checking that only tied ones were out of it."""
+    kept_scores = []
+    original = network.rpn.filter_proposals
+
+    def watched(*arguments):
+        boxes, scores = original(*arguments)
+        kept_scores.append(scores[0].numpy())
+        return boxes, scores
+
+    network.rpn.filter_proposals = watched
+    (boxes,) = network.propose(image, features)
+    network.rpn.filter_proposals = original
+    assert boxes.shape == golden["proposals"].shape
+    # The golden file has no objectness; where rows agree it is ours, so ours ranks both.
+    found = {"score": kept_scores[0], "box": boxes.numpy()}
+    order = as_sets(found, {"score": kept_scores[0], "box": golden["proposals"]}, ["score", "box"], **FLOAT)
+    return [boxes[order]]
 
 
 def test_case(case):
@@ -80,8 +110,7 @@ def test_case(case):
                 np.testing.assert_allclose(
                     features[name].abs().mean().item(), golden[f"feature_{level}_mean_abs"], **FLOAT
                 )
-        proposals = network.propose(image, features)
-        np.testing.assert_allclose(proposals[0].numpy(), golden["proposals"], **FLOAT)
+        proposals = proposals_in_order(network, image, features, golden)
         heads = network.roi_heads
         logits, deltas = heads.box_predictor(
             heads.box_head(heads.box_roi_pool(features, proposals, [(512, 512)]))
@@ -115,20 +144,14 @@ def check_detections(network, image, features, proposals, golden, about):
         "boxes": regions.boxes[keep].numpy(),
         "labels": regions.labels[keep].numpy(),
     }
-    as_sets(found, golden, ["scores", "boxes", "labels"], **FLOAT)
-    if np.array_equal(found["labels"], golden["labels"]) and np.allclose(
-        found["boxes"], golden["boxes"], **FLOAT
-    ):
-        np.testing.assert_allclose(masks.numpy(), golden["mask_logits"], **MASK)
-    else:
-        as_sets(found | {"mask_logits": masks.numpy()}, golden, ["scores", "boxes", "mask_logits"], **MASK)
+    order = as_sets(found, golden, ["scores", "boxes", "labels"], **FLOAT)
+    np.testing.assert_allclose(masks.numpy()[order], golden["mask_logits"], **MASK)
     own = masks[torch.arange(len(keep)), regions.labels[keep]][:, None]
     if single:
         own = own.sigmoid()
-    pasted = paste_masks_in_image(own, regions.boxes[keep], (512, 512))[:, 0].numpy()
+    pasted = paste_masks_in_image(own, regions.boxes[keep], (512, 512))[:, 0].numpy()[order]
     np.testing.assert_allclose(pasted[:4], golden["pasted_first4"], **MASK)
-    sums = {"scores": found["scores"], "pasted_sum": pasted.sum((1, 2))}
-    as_sets(sums, golden, ["scores", "pasted_sum"], **MASK)
+    np.testing.assert_allclose(pasted.sum((1, 2)), golden["pasted_sum"], **MASK)
 
 
 def check_image_class(network, image, features, proposals, golden, about):
@@ -160,13 +183,16 @@ def check_image_class(network, image, features, proposals, golden, about):
     )
     batch = roi_batch(regions.scores, regions.deltas, keep, size=evidence.batch_size)
     rows, expected = batch.rows.numpy(), golden["roi_batch"]
-    as_sets(
+    order = as_sets(
         {"score": rows[:, 0], "rows": rows},
         {"score": expected[:, 0], "rows": expected},
         ["score", "rows"],
         **FLOAT,
     )
-    np.testing.assert_allclose(network.s2new(batch.rows[None])[0].numpy(), golden["image_logits"], **FLOAT)
-    np.testing.assert_allclose(
-        network.image_logits(image, evidence)[0].numpy(), golden["image_logits"], **FLOAT
-    )
+    logits = network.s2new(batch.rows[order][None])[0].numpy()
+    np.testing.assert_allclose(logits, golden["image_logits"], **FLOAT)
+    # The whole pass reads the rows in its own order of ties.
+    whole = network.image_logits(image, evidence)[0].numpy()
+    np.testing.assert_allclose(whole, network.s2new(batch.rows[None])[0].numpy(), rtol=1e-5, atol=1e-5)
+    if np.array_equal(order, np.arange(len(order))):
+        np.testing.assert_allclose(whole, golden["image_logits"], **FLOAT)
