@@ -29,6 +29,8 @@ from model_core.types import ByteArray, FloatArray, IntArray, Progress
 # Classes that can be compared inside one source: (source prefix, label, label).
 WITHIN_SOURCE = (("mosmed", 0, 2), ("soares", 1, 2))
 FOLDS = 5
+# Name of what `extract` does to a picture; stored RoI batches of another are not read.
+VIEWS = "peaks+crop"
 _FULL_FIELD = "mosmed"
 _CROP_ZOOM, _BODY_ZOOM = (1.3, 1.5), (0.6, 0.75)
 
@@ -43,24 +45,41 @@ class RoiRows:
     names: tuple[str, ...]
 
 
-def read_slices(folder: Path) -> list[tuple[ClassifiedSlice, ByteArray]]:
-    """Read the class folders; pictures are brought to the network's HU window by their own peaks."""
+@dataclass(frozen=True, eq=False)
+class WindowedSlice:
+    """A labelled picture in the network's HU window, (H, W) uint8.
+
+    ``by_peaks`` through its own lung and soft-tissue peaks; ``as_shown`` taken as a lung window, as the
+    program takes a picture without HU.
+    """
+
+    label: ClassifiedSlice
+    by_peaks: ByteArray
+    as_shown: ByteArray
+
+
+def read_slices(folder: Path) -> list[WindowedSlice]:
+    """Read the class folders."""
     found = []
     for one in read_class_folders(folder):
         grey = read_grey(one.image_path)
         low, high = estimate_hu_range(grey)
-        found.append((one, window_to_bytes(to_hu(grey, low=low, high=high))))
+        found.append(
+            WindowedSlice(
+                one,
+                by_peaks=window_to_bytes(to_hu(grey, low=low, high=high)),
+                as_shown=window_to_bytes(to_hu(grey, low=one.low_hu, high=one.high_hu)),
+            )
+        )
     return found
 
 
-def limited(
-    slices: Sequence[tuple[ClassifiedSlice, ByteArray]], limit: int | None
-) -> list[tuple[ClassifiedSlice, ByteArray]]:
+def limited(slices: Sequence[WindowedSlice], limit: int | None) -> list[WindowedSlice]:
     """Return at most ``limit`` slices of each source and class, evenly spread over their order."""
-    groups: dict[tuple[str, int], list[tuple[ClassifiedSlice, ByteArray]]] = {}
+    groups: dict[tuple[str, int], list[WindowedSlice]] = {}
     for item in slices:
-        groups.setdefault((item[0].source, item[0].label), []).append(item)
-    kept: list[tuple[ClassifiedSlice, ByteArray]] = []
+        groups.setdefault((item.label.source, item.label.label), []).append(item)
+    kept: list[WindowedSlice] = []
     for group in groups.values():
         count = len(group) if limit is None else min(limit, len(group))
         kept += [group[int(k)] for k in np.linspace(0, len(group) - 1, count).round()]
@@ -68,11 +87,17 @@ def limited(
 
 
 def views(
-    image: ByteArray, generator: np.random.Generator, *, full_field: bool, size: int
+    image: ByteArray,
+    generator: np.random.Generator,
+    *,
+    full_field: bool,
+    size: int,
+    second: ByteArray | None = None,
 ) -> list[FloatArray]:
     """Return the slice as it is, and once with the other crop: lungs only, or inside a body.
 
     The crop of a picture tells its source, and the source tells its class; the second view breaks that.
+    ``second`` is the picture of the second view where it is another one.
     """
     shape = (int(image.shape[0]), int(image.shape[1]))
     blank = np.zeros_like(image)
@@ -81,7 +106,7 @@ def views(
     motion = draw_motion(generator, shape=shape, zoom=zoom, centre=0.05)
     if full_field:  # the lungs lie in the middle of the field of view
         motion = Motion(zoom=motion.zoom, flip=motion.flip, stretch=motion.stretch)
-    other, _, inside = warp(image, blank, motion, size=size)
+    other, _, inside = warp(image if second is None else second, blank, motion, size=size)
     if not full_field:
         other = put_in_body(other, inside, generator)
     return [plain, jitter_window(other, generator, hu_error=50.0)]
@@ -89,25 +114,34 @@ def views(
 
 def extract(
     network: MaskRCNN,
-    slices: Sequence[tuple[ClassifiedSlice, ByteArray]],
+    slices: Sequence[WindowedSlice],
     evidence: EvidenceSettings,
     *,
     size: int,
     seed: int,
 ) -> Generator[Progress | RoiRows, None, None]:
-    """Run the frozen detector over all views and yield, last, the RoI batches."""
+    """Run the frozen detector over all views and yield, last, the RoI batches.
+
+    Every other picture's second view starts from the plain lung window instead of its own peaks.
+    """
     network.eval()
     rows: list[FloatArray] = []
-    for done, (one, image) in enumerate(slices):
+    for done, one in enumerate(slices):
         yield Progress(done, len(slices), "RoI batches")
         generator = np.random.default_rng([seed, done])
-        pictures = views(image, generator, full_field=one.source.startswith(_FULL_FIELD), size=size)
+        pictures = views(
+            one.by_peaks,
+            generator,
+            full_field=one.label.source.startswith(_FULL_FIELD),
+            size=size,
+            second=one.as_shown if done % 2 else None,
+        )
         rows.append(roi_rows(network, np.stack(pictures), evidence))
     yield RoiRows(
         np.stack(rows),
-        np.array([one.label for one, _ in slices], np.int64),
-        tuple(one.source for one, _ in slices),
-        tuple(one.name for one, _ in slices),
+        np.array([one.label.label for one in slices], np.int64),
+        tuple(one.label.source for one in slices),
+        tuple(one.label.name for one in slices),
     )
 
 

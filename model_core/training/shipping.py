@@ -18,6 +18,7 @@ from model_core.errors import DataError
 from model_core.inference import Pipeline
 from model_core.training.checkpoints import read_checkpoint
 from model_core.training.image_class import (
+    VIEWS,
     HeadTraining,
     RoiRows,
     cross_validate,
@@ -169,7 +170,11 @@ def export_classifier(
     lesion = loaded.card
     evidence = EvidenceSettings()
     rows: RoiRows | None = None
-    stored = cache / f"roi-rows-{lesion.sha256[:12]}-{limit or 'all'}.npz" if cache is not None else None
+    stored = (
+        cache / f"roi-rows-{lesion.sha256[:12]}-{limit or 'all'}-{settings.seed}-{VIEWS}.npz"
+        if cache is not None
+        else None
+    )
     if stored is not None and stored.is_file():
         rows = _read_rows(stored)
     else:
@@ -218,7 +223,11 @@ def export_classifier(
     yield save_weights(output / f"{name}{SUFFIX}", tensors, card, half=True)
 
 
-FOLDS_TEXT = "Five-fold cross-validation by slice; the shipped file is trained on all folds"
+FOLDS_TEXT = (
+    "Five-fold cross-validation by slice of module S alone; the shipped file is trained on all folds. The "
+    "frozen detector has seen the control pictures (as slices without lesion) and ten of the COVID-19 "
+    "pictures in its own training, so these numbers are optimistic"
+)
 
 
 def write_default(output: Path, names: Sequence[str]) -> None:
