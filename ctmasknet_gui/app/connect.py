@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Slot
-from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QMessageBox
 
 from ctmasknet_gui.controller.bundle import Controllers
@@ -81,8 +80,6 @@ class Wiring(QObject):
         window.runSliceRequested.connect(controllers.running.run_slice)
         window.runSeriesRequested.connect(controllers.running.run_series)
         window.stopRequested.connect(controllers.stop)
-        for keys, slot in (("Ctrl+Z", controllers.history.undo), ("Ctrl+Shift+Z", controllers.history.redo)):
-            QShortcut(QKeySequence(keys), window).activated.connect(slot)
 
     def _connect_export(self) -> None:
         exporting = self._controllers.exporting

@@ -7,7 +7,6 @@ from ctmasknet_gui.controller.demo import DemoController
 from ctmasknet_gui.controller.display import DisplayController
 from ctmasknet_gui.controller.export_case import ExportController
 from ctmasknet_gui.controller.export_job import Exporter
-from ctmasknet_gui.controller.history import HistoryController
 from ctmasknet_gui.controller.jobs import Jobs
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.open_case import OpenController
@@ -60,9 +59,6 @@ class Controllers:
         )
         self.demo = DemoController(state, opening=self.opening, running=self.running, display=self.display)
         self.thresholds = ThresholdController(state, self.shown)
-        self.history = HistoryController(state, self.thresholds)
-        self.opening.opened.connect(self.history.forget)
-        self.weights.changed.connect(self.history.forget)
         self.selection = SelectionController(state)
         self.exporting = ExportController(
             state, self.jobs, exporter=exporter, weights=self.weights, messages=self.messages

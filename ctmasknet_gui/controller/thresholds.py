@@ -57,11 +57,6 @@ class ThresholdController(QObject):
         self._thresholds.linked = False
         self._apply(self._thresholds.default_detections, self._thresholds.published_evidence)
 
-    def restore(self, detections: DetectionSettings, evidence: EvidenceSettings, *, linked: bool) -> None:
-        """Put back thresholds that were in force before."""
-        self._thresholds.linked = linked
-        self._apply(detections, evidence)
-
     def _linked_evidence(self, detections: DetectionSettings) -> EvidenceSettings | None:
         if not self._thresholds.linked:
             return None

@@ -236,15 +236,3 @@ def test_the_list_marks_the_open_series_when_another_cannot_be_read(make_app):
     rig.settle()
     assert rig.state.case.volume is volumes[1]
     assert series.currentRow() == 1
-
-
-def test_undo_and_redo_by_keys(analysed):
-    control, shift = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
-    before = analysed.state.display.window
-    analysed.key(Qt.Key.Key_3)
-    after = analysed.state.display.window
-    assert after != before
-    analysed.key(Qt.Key.Key_Z, control)
-    assert analysed.state.display.window == before
-    analysed.key(Qt.Key.Key_Z, control | shift)
-    assert analysed.state.display.window == after
