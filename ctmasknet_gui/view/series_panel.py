@@ -219,7 +219,9 @@ class SeriesPanel(QWidget):
         series_id = str(item.data(_ID))
         # A second, slower click while the series is being read does not read it anew.
         reading = self._state.run.kind == "open" and self._asked == series_id
-        if not reading and (volume is None or volume.series_id != series_id):
+        # While another series is being read, picking the open one calls that off.
+        elsewhere = self._state.case.opening not in ("", series_id)
+        if not reading and (volume is None or volume.series_id != series_id or elsewhere):
             self._asked = series_id
             self.seriesChosen.emit(series_id)
         self.seriesPicked.emit()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtGui import QShowEvent
+from PySide6.QtGui import QColor, QPalette, QShowEvent
 from PySide6.QtWidgets import QLabel, QSizePolicy, QStackedLayout, QWidget
 
 from ctmasknet_gui.view.style import BACKGROUND
@@ -90,6 +90,10 @@ class PlotPage(QWidget):
         self.canvas = FigureCanvasQTAgg(Figure(facecolor=BACKGROUND))  # type: ignore[no-untyped-call]
         self.canvas.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.canvas.setMinimumSize(60, 60)
+        # At fractional screen scales a strip beside the picture shows what lies under it.
+        palette = self.canvas.palette()
+        palette.setColor(QPalette.ColorRole.Window, QColor(BACKGROUND))
+        self.canvas.setPalette(palette)
         self.canvas.setAccessibleName(self.title)
         self.canvas.mpl_connect("button_press_event", self._on_press)
         self._stack.addWidget(self.canvas)

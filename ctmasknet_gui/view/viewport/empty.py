@@ -10,6 +10,7 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.style import icon
 
 _TITLE = "Open a chest CT"
+_CHOOSE, _CHOOSE_TEXT = "Choose a series", "The list on the left shows what was found"
 _TEXT = "Drop a DICOM folder, NIfTI, NRRD or pictures here"
 _KEYS = ("Ctrl+O  open a file", "Ctrl+Shift+O  open a folder", "F1  mouse and keys")
 # Below this width buttons and keys stand one above the other.
@@ -73,6 +74,7 @@ class EmptyState(QWidget):
         for label in (self._keys, note):
             label.setAlignment(Qt.AlignmentFlag.AlignCenter)
         state.run.events.all.connect(self._refresh)
+        state.case.events.catalogue.connect(self._refresh)
         self._refresh()
 
     def paintEvent(self, _event: QPaintEvent) -> None:
@@ -92,7 +94,10 @@ class EmptyState(QWidget):
 
     def _refresh(self) -> None:
         opening = self._state.run.kind == "open"
-        self._title.setText("Opening…" if opening else _TITLE)
-        self._text.setText(self._state.run.text if opening else _TEXT)
+        catalogue = self._state.case.catalogue
+        several = catalogue is not None and len(catalogue.series) > 1
+        title, text = (_CHOOSE, _CHOOSE_TEXT) if several else (_TITLE, _TEXT)
+        self._title.setText("Opening…" if opening else title)
+        self._text.setText(self._state.run.text if opening else text)
         self._buttons.setVisible(not opening)
         self._keys.setVisible(not opening)
