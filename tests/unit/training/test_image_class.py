@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from model_core.config import Architecture, EvidenceSettings
+from model_core.datasets import ClassifiedSlice
 from model_core.errors import DataError
 from model_core.networks import build
 from model_core.training.image_class import (
@@ -11,6 +12,7 @@ from model_core.training.image_class import (
     RoiRows,
     cross_validate,
     head_logits,
+    limited,
     roi_rows,
     train_head,
     views,
@@ -54,6 +56,16 @@ def test_auc_and_balanced_accuracy_by_hand():
     assert report["balanced_accuracy"] == 0.25
     assert report["balanced_accuracy_of_the_two"] == 0.5
     assert "soares" not in within_source(logits, data)
+
+
+def test_limit_is_per_source_and_class_and_evenly_spread(tmp_path):
+    slices = [
+        (ClassifiedSlice(str(k), k % 2, "a", str(k), tmp_path, 0, 1), np.zeros((2, 2), np.uint8))
+        for k in range(20)
+    ]
+    kept = [one.name for one, _ in limited(slices, 3)]
+    assert kept == ["0", "8", "18", "1", "9", "19"]
+    assert len(limited(slices, None)) == 20
 
 
 def test_too_few_slices():

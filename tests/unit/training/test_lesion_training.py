@@ -98,6 +98,13 @@ def test_augment_is_deterministic_and_in_range():
         assert set(np.unique(example.lesion)) <= {0, 1}
 
 
+def test_lesion_free_slices_sometimes_give_way_to_air_or_tissue():
+    one = packed(lesion=False)
+    examples = [augment(one, np.random.default_rng(seed), size=48, zoom=(0.9, 1.1)) for seed in range(80)]
+    assert not any(example.lesion.any() for example in examples)
+    assert 1 <= sum(example.lung is None for example in examples) <= 25
+
+
 # --------------------------------------------------------------------------------------- targets
 
 
@@ -268,6 +275,14 @@ def test_export_writes_a_pair_of_file_and_card_that_loads(data, recipe, tmp_path
     pipeline = load_pipeline([str(tmp_path / "out" / "tiny.safetensors")], device="cpu")
     assert pipeline.cards[0].detections == card.detections
     assert pipeline.cards[0].training["finished"]
+
+
+def test_a_stop_is_asked_for_after_every_step(data, recipe, tmp_path):
+    slices = pack(recipe, data, tmp_path)
+    training = LesionTraining(recipe, slices, tmp_path / "work")
+    answers = iter([False, True])
+    assert len(list(training.run(stopped=lambda: next(answers)))) == 1
+    assert LesionTraining(recipe, slices, tmp_path / "work").step == 1
 
 
 def test_learning_rate_warms_up_and_falls():
