@@ -10,6 +10,7 @@ from model_core.networks import build
 from model_core.training.image_class import (
     HeadTraining,
     RoiRows,
+    WindowedSlice,
     cross_validate,
     head_logits,
     limited,
@@ -59,11 +60,12 @@ def test_auc_and_balanced_accuracy_by_hand():
 
 
 def test_limit_is_per_source_and_class_and_evenly_spread(tmp_path):
+    blank = np.zeros((2, 2), np.uint8)
     slices = [
-        (ClassifiedSlice(str(k), k % 2, "a", str(k), tmp_path, 0, 1), np.zeros((2, 2), np.uint8))
+        WindowedSlice(ClassifiedSlice(str(k), k % 2, "a", str(k), tmp_path, 0, 1), blank, blank)
         for k in range(20)
     ]
-    kept = [one.name for one, _ in limited(slices, 3)]
+    kept = [one.label.name for one in limited(slices, 3)]
     assert kept == ["0", "8", "18", "1", "9", "19"]
     assert len(limited(slices, None)) == 20
 
