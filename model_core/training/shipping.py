@@ -113,6 +113,7 @@ def export_lesions(
             "step": state["step"],
             "finished": state["stage"] >= len(recipe.stages),
             "backbone_start": "random",
+            "notes": recipe.notes,
             "sources": {
                 name: sum(one.source == name and not one.validation for one in slices)
                 for name in recipe.sources
