@@ -97,8 +97,8 @@ def _list_of(values: tuple[float, ...]) -> str:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from model_core.weights.published import PublishedCheckpoint, write_published
-    from model_core.weights.store import find_base, load_weights
+    from model_core.weights.published import PublishedCheckpoint, read_published, write_published
+    from model_core.weights.store import SUFFIX, find_base, load_weights
 
     target: Path = arguments.output
     if target.exists() and not arguments.overwrite:
@@ -110,14 +110,22 @@ def _export(arguments: argparse.Namespace) -> int:
         detector = {name: tensor for name, tensor in base.tensors.items() if ".mask_" not in name}
         tensors = {**detector, **tensors}
     shape = weights.card.architecture
-    write_published(
-        target,
-        PublishedCheckpoint(
-            tensors=tensors,
-            anchor_sizes=shape.anchor_sizes,
-            aspect_ratios=shape.aspect_ratios,
-            model_name=weights.card.name,
-        ),
+    checkpoint = PublishedCheckpoint(
+        tensors=tensors,
+        anchor_sizes=shape.anchor_sizes,
+        aspect_ratios=shape.aspect_ratios,
+        model_name=weights.card.name,
     )
+    if weights.path.suffix != SUFFIX:
+        # A released file keeps its training state: epoch, learning rate, optimiser.
+        released = read_published(weights.path)
+        checkpoint = dataclasses.replace(
+            checkpoint,
+            epoch=released.epoch,
+            model_name=released.model_name,
+            lrate=released.lrate,
+            optimizer_state=released.optimizer_state,
+        )
+    write_published(target, checkpoint, single_shot=weights.card.kind == "single_shot")
     sys.stdout.write(f"{target.name}: {len(tensors)} entries\n")
     return 0

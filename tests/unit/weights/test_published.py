@@ -78,6 +78,14 @@ def test_written_back_as_published(network, tmp_path):
     assert (again.epoch, again.lrate, again.anchor_sizes) == (7, 1e-5, (2, 4))
 
 
+def test_export_keeps_the_training_state_of_a_released_file(network, tmp_path):
+    torch.save(released(network), tmp_path / "in.pth")
+    assert main(["weights", "export", str(tmp_path / "in.pth"), "-o", str(tmp_path / "out.pth")]) == 0
+    again = read_published(tmp_path / "out.pth")
+    assert (again.epoch, again.lrate) == (100, 1e-5)
+    assert again.optimizer_state["param_groups"][0]["lr"] == 1e-3
+
+
 class _Attack:
     def __init__(self, target):
         self.target = target
