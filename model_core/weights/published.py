@@ -100,7 +100,7 @@ def read_published(path: Path) -> PublishedCheckpoint:
         tensors={modern_name(name): _plain(tensor) for name, tensor in state.items()},
         anchor_sizes=sizes,
         aspect_ratios=ratios,
-        epoch=_epoch(content.get("epoch")),
+        epoch=_epoch(content),
         model_name=str(content.get("model_name") or ""),
         lrate=float(content["lrate"]) if isinstance(content.get("lrate"), int | float) else None,
         optimizer_state=content.get("optimizer_state"),
@@ -258,8 +258,10 @@ def _first_level(values: Any) -> tuple[Any, ...] | None:
     return tuple(first) if first and all(isinstance(v, int | float) for v in first) else None
 
 
-def _epoch(value: Any) -> int | None:
+def _epoch(content: Mapping[str, Any]) -> int | None:
+    """Return the number of epochs done; single-shot files (no model name) count them from 0."""
     try:
-        return None if value is None else int(value)
-    except (TypeError, ValueError):
+        value = int(content["epoch"])
+    except (KeyError, TypeError, ValueError):
         return None
+    return value if "model_name" in content else value + 1

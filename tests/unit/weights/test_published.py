@@ -86,6 +86,15 @@ def test_export_keeps_the_training_state_of_a_released_file(network, tmp_path):
     assert again.optimizer_state["param_groups"][0]["lr"] == 1e-3
 
 
+def test_single_shot_files_count_epochs_from_0(network, tmp_path):
+    checkpoint = PublishedCheckpoint(tensors=network.state_dict(), epoch=50)
+    write_published(tmp_path / "ssm.pth", checkpoint, single_shot=True)
+    raw = torch.load(tmp_path / "ssm.pth", weights_only=False)
+    assert raw["epoch"] == "49"
+    assert "model_name" not in raw
+    assert read_published(tmp_path / "ssm.pth").epoch == 50
+
+
 class _Attack:
     def __init__(self, target):
         self.target = target
