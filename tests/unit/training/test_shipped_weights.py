@@ -53,10 +53,11 @@ def test_no_held_out_slice_was_trained_on(path):
     assert not train & held
 
 
-def test_a_slice_of_air_is_analysed_without_numbers_that_are_none():
+def test_air_has_no_lesion():
     pipeline = load_pipeline(device="cpu")
     voxels = np.full((1, 128, 128), -1000, np.int16)
     volume = Volume("air", "air", voxels, Geometry())
     (result,) = (item for item in run(pipeline, volume, [0]) if isinstance(item, SliceResult))
+    assert not (result.detection_candidates.scores > pipeline.detections.score).any()
     assert result.verdict is not None
     assert np.isfinite(result.verdict.logits).all()
