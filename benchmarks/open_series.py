@@ -7,11 +7,11 @@ run of each counts. Peak memory is measured in a process of its own, above what 
 
     python benchmarks/open_series.py [--slices 300] [--runs 7]
 
-Measured on 2 cores that other work was using too, Python 3.11, SimpleITK 2.5.7 (three calls of 12 runs):
+Measured on 2 cores, Python 3.11, SimpleITK 2.5.7 (quiet; in brackets three calls beside other work):
 
-    SimpleITK  find 131-161 ms, read 499-846 ms; peak memory 2.99 times the int16 volume
-    CTMaskNet  find  48- 99 ms, read  52-100 ms; peak memory 1.01 times the int16 volume
-    CTMaskNet is 4.8, 5.1 and 6.3 times faster; reading alone 8.0, 8.6 and 9.6 times
+    SimpleITK  find  75 ms, read 390 ms (131-161, 499-846); peak memory 2.99 times the int16 volume
+    CTMaskNet  find  47 ms, read  36 ms ( 48- 99,  52-100); peak memory 1.01 times the int16 volume
+    CTMaskNet is 5.6 times faster (4.8, 5.1, 6.3); reading alone 10.8 times (8.0, 8.6, 9.6)
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model_core.cli import values
 from model_core.errors import ExportError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     check.add_argument(
         "--min-area",
-        type=_count,
+        type=values.count,
         default=100,
         metavar="PX",
         help="components up to this area are no instances (default 100)",
@@ -70,12 +71,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     check.add_argument("--overwrite", action="store_true", help="replace the files of an earlier check")
     check.add_argument("--json", action="store_true", help=f"print the content of {DOCUMENT} instead of text")
     check.set_defaults(run=run_check)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
-    return int(text)
 
 
 def run_check(arguments: argparse.Namespace) -> int:

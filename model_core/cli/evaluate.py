@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model_core.cli import values
 from model_core.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -55,14 +56,14 @@ def _add_segmentation(kinds: Any) -> None:
         choices=("p1", "p2", "p3"),
         help="thresholds of the numbers reported in one of the papers, instead of the card's",
     )
-    parser.add_argument("--score-threshold", type=_score, metavar="T", help="default: the card's")
-    parser.add_argument("--nms-threshold", type=_iou, metavar="T", help="default: the card's")
+    parser.add_argument("--score-threshold", type=values.score, metavar="T", help="default: the card's")
+    parser.add_argument("--nms-threshold", type=values.iou, metavar="T", help="default: the card's")
     parser.add_argument(
-        "--mask-threshold", type=_logit, metavar="T", help="on the card's scale; default: the card's"
+        "--mask-threshold", type=values.logit, metavar="T", help="on the card's scale; default: the card's"
     )
     parser.add_argument(
         "--min-area",
-        type=_count,
+        type=values.count,
         default=100,
         metavar="PX",
         help="reference components up to this area are dropped for AP, not for Dice (default 100)",
@@ -81,12 +82,14 @@ def _add_classifier(kinds: Any) -> None:
     _add_common(parser)
     parser.add_argument(
         "--roi-sample",
-        type=_count,
+        type=values.count,
         default=475,
         metavar="N",
         help="slices per class in the RoI statistics (default 475, as in the papers)",
     )
-    parser.add_argument("--seed", type=_count, default=0, metavar="N", help="seed of that sample (default 0)")
+    parser.add_argument(
+        "--seed", type=values.count, default=0, metavar="N", help="seed of that sample (default 0)"
+    )
     parser.set_defaults(run=run_classifier)
 
 
@@ -106,34 +109,6 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", nargs="+", default=[], metavar="W", help="shipped names or files")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier report")
-
-
-def _number(text: str, low: float, high: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-    if not low <= value <= high:
-        raise argparse.ArgumentTypeError(f"{text} is outside {low:g}..{high:g}")
-    return value
-
-
-def _score(text: str) -> float:
-    return _number(text, -1.0, 1.0)
-
-
-def _iou(text: str) -> float:
-    return _number(text, 0.0, 1.0)
-
-
-def _logit(text: str) -> float:
-    return _number(text, -100.0, 100.0)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
-    return int(text)
 
 
 def run_segmentation(arguments: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from model_core.cli import values
 from model_core.cli.errors import UsageError
 from model_core.cli.progress import follow, last
 from model_core.config import DetectionSettings, EvidenceSettings
@@ -39,33 +40,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--weights", nargs="+", default=[], metavar="W", help="shipped names or files")
     parser.add_argument("--series", metavar="UID", help="series to open where the path holds several")
-    parser.add_argument("--score-threshold", type=_score, metavar="T", help="of shown detections")
-    parser.add_argument("--nms-threshold", type=_iou, metavar="T", help="of shown detections (IoU)")
-    parser.add_argument("--evidence-score", type=_score, metavar="T", help="of the RoI batch")
-    parser.add_argument("--evidence-nms", type=_iou, metavar="T", help="of the RoI batch (IoU)")
+    parser.add_argument("--score-threshold", type=values.score, metavar="T", help="of shown detections")
+    parser.add_argument("--nms-threshold", type=values.iou, metavar="T", help="of shown detections (IoU)")
+    parser.add_argument("--evidence-score", type=values.score, metavar="T", help="of the RoI batch")
+    parser.add_argument("--evidence-nms", type=values.iou, metavar="T", help="of the RoI batch (IoU)")
     parser.add_argument("--slices", type=_slices, metavar="A:B", help="half-open range; default all")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
     parser.add_argument("--png", action="store_true", help="also write annotated pictures")
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     parser.set_defaults(run=run)
-
-
-def _number(text: str, low: float, high: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-    if not low <= value <= high:
-        raise argparse.ArgumentTypeError(f"{text} is outside {low:g}..{high:g}")
-    return value
-
-
-def _score(text: str) -> float:
-    return _number(text, -1.0, 1.0)
-
-
-def _iou(text: str) -> float:
-    return _number(text, 0.0, 1.0)
 
 
 def _slices(text: str) -> tuple[int | None, int | None]:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from model_core.cli import train_systems
+from model_core.cli import train_systems, values
 from model_core.cli.stopping import stop_requests
 from model_core.errors import SettingsError
 
@@ -31,7 +31,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     recipe.add_argument("name", help="a shipped recipe (lesion-r18t1) or a recipe file (.json)")
     _common(recipe)
     recipe.add_argument("--without", nargs="+", default=[], metavar="SOURCE", help="switch sources off (A5)")
-    recipe.add_argument("--steps", type=_positive, metavar="N", help="stop after N further steps")
+    recipe.add_argument("--steps", type=values.positive, metavar="N", help="stop after N further steps")
     recipe.set_defaults(run=run_recipe)
 
     export = kinds.add_parser(
@@ -48,7 +48,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the weights"
     )
     export.add_argument(
-        "--stride", type=_positive, default=1, metavar="N", help="measure every Nth slice of long series"
+        "--stride",
+        type=values.positive,
+        default=1,
+        metavar="N",
+        help="measure every Nth slice of long series",
     )
     export.add_argument("--no-classifier", action="store_true", help="leave out module S")
     _limit(export)
@@ -74,23 +78,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the data sets")
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="checkpoints, cache and log")
-    parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads (default: all)")
+    parser.add_argument("--threads", type=values.positive, metavar="N", help="CPU threads (default: all)")
 
 
 def _limit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--limit", type=_positive, metavar="N", help="module S: at most N slices per source and class"
+        "--limit", type=values.positive, metavar="N", help="module S: at most N slices per source and class"
     )
-
-
-def _positive(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not positive")
-    return value
 
 
 def _folder(path: Path) -> Path:

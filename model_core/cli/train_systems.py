@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model_core.cli import values
 from model_core.cli.errors import UsageError
 from model_core.config import (
     GREY_HIGH_HU,
@@ -58,8 +59,10 @@ def add_kinds(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     classifier.add_argument(
         "--mode", choices=("s", "s_bn", "full"), default="s", help="what moves: module S, and BN, or all"
     )
-    classifier.add_argument("--roi-batch-size", type=_positive, metavar="N", help="RoIs that module S reads")
-    classifier.add_argument("--s-features", type=_positive, metavar="R", help="width of module S")
+    classifier.add_argument(
+        "--roi-batch-size", type=values.positive, metavar="N", help="RoIs that module S reads"
+    )
+    classifier.add_argument("--s-features", type=values.positive, metavar="R", help="width of module S")
     classifier.set_defaults(run=run_classifier)
 
     single = kinds.add_parser("single-shot", help="one model for masks and class (P3)")
@@ -82,22 +85,6 @@ def add_kinds(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     single.set_defaults(run=run_single_shot)
 
 
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
-    return int(text)
-
-
-def _rate(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
-    return value
-
-
 def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
@@ -115,21 +102,21 @@ def _common(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--name", help="name of the weights (default: the system and its network)")
     parser.add_argument("--preset", choices=("p1", "p2", "p3"), help="settings of one paper")
-    parser.add_argument("--epochs", type=_positive, metavar="N")
-    parser.add_argument("--batch", type=_positive, metavar="N", help="images of one step")
+    parser.add_argument("--epochs", type=values.positive, metavar="N")
+    parser.add_argument("--batch", type=values.positive, metavar="N", help="images of one step")
     parser.add_argument("--micro-batch", type=int, default=0, metavar="N", help="images at once")
-    parser.add_argument("--lr", type=_rate, metavar="F")
+    parser.add_argument("--lr", type=values.rate, metavar="F")
     parser.add_argument("--weight-decay", type=float, metavar="F")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--ckpt", type=Path, metavar="FILE", help="go on from a checkpoint of the papers' code"
     )
-    parser.add_argument("--save-every", type=_positive, default=10, metavar="EPOCHS")
+    parser.add_argument("--save-every", type=values.positive, default=10, metavar="EPOCHS")
     parser.add_argument(
-        "--max-steps", type=_positive, metavar="N", help="stop after N steps; start again to go on"
+        "--max-steps", type=values.positive, metavar="N", help="stop after N steps; start again to go on"
     )
     parser.add_argument(
-        "--size", type=_positive, metavar="PX", help="side of the network input (default 512)"
+        "--size", type=values.positive, metavar="PX", help="side of the network input (default 512)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read pictures")

@@ -1,0 +1,56 @@
+"""Values of the command line: what is a score, a count, a rate; wrong ones are usage errors."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def number(text: str, low: float, high: float) -> float:
+    """Parse a number within limits."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"{text} is outside {low:g}..{high:g}")
+    return value
+
+
+def score(text: str) -> float:
+    """Parse a score threshold; the evidence of the papers takes a negative one."""
+    return number(text, -1.0, 1.0)
+
+
+def iou(text: str) -> float:
+    """Parse an intersection over union."""
+    return number(text, 0.0, 1.0)
+
+
+def logit(text: str) -> float:
+    """Parse a mask threshold."""
+    return number(text, -100.0, 100.0)
+
+
+def count(text: str) -> int:
+    """Parse a whole number from 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """Parse a whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def rate(text: str) -> float:
+    """Parse a positive number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return value
