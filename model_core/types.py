@@ -64,12 +64,17 @@ class Problem:
 
 @dataclass(frozen=True)
 class Window:
-    """A VOI window in the volume's unit (PS3.3 C.11.2)."""
+    """A VOI window in the volume's unit (PS3.3 C.11.2).
+
+    ``curve``, where it is not empty, is a VOI LUT: display values 0..255, spread evenly over the window from
+    its first to its last value. A width of its length gives each value an entry of its own.
+    """
 
     width: float
     level: float
     name: str = ""
     function: VoiFunction = "LINEAR"
+    curve: bytes = field(default=b"", repr=False)
 
 
 LUNG_WINDOW = Window(1500, -600, "Lung")
@@ -146,7 +151,8 @@ class SeriesEntry:
     """One openable series found by a scan; holds no pixels.
 
     ``series_id`` is an opaque stable hash (no patient data). ``files`` are in display order.
-    ``source`` is the reader's own key; only `model_core.io` looks at it.
+    ``source`` is the reader's own key; only `model_core.io` looks at it. ``every`` is above 1 where
+    only every n-th slice of what was found is opened (`model_core.io.thin`).
     """
 
     series_id: str
@@ -159,6 +165,7 @@ class SeriesEntry:
     spacing_mm: tuple[float | None, float | None, float | None] = (None, None, None)
     series_uid: str = ""
     source: Any = field(default=None, repr=False, compare=False)
+    every: int = 1
 
     @property
     def status(self) -> Literal["ok", "warning", "error"]:

@@ -1,4 +1,4 @@
-"""VOI windows: stored values to display values, exactly as DICOM PS3.3 C.11.2.1.2 and C.11.2.1.3 define them.
+"""VOI windows: stored values to display values, exactly as DICOM PS3.3 C.11.2 defines them.
 
 int16 has only 65536 values, so a window is a table that is computed once and looked up ever after.
 """
@@ -54,13 +54,14 @@ def lookup_table(window: Window, *, inverted: bool = False) -> ByteArray:
     SettingsError
         If the width is not positive or width or level is not a number.
     """
-    return _table(float(window.width), float(window.level), window.function, inverted)
+    return _table(float(window.width), float(window.level), window.function, window.curve, inverted)
 
 
 def display_values(values: npt.ArrayLike, window: Window) -> DoubleArray:
     """Return unrounded display values in 0..255 by the formulas of PS3.3 C.11.2.1.2 and C.11.2.1.3.
 
-    LINEAR needs a width of at least 1; a smaller one counts as 1, the step at ``level - 0.5``.
+    LINEAR needs a width of at least 1; a smaller one counts as 1, the step at ``level - 0.5``. A VOI LUT
+    (PS3.3 C.11.2.1.1) lies over the values that LINEAR spreads over 0..255; between entries it is linear.
     """
     x = np.asarray(values, np.float64)
     width, level = float(window.width), float(window.level)
@@ -68,6 +69,11 @@ def display_values(values: npt.ArrayLike, window: Window) -> DoubleArray:
         raise SettingsError(
             f"A window has a positive width and a finite level, not {width:g} / {level:g}: choose a preset."
         )
+    if window.curve:
+        steps = np.frombuffer(window.curve, np.uint8).astype(np.float64)
+        places = ((x - level + 0.5) / max(width - 1.0, 1e-6) + 0.5) * (steps.size - 1)
+        looked_up: DoubleArray = np.interp(places, np.arange(steps.size), steps)
+        return looked_up
     if window.function == "SIGMOID":
         # Beyond the limit the result is 0 or 255 to the last bit; exp would only overflow.
         sigmoid: DoubleArray = 255.0 / (1.0 + np.exp(np.clip(-4.0 * (x - level) / width, -700.0, 700.0)))
@@ -80,9 +86,9 @@ def display_values(values: npt.ArrayLike, window: Window) -> DoubleArray:
 
 
 @lru_cache(maxsize=64)
-def _table(width: float, level: float, function: VoiFunction, inverted: bool) -> ByteArray:
+def _table(width: float, level: float, function: VoiFunction, curve: bytes, inverted: bool) -> ByteArray:
     values = np.arange(65536, dtype=np.uint16).view(np.int16)
-    exact = display_values(values, Window(width, level, function=function))
+    exact = display_values(values, Window(width, level, function=function, curve=curve))
     table = np.floor(exact + 0.5).astype(np.uint8)
     if inverted:
         table = (255 - table).astype(np.uint8)

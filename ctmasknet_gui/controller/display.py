@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 from PySide6.QtCore import QObject, Slot
@@ -83,7 +84,7 @@ class DisplayController(QObject):
     def set_window(self, width: float, level: float) -> None:
         """Set width and level by hand; the voxel function of the former window is kept."""
         width = float(np.clip(width, MIN_WIDTH, MAX_WIDTH))
-        self._display.window = Window(width, float(level), "", self._display.window.function)
+        self._display.window = replace(self._display.window, width=width, level=float(level), name="")
 
     def choose_window(self, window: Window) -> None:
         """Show through a given window."""
@@ -116,7 +117,7 @@ class DisplayController(QObject):
         volume = self._state.case.volume
         if volume is not None and volume.windows:
             first = volume.windows[0]
-            self._display.window = Window(first.width, first.level, first.name or "File", first.function)
+            self._display.window = replace(first, name=first.name or "File")
         else:
             self.auto_window()
 

@@ -20,14 +20,19 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.uid import UID, SecondaryCaptureImageStorage
 
+from model_core.io.bits import used_bits
 from model_core.io.codestream import declared_size
-from model_core.io.dicom_header import FileHeader, read_dataset, syntax_name
+from model_core.io.dicom_header import DEFLATED_LE, NATIVE_SYNTAXES, FileHeader, read_dataset, syntax_name
 from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason
 
 StoredArray = npt.NDArray[Any]
 
 RLE = "1.2.840.10008.1.2.5"
 DEFLATED_FRAME = "1.2.840.10008.1.2.8.1"
+# Rows and Columns are 16-bit numbers.
+_LARGEST_SIDE = 0xFFFF
+# Where all bits of a value are stored, the unused ones too; codestreams hold the used ones only.
+_WHOLE_WORDS = frozenset((*NATIVE_SYNTAXES, DEFLATED_LE, RLE))
 # Lossy and lossless JPEG processes that SimpleITK's own library decodes.
 _ITK_SYNTAXES = frozenset(
     f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 53, 55, 57, 70, 80, 81, 90, 91)
@@ -89,6 +94,8 @@ def _decode(dataset: Any, header: FileHeader, index: int) -> StoredArray:
 
 def _check_shape(found: tuple[int, int] | None, header: FileHeader) -> None:
     # JPEG may leave the rows to a marker behind the picture (T.81 B.2.5): they are 0 then.
+    if found is not None and max(found) > _LARGEST_SIDE:
+        raise FileError("The compressed picture is damaged: the size that it declares is impossible.")
     if found is not None and found != (header.rows, header.columns) and found[0] != 0:
         raise FileError(
             f"The picture in the file is {found[1]} x {found[0]} pixels, "
@@ -112,6 +119,11 @@ def _with_libraries(dataset: Any, header: FileHeader, index: int) -> StoredArray
         needed = "; ".join(decoder.missing_dependencies)
         raise FileError(f"No decoder for {syntax_name(header.transfer_syntax)} is installed: {needed}.")
     try:
+        if header.samples == 1 and header.transfer_syntax in _WHOLE_WORDS and header.bits_allocated > 1:
+            # The library takes the used bits for the lowest ones, whatever HighBit says.
+            as_they_are: Any = {"raw": True, "correct_unused_bits": False}
+            words: StoredArray = decoder.as_array(dataset, index=index, **as_they_are)[0]
+            return used_bits(words, header) if words.dtype.kind in "iu" else words
         array: StoredArray = decoder.as_array(dataset, index=index, raw=header.samples == 1)[0]
     except LIBRARY_FAILURES as error:
         if header.transfer_syntax in _ITK_SYNTAXES and header.samples == 1:
@@ -133,7 +145,7 @@ def _from_bytes(data: bytes, header: FileHeader) -> StoredArray:
         bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
         return bits[:count].reshape(shape)
     dtype = np.dtype(f"<{'i' if header.signed else 'u'}{header.bits_allocated // 8}")
-    return np.frombuffer(data, dtype, count).reshape(shape)
+    return used_bits(np.frombuffer(data, dtype, count).reshape(shape), header)
 
 
 def _inflated_frame(dataset: Any, header: FileHeader, index: int) -> bytes:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, cast
 
-from model_core.io.dicom_header import Frame, numbers, read_dataset, text
+import numpy as np
+
+from model_core.io.dicom_header import Frame, integer, number, numbers, read_dataset, text
 from model_core.io.failures import LIBRARY_FAILURES, FileError
+from model_core.io.lookup import LookupTable, read_table
 from model_core.types import PatientText, VoiFunction, Window
+
+_LOG = logging.getLogger(__name__)
+# More tables than a menu can show are no presets any more.
+_MAX_TABLES = 32
 
 
 def described(frame: Frame) -> tuple[tuple[Window, ...], PatientText]:
@@ -29,7 +37,20 @@ def described(frame: Frame) -> tuple[tuple[Window, ...], PatientText]:
 
 
 def windows_of(dataset: Any, index: int = 0) -> tuple[Window, ...]:
-    """Return the VOI windows of a frame (PS3.3 C.11.2), in the file's order, without repetitions."""
+    """Return the VOI windows of a frame, then the VOI LUTs of the file, without repetitions.
+
+    PS3.3 C.11.2: they are alternatives, in the file's order. A table becomes a window with a curve, as wide
+    as the table.
+    """
+    windows: list[Window] = []
+    for window in (*_linear_windows(dataset, index), *_table_windows(dataset)):
+        known = ((other.width, other.level, other.curve) for other in windows)
+        if (window.width, window.level, window.curve) not in known:
+            windows.append(window)
+    return tuple(windows)
+
+
+def _linear_windows(dataset: Any, index: int) -> list[Window]:
     places = [dataset]
     for keyword, which in (
         ("SharedFunctionalGroupsSequence", 0),
@@ -49,11 +70,38 @@ def windows_of(dataset: Any, index: int = 0) -> tuple[Window, ...]:
         function = cast(VoiFunction, stated)
     names = text(item, "WindowCenterWidthExplanation").split("\\")
     windows: list[Window] = []
-    for number_, (centre, width) in enumerate(zip(centres, widths, strict=False)):
+    for place, (centre, width) in enumerate(zip(centres, widths, strict=False)):
         if (width < 1 and function == "LINEAR") or width <= 0:
             continue
-        name = names[number_].strip() if number_ < len(names) else ""
-        window = Window(width, centre, name, function)
-        if not any((window.width, window.level) == (other.width, other.level) for other in windows):
-            windows.append(window)
-    return tuple(windows)
+        name = names[place].strip() if place < len(names) else ""
+        windows.append(Window(width, centre, name, function))
+    return windows
+
+
+def _table_windows(dataset: Any) -> list[Window]:
+    try:
+        items = list(dataset.get("VOILUTSequence") or ())[:_MAX_TABLES]
+    except LIBRARY_FAILURES:
+        items = []
+    # What goes in are the values after rescale: below zero where they may be (PS3.3 C.11.2.1.1).
+    intercept = number(dataset, "RescaleIntercept") or 0.0
+    signed = intercept < 0 or integer(dataset, "PixelRepresentation", 0) == 1
+    windows = []
+    for place, item in enumerate(items, 1):
+        try:
+            table = read_table(item, signed=signed)
+        except FileError as error:
+            _LOG.warning("A VOI LUT is left out: %s The windows and the automatic one stay.", error.message)
+            continue
+        name = table.name or (f"Table {place}" if len(items) > 1 else "Table")
+        # LINEAR over this width starts at the first value that the table maps and ends at the last one.
+        length = table.entries.size
+        windows.append(Window(float(length), table.first + length / 2, name, curve=_curve(table)))
+    return windows
+
+
+def _curve(table: LookupTable) -> bytes:
+    """Return the entries as display values; their range is that of their bits, unless they go beyond it."""
+    top = max((1 << table.bits) - 1, int(table.entries.max()))
+    curve: bytes = np.rint(table.entries * (255.0 / top)).astype(np.uint8).tobytes()
+    return curve

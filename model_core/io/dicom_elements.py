@@ -59,6 +59,8 @@ _PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7
 # Frames described one by one, or by offsets: for the general parser.
 _FRAME_GROUPS = frozenset((0x52009229, 0x52009230))
 
+# In place of a value representation: a header with this element is for the general parser.
+_TABLE = "a table"
 # Tag: keyword and value representation(s) that are understood here.
 _WANTED: dict[int, tuple[str, str]] = {
     0x00080005: ("SpecificCharacterSet", "CS"),
@@ -103,6 +105,7 @@ _WANTED: dict[int, tuple[str, str]] = {
     0x00281053: ("RescaleSlope", "DS"),
     0x00281054: ("RescaleType", "LO"),
     0x00282110: ("LossyImageCompression", "CS"),
+    0x00283000: ("ModalityLUTSequence", _TABLE),
     0x3004000C: ("GridFrameOffsetVector", "DS"),
 }
 _NUMBERS = {"US": "H", "SS": "h", "FL": "f", "FD": "d"}
@@ -217,6 +220,8 @@ def _after_undefined(buffer: bytes, position: int, kind: bytes, *, implicit: boo
 
 
 def _value(buffer: bytes, position: int, length: int, *, stated: bytes, known: str) -> tuple[str, bytes]:
+    if known is _TABLE:
+        raise _Unusual
     if position + length > len(buffer):
         raise _TooShort
     kind = stated.decode() if stated else known[:2]

@@ -13,7 +13,7 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -28,6 +28,7 @@ from pydicom.uid import UID
 
 from model_core.io.dicom_elements import Elements, read_elements, read_meta
 from model_core.io.failures import LIBRARY_FAILURES, FileError, IndexFileError, plain_reason
+from model_core.io.lookup import LookupTable, read_table
 from model_core.io.tolerances import (
     COSINE_TOLERANCE,
     HEADER_SECONDS,
@@ -119,6 +120,7 @@ _TAGS = [
     "RescaleSlope",
     "RescaleIntercept",
     "RescaleType",
+    "ModalityLUTSequence",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
     "LossyImageCompression",
@@ -202,6 +204,19 @@ class FileHeader:
         return self.transfer_syntax not in (*NATIVE_SYNTAXES, DEFLATED_LE)
 
     @property
+    def unused_bits(self) -> tuple[int, int]:
+        """Bits of a stored value above and below the used ones (PS3.5 8.1.1).
+
+        PS3.5 wants the used bits at the bottom; older files have them at the top, and HighBit says so. One
+        that leaves no room for the stored bits is not believed.
+        """
+        spare = self.bits_allocated - self.bits_stored
+        below = self.high_bit + 1 - self.bits_stored
+        if not 0 <= below <= spare:
+            below = 0
+        return spare - below, below
+
+    @property
     def colour(self) -> bool:
         """Whether a pixel has more than one sample, or a palette."""
         return self.samples > 1 or self.photometric == "PALETTE COLOR"
@@ -221,6 +236,8 @@ class Frame:
         (between rows, between columns) in mm from PixelSpacing; or None.
     marks:
         Values of `PHASE_MARKS`, in that order, as text.
+    table:
+        The Modality LUT that takes the place of the rescale, or None.
     """
 
     header: FileHeader
@@ -232,6 +249,7 @@ class Frame:
     slope: float
     intercept: float
     marks: tuple[str, ...]
+    table: LookupTable | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -522,6 +540,9 @@ def _no_pixels(dataset: Any, syntax: str) -> FileError:
             "An image header without pixel data: the file is cut off or was emptied.", transfer_syntax=syntax
         )
     kind = syntax_name(sop_class) if sop_class else "kind not stated"
+    if "Image Storage" in kind:
+        reason = f"An image without its picture ({kind}): the pixel data was removed or is cut off."
+        return FileError(reason, transfer_syntax=syntax)
     return FileError(f"A DICOM object without an image ({kind}).", status="skipped", transfer_syntax=syntax)
 
 
@@ -600,6 +621,7 @@ def _common(dataset: Any, syntax: str, pixel: _PixelElement) -> dict[str, Any]:
     first = (*_groups(dataset, "PerFrameFunctionalGroupsSequence")[:1], *shared[:1], dataset)
     rescale = _find(first, "PixelValueTransformationSequence", "RescaleIntercept")
     slope, intercept = number(rescale, "RescaleSlope"), number(rescale, "RescaleIntercept")
+    table = _modality_table(dataset, signed=signed)
     return {
         "transfer_syntax": syntax,
         "sop_class": text(dataset, "SOPClassUID"),
@@ -618,14 +640,26 @@ def _common(dataset: Any, syntax: str, pixel: _PixelElement) -> dict[str, Any]:
         "signed": signed,
         "photometric": text(dataset, "PhotometricInterpretation").upper(),
         "frame_count": max(1, integer(dataset, "NumberOfFrames", 1)),
-        "rescale_type": text(rescale, "RescaleType").upper(),
-        "rescaled": slope is not None and intercept is not None,
+        "rescale_type": table.kind or "US" if table else text(rescale, "RescaleType").upper(),
+        "rescaled": table is not None or (slope is not None and intercept is not None),
         "padding": _padding(dataset, signed=signed, bits=allocated),
         "lossy": text(dataset, "LossyImageCompression") == "01" or syntax in LOSSY_SYNTAXES,
         "burned_in": text(dataset, "BurnedInAnnotation").upper() == "YES",
         "tilt_degrees": number(dataset, "GantryDetectorTilt"),
         "pixel_keyword": pixel.keyword,
     }
+
+
+def _modality_table(dataset: Any, *, signed: bool) -> LookupTable | None:
+    """Return the Modality LUT of a file, which excludes a rescale (PS3.3 C.11.1); None where it has none.
+
+    Raises
+    ------
+    FileError
+        There is one, but it is damaged: what the stored values stand for is not known then.
+    """
+    items = _groups(dataset, "ModalityLUTSequence")
+    return read_table(items[0], signed=signed) if items else None
 
 
 def _padding(dataset: Any, *, signed: bool, bits: int) -> tuple[int, int] | None:
@@ -756,6 +790,7 @@ def _frames(dataset: Any, header: FileHeader) -> tuple[Frame, ...]:
     per_frame = _groups(dataset, "PerFrameFunctionalGroupsSequence")
     marks = tuple(text(dataset, keyword) for _, keyword in PHASE_MARKS)
     offsets = numbers(dataset, "GridFrameOffsetVector")
+    table = _modality_table(dataset, signed=header.signed)
     # Without per-frame groups the one position of the file is that of its first frame only.
     placed = header.frame_count == 1 or bool(per_frame) or len(offsets) == header.frame_count
     frames = []
@@ -781,6 +816,8 @@ def _frames(dataset: Any, header: FileHeader) -> tuple[Frame, ...]:
             )
         rescale = _find(places, "PixelValueTransformationSequence", "RescaleIntercept")
         slope, intercept = number(rescale, "RescaleSlope"), number(rescale, "RescaleIntercept")
+        if table is not None:
+            slope, intercept = 1.0, 0.0
         frames.append(
             Frame(
                 header=header,
@@ -794,6 +831,7 @@ def _frames(dataset: Any, header: FileHeader) -> tuple[Frame, ...]:
                 slope=slope if slope else 1.0,
                 intercept=intercept if intercept is not None else 0.0,
                 marks=_frame_marks(own, marks) if own else marks,
+                table=table,
             )
         )
     return tuple(frames)

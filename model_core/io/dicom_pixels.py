@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model_core.io import isolation
+from model_core.io.bits import used_bits
 from model_core.io.dicom_header import EXPLICIT_BE, FileHeader, Frame
 from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason
 from model_core.io.tolerances import PADDING_HU
@@ -60,12 +61,14 @@ def read_stored(header: FileHeader, indices: Iterable[int], *, palette: bool = T
 
 
 def rescaled(stored: StoredArray, frame: Frame) -> npt.NDArray[Any]:
-    """Apply the frame's own rescale: int32 where that is exact, else float32.
+    """Apply the frame's own rescale or Modality LUT: int32 or int64 where that is exact, else float32.
 
     Colour becomes luminance first.
     """
     if stored.ndim == 3:
         stored = np.rint(stored[..., :3] @ _LUMA).astype(stored.dtype)
+    if frame.table is not None:
+        return frame.table.apply(stored).astype(np.int32)
     whole = float(frame.slope).is_integer() and float(frame.intercept).is_integer()
     small = max(abs(frame.slope), abs(frame.intercept)) <= _INT16.max
     if whole and small and stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2:
@@ -115,16 +118,7 @@ def _plain(header: FileHeader, indices: Iterable[int]) -> Iterator[StoredArray]:
             if len(data) < size:
                 raise FileError("The pixel data is cut off: the file became shorter.")
             values = np.frombuffer(data, dtype).reshape(header.rows, header.columns)
-            yield _used_bits(values.astype(dtype.newbyteorder("="), copy=False), header)
-
-
-def _used_bits(values: StoredArray, header: FileHeader) -> StoredArray:
-    """Keep the stored bits only: older files hide overlays in the others (PS3.5 8.1.1)."""
-    unused = header.bits_allocated - header.bits_stored
-    if unused == 0:
-        return values
-    # Shifting up drops the bits above, shifting down again extends the sign or fills zeros.
-    return (values << unused) >> unused
+            yield used_bits(values.astype(dtype.newbyteorder("="), copy=False), header)
 
 
 def read_int16(frame: Frame, out: VoxelArray) -> tuple[int, int] | None:
@@ -153,6 +147,7 @@ def read_int16(frame: Frame, out: VoxelArray) -> tuple[int, int] | None:
     if (
         header.bits_allocated != 16
         or header.transfer_syntax == EXPLICIT_BE
+        or frame.table is not None
         or frame.slope != 1.0
         or intercept != frame.intercept
         or abs(intercept) > _INT16.max
@@ -161,10 +156,10 @@ def read_int16(frame: Frame, out: VoxelArray) -> tuple[int, int] | None:
     _read_exactly(frame, out)
     unsigned = out.view(np.uint16)
     stored: StoredArray = out if header.signed else unsigned
-    unused = header.bits_allocated - header.bits_stored
-    if unused:
-        np.left_shift(stored, unused, out=stored)
-        np.right_shift(stored, unused, out=stored)
+    above, below = header.unused_bits
+    if above or below:
+        np.left_shift(stored, above, out=stored)
+        np.right_shift(stored, above + below, out=stored)
     low, high = int(stored.min()), int(stored.max())
     mask = None
     if header.padding is not None and low <= header.padding[1] and high >= header.padding[0]:

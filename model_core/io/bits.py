@@ -1,0 +1,22 @@
+"""Keep the used bits of stored pixel values (PS3.5 8.1.1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy.typing as npt
+
+from model_core.io.dicom_header import FileHeader
+
+
+def used_bits(values: npt.NDArray[Any], header: FileHeader) -> npt.NDArray[Any]:
+    """Return integers with the used bits only, moved to the bottom and their sign extended.
+
+    Older files hide overlays in the other bits.
+    """
+    above, below = header.unused_bits
+    if not (above or below):
+        return values
+    # Shifting up drops the bits above, shifting down again extends the sign or fills zeros.
+    used: npt.NDArray[Any] = (values << above) >> (above + below)
+    return used
