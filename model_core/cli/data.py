@@ -44,7 +44,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--mask-values",
         default="shared",
         metavar="SCHEME",
-        help="shared (0; 1 GGO or lesion; 2 consolidation; default), papers (0-3), or 1=ggo,2=consolidation",
+        help="shared (0; 1 GGO or lesion; 2 consolidation; default), papers (0-3), released (0-3 labelled by "
+        "position, as the released code does), or 1=ggo,2=consolidation",
     )
     check.add_argument(
         "--mask-type",

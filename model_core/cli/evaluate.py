@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import sys
 from collections.abc import Sequence
@@ -49,7 +50,8 @@ def _add_segmentation(kinds: Any) -> None:
         "--mask-values",
         default="shared",
         metavar="SCHEME",
-        help="shared (0; 1 GGO or lesion; 2 consolidation; default), papers (0-3), or 1=ggo,2=consolidation",
+        help="shared (0; 1 GGO or lesion; 2 consolidation; default), papers (0-3), released (0-3 labelled by "
+        "position, as the released code does), or 1=ggo,2=consolidation",
     )
     parser.add_argument(
         "--preset",
@@ -128,13 +130,14 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
     from model_core.inference import load_pipeline
 
     check_target(arguments.output, overwrite=arguments.overwrite)
-    parse_mask_values(arguments.mask_values)
     found = read_segmentation(arguments.data, list_file=arguments.list, mask_values=arguments.mask_values)
     slices = with_grey_map(found, arguments.grey_map)
     sources = read_sources(arguments.data, [item.name for item in slices])
     pipeline = load_pipeline(arguments.weights, device=arguments.device)
     mask_type = arguments.mask_type or default_mask_type(pipeline.region_classes)
     check_mask_type(mask_type, pipeline.region_classes)
+    scheme = parse_mask_values(arguments.mask_values, mask_type=mask_type)
+    slices = [dataclasses.replace(item, scheme=scheme) for item in slices]
     settings = SegmentationSettings(
         mask_type=mask_type,
         detections=_detections(arguments, pipeline.detections),

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from model_core.training.systems.trainer import Trainer
     from model_core.weights.card import ModelCard
 
+_MASK_VALUES = (
+    "shared (0; 1 GGO or lesion; 2 consolidation; default), papers (0-3), released (0-3, labelled by "
+    'position as the released code does), or "1=ggo,2=consolidation"'
+)
 _REGION_CLASSES = {"merge": ("Lesion",), "ggo": ("GGO",), "both": ("GGO", "Consolidation")}
 
 
@@ -71,7 +75,7 @@ def add_kinds(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     single.add_argument(
         "--segmentation-data", type=Path, required=True, metavar="DIR", help="slices with masks for stage 1"
     )
-    single.add_argument("--mask-values", default="shared")
+    single.add_argument("--mask-values", default="shared", metavar="SCHEME", help=_MASK_VALUES)
     single.add_argument("--min-area", type=int, default=100, metavar="PX")
     single.add_argument("--branches", type=int, choices=(1, 2), default=2)
     single.add_argument("--rule", choices=("s", "s_backbone", "s_bn"), default="s_backbone")
@@ -147,7 +151,7 @@ def _network(parser: argparse.ArgumentParser) -> None:
 
 def _masks(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask-type", choices=("both", "ggo", "merge"), default="merge")
-    parser.add_argument("--mask-values", default="shared", help='shared, papers, or "1=ggo,2=consolidation"')
+    parser.add_argument("--mask-values", default="shared", metavar="SCHEME", help=_MASK_VALUES)
     parser.add_argument("--min-area", type=int, default=100, metavar="PX", help="drop components up to this")
 
 
@@ -163,7 +167,10 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
     regions = _REGION_CLASSES[arguments.mask_type]
     architecture = _architecture(arguments, kind="segmentation", region_classes=len(regions) + 1)
     train, held_out = _split(
-        arguments, lambda folder: read_segmentation(folder, mask_values=arguments.mask_values)
+        arguments,
+        lambda folder: read_segmentation(
+            folder, mask_values=arguments.mask_values, mask_type=arguments.mask_type
+        ),
     )
     network = new_network(architecture, preset, spec, seed=arguments.seed)
     start: dict[str, Any] = {"backbone": "random"}
@@ -288,7 +295,9 @@ def run_single_shot(arguments: argparse.Namespace) -> int:
             network.copy_class_branch()
         start = {"from": arguments.segmentation}
     arguments.mask_type = "merge"
-    with_masks = read_segmentation(arguments.segmentation_data, mask_values=arguments.mask_values)
+    with_masks = read_segmentation(
+        arguments.segmentation_data, mask_values=arguments.mask_values, mask_type=arguments.mask_type
+    )
     _check(arguments, with_masks)
     masks = SegmentationExamples(with_masks, spec=spec, mask_type="merge", min_area=arguments.min_area)
     system = SingleShotSystem(

@@ -18,7 +18,7 @@ from model_core.errors import DataError
 from model_core.types import ByteArray, FloatArray
 
 # Columns that group the slices of one patient, best first.
-_GROUP_COLUMNS = ("patient", "similarity_group", "study", "case")
+GROUP_COLUMNS = ("patient", "similarity_group", "study", "case")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class LabelledSlice:
         return self.scheme.apply(read_index_picture(self.mask_path), file=self.mask_path.name)
 
 
-def read_pairs(folder: Path, *, mask_values: str = "shared") -> list[LabelledSlice]:
+def read_pairs(folder: Path, *, mask_values: str = "shared", mask_type: str = "both") -> list[LabelledSlice]:
     """List the slices of a data set by name. Pixels are read later, by the slice.
 
     Parameters
@@ -73,14 +73,16 @@ def read_pairs(folder: Path, *, mask_values: str = "shared") -> list[LabelledSli
         Holds ``images/`` and ``masks/`` (png or jpg, equal stems) and perhaps ``index.tsv`` with the
         optional columns file or slice, approx_hu_at_0, approx_hu_at_255, patient or similarity_group.
     mask_values:
-        ``shared``, ``papers`` or ``1=ggo,2=consolidation`` (see `schemes.parse_mask_values`).
+        ``shared``, ``papers``, ``released`` or ``1=ggo,2=consolidation`` (see `schemes.parse_mask_values`).
+    mask_type:
+        Of the network; only ``released`` depends on it.
 
     Raises
     ------
     DataError
         If a folder is missing or empty, or a picture or mask lacks its partner.
     """
-    scheme = parse_mask_values(mask_values)
+    scheme = parse_mask_values(mask_values, mask_type=mask_type)
     if not folder.is_dir():
         raise DataError(f"There is no data folder '{folder}'.")
     images, masks = list_pictures(folder / "images"), list_pictures(folder / "masks")
@@ -97,6 +99,6 @@ def read_pairs(folder: Path, *, mask_values: str = "shared") -> list[LabelledSli
     for name, path in images.items():
         row = index.get(name, {})
         low, high = hu_range(row, name=name)
-        group = next((row[column] for column in _GROUP_COLUMNS if row.get(column)), name)
+        group = next((row[column] for column in GROUP_COLUMNS if row.get(column)), name)
         found.append(LabelledSlice(name, group, path, masks[name], low, high, scheme))
     return found

@@ -11,14 +11,12 @@ import numpy as np
 
 from model_core.datasets.layouts import MaskLayout, find_mask_layout, group_pictures
 from model_core.datasets.lists import data_and_list, missing_names, read_list
-from model_core.datasets.pairs import LabelledSlice, read_pairs
+from model_core.datasets.pairs import GROUP_COLUMNS, LabelledSlice, read_pairs
 from model_core.datasets.pictures import hu_range, read_grey, read_index
 from model_core.datasets.schemes import MaskScheme, parse_mask_values
 from model_core.errors import DataError
 from model_core.types import ByteArray
 
-# Columns of index.tsv that group the slices of one patient, best first; as in `pairs`.
-_GROUP_COLUMNS = ("patient", "similarity_group", "study", "case")
 _PATIENT_SLICE = re.compile(r"(\d+)_\d+")
 
 EXPECTED_MASKS = (
@@ -43,7 +41,7 @@ class NegativeSlice(LabelledSlice):
 
 
 def read_segmentation(
-    folder: Path, *, list_file: Path | None = None, mask_values: str = "shared"
+    folder: Path, *, list_file: Path | None = None, mask_values: str = "shared", mask_type: str = "both"
 ) -> list[LabelledSlice]:
     """List the slices of a segmentation set by name, whatever known layout it has.
 
@@ -56,7 +54,10 @@ def read_segmentation(
     list_file:
         Split list; only the slices it names are returned.
     mask_values:
-        ``shared``, ``papers`` (CNCB: 0 background, 1 lung, 2 GGO, 3 consolidation), or value=name pairs.
+        ``shared``, ``papers`` (CNCB: 0 background, 1 lung, 2 GGO, 3 consolidation), ``released`` (the same
+        values labelled by position, see `schemes.ReleasedScheme`), or value=name pairs.
+    mask_type:
+        Of the network; only ``released`` depends on it.
 
     Raises
     ------
@@ -66,12 +67,15 @@ def read_segmentation(
     SettingsError
         If the mask values cannot be parsed.
     """
-    scheme = parse_mask_values(mask_values)
+    scheme = parse_mask_values(mask_values, mask_type=mask_type)
     folder, list_file = data_and_list(folder, list_file)
     layout = find_mask_layout(folder)
     if layout is None:
         raise DataError(f"'{folder.name}' is no segmentation set: expected {EXPECTED_MASKS}.")
-    found = read_pairs(folder, mask_values=mask_values) if layout.complete else _paper_slices(layout, scheme)
+    if layout.complete:
+        found = read_pairs(folder, mask_values=mask_values, mask_type=mask_type)
+    else:
+        found = _paper_slices(layout, scheme)
     if list_file is None:
         return found
     listed = read_list(list_file)
@@ -114,7 +118,7 @@ def labelled_slice(
         If the grey-to-HU map of its index row is not one.
     """
     low, high = hu_range(row, name=name)
-    patient = next((row[column] for column in _GROUP_COLUMNS if row.get(column)), "")
+    patient = next((row[column] for column in GROUP_COLUMNS if row.get(column)), "")
     if not patient:
         match = None if layout.complete else _PATIENT_SLICE.fullmatch(name)
         patient = match[1] if match else name

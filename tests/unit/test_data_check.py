@@ -204,6 +204,20 @@ def test_the_papers_layout_and_lists(tmp_path, capsys):
     assert "--mask-values papers" in check(capsys, tmp_path)[1]
 
 
+def test_the_released_rule_is_told_where_it_changes_a_label(tmp_path, capsys):
+    for name in ("1_10", "1_20"):
+        write(tmp_path / "imgs" / f"{name}.jpg", picture())
+    mask = lesion(value=3)
+    mask[20:] = 1
+    write(tmp_path / "masks" / "1_10.png", mask)
+    write(tmp_path / "masks" / "1_20.png", np.where(np.arange(40) < 10, 2, mask))
+    text = check(capsys, tmp_path, "--mask-values", "released", "--mask-type", "both")[1]
+    assert "1: The released rule labels this mask otherwise" in text
+    assert "1_10.png" in text
+    text = check(capsys, tmp_path, "--mask-values", "released", "--mask-type", "merge")[1]
+    assert "released rule" not in text
+
+
 # --------------------------------------------------------------------------------------- classes
 
 

@@ -71,7 +71,7 @@ def check_data(
 def _check(
     path: Path, *, mask_values: str, mask_type: str, min_area: int
 ) -> Generator[Progress | CheckedSet, None, CheckedSet]:
-    scheme = parse_mask_values(mask_values)
+    scheme = parse_mask_values(mask_values, mask_type=mask_type)
     folder, list_file = data_and_list(path, None)
     layout = find_mask_layout(folder)
     if layout is not None:

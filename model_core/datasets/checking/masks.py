@@ -25,7 +25,7 @@ from model_core.datasets.checking.files import (
 )
 from model_core.datasets.instances import instances
 from model_core.datasets.layouts import MaskLayout, group_pictures
-from model_core.datasets.schemes import CONSOLIDATION, GGO, SHARED, MaskScheme
+from model_core.datasets.schemes import CONSOLIDATION, GGO, SHARED, MaskScheme, ReleasedScheme
 from model_core.datasets.segmentation_sets import labelled_slice
 from model_core.errors import DataError
 from model_core.types import ByteArray, Progress
@@ -129,7 +129,17 @@ def _checked_mask(
         sizes = f"picture {size_text(picture.shape)}, mask {size_text(stored.shape)}"
         findings.add("error", "Picture and mask differ in size.", file=f"{shown(path)} ({sizes})")
         usable = False
-    return scheme.apply(stored, file=path.name) if usable else None
+    if not usable:
+        return None
+    mask = scheme.apply(stored, file=path.name)
+    if isinstance(scheme, ReleasedScheme) and scheme.differs(stored, file=path.name):
+        findings.add(
+            "warning",
+            "The released rule labels this mask otherwise than its values mean.",
+            action="Use --mask-values papers unless a released run is to be repeated.",
+            file=shown(path),
+        )
+    return mask
 
 
 def _mask_facts(mask: ByteArray, mask_type: str, min_area: int) -> MaskFacts:

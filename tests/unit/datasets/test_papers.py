@@ -178,3 +178,33 @@ def test_a_class_that_contradicts_itself_is_an_error(tmp_path):
 def test_nothing_that_fits_says_every_layout(tmp_path):
     with pytest.raises(DataError, match=r"class folders.*COVIDx-CT.*iCTCF"):
         read_classes(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("stored", "mask_type", "expected"),
+    [
+        ([0, 1, 2, 3], "both", [0, 0, 1, 2]),
+        ([0, 1, 2, 3], "merge", [0, 0, 1, 1]),
+        ([0, 1, 2, 3], "ggo", [0, 0, 1, 0]),
+        # Consolidation alone is called GGO.
+        ([0, 1, 3, 3], "both", [0, 0, 1, 1]),
+        # Without clean lung the first class is lost.
+        ([0, 2, 3, 3], "both", [0, 0, 1, 1]),
+        ([0, 2, 2, 3], "merge", [0, 0, 0, 0]),
+        ([1, 2, 3, 3], "both", [0, 0, 1, 1]),
+        ([0, 0, 0, 2], "ggo", [0, 0, 0, 0]),
+    ],
+)
+def test_released_rule_labels_by_position(tmp_path, stored, mask_type, expected):
+    write(tmp_path / "imgs" / "1_1.jpg", np.full((8, 8), 90))
+    write(tmp_path / "masks" / "1_1.png", np.repeat(stored, 16).reshape(8, 8))
+    (one,) = read_segmentation(tmp_path, mask_values="released", mask_type=mask_type)
+    np.testing.assert_array_equal(one.mask(), np.repeat(expected, 16).reshape(8, 8))
+
+
+def test_released_rule_still_refuses_unknown_values(tmp_path):
+    write(tmp_path / "imgs" / "1_1.jpg", np.full((8, 8), 90))
+    write(tmp_path / "masks" / "1_1.png", np.full((8, 8), 4))
+    (one,) = read_segmentation(tmp_path, mask_values="released", mask_type="both")
+    with pytest.raises(DataError, match="4"):
+        one.mask()
