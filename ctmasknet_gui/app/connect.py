@@ -40,6 +40,8 @@ class Wiring(QObject):
         window.recentCleared.connect(self._clear_recent)
         window.demoRequested.connect(self._controllers.demo.open)
         window.seriesChosen.connect(opening.open_series)
+        window.everyNthChosen.connect(opening.open_every)
+        opening.too_large.connect(window.ask_fewer_slices)
         window.closeCaseRequested.connect(opening.close_case)
         window.referenceChosen.connect(self._open_reference)
         window.referenceClosed.connect(opening.close_reference)

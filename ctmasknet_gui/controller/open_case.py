@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,10 @@ from ctmasknet_gui.controller.shown import ShownController
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.display import LUNG, PRESETS
+from ctmasknet_gui.view.requests import FewerSlices
 from ctmasknet_gui.worker import Priority
 from ctmasknet_gui.worker.job import JobFactory
-from model_core.errors import ReadError
+from model_core.errors import MemoryNeeded, ReadError
 from model_core.types import ByteArray, Catalogue, Progress, SeriesEntry, Volume
 
 DEMO_TITLE = "Synthetic chest phantom"
@@ -58,9 +59,14 @@ def paths_to_scan(paths: Sequence[Path]) -> tuple[Path, ...]:
 
 
 class OpenController(QObject):
-    """Opens what the user chose; the only writer of `CaseState`."""
+    """Opens what the user chose; the only writer of `CaseState`.
+
+    ``too_large(FewerSlices)``: a series does not fit into memory, every n-th slice would; `open_every` opens
+    them. That it failed is told before.
+    """
 
     catalogued = Signal()
+    too_large = Signal(object)
     opened = Signal()
     failed = Signal(object)
     reference_loaded = Signal()
@@ -155,6 +161,36 @@ class OpenController(QObject):
         self._submit(lambda: self._reader.load(chosen), self._take, self._on_failed)
         self._state.case.opening = series_id
 
+    @Slot(str, int)
+    def open_every(self, series_id: str, step: int) -> None:
+        """Read every ``step``-th slice of a series of the catalogue; they are listed beside it."""
+        catalogue = self._state.case.catalogue
+        entry = self._entry(catalogue, series_id)
+        if catalogue is None or entry is None:
+            return
+        few = self._reader.thin(entry, step)
+        if self._entry(catalogue, few.series_id) is None:
+            place = catalogue.series.index(entry) + 1
+            series = (*catalogue.series[:place], few, *catalogue.series[place:])
+            self._state.case.catalogue = replace(catalogue, series=series)
+        self.open_series(few.series_id)
+
+    def _offer_fewer(self, series_id: str, error: BaseException) -> None:
+        """Ask for fewer slices of a series that does not fit into memory, where fewer would."""
+        entry = self._entry(self._state.case.catalogue, series_id)
+        if entry is None or not isinstance(error, MemoryNeeded) or not error.steps:
+            return
+        question = FewerSlices(
+            series_id=series_id,
+            title=entry.title,
+            slices=error.slices,
+            needed=error.needed,
+            free=error.free,
+            steps=error.steps,
+            distance_mm=entry.spacing_mm[0],
+        )
+        self.too_large.emit(question)
+
     def open_demo(self) -> None:
         """Make and open the synthetic phantom with its labels as reference mask."""
 
@@ -217,8 +253,10 @@ class OpenController(QObject):
         """Read in the worker; what is open stays until something is there to take its place."""
 
         def failed(error: BaseException) -> None:
+            asked = self._state.case.opening
             self._ended()
             fail(error)
+            self._offer_fewer(asked, error)
 
         # What was being read makes way without a word.
         self._state.case.opening = ""

@@ -101,6 +101,9 @@ class Reader(Protocol):
     def load(self, entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
         """Read a series; the last item is the volume."""
 
+    def thin(self, entry: SeriesEntry, step: int) -> SeriesEntry:
+        """Return the series with every ``step``-th slice only; reads nothing."""
+
     def thumbnail(self, entry: SeriesEntry) -> ByteArray:
         """Return a small windowed picture of the middle slice."""
 
@@ -209,6 +212,12 @@ class CoreReader:
         from model_core import io
 
         yield from io.load(entry)
+
+    def thin(self, entry: SeriesEntry, step: int) -> SeriesEntry:
+        """See `Reader.thin`."""
+        from model_core import io
+
+        return io.thin(entry, step)
 
     def thumbnail(self, entry: SeriesEntry) -> ByteArray:
         """See `Reader.thumbnail`."""

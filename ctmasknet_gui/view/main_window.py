@@ -19,7 +19,7 @@ from ctmasknet_gui.view.intents import connect_actions
 from ctmasknet_gui.view.layout import Arrangement, from_bytes, to_bytes
 from ctmasknet_gui.view.menus import Menus
 from ctmasknet_gui.view.message_bar import MessageBar
-from ctmasknet_gui.view.requests import ExportKind
+from ctmasknet_gui.view.requests import ExportKind, FewerSlices
 from ctmasknet_gui.view.series_panel import SeriesPanel
 from ctmasknet_gui.view.shortcut_guard import ShortcutGuard
 from ctmasknet_gui.view.status import StatusBar
@@ -59,6 +59,8 @@ class MainWindow(QMainWindow):
         Complete new settings.
     candidatePicked(int or None), topChosen(int or None):
         The selected RoI; how many of the best RoIs are listed.
+    everyNthChosen(series id, n):
+        Open every n-th slice only of a series that does not fit into memory.
     exportRequested(ExportRequest):
         What to export and where to.
     closing():
@@ -68,6 +70,7 @@ class MainWindow(QMainWindow):
     pathsChosen = Signal(object)
     demoRequested = Signal()
     seriesChosen = Signal(str)
+    everyNthChosen = Signal(str, int)
     closeCaseRequested = Signal()
     referenceChosen = Signal(object)
     referenceClosed = Signal()
@@ -279,6 +282,16 @@ class MainWindow(QMainWindow):
             self.cineToggled.emit()
         dialog = ExportDialog(self._state, kind=kind, folder=self.dialogs.export_folder, parent=self)
         dialog.accepted.connect(lambda: self._on_export(dialog))
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
+    @Slot(object)
+    def ask_fewer_slices(self, question: FewerSlices) -> None:
+        """Ask whether every n-th slice will do; emits ``everyNthChosen`` unless it is cancelled."""
+        from ctmasknet_gui.view.fewer_slices_dialog import FewerSlicesDialog
+
+        dialog = FewerSlicesDialog(question, private=self._state.display.privacy, parent=self)
+        dialog.accepted.connect(lambda: self.everyNthChosen.emit(question.series_id, dialog.step))
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
 

@@ -1,4 +1,4 @@
-"""What dialogs return: plain values, checked where they are made."""
+"""What dialogs are asked with and what they return: plain values, checked where they are made."""
 
 from __future__ import annotations
 
@@ -57,3 +57,30 @@ class ExportRequest:
             raise SettingsError(f"Slices are counted from 0, so there is no slice {self.slice_index}.")
         if not 0.0 < self.scale <= 16.0:
             raise SettingsError(f"A picture scale lies in 0..16, not {self.scale}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewerSlices:
+    """A series that does not fit into memory, and how it would.
+
+    Attributes
+    ----------
+    needed, free:
+        Bytes that all its slices take, and that there are for them.
+    steps:
+        Numbers n, at least one, such that every n-th slice fits; ascending.
+    distance_mm:
+        Between neighbouring slices; None where it is unknown.
+    """
+
+    series_id: str
+    title: str
+    slices: int
+    needed: int
+    free: int
+    steps: tuple[int, ...]
+    distance_mm: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.steps:
+            raise SettingsError("No number of slices fits into memory, so there is nothing to choose from.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,8 +17,8 @@ from model_core.cli import values
 from model_core.cli.errors import UsageError
 from model_core.cli.progress import follow, last
 from model_core.config import DetectionSettings, EvidenceSettings
-from model_core.errors import DataError, ExportError
-from model_core.types import LUNG_WINDOW, SeriesEntry, ShownSlice, Volume
+from model_core.errors import DataError, ExportError, MemoryNeeded, ReadError
+from model_core.types import LUNG_WINDOW, Problem, SeriesEntry, ShownSlice, Volume
 
 if TYPE_CHECKING:
     from model_core.inference import Pipeline
@@ -44,6 +45,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--nms-threshold", type=values.iou, metavar="T", help="of shown detections (IoU)")
     parser.add_argument("--evidence-score", type=values.score, metavar="T", help="of the RoI batch")
     parser.add_argument("--evidence-nms", type=values.iou, metavar="T", help="of the RoI batch (IoU)")
+    parser.add_argument(
+        "--every",
+        type=values.positive,
+        default=1,
+        metavar="N",
+        help="open every N-th slice only, for a series that does not fit into memory; --slices counts those",
+    )
     parser.add_argument("--slices", type=_slices, metavar="A:B", help="half-open range; default all")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
     parser.add_argument("--png", action="store_true", help="also write annotated pictures")
@@ -71,12 +79,12 @@ def run(arguments: argparse.Namespace) -> int:
     from model_core.inference import load_pipeline, scan_verdict, show
     from model_core.inference import run as run_networks
     from model_core.inference.select import lesion_labels
-    from model_core.io import load, scan
+    from model_core.io import scan
 
     output: Path = arguments.output
     catalogue = last(scan(arguments.path), title="Reading")
     entry = _choose(catalogue.series, arguments.series)
-    volume = last(load(entry), title="Opening")
+    volume = _open(entry, every=arguments.every)
     slices = _range(arguments.slices, volume)
     names = [DOCUMENT, LABELS, *(_picture_name(index) for index in slices if arguments.png)]
     _refuse_to_replace([output / name for name in names], overwrite=arguments.overwrite)
@@ -105,11 +113,19 @@ def run(arguments: argparse.Namespace) -> int:
             evidence=evidence,
             scan=scan_verdict(summaries, published=evidence == pipeline.evidence, control=control),
         )
+        notes = write_lesions(work / LABELS, volume, labels)
+        document["series"]["problems"] = [_problem(note) for note in (*volume.problems, *notes)]
         write_json(work / DOCUMENT, document)
-        write_lesions(work / LABELS, volume, labels)
         for name in names:
             (work / name).replace(output / name)
+    for note in notes:
+        sys.stderr.write(f"ctmasknet: {LABELS}: {note.text} {note.action}\n")
     return 0
+
+
+def _problem(problem: Problem) -> dict[str, str]:
+    """Describe what was noticed while reading, without file names: those may name a patient."""
+    return {"level": problem.level, "text": problem.text, "action": problem.action}
 
 
 @contextlib.contextmanager
@@ -153,6 +169,20 @@ def _choose(series: Sequence[SeriesEntry], uid: str | None) -> SeriesEntry:
         reasons = [problem.text for entry in series for problem in entry.problems]
         raise DataError("No series at that path can be opened. " + (reasons[0] if reasons else ""))
     return usable[0]
+
+
+def _open(entry: SeriesEntry, *, every: int) -> Volume:
+    """Read a series, or every n-th of its slices."""
+    from model_core.io import load, thin
+
+    if every > 1 and entry.size[0] <= every:
+        raise UsageError(f"--every {every} leaves less than two of the {entry.size[0]} slices.")
+    try:
+        return last(load(entry if every == 1 else thin(entry, every)), title="Opening")
+    except MemoryNeeded as error:
+        if not error.steps:
+            raise
+        raise ReadError(f"{error.message} --every {every * error.steps[0]} does so.") from error
 
 
 def _range(limits: tuple[int | None, int | None] | None, volume: Volume) -> range:

@@ -74,13 +74,15 @@ def load_series(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
     Raises
     ------
     ReadError
-        Not one of the slices can be read, or the series does not fit into memory.
+        Not one of the slices can be read.
+    MemoryNeeded
+        The series does not fit into memory.
     """
     source = cast(DicomSource, entry.source)
     depth, height, width = entry.size
     hounsfield = _may_be_hounsfield(source.frames)
     as_int16 = hounsfield or _fits_int16(source.frames)
-    check_memory(depth * height * width * (2 if as_int16 else 6))
+    check_memory(depth * height * width * (2 if as_int16 else 6), slices=depth)
     filling = _Filling(
         stack=arrange(source.frames),
         voxels=np.empty((depth, height, width), np.int16),

@@ -12,6 +12,7 @@ import numpy as np
 from model_core.io.dicom_header import FileHeader, Frame
 from model_core.io.grouping import Copy, Group, group_frames, series_id
 from model_core.io.stack import Stack, arrange, named
+from model_core.io.thinning import with_fewer_slices
 from model_core.types import DoubleArray, Level, Problem, SeriesEntry
 
 
@@ -52,19 +53,14 @@ def every_nth(entry: SeriesEntry, step: int) -> SeriesEntry:
     """Return the series with every ``step``-th of its slices only, from the first one shown."""
     source = cast(DicomSource, entry.source)
     stack = arrange(source.frames[::step])
+    # What was said of the step between all slices need not hold for those left.
     before = arrange(source.frames).problems
-    text = f"Only every {step}. slice is opened: {len(stack.frames)} of {len(source.frames)}."
-    kept = [problem for problem in entry.problems if problem not in before]
+    few = with_fewer_slices(entry, step)
+    kept = [problem for problem in few.problems if problem not in before]
     return replace(
-        entry,
-        series_id=series_id(f"{entry.series_id}|every {step}"),
-        size=(len(stack.frames), *entry.size[1:]),
+        few,
         files=tuple(dict.fromkeys(str(frame.header.path) for frame in stack.frames)),
-        problems=(
-            *kept,
-            *stack.problems,
-            Problem("info", text, "Small findings may lie between the slices."),
-        ),
+        problems=(*kept, *stack.problems),
         spacing_mm=stack.geometry.spacing_mm,
         source=DicomSource(stack.frames, source.spares),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from model_core.errors import ReadError
+from model_core.errors import MemoryNeeded
 
 # Left for the network, the window and the system.
 _RESERVE_BYTES = 512 << 20
@@ -27,22 +27,24 @@ def free_bytes() -> int | None:
         return None
 
 
-def check_memory(needed: int) -> None:
+def check_memory(needed: int, *, slices: int = 0) -> None:
     """Check that a volume fits into memory.
 
     Parameters
     ----------
     needed:
         Bytes that reading it takes.
+    slices:
+        How many slices it has, where it can be opened with fewer of them (`model_core.io.thin`).
 
     Raises
     ------
-    ReadError
-        It does not fit.
+    MemoryNeeded
+        It does not fit; the error knows how many slices would.
     """
     free = free_bytes()
-    if free is not None and needed > max(free - _RESERVE_BYTES, 0):
-        raise ReadError(
-            f"The series needs {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free: "
-            "close other programs, or open every second slice or fewer."
-        )
+    if free is None:
+        return
+    free = max(free - _RESERVE_BYTES, 0)
+    if needed > free:
+        raise MemoryNeeded(needed, free, slices=slices)

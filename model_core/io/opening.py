@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from model_core.errors import ReadError, SettingsError
+from model_core.errors import ReadError, SettingsError, ordinal
 from model_core.io import archives, dicom_header, dicom_load, dicom_series, itk_formats, pictures
 from model_core.io.dicom_pixels import read_stored
 from model_core.io.dicom_series import DicomSource
 from model_core.io.failures import FileError, plain_reason, quiet
 from model_core.io.stack import arrange
+from model_core.io.thinning import with_fewer_slices
 from model_core.types import ByteArray, DoubleArray, Geometry, Progress, SeriesEntry, Volume, Window
 
 # Shown where a CT file has no window of its own (width, level in HU).
@@ -29,7 +31,9 @@ def load(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
     Raises
     ------
     ReadError
-        Nothing of the series can be read, or it does not fit into memory.
+        Nothing of the series can be read.
+    MemoryNeeded
+        It does not fit into memory; the error knows how many slices would (see `thin`).
     """
     if isinstance(entry.source, DicomSource):
         yield from dicom_load.load_series(entry)
@@ -42,7 +46,9 @@ def load(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
 
 
 def thin(entry: SeriesEntry, step: int) -> SeriesEntry:
-    """Return a DICOM series with every ``step``-th slice only, for series that do not fit into memory.
+    """Return a series with every ``step``-th slice only, for series that do not fit into memory.
+
+    Its title and problems say so. The first slice is the first one shown.
 
     Parameters
     ----------
@@ -54,15 +60,21 @@ def thin(entry: SeriesEntry, step: int) -> SeriesEntry:
     Raises
     ------
     SettingsError
-        The step is no such number.
+        The step is no such number, or leaves less than two slices.
     ReadError
-        The series is no stack of DICOM slices.
+        The series is no stack of DICOM slices or pictures.
     """
-    if step < 2:
-        raise SettingsError(f"Every {step}. slice was asked for; from every second one on is possible.")
-    if not isinstance(entry.source, DicomSource):
-        raise ReadError("Only DICOM series can be opened with fewer slices.")
-    return dicom_series.every_nth(entry, step)
+    if not 2 <= step < entry.size[0]:
+        most = f"from 2 to {entry.size[0] - 1}" if entry.size[0] > 2 else "none, as the series is too short"
+        raise SettingsError(f"Every {ordinal(step)} slice was asked for; possible is {most}.")
+    if isinstance(entry.source, DicomSource):
+        return dicom_series.every_nth(entry, step)
+    if isinstance(entry.source, pictures.PictureSource):
+        paths = entry.source.paths[::step]
+        source = replace(entry.source, paths=paths)
+        few = with_fewer_slices(entry, step)
+        return replace(few, files=tuple(str(path) for path in paths), source=source)
+    raise ReadError("Only DICOM series and folders of pictures can be opened with fewer slices.")
 
 
 def thumbnail(entry: SeriesEntry, size: int = 64) -> ByteArray:

@@ -183,7 +183,7 @@ def load_pictures(entry: SeriesEntry) -> Generator[Progress | Volume, None, None
     """
     source = cast(PictureSource, entry.source)
     depth, height, width = entry.size
-    check_memory(depth * height * width * (6 if source.deep else 2))
+    check_memory(depth * height * width * (6 if source.deep else 2), slices=depth)
     voxels = np.empty((depth, height, width), np.int16)
     exact = np.empty((depth, height, width), np.float32) if source.deep else None
     kept: list[Path] = []

@@ -139,3 +139,20 @@ def test_errors_are_one_line(weights, tmp_path, capsys):
 def test_no_such_weights(series, tmp_path, capsys):
     assert predict(series, tmp_path / "out", "--weights", "nothing") == 1
     assert "nothing" in capsys.readouterr().err
+
+
+def test_every_second_slice_of_a_series_that_does_not_fit(series, weights, tmp_path, capsys, monkeypatch):
+    from model_core.io import memory
+
+    whole = SLICES * SIZE * SIZE * 2
+    monkeypatch.setattr(memory, "_RESERVE_BYTES", 0)
+    monkeypatch.setattr(memory, "free_bytes", lambda: whole // 2)
+    assert predict(series, tmp_path / "out", *weights) == 1
+    assert capsys.readouterr().err.endswith("or open every 2nd slice. --every 2 does so.\n")
+    assert predict(series, tmp_path / "out", *weights, "--every", "2", "--slices", "0:1") == 0
+    found = json.loads((tmp_path / "out/predictions.json").read_text())["series"]
+    assert found["size"] == [3, SIZE, SIZE]
+    assert found["title"].endswith(", every 2nd slice")
+    assert found["problems"][0]["text"] == "Only every 2nd slice is opened: 3 of 6."
+    assert SimpleITK.ReadImage(tmp_path / "out/lesions.nii.gz").GetSize() == (SIZE, SIZE, 3)
+    assert predict(series, tmp_path / "b", *weights, "--every", "6") == 2

@@ -341,7 +341,7 @@ def test_more_than_memory_is_refused_before_it_is_allocated(tmp_path, monkeypatc
     write_stack(tmp_path, along_z(3))
     (entry,) = finish(scan(tmp_path))[-1].series
     monkeypatch.setattr(memory, "free_bytes", lambda: 512 << 20)
-    with pytest.raises(ReadError, match=r"needs 0\.0 GiB of memory"):
+    with pytest.raises(ReadError, match="needs 0 KiB of memory and 0 KiB are free"):
         finish(load(entry))
 
 

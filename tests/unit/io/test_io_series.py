@@ -230,9 +230,12 @@ def test_every_third_slice(tmp_path):
     assert few.series_id != entry.series_id
     volume = volume_of(few)
     np.testing.assert_allclose(volume.slice_positions_mm, [14, 8, 2])
-    assert "every 3. slice" in volume.problems[0].text
-    with pytest.raises(SettingsError):
-        thin(entry, 1)
+    assert volume.problems[0].text == "Only every 3rd slice is opened: 3 of 8."
+    assert volume.problems[0].level == "warning"
+    assert volume.title == few.title == f"{entry.title}, every 3rd slice"
+    for step in (-1, 0, 1, 8):
+        with pytest.raises(SettingsError):
+            thin(entry, step)
 
 
 def test_a_closed_volume_is_freed(tmp_path):
