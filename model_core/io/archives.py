@@ -7,16 +7,19 @@ size and growth are limited while unpacking, whatever the archive declares (zip 
 from __future__ import annotations
 
 import atexit
+import contextlib
+import errno
 import shutil
 import stat
-import tempfile
 import threading
+import weakref
 import zipfile
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason
+from model_core.io.temporary import PrivateFolder, remove_stale
 from model_core.io.tolerances import (
     MAX_ARCHIVE_BYTES,
     MAX_ARCHIVE_FILES,
@@ -27,15 +30,18 @@ from model_core.types import FileReport, Progress
 
 _FAILURES: tuple[type[Exception], ...] = (*LIBRARY_FAILURES, zipfile.BadZipFile)
 _CHUNK = 1 << 20
-# Archives whose files are kept until the program ends or newer ones push them out.
+# Archives whose files are kept after their scan until the program ends or newer ones push them out.
 _KEPT = 4
 # Left free on the disk.
 _RESERVE_BYTES = 256 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Unpacked:
-    """An archive whose files lie in ``folder``; ``refused`` tells which members do not, and why."""
+    """An archive whose files lie in ``folder``; ``refused`` tells which members do not, and why.
+
+    As long as this object is held, the files stay: a scan may find more archives than are kept.
+    """
 
     archive: Path
     folder: Path
@@ -49,7 +55,24 @@ class Unpacked:
         return str(self.archive / inside.relative_to(self.folder))
 
 
-_unpacked: dict[tuple[str, int, int], Unpacked] = {}
+@dataclass
+class _Kept:
+    """The files of an archive, and who uses them."""
+
+    archive: Path
+    private: PrivateFolder
+    folder: Path
+    refused: tuple[FileReport, ...]
+    users: weakref.WeakSet[Unpacked] = field(default_factory=weakref.WeakSet)
+
+    def share(self) -> Unpacked:
+        """Return the archive for one more user."""
+        unpacked = Unpacked(self.archive, self.folder, self.refused)
+        self.users.add(unpacked)
+        return unpacked
+
+
+_unpacked: dict[tuple[str, int, int], _Kept] = {}
 _lock = threading.Lock()
 
 
@@ -68,6 +91,18 @@ def real_path(path: Path) -> Path:
     return path
 
 
+def lasting_text(text: str) -> str:
+    """Return text with the archives themselves in place of the folders that they are unpacked to.
+
+    Those change from session to session; a name made of a path must not.
+    """
+    with _lock:
+        known = list(_unpacked.values())
+    for kept in known:
+        text = text.replace(str(kept.folder), str(kept.archive.resolve()))
+    return text
+
+
 def unpack(path: Path) -> Generator[Progress | Unpacked, None, None]:
     """Unpack an archive; the last item says where to. An unchanged archive is unpacked once only.
 
@@ -83,15 +118,22 @@ def unpack(path: Path) -> Generator[Progress | Unpacked, None, None]:
         raise FileError(plain_reason(error), details=type(error).__name__) from error
     with _lock:
         known = _unpacked.get(key)
-    if known is not None and known.folder.is_dir():
-        yield known
+        shared = known.share() if known is not None and known.folder.is_dir() else None
+    if shared is not None:
+        yield shared
         return
+    remove_stale()
+    try:
+        private = PrivateFolder()
+    except OSError as error:
+        reason = "It cannot be unpacked: the folder for temporary files is full or closed."
+        raise FileError(reason, details=type(error).__name__) from error
     # The series of an archive are named after the folder that they lie in.
-    folder = Path(tempfile.mkdtemp(prefix="ctmasknet-")) / (path.stem or "archive")
+    folder = private.path / (path.stem.strip(". ") or "archive")
     complete = False
     try:
         folder.mkdir()
-        result = yield from _unpack_into(path, folder, status.st_size)
+        refused = yield from _unpack_into(path, folder, status.st_size)
         complete = True
     except FileError:
         raise
@@ -100,29 +142,28 @@ def unpack(path: Path) -> Generator[Progress | Unpacked, None, None]:
         raise FileError(reason, details=type(error).__name__) from error
     finally:
         if not complete:
-            _remove(folder)
+            private.remove()
     with _lock:
-        _unpacked[key] = result
-        old = [_unpacked.pop(name) for name in list(_unpacked)[:-_KEPT]]
+        kept = _unpacked[key] = _Kept(path, private, folder, refused)
+        shared = kept.share()
+        idle = [name for name, other in _unpacked.items() if not other.users]
+        old = [_unpacked.pop(name) for name in idle[: -_KEPT + 1]]
     for archive in old:
-        _remove(archive.folder)
-    yield result
+        archive.private.remove()
+    yield shared
 
 
-def _unpack_into(path: Path, folder: Path, size: int) -> Generator[Progress, None, Unpacked]:
+def _unpack_into(path: Path, folder: Path, size: int) -> Generator[Progress, None, tuple[FileReport, ...]]:
     refused: list[FileReport] = []
-    limit = min(
-        MAX_ARCHIVE_BYTES,
-        max(SMALL_ARCHIVE_BYTES, size * MAX_ARCHIVE_GROWTH),
-        max(0, shutil.disk_usage(folder).free - _RESERVE_BYTES),
-    )
+    allowed = min(MAX_ARCHIVE_BYTES, max(SMALL_ARCHIVE_BYTES, size * MAX_ARCHIVE_GROWTH))
+    room = max(0, shutil.disk_usage(folder).free - _RESERVE_BYTES)
     with zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
         if len(members) > MAX_ARCHIVE_FILES:
             raise FileError(
                 f"The archive holds {len(members)} files; at most {MAX_ARCHIVE_FILES} are unpacked."
             )
-        left = limit
+        left = min(allowed, room)
         for number, member in enumerate(members):
             if number % 8 == 0:
                 yield Progress(number, len(members), "Unpacking")
@@ -133,10 +174,18 @@ def _unpack_into(path: Path, folder: Path, size: int) -> Generator[Progress, Non
                 name = path / PurePosixPath(member.filename.replace("\0", "?")).name
                 refused.append(FileReport(str(name), "error", error.message))
             except _TooLarge as error:
-                raise FileError(
-                    f"The archive grows to more than {limit >> 20} MiB: unpack it yourself if you trust it."
-                ) from error
-    return Unpacked(path, folder, tuple(refused))
+                reason = (
+                    f"The archive grows to more than {allowed >> 20} MiB: unpack it yourself if you trust it."
+                )
+                full = room < allowed or isinstance(error.__cause__, OSError)
+                raise FileError(_NO_ROOM if full else reason) from error
+    return tuple(refused)
+
+
+_NO_ROOM = (
+    "The files of the archive do not fit on the disk for temporary files: make room there, or unpack it."
+)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class _TooLarge(Exception):  # noqa: N818 - becomes a FileError about the whole archive
@@ -181,13 +230,20 @@ def _write(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, left
     except FileExistsError as error:
         raise FileError("The archive holds two files of this name: the first one is used.") from error
     except _FAILURES as error:
-        target.unlink(missing_ok=True)
-        raise FileError("This file of the archive is damaged.", details=type(error).__name__) from error
+        with contextlib.suppress(OSError):
+            target.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise _TooLarge from error
+        raise FileError(_member_reason(error), details=type(error).__name__) from error
     return written
 
 
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder.parent, ignore_errors=True)
+def _member_reason(error: Exception) -> str:
+    if isinstance(error, NotImplementedError):
+        return "This file of the archive is compressed in a way that cannot be read here: unpack it yourself."
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return "The name of this member is too long: unpack it yourself under a shorter one."
+    return "This file of the archive is damaged."
 
 
 def remove_all() -> None:
@@ -195,8 +251,8 @@ def remove_all() -> None:
     with _lock:
         old = list(_unpacked.values())
         _unpacked.clear()
-    for unpacked in old:
-        _remove(unpacked.folder)
+    for kept in old:
+        kept.private.remove()
 
 
 atexit.register(remove_all)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from model_core.io import wire
 from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason
+from model_core.io.temporary import remove_stale
 
 # Address space that one decoder may take, where the system can limit it.
 _MAX_MEMORY = 16 << 30
@@ -32,6 +33,7 @@ def main() -> int:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     warnings.simplefilter("ignore")
     _limit_memory()
+    remove_stale()
     while (request := wire.receive(requests)) is not None:
         _answer(request, answers)
     return 0

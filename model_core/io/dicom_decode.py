@@ -6,10 +6,8 @@ deflated image frame syntax, and SimpleITK as the only decoder without the GPL f
 
 from __future__ import annotations
 
-import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,7 @@ from model_core.io.bits import used_bits
 from model_core.io.codestream import declared_size
 from model_core.io.dicom_header import DEFLATED_LE, NATIVE_SYNTAXES, FileHeader, read_dataset, syntax_name
 from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason
+from model_core.io.temporary import PrivateFolder
 
 StoredArray = npt.NDArray[Any]
 
@@ -204,8 +203,8 @@ def _with_itk(dataset: Any, header: FileHeader, index: int) -> StoredArray:
     lone.PixelData = encapsulate([codestream])
     lone["PixelData"].is_undefined_length = True
     lone["PixelData"].VR = "OB"
-    with tempfile.TemporaryDirectory(prefix="ctmasknet-") as folder:
-        path = Path(folder) / "frame.dcm"
+    with PrivateFolder() as folder:
+        path = folder / "frame.dcm"
         lone.save_as(path, enforce_file_format=True)
         try:
             array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model_core.io.archives import lasting_text
 from model_core.io.dicom_header import PHASE_MARKS, Frame
 from model_core.io.stack import arrange, in_space, named, natural_key, project, same_position_mm
 from model_core.io.tolerances import ALMOST_EVEN_STEP, DIRECTION_TOLERANCE, SPACING_TOLERANCE
@@ -58,7 +59,8 @@ class Group:
 
 def series_id(key: str) -> str:
     """Return an opaque stable name of a series: a hash, so that it says nothing about the patient."""
-    return hashlib.sha1(key.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()[:20]
+    lasting = lasting_text(key)
+    return hashlib.sha1(lasting.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()[:20]
 
 
 def group_frames(frames: Sequence[Frame], *, chosen: Path | None = None) -> list[Group]:

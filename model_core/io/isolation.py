@@ -24,6 +24,7 @@ import numpy.typing as npt
 from model_core.io import wire
 from model_core.io.dicom_header import FileHeader
 from model_core.io.failures import FileError
+from model_core.io.temporary import remove_stale
 
 _LOG = logging.getLogger(__name__)
 
@@ -255,6 +256,8 @@ class _Workers:
     def _give(self, healthy: _Process | None, process: _Process) -> None:
         if healthy is None:
             process.close()
+            # What it had put into temporary folders is nobody's now.
+            remove_stale()
         with self._free:
             if healthy is None:
                 self._started -= 1

@@ -6,7 +6,6 @@ import gzip
 import math
 import shutil
 import struct
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from model_core.io.failures import LIBRARY_FAILURES, FileError
 from model_core.io.itk_formats import suffix_of
+from model_core.io.temporary import PrivateFolder
 
 _HEADER_ONLY = (".mhd", ".nhdr")
 # deflate grows data at most this much.
@@ -202,8 +202,8 @@ def _ascii_path(path: Path) -> Iterator[str]:
     if str(path).isascii():
         yield str(path)
         return
-    with tempfile.TemporaryDirectory(prefix="ctmasknet-") as folder:
-        copy = Path(folder) / f"volume{suffix_of(path)}"
+    with PrivateFolder() as folder:
+        copy = folder / f"volume{suffix_of(path)}"
         shutil.copyfile(path, copy)
         if suffix_of(path) in _HEADER_ONLY:
             _copy_data_file(path, copy)
