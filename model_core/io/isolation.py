@@ -58,8 +58,13 @@ def decode_frames(header: FileHeader, indices: list[int], *, palette: bool) -> I
     }
     # Palettes hold up to three 16-bit values per pixel, decoders answer with up to 32 bits.
     most = header.rows * header.columns * max(3, header.samples) * 8
-    for picture in _workers.call(request, name=header.name, max_bytes=most):
-        yield cast("npt.NDArray[Any]", picture)
+    try:
+        answer = _workers.call(request, name=header.name, max_bytes=most)
+    except _PartlyAnswered as error:
+        # The frames before the damaged one are sound.
+        yield from cast("list[npt.NDArray[Any]]", error.results)
+        raise
+    yield from cast("list[npt.NDArray[Any]]", answer)
 
 
 def picture(path: Path, *, channels: bool, max_pixels: int) -> npt.NDArray[Any]:
@@ -120,6 +125,14 @@ class _Broken(Exception):  # noqa: N818 - becomes a FileError with the file's na
     """A process ended, or answered nonsense."""
 
 
+class _PartlyAnswered(FileError):  # noqa: N818 - a FileError that brings results
+    """The file cannot be read to its end; what came before is in ``results``."""
+
+    def __init__(self, message: dict[str, Any], results: Answer) -> None:
+        super().__init__(message["error"], status=message["status"], details=message["details"])
+        self.results = results
+
+
 class _Process:
     """One reader process."""
 
@@ -167,7 +180,7 @@ class _Process:
             if "end" in message:
                 return results
             if "error" in message:
-                raise FileError(message["error"], status=message["status"], details=message["details"])
+                raise _PartlyAnswered(message, results)
             if "value" in message:
                 results.append(message["value"])
                 continue
