@@ -7,8 +7,14 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from model_core.errors import WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from model_core.weights.card import ModelCard
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,12 +37,20 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     export = actions.add_parser(
         "export",
-        help="write weights in the released form of the papers' code",
-        description="Writes a checkpoint with the published entry names and keys. A classifier that stores "
+        help="write weights in the released form of the papers' code, or in ours",
+        description="FILE.pth: a checkpoint with the published entry names and keys. FILE.safetensors: our "
+        "form, with a card beside it that says what a released file leaves open. A classifier that stores "
         "module S alone is written whole, with the detector it reads.",
     )
     export.add_argument("weights", metavar="NAME|FILE")
-    export.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.pth")
+    export.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    export.add_argument(
+        "--extra-pool",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="a ResNet50 file has, or has not, the pooled fifth RPN level of the first release (Oct 2020); "
+        "no entry shows it for certain (only for FILE.safetensors; default as recognised)",
+    )
     export.add_argument("--overwrite", action="store_true", help="replace an existing file")
     export.set_defaults(run=_export)
 
@@ -82,6 +96,8 @@ def _info(arguments: argparse.Namespace) -> int:
         "licence": card.licence or "not stated",
         "notes": card.notes,
     }
+    if shape.backbone == "resnet50":
+        lines["RPN levels"] = "5 (first release, with the pooled level)" if shape.extra_pool else "4"
     if shape.has_image_head:
         lines["module S"] = f"N = {shape.roi_batch_size}, width {shape.s_width}, {shape.branches} branch(es)"
     if card.base_sha256:
@@ -110,6 +126,12 @@ def _export(arguments: argparse.Namespace) -> int:
         detector = {name: tensor for name, tensor in base.tensors.items() if ".mask_" not in name}
         tensors = {**detector, **tensors}
     shape = weights.card.architecture
+    if target.suffix == SUFFIX:
+        return _export_own(arguments, tensors, weights.card)
+    if arguments.extra_pool is not None:
+        raise WeightsError(
+            "The released form cannot say whether there is a fifth RPN level: export to a .safetensors file."
+        )
     checkpoint = PublishedCheckpoint(
         tensors=tensors,
         anchor_sizes=shape.anchor_sizes,
@@ -128,4 +150,24 @@ def _export(arguments: argparse.Namespace) -> int:
         )
     write_published(target, checkpoint, single_shot=weights.card.kind == "single_shot")
     sys.stdout.write(f"{target.name}: {len(tensors)} entries\n")
+    return 0
+
+
+def _export_own(arguments: argparse.Namespace, tensors: dict[str, Tensor], card: ModelCard) -> int:
+    from model_core.weights.store import save_weights
+
+    target: Path = arguments.output
+    if target.with_suffix(".json").exists() and not arguments.overwrite:
+        raise WeightsError(
+            f"{target.with_suffix('.json').name} exists already: use --overwrite or another name."
+        )
+    shape = card.architecture
+    if arguments.extra_pool is not None:
+        if shape.backbone != "resnet50":
+            raise WeightsError(f"Only ResNet50 weights can have a fifth RPN level, not {shape.backbone}.")
+        shape = dataclasses.replace(shape, extra_pool=arguments.extra_pool)
+    # The whole network is in this file, so it reads the RoIs of no other.
+    card = dataclasses.replace(card, name=target.stem, architecture=shape, base_sha256="")
+    save_weights(target, tensors, card)
+    sys.stdout.write(f"{target.name}: {len(tensors)} entries, card {target.with_suffix('.json').name}\n")
     return 0

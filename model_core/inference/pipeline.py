@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -23,6 +24,8 @@ from model_core.weights.store import (
     same_detector,
     shipped,
 )
+
+_LOG = logging.getLogger(__name__)
 
 available_weights = shipped
 
@@ -119,7 +122,9 @@ def load_pipeline(names: Sequence[str] = (), *, device: str = "auto") -> Pipelin
     """Load the weights of these names or files; none means the shipped default.
 
     One single-shot file; one segmentation file (no image class); a segmentation and a classifier file in
-    any order; or a classifier that stores module S alone, whose segmentation file is then found by hash.
+    any order; or a classifier alone. Of one that stores module S alone the segmentation file is found by its
+    hash; one that is whole, as released, computes the class, and masks come from the default segmentation
+    weights, in a pass of their own.
 
     Raises
     ------
@@ -142,7 +147,7 @@ def load_pipeline(names: Sequence[str] = (), *, device: str = "auto") -> Pipelin
     classifier = by_kind.get("classifier")
     if "segmentation" not in by_kind:
         assert classifier is not None
-        by_kind["segmentation"] = load_weights(str(find_base(classifier)))
+        by_kind["segmentation"] = _masks_for(classifier)
     return _pair(by_kind["segmentation"], classifier, chosen)
 
 
@@ -183,6 +188,25 @@ def _network(weights: LoadedWeights, tensors: dict[str, Tensor]) -> MaskRCNN:
             details=f"missing: {missing[:5]}; unexpected: {unexpected[:5]}",
         )
     return network
+
+
+def _masks_for(classifier: LoadedWeights) -> LoadedWeights:
+    """Return segmentation weights to run beside a classifier that was given alone."""
+    whole = any(not name.startswith("s2new.") for name in classifier.tensors)
+    if not whole or classifier.card.base_sha256:
+        return load_weights(str(find_base(classifier)))
+    for name in default_names():
+        if (weights := load_weights(name)).card.kind == "segmentation":
+            _LOG.warning(
+                "%s has no mask branch: it gives the class; masks are those of %s.",
+                classifier.card.name,
+                weights.card.name,
+            )
+            return weights
+    raise WeightsError(
+        f"The classifier '{classifier.card.name}' has no mask branch, and no segmentation weights are "
+        "installed. Give a segmentation file as well."
+    )
 
 
 def _single_shot(weights: LoadedWeights, device: str) -> Pipeline:

@@ -20,7 +20,10 @@ def recognise(
 ) -> Architecture:
     """Return the architecture whose state dict has these shapes (published or modern names).
 
-    Anchors leave no trace but their number, so they come from the checkpoint or are the papers'.
+    Anchors leave no trace but their number, so they come from the checkpoint or are the papers'. Nor does
+    the pooled fifth RPN level of the first ResNet50 release (Oct 2020, the one behind the numbers of P1);
+    its files are told by its frozen BatchNorm, which has no counters, or by a classifier that still carries
+    the mask branch (§2, §2.2). A file of that release with neither trace is taken for the final one.
 
     Raises
     ------
@@ -75,8 +78,14 @@ def _recognise(
         anchor_sizes=anchor_sizes,
         aspect_ratios=aspect_ratios,
         branches=2 if "roi_heads.box_predictor_s2.cls_score.weight" in sizes else 1,
-        **head,  # type: ignore[arg-type]
+        extra_pool=backbone == "resnet50" and _first_release(sizes, kind=kind, has_masks=has_masks),
+        **head,
     )
+
+
+def _first_release(sizes: Mapping[str, tuple[int, ...]], *, kind: ModelKind, has_masks: bool) -> bool:
+    counters = any(name.endswith("num_batches_tracked") for name in sizes)
+    return not counters or (kind == "classifier" and has_masks)
 
 
 def _backbone(sizes: Mapping[str, tuple[int, ...]]) -> tuple[Backbone, int]:

@@ -12,7 +12,8 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from model_core.cli.main import main
 from model_core.config import Architecture
 from model_core.errors import WeightsError
-from model_core.networks import build, published_name
+from model_core.inference import load_pipeline
+from model_core.networks import build, published_name, recognise
 from model_core.weights.published import PublishedCheckpoint, read_published, write_published
 from model_core.weights.store import load_weights, save_weights
 
@@ -49,6 +50,64 @@ def test_a_released_file_loads(network, tmp_path, zipped):
     assert (weights.card.kind, weights.card.architecture.truncation) == ("segmentation", 2)
     for name, tensor in network.state_dict().items():
         assert torch.equal(weights.tensors[name], tensor)
+
+
+@pytest.fixture(scope="module")
+def resnet50():
+    torch.manual_seed(0)
+    shape = Architecture(
+        kind="classifier", backbone="resnet50", truncation=0, roi_batch_size=256, s_width=64, extra_pool=True
+    )
+    return build(shape)
+
+
+def test_the_first_resnet50_release_is_recognised(resnet50, tmp_path, capsys):
+    """Frozen BatchNorm has no counters; the pooled fifth RPN level leaves no entry."""
+    state = {k: v for k, v in resnet50.state_dict().items() if not k.endswith("num_batches_tracked")}
+    torch.save({"model_weights": state}, tmp_path / "first.pth")
+    # A classifier alone gives the class; its masks are the default detector's.
+    pipeline = load_pipeline([str(tmp_path / "first.pth")], device="cpu")
+    assert [card.kind for card in pipeline.cards] == ["segmentation", "classifier"]
+    assert pipeline.cards[1].architecture.extra_pool
+    assert pipeline.passes == 2
+    with torch.inference_mode():
+        levels = pipeline.classifier.features(torch.zeros(1, 3, 64, 64))
+    assert len(levels) == 5
+    assert main(["weights", "info", str(tmp_path / "first.pth")]) == 0
+    assert "5 (first release" in capsys.readouterr().out
+
+
+def test_a_resnet50_classifier_with_masks_is_of_the_first_release(resnet50):
+    sizes = {name: tuple(tensor.shape) for name, tensor in resnet50.state_dict().items()}
+    assert not recognise(sizes).extra_pool
+    masked = {**sizes, "roi_heads.mask_predictor.mask_fcn_logits.weight": (2, 256, 1, 1)}
+    assert recognise(masked).extra_pool
+    assert recognise(masked).kind == "classifier"
+
+
+def test_the_fifth_level_can_be_chosen(resnet50, tmp_path, capsys):
+    source, own = tmp_path / "final.pth", tmp_path / "own.safetensors"
+    torch.save({"model_weights": resnet50.state_dict()}, source)
+    assert not load_weights(str(source)).card.architecture.extra_pool
+    arguments = ["weights", "export", str(source), "-o", str(own)]
+    assert main([*arguments, "--extra-pool"]) == 0
+    chosen = load_weights(str(own))
+    assert chosen.card.architecture.extra_pool
+    for name, tensor in resnet50.state_dict().items():
+        assert torch.equal(chosen.tensors[name], tensor)
+    assert main([*arguments, "--no-extra-pool"]) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert main([*arguments, "--no-extra-pool", "--overwrite"]) == 0
+    assert not load_weights(str(own)).card.architecture.extra_pool
+    assert main(["weights", "export", str(source), "-o", str(tmp_path / "x.pth"), "--extra-pool"]) == 1
+    assert not (tmp_path / "x.pth").exists()
+
+
+def test_only_resnet50_has_a_fifth_level(network, tmp_path, capsys):
+    torch.save(released(network), tmp_path / "a.pth")
+    own = str(tmp_path / "own.safetensors")
+    assert main(["weights", "export", str(tmp_path / "a.pth"), "-o", own, "--extra-pool"]) == 1
+    assert "Only ResNet50" in capsys.readouterr().err
 
 
 def test_a_bare_state_dict_loads(network, tmp_path):
