@@ -16,6 +16,7 @@ ModelKind = Literal["segmentation", "classifier", "single_shot"]
 Scoring = Literal["softmax", "sigmoid"]
 Replication = Literal["cut_points", "insert"]
 MaskScale = Literal["logit", "probability"]
+LogitRule = Literal["max", "sum"]
 
 # Anchors of the released code at every level: 5 sizes x 6 ratios = 30 per location.
 PAPER_ANCHOR_SIZES = (2, 4, 8, 16, 32)
@@ -137,6 +138,8 @@ class DetectionSettings:
         A pixel belongs to the mask where the pasted map is greater than the threshold, on this scale.
     min_area:
         Drop boxes whose area in network pixels is not greater; None keeps empty boxes (single-shot code).
+    logit_rule:
+        How the pasted logit maps of overlapping detections become one map (§7; the paper does not say).
     """
 
     score: float = 0.5
@@ -146,9 +149,11 @@ class DetectionSettings:
     mask_scale: MaskScale = "logit"
     scoring: Scoring = "softmax"
     min_area: float | None = 0.0
+    logit_rule: LogitRule = "max"
 
     def __post_init__(self) -> None:
         _check(-1.0 <= self.score <= 1.0, f"A score threshold lies in -1..1, not {self.score}.")
+        _check(self.logit_rule in ("max", "sum"), f"Logit maps combine by max or sum, not {self.logit_rule}.")
         _check(
             self.nms_iou is None or 0.0 <= self.nms_iou <= 1.0,
             f"An NMS threshold is an IoU in 0..1, not {self.nms_iou}.",

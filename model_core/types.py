@@ -423,7 +423,7 @@ class ShownSlice:
     masks:
         (D, H, W) bool, one per detection, in slice pixels.
     logit_map:
-        (H, W) float32 pixelwise maximum of the pasted raw mask logits; NaN outside every box.
+        (H, W) float32 maximum (or sum) of the pasted raw mask logits; NaN outside every box.
     """
 
     slice_index: int

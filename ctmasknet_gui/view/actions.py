@@ -82,7 +82,10 @@ class Actions(QObject):
 
     def _make_file(self) -> None:
         make, cat = self._make, "File"
-        self.open_file = make("Open file…", cat, "Open a CT file or picture", keys="Ctrl+O", image="file")
+        self.open_file = make(
+            "Open file…", cat, "Open DICOM files, a DICOMDIR or ZIP, a volume file or pictures",
+            keys="Ctrl+O", image="file",
+        )  # fmt: skip
         self.open_folder = make(
             "Open folder…",
             cat,
@@ -203,6 +206,10 @@ class Actions(QObject):
             "Boxes", cat, "Boxes of the detections with their scores", image="boxes", check=True
         )
         self.logits = make("Logits", cat, "Raw mask logits before the sigmoid", image="logits", check=True)
+        self.sum_logits = make(
+            "Sum logits where boxes overlap", cat, "Add up the logit maps; otherwise the greatest is shown",
+            check=True,
+        )  # fmt: skip
         self.reference = make("Reference", cat, "The loaded reference mask", image="reference", check=True)
         self.less_opacity = make(
             "Less opacity", cat, "Make masks and logit map more transparent", keys="A", image="less"
@@ -274,6 +281,7 @@ class Actions(QObject):
             self.outlines: display.outlines,
             self.boxes: display.boxes,
             self.logits: display.logits,
+            self.sum_logits: thresholds.detections.logit_rule == "sum",
             self.reference: display.reference,
             self.overlays: any(
                 (display.masks, display.outlines, display.boxes, display.logits, display.reference)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
@@ -93,6 +94,11 @@ def _connect_display(window: MainWindow) -> None:
     actions.overlays.triggered.connect(_emit(window.overlaysToggled))
     actions.less_opacity.triggered.connect(_emit(window.opacityStepped, -OPACITY_STEP))
     actions.more_opacity.triggered.connect(_emit(window.opacityStepped, OPACITY_STEP))
+    actions.sum_logits.triggered.connect(
+        lambda on: window.detectionsChanged.emit(
+            replace(window._state.thresholds.detections, logit_rule="sum" if on else "max")
+        )
+    )
     actions.reset_view.triggered.connect(_emit(window.viewReset))
     # A maximised window is maximised again afterwards.
     full = Qt.WindowState.WindowFullScreen

@@ -109,6 +109,8 @@ class Menus(QObject):
         overlays.setIcon(icon("overlays"))
         overlays.addActions([a.overlays, a.masks, a.outlines, a.boxes, a.logits, a.reference])
         overlays.addSeparator()
+        overlays.addAction(a.sum_logits)
+        overlays.addSeparator()
         overlays.addActions([a.less_opacity, a.more_opacity])
         self._panels = menu.addMenu("&Panels")
         menu.addSeparator()

@@ -111,8 +111,8 @@ def parse_mask_values(text: str, *, mask_type: str = "both") -> MaskScheme:
         value, _, name = (piece.strip() for piece in part.partition("="))
         if not value.isdecimal() or int(value) > 255 or name.lower() not in _NAMES:
             raise SettingsError(
-                f"'{text}' is no scheme of mask values: use shared, papers, released, or value=name pairs such "
-                f"as 1=ggo,2=consolidation (names: {', '.join(_NAMES)})."
+                f"'{text}' is no scheme of mask values: use shared, papers, released, or value=name pairs "
+                f"such as 1=ggo,2=consolidation (names: {', '.join(_NAMES)})."
             )
         values[int(value)] = _NAMES[name.lower()]
     return MaskScheme(text, tuple(sorted(values.items())))

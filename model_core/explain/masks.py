@@ -79,10 +79,17 @@ def mask_values(logits: FloatArray, settings: DetectionSettings) -> FloatArray:
 
 
 def logit_map(detections: Detections, shape: tuple[int, int]) -> FloatArray:
-    """Return the (H, W) pixelwise maximum of the pasted raw logits (P2, Fig.); NaN outside every box."""
+    """Return the (H, W) combination of the pasted raw logits (P2, Fig.); NaN outside every box.
+
+    The pixelwise maximum over detections, or their sum, by the rule of the settings (§7).
+    """
     combined = np.full(shape, np.nan, np.float32)
     for patch in paste_maps(detections.mask_logits, detections.boxes, shape):
-        np.fmax(combined[patch.region], patch.values, out=combined[patch.region])
+        there = combined[patch.region]
+        if detections.settings.logit_rule == "max":
+            np.fmax(there, patch.values, out=there)
+        else:
+            there[...] = np.where(np.isnan(there), patch.values, there + patch.values)
     return combined
 
 

@@ -232,7 +232,8 @@ class _Scene:
         if letters is not None:
             layer.side_letters(*letters)
         if limits is not None:
-            _colour_bar(layer, limits)
+            rule = shown.detections.settings.logit_rule if shown is not None else "max"
+            _colour_bar(layer, limits, title="mask logit" if rule == "max" else "sum of mask logits")
         if shown is None:
             return
         unshown = self._unshown(shown) if self.look.overlays.boxes else None
@@ -253,7 +254,7 @@ class _Scene:
             layer.note(f"{left_out} labels left out")
 
 
-def _colour_bar(layer: TextLayer, limits: tuple[float, float]) -> None:
+def _colour_bar(layer: TextLayer, limits: tuple[float, float], *, title: str) -> None:
     """Draw the scale of the logit map at the right side, the greatest logit on top."""
     width, height = layer.image.size
     bar_width, bar_height = max(8, round(layer.size * 0.8)), round(height * 0.26)
@@ -266,7 +267,7 @@ def _colour_bar(layer: TextLayer, limits: tuple[float, float]) -> None:
     layer.draw.rectangle((left - 1, top - 1, right, top + bar_height), fill=DARK)
     layer.image.paste(Image.fromarray(strip), (left, top))
     low, high = (f"{value:.1f}".replace("-", "−") for value in limits)
-    texts = (("mask logit", -2), (high, -1), (low, 0))
+    texts = ((title, -2), (high, -1), (low, 0))
     for text, row in texts:
         extent = layer.width(text)
         y = top + row * layer.line_height - 2 if row < 0 else top + bar_height + 2

@@ -6,6 +6,7 @@ import torch
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from model_core.config import DetectionSettings
+from model_core.errors import SettingsError
 from model_core.explain import label_map, logit_map, mask_pixels, roi_table, scan_verdict
 from model_core.types import Candidates, Detections, Placement, RoiBatch, SliceSummary
 
@@ -43,6 +44,24 @@ def test_masks_equal_torchvision_pasting(random_detections):
     ours = logit_map(random_detections, shape)
     assert np.array_equal(ours[strongest > 0], strongest[strongest > 0])
     assert not (ours[strongest <= 0] > 0).any()
+
+
+def test_logit_maps_can_be_summed(random_detections):
+    shape = (77, 96)
+    full = paste_masks_in_image(
+        torch.from_numpy(random_detections.mask_logits)[:, None],
+        torch.from_numpy(random_detections.boxes),
+        shape,
+    )[:, 0].numpy()
+    settings = DetectionSettings(logit_rule="sum")
+    summed = logit_map(Detections(**{**vars(random_detections), "settings": settings}), shape)
+    greatest = logit_map(random_detections, shape)
+    assert np.array_equal(np.isnan(summed), np.isnan(greatest))
+    inside = ~np.isnan(summed)
+    np.testing.assert_allclose(summed[inside], full.sum(0)[inside], rtol=1e-4, atol=1e-4)
+    assert np.abs(summed[inside] - greatest[inside]).max() > 1  # boxes do overlap here
+    with pytest.raises(SettingsError, match="max or sum"):
+        DetectionSettings(logit_rule="mean")
 
 
 def test_probability_scale_pastes_sigmoids(random_detections):

@@ -131,7 +131,9 @@ class Annotations:
         halo_text(painter, at, text, WHITE)
         self.taken.append(whole)
 
-    def colour_bar(self, painter: QPainter, limit: float, *, top: float, threshold: float | None) -> None:
+    def colour_bar(
+        self, painter: QPainter, limit: float, *, title: str, top: float, threshold: float | None
+    ) -> None:
         """Draw the colour bar of the logit map below ``top`` at the right edge.
 
         Parameters
@@ -146,7 +148,6 @@ class Annotations:
             return
         right = self._width - MARGIN
         painter.setFont(self._font)
-        title = "mask logit"
         width = self._metrics.horizontalAdvance(title)
         whole = QRectF(right - width, top, width, self._line + 12 + height)
         self._back(painter, whole)

@@ -254,8 +254,12 @@ class Viewport(QWidget):
             notes.colour_bar(
                 painter,
                 findings.logits[1],
+                title="mask logit" if settings.logit_rule == "max" else "sum of mask logits",
                 top=18 + notes.height_of(len(corners.top_right)),
-                threshold=settings.mask_threshold if settings.mask_scale == "logit" else None,
+                # A sum is not what masks are cut from.
+                threshold=settings.mask_threshold
+                if settings.mask_scale == "logit" and settings.logit_rule == "max"
+                else None,
             )
         roi = self._unshown_roi(findings)
         if roi is not None:

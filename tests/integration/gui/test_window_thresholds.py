@@ -61,6 +61,23 @@ def test_masks_follow_the_mask_threshold(real, calls):
     assert len(calls) == 1
 
 
+def test_logits_are_summed_on_request_and_the_choice_is_shown(real, calls):
+    real.run_slice()
+    state, commands = real.state, real.commands
+    real.window.explanation.thresholds.score.spin.setValue(0.05)
+    greatest = state.results.shown.logit_map
+    assert not commands.sum_logits.isChecked()
+    commands.sum_logits.trigger()
+    assert state.thresholds.detections.logit_rule == "sum"
+    assert commands.sum_logits.isChecked()
+    summed = state.results.shown.logit_map
+    assert np.array_equal(np.isnan(summed), np.isnan(greatest))
+    assert not np.array_equal(summed, greatest, equal_nan=True)
+    commands.sum_logits.trigger()
+    assert np.array_equal(state.results.shown.logit_map, greatest, equal_nan=True)
+    assert len(calls) == 1
+
+
 def test_link_makes_the_class_follow_and_is_marked_edited(real, calls):
     real.run_slice()
     state, panel = real.state, real.window.explanation.thresholds
