@@ -15,6 +15,7 @@ from model_core.errors import ExportError
 _REASONS = {
     errno.ENOSPC: "there is no space left on the disk",
     errno.EDQUOT: "your disk quota is used up",
+    errno.EFBIG: "the file is too large for that disk",
     errno.EACCES: "you may not write there",
     errno.EPERM: "you may not write there",
     errno.EROFS: "the disk is read-only",

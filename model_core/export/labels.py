@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ from model_core.errors import ExportError
 from model_core.export.atomic import atomic_path
 from model_core.types import ByteArray, DoubleArray, Geometry, Problem, Volume
 
+_CHUNK = 1 << 20
 _SUFFIXES = (".nii", ".nii.gz")
 # Sideways share of the step above which a stack counts as sheared (rounding of positions is far below).
 _SHEAR = 1e-3
@@ -72,12 +75,29 @@ def write_lesions(
         try:
             compressed = path.name.lower().endswith(".gz")
             SimpleITK.WriteImage(image, str(temporary), useCompression=compressed)
-        except RuntimeError as error:
+            _check_whole(temporary, labels.size, compressed=compressed)
+        except (RuntimeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ExportError(
                 f"{path.name} cannot be written: check that the disk has space and that you may write there.",
                 details=type(error).__name__,
             ) from error
     return grid.problems
+
+
+def _check_whole(path: Path, voxels: int, *, compressed: bool) -> None:
+    """Raise where the file is shorter than its voxels: on a full disk the library says nothing.
+
+    Raises
+    ------
+    EOFError
+        It is.
+    """
+    length = 0
+    with gzip.open(path) if compressed else path.open("rb") as stream:
+        while part := stream.read(_CHUNK):
+            length += len(part)
+    if length < voxels:
+        raise EOFError(f"{length} of {voxels} bytes")
 
 
 def native_grid(volume: Volume) -> Grid:
