@@ -19,6 +19,11 @@ class WeightAverage:
             name: tensor.detach().clone() for name, tensor in module.state_dict().items()
         }
 
+    def restore(self, state: dict[str, Tensor], *, updates: int) -> None:
+        """Take up a stored average, whatever device it was stored from."""
+        self.state = {name: tensor.to(self.state[name].device) for name, tensor in state.items()}
+        self.updates = updates
+
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         """Move the average towards the module."""

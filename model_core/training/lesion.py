@@ -1,7 +1,8 @@
 """Training a lesion detector by a recipe: dense pixel stage, then detection stages, resumable exactly.
 
 Every step draws its pictures and its samples from generators seeded by (recipe seed, stage, step), so a
-checkpoint needs no random state, and a run that was stopped goes on as if it had not been.
+checkpoint needs no random state, and a run that was stopped goes on as if it had not been. On one CPU that is
+exact; a GPU adds gradients of RoIs in no fixed order, so runs there agree only closely.
 """
 
 from __future__ import annotations
@@ -10,23 +11,23 @@ import csv
 import logging
 import math
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from model_core.inference.pipeline import choose_device
 from model_core.networks import MaskRCNN, build
-from model_core.training.augment import Example, augment
 from model_core.training.checkpoints import read_checkpoint, write_checkpoint
 from model_core.training.dense import DenseHead, dense_loss
+from model_core.training.drawing import Batch, StageSteps, batches, default_workers
 from model_core.training.ema import WeightAverage
 from model_core.training.packing import PackedSlice
 from model_core.training.recipe import Recipe, Stage
 from model_core.training.sampler import PatientSampler
-from model_core.training.targets import dense_targets, detection_target, images
 from model_core.types import Progress
 
 logger = logging.getLogger(__name__)
@@ -48,22 +49,44 @@ class LesionTraining:
     slices:
         Packed slices, see `packing.pack`.
     work:
-        Folder of checkpoint and log; an existing checkpoint of this recipe is continued.
+        Folder of checkpoint and log; an existing checkpoint of this recipe is continued, on whatever device
+        it was made.
+    device:
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. On CUDA the backbone runs in bfloat16 (the rest of the
+        network needs full precision).
+    workers:
+        Processes that draw the pictures of later steps; None takes what suits the device. The result does
+        not depend on it.
 
     Raises
     ------
     DataError
         If the checkpoint is damaged or of another recipe, or there is nothing to train on.
+    SettingsError
+        If the device does not exist.
     """
 
-    def __init__(self, recipe: Recipe, slices: Sequence[PackedSlice], work: Path) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        slices: Sequence[PackedSlice],
+        work: Path,
+        *,
+        device: str = "cpu",
+        workers: int | None = None,
+    ) -> None:
         self.recipe = recipe
         self.work = work
+        self.device = torch.device(choose_device(device))
+        self.workers = default_workers(self.device) if workers is None else workers
         self.sampler = PatientSampler(slices, {name: s.weight for name, s in recipe.sources.items()})
         torch.manual_seed(recipe.seed)
         self.network = build(recipe.architecture, training=recipe.training)
-        self.head = DenseHead()
-        self.network.to(memory_format=torch.channels_last)
+        # The weights are drawn on the CPU on every device, so that they are the same.
+        self.head = DenseHead().to(self.device)
+        self.network.to(self.device).to(memory_format=torch.channels_last)
+        if self.device.type == "cuda":
+            torch.set_float32_matmul_precision("high")  # TF32 where bfloat16 is too coarse
         self.stage, self.step = 0, 0
         self.average = WeightAverage(self.network, recipe.ema)
         self.optimiser = self._new_optimiser()
@@ -100,7 +123,7 @@ class LesionTraining:
         self.stage, self.step = state["stage"], state["step"]
         self.network.load_state_dict(state["network"])
         self.head.load_state_dict(state["head"])
-        self.average.state, self.average.updates = state["average"], state["updates"]
+        self.average.restore(state["average"], updates=state["updates"])
         self.optimiser.load_state_dict(state["optimiser"])
         logger.info("going on at stage %d, step %d", self.stage, self.step)
 
@@ -130,37 +153,53 @@ class LesionTraining:
         Looks at ``stopped`` after every step; then, too, the checkpoint is written.
         """
         saved, done = time.monotonic(), 0
-        while not (self.finished or stopped() or done == max_steps):
+        ended = stopped() or max_steps == 0
+        while not (self.finished or ended):
             stage = self.recipe.stages[self.stage]
             if self.step >= stage.steps:
                 self.stage, self.step = self.stage + 1, 0
                 self.optimiser = self._new_optimiser()
                 continue
-            start = time.perf_counter()
-            losses = self.advance(stage)
-            done += 1
-            if self.step % LOG_EVERY == 0:
-                self._log(losses, seconds=time.perf_counter() - start)
-            if time.monotonic() - saved > save_every:
-                self.save()
-                saved = time.monotonic()
-            yield Progress(self.step, stage.steps, f"stage {self.stage + 1} of {len(self.recipe.stages)}")
+            with closing(self._batches(stage)) as coming:
+                start = time.perf_counter()
+                for batch in coming:
+                    losses = self._advance(stage, batch)
+                    done += 1
+                    if self.step % LOG_EVERY == 0:
+                        self._log(losses, seconds=time.perf_counter() - start)
+                    if time.monotonic() - saved > save_every:
+                        self.save()
+                        saved = time.monotonic()
+                    yield Progress(
+                        self.step, stage.steps, f"stage {self.stage + 1} of {len(self.recipe.stages)}"
+                    )
+                    ended = stopped() or done == max_steps
+                    if ended:
+                        break
+                    start = time.perf_counter()
         self.save()
 
-    def advance(self, stage: Stage) -> dict[str, float]:
+    def _batches(self, stage: Stage) -> Generator[Batch, None, None]:
+        """Yield what is left of the stage."""
+        steps = StageSteps(
+            self.sampler,
+            stage,
+            key=(self.recipe.seed, self.stage),
+            mask_type=_MASK_TYPES[self.recipe.architecture.region_classes],
+        )
+        left: Iterator[Batch] = batches(steps, start=self.step, workers=self.workers)
+        yield from left
+
+    def _advance(self, stage: Stage, batch: Batch) -> dict[str, float]:
         """Make one step and return its losses."""
-        generator = np.random.default_rng([self.recipe.seed, self.stage, self.step])
-        torch.manual_seed(int(generator.integers(2**31)))
-        examples = [
-            augment(one, generator, size=stage.size, zoom=stage.zoom)
-            for one in self.sampler.draw(generator, stage.batch)
-        ]
+        torch.manual_seed(batch.seed)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(stage, self.step)
         self.network.train()
-        losses = self._losses(stage, examples)
+        losses = self._losses(stage, batch.to(self.device))
         self.optimiser.zero_grad(set_to_none=True)
-        sum(losses.values(), torch.zeros(())).backward()  # type: ignore[no-untyped-call]
+        total = torch.zeros((), device=self.device)
+        sum(losses.values(), total).backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(
             [*self.network.parameters(), *self.head.parameters()], CLIP_NORM, error_if_nonfinite=True
         )
@@ -169,21 +208,22 @@ class LesionTraining:
         self.step += 1
         return {name: float(loss.detach()) for name, loss in losses.items()} | {"norm": float(norm)}
 
-    def _losses(self, stage: Stage, examples: Sequence[Example]) -> dict[str, Tensor]:
-        batch = images(examples)
+    def _mixed(self) -> AbstractContextManager[None]:
+        """Half precision for convolutions on a GPU. bfloat16 has the range of float32: no loss scaling."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+
+    def _losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
         weight = 1.0
-        if stage.kind == "dense":
-            self._features = dict(self.network.features(batch))
-        else:
-            mask_type = _MASK_TYPES[self.recipe.architecture.region_classes]
-            losses = self.network.losses(
-                batch, [detection_target(one.lesion, mask_type=mask_type) for one in examples]
-            )
-            weight = stage.dense_weight
+        with self._mixed():
+            if stage.kind == "dense":
+                self._features = dict(self.network.features(batch.images))
+            else:
+                losses = self.network.losses(batch.images, batch.targets)
+                weight = stage.dense_weight
         if weight:
-            logits = self.head(self._features["0"])
-            losses["dense"] = weight * dense_loss(logits, *dense_targets(examples))
+            logits = self.head(self._features["0"].float())
+            losses["dense"] = weight * dense_loss(logits, batch.dense, batch.known)
         self._features = {}
         return losses
 

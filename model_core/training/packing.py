@@ -37,6 +37,8 @@ class PackedSlice:
         (H, W) uint8: the lesion value in the low two bits, lung in the third.
     has_lung:
         Whether lung masks exist (where not, the lung bit means nothing).
+    original:
+        `digest` of the slice before it was made smaller for travel; empty where it is as it was read.
     """
 
     name: str
@@ -48,6 +50,7 @@ class PackedSlice:
     hu_error: float
     image: ByteArray
     labels: ByteArray
+    original: str = ""
 
     @property
     def lesion(self) -> ByteArray:
@@ -58,7 +61,7 @@ class PackedSlice:
     @property
     def digest(self) -> str:
         """SHA-256 of picture and labels: what a split list names a slice by."""
-        return hashlib.sha256(self.image.tobytes() + self.lesion.tobytes()).hexdigest()
+        return self.original or hashlib.sha256(self.image.tobytes() + self.lesion.tobytes()).hexdigest()
 
 
 def pack(recipe: Recipe, data: Path, cache: Path) -> list[PackedSlice]:
@@ -150,23 +153,61 @@ def _read(recipe: Recipe, path: Path) -> list[PackedSlice]:
         rows, pixels, labels = json.loads(str(file["rows"])), file["pixels"], file["labels"]
     found, start = [], 0
     for name, stem, patient, height, width, has_lung in rows:
-        source, end = recipe.sources[name], start + height * width
+        end = start + height * width
         found.append(
-            PackedSlice(
+            as_slice(
+                recipe.sources[name],
+                pixels[start:end].reshape(height, width),
+                labels[start:end].reshape(height, width),
                 name=stem,
-                source=name,
+                source_name=name,
                 patient=patient,
-                validation=patient in source.validation,
-                cropped=source.cropped,
                 has_lung=has_lung,
-                hu_error=source.hu_error,
-                image=pixels[start:end].reshape(height, width),
-                labels=labels[start:end].reshape(height, width),
             )
         )
         start = end
-    _check_validation(recipe, found)
-    return found
+    return chosen(recipe, found)
+
+
+def as_slice(
+    source: Source,
+    image: ByteArray,
+    labels: ByteArray,
+    *,
+    name: str,
+    source_name: str,
+    patient: str,
+    has_lung: bool,
+    original: str = "",
+) -> PackedSlice:
+    """Return a packed slice with what its source says about it."""
+    return PackedSlice(
+        name=name,
+        source=source_name,
+        patient=patient,
+        validation=source.holds_out(name=name, patient=patient),
+        cropped=source.cropped,
+        has_lung=has_lung,
+        hu_error=source.hu_error,
+        image=image,
+        labels=labels,
+        original=original,
+    )
+
+
+def chosen(recipe: Recipe, slices: list[PackedSlice]) -> list[PackedSlice]:
+    """Return the slices without those that their source excludes.
+
+    Raises
+    ------
+    DataError
+        If a held-out patient or an excluded slice does not exist.
+    """
+    _check_validation(recipe, slices)
+    for name, source in recipe.sources.items():
+        if missing := sorted(set(source.exclude) - {one.name for one in slices if one.source == name}):
+            raise DataError(f"Excluded slices of {name} are not in the data: {', '.join(missing)}.")
+    return [one for one in slices if one.name not in recipe.sources[one.source].exclude]
 
 
 def _check_validation(recipe: Recipe, slices: list[PackedSlice]) -> None:

@@ -16,6 +16,9 @@ from model_core.resources import resource
 StageKind = Literal["dense", "detect"]
 SourceKind = Literal["pairs", "negatives"]
 
+# The schedule of `ctmasknet train cross-validate`, one of a recipe's plans.
+CROSS_VALIDATION = "cross_validation"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -37,6 +40,11 @@ class Source:
         The pictures are cropped to the lungs, so they may also be shown shrunken inside a body.
     hu_error:
         Spread of the grey-to-HU map in HU, for the window augmentation.
+    hold_out:
+        Share of the pictures held out by the hash of their name, see `held_out`: normal scans that a
+        classifier on this detector is later tested on.
+    exclude:
+        Names of slices that are neither trained on nor measured (their class is in doubt).
     """
 
     folder: str
@@ -46,13 +54,30 @@ class Source:
     prefix: str = ""
     cropped: bool = True
     hu_error: float = 60.0
+    hold_out: float = 0.0
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.hold_out < 1.0:
+            raise SettingsError(f"The held-out share of a source lies in 0..1, not {self.hold_out}.")
+
+    def holds_out(self, *, name: str, patient: str) -> bool:
+        """Whether a slice of this source is never drawn in training."""
+        return patient in self.validation or held_out(name, self.hold_out)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """One part of the training: what is learned, at which size, for how many steps.
 
-    ``zoom`` is the range of the picture's scale relative to filling the input.
+    Attributes
+    ----------
+    zoom:
+        Range of the picture's scale relative to filling the input.
+    paste:
+        Share of the draws that get a lesion of another training slice (`training.pasting`).
+    synthetic:
+        Share of the lesion-free draws that get computed lesions (`training.synthetic`).
     """
 
     kind: StageKind
@@ -63,11 +88,26 @@ class Stage:
     final_rate: float
     zoom: tuple[float, float] = (0.85, 1.4)
     dense_weight: float = 0.5
+    paste: float = 0.0
+    synthetic: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or min(self.size, self.batch) < 1 or self.size % 32:
+            raise SettingsError(
+                f"A stage has steps, a batch and a size that 32 divides, not {self.steps}, {self.batch} and "
+                f"{self.size}."
+            )
+        for share in (self.paste, self.synthetic):
+            if not 0.0 <= share <= 1.0:
+                raise SettingsError(f"A share of the draws lies in 0..1, not {share}.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All of it. Two runs of one recipe on one machine see the same pictures in the same order."""
+    """All of it. Two runs of one recipe on one machine see the same pictures in the same order.
+
+    ``plans`` are other schedules by name: ``gpu`` with large batches, ``cross_validation`` short.
+    """
 
     name: str
     title: str
@@ -80,13 +120,19 @@ class Recipe:
     ema: float = 0.998
     notes: str = ""
     classifier: dict[str, Any] = field(default_factory=dict)
+    plans: dict[str, tuple[Stage, ...]] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
         """Hash of what a checkpoint depends on: network, sources, seed; stages may still be lengthened."""
         values = dataclasses.asdict(self)
-        for other in ("title", "notes", "classifier", "stages", "ema", "weight_decay", "training"):
+        for other in ("title", "notes", "classifier", "stages", "plans", "ema", "weight_decay", "training"):
             values.pop(other)
+        for source in values["sources"].values():
+            # Absent and at its default is the same: checkpoints from before these fields go on.
+            for name in ("hold_out", "exclude"):
+                if not source[name]:
+                    del source[name]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def without(self, names: tuple[str, ...]) -> Recipe:
@@ -105,6 +151,30 @@ class Recipe:
         if not any(source.kind == "pairs" for source in left.values()):
             raise SettingsError("At least one source with lesion masks must stay.")
         return dataclasses.replace(self, sources=left)
+
+    def planned(self, plan: str) -> Recipe:
+        """Return the recipe with the stages of one of its plans; an empty name keeps its own.
+
+        Raises
+        ------
+        SettingsError
+            If it has no such plan.
+        """
+        if not plan:
+            return self
+        if plan not in self.plans:
+            raise SettingsError(
+                f"The recipe has no plan '{plan}'; it has {', '.join(self.plans) or 'none'} "
+                "besides its own stages."
+            )
+        return dataclasses.replace(self, stages=self.plans[plan])
+
+
+def held_out(name: str, share: float) -> bool:
+    """Whether a slice of this name is among the held-out share: the same answer in every recipe and run."""
+    if not share:
+        return False
+    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) < share * 2**32
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -132,15 +202,20 @@ def read_recipe(name_or_path: str) -> Recipe:
             architecture=Architecture(**_tuples(values["architecture"])),
             training=DetectorTraining(**values["training"]),
             sources={key: Source(**_tuples(source)) for key, source in values["sources"].items()},
-            stages=tuple(Stage(**_tuples(stage)) for stage in values["stages"]),
+            stages=_stages(values["stages"]),
+            plans={plan: _stages(stages) for plan, stages in values.get("plans", {}).items()},
             **{key: values[key] for key in ("weight_decay", "ema", "notes", "classifier") if key in values},
         )
     except FileNotFoundError as error:
         raise SettingsError(
             f"There is no recipe '{name_or_path}'; shipped are: {', '.join(recipe_names()) or 'none'}."
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(f"The recipe {path.name} is damaged.", details=str(error)) from error
+
+
+def _stages(values: list[dict[str, Any]]) -> tuple[Stage, ...]:
+    return tuple(Stage(**_tuples(stage)) for stage in values)
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:
