@@ -76,7 +76,9 @@ class FakeReader:
     closed: list = field(default_factory=list)
     thumbnails: list = field(default_factory=list)
 
-    def scan(self, path):
+    def scan(self, path, *more):
+        if not path.exists():
+            raise ReadError("Not found.")
         if path.name == "empty":
             yield Catalogue(str(path), (), (FileReport("x.txt", "skipped", "not an image"),))
             return

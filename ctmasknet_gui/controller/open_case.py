@@ -35,27 +35,22 @@ class Opened:
     reference_name: str = ""
 
 
-def merge(catalogues: Sequence[Catalogue]) -> Catalogue:
-    """Return one catalogue of what several scanned paths hold."""
-    return Catalogue(
-        root=catalogues[0].root,
-        series=tuple(entry for catalogue in catalogues for entry in catalogue.series),
-        files=tuple(report for catalogue in catalogues for report in catalogue.files),
-    )
-
-
 def best_of(catalogue: Catalogue, *, choose_best: bool) -> SeriesEntry | None:
     """Return the series to read without asking: the only one, or the best one if that was asked for."""
     openable = [entry for entry in catalogue.series if entry.status != "error"]
     return openable[0] if openable and (choose_best or len(catalogue.series) == 1) else None
 
 
-def paths_to_scan(paths: Sequence[Path]) -> tuple[Path, ...]:
-    """Reduce files of one folder to that folder: slices dropped together are one series."""
-    parents = {path.parent for path in paths}
-    if len(paths) > 1 and len(parents) == 1 and all(path.is_file() for path in paths):
-        return (parents.pop(),)
-    return tuple(paths)
+def not_opened(catalogue: Catalogue, paths: Sequence[Path]) -> list[str]:
+    """Say which of several paths hold nothing that can be opened, and why."""
+    if len(paths) < 2:
+        return []
+    wanted = {str(path) for path in paths}
+    return [
+        f"{Path(report.path).name} cannot be opened. {report.reason}"
+        for report in catalogue.files
+        if report.path in wanted and report.status in ("error", "skipped")
+    ]
 
 
 class OpenController(QObject):
@@ -91,13 +86,15 @@ class OpenController(QObject):
         self._display = display
         self._messages = messages
         self._settings = settings
+        # Of several paths those that hold nothing, told once what takes their place is there.
+        self._left_out: list[str] = []
 
     def open_paths(self, paths: Sequence[Path], *, choose_best: bool = False) -> None:
         """Scan paths, then read the only series, or the best one with `choose_best`.
 
         With several series and no `choose_best` the list is shown and the user picks.
         """
-        targets = paths_to_scan([Path(path) for path in paths])
+        targets = tuple(dict.fromkeys(Path(path) for path in paths))
         if not targets:
             return
         found = False
@@ -113,6 +110,9 @@ class OpenController(QObject):
                 self._settings.last_folder = targets[0] if targets[0].is_dir() else targets[0].parent
                 entry = best_of(item, choose_best=choose_best)
                 self._state.case.opening = "" if entry is None else entry.series_id
+                self._left_out = not_opened(item, targets)
+                if entry is None:
+                    self._tell_left_out()
                 self.catalogued.emit()
 
         def fail(error: BaseException) -> None:
@@ -124,16 +124,14 @@ class OpenController(QObject):
 
     def _scanning(self, targets: Sequence[Path], *, choose_best: bool) -> Generator[object, None, None]:
         """Scan paths and perhaps load a series; iterated in the worker thread."""
-        catalogues: list[Catalogue] = []
-        for target in targets:
-            if not target.exists():
-                raise ReadError(f"There is no file or folder {target.name!r}. Check the path.")
-            for item in self._reader.scan(target):
-                if isinstance(item, Catalogue):
-                    catalogues.append(item)
-                else:
-                    yield item
-        catalogue = merge(catalogues)
+        catalogue = None
+        for item in self._reader.scan(*targets):
+            if isinstance(item, Catalogue):
+                catalogue = item
+            else:
+                yield item
+        if catalogue is None:
+            return
         yield catalogue
         entry = best_of(catalogue, choose_best=choose_best)
         if entry is not None:
@@ -331,7 +329,13 @@ class OpenController(QObject):
                 names = ", ".join(problem.files[:5])
                 text = f"{problem.text} {problem.action}".strip()
                 self._messages.post(problem.level, text, f"Files: {names}" if names else "")
+        self._tell_left_out()
         self.opened.emit()
+
+    def _tell_left_out(self) -> None:
+        left_out, self._left_out = self._left_out, []
+        for text in left_out:
+            self._messages.post("warning", text)
 
     def _on_failed(self, error: BaseException) -> None:
         self._messages.report(error)
@@ -349,7 +353,7 @@ def nothing_found(catalogue: Catalogue) -> ReadError:
     looked = len(catalogue.files)
     files = "file" if looked == 1 else "files"
     return ReadError(
-        f"No image was found in the {looked} {files} looked at. CTMaskNet opens DICOM, NIfTI, NRRD, MHA "
-        "and folders of PNG or JPEG slices.",
+        f"No image was found in the {looked} {files} looked at. CTMaskNet opens DICOM (also as ZIP), NIfTI, "
+        "NRRD, MHA and folders of PNG or JPEG slices.",
         details="\n".join(sorted(reasons)[:10]),
     )

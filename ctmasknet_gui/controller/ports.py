@@ -95,8 +95,8 @@ class Engine(Protocol):
 class Reader(Protocol):
     """Reads images."""
 
-    def scan(self, path: Path) -> Generator[Progress | Catalogue, None, None]:
-        """Find the series of a path; the last item is the catalogue."""
+    def scan(self, path: Path, *more: Path) -> Generator[Progress | Catalogue, None, None]:
+        """Find the series of one or more paths; the last item is the catalogue."""
 
     def load(self, entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
         """Read a series; the last item is the volume."""
@@ -201,11 +201,11 @@ class CoreEngine:
 class CoreReader:
     """`Reader` over `model_core.io` and `model_core.phantom`."""
 
-    def scan(self, path: Path) -> Generator[Progress | Catalogue, None, None]:
+    def scan(self, path: Path, *more: Path) -> Generator[Progress | Catalogue, None, None]:
         """See `Reader.scan`."""
         from model_core import io
 
-        yield from io.scan(path)
+        yield from io.scan(path, *more)
 
     def load(self, entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
         """See `Reader.load`."""

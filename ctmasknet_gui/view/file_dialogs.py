@@ -7,7 +7,10 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QFileDialog, QWidget
 
-_IMAGES = "CT images (*.dcm *.ima *.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.png *.jpg *.jpeg DICOMDIR)"
+_IMAGES = (
+    "CT images (*.dcm *.dicom *.ima DICOMDIR *.zip *.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd "
+    "*.png *.jpg *.jpeg)"
+)
 _MASKS = "Masks (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.png)"
 _WEIGHTS = "Network weights (*.safetensors *.pth *.pt)"
 # DICOM files often have no extension at all.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -33,7 +33,7 @@ class DicomSource:
 
 
 def entries(
-    frames: Sequence[Frame], *, chosen: Path | None = None
+    frames: Sequence[Frame], *, chosen: Collection[Path] = ()
 ) -> list[tuple[SeriesEntry, tuple[Copy, ...]]]:
     """Return one entry per stack found among the frames, each with the copies that were left out.
 
@@ -42,7 +42,7 @@ def entries(
     frames:
         Everything that was found.
     chosen:
-        The file that was asked for, if one was: of several copies it is the one that is used.
+        The files that were asked for, if any: of several copies these are used.
     """
     return [
         (_entry(group, arrange(group.frames)), group.copies) for group in group_frames(frames, chosen=chosen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,10 +63,10 @@ def series_id(key: str) -> str:
     return hashlib.sha1(lasting.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()[:20]
 
 
-def group_frames(frames: Sequence[Frame], *, chosen: Path | None = None) -> list[Group]:
+def group_frames(frames: Sequence[Frame], *, chosen: Collection[Path] = ()) -> list[Group]:
     """Group by SeriesInstanceUID, then by everything that must be equal within one stack.
 
-    Of several copies of an image the one in the ``chosen`` file is used, else one without loss, else the
+    Of several copies of an image the one in a ``chosen`` file is used, else one without loss, else the
     first by name.
     """
     by_series: dict[str, list[Frame]] = defaultdict(list)
@@ -209,12 +209,12 @@ def _mostly_even(frames: Sequence[Frame]) -> bool:
 # ---------------------------------------------------------------------- several slices at one position
 
 
-def _split_phases(group: Group, chosen: Path | None) -> list[Group]:
+def _split_phases(group: Group, chosen: Collection[Path]) -> list[Group]:
     """Leave out copies of a file, then split where several slices lie at one position."""
 
     def best_first(frame: Frame) -> tuple[object, ...]:
         header = frame.header
-        return header.path != chosen, header.lossy, natural_key(str(header.path)), frame.index
+        return header.path not in chosen, header.lossy, natural_key(str(header.path)), frame.index
 
     ordered = tuple(sorted(group.frames, key=best_first))
     group = _without_copies(Group(ordered, group.key, group.label, group.problems))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -18,6 +18,8 @@ from model_core.types import Catalogue, FileReport, Problem, Progress, SeriesEnt
 
 # Data files that belong to a header file of their own.
 _DATA_SUFFIXES = (".raw", ".zraw", ".raw.gz", ".img")
+# What is opened, in words.
+KINDS = "DICOM, also in a ZIP, NIfTI, NRRD, MHA, PNG and JPEG"
 # Files between two looks at cancel.
 _BATCH = 8
 
@@ -33,7 +35,8 @@ class _Found:
     broken: list[tuple[Path, FileError]] = field(default_factory=list)
     zips: list[Path] = field(default_factory=list)
     unpacked: list[archives.Unpacked] = field(default_factory=list)
-    is_index: bool = False
+    indices: list[Path] = field(default_factory=list)
+    siblings: set[Path] = field(default_factory=set)
 
     def shown(self, path: str) -> str:
         """Return the name of a file for the user: of one from an archive, the name inside it."""
@@ -42,78 +45,106 @@ class _Found:
         return path
 
 
-def scan(path: Path) -> Generator[Progress | Catalogue, None, None]:
-    """Look through a file or a folder with all its subfolders; the last item is the Catalogue.
+def scan(path: Path, *more: Path) -> Generator[Progress | Catalogue, None, None]:
+    """Look through files, and folders with all their subfolders; the last item is the Catalogue.
 
     A DICOM file gives the series that it belongs to, found among the files beside it; a DICOMDIR gives
-    its folder, a ZIP archive what is in it. Every file is accounted for in the reports.
+    its folder, a ZIP archive what is in it. Every file is accounted for in the reports. Several paths are
+    one catalogue: slices of one series that lie in two of them are one series.
 
     Raises
     ------
     ReadError
-        The path does not exist or nothing in it can be opened; the text says what was found.
+        None of the paths exists or nothing in them can be opened; the text says what was found.
     """
-    for item in scan_reports(path):
+    for item in scan_reports(path, *more):
         if isinstance(item, Catalogue) and not item.series:
             raise ReadError(nothing_found(Path(item.root), item.files), details=_reasons(item.files))
         yield item
 
 
-def scan_reports(path: Path) -> Generator[Progress | Catalogue, None, None]:
+def scan_reports(path: Path, *more: Path) -> Generator[Progress | Catalogue, None, None]:
     """Like `scan`, but where nothing can be opened the Catalogue has no series and says why in its reports.
 
     Raises
     ------
     ReadError
-        The path does not exist.
+        None of the paths exists.
     """
-    path = Path(path)
-    try:
-        found_there, is_file = path.exists(), path.is_file()
-    except (OSError, ValueError) as error:
-        raise ReadError(f"The path cannot be read: {plain_reason(error)}") from error
-    if not found_there:
-        raise ReadError(f"Not found: {path.name or path}. Check the path.")
-    chosen = path if is_file else None
-    folder = path.parent if is_file else path
+    paths = tuple(dict.fromkeys(Path(item) for item in (path, *more)))
     found = _Found()
-    if chosen is not None:
-        yield from _read_all([chosen], found)
-        if found.is_index:
-            chosen, found = None, _Found()
-        elif found.frames and found.frames[0].header.frame_count == 1:
-            yield from _read_siblings(chosen, found)
-    if chosen is None:
-        yield from _read_all(list(_files_below(folder, found)), found)
+    files, folders = _sorted_out(paths, found)
+    yield from _read_all(files, found)
+    indices = [index for index in found.indices if index in files]
+    for index in indices:
+        del found.reports[index]
+        folders.append(index.parent)
+    chosen = frozenset(files).difference(indices)
+    yield from _read_siblings(found)
+    below = dict.fromkeys(item for folder in folders for item in _files_below(folder, found))
+    yield from _read_all([item for item in below if item not in found.reports], found)
     for archive in found.zips:
         yield from _read_archive(archive, found)
     series = _entries(found, chosen)
     reports = tuple(replace(report, path=found.shown(report.path)) for report in found.reports.values())
     series = [replace(entry, files=tuple(map(found.shown, entry.files))) for entry in series]
-    if chosen is not None:  # a folder is read in this order already
+    if chosen:  # a folder is read in this order already
         reports = tuple(sorted(reports, key=lambda report: natural_key(report.path)))
-    yield Catalogue(root=str(chosen or folder), series=tuple(series), files=reports)
+    root = folders[-1] if len(paths) == 1 and folders else paths[0]
+    yield Catalogue(root=str(root), series=tuple(series), files=reports)
 
 
-def _read_siblings(chosen: Path, found: _Found) -> Generator[Progress, None, None]:
-    """Add the files beside a chosen one that belong to its series."""
-    uid = found.frames[0].header.series_uid
-    if not uid:
-        return
-    try:
-        names = sorted(chosen.parent.iterdir(), key=lambda item: natural_key(item.name))
-    except OSError:
-        return  # the folder may not be listed: the file is opened alone
-    beside = _Found()
-    yield from _read_all([item for item in names if item.is_file() and item != chosen], beside)
-    for frame in beside.frames:
-        if frame.header.series_uid == uid and frame.header.frame_count == 1:
-            found.frames.append(frame)
-            found.reports[frame.header.path] = beside.reports[frame.header.path]
-    for path, error in beside.broken:
-        if error.series_uid == uid:
-            found.broken.append((path, error))
-            found.reports[path] = beside.reports[path]
+def _sorted_out(paths: Sequence[Path], found: _Found) -> tuple[list[Path], list[Path]]:
+    """Tell files from folders; of several paths those that are not there are reported.
+
+    Raises
+    ------
+    ReadError
+        None of them is there.
+    """
+    files: list[Path] = []
+    folders: list[Path] = []
+    for path in paths:
+        try:
+            there, is_file = path.exists(), path.is_file()
+        except (OSError, ValueError) as error:
+            there, is_file, reason = False, False, f"The path cannot be read: {plain_reason(error)}"
+        else:
+            reason = f"Not found: {path.name or path}. Check the path."
+        if there:
+            (files if is_file else folders).append(path)
+        elif len(paths) == 1:
+            raise ReadError(reason)
+        else:
+            found.reports[path] = FileReport(str(path), "error", reason)
+    if not files and not folders:
+        raise ReadError(f"None of these {len(paths)} files and folders is there. Check the paths.")
+    return files, folders
+
+
+def _read_siblings(found: _Found) -> Generator[Progress, None, None]:
+    """Add the files beside chosen ones that belong to their series."""
+    wanted: dict[Path, set[str]] = {}
+    for frame in found.frames:
+        header = frame.header
+        if header.series_uid and header.frame_count == 1:
+            wanted.setdefault(header.path.parent, set()).add(header.series_uid)
+    for folder, uids in wanted.items():
+        try:
+            names = sorted(folder.iterdir(), key=lambda item: natural_key(item.name))
+        except OSError:
+            continue  # the folder may not be listed: the files are opened alone
+        beside = _Found()
+        yield from _read_all([item for item in names if item.is_file() and item not in found.reports], beside)
+        for frame in beside.frames:
+            if frame.header.series_uid in uids and frame.header.frame_count == 1:
+                found.frames.append(frame)
+                found.reports[frame.header.path] = beside.reports[frame.header.path]
+                found.siblings.add(frame.header.path)
+        for path, error in beside.broken:
+            if error.series_uid and error.series_uid in uids:
+                found.broken.append((path, error))
+                found.reports[path] = beside.reports[path]
 
 
 def _read_archive(path: Path, found: _Found) -> Generator[Progress, None, None]:
@@ -170,7 +201,7 @@ def _read_one(path: Path, found: _Found) -> None:
     try:
         found.reports[path] = _recognise(path, found)
     except IndexFileError as error:
-        found.is_index = True
+        found.indices.append(path)
         wrong = dicomdir.complaint(path)
         reason = f"{error.message} {wrong}".strip()
         found.reports[path] = FileReport(
@@ -225,7 +256,7 @@ def _dicom(path: Path, stream: BinaryIO, found: _Found, start: bytes) -> FileRep
 # ----------------------------------------------------------------------------------------- the result
 
 
-def _entries(found: _Found, chosen: Path | None) -> list[SeriesEntry]:
+def _entries(found: _Found, chosen: Collection[Path]) -> list[SeriesEntry]:
     series: list[SeriesEntry] = []
     for entry, copies in dicom_series.entries(found.frames, chosen=chosen):
         series.append(_with_broken(entry, found))
@@ -234,9 +265,10 @@ def _entries(found: _Found, chosen: Path | None) -> list[SeriesEntry]:
             found.reports[copy.frame.header.path] = replace(report, status="warning", reason=copy.reason)
     series += pictures.entries(found.pictures)
     series += [itk_formats.entry_of(header) for header in found.volumes]
-    if chosen is not None:
-        with_it = [entry for entry in series if str(chosen) in entry.files]
-        series = with_it or series
+    # Of a series that makes several stacks, those that nobody pointed at are left out.
+    beside = {str(path) for path in found.siblings}
+    pointed_at = [entry for entry in series if not beside.issuperset(entry.files)]
+    series = pointed_at or series
     return sorted(series, key=_preference)
 
 
@@ -286,9 +318,10 @@ def nothing_found(path: Path, reports: Sequence[FileReport]) -> str:
     if len(reports) == 1:
         return f"{Path(reports[0].path).name} cannot be opened. {reports[0].reason}"
     broken = sum(report.status == "error" for report in reports)
+    inside = all(Path(report.path).is_relative_to(path) for report in reports)
     return (
-        f"Nothing can be opened in {path.name}: of {len(reports)} files, {broken} are damaged and "
-        f"{len(reports) - broken} are no images. DICOM, NIfTI, NRRD, MHA, PNG and JPEG can be read."
+        f"{f'Nothing in {path.name}' if inside else 'None of these'} can be opened: of {len(reports)} files, "
+        f"{broken} are damaged and {len(reports) - broken} are no images. {KINDS} can be read."
     )
 
 

@@ -11,7 +11,7 @@ from ctmasknet_gui.view.style import icon
 
 _TITLE = "Open a chest CT"
 _CHOOSE, _CHOOSE_TEXT = "Choose a series", "The list on the left shows what was found"
-_TEXT = "Drop a DICOM folder, NIfTI, NRRD or pictures here"
+_TEXT = "Drop a DICOM folder, its files, DICOMDIR or ZIP here; NIfTI, NRRD, MHA, PNG or JPEG slices too"
 _KEYS = ("Ctrl+O  open a file", "Ctrl+Shift+O  open a folder", "F1  mouse and keys")
 # Below this width buttons and keys stand one above the other.
 _NARROW = 540
@@ -76,6 +76,11 @@ class EmptyState(QWidget):
         state.run.events.all.connect(self._refresh)
         state.case.events.catalogue.connect(self._refresh)
         self._refresh()
+
+    @property
+    def text(self) -> str:
+        """What stands there, for screen readers and tests."""
+        return f"{self._title.text()}\n{self._text.text()}"
 
     def paintEvent(self, _event: QPaintEvent) -> None:
         """Draw the dashed frame that says "drop here"."""

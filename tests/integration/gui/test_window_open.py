@@ -50,18 +50,18 @@ def test_folder_dialog(rig, monkeypatch):
     assert rig.window.dialogs.folder == path
 
 
-def test_file_dialog_takes_several_slices_as_one_folder(rig, monkeypatch):
+def test_file_dialog_takes_several_files_together(rig, monkeypatch):
     path = rig.case()
     files = [path / f"{k}.dcm" for k in range(3)]
     for file in files:
         file.touch()
     seen = []
     scan = rig.reader.scan
-    monkeypatch.setattr(rig.reader, "scan", lambda p: (seen.append(p), (yield from scan(p)))[1])
+    monkeypatch.setattr(rig.reader, "scan", lambda *p: (seen.append(p), (yield from scan(*p)))[1])
     monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *a, **k: ([str(f) for f in files], ""))
     rig.commands.open_file.trigger()
     rig.settle()
-    assert seen == [path]
+    assert seen == [tuple(files)]
     assert rig.state.case.volume is not None
 
 
