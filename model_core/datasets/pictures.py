@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import struct
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +17,11 @@ from model_core.types import ByteArray, FloatArray
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
+# Pillow's own, and what its decoders raise on damaged or hostile files.
+_FAILURES: tuple[type[Exception], ...] = (
+    *(OSError, UnidentifiedImageError, SyntaxError, ValueError, EOFError, OverflowError, MemoryError),
+    *(struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning),
+)
 _MODES = ("L", "1", "P", "RGB", "RGBA", "LA")
 
 
@@ -56,7 +63,7 @@ def read_grey(path: Path) -> ByteArray:
                     f"{path.name} is not an 8-bit picture (mode {image.mode}).", details=str(path)
                 )
             return np.asarray(image.convert("L"), np.uint8).copy()
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+    except _FAILURES as error:
         raise DataError(f"The picture {path.name} cannot be read.", details=f"{path}: {error}") from error
 
 
@@ -73,7 +80,7 @@ def read_index_picture(path: Path) -> ByteArray:
             if image.mode == "1":
                 return np.asarray(image, np.uint8).copy()
             stored = np.asarray(image)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+    except _FAILURES as error:
         raise DataError(f"The mask {path.name} cannot be read.", details=f"{path}: {error}") from error
     if stored.ndim == 3:
         colour = stored[..., :3] if stored.shape[-1] >= 3 else stored[..., :1]

@@ -7,8 +7,17 @@ from typing import Any, cast
 
 import numpy as np
 
-from model_core.io.dicom_header import Frame, integer, number, numbers, read_dataset, text
-from model_core.io.failures import LIBRARY_FAILURES, FileError
+from model_core.io.dicom_header import (
+    Frame,
+    integer,
+    items_of,
+    number,
+    numbers,
+    read_dataset,
+    text,
+    time_limit,
+)
+from model_core.io.failures import FileError
 from model_core.io.lookup import LookupTable, read_table
 from model_core.types import PatientText, VoiFunction, Window
 
@@ -20,11 +29,12 @@ _MAX_TABLES = 32
 def described(frame: Frame) -> tuple[tuple[Window, ...], PatientText]:
     """Read the windows and the identifying text of one frame's file; what cannot be read stays empty."""
     try:
-        with frame.header.path.open("rb") as stream:
+        with frame.header.path.open("rb") as stream, time_limit():
             dataset = read_dataset(stream, pixels=False, all_tags=True)
+            windows = windows_of(dataset, frame.index)
     except (OSError, FileError):
         return (), PatientText()
-    return windows_of(dataset, frame.index), PatientText(
+    return windows, PatientText(
         name=text(dataset, "PatientName").replace("^", " ").strip(),
         patient_id=text(dataset, "PatientID"),
         birth_date=text(dataset, "PatientBirthDate"),
@@ -56,12 +66,8 @@ def _linear_windows(dataset: Any, index: int) -> list[Window]:
         ("SharedFunctionalGroupsSequence", 0),
         ("PerFrameFunctionalGroupsSequence", index),
     ):
-        try:
-            group = dataset[keyword].value[which] if keyword in dataset else None
-            if group is not None and "FrameVOILUTSequence" in group:
-                places.insert(0, group.FrameVOILUTSequence[0])
-        except LIBRARY_FAILURES:
-            continue
+        for group in items_of(dataset, keyword)[which : which + 1]:
+            places[:0] = items_of(group, "FrameVOILUTSequence")[:1]
     item = next((place for place in places if "WindowCenter" in place), dataset)
     centres, widths = numbers(item, "WindowCenter"), numbers(item, "WindowWidth")
     stated = text(item, "VOILUTFunction").upper()
@@ -79,10 +85,7 @@ def _linear_windows(dataset: Any, index: int) -> list[Window]:
 
 
 def _table_windows(dataset: Any) -> list[Window]:
-    try:
-        items = list(dataset.get("VOILUTSequence") or ())[:_MAX_TABLES]
-    except LIBRARY_FAILURES:
-        items = []
+    items = items_of(dataset, "VOILUTSequence")[:_MAX_TABLES]
     # What goes in are the values after rescale: below zero where they may be (PS3.3 C.11.2.1.1).
     intercept = number(dataset, "RescaleIntercept") or 0.0
     signed = intercept < 0 or integer(dataset, "PixelRepresentation", 0) == 1

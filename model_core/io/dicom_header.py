@@ -12,8 +12,10 @@ import math
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -21,6 +23,7 @@ from typing import Any, BinaryIO, cast
 import pydicom
 from pydicom import config as pydicom_config
 from pydicom import filereader
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import BaseTag, Tag
@@ -335,13 +338,13 @@ def read_dataset(stream: BinaryIO, *, pixels: bool, all_tags: bool = False) -> A
     """
     try:
         tags = None if all_tags or pixels else list(_TAGS)
-        if _is_deflated(stream):
-            return _read_deflated(stream, tags)
-        if pixels:
-            return pydicom.dcmread(stream, force=True)
-        return pydicom.dcmread(
-            cast(BinaryIO, _TimedStream(stream)), force=True, stop_before_pixels=True, specific_tags=tags
-        )
+        with time_limit():
+            if _is_deflated(stream):
+                return _read_deflated(stream, tags)
+            if pixels:
+                return pydicom.dcmread(stream, force=True)
+            timed = cast(BinaryIO, _TimedStream(stream))
+            return pydicom.dcmread(timed, force=True, stop_before_pixels=True, specific_tags=tags)
     except FileError:
         raise
     except InvalidDicomError as error:
@@ -350,18 +353,41 @@ def read_dataset(stream: BinaryIO, *, pixels: bool, all_tags: bool = False) -> A
         raise FileError(plain_reason(error), details=type(error).__name__) from error
 
 
-class _TimedStream:
-    """A stream that refuses to be read for longer than a header may take.
+# When the time for the header that is being read in this thread is up.
+_END: ContextVar[float | None] = ContextVar("end of the time for a header", default=None)
 
-    A file can be made of millions of tiny elements; each costs the parser a read.
+
+@contextmanager
+def time_limit() -> Iterator[None]:
+    """Give everything that is parsed inside the time of one header; an outer limit stays.
+
+    A file can be made of millions of tiny elements or sequence items; each costs the parser a read. What
+    counts is the time that this thread computes: a busy machine or a slow disk makes no file hostile.
     """
+    token = _END.set(_END.get() or time.thread_time() + HEADER_SECONDS)
+    try:
+        yield
+    finally:
+        _END.reset(token)
 
-    _READS_PER_LOOK = 4096
+
+def check_time() -> None:
+    """Raise a FileError where the time for a header is up."""
+    end = _END.get()
+    if end is not None and time.thread_time() > end:
+        raise FileError(
+            f"The header took longer than {HEADER_SECONDS:g} s to read and was left: damaged or hostile."
+        )
+
+
+class _TimedStream:
+    """A stream that refuses to be read for longer than a header may take."""
+
+    _READS_PER_LOOK = 512
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._reads = 0
-        self._end = time.monotonic() + HEADER_SECONDS
         self.seek, self.tell, self.close = stream.seek, stream.tell, stream.close
 
     def read(self, size: int = -1) -> bytes:
@@ -373,10 +399,8 @@ class _TimedStream:
             The time is up.
         """
         self._reads += 1
-        if self._reads % self._READS_PER_LOOK == 0 and time.monotonic() > self._end:
-            raise FileError(
-                f"The header took longer than {HEADER_SECONDS:g} s to read and was left: damaged or hostile."
-            )
+        if self._reads % self._READS_PER_LOOK == 0:
+            check_time()
         return self._stream.read(size)
 
 
@@ -399,7 +423,8 @@ def _read_deflated(stream: BinaryIO, tags: list[str] | None) -> Any:
             f"The deflated file grows to more than {MAX_INFLATED_BYTES >> 20} MiB: damaged or hostile."
         )
     wanted: list[BaseTag | int] | None = None if tags is None else [Tag(keyword) for keyword in tags]
-    dataset = filereader.read_dataset(BytesIO(plain), False, True, specific_tags=wanted)
+    timed = cast(BinaryIO, _TimedStream(BytesIO(plain)))
+    dataset = filereader.read_dataset(timed, False, True, specific_tags=wanted)
     dataset.set_original_encoding(False, True)
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = UID(DEFLATED_LE)
@@ -478,6 +503,11 @@ def read_header_from(stream: BinaryIO, path: Path) -> tuple[FileHeader, tuple[Fr
     FileError
         It is no DICOM image ("skipped") or an image whose header is unusable ("error").
     """
+    with time_limit():
+        return _read_header(stream, path)
+
+
+def _read_header(stream: BinaryIO, path: Path) -> tuple[FileHeader, tuple[Frame, ...]]:
     dataset: Any = None
     syntax = ""
     try:
@@ -546,6 +576,7 @@ def _no_pixels(dataset: Any, syntax: str) -> FileError:
     return FileError(f"A DICOM object without an image ({kind}).", status="skipped", transfer_syntax=syntax)
 
 
+_FRAMES_PER_LOOK = 256
 # What the files of a series share, so that it is worked out once. Everything `_common` reads is here.
 _COMMON_KEYWORDS = (
     "SpecificCharacterSet",
@@ -617,8 +648,8 @@ def _common(dataset: Any, syntax: str, pixel: _PixelElement) -> dict[str, Any]:
     stored = integer(dataset, "BitsStored", allocated) or allocated
     signed = integer(dataset, "PixelRepresentation", 0) == 1
     image_type = text(dataset, "ImageType").upper().split("\\")
-    shared = _groups(dataset, "SharedFunctionalGroupsSequence")
-    first = (*_groups(dataset, "PerFrameFunctionalGroupsSequence")[:1], *shared[:1], dataset)
+    shared = items_of(dataset, "SharedFunctionalGroupsSequence")
+    first = (*items_of(dataset, "PerFrameFunctionalGroupsSequence")[:1], *shared[:1], dataset)
     rescale = _find(first, "PixelValueTransformationSequence", "RescaleIntercept")
     slope, intercept = number(rescale, "RescaleSlope"), number(rescale, "RescaleIntercept")
     table = _modality_table(dataset, signed=signed)
@@ -658,7 +689,7 @@ def _modality_table(dataset: Any, *, signed: bool) -> LookupTable | None:
     FileError
         There is one, but it is damaged: what the stored values stand for is not known then.
     """
-    items = _groups(dataset, "ModalityLUTSequence")
+    items = items_of(dataset, "ModalityLUTSequence")
     return read_table(items[0], signed=signed) if items else None
 
 
@@ -714,17 +745,40 @@ def _check_size(header: FileHeader, declared: int, room: int) -> None:
 # -------------------------------------------------------------------------------------------- frames
 
 
-def _groups(dataset: Any, keyword: str) -> list[Any]:
+def items_of(dataset: Any, keyword: str) -> list[Any]:
+    """Return the items of a sequence, none where it is absent or damaged.
+
+    Raises
+    ------
+    FileError
+        It has so many that the time for the header is up.
+    """
     try:
+        if isinstance(dataset, pydicom.Dataset):
+            _convert_sequence(dataset, keyword)
         return list(dataset.get(keyword) or ())
     except LIBRARY_FAILURES:
+        check_time()  # the library hides whatever goes wrong while it reads an item
         return []
+
+
+def _convert_sequence(dataset: pydicom.Dataset, keyword: str) -> None:
+    """Parse the items of a sequence as the library would do, but under the time limit."""
+    tag = Tag(keyword)
+    raw: Any = dataset.get_item(tag) if tag in dataset else None
+    if not isinstance(raw, RawDataElement) or raw.VR not in (None, "SQ", "UN") or not raw.value:
+        return
+    stream = cast(BinaryIO, _TimedStream(BytesIO(raw.value)))
+    implicit = raw.is_implicit_VR or raw.VR == "UN"  # PS3.5 6.2.2: an unknown sequence is implicit
+    length, charset = len(raw.value), dataset.original_character_set
+    sequence = filereader.read_sequence(stream, implicit, raw.is_little_endian, length, charset)
+    dataset.add_new(tag, "SQ", sequence)
 
 
 def _find(places: Sequence[Any], sequence: str, keyword: str) -> Any:
     """Return the first item that holds a keyword: in the frame's groups, the shared ones, the file."""
     for place in places:
-        for item in _groups(place, sequence):
+        for item in items_of(place, sequence):
             if keyword in item:
                 return item
     return places[-1]
@@ -786,15 +840,18 @@ def _only_frame(dataset: Elements, header: FileHeader) -> Frame:
 def _frames(dataset: Any, header: FileHeader) -> tuple[Frame, ...]:
     if isinstance(dataset, Elements) and header.frame_count == 1:
         return (_only_frame(dataset, header),)
-    shared = _groups(dataset, "SharedFunctionalGroupsSequence")[:1]
-    per_frame = _groups(dataset, "PerFrameFunctionalGroupsSequence")
+    shared = items_of(dataset, "SharedFunctionalGroupsSequence")[:1]
+    per_frame = items_of(dataset, "PerFrameFunctionalGroupsSequence")
     marks = tuple(text(dataset, keyword) for _, keyword in PHASE_MARKS)
     offsets = numbers(dataset, "GridFrameOffsetVector")
     table = _modality_table(dataset, signed=header.signed)
     # Without per-frame groups the one position of the file is that of its first frame only.
     placed = header.frame_count == 1 or bool(per_frame) or len(offsets) == header.frame_count
+    told_apart = bool(per_frame) or len(offsets) == header.frame_count
     frames = []
-    for index in range(header.frame_count):
+    for index in range(header.frame_count if told_apart else 1):
+        if index % _FRAMES_PER_LOOK == 0:
+            check_time()
         own = per_frame[index : index + 1]
         places = (*own, *shared, dataset)
         directions = _directions(
@@ -834,6 +891,8 @@ def _frames(dataset: Any, header: FileHeader) -> tuple[Frame, ...]:
                 table=table,
             )
         )
+    if not told_apart:
+        return tuple(replace(frames[0], index=index) for index in range(header.frame_count))
     return tuple(frames)
 
 

@@ -6,34 +6,39 @@ out of the folder have no effect.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import pydicom
 
-from model_core.io.failures import LIBRARY_FAILURES
+from model_core.io.dicom_header import items_of, read_dataset, time_limit
+from model_core.io.failures import LIBRARY_FAILURES, FileError
 
 _MAX_RECORDS = 100_000
+_FAILURES: tuple[type[Exception], ...] = (FileError, *LIBRARY_FAILURES)
 
 
 def complaint(path: Path) -> str:
     """Return what is wrong with the index, in one sentence; "" where everything that it lists is there."""
     try:
-        with path.open("rb") as stream:
-            records = pydicom.dcmread(stream, force=True).get("DirectoryRecordSequence") or ()
-            names = [_parts(record) for record in list(records)[:_MAX_RECORDS]]
-    except LIBRARY_FAILURES:
+        with path.open("rb") as stream, time_limit():
+            dataset = read_dataset(stream, pixels=False, all_tags=True)
+            names = [_parts(record) for record in items_of(dataset, "DirectoryRecordSequence")[:_MAX_RECORDS]]
+    except _FAILURES:
         return "The index is damaged; the files beside it are read all the same."
     listed = [parts for parts in names if parts]
     outside = [parts for parts in listed if not _inside(parts)]
-    missing = [parts for parts in listed if _inside(parts) and not _is_there(path.parent, parts)]
-    found = []
+    names_in = lru_cache(maxsize=4096)(_names_in)
+    missing = sum(not _is_there(path.parent, parts, names_in) for parts in listed if _inside(parts))
+    wrong = []
     if outside:
-        found.append(
+        wrong.append(
             f"{len(outside)} of the {len(listed)} files that it lists lie outside its folder: not followed."
         )
     if missing:
-        found.append(f"{len(missing)} of the {len(listed)} files that it lists are not there.")
-    return " ".join(found)
+        wrong.append(f"{missing} of the {len(listed)} files that it lists are not there.")
+    return " ".join(wrong)
 
 
 def _parts(record: pydicom.Dataset) -> tuple[str, ...]:
@@ -48,8 +53,26 @@ def _inside(parts: tuple[str, ...]) -> bool:
     return all(part not in ("", ".", "..") and not set(part) & set("/\\:\0") for part in parts)
 
 
-def _is_there(folder: Path, parts: tuple[str, ...]) -> bool:
-    """Whether a listed file is there; media are written in upper case and often copied in lower."""
-    return any(
-        folder.joinpath(*candidate).is_file() for candidate in (parts, tuple(part.lower() for part in parts))
-    )
+def _is_there(folder: Path, parts: tuple[str, ...], names_in: Callable[[Path], dict[str, str]]) -> bool:
+    for part in parts:
+        name = names_in(folder).get(_plain(part))
+        if name is None:
+            return False
+        folder /= name
+    return folder.is_file()
+
+
+def _plain(name: str) -> str:
+    """Return a name as it is compared.
+
+    Media are written in upper case and often copied in lower; some systems show their version numbers.
+    """
+    return name.partition(";")[0].rstrip(".").casefold()
+
+
+def _names_in(folder: Path) -> dict[str, str]:
+    """Return what lies in a folder by its plain name; nothing where it cannot be listed."""
+    try:
+        return {_plain(path.name): path.name for path in folder.iterdir()}
+    except OSError:
+        return {}

@@ -157,7 +157,7 @@ def _mask_picture(path: Path) -> npt.NDArray[Any]:
                 # The index of a palette picture is its label; its colours mean nothing.
                 if image.mode in ("P", "L", "1"):
                     return np.asarray(image).astype(np.uint8)
-        except OSError as error:
+        except pictures.FAILURES as error:
             raise ReadError(f"The mask {path.name} cannot be read as a PNG picture.") from error
         try:
             return pictures.read_picture(path)

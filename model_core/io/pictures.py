@@ -29,7 +29,8 @@ _THREADS = min(4, os.cpu_count() or 1)
 # Pictures between two looks at cancel.
 _BATCH = 2 * _THREADS
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
-_FAILURES: tuple[type[Exception], ...] = (*LIBRARY_FAILURES, Image.DecompressionBombError)
+#: Everything that Pillow was seen to raise on damaged or hostile pictures.
+FAILURES: tuple[type[Exception], ...] = (*LIBRARY_FAILURES, Image.DecompressionBombError)
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I", "F")
 
 
@@ -69,7 +70,7 @@ def read_header(path: Path) -> PictureHeader:
             with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
                 width, height = image.size
                 mode = image.mode
-        except _FAILURES as error:
+        except FAILURES as error:
             raise FileError(plain_reason(error), details=type(error).__name__) from error
     if width * height > MAX_FRAME_PIXELS:
         raise FileError(f"A picture of {width} x {height} pixels, more than this program opens.")
@@ -162,7 +163,7 @@ def decode(path: Path, *, channels: bool) -> npt.NDArray[Any]:
                 flat.alpha_composite(image.convert("RGBA"))
                 return np.asarray(flat.convert("L"))
             return np.asarray(image.convert("L"))
-    except _FAILURES as error:
+    except FAILURES as error:
         raise FileError(plain_reason(error), details=type(error).__name__) from error
 
 

@@ -249,3 +249,15 @@ def test_a_damaged_dicomdir_still_opens_its_folder(tmp_path):
     found = finish(scan(disc))[-1]
     assert found.series[0].size[0] == 3
     assert len(found.files) == 4
+
+
+@pytest.mark.parametrize("listed", ["IMAGES/A", "images/a", "Images/a.", "IMAGES/A;1"])
+@pytest.mark.parametrize("there", ["IMAGES/A", "images/a", "Images/a"])
+def test_a_dicomdir_lists_files_in_another_case(tmp_path, listed, there):
+    folder, name = there.split("/")
+    write_stack(tmp_path / folder, along_z(1), names=[name])
+    path = dicomdir(tmp_path / "DICOMDIR", [listed.split("/"), ("IMAGES", "GONE"), ("IMAGES",)])
+    found = finish(scan(path))[-1]
+    assert found.series[0].size[0] == 1
+    report = next(report for report in found.files if report.path == str(path))
+    assert report.reason.endswith("2 of the 3 files that it lists are not there.")
