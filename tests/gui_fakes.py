@@ -78,7 +78,7 @@ class FakeReader:
 
     def scan(self, path, *more):
         if not path.exists():
-            raise ReadError("Not found.")
+            raise ReadError(f"Not found: {path.name}. Check the path.")
         if path.name == "empty":
             yield Catalogue(str(path), (), (FileReport("x.txt", "skipped", "not an image"),))
             return

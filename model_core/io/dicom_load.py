@@ -106,6 +106,8 @@ def load_series(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
                 "The images are labelled CT, but their values are not Hounsfield units (no air among them)."
             )
             problems.append(Problem("warning", text, "They are shown as plain values."))
+    else:
+        problems += _not_hounsfield(source.frames)
     yield _volume(entry, filling, unit=unit, problems=problems)
 
 
@@ -239,6 +241,32 @@ def _value_problems(filling: _Filling) -> list[Problem]:
     return problems
 
 
+def _not_hounsfield(frames: Sequence[Frame]) -> list[Problem]:
+    """Say why CT images are not taken for Hounsfield units; nothing of other images."""
+    header = frames[0].header
+    if header.modality != "CT" or header.localizer or header.colour:
+        return []
+    other = [frame for frame in frames if not _rescaled_to_hounsfield(frame)]
+    unsaid = [frame for frame in other if not frame.header.rescaled]
+    if unsaid:
+        other = unsaid
+        text = "do not say how their values become Hounsfield units (RescaleSlope, RescaleIntercept)."
+    else:
+        kinds = {frame.header.rescale_type for frame in other}
+        # Anything else than a defined term of PS3.3 C.11.1.1.2 is free text.
+        shown = ", ".join(sorted(kind for kind in kinds if kind.replace("_", "").isalnum() and len(kind) < 9))
+        text = f"hold values that are not Hounsfield units (RescaleType{' ' + shown if shown else ''})."
+    if not other:
+        return []
+    names = named(frame.name for frame in other)
+    text = f"{len(other)} of {len(frames)} images {text}"
+    return [Problem("warning", text, "The series is shown as plain values.", names)]
+
+
+def _rescaled_to_hounsfield(frame: Frame) -> bool:
+    return frame.header.rescaled and frame.header.rescale_type in ("", "HU")
+
+
 def _may_be_hounsfield(frames: Sequence[Frame]) -> bool:
     """Whether the headers allow Hounsfield units: CT, rescaled to HU or to nothing else stated."""
     header = frames[0].header
@@ -247,7 +275,7 @@ def _may_be_hounsfield(frames: Sequence[Frame]) -> bool:
         and not header.localizer
         and not header.colour
         and header.pixel_keyword == "PixelData"
-        and all(frame.header.rescaled and frame.header.rescale_type in ("", "HU") for frame in frames)
+        and all(map(_rescaled_to_hounsfield, frames))
     )
 
 

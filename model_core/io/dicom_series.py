@@ -116,7 +116,7 @@ def _displayed_size(stack: Stack) -> tuple[int, int]:
 
 def _title(header: FileHeader, stack: Stack, label: str) -> str:
     name = header.description
-    if not name:
+    if name.strip().casefold() in ("", "none", "null"):  # what some programs write for nothing
         plane = stack.plane if stack.plane != "unknown" else ""
         name = " ".join(filter(None, (header.modality or "Images", plane)))
         if header.series_number:

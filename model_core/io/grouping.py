@@ -160,7 +160,9 @@ def _split_series(frames: Sequence[Frame], key: str) -> list[Group]:
         header = members[0].header
         split_key = f"{key}|{[fits[index] for index in differing]}"
         label = "localizer" if header.localizer else f"part {number} of {len(ordered)}"
-        problem = Problem("info", text, f"Split into {len(ordered)}; this is {label}.")
+        other = ordered[0 if number > 1 else 1][1][0]
+        action = f"Split into {len(ordered)}; this is {label}."
+        problem = Problem("info", text, action, named((members[0].name, other.name)))
         result.append(Group(tuple(members), split_key, label, (problem, *problems)))
     return result
 

@@ -17,9 +17,11 @@ from model_core.io.orientation import Layout, display_geometry, layout_of
 from model_core.io.tolerances import (
     ALMOST_EVEN_STEP,
     EVEN_STEP,
+    MAX_POSITION_MM,
     SAME_POSITION,
     SAME_POSITION_MM,
     SHEAR_TOLERANCE,
+    SHIFT_PIXELS,
 )
 from model_core.types import DoubleArray, Geometry, Plane, Problem
 
@@ -47,8 +49,12 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 
 def in_space(frame: Frame) -> bool:
-    """Whether a frame says where it lies."""
-    return frame.position is not None and frame.row_direction is not None
+    """Whether a frame says where it lies, and says something possible."""
+    return (
+        frame.position is not None
+        and frame.row_direction is not None
+        and max(abs(value) for value in frame.position) <= MAX_POSITION_MM
+    )
 
 
 def project(frames: Sequence[Frame]) -> DoubleArray:
@@ -219,17 +225,33 @@ def _step(native: Sequence[Frame], positions: DoubleArray) -> tuple[float | None
 
 
 def _shear(native: Sequence[Frame], positions: DoubleArray, directions: DoubleArray) -> list[Problem]:
-    """Report slices that are shifted sideways against each other (gantry tilt)."""
+    """Report slices that are shifted sideways: all of them evenly (gantry tilt), or some of them."""
     travel = float(positions[-1] - positions[0])
-    if len(native) < 2 or travel <= SAME_POSITION_MM:
+    steps = np.diff(positions)
+    apart = steps > SAME_POSITION_MM
+    if len(native) < 2 or travel <= SAME_POSITION_MM or not apart.any():
         return []
     origins = np.array([frame.position for frame in native], float)
     sideways = origins - origins[0] - np.outer(positions - positions[0], directions[0])
+    # The median leaves out single slices that are shifted on their own.
+    slope = np.median(np.diff(sideways, axis=0)[apart] / steps[apart, None], axis=0)
+    rest = sideways - np.outer(positions - positions[0], slope)
+    rest -= np.median(rest, axis=0)
+    problems = []
+    if float(np.linalg.norm(slope)) > SHEAR_TOLERANCE:
+        problems.append(_tilted(native, sideways, slope))
+    limit = SHIFT_PIXELS * min(native[0].spacing) if native[0].spacing else SHEAR_TOLERANCE * travel
+    shifted = np.linalg.norm(rest, axis=1)
+    if float(shifted.max()) > limit:
+        problems.append(_shifted(native, shifted, limit))
+    return problems
+
+
+def _tilted(native: Sequence[Frame], sideways: DoubleArray, slope: DoubleArray) -> Problem:
+    """Report a shift that grows evenly with the position: the slices were taken with a tilted gantry."""
     shift = np.linalg.norm(sideways, axis=1)
-    if float(shift.max()) <= SHEAR_TOLERANCE * travel:
-        return []
     worst = int(np.argmax(shift))
-    angle = float(np.degrees(np.arctan2(shift[-1], travel)))
+    angle = float(np.degrees(np.arctan(np.linalg.norm(slope))))
     stated = native[0].header.tilt_degrees
     tilted = f" (GantryDetectorTilt {stated:g}°)" if stated else ""
     text = (
@@ -237,4 +259,16 @@ def _shear(native: Sequence[Frame], positions: DoubleArray, directions: DoubleAr
         f"{angle:.1f}° over the stack{tilted}."
     )
     action = "Each slice is shown as it is; distances across slices and other planes are not to be measured."
-    return [Problem("warning", text, action, (native[0].name, native[worst].name))]
+    return Problem("warning", text, action, (native[0].name, native[worst].name))
+
+
+def _shifted(native: Sequence[Frame], shifted: DoubleArray, limit: float) -> Problem:
+    """Report slices that lie beside the line that the others follow; names the worst and its neighbour."""
+    worst = int(np.argmax(shifted))
+    beside = worst - 1 if worst else 1
+    text = (
+        f"{int((shifted > limit).sum())} slice(s) are shifted sideways against the others, "
+        f"{native[worst].name} by {shifted[worst]:.1f} mm against {native[beside].name}."
+    )
+    action = "Each slice is shown as it is; distances across slices and other planes are not to be measured."
+    return Problem("warning", text, action, (native[worst].name, native[beside].name))

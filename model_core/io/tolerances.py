@@ -28,6 +28,12 @@ ALMOST_EVEN_STEP = 0.1
 # Sideways shift per unit of travel along the normal above which a stack is sheared (0.3 degrees).
 SHEAR_TOLERANCE = 5e-3
 
+# A slice is shifted against the others when it lies this many pixels beside the line that they follow.
+SHIFT_PIXELS = 0.5
+
+# Farthest that a slice may lie from the origin of its frame of reference; beyond, it counts as nowhere.
+MAX_POSITION_MM = 1e5
+
 # A plane is oblique when its normal is farther than 45 degrees from every patient axis is impossible,
 # so the limit is set where gantry tilt (at most 30 degrees) still counts as axial.
 OBLIQUE_COSINE = 0.82

@@ -160,12 +160,21 @@ class ClassPanel(QWidget):
         )
 
     def _lesions(self) -> str:
-        """Volume of the shown masks over the analysed slices; empty where the spacing is unknown."""
+        """Volume of the shown masks over the analysed slices, or why it is off.
+
+        Area times distance along the normal: true for slices that a tilted gantry shifts sideways too.
+        """
         volume, summaries = self._state.case.volume, self._state.results.summaries
         step = None if volume is None else volume.geometry.spacing_mm[0]
         areas = [summary.lesion_mm2 for summary in summaries.values()]
         known = [area for area in areas if area is not None]
-        if volume is None or step is None or not known or len(known) < len(areas):
+        if volume is None or not areas:
             return ""
+        if len(known) < len(areas):
+            return "lesion volume off: the pixel size is unknown"
+        if step is None:
+            uneven = volume.slices > 1 and volume.slice_positions_mm is not None
+            why = "slices are missing or uneven" if uneven else "the slice distance is unknown"
+            return f"lesion volume off: {why}"
         whole = "" if len(summaries) == volume.slices else f" in {len(summaries)} of {volume.slices} slices"
         return f"lesions {sum(known) * step / 1000:.0f} ml{whole}"

@@ -190,6 +190,27 @@ def test_class_panel_shows_probabilities_and_the_rule_of_the_scan(qtbot, state):
     assert not panel.grab().isNull()
 
 
+@pytest.mark.parametrize(
+    ("spacing", "positions", "expected"),
+    [
+        ((None, 0.8, 0.8), np.array([0.0, 2, 4, 6, 12, 14, 16]), "slices are missing or uneven"),
+        ((None, 0.8, 0.8), None, "the slice distance is unknown"),
+        ((None, None, None), None, "the pixel size is unknown"),
+    ],
+)
+def test_class_panel_says_why_there_is_no_volume(qtbot, state, spacing, positions, expected):
+    panel = ClassPanel(state)
+    qtbot.addWidget(panel)
+    volume = state.case.volume
+    geometry = replace(volume.geometry, spacing_mm=spacing)
+    state.case.volume = replace(volume, geometry=geometry, slice_positions_mm=positions)
+    if spacing[1] is None:
+        summaries = state.results.summaries
+        state.results.summaries = {k: replace(s, lesion_mm2=None) for k, s in summaries.items()}
+    state.results.scan = replace(state.results.scan)
+    assert panel.scan.text().endswith(f"lesion volume off: {expected}")
+
+
 def test_class_panel_says_why_there_is_no_class(qtbot):
     state = AppState()
     panel = ClassPanel(state)

@@ -202,3 +202,31 @@ def test_nothing_is_taken_from_the_slice_thickness(tmp_path):
     entry, _ = open_one(tmp_path)
     assert entry.spacing_mm[0] == 10.0
     assert tuple(AXIAL) == (1, 0, 0, 0, 1, 0)
+
+
+def test_one_slice_shifted_on_its_own_is_no_tilt(tmp_path):
+    positions = [(3.0 * (k == 4), 0, 2.0 * k) for k in range(9)]
+    write_stack(tmp_path, positions)
+    entry, _ = open_one(tmp_path)
+    (problem,) = entry.problems
+    assert problem.text == (
+        "1 slice(s) are shifted sideways against the others, 004.dcm by 3.0 mm against 003.dcm."
+    )
+    assert problem.files == ("004.dcm", "003.dcm")
+
+
+def test_a_tilted_stack_with_a_shifted_slice_is_both(tmp_path):
+    positions = [(2.0 * (k == 0), 0.3 * k, 1.0 * k) for k in range(9)]
+    write_stack(tmp_path, positions)
+    entry, _ = open_one(tmp_path)
+    tilt, shift = entry.problems
+    assert "16.7° over the stack" in tilt.text
+    assert "000.dcm by 2.0 mm against 001.dcm" in shift.text
+
+
+def test_positions_that_cannot_be_are_no_positions(tmp_path):
+    write_stack(tmp_path, [("1e30", "-1e30", f"{k}e29") for k in range(4)])
+    entry, volume = open_one(tmp_path)
+    assert entry.status == "warning"
+    assert volume.geometry.spacing_mm[0] is None
+    assert volume.slice_positions_mm is None

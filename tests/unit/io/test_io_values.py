@@ -143,6 +143,7 @@ def test_ct_without_rescale_is_no_hounsfield(tmp_path):
     _, volume = open_one(tmp_path)
     assert volume.unit == "values"
     assert volume.voxels[0, 2, 2] == 2
+    assert "do not say how their values become Hounsfield" in volume.problems[0].text
 
 
 def test_ct_without_air_is_no_hounsfield(tmp_path):
@@ -153,8 +154,12 @@ def test_ct_without_air_is_no_hounsfield(tmp_path):
 
 
 def test_rescale_to_something_else_is_no_hounsfield(tmp_path):
-    write_stack(tmp_path, along_z(2), RescaleType="US")
-    assert open_one(tmp_path)[1].unit == "values"
+    write_stack(tmp_path, along_z(3), RescaleType=["HU", "US", "HU"])
+    _, volume = open_one(tmp_path)
+    assert volume.unit == "values"
+    (problem,) = volume.problems
+    assert problem.text == "1 of 3 images hold values that are not Hounsfield units (RescaleType US)."
+    assert problem.files == ("001.dcm",)
 
 
 def test_fractions_of_other_modalities_keep_their_order(tmp_path):
