@@ -20,7 +20,7 @@ _LENGTHS = (
     0x80000000,
     0xFFFFFFFF,
 )
-_TOKENS = (
+TOKENS = (
     b"\xff\xff\xff\xff",
     b"\xfe\xff\x00\xe0",
     b"\xfe\xff\x0d\xe0",
@@ -88,7 +88,7 @@ def _repeat(data, rng, _):
 
 
 def _token(data, rng, _):
-    at, token = _place(data, rng), rng.choice(_TOKENS)
+    at, token = _place(data, rng), rng.choice(TOKENS)
     data[at : at + (len(token) if rng.random() < 0.7 else 0)] = token
 
 

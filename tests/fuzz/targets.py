@@ -42,6 +42,20 @@ def _dicom_bytes(item):
     return stream.getvalue()
 
 
+def _with_tables(pixels):
+    """A slice with a Modality LUT and a VOI LUT."""
+    from pydicom.dataset import Dataset
+
+    item = dataset(pixels, RescaleSlope=None, RescaleIntercept=None)
+    for keyword, count in (("ModalityLUTSequence", 4096), ("VOILUTSequence", 256)):
+        table = Dataset()
+        table.add_new("LUTDescriptor", "US", [count, 0, 16])
+        table.add_new("LUTData", "OW", np.arange(count, dtype="<u2").tobytes())
+        table.LUTExplanation = "Curve"
+        setattr(item, keyword, [table])
+    return item
+
+
 @cache
 def header_seeds():
     """Ordinary, implicit, big endian, deflated, enhanced, nested and bare headers."""
@@ -64,6 +78,7 @@ def header_seeds():
         nested,
         big,
         enhanced(_noise((3, 8, 6)), along_z(3)),
+        _with_tables(plain),
     ]
     found = [_dicom_bytes(item) for item in seeds]
     return [*found, found[0][132:], found[0][found[0].index(b"\x08\x00\x05\x00") :]]
@@ -142,13 +157,16 @@ def picture_seeds():
 
 @cache
 def zip_seeds():
-    """A ZIP archive of a small series."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        for index, position in enumerate(along_z(3)):
-            item = dataset(_noise((8, 6)), ImagePositionPatient=list(position), InstanceNumber=index)
-            archive.writestr(f"series/{index}.dcm", _dicom_bytes(item))
-    return [stream.getvalue()]
+    """ZIP archives of a small series, packed and not."""
+    seeds = []
+    for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED):
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", method) as archive:
+            for index, position in enumerate(along_z(3)):
+                item = dataset(_noise((8, 6)), ImagePositionPatient=list(position), InstanceNumber=index)
+                archive.writestr(f"series/{index}.dcm", _dicom_bytes(item))
+        seeds.append(stream.getvalue())
+    return seeds
 
 
 @cache
@@ -227,15 +245,31 @@ def run_case(target: str, seed: int, folder: Path) -> str:
     """
     path = folder / TARGETS[target][1]
     path.write_bytes(damaged(target, seed))
+    return check_file(target, path, name=str(seed))
+
+
+def check_file(target: str, path: Path, *, name: str) -> str:
+    """Open a file as the program does; return what became of it.
+
+    Raises
+    ------
+    FindingError
+        With the target and the name of the case.
+    """
     start = time.monotonic()
     try:
-        outcome = load_weights_of(path) if target in WEIGHTS else open_in_every_way(path)
+        outcome = open_any(target, path)
     except Exception as error:
-        raise FindingError(f"{target} {seed}: {type(error).__name__}: {error}") from error
+        raise FindingError(f"{target} {name}: {type(error).__name__}: {error}") from error
     seconds = time.monotonic() - start
     if seconds > LIMIT:
-        raise FindingError(f"{target} {seed}: took {seconds:.0f} s")
+        raise FindingError(f"{target} {name}: took {seconds:.0f} s")
     return outcome
+
+
+def open_any(target: str, path: Path) -> str:
+    """Open a file of a target in every way; whatever is raised is a finding."""
+    return load_weights_of(path) if target in WEIGHTS else open_in_every_way(path)
 
 
 def load_weights_of(path: Path) -> str:
