@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from model_core.cli import train_systems, values
 from model_core.cli.stopping import stop_requests
 from model_core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from model_core.training.packing import PackedSlice
+    from model_core.training.recipe import Recipe
 
 # Where the class folders lie inside a folder of several data sets.
 SLICE_CLASSES = "B_slice_classification"
@@ -26,34 +30,64 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "recipe",
         help="rebuild shipped weights",
         description="Trains by a shipped recipe (or a recipe file). Stop it at any time; the same command "
-        "goes on from its last checkpoint in the work folder.",
+        "goes on from its last checkpoint in the work folder, also on another device.",
     )
-    recipe.add_argument("name", help="a shipped recipe (lesion-r18t1) or a recipe file (.json)")
-    _common(recipe)
-    recipe.add_argument("--without", nargs="+", default=[], metavar="SOURCE", help="switch sources off (A5)")
+    _recipe_options(recipe)
+    _device_options(recipe)
     recipe.add_argument("--steps", type=values.positive, metavar="N", help="stop after N further steps")
     recipe.set_defaults(run=run_recipe)
+
+    packing = kinds.add_parser(
+        "pack",
+        help="write the slices of a recipe as one file, to train elsewhere",
+        description="Writes pictures (JPEG-LS, at most 512 pixels), masks and patients of the recipe's data "
+        "into one file for 'train recipe --packed FILE' on a machine without the data folder.",
+    )
+    packing.add_argument("name", help=_NAME)
+    packing.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the data sets")
+    packing.add_argument("--work", type=Path, required=True, metavar="DIR", help="cache of the data")
+    packing.add_argument("--without", nargs="+", default=[], metavar="SOURCE", help="leave sources out (A5)")
+    packing.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    packing.add_argument(
+        "--error",
+        type=values.count,
+        default=1,
+        metavar="GREY",
+        help="steps of 5.9 HU that a pixel may be off, 0 to 3; more makes the file smaller (default 1)",
+    )
+    packing.set_defaults(run=run_pack)
+
+    folds = kinds.add_parser(
+        "cross-validate",
+        help="train and measure a recipe on folds of patients",
+        description="Trains a network on each fold's other patients by the recipe's short schedule, measures "
+        "it on the fold, and writes cross-validation.json and .md once all folds are there. Stop it at any "
+        "time; the same command goes on.",
+    )
+    _recipe_options(folds, plan=False)
+    _device_options(folds)
+    folds.add_argument("--folds", type=values.positive, default=5, metavar="N")
+    folds.add_argument("--fold", type=values.positive, metavar="K", help="only fold K, from 1")
+    folds.add_argument(
+        "--size", type=values.positive, default=384, metavar="PX", help="input of the network (default 384)"
+    )
+    _stride(folds)
+    folds.add_argument("--steps", type=values.positive, metavar="N", help="stop after N further steps")
+    folds.set_defaults(run=run_cross_validation)
 
     export = kinds.add_parser(
         "export",
         help="write weight files from the checkpoint of a recipe",
-        description="Writes the averaged weights of the current checkpoint, 16 bits, with thresholds chosen "
-        "and quality measured on the held-out patients, and the list of slices used. With class folders "
-        "in the data, also trains module S on them (S-only).",
+        description="Writes the averaged weights of the current checkpoint, 16 bits, with thresholds and the "
+        "temperature of the scores chosen and quality measured on the held-out patients, and the list of "
+        "slices used. With class folders in the data, also trains module S on them (S-only).",
     )
-    export.add_argument("name", help="a shipped recipe (lesion-r18t1) or a recipe file (.json)")
-    _common(export)
-    export.add_argument("--without", nargs="+", default=[], metavar="SOURCE", help="as in training")
+    _recipe_options(export)
+    _device_options(export, workers=False)
     export.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the weights"
     )
-    export.add_argument(
-        "--stride",
-        type=values.positive,
-        default=1,
-        metavar="N",
-        help="measure every Nth slice of long series",
-    )
+    _stride(export)
     export.add_argument("--no-classifier", action="store_true", help="leave out module S")
     _limit(export)
     export.set_defaults(run=run_export)
@@ -66,7 +100,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     classifier.add_argument(
         "--weights", required=True, metavar="W", help="lesion weights: shipped name or file"
     )
-    _common(classifier)
+    classifier.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the data sets")
+    _work(classifier)
+    _device_options(classifier, workers=False)
     classifier.add_argument("--name", default="covid-s-r18t1", help="name of the new weight file")
     classifier.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the weights"
@@ -75,10 +111,47 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     classifier.set_defaults(run=run_classifier)
 
 
-def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the data sets")
+_NAME = "a shipped recipe (lesion-r18t1) or a recipe file (.json)"
+
+
+def _recipe_options(parser: argparse.ArgumentParser, *, plan: bool = True) -> None:
+    parser.add_argument("name", help=_NAME)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, metavar="DIR", help="folder of the data sets")
+    source.add_argument("--packed", type=Path, metavar="FILE", help="a file of 'train pack' instead")
+    _work(parser)
+    parser.add_argument("--without", nargs="+", default=[], metavar="SOURCE", help="switch sources off (A5)")
+    if plan:
+        parser.add_argument(
+            "--plan", default="", metavar="NAME", help="another schedule of the recipe (gpu: larger batches)"
+        )
+
+
+def _work(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="checkpoints, cache and log")
     parser.add_argument("--threads", type=values.positive, metavar="N", help="CPU threads (default: all)")
+
+
+def _device_options(parser: argparse.ArgumentParser, *, workers: bool = True) -> None:
+    parser.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, cuda or cuda:N")
+    if workers:
+        parser.add_argument(
+            "--workers",
+            type=values.count,
+            metavar="N",
+            help="processes that draw pictures ahead (default: none on a CPU, up to 12 for a GPU); the "
+            "result does not depend on it",
+        )
+
+
+def _stride(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--stride",
+        type=values.positive,
+        default=1,
+        metavar="N",
+        help="measure every Nth slice of long series",
+    )
 
 
 def _limit(parser: argparse.ArgumentParser) -> None:
@@ -93,20 +166,41 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def run_recipe(arguments: argparse.Namespace) -> int:
-    """Train by the recipe until it is done."""
+def _read_slices(arguments: argparse.Namespace) -> tuple[Recipe, list[PackedSlice]]:
+    """Return the recipe with its sources switched off, and its slices."""
     import torch
 
-    from model_core.cli.progress import follow
-    from model_core.training.lesion import LesionTraining
     from model_core.training.packing import pack
     from model_core.training.recipe import read_recipe
+    from model_core.training.travel import read_packed
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     recipe = read_recipe(arguments.name).without(tuple(arguments.without))
-    slices = pack(recipe, _folder(arguments.data), arguments.work)
-    training = LesionTraining(recipe, slices, arguments.work / recipe.name)
+    if arguments.packed is not None:
+        return recipe, read_packed(recipe, arguments.packed)
+    return recipe, pack(recipe, _folder(arguments.data), arguments.work)
+
+
+def _run_folder(arguments: argparse.Namespace, name: str) -> Path:
+    """Return where a run is kept: another plan is another run."""
+    work: Path = arguments.work / (f"{name}-{arguments.plan}" if arguments.plan else name)
+    return work
+
+
+def run_recipe(arguments: argparse.Namespace) -> int:
+    """Train by the recipe until it is done."""
+    from model_core.cli.progress import follow
+    from model_core.training.lesion import LesionTraining
+
+    recipe, slices = _read_slices(arguments)
+    training = LesionTraining(
+        recipe.planned(arguments.plan),
+        slices,
+        _run_folder(arguments, recipe.name),
+        device=arguments.device,
+        workers=arguments.workers,
+    )
     with stop_requests() as stopped:
         job = training.run(max_steps=arguments.steps, stopped=stopped)
         for _ in follow(job, title=f"Training {recipe.name}"):
@@ -114,32 +208,78 @@ def run_recipe(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run_pack(arguments: argparse.Namespace) -> int:
+    """Write the packed file of a recipe."""
+    from model_core.cli.progress import last
+    from model_core.training.packing import pack
+    from model_core.training.recipe import read_recipe
+    from model_core.training.travel import write_packed
+
+    recipe = read_recipe(arguments.name).without(tuple(arguments.without))
+    slices = pack(recipe, _folder(arguments.data), arguments.work)
+    path = last(write_packed(slices, arguments.output, error=arguments.error), title="Packing")
+    sys.stdout.write(f"{len(slices)} slices, {path.stat().st_size / 2**20:.1f} MiB\n")
+    return 0
+
+
+def run_cross_validation(arguments: argparse.Namespace) -> int:
+    """Train and measure the folds of a recipe."""
+    from model_core.cli.progress import follow
+    from model_core.training.cross_validation import CrossValidation, cross_validate
+
+    if arguments.fold is not None and arguments.fold > arguments.folds:
+        raise SettingsError(f"There are folds 1 to {arguments.folds}, no fold {arguments.fold}.")
+    recipe, slices = _read_slices(arguments)
+    settings = CrossValidation(
+        folds=arguments.folds,
+        size=arguments.size,
+        stride=arguments.stride,
+        device=arguments.device,
+        workers=arguments.workers,
+    )
+    with stop_requests() as stopped:
+        job = cross_validate(
+            recipe,
+            slices,
+            arguments.work / f"{recipe.name}-{arguments.folds}x{arguments.size}",
+            settings,
+            only=None if arguments.fold is None else arguments.fold - 1,
+            max_steps=arguments.steps,
+            stopped=stopped,
+        )
+        for path in follow(job, title=f"Cross-validation of {recipe.name}"):
+            sys.stdout.write(f"{path}\n")
+    return 0
+
+
 def run_export(arguments: argparse.Namespace) -> int:
     """Write the weight files of a recipe from its checkpoint."""
     import json
 
-    import torch
-
     from model_core.cli.progress import last
-    from model_core.training.packing import pack
-    from model_core.training.recipe import read_recipe
     from model_core.training.shipping import export_lesions, split_lists, write_default
     from model_core.weights.store import SUFFIX
 
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    recipe = read_recipe(arguments.name).without(tuple(arguments.without))
-    slices = pack(recipe, _folder(arguments.data), arguments.work)
-    work, output = arguments.work / recipe.name, arguments.output
-    card = last(export_lesions(recipe, slices, work, output, stride=arguments.stride), title="Measuring")
+    recipe, slices = _read_slices(arguments)
+    classified = bool(recipe.classifier) and not arguments.no_classifier
+    if classified and arguments.data is None:
+        raise SettingsError(
+            "Module S is trained on class folders, which a packed file does not hold: give --no-classifier, "
+            "and train it later with 'train module-s --data DIR'."
+        )
+    recipe = recipe.planned(arguments.plan)
+    work, output = _run_folder(arguments, recipe.name), arguments.output
+    job = export_lesions(recipe, slices, work, output, stride=arguments.stride, device=arguments.device)
+    card = last(job, title="Measuring")
     _report(card.name, card.metrics)
     names = [recipe.name]
-    if recipe.classifier and not arguments.no_classifier:
+    if classified:
         arguments.weights = str(output / f"{recipe.name}{SUFFIX}")
         arguments.name = recipe.classifier["name"]
         run_classifier(arguments)
         names.append(arguments.name)
-    write_default(output, names)
+    if recipe.classifier or not (output / "default.json").is_file():
+        write_default(output, names)
     lists = json.dumps(split_lists(slices), indent=1) + "\n"
     (output / f"{recipe.name}.slices.txt").write_text(lists, "utf-8")
     return 0
@@ -161,6 +301,7 @@ def run_classifier(arguments: argparse.Namespace) -> int:
         name=arguments.name,
         cache=arguments.work,
         limit=arguments.limit,
+        device=arguments.device,
     )
     card = last(job, title="Module S")
     _report(card.name, card.metrics)

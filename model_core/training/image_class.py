@@ -5,7 +5,7 @@ Labels of the data are confounded with their source, so quality is reported with
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,15 @@ from model_core.networks import ImageHead, MaskRCNN, rank_regions, roi_batch
 from model_core.training.appearance import jitter_window, put_in_body
 from model_core.training.geometry import Motion, draw_motion, warp
 from model_core.training.packing import window_to_bytes
-from model_core.types import ByteArray, FloatArray, IntArray, Progress
+from model_core.training.recipe import held_out
+from model_core.types import BoolArray, ByteArray, FloatArray, IntArray, Progress
 
 # Classes that can be compared inside one source: (source prefix, label, label).
 WITHIN_SOURCE = (("mosmed", 0, 2), ("soares", 1, 2))
 FOLDS = 5
+# Entry of a detector's card: shares of the control pictures it never saw; and of a classifier's measures.
+HELD_OUT_CONTROLS = "held_out_controls"
+UNSEEN = "controls_unseen_by_the_detector"
 # Name of what `extract` does to a picture; stored RoI batches of another are not read.
 VIEWS = "peaks+crop"
 _FULL_FIELD = "mosmed"
@@ -145,26 +149,46 @@ def extract(
     )
 
 
+def unseen_controls(data: RoiRows, training: Mapping[str, Any]) -> BoolArray | None:
+    """Return (n,) which slices a detector never saw as lesion-free ones, or None where it held none out.
+
+    ``training`` is what the detector's card says of its training: shares held out, by the prefix of the
+    source (`recipe.held_out`). Slices of other classes are taken as unseen.
+    """
+    shares: dict[str, float] = training.get(HELD_OUT_CONTROLS) or {}
+    if not shares:
+        return None
+
+    def unseen(name: str, source: str) -> bool:
+        return any(source.startswith(prefix) and held_out(name, shares[prefix]) for prefix in shares)
+
+    own = [unseen(name, source) for name, source in zip(data.names, data.sources, strict=True)]
+    flags: BoolArray = np.array(own, bool) | (data.labels != 0)
+    return flags
+
+
 @torch.inference_mode()
 def roi_rows(network: MaskRCNN, pictures: FloatArray, evidence: EvidenceSettings) -> FloatArray:
     """Return the (V, N, 5) RoI batches of (V, S, S) pictures (spec §5.2)."""
-    images = torch.from_numpy(pictures)[:, None].expand(-1, 3, -1, -1)
+    where = next(network.parameters()).device
+    images = torch.from_numpy(pictures).to(where)[:, None].expand(-1, 3, -1, -1)
     features = network.features(images)
     regions = network.regions(images, features, network.propose(images, features))
     batches = []
     for one in regions:
+        scores = one.scores.cpu()
         kept = rank_regions(
-            one.boxes,
-            one.scores,
-            one.labels,
+            one.boxes.cpu(),
+            scores,
+            one.labels.cpu(),
             score=evidence.score,
             nms_iou=evidence.nms_iou,
             min_area=evidence.min_area,
             limit=evidence.batch_size,
         )
         batch = roi_batch(
-            one.scores,
-            one.deltas,
+            scores,
+            one.deltas.cpu(),
             kept,
             size=evidence.batch_size,
             mode=evidence.replication,
@@ -240,11 +264,19 @@ def head_logits(head: ImageHead, rows: FloatArray) -> FloatArray:
 
 
 def cross_validate(
-    data: RoiRows, settings: HeadTraining, *, width: int, classes: int, folds: int = FOLDS
+    data: RoiRows,
+    settings: HeadTraining,
+    *,
+    width: int,
+    classes: int,
+    folds: int = FOLDS,
+    unseen: BoolArray | None = None,
 ) -> dict[str, Any]:
     """Return within-source balanced accuracy and AUC of the plain view, over folds of slices.
 
     Patients of one source are mostly unknown, so folds are slice-level and stratified by source and class.
+    ``unseen`` (n,) are the slices that the frozen detector was not trained on: the entry `UNSEEN` holds the
+    same measures of them alone.
 
     Raises
     ------
@@ -259,7 +291,20 @@ def cross_validate(
         head = train_head(data, np.flatnonzero(fold != index), settings, width=width, classes=classes)
         held = np.flatnonzero(fold == index)
         logits[held] = head_logits(head, data.rows[held, 0])
-    return within_source(logits, data)
+    found = within_source(logits, data)
+    if unseen is not None:
+        found[UNSEEN] = within_source(logits[unseen], _subset(data, unseen))
+    return found
+
+
+def _subset(data: RoiRows, chosen: BoolArray) -> RoiRows:
+    places = np.flatnonzero(chosen).tolist()
+    return RoiRows(
+        data.rows[chosen],
+        data.labels[chosen],
+        tuple(data.sources[k] for k in places),
+        tuple(data.names[k] for k in places),
+    )
 
 
 def _folds(data: RoiRows, folds: int, seed: int) -> IntArray:

@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from model_core.config import DetectionSettings, DetectorSettings, EvidenceSettings, InputSpec
 from model_core.datasets.classes import CLASS_FOLDERS
 from model_core.errors import DataError
 from model_core.inference import Pipeline
+from model_core.inference.pipeline import choose_device
 from model_core.training.checkpoints import read_checkpoint
 from model_core.training.image_class import (
+    HELD_OUT_CONTROLS,
+    UNSEEN,
     VIEWS,
     HeadTraining,
     RoiRows,
@@ -26,6 +30,7 @@ from model_core.training.image_class import (
     limited,
     read_slices,
     train_head,
+    unseen_controls,
 )
 from model_core.training.lesion import CHECKPOINT, averaged_network
 from model_core.training.packing import PackedSlice
@@ -45,6 +50,10 @@ LESION_NOTES = (
     "Not validated for diagnosis. Finds ground-glass opacity and consolidation as one class; trained on "
     "COVID-19 lesions only, so other opacities may be marked as well."
 )
+BOTH_NOTES = (
+    "Not validated for diagnosis. Tells ground-glass opacity from consolidation; trained on COVID-19 lesions "
+    "of few patients, so other opacities may be marked as well and the two classes may be confused."
+)
 CLASS_NOTES = (
     "Not validated for diagnosis. The class 'Other (non-COVID)' is slices of patients without SARS-CoV-2 and "
     "not confirmed pneumonia. Labels are confounded with their source: class probabilities can be compared "
@@ -52,8 +61,47 @@ CLASS_NOTES = (
 )
 
 
+def mask_type(recipe: Recipe) -> str:
+    """Return which instances the recipe's detector knows, see `datasets.instances`."""
+    return "merge" if recipe.architecture.region_classes == 2 else "both"
+
+
+def lesion_pipeline(
+    recipe: Recipe, average: dict[str, Tensor], *, size: int | None = None, device: str = "cpu"
+) -> Pipeline:
+    """Return averaged weights as they are stored, in 16-bit floats, ready to run.
+
+    ``size`` is the side of the network's input; None takes the default of the shipped weights.
+    """
+    network = averaged_network(recipe, average)
+    network.load_state_dict(
+        {k: v.half().float() if v.is_floating_point() else v for k, v in network.state_dict().items()}
+    )
+    network.rpn._pre_nms_top_n["testing"] = DETECTOR.rpn_pre_nms
+    network.rpn._post_nms_top_n["testing"] = DETECTOR.rpn_post_nms
+    merged = mask_type(recipe) == "merge"
+    card = ModelCard(
+        name=recipe.name,
+        title=recipe.title,
+        architecture=recipe.architecture,
+        region_classes=("Lesion",) if merged else ("GGO", "Consolidation"),
+        detector=DETECTOR,
+        input=InputSpec() if size is None else InputSpec(size=size),
+        detections=DetectionSettings(max_detections=MAX_DETECTIONS),
+        licence=LICENCE,
+        notes=LESION_NOTES if merged else BOTH_NOTES,
+    )
+    return Pipeline(detector=network, cards=(card,), device=choose_device(device))
+
+
 def export_lesions(
-    recipe: Recipe, slices: Sequence[PackedSlice], work: Path, output: Path, *, stride: int = 1
+    recipe: Recipe,
+    slices: Sequence[PackedSlice],
+    work: Path,
+    output: Path,
+    *,
+    stride: int = 1,
+    device: str = "cpu",
 ) -> Generator[Progress | ModelCard, None, None]:
     """Write the averaged weights of the current checkpoint with thresholds chosen on held-out patients.
 
@@ -65,6 +113,8 @@ def export_lesions(
         Folder to write ``NAME.safetensors`` and ``NAME.json`` into.
     stride:
         Measure every stride-th slice of a held-out patient with many.
+    device:
+        Where the measuring runs.
 
     Yields `Progress` and, last, the written card.
 
@@ -76,28 +126,11 @@ def export_lesions(
     state = read_checkpoint(work / CHECKPOINT, recipe=recipe.digest)
     if state is None:
         raise DataError(f"There is no checkpoint in '{work}'. Train first.")
-    network = averaged_network(recipe, state["average"])
-    # What is measured is what is stored: 16-bit floats.
-    network.load_state_dict(
-        {k: v.half().float() if v.is_floating_point() else v for k, v in network.state_dict().items()}
-    )
-    card = ModelCard(
-        name=recipe.name,
-        title=recipe.title,
-        architecture=recipe.architecture,
-        region_classes=("Lesion",) if recipe.architecture.region_classes == 2 else ("GGO", "Consolidation"),
-        detector=DETECTOR,
-        input=InputSpec(),
-        detections=DetectionSettings(max_detections=MAX_DETECTIONS),
-        licence=LICENCE,
-        notes=LESION_NOTES,
-    )
-    network.rpn._pre_nms_top_n["testing"] = DETECTOR.rpn_pre_nms
-    network.rpn._post_nms_top_n["testing"] = DETECTOR.rpn_post_nms
+    pipeline = lesion_pipeline(recipe, state["average"], device=device)
+    network, card = pipeline.detector, pipeline.cards[0]
     held = thinned([one for one in slices if one.validation], stride)
     measured: list[tuple[tuple[float, float], Measured]] = []
-    mask_type = "merge" if recipe.architecture.region_classes == 2 else "both"
-    for item in measure(Pipeline(detector=network, cards=(card,)), held, mask_type=mask_type):
+    for item in measure(pipeline, held, mask_type=mask_type(recipe)):
         if isinstance(item, Progress):
             yield item
         else:
@@ -117,6 +150,11 @@ def export_lesions(
             "sources": {
                 name: sum(one.source == name and not one.validation for one in slices)
                 for name in recipe.sources
+            },
+            HELD_OUT_CONTROLS: {
+                source.prefix: source.hold_out
+                for source in recipe.sources.values()
+                if source.kind == "negatives" and source.hold_out
             },
         },
         metrics={
@@ -152,6 +190,7 @@ def export_classifier(
     settings: HeadTraining | None = None,
     cache: Path | None = None,
     limit: int | None = None,
+    device: str = "cpu",
 ) -> Generator[Progress | ModelCard, None, None]:
     """Train module S on the frozen detector in ``base`` and write it alone (S-only).
 
@@ -163,6 +202,8 @@ def export_classifier(
         Folder that keeps the RoI batches of this detector.
     limit:
         At most so many slices of each source and class, evenly spread; None takes all.
+    device:
+        Where the frozen detector runs.
 
     Yields `Progress` and, last, the written card.
     """
@@ -181,7 +222,7 @@ def export_classifier(
     else:
         from model_core.inference import load_pipeline
 
-        network = load_pipeline([str(base)], device="cpu").detector
+        network = load_pipeline([str(base)], device=device).detector
         for item in extract(
             network, limited(read_slices(folder), limit), evidence, size=lesion.input.size, seed=settings.seed
         ):
@@ -195,7 +236,9 @@ def export_classifier(
     classes = len(CLASS_FOLDERS)
     architecture = dataclasses.replace(lesion.architecture, kind="classifier", image_classes=classes)
     width = architecture.s_width
-    quality = cross_validate(rows, settings, width=width, classes=classes)
+    quality = cross_validate(
+        rows, settings, width=width, classes=classes, unseen=unseen_controls(rows, lesion.training)
+    )
     head = train_head(rows, np.arange(len(rows.labels)), settings, width=width, classes=classes)
     card = ModelCard(
         name=name,
@@ -216,7 +259,8 @@ def export_classifier(
             "slices": {label: int((rows.labels == k).sum()) for k, label in enumerate(CLASS_FOLDERS)},
         },
         metrics={
-            "note": f"{FOLDS_TEXT}; classes are compared within one source only.",
+            "note": f"{FOLDS_TEXT}; classes are compared within one source only."
+            + (f" {UNSEEN_TEXT}" if UNSEEN in quality else ""),
             "within_source": quality,
         },
     )
@@ -228,6 +272,9 @@ FOLDS_TEXT = (
     "Five-fold cross-validation by slice of module S alone; the shipped file is trained on all folds. The "
     "frozen detector has seen the control pictures (as slices without lesion) and ten of the COVID-19 "
     "pictures in its own training, so these numbers are optimistic"
+)
+UNSEEN_TEXT = (
+    f"'{UNSEEN}' are the same measures with only those control pictures that the detector never saw."
 )
 
 

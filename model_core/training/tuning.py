@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from model_core.config import DetectionSettings
 from model_core.datasets import instances
-from model_core.evaluation.average_precision import IOU_THRESHOLDS, ap_from_iou, mask_iou
+from model_core.evaluation.average_precision import IOU_THRESHOLDS, ap_from_iou, hits, mask_iou, matches
+from model_core.evaluation.calibration import fit_temperature, reliability, with_temperature
+from model_core.evaluation.coco import CocoImage, coco_image
 from model_core.explain import mask_pixels
 from model_core.inference import Pipeline, detect, run
 from model_core.training.packing import PackedSlice
-from model_core.types import DoubleArray, FloatArray, Geometry, Progress, SliceResult, Volume
+from model_core.types import (
+    BoolArray,
+    Detections,
+    DoubleArray,
+    FloatArray,
+    Geometry,
+    IntArray,
+    Progress,
+    SliceResult,
+    Volume,
+)
 
 SCORES: DoubleArray = np.arange(0.1, 0.96, 0.05).round(2)
 NMS_IOUS = (0.2, 0.3, 0.5)
 MASK_LOGITS = (-0.5, 0.0)
+# NMS IoU and mask logit of COCO's average precision, which has no score threshold.
+COCO_SETTING = (0.3, 0.0)
 # Candidates below the lowest score are never looked at; more than this many are not shown.
 _LIMIT = 60
 _LOW_HU, _HIGH_HU = -1250.0, 250.0
+# A detection finds a lesion, and a lesion is found, at a mask IoU greater than this.
+HIT_IOU = 0.5
+# Fewer right, or fewer wrong, detections give no temperature.
+_ENOUGH = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +48,9 @@ class Measured:
     """Metrics of one slice under one NMS and mask threshold, at each of `SCORES`.
 
     ``ap`` (T, 10) of the papers' definition; ``dice`` (T,), NaN where the slice has no lesion;
-    ``detections`` (T,) how many are shown.
+    ``detections`` (T,) how many are shown; ``found`` (T,) how many of the ``lesions`` reference lesions and
+    ``right`` (T,) how many of the detections find their other at IoU > 0.5; ``scores`` (P,) and ``hits`` (P,)
+    of all detections above the lowest score, for calibration.
     """
 
     name: str
@@ -40,11 +60,20 @@ class Measured:
     ap: DoubleArray
     dice: DoubleArray
     detections: DoubleArray
+    lesions: int
+    found: DoubleArray
+    right: DoubleArray
+    scores: FloatArray
+    hits: BoolArray
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The thresholds that were best, and the metrics there: overall and by source."""
+    """The thresholds that were best, and the metrics there: overall and by source.
+
+    ``settings`` are on the scale of calibrated scores: their threshold passes the same detections as the one
+    that was chosen on the network's scores.
+    """
 
     settings: DetectionSettings
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -58,9 +87,17 @@ def slice_volume(one: PackedSlice) -> Volume:
 
 
 def measure(
-    pipeline: Pipeline, slices: Sequence[PackedSlice], *, mask_type: str = "merge"
+    pipeline: Pipeline,
+    slices: Sequence[PackedSlice],
+    *,
+    mask_type: str = "merge",
+    coco: list[CocoImage] | None = None,
 ) -> Generator[Progress | tuple[tuple[float, float], Measured], None, None]:
-    """Run the detector once per slice and yield ((NMS IoU, mask logit), metrics) for every combination."""
+    """Run the detector once per slice and yield ((NMS IoU, mask logit), metrics) for every combination.
+
+    ``coco`` gets one image per slice, of the detections that score above the lowest of `SCORES` at
+    `COCO_SETTING`.
+    """
     widest = DetectionSettings(score=float(SCORES[0]), nms_iou=max(NMS_IOUS), max_detections=_LIMIT)
     card = dataclasses.replace(pipeline.cards[0], detections=widest)
     single = Pipeline(detector=pipeline.detector, cards=(card,), device=pipeline.device)
@@ -71,16 +108,19 @@ def measure(
         for nms in NMS_IOUS:
             for logit in MASK_LOGITS:
                 settings = dataclasses.replace(widest, nms_iou=nms, mask_threshold=logit)
-                yield (nms, logit), _measure_one(single, result, one, settings, mask_type)
+                found = detect(single, result, settings)
+                kept = coco if (nms, logit) == COCO_SETTING else None
+                yield (nms, logit), _measure_one(found, one, mask_type, kept)
 
 
 def _measure_one(
-    pipeline: Pipeline, result: SliceResult, one: PackedSlice, settings: DetectionSettings, mask_type: str
+    found: Detections, one: PackedSlice, mask_type: str, coco: list[CocoImage] | None
 ) -> Measured:
-    found = detect(pipeline, result, settings)
     height, width = one.lesion.shape
     masks = mask_pixels(found, (height, width))
     references, labels = instances(one.lesion, mask_type)
+    if coco is not None:
+        coco.append(coco_image(masks, found.scores.tolist(), found.labels, references, labels))
     iou = mask_iou(masks, references)
     truth = one.lesion > 0
     ap = np.zeros((len(SCORES), len(IOU_THRESHOLDS)))
@@ -91,7 +131,32 @@ def _measure_one(
         if truth.any():
             shown = masks[:count].any(0) if count else np.zeros_like(truth)
             dice[row] = 2 * (shown & truth).sum() / (shown.sum() + truth.sum())
-    return Measured(one.name, one.source, one.patient, bool(truth.any()), ap, dice, counts.astype(np.float64))
+    at = [_hits_at(iou[:count], found.labels[:count], labels) for count in counts]
+    return Measured(
+        name=one.name,
+        source=one.source,
+        patient=one.patient,
+        lesion=bool(truth.any()),
+        ap=ap,
+        dice=dice,
+        detections=counts.astype(np.float64),
+        lesions=len(labels),
+        found=np.array([shared.found for shared in at]),
+        right=np.array([shared.right for shared in at]),
+        scores=found.scores,
+        hits=hits(iou, found.labels, labels, threshold=HIT_IOU),
+    )
+
+
+class _Hits(NamedTuple):
+    found: float
+    right: float
+
+
+def _hits_at(iou: DoubleArray, labels: IntArray, reference_labels: IntArray) -> _Hits:
+    """Return how many lesions are found and how many detections are right among the first ones."""
+    found = matches(iou, labels, reference_labels, threshold=HIT_IOU)
+    return _Hits(float((found >= 0).sum()), float(len(set(found[found >= 0].tolist()))))
 
 
 def choose(measured: Iterable[tuple[tuple[float, float], Measured]], *, max_detections: int) -> Choice:
@@ -99,6 +164,29 @@ def choose(measured: Iterable[tuple[tuple[float, float], Measured]], *, max_dete
     by_setting: dict[tuple[float, float], list[Measured]] = {}
     for key, one in measured:
         by_setting.setdefault(key, []).append(one)
+    (nms, logit), index = best_threshold(by_setting)
+    rows = by_setting[nms, logit]
+    temperature = score_temperature(rows)
+    settings = DetectionSettings(
+        # Four digits: what passes is the same for all but scores equal to the threshold.
+        score=round(float(with_temperature(np.array(SCORES[index]), temperature)), 4),
+        nms_iou=nms,
+        max_detections=max_detections,
+        mask_threshold=logit,
+        temperature=temperature,
+    )
+    groups = {"all": rows} | {
+        source: [r for r in rows if r.source == source] for source in sorted({r.source for r in rows})
+    }
+    metrics: dict[str, Any] = {name: summary(group, index) for name, group in groups.items()}
+    metrics["calibration"] = _calibration(rows, temperature)
+    return Choice(settings, metrics)
+
+
+def best_threshold(
+    by_setting: Mapping[tuple[float, float], Sequence[Measured]],
+) -> tuple[tuple[float, float], int]:
+    """Return the (NMS IoU, mask logit) and the index into `SCORES` that are best, see `choose`."""
     best: tuple[float, tuple[float, float], int] | None = None
     for key, rows in by_setting.items():
         worth = _by_source(rows, lambda r: r.ap.mean(1)) + _by_source(rows, lambda r: r.dice)
@@ -106,15 +194,37 @@ def choose(measured: Iterable[tuple[tuple[float, float], Measured]], *, max_dete
         if best is None or worth[index] > best[0]:
             best = float(worth[index]), key, index
     assert best is not None
-    _, (nms, logit), index = best
-    settings = DetectionSettings(
-        score=float(SCORES[index]), nms_iou=nms, max_detections=max_detections, mask_threshold=logit
-    )
-    rows = by_setting[nms, logit]
-    groups = {"all": rows} | {
-        source: [r for r in rows if r.source == source] for source in sorted({r.source for r in rows})
+    return best[1], best[2]
+
+
+def score_temperature(rows: Sequence[Measured]) -> float:
+    """Return the temperature that calibrates the scores; 1 where too few detections say anything."""
+    scores, right = _scored(rows)
+    if min(int(right.sum()), int((~right).sum())) < _ENOUGH:
+        return 1.0
+    fitted = fit_temperature(scores, right)
+    return 1.0 if np.isnan(fitted) else round(float(fitted), 3)
+
+
+def _scored(rows: Sequence[Measured]) -> tuple[DoubleArray, BoolArray]:
+    scores = np.concatenate([np.asarray(row.scores, np.float64) for row in rows] or [np.zeros(0)])
+    return scores, np.concatenate([row.hits for row in rows] or [np.zeros(0, bool)])
+
+
+def _calibration(rows: Sequence[Measured], temperature: float) -> dict[str, Any]:
+    """Return expected calibration errors before and after, of detections above the lowest score."""
+    scores, right = _scored(rows)
+
+    def error(values: DoubleArray) -> float | None:
+        ece = reliability(values, right).ece
+        return None if np.isnan(ece) else round(ece, 4)
+
+    return {
+        "temperature": temperature,
+        "detections": len(scores),
+        "ece_before": error(scores),
+        "ece_after": error(with_temperature(scores, temperature)),
     }
-    return Choice(settings, {name: _summary(group, index) for name, group in groups.items()})
 
 
 def _by_source(rows: Sequence[Measured], value: Any) -> FloatArray:
@@ -128,25 +238,31 @@ def _by_source(rows: Sequence[Measured], value: Any) -> FloatArray:
     return mean
 
 
-def _summary(rows: Sequence[Measured], index: int) -> dict[str, Any]:
+def summary(rows: Sequence[Measured], index: int) -> dict[str, Any]:
+    """Return the metrics of slices at one threshold: means over slices."""
     lesion = [row for row in rows if row.lesion]
     ap = np.mean([row.ap[index] for row in rows], axis=0)
 
     def rounded(value: float) -> float:
         return round(float(value), 4)
 
-    summary: dict[str, Any] = {
+    lesions = sum(row.lesions for row in rows)
+    values: dict[str, Any] = {
         "images": len(rows),
         "negative_images": len(rows) - len(lesion),
         "patients": len({row.patient for row in rows}),
         "paper_map": rounded(ap.mean()),
         "paper_ap50": rounded(ap[0]),
         "paper_ap75": rounded(ap[5]),
+        "false_positives_per_image": rounded(np.mean([r.detections[index] - r.right[index] for r in rows])),
     }
+    if lesions:
+        values["lesions"] = lesions
+        values["sensitivity"] = rounded(sum(row.found[index] for row in rows) / lesions)
     if lesion:
-        summary["paper_map_lesion_images"] = rounded(np.mean([row.ap[index].mean() for row in lesion]))
-        summary["dice"] = rounded(np.mean([row.dice[index] for row in lesion]))
+        values["paper_map_lesion_images"] = rounded(np.mean([row.ap[index].mean() for row in lesion]))
+        values["dice"] = rounded(np.mean([row.dice[index] for row in lesion]))
     if len(lesion) < len(rows):
         clean = [row.detections[index] == 0 for row in rows if not row.lesion]
-        summary["negative_images_without_detection"] = rounded(np.mean(clean))
-    return summary
+        values["negative_images_without_detection"] = rounded(np.mean(clean))
+    return values

@@ -8,6 +8,8 @@ from model_core.datasets import ClassifiedSlice
 from model_core.errors import DataError
 from model_core.networks import build
 from model_core.training.image_class import (
+    HELD_OUT_CONTROLS,
+    UNSEEN,
     HeadTraining,
     RoiRows,
     WindowedSlice,
@@ -16,6 +18,7 @@ from model_core.training.image_class import (
     limited,
     roi_rows,
     train_head,
+    unseen_controls,
     views,
     within_source,
 )
@@ -95,3 +98,19 @@ def test_roi_rows_are_ranked_batches():
     rows = roi_rows(network, pictures, EvidenceSettings(batch_size=16))
     assert rows.shape == (2, 16, 5)
     assert (np.diff(rows[..., 0], axis=1) <= 0).all()
+
+
+def test_controls_the_detector_never_saw_are_reported_apart():
+    data = rows_of(120)
+    assert unseen_controls(data, {}) is None
+    unseen = unseen_controls(data, {HELD_OUT_CONTROLS: {"mosmed_ct0": 0.5}})
+    controls = data.labels == 0
+    assert unseen[~controls].all()
+    assert 0.25 < unseen[controls].mean() < 0.75
+    none = unseen_controls(data, {HELD_OUT_CONTROLS: {"elsewhere": 0.5}})
+    assert not none[controls].any()
+    settings = HeadTraining(epochs=4)
+    quality = cross_validate(data, settings, width=16, classes=3, unseen=unseen)
+    assert quality[UNSEEN]["mosmed"]["slices"][0] == int(unseen[controls].sum())
+    assert quality["mosmed"]["slices"][0] == int(controls.sum())
+    assert UNSEEN not in cross_validate(data, settings, width=16, classes=3)

@@ -307,7 +307,8 @@ def test_shipped_recipes_are_sound(name):
     assert recipe.name == name
     assert any(stage.kind == "detect" for stage in recipe.stages)
     assert all(source.validation for source in recipe.sources.values() if source.kind == "pairs")
-    assert "A5" not in recipe.without(("A5",)).sources
+    if "A5" in recipe.sources:  # its licence forbids derivatives
+        assert "A5" not in recipe.without(("A5",)).sources
     with pytest.raises(SettingsError, match="no source"):
         recipe.without(("nothing",))
 

@@ -1,0 +1,206 @@
+"""Cross-validation of a recipe by patient: train and measure each fold, resumable, then one report.
+
+Thresholds and temperature of a fold come from the held-out slices of the *other* folds, so that no slice is
+measured with thresholds chosen on it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model_core.errors import DataError, ExportError
+from model_core.evaluation import coco
+from model_core.training.checkpoints import read_checkpoint
+from model_core.training.cross_validation_report import FoldRows, markdown, report
+from model_core.training.folds import fold_recipe, held_slices, patient_folds
+from model_core.training.lesion import CHECKPOINT, LesionTraining
+from model_core.training.packing import PackedSlice
+from model_core.training.recipe import Recipe
+from model_core.training.shipping import lesion_pipeline, mask_type, thinned
+from model_core.training.tuning import Measured, measure
+from model_core.types import Progress
+
+logger = logging.getLogger(__name__)
+
+RESULT, TEXT = "cross-validation.json", "cross-validation.md"
+_ARRAYS = ("ap", "dice", "detections", "found", "right", "scores", "hits")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossValidation:
+    """What is done.
+
+    Attributes
+    ----------
+    size:
+        Side of the network's input, in training and in measuring.
+    stride:
+        Measure every stride-th slice of a held-out patient with more than ten.
+    """
+
+    folds: int = 5
+    size: int = 384
+    stride: int = 1
+    device: str = "cpu"
+    workers: int | None = None
+
+
+def cross_validate(
+    recipe: Recipe,
+    slices: Sequence[PackedSlice],
+    work: Path,
+    settings: CrossValidation,
+    *,
+    only: int | None = None,
+    max_steps: int | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Generator[Progress | Path, None, None]:
+    """Train and measure the folds that are missing in ``work``, and write the report once all are there.
+
+    Parameters
+    ----------
+    work:
+        Folder of this cross-validation; gets ``foldK/`` and ``foldK.json``, and at the end
+        ``cross-validation.json`` and ``.md``.
+    only:
+        Number of one fold from 0; None does all.
+    max_steps:
+        Stop after so many further training steps.
+
+    Yields `Progress` and the path of each file that was written.
+
+    Raises
+    ------
+    SettingsError
+        If the folds, the size or the device are not possible.
+    DataError
+        If ``work`` belongs to other settings or is damaged.
+    ExportError
+        If a file cannot be written.
+    """
+    fold_of = patient_folds(slices, settings.folds, seed=recipe.seed)
+    recipes = [fold_recipe(recipe, fold_of, k, size=settings.size) for k in range(settings.folds)]
+    left = max_steps
+    for number, one in enumerate(recipes):
+        path = work / f"fold{number + 1}.json"
+        if (only is not None and number != only) or path.is_file():
+            continue
+        mine = held_slices(one, slices)
+        training = LesionTraining(
+            one,
+            mine,
+            work / f"fold{number + 1}",
+            device=settings.device,
+            workers=settings.workers,
+        )
+        title = f"fold {number + 1} of {settings.folds}"
+        for progress in training.run(max_steps=left, stopped=stopped):
+            left = None if left is None else left - 1
+            yield dataclasses.replace(progress, text=f"{title}, {progress.text}")
+        if not training.finished:
+            return
+        del training
+        yield from _measure(one, mine, work, path, settings, title=title)
+    found = [_read(work / f"fold{k + 1}.json", one, settings) for k, one in enumerate(recipes)]
+    folds = [rows for rows in found if rows is not None]
+    if len(folds) == settings.folds:
+        values = report(recipe, folds, size=settings.size, stages=recipes[0].stages)
+        yield _write(work / RESULT, json.dumps(values, indent=1) + "\n")
+        yield _write(work / TEXT, markdown(values))
+
+
+def _measure(
+    recipe: Recipe,
+    slices: Sequence[PackedSlice],
+    work: Path,
+    path: Path,
+    settings: CrossValidation,
+    *,
+    title: str,
+) -> Generator[Progress | Path, None, None]:
+    """Measure the held-out slices of a fold at every threshold and write them."""
+    state = read_checkpoint(work / path.stem / CHECKPOINT, recipe=recipe.digest)
+    if state is None:
+        raise DataError(f"The checkpoint of {path.stem} is missing; delete its folder to train it again.")
+    pipeline = lesion_pipeline(recipe, state["average"], size=settings.size, device=settings.device)
+    held = thinned([one for one in slices if one.validation], settings.stride)
+    rows: list[list[Any]] = []
+    images: list[coco.CocoImage] | None = [] if coco.available() else None
+    for item in measure(pipeline, held, mask_type=mask_type(recipe), coco=images):
+        if isinstance(item, Progress):
+            yield dataclasses.replace(item, text=f"{title}, measuring")
+        else:
+            (nms, logit), one = item
+            rows.append([nms, logit, _plain(one)])
+    classes = recipe.architecture.region_classes - 1
+    precision = coco.coco_average_precision(images, classes=classes) if images else None
+    values = {
+        **_identity(recipe, settings),
+        "coco": None if precision is None else [precision.mean, precision.ap50, precision.ap75],
+        "slices": rows,
+    }
+    yield _write(path, json.dumps(values) + "\n")
+
+
+def _identity(recipe: Recipe, settings: CrossValidation) -> dict[str, Any]:
+    """Return what a fold's measures belong to."""
+    stages = [dataclasses.asdict(stage) for stage in recipe.stages]
+    identity = {"recipe": recipe.digest, "stages": stages, "size": settings.size, "stride": settings.stride}
+    plain: dict[str, Any] = json.loads(json.dumps(identity))
+    return plain
+
+
+def _plain(one: Measured) -> dict[str, Any]:
+    values = {field.name: getattr(one, field.name) for field in dataclasses.fields(one)}
+    for name in _ARRAYS:
+        array = np.asarray(values[name])
+        values[name] = (array if array.dtype == bool else np.round(array.astype(np.float64), 5)).tolist()
+    return values
+
+
+def _read(path: Path, recipe: Recipe, settings: CrossValidation) -> FoldRows | None:
+    """Return the measures of a fold, or None where they are not there yet."""
+    if not path.is_file():
+        return None
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        known = {key: values[key] for key in ("recipe", "stages", "size", "stride")}
+        by_setting: dict[tuple[float, float], list[Measured]] = {}
+        for nms, logit, one in values["slices"]:
+            by_setting.setdefault((nms, logit), []).append(_measured(one))
+        rows = FoldRows(by_setting, None if values["coco"] is None else tuple(values["coco"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path.name} is damaged; delete it to measure this fold again.", details=str(error)
+        ) from error
+    if known != _identity(recipe, settings):
+        raise DataError(
+            f"{path.name} belongs to another recipe or other settings. Use another work folder, or delete "
+            "the file to measure this fold again."
+        )
+    return rows
+
+
+def _measured(values: Mapping[str, Any]) -> Measured:
+    arrays = {name: np.asarray(values[name], bool if name == "hits" else np.float64) for name in _ARRAYS}
+    return Measured(**{**values, **arrays})
+
+
+def _write(path: Path, text: str) -> Path:
+    temporary = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, "utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise ExportError(f"{path.name} cannot be written.", details=str(error)) from error
+    logger.info("wrote %s", path.name)
+    return path

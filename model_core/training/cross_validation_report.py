@@ -1,0 +1,262 @@
+"""What a cross-validation comes to: per fold, source and patient, with intervals over patients."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from model_core.evaluation.bootstrap import Interval, group_means, mean_interval, ratio_interval
+from model_core.evaluation.calibration import fit_temperature, reliability, with_temperature
+from model_core.training.recipe import Recipe, Stage
+from model_core.training.tuning import SCORES, Measured, best_threshold
+
+Setting = tuple[float, float]
+NOTE = (
+    "Every slice was measured by a network that was not trained on its patient, at thresholds and a "
+    "temperature chosen on the other folds. Similarity groups stand for patients where these are unknown "
+    "(slice-level). The schedule is shorter than that of the shipped weights."
+)
+# Measures of a slice, and what is divided by what over several.
+_MEANS = ("paper_map", "paper_ap50", "paper_ap75", "paper_map_lesion_images", "dice")
+_RATIOS = {
+    "sensitivity": ("found", "lesions"),
+    "false_positives_per_image": ("false", "one"),
+    "negative_images_without_detection": ("silent", "negative"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class FoldRows:
+    """The measured slices of a fold by (NMS IoU, mask logit); COCO's AP, AP50 and AP75, or None."""
+
+    by_setting: Mapping[Setting, Sequence[Measured]]
+    coco: tuple[float, ...] | None
+
+
+def report(
+    recipe: Recipe, folds: Sequence[FoldRows], *, size: int, stages: Sequence[Stage]
+) -> dict[str, Any]:
+    """Return all numbers of a cross-validation as plain values."""
+    slices: list[dict[str, Any]] = []
+    by_fold = []
+    for number, fold in enumerate(folds):
+        others = [other for k, other in enumerate(folds) if k != number]
+        pooled = {key: [row for o in others for row in o.by_setting[key]] for key in fold.by_setting}
+        setting, index = best_threshold(pooled)
+        own = [_values(row, index) | {"fold": number + 1} for row in fold.by_setting[setting]]
+        slices += own
+        by_fold.append(
+            {
+                "fold": number + 1,
+                "nms_iou": setting[0],
+                "mask_logit": setting[1],
+                "score": float(SCORES[index]),
+                "coco_ap": None if fold.coco is None else [_rounded(value) for value in fold.coco],
+                "calibration": _calibration(pooled[setting], fold.by_setting[setting]),
+                **_summary(own),
+            }
+        )
+    sources = sorted({one["source"] for one in slices})
+    return {
+        "note": NOTE,
+        "recipe": recipe.name,
+        "seed": recipe.seed,
+        "size": size,
+        "stages": [dataclasses.asdict(stage) for stage in stages],
+        "all": _summary(slices),
+        "coco_ap": _mean_coco(folds),
+        "sources": {name: _summary([s for s in slices if s["source"] == name]) for name in sources},
+        "folds": by_fold,
+        "patients": {
+            name: {
+                "fold": next(s["fold"] for s in slices if s["patient"] == name),
+                "images": sum(s["patient"] == name for s in slices),
+                "paper_map": _of_patient(slices, name, "paper_map"),
+                "dice": _of_patient(slices, name, "dice"),
+            }
+            for name in sorted({s["patient"] for s in slices if s["lesion"]})
+        },
+    }
+
+
+def _values(row: Measured, index: int) -> dict[str, Any]:
+    ap = row.ap[index]
+    return {
+        "source": row.source,
+        "patient": f"{row.source}/{row.patient}",
+        "lesion": row.lesion,
+        "paper_map": float(ap.mean()),
+        "paper_ap50": float(ap[0]),
+        "paper_ap75": float(ap[5]),
+        "paper_map_lesion_images": float(ap.mean()) if row.lesion else float("nan"),
+        "dice": float(row.dice[index]),
+        "found": float(row.found[index]),
+        "lesions": float(row.lesions),
+        "false": float(row.detections[index] - row.right[index]),
+        "one": 1.0,
+        "silent": float(not row.lesion and row.detections[index] == 0),
+        "negative": float(not row.lesion),
+    }
+
+
+def _summary(slices: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return each measure over slices, and over patients (each counts the same), with its interval."""
+
+    def column(name: str) -> list[Any]:
+        return [one[name] for one in slices]
+
+    patients = column("patient")
+    found: dict[str, Any] = {
+        "images": len(slices),
+        "negative_images": sum(not one["lesion"] for one in slices),
+        "patients": len(set(patients)),
+    }
+    for name in _MEANS:
+        known = [(one[name], one["patient"]) for one in slices if not np.isnan(one[name])]
+        if not known:
+            continue
+        values, groups = zip(*known, strict=True)
+        macro = group_means(values, groups)
+        found[name] = _interval(mean_interval(values, groups))
+        found[f"{name}_by_patient"] = _interval(mean_interval(list(macro.values()), list(macro)))
+    for name, (above, below) in _RATIOS.items():
+        if sum(column(below)):
+            found[name] = _interval(ratio_interval(column(above), column(below), patients))
+    return found
+
+
+def _interval(value: Interval) -> dict[str, float | None]:
+    return {"value": _rounded(value.value), "low": _rounded(value.low), "high": _rounded(value.high)}
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)
+
+
+def _of_patient(slices: Sequence[Mapping[str, Any]], patient: str, name: str) -> float | None:
+    values = [one[name] for one in slices if one["patient"] == patient and not np.isnan(one[name])]
+    return _rounded(float(np.mean(values))) if values else None
+
+
+def _mean_coco(folds: Sequence[FoldRows]) -> list[float | None] | None:
+    """Return COCO's AP, AP50, AP75 as means over folds: scores of different networks are not pooled."""
+    known = [fold.coco for fold in folds if fold.coco is not None]
+    return [_rounded(float(np.nanmean(column))) for column in zip(*known, strict=True)] if known else None
+
+
+def _calibration(others: Sequence[Measured], own: Sequence[Measured]) -> dict[str, Any]:
+    """Return the temperature fitted on other folds, and the error of this fold's scores without and with."""
+
+    def scored(rows: Sequence[Measured]) -> tuple[Any, Any]:
+        scores = np.concatenate([np.asarray(row.scores, np.float64) for row in rows] or [np.zeros(0)])
+        return scores, np.concatenate([row.hits for row in rows] or [np.zeros(0, bool)])
+
+    temperature = fit_temperature(*scored(others))
+    scores, right = scored(own)
+    temperature = 1.0 if np.isnan(temperature) else temperature
+    return {
+        "temperature": _rounded(temperature),
+        "ece_before": _rounded(reliability(scores, right).ece),
+        "ece_after": _rounded(reliability(with_temperature(scores, temperature), right).ece),
+    }
+
+
+# ------------------------------------------------------------------------------------------ as text
+
+
+def markdown(values: Mapping[str, Any]) -> str:
+    """Return the report as Markdown tables."""
+    return "\n".join(_lines(values)) + "\n"
+
+
+def _lines(values: Mapping[str, Any]) -> Iterator[str]:
+    folds = values["folds"]
+    yield f"# Cross-validation of {values['recipe']}: {len(folds)} folds by patient at {values['size']} px"
+    yield ""
+    yield values["note"]
+    yield ""
+    yield (
+        f"Schedule of each fold (seed {values['seed']}): "
+        + "; ".join(
+            f"{s['steps']} {s['kind']} steps of {s['batch']} at {s['size']} px" for s in values["stages"]
+        )
+        + "."
+    )
+    if values["coco_ap"] is not None:
+        mean, at50, at75 = (_number(value) for value in values["coco_ap"])
+        yield ""
+        yield (
+            f"COCO AP {mean}, AP50 {at50}, AP75 {at75} (mean of the folds; detections that score above "
+            f"{SCORES[0]:g})."
+        )
+    yield ""
+    yield "## All and by source (95 % bootstrap intervals over patients)"
+    yield ""
+    named = {"all": values["all"], **values["sources"]}
+    yield from _table("Source", list(named.items()), _with_interval)
+    yield ""
+    yield "## By fold"
+    yield ""
+    yield from _table("Fold", [(str(row["fold"]), row) for row in folds], _plain)
+    yield ""
+    yield "| Fold | score | NMS IoU | mask logit | temperature | ECE before | ECE after |"
+    yield "|---|---|---|---|---|---|---|"
+    for row in folds:
+        calibration = row["calibration"]
+        cells = [row["score"], row["nms_iou"], row["mask_logit"], calibration["temperature"]]
+        cells += [calibration["ece_before"], calibration["ece_after"]]
+        yield f"| {row['fold']} | " + " | ".join(_number(cell) for cell in cells) + " |"
+    yield ""
+    yield "## By patient (with lesions)"
+    yield ""
+    yield "| Patient or group | fold | slices | paper mAP | Dice |"
+    yield "|---|---|---|---|---|"
+    for name, row in values["patients"].items():
+        numbers = f"{_number(row['paper_map'])} | {_number(row['dice'])}"
+        yield f"| {name} | {row['fold']} | {row['images']} | {numbers} |"
+
+
+_COLUMNS = {
+    "paper mAP": "paper_map",
+    "AP50": "paper_ap50",
+    "AP75": "paper_ap75",
+    "mAP, lesion slices": "paper_map_lesion_images",
+    "Dice": "dice",
+    "Dice by patient": "dice_by_patient",
+    "mAP by patient": "paper_map_by_patient",
+    "sensitivity": "sensitivity",
+    "false per slice": "false_positives_per_image",
+    "silent on lesion-free": "negative_images_without_detection",
+}
+
+
+def _table(
+    first: str,
+    rows: Sequence[tuple[str, Mapping[str, Any]]],
+    cell: Callable[[Mapping[str, Any] | None], str],
+) -> Iterator[str]:
+    yield f"| {first} | patients | slices | " + " | ".join(_COLUMNS) + " |"
+    yield "|---" * (3 + len(_COLUMNS)) + "|"
+    for name, row in rows:
+        cells = [cell(row.get(key)) for key in _COLUMNS.values()]
+        yield f"| {name} | {row['patients']} | {row['images']} | " + " | ".join(cells) + " |"
+
+
+def _with_interval(value: Mapping[str, Any] | None) -> str:
+    if value is None:
+        return "–"
+    if value["low"] is None:
+        return _number(value["value"])
+    return f"{_number(value['value'])} ({_number(value['low'])}–{_number(value['high'])})"
+
+
+def _plain(value: Mapping[str, Any] | None) -> str:
+    return "–" if value is None else _number(value["value"])
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"

@@ -1,0 +1,213 @@
+"""Folds of patients, cross-validation end to end, and the shipped recipes trained for two steps."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from chests import chest, slices_of, tiny_recipe
+
+from model_core.cli.main import main
+from model_core.errors import DataError, SettingsError
+from model_core.evaluation.calibration import with_temperature
+from model_core.inference import load_pipeline
+from model_core.training import shipping
+from model_core.training.cross_validation import CrossValidation, cross_validate
+from model_core.training.cross_validation_report import FoldRows, markdown, report
+from model_core.training.folds import fold_recipe, held_slices, patient_folds
+from model_core.training.lesion import LesionTraining
+from model_core.training.recipe import read_recipe, recipe_names
+from model_core.training.shipping import export_lesions
+from model_core.training.travel import write_packed
+from model_core.training.tuning import SCORES, Measured, choose
+from model_core.types import Progress, finish
+
+
+def many():
+    """Two sources: 7 patients of 1 to 7 slices, and 12 single ones."""
+    slices = [chest(f"a{p}{k}", patient=f"p{p}") for p in range(7) for k in range(p + 1)]
+    return slices + [chest(f"b{k}", source="B", patient=f"b{k}") for k in range(12)]
+
+
+def test_folds_are_of_patients_and_even_within_sources():
+    slices = many()
+    fold_of = patient_folds(slices, 4, seed=1)
+    assert fold_of == patient_folds(slices, 4, seed=1)
+    assert fold_of != patient_folds(slices, 4, seed=2)
+    for source, largest in (("A", 8), ("B", 3)):
+        sizes = np.bincount([fold_of[one.patient] for one in slices if one.source == source], minlength=4)
+        assert sizes.max() <= largest
+        assert sizes.min() >= largest - 2
+
+
+def test_a_name_in_two_sources_is_one_patient():
+    slices = [chest(str(k), source=s, patient=f"p{k}") for s in "AB" for k in range(4)]
+    fold_of = patient_folds(slices, 2, seed=0)
+    assert len(fold_of) == 4
+    assert np.bincount(list(fold_of.values())).tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("folds", [1, 20, 0])
+def test_impossible_folds(folds):
+    with pytest.raises(SettingsError, match="patients"):
+        patient_folds(many(), folds, seed=0)
+
+
+def test_a_fold_trains_on_all_other_patients_by_the_short_schedule():
+    recipe = with_plan()
+    slices = slices_of(recipe)
+    fold_of = patient_folds(slices, 3, seed=0)
+    recipes = [fold_recipe(recipe, fold_of, k, size=96) for k in range(3)]
+    held = [{one.name for one in held_slices(r, slices) if one.validation} for r in recipes]
+    assert sorted(name for names in held for name in names) == sorted(one.name for one in slices)
+    assert len({r.digest for r in recipes}) == 3
+    assert [stage.size for stage in recipes[0].stages] == [64, 96]
+    with pytest.raises(SettingsError, match="cross_validation"):
+        fold_recipe(tiny_recipe(), fold_of, 0, size=96)
+    with pytest.raises(SettingsError, match="32"):
+        fold_recipe(recipe, fold_of, 0, size=100)
+
+
+def with_plan():
+    recipe = tiny_recipe()
+    short = tuple(dataclasses.replace(stage, steps=1, paste=0.0) for stage in recipe.stages)
+    return dataclasses.replace(recipe, plans={"cross_validation": short})
+
+
+def test_cross_validation_stops_goes_on_and_reports(tmp_path):
+    recipe = with_plan()
+    slices = slices_of(recipe)
+    settings = CrossValidation(folds=2, size=64)
+    finish(cross_validate(recipe, slices, tmp_path, settings, max_steps=1))
+    assert not list(tmp_path.glob("*.json"))
+    (first,) = finish(cross_validate(recipe, slices, tmp_path, settings, only=1))
+    assert first.name == "fold2.json"
+    job = list(cross_validate(recipe, slices, tmp_path, settings))
+    paths = [item for item in job if not isinstance(item, Progress)]
+    assert [path.name for path in paths] == ["fold1.json", "cross-validation.json", "cross-validation.md"]
+    values = json.loads((tmp_path / "cross-validation.json").read_text())
+    assert values["all"]["images"] == len(slices)
+    assert {fold["fold"] for fold in values["folds"]} == {1, 2}
+    assert sum(fold["images"] for fold in values["folds"]) == len(slices)
+    assert set(values["sources"]) == {"A", "N"}
+    text = (tmp_path / "cross-validation.md").read_text()
+    assert "2 folds by patient at 64 px" in text
+    with pytest.raises(DataError, match="other settings"):
+        finish(cross_validate(recipe, slices, tmp_path, dataclasses.replace(settings, stride=2)))
+    (tmp_path / "fold1.json").write_text("{")
+    with pytest.raises(DataError, match="damaged"):
+        finish(cross_validate(recipe, slices, tmp_path, settings))
+
+
+# ------------------------------------------------------------------------------- report, thresholds
+
+
+def measured(name, *, source="A", patient, good, lesion=True):
+    """One lesion, found with AP 1 up to the score ``good``; one false detection up to 0.3."""
+    below, false = good > SCORES, SCORES < 0.3
+    ap = np.repeat(below[:, None], 10, 1).astype(float) if lesion else np.repeat(~false[:, None], 10, 1) * 1.0
+    return Measured(
+        name=name,
+        source=source,
+        patient=patient,
+        lesion=lesion,
+        ap=ap,
+        dice=np.where(below, 0.8, 0.0) if lesion else np.full(len(SCORES), np.nan),
+        detections=false + (below if lesion else 0.0),
+        lesions=int(lesion),
+        found=below * float(lesion),
+        right=below * float(lesion),
+        scores=np.array([good, 0.3] if lesion else [0.3], np.float32),
+        hits=np.array([True, False] if lesion else [False]),
+    )
+
+
+def rows(good, patient, count=24):
+    found = [measured(f"{patient}{k}", patient=f"{patient}{k % 3}", good=good) for k in range(count)]
+    return [*found, *(measured("n", patient=f"{patient}n{k}", good=0, lesion=False) for k in range(2))]
+
+
+def test_thresholds_of_a_fold_come_from_the_others():
+    setting = (0.3, 0.0)
+    folds = [FoldRows({setting: rows(good, p)}, (0.1, 0.2, 0.3)) for good, p in ((0.9, "x"), (0.5, "y"))]
+    values = report(tiny_recipe(), folds, size=64, stages=tiny_recipe().stages)
+    first, second = values["folds"]
+    # The first fold takes a threshold below 0.5 from the second, where it finds all. The second takes the
+    # first one's, which ties from 0.3 up to 0.9 and is chosen lowest.
+    assert first["score"] < 0.5
+    assert first["sensitivity"]["value"] == 1.0
+    assert values["all"]["patients"] == 10
+    assert values["all"]["dice"]["value"] == pytest.approx(0.8)
+    assert values["coco_ap"] == [0.1, 0.2, 0.3]
+    assert second["calibration"]["ece_after"] is not None
+    assert len(values["patients"]) == 6
+    assert "0.8" in markdown(values)
+
+
+def test_temperature_is_chosen_and_the_threshold_moves_with_it():
+    rng = np.random.default_rng(0)
+    found = []
+    for k in range(60):  # twice as sure as right
+        scores = np.sort(rng.uniform(0.1, 0.99, 4).astype(np.float32))[::-1]
+        logits = np.log(scores / (1 - scores)) / 2.0
+        hits = rng.random(4) < 1 / (1 + np.exp(-logits))
+        one = measured(str(k), patient=str(k), good=0.7)
+        found.append(((0.3, 0.0), dataclasses.replace(one, scores=scores, hits=hits)))
+    choice = choose(found, max_detections=9)
+    assert choice.settings.temperature == pytest.approx(2.0, rel=0.4)
+    # The lowest of equally good thresholds, 0.1 of the network's scores, on the calibrated scale.
+    wanted = with_temperature(np.array(0.1), choice.settings.temperature)
+    assert choice.settings.score == pytest.approx(float(wanted), abs=1e-4)
+    assert 0.15 < choice.settings.score < 0.5
+    calibration = choice.metrics["calibration"]
+    assert calibration["ece_after"] < calibration["ece_before"]
+
+
+def test_few_detections_give_no_temperature():
+    choice = choose([((0.3, 0.0), measured("a", patient="p", good=0.7))], max_detections=9)
+    assert choice.settings.temperature == 1.0
+    assert choice.settings.score in SCORES
+
+
+# ------------------------------------------------------------------------------------ shipped recipes
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name != "lesion-r18t1"])
+def test_every_recipe_takes_steps_and_exports(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(shipping, "InputSpec", lambda: small)
+    from model_core.config import InputSpec
+
+    small = InputSpec(size=64)
+    recipe = read_recipe(name)
+    keep = {key: recipe.sources[key] for key in ("A", "mosmed_normal")}
+    stages = tuple(
+        dataclasses.replace(stage, steps=1, size=64, batch=2) for stage in recipe.planned("gpu").stages[:2]
+    )
+    recipe = dataclasses.replace(recipe, sources=keep, stages=stages)
+    slices = [chest(f"s{k}", lesion=1 + k % 2, patient=f"p{k}", seed=k) for k in range(3)]
+    slices += [dataclasses.replace(chest("v", lesion=2, patient="group06"), validation=True)]
+    slices += [chest("n", source="mosmed_normal", has_lung=False, patient="n")]
+    finish(LesionTraining(recipe, slices, tmp_path, device="cpu").run())
+    card = finish(export_lesions(recipe, slices, tmp_path, tmp_path / "out"))[-1]
+    assert card.detections.temperature == 1.0
+    assert card.training["held_out_controls"] == {"mosmed_ct0": 0.2}
+    pipeline = load_pipeline([str(tmp_path / "out" / f"{name}.safetensors")], device="cpu")
+    assert len(pipeline.region_classes) == recipe.architecture.region_classes - 1
+
+
+def test_commands_train_from_a_packed_file(tmp_path, capsys):
+    recipe = with_plan()
+    values = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    (tmp_path / "tiny.json").write_text(json.dumps(values))
+    finish(write_packed(slices_of(recipe), tmp_path / "tiny.packed"))
+    common = ["--packed", str(tmp_path / "tiny.packed"), "--work", str(tmp_path / "work"), "--device", "cpu"]
+    command = ["train", "recipe", str(tmp_path / "tiny.json"), *common]
+    assert main([*command, "--plan", "cross_validation", "--workers", "0"]) == 0
+    assert (tmp_path / "work" / "tiny-cross_validation" / "checkpoint.pt").is_file()
+    assert main([*command, "--plan", "none"]) == 1
+    folds = ["train", "cross-validate", str(tmp_path / "tiny.json"), *common, "--folds", "3", "--fold", "4"]
+    assert main(folds) == 1
+    assert "no fold 4" in capsys.readouterr().err
+    export = ["train", "export", str(tmp_path / "tiny.json"), *common, "-o", str(tmp_path / "out")]
+    assert main(export) == 1
+    assert "no checkpoint" in capsys.readouterr().err
