@@ -136,6 +136,9 @@ class DetectionSettings:
         Class-wise NMS removes boxes whose IoU with a better one is greater; None switches NMS off.
     mask_threshold, mask_scale:
         A pixel belongs to the mask where the pasted map is greater than the threshold, on this scale.
+    temperature:
+        Divides the logit of a score before it is shown or compared, so that scores say how often detections
+        are right; 1 leaves scores as the network gives them. It changes no order.
     min_area:
         Drop boxes whose area in network pixels is not greater; None keeps empty boxes (single-shot code).
     logit_rule:
@@ -149,6 +152,7 @@ class DetectionSettings:
     mask_scale: MaskScale = "logit"
     scoring: Scoring = "softmax"
     min_area: float | None = 0.0
+    temperature: float = 1.0
     logit_rule: LogitRule = "max"
 
     def __post_init__(self) -> None:
@@ -158,6 +162,7 @@ class DetectionSettings:
             self.nms_iou is None or 0.0 <= self.nms_iou <= 1.0,
             f"An NMS threshold is an IoU in 0..1, not {self.nms_iou}.",
         )
+        _check(self.temperature > 0, f"A temperature is greater than 0, not {self.temperature}.")
         _check(self.max_detections >= 1, "At least one detection must be allowed.")
         _check(
             self.mask_scale == "logit" or 0.0 <= self.mask_threshold <= 1.0,

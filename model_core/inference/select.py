@@ -6,8 +6,9 @@ Only the mask branch (for detections never shown before) and module S run here, 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from model_core.config import DetectionSettings, EvidenceSettings, Scoring
 from model_core.errors import SettingsError
@@ -20,6 +21,7 @@ from model_core.types import (
     ByteArray,
     Candidates,
     Detections,
+    DoubleArray,
     FloatArray,
     ImageVerdict,
     IntArray,
@@ -37,13 +39,39 @@ def _scores(candidates: Candidates, scoring: Scoring) -> FloatArray:
     return candidates.scores if scoring == "softmax" else expit(candidates.logits).astype(np.float32)
 
 
+def shown_scores(candidates: Candidates, settings: DetectionSettings) -> FloatArray:
+    """Return the (M,) calibrated scores of all candidates, as they are shown and compared."""
+    scores = _scores(candidates, settings.scoring)
+    if settings.temperature == 1.0:
+        return scores
+    shown: FloatArray = _divided(scores, settings.temperature).astype(np.float32)
+    return shown
+
+
+def _divided(scores: npt.ArrayLike, temperature: float) -> DoubleArray:
+    """Return the sigmoid of the scores' logits divided by the temperature; 0 and 1 stay."""
+    with np.errstate(divide="ignore"):
+        divided: DoubleArray = expit(logit(np.asarray(scores, np.float64)) / temperature)
+    return divided
+
+
+def _score_before(settings: DetectionSettings) -> float:
+    """Return the score threshold on the network's own scale: thresholds are set on calibrated scores.
+
+    Candidates are compared on that scale, because float32 scores near 0 and 1 may tie after calibration.
+    """
+    if settings.temperature == 1.0 or not 0.0 < settings.score < 1.0:
+        return settings.score
+    return float(_divided(settings.score, 1.0 / settings.temperature))
+
+
 def rank(candidates: Candidates, settings: DetectionSettings) -> IntArray:
     """Return the indices of the detections under these settings, best first."""
     kept = rank_regions(
         torch.from_numpy(candidates.boxes),
         torch.from_numpy(_scores(candidates, settings.scoring)),
         torch.from_numpy(candidates.labels),
-        score=settings.score,
+        score=_score_before(settings),
         nms_iou=settings.nms_iou,
         min_area=settings.min_area,
         limit=settings.max_detections,
@@ -58,7 +86,7 @@ def detect(pipeline: Pipeline, result: SliceResult, settings: DetectionSettings)
     return Detections(
         indices=indices,
         boxes=result.placement.to_slice(candidates.boxes[indices]),
-        scores=_scores(candidates, settings.scoring)[indices],
+        scores=shown_scores(candidates, settings)[indices],
         labels=candidates.labels[indices],
         mask_logits=pipeline.mask_logits(result, indices),
         settings=settings,
