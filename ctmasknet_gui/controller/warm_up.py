@@ -1,4 +1,4 @@
-"""Imports the plotting library in the worker, where a second's wait disturbs nobody."""
+"""What a start leaves for the worker, where a second's wait disturbs nobody."""
 
 from __future__ import annotations
 
@@ -18,3 +18,11 @@ def warm_up_plots() -> None:
     axes.set_xlabel("score")
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
+
+
+@cache
+def tidy_up() -> None:
+    """Remove what a crashed run of the program left in temporary folders: copies of images among it."""
+    from model_core.io.temporary import remove_stale
+
+    remove_stale()

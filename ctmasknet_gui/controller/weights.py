@@ -10,7 +10,7 @@ from PySide6.QtCore import QObject, Signal
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.ports import Engine, Pipeline
-from ctmasknet_gui.controller.warm_up import warm_up_plots
+from ctmasknet_gui.controller.warm_up import tidy_up, warm_up_plots
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.worker import Priority
 from model_core.errors import WeightsError
@@ -114,6 +114,7 @@ class WeightsController(QObject):
             cached = self._cache = LoadedPipeline(names, self._engine.load(names))
             yield Progress(0, 0, "Preparing the plots")
             warm_up_plots()
+            tidy_up()
         yield cached
 
     def adopt(self, loaded: object) -> None:
