@@ -259,7 +259,7 @@ def _not_hounsfield(frames: Sequence[Frame]) -> list[Problem]:
     if not other:
         return []
     names = named(frame.name for frame in other)
-    text = f"{len(other)} of {len(frames)} images {text}"
+    text = f"{'The' if len(other) == len(frames) else f'{len(other)} of {len(frames)}'} images {text}"
     return [Problem("warning", text, "The series is shown as plain values.", names)]
 
 

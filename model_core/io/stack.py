@@ -26,6 +26,11 @@ from model_core.io.tolerances import (
 from model_core.types import DoubleArray, Geometry, Plane, Problem
 
 _MAX_NAMED = 8
+# Area times the distance along the normal is the volume, wherever the slices lie sideways.
+_NOT_STRAIGHT = (
+    "Each slice is shown as it is; areas and volumes hold, distances across slices and other planes are not "
+    "to be measured."
+)
 
 
 @dataclass(frozen=True)
@@ -258,8 +263,7 @@ def _tilted(native: Sequence[Frame], sideways: DoubleArray, slope: DoubleArray) 
         f"The stack is sheared: slices shift sideways by up to {shift[worst]:.1f} mm, "
         f"{angle:.1f}° over the stack{tilted}."
     )
-    action = "Each slice is shown as it is; distances across slices and other planes are not to be measured."
-    return Problem("warning", text, action, (native[0].name, native[worst].name))
+    return Problem("warning", text, _NOT_STRAIGHT, (native[0].name, native[worst].name))
 
 
 def _shifted(native: Sequence[Frame], shifted: DoubleArray, limit: float) -> Problem:
@@ -270,5 +274,4 @@ def _shifted(native: Sequence[Frame], shifted: DoubleArray, limit: float) -> Pro
         f"{int((shifted > limit).sum())} slice(s) are shifted sideways against the others, "
         f"{native[worst].name} by {shifted[worst]:.1f} mm against {native[beside].name}."
     )
-    action = "Each slice is shown as it is; distances across slices and other planes are not to be measured."
-    return Problem("warning", text, action, (native[worst].name, native[beside].name))
+    return Problem("warning", text, _NOT_STRAIGHT, (native[worst].name, native[beside].name))

@@ -10,7 +10,8 @@ import numpy as np
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.colours import REFERENCE, class_name, image_colour, region_colour
 from ctmasknet_gui.view.viewport.mapping import View
-from ctmasknet_gui.view.viewport.text import MUTED, WHITE, signed
+from ctmasknet_gui.view.viewport.text import AMBER, MUTED, WHITE, signed
+from model_core.errors import ordinal
 from model_core.types import PatientText, Volume
 
 RESEARCH = "Research use only"
@@ -141,6 +142,7 @@ def _series(state: AppState, volume: Volume) -> tuple[Line, ...]:
     plane = "" if volume.plane == "unknown" else volume.plane
     lines = [
         Line(title),
+        Line(_every(state, volume), AMBER),
         Line(" · ".join(part for part in (volume.modality, plane) if part), MUTED),
         Line(_spacing(volume), MUTED),
     ]
@@ -149,6 +151,14 @@ def _series(state: AppState, volume: Volume) -> tuple[Line, ...]:
     if volume.lossy:
         lines.append(Line("lossy compression"))
     return tuple(line for line in lines if line.text)
+
+
+def _every(state: AppState, volume: Volume) -> str:
+    """Say that slices are left out; the title says so too, but may be too long for its corner, or hidden."""
+    catalogue = state.case.catalogue
+    series = () if catalogue is None else catalogue.series
+    every = next((entry.every for entry in series if entry.series_id == volume.series_id), 1)
+    return f"every {ordinal(every)} slice" if every > 1 else ""
 
 
 def _legend(state: AppState, volume: Volume) -> tuple[Line, ...]:

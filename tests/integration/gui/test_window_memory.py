@@ -64,7 +64,11 @@ def test_every_second_slice_is_offered_and_opened(rig, folder, free):
     assert volume.slices == 6
     assert volume.title.endswith(", every 2nd slice")
     assert "every 2nd slice" in rig.window.windowTitle()
-    assert "every 2nd slice" in rig.viewport.corners.text
+    assert "\nevery 2nd slice\n" in rig.viewport.corners.text
+    rig.commands.privacy.trigger()
+    assert "every 2nd slice\n" in rig.viewport.corners.text
+    assert "every 2nd slice" not in rig.window.windowTitle()
+    rig.commands.privacy.trigger()
     assert rig.texts == ["Only every 2nd slice is opened: 6 of 12. Small findings may lie between them."]
     listed = rig.window.series.list
     assert [listed.item(row).text().split(",")[1] for row in range(listed.count())][1] == " every 2nd slice"

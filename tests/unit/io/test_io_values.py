@@ -143,7 +143,7 @@ def test_ct_without_rescale_is_no_hounsfield(tmp_path):
     _, volume = open_one(tmp_path)
     assert volume.unit == "values"
     assert volume.voxels[0, 2, 2] == 2
-    assert "do not say how their values become Hounsfield" in volume.problems[0].text
+    assert "The images do not say how their values become Hounsfield" in volume.problems[0].text
 
 
 def test_ct_without_air_is_no_hounsfield(tmp_path):
