@@ -20,7 +20,14 @@ from pydicom.uid import UID, SecondaryCaptureImageStorage
 
 from model_core.io.bits import used_bits
 from model_core.io.codestream import declared_size
-from model_core.io.dicom_header import DEFLATED_LE, NATIVE_SYNTAXES, FileHeader, read_dataset, syntax_name
+from model_core.io.dicom_header import (
+    DEFLATED_LE,
+    ENCAPSULATED_LE,
+    NATIVE_SYNTAXES,
+    FileHeader,
+    read_dataset,
+    syntax_name,
+)
 from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason
 from model_core.io.temporary import PrivateFolder
 
@@ -28,8 +35,12 @@ StoredArray = npt.NDArray[Any]
 
 RLE = "1.2.840.10008.1.2.5"
 DEFLATED_FRAME = "1.2.840.10008.1.2.8.1"
+# What an uncompressed frame needs no conversion for.
+_PLAIN_COLOURS = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB")
 # Rows and Columns are 16-bit numbers.
 _LARGEST_SIDE = 0xFFFF
+# Those that a decoder under the GPL, which is not shipped, may still read where it is installed.
+_JPEG_SYNTAXES = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 53, 55, 57, 70))
 # Where all bits of a value are stored, the unused ones too; codestreams hold the used ones only.
 _WHOLE_WORDS = frozenset((*NATIVE_SYNTAXES, DEFLATED_LE, RLE))
 # Lossy and lossless JPEG processes that SimpleITK's own library decodes.
@@ -80,6 +91,8 @@ def decode_frames(header: FileHeader, indices: Iterable[int], *, palette: bool) 
 def _decode(dataset: Any, header: FileHeader, index: int) -> StoredArray:
     if header.transfer_syntax == DEFLATED_FRAME:
         picture = _from_bytes(_inflated_frame(dataset, header, index), header)
+    elif header.transfer_syntax == ENCAPSULATED_LE and header.photometric in _PLAIN_COLOURS:
+        picture = _from_bytes(_frame_bytes(dataset, header, index), header)
     elif header.transfer_syntax == RLE and header.bits_allocated == 1:
         packed = unpack_rle(_frame_bytes(dataset, header, index), (header.rows * header.columns + 7) // 8)
         picture = _from_bytes(packed, header)
@@ -113,7 +126,7 @@ def _with_libraries(dataset: Any, header: FileHeader, index: int) -> StoredArray
     except NotImplementedError as error:
         if header.transfer_syntax in _ITK_SYNTAXES and header.samples == 1:
             return _with_itk(dataset, header, index)
-        raise FileError(header.undecodable or plain_reason(error)) from error
+        raise FileError(header.undecodable or _undecoded(header)) from error
     if not decoder.is_available:
         needed = "; ".join(decoder.missing_dependencies)
         raise FileError(f"No decoder for {syntax_name(header.transfer_syntax)} is installed: {needed}.")
@@ -128,10 +141,17 @@ def _with_libraries(dataset: Any, header: FileHeader, index: int) -> StoredArray
         if header.transfer_syntax in _ITK_SYNTAXES and header.samples == 1:
             return _with_itk(dataset, header, index)
         raise FileError(
-            f"The pixels cannot be decoded ({syntax_name(header.transfer_syntax)}): damaged or unusual.",
+            _undecoded(header),
             details=type(error).__name__,
         ) from error
     return array
+
+
+def _undecoded(header: FileHeader) -> str:
+    text = f"The pixels cannot be decoded ({syntax_name(header.transfer_syntax)}): damaged or unusual."
+    if header.transfer_syntax in _JPEG_SYNTAXES:
+        text += " If other programs show them, the package pylibjpeg-libjpeg (GPL) may read them."
+    return text
 
 
 def _from_bytes(data: bytes, header: FileHeader) -> StoredArray:
@@ -210,8 +230,7 @@ def _with_itk(dataset: Any, header: FileHeader, index: int) -> StoredArray:
             array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
         except LIBRARY_FAILURES as error:
             raise FileError(
-                f"The pixels cannot be decoded ({syntax_name(header.transfer_syntax)}): they are damaged, "
-                "or of a kind that no decoder without the GPL reads.",
+                _undecoded(header),
                 details=type(error).__name__,
             ) from error
     values: StoredArray = array.reshape(array.shape[-2:])

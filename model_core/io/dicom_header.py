@@ -51,6 +51,7 @@ IMPLICIT_LE = "1.2.840.10008.1.2"
 EXPLICIT_LE = "1.2.840.10008.1.2.1"
 EXPLICIT_BE = "1.2.840.10008.1.2.2"
 DEFLATED_LE = "1.2.840.10008.1.2.1.99"
+ENCAPSULATED_LE = "1.2.840.10008.1.2.1.98"  # uncompressed frames, cut like compressed ones
 NATIVE_SYNTAXES = (IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE)
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
 
@@ -59,6 +60,7 @@ _DECODABLE = frozenset(
     (
         *NATIVE_SYNTAXES,
         DEFLATED_LE,
+        ENCAPSULATED_LE,
         "1.2.840.10008.1.2.5",
         "1.2.840.10008.1.2.8.1",
         *(
@@ -196,9 +198,16 @@ class FileHeader:
         """Why the pixels cannot be decoded whatever they are, "" where a decoder is known."""
         if self.transfer_syntax in _DECODABLE:
             return ""
+        name = syntax_name(self.transfer_syntax)
+        if "MPEG" in name or "HEVC" in name or "SMPTE" in name:
+            return f"A video ({name}), which this program does not open. Export its frames as images."
+        if "JPIP" in name:
+            return (
+                f"The pixels are on a server, not in the file ({name}). Export the images with their pixels."
+            )
         return (
-            f"The pixels are compressed with {syntax_name(self.transfer_syntax)}, which no decoder without "
-            "the GPL reads here. Export the images again uncompressed or as JPEG 2000."
+            f"The pixels are stored as {name}, for which there is no decoder here. "
+            "Export the images again uncompressed or as JPEG 2000."
         )
 
     @property

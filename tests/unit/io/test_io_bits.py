@@ -10,6 +10,7 @@ import pydicom
 import pytest
 from dicom_files import along_z, dataset, enhanced, write, write_stack
 from PIL import Image
+from pydicom._uid_dict import UID_dictionary
 from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.pixels import compress
 from pydicom.uid import (
@@ -25,6 +26,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from model_core.errors import ReadError
 from model_core.io import load, scan
 from model_core.io.opening import stored_pixels
 from model_core.io.scanning import scan_reports
@@ -336,3 +338,47 @@ def test_a_palette_without_its_tables_is_told(tmp_path):
     for entry in found.series:
         with pytest.raises(Exception, match="No slice of this series can be read"):
             finish(load(entry))
+
+
+# ------------------------------------------------------------------------------ every syntax there is
+
+
+@pytest.mark.parametrize("kind", ["u2", "u1", "rgb"])
+def test_uncompressed_frames_in_fragments(tmp_path, kind):
+    rgb = kind == "rgb"
+    pixels = RNG.integers(0, 200, (3, 24, 32, *((3,) if rgb else ()))).astype("u1" if rgb else kind)
+    item = dataset(pixels[0, ..., 0] if rgb else pixels[0], Modality="OT", RescaleIntercept=0)
+    item.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.98"
+    item.NumberOfFrames = 3
+    if rgb:
+        item.SamplesPerPixel, item.PhotometricInterpretation, item.PlanarConfiguration = 3, "RGB", 0
+    item.PixelData = encapsulate([picture.tobytes() for picture in pixels])
+    item["PixelData"].VR = "OB"
+    item["PixelData"].is_undefined_length = True
+    item.save_as(tmp_path / "a", enforce_file_format=True)
+    np.testing.assert_array_equal(stored_pixels(tmp_path / "a"), pixels)
+
+
+SYNTAXES = sorted(uid for uid, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax")
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_nonsense_in_every_syntax_is_told_by_its_name(tmp_path, syntax):
+    item = dataset(TWELVE.astype(np.uint8), syntax=ExplicitVRLittleEndian)
+    item.file_meta.TransferSyntaxUID = syntax
+    if pydicom.uid.UID(syntax).is_encapsulated:
+        item.PixelData = encapsulate([b"\xff\xd8 no picture"])
+        item["PixelData"].VR = "OB"
+        item["PixelData"].is_undefined_length = True
+    item.save_as(tmp_path / "a", enforce_file_format=True)
+    (report,) = finish(scan_reports(tmp_path))[-1].files
+    assert report.status in ("ok", "error")
+    assert report.transfer_syntax == syntax
+    if not pydicom.uid.UID(syntax).is_encapsulated:
+        return
+    with pytest.raises(ReadError) as caught:
+        stored_pixels(tmp_path / "a")
+    assert "GPL" not in caught.value.message or "pylibjpeg-libjpeg" in caught.value.message
+    if report.status == "error":
+        assert pydicom.uid.UID(syntax).name in report.reason
+        assert "Export" in report.reason
