@@ -6,17 +6,21 @@ same with any number of them.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+import signal
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from model_core.errors import DataError
+from model_core.errors import DataError, SettingsError
 from model_core.networks.mask_rcnn import Target
 from model_core.training.augment import Example, augment
 from model_core.training.packing import PackedSlice
@@ -24,16 +28,17 @@ from model_core.training.pasting import paste_lesion
 from model_core.training.recipe import Stage
 from model_core.training.sampler import PatientSampler
 from model_core.training.synthetic import add_lesions
-from model_core.training.targets import dense_targets, detection_target, images
+from model_core.training.targets import dense_targets, detection_target
+from model_core.types import ByteArray, FloatArray, IntArray
 
-# Pictures of a step are drawn in some 20 ms each; a GPU takes a step in 0.1 s.
+# A picture takes some 50 ms to draw; a GPU takes a step in 0.1 to 0.2 s.
 _MOST_WORKERS = 12
-_STEPS_AHEAD = 3
+_STEPS_AHEAD = 2  # per worker
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One step's input.
+    """One step's input as the network takes it.
 
     Attributes
     ----------
@@ -42,7 +47,7 @@ class Batch:
     images:
         (B, 3, S, S) float32 in 0..1.
     targets:
-        Instances of each picture; empty in a dense stage.
+        Instances of each picture; none in a dense stage.
     dense, known:
         (B, 2, S, S) lesion and lung, and (B, 2, 1, 1) which of the two is known.
     """
@@ -53,21 +58,51 @@ class Batch:
     dense: Tensor
     known: Tensor
 
-    def to(self, device: torch.device) -> Batch:
-        """Return the batch on a device (itself where it is there)."""
-        if device.type == "cpu":
-            return self
-        return replace(
-            self,
-            images=self.images.to(device, memory_format=torch.channels_last),
-            targets=[{name: t.to(device) for name, t in one.items()} for one in self.targets],
-            dense=self.dense.to(device),
-            known=self.known.to(device),
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A batch as it travels between processes: small plain arrays, no shared memory.
+
+    ``pictures`` (B, S, S); ``boxes`` (K, 4), ``labels`` (K,) and ``masks`` (K, S * S / 8) of all pictures one
+    after another, ``counts`` of each; ``dense`` (B, 2, S * S / 8) and ``known`` (B, 2). Masks are bits.
+    """
+
+    seed: int
+    pictures: FloatArray
+    boxes: FloatArray
+    labels: IntArray
+    masks: ByteArray
+    counts: tuple[int, ...]
+    dense: ByteArray
+    known: FloatArray
+
+    def on(self, device: torch.device) -> Batch:
+        """Return the batch as tensors on a device."""
+        size = self.pictures.shape[-1]
+        grey = torch.from_numpy(self.pictures).to(device)[:, None]
+        masks = _bits(torch.from_numpy(self.masks).to(device), size)
+        boxes = torch.from_numpy(self.boxes).to(device)
+        labels = torch.from_numpy(self.labels).to(device)
+        ends = np.cumsum(self.counts, dtype=np.int64).tolist()
+        own = [slice(end - count, end) for end, count in zip(ends, self.counts, strict=True)]
+        return Batch(
+            seed=self.seed,
+            images=grey.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last),
+            targets=[{"boxes": boxes[k], "labels": labels[k], "masks": masks[k]} for k in own],
+            dense=_bits(torch.from_numpy(self.dense).to(device), size).float(),
+            known=torch.from_numpy(self.known).to(device)[..., None, None],
         )
 
 
-class StageSteps(Dataset[Batch]):
-    """The steps of one stage as a data set: item n is the batch of step n.
+def _bits(packed: Tensor, size: int) -> Tensor:
+    """Return (..., S, S) uint8 of (..., S * S / 8) packed bits, as numpy packs them."""
+    places = torch.arange(7, -1, -1, dtype=torch.uint8, device=packed.device)
+    single = torch.bitwise_and(torch.bitwise_right_shift(packed[..., None], places), 1)
+    return single.reshape(*packed.shape[:-1], size, size)
+
+
+class StageSteps:
+    """The steps of one stage.
 
     Parameters
     ----------
@@ -75,6 +110,11 @@ class StageSteps(Dataset[Batch]):
         Seed of the recipe and number of the stage.
     mask_type:
         ``merge`` or ``both``, see `datasets.instances`.
+
+    Raises
+    ------
+    DataError
+        If lesions are to be pasted and there is none.
     """
 
     def __init__(
@@ -90,15 +130,30 @@ class StageSteps(Dataset[Batch]):
     def __len__(self) -> int:
         return self._stage.steps
 
-    def __getitem__(self, step: int) -> Batch:
+    def draw(self, step: int) -> Drawn:
         """Draw the batch of a step."""
         generator = np.random.default_rng([*self._key, step])
         seed = int(generator.integers(2**31))
         examples = self.examples(generator)
-        targets = []
+        size = self._stage.size
+        targets: list[Target] = []
         if self._stage.kind == "detect":
             targets = [detection_target(one.lesion, mask_type=self._mask_type) for one in examples]
-        return Batch(seed, images(examples), targets, *dense_targets(examples))
+        dense, known = dense_targets(examples)
+        empty = torch.zeros((0, size, size), dtype=torch.uint8)
+        masks = torch.cat([empty, *(one["masks"] for one in targets)]).numpy()
+        return Drawn(
+            seed=seed,
+            pictures=np.stack([one.image for one in examples]),
+            boxes=torch.cat([torch.zeros((0, 4)), *(one["boxes"] for one in targets)]).numpy(),
+            labels=torch.cat(
+                [torch.zeros(0, dtype=torch.int64), *(one["labels"] for one in targets)]
+            ).numpy(),
+            masks=np.packbits(masks.reshape(len(masks), size * size), axis=-1),
+            counts=tuple(len(one["labels"]) for one in targets),
+            dense=np.packbits(dense.numpy().astype(bool).reshape(len(examples), 2, -1), axis=-1),
+            known=known.numpy()[..., 0, 0],
+        )
 
     def examples(self, generator: np.random.Generator) -> list[Example]:
         """Return the augmented examples of one batch."""
@@ -124,47 +179,63 @@ def default_workers(device: torch.device) -> int:
     return 0 if device.type == "cpu" else max(1, min(_MOST_WORKERS, (os.cpu_count() or 2) - 2))
 
 
-def batches(steps: StageSteps, *, start: int, workers: int) -> Iterator[Batch]:
+def batches(
+    steps: StageSteps, *, start: int, workers: int, device: torch.device
+) -> Generator[Batch, None, None]:
     """Yield the batches from step ``start`` to the end of the stage, drawn ahead by ``workers`` processes.
 
     Close the generator to end the workers. With 0 workers each batch is drawn when it is asked for.
+
+    Raises
+    ------
+    SettingsError
+        If a worker was ended from outside (mostly for want of memory).
     """
-    order = range(start, len(steps))
-    if not workers:
-        for step in order:
-            yield steps[step]
-        return
-    loader: DataLoader[Batch] = DataLoader(
-        steps,
-        batch_size=None,
-        sampler=_Order(order),
-        num_workers=workers,
-        prefetch_factor=_STEPS_AHEAD,
-        collate_fn=_as_it_is,
-        pin_memory=False,
-    )
-    iterator = iter(loader)
+    if workers:
+        yield from _drawn_ahead(steps, range(start, len(steps)), workers, device)
+    else:
+        for step in range(start, len(steps)):
+            yield steps.draw(step).on(device)
+
+
+def _drawn_ahead(
+    steps: StageSteps, order: Sequence[int], workers: int, device: torch.device
+) -> Generator[Batch, None, None]:
+    # Forked workers share the slices with this process; elsewhere each gets a copy.
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_Worker.begin, initargs=(steps,))
+    coming: deque[Future[Drawn]] = deque()
+    left = iter(order)
     try:
-        yield from iterator
+        for step in left:
+            coming.append(pool.submit(_Worker.draw, step))
+            if len(coming) >= workers * _STEPS_AHEAD:
+                yield coming.popleft().result().on(device)
+        while coming:
+            yield coming.popleft().result().on(device)
+    except BrokenProcessPool as error:
+        raise SettingsError(
+            "A process that draws pictures ended unexpectedly, mostly for want of memory. Use fewer workers.",
+            details=str(error),
+        ) from error
     finally:
-        # Workers end with their iterator; left to the garbage collector they would outlive a stop.
-        shutdown = getattr(iterator, "_shutdown_workers", None)
-        if shutdown is not None:
-            shutdown()
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
-class _Order(torch.utils.data.Sampler[int]):
-    """Steps in their order."""
+class _Worker:
+    """What a worker process holds."""
 
-    def __init__(self, order: Sequence[int]) -> None:
-        self._order = order
+    steps: ClassVar[StageSteps]
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._order)
+    @classmethod
+    def begin(cls, steps: StageSteps) -> None:
+        cls.steps = steps
+        # Ctrl-C is for the process that trains: it writes its checkpoint and ends the workers.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        torch.set_num_threads(1)
 
-    def __len__(self) -> int:
-        return len(self._order)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
+    @classmethod
+    def draw(cls, step: int) -> Drawn:
+        return cls.steps.draw(step)

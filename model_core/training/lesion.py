@@ -11,7 +11,7 @@ import csv
 import logging
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
@@ -187,8 +187,7 @@ class LesionTraining:
             key=(self.recipe.seed, self.stage),
             mask_type=_MASK_TYPES[self.recipe.architecture.region_classes],
         )
-        left: Iterator[Batch] = batches(steps, start=self.step, workers=self.workers)
-        yield from left
+        yield from batches(steps, start=self.step, workers=self.workers, device=self.device)
 
     def _advance(self, stage: Stage, batch: Batch) -> dict[str, float]:
         """Make one step and return its losses."""
@@ -196,7 +195,7 @@ class LesionTraining:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(stage, self.step)
         self.network.train()
-        losses = self._losses(stage, batch.to(self.device))
+        losses = self._losses(stage, batch)
         self.optimiser.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         sum(losses.values(), total).backward()  # type: ignore[no-untyped-call]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy import ndimage
@@ -29,8 +29,6 @@ class Lung:
     ----------
     inside:
         (H, W) where lesions may lie.
-    border:
-        (H, W) the part of it near the chest wall and the mediastinum.
     level:
         Median grey of its aerated part, 0..1 over the network's window.
     scale:
@@ -38,12 +36,17 @@ class Lung:
     """
 
     inside: BoolArray
-    border: BoolArray
     level: float
     scale: float
 
+    @cached_property
+    def border(self) -> BoolArray:
+        """(H, W) the part of it near the chest wall and the mediastinum."""
+        near: BoolArray = self.inside & (ndimage.distance_transform_edt(self.inside) < _BORDER * self.scale)
+        return near
 
-@lru_cache(maxsize=192)
+
+@lru_cache(maxsize=512)
 def find_lung(one: PackedSlice) -> Lung | None:
     """Return the lung of a slice: its lung mask, or its dark parenchyma where there is none.
 
@@ -58,9 +61,7 @@ def find_lung(one: PackedSlice) -> Lung | None:
         return None
     aerated = picture[inside & (picture < unit(_BRIGHTEST)) & (one.lesion == 0)]
     level = float(np.median(aerated)) if len(aerated) else unit(-850.0)
-    scale = float(np.sqrt(inside.sum()))
-    border: BoolArray = inside & (ndimage.distance_transform_edt(inside) < _BORDER * scale)
-    return Lung(inside, border, level, scale)
+    return Lung(inside, level, float(np.sqrt(inside.sum())))
 
 
 def _dark(picture: FloatArray, *, cropped: bool) -> BoolArray:

@@ -145,8 +145,9 @@ def equal(first, second):
 
 def test_workers_draw_what_the_process_itself_draws():
     drawn = steps(paste=0.5, synthetic=0.5)
-    alone = list(batches(drawn, start=1, workers=0))
-    together = list(batches(drawn, start=1, workers=2))
+    cpu = torch.device("cpu")
+    alone = list(batches(drawn, start=1, workers=0, device=cpu))
+    together = list(batches(drawn, start=1, workers=2, device=cpu))
     assert len(alone) == len(together) == 2
     for first, second in zip(alone, together, strict=True):
         equal(first, second)
@@ -154,7 +155,7 @@ def test_workers_draw_what_the_process_itself_draws():
 
 def test_shares_of_zero_leave_the_stream_as_it_was():
     from model_core.training.augment import augment
-    from model_core.training.targets import images
+    from model_core.training.targets import dense_targets, detection_target, images
 
     drawn = steps()
     generator = np.random.default_rng([5, 0, 2])
@@ -163,14 +164,22 @@ def test_shares_of_zero_leave_the_stream_as_it_was():
         [chest(str(k), lesion=k % 3, patient=str(k), seed=k) for k in range(6)], {"A": 1.0}
     )
     wanted = [augment(one, generator, size=64, zoom=(0.85, 1.4)) for one in sampler.draw(generator, 4)]
-    batch = drawn[2]
+    batch = drawn.draw(2).on(torch.device("cpu"))
     assert batch.seed == seed
     assert torch.equal(batch.images, images(wanted))
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    dense, known = dense_targets(wanted)
+    assert torch.equal(batch.dense, dense)
+    assert torch.equal(batch.known, known)
+    for one, found in zip(wanted, batch.targets, strict=True):
+        target = detection_target(one.lesion, mask_type="merge")
+        assert all(torch.equal(target[key], found[key]) for key in target)
+        assert {key: value.dtype for key, value in target.items()} == {k: v.dtype for k, v in found.items()}
 
 
 def test_pasting_gives_more_lesions():
     def lesions(drawn):
-        return sum(int((drawn[k].dense[:, 0] > 0).sum()) for k in range(3))
+        return sum(int(np.unpackbits(drawn.draw(k).dense[:, 0]).sum()) for k in range(3))
 
     assert lesions(steps(paste=1.0, synthetic=1.0)) > 1.2 * lesions(steps())
 
@@ -200,6 +209,26 @@ def test_a_run_with_workers_gives_the_same_weights(recipe, tmp_path):
     assert shared.finished
     for name, tensor in alone.network.state_dict().items():
         assert torch.equal(tensor, shared.network.state_dict()[name]), name
+
+
+def test_the_mixed_precision_path_holds_together(recipe, tmp_path, monkeypatch):
+    """What a GPU runs in bfloat16 runs here too, in the CPU's autocast."""
+    mixed = lambda _self: torch.autocast("cpu", torch.bfloat16)  # noqa: E731
+    monkeypatch.setattr(LesionTraining, "_mixed", mixed)
+    training = LesionTraining(recipe, slices_of(recipe), tmp_path, device="cpu")
+    finish(training.run(max_steps=2))
+    assert training.stage == 1
+    assert all(torch.isfinite(t).all() for t in training.network.state_dict().values())
+    assert all(p.dtype == torch.float32 for p in training.network.parameters())
+
+
+def test_a_worker_that_dies_is_one_clear_line(recipe, tmp_path, monkeypatch):
+    import os
+
+    monkeypatch.setattr(StageSteps, "draw", lambda _self, _step: os._exit(9))
+    training = LesionTraining(recipe, slices_of(recipe), tmp_path, device="cpu", workers=1)
+    with pytest.raises(SettingsError, match="fewer workers"):
+        finish(training.run())
 
 
 def test_an_unknown_device_is_refused(recipe, tmp_path):
