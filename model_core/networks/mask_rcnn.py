@@ -128,9 +128,9 @@ class MaskRCNN(nn.Module):
     # -- inference, step by step ------------------------------------------------------------------
 
     def features(self, images: Tensor) -> Features:
-        """Map (B, 3, S, S) images in 0..1 to the FPN maps (float32 also under autocast)."""
+        """Map (B, 3, S, S) images in 0..1 to the FPN maps (at least float32, also under autocast)."""
         maps: Features = self.backbone((images - self.mean) / self.std)
-        return OrderedDict((level, one.float()) for level, one in maps.items())
+        return OrderedDict((level, at_least_single(one)) for level, one in maps.items())
 
     def propose(self, images: Tensor, features: Features) -> list[Tensor]:
         """Return per image the (P, 4) proposals of the RPN, best first."""
@@ -302,3 +302,8 @@ def _roi_heads(architecture: Architecture, training: DetectorTraining) -> RoIHea
         heads.mask_head = MaskRCNNHeads(FPN_CHANNELS, (width,) if light else (width,) * 4, 1)
         heads.mask_predictor = MaskRCNNPredictor(width, width, classes)
     return heads
+
+
+def at_least_single(tensor: Tensor) -> Tensor:
+    """Return a tensor in float32, or in its own precision where that is higher."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,6 +36,8 @@ class ClassifierSystem:
     ) -> None:
         self.network = network.to(device)
         self.mode = mode
+        # The image loss does not reach the RPN.
+        self.reaches_all = mode != "full"
         self.device = device
         # Replication draws anew for each update, as released; with ``reproducible`` always alike.
         self._vary = not reproducible
@@ -49,15 +52,9 @@ class ClassifierSystem:
         """See `System.update`."""
         self.network.eval()
         evidence = dataclasses.replace(self._evidence, seed=seed) if self._vary else self._evidence
-        count = sum(len(part) for part in batch)
-        total = 0.0
-        for part in batch:
-            with stepper.autocast():
-                loss = image_loss(self.network, part, evidence, self.device)
-            stepper.backward(loss * (len(part) / count))
-            total += float(loss.detach()) * len(part) / count
-        stepper.step(count)
-        return {"loss_image": total}
+        loss, everywhere = accumulate_image_loss(self.network, batch, stepper, evidence, self.device)
+        stepper.step(everywhere)
+        return {"loss_image": loss}
 
     def validation_loss(self, batch: Sequence[Example], seed: int) -> Tensor:
         """See `System.validation_loss`."""
@@ -74,6 +71,27 @@ class ClassifierSystem:
 
     def restore(self, state: dict[str, Any]) -> None:
         """See `System.restore`."""
+
+
+def accumulate_image_loss(
+    network: CovidCTMaskNet,
+    batch: Sequence[Sequence[Example]],
+    stepper: Stepper,
+    evidence: EvidenceSettings,
+    device: str,
+) -> tuple[float, float]:
+    """Add up the gradients of the mean image loss; return this rank's mean loss and all ranks' images."""
+    count = sum(len(part) for part in batch)
+    values: list[float] = []
+
+    def compute(part: Sequence[Example]) -> Tensor:
+        with stepper.autocast():
+            loss = image_loss(network, part, evidence, device) * (len(part) / count)
+        values.append(float(loss.detach()))
+        return loss
+
+    everywhere = stepper.accumulate([partial(compute, part) for part in batch], count)
+    return sum(values), everywhere
 
 
 def image_loss(

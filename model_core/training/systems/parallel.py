@@ -1,21 +1,24 @@
-"""Training in several processes (``torchrun``): each takes its share of every batch, gradients are averaged.
+"""Training in several processes (``torchrun``): each takes its share of every batch.
 
-Not `DistributedDataParallel`: the single-shot model skips stage 1 on slices without lesions and sets
-gradients to None between its two steps, so ranks differ in which parameters have gradients at all. Here a
-rank without a gradient counts as zero with no weight, and a parameter that no rank has a gradient for
-keeps None.
+Gradients are averaged by `DistributedDataParallel`. Two things of the papers' training it does not expect: a
+rank may have no slice with lesions, and the single-shot model does two steps on one network. So a network
+is replicated with a forward that runs any loss on it, and a rank without a loss takes part with a zero.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
-from torch.nn import Parameter
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+Compute = Callable[[], Tensor]
 
 
 def join(backend: str | None = None) -> tuple[int, int]:
@@ -32,27 +35,71 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def average_gradients(parameters: Iterable[Parameter], weight: float) -> float:
-    """Replace gradients by their mean over ranks weighted by ``weight`` (say, images); return its sum.
+class _AnyLoss(nn.Module):
+    """Gives `DistributedDataParallel` a forward to watch: any loss computed on the network."""
 
-    With a sum of 0 no rank had anything to learn from; gradients are then None everywhere.
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, compute: Compute) -> Tensor:
+        """Return ``compute()``."""
+        return compute()
+
+
+class Replicas:
+    """A network on every rank whose gradients are averaged.
+
+    Making it gives every rank the weights and buffers of rank 0 (all ranks take part). Parameters that need
+    a gradient must be chosen before.
+
+    Parameters
+    ----------
+    reaches_all:
+        Every loss reaches every trained parameter. Else those that no rank's loss reaches keep the gradient
+        None, which takes a walk through the graph in every step.
     """
-    if world_size() == 1:
-        return weight
-    owned = list(parameters)
-    device = owned[0].device
-    total = torch.tensor([weight], dtype=torch.float64, device=device)
-    dist.all_reduce(total)
-    there = torch.tensor([p.grad is not None for p in owned], dtype=torch.int32, device=device)
-    dist.all_reduce(there, op=dist.ReduceOp.MAX)
-    for parameter, anywhere in zip(owned, there.tolist(), strict=True):
-        if not anywhere or not total.item():
-            parameter.grad = None
-            continue
-        own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad * weight
-        dist.all_reduce(own)
-        parameter.grad = own / total.item()
-    return float(total.item())
+
+    def __init__(self, network: nn.Module, *, reaches_all: bool = False) -> None:
+        self._network = network
+        self._shared: DistributedDataParallel | None = None
+        if world_size() > 1:
+            with warnings.catch_warnings():
+                # The new name of broadcast_buffers is not in every torch we run on.
+                warnings.simplefilter("ignore", FutureWarning)
+                # BatchNorm statistics are each rank's own within an epoch, as documented.
+                self._shared = DistributedDataParallel(
+                    _AnyLoss(network), broadcast_buffers=False, find_unused_parameters=not reaches_all
+                )
+
+    def accumulate(
+        self, parts: Sequence[Compute], weight: float, backward: Callable[[Tensor], None]
+    ) -> float:
+        """Add up the gradients of the sum of ``parts``, averaged over ranks by ``weight`` (say, images).
+
+        Returns the sum of the weights; with 0 no rank has anything to learn from and nothing is computed.
+        """
+        if self._shared is None:
+            for compute in parts:
+                backward(compute())
+            return weight
+        total = torch.tensor([weight], dtype=torch.float64, device=next(self._network.parameters()).device)
+        dist.all_reduce(total)
+        if not total.item():
+            return 0.0
+        # DistributedDataParallel takes the plain mean over ranks.
+        share = weight * world_size() / total.item()
+        todo = list(parts) or [self._nothing]
+        for number, compute in enumerate(todo, 1):
+            last = number == len(todo)
+            with contextlib.nullcontext() if last else self._shared.no_sync():
+                backward(self._shared(compute) * share)
+        return float(total.item())
+
+    def _nothing(self) -> Tensor:
+        """Return a zero that every trained parameter has a part in."""
+        used = [p.flatten()[:1].sum() for p in self._network.parameters() if p.requires_grad]
+        return torch.stack(used).sum() * 0.0
 
 
 def average(value: float, weight: float, device: torch.device | str = "cpu") -> float:

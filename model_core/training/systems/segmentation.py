@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from model_core.networks.mask_rcnn import MaskRCNN
+from model_core.networks.mask_rcnn import MaskRCNN, at_least_single
 from model_core.training.systems.examples import Example, stack_images
 from model_core.training.systems.moving import SegmentationMode, segmentation_moves
 from model_core.training.systems.system import (
@@ -42,6 +43,7 @@ class SegmentationSystem:
     """
 
     losses = SEGMENTATION_LOSSES
+    reaches_all = True
 
     def __init__(
         self,
@@ -111,26 +113,32 @@ def accumulate(
     seed: int,
     each: bool,
     device: str,
-) -> tuple[Losses, int]:
-    """Add up the gradients of the mean loss over the batch; return the mean losses and its images.
+) -> tuple[Losses, int, float]:
+    """Add up the gradients of the mean loss over the batch.
 
     ``each``: one image at a time, its sampling seeded by seed and image alone.
+
+    Returns the mean losses over this rank's images, how many these are, and how many all ranks have.
     """
     parts = with_instances(batch)
     if each:
         parts = [[one] for part in parts for one in part]
     count = sum(len(part) for part in parts)
     totals: Losses = {}
-    for part in parts:
+
+    def compute(part: list[Example]) -> Tensor:
         if each:
             torch.manual_seed((seed * 1_000_003 + part[0].number) % 2**63)
         share = len(part) / count
         with stepper.autocast():
             losses = network.losses(stack_images(part, device), targets_on(part, device))
-        stepper.backward(torch.stack([loss.float() for loss in losses.values()]).sum() * share)
         for name, loss in losses.items():
             totals[name] = totals.get(name, 0.0) + float(loss.detach()) * share
-    return totals, count
+        # In half precision the sum of five losses would lose digits.
+        return torch.stack([at_least_single(loss) for loss in losses.values()]).sum() * share
+
+    everywhere = stepper.accumulate([partial(compute, part) for part in parts], count)
+    return totals, count, everywhere
 
 
 def segmentation_step(
@@ -143,6 +151,6 @@ def segmentation_step(
     device: str,
 ) -> Losses:
     """Do one optimiser step on the five losses."""
-    losses, count = accumulate(network, batch, stepper, seed=seed, each=each, device=device)
-    stepper.step(count)
+    losses, _, everywhere = accumulate(network, batch, stepper, seed=seed, each=each, device=device)
+    stepper.step(everywhere)
     return losses

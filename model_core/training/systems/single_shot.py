@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from model_core.config import SINGLE_SHOT_MIN_AREA, EvidenceSettings
 from model_core.networks.covid_ct_mask_net import SingleShot
-from model_core.training.systems.classifier import image_loss
+from model_core.training.systems.classifier import accumulate_image_loss, image_loss
 from model_core.training.systems.examples import Example
 from model_core.training.systems.moving import ImageRule, image_stage_moves, segmentation_stage_moves
 from model_core.training.systems.parallel import average
@@ -47,6 +47,7 @@ class SingleShotSystem:
 
     network: SingleShot
     losses = (*SEGMENTATION_LOSSES, "loss_image")
+    reaches_all = False  # each stage has parameters of its own
 
     def __init__(
         self,
@@ -85,14 +86,14 @@ class SingleShotSystem:
         self.network.train()
         if self._reproducible:
             freeze_norms(self.network)
-        losses, count = accumulate(
+        losses, count, everywhere = accumulate(
             self.network, drawn, stepper, seed=seed, each=self._reproducible, device=self.device
         )
         self._forget_gradients(segmentation_stage_moves)
         total = average(sum(losses.values()), count, self.device)
         # Before the optimiser step: the class branch gets the weights that made this loss.
         self._copy(total)
-        stepper.step(count)
+        stepper.step(everywhere)
         return losses
 
     def _draw(self, seed: int, one: Example) -> Example:
@@ -102,16 +103,10 @@ class SingleShotSystem:
     def _image_stage(self, batch: Sequence[Sequence[Example]], stepper: Stepper, seed: int) -> float:
         self.network.eval()
         evidence = self._evidence if self._reproducible else dataclasses.replace(self._evidence, seed=seed)
-        count = sum(len(part) for part in batch)
-        total = 0.0
-        for part in batch:
-            with stepper.autocast():
-                loss = image_loss(self.network, part, evidence, self.device)
-            stepper.backward(loss * (len(part) / count))
-            total += float(loss.detach()) * len(part) / count
+        loss, everywhere = accumulate_image_loss(self.network, batch, stepper, evidence, self.device)
         self._forget_gradients(lambda name: image_stage_moves(name, self.rule))
-        stepper.step(count)
-        return total
+        stepper.step(everywhere)
+        return loss
 
     def _forget_gradients(self, moves: Any) -> None:
         for name, parameter in self.network.named_parameters():

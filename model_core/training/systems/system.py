@@ -12,7 +12,7 @@ from torch.nn import Parameter
 
 from model_core.networks.mask_rcnn import MaskRCNN
 from model_core.training.systems.examples import Example
-from model_core.training.systems.parallel import average_gradients
+from model_core.training.systems.parallel import Compute, Replicas
 
 Losses = dict[str, float]
 
@@ -22,31 +22,48 @@ class Stepper:
 
     Gradients are set to None, never to zero: with Adam a zero gradient still applies weight decay and
     momentum (§6.3).
+
+    Parameters
+    ----------
+    network:
+        What is trained; its parameters must have been chosen (`System.trained`).
+    reaches_all:
+        See `System.reaches_all`.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, *, device: str = "cpu", mixed: bool = False) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        device: str = "cpu",
+        mixed: bool = False,
+        reaches_all: bool = False,
+    ) -> None:
         self.optimizer = optimizer
+        self._replicas = Replicas(network, reaches_all=reaches_all)
         self._device = device.split(":")[0]
         self._mixed = mixed
         self.scaler = torch.amp.GradScaler(self._device, enabled=mixed and self._device == "cuda")
-
-    @property
-    def parameters(self) -> list[Parameter]:
-        """Every parameter of the optimiser."""
-        return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def autocast(self) -> AbstractContextManager[None]:
         """Context of the forward pass."""
         dtype = torch.float16 if self._device == "cuda" else torch.bfloat16
         return torch.autocast(self._device, dtype=dtype, enabled=self._mixed)
 
-    def backward(self, loss: Tensor) -> None:
-        """Accumulate gradients."""
+    def accumulate(self, parts: Sequence[Compute], weight: float) -> float:
+        """Add up the gradients of ``parts``, each a share of this rank's mean loss over ``weight`` images.
+
+        Returns the images of all ranks.
+        """
+        return self._replicas.accumulate(parts, weight, self._backward)
+
+    def _backward(self, loss: Tensor) -> None:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
-    def step(self, weight: float) -> None:
-        """Average over ranks by ``weight`` (images of this rank), step, and set gradients to None."""
-        if average_gradients(self.parameters, weight) > 0:
+    def step(self, images: float) -> None:
+        """Step, unless no rank had an image to learn from, and set gradients to None."""
+        if images > 0:
             self.scaler.step(self.optimizer)
             self.scaler.update()
         self.clear()
@@ -62,6 +79,8 @@ class System(Protocol):
     network: MaskRCNN
     losses: tuple[str, ...]
     """Names of the losses that `update` may return."""
+    reaches_all: bool
+    """Whether every loss reaches every trained parameter."""
 
     def trained(self) -> list[Parameter]:
         """Parameters of the optimiser, in registration order."""

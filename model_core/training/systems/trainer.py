@@ -106,7 +106,14 @@ class Trainer:
         self._optimizer = torch.optim.Adam(
             system.trained(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        self._stepper = Stepper(self._optimizer, device=device, mixed=settings.mixed_precision)
+        # Here every rank takes the weights of rank 0.
+        self._stepper = Stepper(
+            system.network,
+            self._optimizer,
+            device=device,
+            mixed=settings.mixed_precision,
+            reaches_all=system.reaches_all,
+        )
         fixed = {k: v for k, v in asdict(settings).items() if k not in ("epochs", "save_every", "workers")}
         self._fingerprint = hashlib.sha256(
             json.dumps({**kind, **fixed, "size": self.size}, sort_keys=True, default=str).encode()
@@ -114,7 +121,6 @@ class Trainer:
         self.epoch, self.position, self.best = 0, 0, math.inf
         self._rows: list[dict[str, Any]] = []
         self._sums: dict[str, list[float]] = {}
-        broadcast(system.network.state_dict().values())
 
     @property
     def batches(self) -> int:

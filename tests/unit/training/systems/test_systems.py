@@ -13,7 +13,8 @@ from model_core.training.systems.system import Stepper
 
 
 def stepper(system, lr=1e-3, weight_decay=1e-3):
-    return Stepper(torch.optim.Adam(system.trained(), lr=lr, weight_decay=weight_decay))
+    optimizer = torch.optim.Adam(system.trained(), lr=lr, weight_decay=weight_decay)
+    return Stepper(system.network, optimizer)
 
 
 def snapshot(net):
