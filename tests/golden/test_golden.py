@@ -20,8 +20,11 @@ import recipe
 
 FLOAT = {"rtol": 1e-3, "atol": 1e-3}
 MASK = {"rtol": 1e-2, "atol": 1e-2}
-# Scores that differ by less may change places.
+# Scores of the two implementations that differ by less may be one row's: the tolerance of a score of 1.
 TIE = 2e-3
+# Objectness of one implementation that differs by less is a tie: the noise of another thread count or
+# processor changes logits of this size by up to 5e-5.
+OBJECTNESS_TIE = 1e-4
 
 
 def pytest_generate_tests(metafunc):
@@ -54,7 +57,7 @@ def load(case):
     return about, network.eval(), np.load(case.with_suffix(".npz"))
 
 
-def as_sets(found, expected, keys, **tolerance):
+def as_sets(found, expected, keys, tie=TIE, **tolerance):
     """Compare rows that may come in any order where scores tie; return found's row for each expected one.
 
     The first key is the score. Float noise of another thread count or processor is enough to swap
@@ -67,7 +70,7 @@ def as_sets(found, expected, keys, **tolerance):
     order = np.full(size, -1)
     used = np.zeros(size, bool)
     for row in range(size):
-        tied = np.where((np.abs(scores[0] - scores[1][row]) <= TIE) & ~used)[0]
+        tied = np.where((np.abs(scores[0] - scores[1][row]) <= tie) & ~used)[0]
         tied = tied[np.argsort(np.abs(tied - row), kind="stable")]
         match = [
             t for t in tied if all(np.allclose(found[k][t], expected[k][row], **tolerance) for k in keys)
@@ -94,7 +97,8 @@ def proposals_in_order(network, image, features, golden):
     assert boxes.shape == golden["proposals"].shape
     # The golden file has no objectness; where rows agree it is ours, so ours ranks both.
     found = {"score": kept_scores[0], "box": boxes.numpy()}
-    order = as_sets(found, {"score": kept_scores[0], "box": golden["proposals"]}, ["score", "box"], **FLOAT)
+    expected = {"score": kept_scores[0], "box": golden["proposals"]}
+    order = as_sets(found, expected, ["score", "box"], OBJECTNESS_TIE, **FLOAT)
     return [boxes[order]]
 
 
