@@ -108,6 +108,15 @@ class Geometry:
     last_origin_mm: tuple[float, float, float] | None = None
 
     @property
+    def sheared(self) -> bool:
+        """Whether the slices are shifted sideways over the stack (gantry tilt), by more than 0.3 degrees."""
+        if self.axes is None or self.origin_mm is None or self.last_origin_mm is None:
+            return False
+        travel = np.array(self.last_origin_mm, float) - np.array(self.origin_mm, float)
+        along = float(travel @ self.axes[0])
+        return bool(np.linalg.norm(travel - along * self.axes[0]) > 5e-3 * abs(along) > 0)
+
+    @property
     def pixel_area_mm2(self) -> float | None:
         """Area of one pixel of a slice in mm², or None where the spacing is unknown."""
         _, row, column = self.spacing_mm

@@ -41,6 +41,7 @@ class Wiring(QObject):
         window.demoRequested.connect(self._controllers.demo.open)
         window.seriesChosen.connect(opening.open_series)
         window.everyNthChosen.connect(opening.open_every)
+        window.tiltCorrectionRequested.connect(opening.correct_tilt)
         opening.too_large.connect(window.ask_fewer_slices)
         window.closeCaseRequested.connect(opening.close_case)
         window.referenceChosen.connect(self._open_reference)

@@ -20,7 +20,7 @@ from ctmasknet_gui.state.display import LUNG, PRESETS
 from ctmasknet_gui.view.requests import FewerSlices
 from ctmasknet_gui.worker import Priority
 from ctmasknet_gui.worker.job import JobFactory
-from model_core.errors import MemoryNeeded, ReadError
+from model_core.errors import CTMaskNetError, MemoryNeeded, ReadError
 from model_core.types import ByteArray, Catalogue, Progress, SeriesEntry, Volume
 
 DEMO_TITLE = "Synthetic chest phantom"
@@ -162,16 +162,32 @@ class OpenController(QObject):
     @Slot(str, int)
     def open_every(self, series_id: str, step: int) -> None:
         """Read every ``step``-th slice of a series of the catalogue; they are listed beside it."""
+        entry = self._entry(self._state.case.catalogue, series_id)
+        if entry is not None:
+            self._open_beside(entry, lambda: self._reader.thin(entry, step))
+
+    @Slot()
+    def correct_tilt(self) -> None:
+        """Read the open series with its tilt corrected; that is listed beside it."""
+        volume = self._state.case.volume
+        entry = None if volume is None else self._entry(self._state.case.catalogue, volume.series_id)
+        if entry is not None:
+            self._open_beside(entry, lambda: self._reader.straighten(entry))
+
+    def _open_beside(self, entry: SeriesEntry, derive: Callable[[], SeriesEntry]) -> None:
+        """Read another form of a series, and list it below the one that it was made of."""
         catalogue = self._state.case.catalogue
-        entry = self._entry(catalogue, series_id)
-        if catalogue is None or entry is None:
+        assert catalogue is not None
+        try:
+            derived = derive()
+        except CTMaskNetError as error:
+            self._messages.report(error)
             return
-        few = self._reader.thin(entry, step)
-        if self._entry(catalogue, few.series_id) is None:
+        if self._entry(catalogue, derived.series_id) is None:
             place = catalogue.series.index(entry) + 1
-            series = (*catalogue.series[:place], few, *catalogue.series[place:])
+            series = (*catalogue.series[:place], derived, *catalogue.series[place:])
             self._state.case.catalogue = replace(catalogue, series=series)
-        self.open_series(few.series_id)
+        self.open_series(derived.series_id)
 
     def _offer_fewer(self, series_id: str, error: BaseException) -> None:
         """Ask for fewer slices of a series that does not fit into memory, where fewer would."""

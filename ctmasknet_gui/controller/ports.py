@@ -104,6 +104,9 @@ class Reader(Protocol):
     def thin(self, entry: SeriesEntry, step: int) -> SeriesEntry:
         """Return the series with every ``step``-th slice only; reads nothing."""
 
+    def straighten(self, entry: SeriesEntry) -> SeriesEntry:
+        """Return the series with its tilt corrected when it is read; the same where it has none."""
+
     def thumbnail(self, entry: SeriesEntry) -> ByteArray:
         """Return a small windowed picture of the middle slice."""
 
@@ -218,6 +221,12 @@ class CoreReader:
         from model_core import io
 
         return io.thin(entry, step)
+
+    def straighten(self, entry: SeriesEntry) -> SeriesEntry:
+        """See `Reader.straighten`."""
+        from model_core import io
+
+        return io.straighten(entry)
 
     def thumbnail(self, entry: SeriesEntry) -> ByteArray:
         """See `Reader.thumbnail`."""

@@ -117,6 +117,11 @@ class Actions(QObject):
             "Export the lesion mask in the geometry of the series",
             image="volume",
         )
+        self.correct_tilt = make(
+            "Correct gantry tilt",
+            cat,
+            "Shift the slices of a tilted gantry back, and open that as a series of its own",
+        )
         self.close_case = make("Close series", cat, "Close the open series", image="close")
         self.quit = make("Quit", cat, "Leave the program", keys="Ctrl+Q")
 
@@ -319,6 +324,7 @@ class Actions(QObject):
             action.setEnabled(opened and analysed)
         for action in self.in_category("Regions"):
             action.setEnabled(state.results.shown is not None)
+        self.correct_tilt.setEnabled(volume is not None and volume.geometry.sheared)
         for action in (self.reference, self.close_reference):
             action.setEnabled(state.case.reference is not None)
         # Without weights a run says so, in more words than a grey button.

@@ -46,6 +46,7 @@ def _connect_files(window: MainWindow) -> None:
     actions.load_weights.triggered.connect(dialogs.ask_weights)
     actions.open_demo.triggered.connect(_emit(window.demoRequested))
     actions.close_reference.triggered.connect(_emit(window.referenceClosed))
+    actions.correct_tilt.triggered.connect(_emit(window.tiltCorrectionRequested))
     actions.close_case.triggered.connect(_emit(window.closeCaseRequested))
     actions.quit.triggered.connect(lambda *_: window.close())
     actions.export.triggered.connect(lambda *_: window.show_export("png"))

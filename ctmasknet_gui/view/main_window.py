@@ -72,6 +72,7 @@ class MainWindow(QMainWindow):
     seriesChosen = Signal(str)
     everyNthChosen = Signal(str, int)
     closeCaseRequested = Signal()
+    tiltCorrectionRequested = Signal()
     referenceChosen = Signal(object)
     referenceClosed = Signal()
     weightsChosen = Signal(object)

@@ -69,7 +69,7 @@ class Menus(QObject):
         menu.addMenu(self.recent_menu)
         menu.addAction(a.open_demo)
         menu.addSeparator()
-        menu.addActions([a.load_reference, a.close_reference, a.load_weights])
+        menu.addActions([a.load_reference, a.close_reference, a.correct_tilt, a.load_weights])
         menu.addSeparator()
         menu.addAction(a.export)
         export = menu.addMenu("Export &as")

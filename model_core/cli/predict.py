@@ -52,6 +52,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="N",
         help="open every N-th slice only, for a series that does not fit into memory; --slices counts those",
     )
+    parser.add_argument(
+        "--correct-tilt",
+        action="store_true",
+        help="shift the slices of a tilted gantry back in their planes (linear interpolation)",
+    )
     parser.add_argument("--slices", type=_slices, metavar="A:B", help="half-open range; default all")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
     parser.add_argument("--png", action="store_true", help="also write annotated pictures")
@@ -84,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     output: Path = arguments.output
     catalogue = last(scan(arguments.path), title="Reading")
     entry = _choose(catalogue.series, arguments.series)
-    volume = _open(entry, every=arguments.every)
+    volume = _open(entry, every=arguments.every, straight=arguments.correct_tilt)
     slices = _range(arguments.slices, volume)
     names = [DOCUMENT, LABELS, *(_picture_name(index) for index in slices if arguments.png)]
     _refuse_to_replace([output / name for name in names], overwrite=arguments.overwrite)
@@ -171,12 +176,14 @@ def _choose(series: Sequence[SeriesEntry], uid: str | None) -> SeriesEntry:
     return usable[0]
 
 
-def _open(entry: SeriesEntry, *, every: int) -> Volume:
-    """Read a series, or every n-th of its slices."""
-    from model_core.io import load, thin
+def _open(entry: SeriesEntry, *, every: int, straight: bool) -> Volume:
+    """Read a series, or every n-th of its slices; where it is tilted, corrected if that is asked for."""
+    from model_core.io import load, straighten, thin
 
     if every > 1 and entry.size[0] <= every:
         raise UsageError(f"--every {every} leaves less than two of the {entry.size[0]} slices.")
+    if straight:
+        entry = straighten(entry)
     try:
         return last(load(entry if every == 1 else thin(entry, every)), title="Opening")
     except MemoryNeeded as error:

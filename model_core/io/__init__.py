@@ -1,11 +1,11 @@
-"""Read CT: `scan` a path, `load` a series, `thin` or `thumbnail` it, `read_labels` of a reference mask.
+"""Read CT: `scan` a path, `load` a series, `thin`, `straighten` or `thumbnail` it, `read_labels` of a mask.
 
 Strict about geometry, tolerant about everything else: what deviates is reported as a `Problem`, nothing
 is repaired or invented silently.
 """
 
 from model_core.io.labels import read_labels
-from model_core.io.opening import load, thin, thumbnail
+from model_core.io.opening import load, straighten, thin, thumbnail
 from model_core.io.scanning import scan
 
-__all__ = ["load", "read_labels", "scan", "thin", "thumbnail"]
+__all__ = ["load", "read_labels", "scan", "straighten", "thin", "thumbnail"]

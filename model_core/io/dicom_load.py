@@ -23,10 +23,11 @@ from model_core.io.dicom_pixels import (
     read_stored,
     rescaled,
 )
-from model_core.io.dicom_series import DicomSource
+from model_core.io.dicom_series import DicomSource, displayed_size, stack_origins
 from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason, quiet
 from model_core.io.memory import check_memory
 from model_core.io.stack import Stack, arrange, named
+from model_core.io.straightening import straightened
 from model_core.io.tolerances import AIR_HU, AIR_INTERCEPT, PADDING_HU
 from model_core.io.values import clip_int16, fit_int16
 from model_core.types import FloatArray, Problem, Progress, SeriesEntry, Unit, Volume, VoxelArray, Window
@@ -82,9 +83,15 @@ def load_series(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
     depth, height, width = entry.size
     hounsfield = _may_be_hounsfield(source.frames)
     as_int16 = hounsfield or _fits_int16(source.frames)
-    check_memory(depth * height * width * (2 if as_int16 else 6), slices=depth)
+    stack = arrange(source.frames)
+    needed = depth * height * width * (2 if as_int16 else 6)
+    if source.straight:
+        # The size of the entry is that of the grown picture; the slices as they are come on top.
+        height, width = displayed_size(stack)
+        needed += depth * height * width * (2 if as_int16 else 6)
+    check_memory(needed, slices=depth)
     filling = _Filling(
-        stack=arrange(source.frames),
+        stack=stack,
         voxels=np.empty((depth, height, width), np.int16),
         # Values of no known unit keep their fractions and range until all of them are known.
         exact=None if as_int16 else np.empty((depth, height, width), np.float32),
@@ -108,7 +115,12 @@ def load_series(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
             problems.append(Problem("warning", text, "They are shown as plain values."))
     else:
         problems += _not_hounsfield(source.frames)
-    yield _volume(entry, filling, unit=unit, problems=problems)
+    volume = _volume(entry, filling, unit=unit, problems=problems)
+    origins = stack_origins(filling.stack) if source.straight else None
+    if origins is not None:
+        yield Progress(depth, depth, "Correcting the tilt")
+        volume = straightened(volume, origins)
+    yield volume
 
 
 def _fill(filling: _Filling) -> Generator[Progress, None, None]:

@@ -9,6 +9,8 @@ from typing import cast
 
 import numpy as np
 
+from model_core.errors import SettingsError
+from model_core.io import straightening
 from model_core.io.dicom_header import FileHeader, Frame
 from model_core.io.grouping import Copy, Group, group_frames, series_id
 from model_core.io.stack import Stack, arrange, named
@@ -26,10 +28,13 @@ class DicomSource:
         In display order.
     spares:
         The same images in other files, used where a file cannot be read.
+    straight:
+        Whether the sideways shift of the slices is taken out when they are read.
     """
 
     frames: tuple[Frame, ...]
     spares: tuple[Frame, ...] = ()
+    straight: bool = False
 
 
 def entries(
@@ -57,13 +62,32 @@ def every_nth(entry: SeriesEntry, step: int) -> SeriesEntry:
     before = arrange(source.frames).problems
     few = with_fewer_slices(entry, step)
     kept = [problem for problem in few.problems if problem not in before]
+    new = [p for p in stack.problems if not (source.straight and p.text.startswith(straightening.SHEARED))]
     return replace(
         few,
         files=tuple(dict.fromkeys(str(frame.header.path) for frame in stack.frames)),
-        problems=(*kept, *stack.problems),
+        problems=(*kept, *new),
         spacing_mm=stack.geometry.spacing_mm,
-        source=DicomSource(stack.frames, source.spares),
+        source=replace(source, frames=stack.frames),
     )
+
+
+def straight(entry: SeriesEntry) -> SeriesEntry:
+    """Return the series with the sideways shift of its slices taken out when it is read.
+
+    Raises
+    ------
+    SettingsError
+        The slices are not shifted, or it is not known by how many pixels.
+    """
+    source = cast(DicomSource, entry.source)
+    stack = arrange(source.frames)
+    origins = stack_origins(stack)
+    found = None if origins is None else straightening.shifts(stack.geometry, origins)
+    if source.straight or found is None or not straightening.is_sheared(entry):
+        raise SettingsError("The slices of this series are not shifted by a tilt that can be corrected.")
+    shape, _ = straightening.grown((entry.size[1], entry.size[2]), found)
+    return replace(straightening.straight_entry(entry, shape), source=replace(source, straight=True))
 
 
 def slice_origins(entry: SeriesEntry) -> DoubleArray | None:
@@ -71,8 +95,11 @@ def slice_origins(entry: SeriesEntry) -> DoubleArray | None:
 
     True for uneven and sheared stacks too, which no single step describes.
     """
-    frames = cast(DicomSource, entry.source).frames
-    stack = arrange(frames)
+    return stack_origins(arrange(cast(DicomSource, entry.source).frames))
+
+
+def stack_origins(stack: Stack) -> DoubleArray | None:
+    """Return where the first displayed voxel of each slice of a stack lies, as `slice_origins` does."""
     if stack.positions_mm is None:
         return None
     origins: DoubleArray = np.array([frame.position for frame in stack.frames], float)
@@ -97,7 +124,7 @@ def _entry(group: Group, stack: Stack) -> SeriesEntry:
         series_id=series_id(group.key),
         title=_title(header, stack, group.label),
         modality=header.modality,
-        size=(len(stack.frames), *_displayed_size(stack)),
+        size=(len(stack.frames), *displayed_size(stack)),
         files=tuple(dict.fromkeys(str(frame.header.path) for frame in stack.frames)),
         problems=problems,
         plane=stack.plane,
@@ -107,7 +134,8 @@ def _entry(group: Group, stack: Stack) -> SeriesEntry:
     )
 
 
-def _displayed_size(stack: Stack) -> tuple[int, int]:
+def displayed_size(stack: Stack) -> tuple[int, int]:
+    """Return height and width of the slices as they are shown."""
     header = stack.frames[0].header
     if stack.geometry.native_axes == (0, 1, 2):
         return header.rows, header.columns

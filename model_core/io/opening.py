@@ -11,7 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from model_core.errors import ReadError, SettingsError, ordinal
-from model_core.io import archives, dicom_header, dicom_load, dicom_series, itk_formats, pictures
+from model_core.io import (
+    archives,
+    dicom_header,
+    dicom_load,
+    dicom_series,
+    itk_formats,
+    pictures,
+    straightening,
+)
 from model_core.io.dicom_pixels import read_stored
 from model_core.io.dicom_series import DicomSource
 from model_core.io.failures import FileError, plain_reason, quiet
@@ -75,6 +83,22 @@ def thin(entry: SeriesEntry, step: int) -> SeriesEntry:
         few = with_fewer_slices(entry, step)
         return replace(few, files=tuple(str(path) for path in paths), source=source)
     raise ReadError("Only DICOM series and folders of pictures can be opened with fewer slices.")
+
+
+def straighten(entry: SeriesEntry) -> SeriesEntry:
+    """Return a series whose slices a tilted gantry shifted sideways, corrected when it is loaded.
+
+    Each slice is moved in its plane by linear interpolation until it lies above the first one; the picture
+    grows to hold all of them. Series that are not tilted are returned as they are.
+
+    Parameters
+    ----------
+    entry:
+        A series found by `scan`.
+    """
+    if not isinstance(entry.source, DicomSource) or not straightening.is_sheared(entry):
+        return entry
+    return dicom_series.straight(entry)
 
 
 def thumbnail(entry: SeriesEntry, size: int = 64) -> ByteArray:
