@@ -22,7 +22,8 @@ from model_core.io.lookup import LookupTable, read_table
 from model_core.types import PatientText, VoiFunction, Window
 
 _LOG = logging.getLogger(__name__)
-# More tables than a menu can show are no presets any more.
+# More than a menu can show are no presets any more.
+_MAX_WINDOWS = 64
 _MAX_TABLES = 32
 
 
@@ -52,12 +53,10 @@ def windows_of(dataset: Any, index: int = 0) -> tuple[Window, ...]:
     PS3.3 C.11.2: they are alternatives, in the file's order. A table becomes a window with a curve, as wide
     as the table.
     """
-    windows: list[Window] = []
+    windows: dict[tuple[float, float, bytes], Window] = {}
     for window in (*_linear_windows(dataset, index), *_table_windows(dataset)):
-        known = ((other.width, other.level, other.curve) for other in windows)
-        if (window.width, window.level, window.curve) not in known:
-            windows.append(window)
-    return tuple(windows)
+        windows.setdefault((window.width, window.level, window.curve), window)
+    return tuple(windows.values())
 
 
 def _linear_windows(dataset: Any, index: int) -> list[Window]:
@@ -76,7 +75,8 @@ def _linear_windows(dataset: Any, index: int) -> list[Window]:
         function = cast(VoiFunction, stated)
     names = text(item, "WindowCenterWidthExplanation").split("\\")
     windows: list[Window] = []
-    for place, (centre, width) in enumerate(zip(centres, widths, strict=False)):
+    pairs = zip(centres[:_MAX_WINDOWS], widths[:_MAX_WINDOWS], strict=False)
+    for place, (centre, width) in enumerate(pairs):
         if (width < 1 and function == "LINEAR") or width <= 0:
             continue
         name = names[place].strip() if place < len(names) else ""

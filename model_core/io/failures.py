@@ -6,6 +6,8 @@ Decoders raise almost any type on damaged input, so the types are listed once he
 
 from __future__ import annotations
 
+import errno
+import os
 import struct
 import warnings
 import zlib
@@ -82,6 +84,17 @@ def quiet() -> Iterator[None]:
         yield
 
 
+def _system_reason(code: int) -> str:
+    """Say what the system answered; the file itself may be sound."""
+    if code in (errno.ENOSPC, errno.EDQUOT):
+        return "There is no space left on the disk for temporary files."
+    if code == errno.EMFILE:
+        return "Too many files are open at once."
+    if code in (errno.EINVAL, errno.EOVERFLOW):
+        return "The file is damaged: it points beyond its own end."
+    return f"The system cannot read the file: {os.strerror(code)}."
+
+
 def plain_reason(error: BaseException) -> str:
     """Say why reading failed without quoting what a library says (it may hold patient data)."""
     if isinstance(error, ReadError):
@@ -94,6 +107,8 @@ def plain_reason(error: BaseException) -> str:
         return "The file is nested too deeply; it is damaged or hostile."
     if isinstance(error, MemoryError):
         return "There is not enough memory for what the file declares."
+    if isinstance(error, OSError) and error.errno is not None:
+        return _system_reason(error.errno)
     if isinstance(error, (EOFError, struct.error, zlib.error)):
         return "The file ends too early or its compressed part is damaged."
     return f"The file is damaged ({type(error).__name__})."

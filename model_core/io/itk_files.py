@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from model_core.io.failures import LIBRARY_FAILURES, FileError
+from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason
 from model_core.io.itk_formats import suffix_of
 from model_core.io.temporary import PrivateFolder
 
@@ -61,10 +61,8 @@ def read_information(path: Path) -> dict[str, Any]:
     except FileError:
         raise
     except LIBRARY_FAILURES as error:
-        raise FileError(
-            "The volume cannot be read: the file is damaged or its data file is missing.",
-            details=type(error).__name__,
-        ) from error
+        reason = "The volume cannot be read: the file is damaged or its data file is missing."
+        raise FileError(_reason(error, reason), details=type(error).__name__) from error
     voxels = math.prod(float(count) for count in info["size"])
     if voxels > held * _MAX_EXPANSION:
         raise FileError(f"The file declares {voxels:.3g} voxels but holds {held} bytes: its size is wrong.")
@@ -95,11 +93,14 @@ def read_array(path: Path) -> npt.NDArray[Any]:
     except FileError:
         raise
     except LIBRARY_FAILURES as error:
-        raise FileError(
-            "The volume cannot be read: the file is cut off or damaged. Copy it again.",
-            details=type(error).__name__,
-        ) from error
+        reason = "The volume cannot be read: the file is cut off or damaged. Copy it again."
+        raise FileError(_reason(error, reason), details=type(error).__name__) from error
     return values
+
+
+def _reason(error: Exception, usual: str) -> str:
+    """Return the system's reason where it has one: the file may be sound then."""
+    return plain_reason(error) if isinstance(error, OSError) and error.errno is not None else usual
 
 
 def _check_nifti_is_whole(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Files that are made to hang, to eat memory or to vanish, and what must never be written down."""
 
 import ast
+import errno
 import io
 import logging
 import os
@@ -98,6 +99,43 @@ def test_sequences_nested_deeply_in_functional_groups(tmp_path):
     report = report_of(tmp_path)
     assert report.status == "error"
     assert "nested too deeply" in report.reason
+
+
+def test_countless_windows_are_cut_to_what_a_menu_shows(tmp_path):
+    item = dataset(NOISE, syntax=ImplicitVRLittleEndian)
+    item.WindowCenter = [str(number) for number in range(60_000)]
+    item.WindowWidth = ["100"] * 60_000
+    item.save_as(tmp_path / "a", enforce_file_format=True)
+    (entry,) = finish(scan(tmp_path))[-1].series
+    start = time.thread_time()
+    assert len(finish(load(entry))[-1].windows) == 64
+    assert time.thread_time() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (errno.EIO, "The system cannot read the file: Input/output error."),
+        (errno.ENOSPC, "no space left on the disk for temporary files"),
+        (errno.EMFILE, "Too many files are open"),
+        (errno.EACCES, "may not be read (permissions)"),
+        (errno.ENOENT, "The file is gone."),
+    ],
+)
+def test_what_the_system_answers_is_no_damage_of_the_file(tmp_path, monkeypatch, code, words):
+    path = write_stack(tmp_path, along_z(1))[0]
+    real = Path.open
+
+    def refuse(self, *args, **kwargs):
+        if self == path:
+            raise OSError(code, os.strerror(code), str(path))
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    reason = report_of(tmp_path).reason
+    assert words in reason
+    assert "damaged" not in reason
+    assert str(tmp_path) not in reason
 
 
 # ---------------------------------------------------------------------------------------- vanishing
