@@ -6,6 +6,7 @@ Standard library only, so that the GUI can hold settings without importing torch
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -168,6 +169,14 @@ class DetectionSettings:
             self.mask_scale == "logit" or 0.0 <= self.mask_threshold <= 1.0,
             f"A mask threshold on the probability scale lies in 0..1, not {self.mask_threshold}.",
         )
+
+    @property
+    def network_score(self) -> float:
+        """The score threshold on the network's own scale: ``score`` is compared with calibrated scores."""
+        if self.temperature == 1.0 or not 0.0 < self.score < 1.0:
+            return self.score
+        logit = math.log(self.score / (1.0 - self.score)) * self.temperature
+        return 1.0 / (1.0 + math.exp(-logit)) if logit > 0 else math.exp(logit) / (1.0 + math.exp(logit))
 
 
 @dataclass(frozen=True, kw_only=True)

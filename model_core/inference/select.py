@@ -6,7 +6,6 @@ Only the mask branch (for detections never shown before) and module S run here, 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.special import expit, logit
 
@@ -21,7 +20,6 @@ from model_core.types import (
     ByteArray,
     Candidates,
     Detections,
-    DoubleArray,
     FloatArray,
     ImageVerdict,
     IntArray,
@@ -44,34 +42,23 @@ def shown_scores(candidates: Candidates, settings: DetectionSettings) -> FloatAr
     scores = _scores(candidates, settings.scoring)
     if settings.temperature == 1.0:
         return scores
-    shown: FloatArray = _divided(scores, settings.temperature).astype(np.float32)
+    with np.errstate(divide="ignore"):  # 0 and 1 stay what they are
+        divided = expit(logit(np.asarray(scores, np.float64)) / settings.temperature)
+    shown: FloatArray = divided.astype(np.float32)
     return shown
 
 
-def _divided(scores: npt.ArrayLike, temperature: float) -> DoubleArray:
-    """Return the sigmoid of the scores' logits divided by the temperature; 0 and 1 stay."""
-    with np.errstate(divide="ignore"):
-        divided: DoubleArray = expit(logit(np.asarray(scores, np.float64)) / temperature)
-    return divided
-
-
-def _score_before(settings: DetectionSettings) -> float:
-    """Return the score threshold on the network's own scale: thresholds are set on calibrated scores.
-
-    Candidates are compared on that scale, because float32 scores near 0 and 1 may tie after calibration.
-    """
-    if settings.temperature == 1.0 or not 0.0 < settings.score < 1.0:
-        return settings.score
-    return float(_divided(settings.score, 1.0 / settings.temperature))
-
-
 def rank(candidates: Candidates, settings: DetectionSettings) -> IntArray:
-    """Return the indices of the detections under these settings, best first."""
+    """Return the indices of the detections under these settings, best first.
+
+    Candidates are compared on the network's own scale, because float32 scores near 0 and 1 may tie after
+    calibration.
+    """
     kept = rank_regions(
         torch.from_numpy(candidates.boxes),
         torch.from_numpy(_scores(candidates, settings.scoring)),
         torch.from_numpy(candidates.labels),
-        score=_score_before(settings),
+        score=settings.network_score,
         nms_iou=settings.nms_iou,
         min_area=settings.min_area,
         limit=settings.max_detections,

@@ -87,6 +87,7 @@ class LesionTraining:
         self.network.to(self.device).to(memory_format=torch.channels_last)
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32 where bfloat16 is too coarse
+            torch.backends.cudnn.benchmark = True  # every step of a stage has the same shapes
         self.stage, self.step = 0, 0
         self.average = WeightAverage(self.network, recipe.ema)
         self.optimiser = self._new_optimiser()

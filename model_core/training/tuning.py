@@ -12,6 +12,7 @@ import numpy as np
 from model_core.config import DetectionSettings
 from model_core.datasets import instances
 from model_core.evaluation.average_precision import IOU_THRESHOLDS, ap_from_iou, hits, mask_iou, matches
+from model_core.evaluation.bootstrap import group_means, mean_interval
 from model_core.evaluation.calibration import fit_temperature, reliability, with_temperature
 from model_core.evaluation.coco import CocoImage, coco_image
 from model_core.explain import mask_pixels
@@ -227,6 +228,21 @@ def _calibration(rows: Sequence[Measured], temperature: float) -> dict[str, Any]
     }
 
 
+def _by_patient(name: str, of_slices: Sequence[float], rows: Sequence[Measured]) -> dict[str, Any]:
+    """Return the mean over slices' interval, and the mean over patients with its own."""
+    patients = [f"{row.source}/{row.patient}" for row in rows]
+    means = group_means(of_slices, patients)
+    found: dict[str, Any] = {}
+    for key, interval in (
+        (name, mean_interval(of_slices, patients)),
+        (f"{name}_by_patient", mean_interval(list(means.values()), list(means))),
+    ):
+        found[key] = round(interval.value, 4)
+        if not np.isnan(interval.low):
+            found[f"{key}_interval"] = [round(interval.low, 4), round(interval.high, 4)]
+    return found
+
+
 def _by_source(rows: Sequence[Measured], value: Any) -> FloatArray:
     """Return (T,) the mean over sources of the mean over their slices."""
     means = []
@@ -239,7 +255,11 @@ def _by_source(rows: Sequence[Measured], value: Any) -> FloatArray:
 
 
 def summary(rows: Sequence[Measured], index: int) -> dict[str, Any]:
-    """Return the metrics of slices at one threshold: means over slices."""
+    """Return the metrics of slices at one threshold: means over slices, and over patients with intervals.
+
+    ``..._by_patient`` are means over patients of the means over their slices; intervals are the 95 %
+    bootstrap over patients, left out where there is only one.
+    """
     lesion = [row for row in rows if row.lesion]
     ap = np.mean([row.ap[index] for row in rows], axis=0)
 
@@ -262,6 +282,8 @@ def summary(rows: Sequence[Measured], index: int) -> dict[str, Any]:
     if lesion:
         values["paper_map_lesion_images"] = rounded(np.mean([row.ap[index].mean() for row in lesion]))
         values["dice"] = rounded(np.mean([row.dice[index] for row in lesion]))
+        values |= _by_patient("dice", [row.dice[index] for row in lesion], lesion)
+    values |= _by_patient("paper_map", [row.ap[index].mean() for row in rows], rows)
     if len(lesion) < len(rows):
         clean = [row.detections[index] == 0 for row in rows if not row.lesion]
         values["negative_images_without_detection"] = rounded(np.mean(clean))

@@ -1,0 +1,51 @@
+"""What the shipped weights were trained on, by hash: against each other, and against the data itself."""
+
+import itertools
+import json
+
+import pytest
+
+from model_core.training.packing import pack
+from model_core.training.recipe import read_recipe
+from model_core.training.shipping import split_lists
+from model_core.weights.store import weights_folder
+
+FILES = sorted(weights_folder().glob("*.slices.txt"))
+ANNOTATED = ("A", "A3", "A4", "A5")
+
+
+def digests(lists, part, sources=None):
+    return {
+        digest
+        for source, slices in lists[part].items()
+        if sources is None or source in sources
+        for digest in slices.values()
+    }
+
+
+def read(path):
+    return json.loads(path.read_text("utf-8"))
+
+
+def test_there_are_lists():
+    assert FILES
+
+
+@pytest.mark.parametrize(("one", "other"), list(itertools.product(FILES, FILES)), ids=lambda path: path.stem)
+def test_annotated_slices_held_out_by_one_network_are_held_out_by_all(one, other):
+    held = digests(read(one), "validation", ANNOTATED)
+    assert held
+    assert not held & digests(read(other), "train")
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_lists_name_the_slices_of_the_data(path, shared_data, tmp_path):
+    """Two small sources are read again: pictures, masks and split are those of the list."""
+    lists = read(path)
+    recipe = read_recipe(path.name.removesuffix(".slices.txt"))
+    small = recipe.without(tuple(set(recipe.sources) - {"A", "A5"}))
+    found = split_lists(pack(small, shared_data, tmp_path))
+    for part in ("train", "validation"):
+        for source, slices in found[part].items():
+            assert slices == lists[part][source]
