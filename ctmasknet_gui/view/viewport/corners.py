@@ -138,11 +138,12 @@ def _verdict(state: AppState) -> tuple[Line, ...]:
 
 def _series(state: AppState, volume: Volume) -> tuple[Line, ...]:
     # A title may come from a folder's or a file's name, and those often are names of patients.
-    title = "" if state.display.privacy else volume.title
+    every = _every(state, volume)
+    title = "" if state.display.privacy else volume.title.removesuffix(f", {every}")
     plane = "" if volume.plane == "unknown" else volume.plane
     lines = [
         Line(title),
-        Line(_every(state, volume), AMBER),
+        Line(every, AMBER),
         Line(" · ".join(part for part in (volume.modality, plane) if part), MUTED),
         Line(_spacing(volume), MUTED),
     ]

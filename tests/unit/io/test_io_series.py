@@ -266,3 +266,29 @@ def test_dataset_helper_is_a_valid_file(tmp_path):
     item = dataset(np.zeros((2, 2), np.int16))
     item.save_as(tmp_path / "a", enforce_file_format=True)
     assert catalogue(tmp_path).files[0].status == "ok"
+
+
+def test_several_paths_are_one_catalogue(tmp_path):
+    paths = write_stack(tmp_path / "a", along_z(4))
+    (tmp_path / "b").mkdir()
+    for path in paths[::2]:
+        path.rename(tmp_path / "b" / path.name)
+    write_stack(tmp_path / "c", along_z(3), SeriesInstanceUID="1.2.3")
+    whole = finish(scan(tmp_path / "a", tmp_path / "b", tmp_path / "a"))[-1]
+    assert [entry.size[0] for entry in whole.series] == [4]
+    assert len(whole.files) == 4
+    file = tmp_path / "c" / "001.dcm"
+    found = finish(scan(tmp_path / "a", file, tmp_path / "gone"))[-1]
+    assert sorted(entry.size[0] for entry in found.series) == [2, 3]
+    assert [(report.status, report.reason) for report in found.files if report.path.endswith("gone")] == [
+        ("error", "Not found: gone. Check the path.")
+    ]
+    with pytest.raises(ReadError, match="None of these 2 files and folders is there"):
+        finish(scan(tmp_path / "x", tmp_path / "y"))
+
+
+def test_a_split_series_names_a_file_of_each_part(tmp_path):
+    write_stack(tmp_path, along_z(4), PixelSpacing=[[1, 1], [1, 1], [2, 2], [1, 1]])
+    large, small = catalogue(tmp_path).series
+    assert large.problems[0].files == ("000.dcm", "002.dcm")
+    assert small.problems[0].files == ("002.dcm", "000.dcm")
