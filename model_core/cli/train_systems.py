@@ -20,7 +20,7 @@ from model_core.config import (
     Architecture,
     InputSpec,
 )
-from model_core.errors import DataError, SettingsError
+from model_core.errors import DataError, SettingsError, WeightsError
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
@@ -55,7 +55,12 @@ def add_kinds(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "classifier", help="COVID-CT-Mask-Net from segmentation weights (folders normal/, other/, covid/)"
     )
     _common(classifier)
-    classifier.add_argument("--segmentation", metavar="NAME|FILE", help="segmentation weights to start from")
+    classifier.add_argument(
+        "--segmentation",
+        metavar="NAME|FILE",
+        help="segmentation weights to start from; "
+        "with --from-classifier those whose RoIs it reads, where it stores module S alone",
+    )
     classifier.add_argument("--from-classifier", metavar="NAME|FILE", help="fine-tune a trained classifier")
     classifier.add_argument(
         "--two-logits", action="store_true", help="with --from-classifier: keep two logits, ids 0 and 2"
@@ -206,12 +211,21 @@ def run_classifier(arguments: argparse.Namespace) -> int:
             roi_batch_size=arguments.roi_batch_size or preset.roi_batch_size,
             s_width=arguments.s_features or preset.s_width,
         )
-    if bool(arguments.segmentation) == bool(arguments.from_classifier):
-        raise UsageError("Give either --segmentation or --from-classifier to start from.")
+    if not (arguments.segmentation or arguments.from_classifier):
+        raise UsageError("Give --segmentation or --from-classifier to start from.")
     base_sha256 = ""
     if arguments.from_classifier:
         base = load_weights(arguments.from_classifier)
-        detector = load_weights(str(find_base(base))) if base.card.base_sha256 else None
+        detector = None
+        if base.card.base_sha256:
+            detector = load_weights(arguments.segmentation or str(find_base(base)))
+        elif arguments.segmentation:
+            raise UsageError(f"'{base.card.name}' holds its whole network: --segmentation has no use.")
+        if detector is not None and detector.card.sha256 != base.card.base_sha256:
+            raise WeightsError(
+                f"The classifier '{base.card.name}' reads the RoIs of other segmentation weights than "
+                f"'{detector.card.name}'."
+            )
         network = classifier_from_classifier(
             base, preset, base_segmentation=detector, two_logits=arguments.two_logits
         )

@@ -91,10 +91,18 @@ def test_an_s_only_classifier_runs_in_one_pass_on_its_segmentation(classifier):
     assert pipeline.image_classes == ("Control", "Other (non-COVID)", "COVID-19")
 
 
-def test_fine_tuning_on_two_classes_keeps_two_logits(classifier, classes, tmp_path):
+def test_fine_tuning_on_two_classes_keeps_two_logits(classifier, segmentation, classes, tmp_path, capsys):
     two = tmp_path / "two"
     shutil.copytree(classes, two)
-    command = ["train", "classifier", "--from-classifier", str(classifier / "cls.safetensors"), *SMALL]
+    for name in ("cls.safetensors", "cls.json"):  # away from the segmentation file it reads
+        shutil.copy(classifier / name, tmp_path)
+    command = ["train", "classifier", "--from-classifier", str(tmp_path / "cls.safetensors"), *SMALL]
+    assert main([*command, "--data", str(two), "-o", str(tmp_path / "out"), "--name", "tuned"]) == 1
+    assert "Give that segmentation file" in capsys.readouterr().err
+    other = ["--segmentation", "lesion-r18t1", "--data", str(two), "-o", str(tmp_path / "out")]
+    assert main([*command, *other, "--name", "tuned"]) == 1
+    assert "other segmentation weights" in capsys.readouterr().err
+    command += ["--segmentation", str(segmentation / "seg.safetensors")]
     command += ["--two-logits", "--epochs", "1", "-o", str(tmp_path / "out"), "--name", "tuned"]
     assert main([*command, "--data", str(two)]) == 1  # class 1 is still there
     shutil.rmtree(two / "other")
