@@ -22,9 +22,9 @@ FLOAT = {"rtol": 1e-3, "atol": 1e-3}
 MASK = {"rtol": 1e-2, "atol": 1e-2}
 # Scores of the two implementations that differ by less may be one row's: the tolerance of a score of 1.
 TIE = 2e-3
-# Objectness of one implementation that differs by less is a tie: the noise of another thread count or
-# processor changes logits of this size by up to 5e-5.
-OBJECTNESS_TIE = 1e-4
+# Objectness that differs by less is a tie: another thread count alone has been seen to swap proposals whose
+# scores differ by 5e-5. Half the folder's tolerance.
+OBJECTNESS_TIE = 5e-4
 
 
 def pytest_generate_tests(metafunc):
