@@ -1,4 +1,4 @@
-"""Read the picture size that a compressed codestream declares, before a decoder believes it."""
+"""Read what a compressed codestream says of itself, before a decoder believes it: its size, its losses."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from __future__ import annotations
 _JPEG_FRAMES = frozenset(
     (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7)
 )
+# COD marker of JPEG 2000 (T.800 A.6.1); its last byte but for precincts is the wavelet.
+_CODING_STYLE = 0x52
 _WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
 
 
@@ -21,6 +23,31 @@ def declared_size(data: bytes) -> tuple[int, int] | None:
         int.from_bytes(data[start + at : start + at + 4], "big") for at in (8, 12, 16, 20)
     )
     return rows - top, columns - left
+
+
+def is_lossy(data: bytes) -> bool | None:
+    """Return whether the first codestream in the data was compressed with loss; None where it does not say.
+
+    JPEG-LS says how far values may be off (T.87 C.1.1.3: NEAR), JPEG 2000 whether its wavelet can be undone
+    (T.800 table A.20). A reversible wavelet may still have been cut short, so that it says nothing.
+    """
+    start = data.find(b"\xff\x4f\xff\x51")
+    if start >= 0:
+        return _has_irreversible_wavelet(data, start + 2)
+    start = data.find(b"\xff\xd8\xff")
+    scan = data.find(b"\xff\xda", start)
+    if start < 0 or scan < 0 or b"\xff\xf7" not in data[start:scan]:
+        return None
+    near = scan + 5 + 2 * data[scan + 4] if scan + 4 < len(data) else len(data)
+    return data[near] > 0 if near < len(data) else None
+
+
+def _has_irreversible_wavelet(data: bytes, position: int) -> bool | None:
+    while position + 14 <= len(data) and data[position] == 0xFF:
+        if data[position + 1] == _CODING_STYLE:
+            return True if data[position + 13] == 0 else None
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return None
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:

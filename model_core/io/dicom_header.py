@@ -29,6 +29,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
+from model_core.io.codestream import is_lossy
 from model_core.io.dicom_elements import Elements, read_elements, read_meta
 from model_core.io.failures import LIBRARY_FAILURES, FileError, IndexFileError, plain_reason
 from model_core.io.lookup import LookupTable, read_table
@@ -75,9 +76,16 @@ LOSSY_SYNTAXES = frozenset(
     (
         "1.2.840.10008.1.2.4.50",
         "1.2.840.10008.1.2.4.51",
+        "1.2.840.10008.1.2.4.53",
+        "1.2.840.10008.1.2.4.55",
         "1.2.840.10008.1.2.4.81",
     )
 )
+
+# May be with or without loss: near-lossless JPEG-LS and two kinds of JPEG 2000.
+_SELF_TELLING = ("1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.203")
+# Enough for the offset table of many frames and the head of the first codestream.
+_CODESTREAM_START = 1 << 15
 
 _PIXEL_TAGS = {
     0x7FE00008: "FloatPixelData",
@@ -531,6 +539,8 @@ def _read_header(stream: BinaryIO, path: Path) -> tuple[FileHeader, tuple[Frame,
             stream.seek(0)
             dataset, syntax, pixel, room = _parse(stream, size)
         header = _header(path, dataset, syntax, pixel)
+        if syntax in _SELF_TELLING:
+            header = _with_own_losses(header, dataset, stream, pixel.offset)
         _check_size(header, pixel.length, room)
         return header, _frames(dataset, header)
     except FileError as error:
@@ -647,6 +657,14 @@ def _header(path: Path, dataset: Any, syntax: str, pixel: _PixelElement) -> File
         pixel_bytes=pixel.length if native else 0,
         **common,
     )
+
+
+def _with_own_losses(header: FileHeader, dataset: Any, stream: BinaryIO, offset: int) -> FileHeader:
+    """Return the header with the losses that the codestream tells of; a flag in the header stands."""
+    stream.seek(offset)
+    told = is_lossy(stream.read(_CODESTREAM_START))
+    stated = text(dataset, "LossyImageCompression") == "01"
+    return header if told is None or stated else replace(header, lossy=told)
 
 
 def _common(dataset: Any, syntax: str, pixel: _PixelElement) -> dict[str, Any]:

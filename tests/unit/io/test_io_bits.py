@@ -28,6 +28,7 @@ from pydicom.uid import (
 
 from model_core.errors import ReadError
 from model_core.io import load, scan
+from model_core.io.dicom_header import read_header
 from model_core.io.opening import stored_pixels
 from model_core.io.scanning import scan_reports
 from model_core.types import finish
@@ -193,8 +194,31 @@ def test_compressed_pixels_of_every_depth(tmp_path, syntax, stored, signed):
     np.testing.assert_array_equal(found, pydicom.dcmread(tmp_path / "a").pixel_array)
     entry, volume = open_one(tmp_path)
     assert volume.voxels.shape == (1, 48, 64)
-    assert volume.lossy == (syntax == JPEGLSNearLossless)
+    assert volume.lossy == (syntax in (JPEGLSNearLossless, JPEG2000))
     assert entry.files == (str(tmp_path / "a"),)
+
+
+def test_losses_are_told_by_the_codestream(tmp_path):
+    ramp = (np.add.outer(np.arange(48) * 3, np.arange(64)) * 15).astype(np.uint16)
+    for name, syntax, options, lossy in (
+        ("near", JPEGLSNearLossless, {"jls_error": 2}, True),
+        ("exact", JPEGLSLossless, {}, False),
+        ("wavelet", JPEG2000, {"j2k_psnr": [80]}, True),
+        ("reversible", JPEG2000Lossless, {}, False),
+    ):
+        item = dataset(ramp, BitsStored=12, HighBit=11)
+        compress(item, syntax, generate_instance_uid=False, **options)
+        # The syntaxes that may be either; the header says nothing.
+        either = JPEGLSNearLossless if "LS" in syntax.name else JPEG2000
+        item.file_meta.TransferSyntaxUID = either
+        if "LossyImageCompression" in item:
+            del item.LossyImageCompression
+        item.save_as(tmp_path / name, enforce_file_format=True)
+        header, _ = read_header(tmp_path / name)
+        assert header.lossy == lossy, name
+        item.LossyImageCompression = "01"
+        item.save_as(tmp_path / name, enforce_file_format=True)
+        assert read_header(tmp_path / name)[0].lossy
 
 
 def jpeg(picture, quality=95):
