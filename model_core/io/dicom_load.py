@@ -117,10 +117,10 @@ def load_series(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
         problems += _not_hounsfield(source.frames)
     volume = _volume(entry, filling, unit=unit, problems=problems)
     origins = stack_origins(filling.stack) if source.straight else None
-    if origins is not None:
-        yield Progress(depth, depth, "Correcting the tilt")
-        volume = straightened(volume, origins)
-    yield volume
+    if origins is None:
+        yield volume
+    else:
+        yield from straightened(volume, origins)
 
 
 def _fill(filling: _Filling) -> Generator[Progress, None, None]:

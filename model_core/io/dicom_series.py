@@ -86,6 +86,11 @@ def straight(entry: SeriesEntry) -> SeriesEntry:
     found = None if origins is None else straightening.shifts(stack.geometry, origins)
     if source.straight or found is None or not straightening.is_sheared(entry):
         raise SettingsError("The slices of this series are not shifted by a tilt that can be corrected.")
+    assert origins is not None
+    if not straightening.is_possible(stack.geometry, origins):
+        raise SettingsError(
+            "The slices shift sideways by more than 45 degrees, beyond any gantry: their positions are wrong."
+        )
     shape, _ = straightening.grown((entry.size[1], entry.size[2]), found)
     return replace(straightening.straight_entry(entry, shape), source=replace(source, straight=True))
 

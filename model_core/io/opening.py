@@ -95,6 +95,11 @@ def straighten(entry: SeriesEntry) -> SeriesEntry:
     ----------
     entry:
         A series found by `scan`.
+
+    Raises
+    ------
+    SettingsError
+        The size of a pixel is unknown, or the shift is more than that of a tilt.
     """
     if not isinstance(entry.source, DicomSource) or not straightening.is_sheared(entry):
         return entry

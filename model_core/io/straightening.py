@@ -6,20 +6,32 @@ every slice has room; what no slice covers is padding.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from model_core.io.grouping import series_id
-from model_core.io.tolerances import PADDING_HU
-from model_core.types import BoolArray, DoubleArray, Geometry, Problem, SeriesEntry, Volume, VoxelArray
+from model_core.io.tolerances import MAX_SHEAR, PADDING_HU
+from model_core.types import (
+    BoolArray,
+    DoubleArray,
+    Geometry,
+    Problem,
+    Progress,
+    SeriesEntry,
+    Volume,
+    VoxelArray,
+)
 
 # How the problems that a correction settles begin (see `stack`).
 SHEARED = ("The stack is sheared",)
 _CORRECTED = ", tilt corrected"
 # Shifts that are whole pixels but for the rounding of decimal strings.
 _ROUNDING = 1e-6
+# Slices between two looks at cancel.
+_BATCH = 16
 
 
 def is_sheared(entry: SeriesEntry) -> bool:
@@ -54,6 +66,16 @@ def _settled(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
     return (told, *rest) if told not in rest else rest
 
 
+def is_possible(geometry: Geometry, origins: DoubleArray) -> bool:
+    """Whether the slices, (D, 3) LPS mm of their first voxels, shift no more than a gantry could tilt."""
+    if geometry.axes is None:
+        return False
+    moved = origins - origins[0]
+    along = moved @ geometry.axes[0]
+    sideways = np.linalg.norm(moved - np.outer(along, geometry.axes[0]), axis=1)
+    return bool(sideways.max() <= MAX_SHEAR * np.abs(along).max())
+
+
 def shifts(geometry: Geometry, origins: DoubleArray) -> DoubleArray | None:
     """Return how many pixels down and right each slice lies of the first one; None where that is unknown.
 
@@ -84,8 +106,8 @@ def grown(shape: tuple[int, int], found: DoubleArray) -> tuple[tuple[int, int], 
     return (height, width), (int(-low[0]), int(-low[1]))
 
 
-def straightened(volume: Volume, origins: DoubleArray) -> Volume:
-    """Return the volume with every slice above the first one, by linear interpolation within each slice.
+def straightened(volume: Volume, origins: DoubleArray) -> Generator[Progress | Volume, None, None]:
+    """Move every slice above the first one, by linear interpolation within each; the last item is the Volume.
 
     Parameters
     ----------
@@ -95,17 +117,20 @@ def straightened(volume: Volume, origins: DoubleArray) -> Volume:
     geometry = volume.geometry
     found = shifts(geometry, origins)
     if found is None or geometry.axes is None:
-        return volume
+        yield volume
+        return
     (height, width), (top, left) = grown((volume.voxels.shape[1], volume.voxels.shape[2]), found)
     padding = PADDING_HU if volume.unit == "HU" else int(volume.voxels.min())
     voxels: VoxelArray = np.empty((volume.slices, height, width), np.int16)
     for index in range(volume.slices):
+        if index % _BATCH == 0:
+            yield Progress(index, volume.slices, "Correcting the tilt")
         down, right = found[index] + (top, left)
         voxels[index] = _shifted(volume.voxels[index], (height, width), (down, right), padding)
     _, row, column = geometry.spacing_mm
     corner = origins[0] - top * (row or 0.0) * geometry.axes[1] - left * (column or 0.0) * geometry.axes[2]
     last = corner + ((origins[-1] - origins[0]) @ geometry.axes[0]) * geometry.axes[0]
-    return replace(
+    yield replace(
         volume,
         voxels=voxels,
         geometry=replace(geometry, origin_mm=_point(corner), last_origin_mm=_point(last)),

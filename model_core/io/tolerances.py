@@ -28,6 +28,9 @@ ALMOST_EVEN_STEP = 0.1
 # Sideways shift per unit of travel along the normal above which a stack is sheared (0.3 degrees).
 SHEAR_TOLERANCE = 5e-3
 
+# The steepest shear that is corrected (45 degrees): gantries tilt by 30, more is no tilt but wrong positions.
+MAX_SHEAR = 1.0
+
 # A slice is shifted against the others when it lies this many pixels beside the line that they follow.
 SHIFT_PIXELS = 0.5
 

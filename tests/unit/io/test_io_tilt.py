@@ -127,6 +127,13 @@ def test_fewer_slices_of_a_corrected_series(tmp_path):
     assert np.abs(volume.voxels - field(points_of(volume)) * 8)[inside].max() <= 1.01
 
 
+def test_positions_that_no_tilt_explains_are_not_corrected(tmp_path):
+    write_stack(tmp_path, [(0, 700.0 * k, 2.0 * k) for k in range(5)])
+    (entry,) = finish(scan(tmp_path))[-1].series
+    with pytest.raises(SettingsError, match="more than 45 degrees"):
+        straighten(entry)
+
+
 def test_other_series_stay_as_they_are(tmp_path):
     write_stack(tmp_path, along_z(4))
     (entry,) = finish(scan(tmp_path))[-1].series
