@@ -9,6 +9,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -34,6 +36,7 @@ from model_core.types import ByteArray, FloatArray, IntArray
 # A picture takes some 50 ms to draw; a GPU takes a step in 0.1 to 0.2 s.
 _MOST_WORKERS = 12
 _STEPS_AHEAD = 2  # per worker
+_LOOK_EVERY = 2.0  # seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +238,15 @@ class _Worker:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         torch.set_num_threads(1)
+        threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
 
     @classmethod
     def draw(cls, step: int) -> Drawn:
         return cls.steps.draw(step)
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this worker when the process that trains was killed: nobody else would."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_EVERY)
+    os._exit(1)
