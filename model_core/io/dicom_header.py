@@ -256,6 +256,8 @@ class Frame:
         (between rows, between columns) in mm from PixelSpacing; or None.
     marks:
         Values of `PHASE_MARKS`, in that order, as text.
+    slope, intercept:
+        Of the rescale. A table is no line: its slope is NaN.
     table:
         The Modality LUT that takes the place of the rescale, or None.
     """
@@ -901,7 +903,7 @@ def _frames(dataset: Any, header: FileHeader) -> tuple[Frame, ...]:
         rescale = _find(places, "PixelValueTransformationSequence", "RescaleIntercept")
         slope, intercept = number(rescale, "RescaleSlope"), number(rescale, "RescaleIntercept")
         if table is not None:
-            slope, intercept = 1.0, 0.0
+            slope, intercept = math.nan, 0.0
         frames.append(
             Frame(
                 header=header,

@@ -77,6 +77,19 @@ def test_a_table_of_65536_entries_is_declared_as_0(tmp_path):
     np.testing.assert_array_equal(open_one(tmp_path)[1].voxels[0], NOISE // 4)
 
 
+def test_entries_beyond_int16_keep_their_order(tmp_path):
+    entries = 30_000 + np.arange(300) * 100
+    item = dataset(NOISE, RescaleSlope=None, RescaleIntercept=None)
+    item.ModalityLUTSequence = [table(entries)]
+    item.save_as(tmp_path / "a", enforce_file_format=True)
+    _, volume = open_one(tmp_path)
+    order = np.argsort(NOISE, axis=None, kind="stable")
+    steps = np.diff(volume.voxels.ravel()[order].astype(int))
+    assert (steps >= 0).all()
+    assert len(np.unique(volume.voxels)) == len(np.unique(NOISE))
+    assert any("do not fit" in problem.text for problem in volume.problems)
+
+
 def test_each_slice_has_its_own_table(tmp_path):
     for index, path in enumerate(write_stack(tmp_path, along_z(3), RescaleSlope=None, RescaleIntercept=None)):
         import pydicom
