@@ -18,7 +18,7 @@ from model_core.training.folds import fold_recipe, held_slices, patient_folds
 from model_core.training.lesion import LesionTraining
 from model_core.training.recipe import read_recipe, recipe_names
 from model_core.training.shipping import export_lesions
-from model_core.training.travel import write_packed
+from model_core.training.travel import read_packed, write_packed
 from model_core.training.tuning import SCORES, Measured, choose
 from model_core.types import Progress, finish
 
@@ -211,3 +211,17 @@ def test_commands_train_from_a_packed_file(tmp_path, capsys):
     export = ["train", "export", str(tmp_path / "tiny.json"), *common, "-o", str(tmp_path / "out")]
     assert main(export) == 1
     assert "no checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.shared_data
+def test_pack_command_takes_a_data_folder(shared_data, tmp_path, capsys):
+    others = [name for name in read_recipe("lesion-r18t1").sources if name != "A5"]
+    command = ["train", "pack", "lesion-r18t1", "--data", str(shared_data), "--work", str(tmp_path)]
+    assert main([*command, "--without", *others, "-o", str(tmp_path / "x.packed")]) == 0
+    assert "37 slices" in capsys.readouterr().out
+    recipe = read_recipe("lesion-r18t1").without(tuple(others))
+    found = read_packed(recipe, tmp_path / "x.packed")
+    assert sum(one.validation for one in found) == 7
+    assert sum(bool(one.lesion.any()) for one in found) == 29
+    assert main([*command, "--without", *others, "--error", "9", "-o", str(tmp_path / "y")]) == 1
+    assert not (tmp_path / "y").exists()
