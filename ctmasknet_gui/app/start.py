@@ -43,6 +43,7 @@ class _Leaving(QObject):
     def __init__(self, application: QApplication) -> None:
         super().__init__()
         self._application = application
+        self._interrupted = False
         self._poll = QTimer(self)
         self._poll.timeout.connect(self._look)
         self._poll.start(SIGNAL_POLL_MS)
@@ -62,22 +63,25 @@ class _Leaving(QObject):
 
     @Slot()
     def _look(self) -> None:
-        """Let Python run a pending signal handler."""
+        """Let Python run a pending signal handler, and obey one that came before the event loop ran."""
+        if self._interrupted:
+            self._application.exit(INTERRUPTED)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         del number, frame
+        self._interrupted = True
         self._application.exit(INTERRUPTED)
 
 
 def execute(options: Options) -> int:
     """Show the window, carry out the options, and return the exit code once the window is closed."""
     application = make_application()
+    leaving = _Leaving(application)
     # A screenshot leaves what the user had as it was.
     settings = Settings(read_only=options.screenshot is not None)
     log = log_to_file(settings.folder)
     app = build(settings=settings)
     app.controllers.messages.install_hooks()
-    leaving = _Leaving(application)
     script = make_script(app, options)
     script.leave.connect(leaving.leave)
     if options.weights:
