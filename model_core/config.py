@@ -173,10 +173,7 @@ class DetectionSettings:
     @property
     def network_score(self) -> float:
         """The score threshold on the network's own scale: ``score`` is compared with calibrated scores."""
-        if self.temperature == 1.0 or not 0.0 < self.score < 1.0:
-            return self.score
-        logit = math.log(self.score / (1.0 - self.score)) * self.temperature
-        return 1.0 / (1.0 + math.exp(-logit)) if logit > 0 else math.exp(logit) / (1.0 + math.exp(logit))
+        return uncalibrated(self.score, self.temperature)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +181,9 @@ class EvidenceSettings:
     """How the RoI batch that module S reads is made (§5.2, §5.3).
 
     Defaults are the published computation; anything else is "edited evidence".
+
+    ``temperature`` is the scale of ``score`` and of the scores shown, as in `DetectionSettings`; module S
+    always reads the network's own scores.
     """
 
     score: float = EVIDENCE_SCORE
@@ -193,6 +193,7 @@ class EvidenceSettings:
     seed: int = 0
     scoring: Scoring = "softmax"
     min_area: float = 0.0
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         _check(-1.0 <= self.score <= 1.0, f"A score threshold lies in -1..1, not {self.score}.")
@@ -201,6 +202,20 @@ class EvidenceSettings:
             f"An NMS threshold is an IoU in 0..1, not {self.nms_iou}.",
         )
         _check(self.batch_size >= 1, "The RoI batch holds at least one row.")
+        _check(self.temperature > 0, f"A temperature is greater than 0, not {self.temperature}.")
+
+    @property
+    def network_score(self) -> float:
+        """The score threshold on the network's own scale."""
+        return uncalibrated(self.score, self.temperature)
+
+
+def uncalibrated(score: float, temperature: float) -> float:
+    """Return a calibrated score on the network's own scale: its logit times the temperature."""
+    if temperature == 1.0 or not 0.0 < score < 1.0:
+        return score
+    logit = math.log(score / (1.0 - score)) * temperature
+    return 1.0 / (1.0 + math.exp(-logit)) if logit > 0 else math.exp(logit) / (1.0 + math.exp(logit))
 
 
 @dataclass(frozen=True, kw_only=True)

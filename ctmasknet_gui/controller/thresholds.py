@@ -65,6 +65,7 @@ class ThresholdController(QObject):
             score=detections.score,
             nms_iou=detections.nms_iou,
             scoring=detections.scoring,
+            temperature=detections.temperature,
         )
 
     def _apply(self, detections: DetectionSettings, evidence: EvidenceSettings) -> None:

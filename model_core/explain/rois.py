@@ -6,8 +6,19 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
 import numpy as np
+from scipy.special import expit, logit
 
-from model_core.types import Candidates, Placement, RoiBatch, RoiRow
+from model_core.types import Candidates, FloatArray, Placement, RoiBatch, RoiRow
+
+
+def calibrated(scores: FloatArray, temperature: float) -> FloatArray:
+    """Return scores with their logits divided by the temperature (Guo et al. 2017); 0 and 1 stay."""
+    if temperature == 1.0:
+        return scores
+    with np.errstate(divide="ignore"):
+        divided = expit(logit(np.asarray(scores, np.float64)) / temperature)
+    shown: FloatArray = divided.astype(np.float32)
+    return shown
 
 
 def roi_table(
@@ -18,6 +29,7 @@ def roi_table(
     names: Sequence[str],
     pixel_area_mm2: float | None,
     detected: AbstractSet[int] = frozenset(),
+    temperature: float = 1.0,
 ) -> tuple[RoiRow, ...]:
     """Return the distinct RoIs of a batch, best first, with decoded boxes in slice pixels.
 
@@ -29,11 +41,14 @@ def roi_table(
         Area of a slice pixel; None where the spacing is unknown, then areas in mm² are None too.
     detected:
         Indices of the candidates that are among the shown detections.
+    temperature:
+        Calibrates the scores listed; the batch itself holds the network's own.
     """
     if not len(batch.kept):
         return ()
     _, first = np.unique(batch.source, return_index=True)
-    scores = {int(batch.source[row]): float(batch.rows[row, 0]) for row in first}
+    shown = calibrated(batch.rows[first, 0], temperature)
+    scores = dict(zip(batch.source[first].tolist(), shown.tolist(), strict=True))
     copies = dict(zip(*(a.tolist() for a in np.unique(batch.source, return_counts=True)), strict=True))
     boxes = placement.to_slice(candidates.boxes[batch.kept])
     rows = []

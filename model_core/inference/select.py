@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from model_core.config import DetectionSettings, EvidenceSettings, Scoring
 from model_core.errors import SettingsError
 from model_core.explain.masks import label_map, logit_map, mask_pixels
-from model_core.explain.rois import roi_table
+from model_core.explain.rois import calibrated, roi_table
 from model_core.inference.pipeline import Pipeline
 from model_core.networks import rank_regions, roi_batch
 from model_core.types import (
@@ -39,13 +39,7 @@ def _scores(candidates: Candidates, scoring: Scoring) -> FloatArray:
 
 def shown_scores(candidates: Candidates, settings: DetectionSettings) -> FloatArray:
     """Return the (M,) calibrated scores of all candidates, as they are shown and compared."""
-    scores = _scores(candidates, settings.scoring)
-    if settings.temperature == 1.0:
-        return scores
-    with np.errstate(divide="ignore"):  # 0 and 1 stay what they are
-        divided = expit(logit(np.asarray(scores, np.float64)) / settings.temperature)
-    shown: FloatArray = divided.astype(np.float32)
-    return shown
+    return calibrated(_scores(candidates, settings.scoring), settings.temperature)
 
 
 def rank(candidates: Candidates, settings: DetectionSettings) -> IntArray:
@@ -108,7 +102,7 @@ def judge_candidates(pipeline: Pipeline, candidates: Candidates, settings: Evide
             torch.from_numpy(candidates.boxes),
             scores,
             torch.from_numpy(candidates.labels),
-            score=settings.score,
+            score=settings.network_score,
             nms_iou=settings.nms_iou,
             min_area=settings.min_area,
             limit=settings.batch_size,
@@ -153,6 +147,7 @@ def show(
             names=pipeline.region_classes,
             pixel_area_mm2=volume.geometry.pixel_area_mm2,
             detected=set(found.indices.tolist()) if shared else set(),
+            temperature=evidence.temperature,
         )
     return ShownSlice(
         slice_index=result.slice_index,

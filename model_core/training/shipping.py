@@ -210,7 +210,7 @@ def export_classifier(
     settings = settings or HeadTraining()
     loaded = load_weights(str(base))
     lesion = loaded.card
-    evidence = EvidenceSettings()
+    evidence = EvidenceSettings(temperature=lesion.detections.temperature)
     rows: RoiRows | None = None
     stored = (
         cache / f"roi-rows-{lesion.sha256[:12]}-{limit or 'all'}-{settings.seed}-{VIEWS}.npz"

@@ -86,6 +86,27 @@ def test_masks_of_candidates_do_not_depend_on_when_they_are_asked_for(pipeline, 
     np.testing.assert_allclose(together[[2, 0, 1]], one_by_one, atol=1e-5)
 
 
+def test_calibrated_scores_are_shown_but_module_s_reads_its_own(pipeline, volume, result):
+    plain = show(pipeline, volume, result, pipeline.detections, pipeline.evidence)
+    hot = dataclasses.replace(pipeline.evidence, temperature=0.5)
+    both = show(pipeline, volume, result, dataclasses.replace(pipeline.detections, temperature=0.5), hot)
+    assert np.array_equal(both.verdict.logits, plain.verdict.logits)
+    assert np.array_equal(both.verdict.batch.rows, plain.verdict.batch.rows)
+    for before, after in zip(plain.rois, both.rois, strict=True):
+        odds = (before.score / (1 - before.score)) ** 2
+        assert after.score == pytest.approx(odds / (1 + odds), abs=1e-5)
+    # The table and the picture say the same of one region.
+    shown = dict(zip(both.detections.indices.tolist(), both.detections.scores.tolist(), strict=True))
+    assert any(roi.detected for roi in both.rois)
+    for roi in both.rois:
+        if roi.detected:
+            assert roi.score == pytest.approx(shown[roi.candidate], abs=1e-6)
+    # A threshold of the evidence is on the scale that is shown.
+    middle = sorted(roi.score for roi in both.rois)[len(both.rois) // 2]
+    fewer = judge(pipeline, result, dataclasses.replace(hot, score=float(middle) + 1e-6))
+    assert len(fewer.batch.kept) == sum(roi.score > middle + 1e-6 for roi in both.rois)
+
+
 def test_results_name_series_weights_and_slice(pipeline, volume, result):
     assert (result.series_id, result.weights_id, result.slice_index) == (
         volume.series_id,
