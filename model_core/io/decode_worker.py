@@ -76,7 +76,7 @@ def run(request: dict[str, Any]) -> Iterator[npt.NDArray[Any] | dict[str, Any]]:
     path = Path(request["path"])
     if task == "frames":
         from model_core.io.dicom_decode import decode_frames
-        from model_core.io.dicom_header import FileHeader
+        from model_core.io.dicom_records import FileHeader
 
         values = dict(request["header"])
         values["path"] = path

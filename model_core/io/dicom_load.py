@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from model_core.errors import ReadError
 from model_core.io.dicom_display import described
-from model_core.io.dicom_header import Frame
 from model_core.io.dicom_pixels import (
     apply_padding,
     is_plain,
@@ -23,6 +22,7 @@ from model_core.io.dicom_pixels import (
     read_stored,
     rescaled,
 )
+from model_core.io.dicom_records import Frame
 from model_core.io.dicom_series import DicomSource, displayed_size, stack_origins
 from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason, quiet
 from model_core.io.memory import check_memory

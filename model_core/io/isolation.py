@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, cast
 import numpy.typing as npt
 
 from model_core.io import wire
-from model_core.io.dicom_header import FileHeader
+from model_core.io.dicom_records import FileHeader
 from model_core.io.failures import FileError
 from model_core.io.temporary import remove_stale
 

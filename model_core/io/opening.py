@@ -13,6 +13,7 @@ import numpy.typing as npt
 from model_core.errors import ReadError, SettingsError, ordinal
 from model_core.io import (
     archives,
+    dicom_dataset,
     dicom_header,
     dicom_load,
     dicom_series,
@@ -189,7 +190,7 @@ def stored_pixels(path: Path) -> npt.NDArray[Any]:
     if archives.looks_like_zip(start):
         raise FileError("An archive has no pixels of its own.", status="skipped")
     with quiet():
-        if dicom_header.looks_like_dicom(start):
+        if dicom_dataset.looks_like_dicom(start):
             header, frames = dicom_header.read_header(path)
             stored = list(read_stored(header, [frame.index for frame in frames], palette=False))
             return stored[0] if len(stored) == 1 else np.stack(stored)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from model_core.errors import ReadError
-from model_core.io import archives, dicom_header, dicom_series, dicomdir, itk_formats, pictures
-from model_core.io.dicom_header import FileHeader, Frame
+from model_core.io import archives, dicom_dataset, dicom_header, dicom_series, dicomdir, itk_formats, pictures
+from model_core.io.dicom_records import FileHeader, Frame
 from model_core.io.failures import LIBRARY_FAILURES, FileError, IndexFileError, plain_reason, quiet
 from model_core.io.stack import named, natural_key
 from model_core.types import Catalogue, FileReport, Problem, Progress, SeriesEntry
@@ -223,7 +223,7 @@ def _recognise(path: Path, found: _Found) -> FileReport:
         raise FileError("Not a regular file.", status="skipped")
     with path.open("rb") as stream:
         start = stream.read(132)
-        if dicom_header.looks_like_dicom(start):
+        if dicom_dataset.looks_like_dicom(start):
             return _dicom(path, stream, found, start)
     if not start:
         raise FileError("The file is empty.")

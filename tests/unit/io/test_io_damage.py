@@ -121,9 +121,9 @@ def test_an_element_longer_than_the_file(tmp_path):
 
 
 def test_millions_of_tiny_elements_do_not_hang(tmp_path, monkeypatch):
-    from model_core.io import dicom_header
+    from model_core.io import dicom_dataset
 
-    monkeypatch.setattr(dicom_header, "HEADER_SECONDS", 0.1)
+    monkeypatch.setattr(dicom_dataset, "HEADER_SECONDS", 0.1)
     data = bare(dataset(NOISE))
     at = data.index(b"\x10\x00\x10\x00PN")
     (tmp_path / "a").write_bytes(data[:at] + b"\x09\x00\x01\x10SH\0\0" * 300_000 + data[at:])
@@ -218,9 +218,9 @@ def test_numbers_that_are_none(tmp_path, keyword, text):
 
 
 def test_a_deflated_bomb_is_not_inflated(tmp_path, monkeypatch):
-    from model_core.io import dicom_header
+    from model_core.io import dicom_dataset
 
-    monkeypatch.setattr(dicom_header, "MAX_INFLATED_BYTES", 1 << 20)
+    monkeypatch.setattr(dicom_dataset, "MAX_INFLATED_BYTES", 1 << 20)
     item = dataset(NOISE, syntax=DeflatedExplicitVRLittleEndian)
     item.save_as(tmp_path / "a", enforce_file_format=True)
     data = (tmp_path / "a").read_bytes()

@@ -18,7 +18,7 @@ from pydicom.pixels import compress
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless
 
 from model_core.errors import DataError, ReadError
-from model_core.io import dicom_header, dicomdir, load, read_labels, scan, thumbnail
+from model_core.io import dicom_dataset, dicom_header, dicomdir, load, read_labels, scan, thumbnail
 from model_core.io.opening import stored_pixels
 from model_core.io.scanning import scan_reports
 from model_core.types import finish
@@ -48,7 +48,7 @@ def with_items(data, count, *, tag=b"\x00\x52\x30\x92", before=b"\xe0\x7f\x10\x0
 
 
 def test_a_sequence_of_countless_items_is_left_in_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(dicom_header, "HEADER_SECONDS", 0.2)
+    monkeypatch.setattr(dicom_dataset, "HEADER_SECONDS", 0.2)
     (tmp_path / "a").write_bytes(with_items(dicom_bytes(dataset(NOISE)), 300_000))
     start = time.thread_time()
     report = report_of(tmp_path)
@@ -58,7 +58,7 @@ def test_a_sequence_of_countless_items_is_left_in_time(tmp_path, monkeypatch):
 
 
 def test_a_dicomdir_of_countless_records_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(dicom_header, "HEADER_SECONDS", 0.2)
+    monkeypatch.setattr(dicom_dataset, "HEADER_SECONDS", 0.2)
     item = dataset(NOISE, SOPClassUID="1.2.840.10008.1.3.10")
     for keyword in ("PixelData", "Rows", "Columns"):
         delattr(item, keyword)
