@@ -21,7 +21,8 @@ from model_core.types import Problem
 class Copy:
     """A frame that is left out because the same slice is there already.
 
-    ``same_object`` is False where only the position is the same.
+    ``same_object`` is True where the SOPInstanceUID is the same, False where only the position is. Pixels are
+    not compared: a scan reads headers only.
     """
 
     frame: Frame
@@ -32,7 +33,8 @@ class Copy:
     def reason(self) -> str:
         """What its file's report says."""
         if self.same_object:
-            return f"The same image (SOPInstanceUID) as {self.kept.header.name}, which is used."
+            name = self.kept.header.name
+            return f"It has the SOPInstanceUID of {name}, which is used; their pixels were not compared."
         return f"It lies at the position of {self.kept.header.name}, which is used."
 
 
@@ -285,7 +287,7 @@ def _split_interleaved(group: Group) -> list[Group]:
 
 
 def _without_copies(group: Group) -> Group:
-    """Leave out files that are the same object under another name."""
+    """Leave out files that name themselves the same object (SOPInstanceUID, position, number)."""
     kept: dict[tuple[object, ...], Frame] = {}
     copies: list[Copy] = []
     for frame in group.frames:
@@ -302,8 +304,8 @@ def _without_copies(group: Group) -> Group:
         return group
     pair = copies[0].kept.name, copies[0].frame.name
     text = (
-        f"{len(copies)} image(s) are there more than once (equal SOPInstanceUID), "
-        f"such as {pair[0]} and {pair[1]}."
+        f"{len(copies)} image(s) have the SOPInstanceUID of another one, such as {pair[0]} and {pair[1]}; "
+        "their pixels were not compared."
     )
     names = named(name for copy in copies for name in (copy.kept.name, copy.frame.name))
     problem = Problem("warning", text, "One of each is used; the copies are left out.", names)

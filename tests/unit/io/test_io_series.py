@@ -109,7 +109,7 @@ def test_copies_are_left_out_and_told(tmp_path):
     assert entry.spacing_mm[0] == 2.0
     assert reports(found)["copy.dcm"] == (
         "warning",
-        "The same image (SOPInstanceUID) as 001.dcm, which is used.",
+        "It has the SOPInstanceUID of 001.dcm, which is used; their pixels were not compared.",
     )
     (problem,) = entry.problems
     assert problem.level == "warning"
