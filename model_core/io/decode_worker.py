@@ -59,9 +59,13 @@ def _answer(request: dict[str, Any], answers: BinaryIO) -> None:
                 wire.send(answers, {"value": result})
         wire.send(answers, {"end": True})
     except FileError as error:
-        wire.send(answers, {"error": error.message, "status": error.status, "details": error.details})
+        wire.send(answers, _told(error))
     except LIBRARY_FAILURES as error:
         wire.send(answers, {"error": plain_reason(error), "status": "error", "details": type(error).__name__})
+
+
+def _told(error: FileError) -> dict[str, Any]:
+    return {"error": error.message, "status": error.status, "details": error.details}
 
 
 def run(request: dict[str, Any]) -> Iterator[npt.NDArray[Any] | dict[str, Any]]:
@@ -81,7 +85,9 @@ def run(request: dict[str, Any]) -> Iterator[npt.NDArray[Any] | dict[str, Any]]:
         values = dict(request["header"])
         values["path"] = path
         values["padding"] = None
-        yield from decode_frames(FileHeader(**values), request["indices"], palette=request["palette"])
+        header = FileHeader(**values)
+        for frame in decode_frames(header, request["indices"], palette=request["palette"]):
+            yield _told(frame) if isinstance(frame, FileError) else frame
     elif task == "picture":
         from model_core.io.pictures import decode
 

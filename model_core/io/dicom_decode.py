@@ -44,8 +44,13 @@ _ITK_SYNTAXES = frozenset(
 )
 
 
-def decode_frames(header: FileHeader, indices: Iterable[int], *, palette: bool) -> Iterator[StoredArray]:
+def decode_frames(
+    header: FileHeader, indices: Iterable[int], *, palette: bool
+) -> Iterator[StoredArray | FileError]:
     """Yield frames as stored: (rows, columns), or (rows, columns, 3) RGB for colour.
+
+    In place of a frame that cannot be decoded comes the error, which says why and what would be needed:
+    the frames after it may be sound.
 
     Parameters
     ----------
@@ -59,7 +64,7 @@ def decode_frames(header: FileHeader, indices: Iterable[int], *, palette: bool) 
     Raises
     ------
     FileError
-        A frame cannot be decoded; the text says why and what would be needed.
+        The file cannot be read at all.
     """
     try:
         with header.path.open("rb") as stream:
@@ -69,18 +74,32 @@ def decode_frames(header: FileHeader, indices: Iterable[int], *, palette: bool) 
         if not getattr(dataset, "file_meta", None):
             dataset.file_meta = pydicom.dataset.FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = header.transfer_syntax
-        for index in indices:
-            picture = _decode(dataset, header, index)
-            if palette and header.photometric == "PALETTE COLOR":
-                picture = apply_color_lut(picture, dataset)
-            yield picture
     except FileError as error:
         error.transfer_syntax = header.transfer_syntax
         raise
     except LIBRARY_FAILURES as error:
-        raise FileError(
-            plain_reason(error), transfer_syntax=header.transfer_syntax, details=type(error).__name__
-        ) from error
+        raise _failure(error, header) from error
+    for index in indices:
+        yield _decode_one(dataset, header, index, palette=palette)
+
+
+def _failure(error: Exception, header: FileHeader) -> FileError:
+    return FileError(
+        plain_reason(error), transfer_syntax=header.transfer_syntax, details=type(error).__name__
+    )
+
+
+def _decode_one(dataset: Any, header: FileHeader, index: int, *, palette: bool) -> StoredArray | FileError:
+    try:
+        picture = _decode(dataset, header, index)
+        if palette and header.photometric == "PALETTE COLOR":
+            picture = apply_color_lut(picture, dataset)
+    except FileError as error:
+        error.transfer_syntax = header.transfer_syntax
+        return error
+    except LIBRARY_FAILURES as error:
+        return _failure(error, header)
+    return picture
 
 
 def _decode(dataset: Any, header: FileHeader, index: int) -> StoredArray:

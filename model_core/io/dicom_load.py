@@ -18,6 +18,7 @@ from model_core.io.dicom_pixels import (
     apply_padding,
     is_plain,
     padding_mask,
+    read_each,
     read_int16,
     read_stored,
     rescaled,
@@ -29,7 +30,7 @@ from model_core.io.memory import check_memory
 from model_core.io.stack import Stack, arrange, named
 from model_core.io.straightening import straightened
 from model_core.io.tolerances import AIR_HU, AIR_INTERCEPT, PADDING_HU
-from model_core.io.values import clip_int16, fit_int16
+from model_core.io.values import Fitted, clip_int16, fit_int16
 from model_core.types import FloatArray, Problem, Progress, SeriesEntry, Unit, Volume, VoxelArray, Window
 
 _THREADS = min(4, os.cpu_count() or 1)
@@ -37,6 +38,8 @@ _THREADS = min(4, os.cpu_count() or 1)
 _BATCH = 2 * _THREADS
 # Frames per task: of uncompressed files, and of one compressed file.
 _PLAIN_TASK, _DECODED_TASK = 16, 16
+# So often per task a decoder may crash or be stopped before the rest of the task is given up.
+_MOST_ENDS = 3
 
 
 @dataclass
@@ -101,8 +104,10 @@ def load_series(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
         filling.spares.setdefault((spare.header.sop_uid, spare.index), []).append(spare)
     yield from _fill(filling)
     problems = _slice_problems(filling, entry)
+    fitted = Fitted()
     if filling.exact is not None:
-        problems += fit_int16(filling.exact, filling.voxels)
+        fitted = fit_int16(filling.exact, filling.voxels)
+        problems += fitted.problems
     problems += _value_problems(filling)
     unit: Unit = "values"
     if hounsfield:
@@ -115,7 +120,7 @@ def load_series(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
             problems.append(Problem("warning", text, "They are shown as plain values."))
     else:
         problems += _not_hounsfield(source.frames)
-    volume = _volume(entry, filling, unit=unit, problems=problems)
+    volume = _volume(entry, filling, unit=unit, fitted=fitted, problems=problems)
     origins = stack_origins(filling.stack) if source.straight else None
     if origins is None:
         yield volume
@@ -163,16 +168,25 @@ def _read_task(task: Sequence[tuple[int, Frame]], filling: _Filling) -> _Done:
         for index, frame in task:
             _read_one(index, frame, filling, done)
         return done
-    header = task[0][1].header
-    decoded = 0
-    try:
-        stored = read_stored(header, [frame.index for _, frame in task])
-        for (index, frame), picture in zip(task, stored, strict=True):
-            _store(index, frame, picture, filling, done)
-            decoded += 1
-    except FileError as error:
-        for index, frame in task[decoded:]:
-            _try_spares(index, frame, error, filling, done)
+    ends = 0
+    while task:
+        decoded = 0
+        try:
+            pictures = read_each(task[0][1].header, [frame.index for _, frame in task])
+            for (index, frame), picture in zip(task, pictures, strict=True):
+                if isinstance(picture, FileError):
+                    _try_spares(index, frame, picture, filling, done)
+                else:
+                    _store(index, frame, picture, filling, done)
+                decoded += 1
+        except FileError as error:
+            # The decoder ended at one frame: those after it may be sound, unless that goes on.
+            ends += 1
+            lost = 1 if ends < _MOST_ENDS else len(task)
+            for index, frame in task[decoded : decoded + lost]:
+                _try_spares(index, frame, error, filling, done)
+            decoded += lost
+        task = task[decoded:]
     return done
 
 
@@ -311,7 +325,9 @@ def _plausible(voxels: VoxelArray, frames: Sequence[Frame]) -> bool:
     return min(frame.intercept for frame in frames) <= AIR_INTERCEPT or int(voxels.min()) <= AIR_HU
 
 
-def _volume(entry: SeriesEntry, filling: _Filling, *, unit: Unit, problems: Sequence[Problem]) -> Volume:
+def _volume(
+    entry: SeriesEntry, filling: _Filling, *, unit: Unit, fitted: Fitted, problems: Sequence[Problem]
+) -> Volume:
     stack = filling.stack
     frames = stack.frames
     middle = frames[len(frames) // 2]
@@ -328,7 +344,7 @@ def _volume(entry: SeriesEntry, filling: _Filling, *, unit: Unit, problems: Sequ
         series_uid=entry.series_uid,
         slice_positions_mm=stack.positions_mm,
         slice_names=tuple(frame.name for frame in frames),
-        windows=windows,
+        windows=fitted.windows(windows),
         patient=patient,
         lossy=any(frame.header.lossy for frame in frames),
         inverted=middle.header.photometric == "MONOCHROME1",

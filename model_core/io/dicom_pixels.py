@@ -47,11 +47,30 @@ def read_stored(header: FileHeader, indices: Iterable[int], *, palette: bool = T
     FileError
         The frames cannot be read; the text says why and what would be needed.
     """
+    for frame in read_each(header, indices, palette=palette):
+        if isinstance(frame, FileError):
+            raise frame
+        yield frame
+
+
+def read_each(
+    header: FileHeader, indices: Iterable[int], *, palette: bool = True
+) -> Iterator[StoredArray | FileError]:
+    """Yield frames as `read_stored` does; in place of one that cannot be decoded comes its error.
+
+    Raises
+    ------
+    FileError
+        The file cannot be read, or its decoder ended at the frame after the last one that came.
+    """
     try:
         if is_plain(header):
             yield from _plain(header, indices)
         else:
-            yield from isolation.decode_frames(header, list(indices), palette=palette)
+            for frame in isolation.decode_frames(header, list(indices), palette=palette):
+                if isinstance(frame, FileError):
+                    frame.transfer_syntax = header.transfer_syntax
+                yield frame
     except FileError as error:
         error.transfer_syntax = header.transfer_syntax
         raise

@@ -39,13 +39,16 @@ _PROCESSES = min(4, os.cpu_count() or 1)
 Answer = list[npt.NDArray[Any] | dict[str, Any]]
 
 
-def decode_frames(header: FileHeader, indices: list[int], *, palette: bool) -> Iterator[npt.NDArray[Any]]:
+def decode_frames(
+    header: FileHeader, indices: list[int], *, palette: bool
+) -> Iterator[npt.NDArray[Any] | FileError]:
     """Decode frames of one compressed DICOM file; see `dicom_decode.decode_frames`.
 
     Raises
     ------
     FileError
-        A frame cannot be decoded, or its decoder crashed or took too long.
+        The file cannot be read, or the decoder crashed or took too long on the frame after the last one
+        that came.
     """
     values = asdict(header)
     values["path"] = ""
@@ -61,10 +64,17 @@ def decode_frames(header: FileHeader, indices: list[int], *, palette: bool) -> I
     try:
         answer = _workers.call(request, name=header.name, max_bytes=most)
     except _PartlyAnswered as error:
-        # The frames before the damaged one are sound.
-        yield from cast("list[npt.NDArray[Any]]", error.results)
+        # What came before the end is sound.
+        yield from map(_frame, error.results)
         raise
-    yield from cast("list[npt.NDArray[Any]]", answer)
+    yield from map(_frame, answer)
+
+
+def _frame(answer: npt.NDArray[Any] | dict[str, Any]) -> npt.NDArray[Any] | FileError:
+    """Return a decoded frame, or why it could not be decoded."""
+    if isinstance(answer, dict):
+        return FileError(answer["error"], status=answer["status"], details=answer["details"])
+    return answer
 
 
 def picture(path: Path, *, channels: bool, max_pixels: int) -> npt.NDArray[Any]:
@@ -122,14 +132,23 @@ def _seconds(path: Path) -> float:
 
 
 class _Broken(Exception):  # noqa: N818 - becomes a FileError with the file's name
-    """A process ended, or answered nonsense."""
+    """A process ended, or answered nonsense; what it had answered before is in ``results``."""
+
+    def __init__(self, *, late: bool, results: Answer) -> None:
+        super().__init__("late" if late else "crash")
+        self.late = late
+        self.results = results
+
+
+class _Nonsense(Exception):  # noqa: N818 - becomes a _Broken with the answers before it
+    """An answer ended early, or is none."""
 
 
 class _PartlyAnswered(FileError):  # noqa: N818 - a FileError that brings results
     """The file cannot be read to its end; what came before is in ``results``."""
 
-    def __init__(self, message: dict[str, Any], results: Answer) -> None:
-        super().__init__(message["error"], status=message["status"], details=message["details"])
+    def __init__(self, error: FileError, results: Answer) -> None:
+        super().__init__(error.message, status=error.status, details=error.details)
         self.results = results
 
 
@@ -160,33 +179,34 @@ class _Process:
         timer = threading.Timer(seconds, stop)
         timer.daemon = True
         timer.start()
+        results: Answer = []
         try:
-            return self._exchange(request, max_bytes)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise _Broken("late" if late.is_set() else "crash") from error
-        except _Broken as error:
-            raise _Broken("late" if late.is_set() else "crash") from error
+            self._exchange(request, results, max_bytes=max_bytes)
+        except (OSError, ValueError, KeyError, TypeError, _Nonsense) as error:
+            raise _Broken(late=late.is_set(), results=results) from error
         finally:
             timer.cancel()
+        return results
 
-    def _exchange(self, request: dict[str, Any], max_bytes: int) -> Answer:
+    def _exchange(self, request: dict[str, Any], results: Answer, *, max_bytes: int) -> None:
+        """Send a request and add its answers to ``results`` as they come."""
         answers = cast(BinaryIO, self._process.stdout)
         wire.send(cast(BinaryIO, self._process.stdin), request)
-        results: Answer = []
         while True:
             message = wire.receive(answers)
             if message is None:
-                raise _Broken
+                raise _Nonsense
             if "end" in message:
-                return results
+                return
             if "error" in message:
-                raise _PartlyAnswered(message, results)
+                error = FileError(message["error"], status=message["status"], details=message["details"])
+                raise _PartlyAnswered(error, results)
             if "value" in message:
                 results.append(message["value"])
                 continue
             array = wire.receive_array(answers, message, max_bytes=max_bytes)
             if array is None:
-                raise _Broken
+                raise _Nonsense
             results.append(array)
 
     def close(self) -> None:
@@ -237,14 +257,14 @@ class _Workers:
             healthy = True
             raise
         except _Broken as error:
-            if str(error) == "late":
+            if error.late:
                 message = (
                     f"Reading {name} took longer than {limit:.0f} s and was stopped: damaged or hostile."
                 )
                 self._late[request["path"]] = (message, time.monotonic() + _LATE_SECONDS)
             else:
                 message = f"The decoder crashed on {name}: the file is damaged or hostile."
-            raise FileError(message) from error
+            raise _PartlyAnswered(FileError(message), error.results) from error
         finally:
             self._give(process if healthy else None, process)
         return answer

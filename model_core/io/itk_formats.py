@@ -218,7 +218,7 @@ def load_volume(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
     else:
         with np.errstate(all="ignore"):  # what single precision cannot hold counts as infinite
             exact = np.ascontiguousarray(shown, np.float32)
-        problems += fit_int16(exact, voxels)
+        problems += fit_int16(exact, voxels).problems
     yield Progress(1, 1, "Reading the volume")
     unit: Unit = "HU" if int(voxels.min()) <= VOLUME_FORMAT_AIR_HU else "values"
     yield Volume(

@@ -214,7 +214,7 @@ def load_pictures(entry: SeriesEntry) -> Generator[Progress | Volume, None, None
     unit: Unit = "grey"
     if exact is not None:
         unit = "values"
-        problems += fit_int16(exact[: len(kept)], voxels)
+        problems += fit_int16(exact[: len(kept)], voxels).problems
     yield Volume(
         series_id=entry.series_id,
         title=entry.title,

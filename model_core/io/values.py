@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from model_core.types import FloatArray, Problem, VoxelArray
+from model_core.types import FloatArray, Problem, VoxelArray, Window
 
 _INT16 = np.iinfo(np.int16)
 
@@ -24,7 +25,35 @@ def clip_int16(values: npt.NDArray[Any], out: VoxelArray) -> int:
     return outside
 
 
-def fit_int16(values: FloatArray, out: VoxelArray) -> tuple[Problem, ...]:
+@dataclass(frozen=True)
+class Fitted:
+    """How values were brought into int16: ``(value - low) * scale``, and what there is to tell of it.
+
+    ``scale`` is 0 where every value became the same one.
+    """
+
+    low: float = 0.0
+    scale: float = 1.0
+    problems: tuple[Problem, ...] = ()
+
+    def windows(self, windows: tuple[Window, ...]) -> tuple[Window, ...]:
+        """Return windows of the file's values as windows that show the fitted ones the same way.
+
+        None are left where all values became one: no window means anything there.
+        """
+        if (self.low, self.scale) == (0.0, 1.0):
+            return windows
+        return tuple(map(self._window, windows)) if self.scale > 0 else ()
+
+    def _window(self, window: Window) -> Window:
+        # LINEAR and tables spread width - 1 around level - 0.5 (PS3.3 C.11.2.1.2.1); the others are plain.
+        extra = 1.0 if window.curve or window.function == "LINEAR" else 0.0
+        width = (window.width - extra) * self.scale + extra
+        level = (window.level - extra / 2 - self.low) * self.scale + extra / 2
+        return replace(window, width=width, level=level)
+
+
+def fit_int16(values: FloatArray, out: VoxelArray) -> Fitted:
     """Fill an int16 array with values of no fixed unit, scaling them only where they do not fit.
 
     Values that int16 cannot hold, or fractions whose whole range is small, are mapped linearly so
@@ -33,12 +62,13 @@ def fit_int16(values: FloatArray, out: VoxelArray) -> tuple[Problem, ...]:
     finite = np.isfinite(values)
     if not finite.any():
         out[...] = 0
-        return (Problem("warning", "The image holds no finite number.", "It is shown as zero."),)
+        problem = Problem("warning", "The image holds no finite number.", "It is shown as zero.")
+        return Fitted(scale=0.0, problems=(problem,))
     low, high = float(values[finite].min()), float(values[finite].max())
     fractions = 0 < high - low < 64 and bool((values[finite] != np.rint(values[finite])).any())
     if low >= _INT16.min and high <= _INT16.max and not fractions:
         clip_int16(values, out)
-        return ()
+        return Fitted()
     span = high - low
     scale = (10_000.0 if fractions else float(_INT16.max)) / span if span > 0 else 0.0
     # In double precision: the span of single precision numbers may be more than they can hold.
@@ -46,6 +76,5 @@ def fit_int16(values: FloatArray, out: VoxelArray) -> tuple[Problem, ...]:
         clip_int16((values[index].astype(np.float64) - low) * scale, out[index])
     why = "are fractions" if fractions else "do not fit"
     text = f"The values, {low:g} to {high:g}, {why}; whole 16-bit numbers are kept."
-    return (
-        Problem("warning", text, "They are scaled linearly for display: numbers shown are not the file's."),
-    )
+    action = "They are scaled linearly for display: numbers shown are not the file's."
+    return Fitted(low, scale, (Problem("warning", text, action),))

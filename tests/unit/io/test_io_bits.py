@@ -280,15 +280,21 @@ def test_compressed_enhanced_ct(tmp_path, syntax):
 def test_a_damaged_frame_is_left_out_and_named(tmp_path):
     base = np.add.outer(np.arange(40), np.arange(48)).astype(np.uint8)
     item = dataset(base, syntax=JPEGBaseline8Bit, Modality="US", RescaleIntercept=0)
-    item.NumberOfFrames = 3
-    item.PixelData = encapsulate([jpeg(base), b"\xff\xd8 nonsense", jpeg(base)])
+    item.NumberOfFrames = 5
+    item.PixelData = encapsulate(
+        [jpeg(base), b"\xff\xd8 nonsense", jpeg(base + 1), b"\xff\xd8 no picture", jpeg(base + 2)]
+    )
     item["PixelData"].VR = "OB"
     item["PixelData"].is_undefined_length = True
     item.save_as(tmp_path / "a", enforce_file_format=True)
     _, volume = open_one(tmp_path)
-    assert volume.slices >= 1  # those before the damaged one at least
-    assert "a#1" not in volume.slice_names
-    assert any("cannot be read" in problem.text for problem in volume.problems)
+    # The damaged frames alone are lost, and each is told once.
+    assert volume.slice_names == ("a#0", "a#2", "a#4")
+    assert [int(picture.min()) for picture in volume.voxels] == [0, 1, 2]
+    (problem,) = (problem for problem in volume.problems if "cannot be read" in problem.text)
+    assert problem.text.startswith("2 slice(s) cannot be read: The pixels cannot be decoded (JPEG Baseline")
+    assert problem.text.count("The pixels cannot be decoded") == 1
+    assert problem.files == ("a#1", "a#3")
 
 
 # ------------------------------------------------------------------------------------------- colour

@@ -99,6 +99,51 @@ def test_a_crash_leaves_out_one_slice_of_a_series(tmp_path, workers, monkeypatch
     assert any("The decoder crashed on 1.dcm" in problem.text for problem in volume.problems)
 
 
+def many_frames(path, count=6):
+    pictures = np.stack([NOISE + index for index in range(count)])
+    item = dataset(pictures, NumberOfFrames=count)
+    compress(item, JPEGLSLossless, generate_instance_uid=False)
+    item.save_as(path, enforce_file_format=True)
+    return pictures
+
+
+def crash_at(monkeypatch, bad):
+    """Let the process die when it comes to one of some frames."""
+    real = isolation._Process.call
+
+    def call(self, request, **limits):
+        wanted = request["indices"]
+        sound = [index for index in wanted if index not in bad]
+        place = next((place for place, index in enumerate(wanted) if index in bad), None)
+        if place is None:
+            return real(self, request, **limits)
+        answers = real(self, request | {"indices": sound[:place]}, **limits)
+        self._process.kill()
+        raise isolation._Broken(late=False, results=answers)
+
+    monkeypatch.setattr(isolation._Process, "call", call)
+
+
+@pytest.mark.parametrize("bad", [{0}, {3}, {1, 4}, {5}])
+def test_a_crash_loses_one_frame_of_a_file(tmp_path, workers, monkeypatch, bad):
+    pictures = many_frames(tmp_path / "a.dcm")
+    (entry,) = finish(scan(tmp_path))[-1].series
+    crash_at(monkeypatch, bad)
+    volume = finish(load(entry))[-1]
+    sound = [index for index in range(6) if index not in bad]
+    np.testing.assert_array_equal(volume.voxels, pictures[sound] - 1024)
+    (problem,) = (problem for problem in volume.problems if "cannot be read" in problem.text)
+    assert problem.files == tuple(f"a.dcm#{index}" for index in sorted(bad))
+
+
+def test_a_file_that_crashes_its_decoder_again_and_again_is_given_up(tmp_path, workers, monkeypatch):
+    many_frames(tmp_path / "a.dcm")
+    (entry,) = finish(scan(tmp_path))[-1].series
+    crash_at(monkeypatch, {0, 1, 2, 3})
+    with pytest.raises(ReadError, match="No slice of this series can be read: The decoder crashed"):
+        finish(load(entry))
+
+
 def test_without_processes_the_work_is_done_here(tmp_path, workers, monkeypatch, caplog):
     def refuse(*_, **__):
         raise OSError("no process")

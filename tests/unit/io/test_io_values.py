@@ -19,6 +19,7 @@ from model_core.errors import ReadError
 from model_core.io import load, scan, thumbnail
 from model_core.io.opening import stored_pixels
 from model_core.types import Window, finish
+from model_core.voi import apply_window, display_values
 
 NOISE = np.random.default_rng(0).integers(0, 4096, (64, 48)).astype(np.int16)
 
@@ -253,3 +254,87 @@ def test_a_nested_sequence_before_the_pixels_changes_nothing(tmp_path):
     item.save_as(tmp_path / "a", enforce_file_format=True)
     _, volume = open_one(tmp_path)
     np.testing.assert_array_equal(volume.voxels[0], NOISE - 1024)
+
+
+def stored_window(values, window):
+    """What a window of the file's own values makes of them."""
+    return display_values(np.asarray(values, np.float64), window)
+
+
+def lut_item(entries, first):
+    item = Dataset()
+    item.LUTDescriptor = [len(entries), first, 8]
+    item.LUTData = np.asarray(entries, np.uint16).tobytes()
+    item["LUTDescriptor"].VR = "US"
+    item["LUTData"].VR = "OW"
+    return item
+
+
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+@pytest.mark.parametrize(("slope", "intercept"), [(2.5e-4, 0), (3.7, -5), (1e-3, -5)])
+def test_windows_follow_values_that_are_scaled(tmp_path, function, slope, intercept):
+    stored = np.linspace(0, 60000, 24 * 32).astype(np.uint16).reshape(24, 32)
+    values = stored * slope + intercept
+    low, high = values.min(), values.max()
+    width = max((high - low) * 0.4, 1.0)
+    write(
+        tmp_path / "a",
+        stored,
+        Modality="PT",
+        RescaleSlope=slope,
+        RescaleIntercept=intercept,
+        WindowCenter=float(f"{low + 0.5 * (high - low):.6g}"),
+        WindowWidth=float(f"{width:.6g}"),
+        WindowCenterWidthExplanation="Wide",
+        VOILUTFunction=function,
+    )
+    _, volume = open_one(tmp_path)
+    assert any("scaled linearly" in problem.text + problem.action for problem in volume.problems)
+    (window,) = volume.windows
+    assert window.name == "Wide"
+    own = Window(float(f"{width:.6g}"), float(f"{low + 0.5 * (high - low):.6g}"), "", function)
+    expected = stored_window(values, own)
+    off = np.abs(apply_window(volume.voxels[0], window) - expected)
+    # Where the window is a step, values that stand at it may fall to either side.
+    assert np.percentile(off, 99) <= 1.0
+
+
+def test_a_voi_lut_follows_values_that_are_scaled(tmp_path):
+    stored = np.linspace(0, 60000, 24 * 32).astype(np.uint16).reshape(24, 32)
+    entries = np.round(255 * (np.arange(200) / 199) ** 2).astype(int)
+    write(
+        tmp_path / "a",
+        stored,
+        Modality="PT",
+        RescaleSlope=4,
+        RescaleIntercept=0,
+        VOILUTSequence=[lut_item(entries, 30000)],
+    )
+    _, volume = open_one(tmp_path)
+    (window,) = volume.windows
+    assert window.curve
+    curve = bytes(entries.astype(np.uint8))
+    own = Window(200.0, 30000 + 100.0, curve=curve)
+    # 240,000 values share 32,767 numbers: one of them covers up to 8 values, so a step of the table is 27.
+    exact = (volume.voxels[0].astype(float) * (stored.max() * 4.0 / 32767)).round(3)
+    assert np.abs(apply_window(volume.voxels[0], window) - stored_window(exact, own)).max() <= 1.0
+
+
+def test_windows_of_values_that_fit_stay_as_they_are(tmp_path):
+    write(tmp_path / "a", NOISE, Modality="MR", RescaleIntercept=0, WindowCenter=40, WindowWidth=400)
+    _, volume = open_one(tmp_path)
+    assert volume.windows == (Window(400, 40),)
+
+
+def test_no_window_is_left_of_one_value_that_does_not_fit(tmp_path):
+    write(
+        tmp_path / "a",
+        np.full((3, 4), 60000, np.uint16),
+        Modality="PT",
+        RescaleSlope=4,
+        WindowCenter=40,
+        WindowWidth=400,
+    )
+    _, volume = open_one(tmp_path)
+    assert volume.windows == ()
+    assert not volume.voxels.any()
