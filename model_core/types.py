@@ -218,6 +218,8 @@ class Volume:
         D base names of files, for messages and exports; or empty.
     windows:
         The file's own windows (of the middle slice), possibly none.
+    every:
+        Above 1 where only every n-th slice of the series was opened (`SeriesEntry.every`).
     """
 
     series_id: str
@@ -236,6 +238,7 @@ class Volume:
     inverted: bool = False
     padding_value: int | None = None
     problems: tuple[Problem, ...] = ()
+    every: int = 1
 
     @property
     def slices(self) -> int:

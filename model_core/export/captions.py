@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from model_core.errors import ordinal
 from model_core.export.look import MUTED, REFERENCE_COLOUR, WARNING, Look, class_name
 from model_core.export.text import Corner, Line
 from model_core.types import ShownSlice, Volume, Window
@@ -38,6 +39,9 @@ def _number(value: float) -> str:
 
 def _place(volume: Volume, index: int) -> list[Line]:
     lines = [Line(f"Slice {index + 1} / {volume.slices}", bold=True)]
+    if volume.every > 1:
+        # Small findings may lie between the slices of a thinned series, and their numbers are its own.
+        lines.append(Line(f"every {ordinal(volume.every)} slice", WARNING))
     if volume.slice_positions_mm is not None:
         lines.append(Line(f"{volume.slice_positions_mm[index]:.1f} mm".replace("-", "−"), MUTED))
     return lines

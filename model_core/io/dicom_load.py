@@ -350,6 +350,7 @@ def _volume(
         inverted=middle.header.photometric == "MONOCHROME1",
         padding_value=PADDING_HU if filling.padded else None,
         problems=tuple(problems),
+        every=entry.every,
     )
 
 

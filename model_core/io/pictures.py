@@ -225,4 +225,5 @@ def load_pictures(entry: SeriesEntry) -> Generator[Progress | Volume, None, None
         slice_names=tuple(path.name for path in kept),
         lossy=any(path.suffix.lower() in (".jpg", ".jpeg") for path in kept),
         problems=tuple(problems),
+        every=entry.every,
     )

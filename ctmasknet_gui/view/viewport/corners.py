@@ -138,7 +138,7 @@ def _verdict(state: AppState) -> tuple[Line, ...]:
 
 def _series(state: AppState, volume: Volume) -> tuple[Line, ...]:
     # A title may come from a folder's or a file's name, and those often are names of patients.
-    every = _every(state, volume)
+    every = _every(volume)
     title = "" if state.display.privacy else volume.title.removesuffix(f", {every}")
     plane = "" if volume.plane == "unknown" else volume.plane
     lines = [
@@ -154,12 +154,9 @@ def _series(state: AppState, volume: Volume) -> tuple[Line, ...]:
     return tuple(line for line in lines if line.text)
 
 
-def _every(state: AppState, volume: Volume) -> str:
+def _every(volume: Volume) -> str:
     """Say that slices are left out; the title says so too, but may be too long for its corner, or hidden."""
-    catalogue = state.case.catalogue
-    series = () if catalogue is None else catalogue.series
-    every = next((entry.every for entry in series if entry.series_id == volume.series_id), 1)
-    return f"every {ordinal(every)} slice" if every > 1 else ""
+    return f"every {ordinal(volume.every)} slice" if volume.every > 1 else ""
 
 
 def _legend(state: AppState, volume: Volume) -> tuple[Line, ...]:

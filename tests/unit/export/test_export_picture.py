@@ -269,6 +269,20 @@ def test_corner_text_holds_what_is_asked_for_and_no_patient_unasked(make_volume,
     assert "DOE, JANE" in [line.text for line in asked]
 
 
+def test_a_picture_says_that_slices_were_left_out(make_volume):
+    from model_core.export.captions import corner_text
+    from model_core.export.look import WARNING, Look
+
+    def top(volume):
+        return corner_text(volume, 1, Look(), None, reference=False)["top left"]
+
+    few = make_volume(every=3)
+    assert [line.text for line in top(few)] == ["Slice 2 / 3", "every 3rd slice", "28.0 mm"]
+    assert top(few)[1].colour == WARNING
+    assert [line.text for line in top(make_volume())] == ["Slice 2 / 3", "28.0 mm"]
+    assert not np.array_equal(render_slice(few, 1), render_slice(make_volume(), 1))
+
+
 def test_labels_stay_inside_and_never_cover_each_other(make_volume):
     from model_core.export.text import Line, TextLayer
 
