@@ -7,6 +7,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPlainTextEdit, QToolButton, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState, Message
+from ctmasknet_gui.view.privacy import shown_text
 from ctmasknet_gui.view.style import icon, restyle
 
 _ICON = 20
@@ -15,6 +16,8 @@ _BUTTON_HEIGHT = 26
 
 class MessageBar(QFrame):
     """Shows the newest message, how many came before it, and its details on demand.
+
+    In privacy mode files are told by number: their names may be those of patients.
 
     Emits ``dismissed`` when the user has read them; the controller then empties the state.
     """
@@ -34,6 +37,7 @@ class MessageBar(QFrame):
         self.newer_button.clicked.connect(lambda: self._show(self._index + 1))
         self.close_button.clicked.connect(self.dismissed)
         state.messages.events.messages.connect(self._refresh)
+        state.display.events.privacy.connect(lambda: self._show(self._index))
         self._refresh()
 
     @property
@@ -99,14 +103,15 @@ class MessageBar(QFrame):
         total = len(self._state.messages.messages)
         self.picture.setPixmap(icon(message.level).pixmap(_ICON, _ICON))
         self.picture.setAccessibleName(message.level)
-        self.text.setText(message.text)
-        self.setAccessibleName(f"{message.level}: {message.text}")
+        text = shown_text(message.text, self._state)
+        self.text.setText(text)
+        self.setAccessibleName(f"{message.level}: {text}")
         self.count.setText(f"{index + 1} / {total}")
         for widget in (self.count, self.older_button, self.newer_button):
             widget.setVisible(total > 1)
         self.older_button.setEnabled(index > 0)
         self.newer_button.setEnabled(index < total - 1)
-        self.details.setPlainText(message.details)
+        self.details.setPlainText(shown_text(message.details, self._state))
         self.details_button.setVisible(bool(message.details))
         if not message.details:
             self.details_button.setChecked(False)
@@ -115,7 +120,8 @@ class MessageBar(QFrame):
     def _copy(self) -> None:
         message = self.message
         if message is not None:
-            QGuiApplication.clipboard().setText(f"{message.text}\n{message.details}".strip())
+            text = shown_text(f"{message.text}\n{message.details}".strip(), self._state)
+            QGuiApplication.clipboard().setText(text)
 
 
 def _tool(image: str, tip: str) -> QToolButton:

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.privacy import shown_text
 from ctmasknet_gui.view.style import MUTED, STATUS_COLOURS, STATUS_SHAPES, TEXT, icon
 from ctmasknet_gui.view.viewport.layer import device_ratio
 from model_core.types import ByteArray, Catalogue, Problem, SeriesEntry
@@ -24,6 +25,7 @@ from model_core.types import ByteArray, Catalogue, Problem, SeriesEntry
 _ID = Qt.ItemDataRole.UserRole
 _ENTRY = Qt.ItemDataRole.UserRole + 1
 _TITLE = Qt.ItemDataRole.UserRole + 2
+_STATUS = Qt.ItemDataRole.UserRole + 3
 _THUMBNAIL = 56
 _MARGIN = 8
 _STATUS_RANK = {"error": 2, "warning": 1, "info": 0}
@@ -168,13 +170,20 @@ class SeriesPanel(QWidget):
             item = self.list.item(row)
             entry: SeriesEntry = item.data(_ENTRY)
             title = f"Series {row + 1}" if self._state.display.privacy else entry.title
-            text = f"{title}, {describe_size(entry)}, {describe_status(entry)}"
+            text = f"{title}, {describe_size(entry)}, {self._status(entry)}"
             lines = [title, describe_size(entry)]
-            lines += [f"{STATUS_SHAPES[p.level]} {describe_problem(p)}" for p in entry.problems]
+            lines += [f"{STATUS_SHAPES[p.level]} {self._told(p)}" for p in entry.problems]
             item.setData(_TITLE, title)
+            item.setData(_STATUS, self._status(entry))
             item.setText(text)
             item.setData(Qt.ItemDataRole.AccessibleTextRole, text)
             item.setToolTip("\n".join(lines if entry.problems else [*lines, "● complete"]))
+
+    def _status(self, entry: SeriesEntry) -> str:
+        return shown_text(describe_status(entry), self._state)
+
+    def _told(self, problem: Problem) -> str:
+        return shown_text(describe_problem(problem), self._state)
 
     def _on_privacy(self) -> None:
         self._describe()
@@ -192,7 +201,7 @@ class SeriesPanel(QWidget):
         case = self._state.case
         self.problems.clear()
         for problem in _problems(self._state):
-            item = QListWidgetItem(f"{STATUS_SHAPES[problem.level]} {describe_problem(problem)}")
+            item = QListWidgetItem(f"{STATUS_SHAPES[problem.level]} {self._told(problem)}")
             item.setForeground(QColor(STATUS_COLOURS[problem.level]))
             if problem.files and not self._state.display.privacy:
                 item.setToolTip("\n".join(problem.files[:20]))
@@ -309,16 +318,18 @@ class _SeriesDelegate(QStyledItemDelegate):
             painter.drawPixmap(target, picture)
         left = frame.right() + _MARGIN + 2
         room = QRect(left, rect.top(), rect.right() - left - 4, rect.height())
-        self._paint_text(painter, room, str(index.data(_TITLE)), entry)
+        self._paint_text(painter, room, str(index.data(_TITLE)), entry, told=str(index.data(_STATUS)))
         painter.restore()
 
-    def _paint_text(self, painter: QPainter, rect: QRect, title: str, entry: SeriesEntry) -> None:
+    def _paint_text(
+        self, painter: QPainter, rect: QRect, title: str, entry: SeriesEntry, *, told: str
+    ) -> None:
         base = QFont(painter.font())
         base.setPixelSize(13)
         small = QFont(base)
         small.setPixelSize(11)
         status = entry.status
-        told = f"{STATUS_SHAPES[status]} {describe_status(entry)}"
+        told = f"{STATUS_SHAPES[status]} {told}"
         status_colour = STATUS_COLOURS[status] if status != "ok" else MUTED
         titles = two_lines(title, QFontMetrics(base), rect.width())
         lines = [

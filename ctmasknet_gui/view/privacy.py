@@ -1,0 +1,67 @@
+"""Takes names of files and folders out of what the window says: they may hold a patient's name."""
+
+from __future__ import annotations
+
+import re
+
+from ctmasknet_gui.state import AppState
+
+A_FILE = "a file"
+A_FOLDER = "the folder"
+# Absolute paths of any system, to the end of the sentence or quotation.
+_PATHS = re.compile(r"(?:[A-Za-z]:\\|\\\\|(?<![\w.>])/)[^\n'\"<>|:,;]*")
+# Files that no catalogue lists: masks, exports, weights. Capitalised words before the name may belong to it.
+_FILES = re.compile(
+    r"(?:[^\W\d_][\w^-]*[ ^])?[^\s'\"<>|:;,()]+"
+    r"\.(?:dcm|ima|nii|gz|nrrd|nhdr|mha|mhd|png|jpe?g|svg|csv|json|zip|safetensors|pth?|bin|dicom)\b(?:#\d+)?",
+    re.IGNORECASE,
+)
+# A number this short identifies nobody, and counts in sentences look like it.
+_HARMLESS = re.compile(r"\d{1,4}")
+
+
+def shown_text(text: str, state: AppState) -> str:
+    """Return a text as the window may show it: unchanged, but for privacy mode.
+
+    There a file of the open catalogue is called by its place, "file 12 of 148", any other one "a file".
+    """
+    if not text or not state.display.privacy:
+        return text
+    for name, place in _places(state):
+        if name in text:
+            # A frame of the file is named behind it; a longer name that merely holds this one is left.
+            text = re.sub(rf"(?<![\w.^-]){re.escape(name)}(?![\w^-])", place, text)
+    return _FILES.sub(A_FILE, _PATHS.sub(A_FILE, text))
+
+
+def _places(state: AppState) -> list[tuple[str, str]]:
+    """Return what to replace by what, the longest names first."""
+    case = state.case
+    if case.catalogue is None and case.volume is None:
+        return []
+    paths: dict[str, None] = {}
+    root = ""
+    if case.catalogue is not None:
+        root = case.catalogue.root
+        paths |= dict.fromkeys(report.path for report in case.catalogue.files)
+        paths |= dict.fromkeys(path for entry in case.catalogue.series for path in entry.files)
+    if case.volume is not None and not paths:
+        paths |= dict.fromkeys(name.split("#")[0] for name in case.volume.slice_names)
+    places: dict[str, str] = {}
+    folders = set()
+    for number, path in enumerate(paths, 1):
+        parts = [part for part in path.replace("\\", "/").split("/") if part]
+        place = f"file {number} of {len(paths)}"
+        places[path] = place
+        if parts:
+            places.setdefault(parts[-1], place)
+            folders.update(parts[:-1])
+    folders.update(part for part in root.replace("\\", "/").split("/") if part)
+    for folder in folders:
+        # Short words of a path, such as "in" or "data", stand in sentences as well.
+        if len(folder) > 4 and not folder.islower():
+            places.setdefault(folder, A_FOLDER)
+    if "/" in root or "\\" in root:
+        places.setdefault(root, A_FOLDER)
+    told = [(name, place) for name, place in places.items() if not _HARMLESS.fullmatch(name)]
+    return sorted(told, key=lambda item: -len(item[0]))

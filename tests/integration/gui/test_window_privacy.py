@@ -1,0 +1,74 @@
+"""In privacy mode no warning of the window names a file or folder: the names may be those of patients."""
+
+import shutil
+
+import pytest
+from dicom_files import along_z, write_stack
+from gui_fakes import FakeEngine
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QApplication, QLabel, QPlainTextEdit
+
+from ctmasknet_gui.controller.ports import CoreReader
+
+NAMES = [f"DOE JANE {index}.dcm" for index in range(6)]
+
+
+def words(rig):
+    """Everything that the window says of the case, seen, in tips, or read aloud."""
+    window = rig.window
+    lists = (window.series.list, window.series.problems)
+    roles = Qt.ItemDataRole
+    told = [
+        str(listed.item(row).data(role) or "")
+        for listed in lists
+        for row in range(listed.count())
+        for role in (roles.DisplayRole, roles.ToolTipRole, roles.AccessibleTextRole)
+    ]
+    told += [label.text() for label in window.findChildren(QLabel)]
+    told += [edit.toPlainText() for edit in window.findChildren(QPlainTextEdit)]
+    bar = window.message_bar
+    bar.copy_button.click()
+    told += [bar.accessibleName(), QGuiApplication.clipboard().text(), window.windowTitle()]
+    return "\n".join(told)
+
+
+@pytest.fixture
+def rig(make_app):
+    return make_app(engine=FakeEngine(), reader=CoreReader())
+
+
+@pytest.fixture
+def uneven(tmp_path):
+    """A series with a gap, a copy and a damaged file, all named after the patient."""
+    folder = tmp_path / "DOE^JANE"
+    positions = [*along_z(4), (-10.0, -20.0, 11.0), (-10.0, -20.0, 13.0)]
+    paths = write_stack(folder, positions, names=NAMES)
+    shutil.copy(paths[1], folder / "DOE COPY.dcm")
+    (folder / "DOE BROKEN.dcm").write_bytes(paths[2].read_bytes()[:400])
+    return folder
+
+
+def test_warnings_name_files_by_number_in_privacy_mode(rig, uneven):
+    rig.open(uneven)
+    assert rig.state.case.volume.slices == 6
+    before = words(rig)
+    assert "DOE JANE" in before
+    rig.commands.privacy.trigger()
+    QApplication.processEvents()
+    said = words(rig)
+    assert "DOE" not in said
+    assert "JANE" not in said
+    assert "file 3 of 8" in said or "of 8" in said
+    assert "Slices are not evenly spaced: 2.00 mm between file " in said
+    rig.commands.privacy.trigger()
+    assert words(rig) == before
+
+
+def test_a_path_that_holds_nothing_is_not_named(rig, tmp_path):
+    rig.commands.privacy.trigger()
+    path = tmp_path / "DOE JANE.dcm"
+    path.write_bytes(b"nothing of the kind")
+    rig.open(path)
+    assert rig.window.message_bar.isVisible()
+    assert "DOE" not in words(rig)
