@@ -33,6 +33,8 @@ from model_core.types import (
 SCORES: DoubleArray = np.arange(0.1, 0.96, 0.05).round(2)
 NMS_IOUS = (0.2, 0.3, 0.5)
 MASK_LOGITS = (-0.5, 0.0)
+# Sums of Dice and AP that differ by less are the same on so few patients.
+AS_GOOD = 0.015
 # NMS IoU and mask logit of COCO's average precision, which has no score threshold.
 COCO_SETTING = (0.3, 0.0)
 # Candidates below the lowest score are never looked at; more than this many are not shown.
@@ -161,7 +163,11 @@ def _hits_at(iou: DoubleArray, labels: IntArray, reference_labels: IntArray) -> 
 
 
 def choose(measured: Iterable[tuple[tuple[float, float], Measured]], *, max_detections: int) -> Choice:
-    """Return the thresholds with the largest mean of Dice and AP, each averaged over sources."""
+    """Return the thresholds with the largest mean of Dice and AP, each averaged over sources.
+
+    Of scores that are as good (`AS_GOOD`) the highest is taken: most slices of a scan have no lesion, most
+    held-out slices have one, so false detections weigh too little in both measures.
+    """
     by_setting: dict[tuple[float, float], list[Measured]] = {}
     for key, one in measured:
         by_setting.setdefault(key, []).append(one)
@@ -191,9 +197,9 @@ def best_threshold(
     best: tuple[float, tuple[float, float], int] | None = None
     for key, rows in by_setting.items():
         worth = _by_source(rows, lambda r: r.ap.mean(1)) + _by_source(rows, lambda r: r.dice)
-        index = int(np.nanargmax(worth))
-        if best is None or worth[index] > best[0]:
-            best = float(worth[index]), key, index
+        highest = float(np.nanmax(worth))
+        if best is None or highest > best[0]:
+            best = highest, key, int(np.flatnonzero(worth >= highest - AS_GOOD)[-1])
     assert best is not None
     return best[1], best[2]
 

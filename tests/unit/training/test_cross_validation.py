@@ -132,16 +132,16 @@ def test_thresholds_of_a_fold_come_from_the_others():
     folds = [FoldRows({setting: rows(good, p)}, (0.1, 0.2, 0.3)) for good, p in ((0.9, "x"), (0.5, "y"))]
     values = report(tiny_recipe(), folds, size=64, stages=tiny_recipe().stages)
     first, second = values["folds"]
-    # The first fold takes a threshold below 0.5 from the second, where it finds all. The second takes the
-    # first one's, which ties from 0.3 up to 0.9 and is chosen lowest.
+    # The first fold takes a threshold below 0.5 from the second, and finds all. The second takes the first
+    # one's, which ties from 0.3 up to 0.9 and is chosen highest, so it finds nothing.
     assert first["score"] < 0.5
     assert first["sensitivity"]["value"] == 1.0
     assert values["all"]["patients"] == 10
-    assert values["all"]["dice"]["value"] == pytest.approx(0.8)
+    assert values["all"]["dice"]["value"] == pytest.approx(0.4)
     assert values["coco_ap"] == [0.1, 0.2, 0.3]
     assert second["calibration"]["ece_after"] is not None
     assert len(values["patients"]) == 6
-    assert "0.8" in markdown(values)
+    assert "0.4" in markdown(values)
 
 
 def test_temperature_is_chosen_and_the_threshold_moves_with_it():
@@ -155,10 +155,10 @@ def test_temperature_is_chosen_and_the_threshold_moves_with_it():
         found.append(((0.3, 0.0), dataclasses.replace(one, scores=scores, hits=hits)))
     choice = choose(found, max_detections=9)
     assert choice.settings.temperature == pytest.approx(2.0, rel=0.4)
-    # The lowest of equally good thresholds, 0.1 of the network's scores, on the calibrated scale.
-    wanted = with_temperature(np.array(0.1), choice.settings.temperature)
+    # The highest of equally good thresholds, 0.65 of the network's scores, on the calibrated scale.
+    wanted = with_temperature(np.array(0.65), choice.settings.temperature)
     assert choice.settings.score == pytest.approx(float(wanted), abs=1e-4)
-    assert 0.15 < choice.settings.score < 0.5
+    assert 0.5 < choice.settings.score < 0.65
     calibration = choice.metrics["calibration"]
     assert calibration["ece_after"] < calibration["ece_before"]
 
