@@ -22,6 +22,7 @@ _FAILURES: tuple[type[Exception], ...] = (
     *(OSError, UnidentifiedImageError, SyntaxError, ValueError, EOFError, OverflowError, MemoryError),
     *(struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning),
 )
+_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _MODES = ("L", "1", "P", "RGB", "RGBA", "LA")
 
 
@@ -64,7 +65,7 @@ def read_grey(path: Path) -> ByteArray:
                 )
             return np.asarray(image.convert("L"), np.uint8).copy()
     except _FAILURES as error:
-        raise DataError(f"The picture {path.name} cannot be read.", details=f"{path}: {error}") from error
+        raise _unreadable("picture", path, error) from error
 
 
 def read_index_picture(path: Path) -> ByteArray:
@@ -81,7 +82,7 @@ def read_index_picture(path: Path) -> ByteArray:
                 return np.asarray(image, np.uint8).copy()
             stored = np.asarray(image)
     except _FAILURES as error:
-        raise DataError(f"The mask {path.name} cannot be read.", details=f"{path}: {error}") from error
+        raise _unreadable("mask", path, error) from error
     if stored.ndim == 3:
         colour = stored[..., :3] if stored.shape[-1] >= 3 else stored[..., :1]
         if (colour != colour[..., :1]).any():
@@ -154,3 +155,9 @@ def hu_range(row: Mapping[str, str], *, name: str) -> tuple[float, float]:
             "two ascending numbers are needed."
         )
     return low, high
+
+
+def _unreadable(kind: str, path: Path, error: Exception) -> DataError:
+    # Bombs are raised by the header alone; nothing of that size is a slice.
+    why = ": its header says far more pixels than a slice has" if isinstance(error, _BOMBS) else ""
+    return DataError(f"The {kind} {path.name} cannot be read{why}.", details=f"{path}: {error}")

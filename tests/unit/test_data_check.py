@@ -125,8 +125,8 @@ def test_a_picture_that_claims_to_be_huge_is_one_more_problem(pairs, capsys):
     (pairs / "masks" / "s0.png").write_bytes(bomb)
     code, text = check(capsys, pairs)
     assert code == 1
-    assert "images/s0.png: its header" in text
-    assert "masks/s0.png: its header" in text
+    assert "images/s0.png: The picture s0.png cannot be read: its header says far more" in text
+    assert "masks/s0.png: The mask s0.png cannot be read: its header says far more" in text
 
 
 def test_duplicates_are_a_warning(pairs, capsys):

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from PIL import Image
-
 from model_core.datasets.checking.facts import Findings, shown
 from model_core.datasets.lists import read_list
 from model_core.datasets.pictures import read_grey, read_index, read_index_picture
@@ -71,8 +69,5 @@ def _read(reader: Callable[[Path], ByteArray], path: Path, text: str, findings: 
         return reader(path)
     except DataError as error:
         message = error.message
-    except Image.DecompressionBombError:
-        # Raised by the header alone; nothing of that size is a slice.
-        message = "its header says far more pixels than a slice has"
     findings.add("error", text, file=f"{shown(path)}: {message}")
     return None
