@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import locale
 import warnings
 from pathlib import Path
 
@@ -79,8 +80,16 @@ def test_images_without_pixels_are_no_objects_of_another_kind(paths):
 @pytest.mark.parametrize(
     "kind", [sitk.sitkInt16, sitk.sitkUInt16, sitk.sitkUInt8, sitk.sitkInt32], ids=["i2", "u2", "u1", "i4"]
 )
+@pytest.fixture
+def same_locale():
+    """SimpleITK's writer of DICOM leaves the process with the locale "C"."""
+    before = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, before)
+
+
 @pytest.mark.parametrize("compressed", [False, True])
-def test_slices_that_simpleitk_writes(tmp_path, kind, compressed):
+def test_slices_that_simpleitk_writes(tmp_path, same_locale, kind, compressed):
     values = np.random.default_rng(0).integers(0, 200, (4, 40, 48))
     image = sitk.Cast(sitk.GetImageFromArray(values), kind)
     image.SetSpacing((0.7, 0.8, 2.5))
@@ -114,7 +123,7 @@ def test_slices_that_simpleitk_writes(tmp_path, kind, compressed):
     assert volume.geometry.origin_mm == pytest.approx((-10, 20, 37.5))
 
 
-def test_a_volume_that_simpleitk_writes_as_one_dicom_file(tmp_path):
+def test_a_volume_that_simpleitk_writes_as_one_dicom_file(tmp_path, same_locale):
     values = np.random.default_rng(0).integers(0, 200, (4, 40, 48)).astype(np.uint16)
     image = sitk.GetImageFromArray(values)
     sitk.WriteImage(image, str(tmp_path / "a.dcm"))
