@@ -77,9 +77,6 @@ def test_images_without_pixels_are_no_objects_of_another_kind(paths):
     assert reports["rtplan.dcm"].reason == "A DICOM object without an image (RT Plan Storage)."
 
 
-@pytest.mark.parametrize(
-    "kind", [sitk.sitkInt16, sitk.sitkUInt16, sitk.sitkUInt8, sitk.sitkInt32], ids=["i2", "u2", "u1", "i4"]
-)
 @pytest.fixture
 def same_locale():
     """SimpleITK's writer of DICOM leaves the process with the locale "C"."""
@@ -88,6 +85,9 @@ def same_locale():
     locale.setlocale(locale.LC_ALL, before)
 
 
+@pytest.mark.parametrize(
+    "kind", [sitk.sitkInt16, sitk.sitkUInt16, sitk.sitkUInt8, sitk.sitkInt32], ids=["i2", "u2", "u1", "i4"]
+)
 @pytest.mark.parametrize("compressed", [False, True])
 def test_slices_that_simpleitk_writes(tmp_path, same_locale, kind, compressed):
     values = np.random.default_rng(0).integers(0, 200, (4, 40, 48))
