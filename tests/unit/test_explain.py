@@ -32,13 +32,13 @@ def random_detections():
     return _detections(np.hstack([corners, corners + sizes]), rng.normal(0, 3, (40, 28, 28)))
 
 
+def pasted_by_torchvision(maps, detections, shape):
+    return paste_masks_in_image(maps[:, None], torch.from_numpy(detections.boxes), shape)[:, 0].numpy()
+
+
 def test_masks_equal_torchvision_pasting(random_detections):
     shape = (77, 96)
-    full = paste_masks_in_image(
-        torch.from_numpy(random_detections.mask_logits)[:, None],
-        torch.from_numpy(random_detections.boxes),
-        shape,
-    )[:, 0].numpy()
+    full = pasted_by_torchvision(torch.from_numpy(random_detections.mask_logits), random_detections, shape)
     assert np.array_equal(mask_pixels(random_detections, shape), full > 0)
     strongest = full.max(axis=0)  # zero also outside every box, so only what is above it is compared
     ours = logit_map(random_detections, shape)
@@ -48,11 +48,7 @@ def test_masks_equal_torchvision_pasting(random_detections):
 
 def test_logit_maps_can_be_summed(random_detections):
     shape = (77, 96)
-    full = paste_masks_in_image(
-        torch.from_numpy(random_detections.mask_logits)[:, None],
-        torch.from_numpy(random_detections.boxes),
-        shape,
-    )[:, 0].numpy()
+    full = pasted_by_torchvision(torch.from_numpy(random_detections.mask_logits), random_detections, shape)
     settings = DetectionSettings(logit_rule="sum")
     summed = logit_map(Detections(**{**vars(random_detections), "settings": settings}), shape)
     greatest = logit_map(random_detections, shape)
@@ -68,11 +64,9 @@ def test_probability_scale_pastes_sigmoids(random_detections):
     shape = (77, 96)
     settings = DetectionSettings(mask_threshold=0.5, mask_scale="probability")
     found = Detections(**{**vars(random_detections), "settings": settings})
-    full = paste_masks_in_image(
-        torch.from_numpy(random_detections.mask_logits).sigmoid()[:, None],
-        torch.from_numpy(random_detections.boxes),
-        shape,
-    )[:, 0].numpy()
+    full = pasted_by_torchvision(
+        torch.from_numpy(random_detections.mask_logits).sigmoid(), random_detections, shape
+    )
     assert np.mean(mask_pixels(found, shape) != (full > 0.5)) < 1e-6
 
 
