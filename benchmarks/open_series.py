@@ -7,11 +7,11 @@ run of each counts. Peak memory is measured in a process of its own, above what 
 
     python benchmarks/open_series.py [--slices 300] [--runs 7]
 
-Measured on 2 cores, Python 3.11, SimpleITK 2.5.7 (quiet; in brackets three calls beside other work):
+Measured on 2 cores, Python 3.11, SimpleITK 2.5.7, three calls with ``--runs 6``:
 
-    SimpleITK  find  75 ms, read 390 ms (131-161, 499-846); peak memory 2.99 times the int16 volume
-    CTMaskNet  find  47 ms, read  36 ms ( 48- 99,  52-100); peak memory 1.01 times the int16 volume
-    CTMaskNet is 5.6 times faster (4.8, 5.1, 6.3); reading alone 10.8 times (8.0, 8.6, 9.6)
+    SimpleITK  find 76-97 ms, read 422-444 ms; peak memory 2.99 times the int16 volume
+    CTMaskNet  find 44-48 ms, read   41-44 ms; peak memory 1.00 times the int16 volume
+    CTMaskNet is 5.8, 6.0 and 6.1 times faster; reading alone 10.1 to 10.8 times
 """
 
 from __future__ import annotations

@@ -173,6 +173,13 @@ def read_elements(stream: BinaryIO, size: int) -> Elements | None:
             return None
 
 
+# What the first 8 bytes of an ordinary element say, of explicit and of implicit headers: tag, length, keyword
+# (where it is wanted) and value representation. The files of a series share nearly all of them.
+_Head = tuple[int, int, str, str]
+_heads: tuple[dict[bytes, _Head], dict[bytes, _Head]] = ({}, {})
+_MOST_HEADS = 4096
+
+
 def _walk(buffer: bytes) -> Elements:
     syntax, start = read_meta(buffer) if buffer[128:132] == b"DICM" else ("", 0)
     implicit = syntax == _IMPLICIT_LE
@@ -181,53 +188,51 @@ def _walk(buffer: bytes) -> Elements:
         raise _Unusual
     values: dict[str, tuple[str, bytes]] = {}
     position, previous, last = start, 0, len(buffer) - 12
+    heads = _heads[implicit]
     while position <= last:
-        # The body of _element, once more: a call per element is a third of the time of a scan.
-        if implicit:
-            group, element, length = _IMPLICIT.unpack_from(buffer, position)
-            kind, head = b"", 8
-        else:
-            group, element, kind, length = _EXPLICIT.unpack_from(buffer, position)
-            head = 8
-            if kind in _LONG_VRS:
-                length, head = _LENGTH.unpack_from(buffer, position + 8)[0], 12
-        tag = group << 16 | element
+        value = position + 8
+        head = heads.get(buffer[position:value])
+        if head is None:
+            head, value = _new_head(buffer, position, implicit=implicit)
+        tag, length, keyword, kind = head
         if tag <= previous:
             raise _Unusual
-        previous = tag
-        position += head
-        if tag in _WANTED:
-            keyword, known = _WANTED[tag]
-            values[keyword] = _value(buffer, position, length, stated=kind, known=known)
-        elif group >= 0x5200 or length == _UNDEFINED or not (implicit or kind in _VRS):
-            if tag in _PIXELS:
-                values = _with_padding(values, implicit=implicit)
-                return Elements(values, syntax, _PIXELS[tag], position, length)
-            if tag in _FRAME_GROUPS or group > 0x7FE0 or not (implicit or kind in _VRS):
-                raise _Unusual
-            if length == _UNDEFINED:
-                position = _after_undefined(buffer, position, kind, implicit=implicit)
-                continue
-        position += length
+        previous, position = tag, value + length
+        if keyword:
+            if position > len(buffer):
+                raise _TooShort
+            values[keyword] = kind, buffer[value:position]
+        elif tag in _PIXELS:
+            values = _with_padding(values, implicit=implicit)
+            return Elements(values, syntax, _PIXELS[tag], value, length)
+        elif length == _UNDEFINED:
+            position = _after_undefined(buffer, value, kind, implicit=implicit)
     raise _TooShort
 
 
-def _after_undefined(buffer: bytes, position: int, kind: bytes, *, implicit: bool) -> int:
+def _new_head(buffer: bytes, position: int, *, implicit: bool) -> tuple[_Head, int]:
+    """Return what an element's head says and where its value starts; ordinary ones are remembered."""
+    group, element, stated, length, size = _element(buffer, position, implicit=implicit)
+    tag = group << 16 | element
+    keyword, known = _WANTED.get(tag, ("", ""))
+    kind = stated.decode() or known[:2]
+    odd = tag in _FRAME_GROUPS or (group > 0x7FE0 and tag not in _PIXELS)
+    if odd or known is _TABLE or (keyword and kind not in known):
+        raise _Unusual
+    head = tag, length, keyword, kind
+    if size == 8 and length != _UNDEFINED and tag not in _PIXELS:
+        heads = _heads[implicit]
+        if len(heads) >= _MOST_HEADS:
+            heads.clear()
+        heads[buffer[position : position + 8]] = head
+    return head, position + size
+
+
+def _after_undefined(buffer: bytes, position: int, kind: str, *, implicit: bool) -> int:
     """Return where an element of undefined length ends."""
-    if kind not in (b"SQ", b""):
+    if kind not in ("SQ", ""):
         raise _Unusual
     return _after_sequence(buffer, position, implicit=implicit)
-
-
-def _value(buffer: bytes, position: int, length: int, *, stated: bytes, known: str) -> tuple[str, bytes]:
-    if known is _TABLE:
-        raise _Unusual
-    if position + length > len(buffer):
-        raise _TooShort
-    kind = stated.decode() if stated else known[:2]
-    if kind not in known:
-        raise _Unusual
-    return kind, buffer[position : position + length]
 
 
 def read_meta(buffer: bytes) -> tuple[str, int]:

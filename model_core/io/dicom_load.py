@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -133,17 +134,24 @@ def _fill(filling: _Filling) -> Generator[Progress, None, None]:
     done = 0
     yield Progress(0, depth, "Reading slices")
     tasks = _tasks(filling.stack.frames)
+    batches = [tasks[start : start + _BATCH] for start in range(0, len(tasks), _BATCH)]
     with ThreadPoolExecutor(_THREADS, "ctmasknet-read") as pool:
-        for start in range(0, len(tasks), _BATCH):
-            batch = tasks[start : start + _BATCH]
-            with quiet():
-                results = list(pool.map(lambda task: _read_task(task, filling), batch))
-            for result in results:
-                filling.clipped += result.clipped
-                filling.padded += result.padded
-                filling.failed |= result.failed
-            done += sum(len(task) for task in batch)
-            yield Progress(done, depth, "Reading slices")
+        coming: deque[list[Future[_Done]]] = deque()
+        try:
+            for number, batch in enumerate(batches):
+                # The next batch is queued while one is read: no thread waits for the slowest.
+                for queued in batches[number + len(coming) : number + 2]:
+                    coming.append([pool.submit(_read_task, task, filling) for task in queued])
+                with quiet():
+                    results = [task.result() for task in coming.popleft()]
+                for result in results:
+                    filling.clipped += result.clipped
+                    filling.padded += result.padded
+                    filling.failed |= result.failed
+                done += sum(len(task) for task in batch)
+                yield Progress(done, depth, "Reading slices")
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # cancelled: what is queued is not read
 
 
 def _tasks(frames: Sequence[Frame]) -> list[list[tuple[int, Frame]]]:

@@ -180,7 +180,7 @@ def read_int16(frame: Frame, out: VoxelArray) -> tuple[int, int] | None:
     if above or below:
         np.left_shift(stored, above, out=stored)
         np.right_shift(stored, above + below, out=stored)
-    low, high = int(stored.min()), int(stored.max())
+    low, high = _ends(stored, header, intercept)
     mask = None
     if header.padding is not None and low <= header.padding[1] and high >= header.padding[0]:
         mask = padding_mask(stored, header)
@@ -191,6 +191,17 @@ def read_int16(frame: Frame, out: VoxelArray) -> tuple[int, int] | None:
         # The sums fit, so adding modulo 2^16 gives them for signed and unsigned values alike.
         np.add(unsigned, np.uint16(intercept & 0xFFFF), out=unsigned)
     return clipped, apply_padding(out, mask)
+
+
+def _ends(stored: StoredArray, header: FileHeader, intercept: int) -> tuple[int, int]:
+    """Return bounds of the stored values: found by a pass over them only where more than the type matters."""
+    bits = min(header.bits_stored, 16)
+    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if header.signed else (0, (1 << bits) - 1)
+    if header.padding is not None or low + intercept < _INT16.min:
+        low = int(stored.min())
+    if header.padding is not None or high + intercept > _INT16.max:
+        high = int(stored.max())
+    return low, high
 
 
 def apply_padding(voxels: VoxelArray, mask: BoolArray | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -101,10 +102,16 @@ class _Buckets:
     def __init__(self, tolerance: float) -> None:
         self._tolerance = tolerance
         self._known: list[tuple[float, ...]] = []
+        self._equal: dict[tuple[float, ...], int] = {}
 
     def of(self, vector: tuple[float, ...] | None) -> int:
         if vector is None:
             return -1
+        if vector not in self._equal:
+            self._equal[vector] = self._nearest(vector)
+        return self._equal[vector]
+
+    def _nearest(self, vector: tuple[float, ...]) -> int:
         for index, known in enumerate(self._known):
             if max(abs(a - b) for a, b in zip(vector, known, strict=True)) <= self._tolerance:
                 return index
@@ -136,7 +143,7 @@ def _split_series(frames: Sequence[Frame], key: str) -> list[Group]:
         if frame.row_direction is not None and frame.column_direction is not None:
             directions = (*frame.row_direction, *frame.column_direction)
         # Relative tolerance: equal logarithms are equal ratios.
-        spacing = None if frame.spacing is None else tuple(float(np.log(value)) for value in frame.spacing)
+        spacing = None if frame.spacing is None else tuple(map(math.log, frame.spacing))
         fits: tuple[object, ...] = (
             header.sop_uid or str(header.path) if header.frame_count > 1 else "",
             header.modality,

@@ -86,8 +86,10 @@ def scan_reports(path: Path, *more: Path) -> Generator[Progress | Catalogue, Non
     for archive in found.zips:
         yield from _read_archive(archive, found)
     series = _entries(found, chosen)
-    reports = tuple(replace(report, path=found.shown(report.path)) for report in found.reports.values())
-    series = [replace(entry, files=tuple(map(found.shown, entry.files))) for entry in series]
+    reports = tuple(found.reports.values())
+    if found.unpacked:
+        reports = tuple(replace(report, path=found.shown(report.path)) for report in reports)
+        series = [replace(entry, files=tuple(map(found.shown, entry.files))) for entry in series]
     if chosen:  # a folder is read in this order already
         reports = tuple(sorted(reports, key=lambda report: natural_key(report.path)))
     root = folders[-1] if len(paths) == 1 and folders else paths[0]
@@ -274,6 +276,8 @@ def _entries(found: _Found, chosen: Collection[Path]) -> list[SeriesEntry]:
 
 def _with_broken(entry: SeriesEntry, found: _Found) -> SeriesEntry:
     """Name the unreadable image files of a series; of those that hide their series, the ones beside it."""
+    if not found.broken:
+        return entry
     folders = {Path(name).parent for name in entry.files}
     mine = [
         (path, error)
