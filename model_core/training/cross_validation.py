@@ -86,6 +86,7 @@ def cross_validate(
     ExportError
         If a file cannot be written.
     """
+    slices = [one for one in slices if not one.unlabelled]
     fold_of = patient_folds(slices, settings.folds, seed=recipe.seed)
     recipes = [fold_recipe(recipe, fold_of, k, size=settings.size) for k in range(settings.folds)]
     left = max_steps

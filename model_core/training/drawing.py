@@ -124,7 +124,7 @@ class StageSteps:
         self, sampler: PatientSampler, stage: Stage, *, key: tuple[int, int], mask_type: str
     ) -> None:
         self._sampler, self._stage, self._key, self._mask_type = sampler, stage, key, mask_type
-        self._donors = [k for k, one in enumerate(sampler.slices) if one.lesion.any()] if stage.paste else []
+        self._donors = _donors(sampler.slices) if stage.paste else []
         weights = sampler.probabilities[self._donors]
         self._donor_shares = weights / weights.sum() if len(self._donors) else weights
         if stage.paste and not self._donors:
@@ -175,6 +175,11 @@ class StageSteps:
             donor = int(generator.choice(len(self._donors), p=self._donor_shares))
             return paste_lesion(one, self._sampler.slices[self._donors[donor]], generator)
         return one
+
+
+def _donors(slices: Sequence[PackedSlice]) -> list[int]:
+    """Return the slices with lesions that an expert outlined: what is pasted should be one."""
+    return [k for k, one in enumerate(slices) if not one.unlabelled and one.lesion.any()]
 
 
 def default_workers(device: torch.device) -> int:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from model_core.config import EvidenceSettings
 from model_core.datasets import ClassifiedSlice, read_class_folders
+from model_core.datasets.classes import CLASS_FOLDERS
 from model_core.datasets.greymap import estimate_hu_range
 from model_core.datasets.pictures import read_grey, to_hu
 from model_core.errors import DataError
@@ -32,7 +33,9 @@ WITHIN_SOURCE = (("mosmed", 0, 2), ("soares", 1, 2))
 FOLDS = 5
 # Entry of a detector's card: shares of the control pictures it never saw; and of a classifier's measures.
 HELD_OUT_CONTROLS = "held_out_controls"
-UNSEEN = "controls_unseen_by_the_detector"
+# The same of pictures that it labelled itself (`training.self_training`).
+SELF_TRAINED = "self_trained"
+UNSEEN = "unseen_by_the_detector"
 # Name of what `extract` does to a picture; stored RoI batches of another are not read.
 VIEWS = "peaks+crop"
 _FULL_FIELD = "mosmed"
@@ -149,22 +152,29 @@ def extract(
     )
 
 
-def unseen_controls(data: RoiRows, training: Mapping[str, Any]) -> BoolArray | None:
-    """Return (n,) which slices a detector never saw as lesion-free ones, or None where it held none out.
+def unseen_slices(data: RoiRows, training: Mapping[str, Any]) -> BoolArray | None:
+    """Return (n,) which slices a detector never saw in its training, or None where it held no control out.
 
     ``training`` is what the detector's card says of its training: shares held out, by the prefix of the
-    source (`recipe.held_out`). Slices of other classes are taken as unseen.
+    source (`recipe.held_out`), of the controls and of the pictures with disease that it labelled itself.
+    Other slices are taken as unseen.
     """
-    shares: dict[str, float] = training.get(HELD_OUT_CONTROLS) or {}
-    if not shares:
+    controls: dict[str, float] = training.get(HELD_OUT_CONTROLS) or {}
+    taught: dict[str, float] = training.get(SELF_TRAINED) or {}
+    if not controls:
         return None
 
-    def unseen(name: str, source: str) -> bool:
-        return any(source.startswith(prefix) and held_out(name, shares[prefix]) for prefix in shares)
+    classes = tuple(CLASS_FOLDERS)
 
-    own = [unseen(name, source) for name, source in zip(data.names, data.sources, strict=True)]
-    flags: BoolArray = np.array(own, bool) | (data.labels != 0)
-    return flags
+    def unseen(name: str, source: str, label: int) -> bool:
+        if classes[label] == "other":
+            return True
+        shares = controls if classes[label] == "normal" else taught
+        mine = [share for prefix, share in shares.items() if source.startswith(prefix)]
+        return any(held_out(name, share) for share in mine) or (not mine and shares is taught)
+
+    rows = zip(data.names, data.sources, data.labels.tolist(), strict=True)
+    return np.array([unseen(*row) for row in rows], bool)
 
 
 @torch.inference_mode()

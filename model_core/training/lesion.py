@@ -28,6 +28,7 @@ from model_core.training.ema import WeightAverage
 from model_core.training.packing import PackedSlice
 from model_core.training.recipe import Recipe, Stage
 from model_core.training.sampler import PatientSampler
+from model_core.training.self_training import label_slices, with_labels
 from model_core.types import Progress
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,9 @@ class LesionTraining:
         self.work = work
         self.device = torch.device(choose_device(device))
         self.workers = default_workers(self.device) if workers is None else workers
-        self.sampler = PatientSampler(slices, {name: s.weight for name, s in recipe.sources.items()})
+        self.slices = tuple(slices)
+        self.labels: dict[str, Tensor] = {}  # the network's own, of unlabelled slices
+        PatientSampler(slices, {name: s.weight for name, s in recipe.sources.items()})  # is there anything?
         torch.manual_seed(recipe.seed)
         self.network = build(recipe.architecture, training=recipe.training)
         # The weights are drawn on the CPU on every device, so that they are the same.
@@ -117,6 +120,7 @@ class LesionTraining:
                 "average": self.average.state,
                 "updates": self.average.updates,
                 "optimiser": self.optimiser.state_dict(),
+                "labels": self.labels,
             },
         )
 
@@ -126,6 +130,7 @@ class LesionTraining:
         self.head.load_state_dict(state["head"])
         self.average.restore(state["average"], updates=state["updates"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.labels = state.get("labels", {})
         logger.info("going on at stage %d, step %d", self.stage, self.step)
 
     def _new_optimiser(self) -> torch.optim.Optimizer:
@@ -161,6 +166,11 @@ class LesionTraining:
                 self.stage, self.step = self.stage + 1, 0
                 self.optimiser = self._new_optimiser()
                 continue
+            if self.step == 0 and self._unlabelled(stage):
+                yield from self._label(stage, stopped)
+                ended = stopped()
+                if ended:
+                    break
             with closing(self._batches(stage)) as coming:
                 start = time.perf_counter()
                 for batch in coming:
@@ -180,10 +190,28 @@ class LesionTraining:
                     start = time.perf_counter()
         self.save()
 
+    def _unlabelled(self, stage: Stage) -> list[PackedSlice]:
+        """Return the training slices without an outline that a stage draws from."""
+        weights = self.recipe.weights(stage)
+        return [one for one in self.slices if one.unlabelled and not one.validation and one.source in weights]
+
+    def _label(self, stage: Stage, stopped: Callable[[], bool]) -> Generator[Progress, None, None]:
+        """Label the unlabelled slices with the averaged network; stopped in between, it labels none."""
+        network = averaged_network(self.recipe, self.average.state).to(self.device)
+        slices = self._unlabelled(stage)
+        for item in label_slices(network, self.head, slices, device=self.device):
+            if not isinstance(item, Progress):
+                self.labels = item
+            elif stopped():
+                return
+            else:
+                yield item
+        logger.info("labelled %d of %d pictures without outlines", len(self.labels), len(slices))
+
     def _batches(self, stage: Stage) -> Generator[Batch, None, None]:
         """Yield what is left of the stage."""
         steps = StageSteps(
-            self.sampler,
+            PatientSampler(with_labels(self.slices, self.labels), self.recipe.weights(stage)),
             stage,
             key=(self.recipe.seed, self.stage),
             mask_type=_MASK_TYPES[self.recipe.architecture.region_classes],

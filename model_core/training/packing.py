@@ -13,6 +13,7 @@ import numpy as np
 
 from model_core.config import InputSpec
 from model_core.datasets import ClassifiedSlice, LabelledSlice, read_class_folders, read_pairs
+from model_core.datasets.classes import CLASS_FOLDERS
 from model_core.datasets.greymap import estimate_hu_range
 from model_core.datasets.pictures import read_grey, read_index_picture, to_hu
 from model_core.errors import DataError
@@ -37,6 +38,8 @@ class PackedSlice:
         (H, W) uint8: the lesion value in the low two bits, lung in the third.
     has_lung:
         Whether lung masks exist (where not, the lung bit means nothing).
+    unlabelled:
+        What is a lesion is not known: the labels are empty, or a network's (`training.self_training`).
     original:
         `digest` of the slice before it was made smaller for travel; empty where it is as it was read.
     """
@@ -51,6 +54,7 @@ class PackedSlice:
     image: ByteArray
     labels: ByteArray
     original: str = ""
+    unlabelled: bool = False
 
     @property
     def lesion(self) -> ByteArray:
@@ -125,8 +129,9 @@ def _slices(source: Source, data: Path) -> Iterator[tuple[str, str, ByteArray, B
         for pair in read_pairs(folder):
             yield (pair.name, pair.patient, window_to_bytes(pair.image_hu()), *_labels(pair, folder))
     else:
+        wanted = list(CLASS_FOLDERS).index("normal" if source.kind == "negatives" else "covid")
         for one in read_class_folders(folder):
-            if one.label == 0 and one.source.startswith(source.prefix):
+            if one.label == wanted and one.source.startswith(source.prefix):
                 image = _normalised(one)
                 yield one.name, one.patient, image, np.zeros_like(image), False
 
@@ -192,6 +197,7 @@ def as_slice(
         image=image,
         labels=labels,
         original=original,
+        unlabelled=source.kind == "unlabelled",
     )
 
 

@@ -7,14 +7,14 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from model_core.config import Architecture, DetectorTraining
 from model_core.errors import SettingsError
 from model_core.resources import resource
 
 StageKind = Literal["dense", "detect"]
-SourceKind = Literal["pairs", "negatives"]
+SourceKind = Literal["pairs", "negatives", "unlabelled"]
 
 # The schedule of `ctmasknet train cross-validate`, one of a recipe's plans.
 CROSS_VALIDATION = "cross_validation"
@@ -29,13 +29,14 @@ class Source:
     folder:
         Below the data folder.
     kind:
-        ``pairs`` of picture and mask, or lesion-free ``negatives`` of a class folder's ``normal``.
+        ``pairs`` of picture and mask, lesion-free ``negatives`` of a class folder's ``normal``, or
+        ``unlabelled`` pictures of its ``covid``, for stages that self-train (`training.self_training`).
     weight:
-        Share of the training draws (relative).
+        Share of the training draws (relative); a stage may have its own (`Stage.shares`).
     validation:
         Patients (or groups) held out; never drawn in training.
     prefix:
-        ``negatives``: only pictures whose source starts like this.
+        ``negatives`` and ``unlabelled``: only pictures whose source starts like this.
     cropped:
         The pictures are cropped to the lungs, so they may also be shown shrunken inside a body.
     hu_error:
@@ -60,6 +61,10 @@ class Source:
     def __post_init__(self) -> None:
         if not 0.0 <= self.hold_out < 1.0:
             raise SettingsError(f"The held-out share of a source lies in 0..1, not {self.hold_out}.")
+        if self.kind not in get_args(SourceKind):
+            raise SettingsError(
+                f"A source has one of the kinds {', '.join(get_args(SourceKind))}, not '{self.kind}'."
+            )
 
     def holds_out(self, *, name: str, patient: str) -> bool:
         """Whether a slice of this source is never drawn in training."""
@@ -78,6 +83,8 @@ class Stage:
         Share of the draws that get a lesion of another training slice (`training.pasting`).
     synthetic:
         Share of the lesion-free draws that get computed lesions (`training.synthetic`).
+    shares:
+        Weights of sources in this stage in place of their own.
     """
 
     kind: StageKind
@@ -90,6 +97,7 @@ class Stage:
     dense_weight: float = 0.5
     paste: float = 0.0
     synthetic: float = 0.0
+    shares: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.steps < 0 or min(self.size, self.batch) < 1 or self.size % 32:
@@ -100,6 +108,8 @@ class Stage:
         for share in (self.paste, self.synthetic):
             if not 0.0 <= share <= 1.0:
                 raise SettingsError(f"A share of the draws lies in 0..1, not {share}.")
+        if any(share < 0 for share in self.shares.values()):
+            raise SettingsError(f"The weights of a stage's sources are not negative: {self.shares}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,12 +132,24 @@ class Recipe:
     classifier: dict[str, Any] = field(default_factory=dict)
     plans: dict[str, tuple[Stage, ...]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for stage in (*self.stages, *(stage for plan in self.plans.values() for stage in plan)):
+            if unknown := sorted(set(stage.shares) - set(self.sources)):
+                raise SettingsError(f"A stage names sources that are not there: {', '.join(unknown)}.")
+        unlabelled = [name for name, source in self.sources.items() if source.kind == "unlabelled"]
+        if unlabelled and self.architecture.region_classes > 2:
+            raise SettingsError(f"Unlabelled sources ({', '.join(unlabelled)}) get merged lesions only.")
+
     @property
     def digest(self) -> str:
         """Hash of what a checkpoint depends on: network, sources, seed; stages may still be lengthened."""
         values = dataclasses.asdict(self)
         for other in ("title", "notes", "classifier", "stages", "plans", "ema", "weight_decay", "training"):
             values.pop(other)
+        # Unlabelled sources count from the stage on that draws them, and may join like a stage.
+        values["sources"] = {
+            name: source for name, source in values["sources"].items() if source["kind"] != "unlabelled"
+        }
         for source in values["sources"].values():
             # Absent and at its default is the same: checkpoints from before these fields go on.
             for name in ("hold_out", "exclude"):
@@ -150,7 +172,28 @@ class Recipe:
         left = {key: source for key, source in self.sources.items() if key not in names}
         if not any(source.kind == "pairs" for source in left.values()):
             raise SettingsError("At least one source with lesion masks must stay.")
-        return dataclasses.replace(self, sources=left)
+
+        def fitting(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+            return tuple(
+                dataclasses.replace(
+                    stage, shares={key: share for key, share in stage.shares.items() if key in left}
+                )
+                for stage in stages
+            )
+
+        plans = {plan: fitting(stages) for plan, stages in self.plans.items()}
+        return dataclasses.replace(self, sources=left, stages=fitting(self.stages), plans=plans)
+
+    def weights(self, stage: Stage) -> dict[str, float]:
+        """Return the weight of each source that the stage draws from.
+
+        Unlabelled sources take part where the stage names them.
+        """
+        own = {
+            name: stage.shares.get(name, 0.0 if source.kind == "unlabelled" else source.weight)
+            for name, source in self.sources.items()
+        }
+        return {name: weight for name, weight in own.items() if weight > 0}
 
     def planned(self, plan: str) -> Recipe:
         """Return the recipe with the stages of one of its plans; an empty name keeps its own.

@@ -22,7 +22,7 @@ class PatientSampler:
     slices:
         All packed slices; those of validation patients are left out.
     weights:
-        Share of each source.
+        Share of each source; sources that are not named are not drawn.
 
     Raises
     ------

@@ -21,6 +21,7 @@ from model_core.inference.pipeline import choose_device
 from model_core.training.checkpoints import read_checkpoint
 from model_core.training.image_class import (
     HELD_OUT_CONTROLS,
+    SELF_TRAINED,
     UNSEEN,
     VIEWS,
     HeadTraining,
@@ -30,7 +31,7 @@ from model_core.training.image_class import (
     limited,
     read_slices,
     train_head,
-    unseen_controls,
+    unseen_slices,
 )
 from model_core.training.lesion import CHECKPOINT, averaged_network
 from model_core.training.packing import PackedSlice
@@ -128,7 +129,7 @@ def export_lesions(
         raise DataError(f"There is no checkpoint in '{work}'. Train first.")
     pipeline = lesion_pipeline(recipe, state["average"], device=device)
     network, card = pipeline.detector, pipeline.cards[0]
-    held = thinned([one for one in slices if one.validation], stride)
+    held = thinned([one for one in slices if one.validation and not one.unlabelled], stride)
     measured: list[tuple[tuple[float, float], Measured]] = []
     for item in measure(pipeline, held, mask_type=mask_type(recipe)):
         if isinstance(item, Progress):
@@ -155,6 +156,11 @@ def export_lesions(
                 source.prefix: source.hold_out
                 for source in recipe.sources.values()
                 if source.kind == "negatives" and source.hold_out
+            },
+            SELF_TRAINED: {
+                recipe.sources[name].prefix: recipe.sources[name].hold_out
+                for name in sorted({name for stage in recipe.stages for name in recipe.weights(stage)})
+                if recipe.sources[name].kind == "unlabelled"
             },
         },
         metrics={
@@ -237,7 +243,7 @@ def export_classifier(
     architecture = dataclasses.replace(lesion.architecture, kind="classifier", image_classes=classes)
     width = architecture.s_width
     quality = cross_validate(
-        rows, settings, width=width, classes=classes, unseen=unseen_controls(rows, lesion.training)
+        rows, settings, width=width, classes=classes, unseen=unseen_slices(rows, lesion.training)
     )
     head = train_head(rows, np.arange(len(rows.labels)), settings, width=width, classes=classes)
     card = ModelCard(
@@ -259,8 +265,8 @@ def export_classifier(
             "slices": {label: int((rows.labels == k).sum()) for k, label in enumerate(CLASS_FOLDERS)},
         },
         metrics={
-            "note": f"{FOLDS_TEXT}; classes are compared within one source only."
-            + (f" {UNSEEN_TEXT}" if UNSEEN in quality else ""),
+            "note": f"{FOLDS_TEXT} {_seen(lesion)} in its own training, so these numbers are optimistic; "
+            "classes are compared within one source only." + (f" {UNSEEN_TEXT}" if UNSEEN in quality else ""),
             "within_source": quality,
         },
     )
@@ -270,12 +276,15 @@ def export_classifier(
 
 FOLDS_TEXT = (
     "Five-fold cross-validation by slice of module S alone; the shipped file is trained on all folds. The "
-    "frozen detector has seen the control pictures (as slices without lesion) and ten of the COVID-19 "
-    "pictures in its own training, so these numbers are optimistic"
+    "frozen detector has seen the control pictures (as slices without lesion) and"
 )
-UNSEEN_TEXT = (
-    f"'{UNSEEN}' are the same measures with only those control pictures that the detector never saw."
-)
+UNSEEN_TEXT = f"'{UNSEEN}' are the same measures with only those pictures that the detector never saw."
+
+
+def _seen(lesion: ModelCard) -> str:
+    if lesion.training.get(SELF_TRAINED):
+        return "many of the COVID-19 pictures (ten outlined, others labelled by itself)"
+    return "ten of the COVID-19 pictures"
 
 
 def write_default(output: Path, names: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from model_core.errors import DataError
 from model_core.networks import build
 from model_core.training.image_class import (
     HELD_OUT_CONTROLS,
+    SELF_TRAINED,
     UNSEEN,
     HeadTraining,
     RoiRows,
@@ -18,7 +19,7 @@ from model_core.training.image_class import (
     limited,
     roi_rows,
     train_head,
-    unseen_controls,
+    unseen_slices,
     views,
     within_source,
 )
@@ -102,12 +103,17 @@ def test_roi_rows_are_ranked_batches():
 
 def test_controls_the_detector_never_saw_are_reported_apart():
     data = rows_of(120)
-    assert unseen_controls(data, {}) is None
-    unseen = unseen_controls(data, {HELD_OUT_CONTROLS: {"mosmed_ct0": 0.5}})
+    assert unseen_slices(data, {}) is None
+    unseen = unseen_slices(data, {HELD_OUT_CONTROLS: {"mosmed_ct0": 0.5}})
     controls = data.labels == 0
     assert unseen[~controls].all()
     assert 0.25 < unseen[controls].mean() < 0.75
-    none = unseen_controls(data, {HELD_OUT_CONTROLS: {"elsewhere": 0.5}})
+    both = {HELD_OUT_CONTROLS: {"mosmed_ct0": 0.5}, SELF_TRAINED: {"soares": 0.5}}
+    taught = (data.labels == 2) & np.array([source == "soares" for source in data.sources])
+    assert taught.any()
+    assert 0.25 < unseen_slices(data, both)[taught].mean() < 0.75
+    np.testing.assert_array_equal(unseen_slices(data, both)[~taught], unseen[~taught])
+    none = unseen_slices(data, {HELD_OUT_CONTROLS: {"elsewhere": 0.5}})
     assert not none[controls].any()
     settings = HeadTraining(epochs=4)
     quality = cross_validate(data, settings, width=16, classes=3, unseen=unseen)
