@@ -71,6 +71,7 @@ def fold_recipe(recipe: Recipe, fold_of: dict[str, int], fold: int, *, size: int
         name=f"{recipe.name}-fold{fold + 1}",
         sources=sources,
         stages=tuple(sized(stage) for stage in planned.stages),
+        start="",  # weights that have seen patients of the fold
     )
 
 

@@ -29,6 +29,7 @@ from model_core.training.packing import PackedSlice
 from model_core.training.recipe import Recipe, Stage
 from model_core.training.sampler import PatientSampler
 from model_core.training.self_training import label_slices, with_labels
+from model_core.training.warm_start import warm_start
 from model_core.types import Progress
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class LesionTraining:
     DataError
         If the checkpoint is damaged or of another recipe, or there is nothing to train on.
     SettingsError
-        If the device does not exist.
+        If the device does not exist, or the weights that the recipe starts from do not fit.
     """
 
     def __init__(
@@ -87,6 +88,9 @@ class LesionTraining:
         self.network = build(recipe.architecture, training=recipe.training)
         # The weights are drawn on the CPU on every device, so that they are the same.
         self.head = DenseHead().to(self.device)
+        state = read_checkpoint(work / CHECKPOINT, recipe=recipe.digest)
+        if state is None and recipe.start:
+            warm_start(self.network, recipe.start, classes=recipe.architecture.region_classes)
         self.network.to(self.device).to(memory_format=torch.channels_last)
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32 where bfloat16 is too coarse
@@ -96,7 +100,6 @@ class LesionTraining:
         self.optimiser = self._new_optimiser()
         self._features: dict[str, Tensor] = {}
         self.network.backbone.register_forward_hook(self._keep_features)
-        state = read_checkpoint(work / CHECKPOINT, recipe=recipe.digest)
         if state is not None:
             self._restore(state)
 

@@ -116,7 +116,8 @@ class Stage:
 class Recipe:
     """All of it. Two runs of one recipe on one machine see the same pictures in the same order.
 
-    ``plans`` are other schedules by name: ``gpu`` with large batches, ``cross_validation`` short.
+    ``plans`` are other schedules by name: ``gpu`` with large batches, ``cross_validation`` short. ``start``
+    names weights (shipped ones, or a file) that the network starts from; empty starts it at random.
     """
 
     name: str
@@ -131,6 +132,7 @@ class Recipe:
     notes: str = ""
     classifier: dict[str, Any] = field(default_factory=dict)
     plans: dict[str, tuple[Stage, ...]] = field(default_factory=dict)
+    start: str = ""
 
     def __post_init__(self) -> None:
         for stage in (*self.stages, *(stage for plan in self.plans.values() for stage in plan)):
@@ -146,6 +148,8 @@ class Recipe:
         values = dataclasses.asdict(self)
         for other in ("title", "notes", "classifier", "stages", "plans", "ema", "weight_decay", "training"):
             values.pop(other)
+        if not self.start:
+            del values["start"]
         # Unlabelled sources count from the stage on that draws them, and may join like a stage.
         values["sources"] = {
             name: source for name, source in values["sources"].items() if source["kind"] != "unlabelled"
@@ -247,7 +251,11 @@ def read_recipe(name_or_path: str) -> Recipe:
             sources={key: Source(**_tuples(source)) for key, source in values["sources"].items()},
             stages=_stages(values["stages"]),
             plans={plan: _stages(stages) for plan, stages in values.get("plans", {}).items()},
-            **{key: values[key] for key in ("weight_decay", "ema", "notes", "classifier") if key in values},
+            **{
+                key: values[key]
+                for key in ("weight_decay", "ema", "notes", "classifier", "start")
+                if key in values
+            },
         )
     except FileNotFoundError as error:
         raise SettingsError(

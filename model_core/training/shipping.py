@@ -146,7 +146,7 @@ def export_lesions(
             "stage": min(state["stage"] + 1, len(recipe.stages)),
             "step": state["step"],
             "finished": state["stage"] >= len(recipe.stages),
-            "backbone_start": "random",
+            "backbone_start": recipe.start or "random",
             "notes": recipe.notes,
             "sources": {
                 name: sum(one.source == name and not one.validation for one in slices)
@@ -155,7 +155,7 @@ def export_lesions(
             HELD_OUT_CONTROLS: {
                 source.prefix: source.hold_out
                 for source in recipe.sources.values()
-                if source.kind == "negatives" and source.hold_out
+                if source.kind == "negatives" and source.hold_out and not recipe.start
             },
             SELF_TRAINED: {
                 recipe.sources[name].prefix: recipe.sources[name].hold_out

@@ -1,0 +1,51 @@
+"""Start a recipe from shipped weights: what fits is taken over, the rest stays random."""
+
+from __future__ import annotations
+
+import logging
+
+from torch import Tensor, nn
+
+from model_core.errors import SettingsError
+from model_core.weights.store import load_weights
+
+logger = logging.getLogger(__name__)
+
+# Layers with one row (or four) per region class, background first.
+_PER_CLASS = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.mask_fcn_logits.")
+_FIRST_LAYER = "backbone.body.conv1.weight"
+
+
+def warm_start(network: nn.Module, weights: str, *, classes: int) -> str:
+    """Copy what fits of segmentation weights into a network with ``classes`` region classes.
+
+    Each lesion class starts as the last class of the weights. Returns the hash of the weights.
+
+    Raises
+    ------
+    SettingsError
+        If there are no such weights, or they are of another kind of backbone.
+    WeightsError
+        If the file is damaged.
+    """
+    start = load_weights(weights)
+    own = network.state_dict()
+    taken: dict[str, Tensor] = {}
+    for name, tensor in own.items():
+        given = start.tensors.get(name)
+        if given is not None and name.startswith(_PER_CLASS):
+            given = _with_classes(given, start.card.architecture.region_classes, classes)
+        if given is not None and given.shape == tensor.shape:
+            taken[name] = given
+    if _FIRST_LAYER not in taken:
+        raise SettingsError(f"The weights '{weights}' do not fit this network: their backbone is another.")
+    network.load_state_dict({**own, **taken})
+    logger.info("%d of %d entries start from %s", len(taken), len(own), weights)
+    return start.card.sha256
+
+
+def _with_classes(tensor: Tensor, before: int, after: int) -> Tensor:
+    """Return the rows of the classes 0..after-1; new classes repeat the last one."""
+    rows = tensor.reshape(before, -1, *tensor.shape[1:])
+    order = [min(index, before - 1) for index in range(after)]
+    return rows[order].reshape(-1, *tensor.shape[1:])

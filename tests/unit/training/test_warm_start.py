@@ -1,0 +1,90 @@
+"""A recipe that starts from weights: what is taken over, for other classes too, and what is refused."""
+
+import dataclasses
+
+import pytest
+import torch
+from chests import slices_of, tiny_recipe
+
+from model_core.errors import SettingsError, WeightsError
+from model_core.networks import build
+from model_core.training.folds import fold_recipe
+from model_core.training.lesion import LesionTraining
+from model_core.training.recipe import Stage
+from model_core.training.shipping import export_lesions
+from model_core.types import finish
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """The file of a run of the tiny recipe."""
+    recipe = tiny_recipe()
+    finish(LesionTraining(recipe, slices_of(recipe), tmp_path / "first").run())
+    finish(export_lesions(recipe, slices_of(recipe), tmp_path / "first", tmp_path))
+    return str(tmp_path / "tiny.safetensors")
+
+
+def of_architecture(recipe, **changes):
+    return dataclasses.replace(recipe, architecture=dataclasses.replace(recipe.architecture, **changes))
+
+
+def test_a_run_starts_from_its_weights_and_then_from_its_checkpoint(weights, tmp_path):
+    recipe = dataclasses.replace(tiny_recipe(), start=weights)
+    slices = slices_of(recipe)
+    training = LesionTraining(recipe, slices, tmp_path / "run")
+    before = {name: tensor.clone() for name, tensor in training.network.state_dict().items()}
+    fresh = LesionTraining(tiny_recipe(), slices, tmp_path / "fresh").network.state_dict()
+    name = "backbone.body.layer1.0.conv1.weight"
+    assert not torch.equal(before[name], fresh[name])
+    assert torch.equal(training.average.state[name], before[name])
+    finish(training.run(max_steps=1))
+    again = LesionTraining(recipe, slices, tmp_path / "run")
+    assert again.step == 1
+    assert torch.equal(again.network.state_dict()[name], training.network.state_dict()[name])
+    assert not torch.equal(again.network.state_dict()[name], before[name])
+
+
+def test_every_lesion_class_starts_as_the_one_there_was(weights, tmp_path):
+    from model_core.weights.store import load_weights
+
+    given = load_weights(weights).tensors
+    recipe = of_architecture(dataclasses.replace(tiny_recipe(), start=weights), region_classes=3)
+    own = LesionTraining(recipe, slices_of(recipe), tmp_path / "run").network.state_dict()
+    scores = "roi_heads.box_predictor.cls_score.weight"
+    assert torch.equal(own[scores], given[scores][[0, 1, 1]])
+    boxes = "roi_heads.box_predictor.bbox_pred.bias"
+    assert torch.equal(own[boxes], torch.cat((given[boxes], given[boxes][4:])))
+    masks = "roi_heads.mask_predictor.mask_fcn_logits.weight"
+    assert torch.equal(own[masks], given[masks][[0, 1, 1]])
+
+
+def test_a_deeper_network_takes_what_fits(weights, tmp_path):
+    recipe = of_architecture(dataclasses.replace(tiny_recipe(), start=weights), truncation=1)
+    own = LesionTraining(recipe, slices_of(recipe), tmp_path / "run").network.state_dict()
+    from model_core.weights.store import load_weights
+
+    given = load_weights(weights).tensors
+    assert torch.equal(
+        own["backbone.body.layer2.1.conv2.weight"], given["backbone.body.layer2.1.conv2.weight"]
+    )
+    torch.manual_seed(recipe.seed)
+    drawn = build(recipe.architecture, training=recipe.training).state_dict()
+    assert torch.equal(
+        own["backbone.body.layer3.0.conv1.weight"], drawn["backbone.body.layer3.0.conv1.weight"]
+    )
+
+
+def test_weights_that_do_not_fit_or_are_not_there(weights, tmp_path):
+    missing = dataclasses.replace(tiny_recipe(), start="nothing-of-this-name")
+    with pytest.raises(WeightsError):
+        LesionTraining(missing, slices_of(missing), tmp_path / "a")
+    classifier = dataclasses.replace(tiny_recipe(), start="covid-s-r18t1")  # module S alone
+    with pytest.raises(SettingsError, match="do not fit"):
+        LesionTraining(classifier, slices_of(classifier), tmp_path / "b")
+
+
+def test_a_fold_starts_at_random():
+    stage = Stage(kind="dense", steps=1, size=64, batch=1, learning_rate=1e-3, final_rate=1e-4)
+    recipe = dataclasses.replace(tiny_recipe(), start="lesion-r18t1", plans={"cross_validation": (stage,)})
+    assert fold_recipe(recipe, {"p0": 0, "p1": 1}, 0, size=64).start == ""
+    assert recipe.digest != tiny_recipe().digest
