@@ -79,8 +79,8 @@ def run(request: dict[str, Any]) -> Iterator[npt.NDArray[Any] | dict[str, Any]]:
     task = request["task"]
     path = Path(request["path"])
     if task == "frames":
-        from model_core.io.dicom_decode import decode_frames
-        from model_core.io.dicom_records import FileHeader
+        from model_core.io.dicom.decode import decode_frames
+        from model_core.io.dicom.records import FileHeader
 
         values = dict(request["header"])
         values["path"] = path

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from model_core.io.archives import lasting_text
-from model_core.io.dicom_records import PHASE_MARKS, Frame
+from model_core.io.dicom.records import PHASE_MARKS, Frame
 from model_core.io.stack import arrange, in_space, named, natural_key, project, same_position_mm
 from model_core.io.tolerances import ALMOST_EVEN_STEP, DIRECTION_TOLERANCE, SPACING_TOLERANCE
 from model_core.types import Problem

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, cast
 import numpy.typing as npt
 
 from model_core.io import wire
-from model_core.io.dicom_records import FileHeader
+from model_core.io.dicom.records import FileHeader
 from model_core.io.failures import FileError
 from model_core.io.temporary import remove_stale
 
@@ -42,7 +42,7 @@ Answer = list[npt.NDArray[Any] | dict[str, Any]]
 def decode_frames(
     header: FileHeader, indices: list[int], *, palette: bool
 ) -> Iterator[npt.NDArray[Any] | FileError]:
-    """Decode frames of one compressed DICOM file; see `dicom_decode.decode_frames`.
+    """Decode frames of one compressed DICOM file; see `dicom.decode.decode_frames`.
 
     Raises
     ------

@@ -11,18 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from model_core.errors import ReadError, SettingsError, ordinal
-from model_core.io import (
-    archives,
-    dicom_dataset,
-    dicom_header,
-    dicom_load,
-    dicom_series,
-    itk_formats,
-    pictures,
-    straightening,
-)
-from model_core.io.dicom_pixels import read_stored
-from model_core.io.dicom_series import DicomSource
+from model_core.io import archives, itk_formats, pictures, straightening
+from model_core.io.dicom import dataset as dicom_dataset
+from model_core.io.dicom import header as dicom_header
+from model_core.io.dicom import load as dicom_load
+from model_core.io.dicom import series as dicom_series
+from model_core.io.dicom.pixels import read_stored
+from model_core.io.dicom.series import DicomSource
 from model_core.io.failures import FileError, plain_reason, quiet
 from model_core.io.stack import arrange
 from model_core.io.thinning import with_fewer_slices

@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from model_core.errors import ReadError
-from model_core.io import archives, dicom_dataset, dicom_header, dicom_series, dicomdir, itk_formats, pictures
-from model_core.io.dicom_records import FileHeader, Frame
+from model_core.io import archives, itk_formats, pictures
+from model_core.io.dicom import dataset as dicom_dataset
+from model_core.io.dicom import directory as dicomdir
+from model_core.io.dicom import header as dicom_header
+from model_core.io.dicom import series as dicom_series
+from model_core.io.dicom.records import FileHeader, Frame
 from model_core.io.failures import LIBRARY_FAILURES, FileError, IndexFileError, plain_reason, quiet
 from model_core.io.stack import named, natural_key
 from model_core.types import Catalogue, FileReport, Problem, Progress, SeriesEntry

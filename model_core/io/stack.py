@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model_core.io.dicom_records import Frame, cross
+from model_core.io.dicom.records import Frame, cross
 from model_core.io.orientation import Layout, display_geometry, layout_of
 from model_core.io.tolerances import (
     ALMOST_EVEN_STEP,

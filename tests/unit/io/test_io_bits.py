@@ -28,7 +28,7 @@ from pydicom.uid import (
 
 from model_core.errors import ReadError
 from model_core.io import load, scan
-from model_core.io.dicom_header import read_header
+from model_core.io.dicom.header import read_header
 from model_core.io.opening import stored_pixels
 from model_core.io.scanning import scan_reports
 from model_core.types import finish

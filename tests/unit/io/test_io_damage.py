@@ -121,7 +121,7 @@ def test_an_element_longer_than_the_file(tmp_path):
 
 
 def test_millions_of_tiny_elements_do_not_hang(tmp_path, monkeypatch):
-    from model_core.io import dicom_dataset
+    from model_core.io.dicom import dataset as dicom_dataset
 
     monkeypatch.setattr(dicom_dataset, "HEADER_SECONDS", 0.1)
     data = bare(dataset(NOISE))
@@ -218,13 +218,13 @@ def test_numbers_that_are_none(tmp_path, keyword, text):
 
 
 def test_a_deflated_bomb_is_not_inflated(tmp_path, monkeypatch):
-    from model_core.io import dicom_dataset
+    from model_core.io.dicom import dataset as dicom_dataset
 
     monkeypatch.setattr(dicom_dataset, "MAX_INFLATED_BYTES", 1 << 20)
     item = dataset(NOISE, syntax=DeflatedExplicitVRLittleEndian)
     item.save_as(tmp_path / "a", enforce_file_format=True)
     data = (tmp_path / "a").read_bytes()
-    from model_core.io.dicom_elements import read_meta
+    from model_core.io.dicom.elements import read_meta
 
     start = read_meta(data)[1]
     packer = zlib.compressobj(wbits=-15)

@@ -18,7 +18,10 @@ from pydicom.pixels import compress
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless
 
 from model_core.errors import DataError, ReadError
-from model_core.io import dicom_dataset, dicom_header, dicomdir, load, read_labels, scan, thumbnail
+from model_core.io import load, read_labels, scan, thumbnail
+from model_core.io.dicom import dataset as dicom_dataset
+from model_core.io.dicom import directory as dicomdir
+from model_core.io.dicom import header as dicom_header
 from model_core.io.opening import stored_pixels
 from model_core.io.scanning import scan_reports
 from model_core.types import finish

@@ -13,8 +13,8 @@ from pydicom.uid import JPEGLSLossless
 
 from model_core.errors import ReadError
 from model_core.io import isolation, load, scan, wire
-from model_core.io.dicom_header import read_header
-from model_core.io.dicom_pixels import read_stored
+from model_core.io.dicom.header import read_header
+from model_core.io.dicom.pixels import read_stored
 from model_core.types import finish
 
 NOISE = np.random.default_rng(0).integers(0, 4096, (24, 32)).astype(np.int16)

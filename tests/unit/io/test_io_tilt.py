@@ -9,7 +9,7 @@ from dicom_files import AXIAL, along_z, write_stack
 from model_core.errors import SettingsError
 from model_core.export import write_lesions
 from model_core.io import load, scan, straighten, thin
-from model_core.io.dicom_series import straight
+from model_core.io.dicom.series import straight
 from model_core.types import finish
 
 ROW, COLUMN = 0.5, 0.75  # PixelSpacing of the files

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pydicom
 
-from model_core.io.dicom_dataset import items_of, read_dataset, time_limit
+from model_core.io.dicom.dataset import items_of, read_dataset, time_limit
 from model_core.io.failures import LIBRARY_FAILURES, FileError
 
 _MAX_RECORDS = 100_000

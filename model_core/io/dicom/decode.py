@@ -18,13 +18,13 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.uid import UID, SecondaryCaptureImageStorage
 
-from model_core.io.bits import used_bits
-from model_core.io.codestream import declared_size
-from model_core.io.dicom_dataset import read_dataset
-from model_core.io.dicom_records import FileHeader
+from model_core.io.dicom.bits import used_bits
+from model_core.io.dicom.codestream import declared_size
+from model_core.io.dicom.dataset import read_dataset
+from model_core.io.dicom.records import FileHeader
+from model_core.io.dicom.transfer_syntax import DEFLATED_LE, ENCAPSULATED_LE, NATIVE_SYNTAXES, syntax_name
 from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason
 from model_core.io.temporary import PrivateFolder
-from model_core.io.transfer_syntax import DEFLATED_LE, ENCAPSULATED_LE, NATIVE_SYNTAXES, syntax_name
 
 StoredArray = npt.NDArray[Any]
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from model_core.io.codestream import is_lossy
-from model_core.io.dicom_dataset import (
+from model_core.io.dicom.codestream import is_lossy
+from model_core.io.dicom.dataset import (
     integer,
     items_of,
     number,
@@ -22,12 +22,10 @@ from model_core.io.dicom_dataset import (
     time_limit,
     transfer_syntax_of,
 )
-from model_core.io.dicom_elements import Elements, read_elements
-from model_core.io.dicom_frames import find_item, frames_of, modality_table, remember
-from model_core.io.dicom_records import FileHeader, Frame
-from model_core.io.failures import LIBRARY_FAILURES, FileError, IndexFileError, plain_reason
-from model_core.io.tolerances import MAX_EXPANSION, MAX_FRAME_PIXELS, MAX_FRAMES
-from model_core.io.transfer_syntax import (
+from model_core.io.dicom.elements import Elements, read_elements
+from model_core.io.dicom.frames import find_item, frames_of, modality_table, remember
+from model_core.io.dicom.records import FileHeader, Frame
+from model_core.io.dicom.transfer_syntax import (
     DEFLATED_LE,
     EXPLICIT_BE,
     LOSSY_SYNTAXES,
@@ -35,6 +33,8 @@ from model_core.io.transfer_syntax import (
     SELF_TELLING,
     syntax_name,
 )
+from model_core.io.failures import LIBRARY_FAILURES, FileError, IndexFileError, plain_reason
+from model_core.io.tolerances import MAX_EXPANSION, MAX_FRAME_PIXELS, MAX_FRAMES
 
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
 # Enough for the offset table of many frames and the head of the first codestream.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from model_core.io.dicom_records import FileHeader
+from model_core.io.dicom.records import FileHeader
 
 
 def used_bits(values: npt.NDArray[Any], header: FileHeader) -> npt.NDArray[Any]:

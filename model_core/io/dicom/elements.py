@@ -1,7 +1,7 @@
 """Pick the few elements of an ordinary DICOM header out of its bytes, without parsing the rest.
 
 A general parser spends a millisecond per file, most of it on elements nobody asks for. This one walks
-the element lengths (PS3.5 7.1) and keeps what `dicom_header` reads. It is deliberately narrow: whatever
+the element lengths (PS3.5 7.1) and keeps what `header` reads. It is deliberately narrow: whatever
 is unusual (no preamble, big endian, deflated, odd value representations, functional groups, elements
 out of order) makes it answer None, and the general parser decides.
 """

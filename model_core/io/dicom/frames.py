@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from model_core.io.dicom_dataset import check_time, items_of, number, numbers, text
-from model_core.io.dicom_elements import Elements
-from model_core.io.dicom_records import PHASE_MARKS, FileHeader, Frame, Vector, cross
-from model_core.io.lookup import LookupTable, read_table
+from model_core.io.dicom.dataset import check_time, items_of, number, numbers, text
+from model_core.io.dicom.elements import Elements
+from model_core.io.dicom.lookup import LookupTable, read_table
+from model_core.io.dicom.records import PHASE_MARKS, FileHeader, Frame, Vector, cross
 from model_core.io.tolerances import COSINE_TOLERANCE
 
 _FRAMES_PER_LOOK = 256

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model_core.io.lookup import LookupTable
-from model_core.io.transfer_syntax import DEFLATED_LE, NATIVE_SYNTAXES, undecodable
+from model_core.io.dicom.lookup import LookupTable
+from model_core.io.dicom.transfer_syntax import DEFLATED_LE, NATIVE_SYNTAXES, undecodable
 
 Vector = tuple[float, float, float]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from model_core.errors import SettingsError
 from model_core.io import straightening
-from model_core.io.dicom_records import FileHeader, Frame
+from model_core.io.dicom.records import FileHeader, Frame
 from model_core.io.grouping import Copy, Group, group_frames, series_id
 from model_core.io.stack import Stack, arrange, named
 from model_core.io.thinning import with_fewer_slices

@@ -11,7 +11,7 @@ DEFLATED_LE = "1.2.840.10008.1.2.1.99"
 ENCAPSULATED_LE = "1.2.840.10008.1.2.1.98"  # uncompressed frames, cut like compressed ones
 NATIVE_SYNTAXES = (IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE)
 
-# What `dicom_decode` has a decoder for: JPEG, JPEG-LS, JPEG 2000 and its high-throughput kind, RLE, deflate.
+# What `decode` has a decoder for: JPEG, JPEG-LS, JPEG 2000 and its high-throughput kind, RLE, deflate.
 _DECODABLE = frozenset(
     (
         *NATIVE_SYNTAXES,

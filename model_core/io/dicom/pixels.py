@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from model_core.io import isolation
-from model_core.io.bits import used_bits
-from model_core.io.dicom_records import FileHeader, Frame
+from model_core.io.dicom.bits import used_bits
+from model_core.io.dicom.records import FileHeader, Frame
+from model_core.io.dicom.transfer_syntax import EXPLICIT_BE
 from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason
 from model_core.io.tolerances import PADDING_HU
-from model_core.io.transfer_syntax import EXPLICIT_BE
 from model_core.io.values import clip_int16
 from model_core.types import BoolArray, FloatArray, VoxelArray
 

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model_core.errors import ReadError
-from model_core.io.dicom_display import described
-from model_core.io.dicom_pixels import (
+from model_core.io.dicom.display import described
+from model_core.io.dicom.pixels import (
     apply_padding,
     is_plain,
     padding_mask,
@@ -24,8 +24,8 @@ from model_core.io.dicom_pixels import (
     read_stored,
     rescaled,
 )
-from model_core.io.dicom_records import Frame
-from model_core.io.dicom_series import DicomSource, displayed_size, stack_origins
+from model_core.io.dicom.records import Frame
+from model_core.io.dicom.series import DicomSource, displayed_size, stack_origins
 from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason, quiet
 from model_core.io.memory import check_memory
 from model_core.io.stack import Stack, arrange, named

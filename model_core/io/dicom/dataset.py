@@ -21,10 +21,10 @@ from pydicom.errors import InvalidDicomError
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
-from model_core.io.dicom_elements import read_meta
+from model_core.io.dicom.elements import read_meta
+from model_core.io.dicom.transfer_syntax import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason
 from model_core.io.tolerances import HEADER_SECONDS, MAX_INFLATED_BYTES
-from model_core.io.transfer_syntax import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 
 # The library's messages quote element values, which are patient data; ours are reported instead.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)

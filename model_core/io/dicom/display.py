@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from model_core.io.dicom_dataset import integer, items_of, number, numbers, read_dataset, text, time_limit
-from model_core.io.dicom_records import Frame
+from model_core.io.dicom.dataset import integer, items_of, number, numbers, read_dataset, text, time_limit
+from model_core.io.dicom.lookup import LookupTable, read_table
+from model_core.io.dicom.records import Frame
 from model_core.io.failures import FileError
-from model_core.io.lookup import LookupTable, read_table
 from model_core.types import PatientText, VoiFunction, Window
 
 _LOG = logging.getLogger(__name__)
