@@ -225,6 +225,9 @@ class InputSpec:
     HU are mapped linearly from [low_hu, high_hu] to [0, 1], the slice is scaled to fit ``size`` x ``size``
     pixels (aspect ratio kept, centred, padded with 0), repeated over three channels, and normalised
     with the channel statistics (ImageNet's, §1.4).
+
+    ``outside`` of the patient a slice is shown to the network as it is, or as ``air`` where that can be told
+    (`body.outside_of`): clothes and hair look like lesions to a network that has seen lung crops only.
     """
 
     low_hu: float = -1250.0
@@ -232,3 +235,9 @@ class InputSpec:
     size: int = 512
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    outside: Literal["as_is", "air"] = "as_is"
+
+    def __str__(self) -> str:
+        """Return what a model card says of the input."""
+        outside = ", air outside the patient" if self.outside == "air" else ""
+        return f"{self.size} × {self.size}, {self.low_hu:g} to {self.high_hu:g} HU{outside}"

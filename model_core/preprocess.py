@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from model_core.body import outside_of
 from model_core.config import GREY_HIGH_HU, GREY_LOW_HU, InputSpec
 from model_core.types import FloatArray, Placement, Volume
 
+AIR_HU = -1000.0
 # Volumes without HU are stretched between these percentiles of their values.
 VALUE_PERCENTILES = (0.5, 99.5)
 
@@ -43,6 +45,9 @@ def to_unit_range(volume: Volume, index: int, spec: InputSpec) -> FloatArray:
         middle = volume.voxels[volume.slices // 2]
         low, high = (float(p) for p in np.percentile(middle, VALUE_PERCENTILES))
         high = max(high, low + 1.0)
+    outside = outside_of(volume, index) if spec.outside == "air" else None
+    if outside is not None:
+        values[outside] = AIR_HU
     picture = np.clip((values - low) / (high - low), 0.0, 1.0)
     if volume.inverted and volume.unit != "HU":
         picture = 1.0 - picture

@@ -85,7 +85,7 @@ def _card_html(card: ModelCard) -> str:
         ("Backbone", f"{shape.backbone}, truncation {shape.truncation}"),
         ("Regions", ", ".join(card.region_classes) or "none"),
         ("Image classes", ", ".join(card.image_classes) or "none"),
-        ("Input", f"{spec.size} × {spec.size}, {spec.low_hu:g} to {spec.high_hu:g} HU"),
+        ("Input", str(spec)),
         ("Shown detections", f"score > {card.detections.score:g}, NMS IoU {nms}"),
         ("Licence", card.licence or "not stated"),
         ("SHA-256", card.sha256 or "not stated"),

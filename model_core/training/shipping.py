@@ -74,6 +74,7 @@ def lesion_pipeline(
 
     ``size`` is the side of the network's input; None takes the default of the shipped weights.
     """
+    spec = InputSpec(outside="air")
     network = averaged_network(recipe, average)
     network.load_state_dict(
         {k: v.half().float() if v.is_floating_point() else v for k, v in network.state_dict().items()}
@@ -87,7 +88,7 @@ def lesion_pipeline(
         architecture=recipe.architecture,
         region_classes=("Lesion",) if merged else ("GGO", "Consolidation"),
         detector=DETECTOR,
-        input=InputSpec() if size is None else InputSpec(size=size),
+        input=spec if size is None else dataclasses.replace(spec, size=size),
         detections=DetectionSettings(max_detections=MAX_DETECTIONS),
         licence=LICENCE,
         notes=LESION_NOTES if merged else BOTH_NOTES,
