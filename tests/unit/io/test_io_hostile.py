@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import compress
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless
 
+import model_core
 from model_core.errors import DataError, ReadError
 from model_core.io import load, read_labels, scan, thumbnail
 from model_core.io.dicom import dataset as dicom_dataset
@@ -27,7 +28,7 @@ from model_core.io.scanning import scan_reports
 from model_core.types import finish
 
 NOISE = np.random.default_rng(0).integers(0, 4096, (24, 32)).astype(np.int16)
-CORE = Path(dicom_header.__file__).resolve().parents[1]
+CORE = Path(model_core.__file__).resolve().parent
 
 
 def report_of(path):
@@ -287,7 +288,9 @@ RESTRICTED_LOADER = CORE / "weights" / "published.py"
 
 
 def sources():
-    return sorted(path for root in (CORE, CORE.parent / "ctmasknet_gui") for path in root.rglob("*.py"))
+    found = sorted(path for root in (CORE, CORE.parent / "ctmasknet_gui") for path in root.rglob("*.py"))
+    assert {"networks", "training", "view"} <= {path.parent.name for path in found}
+    return found
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: path.relative_to(CORE.parent).as_posix())
