@@ -83,7 +83,8 @@ class LesionTraining:
         self.workers = default_workers(self.device) if workers is None else workers
         self.slices = tuple(slices)
         self.labels: dict[str, Tensor] = {}  # the network's own, of unlabelled slices
-        PatientSampler(slices, {name: s.weight for name, s in recipe.sources.items()})  # is there anything?
+        for stage in recipe.stages:  # says so at once where a stage would have nothing to draw
+            self._sampler(stage)
         torch.manual_seed(recipe.seed)
         self.network = build(recipe.architecture, training=recipe.training)
         # The weights are drawn on the CPU on every device, so that they are the same.
@@ -193,6 +194,10 @@ class LesionTraining:
                     start = time.perf_counter()
         self.save()
 
+    def _sampler(self, stage: Stage) -> PatientSampler:
+        """Return what draws the slices of a stage; unlabelled ones once they have labels."""
+        return PatientSampler(with_labels(self.slices, self.labels), self.recipe.weights(stage))
+
     def _unlabelled(self, stage: Stage) -> list[PackedSlice]:
         """Return the training slices without an outline that a stage draws from."""
         weights = self.recipe.weights(stage)
@@ -214,7 +219,7 @@ class LesionTraining:
     def _batches(self, stage: Stage) -> Generator[Batch, None, None]:
         """Yield what is left of the stage."""
         steps = StageSteps(
-            PatientSampler(with_labels(self.slices, self.labels), self.recipe.weights(stage)),
+            self._sampler(stage),
             stage,
             key=(self.recipe.seed, self.stage),
             mask_type=_MASK_TYPES[self.recipe.architecture.region_classes],
