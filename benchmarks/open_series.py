@@ -7,11 +7,11 @@ run of each counts. Peak memory is measured in a process of its own, above what 
 
     python benchmarks/open_series.py [--slices 300] [--runs 7]
 
-Measured on 2 cores, Python 3.11, SimpleITK 2.5.7, three calls with ``--runs 6``:
+Measured on 2 cores, Python 3.11, SimpleITK 2.5.7, four calls with ``--runs 6``:
 
-    SimpleITK  find 76-97 ms, read 422-444 ms; peak memory 2.99 times the int16 volume
-    CTMaskNet  find 44-48 ms, read   41-44 ms; peak memory 1.00 times the int16 volume
-    CTMaskNet is 5.8, 6.0 and 6.1 times faster; reading alone 10.1 to 10.8 times
+    SimpleITK  find 76-97 ms, read 400-444 ms; peak memory 2.99 times the int16 volume
+    CTMaskNet  find 44-48 ms, read   40-44 ms; peak memory 1.00 times the int16 volume
+    CTMaskNet is 5.7, 5.8, 6.0 and 6.1 times faster; reading alone 10.0 to 10.8 times
 """
 
 from __future__ import annotations

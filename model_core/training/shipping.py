@@ -158,6 +158,7 @@ def export_lesions(
                 for source in recipe.sources.values()
                 if source.kind == "negatives" and source.hold_out and not recipe.start
             },
+            "self_labelled": len(state.get("labels", {})),  # pictures of the last stage that self-trained
             SELF_TRAINED: {
                 recipe.sources[name].prefix: recipe.sources[name].hold_out
                 for name in sorted({name for stage in recipe.stages for name in recipe.weights(stage)})

@@ -209,5 +209,6 @@ def test_what_the_network_labelled_is_not_measured_and_is_listed(recipe, slices,
     outlined = [one for one in slices if one.validation and not one.unlabelled]
     assert card.metrics["all"]["images"] == len(outlined)
     assert card.training["self_trained"] == {"": 0.4}
+    assert card.training["self_labelled"] == len(sure[0])
     lists = split_lists(slices)
     assert set(lists["train"]["U"]) | set(lists["validation"]["U"]) == {f"u{k}" for k in range(8)}
