@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from dicom_files import along_z, dataset, write, write_stack
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
 from model_core.io import load, scan
 from model_core.io.dicom import header as dicom_header
 from model_core.types import finish
-from tests.dicom_files import along_z, dataset, write, write_stack
 
 
 def varied(rng, number):
