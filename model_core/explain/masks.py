@@ -34,15 +34,21 @@ class Patch:
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
 
-def paste_maps(maps: FloatArray, boxes: FloatArray, shape: tuple[int, int]) -> tuple[Patch, ...]:
+def paste_maps(
+    maps: FloatArray, boxes: FloatArray, shape: tuple[int, int], *, framed: bool = True
+) -> tuple[Patch, ...]:
     """Resize (D, 28, 28) maps into their (D, 4) boxes, clipped to a slice of ``shape`` (H, W).
 
     As published: one pixel of zeros around the map, the box enlarged to match and rounded toward zero,
-    bilinear resizing. A box that leaves the slice altogether gives an empty patch.
+    bilinear resizing. A box that leaves the slice altogether gives an empty patch. Not ``framed``, the edge
+    of the map is repeated in place of the zeros.
     """
     if not len(maps):
         return ()
-    padded, scale = expand_masks(torch.from_numpy(np.ascontiguousarray(maps))[:, None], padding=1)
+    stacked = torch.from_numpy(np.ascontiguousarray(maps))[:, None]
+    padded, scale = expand_masks(stacked, padding=1)
+    if not framed:
+        padded = F.pad(stacked, (1, 1, 1, 1), mode="replicate")
     corners = expand_boxes(torch.from_numpy(np.ascontiguousarray(boxes)), scale).to(torch.int64).tolist()
     return tuple(_paste(mask, corner, shape) for mask, corner in zip(padded, corners, strict=True))
 
@@ -64,12 +70,19 @@ def mask_pixels(detections: Detections, shape: tuple[int, int]) -> BoolArray:
     """Return the (D, H, W) masks of detections under their own mask threshold and its scale.
 
     On the probability scale the sigmoid is taken before pasting, as the released single-shot code does;
-    on the logit scale the raw map is pasted (two-stage code).
+    on the logit scale the raw map is pasted (two-stage code). The zeros around a pasted map lie above a
+    threshold below zero and would draw the frame of the box; there the edge of the map is repeated.
     """
     masks = np.zeros((len(detections), *shape), np.bool_)
-    patches = paste_maps(mask_values(detections.mask_logits, detections.settings), detections.boxes, shape)
+    settings = detections.settings
+    patches = paste_maps(
+        mask_values(detections.mask_logits, settings),
+        detections.boxes,
+        shape,
+        framed=settings.mask_threshold >= 0,
+    )
     for mask, patch in zip(masks, patches, strict=True):
-        mask[patch.region] = patch.values > detections.settings.mask_threshold
+        mask[patch.region] = patch.values > settings.mask_threshold
     return masks
 
 

@@ -70,6 +70,22 @@ def test_probability_scale_pastes_sigmoids(random_detections):
     assert np.mean(mask_pixels(found, shape) != (full > 0.5)) < 1e-6
 
 
+def test_a_mask_threshold_below_zero_draws_no_frame_around_the_box():
+    lesion = np.full((1, 28, 28), -4.0, np.float32)
+    lesion[:, 10:18, 10:18] = 4.0
+    lesion[:, 20:, 12:16] = 4.0  # reaches the lower edge of the map
+    box = [[10.0, 10.0, 65.0, 65.0]]
+    (below,) = mask_pixels(_detections(box, lesion, mask_threshold=-1.0), (80, 80))
+    (zero,) = mask_pixels(_detections(box, lesion), (80, 80))
+    rows, columns = np.nonzero(below)
+    assert min(rows.min(), columns.min()) > 20
+    assert columns.max() < 55
+    assert rows.max() - np.nonzero(zero)[0].max() in (0, 1)
+    assert zero.sum() < below.sum() < 1.5 * zero.sum()
+    (least,) = mask_pixels(_detections(box, lesion, mask_threshold=-1e-4), (80, 80))
+    assert np.count_nonzero(least ^ zero) < 10
+
+
 def test_a_box_outside_the_slice_has_no_mask():
     found = _detections([[-50, -50, -10, -10], [200, 5, 220, 9]], np.full((2, 28, 28), 4.0))
     assert not mask_pixels(found, (64, 64)).any()
