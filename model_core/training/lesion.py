@@ -147,6 +147,7 @@ class LesionTraining:
                 {"params": vectors, "weight_decay": 0.0},
             ],
             lr=1e-3,
+            fused=True,
         )
 
     # -- running ----------------------------------------------------------------------------------

@@ -1,9 +1,17 @@
-"""Start a recipe from shipped weights: what fits is taken over, the rest stays random."""
+"""Start a recipe from shipped weights: what fits is taken over, the rest stays random.
+
+A deeper network of the same kind (ResNet34 from ResNet18) begins by computing what the weights compute: the
+blocks it has more start as identities (Net2DeeperNet, Chen et al. 2016), by a last BatchNorm whose factor is
+zero (Goyal et al. 2017, section 5.1).
+"""
 
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Iterable, Mapping
 
+import torch
 from torch import Tensor, nn
 
 from model_core.errors import SettingsError
@@ -14,6 +22,7 @@ logger = logging.getLogger(__name__)
 # Layers with one row (or four) per region class, background first.
 _PER_CLASS = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.mask_fcn_logits.")
 _FIRST_LAYER = "backbone.body.conv1.weight"
+_LAST_NORM = re.compile(r"^(backbone\.body\.layer\d)\.(\d+)\.bn2\.weight$")  # of a basic block
 
 
 def warm_start(network: nn.Module, weights: str, *, classes: int) -> str:
@@ -39,9 +48,20 @@ def warm_start(network: nn.Module, weights: str, *, classes: int) -> str:
             taken[name] = given
     if _FIRST_LAYER not in taken:
         raise SettingsError(f"The weights '{weights}' do not fit this network: their backbone is another.")
+    taken |= _identities(own, taken)
     network.load_state_dict({**own, **taken})
     logger.info("%d of %d entries start from %s", len(taken), len(own), weights)
     return start.card.sha256
+
+
+def _identities(own: Mapping[str, Tensor], taken: Iterable[str]) -> dict[str, Tensor]:
+    """Return the zero factors of the blocks that follow, in one layer, a block that was taken over."""
+    filled = {match[1] for match in map(_LAST_NORM.match, taken) if match}
+    return {
+        name: torch.zeros_like(own[name])
+        for name in own.keys() - set(taken)
+        if (match := _LAST_NORM.match(name)) and match[1] in filled
+    }
 
 
 def _with_classes(tensor: Tensor, before: int, after: int) -> Tensor:

@@ -74,6 +74,21 @@ def test_a_deeper_network_takes_what_fits(weights, tmp_path):
     )
 
 
+def test_more_blocks_start_by_computing_the_same(weights, tmp_path):
+    recipe = of_architecture(dataclasses.replace(tiny_recipe(), start=weights), backbone="resnet34")
+    deeper = LesionTraining(recipe, slices_of(recipe), tmp_path / "run")
+    shallow = LesionTraining(
+        dataclasses.replace(tiny_recipe(), start=weights), slices_of(recipe), tmp_path / "s"
+    )
+    assert deeper.network.state_dict().keys() > shallow.network.state_dict().keys()
+    pictures = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = shallow.network.eval().features(pictures)["0"]
+        torch.testing.assert_close(deeper.network.eval().features(pictures)["0"], expected)
+    finish(deeper.run(max_steps=1))  # the factor moves first, then everything in the block
+    assert deeper.network.state_dict()["backbone.body.layer2.2.bn2.weight"].abs().max() > 0
+
+
 def test_weights_that_do_not_fit_or_are_not_there(weights, tmp_path):
     missing = dataclasses.replace(tiny_recipe(), start="nothing-of-this-name")
     with pytest.raises(WeightsError):
