@@ -30,7 +30,8 @@ def augment(
     one: PackedSlice, generator: np.random.Generator, *, size: int, zoom: tuple[float, float]
 ) -> Example:
     """Return the slice moved, re-windowed and degraded at random; labels move with the picture."""
-    if not one.lesion.any() and generator.random() < NOTHING_SHARE:
+    free = not one.lesion.any() and one.image_class is None
+    if free and generator.random() < NOTHING_SHARE:
         return _nothing(generator, size=size)
     shape = (one.image.shape[0], one.image.shape[1])
     in_body = one.cropped and generator.random() < BODY_SHARE

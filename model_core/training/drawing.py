@@ -53,6 +53,8 @@ class Batch:
         Instances of each picture; none in a dense stage.
     dense, known:
         (B, 2, S, S) lesion and lung, and (B, 2, 1, 1) which of the two is known.
+    classified, image_classes:
+        (P, 3, S, S) pictures and (P,) classes for the image loss; P is 0 but in a joint stage.
     """
 
     seed: int
@@ -60,6 +62,8 @@ class Batch:
     targets: list[Target]
     dense: Tensor
     known: Tensor
+    classified: Tensor
+    image_classes: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +72,7 @@ class Drawn:
 
     ``pictures`` (B, S, S); ``boxes`` (K, 4), ``labels`` (K,) and ``masks`` (K, S * S / 8) of all pictures one
     after another, ``counts`` of each; ``dense`` (B, 2, S * S / 8) and ``known`` (B, 2). Masks are bits.
+    ``classified`` (P, S, S) and ``image_classes`` (P,).
     """
 
     seed: int
@@ -78,11 +83,12 @@ class Drawn:
     counts: tuple[int, ...]
     dense: ByteArray
     known: FloatArray
+    classified: FloatArray
+    image_classes: IntArray
 
     def on(self, device: torch.device) -> Batch:
         """Return the batch as tensors on a device."""
         size = self.pictures.shape[-1]
-        grey = torch.from_numpy(self.pictures).to(device)[:, None]
         masks = _bits(torch.from_numpy(self.masks).to(device), size)
         boxes = torch.from_numpy(self.boxes).to(device)
         labels = torch.from_numpy(self.labels).to(device)
@@ -90,11 +96,19 @@ class Drawn:
         own = [slice(end - count, end) for end, count in zip(ends, self.counts, strict=True)]
         return Batch(
             seed=self.seed,
-            images=grey.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last),
+            images=_three_channels(self.pictures, device),
             targets=[{"boxes": boxes[k], "labels": labels[k], "masks": masks[k]} for k in own],
             dense=_bits(torch.from_numpy(self.dense).to(device), size).float(),
             known=torch.from_numpy(self.known).to(device)[..., None, None],
+            classified=_three_channels(self.classified, device),
+            image_classes=torch.from_numpy(self.image_classes).to(device),
         )
+
+
+def _three_channels(pictures: FloatArray, device: torch.device) -> Tensor:
+    """Return (B, 3, S, S) of (B, S, S), the channels alike."""
+    grey = torch.from_numpy(pictures).to(device)[:, None]
+    return grey.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
 def _bits(packed: Tensor, size: int) -> Tensor:
@@ -113,6 +127,8 @@ class StageSteps:
         Seed of the recipe and number of the stage.
     mask_type:
         ``merge`` or ``both``, see `datasets.instances`.
+    classified:
+        Draws the pictures of a joint stage's image loss.
 
     Raises
     ------
@@ -121,8 +137,15 @@ class StageSteps:
     """
 
     def __init__(
-        self, sampler: PatientSampler, stage: Stage, *, key: tuple[int, int], mask_type: str
+        self,
+        sampler: PatientSampler,
+        stage: Stage,
+        *,
+        key: tuple[int, int],
+        mask_type: str,
+        classified: PatientSampler | None = None,
     ) -> None:
+        self._classified = classified
         self._sampler, self._stage, self._key, self._mask_type = sampler, stage, key, mask_type
         self._donors = _donors(sampler.slices) if stage.paste else []
         weights = sampler.probabilities[self._donors]
@@ -140,11 +163,12 @@ class StageSteps:
         examples = self.examples(generator)
         size = self._stage.size
         targets: list[Target] = []
-        if self._stage.kind == "detect":
+        if self._stage.kind != "dense":
             targets = [detection_target(one.lesion, mask_type=self._mask_type) for one in examples]
         dense, known = dense_targets(examples)
         empty = torch.zeros((0, size, size), dtype=torch.uint8)
         masks = torch.cat([empty, *(one["masks"] for one in targets)]).numpy()
+        classified, classes = self._draw_classified(generator)
         return Drawn(
             seed=seed,
             pictures=np.stack([one.image for one in examples]),
@@ -156,7 +180,18 @@ class StageSteps:
             counts=tuple(len(one["labels"]) for one in targets),
             dense=np.packbits(dense.numpy().astype(bool).reshape(len(examples), 2, -1), axis=-1),
             known=known.numpy()[..., 0, 0],
+            classified=classified,
+            image_classes=classes,
         )
+
+    def _draw_classified(self, generator: np.random.Generator) -> tuple[FloatArray, IntArray]:
+        """Return (P, S, S) augmented pictures and their (P,) classes."""
+        stage, size = self._stage, self._stage.size
+        if self._classified is None:
+            return np.zeros((0, size, size), np.float32), np.zeros(0, np.int64)
+        drawn = self._classified.draw(generator, stage.image_batch)
+        pictures = [augment(one, generator, size=size, zoom=stage.zoom).image for one in drawn]
+        return np.stack(pictures), np.array([one.image_class for one in drawn], np.int64)
 
     def examples(self, generator: np.random.Generator) -> list[Example]:
         """Return the augmented examples of one batch."""

@@ -21,10 +21,10 @@ from model_core.datasets.classes import CLASS_FOLDERS
 from model_core.datasets.greymap import estimate_hu_range
 from model_core.datasets.pictures import read_grey, to_hu
 from model_core.errors import DataError
-from model_core.networks import ImageHead, MaskRCNN, rank_regions, roi_batch
+from model_core.networks import CovidCTMaskNet, ImageHead, MaskRCNN, rank_regions, roi_batch
 from model_core.training.appearance import jitter_window, put_in_body
 from model_core.training.geometry import Motion, draw_motion, warp
-from model_core.training.packing import window_to_bytes
+from model_core.training.packing import PackedSlice, window_to_bytes
 from model_core.training.recipe import held_out
 from model_core.types import BoolArray, ByteArray, FloatArray, IntArray, Progress
 
@@ -208,6 +208,30 @@ def roi_rows(network: MaskRCNN, pictures: FloatArray, evidence: EvidenceSettings
     return torch.stack(batches).numpy()
 
 
+def measure_classes(
+    network: CovidCTMaskNet,
+    slices: Sequence[PackedSlice],
+    prefixes: Mapping[str, str],
+    evidence: EvidenceSettings,
+    *,
+    size: int,
+) -> Generator[Progress | dict[str, Any], None, None]:
+    """Classify held-out pictures of a joint training and yield, last, what `within_source` says of them.
+
+    ``prefixes`` gives the source's name in the class folders for each of the recipe's.
+    """
+    where = next(network.parameters()).device
+    logits = np.zeros((len(slices), network.architecture.image_classes), np.float32)
+    for row, one in enumerate(slices):
+        yield Progress(row, len(slices), "Image class")
+        picture, _, _ = warp(one.image, np.zeros_like(one.image), Motion(), size=size)
+        image = torch.from_numpy(picture).to(where)[None, None].expand(1, 3, -1, -1)
+        with torch.inference_mode():
+            logits[row] = network.eval().image_logits(image, evidence)[0].cpu().numpy()
+    labels = np.array([one.image_class for one in slices], np.int64)
+    yield within_source(logits, labels, [prefixes[one.source] for one in slices])
+
+
 @dataclass(frozen=True, kw_only=True)
 class HeadTraining:
     """How module S is trained on RoI batches: AdamW, BCE of each logit, the papers' loss.
@@ -301,20 +325,11 @@ def cross_validate(
         head = train_head(data, np.flatnonzero(fold != index), settings, width=width, classes=classes)
         held = np.flatnonzero(fold == index)
         logits[held] = head_logits(head, data.rows[held, 0])
-    found = within_source(logits, data)
+    found = within_source(logits, data.labels, data.sources)
     if unseen is not None:
-        found[UNSEEN] = within_source(logits[unseen], _subset(data, unseen))
+        sources = [data.sources[k] for k in np.flatnonzero(unseen)]
+        found[UNSEEN] = within_source(logits[unseen], data.labels[unseen], sources)
     return found
-
-
-def _subset(data: RoiRows, chosen: BoolArray) -> RoiRows:
-    places = np.flatnonzero(chosen).tolist()
-    return RoiRows(
-        data.rows[chosen],
-        data.labels[chosen],
-        tuple(data.sources[k] for k in places),
-        tuple(data.names[k] for k in places),
-    )
 
 
 def _folds(data: RoiRows, folds: int, seed: int) -> IntArray:
@@ -328,15 +343,18 @@ def _folds(data: RoiRows, folds: int, seed: int) -> IntArray:
     return fold
 
 
-def within_source(logits: FloatArray, data: RoiRows) -> dict[str, Any]:
-    """Return, per comparable pair of classes of one source, balanced accuracy, AUC and counts."""
+def within_source(logits: FloatArray, labels: IntArray, sources: Sequence[str]) -> dict[str, Any]:
+    """Return, per comparable pair of classes of one source, balanced accuracy, AUC and counts.
+
+    ``logits`` (n, classes) and ``labels`` (n,) of slices whose ``sources`` begin with their source's name.
+    """
     found: dict[str, Any] = {}
-    sources = np.array([source.split("_")[0] for source in data.sources])
+    families = np.array([source.split("_")[0] for source in sources])
     for source, first, second in WITHIN_SOURCE:
-        mine = (sources == source) & np.isin(data.labels, (first, second))
-        if len(set(data.labels[mine].tolist())) < 2:
+        mine = (families == source) & np.isin(labels, (first, second))
+        if len(set(labels[mine].tolist())) < 2:
             continue
-        truth = data.labels[mine] == second
+        truth = labels[mine] == second
         predicted = logits[mine].argmax(1)
         margin = logits[mine, second] - logits[mine, first]
         rights = [predicted[~truth] == first, predicted[truth] == second]

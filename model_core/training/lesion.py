@@ -19,12 +19,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from model_core.config import DetectorSettings
 from model_core.inference.pipeline import choose_device
-from model_core.networks import MaskRCNN, build
+from model_core.networks import MaskRCNN, SingleShot, build
 from model_core.training.checkpoints import read_checkpoint, write_checkpoint
 from model_core.training.dense import DenseHead, dense_loss
 from model_core.training.drawing import Batch, StageSteps, batches, default_workers
 from model_core.training.ema import WeightAverage
+from model_core.training.joint import JointSteps
 from model_core.training.packing import PackedSlice
 from model_core.training.recipe import Recipe, Stage
 from model_core.training.sampler import PatientSampler
@@ -38,6 +40,9 @@ WARM_UP = 40
 CLIP_NORM = 5.0
 LOG_EVERY = 10
 CHECKPOINT = "checkpoint.pt"
+# At test time; fewer proposals than the released code: ours are well ranked, and the box branch is most of
+# the time.
+DETECTOR = DetectorSettings(rpn_pre_nms=1000, rpn_post_nms=300)
 _MASK_TYPES = {2: "merge", 3: "both"}
 
 
@@ -85,8 +90,10 @@ class LesionTraining:
         self.labels: dict[str, Tensor] = {}  # the network's own, of unlabelled slices
         for stage in recipe.stages:  # says so at once where a stage would have nothing to draw
             self._sampler(stage)
+            self._classified(stage)
         torch.manual_seed(recipe.seed)
-        self.network = build(recipe.architecture, training=recipe.training)
+        self.network = build(recipe.architecture, DETECTOR, recipe.training)
+        self.joint = JointSteps(self.network) if isinstance(self.network, SingleShot) else None
         # The weights are drawn on the CPU on every device, so that they are the same.
         self.head = DenseHead().to(self.device)
         state = read_checkpoint(work / CHECKPOINT, recipe=recipe.digest)
@@ -125,6 +132,7 @@ class LesionTraining:
                 "updates": self.average.updates,
                 "optimiser": self.optimiser.state_dict(),
                 "labels": self.labels,
+                "joint": self.joint.state() if self.joint else {},
             },
         )
 
@@ -135,6 +143,8 @@ class LesionTraining:
         self.average.restore(state["average"], updates=state["updates"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.labels = state.get("labels", {})
+        if self.joint:
+            self.joint.restore(state["joint"])
         logger.info("going on at stage %d, step %d", self.stage, self.step)
 
     def _new_optimiser(self) -> torch.optim.Optimizer:
@@ -199,6 +209,10 @@ class LesionTraining:
         """Return what draws the slices of a stage; unlabelled ones once they have labels."""
         return PatientSampler(with_labels(self.slices, self.labels), self.recipe.weights(stage))
 
+    def _classified(self, stage: Stage) -> PatientSampler | None:
+        """Return what draws the pictures of the image loss, in a joint stage."""
+        return PatientSampler(self.slices, self.recipe.class_weights()) if stage.kind == "joint" else None
+
     def _unlabelled(self, stage: Stage) -> list[PackedSlice]:
         """Return the training slices without an outline that a stage draws from."""
         weights = self.recipe.weights(stage)
@@ -224,6 +238,7 @@ class LesionTraining:
             stage,
             key=(self.recipe.seed, self.stage),
             mask_type=_MASK_TYPES[self.recipe.architecture.region_classes],
+            classified=self._classified(stage),
         )
         yield from batches(steps, start=self.step, workers=self.workers, device=self.device)
 
@@ -234,16 +249,33 @@ class LesionTraining:
             group["lr"] = learning_rate(stage, self.step)
         self.network.train()
         losses = self._losses(stage, batch)
+        values = self._backward(losses)
+        if stage.kind == "joint" and self.joint:
+            self.joint.after_detector(sum(value for name, value in values.items() if name != "dense"))
+        values["norm"] = self._move()
+        if stage.kind == "joint" and self.joint:
+            with self._mixed():
+                loss = self.joint.image_loss(batch.classified, batch.image_classes, seed=batch.seed)
+            values |= self._backward({"loss_image": loss})
+            self.joint.after_image()
+            self._move()
+        self.average.update(self.network)
+        self.step += 1
+        return values
+
+    def _backward(self, losses: dict[str, Tensor]) -> dict[str, float]:
         self.optimiser.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         sum(losses.values(), total).backward()  # type: ignore[no-untyped-call]
+        return {name: float(loss.detach()) for name, loss in losses.items()}
+
+    def _move(self) -> float:
+        """Make the optimiser's step; return the norm of the gradient before it was clipped."""
         norm = nn.utils.clip_grad_norm_(
             [*self.network.parameters(), *self.head.parameters()], CLIP_NORM, error_if_nonfinite=True
         )
         self.optimiser.step()
-        self.average.update(self.network)
-        self.step += 1
-        return {name: float(loss.detach()) for name, loss in losses.items()} | {"norm": float(norm)}
+        return float(norm)
 
     def _mixed(self) -> AbstractContextManager[None]:
         """Half precision for convolutions on a GPU. bfloat16 has the range of float32: no loss scaling."""
@@ -279,6 +311,7 @@ class LesionTraining:
             "loss_mask",
             "dense",
             "norm",
+            *(("loss_image",) if self.joint else ()),
         )
         new = not path.exists()
         with path.open("a", newline="", encoding="utf-8") as stream:
@@ -302,6 +335,6 @@ def learning_rate(stage: Stage, step: int) -> float:
 
 def averaged_network(recipe: Recipe, average: dict[str, Tensor]) -> MaskRCNN:
     """Return the network with averaged weights, in eval mode."""
-    network = build(recipe.architecture, training=recipe.training)
+    network = build(recipe.architecture, DETECTOR, recipe.training)
     network.load_state_dict(average)
     return network.eval()

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 LESION_BITS, LUNG_BIT = 0b011, 0b100
 _VERSION = 3
+_CLASS_OF_KIND = {"negatives": "normal", "unlabelled": "covid"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,8 @@ class PackedSlice:
         What is a lesion is not known: the labels are empty, or a network's (`training.self_training`).
     original:
         `digest` of the slice before it was made smaller for travel; empty where it is as it was read.
+    image_class:
+        Of a classified picture: index into `datasets.classes.CLASS_FOLDERS`.
     """
 
     name: str
@@ -55,6 +58,7 @@ class PackedSlice:
     labels: ByteArray
     original: str = ""
     unlabelled: bool = False
+    image_class: int | None = None
 
     @property
     def lesion(self) -> ByteArray:
@@ -83,7 +87,10 @@ def pack(recipe: Recipe, data: Path, cache: Path) -> list[PackedSlice]:
     DataError
         If a source is missing or damaged, or a validation patient does not exist.
     """
-    key = {name: [source.folder, source.kind, source.prefix] for name, source in recipe.sources.items()}
+    key = {
+        name: [source.folder, source.kind, source.prefix, *([source.image_class] * bool(source.image_class))]
+        for name, source in recipe.sources.items()
+    }
     digest = hashlib.sha256(json.dumps([_VERSION, key], sort_keys=True).encode()).hexdigest()[:12]
     path = cache / f"packed-{digest}.npz"
     if not path.is_file():
@@ -129,7 +136,7 @@ def _slices(source: Source, data: Path) -> Iterator[tuple[str, str, ByteArray, B
         for pair in read_pairs(folder):
             yield (pair.name, pair.patient, window_to_bytes(pair.image_hu()), *_labels(pair, folder))
     else:
-        wanted = list(CLASS_FOLDERS).index("normal" if source.kind == "negatives" else "covid")
+        wanted = list(CLASS_FOLDERS).index(source.image_class or _CLASS_OF_KIND[source.kind])
         for one in read_class_folders(folder):
             if one.label == wanted and one.source.startswith(source.prefix):
                 image = _normalised(one)
@@ -197,7 +204,8 @@ def as_slice(
         image=image,
         labels=labels,
         original=original,
-        unlabelled=source.kind == "unlabelled",
+        unlabelled=source.kind in ("unlabelled", "classified"),
+        image_class=list(CLASS_FOLDERS).index(source.image_class) if source.image_class else None,
     )
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from model_core.config import Architecture, DetectorTraining
+from model_core.datasets.classes import CLASS_FOLDERS
 from model_core.errors import SettingsError
 from model_core.resources import resource
 
-StageKind = Literal["dense", "detect"]
-SourceKind = Literal["pairs", "negatives", "unlabelled"]
+StageKind = Literal["dense", "detect", "joint"]
+SourceKind = Literal["pairs", "negatives", "unlabelled", "classified"]
 
 # The schedule of `ctmasknet train cross-validate`, one of a recipe's plans.
 CROSS_VALIDATION = "cross_validation"
@@ -29,14 +30,18 @@ class Source:
     folder:
         Below the data folder.
     kind:
-        ``pairs`` of picture and mask, lesion-free ``negatives`` of a class folder's ``normal``, or
-        ``unlabelled`` pictures of its ``covid``, for stages that self-train (`training.self_training`).
+        ``pairs`` of picture and mask, lesion-free ``negatives`` of a class folder's ``normal``,
+        ``unlabelled`` pictures of its ``covid``, for stages that self-train (`training.self_training`), or
+        ``classified`` pictures of its ``image_class``, for the image loss of ``joint`` stages.
     weight:
-        Share of the training draws (relative); a stage may have its own (`Stage.shares`).
+        Share of the training draws (relative); a stage may have its own (`Stage.shares`). Classified
+        sources share draws of their own.
     validation:
         Patients (or groups) held out; never drawn in training.
     prefix:
-        ``negatives`` and ``unlabelled``: only pictures whose source starts like this.
+        Kinds of class folders: only pictures whose source starts like this.
+    image_class:
+        ``classified``: ``normal``, ``other`` or ``covid``.
     cropped:
         The pictures are cropped to the lungs, so they may also be shown shrunken inside a body.
     hu_error:
@@ -57,8 +62,14 @@ class Source:
     hu_error: float = 60.0
     hold_out: float = 0.0
     exclude: tuple[str, ...] = ()
+    image_class: str = ""
 
     def __post_init__(self) -> None:
+        if (self.kind == "classified") != (self.image_class in CLASS_FOLDERS):
+            raise SettingsError(
+                f"A classified source, and no other, has an image class ({', '.join(CLASS_FOLDERS)}), not "
+                f"'{self.image_class}'."
+            )
         if not 0.0 <= self.hold_out < 1.0:
             raise SettingsError(f"The held-out share of a source lies in 0..1, not {self.hold_out}.")
         if self.kind not in get_args(SourceKind):
@@ -77,6 +88,9 @@ class Stage:
 
     Attributes
     ----------
+    kind:
+        ``dense``: pixels, the backbone alone; ``detect``: the detector; ``joint``: the detector and, in a
+        second step of its own, the image class (`training.joint`).
     zoom:
         Range of the picture's scale relative to filling the input.
     paste:
@@ -85,6 +99,8 @@ class Stage:
         Share of the lesion-free draws that get computed lesions (`training.synthetic`).
     shares:
         Weights of sources in this stage in place of their own.
+    image_batch:
+        ``joint``: classified pictures of one step.
     """
 
     kind: StageKind
@@ -98,9 +114,10 @@ class Stage:
     paste: float = 0.0
     synthetic: float = 0.0
     shares: dict[str, float] = field(default_factory=dict)
+    image_batch: int = 8
 
     def __post_init__(self) -> None:
-        if self.steps < 0 or min(self.size, self.batch) < 1 or self.size % 32:
+        if self.steps < 0 or min(self.size, self.batch, self.image_batch) < 1 or self.size % 32:
             raise SettingsError(
                 f"A stage has steps, a batch and a size that 32 divides, not {self.steps}, {self.batch} and "
                 f"{self.size}."
@@ -141,6 +158,9 @@ class Recipe:
         unlabelled = [name for name, source in self.sources.items() if source.kind == "unlabelled"]
         if unlabelled and self.architecture.region_classes > 2:
             raise SettingsError(f"Unlabelled sources ({', '.join(unlabelled)}) get merged lesions only.")
+        joint = any(stage.kind == "joint" for stage in self.stages)
+        if joint and not (self.architecture.kind == "single_shot" and self.class_weights()):
+            raise SettingsError("A joint stage trains a single-shot model and draws from classified sources.")
 
     @property
     def digest(self) -> str:
@@ -156,7 +176,7 @@ class Recipe:
         }
         for source in values["sources"].values():
             # Absent and at its default is the same: checkpoints from before these fields go on.
-            for name in ("hold_out", "exclude"):
+            for name in ("hold_out", "exclude", "image_class"):
                 if not source[name]:
                     del source[name]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
@@ -191,13 +211,18 @@ class Recipe:
     def weights(self, stage: Stage) -> dict[str, float]:
         """Return the weight of each source that the stage draws from.
 
-        Unlabelled sources take part where the stage names them.
+        Unlabelled sources take part where the stage names them; classified ones have `class_weights`.
         """
         own = {
             name: stage.shares.get(name, 0.0 if source.kind == "unlabelled" else source.weight)
             for name, source in self.sources.items()
+            if source.kind != "classified"
         }
         return {name: weight for name, weight in own.items() if weight > 0}
+
+    def class_weights(self) -> dict[str, float]:
+        """Return the weight of each classified source in joint stages."""
+        return {name: one.weight for name, one in self.sources.items() if one.kind == "classified"}
 
     def planned(self, plan: str) -> Recipe:
         """Return the recipe with the stages of one of its plans; an empty name keeps its own.

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from model_core.config import DetectionSettings, DetectorSettings, EvidenceSettings, InputSpec
+from model_core.config import SINGLE_SHOT_MIN_AREA, DetectionSettings, EvidenceSettings, InputSpec
 from model_core.datasets.classes import CLASS_FOLDERS
 from model_core.errors import DataError
 from model_core.inference import Pipeline
 from model_core.inference.pipeline import choose_device
+from model_core.networks import CovidCTMaskNet
 from model_core.training.checkpoints import read_checkpoint
 from model_core.training.image_class import (
     HELD_OUT_CONTROLS,
@@ -29,11 +30,12 @@ from model_core.training.image_class import (
     cross_validate,
     extract,
     limited,
+    measure_classes,
     read_slices,
     train_head,
     unseen_slices,
 )
-from model_core.training.lesion import CHECKPOINT, averaged_network
+from model_core.training.lesion import CHECKPOINT, DETECTOR, averaged_network
 from model_core.training.packing import PackedSlice
 from model_core.training.recipe import Recipe
 from model_core.training.tuning import Measured, choose, measure
@@ -43,8 +45,6 @@ from model_core.weights.store import SUFFIX, load_weights, save_weights
 
 logger = logging.getLogger(__name__)
 
-# Fewer proposals than the released code: ours are well ranked, and the box branch is most of the time.
-DETECTOR = DetectorSettings(rpn_pre_nms=1000, rpn_post_nms=300)
 MAX_DETECTIONS = 60
 LICENCE = "Research and non-commercial use only; see LICENSE.txt in the folder of the weights."
 LESION_NOTES = (
@@ -79,9 +79,15 @@ def lesion_pipeline(
     network.load_state_dict(
         {k: v.half().float() if v.is_floating_point() else v for k, v in network.state_dict().items()}
     )
-    network.rpn._pre_nms_top_n["testing"] = DETECTOR.rpn_pre_nms
-    network.rpn._post_nms_top_n["testing"] = DETECTOR.rpn_post_nms
     merged = mask_type(recipe) == "merge"
+    notes = LESION_NOTES if merged else BOTH_NOTES
+    classes: dict[str, Any] = {}
+    if recipe.architecture.has_image_head:
+        notes = f"{notes} {CLASS_NOTES}"
+        classes = {
+            "image_classes": tuple(CLASS_FOLDERS.values()),
+            "evidence": EvidenceSettings(min_area=SINGLE_SHOT_MIN_AREA),
+        }
     card = ModelCard(
         name=recipe.name,
         title=recipe.title,
@@ -91,7 +97,8 @@ def lesion_pipeline(
         input=spec if size is None else dataclasses.replace(spec, size=size),
         detections=DetectionSettings(max_detections=MAX_DETECTIONS),
         licence=LICENCE,
-        notes=LESION_NOTES if merged else BOTH_NOTES,
+        notes=notes,
+        **classes,
     )
     return Pipeline(detector=network, cards=(card,), device=choose_device(device))
 
@@ -138,6 +145,17 @@ def export_lesions(
         else:
             measured.append(item)
     choice = choose(measured, max_detections=MAX_DETECTIONS)
+    if isinstance(network, CovidCTMaskNet):
+        card = dataclasses.replace(
+            card, evidence=dataclasses.replace(card.evidence, temperature=choice.settings.temperature)
+        )
+        pictures = [one for one in slices if one.validation and one.image_class is not None]
+        prefixes = {name: source.prefix for name, source in recipe.sources.items()}
+        for found in measure_classes(network, pictures, prefixes, card.evidence, size=card.input.size):
+            if isinstance(found, Progress):
+                yield found
+            else:
+                choice.metrics["within_source"] = found
     card = dataclasses.replace(
         card,
         detections=choice.settings,
@@ -157,6 +175,11 @@ def export_lesions(
                 source.prefix: source.hold_out
                 for source in recipe.sources.values()
                 if source.kind == "negatives" and source.hold_out and not recipe.start
+            },
+            "held_out_pictures": {
+                source.prefix: source.hold_out
+                for source in recipe.sources.values()
+                if source.kind == "classified" and source.hold_out
             },
             "self_labelled": len(state.get("labels", {})),  # pictures of the last stage that self-trained
             SELF_TRAINED: {

@@ -97,8 +97,12 @@ def accumulate_image_loss(
 def image_loss(
     network: CovidCTMaskNet, batch: Sequence[Example], evidence: EvidenceSettings, device: str
 ) -> Tensor:
-    """Return the mean over images and classes of the BCE against the one-hot vector (P3 Eq. 2)."""
+    """Return the image loss of a batch of examples."""
     logits = network.image_logits(stack_images(batch, device), evidence)
-    labels = torch.tensor([one.label for one in batch], device=logits.device)
+    return class_loss(logits, torch.tensor([one.label for one in batch], device=logits.device))
+
+
+def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean over images and classes of the BCE against the one-hot vector (P3 Eq. 2)."""
     wanted = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
     return F.binary_cross_entropy_with_logits(logits, wanted)

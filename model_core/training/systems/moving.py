@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
+
+from torch import nn
 
 from model_core.errors import SettingsError
 
@@ -43,3 +46,10 @@ def image_stage_moves(name: str, rule: ImageRule) -> bool:
     if rule == "s" or not name.startswith("backbone."):
         return False
     return rule == "s_backbone" or "bn" in name
+
+
+def forget_gradients(network: nn.Module, moves: Callable[[str], bool]) -> None:
+    """Drop the gradients of what must not move: None, because a zero would still decay (§6.3)."""
+    for name, parameter in network.named_parameters():
+        if not moves(name):
+            parameter.grad = None

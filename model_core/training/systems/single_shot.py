@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -14,8 +14,14 @@ from torch.utils.data import Dataset
 from model_core.config import SINGLE_SHOT_MIN_AREA, EvidenceSettings
 from model_core.networks.covid_ct_mask_net import SingleShot
 from model_core.training.systems.classifier import accumulate_image_loss, image_loss
+from model_core.training.systems.copying import ClassBranchCopy, CopyRule
 from model_core.training.systems.examples import Example
-from model_core.training.systems.moving import ImageRule, image_stage_moves, segmentation_stage_moves
+from model_core.training.systems.moving import (
+    ImageRule,
+    forget_gradients,
+    image_stage_moves,
+    segmentation_stage_moves,
+)
 from model_core.training.systems.parallel import average
 from model_core.training.systems.segmentation import SEGMENTATION_LOSSES, accumulate
 from model_core.training.systems.system import (
@@ -25,10 +31,6 @@ from model_core.training.systems.system import (
     trained_parameters,
     without_traces,
 )
-
-# coded: a running best since the start of training; written: better than the step before.
-CopyRule = Literal["coded", "written", "never"]
-START_OF_BEST = 10_000.0
 
 
 class SingleShotSystem:
@@ -61,10 +63,8 @@ class SingleShotSystem:
     ) -> None:
         self.network = network.to(device)
         self.rule = rule
-        self.copy_rule: CopyRule = copy_rule if network.architecture.branches == 2 else "never"
         self.device = device
-        self.best_loss = START_OF_BEST
-        self.copies = 0
+        self.copying = ClassBranchCopy(self.network, copy_rule)
         self._segmentation = segmentation
         self._reproducible = reproducible
         self._evidence = EvidenceSettings(
@@ -89,10 +89,10 @@ class SingleShotSystem:
         losses, count, everywhere = accumulate(
             self.network, drawn, stepper, seed=seed, each=self._reproducible, device=self.device
         )
-        self._forget_gradients(segmentation_stage_moves)
+        forget_gradients(self.network, segmentation_stage_moves)
         total = average(sum(losses.values()), count, self.device)
         # Before the optimiser step: the class branch gets the weights that made this loss.
-        self._copy(total)
+        self.copying.look_at(total)
         stepper.step(everywhere)
         return losses
 
@@ -104,24 +104,9 @@ class SingleShotSystem:
         self.network.eval()
         evidence = self._evidence if self._reproducible else dataclasses.replace(self._evidence, seed=seed)
         loss, everywhere = accumulate_image_loss(self.network, batch, stepper, evidence, self.device)
-        self._forget_gradients(lambda name: image_stage_moves(name, self.rule))
+        forget_gradients(self.network, lambda name: image_stage_moves(name, self.rule))
         stepper.step(everywhere)
         return loss
-
-    def _forget_gradients(self, moves: Any) -> None:
-        for name, parameter in self.network.named_parameters():
-            if not moves(name):
-                parameter.grad = None
-
-    def _copy(self, loss: float) -> None:
-        """Apply the copy rule to this iteration's segmentation loss (nan: no positive slice)."""
-        if self.copy_rule == "never" or not loss < self.best_loss:
-            if self.copy_rule == "written" and loss == loss:
-                self.best_loss = loss
-            return
-        self.network.copy_class_branch()
-        self.copies += 1
-        self.best_loss = loss
 
     def validation_loss(self, batch: Sequence[Example], seed: int) -> Tensor:
         """See `System.validation_loss`: the image loss."""
@@ -133,10 +118,9 @@ class SingleShotSystem:
         return without_traces(self.network, compute, seed=seed)
 
     def state(self) -> dict[str, Any]:
-        """See `System.state`: the running best, which the released checkpoints lose."""
-        return {"best_loss": self.best_loss, "copies": self.copies}
+        """See `System.state`."""
+        return self.copying.state()
 
     def restore(self, state: dict[str, Any]) -> None:
         """See `System.restore`."""
-        self.best_loss = float(state["best_loss"])
-        self.copies = int(state["copies"])
+        self.copying.restore(state)

@@ -179,7 +179,11 @@ def test_every_recipe_takes_steps_and_exports(name, tmp_path, monkeypatch):
 
     small = InputSpec(size=64)
     recipe = read_recipe(name)
-    keep = {key: recipe.sources[key] for key in ("A", "mosmed_normal")}
+    keep = {
+        key: source
+        for key, source in recipe.sources.items()
+        if key in ("A", "mosmed_normal") or source.kind == "classified"
+    }
     stages = tuple(
         dataclasses.replace(stage, steps=1, size=64, batch=2) for stage in recipe.planned("gpu").stages[:2]
     )
@@ -187,6 +191,11 @@ def test_every_recipe_takes_steps_and_exports(name, tmp_path, monkeypatch):
     slices = [chest(f"s{k}", lesion=1 + k % 2, patient=f"p{k}", seed=k) for k in range(3)]
     slices += [dataclasses.replace(chest("v", lesion=2, patient="group06"), validation=True)]
     slices += [chest("n", source="mosmed_normal", has_lung=False, patient="n")]
+    slices += [
+        dataclasses.replace(chest(f"{key}{k}", source=key), image_class=0, unlabelled=True, validation=k > 0)
+        for key in recipe.class_weights()
+        for k in range(2)
+    ]
     finish(LesionTraining(recipe, slices, tmp_path, device="cpu").run())
     card = finish(export_lesions(recipe, slices, tmp_path, tmp_path / "out"))[-1]
     assert card.detections.temperature == 1.0

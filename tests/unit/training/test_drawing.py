@@ -322,6 +322,8 @@ def test_every_recipe_has_one_patient_split(name):
     """What one recipe holds out, no other trains on."""
     reference = read_recipe("lesion-r18t1")
     for key, source in read_recipe(name).sources.items():
+        if source.kind == "classified":
+            continue
         assert source.validation == reference.sources[key].validation
         assert source.folder == reference.sources[key].folder
 

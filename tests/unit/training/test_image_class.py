@@ -53,16 +53,14 @@ def test_training_is_reproducible():
 
 
 def test_auc_and_balanced_accuracy_by_hand():
-    data = RoiRows(
-        np.zeros((4, 1, 1, 5), np.float32), np.array([0, 0, 2, 2]), ("mosmed_x",) * 4, tuple("abcd")
-    )
+    labels, sources = np.array([0, 0, 2, 2]), ("mosmed_x",) * 4
     logits = np.array([[3, 0, 0], [1, 0, 2], [1, 0, 0.5], [0, 9, 4]], np.float32)
-    report = within_source(logits, data)["mosmed"]
+    report = within_source(logits, labels, sources)["mosmed"]
     # margins -3, 1, -0.5, 4: three of four pairs in order; argmax right for a alone.
     assert report["auc"] == 0.75
     assert report["balanced_accuracy"] == 0.25
     assert report["balanced_accuracy_of_the_two"] == 0.5
-    assert "soares" not in within_source(logits, data)
+    assert "soares" not in within_source(logits, labels, sources)
 
 
 def test_limit_is_per_source_and_class_and_evenly_spread(tmp_path):

@@ -174,8 +174,8 @@ def test_the_class_branch_takes_the_weights_before_the_step():
     before = heads.box_head.state_dict()
     before = {name: tensor.clone() for name, tensor in before.items()}
     losses = system.update([[example(1)]], stepper(system), 5)
-    assert system.copies == 1
-    assert system.best_loss == pytest.approx(sum(v for k, v in losses.items() if k != "loss_image"))
+    assert system.copying.copies == 1
+    assert system.copying.best_loss == pytest.approx(sum(v for k, v in losses.items() if k != "loss_image"))
     for name, tensor in heads.box_head_s2.state_dict().items():
         assert torch.equal(tensor, before[name])
         assert not torch.equal(tensor, heads.box_head.state_dict()[name])
@@ -188,19 +188,19 @@ def test_copy_rules(rule, copies):
     system = single_shot(copy_rule=rule)
     seen = []
     for loss in (5.0, 9.0, 7.0, 4.0):  # coded: running best; written: better than the iteration before
-        system._copy(loss)
-        seen.append(system.copies)
+        system.copying.look_at(loss)
+        seen.append(system.copying.copies)
     assert seen == copies
 
 
 def test_no_positive_slice_no_copy():
     system = single_shot(examples=[example(10, lesion=False)])
     system.update([[example(1)]], stepper(system), 5)
-    assert system.copies == 0
+    assert system.copying.copies == 0
 
 
 def test_one_branch_never_copies():
-    assert single_shot(branches=1).copy_rule == "never"
+    assert single_shot(branches=1).copying.rule == "never"
 
 
 def test_presets_are_the_papers():

@@ -1,0 +1,56 @@
+"""Joint stages of a recipe: the single-shot model learns lesions and the image class at once (P3; spec §6.3).
+
+Each step is two: the detector's losses, after which the class branch may take the weights of the segmentation
+branch, and the image loss, which moves module S and the backbone. One optimiser serves both. Unlike the
+released loop, which takes one image a step, both halves take a batch, and the copy rule is the one of the
+paper ("written"): with batches that differ in difficulty a running best would soon never be beaten.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from model_core.config import SINGLE_SHOT_MIN_AREA, EvidenceSettings
+from model_core.networks.covid_ct_mask_net import SingleShot
+from model_core.training.systems.classifier import class_loss
+from model_core.training.systems.copying import ClassBranchCopy
+from model_core.training.systems.moving import forget_gradients, image_stage_moves, segmentation_stage_moves
+
+
+class JointSteps:
+    """What a joint stage does besides the detector's own losses."""
+
+    def __init__(self, network: SingleShot) -> None:
+        self._network = network
+        self._copying = ClassBranchCopy(network, "written")
+
+    @property
+    def copies(self) -> int:
+        """How often the class branch was copied."""
+        return self._copying.copies
+
+    def after_detector(self, loss: float) -> None:
+        """Forget what the detector's losses must not move, and follow the copy rule; ahead of the step."""
+        forget_gradients(self._network, segmentation_stage_moves)
+        self._copying.look_at(loss)
+
+    def image_loss(self, pictures: Tensor, classes: Tensor, *, seed: int) -> Tensor:
+        """Return the BCE of (P, 3, S, S) pictures against their (P,) classes; the network is in test mode."""
+        self._network.eval()
+        size = self._network.architecture.roi_batch_size
+        evidence = EvidenceSettings(batch_size=size, min_area=SINGLE_SHOT_MIN_AREA, seed=seed)
+        return class_loss(self._network.image_logits(pictures, evidence), classes)
+
+    def after_image(self) -> None:
+        """Forget what the image loss must not move; ahead of the step."""
+        forget_gradients(self._network, lambda name: image_stage_moves(name, "s_backbone"))
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold."""
+        return self._copying.state()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what `state` returned."""
+        self._copying.restore(state)
