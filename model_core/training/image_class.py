@@ -344,7 +344,7 @@ def _folds(data: RoiRows, folds: int, seed: int) -> IntArray:
 
 
 def within_source(logits: FloatArray, labels: IntArray, sources: Sequence[str]) -> dict[str, Any]:
-    """Return, per comparable pair of classes of one source, balanced accuracy, AUC and counts.
+    """Return, per comparable pair of classes of one source, balanced accuracy, AUC and confusion matrix.
 
     ``logits`` (n, classes) and ``labels`` (n,) of slices whose ``sources`` begin with their source's name.
     """
@@ -368,5 +368,10 @@ def within_source(logits: FloatArray, labels: IntArray, sources: Sequence[str]) 
             "balanced_accuracy": round(float(np.mean([r.mean() for r in rights])), 4),
             "balanced_accuracy_of_the_two": round(float(np.mean([p.mean() for p in pair])), 4),
             "auc": round(float(auc), 4),
+            # Rows: the two classes as labelled; columns: every class as predicted.
+            "confusion": [
+                np.bincount(predicted[truth == row], minlength=logits.shape[1]).tolist()
+                for row in (False, True)
+            ],
         }
     return found

@@ -60,6 +60,7 @@ def test_auc_and_balanced_accuracy_by_hand():
     assert report["auc"] == 0.75
     assert report["balanced_accuracy"] == 0.25
     assert report["balanced_accuracy_of_the_two"] == 0.5
+    assert report["confusion"] == [[1, 0, 1], [1, 1, 0]]
     assert "soares" not in within_source(logits, labels, sources)
 
 
