@@ -69,7 +69,7 @@ def _dark(picture: FloatArray, *, cropped: bool) -> BoolArray:
     smooth = ndimage.gaussian_filter(picture, 1.0)
     dark = (smooth > unit(_DARKEST)) & (smooth < unit(_BRIGHTEST))
     if not cropped:
-        dark &= _body(smooth)
+        dark &= find_body(smooth)
     # The wall of the body is as dark as lung where it passes into air: too thin to survive.
     dark = ndimage.binary_opening(dark, iterations=3)
     regions, count = ndimage.label(dark)
@@ -83,8 +83,11 @@ def _dark(picture: FloatArray, *, cropped: bool) -> BoolArray:
     return closed
 
 
-def _body(smooth: FloatArray) -> BoolArray:
-    """Return the largest bright object with what it encloses: neither the table nor the air around."""
+def find_body(smooth: FloatArray) -> BoolArray:
+    """Return the largest bright object of a smoothed (H, W) picture, with what it encloses.
+
+    Neither the table nor the air around is in it.
+    """
     bright = ndimage.binary_opening(smooth > unit(_SOFT), iterations=4)
     objects, count = ndimage.label(bright)
     if not count:

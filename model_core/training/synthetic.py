@@ -78,7 +78,7 @@ def _cloud(lung: Lung, generator: np.random.Generator) -> tuple[Window, FloatArr
     along = (across * np.cos(angle) + down * np.sin(angle)) / (radius * stretch)
     beside = (down * np.cos(angle) - across * np.sin(angle)) / (radius / stretch)
     inside = lung.inside[where]
-    rough = _smooth_noise(inside.shape, generator, grain=max(2.0, 0.4 * radius))
+    rough = smooth_noise(inside.shape, generator, grain=max(2.0, 0.4 * radius))
     density = 1.0 - np.sqrt(along**2 + beside**2) + 0.3 * rough
     soft = float(generator.uniform(0.06, 0.3))
     cloud = np.clip(0.5 + density / (2 * soft), 0.0, 1.0)
@@ -88,13 +88,13 @@ def _cloud(lung: Lung, generator: np.random.Generator) -> tuple[Window, FloatArr
 
 def _core(cloud: FloatArray, generator: np.random.Generator, *, grain: float) -> FloatArray:
     """Return the dense part of a cloud: where it is thick and a second noise agrees."""
-    rough = 0.5 * _smooth_noise(cloud.shape, generator, grain=grain)
+    rough = 0.5 * smooth_noise(cloud.shape, generator, grain=grain)
     core = np.clip(0.5 + (rough + cloud - float(generator.uniform(0.5, 1.2))) * 4.0, 0.0, 1.0)
     dense: FloatArray = (core * cloud).astype(np.float32)
     return dense
 
 
-def _smooth_noise(shape: tuple[int, ...], generator: np.random.Generator, *, grain: float) -> FloatArray:
+def smooth_noise(shape: tuple[int, ...], generator: np.random.Generator, *, grain: float) -> FloatArray:
     """Return noise of standard deviation about 1 with structures of about ``grain`` pixels."""
     coarse = [max(4, int(np.ceil(length / grain)) + 1) for length in shape]
     noise = torch.from_numpy(generator.normal(0.0, 1.0, coarse).astype(np.float32))[None, None]
@@ -108,7 +108,7 @@ def _ground_glass(
     picture: FloatArray, cloud: FloatArray, lung: Lung, generator: np.random.Generator
 ) -> FloatArray:
     level = unit(float(generator.uniform(*GGO_HU)))
-    texture = 0.04 * _smooth_noise(picture.shape, generator, grain=3.0)
+    texture = 0.04 * smooth_noise(picture.shape, generator, grain=3.0)
     lifted = picture + cloud * (max(0.0, level - lung.level) + texture)
     # Vessels are brighter than ground glass already: they gain little.
     limit = np.maximum(picture, level + 0.12)
@@ -118,7 +118,7 @@ def _ground_glass(
 
 def _consolidation(picture: FloatArray, core: FloatArray, generator: np.random.Generator) -> FloatArray:
     level = unit(float(generator.uniform(*CONSOLIDATION_HU)))
-    texture = 0.02 * _smooth_noise(picture.shape, generator, grain=3.0)
+    texture = 0.02 * smooth_noise(picture.shape, generator, grain=3.0)
     solid = np.maximum(picture, level) * 0.2 + 0.8 * level + texture
     filled: FloatArray = np.clip(picture + core * (solid - picture), 0.0, 1.0).astype(np.float32)
     return filled

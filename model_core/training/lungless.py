@@ -1,0 +1,87 @@
+"""Slices without lungs, computed from slices with: neck, shoulders and abdomen, with gas in the bowel.
+
+The data sets end at the lungs, series do not. A network that has never seen a chin or a colon takes them for
+lesions in a lung; filled with tissue, the body of a full field of view shows it that they are none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy import ndimage
+
+from model_core.training.appearance import unit
+from model_core.training.packing import LESION_BITS, LUNG_BIT, PackedSlice
+from model_core.training.parenchyma import find_body
+from model_core.training.synthetic import smooth_noise
+from model_core.types import BoolArray, FloatArray
+
+# In HU. Darker than tissue is what is filled: lung, airways, and the blurred edge of both.
+_AERATED = -250.0
+_FAT, _ORGAN, _GAS = (-120.0, -70.0), (20.0, 90.0), (-1010.0, -930.0)
+_CONTENTS = (-350.0, 60.0)  # of the bowel, mixed with gas
+_MOST_LOOPS = 4
+_EDGE = 2  # pixels
+_SMALLEST_SHARE = 0.02  # of the picture that must have been filled
+
+
+def without_lungs(one: PackedSlice, generator: np.random.Generator) -> PackedSlice | None:
+    """Return the slice with its lungs filled by fat, organs and perhaps bowel; None where it has no body.
+
+    Only a slice in its whole field of view (not ``cropped``) and without lesions has one to be filled.
+    """
+    if one.cropped or one.lesion.any():
+        return None
+    picture = one.image.astype(np.float32) / 255.0
+    body = find_body(ndimage.gaussian_filter(picture, 1.0))
+    hollow = body & (ndimage.gaussian_filter(picture, 0.7) < unit(_AERATED))
+    hollow = ndimage.binary_dilation(hollow, iterations=_EDGE) & body
+    if hollow.sum() < _SMALLEST_SHARE * hollow.size:
+        return None
+    filled = _tissue(picture.shape, generator)
+    for _ in range(int(generator.integers(0, _MOST_LOOPS + 1))):
+        _add_bowel(filled, hollow, generator)
+    edge = ndimage.gaussian_filter(hollow.astype(np.float32), 1.0)
+    changed = np.where(hollow, filled, picture + edge * (filled - picture))
+    grey = np.clip(np.rint(changed * 255.0), 0, 255).astype(np.uint8)
+    labels = np.bitwise_and(one.labels, np.uint8(0xFF & ~(LESION_BITS | LUNG_BIT)))
+    return replace(one, image=grey, labels=labels, has_lung=True)  # known to have none
+
+
+def _tissue(shape: tuple[int, ...], generator: np.random.Generator) -> FloatArray:
+    """Return fat with organs in it; the share of each is drawn."""
+    scale = min(shape) / float(generator.uniform(2.5, 8.0))
+    organs = smooth_noise(shape, generator, grain=scale) > generator.normal(-0.5, 0.8)
+    soft = ndimage.gaussian_filter(organs.astype(np.float32), 1.2)
+    fat, organ = unit(generator.uniform(*_FAT)), unit(generator.uniform(*_ORGAN))
+    tissue: FloatArray = (
+        fat + soft * (organ - fat) + 0.012 * smooth_noise(shape, generator, grain=2.0)
+    ).astype(np.float32)
+    return tissue
+
+
+def _add_bowel(filled: FloatArray, hollow: BoolArray, generator: np.random.Generator) -> None:
+    """Draw one loop: a wall, and gas alone, over a fluid level, or mixed with contents."""
+    rows, columns = np.nonzero(hollow)
+    pick = int(generator.integers(len(rows)))
+    radius = float(np.sqrt(hollow.sum())) * float(generator.uniform(0.04, 0.2))
+    down = np.arange(hollow.shape[0], dtype=np.float32)[:, None] - rows[pick]
+    across = np.arange(hollow.shape[1], dtype=np.float32)[None, :] - columns[pick]
+    stretch = float(np.exp(generator.normal(0.0, 0.4)))
+    rough = smooth_noise(hollow.shape, generator, grain=max(3.0, radius / 1.5))
+    depth = 1.0 - np.sqrt((down * stretch) ** 2 + (across / stretch) ** 2) / radius + 0.15 * rough
+    wall = 2.0 / radius
+    gas = np.full(hollow.shape, unit(generator.uniform(*_GAS)), np.float32)
+    kind = generator.random()
+    if kind < 0.4:
+        mixed = smooth_noise(hollow.shape, generator, grain=float(generator.uniform(1.5, 5.0)))
+        share = np.clip(0.5 + mixed + generator.normal(0.0, 0.5), 0.0, 1.0)
+        gas += share * (unit(generator.uniform(*_CONTENTS)) - gas)
+    elif kind < 0.65:
+        gas[np.broadcast_to(down > radius * generator.uniform(-0.5, 0.5), gas.shape)] = unit(
+            generator.uniform(0.0, 40.0)
+        )
+    filled[depth > -wall] = unit(generator.uniform(*_ORGAN))
+    lumen = np.clip(0.5 + depth * radius, 0.0, 1.0)
+    filled += lumen * (gas - filled)
