@@ -8,15 +8,15 @@ import numpy as np
 
 from model_core.training.appearance import degrade, jitter_window, put_in_body, unit
 from model_core.training.geometry import draw_motion, warp
-from model_core.training.lungless import without_lungs
 from model_core.training.packing import LESION_BITS, LUNG_BIT, PackedSlice
+from model_core.training.pitfalls import add_dome, without_lungs
 from model_core.types import BoolArray, ByteArray, FloatArray
 
 # How often a lung crop is shown as part of a full field of view, and then how large.
 BODY_SHARE, BODY_ZOOM = 0.25, (0.55, 0.8)
 # How often a lesion-free slice gives way to air or soft tissue alone, and a whole field of view to one whose
-# lungs are filled with tissue: series go beyond the lungs.
-NOTHING_SHARE, LUNGLESS_SHARE = 0.12, 0.35
+# lungs are filled with tissue (series go beyond the lungs); how often the diaphragm rises into a lung.
+NOTHING_SHARE, LUNGLESS_SHARE, DOME_SHARE = 0.12, 0.35, 0.15
 # A neck is smaller than a chest.
 LUNGLESS_ZOOM = (0.5, 1.4)
 
@@ -41,6 +41,8 @@ def augment(
         changed = without_lungs(one, generator)
         if changed is not None:
             one, zoom = changed, LUNGLESS_ZOOM
+    elif free and generator.random() < DOME_SHARE:
+        one = add_dome(one, generator) or one
     shape = (one.image.shape[0], one.image.shape[1])
     in_body = one.cropped and generator.random() < BODY_SHARE
     motion = draw_motion(

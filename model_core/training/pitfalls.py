@@ -1,7 +1,8 @@
-"""Slices without lungs, computed from slices with: neck, shoulders and abdomen, with gas in the bowel.
+"""Computed anatomy that looks like a lesion and is none.
 
 The data sets end at the lungs, series do not. A network that has never seen a chin or a colon takes them for
-lesions in a lung; filled with tissue, the body of a full field of view shows it that they are none.
+lesions in a lung; filled with tissue, the body of a full field of view shows it that they are none. So does a
+blurred dome of the diaphragm in the middle of a lung.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from scipy import ndimage
 
 from model_core.training.appearance import unit
 from model_core.training.packing import LESION_BITS, LUNG_BIT, PackedSlice
-from model_core.training.parenchyma import find_body
+from model_core.training.parenchyma import find_body, find_lung
 from model_core.training.synthetic import smooth_noise
 from model_core.types import BoolArray, FloatArray
 
@@ -24,6 +25,8 @@ _CONTENTS = (-350.0, 60.0)  # of the bowel, mixed with gas
 _MOST_LOOPS = 4
 _EDGE = 2  # pixels
 _SMALLEST_SHARE = 0.02  # of the picture that must have been filled
+_DOME_RADIUS = (0.12, 0.32)  # of the lung's scale
+_DOME_EDGE = (0.1, 0.6)  # of the radius: what the slice's thickness blurs
 
 
 def without_lungs(one: PackedSlice, generator: np.random.Generator) -> PackedSlice | None:
@@ -49,6 +52,41 @@ def without_lungs(one: PackedSlice, generator: np.random.Generator) -> PackedSli
     return replace(one, image=grey, labels=labels, has_lung=True)  # known to have none
 
 
+def add_dome(one: PackedSlice, generator: np.random.Generator) -> PackedSlice | None:
+    """Return the slice with the top of liver or spleen inside a lung; None where it has no lung, or a lesion.
+
+    The dome is an ellipse of the grey of organs that the thickness of the slice blurs into the lung.
+    """
+    lung = None if one.lesion.any() else find_lung(one)
+    if lung is None:
+        return None
+    picture = one.image.astype(np.float32) / 255.0
+    deep = ndimage.distance_transform_edt(lung.inside)
+    rows, columns = np.nonzero(deep >= 0.6 * deep.max())  # domes rise into the middle of a lung
+    pick = int(generator.integers(len(rows)))
+    radius = lung.scale * float(generator.uniform(*_DOME_RADIUS))
+    rough = smooth_noise(picture.shape, generator, grain=max(4.0, radius))
+    centre = int(rows[pick]), int(columns[pick])
+    depth = _ellipse(picture.shape, centre, radius, generator) + 0.05 * rough
+    edge = ndimage.gaussian_filter(lung.inside.astype(np.float32), 1.0) * lung.inside
+    dense = np.clip(depth / float(generator.uniform(*_DOME_EDGE)), 0.0, 1.0) * edge
+    organ = unit(generator.uniform(*_ORGAN)) + 0.01 * smooth_noise(picture.shape, generator, grain=2.0)
+    changed = picture + dense * np.maximum(organ - picture, 0.0)
+    labels = np.where(dense > 0.5, one.labels & ~np.uint8(LUNG_BIT), one.labels).astype(np.uint8)
+    return replace(one, image=np.clip(np.rint(changed * 255.0), 0, 255).astype(np.uint8), labels=labels)
+
+
+def _ellipse(
+    shape: tuple[int, ...], centre: tuple[int, int], radius: float, generator: np.random.Generator
+) -> FloatArray:
+    """Return (H, W) 1 in the centre of an ellipse, 0 on its edge, negative outside."""
+    down = np.arange(shape[0], dtype=np.float32)[:, None] - centre[0]
+    across = np.arange(shape[1], dtype=np.float32)[None, :] - centre[1]
+    stretch = float(np.exp(np.clip(generator.normal(0.0, 0.3), -0.7, 0.7)))
+    away = np.sqrt((down * stretch) ** 2 + (across / stretch) ** 2) / radius
+    return (1.0 - away).astype(np.float32)
+
+
 def _tissue(shape: tuple[int, ...], generator: np.random.Generator) -> FloatArray:
     """Return fat with organs in it; the share of each is drawn."""
     scale = min(shape) / float(generator.uniform(2.5, 8.0))
@@ -66,11 +104,10 @@ def _add_bowel(filled: FloatArray, hollow: BoolArray, generator: np.random.Gener
     rows, columns = np.nonzero(hollow)
     pick = int(generator.integers(len(rows)))
     radius = float(np.sqrt(hollow.sum())) * float(generator.uniform(0.04, 0.2))
-    down = np.arange(hollow.shape[0], dtype=np.float32)[:, None] - rows[pick]
-    across = np.arange(hollow.shape[1], dtype=np.float32)[None, :] - columns[pick]
-    stretch = float(np.exp(generator.normal(0.0, 0.4)))
+    centre = int(rows[pick]), int(columns[pick])
     rough = smooth_noise(hollow.shape, generator, grain=max(3.0, radius / 1.5))
-    depth = 1.0 - np.sqrt((down * stretch) ** 2 + (across / stretch) ** 2) / radius + 0.15 * rough
+    depth = _ellipse(hollow.shape, centre, radius, generator) + 0.15 * rough
+    down = np.arange(hollow.shape[0], dtype=np.float32)[:, None] - centre[0]
     wall = 2.0 / radius
     gas = np.full(hollow.shape, unit(generator.uniform(*_GAS)), np.float32)
     kind = generator.random()

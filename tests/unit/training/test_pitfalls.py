@@ -1,4 +1,4 @@
-"""Slices whose lungs are filled with tissue: what is changed, what is kept, and how often they are drawn."""
+"""Computed anatomy that is no lesion: what is changed, what is kept, and how often it is drawn."""
 
 import dataclasses
 
@@ -8,8 +8,8 @@ from chests import GREY_LUNG, GREY_SOFT, chest
 from scipy import ndimage
 
 from model_core.training.augment import augment
-from model_core.training.lungless import without_lungs
 from model_core.training.packing import LUNG_BIT
+from model_core.training.pitfalls import add_dome, without_lungs
 
 
 @pytest.fixture
@@ -76,3 +76,25 @@ def test_augmentation_shows_them_among_the_lesion_free_slices(whole):
     labels = np.bitwise_and(whole.labels, ~np.uint8(LUNG_BIT))
     labels[70:80, 60:70] = 1
     assert of_known_lung(dataclasses.replace(whole, labels=labels)) == 0
+
+
+def test_a_dome_rises_inside_a_lung_and_is_no_lesion():
+    one = chest(seed=3)
+    lung = (one.labels & LUNG_BIT) > 0
+    for seed in range(8):
+        found = add_dome(one, np.random.default_rng(seed))
+        changed = np.abs(found.image.astype(int) - one.image) > 8
+        assert changed.any()
+        assert not changed[~lung].any()
+        solid = (found.image > 0.8 * GREY_SOFT) & lung
+        assert 0.005 < solid.sum() / lung.sum() < 0.5, seed
+        assert not found.lesion.any()
+        left = (found.labels & LUNG_BIT) > 0
+        assert not left[solid].all()  # an organ is not lung
+        assert left.sum() < lung.sum()
+
+
+def test_a_lesion_gets_no_dome():
+    assert add_dome(chest(lesion=1), np.random.default_rng(0)) is None
+    solid = dataclasses.replace(chest(has_lung=False), image=np.full((96, 120), GREY_SOFT, np.uint8))
+    assert add_dome(solid, np.random.default_rng(0)) is None
