@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
-from scipy.special import expit, logit
+from scipy.special import logit
 
 from model_core.types import DoubleArray, IntArray
 
@@ -71,10 +71,3 @@ def fit_temperature(scores: npt.NDArray[np.floating], right: npt.NDArray[np.bool
 
     best = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
     return float(np.exp(best.x))
-
-
-def with_temperature(scores: npt.NDArray[np.floating], temperature: float) -> DoubleArray:
-    """Return scores in 0..1 after division of their logit by a temperature."""
-    clipped = np.clip(np.asarray(scores, np.float64), 1e-6, 1 - 1e-6)
-    calibrated: DoubleArray = expit(logit(clipped) / temperature)
-    return calibrated

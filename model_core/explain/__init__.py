@@ -1,11 +1,12 @@
 """What network output means: masks on the slice, the RoI table, the class of the scan. Draws nothing."""
 
 from model_core.explain.masks import Patch, label_map, logit_map, mask_pixels, paste_maps
-from model_core.explain.rois import roi_table
+from model_core.explain.rois import calibrated, roi_table
 from model_core.explain.scan import scan_verdict
 
 __all__ = [
     "Patch",
+    "calibrated",
     "label_map",
     "logit_map",
     "mask_pixels",

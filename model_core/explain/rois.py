@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from typing import TypeVar
 
 import numpy as np
 from scipy.special import expit, logit
 
-from model_core.types import Candidates, FloatArray, Placement, RoiBatch, RoiRow
+from model_core.types import Candidates, DoubleArray, FloatArray, Placement, RoiBatch, RoiRow
+
+Scores = TypeVar("Scores", FloatArray, DoubleArray)
 
 
-def calibrated(scores: FloatArray, temperature: float) -> FloatArray:
+def calibrated(scores: Scores, temperature: float) -> Scores:
     """Return scores with their logits divided by the temperature (Guo et al. 2017); 0 and 1 stay."""
     if temperature == 1.0:
         return scores
     with np.errstate(divide="ignore"):
         divided = expit(logit(np.asarray(scores, np.float64)) / temperature)
-    shown: FloatArray = divided.astype(np.float32)
+    shown: Scores = divided.astype(scores.dtype)
     return shown
 
 

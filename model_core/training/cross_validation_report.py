@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from model_core.evaluation.bootstrap import Interval, group_means, mean_interval, ratio_interval
-from model_core.evaluation.calibration import fit_temperature, reliability, with_temperature
+from model_core.evaluation.calibration import fit_temperature, reliability
+from model_core.explain import calibrated
 from model_core.training.recipe import Recipe, Stage
 from model_core.training.tuning import SCORES, Measured, best_threshold
 
@@ -161,7 +162,7 @@ def _calibration(others: Sequence[Measured], own: Sequence[Measured]) -> dict[st
     return {
         "temperature": _rounded(temperature),
         "ece_before": _rounded(reliability(scores, right).ece),
-        "ece_after": _rounded(reliability(with_temperature(scores, temperature), right).ece),
+        "ece_after": _rounded(reliability(calibrated(scores, temperature), right).ece),
     }
 
 

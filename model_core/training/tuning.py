@@ -13,9 +13,9 @@ from model_core.config import DetectionSettings
 from model_core.datasets import instances
 from model_core.evaluation.average_precision import IOU_THRESHOLDS, ap_from_iou, hits, mask_iou, matches
 from model_core.evaluation.bootstrap import group_means, mean_interval
-from model_core.evaluation.calibration import fit_temperature, reliability, with_temperature
+from model_core.evaluation.calibration import fit_temperature, reliability
 from model_core.evaluation.coco import CocoImage, coco_image
-from model_core.explain import mask_pixels
+from model_core.explain import calibrated, mask_pixels
 from model_core.inference import Pipeline, detect, run
 from model_core.training.packing import PackedSlice
 from model_core.types import (
@@ -176,7 +176,7 @@ def choose(measured: Iterable[tuple[tuple[float, float], Measured]], *, max_dete
     temperature = score_temperature(rows)
     settings = DetectionSettings(
         # Four digits: what passes is the same for all but scores equal to the threshold.
-        score=round(float(with_temperature(np.array(SCORES[index]), temperature)), 4),
+        score=round(float(calibrated(np.array(SCORES[index]), temperature)), 4),
         nms_iou=nms,
         max_detections=max_detections,
         mask_threshold=logit,
@@ -230,7 +230,7 @@ def _calibration(rows: Sequence[Measured], temperature: float) -> dict[str, Any]
         "temperature": temperature,
         "detections": len(scores),
         "ece_before": error(scores),
-        "ece_after": error(with_temperature(scores, temperature)),
+        "ece_after": error(calibrated(scores, temperature)),
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from model_core.config import DetectionSettings
 from model_core.errors import SettingsError
-from model_core.evaluation.calibration import with_temperature
+from model_core.explain import calibrated
 from model_core.inference.select import rank, shown_scores
 from model_core.types import Candidates
 
@@ -32,13 +32,13 @@ def candidates(scores):
 def test_a_mapped_threshold_finds_the_same(temperature, score):
     some = candidates(np.random.default_rng(1).random(500))
     plain = dataclasses.replace(PLAIN, score=score)
-    mapped = float(with_temperature(np.array(score), temperature))
+    mapped = float(calibrated(np.array(score), temperature))
     hot = dataclasses.replace(plain, score=mapped, temperature=temperature)
     np.testing.assert_array_equal(rank(some, hot), rank(some, plain))
     shown = shown_scores(some, hot)[rank(some, hot)]
     assert (np.diff(shown) <= 0).all()
     assert (shown > mapped - 1e-6).all()
-    np.testing.assert_allclose(shown_scores(some, hot), with_temperature(some.scores, temperature), atol=1e-5)
+    np.testing.assert_allclose(shown_scores(some, hot), calibrated(some.scores, temperature), atol=1e-5)
 
 
 def test_temperature_one_is_the_scores_themselves():

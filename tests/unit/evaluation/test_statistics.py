@@ -6,7 +6,7 @@ import pytest
 from model_core.datasets import read_pairs
 from model_core.errors import ExportError
 from model_core.evaluation.bootstrap import group_means, interval, macro_mean, mean_interval, ratio_interval
-from model_core.evaluation.calibration import fit_temperature, reliability, with_temperature
+from model_core.evaluation.calibration import fit_temperature, reliability
 from model_core.evaluation.coco import coco_average_precision, coco_image
 from model_core.evaluation.output import json_ready, report_folder
 from model_core.evaluation.roi_statistics import (
@@ -17,6 +17,7 @@ from model_core.evaluation.roi_statistics import (
     sample_per_class,
 )
 from model_core.evaluation.slices import with_grey_map
+from model_core.explain import calibrated
 
 
 def test_interval_is_as_wide_as_the_patients_not_the_slices():
@@ -70,12 +71,10 @@ def test_temperature_undoes_overconfidence():
     rng = np.random.default_rng(5)
     true = rng.random(20000)
     right = rng.random(20000) < true
-    overconfident = with_temperature(true, 0.5)
+    overconfident = calibrated(true, 0.5)
     found = fit_temperature(overconfident, right)
     assert found == pytest.approx(2.0, rel=0.05)
-    before, after = (
-        reliability(s, right).ece for s in (overconfident, with_temperature(overconfident, found))
-    )
+    before, after = (reliability(s, right).ece for s in (overconfident, calibrated(overconfident, found)))
     assert after < 0.02 < before
     assert fit_temperature(true, right) == pytest.approx(1.0, rel=0.05)
     assert np.isnan(fit_temperature(true, np.ones(20000, bool)))

@@ -9,7 +9,7 @@ from chests import chest, slices_of, tiny_recipe
 
 from model_core.cli.main import main
 from model_core.errors import DataError, SettingsError
-from model_core.evaluation.calibration import with_temperature
+from model_core.explain import calibrated
 from model_core.inference import load_pipeline
 from model_core.training import shipping
 from model_core.training.cross_validation import CrossValidation, cross_validate
@@ -156,7 +156,7 @@ def test_temperature_is_chosen_and_the_threshold_moves_with_it():
     choice = choose(found, max_detections=9)
     assert choice.settings.temperature == pytest.approx(2.0, rel=0.4)
     # The highest of equally good thresholds, 0.65 of the network's scores, on the calibrated scale.
-    wanted = with_temperature(np.array(0.65), choice.settings.temperature)
+    wanted = calibrated(np.array(0.65), choice.settings.temperature)
     assert choice.settings.score == pytest.approx(float(wanted), abs=1e-4)
     assert 0.5 < choice.settings.score < 0.65
     calibration = choice.metrics["calibration"]
