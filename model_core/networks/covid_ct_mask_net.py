@@ -38,6 +38,11 @@ class CovidCTMaskNet(MaskRCNN):
 
     def image_logits(self, images: Tensor, evidence: EvidenceSettings) -> Tensor:
         """Return (B, classes) image logits; call in eval mode. Differentiable."""
+        logits: Tensor = self.s2new(self.roi_batches(images, evidence))
+        return logits
+
+    def roi_batches(self, images: Tensor, evidence: EvidenceSettings) -> Tensor:
+        """Return the (B, N, 5) RoI batches that module S reads; call in eval mode. Differentiable."""
         features = self.features(images)
         candidates = self.class_regions(images, features, self.propose(images, features))
         batches = [
@@ -59,8 +64,7 @@ class CovidCTMaskNet(MaskRCNN):
             ).rows
             for one in candidates
         ]
-        logits: Tensor = self.s2new(stack(batches))
-        return logits
+        return stack(batches)
 
 
 class SingleShot(CovidCTMaskNet):

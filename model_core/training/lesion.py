@@ -255,8 +255,8 @@ class LesionTraining:
         values["norm"] = self._move()
         if stage.kind == "joint" and self.joint:
             with self._mixed():
-                loss = self.joint.image_loss(batch.classified, batch.image_classes, seed=batch.seed)
-            values |= self._backward({"loss_image": loss})
+                losses = self.joint.image_losses(batch.classified, batch.image_classes, seed=batch.seed)
+            values |= self._backward(losses)
             self.joint.after_image()
             self._move()
         self.average.update(self.network)
@@ -311,7 +311,7 @@ class LesionTraining:
             "loss_mask",
             "dense",
             "norm",
-            *(("loss_image",) if self.joint else ()),
+            *(("loss_image", "replayed") if self.joint else ()),
         )
         new = not path.exists()
         with path.open("a", newline="", encoding="utf-8") as stream:

@@ -85,13 +85,28 @@ def test_the_image_loss_moves_module_s_and_the_backbone_alone(recipe, slices, tm
     training = LesionTraining(recipe, slices, tmp_path)
     joint = JointSteps(training.network)
     pictures = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    loss = joint.image_loss(pictures, torch.tensor([0, 2, 1]), seed=1)
-    loss.backward()
+    sum(joint.image_losses(pictures, torch.tensor([0, 2, 1]), seed=1).values()).backward()
     joint.after_image()
     moved = {name for name, one in training.network.named_parameters() if one.grad is not None}
     assert any(name.startswith("s2new.") for name in moved)
     assert any(name.startswith("backbone.") for name in moved)
     assert all(name.startswith(("s2new.", "backbone.")) for name in moved)
+
+
+def test_module_s_also_learns_from_the_roi_batches_before(recipe, slices, tmp_path, monkeypatch):
+    monkeypatch.setattr("model_core.training.joint.MEMORY", 3)
+    joint = JointSteps(LesionTraining(recipe, slices, tmp_path).network)
+    pictures = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    first = joint.image_losses(pictures, torch.tensor([0, 2]), seed=1)
+    assert set(first) == {"loss_image"}
+    second = joint.image_losses(pictures, torch.tensor([1, 1]), seed=1)
+    assert set(second) == {"loss_image", "replayed"}
+    second["replayed"].backward()
+    moved = {n for n, one in joint._network.named_parameters() if one.grad is not None}
+    assert moved
+    assert all(name.startswith("s2new.") for name in moved)
+    assert joint.state()["classes"].tolist() == [2, 1, 1]  # what came first leaves first
+    assert len(joint.state()["rows"]) == 3
 
 
 def test_the_copy_follows_the_loss_as_the_paper_writes_it(recipe, slices, tmp_path):
@@ -114,7 +129,11 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(recipe, slices, tmp_path):
     again = LesionTraining(recipe, slices, tmp_path / "parts")
     finish(again.run())
     assert again.finished
-    assert again.joint.state() == whole.joint.state()
+    left, right = again.joint.state(), whole.joint.state()
+    assert (left["copies"], left["best_loss"]) == (right["copies"], right["best_loss"])
+    assert len(left["rows"]) == 9
+    assert torch.equal(left["rows"], right["rows"])
+    assert torch.equal(left["classes"], right["classes"])
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(tensor, again.network.state_dict()[name]), name
 
