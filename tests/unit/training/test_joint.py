@@ -77,8 +77,6 @@ def test_detector_and_class_learn_in_the_same_step(recipe, slices, tmp_path):
         given = before[f"roi_heads.{name}.weight"]
         assert torch.equal(after[f"roi_heads.{of_class}.weight"], given), name
         assert not torch.equal(after[f"roi_heads.{name}.weight"], given), name
-    log = (tmp_path / "log.csv").read_text() if (tmp_path / "log.csv").is_file() else ""
-    assert not log  # every tenth step
 
 
 def test_the_image_loss_moves_module_s_and_the_backbone_alone(recipe, slices, tmp_path):
