@@ -35,14 +35,15 @@ class CoreExporter:
     def targets(self, job: ExportJob) -> tuple[Path, ...]:
         """See `Exporter.targets`."""
         from model_core.export import slice_file_name
-        from model_core.export.plots import KINDS
+        from model_core.export.plots import KINDS, REGION_KINDS
 
         request = job.request
         if request.kind == "png" and request.slices != "current":
             return tuple(request.target / slice_file_name(index) for index in job.slices)
         if request.kind == "plots":
             names = [
-                slice_file_name(job.slices[0], suffix=f"-{kind}.{request.plot_format}") for kind in KINDS
+                slice_file_name(job.slices[0], suffix=f"-{kind}.{request.plot_format}")
+                for kind in (KINDS if job.image_classes else REGION_KINDS)
             ]
             return tuple(request.target / name for name in names)
         return (request.target,)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from model_core.export.plots import PlotKind, plot_picture
+from model_core.export.plots import PlotKind, available_plots, plot_picture
 from model_core.types import ByteArray, ShownSlice
 
 _PANEL: tuple[PlotKind, ...] = ("class-bars", "score-histogram", "score-area")
@@ -23,13 +23,14 @@ def plot_panel(
 ) -> ByteArray:
     """Draw class bars, score histogram and score/area plot below each other.
 
+    Without an image class there are no bars; the two plots keep their width and share the height.
+
     Returns
     -------
-    (height, w, 3) uint8; w is 0 where the slice has no image class and so no plots.
+    (height, w, 3) uint8.
     """
-    if shown.verdict is None:
-        return np.zeros((height, 0, 3), np.uint8)
-    edges = np.linspace(0, height, len(_PANEL) + 1).round().astype(int)
+    kinds = [kind for kind in _PANEL if kind in available_plots(shown)]
+    edges = np.linspace(0, height, len(kinds) + 1).round().astype(int)
     width = round(_ASPECT * height / len(_PANEL))
     # Text grows with the picture: the figure is always about 3.5 inches wide.
     dpi = width / 3.5
@@ -42,6 +43,6 @@ def plot_panel(
             image_classes=image_classes,
             selected=selected,
         )
-        for kind, (low, high) in zip(_PANEL, itertools.pairwise(edges.tolist()), strict=True)
+        for kind, (low, high) in zip(kinds, itertools.pairwise(edges.tolist()), strict=True)
     ]
     return np.vstack(rows)

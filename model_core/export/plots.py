@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 PlotKind = Literal["score-histogram", "score-area", "class-bars", "roi-batch"]
 PlotFormat = Literal["png", "svg"]
 KINDS: tuple[PlotKind, ...] = ("score-histogram", "score-area", "class-bars", "roi-batch")
+# What needs no classifier.
+REGION_KINDS: tuple[PlotKind, ...] = ("score-histogram", "score-area")
 
 _SIZE_INCHES = (6.4, 4.4)
 _DPI = 150
 
 
 def available_plots(shown: ShownSlice) -> tuple[PlotKind, ...]:
-    """Return which plots a slice has: none of its evidence without a classifier."""
-    return KINDS if shown.verdict is not None else ()
+    """Return which plots a slice has: those of its ranked regions alone without a classifier."""
+    return KINDS if shown.verdict is not None else REGION_KINDS
 
 
 def draw_plot(
@@ -54,18 +56,19 @@ def draw_plot(
     Raises
     ------
     ExportError
-        If the slice has no image class, hence no RoIs and no probabilities.
+        If the slice has no image class, hence no probabilities and no RoI batch.
     """
     from model_core import plots
 
-    if shown.verdict is None:
-        raise ExportError(
-            "This slice has no plots: the weights give no image class. Choose weights with a classifier."
-        )
     if kind == "score-histogram":
         plots.score_histogram(figure, shown.rois, top=top, selected=selected)
     elif kind == "score-area":
         plots.score_area(figure, shown.rois, top=top, selected=selected)
+    elif shown.verdict is None:
+        raise ExportError(
+            f"This slice has no plot '{kind}': the weights give no image class. "
+            "Choose weights with a classifier."
+        )
     elif kind == "class-bars":
         probabilities = [float(p) for p in shown.verdict.probabilities]
         names = [class_name(image_classes, number) for number in range(len(probabilities))]
@@ -89,7 +92,7 @@ def write_plot(
     Raises
     ------
     ExportError
-        If the suffix is another one, the slice has no plots, or the file exists or cannot be written.
+        If the suffix is another one, the slice has no such plot, or the file exists or cannot be written.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -113,13 +116,13 @@ def export_plots(
     shown: ShownSlice,
     *,
     image_classes: Sequence[str] = (),
-    kinds: Sequence[PlotKind] = KINDS,
+    kinds: Sequence[PlotKind] | None = None,
     plot_format: PlotFormat = "png",
     top: int | None = None,
     selected: int | None = None,
     overwrite: bool = False,
 ) -> Generator[Progress | Path, None, None]:
-    """Write plots of a slice as ``slice-0088-score-area.png`` (numbered from 1, as on screen).
+    """Write plots of a slice as ``slice-0088-score-area.png`` (numbered from 1, as on screen); None is all.
 
     Yields `Progress` before and the path after each file; nothing is written where one of the files exists
     and may not be replaced.
@@ -130,7 +133,8 @@ def export_plots(
         As `write_plot` does.
     """
     stem = f"slice-{shown.slice_index + 1:04d}"
-    targets = [(kind, folder / f"{stem}-{kind}.{plot_format}") for kind in kinds]
+    chosen = available_plots(shown) if kinds is None else kinds
+    targets = [(kind, folder / f"{stem}-{kind}.{plot_format}") for kind in chosen]
     for _, path in targets:
         refuse_existing(path, overwrite=overwrite)
     for done, (kind, path) in enumerate(targets):

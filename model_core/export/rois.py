@@ -32,11 +32,12 @@ COLUMNS = (
 def write_rois_csv(
     path: Path, volume: Volume, shown: Iterable[ShownSlice], *, overwrite: bool = False
 ) -> None:
-    """Write every RoI of the evidence of these slices, one a row, in the order given.
+    """Write every ranked RoI of these slices, one a row, in the order given.
 
     ``slice_index`` counts from 0, ``slice_number`` from 1 as on screen; boxes are pixel edges of the slice
     as displayed; ``copies`` is how often the RoI stands in the RoI batch; ``detected`` is yes or no;
-    ``evidence`` is "published" or "edited" (the thresholds of the RoI batch were changed).
+    ``evidence`` is "published", "edited" (the thresholds of the RoI batch were changed) or "none" (the
+    weights give no class, so the regions are ranked and nothing reads them).
     Unknown numbers are empty.
     ``shown`` is read one by one, so a generator keeps memory low.
 
@@ -58,7 +59,7 @@ def write_rois_csv(
 def _rows(volume: Volume, shown: ShownSlice) -> Iterator[tuple[object, ...]]:
     positions = volume.slice_positions_mm
     position = "" if positions is None else f"{positions[shown.slice_index]:.3f}"
-    edited = shown.verdict is not None and not shown.verdict.published
+    evidence = "none" if shown.verdict is None else "published" if shown.verdict.published else "edited"
     for roi in shown.rois:
         yield (
             shown.slice_index,
@@ -73,5 +74,5 @@ def _rows(volume: Volume, shown: ShownSlice) -> Iterator[tuple[object, ...]]:
             "" if roi.area_mm2 is None else f"{roi.area_mm2:.2f}",
             roi.copies,
             "yes" if roi.detected else "no",
-            "edited" if edited else "published",
+            evidence,
         )

@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -92,8 +93,16 @@ class Pipeline:
 
     @property
     def evidence(self) -> EvidenceSettings:
-        """The published evidence settings of the card."""
-        return self.cards[-1].evidence
+        """The published evidence settings of the card.
+
+        Without a classifier they only say which regions are ranked; scores then are those of the detections.
+        """
+        card = self.cards[-1]
+        if self.head is not None:
+            return card.evidence
+        return replace(
+            card.evidence, temperature=card.detections.temperature, scoring=card.detections.scoring
+        )
 
     def mask_logits(self, result: SliceResult, indices: IntArray) -> FloatArray:
         """Return the (n, 28, 28) raw mask logits of detection candidates, each for its own class.

@@ -24,7 +24,6 @@ from model_core.types import (
     ImageVerdict,
     IntArray,
     RoiBatch,
-    RoiRow,
     ShownSlice,
     SliceResult,
     SliceSummary,
@@ -96,6 +95,20 @@ def judge_candidates(pipeline: Pipeline, candidates: Candidates, settings: Evide
             f"Module S of these weights reads {head.fc_scores.in_features // 5} RoIs, "
             f"not {settings.batch_size}."
         )
+    batch = _batch(candidates, settings, size=settings.batch_size)
+    with torch.inference_mode():
+        logits = head(torch.from_numpy(batch.rows)[None])[0].numpy()
+    return ImageVerdict(
+        logits=logits,
+        probabilities=expit(logits),
+        batch=batch,
+        settings=settings,
+        published=settings == pipeline.evidence,
+    )
+
+
+def _batch(candidates: Candidates, settings: EvidenceSettings, *, size: int | None) -> RoiBatch:
+    """Rank the candidates and spread the best over ``size`` rows; None gives each one row."""
     with torch.inference_mode():
         scores = torch.from_numpy(_scores(candidates, settings.scoring))
         kept = rank_regions(
@@ -111,18 +124,11 @@ def judge_candidates(pipeline: Pipeline, candidates: Candidates, settings: Evide
             scores,
             torch.from_numpy(candidates.deltas),
             kept,
-            size=settings.batch_size,
+            size=len(kept) if size is None else size,
             mode=settings.replication,
             seed=settings.seed,
         )
-        logits = head(ranked.rows[None])[0].numpy()
-    return ImageVerdict(
-        logits=logits,
-        probabilities=expit(logits),
-        batch=RoiBatch(rows=ranked.rows.numpy(), source=ranked.source.numpy(), kept=ranked.kept.numpy()),
-        settings=settings,
-        published=settings == pipeline.evidence,
-    )
+    return RoiBatch(rows=ranked.rows.numpy(), source=ranked.source.numpy(), kept=ranked.kept.numpy())
 
 
 def show(
@@ -132,23 +138,27 @@ def show(
     detections: DetectionSettings,
     evidence: EvidenceSettings,
 ) -> ShownSlice:
-    """Compute everything drawn over a slice and listed beside it under these settings."""
+    """Compute everything drawn over a slice and listed beside it under these settings.
+
+    Without a classifier there is no class and no RoI batch, but the detector ranks regions all the same.
+    """
     found = detect(pipeline, result, detections)
     shape = result.placement.slice_shape
     masks = mask_pixels(found, shape)
     verdict = judge(pipeline, result, evidence)
-    rois: tuple[RoiRow, ...] = ()
-    if verdict is not None and result.evidence_candidates is not None:
-        shared = result.evidence_candidates is result.detection_candidates
-        rois = roi_table(
-            verdict.batch,
-            result.evidence_candidates,
-            placement=result.evidence_placement,
-            names=pipeline.region_classes,
-            pixel_area_mm2=volume.geometry.pixel_area_mm2,
-            detected=set(found.indices.tolist()) if shared else set(),
-            temperature=evidence.temperature,
-        )
+    candidates = result.evidence_candidates
+    if candidates is None:
+        candidates = result.detection_candidates
+    shared = candidates is result.detection_candidates
+    rois = roi_table(
+        _batch(candidates, evidence, size=None) if verdict is None else verdict.batch,
+        candidates,
+        placement=result.evidence_placement,
+        names=pipeline.region_classes,
+        pixel_area_mm2=volume.geometry.pixel_area_mm2,
+        detected=set(found.indices.tolist()) if shared else set(),
+        temperature=evidence.temperature,
+    )
     return ShownSlice(
         slice_index=result.slice_index,
         detections=found,

@@ -273,7 +273,7 @@ def export_classifier(
     head = train_head(rows, np.arange(len(rows.labels)), settings, width=width, classes=classes)
     card = ModelCard(
         name=name,
-        title="Image class on the lesion detector (module S alone)",
+        title="image class (module S)",
         architecture=architecture,
         region_classes=lesion.region_classes,
         image_classes=tuple(CLASS_FOLDERS.values()),

@@ -169,9 +169,24 @@ def test_segmentation_alone_has_no_class(tiny_weights, volume):
     assert found.evidence_candidates is None
     seen = show(alone, volume, found, alone.detections, alone.evidence)
     assert seen.verdict is None
-    assert seen.rois == ()
     assert seen.summary.probabilities is None
     assert scan_verdict([seen.summary], published=True) is None
+
+
+def test_segmentation_alone_ranks_the_regions_a_classifier_would_read(tiny_weights, volume):
+    alone = load_pipeline([str(tiny_weights / "tiny.safetensors")], device="cpu")
+    pair = load_pipeline(
+        [str(tiny_weights / name) for name in ("tiny.safetensors", "tiny-s.safetensors")], device="cpu"
+    )
+    (found,) = finish(run(alone, volume, [3]))
+    (read,) = finish(run(pair, volume, [3]))
+    few = dataclasses.replace(pair.evidence, nms_iou=0.3)
+    own = show(alone, volume, found, alone.detections, few).rois
+    evidence = show(pair, volume, read, pair.detections, few).rois
+    assert own == tuple(dataclasses.replace(roi, copies=1) for roi in evidence)
+    assert 1 < len(own) < len(show(alone, volume, found, alone.detections, alone.evidence).rois)
+    none = dataclasses.replace(few, score=1.0)
+    assert show(alone, volume, found, alone.detections, none).rois == ()
 
 
 def test_s_alone_finds_its_segmentation_file(tiny_weights):

@@ -1,10 +1,10 @@
-"""Says in words why the shown slice has no evidence to list or draw."""
+"""Says in words why the shown slice has no ranked regions to list or draw."""
 
 from __future__ import annotations
 
 from ctmasknet_gui.state import AppState
 
-NO_CLASS = "These weights give no image class, hence no evidence."
+NO_BATCH = "These weights give no image class: nothing reads a RoI batch."
 
 
 def gives_no_class(state: AppState) -> bool:
@@ -14,11 +14,7 @@ def gives_no_class(state: AppState) -> bool:
 
 def why_no_evidence(state: AppState, *, waiting: str) -> str:
     """Return why there are no ranked regions; ``waiting`` where the slice has not been analysed."""
-    if gives_no_class(state):
-        return NO_CLASS
-    shown = state.results.shown
-    if shown is None:
+    if state.results.shown is None:
         return waiting
-    if shown.verdict is None:
-        return "No class could be computed for this slice, hence no evidence."
-    return "No region passes the evidence thresholds."
+    which = "thresholds of the ranked regions" if gives_no_class(state) else "evidence thresholds"
+    return f"No region passes the {which}."

@@ -9,7 +9,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.explanation.evidence import why_no_evidence
+from ctmasknet_gui.view.explanation.evidence import NO_BATCH, gives_no_class, why_no_evidence
 from ctmasknet_gui.view.explanation.plot_page import PlotPage
 from model_core.types import ImageVerdict, RoiRow
 
@@ -71,7 +71,9 @@ class PlotPanel(QWidget):
         why = why_no_evidence(self._state, waiting=_HINT)
         for page in (self.scatter, self.histogram):
             page.refresh(filled=bool(self._rois), why=why)
-        self.batch.refresh(filled=self._verdict is not None, why=why)
+        self.batch.refresh(
+            filled=self._verdict is not None, why=NO_BATCH if gives_no_class(self._state) else why
+        )
 
     # ------------------------------------------------------------------------------------ drawing
 

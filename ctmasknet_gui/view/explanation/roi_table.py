@@ -94,7 +94,7 @@ class RoiTable(QWidget):
 
     def _make_top_buttons(self) -> None:
         self.top_button = _segment(f"Top {TOP}", f"List the {TOP} regions with the highest scores")
-        self.all_button = _segment("All", "List every region of the evidence")
+        self.all_button = _segment("All", "List every ranked region")
         self._group = QButtonGroup(self)
         for button in (self.top_button, self.all_button):
             self._group.addButton(button)
@@ -105,7 +105,7 @@ class RoiTable(QWidget):
         self.model = RoiModel(self)
         table = self.table = QTableView()
         table.setModel(self.model)
-        table.setAccessibleName("Regions the class rests on")
+        table.setAccessibleName("Ranked regions")
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)

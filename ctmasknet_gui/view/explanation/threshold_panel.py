@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QLabel, QPushButto
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.explanation.controls import LABEL_WIDTH, QuietComboBox, ThresholdSlider
+from ctmasknet_gui.view.explanation.evidence import gives_no_class
 from ctmasknet_gui.view.style import icon
 from model_core.config import DetectionSettings, EvidenceSettings, MaskScale, Scoring
 
@@ -79,21 +80,19 @@ class ThresholdPanel(QWidget):
         self.evidence_score = ThresholdSlider(
             "Score >",
             low=_LOWEST_SCORE,
-            tip="Regions whose score is greater are evidence; −0.01 keeps all (published).",
+            tip="Regions whose score is greater are ranked; −0.01 keeps all (published).",
         )
         self.evidence_nms = ThresholdSlider(
-            "NMS IoU", tip="Non-maximum suppression of the evidence; off keeps all boxes.", switchable=True
+            "NMS IoU",
+            tip="Non-maximum suppression of the ranked regions; off keeps all boxes.",
+            switchable=True,
         )
         self.link = QCheckBox("Link")
         self.evidence_heading = _heading("EVIDENCE FOR THE CLASS")
-        self.link.setToolTip(
-            "Linked: the class is computed from the regions above the shown score and NMS.\n"
-            "Not linked: the class is the published computation unless you change it here."
-        )
 
     def _lay_out(self) -> None:
         self.reset_detections = self._reset_button("Reset", "Shown detections as the weights define them.")
-        self.reset_evidence = self._reset_button("Published", "Evidence as it was published.")
+        self.reset_evidence = self._reset_button("Published", "Regions ranked as it was published.")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
@@ -156,21 +155,35 @@ class ThresholdPanel(QWidget):
         with QSignalBlocker(self.mask_scale), QSignalBlocker(self.scoring):
             self.mask_scale.setCurrentIndex(self.mask_scale.findData(detections.mask_scale))
             self.scoring.setCurrentIndex(self.scoring.findData(detections.scoring))
-        self.evidence_heading.setText(f"CLASS EVIDENCE · N {evidence.batch_size}")
-        self.evidence_heading.setToolTip(
-            f"The classifier reads the {evidence.batch_size} best regions; the weights fix this number."
-        )
         self.evidence_score.set_value(evidence.score)
         _show_nms(self.evidence_nms, evidence.nms_iou, self.evidence_nms.value or 0.75)
         self.link.setChecked(thresholds.linked)
-        # Evidence belongs to a classifier; linked evidence is set through the shown thresholds.
-        weights = self._state.weights
-        classifies = bool(weights.image_classes) or not weights.cards
+        # Linked evidence is set through the shown thresholds.
         for widget in (self.evidence_score, self.evidence_nms):
-            widget.setEnabled(classifies and not thresholds.linked)
-        self.link.setEnabled(classifies)
-        self.reset_evidence.setEnabled(classifies and thresholds.evidence_edited)
+            widget.setEnabled(not thresholds.linked)
+        self.reset_evidence.setEnabled(thresholds.evidence_edited)
         self.reset_detections.setEnabled(detections != thresholds.default_detections)
+        self._name_evidence(evidence.batch_size)
+
+    def _name_evidence(self, regions: int) -> None:
+        """Say what the ranked regions are for: the class, or without a classifier the table and the plots."""
+        if gives_no_class(self._state):
+            self.evidence_heading.setText(f"RANKED REGIONS · BEST {regions}")
+            self.evidence_heading.setToolTip(
+                f"The table and the plots show the {regions} best regions; these weights give no class."
+            )
+            self.link.setToolTip("Linked: ranked are the regions above the shown score and NMS.")
+            self.reset_evidence.setText("Reset")
+            return
+        self.evidence_heading.setText(f"CLASS EVIDENCE · N {regions}")
+        self.evidence_heading.setToolTip(
+            f"The classifier reads the {regions} best regions; the weights fix this number."
+        )
+        self.link.setToolTip(
+            "Linked: the class is computed from the regions above the shown score and NMS.\n"
+            "Not linked: the class is the published computation unless you change it here."
+        )
+        self.reset_evidence.setText("Published")
 
     @property
     def _detections(self) -> DetectionSettings:

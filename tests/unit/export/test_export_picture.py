@@ -197,7 +197,10 @@ def test_plots_stand_beside_the_picture(make_volume, make_shown):
     for part in np.array_split(both[:, 640:], 3):
         assert len(np.unique(part.reshape(-1, 3), axis=0)) > 5
     without_class = make_shown(volume, verdict=False)
-    assert render_slice(volume, 1, shown=without_class, scale=10, plots=True).shape == (640, 640, 3)
+    two = render_slice(volume, 1, shown=without_class, scale=10, plots=True)
+    assert two.shape == both.shape
+    for part in np.array_split(two[:, 640:], 2):
+        assert len(np.unique(part.reshape(-1, 3), axis=0)) > 5
 
 
 def test_reference_is_dashed_along_the_rim(make_volume, rectangle):

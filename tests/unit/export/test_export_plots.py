@@ -47,12 +47,22 @@ def test_nothing_is_written_where_one_exists(tmp_path, make_volume, make_shown):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_without_a_class_the_regions_are_plotted(tmp_path, make_volume, make_shown):
+    without = make_shown(make_volume(), verdict=False)
+    assert available_plots(without) == ("score-histogram", "score-area")
+    finish(export_plots(tmp_path, without))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "slice-0002-score-area.png",
+        "slice-0002-score-histogram.png",
+    ]
+
+
 def test_what_cannot_be_plotted_says_so(tmp_path, make_volume, make_shown):
     volume = make_volume()
     without = make_shown(volume, verdict=False)
-    assert available_plots(without) == ()
-    with pytest.raises(ExportError, match="no image class"):
-        write_plot(tmp_path / "a.png", "class-bars", without)
+    for kind in ("class-bars", "roi-batch"):
+        with pytest.raises(ExportError, match="no image class"):
+            write_plot(tmp_path / "a.png", kind, without)
     with pytest.raises(ExportError, match=r"\.svg"):
         write_plot(tmp_path / "a.pdf", "class-bars", make_shown(volume))
     assert list(tmp_path.iterdir()) == []

@@ -394,21 +394,24 @@ def test_a_picked_region_below_the_listed_ones_asks_for_all_of_them(qtbot, state
     assert tops == []
 
 
-def test_weights_without_a_class_have_no_evidence_and_say_so(qtbot, state):
+def test_weights_without_a_class_list_their_regions_and_say_what_is_missing(qtbot, state):
     table, plots = RoiTable(state), PlotPanel(state)
     for widget in (table, plots):
         qtbot.addWidget(widget)
         widget.show()
     shown = state.results.shown
     state.weights.cards = tuple(replace(card, image_classes=()) for card in state.weights.cards)
-    state.results.shown = replace(shown, rois=(), verdict=None)
-    told = "These weights give no image class, hence no evidence."
-    assert table.empty.isVisible()
-    assert table.empty.text() == told
+    state.results.shown = replace(shown, verdict=None)
     assert table.heading.text() == "RANKED REGIONS"
-    assert [page.hint.text() for page in (plots.scatter, plots.histogram, plots.batch)] == [told] * 3
-    assert plots.scatter.hint.isVisible()
-    # With a classifier the reason is another one.
+    assert table.model.rowCount() == len(shown.rois)
+    qtbot.waitUntil(lambda: plots.scatter.canvas is not None and plots.scatter.canvas.isVisible())
+    plots.tabs.setCurrentWidget(plots.batch)
+    assert plots.batch.hint.isVisible()
+    assert plots.batch.hint.text() == "These weights give no image class: nothing reads a RoI batch."
+    state.results.shown = replace(shown, rois=(), verdict=None)
+    assert table.empty.isVisible()
+    assert table.empty.text() == "No region passes the thresholds of the ranked regions."
+    # With a classifier they are the evidence.
     fill(state)
     state.results.shown = replace(shown, rois=())
     assert table.empty.text() == "No region passes the evidence thresholds."
