@@ -8,22 +8,24 @@ from torch.nn import functional as F
 
 from model_core.networks.backbone import FPN_CHANNELS
 
-CLASSES = 2  # lesion, lung
 SHUFFLE = 4  # sub-pixels per side that one FPN cell predicts
 
 
 class DenseHead(nn.Module):
-    """1x1 convolution to SHUFFLE x SHUFFLE sub-pixels per cell and class: stride 16 answers at stride 4."""
+    """1x1 convolution to SHUFFLE x SHUFFLE sub-pixels per cell and channel: stride 16 answers at stride 4.
 
-    def __init__(self) -> None:
+    What the channels are, `targets.dense_channels` says.
+    """
+
+    def __init__(self, channels: int = 2) -> None:
         super().__init__()
-        self.predict = nn.Conv2d(FPN_CHANNELS, CLASSES * SHUFFLE**2, 1)
+        self.predict = nn.Conv2d(FPN_CHANNELS, channels * SHUFFLE**2, 1)
         nn.init.normal_(self.predict.weight, std=0.01)
         assert self.predict.bias is not None
         nn.init.constant_(self.predict.bias, -2.0)  # most pixels are neither
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map (B, 256, s, s) to (B, 2, 4s, 4s) logits of lesion and lung."""
+        """Map (B, 256, s, s) to (B, channels, 4s, 4s) logits."""
         logits: Tensor = F.pixel_shuffle(self.predict(features), SHUFFLE)
         return logits
 
@@ -31,7 +33,7 @@ class DenseHead(nn.Module):
 def dense_loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
     """Binary cross-entropy plus soft Dice over the batch, on the grid of the logits.
 
-    ``target`` (B, 2, S, S) is averaged down; ``known`` (B, 2, 1, 1) masks what has no label.
+    ``target`` (B, C, S, S) is averaged down; ``known`` (B, C, 1, 1) masks what has no label.
     """
     stride = target.shape[-1] // logits.shape[-1]
     wanted = F.avg_pool2d(target, stride)

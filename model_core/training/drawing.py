@@ -52,7 +52,7 @@ class Batch:
     targets:
         Instances of each picture; none in a dense stage.
     dense, known:
-        (B, 2, S, S) lesion and lung, and (B, 2, 1, 1) which of the two is known.
+        (B, C, S, S) and (B, C, 1, 1), see `targets.dense_targets`.
     classified, image_classes:
         (P, 3, S, S) pictures and (P,) classes for the image loss; P is 0 but in a joint stage.
     """
@@ -71,7 +71,7 @@ class Drawn:
     """A batch as it travels between processes: small plain arrays, no shared memory.
 
     ``pictures`` (B, S, S); ``boxes`` (K, 4), ``labels`` (K,) and ``masks`` (K, S * S / 8) of all pictures one
-    after another, ``counts`` of each; ``dense`` (B, 2, S * S / 8) and ``known`` (B, 2). Masks are bits.
+    after another, ``counts`` of each; ``dense`` (B, C, S * S / 8) and ``known`` (B, C). Masks are bits.
     ``classified`` (P, S, S) and ``image_classes`` (P,).
     """
 
@@ -165,7 +165,7 @@ class StageSteps:
         targets: list[Target] = []
         if self._stage.kind != "dense":
             targets = [detection_target(one.lesion, mask_type=self._mask_type) for one in examples]
-        dense, known = dense_targets(examples)
+        dense, known = dense_targets(examples, mask_type=self._mask_type)
         empty = torch.zeros((0, size, size), dtype=torch.uint8)
         masks = torch.cat([empty, *(one["masks"] for one in targets)]).numpy()
         classified, classes = self._draw_classified(generator)
@@ -178,7 +178,7 @@ class StageSteps:
             ).numpy(),
             masks=np.packbits(masks.reshape(len(masks), size * size), axis=-1),
             counts=tuple(len(one["labels"]) for one in targets),
-            dense=np.packbits(dense.numpy().astype(bool).reshape(len(examples), 2, -1), axis=-1),
+            dense=np.packbits(dense.numpy().astype(bool).reshape(*dense.shape[:2], -1), axis=-1),
             known=known.numpy()[..., 0, 0],
             classified=classified,
             image_classes=classes,

@@ -31,6 +31,7 @@ from model_core.training.packing import PackedSlice
 from model_core.training.recipe import Recipe, Stage
 from model_core.training.sampler import PatientSampler
 from model_core.training.self_training import label_slices, with_labels
+from model_core.training.targets import dense_channels
 from model_core.training.warm_start import warm_start
 from model_core.types import Progress
 
@@ -95,7 +96,7 @@ class LesionTraining:
         self.network = build(recipe.architecture, DETECTOR, recipe.training)
         self.joint = JointSteps(self.network) if isinstance(self.network, SingleShot) else None
         # The weights are drawn on the CPU on every device, so that they are the same.
-        self.head = DenseHead().to(self.device)
+        self.head = DenseHead(dense_channels(_MASK_TYPES[recipe.architecture.region_classes])).to(self.device)
         state = read_checkpoint(work / CHECKPOINT, recipe=recipe.digest)
         if state is None and recipe.start:
             warm_start(self.network, recipe.start, classes=recipe.architecture.region_classes)

@@ -13,12 +13,12 @@ import torch
 from scipy import ndimage
 from torch.nn import functional as F
 
+from model_core.datasets.schemes import CONSOLIDATION, GGO
 from model_core.training.appearance import unit
 from model_core.training.packing import LUNG_BIT, PackedSlice
 from model_core.training.parenchyma import Lung, find_lung
 from model_core.types import FloatArray
 
-GGO, CONSOLIDATION = 1, 2
 # Levels in HU (Hansell et al. 2008 define the two by whether vessels are seen through them).
 GGO_HU, CONSOLIDATION_HU = (-700.0, -300.0), (-100.0, 50.0)
 _MOST = 4

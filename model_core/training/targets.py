@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from model_core.datasets import instances
+from model_core.datasets.schemes import CONSOLIDATION
 from model_core.networks.mask_rcnn import Target
 from model_core.training.augment import Example
 from model_core.types import ByteArray
@@ -31,19 +32,22 @@ def detection_target(lesion: ByteArray, *, mask_type: str, min_area: int = MIN_A
     }
 
 
-def images(examples: Sequence[Example]) -> Tensor:
-    """Return (B, 3, S, S) network input in 0..1."""
-    stacked = torch.from_numpy(np.stack([one.image for one in examples]))
-    return stacked[:, None].expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+def dense_channels(mask_type: str) -> int:
+    """Return how many channels the dense head has: lesion and lung, and consolidation with "both"."""
+    return 3 if mask_type == "both" else 2
 
 
-def dense_targets(examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
-    """Return (B, 2, S, S) lesion and lung, and (B, 2, 1, 1) which of the two is known."""
+def dense_targets(examples: Sequence[Example], *, mask_type: str) -> tuple[Tensor, Tensor]:
+    """Return (B, C, S, S) of the channels of `dense_channels`, and (B, C, 1, 1) which are known."""
     size = examples[0].lesion.shape
-    target = np.zeros((len(examples), 2, *size), np.float32)
-    known = np.zeros((len(examples), 2, 1, 1), np.float32)
+    channels = dense_channels(mask_type)
+    target = np.zeros((len(examples), channels, *size), np.float32)
+    known = np.ones((len(examples), channels, 1, 1), np.float32)
     for row, one in enumerate(examples):
-        target[row, 0], known[row, 0] = one.lesion > 0, 1.0
+        target[row, 0] = one.lesion > 0
+        known[row, 1] = one.lung is not None
         if one.lung is not None:
-            target[row, 1], known[row, 1] = one.lung, 1.0
+            target[row, 1] = one.lung
+        if channels == 3:
+            target[row, 2] = one.lesion == CONSOLIDATION
     return torch.from_numpy(target), torch.from_numpy(known)

@@ -19,7 +19,7 @@ from model_core.training.packing import LUNG_BIT, PackedSlice, pack, window_to_b
 from model_core.training.recipe import Recipe, Source, Stage, read_recipe, recipe_names
 from model_core.training.sampler import PatientSampler
 from model_core.training.shipping import export_lesions, split_lists, thinned
-from model_core.training.targets import dense_targets, detection_target, images
+from model_core.training.targets import dense_channels, dense_targets, detection_target
 from model_core.types import finish
 
 
@@ -124,14 +124,27 @@ def test_dense_loss_falls_with_the_right_answer_and_ignores_unknown_lung():
     generator = np.random.default_rng(0)
     examples = [augment(packed(), generator, size=64, zoom=(0.9, 1.1))]
     examples.append(dataclasses.replace(examples[0], lung=None))
-    target, known = dense_targets(examples)
-    assert images(examples).shape == (2, 3, 64, 64)
+    target, known = dense_targets(examples, mask_type="merge")
     right = (torch.nn.functional.avg_pool2d(target, 4) - 0.5) * 12
     assert dense_loss(right, target, known) < 0.2 < dense_loss(-right, target, known)
     changed = right.clone()
     changed[1, 1] = 50.0
     torch.testing.assert_close(dense_loss(changed, target, known), dense_loss(right, target, known))
     assert DenseHead()(torch.zeros(1, 256, 4, 4)).shape == (1, 2, 16, 16)
+
+
+def test_dense_head_of_two_lesion_classes_also_learns_consolidation():
+    both = packed()
+    both.labels[28:34, 36:44] = 2 | LUNG_BIT
+    example = augment(both, np.random.default_rng(0), size=64, zoom=(0.9, 1.1))
+    assert {1, 2} <= set(np.unique(example.lesion))
+    target, known = dense_targets([example], mask_type="both")
+    assert target.shape[1] == known.shape[1] == dense_channels("both") == 3
+    np.testing.assert_array_equal(target[0, 0], example.lesion > 0)
+    np.testing.assert_array_equal(target[0, 2], example.lesion == 2)
+    merged, _ = dense_targets([example], mask_type="merge")
+    torch.testing.assert_close(target[:, :2], merged)
+    assert DenseHead(3)(torch.zeros(1, 256, 4, 4)).shape == (1, 3, 16, 16)
 
 
 def test_average_warms_up_and_copies_counters():
