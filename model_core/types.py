@@ -445,3 +445,9 @@ class ShownSlice:
     rois: tuple[RoiRow, ...]
     verdict: ImageVerdict | None
     summary: SliceSummary
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the scores of ``rois`` are calibrated by a temperature, not the network's own."""
+        settings = self.detections.settings if self.verdict is None else self.verdict.settings
+        return settings.temperature != 1

@@ -61,9 +61,9 @@ def draw_plot(
     from model_core import plots
 
     if kind == "score-histogram":
-        plots.score_histogram(figure, shown.rois, top=top, selected=selected)
+        plots.score_histogram(figure, shown.rois, top=top, selected=selected, calibrated=shown.calibrated)
     elif kind == "score-area":
-        plots.score_area(figure, shown.rois, top=top, selected=selected)
+        plots.score_area(figure, shown.rois, top=top, selected=selected, calibrated=shown.calibrated)
     elif shown.verdict is None:
         raise ExportError(
             f"This slice has no plot '{kind}': the weights give no image class. "

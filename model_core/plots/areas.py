@@ -25,6 +25,7 @@ def score_area(
     *,
     top: int | None = None,
     selected: int | None = None,
+    calibrated: bool = False,
     theme: style.ThemeName = "dark",
 ) -> None:
     """Draw each RoI at its score and the area of its box.
@@ -41,6 +42,8 @@ def score_area(
         Draw the best ranks like this and the others as faint dots that cannot be picked; None: all.
     selected:
         Candidate to ring.
+    calibrated:
+        Whether the scores are calibrated ones; the axis says so.
 
     Raises
     ------
@@ -57,7 +60,7 @@ def score_area(
         groups.setdefault(style.region_colour(label), []).append(label)
     top_margin = 0.26 if len(groups) < 2 else 0.42
     axes = style.start(figure, colours, Margins(left=0.66, right=0.14, bottom=0.40, top=top_margin))
-    style.label_axes(axes, colours, "RoI score (0–1)", "box area (px)")
+    style.label_axes(axes, colours, style.score_label(calibrated), "box area (px)")
     axes.grid(visible=True, color=colours.grid, linewidth=0.7)
     _scale(axes, [roi.area_px for roi in (*ranking.shown, *ranking.rest)])
     _points(axes, ranking, colours)

@@ -25,6 +25,7 @@ def score_histogram(
     selected: int | None = None,
     log: bool = False,
     copies: bool = False,
+    calibrated: bool = False,
     theme: style.ThemeName = "dark",
 ) -> None:
     """Draw how many RoIs have which score, in 20 bins over 0..1.
@@ -42,6 +43,8 @@ def score_histogram(
         Logarithmic counts.
     copies:
         Count the rows of the RoI batch, a replicated RoI as often as it stands there.
+    calibrated:
+        Whether the scores are calibrated ones; the axis says so.
 
     Raises
     ------
@@ -54,7 +57,7 @@ def score_histogram(
         style.message(figure, colours, "No RoIs")
         return
     axes = style.start(figure, colours, Margins(left=0.52, right=0.12, bottom=0.40, top=0.26))
-    style.label_axes(axes, colours, "RoI score (0–1)", "rows of the batch" if copies else "RoIs")
+    style.label_axes(axes, colours, style.score_label(calibrated), "rows of the batch" if copies else "RoIs")
     edges = np.linspace(0, 1, BINS + 1)
     shown = _counts(ranking.shown, edges, copies=copies)
     every = shown + _counts(ranking.rest, edges, copies=copies)

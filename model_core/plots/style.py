@@ -146,6 +146,11 @@ def label_axes(axes: Axes, theme: Theme, x: str, y: str) -> None:
     axes.set_ylabel(y, color=theme.text, fontsize=TEXT_PT, labelpad=3)
 
 
+def score_label(calibrated: bool) -> str:
+    """Return the name of a score axis."""
+    return "calibrated RoI score (0–1)" if calibrated else "RoI score (0–1)"
+
+
 def message(figure: Figure, theme: Theme, text: str) -> None:
     """Draw nothing but a line of text in the middle."""
     _clear(figure, theme)

@@ -67,6 +67,11 @@ class PlotPanel(QWidget):
         shown = self._state.results.shown
         return None if shown is None else shown.verdict
 
+    @property
+    def _calibrated(self) -> bool:
+        shown = self._state.results.shown
+        return shown is not None and shown.calibrated
+
     def _refresh(self, *_: object) -> None:
         why = why_no_evidence(self._state, waiting=_HINT)
         for page in (self.scatter, self.histogram):
@@ -81,13 +86,25 @@ class PlotPanel(QWidget):
         from model_core.plots import score_area
 
         selection = self._state.selection
-        score_area(figure, self._rois, top=selection.top, selected=selection.candidate)
+        score_area(
+            figure,
+            self._rois,
+            top=selection.top,
+            selected=selection.candidate,
+            calibrated=self._calibrated,
+        )
 
     def _draw_histogram(self, figure: Any) -> None:
         from model_core.plots import score_histogram
 
         selection = self._state.selection
-        score_histogram(figure, self._rois, top=selection.top, selected=selection.candidate)
+        score_histogram(
+            figure,
+            self._rois,
+            top=selection.top,
+            selected=selection.candidate,
+            calibrated=self._calibrated,
+        )
 
     def _draw_batch(self, figure: Any) -> None:
         from model_core.plots import roi_batch_image

@@ -41,7 +41,12 @@ def describe_area(area_mm2: float | None) -> str:
 COLUMNS = (
     Column("#", "Rank by score in the RoI batch", lambda r: str(r.rank), lambda r: r.rank),
     Column("Class", "Class of the region", lambda r: r.label, lambda r: r.label, left=True),
-    Column("Score", "Confidence score of the region", lambda r: f"{r.score:.3f}", lambda r: r.score),
+    Column(
+        "Score",
+        "Score of the region, calibrated where the weights say how",
+        lambda r: f"{r.score:.3f}",
+        lambda r: r.score,
+    ),
     Column("px", "Area of the box in slice pixels", lambda r: f"{r.area_px:.0f}", lambda r: r.area_px),
     Column(
         "mm²",

@@ -101,6 +101,9 @@ def test_drawing_again_replaces(figure, rois, artists):
 def test_labels_and_theme(figure, rois, theme, assert_nothing_cut):
     score_histogram(figure, rois, theme=theme, selected=rois[1].candidate, top=4)
     assert figure.axes[0].get_xlabel() == "RoI score (0–1)"
+    assert_nothing_cut(figure)
+    score_histogram(figure, rois, theme=theme, calibrated=True)
+    assert figure.axes[0].get_xlabel() == "calibrated RoI score (0–1)"
     figure.canvas.draw()
     corner = np.asarray(figure.canvas.buffer_rgba())[0, 0, :3]
     assert corner.mean() < 60 if theme == "dark" else corner.mean() == 255
