@@ -41,7 +41,7 @@ def augment(
         changed = without_lungs(one, generator)
         if changed is not None:
             one, zoom = changed, LUNGLESS_ZOOM
-    elif free and generator.random() < DOME_SHARE:
+    elif one.image_class is None and generator.random() < DOME_SHARE:
         one = add_dome(one, generator) or one
     shape = (one.image.shape[0], one.image.shape[1])
     in_body = one.cropped and generator.random() < BODY_SHARE

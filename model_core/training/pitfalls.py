@@ -53,15 +53,18 @@ def without_lungs(one: PackedSlice, generator: np.random.Generator) -> PackedSli
 
 
 def add_dome(one: PackedSlice, generator: np.random.Generator) -> PackedSlice | None:
-    """Return the slice with the top of liver or spleen inside a lung; None where it has no lung, or a lesion.
+    """Return the slice with the top of liver or spleen inside a lung; None without a lung with room for it.
 
-    The dome is an ellipse of the grey of organs that the thickness of the slice blurs into the lung.
+    The dome is an ellipse of the grey of organs that the thickness of the slice blurs into the lung. It
+    covers no lesion.
     """
-    lung = None if one.lesion.any() else find_lung(one)
+    lung = find_lung(one)
     if lung is None:
         return None
     picture = one.image.astype(np.float32) / 255.0
-    deep = ndimage.distance_transform_edt(lung.inside)
+    deep = ndimage.distance_transform_edt(lung.inside & (one.lesion == 0))
+    if not deep.any():
+        return None
     rows, columns = np.nonzero(deep >= 0.6 * deep.max())  # domes rise into the middle of a lung
     pick = int(generator.integers(len(rows)))
     radius = lung.scale * float(generator.uniform(*_DOME_RADIUS))
@@ -70,6 +73,8 @@ def add_dome(one: PackedSlice, generator: np.random.Generator) -> PackedSlice | 
     depth = _ellipse(picture.shape, centre, radius, generator) + 0.05 * rough
     edge = ndimage.gaussian_filter(lung.inside.astype(np.float32), 1.0) * lung.inside
     dense = np.clip(depth / float(generator.uniform(*_DOME_EDGE)), 0.0, 1.0) * edge
+    if dense[one.lesion > 0].any():
+        return None
     organ = unit(generator.uniform(*_ORGAN)) + 0.01 * smooth_noise(picture.shape, generator, grain=2.0)
     changed = picture + dense * np.maximum(organ - picture, 0.0)
     labels = np.where(dense > 0.5, one.labels & ~np.uint8(LUNG_BIT), one.labels).astype(np.uint8)

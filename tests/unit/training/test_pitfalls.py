@@ -94,7 +94,16 @@ def test_a_dome_rises_inside_a_lung_and_is_no_lesion():
         assert left.sum() < lung.sum()
 
 
-def test_a_lesion_gets_no_dome():
-    assert add_dome(chest(lesion=1), np.random.default_rng(0)) is None
+def test_a_dome_covers_no_lesion():
+    one = chest(lesion=1)
+    beside = [found for seed in range(20) if (found := add_dome(one, np.random.default_rng(seed)))]
+    assert len(beside) > 3
+    for found in beside:
+        assert np.array_equal(found.lesion, one.lesion)
+        assert np.array_equal(found.image[one.lesion > 0], one.image[one.lesion > 0])
+        assert (np.abs(found.image.astype(int) - one.image) > 8).any()
+
+
+def test_without_a_lung_there_is_no_dome():
     solid = dataclasses.replace(chest(has_lung=False), image=np.full((96, 120), GREY_SOFT, np.uint8))
     assert add_dome(solid, np.random.default_rng(0)) is None
