@@ -122,10 +122,10 @@ def export_plots(
     selected: int | None = None,
     overwrite: bool = False,
 ) -> Generator[Progress | Path, None, None]:
-    """Write plots of a slice as ``slice-0088-score-area.png`` (numbered from 1, as on screen); None is all.
+    """Write plots of a slice as ``slice-0088-score-area.png`` (numbered from 1, as on screen).
 
-    Yields `Progress` before and the path after each file; nothing is written where one of the files exists
-    and may not be replaced.
+    ``kinds`` None writes every plot the slice has. Yields `Progress` before and the path after each file;
+    nothing is written where one of the files exists and may not be replaced.
 
     Raises
     ------
