@@ -68,9 +68,14 @@ class PlotPanel(QWidget):
         return None if shown is None else shown.verdict
 
     @property
-    def _calibrated(self) -> bool:
-        shown = self._state.results.shown
-        return shown is not None and shown.calibrated
+    def _highlight(self) -> dict[str, Any]:
+        """What the plots of scores draw apart from the regions themselves."""
+        shown, selection = self._state.results.shown, self._state.selection
+        return {
+            "top": selection.top,
+            "selected": selection.candidate,
+            "calibrated": shown is not None and shown.calibrated,
+        }
 
     def _refresh(self, *_: object) -> None:
         why = why_no_evidence(self._state, waiting=_HINT)
@@ -85,26 +90,12 @@ class PlotPanel(QWidget):
     def _draw_scatter(self, figure: Any) -> None:
         from model_core.plots import score_area
 
-        selection = self._state.selection
-        score_area(
-            figure,
-            self._rois,
-            top=selection.top,
-            selected=selection.candidate,
-            calibrated=self._calibrated,
-        )
+        score_area(figure, self._rois, **self._highlight)
 
     def _draw_histogram(self, figure: Any) -> None:
         from model_core.plots import score_histogram
 
-        selection = self._state.selection
-        score_histogram(
-            figure,
-            self._rois,
-            top=selection.top,
-            selected=selection.candidate,
-            calibrated=self._calibrated,
-        )
+        score_histogram(figure, self._rois, **self._highlight)
 
     def _draw_batch(self, figure: Any) -> None:
         from model_core.plots import roi_batch_image
