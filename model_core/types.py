@@ -389,8 +389,8 @@ class SliceResult:
 class RoiRow:
     """One distinct RoI of the evidence as a table shows it.
 
-    ``box`` in slice pixels; ``copies`` how often it stands in the RoI batch; ``detected`` whether the
-    same candidate is among the shown detections.
+    ``box`` in slice pixels; ``copies`` how often it stands in the RoI batch, 0 without a
+    classifier; ``detected`` whether the same candidate is among the shown detections.
     """
 
     rank: int

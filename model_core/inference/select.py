@@ -5,6 +5,8 @@ Only the mask branch (for detections never shown before) and module S run here, 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from scipy.special import expit
@@ -159,6 +161,8 @@ def show(
         detected=set(found.indices.tolist()) if shared else set(),
         temperature=evidence.temperature,
     )
+    if verdict is None:
+        rois = tuple(replace(roi, copies=0) for roi in rois)
     return ShownSlice(
         slice_index=result.slice_index,
         detections=found,

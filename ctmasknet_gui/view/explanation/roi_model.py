@@ -39,7 +39,7 @@ def describe_area(area_mm2: float | None) -> str:
 
 
 COLUMNS = (
-    Column("#", "Rank by score in the RoI batch", lambda r: str(r.rank), lambda r: r.rank),
+    Column("#", "Rank by score", lambda r: str(r.rank), lambda r: r.rank),
     Column("Class", "Class of the region", lambda r: r.label, lambda r: r.label, left=True),
     Column(
         "Score",
@@ -64,7 +64,7 @@ COLUMNS = (
     Column("Box", "x1,y1–x2,y2 in slice pixels", describe_box, lambda r: r.box, left=True),
 )
 BOX_COLUMN = len(COLUMNS) - 1
-_SHOWN_COLUMN = 5
+_SHOWN_COLUMN, COPIES_COLUMN = 5, 6
 
 
 class RoiModel(QAbstractTableModel):
@@ -123,9 +123,9 @@ class RoiModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.ForegroundRole and index.column() == _SHOWN_COLUMN:
             return QColor(STATUS_COLOURS["ok"])
         if role == Qt.ItemDataRole.ToolTipRole:
-            copies = f"{roi.copies} row{'s' * (roi.copies != 1)} of the RoI batch"
+            copies = f"{roi.copies} row{'s' * (roi.copies != 1)} of the RoI batch, " if roi.copies else ""
             shown = "shown as a detection" if roi.detected else "not shown as a detection"
-            return f"{roi.label} {roi.score:.4f}\nBox {describe_box(roi)}\n{copies}, {shown}"
+            return f"{roi.label} {roi.score:.4f}\nBox {describe_box(roi)}\n{copies}{shown}"
         return None
 
     def headerData(

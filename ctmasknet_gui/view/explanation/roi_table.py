@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.explanation.evidence import gives_no_class, why_no_evidence
-from ctmasknet_gui.view.explanation.roi_model import BOX_COLUMN, RoiModel
+from ctmasknet_gui.view.explanation.roi_model import BOX_COLUMN, COPIES_COLUMN, RoiModel
 from model_core.types import RoiRow
 
 TOP = 16
@@ -150,6 +150,7 @@ class RoiTable(QWidget):
         with QSignalBlocker(self._group):
             (self.all_button if top is None else self.top_button).setChecked(True)
         self.all_button.setText(f"All {len(rois)}" if rois else "All")
+        self.table.setColumnHidden(COPIES_COLUMN, not self._classifies())
         self.heading.setText("REGIONS THE CLASS RESTS ON" if self._classifies() else "RANKED REGIONS")
         for widget in (self.top_button, self.all_button):
             widget.setEnabled(bool(rois))

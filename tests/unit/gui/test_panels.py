@@ -14,7 +14,7 @@ from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.explanation.class_panel import ClassPanel
 from ctmasknet_gui.view.explanation.panel import ExplanationPanel
 from ctmasknet_gui.view.explanation.plots import PlotPanel
-from ctmasknet_gui.view.explanation.roi_model import COLUMNS, RoiModel
+from ctmasknet_gui.view.explanation.roi_model import COLUMNS, COPIES_COLUMN, RoiModel
 from ctmasknet_gui.view.explanation.roi_table import RoiTable
 from ctmasknet_gui.view.explanation.threshold_panel import ThresholdPanel, convert_mask_threshold
 from ctmasknet_gui.view.series_panel import SeriesPanel, two_lines
@@ -403,6 +403,7 @@ def test_weights_without_a_class_list_their_regions_and_say_what_is_missing(qtbo
     state.weights.cards = tuple(replace(card, image_classes=()) for card in state.weights.cards)
     state.results.shown = replace(shown, verdict=None)
     assert table.heading.text() == "RANKED REGIONS"
+    assert table.table.isColumnHidden(COPIES_COLUMN), "there is no RoI batch to stand in"
     assert table.model.rowCount() == len(shown.rois)
     qtbot.waitUntil(lambda: plots.scatter.canvas is not None and plots.scatter.canvas.isVisible())
     plots.tabs.setCurrentWidget(plots.batch)
@@ -415,6 +416,7 @@ def test_weights_without_a_class_list_their_regions_and_say_what_is_missing(qtbo
     fill(state)
     state.results.shown = replace(shown, rois=())
     assert table.empty.text() == "No region passes the evidence thresholds."
+    assert not table.table.isColumnHidden(COPIES_COLUMN)
     assert plots.scatter.hint.text() == "No region passes the evidence thresholds."
     state.results.shown = None
     assert "once the slice has been analysed" in plots.scatter.hint.text()
