@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QItemSelection, QItemSelectionModel, QSignalBlocker, Qt, Signal, Slot
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtGui import QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QButtonGroup,
@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.explanation.evidence import gives_no_class, why_no_evidence
-from ctmasknet_gui.view.explanation.roi_model import BOX_COLUMN, COPIES_COLUMN, RoiModel
+from ctmasknet_gui.view.explanation.roi_model import BOX_COLUMN, COLUMNS, COPIES_COLUMN, RoiModel
 from model_core.types import RoiRow
 
 TOP = 16
@@ -29,6 +29,18 @@ _PADDING = 12
 _WIDEST = 120
 _WAITING = "The regions of the slice are listed here once it has been analysed."
 _SAMPLES = ("128", "Lesion", "0.000", "00000", "00000", "On", "00")
+
+
+class _Table(QTableView):
+    """A table that says when its width has changed."""
+
+    resized = Signal()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Pass it on."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self.resized.emit()
 
 
 class RoiTable(QWidget):
@@ -103,7 +115,7 @@ class RoiTable(QWidget):
 
     def _make_table(self) -> None:
         self.model = RoiModel(self)
-        table = self.table = QTableView()
+        table = self.table = _Table()
         table.setModel(self.model)
         table.setAccessibleName("Ranked regions")
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -128,29 +140,41 @@ class RoiTable(QWidget):
         table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
         table.setMinimumHeight(4 * _ROW_HEIGHT + 6)
         self.fit_columns()
+        table.resized.connect(self.fit_columns)
         table.selectionModel().selectionChanged.connect(self._on_selection)
         self.model.layoutChanged.connect(self._show_selection)
 
     def fit_columns(self) -> None:
-        """Give every column but the box the width of its widest usual text, more where needed."""
-        self.table.ensurePolished()
-        metrics = self.table.fontMetrics()
-        for column, sample in enumerate(_SAMPLES):
-            usual = metrics.horizontalAdvance(sample) + _PADDING
-            needed = self.table.sizeHintForColumn(column)
-            self.table.setColumnWidth(column, min(max(usual, needed), _WIDEST))
+        """Give every column but the box the width of its widest usual text, more where needed.
+
+        Where the box would be cut then, the others get what their texts of this slice need and no more.
+        """
+        table = self.table
+        table.ensurePolished()
+        metrics = table.fontMetrics()
+        needed = [
+            max(table.sizeHintForColumn(column), metrics.horizontalAdvance(COLUMNS[column].title) + _PADDING)
+            for column in range(len(_SAMPLES))
+        ]
+        usual = [metrics.horizontalAdvance(sample) + _PADDING for sample in _SAMPLES]
+        widths = [min(max(pair), _WIDEST) for pair in zip(usual, needed, strict=True)]
+        shown = [width for column, width in enumerate(widths) if not table.isColumnHidden(column)]
+        if sum(shown) + table.sizeHintForColumn(BOX_COLUMN) > table.viewport().width():
+            widths = [min(width, _WIDEST) for width in needed]
+        for column, width in enumerate(widths):
+            table.setColumnWidth(column, width)
 
     def _refresh(self) -> None:
         shown, top = self._state.results.shown, self._state.selection.top
         rois = () if shown is None else shown.rois
         self._restoring = True
         self.model.set_rows(self.listed)
+        self.table.setColumnHidden(COPIES_COLUMN, not self._classifies())
         self.fit_columns()
         self._restoring = False
         with QSignalBlocker(self._group):
             (self.all_button if top is None else self.top_button).setChecked(True)
         self.all_button.setText(f"All {len(rois)}" if rois else "All")
-        self.table.setColumnHidden(COPIES_COLUMN, not self._classifies())
         self.heading.setText("REGIONS THE CLASS RESTS ON" if self._classifies() else "RANKED REGIONS")
         for widget in (self.top_button, self.all_button):
             widget.setEnabled(bool(rois))

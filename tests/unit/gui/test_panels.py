@@ -493,6 +493,30 @@ def test_numbers_are_never_elided(qtbot, state):
         assert table.table.columnWidth(column) >= table.table.sizeHintForColumn(column), COLUMNS[column].title
 
 
+def test_a_narrow_table_of_long_class_names_still_shows_whole_boxes(qtbot, state):
+    table = RoiTable(state)
+    qtbot.addWidget(table)
+    table.resize(400, 300)
+    table.show()
+    shown = state.results.shown
+    box = (119.0, 334.0, 178.0, 376.0)
+    regions = tuple(
+        replace(roi, area_px=2478.0, area_mm2=1394.0, box=box, label="Consolidation") for roi in shown.rois
+    )
+    state.weights.cards = tuple(replace(card, image_classes=()) for card in state.weights.cards)
+    state.results.shown = replace(shown, rois=regions, verdict=None)
+    box_column = len(COLUMNS) - 1
+
+    def boxes_are_whole():
+        return table.table.columnWidth(box_column) >= table.table.sizeHintForColumn(box_column)
+
+    qtbot.waitUntil(boxes_are_whole)
+    narrow = table.table.columnWidth(3)
+    table.resize(800, 300)
+    qtbot.waitUntil(lambda: table.table.columnWidth(3) > narrow)  # the usual widths where there is room
+    assert boxes_are_whole()
+
+
 def test_regions_of_an_unanalysed_slice_leave_a_hint(qtbot, state):
     table = RoiTable(state)
     qtbot.addWidget(table)
