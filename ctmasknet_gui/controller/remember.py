@@ -12,10 +12,11 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.display import PRESETS
 
 SWITCHES = ("masks", "outlines", "boxes", "logits", "reference", "privacy")
+CINE_RANGE = (1.0, 60.0)  # slices per second that a damaged settings file cannot leave
 
 
 class RememberController(QObject):
-    """Restores window preset, overlays, opacity, privacy and weights; stores them when asked.
+    """Restores window preset, overlays, opacity, cine speed, privacy and weights; stores them when asked.
 
     Weights given on the command line hold for that start only: `ignore_weights`.
     """
@@ -36,6 +37,7 @@ class RememberController(QObject):
         for name in SWITCHES:
             setattr(display, name, settings.flag(f"display/{name}", getattr(display, name)))
         display.opacity = float(np.clip(settings.number("display/opacity", display.opacity), 0.0, 1.0))
+        display.cine_fps = float(np.clip(settings.number("display/cine_fps", display.cine_fps), *CINE_RANGE))
         name = settings.text("display/window")
         display.window = next((preset for preset in PRESETS if preset.name == name), display.window)
         self._state.weights.chosen = self._usable(settings.texts("weights"))
@@ -51,6 +53,7 @@ class RememberController(QObject):
         for name in SWITCHES:
             settings.put(f"display/{name}", bool(getattr(display, name)))
         settings.put("display/opacity", display.opacity)
+        settings.put("display/cine_fps", display.cine_fps)
         if any(preset.name == display.window.name for preset in PRESETS):
             settings.put("display/window", display.window.name)
         if self._state.weights.chosen != self._passing:

@@ -561,6 +561,7 @@ def test_choices_are_remembered(make_rig, tmp_path):
     first.controllers.display.toggle("logits")
     first.controllers.display.set_opacity(0.6)
     first.controllers.display.toggle("privacy")
+    first.controllers.cine.set_speed(20)
     first.controllers.weights.set_choice(["fake"])
     first.controllers.remember.store()
     second = make_rig()
@@ -569,6 +570,7 @@ def test_choices_are_remembered(make_rig, tmp_path):
     assert second.state.display.logits
     assert second.state.display.opacity == 0.6
     assert second.state.display.privacy
+    assert second.state.display.cine_fps == 20
     assert second.state.weights.chosen == ("fake",)
     second.controllers.weights.set_choice(["deleted.safetensors"])
     second.controllers.remember.store()
