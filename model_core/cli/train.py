@@ -88,6 +88,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the weights"
     )
     _stride(export)
+    export.add_argument(
+        "--cross-validation",
+        type=Path,
+        metavar="FILE",
+        help="cross-validation.json of the recipe, to be quoted in the card",
+    )
     export.add_argument("--no-classifier", action="store_true", help="leave out module S")
     _limit(export)
     export.set_defaults(run=run_export)
@@ -257,6 +263,7 @@ def run_export(arguments: argparse.Namespace) -> int:
     import json
 
     from model_core.cli.progress import last
+    from model_core.training.cross_validation_report import read_report
     from model_core.training.shipping import export_lesions, split_lists, write_default
     from model_core.weights.store import SUFFIX
 
@@ -269,7 +276,16 @@ def run_export(arguments: argparse.Namespace) -> int:
         )
     recipe = recipe.planned(arguments.plan)
     work, output = _run_folder(arguments, recipe.name), arguments.output
-    job = export_lesions(recipe, slices, work, output, stride=arguments.stride, device=arguments.device)
+    folds = arguments.cross_validation
+    job = export_lesions(
+        recipe,
+        slices,
+        work,
+        output,
+        stride=arguments.stride,
+        device=arguments.device,
+        cross_validation=None if folds is None else read_report(folds, recipe=recipe.name),
+    )
     card = last(job, title="Measuring")
     _report(card.name, card.metrics)
     names = [recipe.name]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from model_core.errors import DataError
 from model_core.evaluation.bootstrap import Interval, group_means, mean_interval, ratio_interval
 from model_core.evaluation.calibration import fit_temperature, reliability
 from model_core.explain import calibrated
@@ -166,6 +169,51 @@ def _calibration(others: Sequence[Measured], own: Sequence[Measured]) -> dict[st
     }
 
 
+# -------------------------------------------------------------------------------------- in a card
+
+
+def read_report(path: Path, *, recipe: str) -> dict[str, Any]:
+    """Read ``cross-validation.json`` of a recipe.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, is damaged, or is of another recipe.
+    """
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        known = values["recipe"]
+        for_card(values)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path.name} is no report of a cross-validation.", details=str(error)) from error
+    if known != recipe:
+        raise DataError(f"{path.name} is of the recipe '{known}', not of '{recipe}'.")
+    return dict(values)
+
+
+def for_card(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a model card quotes of a report: all slices and each source, with intervals."""
+    quoted: dict[str, Any] = {
+        "note": values["note"],
+        "folds": len(values["folds"]),
+        "size": values["size"],
+        "schedule": _schedule(values["stages"]),
+    }
+    if values["coco_ap"] is not None:
+        quoted["coco_ap_ap50_ap75"] = values["coco_ap"]
+    for name, summary in {"all": values["all"], **values["sources"]}.items():
+        flat: dict[str, Any] = {}
+        for key, value in summary.items():
+            if isinstance(value, Mapping):
+                flat[key] = value["value"]
+                if value["low"] is not None:
+                    flat[f"{key}_interval"] = [value["low"], value["high"]]
+            else:
+                flat[key] = value
+        quoted[name] = flat
+    return quoted
+
+
 # ------------------------------------------------------------------------------------------ as text
 
 
@@ -180,13 +228,7 @@ def _lines(values: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield values["note"]
     yield ""
-    yield (
-        f"Schedule of each fold (seed {values['seed']}): "
-        + "; ".join(
-            f"{s['steps']} {s['kind']} steps of {s['batch']} at {s['size']} px" for s in values["stages"]
-        )
-        + "."
-    )
+    yield f"Schedule of each fold (seed {values['seed']}): {_schedule(values['stages'])}."
     if values["coco_ap"] is not None:
         mean, at50, at75 = (_number(value) for value in values["coco_ap"])
         yield ""
@@ -219,6 +261,10 @@ def _lines(values: Mapping[str, Any]) -> Iterator[str]:
     for name, row in values["patients"].items():
         numbers = f"{_number(row['paper_map'])} | {_number(row['dice'])}"
         yield f"| {name} | {row['fold']} | {row['images']} | {numbers} |"
+
+
+def _schedule(stages: Sequence[Mapping[str, Any]]) -> str:
+    return "; ".join(f"{s['steps']} {s['kind']} steps of {s['batch']} at {s['size']} px" for s in stages)
 
 
 _COLUMNS = {

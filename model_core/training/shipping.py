@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from model_core.inference import Pipeline
 from model_core.inference.pipeline import choose_device
 from model_core.networks import CovidCTMaskNet
 from model_core.training.checkpoints import read_checkpoint
+from model_core.training.cross_validation_report import for_card
 from model_core.training.image_class import (
     HELD_OUT_CONTROLS,
     SELF_TRAINED,
@@ -111,6 +112,7 @@ def export_lesions(
     *,
     stride: int = 1,
     device: str = "cpu",
+    cross_validation: Mapping[str, Any] | None = None,
 ) -> Generator[Progress | ModelCard, None, None]:
     """Write the averaged weights of the current checkpoint with thresholds chosen on held-out patients.
 
@@ -124,6 +126,8 @@ def export_lesions(
         Measure every stride-th slice of a held-out patient with many.
     device:
         Where the measuring runs.
+    cross_validation:
+        A report that the card quotes, see `cross_validation_report.read_report`.
 
     Yields `Progress` and, last, the written card.
 
@@ -156,6 +160,8 @@ def export_lesions(
                 yield found
             else:
                 choice.metrics["within_source"] = found
+    if cross_validation is not None:
+        choice.metrics["cross_validation"] = for_card(cross_validation)
     card = dataclasses.replace(
         card,
         detections=choice.settings,

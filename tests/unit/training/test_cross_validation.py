@@ -13,7 +13,7 @@ from model_core.explain import calibrated
 from model_core.inference import load_pipeline
 from model_core.training import shipping
 from model_core.training.cross_validation import CrossValidation, cross_validate
-from model_core.training.cross_validation_report import FoldRows, markdown, report
+from model_core.training.cross_validation_report import FoldRows, for_card, markdown, read_report, report
 from model_core.training.folds import fold_recipe, held_slices, patient_folds
 from model_core.training.lesion import LesionTraining
 from model_core.training.recipe import read_recipe, recipe_names
@@ -21,6 +21,7 @@ from model_core.training.shipping import export_lesions
 from model_core.training.travel import read_packed, write_packed
 from model_core.training.tuning import SCORES, Measured, choose
 from model_core.types import Progress, finish
+from model_core.weights.card import read_card
 
 
 def many():
@@ -142,6 +143,30 @@ def test_thresholds_of_a_fold_come_from_the_others():
     assert second["calibration"]["ece_after"] is not None
     assert len(values["patients"]) == 6
     assert "0.4" in markdown(values)
+    quoted = for_card(values)
+    assert quoted["folds"] == 2
+    assert quoted["schedule"] in markdown(values)
+    assert quoted["A"]["dice"] == quoted["all"]["dice"] == pytest.approx(0.4)
+    low, high = quoted["all"]["dice_interval"]
+    assert low < 0.4 < high
+    assert quoted["all"]["images"] == 52
+
+
+def test_a_card_quotes_only_a_report_of_its_recipe(tmp_path):
+    folds = [FoldRows({(0.3, 0.0): rows(0.5, p)}, None) for p in "xy"]
+    values = report(tiny_recipe(), folds, size=64, stages=tiny_recipe().stages)
+    path = tmp_path / "cross-validation.json"
+    path.write_text(json.dumps(values))
+    assert read_report(path, recipe="tiny") == json.loads(json.dumps(values))
+    assert "coco_ap_ap50_ap75" not in for_card(values)
+    with pytest.raises(DataError, match="of the recipe 'tiny', not of 'other'"):
+        read_report(path, recipe="other")
+    for text in ("", "[]", "{}", json.dumps({**values, "all": 3}), json.dumps({**values, "stages": [{}]})):
+        path.write_text(text)
+        with pytest.raises(DataError, match="no report"):
+            read_report(path, recipe="tiny")
+    with pytest.raises(DataError, match="no report"):
+        read_report(tmp_path / "absent.json", recipe="tiny")
 
 
 def test_temperature_is_chosen_and_the_threshold_moves_with_it():
@@ -199,6 +224,7 @@ def test_every_recipe_takes_steps_and_exports(name, tmp_path, monkeypatch):
     finish(LesionTraining(recipe, slices, tmp_path, device="cpu").run())
     card = finish(export_lesions(recipe, slices, tmp_path, tmp_path / "out"))[-1]
     assert card.detections.temperature == 1.0
+    assert "cross_validation" not in card.metrics
     # Weights that the recipe starts from have seen every control.
     assert card.training["held_out_controls"] == ({} if recipe.start else {"mosmed_ct0": 0.2})
     pipeline = load_pipeline([str(tmp_path / "out" / f"{name}.safetensors")], device="cpu")
@@ -215,12 +241,25 @@ def test_commands_train_from_a_packed_file(tmp_path, capsys):
     assert main([*command, "--plan", "cross_validation", "--workers", "0"]) == 0
     assert (tmp_path / "work" / "tiny-cross_validation" / "checkpoint.pt").is_file()
     assert main([*command, "--plan", "none"]) == 1
-    folds = ["train", "cross-validate", str(tmp_path / "tiny.json"), *common, "--folds", "3", "--fold", "4"]
-    assert main(folds) == 1
+    folds = ["train", "cross-validate", str(tmp_path / "tiny.json"), *common, "--folds", "3", "--size", "64"]
+    assert main([*folds, "--fold", "4"]) == 1
     assert "no fold 4" in capsys.readouterr().err
     export = ["train", "export", str(tmp_path / "tiny.json"), *common, "-o", str(tmp_path / "out")]
     assert main(export) == 1
     assert "no checkpoint" in capsys.readouterr().err
+    assert main(folds) == 0
+    written = capsys.readouterr().out
+    found = tmp_path / "work" / "tiny-3x64" / "cross-validation.json"
+    assert str(found) in written
+    quoting = [*export, "--plan", "cross_validation", "--no-classifier", "--cross-validation"]
+    assert main([*quoting, str(found.with_suffix(".md"))]) == 1
+    assert "no report" in capsys.readouterr().err
+    assert main([*quoting, str(found)]) == 0
+    card = read_card(tmp_path / "out" / "tiny.json")
+    assert card.metrics["cross_validation"]["folds"] == 3
+    assert card.metrics["cross_validation"]["all"]["images"] == sum(
+        not one.unlabelled for one in slices_of(recipe)
+    )
 
 
 @pytest.mark.shared_data
