@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PySide6.QtGui import QKeySequence
 
+from ctmasknet_gui.view.card_html import card_html, table
 from ctmasknet_gui.view.status import DISCLAIMER
 from model_core import __version__
 from model_core.weights.card import ModelCard
 
 if TYPE_CHECKING:
     from ctmasknet_gui.view.actions import Actions
-
-# Equal in every table, so that the second columns stand below each other.
-_NAME_WIDTH = 190
 
 MOUSE = (
     ("Wheel", "previous, next slice"),
@@ -38,7 +36,7 @@ def keys_html(actions: Actions) -> str:
     """Return the list of mouse actions, then of the keys by category, read from the actions themselves."""
     from ctmasknet_gui.view.actions import CATEGORIES
 
-    parts = ["<h3>Mouse</h3>", _table(MOUSE, "key")]
+    parts = ["<h3>Mouse</h3>", table(MOUSE, "key")]
     for category in CATEGORIES:
         rows = [
             (_keys(action.shortcuts()), action.text().replace("…", "").replace("&", ""))
@@ -46,7 +44,7 @@ def keys_html(actions: Actions) -> str:
             if action.shortcuts()
         ]
         if rows:
-            parts += [f"<h3>{category}</h3>", _table(rows, "key")]
+            parts += [f"<h3>{category}</h3>", table(rows, "key")]
     parts += [f"<p class='muted'>{note}</p>" for note in NOT_YET]
     return "".join(parts)
 
@@ -73,55 +71,7 @@ def weights_html(cards: Sequence[ModelCard]) -> str:
     """Return the cards of the weights that run: what they are, how they were trained, how good they are."""
     if not cards:
         return "<p>No weights are loaded. They are loaded with the first run.</p>"
-    return "<hr>".join(_card_html(card) for card in cards)
-
-
-def _card_html(card: ModelCard) -> str:
-    shape, spec = card.architecture, card.input
-    nms = "off" if card.detections.nms_iou is None else f"{card.detections.nms_iou:g}"
-    rows = [
-        ("Name", card.name),
-        ("Kind", card.kind.replace("_", "-")),
-        ("Backbone", f"{shape.backbone}, truncation {shape.truncation}"),
-        ("Regions", ", ".join(card.region_classes) or "none"),
-        ("Image classes", ", ".join(card.image_classes) or "none"),
-        ("Input", str(spec)),
-        ("Shown detections", f"score > {card.detections.score:g}, NMS IoU {nms}"),
-        ("Licence", card.licence or "not stated"),
-        ("SHA-256", card.sha256 or "not stated"),
-    ]
-    parts = [f"<h2>{escape(card.title)}</h2>"]
-    if card.notes:
-        parts.append(f"<p>{escape(card.notes)}</p>")
-    parts.append(_table(rows, "name"))
-    for title, values in (("Measured quality", card.metrics), ("Training", card.training)):
-        flat = _flatten(values)
-        parts.append(f"<h3>{title}</h3>")
-        parts.append(_table(flat, "name") if flat else "<p class='muted'>Not stated.</p>")
-    return "".join(parts)
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for key, value in values.items():
-        name = f"{prefix}{str(key).replace('_', ' ')}"
-        if isinstance(value, Mapping):
-            rows += _flatten(value, f"{name} › ")
-        elif isinstance(value, float):
-            rows.append((name, f"{value:.4g}"))
-        elif isinstance(value, list | tuple):
-            rows.append((name, ", ".join(str(item) for item in value)))
-        else:
-            rows.append((name, str(value)))
-    return rows
-
-
-def _table(rows: Sequence[tuple[str, str]], kind: str) -> str:
-    lines = (
-        f"<tr><td class='{kind}' width='{_NAME_WIDTH}'>{escape(name)}</td><td>{escape(value)}</td></tr>"
-        for name, value in rows
-    )
-    return f"<table cellspacing='0' cellpadding='2'>{''.join(lines)}</table>"
+    return "<hr>".join(card_html(card) for card in cards)
 
 
 def _keys(sequences: Sequence[QKeySequence]) -> str:

@@ -19,6 +19,7 @@ from ctmasknet_gui.view.message_bar import MessageBar
 from ctmasknet_gui.view.requests import ExportRequest
 from ctmasknet_gui.view.text_dialog import TextDialog
 from model_core.errors import SettingsError
+from model_core.weights.store import shipped
 
 
 @pytest.fixture
@@ -271,10 +272,77 @@ def test_card_is_shown_escaped_with_its_measured_quality(qtbot):
     dialog = TextDialog("About these weights", weights_html((card,)))
     qtbot.addWidget(dialog)
     text = dialog.browser.toPlainText()
-    for words in ("<b>Bold & sneaky</b>", "test › dice", "0.6123", "A, A3", "Modest.", "COVID-19"):
+    for words in ("<b>Bold & sneaky</b>", "Test › dice", "0.6123", "A, A3", "Modest.", "COVID-19"):
         assert words in text
     assert "No weights are loaded" in weights_html(())
     assert "not a medical device" in about_html()
+
+
+def leaves(value):
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from leaves(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from leaves(inner)
+    else:
+        yield value
+
+
+@pytest.mark.parametrize("card", shipped(), ids=lambda card: card.name)
+def test_shipped_cards_are_laid_out_and_hide_nothing(qtbot, card):
+    dialog = TextDialog("About these weights", weights_html((card,)))
+    qtbot.addWidget(dialog)
+    text = " ".join(dialog.browser.toPlainText().split())
+    if card.kind != "classifier":
+        low, high = card.metrics["all"]["dice_interval"]
+        assert f"Dice, mean over slices {card.metrics['all']['dice']:.3f}" in text
+        assert f"{low:.3f}–{high:.3f}" in text
+        last = card.training["stages"][-1]
+        assert f"{len(card.training['stages'])} {last['kind']} {last['steps']} {last['batch']}" in text
+    for source in card.metrics.get("within_source", {}).values():
+        for number, count, row in zip(source["classes"], source["slices"], source["confusion"], strict=True):
+            name = card.image_classes[number]
+            assert f"{name} ({count} slices) " + " ".join(map(str, row)) in text
+    for value in leaves({**card.metrics, **{k: v for k, v in card.training.items() if k != "stages"}}):
+        if isinstance(value, float):
+            assert f"{value:.3f}" in text or f"{value:.4g}" in text
+        elif not isinstance(value, bool):
+            assert " ".join(str(value).split()) in text
+
+
+def test_a_card_of_another_program_is_shown_as_it_stands(qtbot):
+    metrics = {
+        "note": ["no", "text"],
+        "all": {"images": "many", "dice": None, "dice_interval": "wide", "F1": 0.5},
+        "x": {"images": 3, "dice_interval": [0.1, "<b>"], "dice": 0.2},
+        "by_class": {"GGO": {"dice": 0.25}, "note": 3, "GGO2": 4},
+        "within_source": {"s": 31, "t": {"classes": [9], "confusion": [[17]]}, "u": {"classes": [[0]]}},
+        "scan_check": 71,
+        "calibration": "none made",
+        "cross_validation": 51,
+    }
+    training = {"stages": [{"kind": "dense"}, "later"], "sources": ["Rome"], "notes": {"a": {"b": None}}}
+    html = weights_html((replace(make_card(), metrics=metrics, training=training),))
+    dialog = TextDialog("About these weights", html)
+    qtbot.addWidget(dialog)
+    text = dialog.browser.toPlainText()
+    for words in (
+        "no, text",
+        "many",
+        "F1",
+        "0.100–<b>",
+        "GGO2",
+        "31",
+        "17",
+        "71",
+        "none made",
+        "51",
+        "later",
+    ):
+        assert words in text, words
+    assert "Rome" in text
+    assert "Notes › a › b" in text
 
 
 # -------------------------------------------------------------------------------------- file dialogs
