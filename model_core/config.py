@@ -32,6 +32,9 @@ SINGLE_SHOT_MIN_AREA = 1e-5
 # 8-bit pictures carry no HU; published ones are lung windows (width 1500, level -600).
 GREY_LOW_HU, GREY_HIGH_HU = -1350.0, 150.0
 
+# What they count as: that lung window, or a wider one that their peaks show (`greymap.likely_hu_range`).
+GreyMap = Literal["window", "estimate"]
+
 
 def _check(condition: bool, message: str) -> None:
     if not condition:
@@ -228,6 +231,9 @@ class InputSpec:
 
     ``outside`` of the patient a slice is shown to the network as it is, or as ``air`` where that can be told
     (`body.outside_of`): clothes and hair look like lesions to a network that has seen lung crops only.
+
+    ``grey`` 0..255 of pictures, which carry no HU, is taken as the lung ``window`` of the published ones, or
+    a wider window is an ``estimate`` from the peaks of each slice (`greymap.likely_hu_range`).
     """
 
     low_hu: float = -1250.0
@@ -236,8 +242,10 @@ class InputSpec:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     outside: Literal["as_is", "air"] = "as_is"
+    grey: GreyMap = "window"
 
     def __str__(self) -> str:
         """Return what a model card says of the input."""
         outside = ", air outside the patient" if self.outside == "air" else ""
-        return f"{self.size} × {self.size}, {self.low_hu:g} to {self.high_hu:g} HU{outside}"
+        grey = ", window of pictures estimated" if self.grey == "estimate" else ""
+        return f"{self.size} × {self.size}, {self.low_hu:g} to {self.high_hu:g} HU{outside}{grey}"

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from model_core.body import outside_of
 from model_core.config import GREY_HIGH_HU, GREY_LOW_HU, InputSpec
+from model_core.greymap import likely_hu_range
 from model_core.types import FloatArray, Placement, Volume
 
 AIR_HU = -1000.0
@@ -40,7 +41,8 @@ def to_unit_range(volume: Volume, index: int, spec: InputSpec) -> FloatArray:
     values = volume.voxels[index].astype(np.float32)
     low, high = spec.low_hu, spec.high_hu
     if volume.unit == "grey":
-        values = GREY_LOW_HU + values * ((GREY_HIGH_HU - GREY_LOW_HU) / 255.0)
+        at_0, at_255 = grey_range(volume, index, spec)
+        values = at_0 + values * ((at_255 - at_0) / 255.0)
     elif volume.unit == "values":
         middle = volume.voxels[volume.slices // 2]
         low, high = (float(p) for p in np.percentile(middle, VALUE_PERCENTILES))
@@ -53,6 +55,13 @@ def to_unit_range(volume: Volume, index: int, spec: InputSpec) -> FloatArray:
         picture = 1.0 - picture
     unit: FloatArray = picture.astype(np.float32)
     return unit
+
+
+def grey_range(volume: Volume, index: int, spec: InputSpec) -> tuple[float, float]:
+    """Return the HU that grey 0 and grey 255 of a slice of pictures count as for these weights."""
+    if spec.grey == "window":
+        return GREY_LOW_HU, GREY_HIGH_HU
+    return likely_hu_range(volume.voxels[index].astype(np.uint8))
 
 
 def network_input(volume: Volume, index: int, spec: InputSpec) -> FloatArray:

@@ -101,9 +101,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--grey-map",
         choices=("window", "estimate"),
-        default="window",
-        help="pictures without a grey-to-HU map: taken as a lung window, as in the app (default), or "
-        "estimated from their lung and soft-tissue peaks",
+        help="pictures without a grey-to-HU map: taken as a lung window, or as a wider one where their lung "
+        "and soft-tissue peaks show it (default: as the weights have it, which is what the app does)",
     )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT", help="folder of the report"
@@ -131,9 +130,10 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
 
     check_target(arguments.output, overwrite=arguments.overwrite)
     found = read_segmentation(arguments.data, list_file=arguments.list, mask_values=arguments.mask_values)
-    slices = with_grey_map(found, arguments.grey_map)
-    sources = read_sources(arguments.data, [item.name for item in slices])
+    sources = read_sources(arguments.data, [item.name for item in found])
     pipeline = load_pipeline(arguments.weights, device=arguments.device)
+    grey_map = arguments.grey_map or pipeline.cards[0].input.grey
+    slices = with_grey_map(found, grey_map)
     mask_type = arguments.mask_type or default_mask_type(pipeline.region_classes)
     check_mask_type(mask_type, pipeline.region_classes)
     scheme = parse_mask_values(arguments.mask_values, mask_type=mask_type)
@@ -152,7 +152,7 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
         cards,
         data=arguments.data.resolve().name,
         mask_values=arguments.mask_values,
-        grey_map=arguments.grey_map,
+        grey_map=grey_map,
         device=pipeline.device,
     )
     report = write_segmentation_report(
@@ -201,15 +201,17 @@ def run_classifier(arguments: argparse.Namespace) -> int:
     from model_core.inference import load_pipeline
 
     check_target(arguments.output, overwrite=arguments.overwrite)
-    slices = with_grey_map(read_classes(arguments.data, list_file=arguments.list), arguments.grey_map)
+    found = read_classes(arguments.data, list_file=arguments.list)
     pipeline = load_pipeline(arguments.weights, device=arguments.device)
     if not pipeline.image_classes:
         raise SettingsError("These weights give no image class: give a classifier or a single-shot model.")
+    grey_map = arguments.grey_map or pipeline.cards[0].input.grey
+    slices = with_grey_map(found, grey_map)
     outcomes = list(follow(evaluate_classes(pipeline, slices), title="Evaluating"))
     about = settings_document(
         pipeline,
         data=arguments.data.resolve().name,
-        grey_map=arguments.grey_map,
+        grey_map=grey_map,
         roi_sample=arguments.roi_sample,
         seed=arguments.seed,
     )

@@ -136,8 +136,8 @@ def classified_slice(
     if len(paths) > 1:
         raise DataError(f"Two pictures are called '{name}' in '{paths[0].parent.name}'.")
     about = class_of(name, listed_label=listed_label, row=row)
-    low, high = hu_range(row, name=name)
-    return ClassifiedSlice(name, about.label, about.source, about.patient, paths[0], low, high)
+    low, high, stated = hu_range(row, name=name)
+    return ClassifiedSlice(name, about.label, about.source, about.patient, paths[0], low, high, stated)
 
 
 def class_of(name: str, *, listed_label: int | None, row: Mapping[str, str]) -> ClassOfSlice:

@@ -24,6 +24,8 @@ class ClassifiedSlice:
     source:
         Where it comes from (the index table's ``source``, else the file name up to its number). Classes
         are comparable inside one source only.
+    low_hu, high_hu, hu_stated:
+        Approximate HU at grey 0 and at grey 255, and whether the data set says so.
     """
 
     name: str
@@ -33,6 +35,7 @@ class ClassifiedSlice:
     image_path: Path
     low_hu: float
     high_hu: float
+    hu_stated: bool = False
 
     def image_hu(self) -> FloatArray:
         """Read the picture as (H, W) approximate HU.
@@ -60,9 +63,10 @@ def read_class_folders(folder: Path) -> list[ClassifiedSlice]:
             continue
         for stem, path in list_pictures(folder / name).items():
             row = index.get(f"{name}/{stem}", {})
-            low, high = hu_range(row, name=stem)
+            low, high, stated = hu_range(row, name=stem)
             source = row.get("source") or stem.rstrip("0123456789").rstrip("_-")
-            found.append(ClassifiedSlice(stem, label, source, row.get("patient") or stem, path, low, high))
+            patient = row.get("patient") or stem
+            found.append(ClassifiedSlice(stem, label, source, patient, path, low, high, stated))
     if not found:
         raise DataError(f"'{folder.name}' holds no picture in a class folder ({', '.join(CLASS_FOLDERS)}).")
     return found

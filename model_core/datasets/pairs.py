@@ -31,8 +31,8 @@ class LabelledSlice:
         Stem of both files.
     patient:
         Patient, or the best group there is (similarity group, study, case), else the name.
-    low_hu, high_hu:
-        Approximate HU at grey 0 and at grey 255.
+    low_hu, high_hu, hu_stated:
+        Approximate HU at grey 0 and at grey 255, and whether the data set says so.
     """
 
     name: str
@@ -42,6 +42,7 @@ class LabelledSlice:
     low_hu: float
     high_hu: float
     scheme: MaskScheme = SHARED
+    hu_stated: bool = False
 
     def image_hu(self) -> FloatArray:
         """Read the picture as (H, W) approximate HU.
@@ -98,7 +99,7 @@ def read_pairs(folder: Path, *, mask_values: str = "shared", mask_type: str = "b
     found = []
     for name, path in images.items():
         row = index.get(name, {})
-        low, high = hu_range(row, name=name)
+        low, high, stated = hu_range(row, name=name)
         group = next((row[column] for column in GROUP_COLUMNS if row.get(column)), name)
-        found.append(LabelledSlice(name, group, path, masks[name], low, high, scheme))
+        found.append(LabelledSlice(name, group, path, masks[name], low, high, scheme, stated))
     return found

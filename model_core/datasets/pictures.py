@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -133,8 +134,16 @@ def read_index(path: Path) -> dict[str, dict[str, str]]:
     return rows
 
 
-def hu_range(row: Mapping[str, str], *, name: str) -> tuple[float, float]:
-    """Return HU at grey 0 and at grey 255 of an index row, or the lung window where it has none.
+class HuRange(NamedTuple):
+    """HU at grey 0 and at grey 255, and whether somebody said so."""
+
+    low: float
+    high: float
+    stated: bool
+
+
+def hu_range(row: Mapping[str, str], *, name: str) -> HuRange:
+    """Return the grey-to-HU map of an index row, or the lung window where it has none.
 
     Raises
     ------
@@ -143,7 +152,7 @@ def hu_range(row: Mapping[str, str], *, name: str) -> tuple[float, float]:
     """
     texts = [row.get(f"approx_hu_at_{grey}", "").strip() for grey in (0, 255)]
     if not any(texts):
-        return GREY_LOW_HU, GREY_HIGH_HU
+        return HuRange(GREY_LOW_HU, GREY_HIGH_HU, stated=False)
     try:
         low, high = (float(text) for text in texts)
         ascending = bool(np.isfinite([low, high]).all()) and high > low
@@ -154,7 +163,7 @@ def hu_range(row: Mapping[str, str], *, name: str) -> tuple[float, float]:
             f"The grey-to-HU map of '{name}' is '{texts[0]}' to '{texts[1]}'; "
             "two ascending numbers are needed."
         )
-    return low, high
+    return HuRange(low, high, stated=True)
 
 
 def _unreadable(kind: str, path: Path, error: Exception) -> DataError:

@@ -117,14 +117,14 @@ def labelled_slice(
     DataError
         If the grey-to-HU map of its index row is not one.
     """
-    low, high = hu_range(row, name=name)
+    low, high, stated = hu_range(row, name=name)
     patient = next((row[column] for column in GROUP_COLUMNS if row.get(column)), "")
     if not patient:
         match = None if layout.complete else _PATIENT_SLICE.fullmatch(name)
         patient = match[1] if match else name
     if mask is None:
         return NegativeSlice(name, patient, image, layout.masks / f"{name}.png", low, high, scheme)
-    return LabelledSlice(name, patient, image, mask, low, high, scheme)
+    return LabelledSlice(name, patient, image, mask, low, high, scheme, stated)
 
 
 def _single_files(folder: Path) -> dict[str, Path]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from model_core.config import GreyMap
 from model_core.evaluation import classification as metrics
 from model_core.evaluation import figures
 from model_core.evaluation.bootstrap import Interval, interval
@@ -35,7 +36,7 @@ from model_core.evaluation.roi_statistics import (
     roi_statistics,
     sample_per_class,
 )
-from model_core.evaluation.slices import GREY_MAPS, GreyMap
+from model_core.evaluation.slices import GREY_MAPS
 from model_core.inference import Pipeline
 from model_core.types import IntArray
 from model_core.weights.card import ModelCard

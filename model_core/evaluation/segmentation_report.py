@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from model_core.config import GreyMap
 from model_core.evaluation import coco, figures
 from model_core.evaluation.average_precision import IOU_THRESHOLDS
 from model_core.evaluation.bootstrap import DRAWS
@@ -42,7 +43,7 @@ from model_core.evaluation.segmentation_summary import (
     scored_hits,
     worst,
 )
-from model_core.evaluation.slices import GREY_MAPS, GreyMap
+from model_core.evaluation.slices import GREY_MAPS
 from model_core.weights.card import ModelCard
 
 _METRICS = (

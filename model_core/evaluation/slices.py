@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from model_core.config import GREY_HIGH_HU, GREY_LOW_HU
+from model_core.config import GreyMap
 from model_core.datasets import ClassifiedSlice, LabelledSlice
-from model_core.datasets.greymap import estimate_hu_range
 from model_core.datasets.pictures import read_grey, read_index
+from model_core.greymap import likely_hu_range
 from model_core.types import FloatArray, Geometry, Volume
 
-GreyMap = Literal["window", "estimate"]
 GREY_MAPS: dict[str, str] = {
-    "window": "index.tsv's grey-to-HU map, else a lung window (1500, -600), as the app reads pictures",
-    "estimate": "index.tsv's grey-to-HU map, else estimated from each picture's lung and soft-tissue peaks",
+    "window": "index.tsv's grey-to-HU map, else a lung window (1500, -600)",
+    "estimate": "index.tsv's grey-to-HU map, else a lung window, or a wider one estimated from a picture's "
+    "lung and soft-tissue peaks",
 }
 
 S = TypeVar("S", LabelledSlice, ClassifiedSlice)
@@ -36,8 +36,8 @@ def with_grey_map(slices: Iterable[S], grey_map: GreyMap) -> list[S]:
         return list(slices)
     found = []
     for item in slices:
-        if (item.low_hu, item.high_hu) == (GREY_LOW_HU, GREY_HIGH_HU):
-            low, high = estimate_hu_range(read_grey(item.image_path))
+        if not item.hu_stated:
+            low, high = likely_hu_range(read_grey(item.image_path))
             found.append(replace(item, low_hu=low, high_hu=high))
         else:
             found.append(item)

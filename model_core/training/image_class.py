@@ -18,9 +18,9 @@ from torch.nn import functional as F
 from model_core.config import EvidenceSettings
 from model_core.datasets import ClassifiedSlice, read_class_folders
 from model_core.datasets.classes import CLASS_FOLDERS
-from model_core.datasets.greymap import estimate_hu_range
 from model_core.datasets.pictures import read_grey, to_hu
 from model_core.errors import DataError
+from model_core.greymap import estimate_hu_range
 from model_core.networks import CovidCTMaskNet, ImageHead, MaskRCNN, rank_regions, roi_batch
 from model_core.training.appearance import jitter_window, put_in_body
 from model_core.training.geometry import Motion, draw_motion, warp
@@ -56,8 +56,7 @@ class RoiRows:
 class WindowedSlice:
     """A labelled picture in the network's HU window, (H, W) uint8.
 
-    ``by_peaks`` through its own lung and soft-tissue peaks; ``as_shown`` taken as a lung window, as the
-    program takes a picture without HU.
+    ``by_peaks`` through its own lung and soft-tissue peaks; ``as_shown`` taken as a lung window.
     """
 
     label: ClassifiedSlice

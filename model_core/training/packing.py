@@ -14,9 +14,9 @@ import numpy as np
 from model_core.config import InputSpec
 from model_core.datasets import ClassifiedSlice, LabelledSlice, read_class_folders, read_pairs
 from model_core.datasets.classes import CLASS_FOLDERS
-from model_core.datasets.greymap import estimate_hu_range
 from model_core.datasets.pictures import read_grey, read_index_picture, to_hu
 from model_core.errors import DataError
+from model_core.greymap import estimate_hu_range
 from model_core.training.recipe import Recipe, Source
 from model_core.types import ByteArray, FloatArray
 

@@ -75,7 +75,7 @@ def lesion_pipeline(
 
     ``size`` is the side of the network's input; None takes the default of the shipped weights.
     """
-    spec = InputSpec(outside="air")
+    spec = InputSpec(outside="air", grey="estimate")
     network = averaged_network(recipe, average)
     network.load_state_dict(
         {k: v.half().float() if v.is_floating_point() else v for k, v in network.state_dict().items()}

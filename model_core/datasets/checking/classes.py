@@ -108,12 +108,13 @@ def _from_folders(folder: Path, list_file: Path | None, findings: Findings) -> l
             if listed is not None and stem not in listed:
                 continue
             try:
-                low, high = hu_range(row, name=stem)
+                low, high, stated = hu_range(row, name=stem)
             except DataError as error:
                 findings.add("error", error.message)
                 continue
             source = row.get("source") or "not stated"
-            found.append(ClassifiedSlice(stem, label, source, row.get("patient") or stem, path, low, high))
+            patient = row.get("patient") or stem
+            found.append(ClassifiedSlice(stem, label, source, patient, path, low, high, stated))
     return found
 
 

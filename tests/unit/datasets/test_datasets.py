@@ -5,7 +5,6 @@ import pytest
 from PIL import Image
 
 from model_core.datasets import instances, parse_mask_values, read_class_folders, read_pairs
-from model_core.datasets.greymap import estimate_hu_range
 from model_core.errors import DataError, SettingsError
 
 
@@ -189,23 +188,6 @@ def test_class_folders(tmp_path):
         read_class_folders(tmp_path / "normal")
 
 
-def test_grey_map_is_recovered_from_the_peaks():
-    rng = np.random.default_rng(0)
-    hu = np.full((120, 160), -1000.0)
-    hu[10:110, 10:150] = 40
-    hu[30:90, 30:70] = hu[30:90, 90:130] = -870
-    hu += rng.normal(0, 8, hu.shape)
-    grey = np.clip((hu + 1350) / 1500 * 255, 0, 255).round().astype(np.uint8)
-    low, high = estimate_hu_range(grey)
-    assert low == pytest.approx(-1350, abs=40)
-    assert high == pytest.approx(150, abs=40)
-
-
-@pytest.mark.parametrize("value", [0, 128, 255])
-def test_flat_picture_is_a_lung_window(value):
-    assert estimate_hu_range(np.full((20, 20), value, np.uint8)) == (-1350, 150)
-
-
 # ------------------------------------------------------------------------------------- real data
 
 
@@ -217,19 +199,6 @@ def test_real_sets_are_read(shared_data):
         for pair in pairs[::12]:
             assert pair.image_hu().shape == pair.mask().shape
     assert len({pair.patient for pair in read_pairs(shared_data / "A4_zenodo20_lesion")}) == 9
-
-
-@pytest.mark.shared_data
-def test_estimated_map_is_near_the_table(shared_data):
-    from model_core.datasets.pictures import read_grey
-
-    errors = []
-    for pair in read_pairs(shared_data / "A5_mosmed_lesion")[::4]:
-        low, high = estimate_hu_range(read_grey(pair.image_path))
-        grey = np.array([100.0, 160.0])
-        ours, table = low + grey / 255 * (high - low), pair.low_hu + grey / 255 * (pair.high_hu - pair.low_hu)
-        errors.append(np.abs(ours - table).max())
-    assert np.median(errors) < 120
 
 
 # ----------------------------------------------------------------------------------------- checks

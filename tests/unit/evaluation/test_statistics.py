@@ -203,6 +203,7 @@ def test_grey_map_is_estimated_only_where_the_index_has_none(pairs_folder):
     known = read_pairs(pairs_folder)
     assert with_grey_map(known, "window") == known
     index = pairs_folder / "index.tsv"
+    assert with_grey_map(known, "estimate") == known  # a lung window that the index states is one
     index.write_text(index.read_text().replace("-1350", "-1200"))
     assert [i.low_hu for i in with_grey_map(read_pairs(pairs_folder), "estimate")] == [-1200.0] * 3
     index.unlink()

@@ -10,8 +10,19 @@ from model_core.types import ByteArray
 
 LUNG_HU, SOFT_TISSUE_HU = -870.0, 40.0
 
+# Estimated widths of lung windows end near 2000 HU, those of wider windows begin near 2600 HU.
+_LUNG_WINDOW_ENDS = 2200.0
 _MIN_PEAK_DISTANCE = 40  # grey levels between lung and soft tissue; less means no chest was recognised
 _MIN_SHARE = 0.02
+
+
+def likely_hu_range(grey: ByteArray) -> tuple[float, float]:
+    """Return HU at grey 0 and at grey 255: of a lung window, unless the estimate says a wider one.
+
+    A lung window is what most published pictures have, and the estimate is less exact than that knowledge.
+    """
+    low, high = estimate_hu_range(grey)
+    return (low, high) if high - low > _LUNG_WINDOW_ENDS else (GREY_LOW_HU, GREY_HIGH_HU)
 
 
 def estimate_hu_range(grey: ByteArray) -> tuple[float, float]:

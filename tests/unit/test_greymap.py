@@ -1,0 +1,76 @@
+"""The grey-to-HU map of pictures: estimated from their peaks, and what it does to the network's input."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from model_core.config import InputSpec
+from model_core.datasets import read_pairs
+from model_core.greymap import estimate_hu_range, likely_hu_range
+from model_core.phantom import make_phantom
+from model_core.preprocess import network_input
+from model_core.weights.store import shipped
+
+WINDOWS = ((-1350, 150), (-1020, 1700), (-2300, 1100))
+
+
+def test_grey_map_is_recovered_from_the_peaks():
+    rng = np.random.default_rng(0)
+    hu = np.full((120, 160), -1000.0)
+    hu[10:110, 10:150] = 40
+    hu[30:90, 30:70] = hu[30:90, 90:130] = -870
+    hu += rng.normal(0, 8, hu.shape)
+    grey = np.clip((hu + 1350) / 1500 * 255, 0, 255).round().astype(np.uint8)
+    low, high = estimate_hu_range(grey)
+    assert low == pytest.approx(-1350, abs=40)
+    assert high == pytest.approx(150, abs=40)
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_flat_picture_is_a_lung_window(value):
+    assert estimate_hu_range(np.full((20, 20), value, np.uint8)) == (-1350, 150)
+
+
+def test_a_lung_window_is_taken_as_the_published_one_and_a_wider_one_as_estimated():
+    volume, _ = make_phantom()
+    for low, high in WINDOWS:
+        hu = volume.voxels[volume.slices // 2]
+        grey = np.clip((hu - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+        wide = (low, high) != WINDOWS[0]
+        assert likely_hu_range(grey) == (estimate_hu_range(grey) if wide else WINDOWS[0])
+
+
+def test_the_networks_see_a_picture_in_any_window_as_they_see_the_scan():
+    volume, _ = make_phantom()
+    index = volume.slices // 2
+    spec = InputSpec(size=256, grey="estimate")
+    scan = network_input(volume, index, spec)
+    chest = (scan > 0.1) & (scan < 0.9)
+    for low, high in WINDOWS:
+        grey = np.clip((volume.voxels[[index]] - low) / (high - low) * 255, 0, 255).round().astype(np.int16)
+        picture = replace(volume, voxels=grey, unit="grey")
+        estimated = np.abs(network_input(picture, 0, spec) - scan)[chest].mean()
+        assert estimated < 0.07, (low, high)  # of a window of 1500 HU
+        if (low, high) != WINDOWS[0]:  # what the published weights take every picture for
+            taken = np.abs(network_input(picture, 0, replace(spec, grey="window")) - scan)[chest].mean()
+            assert estimated < taken / 3, (low, high)
+
+
+@pytest.mark.parametrize("card", shipped(), ids=lambda card: card.name)
+def test_our_own_weights_estimate_and_say_so(card):
+    assert card.input.grey == "estimate"
+    assert "window of pictures estimated" in str(card.input)
+
+
+@pytest.mark.shared_data
+def test_estimated_map_is_near_the_table(shared_data):
+    from model_core.datasets.pictures import read_grey
+
+    errors = []
+    for pair in read_pairs(shared_data / "A5_mosmed_lesion")[::4]:
+        low, high = estimate_hu_range(read_grey(pair.image_path))
+        grey = np.array([100.0, 160.0])
+        ours, table = low + grey / 255 * (high - low), pair.low_hu + grey / 255 * (pair.high_hu - pair.low_hu)
+        errors.append(np.abs(ours - table).max())
+    assert np.median(errors) < 120
