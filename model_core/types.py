@@ -390,7 +390,8 @@ class RoiRow:
     """One distinct RoI of the evidence as a table shows it.
 
     ``box`` in slice pixels; ``copies`` how often it stands in the RoI batch, 0 without a
-    classifier; ``detected`` whether the same candidate is among the shown detections.
+    classifier; ``detected`` whether the same candidate is among the shown detections; None where the
+    class has regions of its own (two branches or two networks), so that the shown detections are others.
     """
 
     rank: int
@@ -401,7 +402,7 @@ class RoiRow:
     area_px: float
     area_mm2: float | None
     copies: int
-    detected: bool
+    detected: bool | None
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def roi_table(
     placement: Placement,
     names: Sequence[str],
     pixel_area_mm2: float | None,
-    detected: AbstractSet[int] = frozenset(),
+    detected: AbstractSet[int] | None = frozenset(),
     temperature: float = 1.0,
 ) -> tuple[RoiRow, ...]:
     """Return the distinct RoIs of a batch, best first, with decoded boxes in slice pixels.
@@ -43,7 +43,8 @@ def roi_table(
     pixel_area_mm2:
         Area of a slice pixel; None where the spacing is unknown, then areas in mm² are None too.
     detected:
-        Indices of the candidates that are among the shown detections.
+        Indices of the candidates that are among the shown detections; None where those are not of these
+        candidates at all.
     temperature:
         Calibrates the scores listed; the batch itself holds the network's own.
     """
@@ -68,7 +69,7 @@ def roi_table(
                 area_px=area,
                 area_mm2=None if pixel_area_mm2 is None else area * pixel_area_mm2,
                 copies=copies[candidate],
-                detected=candidate in detected,
+                detected=None if detected is None else candidate in detected,
             )
         )
     return tuple(rows)

@@ -73,6 +73,6 @@ def _rows(volume: Volume, shown: ShownSlice) -> Iterator[tuple[object, ...]]:
             f"{roi.area_px:.2f}",
             "" if roi.area_mm2 is None else f"{roi.area_mm2:.2f}",
             roi.copies,
-            "yes" if roi.detected else "no",
+            "n/a" if roi.detected is None else "yes" if roi.detected else "no",
             evidence,
         )

@@ -158,7 +158,7 @@ def show(
         placement=result.evidence_placement,
         names=pipeline.region_classes,
         pixel_area_mm2=volume.geometry.pixel_area_mm2,
-        detected=set(found.indices.tolist()) if shared else set(),
+        detected=set(found.indices.tolist()) if shared else None,
         temperature=evidence.temperature,
     )
     if verdict is None:

@@ -30,7 +30,8 @@ def score_area(
 ) -> None:
     """Draw each RoI at its score and the area of its box.
 
-    Filled diamonds are RoIs among the shown detections, open circles the others; the colour is that of the
+    Filled diamonds are RoIs among the shown detections, open circles the others, or all of them where the
+    class has regions of its own; the colour is that of the
     class, a large ring is the selected one. The artists with points carry the gid ``"candidate"``, can be
     picked, and hold in ``artist.candidates`` the candidate of each point (see `picked_candidate`).
 
@@ -88,7 +89,7 @@ def _points(axes: Axes, ranking: Ranking, colours: style.Theme) -> None:
         axes.scatter(places[:, 0], places[:, 1], s=6, c=colours.faint, linewidths=0, gid="others")
     size = 16 if len(ranking.shown) <= 300 else 9
     for detected in (False, True):
-        rois = [roi for roi in ranking.shown if roi.detected == detected]
+        rois = [roi for roi in ranking.shown if bool(roi.detected) == detected]
         if not rois:
             continue
         places = _places(rois)
@@ -145,8 +146,10 @@ def _pixels(area: float) -> str:
 
 def _legend(axes: Axes, ranking: Ranking, colours: style.Theme, groups: dict[str, list[str]]) -> None:
     """Say what shape and colour mean, above the axes where no point can lie."""
-    detected = sum(roi.detected for roi in ranking.shown)
+    detected = sum(bool(roi.detected) for roi in ranking.shown)
     text = f"◆ detected {detected}   ○ not detected {len(ranking.shown) - detected}"
+    if all(roi.detected is None for roi in ranking.shown):
+        text = f"○ {len(ranking.shown)} regions of the class, apart from the detections"
     if len(groups) < 2:
         style.headline(axes, colours, text, colour=style.legible(next(iter(groups)), colours))
         return

@@ -157,6 +157,9 @@ def test_a_classifier_with_a_detector_of_its_own_runs_two_passes(
     assert len(backbone_calls) == 2
     (found,) = [item for item in items if isinstance(item, SliceResult)]
     assert found.evidence_candidates is not found.detection_candidates
+    seen = show(two, volume, found, two.detections, two.evidence)
+    assert seen.rois
+    assert {roi.detected for roi in seen.rois} == {None}, "a candidate's number means another region there"
     assert [item.total for item in items if isinstance(item, Progress)] == [2, 2, 2]
     assert load_pipeline([first, str(tmp_path / "shared.safetensors")], device="cpu").passes == 1
 

@@ -58,13 +58,13 @@ COLUMNS = (
         "On",
         "Whether the region is among the shown detections",
         lambda r: "●" if r.detected else "",
-        lambda r: r.detected,
+        lambda r: bool(r.detected),
     ),
     Column("×", "How often the region stands in the RoI batch", lambda r: str(r.copies), lambda r: r.copies),
     Column("Box", "x1,y1–x2,y2 in slice pixels", describe_box, lambda r: r.box, left=True),
 )
 BOX_COLUMN = len(COLUMNS) - 1
-_SHOWN_COLUMN, COPIES_COLUMN = 5, 6
+SHOWN_COLUMN, COPIES_COLUMN = 5, 6
 
 
 class RoiModel(QAbstractTableModel):
@@ -94,12 +94,8 @@ class RoiModel(QAbstractTableModel):
         """Return the table, tab-separated with headings, as it is sorted."""
         lines = ["\t".join(column.title for column in COLUMNS)]
         for roi in self._rows:
-            cells = [
-                "yes" if roi.detected else "no" if k == _SHOWN_COLUMN else "" for k in range(len(COLUMNS))
-            ]
-            for k, column in enumerate(COLUMNS):
-                if k != _SHOWN_COLUMN:
-                    cells[k] = column.text(roi)
+            shown = "n/a" if roi.detected is None else "yes" if roi.detected else "no"
+            cells = [shown if k == SHOWN_COLUMN else column.text(roi) for k, column in enumerate(COLUMNS)]
             lines.append("\t".join(cells))
         return "\n".join(lines)
 
@@ -120,11 +116,13 @@ class RoiModel(QAbstractTableModel):
             return column.text(roi)
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return int(_alignment(index.column()))
-        if role == Qt.ItemDataRole.ForegroundRole and index.column() == _SHOWN_COLUMN:
+        if role == Qt.ItemDataRole.ForegroundRole and index.column() == SHOWN_COLUMN:
             return QColor(STATUS_COLOURS["ok"])
         if role == Qt.ItemDataRole.ToolTipRole:
             copies = f"{roi.copies} row{'s' * (roi.copies != 1)} of the RoI batch, " if roi.copies else ""
             shown = "shown as a detection" if roi.detected else "not shown as a detection"
+            if roi.detected is None:
+                shown = "of the class alone: the shown detections are other regions"
             return f"{roi.label} {roi.score:.4f}\nBox {describe_box(roi)}\n{copies}{shown}"
         return None
 
@@ -158,6 +156,6 @@ class RoiModel(QAbstractTableModel):
 
 def _alignment(column: int) -> Qt.AlignmentFlag:
     side = Qt.AlignmentFlag.AlignLeft if COLUMNS[column].left else Qt.AlignmentFlag.AlignRight
-    if column == _SHOWN_COLUMN:
+    if column == SHOWN_COLUMN:
         side = Qt.AlignmentFlag.AlignHCenter
     return side | Qt.AlignmentFlag.AlignVCenter

@@ -18,7 +18,13 @@ from PySide6.QtWidgets import (
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.explanation.evidence import gives_no_class, why_no_evidence
-from ctmasknet_gui.view.explanation.roi_model import BOX_COLUMN, COLUMNS, COPIES_COLUMN, RoiModel
+from ctmasknet_gui.view.explanation.roi_model import (
+    BOX_COLUMN,
+    COLUMNS,
+    COPIES_COLUMN,
+    SHOWN_COLUMN,
+    RoiModel,
+)
 from model_core.types import RoiRow
 
 TOP = 16
@@ -170,6 +176,7 @@ class RoiTable(QWidget):
         self._restoring = True
         self.model.set_rows(self.listed)
         self.table.setColumnHidden(COPIES_COLUMN, not self._classifies())
+        self.table.setColumnHidden(SHOWN_COLUMN, bool(rois) and all(roi.detected is None for roi in rois))
         self.fit_columns()
         self._restoring = False
         with QSignalBlocker(self._group):

@@ -14,7 +14,7 @@ from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.explanation.class_panel import ClassPanel
 from ctmasknet_gui.view.explanation.panel import ExplanationPanel
 from ctmasknet_gui.view.explanation.plots import PlotPanel
-from ctmasknet_gui.view.explanation.roi_model import COLUMNS, COPIES_COLUMN, RoiModel
+from ctmasknet_gui.view.explanation.roi_model import COLUMNS, COPIES_COLUMN, SHOWN_COLUMN, RoiModel
 from ctmasknet_gui.view.explanation.roi_table import RoiTable
 from ctmasknet_gui.view.explanation.threshold_panel import ThresholdPanel, convert_mask_threshold
 from ctmasknet_gui.view.series_panel import SeriesPanel, two_lines
@@ -420,6 +420,24 @@ def test_weights_without_a_class_list_their_regions_and_say_what_is_missing(qtbo
     assert plots.scatter.hint.text() == "No region passes the evidence thresholds."
     state.results.shown = None
     assert "once the slice has been analysed" in plots.scatter.hint.text()
+
+
+def test_regions_that_the_class_has_for_itself_are_not_called_undetected(qtbot, state):
+    table, plots = RoiTable(state), PlotPanel(state)
+    for widget in (table, plots):
+        qtbot.addWidget(widget)
+        widget.show()
+    assert not table.table.isColumnHidden(SHOWN_COLUMN)
+    shown = state.results.shown
+    own = tuple(replace(roi, detected=None) for roi in shown.rois)
+    state.results.shown = replace(shown, rois=own)
+    assert table.table.isColumnHidden(SHOWN_COLUMN)
+    tip = table.model.index(0, 1).data(Qt.ItemDataRole.ToolTipRole)
+    assert "the shown detections are other regions" in tip
+    assert table.model.as_text().splitlines()[1].split("\t")[SHOWN_COLUMN] == "n/a"
+    table.model.sort(SHOWN_COLUMN)
+    assert table.model.roi(0).rank == 1
+    qtbot.waitUntil(lambda: plots.scatter.canvas is not None and plots.scatter.canvas.isVisible())
 
 
 def test_row_and_selection_follow_each_other(qtbot, state, collect):

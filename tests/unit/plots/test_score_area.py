@@ -187,3 +187,9 @@ def test_a_thousand_rois(figure, roi, artists):
     score_area(figure, rois)
     figure.canvas.draw()
     assert sum(len(artist.candidates) for artist in artists(figure, "candidate")) == 1000
+
+
+def test_regions_of_the_class_alone_are_counted_as_such(figure, roi, texts, assert_nothing_cut):
+    score_area(figure, [roi(k, 0.9 / k, 500.0 * k, detected=None) for k in (1, 2, 3)])
+    assert "○ 3 regions of the class, apart from the detections" in texts(figure)
+    assert_nothing_cut(figure)
