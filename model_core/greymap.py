@@ -12,6 +12,8 @@ LUNG_HU, SOFT_TISSUE_HU = -870.0, 40.0
 
 # Estimated widths of lung windows end near 2000 HU, those of wider windows begin near 2600 HU.
 _LUNG_WINDOW_ENDS = 2200.0
+# Lung windows cut off bone: over 1 % of their pixels are this white, of wider windows under 0.1 %.
+_WHITE, _WHITE_SHARE = 250, 0.005
 _MIN_PEAK_DISTANCE = 40  # grey levels between lung and soft tissue; less means no chest was recognised
 _MIN_SHARE = 0.02
 
@@ -19,10 +21,12 @@ _MIN_SHARE = 0.02
 def likely_hu_range(grey: ByteArray) -> tuple[float, float]:
     """Return HU at grey 0 and at grey 255: of a lung window, unless the estimate says a wider one.
 
-    A lung window is what most published pictures have, and the estimate is less exact than that knowledge.
+    A lung window is what most published pictures have, and the estimate is less exact than that knowledge:
+    where disease fills the lung its peak is not that of air.
     """
     low, high = estimate_hu_range(grey)
-    return (low, high) if high - low > _LUNG_WINDOW_ENDS else (GREY_LOW_HU, GREY_HIGH_HU)
+    wider = high - low > _LUNG_WINDOW_ENDS and np.mean(grey >= _WHITE) < _WHITE_SHARE
+    return (low, high) if wider else (GREY_LOW_HU, GREY_HIGH_HU)
 
 
 def estimate_hu_range(grey: ByteArray) -> tuple[float, float]:

@@ -15,14 +15,19 @@ from model_core.weights.store import shipped
 WINDOWS = ((-1350, 150), (-1020, 1700), (-2300, 1100))
 
 
-def test_grey_map_is_recovered_from_the_peaks():
+def chest(*, lung):
+    """Two lungs in a body with a spine, as a lung window shows them."""
     rng = np.random.default_rng(0)
     hu = np.full((120, 160), -1000.0)
     hu[10:110, 10:150] = 40
-    hu[30:90, 30:70] = hu[30:90, 90:130] = -870
+    hu[30:90, 30:70] = hu[30:90, 90:130] = lung
+    hu[92:104, 72:88] = 400
     hu += rng.normal(0, 8, hu.shape)
-    grey = np.clip((hu + 1350) / 1500 * 255, 0, 255).round().astype(np.uint8)
-    low, high = estimate_hu_range(grey)
+    return np.clip((hu + 1350) / 1500 * 255, 0, 255).round().astype(np.uint8)
+
+
+def test_grey_map_is_recovered_from_the_peaks():
+    low, high = estimate_hu_range(chest(lung=-870))
     assert low == pytest.approx(-1350, abs=40)
     assert high == pytest.approx(150, abs=40)
 
@@ -39,6 +44,12 @@ def test_a_lung_window_is_taken_as_the_published_one_and_a_wider_one_as_estimate
         grey = np.clip((hu - low) / (high - low) * 255, 0, 255).astype(np.uint8)
         wide = (low, high) != WINDOWS[0]
         assert likely_hu_range(grey) == (estimate_hu_range(grey) if wide else WINDOWS[0])
+
+
+def test_a_diseased_lung_in_a_lung_window_is_not_taken_for_a_wide_window():
+    low, high = estimate_hu_range(chest(lung=-500))
+    assert high - low > 2400, "the peaks alone are mistaken"
+    assert likely_hu_range(chest(lung=-500)) == (-1350, 150)
 
 
 def test_the_networks_see_a_picture_in_any_window_as_they_see_the_scan():
