@@ -60,7 +60,16 @@ _NAMES = {
     "balanced_accuracy_of_the_two": "Balanced accuracy, of the two",
     "backbone_start": "Starts from",
 }
-_ABBREVIATIONS = {"ap": "AP", "auc": "AUC", "coco": "COCO", "ece": "ECE", "nms": "NMS", "iou": "IoU"}
+_ABBREVIATIONS = {
+    "ap": "AP",
+    "ap50": "AP50",
+    "ap75": "AP75",
+    "auc": "AUC",
+    "coco": "COCO",
+    "ece": "ECE",
+    "nms": "NMS",
+    "iou": "IoU",
+}
 
 
 def card_html(card: ModelCard) -> str:
@@ -230,7 +239,7 @@ def _grid(groups: Mapping[str, Mapping[str, Any]], names: Mapping[str, str]) -> 
         [names.get(key, _name(key)), *(_with_interval(group, key) for group in groups.values())]
         for key in keys
     ]
-    return _lines(["", *(_name(name) for name in groups)], rows)
+    return _lines(["", *("All" if name == "all" else name.replace("_", " ") for name in groups)], rows)
 
 
 def _with_interval(group: Mapping[str, Any], key: str) -> str:
@@ -250,8 +259,8 @@ def _lines(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table with headings; what stands behind a line break in a cell is small."""
     head = "".join(f"<th align='left'>{escape(title)}</th>" for title in titles)
     body = "".join(
-        f"<tr><td class='name'>{escape(first)}</td>"
-        + "".join(f"<td>{_cell(text)}</td>" for text in others)
+        f"<tr><td class='name whole'>{escape(first)}</td>"
+        + "".join(f"<td class='whole'>{_cell(text)}</td>" for text in others)
         + "</tr>"
         for first, *others in rows
     )

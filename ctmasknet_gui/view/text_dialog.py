@@ -7,10 +7,10 @@ from PySide6.QtWidgets import QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayo
 _STYLE = (
     "h2 { color: #ffffff; font-size: 17px; margin-top: 14px; } h3 { color: #9fb0c2; margin-top: 12px; }"
     "h4 { color: #9fb0c2; margin-top: 10px; margin-bottom: 2px; }"
-    "th { padding: 2px 16px 2px 0; color: #9fb0c2; }"
+    "th { padding: 2px 10px 2px 0; color: #9fb0c2; }"
     "table { margin-top: 5px; margin-bottom: 5px; }"
     "td { padding: 2px 16px 2px 0; } td.key { color: #9fc9ef; } .muted { color: #9fb0c2; }"
-    "td.name { color: #9fb0c2; }"
+    "td.whole { white-space: nowrap; padding-right: 10px; } td.name { color: #9fb0c2; }"
 )
 
 
@@ -32,4 +32,4 @@ class TextDialog(QDialog):
         layout.setSpacing(10)
         layout.addWidget(self.browser)
         layout.addWidget(buttons)
-        self.resize(760, 680)
+        self.resize(900, 680)

@@ -33,6 +33,10 @@ _RATIOS = {
 }
 
 
+# Left to the report: a card is to be read.
+_NOT_QUOTED = ("paper_ap50_by_patient", "paper_ap75_by_patient", "paper_map_lesion_images_by_patient")
+
+
 @dataclass(frozen=True, eq=False)
 class FoldRows:
     """The measured slices of a fold by (NMS IoU, mask logit); COCO's AP, AP50 and AP75, or None."""
@@ -204,6 +208,8 @@ def for_card(values: Mapping[str, Any]) -> dict[str, Any]:
     for name, summary in {"all": values["all"], **values["sources"]}.items():
         flat: dict[str, Any] = {}
         for key, value in summary.items():
+            if key in _NOT_QUOTED:
+                continue
             if isinstance(value, Mapping):
                 flat[key] = value["value"]
                 if value["low"] is not None:
