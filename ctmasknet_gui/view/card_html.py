@@ -1,7 +1,7 @@
 """A model card to read: what the weights are, how good they were, how they were trained.
 
 Cards are free JSON beside known keys. What is known is laid out in tables; whatever else a card says follows
-as it stands, so that no card hides anything. Everything that comes from a file is escaped.
+as it stands. Only the finer settings of stages are left to the recipe. All that comes from a file is escaped.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ def _grid(groups: Mapping[str, Mapping[str, Any]], names: Mapping[str, str]) -> 
     """Return a table with a column for each group and a row for each measure that one of them has."""
     found = [key for group in groups.values() for key in group if not key.endswith(_INTERVAL)]
     keys = [key for key in names if key in found]
-    keys += [key for key in dict.fromkeys(found) if key not in names]  # no card hides anything
+    keys += [key for key in dict.fromkeys(found) if key not in names]  # measures that only this card has
     rows = [
         [names.get(key, _name(key)), *(_with_interval(group, key) for group in groups.values())]
         for key in keys
