@@ -41,10 +41,11 @@ def test_annotated_slices_held_out_by_one_network_are_held_out_by_all(one, other
 @pytest.mark.shared_data
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_lists_name_the_slices_of_the_data(path, shared_data, tmp_path):
-    """Two small sources are read again: pictures, masks and split are those of the list."""
+    """Small sources are read again: pictures, masks and split are those of the list."""
     lists = read(path)
     recipe = read_recipe(path.name.removesuffix(".slices.txt"))
-    small = recipe.without(tuple(set(recipe.sources) - {"A", "A5"}))
+    kept = {"A", "A5", *sorted(recipe.class_weights())[:1]}
+    small = recipe.without(tuple(set(recipe.sources) - kept))
     found = split_lists(pack(small, shared_data, tmp_path))
     for part in ("train", "validation"):
         for source, slices in found[part].items():
@@ -70,3 +71,13 @@ def test_no_picture_of_a_held_out_patient_is_trained_on_without_its_outline(path
     }
     assert len(held) == len(recipe.sources["A5"].validation)
     assert not held & train
+
+
+def test_classes_are_measured_on_no_patient_whose_lesions_were_trained_on():
+    path = weights_folder() / "single-shot-r18t1.slices.txt"
+    lists = read(path)
+    # Picture k of the grade CT-1 shows the patient of study 255 + k.
+    studies = {int(name.split("_")[2]) for name in lists["train"]["A5"]}
+    measured = [name for name in lists["validation"]["mosmed_covid"] if name.startswith("mosmed_ct1_")]
+    assert measured
+    assert not studies & {255 + int(name.rsplit("_", 1)[1]) for name in measured}
