@@ -10,7 +10,8 @@ from model_core.types import ByteArray
 
 LUNG_HU, SOFT_TISSUE_HU = -870.0, 40.0
 
-# Estimated widths of lung windows end near 2000 HU, those of wider windows begin near 2600 HU.
+# Estimated widths of lung windows end near 2000 HU (except where disease fills the lung), those of wider
+# windows begin near 2600 HU.
 _LUNG_WINDOW_ENDS = 2200.0
 # Lung windows cut off bone: over 1 % of their pixels are this white, of wider windows under 0.1 %.
 _WHITE, _WHITE_SHARE = 250, 0.005

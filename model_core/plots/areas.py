@@ -31,9 +31,9 @@ def score_area(
     """Draw each RoI at its score and the area of its box.
 
     Filled diamonds are RoIs among the shown detections, open circles the others, or all of them where the
-    class has regions of its own; the colour is that of the
-    class, a large ring is the selected one. The artists with points carry the gid ``"candidate"``, can be
-    picked, and hold in ``artist.candidates`` the candidate of each point (see `picked_candidate`).
+    class has regions of its own; the colour is that of the class, a large ring is the selected one. The
+    artists with points carry the gid ``"candidate"``, can be picked, and hold in ``artist.candidates`` the
+    candidate of each point (see `picked_candidate`).
 
     Parameters
     ----------

@@ -497,11 +497,16 @@ def test_unknown_spacing_has_no_square_millimetres(qtbot, state):
     assert model.roi(0).rank == 1
 
 
-def test_numbers_are_never_elided(qtbot, state):
+def table_of_width(qtbot, state, width):
     table = RoiTable(state)
     qtbot.addWidget(table)
-    table.resize(420, 300)
+    table.resize(width, 300)
     table.show()
+    return table
+
+
+def test_numbers_are_never_elided(qtbot, state):
+    table = table_of_width(qtbot, state, 420)
     shown = state.results.shown
     large = tuple(
         replace(roi, area_px=262144.0, area_mm2=149000.0, label="Consolidation") for roi in shown.rois
@@ -512,10 +517,7 @@ def test_numbers_are_never_elided(qtbot, state):
 
 
 def test_a_narrow_table_of_long_class_names_still_shows_whole_boxes(qtbot, state):
-    table = RoiTable(state)
-    qtbot.addWidget(table)
-    table.resize(400, 300)
-    table.show()
+    table = table_of_width(qtbot, state, 400)
     shown = state.results.shown
     box = (119.0, 334.0, 178.0, 376.0)
     regions = tuple(
