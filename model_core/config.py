@@ -15,6 +15,7 @@ from model_core.errors import SettingsError
 Backbone = Literal["resnet18", "resnet34", "resnet50"]
 ModelKind = Literal["segmentation", "classifier", "single_shot"]
 Scoring = Literal["softmax", "sigmoid"]
+ScoreTarget = Literal["class", "overlap"]
 Replication = Literal["cut_points", "insert"]
 MaskScale = Literal["logit", "probability"]
 LogitRule = Literal["max", "sum"]
@@ -113,6 +114,8 @@ class DetectorTraining:
     """Sampling and losses of detector training (§4); defaults are the released two-stage code.
 
     ``legacy_loss``: RPN box loss L1 and RoI smooth-L1 with beta 1; False takes torchvision's beta 1/9.
+    ``score_target``: what the score of a positive RoI learns: 1 ("class", as published), or the IoU of the
+    mask in its refined box with the instance ("overlap"; Mask Scoring R-CNN has a branch for that).
     """
 
     rpn_fg_iou: float = 0.7
@@ -126,6 +129,7 @@ class DetectorTraining:
     roi_batch: int = 256
     roi_positive_fraction: float = 0.75
     legacy_loss: bool = True
+    score_target: ScoreTarget = "class"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,15 +9,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.models.detection._utils import BalancedPositiveNegativeSampler, Matcher
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_loss
+from torchvision.models.detection.roi_heads import RoIHeads, project_masks_on_boxes
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
-from torchvision.ops import MultiScaleRoIAlign, batched_nms, clip_boxes_to_image, remove_small_boxes
+from torchvision.ops import MultiScaleRoIAlign, batched_nms, box_area, clip_boxes_to_image, remove_small_boxes
 
 from model_core.config import Architecture, DetectorSettings, DetectorTraining, InputSpec
+from model_core.errors import SettingsError
 from model_core.networks.backbone import FPN_CHANNELS, ResNetFPN, feature_levels
 
 BOX_FEATURES = 128  # both layers of the box head
@@ -117,10 +119,10 @@ class MaskRCNN(nn.Module):
         detector = detector or DetectorSettings()
         spec = input_spec or InputSpec()
         self.architecture = architecture
-        self.legacy_loss = (training or DetectorTraining()).legacy_loss
         self.backbone = ResNetFPN(architecture)
         self.rpn = _rpn(architecture, detector, training or DetectorTraining())
         self.roi_heads = _roi_heads(architecture, training or DetectorTraining())
+        self.learn_by(training or DetectorTraining())
         # Not saved: they belong to the card.
         self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1), persistent=False)
@@ -185,6 +187,33 @@ class MaskRCNN(nn.Module):
 
     # -- training ---------------------------------------------------------------------------------
 
+    def learn_by(self, training: DetectorTraining) -> None:
+        """Sample and score by these settings from now on; a recipe may change them between stages.
+
+        Raises
+        ------
+        SettingsError
+            If scores shall learn the overlap of masks and the network has none.
+        """
+        if training.score_target == "overlap" and not self.architecture.has_masks:
+            raise SettingsError("Scores learn the overlap of masks only where there is a mask branch.")
+        self.legacy_loss = self.rpn.legacy_loss = training.legacy_loss
+        self.score_target = training.score_target
+        self.rpn.proposal_matcher = Matcher(
+            training.rpn_fg_iou, training.rpn_bg_iou, allow_low_quality_matches=True
+        )
+        self.rpn.fg_bg_sampler = BalancedPositiveNegativeSampler(
+            training.rpn_batch, training.rpn_positive_fraction
+        )
+        self.rpn._pre_nms_top_n["training"] = training.rpn_pre_nms
+        self.rpn._post_nms_top_n["training"] = training.rpn_post_nms
+        self.roi_heads.proposal_matcher = Matcher(
+            training.roi_fg_iou, training.roi_bg_iou, allow_low_quality_matches=False
+        )
+        self.roi_heads.fg_bg_sampler = BalancedPositiveNegativeSampler(
+            training.roi_batch, training.roi_positive_fraction
+        )
+
     def losses(self, images: Tensor, targets: list[Target]) -> dict[str, Tensor]:
         """Return the five losses of §4; call in train mode.
 
@@ -202,46 +231,78 @@ class MaskRCNN(nn.Module):
         proposals, matched, labels, wanted = heads.select_training_samples(proposals, targets)
         pooled = heads.box_roi_pool(features, proposals, sizes)
         class_logits, deltas = heads.box_predictor(heads.box_head(pooled))
-        losses["loss_classifier"], losses["loss_box_reg"] = self._box_losses(
-            class_logits, deltas, torch.cat(labels), torch.cat(wanted)
-        )
+        all_labels = torch.cat(labels)
+        quality = (all_labels > 0).to(class_logits)
         if self.architecture.has_masks:
-            losses["loss_mask"] = self._mask_loss(features, proposals, matched, labels, targets, sizes)
+            positive = [torch.where(one > 0)[0] for one in labels]
+            boxes = [p[i] for p, i in zip(proposals, positive, strict=True)]
+            if self.score_target == "overlap":
+                boxes = self._refined(deltas, proposals, labels, sizes[0])
+            matched = [m[i] for m, i in zip(matched, positive, strict=True)]
+            losses["loss_mask"], overlap = self._mask_loss(features, boxes, matched, targets, sizes)
+            if self.score_target == "overlap":
+                quality[all_labels > 0] = overlap.to(quality)
+        losses["loss_classifier"], losses["loss_box_reg"] = self._box_losses(
+            class_logits, deltas, all_labels, torch.cat(wanted), quality
+        )
         return dict(losses)
 
     def _box_losses(
-        self, class_logits: Tensor, deltas: Tensor, labels: Tensor, wanted: Tensor
+        self, class_logits: Tensor, deltas: Tensor, labels: Tensor, wanted: Tensor, quality: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Cross-entropy, and smooth-L1 (beta 1 in the released code) of the true class / sampled RoIs."""
+        """Cross-entropy, and smooth-L1 (beta 1 in the released code) of the true class / sampled RoIs.
+
+        ``quality`` (R,) in 0..1 is the probability that a RoI's score should learn for its class; 1 for each
+        positive one in the papers.
+        """
         positive = torch.where(labels > 0)[0]
         own = deltas.reshape(len(labels), -1, 4)[positive, labels[positive]]
         beta = 1.0 if self.legacy_loss else 1 / 9
         box_loss = F.smooth_l1_loss(own, wanted[positive], beta=beta, reduction="sum")
-        return F.cross_entropy(class_logits, labels), box_loss / max(1, len(labels))
+        probability = torch.zeros_like(class_logits)
+        probability[:, 0] = 1 - quality
+        probability[positive, labels[positive]] = quality[positive]
+        return F.cross_entropy(class_logits, probability), box_loss / max(1, len(labels))
+
+    def _refined(
+        self, deltas: Tensor, proposals: list[Tensor], labels: list[Tensor], size: tuple[int, ...]
+    ) -> list[Tensor]:
+        """Return per image the boxes that the box branch makes of the positive RoIs, as at test time."""
+        decoded = self.roi_heads.box_coder.decode(deltas.detach(), proposals)  # (R, C, 4)
+        rows = decoded.split([len(p) for p in proposals])
+        return [
+            clip_boxes_to_image(boxes[torch.arange(len(own)), own][own > 0], (size[0], size[1]))
+            for boxes, own in zip(rows, labels, strict=True)
+        ]
 
     def _mask_loss(
         self,
         features: Features,
-        proposals: list[Tensor],
+        boxes: list[Tensor],
         matched: list[Tensor],
-        labels: list[Tensor],
         targets: list[Target],
         sizes: list[tuple[int, ...]],
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
+        """Return the BCE of the mask branch in these boxes, and (P,) the IoU of mask and instance.
+
+        The IoU is taken on the cells of the mask, as in Mask Scoring R-CNN (Huang et al. 2019); what of an
+        instance lies outside the box counts.
+        """
         heads = self.roi_heads
-        positive = [torch.where(one > 0)[0] for one in labels]
-        boxes = [p[i] for p, i in zip(proposals, positive, strict=True)]
         pooled = heads.mask_roi_pool(features, boxes, sizes)
         logits = heads.mask_predictor(heads.mask_head(pooled))
-        # torchvision indexes the masks by the matched instance, so an image without instances needs one.
-        masks = [
-            t["masks"] if len(t["masks"]) else t["masks"].new_zeros((1, *t["masks"].shape[-2:]))
-            for t in targets
-        ]
-        own = [t["labels"] if len(t["labels"]) else t["labels"].new_zeros(1) for t in targets]
-        indices = [m[i] for m, i in zip(matched, positive, strict=True)]
-        loss: Tensor = maskrcnn_loss(logits, boxes, masks, own, indices)
-        return loss
+        rows = [(t, b, m) for t, b, m in zip(targets, boxes, matched, strict=True) if len(m)]
+        if not rows:
+            return logits.sum() * 0, logits.new_zeros(0)
+        own = torch.cat([t["labels"][m] for t, _, m in rows])
+        logits = logits[torch.arange(len(own)), own]
+        wanted = torch.cat([project_masks_on_boxes(t["masks"], b, m, logits.shape[-1]) for t, b, m in rows])
+        cell = box_area(torch.cat([b for _, b, _ in rows])) / logits[0].numel()
+        area = torch.cat([t["masks"].flatten(1).sum(1)[m] for t, _, m in rows])
+        found = (logits.detach() > 0).to(wanted)
+        shared = (found * wanted).sum((1, 2)) * cell
+        union = found.sum((1, 2)) * cell + area - shared
+        return F.binary_cross_entropy_with_logits(logits, wanted), shared / union.clamp(min=1)
 
 
 def _full_precision(images: Tensor) -> AbstractContextManager[None]:
@@ -271,7 +332,6 @@ def _rpn(architecture: Architecture, detector: DetectorSettings, training: Detec
         nms_thresh=detector.rpn_nms_iou,
     )
     rpn.min_size = detector.rpn_min_size
-    rpn.legacy_loss = training.legacy_loss
     return rpn
 
 

@@ -182,6 +182,8 @@ class LesionTraining:
                 self.stage, self.step = self.stage + 1, 0
                 self.optimiser = self._new_optimiser()
                 continue
+            self.network.learn_by(self.recipe.detector_training(stage))
+            self.network.backbone.requires_grad_(stage.moves == "full")
             if self.step == 0 and self._unlabelled(stage):
                 yield from self._label(stage, stopped)
                 ended = stopped()
@@ -249,6 +251,8 @@ class LesionTraining:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(stage, self.step)
         self.network.train()
+        if stage.moves == "heads":
+            self.network.backbone.eval()
         losses = self._losses(stage, batch)
         values = self._backward(losses)
         if stage.kind == "joint" and self.joint:
@@ -290,7 +294,7 @@ class LesionTraining:
                 self._features = dict(self.network.features(batch.images))
             else:
                 losses = self.network.losses(batch.images, batch.targets)
-                weight = stage.dense_weight
+                weight = stage.dense_weight if stage.moves == "full" else 0.0
         if weight:
             logits = self.head(self._features["0"].float())
             losses["dense"] = weight * dense_loss(logits, batch.dense, batch.known)

@@ -13,6 +13,7 @@ from model_core.config import Architecture, DetectorTraining
 from model_core.datasets.classes import CLASS_FOLDERS
 from model_core.errors import SettingsError
 from model_core.resources import resource
+from model_core.training.systems.moving import SegmentationMode
 
 StageKind = Literal["dense", "detect", "joint"]
 SourceKind = Literal["pairs", "negatives", "unlabelled", "classified"]
@@ -101,6 +102,10 @@ class Stage:
         Weights of sources in this stage in place of their own.
     image_batch:
         ``joint``: classified pictures of one step.
+    moves:
+        ``full``: all weights; ``heads``: the backbone and its statistics stay as they are.
+    training:
+        Settings of `DetectorTraining` that differ from the recipe's in this stage.
     """
 
     kind: StageKind
@@ -115,12 +120,18 @@ class Stage:
     synthetic: float = 0.0
     shares: dict[str, float] = field(default_factory=dict)
     image_batch: int = 8
+    moves: SegmentationMode = "full"
+    training: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.steps < 0 or min(self.size, self.batch, self.image_batch) < 1 or self.size % 32:
             raise SettingsError(
                 f"A stage has steps, a batch and a size that 32 divides, not {self.steps}, {self.batch} and "
                 f"{self.size}."
+            )
+        if self.moves not in get_args(SegmentationMode) or (self.moves == "heads" and self.kind != "detect"):
+            raise SettingsError(
+                f"A stage moves 'full', or a detection stage 'heads', not '{self.moves}' ({self.kind})."
             )
         for share in (self.paste, self.synthetic):
             if not 0.0 <= share <= 1.0:
@@ -155,12 +166,26 @@ class Recipe:
         for stage in (*self.stages, *(stage for plan in self.plans.values() for stage in plan)):
             if unknown := sorted(set(stage.shares) - set(self.sources)):
                 raise SettingsError(f"A stage names sources that are not there: {', '.join(unknown)}.")
+            self.detector_training(stage)
         unlabelled = [name for name, source in self.sources.items() if source.kind == "unlabelled"]
         if unlabelled and self.architecture.region_classes > 2:
             raise SettingsError(f"Unlabelled sources ({', '.join(unlabelled)}) get merged lesions only.")
         joint = any(stage.kind == "joint" for stage in self.stages)
         if joint and not (self.architecture.kind == "single_shot" and self.class_weights()):
             raise SettingsError("A joint stage trains a single-shot model and draws from classified sources.")
+
+    def detector_training(self, stage: Stage) -> DetectorTraining:
+        """Return the sampling and losses of a stage.
+
+        Raises
+        ------
+        SettingsError
+            If the stage names a setting that is not one.
+        """
+        known = {one.name for one in dataclasses.fields(DetectorTraining)}
+        if unknown := sorted(set(stage.training) - known):
+            raise SettingsError(f"A stage trains by settings that do not exist: {', '.join(unknown)}.")
+        return dataclasses.replace(self.training, **stage.training)
 
     @property
     def digest(self) -> str:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from model_core.config import Architecture, DetectorTraining
+from model_core.errors import SettingsError
 from model_core.networks import build
 
 SMALL = Architecture(
@@ -60,3 +61,58 @@ def test_training_on_one_picture_lowers_the_loss():
         optimiser.step()
         history.append(loss.item())
     assert history[-1] < 0.5 * history[0]
+
+
+def fills_its_boxes(network):
+    """Make the mask branch answer "lesion" in every cell."""
+    last = network.roi_heads.mask_predictor.mask_fcn_logits
+    torch.nn.init.zeros_(last.weight)
+    torch.nn.init.constant_(last.bias, 5.0)
+
+
+def score_of(network, image, box):
+    network.eval()
+    with torch.inference_mode():
+        features = network.features(image)
+        (regions,) = network.regions(image, features, [torch.tensor([box], dtype=torch.float32)])
+    return float(regions.scores[0])
+
+
+@pytest.mark.parametrize(("target_of_scores", "low", "high"), [("class", 0.7, 1.0), ("overlap", 0.1, 0.45)])
+def test_the_score_of_a_region_learns_its_class_or_the_overlap_of_its_mask(target_of_scores, low, high):
+    torch.manual_seed(0)
+    settings = DetectorTraining(
+        roi_fg_iou=0.5, roi_bg_iou=0.5, rpn_post_nms=50, roi_batch=32, score_target=target_of_scores
+    )
+    network = build(SMALL, training=settings)
+    fills_its_boxes(network)
+    image = torch.full((1, 3, 128, 128), 0.2)
+    image[:, :, 32:96, 32:96] = 0.9
+    wanted = target(128, [(32, 32, 96, 96)])
+    wanted["masks"][:, 32:96, 50:96] = 0  # the lesion is a strip of its box: 28 % of what the mask fills
+    optimiser = torch.optim.Adam(network.parameters(), 1e-3)
+    for _ in range(40):
+        network.train()
+        optimiser.zero_grad()
+        losses = network.losses(image, [wanted])
+        (losses["loss_classifier"] + losses["loss_box_reg"]).backward()
+        optimiser.step()
+    assert low < score_of(network, image, (32, 32, 96, 96)) < high
+
+
+def test_scores_learn_no_overlap_without_a_mask_branch():
+    classifier = Architecture(kind="classifier", truncation=2)
+    with pytest.raises(SettingsError, match="mask branch"):
+        build(classifier, training=DetectorTraining(score_target="overlap"))
+
+
+def test_overlap_as_target_with_negatives_only_and_beside_lesions():
+    torch.manual_seed(0)
+    network = build(SMALL, training=DetectorTraining(roi_fg_iou=0.5, score_target="overlap")).train()
+    none, some = target(128, []), target(128, [(20, 20, 60, 70), (80, 90, 110, 120)])
+    for targets in ([none, none], [none, some]):
+        losses = network.losses(torch.rand(2, 3, 128, 128), targets)
+        assert set(losses) == NAMES
+        assert all(torch.isfinite(value) for value in losses.values())
+    sum(losses.values()).backward()
+    assert all(p.grad is not None for p in network.parameters())

@@ -348,3 +348,46 @@ def test_no_slice_is_in_training_and_validation(shared_data, tmp_path):
         assert held
         assert not set(held) & set(train)
         assert not set(held.values()) & set(train.values())
+
+
+def test_a_stage_of_the_heads_keeps_the_backbone_and_goes_on_exactly(data, recipe, tmp_path):
+    last = Stage(
+        kind="detect",
+        steps=3,
+        size=64,
+        batch=2,
+        learning_rate=1e-3,
+        final_rate=1e-4,
+        moves="heads",
+        training={"score_target": "overlap", "roi_fg_iou": 0.3, "roi_bg_iou": 0.3},
+    )
+    slices = pack(recipe, data, tmp_path)
+    before = LesionTraining(recipe, slices, tmp_path / "work")
+    finish(before.run())
+    longer = dataclasses.replace(recipe, stages=(*recipe.stages, last))
+    start = {name: tensor.clone() for name, tensor in before.network.state_dict().items()}
+    part = LesionTraining(longer, slices, tmp_path / "work")
+    finish(part.run(max_steps=1))
+    after = LesionTraining(longer, slices, tmp_path / "work")
+    finish(after.run())
+    assert after.finished
+    assert after.network.score_target == "overlap"
+    moved = {
+        name for name, tensor in after.network.state_dict().items() if not torch.equal(tensor, start[name])
+    }
+    assert moved == {name for name in start if not name.startswith("backbone.")}
+    whole = LesionTraining(longer, slices, tmp_path / "whole")
+    finish(whole.run())
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(tensor, after.network.state_dict()[name]), name
+
+
+def test_what_a_stage_may_move_and_change(recipe):
+    values = {"steps": 1, "size": 64, "batch": 1, "learning_rate": 1e-3, "final_rate": 1e-4}
+    with pytest.raises(SettingsError, match="heads"):
+        Stage(kind="detect", moves="nothing", **values)
+    with pytest.raises(SettingsError, match="heads"):
+        Stage(kind="dense", moves="heads", **values)
+    wrong = Stage(kind="detect", training={"roi_iou": 0.3}, **values)
+    with pytest.raises(SettingsError, match="roi_iou"):
+        dataclasses.replace(recipe, stages=(wrong,))
