@@ -34,7 +34,7 @@ SCORES: DoubleArray = np.arange(0.1, 0.96, 0.05).round(2)
 NMS_IOUS = (0.2, 0.3, 0.5)
 MASK_LOGITS = (-0.5, 0.0)
 # Sums of Dice and AP that differ by less are the same on so few patients.
-AS_GOOD = 0.005
+AS_GOOD = 0.015
 # NMS IoU and mask logit of COCO's average precision, which has no score threshold.
 COCO_SETTING = (0.3, 0.0)
 # Candidates below the lowest score are never looked at; more than this many are not shown.
