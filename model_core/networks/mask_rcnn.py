@@ -25,6 +25,13 @@ from model_core.networks.backbone import FPN_CHANNELS, ResNetFPN, feature_levels
 BOX_FEATURES = 128  # both layers of the box head
 BOX_POOL, MASK_POOL = 7, 14
 ROI_BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+# torchvision's constructors want them; `MaskRCNN.learn_by` says how RPN and RoI branches sample.
+_SAMPLING = {
+    "fg_iou_thresh": 1.0,
+    "bg_iou_thresh": 0.0,
+    "batch_size_per_image": 0,
+    "positive_fraction": 0.0,
+}
 
 Features = OrderedDict[str, Tensor]
 Target = dict[str, Tensor]
@@ -117,12 +124,13 @@ class MaskRCNN(nn.Module):
     ) -> None:
         super().__init__()
         detector = detector or DetectorSettings()
+        training = training or DetectorTraining()
         spec = input_spec or InputSpec()
         self.architecture = architecture
         self.backbone = ResNetFPN(architecture)
-        self.rpn = _rpn(architecture, detector, training or DetectorTraining())
-        self.roi_heads = _roi_heads(architecture, training or DetectorTraining())
-        self.learn_by(training or DetectorTraining())
+        self.rpn = _rpn(architecture, detector)
+        self.roi_heads = _roi_heads(architecture)
+        self.learn_by(training)
         # Not saved: they belong to the card.
         self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1), persistent=False)
@@ -315,7 +323,7 @@ def _image_list(images: Tensor) -> ImageList:
     return ImageList(images, [(height, width)] * len(images))
 
 
-def _rpn(architecture: Architecture, detector: DetectorSettings, training: DetectorTraining) -> PaperRPN:
+def _rpn(architecture: Architecture, detector: DetectorSettings) -> PaperRPN:
     levels = feature_levels(architecture)
     anchors = AnchorGenerator(
         sizes=(architecture.anchor_sizes,) * levels, aspect_ratios=(architecture.aspect_ratios,) * levels
@@ -323,29 +331,23 @@ def _rpn(architecture: Architecture, detector: DetectorSettings, training: Detec
     rpn = PaperRPN(
         anchors,
         RPNHead(FPN_CHANNELS, anchors.num_anchors_per_location()[0]),
-        fg_iou_thresh=training.rpn_fg_iou,
-        bg_iou_thresh=training.rpn_bg_iou,
-        batch_size_per_image=training.rpn_batch,
-        positive_fraction=training.rpn_positive_fraction,
-        pre_nms_top_n={"training": training.rpn_pre_nms, "testing": detector.rpn_pre_nms},
-        post_nms_top_n={"training": training.rpn_post_nms, "testing": detector.rpn_post_nms},
+        **_SAMPLING,
+        pre_nms_top_n={"testing": detector.rpn_pre_nms},
+        post_nms_top_n={"testing": detector.rpn_post_nms},
         nms_thresh=detector.rpn_nms_iou,
     )
     rpn.min_size = detector.rpn_min_size
     return rpn
 
 
-def _roi_heads(architecture: Architecture, training: DetectorTraining) -> RoIHeads:
+def _roi_heads(architecture: Architecture) -> RoIHeads:
     levels = ["0"] if architecture.backbone != "resnet50" else ["0", "1", "2", "3"]
     classes = architecture.region_classes
     heads = RoIHeads(
         box_roi_pool=MultiScaleRoIAlign(levels, output_size=BOX_POOL, sampling_ratio=2),
         box_head=TwoMLPHead(FPN_CHANNELS * BOX_POOL**2, BOX_FEATURES),
         box_predictor=FastRCNNPredictor(BOX_FEATURES, classes),
-        fg_iou_thresh=training.roi_fg_iou,
-        bg_iou_thresh=training.roi_bg_iou,
-        batch_size_per_image=training.roi_batch,
-        positive_fraction=training.roi_positive_fraction,
+        **_SAMPLING,
         bbox_reg_weights=ROI_BOX_WEIGHTS,
         # Detections are selected by `roi_batch.rank_regions`, not by torchvision's postprocessing.
         score_thresh=0.0,
