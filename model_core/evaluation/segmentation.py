@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -14,7 +14,7 @@ from model_core.config import EVIDENCE_SCORE, DetectionSettings
 from model_core.datasets import MASK_TYPES, instances
 from model_core.errors import DataError, SettingsError
 from model_core.evaluation import coco
-from model_core.evaluation.average_precision import ap_from_iou, mask_iou, matches
+from model_core.evaluation.average_precision import ap_from_iou, hits, mask_iou, matches
 from model_core.evaluation.dice import Overlap, overlap_by_class, overlap_merged
 from model_core.evaluation.slices import one_slice_volume
 from model_core.explain import label_map, mask_pixels
@@ -93,24 +93,66 @@ class SegmentationSettings:
 
 
 @dataclass(frozen=True, eq=False)
+class Matched:
+    """Detections of one slice against its reference instances.
+
+    Attributes
+    ----------
+    scores, labels:
+        (P,), best first.
+    iou:
+        (P, G) mask IoU with the reference instances.
+    reference_labels:
+        (G,).
+    """
+
+    scores: FloatArray
+    labels: IntArray
+    iou: FloatArray
+    reference_labels: IntArray
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def first(self, count: int) -> Matched:
+        """Return the first ``count`` detections."""
+        return dataclasses.replace(
+            self, scores=self.scores[:count], labels=self.labels[:count], iou=self.iou[:count]
+        )
+
+    def above(self, score: float) -> Matched:
+        """Return the detections with a greater score."""
+        return self.first(int(np.count_nonzero(self.scores > score)))
+
+    def ap(self) -> DoubleArray:
+        """Return the (10,) papers' average precision at each IoU threshold."""
+        return ap_from_iou(self.iou, self.scores, self.labels, self.reference_labels)
+
+    def found(self) -> IntArray:
+        """Return for each reference the detection that finds it (IoU > 0.5), or -1."""
+        return matches(self.iou, self.labels, self.reference_labels, threshold=HIT_IOU)
+
+    def hits(self) -> BoolArray:
+        """Return whether each detection finds a reference."""
+        return hits(self.iou, self.labels, self.reference_labels, threshold=HIT_IOU)
+
+
+@dataclass(frozen=True, eq=False)
 class SliceOutcome:
     """What is kept of one evaluated slice.
 
     Attributes
     ----------
-    scores, labels:
-        (P,) candidates after NMS, best first, no more than may be reported; the first ``reported`` pass
-        the score threshold.
-    iou:
-        (P, G) mask IoU with the reference instances.
-    reference_labels:
-        (G,).
+    candidates:
+        After NMS, without score cut-off, no more than may be reported.
+    reported:
+        Those that pass the score threshold.
     ap:
         (10,) the papers' average precision of the reported detections.
     pixels, class_pixels:
         Overlap of the reported masks with the whole reference, classes merged and by class.
-    sweep_predicted, sweep_shared:
-        (T,) predicted and shared lesion pixels at each score threshold of `SWEEP`.
+    sweep:
+        What would be reported at each score threshold of `SWEEP`.
     predicted_bits:
         The reported lesion pixels, packed, for pictures.
     coco:
@@ -120,16 +162,12 @@ class SliceOutcome:
     name: str
     patient: str
     size: tuple[int, int]
-    scores: FloatArray
-    labels: IntArray
-    reported: int
-    iou: FloatArray
-    reference_labels: IntArray
+    candidates: Matched
+    reported: Matched
     ap: DoubleArray
     pixels: Overlap
     class_pixels: tuple[Overlap, ...]
-    sweep_predicted: IntArray
-    sweep_shared: IntArray
+    sweep: tuple[SweepPoint, ...]
     predicted_bits: ByteArray
     coco: coco.CocoImage | None
     seconds: float
@@ -142,31 +180,33 @@ class SliceOutcome:
     @property
     def references(self) -> int:
         """Number of reference instances that count for AP."""
-        return len(self.reference_labels)
+        return len(self.reported.reference_labels)
 
-    def found(self, count: int | None = None) -> IntArray:
-        """Return for each reference the detection that finds it, or -1 (of the first ``count``)."""
-        count = self.reported if count is None else count
-        return matches(self.iou[:count], self.labels[:count], self.reference_labels, threshold=HIT_IOU)
-
-    def hits(self, count: int | None = None) -> BoolArray:
-        """Return whether each detection (of the first ``count``) finds a reference."""
-        count = self.reported if count is None else count
-        flags = np.zeros(count, bool)
-        found = self.found(count)
-        flags[found[found >= 0]] = True
-        return flags
+    @property
+    def found(self) -> int:
+        """Number of reference instances that a reported detection finds."""
+        return int((self.reported.found() >= 0).sum())
 
     @property
     def false_positives(self) -> int:
         """Number of reported detections that find nothing."""
-        return int(self.reported - self.hits().sum())
+        return int((~self.reported.hits()).sum())
 
     @property
     def predicted(self) -> BoolArray:
         """The (H, W) reported lesion pixels."""
         height, width = self.size
         return np.unpackbits(self.predicted_bits, count=height * width).reshape(height, width).astype(bool)
+
+
+@dataclass(frozen=True, eq=False)
+class SweepPoint:
+    """One slice at one score threshold: (10,) AP, references found, false positives, overlap of pixels."""
+
+    ap: DoubleArray
+    found: int
+    false_positives: int
+    pixels: Overlap
 
 
 def default_mask_type(region_classes: Sequence[str]) -> MaskType:
@@ -303,45 +343,42 @@ def compare(
     # COCO may look at more detections than the settings ever report; everything else at no more.
     limit = settings.detections.max_detections
     masks, scores, found = masks[:limit], candidates.scores[:limit], candidates.labels[:limit]
-    reported = int(np.count_nonzero(scores > settings.detections.score))
-    iou = mask_iou(masks, references).astype(np.float32)
+    every = Matched(
+        scores=scores,
+        labels=found,
+        iou=mask_iou(masks, references).astype(np.float32),
+        reference_labels=labels,
+    )
+    reported = every.above(settings.detections.score)
     truth = reference_labels(mask, settings.mask_type)
-    shown = label_map(masks[:reported], found[:reported])
-    predicted, shared = _sweep(masks, scores, truth > 0)
+    shown = label_map(masks[: len(reported)], reported.labels)
     return SliceOutcome(
         name=item.name,
         patient=item.patient,
         size=shape,
-        scores=scores,
-        labels=found,
+        candidates=every,
         reported=reported,
-        iou=iou,
-        reference_labels=labels,
-        ap=ap_from_iou(iou[:reported], scores[:reported], found[:reported], labels),
+        ap=reported.ap(),
         pixels=overlap_merged(shown, truth),
         class_pixels=overlap_by_class(shown, truth, classes=len(settings.class_names)),
-        sweep_predicted=predicted,
-        sweep_shared=shared,
+        sweep=tuple(_sweep(every, masks, truth)),
         predicted_bits=np.packbits(shown > 0),
         coco=encoded,
         seconds=seconds,
     )
 
 
-def _sweep(masks: BoolArray, scores: FloatArray, truth: BoolArray) -> tuple[IntArray, IntArray]:
-    """Return the predicted and the shared pixels at each score threshold of `SWEEP`.
-
-    One pass: each pixel belongs to the best detection over it, so it is predicted below that score.
-    """
-    best = np.zeros(truth.shape, np.float32)
-    for mask, score in zip(masks[::-1], scores[::-1], strict=True):
-        best[mask] = score
-    # Number of thresholds strictly below the score of each pixel.
-    passed = np.searchsorted(SWEEP, best, side="left")
-    bins = len(SWEEP) + 1
-    everywhere = np.bincount(passed.ravel(), minlength=bins)
-    inside = np.bincount(passed[truth], minlength=bins)
-    return (
-        everywhere[::-1].cumsum()[::-1][1:].astype(np.int64),
-        inside[::-1].cumsum()[::-1][1:].astype(np.int64),
-    )
+def _sweep(candidates: Matched, masks: BoolArray, truth: ByteArray) -> Iterator[SweepPoint]:
+    """Yield what is reported at each score threshold of `SWEEP`; equal reports are computed once."""
+    known: dict[int, SweepPoint] = {}
+    for threshold in SWEEP:
+        passed = candidates.above(float(threshold))
+        count = len(passed)
+        if count not in known:
+            known[count] = SweepPoint(
+                ap=passed.ap(),
+                found=int((passed.found() >= 0).sum()),
+                false_positives=int((~passed.hits()).sum()),
+                pixels=overlap_merged(label_map(masks[:count], passed.labels), truth),
+            )
+        yield known[count]

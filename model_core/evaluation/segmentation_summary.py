@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from model_core.evaluation import coco
-from model_core.evaluation.average_precision import ap_from_iou, summarise_ap
+from model_core.evaluation.average_precision import summarise_ap
 from model_core.evaluation.bootstrap import group_means, mean_interval, ratio_interval
 from model_core.evaluation.calibration import fit_temperature, reliability
 from model_core.evaluation.dice import Overlap, lesion_dice, mean_dice
 from model_core.evaluation.output import json_ready
 from model_core.evaluation.segmentation import SWEEP, SliceOutcome
-from model_core.types import BoolArray, DoubleArray, FloatArray
+from model_core.types import BoolArray, FloatArray
 
 # Scores below this are so many that they would hide the rest of a reliability plot.
 CALIBRATION_FLOOR = 0.05
@@ -85,7 +85,7 @@ def details(
             **{name: _pixels([o.class_pixels[k] for o in outcomes]) for k, name in enumerate(class_names)},
         },
         "lesions": {name: _lesions(outcomes, label) for label, name in enumerate(class_names, 1)},
-        "negative_images_with_detections": sum(1 for o in outcomes if not o.has_lesion and o.reported),
+        "negative_images_with_detections": sum(1 for o in outcomes if not o.has_lesion and len(o.reported)),
         "by_patient": patients,
         "by_source": by_source,
         "score_sweep": sweep(outcomes),
@@ -115,7 +115,7 @@ def intervals(outcomes: Sequence[SliceOutcome]) -> dict[str, Any]:
     lesion = [o for o in outcomes if o.has_lesion]
     lesion_patients = [o.patient for o in lesion]
     per_image = np.array([o.ap for o in outcomes])
-    found = [int((o.found() >= 0).sum()) for o in outcomes]
+    found = [o.found for o in outcomes]
     false = [o.false_positives for o in outcomes]
     measured = {
         "paper_map": mean_interval(per_image.mean(axis=1), patients),
@@ -137,7 +137,7 @@ def _dice(outcomes: Sequence[SliceOutcome]) -> list[float]:
 def _group(outcomes: Sequence[SliceOutcome]) -> dict[str, Any]:
     per_image = np.array([o.ap for o in outcomes])
     lesions = sum(o.references for o in outcomes)
-    found = sum(int((o.found() >= 0).sum()) for o in outcomes)
+    found = sum(o.found for o in outcomes)
     return {
         "images": len(outcomes),
         "negative_images": sum(1 for o in outcomes if not o.has_lesion),
@@ -178,39 +178,25 @@ def sweep(outcomes: Sequence[SliceOutcome]) -> dict[str, list[float]]:
     }
     lesion = np.array([o.has_lesion for o in outcomes], bool)
     lesions = sum(o.references for o in outcomes)
-    for step, threshold in enumerate(SWEEP):
-        per_image = np.empty((len(outcomes), 10))
-        found = false = 0
-        dice: list[float] = []
-        for row, outcome in enumerate(outcomes):
-            count = int(np.count_nonzero(outcome.scores > threshold))
-            per_image[row] = _ap_at(outcome, count)
-            found += int((outcome.found(count) >= 0).sum())
-            false += int(count - outcome.hits(count).sum())
-            if outcome.has_lesion:
-                predicted, shared = outcome.sweep_predicted[step], outcome.sweep_shared[step]
-                dice.append(Overlap(int(predicted), outcome.pixels.reference, int(shared)).dice)
+    for step in range(len(SWEEP)):
+        points = [o.sweep[step] for o in outcomes]
+        per_image = np.array([point.ap for point in points])
+        dice = [point.pixels.dice for point in points if point.pixels.reference]
         columns["paper_map"].append(summarise_ap(per_image).mean)
         columns["paper_map_lesion_images"].append(summarise_ap(per_image[lesion]).mean)
         columns["dice"].append(float(np.mean(dice)) if dice else float("nan"))
-        columns["sensitivity"].append(found / lesions if lesions else float("nan"))
-        columns["false_positives_per_image"].append(false / len(outcomes))
+        columns["sensitivity"].append(sum(p.found for p in points) / lesions if lesions else float("nan"))
+        columns["false_positives_per_image"].append(sum(p.false_positives for p in points) / len(outcomes))
     return {"score_threshold": SWEEP.tolist(), **columns}
-
-
-def _ap_at(outcome: SliceOutcome, count: int) -> DoubleArray:
-    return ap_from_iou(
-        outcome.iou[:count], outcome.scores[:count], outcome.labels[:count], outcome.reference_labels
-    )
 
 
 def scored_hits(outcomes: Sequence[SliceOutcome]) -> tuple[FloatArray, BoolArray]:
     """Return all scores above `CALIBRATION_FLOOR`, and which of those detections find a lesion."""
     scores, right = [], []
     for outcome in outcomes:
-        count = int(np.count_nonzero(outcome.scores > CALIBRATION_FLOOR))
-        scores.append(outcome.scores[:count])
-        right.append(outcome.hits(count))
+        counted = outcome.candidates.above(CALIBRATION_FLOOR)
+        scores.append(counted.scores)
+        right.append(counted.hits())
     return np.concatenate(scores), np.concatenate(right)
 
 
@@ -231,12 +217,13 @@ def _lesions(outcomes: Sequence[SliceOutcome], label: int) -> dict[str, Any]:
     """Count lesions and detections of one class."""
     lesions = found = detections = right = 0
     for outcome in outcomes:
-        own = outcome.reference_labels == label
+        reported = outcome.reported
+        own = reported.reference_labels == label
         lesions += int(own.sum())
-        found += int((outcome.found()[own] >= 0).sum())
-        shown = outcome.labels[: outcome.reported] == label
+        found += int((reported.found()[own] >= 0).sum())
+        shown = reported.labels == label
         detections += int(shown.sum())
-        right += int(outcome.hits()[shown].sum())
+        right += int(reported.hits()[shown].sum())
     return {
         "lesions": lesions,
         "found": found,
@@ -260,10 +247,10 @@ def reason(outcome: SliceOutcome) -> str:
     """Say in a few words what went wrong with a slice."""
     pixels = outcome.pixels
     if not outcome.has_lesion:
-        plural = "s" if outcome.reported > 1 else ""
-        false = f"{outcome.reported} false detection{plural} on a slice without lesion"
-        return false if outcome.reported else "right"
-    if not outcome.reported:
+        count = len(outcome.reported)
+        false = f"{count} false detection{'s' if count > 1 else ''} on a slice without lesion"
+        return false if count else "right"
+    if not len(outcome.reported):
         return "lesion missed: nothing detected"
     if not pixels.shared:
         return "detections do not touch the lesion"
@@ -283,11 +270,11 @@ def worst(outcomes: Sequence[SliceOutcome], *, limit: int = 12) -> list[SliceOut
 
     def key(outcome: SliceOutcome) -> tuple[float, int]:
         pixels = outcome.pixels
-        dice = pixels.dice if outcome.has_lesion or outcome.reported else 1.0
+        dice = pixels.dice if outcome.has_lesion or len(outcome.reported) else 1.0
         return (0.0 if np.isnan(dice) else dice, -(pixels.predicted + pixels.reference - 2 * pixels.shared))
 
     ranked = sorted(outcomes, key=key)
-    return [o for o in ranked if o.has_lesion or o.reported][:limit]
+    return [o for o in ranked if o.has_lesion or len(o.reported)][:limit]
 
 
 def patient_means(outcomes: Sequence[SliceOutcome]) -> dict[str, float]:

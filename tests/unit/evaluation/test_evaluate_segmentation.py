@@ -195,7 +195,7 @@ def test_metrics_of_known_detections():
     mask[5, 5:105] = 2  # exactly 100 px: no reference for AP, but lesion pixels
     boxes = [(10, 10, 70, 70), (80, 80, 120, 120), (0, 100, 30, 120)]
     found = compare(detections(boxes, [0.9, 0.8, 0.3], [1, 2, 1], settings), mask, settings, item=Drawn(mask))
-    assert (found.references, found.reported, found.false_positives) == (2, 2, 0)
+    assert (found.references, len(found.reported), found.false_positives) == (2, 2, 0)
     assert found.ap[:8].tolist() == [1.0] * 8
     assert found.pixels.reference == 60 * 60 + 40 * 40 + 100
     assert found.pixels.precision > 0.9
@@ -232,8 +232,8 @@ def test_what_is_measured_is_what_the_app_shows(tiny_weights, pairs_folder):
     volume = one_slice_volume(item.image_hu(), name=item.name)
     (result,) = finish(run(pipeline, volume, [0]))
     shown = show(pipeline, volume, result, shown_settings, pipeline.evidence)
-    assert outcome.reported == len(shown.detections) > 0
-    np.testing.assert_allclose(outcome.scores[: outcome.reported], shown.detections.scores, rtol=1e-6)
+    assert len(outcome.reported) == len(shown.detections) > 0
+    np.testing.assert_allclose(outcome.reported.scores, shown.detections.scores, rtol=1e-6)
     np.testing.assert_array_equal(outcome.predicted, shown.masks.any(axis=0))
 
 
