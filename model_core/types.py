@@ -404,6 +404,11 @@ class RoiRow:
     copies: int
     detected: bool | None
 
+    @property
+    def why_unshown(self) -> str:
+        """Say why no shown region is this one's: below the thresholds, or joined with others."""
+        return "has no region of its own" if self.detected else "not shown at these thresholds"
+
 
 @dataclass(frozen=True)
 class SliceSummary:
@@ -434,7 +439,7 @@ class ShownSlice:
     Attributes
     ----------
     masks:
-        (D, H, W) bool, one per detection, in slice pixels.
+        (D, H, W) bool, one per detection (or connected region, see `explain.shown_lesions`), in slice pixels.
     logit_map:
         (H, W) float32 maximum (or sum) of the pasted raw mask logits; NaN outside every box.
     """

@@ -234,6 +234,11 @@ class Actions(QObject):
             "Suppress overlapping boxes (NMS)", cat, "Non-maximum suppression of the shown detections",
             keys="T", image="nms", check=True,
         )  # fmt: skip
+        self.join_touching = make(
+            "Join touching detections", cat,
+            "Show detections whose masks touch as one lesion; otherwise each by itself",
+            keys="J", check=True,
+        )  # fmt: skip
         self.link = make(
             "Link evidence to shown thresholds", cat, "The evidence follows the shown thresholds",
             image="link", check=True,
@@ -292,6 +297,7 @@ class Actions(QObject):
                 (display.masks, display.outlines, display.boxes, display.logits, display.reference)
             ),
             self.toggle_nms: thresholds.detections.nms_iou is not None,
+            self.join_touching: thresholds.detections.join_touching,
             self.link: thresholds.linked,
             self.scoring_softmax: thresholds.detections.scoring == "softmax",
             self.scoring_sigmoid: thresholds.detections.scoring == "sigmoid",

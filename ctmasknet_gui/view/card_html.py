@@ -100,6 +100,7 @@ def _parts(card: ModelCard) -> Iterator[str]:
 def _facts(card: ModelCard) -> list[tuple[str, str]]:
     shape = card.architecture
     nms = "off" if card.detections.nms_iou is None else f"{card.detections.nms_iou:g}"
+    joined = ", touching ones joined" if card.detections.join_touching else ""
     return [
         ("Name", card.name),
         ("Kind", card.kind.replace("_", "-")),
@@ -107,7 +108,7 @@ def _facts(card: ModelCard) -> list[tuple[str, str]]:
         ("Regions", ", ".join(card.region_classes) or "none"),
         ("Image classes", ", ".join(card.image_classes) or "none"),
         ("Input", str(card.input)),
-        ("Shown detections", f"score > {card.detections.score:g}, NMS IoU {nms}"),
+        ("Shown detections", f"score > {card.detections.score:g}, NMS IoU {nms}{joined}"),
         ("Licence", card.licence or "not stated"),
         ("SHA-256", card.sha256 or "not stated"),
     ]

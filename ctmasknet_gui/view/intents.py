@@ -114,6 +114,11 @@ def _connect_analysis(window: MainWindow) -> None:
     actions.run_series.triggered.connect(_emit(window.runSeriesRequested))
     actions.stop.triggered.connect(_emit(window.stopRequested))
     actions.toggle_nms.triggered.connect(_emit(window.nmsToggled))
+    actions.join_touching.triggered.connect(
+        lambda on: window.detectionsChanged.emit(
+            replace(window._state.thresholds.detections, join_touching=on)
+        )
+    )
     actions.link.triggered.connect(window.linkToggled)
     actions.reset_thresholds.triggered.connect(_emit(window.thresholdsReset))
     actions.scoring_softmax.triggered.connect(_emit(window.scoringRequested, "softmax"))

@@ -121,7 +121,7 @@ class Menus(QObject):
         menu = _menu(bar, "&Run")
         menu.addActions([a.run_slice, a.run_series, a.stop])
         menu.addSeparator()
-        menu.addActions([a.toggle_nms, a.scoring_softmax, a.scoring_sigmoid])
+        menu.addActions([a.toggle_nms, a.join_touching, a.scoring_softmax, a.scoring_sigmoid])
         menu.addSeparator()
         menu.addAction(a.link)
         menu.addSeparator()

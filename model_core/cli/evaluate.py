@@ -61,6 +61,11 @@ def _add_segmentation(kinds: Any) -> None:
     parser.add_argument("--score-threshold", type=values.score, metavar="T", help="default: the card's")
     parser.add_argument("--nms-threshold", type=values.iou, metavar="T", help="default: the card's")
     parser.add_argument(
+        "--join",
+        action=argparse.BooleanOptionalAction,
+        help="report touching detections as one lesion (default: the card's)",
+    )
+    parser.add_argument(
         "--mask-threshold", type=values.logit, metavar="T", help="on the card's scale; default: the card's"
     )
     parser.add_argument(
@@ -184,6 +189,7 @@ def _detections(arguments: argparse.Namespace, card: DetectionSettings) -> Detec
             ("score", arguments.score_threshold),
             ("nms_iou", arguments.nms_threshold),
             ("mask_threshold", arguments.mask_threshold),
+            ("join_touching", arguments.join),
         )
         if value is not None
     }

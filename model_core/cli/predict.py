@@ -43,6 +43,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--series", metavar="UID", help="series to open where the path holds several")
     parser.add_argument("--score-threshold", type=values.score, metavar="T", help="of shown detections")
     parser.add_argument("--nms-threshold", type=values.iou, metavar="T", help="of shown detections (IoU)")
+    parser.add_argument(
+        "--join",
+        action=argparse.BooleanOptionalAction,
+        help="show touching detections as one lesion (default: the card's)",
+    )
     parser.add_argument("--evidence-score", type=values.score, metavar="T", help="of the RoI batch")
     parser.add_argument("--evidence-nms", type=values.iou, metavar="T", help="of the RoI batch (IoU)")
     parser.add_argument(
@@ -213,7 +218,11 @@ def _settings(
 
     detections = dataclasses.replace(
         pipeline.detections,
-        **given(score=arguments.score_threshold, nms_iou=arguments.nms_threshold),
+        **given(
+            score=arguments.score_threshold,
+            nms_iou=arguments.nms_threshold,
+            join_touching=arguments.join,
+        ),
     )
     evidence = dataclasses.replace(
         pipeline.evidence,

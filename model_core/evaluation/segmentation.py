@@ -17,7 +17,7 @@ from model_core.evaluation import coco
 from model_core.evaluation.average_precision import ap_from_iou, hits, mask_iou, matches
 from model_core.evaluation.dice import Overlap, overlap_by_class, overlap_merged
 from model_core.evaluation.slices import one_slice_volume
-from model_core.explain import label_map, mask_pixels
+from model_core.explain import label_map, mask_pixels, touching_regions
 from model_core.inference import Pipeline, detect, run
 from model_core.types import (
     BoolArray,
@@ -144,9 +144,9 @@ class SliceOutcome:
     Attributes
     ----------
     candidates:
-        After NMS, without score cut-off, no more than may be reported.
+        Single detections after NMS, without score cut-off, no more than may be reported.
     reported:
-        Those that pass the score threshold.
+        Those that pass the score threshold; with `DetectionSettings.join_touching` their connected regions.
     ap:
         (10,) the papers' average precision of the reported detections.
     pixels, class_pixels:
@@ -349,9 +349,8 @@ def compare(
         iou=mask_iou(masks, references).astype(np.float32),
         reference_labels=labels,
     )
-    reported = every.above(settings.detections.score)
+    reported, shown = _reported(every, masks, references, settings.detections, settings.detections.score)
     truth = reference_labels(mask, settings.mask_type)
-    shown = label_map(masks[: len(reported)], reported.labels)
     return SliceOutcome(
         name=item.name,
         patient=item.patient,
@@ -361,24 +360,51 @@ def compare(
         ap=reported.ap(),
         pixels=overlap_merged(shown, truth),
         class_pixels=overlap_by_class(shown, truth, classes=len(settings.class_names)),
-        sweep=tuple(_sweep(every, masks, truth)),
+        sweep=tuple(_sweep(every, masks, references, truth, settings.detections)),
         predicted_bits=np.packbits(shown > 0),
         coco=encoded,
         seconds=seconds,
     )
 
 
-def _sweep(candidates: Matched, masks: BoolArray, truth: ByteArray) -> Iterator[SweepPoint]:
+def _reported(
+    candidates: Matched, masks: BoolArray, references: BoolArray, settings: DetectionSettings, score: float
+) -> tuple[Matched, ByteArray]:
+    """Return what is reported above a score, and its (H, W) label map.
+
+    ``masks`` (P, H, W) of the candidates; ``references`` (G, H, W).
+    """
+    passed = candidates.above(score)
+    masks = masks[: len(passed)]
+    if not settings.join_touching:
+        return passed, label_map(masks, passed.labels)
+    regions = touching_regions(masks, passed.labels, larger_than=settings.min_region)
+    lesions = dataclasses.replace(
+        passed,
+        scores=passed.scores[regions.best],
+        labels=passed.labels[regions.best],
+        iou=mask_iou(regions.masks, references).astype(np.float32),
+    )
+    return lesions, label_map(regions.masks, lesions.labels)
+
+
+def _sweep(
+    candidates: Matched,
+    masks: BoolArray,
+    references: BoolArray,
+    truth: ByteArray,
+    settings: DetectionSettings,
+) -> Iterator[SweepPoint]:
     """Yield what is reported at each score threshold of `SWEEP`; equal reports are computed once."""
     known: dict[int, SweepPoint] = {}
-    for threshold in SWEEP:
-        passed = candidates.above(float(threshold))
-        count = len(passed)
+    for threshold in SWEEP.tolist():
+        count = len(candidates.above(threshold))
         if count not in known:
+            reported, shown = _reported(candidates, masks, references, settings, threshold)
             known[count] = SweepPoint(
-                ap=passed.ap(),
-                found=int((passed.found() >= 0).sum()),
-                false_positives=int((~passed.hits()).sum()),
-                pixels=overlap_merged(label_map(masks[:count], passed.labels), truth),
+                ap=reported.ap(),
+                found=int((reported.found() >= 0).sum()),
+                false_positives=int((~reported.hits()).sum()),
+                pixels=overlap_merged(shown, truth),
             )
         yield known[count]

@@ -1,11 +1,13 @@
 """What network output means: masks on the slice, the RoI table, the class of the scan. Draws nothing."""
 
 from model_core.explain.masks import Patch, label_map, logit_map, mask_pixels, paste_maps
+from model_core.explain.regions import Regions, shown_lesions, touching_regions
 from model_core.explain.rois import calibrated, roi_table
 from model_core.explain.scan import scan_verdict
 
 __all__ = [
     "Patch",
+    "Regions",
     "calibrated",
     "label_map",
     "logit_map",
@@ -13,4 +15,6 @@ __all__ = [
     "paste_maps",
     "roi_table",
     "scan_verdict",
+    "shown_lesions",
+    "touching_regions",
 ]

@@ -104,7 +104,8 @@ def _origin(volume: Volume, look: Look, shown: ShownSlice | None) -> list[Line]:
     if shown is not None and (look.overlays.masks or look.overlays.outlines or look.overlays.boxes):
         settings = shown.detections.settings
         nms = "no NMS" if settings.nms_iou is None else f"NMS {settings.nms_iou:.2f}"
-        lines.append(Line(f"score > {settings.score:.2f}, {nms}", MUTED))
+        joined = ", joined" if settings.join_touching else ""
+        lines.append(Line(f"score > {settings.score:.2f}, {nms}{joined}", MUTED))
     _, row, column = volume.geometry.spacing_mm
     if row and column:
         square = abs(row - column) < 5e-4 * row

@@ -239,7 +239,7 @@ class _Scene:
         unshown = self._unshown(shown) if self.look.overlays.boxes else None
         if unshown is not None:
             short = f"{unshown.rank} · {unshown.label} {unshown.score:.2f}"
-            layer.label(self._roi_box(unshown), (f"{short} · not shown at these thresholds", short), WHITE)
+            layer.label(self._roi_box(unshown), (f"{short} · {unshown.why_unshown}", short), WHITE)
         ranks = {roi.candidate: f"{roi.rank} · " for roi in shown.rois if roi.detected}
         left_out = 0
         places = [(float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in boxes]

@@ -13,7 +13,8 @@ from scipy.special import expit
 
 from model_core.config import DetectionSettings, EvidenceSettings, Scoring
 from model_core.errors import SettingsError
-from model_core.explain.masks import label_map, logit_map, mask_pixels
+from model_core.explain.masks import label_map, logit_map
+from model_core.explain.regions import shown_lesions
 from model_core.explain.rois import calibrated, roi_table
 from model_core.inference.pipeline import Pipeline
 from model_core.networks import rank_regions, roi_batch
@@ -146,7 +147,7 @@ def show(
     """
     found = detect(pipeline, result, detections)
     shape = result.placement.slice_shape
-    masks = mask_pixels(found, shape)
+    lesions, masks = shown_lesions(found, shape)
     verdict = judge(pipeline, result, evidence)
     candidates = result.evidence_candidates
     if candidates is None:
@@ -165,7 +166,7 @@ def show(
         rois = tuple(replace(roi, copies=0) for roi in rois)
     return ShownSlice(
         slice_index=result.slice_index,
-        detections=found,
+        detections=lesions,
         masks=masks,
         logit_map=logit_map(found, shape),
         rois=rois,
@@ -183,7 +184,7 @@ def summarise(
 ) -> SliceSummary:
     """Return what the strip and the scan need of a slice under these settings."""
     found = detect(pipeline, result, detections)
-    masks = mask_pixels(found, result.placement.slice_shape)
+    _, masks = shown_lesions(found, result.placement.slice_shape)
     return _summary(volume, result.slice_index, masks, judge(pipeline, result, evidence))
 
 

@@ -25,13 +25,13 @@ from model_core.training.lesion import CHECKPOINT, LesionTraining
 from model_core.training.packing import PackedSlice
 from model_core.training.recipe import Recipe
 from model_core.training.shipping import lesion_pipeline, mask_type, thinned
-from model_core.training.tuning import Measured, measure
+from model_core.training.tuning import MIN_REGION, NMS_IOUS, Measured, measure
 from model_core.types import Progress
 
 logger = logging.getLogger(__name__)
 
 RESULT, TEXT = "cross-validation.json", "cross-validation.md"
-_ARRAYS = ("ap", "dice", "detections", "found", "right", "scores", "hits")
+_ARRAYS = ("ap", "detections", "found", "right", "predicted", "shared", "scores", "hits")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +154,14 @@ def _measure(
 def _identity(recipe: Recipe, settings: CrossValidation) -> dict[str, Any]:
     """Return what a fold's measures belong to."""
     stages = [dataclasses.asdict(stage) for stage in recipe.stages]
-    identity = {"recipe": recipe.digest, "stages": stages, "size": settings.size, "stride": settings.stride}
+    identity = {
+        "recipe": recipe.digest,
+        "stages": stages,
+        "size": settings.size,
+        "stride": settings.stride,
+        "nms_ious": NMS_IOUS,
+        "min_region": MIN_REGION,
+    }
     plain: dict[str, Any] = json.loads(json.dumps(identity))
     return plain
 
@@ -173,7 +180,8 @@ def _read(path: Path, recipe: Recipe, settings: CrossValidation) -> FoldRows | N
         return None
     try:
         values = json.loads(path.read_text("utf-8"))
-        known = {key: values[key] for key in ("recipe", "stages", "size", "stride")}
+        expected = _identity(recipe, settings)
+        known = {key: values.get(key) for key in expected}
         by_setting: dict[tuple[float, float], list[Measured]] = {}
         for nms, logit, one in values["slices"]:
             by_setting.setdefault((nms, logit), []).append(_measured(one))
@@ -182,7 +190,7 @@ def _read(path: Path, recipe: Recipe, settings: CrossValidation) -> FoldRows | N
         raise DataError(
             f"{path.name} is damaged; delete it to measure this fold again.", details=str(error)
         ) from error
-    if known != _identity(recipe, settings):
+    if known != expected:
         raise DataError(
             f"{path.name} belongs to another recipe or other settings. Use another work folder, or delete "
             "the file to measure this fold again."

@@ -11,11 +11,11 @@ import numpy as np
 
 from model_core.config import DetectionSettings
 from model_core.datasets import instances
-from model_core.evaluation.average_precision import IOU_THRESHOLDS, ap_from_iou, hits, mask_iou, matches
+from model_core.evaluation.average_precision import ap_from_iou, hits, mask_iou, matches
 from model_core.evaluation.bootstrap import group_means, mean_interval
 from model_core.evaluation.calibration import fit_temperature, reliability
 from model_core.evaluation.coco import CocoImage, coco_image
-from model_core.explain import calibrated, mask_pixels
+from model_core.explain import calibrated, mask_pixels, touching_regions
 from model_core.inference import Pipeline, detect, run
 from model_core.training.packing import PackedSlice
 from model_core.types import (
@@ -31,12 +31,15 @@ from model_core.types import (
 )
 
 SCORES: DoubleArray = np.arange(0.1, 0.96, 0.05).round(2)
-NMS_IOUS = (0.2, 0.3, 0.5)
+NMS_IOUS = (0.3, 0.5, 0.7)
 MASK_LOGITS = (-0.5, 0.0)
 # Sums of Dice and AP that differ by less are the same on so few patients.
 AS_GOOD = 0.015
 # NMS IoU and mask logit of COCO's average precision, which has no score threshold.
 COCO_SETTING = (0.3, 0.0)
+# Detections that touch are shown as one lesion; specks of fewer than about 5 x 5 pixels (4 mm in a full
+# field of view) are none.
+MIN_REGION = 25
 # Candidates below the lowest score are never looked at; more than this many are not shown.
 _LIMIT = 60
 _LOW_HU, _HIGH_HU = -1250.0, 250.0
@@ -50,10 +53,10 @@ _ENOUGH = 20
 class Measured:
     """Metrics of one slice under one NMS and mask threshold, at each of `SCORES`.
 
-    ``ap`` (T, 10) of the papers' definition; ``dice`` (T,), NaN where the slice has no lesion;
-    ``detections`` (T,) how many are shown; ``found`` (T,) how many of the ``lesions`` reference lesions and
-    ``right`` (T,) how many of the detections find their other at IoU > 0.5; ``scores`` (P,) and ``hits`` (P,)
-    of all detections above the lowest score, for calibration.
+    ``ap`` (T, 10) of the papers' definition; ``detections`` (T,) how many are shown, touching ones as one;
+    ``found`` (T,) how many of the ``lesions`` reference lesions and ``right`` (T,) how many of the shown find
+    their other at IoU > 0.5; ``predicted`` and ``shared`` (T,) lesion pixels, of ``reference`` in the mask;
+    ``scores`` (P,) and ``hits`` (P,) of all single detections above the lowest score, for calibration.
     """
 
     name: str
@@ -61,13 +64,22 @@ class Measured:
     patient: str
     lesion: bool
     ap: DoubleArray
-    dice: DoubleArray
     detections: DoubleArray
     lesions: int
     found: DoubleArray
     right: DoubleArray
+    predicted: DoubleArray
+    shared: DoubleArray
+    reference: int
     scores: FloatArray
     hits: BoolArray
+
+    @property
+    def dice(self) -> DoubleArray:
+        """(T,) Dice of the pixels; NaN where the slice has no lesion."""
+        if not self.reference:
+            return np.full(len(self.shared), np.nan)
+        return 2 * self.shared / (self.predicted + self.reference)
 
 
 @dataclass(frozen=True)
@@ -126,47 +138,63 @@ def _measure_one(
         coco.append(coco_image(masks, found.scores.tolist(), found.labels, references, labels))
     iou = mask_iou(masks, references)
     truth = one.lesion > 0
-    ap = np.zeros((len(SCORES), len(IOU_THRESHOLDS)))
-    dice = np.full(len(SCORES), np.nan)
     counts = (found.scores[None] > SCORES[:, None]).sum(1)
-    for row, count in enumerate(counts):
-        ap[row] = ap_from_iou(iou[:count], found.scores[:count], found.labels[:count], labels)
-        if truth.any():
-            shown = masks[:count].any(0) if count else np.zeros_like(truth)
-            dice[row] = 2 * (shown & truth).sum() / (shown.sum() + truth.sum())
-    at = [_hits_at(iou[:count], found.labels[:count], labels) for count in counts]
+    at = {
+        count: _at(found, masks[:count], references, labels, truth) for count in sorted(set(counts.tolist()))
+    }
+    shown = [at[count] for count in counts.tolist()]
     return Measured(
         name=one.name,
         source=one.source,
         patient=one.patient,
         lesion=bool(truth.any()),
-        ap=ap,
-        dice=dice,
-        detections=counts.astype(np.float64),
+        ap=np.array([one.ap for one in shown]),
+        detections=np.array([one.lesions for one in shown], np.float64),
         lesions=len(labels),
-        found=np.array([shared.found for shared in at]),
-        right=np.array([shared.right for shared in at]),
+        found=np.array([one.found for one in shown], np.float64),
+        right=np.array([one.right for one in shown], np.float64),
+        predicted=np.array([one.predicted for one in shown], np.float64),
+        shared=np.array([one.shared for one in shown], np.float64),
+        reference=int(truth.sum()),
         scores=found.scores,
         hits=hits(iou, found.labels, labels, threshold=HIT_IOU),
     )
 
 
-class _Hits(NamedTuple):
-    found: float
-    right: float
+class _Shown(NamedTuple):
+    ap: DoubleArray
+    lesions: int
+    found: int
+    right: int
+    predicted: int
+    shared: int
 
 
-def _hits_at(iou: DoubleArray, labels: IntArray, reference_labels: IntArray) -> _Hits:
-    """Return how many lesions are found and how many detections are right among the first ones."""
-    found = matches(iou, labels, reference_labels, threshold=HIT_IOU)
-    return _Hits(float((found >= 0).sum()), float(len(set(found[found >= 0].tolist()))))
+def _at(
+    found: Detections, masks: BoolArray, references: BoolArray, reference_labels: IntArray, truth: BoolArray
+) -> _Shown:
+    """Measure the connected regions of the first detections, as the weights show them."""
+    regions = touching_regions(masks, found.labels[: len(masks)], larger_than=MIN_REGION)
+    labels = found.labels[regions.best]
+    iou = mask_iou(regions.masks, references)
+    matched = matches(iou, labels, reference_labels, threshold=HIT_IOU)
+    shown = regions.masks.any(axis=0)
+    return _Shown(
+        ap=ap_from_iou(iou, found.scores[regions.best], labels, reference_labels),
+        lesions=len(labels),
+        found=int((matched >= 0).sum()),
+        right=len(set(matched[matched >= 0].tolist())),
+        predicted=int(shown.sum()),
+        shared=int((shown & truth).sum()),
+    )
 
 
 def choose(measured: Iterable[tuple[tuple[float, float], Measured]], *, max_detections: int) -> Choice:
     """Return the thresholds with the largest mean of Dice and AP, each averaged over sources.
 
-    Of scores that are as good (`AS_GOOD`) the highest is taken: most slices of a scan have no lesion, most
-    held-out slices have one, so false detections weigh too little in both measures.
+    Of settings that are as good (`AS_GOOD`) the one with the highest score is taken, because most slices of a
+    scan have no lesion and most held-out slices have one, so that false detections weigh too little in both
+    measures; of several with that score the best.
     """
     by_setting: dict[tuple[float, float], list[Measured]] = {}
     for key, one in measured:
@@ -181,6 +209,8 @@ def choose(measured: Iterable[tuple[tuple[float, float], Measured]], *, max_dete
         max_detections=max_detections,
         mask_threshold=logit,
         temperature=temperature,
+        join_touching=True,
+        min_region=MIN_REGION,
     )
     groups = {"all": rows} | {
         source: [r for r in rows if r.source == source] for source in sorted({r.source for r in rows})
@@ -194,14 +224,18 @@ def best_threshold(
     by_setting: Mapping[tuple[float, float], Sequence[Measured]],
 ) -> tuple[tuple[float, float], int]:
     """Return the (NMS IoU, mask logit) and the index into `SCORES` that are best, see `choose`."""
-    best: tuple[float, tuple[float, float], int] | None = None
-    for key, rows in by_setting.items():
-        worth = _by_source(rows, lambda r: r.ap.mean(1)) + _by_source(rows, lambda r: r.dice)
-        highest = float(np.nanmax(worth))
-        if best is None or highest > best[0]:
-            best = highest, key, int(np.flatnonzero(worth >= highest - AS_GOOD)[-1])
-    assert best is not None
-    return best[1], best[2]
+    worth = {
+        key: _by_source(rows, lambda r: r.ap.mean(1)) + _by_source(rows, lambda r: r.dice)
+        for key, rows in by_setting.items()
+    }
+    enough = max(float(np.nanmax(values)) for values in worth.values()) - AS_GOOD
+    good = [
+        (int(index), float(values[index]), key)
+        for key, values in worth.items()
+        for index in np.flatnonzero(values >= enough)
+    ]
+    index, _, setting = max(good)
+    return setting, index
 
 
 def score_temperature(rows: Sequence[Measured]) -> float:
@@ -288,6 +322,8 @@ def summary(rows: Sequence[Measured], index: int) -> dict[str, Any]:
     if lesion:
         values["paper_map_lesion_images"] = rounded(np.mean([row.ap[index].mean() for row in lesion]))
         values["dice"] = rounded(np.mean([row.dice[index] for row in lesion]))
+        marked = sum(row.predicted[index] + row.reference for row in rows)
+        values["dice_of_all_pixels"] = rounded(2 * sum(row.shared[index] for row in rows) / marked)
         values |= _by_patient("dice", [row.dice[index] for row in lesion], lesion)
     values |= _by_patient("paper_map", [row.ap[index].mean() for row in rows], rows)
     if len(lesion) < len(rows):

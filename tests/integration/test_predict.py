@@ -84,6 +84,10 @@ def test_thresholds_act_on_their_own_group(series, weights, tmp_path):
     scores = [found["score"] for found in plain["slices"][0]["detections"]]
     middle = (min(scores) + max(scores)) / 2
     shown = run("b", "--score-threshold", str(middle), "--nms-threshold", "0.1")
+    joined = run("d", "--nms-threshold", "1", "--join")
+    single = run("e", "--nms-threshold", "1", "--no-join")
+    assert joined["settings"]["detections"]["join_touching"] is True
+    assert 0 < len(joined["slices"][0]["detections"]) < len(single["slices"][0]["detections"])
     evidence = run("c", "--evidence-score", "0.6", "--evidence-nms", "0.1")
     assert 0 < len(shown["slices"][0]["detections"]) < len(scores)
     assert all(found["score"] > middle for found in shown["slices"][0]["detections"])

@@ -6,8 +6,17 @@ import torch
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from model_core.config import DetectionSettings
+from model_core.datasets import instances
 from model_core.errors import SettingsError
-from model_core.explain import label_map, logit_map, mask_pixels, roi_table, scan_verdict
+from model_core.explain import (
+    label_map,
+    logit_map,
+    mask_pixels,
+    roi_table,
+    scan_verdict,
+    shown_lesions,
+    touching_regions,
+)
 from model_core.types import Candidates, Detections, Placement, RoiBatch, SliceSummary
 
 
@@ -44,6 +53,52 @@ def test_masks_equal_torchvision_pasting(random_detections):
     ours = logit_map(random_detections, shape)
     assert np.array_equal(ours[strongest > 0], strongest[strongest > 0])
     assert not (ours[strongest <= 0] > 0).any()
+
+
+def test_touching_detections_are_one_lesion_and_a_mask_in_pieces_several():
+    whole, pieces = np.full((28, 28), 4.0), np.full((28, 28), 4.0)
+    pieces[:, 10:18] = -4.0
+    boxes = [(10, 10, 30, 30), (60, 10, 88, 30), (31, 31, 50, 50), (28, 5, 40, 20), (10, 60, 13, 63)]
+    found = _detections(boxes, [whole, pieces, whole, whole, whole], labels=[1, 1, 1, 2, 1])
+    single, masks = shown_lesions(found, (90, 100))
+    assert single is found
+    assert np.array_equal(masks, mask_pixels(found, (90, 100)))
+
+    found = _detections(
+        boxes, [whole, pieces, whole, whole, whole], labels=[1, 1, 1, 2, 1], join_touching=True, min_region=25
+    )
+    lesions, joined = shown_lesions(found, (90, 100))
+    # The first and third touch at a corner; the fourth is another class; the last is too small.
+    assert lesions.indices.tolist() == [0, 1, 1, 3]
+    assert lesions.labels.tolist() == [1, 1, 1, 2]
+    assert np.array_equal(lesions.scores, found.scores[[0, 1, 1, 3]])
+    assert np.array_equal(joined[0], masks[0] | masks[2])
+    assert np.array_equal(joined[1] | joined[2], masks[1])
+    assert not (joined[1] & joined[2]).any()
+    assert np.array_equal(joined[3], masks[3])
+    for box, mask in zip(lesions.boxes, joined, strict=True):
+        rows, columns = np.nonzero(mask)
+        assert box.tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    assert len(shown_lesions(_detections([], [], join_touching=True), (9, 9))[0]) == 0
+    with pytest.raises(SettingsError, match="not negative"):
+        DetectionSettings(min_region=-1)
+
+
+def test_joined_lesions_are_the_instances_of_a_reference_mask(random_detections):
+    masks = mask_pixels(random_detections, (77, 96))[::8]
+    labels = np.arange(len(masks)) % 2 + 1
+    regions = touching_regions(masks, labels, larger_than=10)
+    assert len(regions.best) > 4
+    for label in (1, 2):
+        union = masks[labels == label].any(axis=0).astype(np.uint8)
+        own = regions.masks[labels[regions.best] == label]
+        wanted, _ = instances(union, "merge", min_area=10)
+        assert {mask.tobytes() for mask in own} == {mask.tobytes() for mask in wanted}
+    # Each has the best of the detections that meet it, and the best comes first.
+    assert regions.best.tolist() == sorted(regions.best.tolist())
+    for mask, best in zip(regions.masks, regions.best, strict=True):
+        met = [k for k in range(len(masks)) if labels[k] == labels[best] and (masks[k] & mask).any()]
+        assert best == met[0]
 
 
 def test_logit_maps_can_be_summed(random_detections):

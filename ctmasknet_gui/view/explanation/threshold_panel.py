@@ -75,6 +75,9 @@ class ThresholdPanel(QWidget):
             self.scoring.addItem(text, scoring)
         self.scoring.setToolTip("How class logits of a region become a score.")
         self.scoring.setAccessibleName("Scoring of regions")
+        self.join = QCheckBox("Join")
+        self.join.setToolTip("Detections whose masks touch are shown as one lesion (J).")
+        self.join.setAccessibleName("Join touching detections")
 
     def _make_evidence(self) -> None:
         self.evidence_score = ThresholdSlider(
@@ -96,7 +99,7 @@ class ThresholdPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        layout.addLayout(_header(_heading("SHOWN DETECTIONS"), self.reset_detections))
+        layout.addLayout(_header(_heading("SHOWN DETECTIONS"), self.join, self.reset_detections))
         for slider in (self.score, self.nms, self.mask_level):
             layout.addWidget(slider)
         choices = QHBoxLayout()
@@ -133,6 +136,7 @@ class ThresholdPanel(QWidget):
         self.mask_level.valueEdited.connect(self._on_mask)
         self.mask_scale.activated.connect(self._on_mask_scale)
         self.scoring.activated.connect(self._on_scoring)
+        self.join.clicked.connect(self._on_join)
         self.evidence_score.valueEdited.connect(self._on_evidence_score)
         self.evidence_nms.valueEdited.connect(self._on_evidence_nms)
         self.evidence_nms.switched.connect(self._on_evidence_nms_switched)
@@ -155,6 +159,7 @@ class ThresholdPanel(QWidget):
         with QSignalBlocker(self.mask_scale), QSignalBlocker(self.scoring):
             self.mask_scale.setCurrentIndex(self.mask_scale.findData(detections.mask_scale))
             self.scoring.setCurrentIndex(self.scoring.findData(detections.scoring))
+        self.join.setChecked(detections.join_touching)
         self.evidence_score.set_value(evidence.score)
         _show_nms(self.evidence_nms, evidence.nms_iou, self.evidence_nms.value or 0.75)
         self.link.setChecked(thresholds.linked)
@@ -192,6 +197,10 @@ class ThresholdPanel(QWidget):
     @property
     def _evidence(self) -> EvidenceSettings:
         return self._state.thresholds.evidence
+
+    @Slot(bool)
+    def _on_join(self, on: bool) -> None:
+        self.detectionsChanged.emit(replace(self._detections, join_touching=on))
 
     @Slot(float)
     def _on_score(self, value: float) -> None:

@@ -173,7 +173,7 @@ def box_tags(findings: Findings, view: View, selected: int | None, roi: RoiRow |
     ]
     tags.sort(key=lambda tag: not tag.chosen)
     if roi is not None:
-        text = f"{roi.rank} · {roi.label} {roi.score:.2f} · not shown at these thresholds"
+        text = f"{roi.rank} · {roi.label} {roi.score:.2f} · {roi.why_unshown}"
         tags.insert(0, Tag(view.box_to_screen(roi.box), text, "#ffffff", chosen=True))
     return tags
 

@@ -78,6 +78,33 @@ def test_logits_are_summed_on_request_and_the_choice_is_shown(real, calls):
     assert len(calls) == 1
 
 
+def test_touching_detections_are_joined_on_request(real, calls):
+    real.run_slice()
+    state, panel = real.state, real.window.explanation.thresholds
+    panel.score.spin.setValue(0.05)
+    panel.nms.spin.setValue(1.0)
+    single = state.results.shown
+    assert not panel.join.isChecked()
+    real.key(Qt.Key.Key_J)
+    assert state.thresholds.detections.join_touching
+    assert panel.join.isChecked()
+    assert real.commands.join_touching.isChecked()
+    joined = state.results.shown
+    assert 0 < len(joined.detections) < len(single.detections)
+    assert np.array_equal(joined.masks.any(axis=0), single.masks.any(axis=0))
+    assert joined.masks.sum(axis=0).max() == 1
+    assert np.array_equal(joined.logit_map, single.logit_map, equal_nan=True)
+    # A region that others stand for is still in the table, and says so when it is chosen.
+    alone = {int(k) for k in single.detections.indices} - {int(k) for k in joined.detections.indices}
+    row = next(roi for roi in joined.rois if roi.candidate in alone)
+    assert row.detected
+    assert row.why_unshown == "has no region of its own"
+    panel.join.click()
+    assert not state.thresholds.detections.join_touching
+    assert len(state.results.shown.detections) == len(single.detections)
+    assert len(calls) == 1
+
+
 def test_link_makes_the_class_follow_and_is_marked_edited(real, calls):
     real.run_slice()
     state, panel = real.state, real.window.explanation.thresholds

@@ -19,13 +19,14 @@ from model_core.config import Architecture, DetectionSettings
 from model_core.datasets import read_pairs
 from model_core.evaluation import coco
 from model_core.evaluation.segmentation import (
+    SWEEP,
     SegmentationSettings,
     compare,
     default_mask_type,
     evaluate_slices,
 )
 from model_core.evaluation.segmentation_report import settings_document, write_segmentation_report
-from model_core.evaluation.segmentation_summary import coco_ap, headline, reason, worst
+from model_core.evaluation.segmentation_summary import coco_ap, headline, reason, sweep, worst
 from model_core.evaluation.slices import one_slice_volume
 from model_core.inference import load_pipeline, run, show
 from model_core.types import Detections, finish
@@ -223,9 +224,39 @@ def test_metrics_of_known_detections():
     assert none not in worst(outcomes)
 
 
-def test_what_is_measured_is_what_the_app_shows(tiny_weights, pairs_folder):
+def test_halves_of_a_lesion_are_one_where_touching_detections_are_joined():
+    mask = np.zeros((128, 128), np.uint8)
+    mask[10:70, 10:70] = 1
+    halves, scores = [(10, 10, 70, 40), (10, 40, 70, 70)], [0.9, 0.6]
+    outcomes = []
+    for join in (False, True):
+        shown = dataclasses.replace(SHARP, join_touching=join)
+        settings = SegmentationSettings(mask_type="merge", detections=shown)
+        outcomes.append(
+            compare(detections(halves, scores, [1, 1], settings), mask, settings, item=Drawn(mask))
+        )
+    single, joined = outcomes
+    assert (len(single.reported), single.found, single.false_positives) == (2, 0, 2)
+    assert (len(joined.reported), joined.found, joined.false_positives) == (1, 1, 0)
+    assert (single.ap[0], joined.ap[0]) == (0.0, 1.0)
+    assert joined.reported.scores.tolist() == pytest.approx([0.9])
+    assert single.pixels == joined.pixels
+    # Calibration and COCO's AP are of single detections.
+    assert len(joined.candidates) == 2
+    assert joined.candidates.scores.tolist() == single.candidates.scores.tolist()
+    if joined.coco is not None:
+        assert len(joined.coco.predicted) == 2
+    # Between the two scores one half alone is left.
+    for threshold, found, false in ((0.3, 1, 0), (0.75, 0, 1), (0.95, 0, 0)):
+        point = joined.sweep[int(np.flatnonzero(threshold == SWEEP)[0])]
+        assert (point.found, point.false_positives) == (found, false)
+    assert sweep([joined])["sensitivity"][0] == 1.0
+
+
+@pytest.mark.parametrize("join", [False, True])
+def test_what_is_measured_is_what_the_app_shows(tiny_weights, pairs_folder, join):
     pipeline = load_pipeline([str(tiny_weights / "tiny.safetensors")], device="cpu")
-    shown_settings = dataclasses.replace(pipeline.detections, score=0.4)
+    shown_settings = dataclasses.replace(pipeline.detections, score=0.4, join_touching=join)
     settings = SegmentationSettings(mask_type="merge", detections=shown_settings)
     item = next(i for i in read_pairs(pairs_folder) if i.name == "slice_010")
     (outcome,) = finish(evaluate_slices(pipeline, [item], settings))
