@@ -152,11 +152,8 @@ class DetectionSettings:
     logit_rule:
         How the pasted logit maps of overlapping detections become one map (§7; the paper does not say).
     join_touching:
-        Detections of one class whose masks touch are shown and counted as one lesion, and a mask in several
-        pieces as several: lesions are connected regions, as in the papers' reference (§1.1). The papers'
-        own results are of single detections.
-    min_region:
-        Connected regions of no more slice pixels are left out where touching detections are joined.
+        Detections of one class whose masks touch are shown and counted as one lesion: lesions are connected
+        regions, as in the papers' reference (§1.1). The papers' own results are of single detections.
     """
 
     score: float = 0.5
@@ -169,11 +166,9 @@ class DetectionSettings:
     temperature: float = 1.0
     logit_rule: LogitRule = "max"
     join_touching: bool = False
-    min_region: int = 0
 
     def __post_init__(self) -> None:
         _check(-1.0 <= self.score <= 1.0, f"A score threshold lies in -1..1, not {self.score}.")
-        _check(self.min_region >= 0, f"An area in pixels is not negative: {self.min_region}.")
         _check(self.logit_rule in ("max", "sum"), f"Logit maps combine by max or sum, not {self.logit_rule}.")
         _check(
             self.nms_iou is None or 0.0 <= self.nms_iou <= 1.0,

@@ -378,7 +378,7 @@ def _reported(
     masks = masks[: len(passed)]
     if not settings.join_touching:
         return passed, label_map(masks, passed.labels)
-    regions = touching_regions(masks, passed.labels, larger_than=settings.min_region)
+    regions = touching_regions(masks, passed.labels)
     lesions = dataclasses.replace(
         passed,
         scores=passed.scores[regions.best],

@@ -81,16 +81,20 @@ def settings_document(
         "mask_threshold": shown["mask_threshold"],
         "mask_scale": shown["mask_scale"],
         "scoring": shown["scoring"],
+        "join_touching": shown["join_touching"],
         "min_area_px": settings.min_area,
         "grid": "the mask file's",
         "paper_ap": f"detections with score > {shown['score']:g}, at most {shown['max_detections']}; "
         "match at IoU > threshold; per image, then mean; images without reference and detection count 1",
-        "coco_ap": f"no score cut-off, at most {coco.MAX_DETECTIONS} detections per image"
+        "coco_ap": f"single detections, no score cut-off, at most {coco.MAX_DETECTIONS} per image"
         if coco.available()
         else coco.MISSING,
         "reference_for_ap": f"8-connected components of more than {settings.min_area} px",
         "reference_for_dice": "every lesion pixel",
         "lesion_images": "images whose mask has a lesion pixel of the evaluated classes",
+        "detection": "a connected region: touching detections are joined"
+        if shown["join_touching"]
+        else "a single detection",
         "false_positive": f"a detection that no reference component takes at IoU > {HIT_IOU:g}",
         "intervals": f"95 %, percentile bootstrap over patients, {DRAWS} draws, seed 0",
         "device": device,
@@ -271,7 +275,7 @@ def _figures(
     yield figure(
         "calibration",
         figures.reliability_plot(reliability(*scored_hits(outcomes)), what="detections that find a lesion"),
-        f"How often detections of a score find a lesion (IoU > {HIT_IOU:g}; "
+        f"How often single detections of a score find a lesion (IoU > {HIT_IOU:g}; "
         f"scores above {CALIBRATION_FLOOR:g}). Fitted temperature: {temperature}.",
     )
     yield figure(

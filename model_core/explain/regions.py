@@ -1,7 +1,7 @@
 """Detections whose masks touch, joined to the connected regions that a reader sees as one lesion each.
 
 The papers' reference instances are the 8-connected components of a mask (spec §1.1); several detections on
-one opacity, or one whose mask falls into two, are not.
+one opacity, or one that reaches into two, are not.
 """
 
 from __future__ import annotations
@@ -20,64 +20,72 @@ _EIGHT = np.ones((3, 3), bool)
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """The 8-connected regions of a slice, class by class, best first.
+    """The lesions that detections mark together, best first.
 
-    ``masks`` (R, H, W); ``boxes`` (R, 4) in pixel edges; ``best`` (R,) the best detection of each, whose
-    score and label the region has.
+    ``masks`` (R, H, W); ``best`` (R,) the best of the detections that mainly mark it, different for each.
     """
 
     masks: BoolArray
-    boxes: FloatArray
     best: IntArray
 
+    def boxes(self) -> FloatArray:
+        """Return the (R, 4) boxes of the pixels, in pixel edges."""
+        boxes = np.zeros((len(self.masks), 4), np.float32)
+        for box, mask in zip(boxes, self.masks, strict=True):
+            ((rows, columns),) = ndimage.find_objects(mask.astype(np.uint8))
+            box[:] = columns.start, rows.start, columns.stop, rows.stop
+        return boxes
 
-def touching_regions(masks: BoolArray, labels: IntArray, *, larger_than: int = 0) -> Regions:
-    """Return the connected regions of the detections of each class.
+
+def touching_regions(masks: BoolArray, labels: IntArray) -> Regions:
+    """Return the 8-connected regions of the union of the masks of each class.
+
+    Each detection mainly marks the region with most of its pixels. A region that none mainly marks is a piece
+    cut off from a mask: it belongs to what the best detection over it mainly marks. A detection without
+    pixels marks nothing.
 
     Parameters
     ----------
     masks, labels:
         (D, H, W) and (D,), best first.
-    larger_than:
-        Regions of no more pixels are left out.
     """
-    found: list[tuple[int, FloatArray, BoolArray]] = []
+    found: list[tuple[int, BoolArray]] = []
     for label in np.unique(labels):
-        own = np.flatnonzero(labels == label)
+        own = [int(k) for k in np.flatnonzero(labels == label) if masks[k].any()]
         components, count = ndimage.label(masks[own].any(axis=0), structure=_EIGHT)
-        best = np.zeros(count + 1, np.int64)
+        # Worst first, so that the best has the last word.
+        marked = np.zeros(count + 1, np.int64)
+        best = np.full(count + 1, -1)
         for number in own[::-1]:
-            best[np.unique(components[masks[number]])] = number
-        areas = np.bincount(components.ravel(), minlength=count + 1)
-        for index, place in enumerate(ndimage.find_objects(components), 1):
-            if areas[index] > larger_than:
-                rows, columns = place
-                box = np.array([columns.start, rows.start, columns.stop, rows.stop], np.float32)
-                found.append((int(best[index]), box, components == index))
+            pixels = np.bincount(components[masks[number]], minlength=count + 1)
+            main = int(pixels.argmax())
+            marked[pixels > 0] = main
+            best[main] = number
+        lesion = np.where(best >= 0, np.arange(count + 1), marked)
+        joined = lesion[components]
+        found += [(int(best[index]), joined == index) for index in np.flatnonzero(best >= 0)]
     found.sort(key=lambda region: region[0])
     return Regions(
-        masks=np.stack([mask for _, _, mask in found]) if found else masks[:0],
-        boxes=np.stack([box for _, box, _ in found]) if found else np.zeros((0, 4), np.float32),
-        best=np.array([best for best, _, _ in found], np.int64),
+        masks=np.stack([mask for _, mask in found]) if found else masks[:0],
+        best=np.array([best for best, _ in found], np.int64),
     )
 
 
 def shown_lesions(detections: Detections, shape: tuple[int, int]) -> tuple[Detections, BoolArray]:
     """Return the detections of a slice as they are shown, and their (D, H, W) masks.
 
-    With `DetectionSettings.join_touching` each is one connected region: its box is that of its pixels, all
-    else that of its best detection, which may stand for several regions.
+    With `DetectionSettings.join_touching` each is one region: its box is that of its pixels, all else that of
+    its best detection.
     """
     masks = mask_pixels(detections, shape)
-    settings = detections.settings
-    if not settings.join_touching:
+    if not detections.settings.join_touching:
         return detections, masks
-    regions = touching_regions(masks, detections.labels, larger_than=settings.min_region)
+    regions = touching_regions(masks, detections.labels)
     return (
         dataclasses.replace(
             detections,
             indices=detections.indices[regions.best],
-            boxes=regions.boxes,
+            boxes=regions.boxes(),
             scores=detections.scores[regions.best],
             labels=detections.labels[regions.best],
             mask_logits=detections.mask_logits[regions.best],

@@ -25,7 +25,7 @@ from model_core.training.lesion import CHECKPOINT, LesionTraining
 from model_core.training.packing import PackedSlice
 from model_core.training.recipe import Recipe
 from model_core.training.shipping import lesion_pipeline, mask_type, thinned
-from model_core.training.tuning import MIN_REGION, NMS_IOUS, Measured, measure
+from model_core.training.tuning import NMS_IOUS, Measured, measure
 from model_core.types import Progress
 
 logger = logging.getLogger(__name__)
@@ -160,7 +160,6 @@ def _identity(recipe: Recipe, settings: CrossValidation) -> dict[str, Any]:
         "size": settings.size,
         "stride": settings.stride,
         "nms_ious": NMS_IOUS,
-        "min_region": MIN_REGION,
     }
     plain: dict[str, Any] = json.loads(json.dumps(identity))
     return plain

@@ -37,9 +37,6 @@ MASK_LOGITS = (-0.5, 0.0)
 AS_GOOD = 0.015
 # NMS IoU and mask logit of COCO's average precision, which has no score threshold.
 COCO_SETTING = (0.3, 0.0)
-# Detections that touch are shown as one lesion; specks of fewer than about 5 x 5 pixels (4 mm in a full
-# field of view) are none.
-MIN_REGION = 25
 # Candidates below the lowest score are never looked at; more than this many are not shown.
 _LIMIT = 60
 _LOW_HU, _HIGH_HU = -1250.0, 250.0
@@ -174,7 +171,7 @@ def _at(
     found: Detections, masks: BoolArray, references: BoolArray, reference_labels: IntArray, truth: BoolArray
 ) -> _Shown:
     """Measure the connected regions of the first detections, as the weights show them."""
-    regions = touching_regions(masks, found.labels[: len(masks)], larger_than=MIN_REGION)
+    regions = touching_regions(masks, found.labels[: len(masks)])
     labels = found.labels[regions.best]
     iou = mask_iou(regions.masks, references)
     matched = matches(iou, labels, reference_labels, threshold=HIT_IOU)
@@ -210,7 +207,6 @@ def choose(measured: Iterable[tuple[tuple[float, float], Measured]], *, max_dete
         mask_threshold=logit,
         temperature=temperature,
         join_touching=True,
-        min_region=MIN_REGION,
     )
     groups = {"all": rows} | {
         source: [r for r in rows if r.source == source] for source in sorted({r.source for r in rows})
