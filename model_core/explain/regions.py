@@ -30,11 +30,9 @@ class Regions:
 
     def boxes(self) -> FloatArray:
         """Return the (R, 4) boxes of the pixels, in pixel edges."""
-        boxes = np.zeros((len(self.masks), 4), np.float32)
-        for box, mask in zip(boxes, self.masks, strict=True):
-            ((rows, columns),) = ndimage.find_objects(mask.astype(np.uint8))
-            box[:] = columns.start, rows.start, columns.stop, rows.stop
-        return boxes
+        places = [_place(mask) for mask in self.masks]
+        corners = [(columns.start, rows.start, columns.stop, rows.stop) for rows, columns in places]
+        return np.array(corners, np.float32).reshape(-1, 4)
 
 
 def touching_regions(masks: BoolArray, labels: IntArray) -> Regions:
@@ -50,25 +48,44 @@ def touching_regions(masks: BoolArray, labels: IntArray) -> Regions:
         (D, H, W) and (D,), best first.
     """
     found: list[tuple[int, BoolArray]] = []
+    places = [_place(mask) for mask in masks]
     for label in np.unique(labels):
-        own = [int(k) for k in np.flatnonzero(labels == label) if masks[k].any()]
-        components, count = ndimage.label(masks[own].any(axis=0), structure=_EIGHT)
+        own = [int(k) for k in np.flatnonzero(labels == label) if places[k][0].stop]
+        union = np.zeros(masks.shape[1:], np.bool_)
+        for number in own:
+            union[places[number]] |= masks[number][places[number]]
+        whole = _place(union)
+        components = np.zeros(union.shape, np.int32)
+        count = ndimage.label(union[whole], structure=_EIGHT, output=components[whole])
         # Worst first, so that the best has the last word.
         marked = np.zeros(count + 1, np.int64)
         best = np.full(count + 1, -1)
         for number in own[::-1]:
-            pixels = np.bincount(components[masks[number]], minlength=count + 1)
+            place = places[number]
+            pixels = np.bincount(components[place][masks[number][place]], minlength=count + 1)
             main = int(pixels.argmax())
             marked[pixels > 0] = main
             best[main] = number
-        lesion = np.where(best >= 0, np.arange(count + 1), marked)
-        joined = lesion[components]
-        found += [(int(best[index]), joined == index) for index in np.flatnonzero(best >= 0)]
+        joined = np.where(best >= 0, np.arange(count + 1), marked)[components[whole]]
+        for index in np.flatnonzero(best >= 0):
+            mask = np.zeros_like(union)
+            mask[whole] = joined == index
+            found.append((int(best[index]), mask))
     found.sort(key=lambda region: region[0])
     return Regions(
         masks=np.stack([mask for _, mask in found]) if found else masks[:0],
         best=np.array([best for best, _ in found], np.int64),
     )
+
+
+def _place(mask: BoolArray) -> tuple[slice, slice]:
+    """Return the rows and columns that hold all pixels of a mask; empty slices where it has none."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    band = slice(int(rows[0]), int(rows[-1]) + 1)
+    columns = np.flatnonzero(mask[band].any(axis=0))
+    return band, slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def shown_lesions(detections: Detections, shape: tuple[int, int]) -> tuple[Detections, BoolArray]:

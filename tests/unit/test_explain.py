@@ -82,8 +82,12 @@ def test_touching_detections_are_one_lesion():
     for box, mask in zip(lesions.boxes, joined, strict=True):
         rows, columns = np.nonzero(mask)
         assert box.tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-    nothing, no_masks = shown_lesions(_detections([], [], join_touching=True), (9, 9))
-    assert (len(nothing), nothing.boxes.shape, no_masks.shape) == (0, (0, 4), (0, 9, 9))
+    for empty in (
+        _detections([], [], join_touching=True),
+        _detections([(1, 1, 8, 8)], [none], join_touching=True),
+    ):
+        nothing, no_masks = shown_lesions(empty, (9, 9))
+        assert (len(nothing), nothing.boxes.shape, no_masks.shape) == (0, (0, 4), (0, 9, 9))
 
 
 def test_joined_lesions_are_made_of_the_components_of_the_union(random_detections):
