@@ -78,6 +78,17 @@ def hits(
     return flags
 
 
+def overlaps(
+    iou: npt.NDArray[np.floating], labels: IntArray, reference_labels: IntArray, *, threshold: float
+) -> BoolArray:
+    """Return whether each prediction has an IoU greater than the threshold with a reference of its class.
+
+    Other than in `hits`, several predictions may have it with one reference.
+    """
+    allowed = (labels[:, None] == reference_labels) & (iou > threshold)
+    return np.asarray(allowed.any(axis=1), np.bool_)
+
+
 def area_under_curve(true_positives: BoolArray, references: int) -> float:
     """Return the all-point area under the precision-recall curve of predictions by decreasing score.
 

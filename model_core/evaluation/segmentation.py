@@ -14,7 +14,7 @@ from model_core.config import EVIDENCE_SCORE, DetectionSettings
 from model_core.datasets import MASK_TYPES, instances
 from model_core.errors import DataError, SettingsError
 from model_core.evaluation import coco
-from model_core.evaluation.average_precision import ap_from_iou, hits, mask_iou, matches
+from model_core.evaluation.average_precision import ap_from_iou, hits, mask_iou, matches, overlaps
 from model_core.evaluation.dice import Overlap, overlap_by_class, overlap_merged
 from model_core.evaluation.slices import one_slice_volume
 from model_core.explain import label_map, mask_pixels, touching_regions
@@ -133,8 +133,12 @@ class Matched:
         return matches(self.iou, self.labels, self.reference_labels, threshold=HIT_IOU)
 
     def hits(self) -> BoolArray:
-        """Return whether each detection finds a reference."""
+        """Return whether each detection finds a reference that no better one finds."""
         return hits(self.iou, self.labels, self.reference_labels, threshold=HIT_IOU)
+
+    def overlaps(self) -> BoolArray:
+        """Return whether each detection finds a reference, perhaps the same as another."""
+        return overlaps(self.iou, self.labels, self.reference_labels, threshold=HIT_IOU)
 
 
 @dataclass(frozen=True, eq=False)

@@ -129,7 +129,8 @@ def write_segmentation_report(
     """
     pooled = coco_ap(outcomes, classes=len(settings.class_names))
     report = headline(outcomes, pooled) | {"settings": about}
-    more = details(outcomes, settings.class_names, pooled=pooled, sources=sources)
+    joined = settings.detections.join_touching
+    more = details(outcomes, settings.class_names, pooled=pooled, sources=sources, joined=joined)
     by_name = {item.name: item for item in slices}
     with report_folder(target, overwrite=overwrite) as folder:
         blocks = [
@@ -274,7 +275,10 @@ def _figures(
     temperature = number(more["calibration"]["temperature"], 2)
     yield figure(
         "calibration",
-        figures.reliability_plot(reliability(*scored_hits(outcomes)), what="detections that find a lesion"),
+        figures.reliability_plot(
+            reliability(*scored_hits(outcomes, joined=settings.detections.join_touching)),
+            what="detections that find a lesion",
+        ),
         f"How often single detections of a score find a lesion (IoU > {HIT_IOU:g}; "
         f"scores above {CALIBRATION_FLOOR:g}). Fitted temperature: {temperature}.",
     )

@@ -56,6 +56,7 @@ def details(
     *,
     pooled: coco.CocoAP | None,
     sources: Mapping[str, str] | None = None,
+    joined: bool = False,
 ) -> dict[str, Any]:
     """Return everything else: intervals over patients, per class, patient and source, curves, calibration.
 
@@ -65,6 +66,8 @@ def details(
         COCO's average precision (`coco_ap`).
     sources:
         Source of each slice by name, or None where the data set names none.
+    joined:
+        Touching detections are one lesion (`DetectionSettings.join_touching`).
     """
     patients = _groups(outcomes, [o.patient for o in outcomes])
     by_source = None
@@ -89,7 +92,7 @@ def details(
         "by_patient": patients,
         "by_source": by_source,
         "score_sweep": sweep(outcomes),
-        "calibration": _calibration(outcomes),
+        "calibration": _calibration(outcomes, joined=joined),
         "seconds_per_slice": float(np.median([o.seconds for o in outcomes])),
     }
     return json_ready(document)
@@ -190,18 +193,21 @@ def sweep(outcomes: Sequence[SliceOutcome]) -> dict[str, list[float]]:
     return {"score_threshold": SWEEP.tolist(), **columns}
 
 
-def scored_hits(outcomes: Sequence[SliceOutcome]) -> tuple[FloatArray, BoolArray]:
-    """Return all scores above `CALIBRATION_FLOOR`, and which of those detections find a lesion."""
+def scored_hits(outcomes: Sequence[SliceOutcome], *, joined: bool) -> tuple[FloatArray, BoolArray]:
+    """Return all scores above `CALIBRATION_FLOOR`, and which of those single detections find a lesion.
+
+    ``joined``: touching detections are one lesion, so that several may find the same.
+    """
     scores, right = [], []
     for outcome in outcomes:
         counted = outcome.candidates.above(CALIBRATION_FLOOR)
         scores.append(counted.scores)
-        right.append(counted.hits())
+        right.append(counted.overlaps() if joined else counted.hits())
     return np.concatenate(scores), np.concatenate(right)
 
 
-def _calibration(outcomes: Sequence[SliceOutcome]) -> dict[str, Any]:
-    scores, right = scored_hits(outcomes)
+def _calibration(outcomes: Sequence[SliceOutcome], *, joined: bool) -> dict[str, Any]:
+    scores, right = scored_hits(outcomes, joined=joined)
     value = reliability(scores, right)
     return {
         "edges": value.edges.tolist(),

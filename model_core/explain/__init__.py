@@ -1,4 +1,4 @@
-"""What network output means: masks on the slice, the RoI table, the class of the scan. Draws nothing."""
+"""What network output means: masks, touching ones joined, the RoI table, the class of the scan."""
 
 from model_core.explain.masks import Patch, label_map, logit_map, mask_pixels, paste_maps
 from model_core.explain.regions import Regions, shown_lesions, touching_regions

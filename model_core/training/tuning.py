@@ -11,7 +11,7 @@ import numpy as np
 
 from model_core.config import DetectionSettings
 from model_core.datasets import instances
-from model_core.evaluation.average_precision import ap_from_iou, hits, mask_iou, matches
+from model_core.evaluation.average_precision import ap_from_iou, mask_iou, matches, overlaps
 from model_core.evaluation.bootstrap import group_means, mean_interval
 from model_core.evaluation.calibration import fit_temperature, reliability
 from model_core.evaluation.coco import CocoImage, coco_image
@@ -53,7 +53,8 @@ class Measured:
     ``ap`` (T, 10) of the papers' definition; ``detections`` (T,) how many are shown, touching ones as one;
     ``found`` (T,) how many of the ``lesions`` reference lesions and ``right`` (T,) how many of the shown find
     their other at IoU > 0.5; ``predicted`` and ``shared`` (T,) lesion pixels, of ``reference`` in the mask;
-    ``scores`` (P,) and ``hits`` (P,) of all single detections above the lowest score, for calibration.
+    ``scores`` (P,) and ``hits`` (P,) of all single detections above the lowest score, for calibration:
+    several that touch are one lesion, so each may be right with the same reference.
     """
 
     name: str
@@ -154,7 +155,7 @@ def _measure_one(
         shared=np.array([one.shared for one in shown], np.float64),
         reference=int(truth.sum()),
         scores=found.scores,
-        hits=hits(iou, found.labels, labels, threshold=HIT_IOU),
+        hits=overlaps(iou, found.labels, labels, threshold=HIT_IOU),
     )
 
 

@@ -26,7 +26,7 @@ from model_core.evaluation.segmentation import (
     evaluate_slices,
 )
 from model_core.evaluation.segmentation_report import settings_document, write_segmentation_report
-from model_core.evaluation.segmentation_summary import coco_ap, headline, reason, sweep, worst
+from model_core.evaluation.segmentation_summary import coco_ap, headline, reason, scored_hits, sweep, worst
 from model_core.evaluation.slices import one_slice_volume
 from model_core.inference import load_pipeline, run, show
 from model_core.types import Detections, finish
@@ -246,6 +246,11 @@ def test_halves_of_a_lesion_are_one_where_touching_detections_are_joined():
     assert joined.candidates.scores.tolist() == single.candidates.scores.tolist()
     if joined.coco is not None:
         assert len(joined.coco.predicted) == 2
+    # Two detections of one whole lesion: both are right where they are joined, one where each counts.
+    twice = [(10, 10, 70, 70), (12, 10, 70, 70)]
+    one = compare(detections(twice, scores, [1, 1], settings), mask, settings, item=Drawn(mask))
+    assert sorted(scored_hits([one], joined=False)[1].tolist()) == [False, True]
+    assert scored_hits([one], joined=True)[1].tolist() == [True, True]
     # Between the two scores one half alone is left.
     for threshold, found, false in ((0.3, 1, 0), (0.75, 0, 1), (0.95, 0, 0)):
         point = joined.sweep[int(np.flatnonzero(threshold == SWEEP)[0])]
