@@ -1,8 +1,10 @@
-"""Shared fixtures. The platform is set before Qt can be imported."""
+"""Shared fixtures. The platform is set before Qt can be imported, what OpenMP does before torch."""
 
 import os
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+# Threads that wait give their core away: where others need it too, spinning ones stall for minutes.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from pathlib import Path
 
