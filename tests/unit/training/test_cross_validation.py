@@ -206,15 +206,18 @@ def test_every_recipe_takes_steps_and_exports(name, tmp_path, monkeypatch):
 
     small = InputSpec(size=64)
     recipe = read_recipe(name)
-    keep = {
-        key: source
-        for key, source in recipe.sources.items()
-        if key in ("A", "mosmed_normal") or source.kind == "classified"
-    }
-    stages = tuple(
-        dataclasses.replace(stage, steps=1, size=64, batch=2) for stage in recipe.planned("gpu").stages[:2]
+    recipe = recipe.without(
+        tuple(
+            key
+            for key, source in recipe.sources.items()
+            if key not in ("A", "mosmed_normal") and source.kind != "classified"
+        )
     )
-    recipe = dataclasses.replace(recipe, sources=keep, stages=stages)
+    planned = recipe.planned("gpu").stages
+    stages = tuple(
+        dataclasses.replace(stage, steps=1, size=64, batch=2) for stage in (*planned[:2], planned[-1])
+    )
+    recipe = dataclasses.replace(recipe, stages=stages)
     slices = [chest(f"s{k}", lesion=1 + k % 2, patient=f"p{k}", seed=k) for k in range(3)]
     slices += [dataclasses.replace(chest("v", lesion=2, patient="group06"), validation=True)]
     slices += [chest("n", source="mosmed_normal", has_lung=False, patient="n")]
