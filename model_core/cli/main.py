@@ -11,6 +11,7 @@ from model_core import DISCLAIMER, __version__
 from model_core.cli import data, evaluate, info, predict, train, weights
 from model_core.cli.errors import UsageError
 from model_core.errors import CTMaskNetError
+from model_core.threads import wait_without_spinning
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 COMMANDS = (info, predict, train, evaluate, data, weights)
@@ -29,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return 0, 1 with one clear line on stderr, or exit with 2 for wrong usage."""
+    wait_without_spinning()
     arguments = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO if arguments.verbose else logging.WARNING, format="%(message)s")
     try:

@@ -1,0 +1,14 @@
+"""How the threads of one process wait for each other."""
+
+from __future__ import annotations
+
+import os
+
+
+def wait_without_spinning() -> None:
+    """Let OpenMP threads that wait give their core away; what the user has set stays.
+
+    To be called before torch is imported. By default they spin for a while, so that beside another busy
+    process each parallel loop waits for a thread that has no core (``benchmarks/busy_neighbour.py``).
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
