@@ -407,7 +407,7 @@ class RoiRow:
     @property
     def why_unshown(self) -> str:
         """Say why no shown region is this one's: below the thresholds, or joined with others."""
-        return "has no region of its own" if self.detected else "not shown at these thresholds"
+        return "no lesion of its own" if self.detected else "not shown at these thresholds"
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,14 @@
 import os
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-# Threads that wait give their core away: where others need it too, spinning ones stall for minutes.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from pathlib import Path
 
 import pytest
+
+from model_core.threads import wait_without_spinning
+
+wait_without_spinning()
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"

@@ -80,6 +80,7 @@ def touching_regions(masks: BoolArray, labels: IntArray) -> Regions:
 
 def _place(mask: BoolArray) -> tuple[slice, slice]:
     """Return the rows and columns that hold all pixels of a mask; empty slices where it has none."""
+    # `ndimage.find_objects` looks at every pixel, and joining takes twice as long with it.
     rows = np.flatnonzero(mask.any(axis=1))
     if not len(rows):
         return slice(0, 0), slice(0, 0)

@@ -98,7 +98,7 @@ def test_touching_detections_are_joined_on_request(real, calls):
     alone = {int(k) for k in single.detections.indices} - {int(k) for k in joined.detections.indices}
     row = next(roi for roi in joined.rois if roi.candidate in alone)
     assert row.detected
-    assert row.why_unshown == "has no region of its own"
+    assert row.why_unshown == "no lesion of its own"
     panel.join.click()
     assert not state.thresholds.detections.join_touching
     assert len(state.results.shown.detections) == len(single.detections)

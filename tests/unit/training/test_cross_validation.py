@@ -19,7 +19,7 @@ from model_core.training.lesion import LesionTraining
 from model_core.training.recipe import read_recipe, recipe_names
 from model_core.training.shipping import export_lesions
 from model_core.training.travel import read_packed, write_packed
-from model_core.training.tuning import SCORES, Measured, choose
+from model_core.training.tuning import SCORES, Measured, best_threshold, choose
 from model_core.types import Progress, finish
 from model_core.weights.card import read_card
 
@@ -188,6 +188,23 @@ def test_temperature_is_chosen_and_the_threshold_moves_with_it():
     assert 0.5 < choice.settings.score < 0.65
     calibration = choice.metrics["calibration"]
     assert calibration["ece_after"] < calibration["ece_before"]
+
+
+def test_of_equally_good_settings_the_highest_score_then_the_best_is_taken():
+    def rows_with(good, dice):
+        one = measured("a", patient="p", good=good)
+        return [dataclasses.replace(one, shared=dice * one.shared / 0.8)]
+
+    # The first is best, but only at lower scores; of the others, as good up to 0.8, the third is better.
+    by_setting = {
+        (0.3, 0.0): rows_with(0.63, 0.8),
+        (0.5, 0.0): rows_with(0.83, 0.79),
+        (0.7, 0.0): rows_with(0.83, 0.795),
+        (0.7, -0.5): rows_with(0.93, 0.7),
+    }
+    setting, index = best_threshold(by_setting)
+    assert setting == (0.7, 0.0)
+    assert SCORES[index] == 0.8
 
 
 def test_few_detections_give_no_temperature():
