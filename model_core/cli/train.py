@@ -75,6 +75,25 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     folds.add_argument("--steps", type=values.positive, metavar="N", help="stop after N further steps")
     folds.set_defaults(run=run_cross_validation)
 
+    variants = kinds.add_parser(
+        "compare",
+        help="cross-validate the variants of a recipe (anchors, augmentation)",
+        description="Trains and measures the recipe and each of its variants on the same folds of patients, "
+        "by its shortest schedule, and writes comparison.json and .md with the differences once all are "
+        "there. Stop it at any time; the same command goes on.",
+    )
+    _recipe_options(variants, plan=False)
+    _device_options(variants)
+    variants.add_argument("--folds", type=values.positive, default=3, metavar="N")
+    variants.add_argument(
+        "--variant", default="", metavar="NAME", help="only this one; 'as-it-is' without change"
+    )
+    variants.add_argument(
+        "--size", type=values.positive, default=256, metavar="PX", help="input of the network (default 256)"
+    )
+    _stride(variants)
+    variants.set_defaults(run=run_comparison)
+
     export = kinds.add_parser(
         "export",
         help="write weight files from the checkpoint of a recipe",
@@ -254,6 +273,30 @@ def run_cross_validation(arguments: argparse.Namespace) -> int:
             stopped=stopped,
         )
         for path in follow(job, title=f"Cross-validation of {recipe.name}"):
+            sys.stdout.write(f"{path}\n")
+    return 0
+
+
+def run_comparison(arguments: argparse.Namespace) -> int:
+    """Cross-validate the variants of a recipe."""
+    from model_core.cli.progress import follow
+    from model_core.training.comparison import compare
+    from model_core.training.cross_validation import CrossValidation
+    from model_core.training.recipe import COMPARISON
+
+    recipe, slices = _read_slices(arguments)
+    settings = CrossValidation(
+        folds=arguments.folds,
+        size=arguments.size,
+        stride=arguments.stride,
+        plan=COMPARISON,
+        device=arguments.device,
+        workers=arguments.workers,
+    )
+    work = arguments.work / f"{recipe.name}-variants-{arguments.folds}x{arguments.size}"
+    with stop_requests() as stopped:
+        job = compare(recipe, slices, work, settings, only=arguments.variant, stopped=stopped)
+        for path in follow(job, title=f"Variants of {recipe.name}"):
             sys.stdout.write(f"{path}\n")
     return 0
 

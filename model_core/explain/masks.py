@@ -106,6 +106,16 @@ def logit_map(detections: Detections, shape: tuple[int, int]) -> FloatArray:
     return combined
 
 
+def mask_probability(detections: Detections, shape: tuple[int, int]) -> FloatArray:
+    """Return the (H, W) greatest product of score and pasted mask probability; 0 outside every box."""
+    combined = np.zeros(shape, np.float32)
+    maps = expit(detections.mask_logits).astype(np.float32)
+    for patch, score in zip(paste_maps(maps, detections.boxes, shape), detections.scores, strict=True):
+        there = combined[patch.region]
+        np.maximum(there, score * patch.values, out=there)
+    return combined
+
+
 def label_map(masks: BoolArray, labels: IntArray) -> ByteArray:
     """Return the (H, W) uint8 label of each pixel: 0 none; where masks overlap, the better detection's.
 

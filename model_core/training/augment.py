@@ -31,9 +31,17 @@ class Example:
 
 
 def augment(
-    one: PackedSlice, generator: np.random.Generator, *, size: int, zoom: tuple[float, float]
+    one: PackedSlice,
+    generator: np.random.Generator,
+    *,
+    size: int,
+    zoom: tuple[float, float],
+    appearance: float = 1.0,
 ) -> Example:
-    """Return the slice moved, re-windowed and degraded at random; labels move with the picture."""
+    """Return the slice moved, re-windowed and degraded at random; labels move with the picture.
+
+    ``appearance`` is the share of the slices whose grey values change.
+    """
     free = not one.lesion.any() and one.image_class is None
     if free and generator.random() < NOTHING_SHARE:
         return _nothing(generator, size=size)
@@ -54,8 +62,9 @@ def augment(
     picture, labels, inside = warp(one.image, one.labels, motion, size=size)
     if in_body:
         picture = put_in_body(picture, inside, generator)
-    picture = jitter_window(picture, generator, hu_error=one.hu_error)
-    picture = degrade(picture, generator)
+    if appearance == 1.0 or generator.random() < appearance:
+        picture = jitter_window(picture, generator, hu_error=one.hu_error)
+        picture = degrade(picture, generator)
     lung = (labels & LUNG_BIT) > 0 if one.has_lung else None
     return Example(picture, np.bitwise_and(labels, LESION_BITS, dtype=np.uint8), lung)
 

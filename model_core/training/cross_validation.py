@@ -23,7 +23,7 @@ from model_core.training.cross_validation_report import FoldRows, markdown, repo
 from model_core.training.folds import fold_recipe, held_slices, patient_folds
 from model_core.training.lesion import CHECKPOINT, LesionTraining
 from model_core.training.packing import PackedSlice
-from model_core.training.recipe import Recipe
+from model_core.training.recipe import CROSS_VALIDATION, Recipe
 from model_core.training.shipping import lesion_pipeline, mask_type, thinned
 from model_core.training.tuning import NMS_IOUS, Measured, measure
 from model_core.types import Progress
@@ -44,11 +44,14 @@ class CrossValidation:
         Side of the network's input, in training and in measuring.
     stride:
         Measure every stride-th slice of a held-out patient with more than ten.
+    plan:
+        Plan of the recipe that trains each fold.
     """
 
     folds: int = 5
     size: int = 384
     stride: int = 1
+    plan: str = CROSS_VALIDATION
     device: str = "cpu"
     workers: int | None = None
 
@@ -88,7 +91,9 @@ def cross_validate(
     """
     slices = [one for one in slices if not one.unlabelled]
     fold_of = patient_folds(slices, settings.folds, seed=recipe.seed)
-    recipes = [fold_recipe(recipe, fold_of, k, size=settings.size) for k in range(settings.folds)]
+    recipes = [
+        fold_recipe(recipe, fold_of, k, size=settings.size, plan=settings.plan) for k in range(settings.folds)
+    ]
     left = max_steps
     for number, one in enumerate(recipes):
         path = work / f"fold{number + 1}.json"
@@ -114,8 +119,8 @@ def cross_validate(
     folds = [rows for rows in found if rows is not None]
     if len(folds) == settings.folds:
         values = report(recipe, folds, size=settings.size, stages=recipes[0].stages)
-        yield _write(work / RESULT, json.dumps(values, indent=1) + "\n")
-        yield _write(work / TEXT, markdown(values))
+        yield write_text(work / RESULT, json.dumps(values, indent=1) + "\n")
+        yield write_text(work / TEXT, markdown(values))
 
 
 def _measure(
@@ -148,7 +153,7 @@ def _measure(
         "coco": None if precision is None else [precision.mean, precision.ap50, precision.ap75],
         "slices": rows,
     }
-    yield _write(path, json.dumps(values) + "\n")
+    yield write_text(path, json.dumps(values) + "\n")
 
 
 def _identity(recipe: Recipe, settings: CrossValidation) -> dict[str, Any]:
@@ -202,7 +207,8 @@ def _measured(values: Mapping[str, Any]) -> Measured:
     return Measured(**{**values, **arrays})
 
 
-def _write(path: Path, text: str) -> Path:
+def write_text(path: Path, text: str) -> Path:
+    """Write a file whole or not at all, and return its path."""
     temporary = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

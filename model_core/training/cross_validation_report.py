@@ -129,15 +129,16 @@ def _summary(slices: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             continue
         values, groups = zip(*known, strict=True)
         macro = group_means(values, groups)
-        found[name] = _interval(mean_interval(values, groups))
-        found[f"{name}_by_patient"] = _interval(mean_interval(list(macro.values()), list(macro)))
+        found[name] = as_values(mean_interval(values, groups))
+        found[f"{name}_by_patient"] = as_values(mean_interval(list(macro.values()), list(macro)))
     for name, (above, below) in _RATIOS.items():
         if sum(column(below)):
-            found[name] = _interval(ratio_interval(column(above), column(below), patients))
+            found[name] = as_values(ratio_interval(column(above), column(below), patients))
     return found
 
 
-def _interval(value: Interval) -> dict[str, float | None]:
+def as_values(value: Interval) -> dict[str, float | None]:
+    """Return an interval as JSON holds it: rounded, null where nothing can be said."""
     return {"value": _rounded(value.value), "low": _rounded(value.low), "high": _rounded(value.high)}
 
 
@@ -201,7 +202,7 @@ def for_card(values: Mapping[str, Any]) -> dict[str, Any]:
         "note": values["note"],
         "folds": len(values["folds"]),
         "size": values["size"],
-        "schedule": _schedule(values["stages"]),
+        "schedule": schedule(values["stages"]),
     }
     if values["coco_ap"] is not None:
         quoted["coco_ap_ap50_ap75"] = values["coco_ap"]
@@ -234,9 +235,9 @@ def _lines(values: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield values["note"]
     yield ""
-    yield f"Schedule of each fold (seed {values['seed']}): {_schedule(values['stages'])}."
+    yield f"Schedule of each fold (seed {values['seed']}): {schedule(values['stages'])}."
     if values["coco_ap"] is not None:
-        mean, at50, at75 = (_number(value) for value in values["coco_ap"])
+        mean, at50, at75 = (number(value) for value in values["coco_ap"])
         yield ""
         yield (
             f"COCO AP {mean}, AP50 {at50}, AP75 {at75} (mean of the folds; detections that score above "
@@ -258,18 +259,19 @@ def _lines(values: Mapping[str, Any]) -> Iterator[str]:
         calibration = row["calibration"]
         cells = [row["score"], row["nms_iou"], row["mask_logit"], calibration["temperature"]]
         cells += [calibration["ece_before"], calibration["ece_after"]]
-        yield f"| {row['fold']} | " + " | ".join(_number(cell) for cell in cells) + " |"
+        yield f"| {row['fold']} | " + " | ".join(number(cell) for cell in cells) + " |"
     yield ""
     yield "## By patient (with lesions)"
     yield ""
     yield "| Patient or group | fold | slices | paper mAP | Dice |"
     yield "|---|---|---|---|---|"
     for name, row in values["patients"].items():
-        numbers = f"{_number(row['paper_map'])} | {_number(row['dice'])}"
+        numbers = f"{number(row['paper_map'])} | {number(row['dice'])}"
         yield f"| {name} | {row['fold']} | {row['images']} | {numbers} |"
 
 
-def _schedule(stages: Sequence[Mapping[str, Any]]) -> str:
+def schedule(stages: Sequence[Mapping[str, Any]]) -> str:
+    """Return the stages of a fold as a line of text."""
     return "; ".join(f"{s['steps']} {s['kind']} steps of {s['batch']} at {s['size']} px" for s in stages)
 
 
@@ -303,13 +305,14 @@ def _with_interval(value: Mapping[str, Any] | None) -> str:
     if value is None:
         return "–"
     if value["low"] is None:
-        return _number(value["value"])
-    return f"{_number(value['value'])} ({_number(value['low'])}–{_number(value['high'])})"
+        return number(value["value"])
+    return f"{number(value['value'])} ({number(value['low'])}–{number(value['high'])})"
 
 
 def _plain(value: Mapping[str, Any] | None) -> str:
-    return "–" if value is None else _number(value["value"])
+    return "–" if value is None else number(value["value"])
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Return a number of a table; a dash where there is none."""
     return "–" if value is None else f"{value:.3g}"

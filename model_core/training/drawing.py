@@ -197,7 +197,13 @@ class StageSteps:
         """Return the augmented examples of one batch."""
         stage = self._stage
         return [
-            augment(self._changed(one, generator), generator, size=stage.size, zoom=stage.zoom)
+            augment(
+                self._changed(one, generator),
+                generator,
+                size=stage.size,
+                zoom=stage.zoom,
+                appearance=stage.appearance,
+            )
             for one in self._sampler.draw(generator, stage.batch)
         ]
 

@@ -46,15 +46,17 @@ def patient_folds(slices: Sequence[PackedSlice], folds: int, *, seed: int) -> di
     return fold_of
 
 
-def fold_recipe(recipe: Recipe, fold_of: dict[str, int], fold: int, *, size: int) -> Recipe:
-    """Return the recipe of one fold: its patients held out, the short schedule at this size.
+def fold_recipe(
+    recipe: Recipe, fold_of: dict[str, int], fold: int, *, size: int, plan: str = CROSS_VALIDATION
+) -> Recipe:
+    """Return the recipe of one fold: its patients held out, the short schedule (a plan) at this size.
 
     ``size`` is that of the detection stages; a dense stage is never larger.
 
     Raises
     ------
     SettingsError
-        If the recipe has no schedule for cross-validation, or 32 does not divide the size.
+        If the recipe has no such plan, or 32 does not divide the size.
     """
 
     def sized(stage: Stage) -> Stage:
@@ -65,7 +67,7 @@ def fold_recipe(recipe: Recipe, fold_of: dict[str, int], fold: int, *, size: int
         name: dataclasses.replace(source, validation=held, hold_out=0.0)
         for name, source in recipe.sources.items()
     }
-    planned = recipe.planned(CROSS_VALIDATION)
+    planned = recipe.planned(plan)
     return dataclasses.replace(
         planned,
         name=f"{recipe.name}-fold{fold + 1}",

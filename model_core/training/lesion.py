@@ -30,7 +30,7 @@ from model_core.training.joint import JointSteps
 from model_core.training.packing import PackedSlice
 from model_core.training.recipe import Recipe, Stage
 from model_core.training.sampler import PatientSampler
-from model_core.training.self_training import label_slices, with_labels
+from model_core.training.self_training import Answer, dense_answer, label_slices, teachers_answer, with_labels
 from model_core.training.targets import dense_channels
 from model_core.training.warm_start import warm_start
 from model_core.types import Progress
@@ -222,10 +222,9 @@ class LesionTraining:
         return [one for one in self.slices if one.unlabelled and not one.validation and one.source in weights]
 
     def _label(self, stage: Stage, stopped: Callable[[], bool]) -> Generator[Progress, None, None]:
-        """Label the unlabelled slices with the averaged network; stopped in between, it labels none."""
-        network = averaged_network(self.recipe, self.average.state).to(self.device)
+        """Label the unlabelled slices; stopped in between, it labels none."""
         slices = self._unlabelled(stage)
-        for item in label_slices(network, self.head, slices, device=self.device):
+        for item in label_slices(self._answer(stage), slices):
             if not isinstance(item, Progress):
                 self.labels = item
             elif stopped():
@@ -233,6 +232,13 @@ class LesionTraining:
             else:
                 yield item
         logger.info("labelled %d of %d pictures without outlines", len(self.labels), len(slices))
+
+    def _answer(self, stage: Stage) -> Answer:
+        """Return what labels: the stage's teachers, or the averaged network."""
+        if stage.teachers:
+            return teachers_answer(stage.teachers, device=str(self.device))
+        network = averaged_network(self.recipe, self.average.state).to(self.device)
+        return dense_answer(network, self.head, device=self.device)
 
     def _batches(self, stage: Stage) -> Generator[Batch, None, None]:
         """Yield what is left of the stage."""

@@ -18,7 +18,7 @@ from model_core.datasets.pictures import read_grey, read_index_picture, to_hu
 from model_core.errors import DataError
 from model_core.greymap import estimate_hu_range
 from model_core.training.recipe import Recipe, Source
-from model_core.types import ByteArray, FloatArray
+from model_core.types import ByteArray, FloatArray, Geometry, Volume
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +104,14 @@ def window_to_bytes(hu: FloatArray, spec: InputSpec | None = None) -> ByteArray:
     scaled = (hu - spec.low_hu) * (255.0 / (spec.high_hu - spec.low_hu))
     packed: ByteArray = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
     return packed
+
+
+def slice_volume(one: PackedSlice) -> Volume:
+    """Return a packed slice as a volume of one slice in HU."""
+    spec = InputSpec()
+    hu = spec.low_hu + one.image.astype(np.float32) * ((spec.high_hu - spec.low_hu) / 255.0)
+    voxels = np.rint(hu).astype(np.int16)[None]
+    return Volume(series_id=one.name, title=one.name, voxels=voxels, geometry=Geometry())
 
 
 def _write(recipe: Recipe, data: Path, path: Path) -> None:

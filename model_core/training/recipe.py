@@ -18,8 +18,10 @@ from model_core.training.systems.moving import SegmentationMode
 StageKind = Literal["dense", "detect", "joint"]
 SourceKind = Literal["pairs", "negatives", "unlabelled", "classified"]
 
-# The schedule of `ctmasknet train cross-validate`, one of a recipe's plans.
-CROSS_VALIDATION = "cross_validation"
+# The schedules of `ctmasknet train cross-validate` and of each variant of `train compare`: plans of a recipe.
+CROSS_VALIDATION, COMPARISON = "cross_validation", "comparison"
+# What a variant of a recipe may change, see `Recipe.variant`.
+_CHANGEABLE = {"architecture", "stages", "training"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,10 +100,15 @@ class Stage:
         Share of the draws that get a lesion of another training slice (`training.pasting`).
     synthetic:
         Share of the lesion-free draws that get computed lesions (`training.synthetic`).
+    appearance:
+        Share of the draws whose window, sharpness, noise and compression change (`training.appearance`).
     shares:
         Weights of sources in this stage in place of their own.
     image_batch:
         ``joint``: classified pictures of one step.
+    teachers:
+        Weights (names or files) that together label the unlabelled pictures of this stage; none: the network
+        as it is when the stage begins.
     moves:
         ``full``: all weights; ``heads``: the backbone and its statistics stay as they are.
     training:
@@ -118,8 +125,10 @@ class Stage:
     dense_weight: float = 0.5
     paste: float = 0.0
     synthetic: float = 0.0
+    appearance: float = 1.0
     shares: dict[str, float] = field(default_factory=dict)
     image_batch: int = 8
+    teachers: tuple[str, ...] = ()
     moves: SegmentationMode = "full"
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -133,7 +142,7 @@ class Stage:
             raise SettingsError(
                 f"A stage moves 'full', or a detection stage 'heads', not '{self.moves}' ({self.kind})."
             )
-        for share in (self.paste, self.synthetic):
+        for share in (self.paste, self.synthetic, self.appearance):
             if not 0.0 <= share <= 1.0:
                 raise SettingsError(f"A share of the draws lies in 0..1, not {share}.")
         if any(share < 0 for share in self.shares.values()):
@@ -144,8 +153,11 @@ class Stage:
 class Recipe:
     """All of it. Two runs of one recipe on one machine see the same pictures in the same order.
 
-    ``plans`` are other schedules by name: ``gpu`` with large batches, ``cross_validation`` short. ``start``
-    names weights (shipped ones, or a file) that the network starts from; empty starts it at random.
+    ``plans`` are other schedules by name: ``gpu`` with large batches, ``cross_validation`` short,
+    ``comparison`` shorter. ``variants`` are other choices of anchors or augmentation by name, for
+    `training.comparison`: what they change of the ``architecture``, of the sampling and losses
+    (``training``), and of each of the ``stages``. ``start`` names weights (shipped ones, or a file) that the
+    network starts from; empty starts it at random.
     """
 
     name: str
@@ -160,9 +172,12 @@ class Recipe:
     notes: str = ""
     classifier: dict[str, Any] = field(default_factory=dict)
     plans: dict[str, tuple[Stage, ...]] = field(default_factory=dict)
+    variants: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     start: str = ""
 
     def __post_init__(self) -> None:
+        for variant in self.variants:
+            self.variant(variant)
         for stage in (*self.stages, *(stage for plan in self.plans.values() for stage in plan)):
             if unknown := sorted(set(stage.shares) - set(self.sources)):
                 raise SettingsError(f"A stage names sources that are not there: {', '.join(unknown)}.")
@@ -191,7 +206,8 @@ class Recipe:
     def digest(self) -> str:
         """Hash of what a checkpoint depends on: network, sources, seed; stages may still be lengthened."""
         values = dataclasses.asdict(self)
-        for other in ("title", "notes", "classifier", "stages", "plans", "ema", "weight_decay", "training"):
+        others = "title notes classifier stages plans variants ema weight_decay training"
+        for other in others.split():
             values.pop(other)
         if not self.start:
             del values["start"]
@@ -266,6 +282,40 @@ class Recipe:
             )
         return dataclasses.replace(self, stages=self.plans[plan])
 
+    def variant(self, name: str) -> Recipe:
+        """Return the recipe as one of its variants, of the name NAME-VARIANT.
+
+        Raises
+        ------
+        SettingsError
+            If it has no such variant, or what it changes does not exist.
+        """
+        if name not in self.variants:
+            raise SettingsError(
+                f"The recipe has no variant '{name}'; it has {', '.join(self.variants) or 'none'}."
+            )
+        changes = {key: _tuples(values) for key, values in self.variants[name].items()}
+        if unknown := sorted(set(changes) - _CHANGEABLE):
+            raise SettingsError(f"The variant '{name}' changes what a variant cannot: {', '.join(unknown)}.")
+
+        def changed(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+            return tuple(dataclasses.replace(stage, **changes.get("stages", {})) for stage in stages)
+
+        try:
+            return dataclasses.replace(
+                self,
+                name=f"{self.name}-{name}",
+                architecture=dataclasses.replace(self.architecture, **changes.get("architecture", {})),
+                training=dataclasses.replace(self.training, **changes.get("training", {})),
+                stages=changed(self.stages),
+                plans={plan: changed(stages) for plan, stages in self.plans.items()},
+                variants={},
+            )
+        except TypeError as error:
+            raise SettingsError(
+                f"The variant '{name}' changes a setting that does not exist.", details=str(error)
+            ) from error
+
 
 def held_out(name: str, share: float) -> bool:
     """Whether a slice of this name is among the held-out share: the same answer in every recipe and run."""
@@ -303,7 +353,7 @@ def read_recipe(name_or_path: str) -> Recipe:
             plans={plan: _stages(stages) for plan, stages in values.get("plans", {}).items()},
             **{
                 key: values[key]
-                for key in ("weight_decay", "ema", "notes", "classifier", "start")
+                for key in ("weight_decay", "ema", "notes", "classifier", "variants", "start")
                 if key in values
             },
         )

@@ -17,17 +17,15 @@ from model_core.evaluation.calibration import fit_temperature, reliability
 from model_core.evaluation.coco import CocoImage, coco_image
 from model_core.explain import calibrated, mask_pixels, touching_regions
 from model_core.inference import Pipeline, detect, run
-from model_core.training.packing import PackedSlice
+from model_core.training.packing import PackedSlice, slice_volume
 from model_core.types import (
     BoolArray,
     Detections,
     DoubleArray,
     FloatArray,
-    Geometry,
     IntArray,
     Progress,
     SliceResult,
-    Volume,
 )
 
 SCORES: DoubleArray = np.arange(0.1, 0.96, 0.05).round(2)
@@ -39,7 +37,6 @@ AS_GOOD = 0.015
 COCO_SETTING = (0.3, 0.0)
 # Candidates below the lowest score are never looked at; more than this many are not shown.
 _LIMIT = 60
-_LOW_HU, _HIGH_HU = -1250.0, 250.0
 # A detection finds a lesion, and a lesion is found, at a mask IoU greater than this.
 HIT_IOU = 0.5
 # Fewer right, or fewer wrong, detections give no temperature.
@@ -90,13 +87,6 @@ class Choice:
 
     settings: DetectionSettings
     metrics: dict[str, Any] = field(default_factory=dict)
-
-
-def slice_volume(one: PackedSlice) -> Volume:
-    """Return a packed slice as a volume of one slice in HU."""
-    hu = _LOW_HU + one.image.astype(np.float32) * ((_HIGH_HU - _LOW_HU) / 255.0)
-    voxels = np.rint(hu).astype(np.int16)[None]
-    return Volume(series_id=one.name, title=one.name, voxels=voxels, geometry=Geometry())
 
 
 def measure(

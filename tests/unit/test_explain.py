@@ -12,6 +12,7 @@ from model_core.explain import (
     label_map,
     logit_map,
     mask_pixels,
+    mask_probability,
     roi_table,
     scan_verdict,
     shown_lesions,
@@ -53,6 +54,15 @@ def test_masks_equal_torchvision_pasting(random_detections):
     ours = logit_map(random_detections, shape)
     assert np.array_equal(ours[strongest > 0], strongest[strongest > 0])
     assert not (ours[strongest <= 0] > 0).any()
+
+
+def test_the_probability_of_a_pixel_is_the_best_of_its_detections(random_detections):
+    shape = (77, 96)
+    chances = torch.from_numpy(random_detections.mask_logits).sigmoid()
+    full = pasted_by_torchvision(chances, random_detections, shape)
+    wanted = (full * random_detections.scores[:, None, None]).max(axis=0)
+    np.testing.assert_allclose(mask_probability(random_detections, shape), wanted, atol=1e-6)
+    assert not mask_probability(_detections([], []), shape).any()
 
 
 def test_touching_detections_are_one_lesion():

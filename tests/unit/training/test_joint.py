@@ -15,11 +15,10 @@ from model_core.training.augment import augment
 from model_core.training.drawing import StageSteps
 from model_core.training.joint import JointSteps
 from model_core.training.lesion import LesionTraining
-from model_core.training.packing import pack
+from model_core.training.packing import pack, slice_volume
 from model_core.training.recipe import Source, Stage, read_recipe
 from model_core.training.sampler import PatientSampler
 from model_core.training.shipping import export_lesions
-from model_core.training.tuning import slice_volume
 from model_core.types import SliceResult, finish
 
 STAGE = {"size": 64, "batch": 2, "learning_rate": 1e-3, "final_rate": 1e-4}

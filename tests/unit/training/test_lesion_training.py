@@ -98,6 +98,22 @@ def test_augment_is_deterministic_and_in_range():
         assert set(np.unique(example.lesion)) <= {0, 1}
 
 
+def test_a_share_of_the_slices_keeps_its_greys():
+    grey = np.full((70, 90), 60, np.uint8)
+    one = dataclasses.replace(packed(), image=grey, cropped=False, has_lung=False)
+
+    def kept(appearance):
+        draws = (np.random.default_rng(seed) for seed in range(60))
+        pictures = [
+            augment(one, draw, size=64, zoom=(1.3, 1.5), appearance=appearance).image for draw in draws
+        ]
+        return sum(abs(np.median(picture) - 60 / 255) < 1e-6 for picture in pictures)
+
+    assert kept(1.0) <= 3
+    assert 15 <= kept(0.5) <= 45
+    assert kept(0.0) >= 50  # a dome of the diaphragm covers some
+
+
 def test_lesion_free_slices_sometimes_give_way_to_air_or_tissue():
     one = packed(lesion=False)
     examples = [augment(one, np.random.default_rng(seed), size=48, zoom=(0.9, 1.1)) for seed in range(80)]

@@ -10,12 +10,21 @@ from PIL import Image
 from torch.nn import functional as F
 
 from model_core.errors import DataError, SettingsError
+from model_core.phantom import make_phantom
 from model_core.training.drawing import StageSteps
 from model_core.training.lesion import LesionTraining
-from model_core.training.packing import pack
+from model_core.training.packing import pack, window_to_bytes
 from model_core.training.recipe import Source, Stage
 from model_core.training.sampler import PatientSampler
-from model_core.training.self_training import key_of, label_slices, sure_lesion, with_labels
+from model_core.training.self_training import (
+    Answer,
+    dense_answer,
+    key_of,
+    label_slices,
+    sure_lesion,
+    teachers_answer,
+    with_labels,
+)
 from model_core.training.shipping import export_lesions, split_lists
 from model_core.types import finish
 
@@ -60,6 +69,14 @@ class Seeing:
         return torch.cat((lesion, torch.zeros_like(lesion)), 1)
 
 
+def eyes():
+    return dense_answer(Seeing(), Seeing(), device=torch.device("cpu"))
+
+
+def sure_of(probability):
+    return sure_lesion(Answer(lambda _: probability, lesion=0.5, unsure=(0.3, 0.7)), unlabelled("u"))
+
+
 # ------------------------------------------------------------------------------------- the answers
 
 
@@ -68,15 +85,15 @@ def test_a_sure_answer_is_a_mask_without_dots():
     spot = disc((60, 80), (30, 40), 9)
     probability[spot] = 0.95
     probability[3:6, 3:6] = 0.95
-    np.testing.assert_array_equal(sure_lesion(probability) > 0, spot)
+    np.testing.assert_array_equal(sure_of(probability) > 0, spot)
 
 
 def test_no_lesion_and_a_doubtful_one_are_no_answer():
     nothing = np.full((60, 80), 0.1, np.float32)
-    assert sure_lesion(nothing) is None
+    assert sure_of(nothing) is None
     doubtful = nothing.copy()
     doubtful[disc((60, 80), (30, 40), 12)] = 0.55
-    assert sure_lesion(doubtful) is None
+    assert sure_of(doubtful) is None
 
 
 @pytest.mark.parametrize("shape", [(96, 120), (130, 90)])
@@ -86,11 +103,43 @@ def test_labels_lie_where_the_lesion_is(shape):
     spot = disc(shape, (40, 30), 11)
     image[spot] = GREY_LESION
     one = dataclasses.replace(one, image=image, labels=np.zeros_like(image))
-    eyes = Seeing()
-    labels = list(label_slices(eyes, eyes, [one], device=torch.device("cpu")))[-1]
+    labels = list(label_slices(eyes(), [one]))[-1]
     (labelled,) = with_labels([one], labels)
     mask = labelled.lesion > 0
     assert (mask & spot).sum() / (mask | spot).sum() > 0.85
+
+
+def test_teachers_answer_for_a_picture_as_for_its_mirror_image():
+    volume, lesions = make_phantom(slices=12, size=128)
+    index = int(np.argmax((lesions > 0).sum((1, 2))))
+    hu = volume.voxels[index].astype(np.float32)
+    one = dataclasses.replace(unlabelled("u"), image=window_to_bytes(hu), cropped=False)
+    answer = teachers_answer(("lesion-r18t2",), device="cpu")
+    seen = answer.probability(one)
+    assert seen.shape == hu.shape
+    assert 0.3 < seen.max() <= 1
+    mirrored = dataclasses.replace(one, image=np.ascontiguousarray(one.image[:, ::-1]))
+    np.testing.assert_allclose(answer.probability(mirrored)[:, ::-1], seen, atol=1e-4)
+
+
+def test_a_stage_with_teachers_learns_from_their_answer(recipe, slices, tmp_path, monkeypatch):
+    from model_core.training import lesion
+
+    asked = []
+    spot = disc(slices[-1].image.shape, (40, 80), 9)
+
+    def teachers(names, *, device):
+        asked.append((names, device))
+        return Answer(lambda _: spot.astype(np.float32), lesion=0.5, unsure=(0.3, 0.7))
+
+    monkeypatch.setattr(lesion, "teachers_answer", teachers)
+    taught = dataclasses.replace(recipe.stages[-1], teachers=("one", "two"))
+    training = LesionTraining(dataclasses.replace(recipe, stages=(taught,)), slices, tmp_path)
+    finish(training.run())
+    assert asked == [(("one", "two"), "cpu")]
+    labelled = [one for one in with_labels(slices, training.labels) if one.unlabelled]
+    assert len(labelled) == sum(one.unlabelled and not one.validation for one in slices)
+    assert all(np.array_equal(one.lesion > 0, spot) for one in labelled)
 
 
 def test_slices_without_an_answer_are_left_out():
@@ -163,12 +212,11 @@ def sure(monkeypatch):
     """The tiny network is unsure of everything: stand in for it where pictures are labelled."""
     from model_core.training import lesion
 
-    eyes = Seeing()
     seen = []
 
-    def labelled(_network, _head, slices, *, device):
+    def labelled(_answer, slices):
         seen.append([one.name for one in slices])
-        yield from label_slices(eyes, eyes, slices, device=device)
+        yield from label_slices(eyes(), slices)
 
     monkeypatch.setattr(lesion, "label_slices", labelled)
     return seen
