@@ -101,12 +101,16 @@ class DetectorSettings:
     """RPN settings at test time (§4); they belong to the weights, not to the user.
 
     ``rpn_min_size`` 0 keeps zero-area proposals, as the released code does.
+
+    ``mirror``: the network also sees each slice mirrored left to right, and the class logits, boxes and mask
+    logits of a region are the means of both. It takes about twice the time; never so in the papers.
     """
 
     rpn_nms_iou: float = 0.75
     rpn_pre_nms: int = 1000
     rpn_post_nms: int = 1000
     rpn_min_size: float = 0.0
+    mirror: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

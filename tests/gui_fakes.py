@@ -120,12 +120,18 @@ class FakeReader:
 class FakePipeline:
     name: str
     cards: tuple = ()
-    weights_id: str = "w"
+    plain_id: str = "w"
+    mirrors: bool = False
+    fast: bool = False
     detections: DetectionSettings = DetectionSettings(score=0.4)
     evidence: EvidenceSettings = EvidenceSettings(batch_size=16)
     passes: int = 1
     image_classes: tuple = IMAGE_CLASSES
     region_classes: tuple = ("lesion",)
+
+    @property
+    def weights_id(self):
+        return self.plain_id + "-fast" * (self.mirrors and self.fast)
 
 
 def make_card(name="fake"):
@@ -153,6 +159,7 @@ class FakeEngine:
     gate: threading.Event | None = None
     missing: bool = False
     maps: int = 0
+    mirrors: bool = False
     stray: SliceResult | None = None
     controls: set = field(default_factory=set)
     threads: set = field(default_factory=set)
@@ -165,7 +172,7 @@ class FakeEngine:
         if self.missing or "nothing" in names:
             raise WeightsError("There are no weights. Install or train some, then choose them.")
         name = names[0] if names else "fake"
-        return FakePipeline(name, (make_card(name),), f"id-{name}")
+        return FakePipeline(name, (make_card(name),), f"id-{name}", mirrors=self.mirrors)
 
     def run(self, pipeline, volume, slices):
         for index in slices:

@@ -47,6 +47,7 @@ class Wiring(QObject):
         window.referenceChosen.connect(self._open_reference)
         window.referenceClosed.connect(opening.close_reference)
         window.weightsChosen.connect(self._controllers.weights.choose)
+        window.fastToggled.connect(self._controllers.weights.set_fast)
         window.messagesDismissed.connect(self._controllers.messages.dismiss_all)
         opening.catalogued.connect(self._show_recent)
         opening.failed.connect(self._show_recent)

@@ -16,7 +16,7 @@ CINE_RANGE = (1.0, 60.0)  # slices per second that a damaged settings file canno
 
 
 class RememberController(QObject):
-    """Restores window preset, overlays, opacity, cine speed, privacy and weights; stores them when asked.
+    """Restores and stores window preset, overlays, opacity, cine speed, privacy, weights and their speed.
 
     Weights given on the command line hold for that start only: `ignore_weights`.
     """
@@ -40,6 +40,7 @@ class RememberController(QObject):
         display.cine_fps = float(np.clip(settings.number("display/cine_fps", display.cine_fps), *CINE_RANGE))
         name = settings.text("display/window")
         display.window = next((preset for preset in PRESETS if preset.name == name), display.window)
+        self._state.weights.fast = settings.flag("analysis/fast", self._state.weights.fast)
         self._state.weights.chosen = self._usable(settings.texts("weights"))
 
     def _usable(self, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -56,6 +57,7 @@ class RememberController(QObject):
         settings.put("display/cine_fps", display.cine_fps)
         if any(preset.name == display.window.name for preset in PRESETS):
             settings.put("display/window", display.window.name)
+        settings.put("analysis/fast", self._state.weights.fast)
         if self._state.weights.chosen != self._passing:
             settings.put("weights", self._state.weights.chosen)
         settings.sync()

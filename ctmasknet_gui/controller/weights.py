@@ -106,12 +106,25 @@ class WeightsController(QObject):
             self._state.weights.cards = ()
             self.changed.emit()
 
+    def set_fast(self, fast: bool) -> None:
+        """Leave mirror images out from now on, or look at them; results of the other way are forgotten."""
+        if fast == self._state.weights.fast:
+            return
+        self._jobs.cancel("run")
+        self._state.weights.fast = fast
+        if self._cache is not None:
+            before = self._cache.pipeline.weights_id
+            self._cache.pipeline.fast = fast
+            if self._cache.pipeline is self.pipeline and self.pipeline.weights_id != before:
+                self.changed.emit()
+
     def loading(self, names: tuple[str, ...]) -> Generator[Progress | LoadedPipeline, None, None]:
         """Load the networks; iterated in the worker thread, alone or at the head of a run."""
         cached = self._cache
         if cached is None or cached.names != names:
             yield Progress(0, 0, "Loading the network")
             cached = self._cache = LoadedPipeline(names, self._engine.load(names))
+            cached.pipeline.fast = self._state.weights.fast
             yield Progress(0, 0, "Preparing the plots")
             warm_up_plots()
             tidy_up()

@@ -35,7 +35,8 @@ class CaseState:
 class WeightsState:
     """The weights that run: one single-shot card, or a segmentation and perhaps a classifier card.
 
-    ``available`` are the shipped ones; ``chosen`` the names or files given by the user.
+    ``available`` are the shipped ones; ``chosen`` the names or files given by the user. ``fast``: the mirror
+    image is left out where the weights look at it, too.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
@@ -43,6 +44,7 @@ class WeightsState:
     available: tuple[ModelCard, ...] = ()
     chosen: tuple[str, ...] = ()
     cards: tuple[ModelCard, ...] = ()
+    fast: bool = False
 
     @property
     def image_classes(self) -> tuple[str, ...]:

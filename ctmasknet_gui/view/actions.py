@@ -239,6 +239,11 @@ class Actions(QObject):
             "Show detections whose masks touch as one lesion; otherwise each by itself",
             keys="J", check=True,
         )  # fmt: skip
+        self.fast = make(
+            "Fast analysis (no mirror image)", cat,
+            "Leave out the mirror image where the weights look at it too: half the time, a little less good",
+            check=True,
+        )  # fmt: skip
         self.link = make(
             "Link evidence to shown thresholds", cat, "The evidence follows the shown thresholds",
             image="link", check=True,
@@ -299,6 +304,7 @@ class Actions(QObject):
             self.toggle_nms: thresholds.detections.nms_iou is not None,
             self.join_touching: thresholds.detections.join_touching,
             self.link: thresholds.linked,
+            self.fast: self._state.weights.fast,
             self.scoring_softmax: thresholds.detections.scoring == "softmax",
             self.scoring_sigmoid: thresholds.detections.scoring == "sigmoid",
         }

@@ -120,6 +120,7 @@ def _connect_analysis(window: MainWindow) -> None:
         )
     )
     actions.link.triggered.connect(window.linkToggled)
+    actions.fast.triggered.connect(window.fastToggled)
     actions.reset_thresholds.triggered.connect(_emit(window.thresholdsReset))
     actions.scoring_softmax.triggered.connect(_emit(window.scoringRequested, "softmax"))
     actions.scoring_sigmoid.triggered.connect(_emit(window.scoringRequested, "sigmoid"))

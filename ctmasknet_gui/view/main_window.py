@@ -53,6 +53,8 @@ class MainWindow(QMainWindow):
         Pictures per second.
     windowRequested(width, level), zoomRequested(zoom or None, (dx, dy)):
         Of the viewport's drags, HU and screen pixels.
+    fastToggled(bool):
+        Leave mirror images out of the analysis.
     switchToggled(str):
         Name of a switch of `DisplayState` to turn over (``masks``, ``inverted``, ``privacy``, ...).
     detectionsChanged(DetectionSettings), evidenceChanged(EvidenceSettings):
@@ -97,6 +99,7 @@ class MainWindow(QMainWindow):
     detectionsChanged = Signal(object)
     evidenceChanged = Signal(object)
     linkToggled = Signal(bool)
+    fastToggled = Signal(bool)
     nmsToggled = Signal()
     scoringRequested = Signal(str)
     thresholdsReset = Signal()

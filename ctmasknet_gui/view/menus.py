@@ -125,6 +125,7 @@ class Menus(QObject):
         menu.addSeparator()
         menu.addAction(a.link)
         menu.addSeparator()
+        menu.addAction(a.fast)
         self.weights_menu = menu.addMenu(icon("weights"), "&Weights")
         self.weights_menu.setToolTipsVisible(True)
 

@@ -114,6 +114,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", nargs="+", default=[], metavar="W", help="shipped names or files")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
+    parser.add_argument("--fast", action="store_true", help=values.FAST)
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier report")
 
 
@@ -136,7 +137,7 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
     check_target(arguments.output, overwrite=arguments.overwrite)
     found = read_segmentation(arguments.data, list_file=arguments.list, mask_values=arguments.mask_values)
     sources = read_sources(arguments.data, [item.name for item in found])
-    pipeline = load_pipeline(arguments.weights, device=arguments.device)
+    pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
     grey_map = arguments.grey_map or pipeline.cards[0].input.grey
     slices = with_grey_map(found, grey_map)
     mask_type = arguments.mask_type or default_mask_type(pipeline.region_classes)
@@ -158,6 +159,7 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
         data=arguments.data.resolve().name,
         mask_values=arguments.mask_values,
         grey_map=grey_map,
+        mirror=pipeline.mirror,
         device=pipeline.device,
     )
     report = write_segmentation_report(
@@ -208,7 +210,7 @@ def run_classifier(arguments: argparse.Namespace) -> int:
 
     check_target(arguments.output, overwrite=arguments.overwrite)
     found = read_classes(arguments.data, list_file=arguments.list)
-    pipeline = load_pipeline(arguments.weights, device=arguments.device)
+    pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
     if not pipeline.image_classes:
         raise SettingsError("These weights give no image class: give a classifier or a single-shot model.")
     grey_map = arguments.grey_map or pipeline.cards[0].input.grey

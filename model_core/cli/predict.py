@@ -64,6 +64,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--slices", type=_slices, metavar="A:B", help="half-open range; default all")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
+    parser.add_argument("--fast", action="store_true", help=values.FAST)
     parser.add_argument("--png", action="store_true", help="also write annotated pictures")
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     parser.set_defaults(run=run)
@@ -98,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
     slices = _range(arguments.slices, volume)
     names = [DOCUMENT, LABELS, *(_picture_name(index) for index in slices if arguments.png)]
     _refuse_to_replace([output / name for name in names], overwrite=arguments.overwrite)
-    pipeline = load_pipeline(arguments.weights, device=arguments.device)
+    pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
     detections, evidence = _settings(arguments, pipeline)
 
     _make_folder(output)

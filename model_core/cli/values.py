@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+# Help of the switch that several commands have.
+FAST = "leave out the mirror image where the weights look at it too: half the time, a little less good"
+
 
 def number(text: str, low: float, high: float) -> float:
     """Parse a number within limits."""

@@ -65,7 +65,9 @@ def classifier_only(pipeline: Pipeline) -> Pipeline:
     if pipeline.classifier is not None:
         network, cards = pipeline.classifier, pipeline.cards[-1:]
     cards = (dataclasses.replace(cards[0], detections=silent), *cards[1:])
-    return Pipeline(detector=network, cards=cards, head=pipeline.head, device=pipeline.device)
+    return Pipeline(
+        detector=network, cards=cards, head=pipeline.head, device=pipeline.device, fast=pipeline.fast
+    )
 
 
 def evaluate_classes(

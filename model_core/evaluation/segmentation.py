@@ -242,7 +242,7 @@ def check_mask_type(mask_type: str, region_classes: Sequence[str]) -> None:
 def detector_only(pipeline: Pipeline, settings: SegmentationSettings) -> Pipeline:
     """Return a pipeline that runs the detector alone, once per slice, with these candidates cached."""
     card = dataclasses.replace(pipeline.cards[0], detections=settings.candidates)
-    return Pipeline(detector=pipeline.detector, cards=(card,), device=pipeline.device)
+    return Pipeline(detector=pipeline.detector, cards=(card,), device=pipeline.device, fast=pipeline.fast)
 
 
 def check_slices(slices: Iterable[ReferenceSlice]) -> Generator[Progress, None, None]:

@@ -37,6 +37,10 @@ class Networks(Protocol):
     def evidence(self) -> EvidenceSettings:
         """The published evidence settings."""
 
+    @property
+    def mirror(self) -> bool:
+        """Whether the mirror image of each slice was looked at, too."""
+
 
 def predictions(
     volume: Volume,
@@ -84,6 +88,7 @@ def predictions(
             "detections": dataclasses.asdict(detections),
             "evidence": dataclasses.asdict(evidence),
             "published": evidence == pipeline.evidence,
+            "mirror_image": pipeline.mirror,
         },
         "scan": None if scan is None else _scan(scan, pipeline.image_classes),
         "slices": sorted(rows, key=lambda row: int(row["index"])),

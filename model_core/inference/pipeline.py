@@ -46,6 +46,9 @@ class Pipeline:
         Module S on the CPU, or None; so small that thresholds can re-run it at once.
     passes:
         Backbone passes per slice.
+    fast:
+        Leave out the mirror image where the weights look at it (`DetectorSettings.mirror`). May be changed
+        between two runs: results of either have another ``weights_id``.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Pipeline:
         classifier: CovidCTMaskNet | None = None,
         head: ImageHead | None = None,
         device: str = "cpu",
+        fast: bool = False,
     ) -> None:
         self.cards = cards
         self.device = device
@@ -64,7 +68,30 @@ class Pipeline:
         self.head = head.eval() if head is not None else None
         # Masks of single detections are computed on demand, off the worker's device.
         self._mask_detector = detector if device == "cpu" else _copy_on_cpu(detector, cards[0])
-        self.weights_id = hashlib.sha256("+".join(c.sha256 for c in cards).encode()).hexdigest()[:16]
+        self.fast = fast
+
+    @property
+    def fast(self) -> bool:
+        """See the class."""
+        return self._fast
+
+    @fast.setter
+    def fast(self, fast: bool) -> None:
+        self._fast = fast
+        self.detector.mirror = self.cards[0].detector.mirror and not fast
+        if self.classifier is not None:
+            self.classifier.mirror = self.cards[-1].detector.mirror and not fast
+
+    @property
+    def mirror(self) -> bool:
+        """Whether a network here also looks at the mirror image of a slice."""
+        return self.detector.mirror or (self.classifier is not None and self.classifier.mirror)
+
+    @property
+    def weights_id(self) -> str:
+        """Identity of what computes; results of another are not mixed with those of this one."""
+        parts = [card.sha256 for card in self.cards] + [f"mirror={self.mirror}"]
+        return hashlib.sha256("+".join(parts).encode()).hexdigest()[:16]
 
     @property
     def passes(self) -> int:
@@ -127,13 +154,13 @@ class Pipeline:
         return np.stack([cache[i] for i in indices.tolist()])
 
 
-def load_pipeline(names: Sequence[str] = (), *, device: str = "auto") -> Pipeline:
+def load_pipeline(names: Sequence[str] = (), *, device: str = "auto", fast: bool = False) -> Pipeline:
     """Load the weights of these names or files; none means the shipped default.
 
     One single-shot file; one segmentation file (no image class); a segmentation and a classifier file in
     any order; or a classifier alone. Of one that stores module S alone the segmentation file is found by its
     hash; one that is whole, as released, computes the class, and masks come from the default segmentation
-    weights, in a pass of their own.
+    weights, in a pass of their own. ``fast`` leaves out mirror images, see `Pipeline`.
 
     Raises
     ------
@@ -152,12 +179,15 @@ def load_pipeline(names: Sequence[str] = (), *, device: str = "auto") -> Pipelin
         )
     chosen = choose_device(device)
     if "single_shot" in by_kind:
-        return _single_shot(by_kind["single_shot"], chosen)
-    classifier = by_kind.get("classifier")
-    if "segmentation" not in by_kind:
-        assert classifier is not None
-        by_kind["segmentation"] = _masks_for(classifier)
-    return _pair(by_kind["segmentation"], classifier, chosen)
+        pipeline = _single_shot(by_kind["single_shot"], chosen)
+    else:
+        classifier = by_kind.get("classifier")
+        if "segmentation" not in by_kind:
+            assert classifier is not None
+            by_kind["segmentation"] = _masks_for(classifier)
+        pipeline = _pair(by_kind["segmentation"], classifier, chosen)
+    pipeline.fast = fast
+    return pipeline
 
 
 def choose_device(device: str) -> str:

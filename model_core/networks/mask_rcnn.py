@@ -33,6 +33,9 @@ _SAMPLING = {
     "positive_fraction": 0.0,
 }
 
+# Ends the name of a level whose map is of the mirror image.
+MIRRORED = ".mirrored"
+
 Features = OrderedDict[str, Tensor]
 Target = dict[str, Tensor]
 
@@ -127,6 +130,7 @@ class MaskRCNN(nn.Module):
         training = training or DetectorTraining()
         spec = input_spec or InputSpec()
         self.architecture = architecture
+        self.mirror = detector.mirror
         self.backbone = ResNetFPN(architecture)
         self.rpn = _rpn(architecture, detector)
         self.roi_heads = _roi_heads(architecture)
@@ -138,14 +142,25 @@ class MaskRCNN(nn.Module):
     # -- inference, step by step ------------------------------------------------------------------
 
     def features(self, images: Tensor) -> Features:
-        """Map (B, 3, S, S) images in 0..1 to the FPN maps (at least float32, also under autocast)."""
+        """Map (B, 3, S, S) images in 0..1 to the FPN maps (at least float32, also under autocast).
+
+        A network that mirrors (`DetectorSettings.mirror`) adds those of the mirror images; not in training.
+        """
+        maps = self._maps(images)
+        if self.mirror and not self.training:
+            mirrored = self._maps(images.flip(-1))
+            maps.update((level + MIRRORED, one) for level, one in mirrored.items())
+        return maps
+
+    def _maps(self, images: Tensor) -> Features:
         maps: Features = self.backbone((images - self.mean) / self.std)
         return OrderedDict((level, at_least_single(one)) for level, one in maps.items())
 
     def propose(self, images: Tensor, features: Features) -> list[Tensor]:
-        """Return per image the (P, 4) proposals of the RPN, best first."""
+        """Return per image the (P, 4) proposals of the RPN, best first; those of the image as it is."""
+        plain = OrderedDict((level, one) for level, one in features.items() if not level.endswith(MIRRORED))
         with _full_precision(images):
-            proposals, _ = self.rpn(_image_list(images), features)
+            proposals, _ = self.rpn(_image_list(images), plain)
         return list(proposals)
 
     def regions(self, images: Tensor, features: Features, proposals: list[Tensor]) -> list[Regions]:
@@ -162,14 +177,24 @@ class MaskRCNN(nn.Module):
         predictor: nn.Module,
     ) -> list[Regions]:
         size = images.shape[-2:]
-        with _full_precision(images):
-            pooled = self.roi_heads.box_roi_pool(features, proposals, [tuple(size)] * len(images))
+
+        def outputs(features: Features, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
+            pooled = self.roi_heads.box_roi_pool(features, boxes, [tuple(size)] * len(images))
             class_logits, deltas = predictor(head(pooled))  # (R, C), (R, 4C)
+            return class_logits, deltas
+
+        with _full_precision(images):
+            class_logits, deltas = outputs(features, proposals)
+            if other := _mirrored(features):
+                logits, shifts = outputs(other, _flipped(proposals, width=size[1]))
+                class_logits = (class_logits + logits) / 2
+                # A shift to the right of the mirror image is one to the left.
+                deltas = (deltas + shifts * shifts.new_tensor([-1, 1, 1, 1]).repeat(logits.shape[1])) / 2
         counts = [len(p) for p in proposals]
         return [
             self._pairs(one_logits, one_deltas, one_proposals, (size[0], size[1]))
             for one_logits, one_deltas, one_proposals in zip(
-                class_logits.split(counts), deltas.split(counts), proposals, strict=True
+                torch.split(class_logits, counts), torch.split(deltas, counts), proposals, strict=True
             )
         ]
 
@@ -189,8 +214,15 @@ class MaskRCNN(nn.Module):
     def mask_logits(self, features: Features, boxes: list[Tensor], *, size: tuple[int, int]) -> Tensor:
         """Return (D, C, 28, 28) raw mask logits of network-pixel boxes (one tensor per image)."""
         heads = self.roi_heads
-        pooled = heads.mask_roi_pool(features, boxes, [size] * len(boxes))
-        logits: Tensor = heads.mask_predictor(heads.mask_head(pooled))
+
+        def outputs(features: Features, boxes: list[Tensor]) -> Tensor:
+            pooled = heads.mask_roi_pool(features, boxes, [size] * len(boxes))
+            logits: Tensor = heads.mask_predictor(heads.mask_head(pooled))
+            return logits
+
+        logits = outputs(features, boxes)
+        if other := _mirrored(features):
+            logits = (logits + outputs(other, _flipped(boxes, width=size[1])).flip(-1)) / 2
         return logits
 
     # -- training ---------------------------------------------------------------------------------
@@ -316,6 +348,18 @@ class MaskRCNN(nn.Module):
 def _full_precision(images: Tensor) -> AbstractContextManager[None]:
     """Switch autocast off: 16-bit floats hold box edges above 256 pixels to 2 pixels only."""
     return torch.autocast(images.device.type, enabled=False)
+
+
+def _mirrored(features: Features) -> Features:
+    """Return the maps of the mirror images by the names of their levels; none if there are none."""
+    return OrderedDict(
+        (level.removesuffix(MIRRORED), one) for level, one in features.items() if level.endswith(MIRRORED)
+    )
+
+
+def _flipped(boxes: list[Tensor], *, width: int) -> list[Tensor]:
+    """Return boxes (R, 4) where they lie in the mirror image."""
+    return [torch.stack((width - b[:, 2], b[:, 1], width - b[:, 0], b[:, 3]), dim=1) for b in boxes]
 
 
 def _image_list(images: Tensor) -> ImageList:

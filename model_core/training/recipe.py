@@ -157,7 +157,8 @@ class Recipe:
     ``comparison`` shorter. ``variants`` are other choices of anchors or augmentation by name, for
     `training.comparison`: what they change of the ``architecture``, of the sampling and losses
     (``training``), and of each of the ``stages``. ``start`` names weights (shipped ones, or a file) that the
-    network starts from; empty starts it at random.
+    network starts from; empty starts it at random. ``mirror``: what is trained is used, and measured, with
+    the mirror image (`DetectorSettings.mirror`).
     """
 
     name: str
@@ -174,6 +175,7 @@ class Recipe:
     plans: dict[str, tuple[Stage, ...]] = field(default_factory=dict)
     variants: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     start: str = ""
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         for variant in self.variants:
@@ -206,7 +208,7 @@ class Recipe:
     def digest(self) -> str:
         """Hash of what a checkpoint depends on: network, sources, seed; stages may still be lengthened."""
         values = dataclasses.asdict(self)
-        others = "title notes classifier stages plans variants ema weight_decay training"
+        others = "title notes classifier stages plans variants ema weight_decay training mirror"
         for other in others.split():
             values.pop(other)
         if not self.start:
@@ -353,7 +355,7 @@ def read_recipe(name_or_path: str) -> Recipe:
             plans={plan: _stages(stages) for plan, stages in values.get("plans", {}).items()},
             **{
                 key: values[key]
-                for key in ("weight_decay", "ema", "notes", "classifier", "variants", "start")
+                for key in ("weight_decay", "ema", "notes", "classifier", "variants", "start", "mirror")
                 if key in values
             },
         )

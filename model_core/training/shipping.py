@@ -94,7 +94,7 @@ def lesion_pipeline(
         title=recipe.title,
         architecture=recipe.architecture,
         region_classes=("Lesion",) if merged else ("GGO", "Consolidation"),
-        detector=DETECTOR,
+        detector=dataclasses.replace(DETECTOR, mirror=recipe.mirror),
         input=spec if size is None else dataclasses.replace(spec, size=size),
         detections=DetectionSettings(max_detections=MAX_DETECTIONS),
         licence=LICENCE,

@@ -172,3 +172,73 @@ def test_a_broken_file_chosen_during_the_first_load_does_not_cost_the_run(rig):
     assert rig.state.weights.chosen == ()
     assert {k: r.weights_id for k, r in rig.state.results.slices.items()} == {3: "id-fake"}
     assert len(rig.texts) == 1
+
+
+# ------------------------------------------------------------------------------------------- fast
+
+
+@pytest.fixture
+def mirroring(make_rig):
+    rig = make_rig(engine=FakeEngine(mirrors=True))
+    rig.open()
+    return rig
+
+
+def ids(rig):
+    return {result.weights_id for result in rig.state.results.slices.values()}
+
+
+def test_fast_forgets_what_was_computed_with_the_mirror_image(mirroring):
+    mirroring.run_all()
+    assert ids(mirroring) == {"id-fake"}
+    mirroring.controllers.weights.set_fast(True)
+    mirroring.settle()
+    assert mirroring.state.weights.fast
+    assert mirroring.state.results.slices == {}
+    mirroring.controllers.running.run_slice()
+    mirroring.settle()
+    assert ids(mirroring) == {"id-fake-fast"}
+    mirroring.controllers.weights.set_fast(True)  # nothing new
+    mirroring.settle()
+    assert ids(mirroring) == {"id-fake-fast"}
+    assert mirroring.engine.loads == [()]  # the networks are the same
+
+
+def test_fast_keeps_results_of_weights_that_never_look_at_it(rig):
+    rig.run_all()
+    rig.controllers.weights.set_fast(True)
+    rig.settle()
+    assert len(rig.state.results.slices) == 7
+
+
+def test_fast_chosen_before_the_weights_are_loaded(mirroring):
+    mirroring.controllers.weights.set_fast(True)
+    mirroring.run_all()
+    assert ids(mirroring) == {"id-fake-fast"}
+    mirroring.controllers.weights.choose(["second"])
+    mirroring.settle()
+    mirroring.controllers.running.run_slice()
+    mirroring.settle()
+    assert ids(mirroring) == {"id-second-fast"}
+
+
+def test_fast_ends_a_run_that_goes_on(mirroring):
+    mirroring.run_all()
+    mirroring.controllers.weights.choose(["second"])
+    mirroring.settle()
+    mirroring.engine.gate = threading.Event()
+    mirroring.controllers.running.run_series()
+    mirroring.qtbot.waitUntil(lambda: mirroring.state.run.kind == "run", timeout=3000)
+    mirroring.controllers.weights.set_fast(True)
+    mirroring.engine.gate.set()
+    mirroring.settle()
+    assert mirroring.state.results.slices == {}
+    assert not mirroring.controllers.jobs.busy
+
+
+def test_fast_is_remembered(mirroring, make_rig):
+    mirroring.controllers.weights.set_fast(True)
+    mirroring.controllers.remember.store()
+    again = make_rig(engine=FakeEngine(mirrors=True))
+    again.controllers.remember.restore()
+    assert again.state.weights.fast
