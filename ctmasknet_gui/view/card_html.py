@@ -34,7 +34,8 @@ _MEASURES = {
 _EXPLAINED = (
     "With 95 % intervals over patients where there are several. mAP: average precision of each slice at IoU "
     "0.5 to 0.95, averaged, as in the papers; a slice without lesion counts 1 if nothing is marked. "
-    "Sensitivity: share of lesions found at IoU over 0.5. The data sets (A, A3 and so on) are named in "
+    "Sensitivity: share of lesions found at IoU over 0.5. Thresholds of others: each slice at those that are "
+    "best on the slices of all other patients. The data sets (A, A3 and so on) are named in "
     "LICENSE.txt beside the weights."
 )
 _CLASS_MEASURES = {

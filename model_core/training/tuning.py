@@ -203,6 +203,9 @@ def choose(measured: Iterable[tuple[tuple[float, float], Measured]], *, max_dete
         source: [r for r in rows if r.source == source] for source in sorted({r.source for r in rows})
     }
     metrics: dict[str, Any] = {name: summary(group, index) for name, group in groups.items()}
+    others = at_thresholds_of_others(by_setting)
+    if others:
+        metrics["thresholds_of_others"] = summary(others, 0)
     metrics["calibration"] = _calibration(rows, temperature)
     return Choice(settings, metrics)
 
@@ -223,6 +226,34 @@ def best_threshold(
     ]
     index, _, setting = max(good)
     return setting, index
+
+
+def at_thresholds_of_others(
+    by_setting: Mapping[tuple[float, float], Sequence[Measured]],
+) -> list[Measured]:
+    """Return each slice at the one threshold that is best on the slices of all other patients.
+
+    Thresholds chosen on the slices that they are measured on look better than they are; these do not. Empty
+    where there is one patient.
+    """
+    rows = next(iter(by_setting.values()))
+    found = []
+    for patient in dict.fromkeys((row.source, row.patient) for row in rows):
+        others = {
+            key: [row for row in measured if (row.source, row.patient) != patient]
+            for key, measured in by_setting.items()
+        }
+        if not next(iter(others.values())):
+            return []
+        setting, index = best_threshold(others)
+        found += [_at_one(row, index) for row in by_setting[setting] if (row.source, row.patient) == patient]
+    return found
+
+
+def _at_one(row: Measured, index: int) -> Measured:
+    """Return what was measured at one of the thresholds."""
+    arrays = ("ap", "detections", "found", "right", "predicted", "shared")
+    return dataclasses.replace(row, **{name: getattr(row, name)[index : index + 1] for name in arrays})
 
 
 def score_temperature(rows: Sequence[Measured]) -> float:

@@ -207,6 +207,22 @@ def test_of_equally_good_settings_the_highest_score_then_the_best_is_taken():
     assert SCORES[index] == 0.8
 
 
+def test_slices_are_also_measured_at_the_thresholds_of_other_patients():
+    """Two patients' lesions are found up to 0.83, one's up to 0.53: it has the threshold of the others."""
+    goods = {"x": 0.83, "y": 0.83, "z": 0.53}
+    found = [
+        ((0.3, 0.0), measured(f"{p}{k}", patient=p, good=good)) for p, good in goods.items() for k in "ab"
+    ]
+    metrics = choose(found, max_detections=9).metrics
+    assert metrics["all"]["sensitivity"] == 1.0
+    others = metrics["thresholds_of_others"]
+    assert others["images"] == metrics["all"]["images"] == 6
+    assert others["sensitivity"] == pytest.approx(4 / 6, abs=1e-4)
+    assert others["dice"] == pytest.approx(0.8 * 4 / 6, abs=1e-4)
+    (alone,) = [choose(found[:1], max_detections=9).metrics]
+    assert "thresholds_of_others" not in alone
+
+
 def test_few_detections_give_no_temperature():
     choice = choose([((0.3, 0.0), measured("a", patient="p", good=0.7))], max_detections=9)
     assert choice.settings.temperature == 1.0
