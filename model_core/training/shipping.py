@@ -249,11 +249,9 @@ def export_classifier(
     lesion = loaded.card
     evidence = EvidenceSettings(temperature=lesion.detections.temperature)
     rows: RoiRows | None = None
-    stored = (
-        cache / f"roi-rows-{lesion.sha256[:12]}-{limit or 'all'}-{settings.seed}-{VIEWS}.npz"
-        if cache is not None
-        else None
-    )
+    mirror = "-mirror" if lesion.detector.mirror else ""
+    kind = f"{lesion.sha256[:12]}-{limit or 'all'}-{settings.seed}-{VIEWS}{mirror}"
+    stored = cache / f"roi-rows-{kind}.npz" if cache is not None else None
     if stored is not None and stored.is_file():
         rows = _read_rows(stored)
     else:

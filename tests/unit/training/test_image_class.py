@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
-from model_core.config import Architecture, EvidenceSettings
+from model_core.config import Architecture, DetectorSettings, EvidenceSettings, InputSpec
 from model_core.datasets import ClassifiedSlice
 from model_core.errors import DataError
+from model_core.inference import load_pipeline
 from model_core.networks import build
 from model_core.training.image_class import (
     HELD_OUT_CONTROLS,
@@ -23,6 +26,10 @@ from model_core.training.image_class import (
     views,
     within_source,
 )
+from model_core.training.shipping import export_classifier
+from model_core.types import finish
+from model_core.weights.card import ModelCard
+from model_core.weights.store import save_weights
 
 
 def rows_of(count=60, seed=0):
@@ -119,3 +126,46 @@ def test_controls_the_detector_never_saw_are_reported_apart():
     assert quality[UNSEEN]["mosmed"]["slices"][0] == int(unseen[controls].sum())
     assert quality["mosmed"]["slices"][0] == int(controls.sum())
     assert UNSEEN not in cross_validate(data, settings, width=16, classes=3)
+
+
+@pytest.fixture
+def class_folders(tmp_path):
+    """Six pictures of each class in two sources."""
+    rng = np.random.default_rng(5)
+    folder = tmp_path / "classes"
+    for number, label in enumerate(("normal", "other", "covid")):
+        (folder / label).mkdir(parents=True)
+        for k in range(6):
+            grey = np.clip(rng.normal(60 + 50 * number, 20, (64, 72)), 0, 255).astype(np.uint8)
+            Image.fromarray(grey).save(folder / label / f"{'ab'[k % 2]}_{k}.png")
+    return folder
+
+
+def test_a_classifier_of_a_detector_that_mirrors_has_batches_of_its_own(class_folders, tmp_path):
+    torch.manual_seed(0)
+    shape = Architecture(
+        kind="segmentation", truncation=2, anchor_sizes=(8, 16), aspect_ratios=(1.0,), s_width=8
+    )
+    tensors = build(shape).state_dict()
+    cards, cache = [], tmp_path / "cache"
+    cache.mkdir()
+    for mirror in (False, True):
+        base = tmp_path / f"base{mirror}.safetensors"
+        detector = DetectorSettings(rpn_post_nms=40, mirror=mirror)
+        plain = ModelCard(
+            name="base", title="Base", architecture=shape, region_classes=("Lesion",),
+            detector=detector, input=InputSpec(size=64), licence="none",
+        )  # fmt: skip
+        save_weights(base, tensors, plain)
+        job = export_classifier(
+            base, class_folders, tmp_path, name=f"s{mirror}", settings=HeadTraining(epochs=1), cache=cache
+        )
+        cards += finish(job)
+    assert [card.detector.mirror for card in cards] == [False, True]
+    assert cards[0].base_sha256 == cards[1].base_sha256  # the same networks
+    kept = [np.load(path)["rows"] for path in sorted(cache.glob("roi-rows-*"))]
+    assert len(kept) == 2
+    assert not np.allclose(*kept)
+    pipeline = load_pipeline([str(tmp_path / "baseTrue.safetensors"), str(tmp_path / "sTrue.safetensors")])
+    assert pipeline.image_classes
+    assert pipeline.mirror
