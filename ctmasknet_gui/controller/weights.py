@@ -108,15 +108,20 @@ class WeightsController(QObject):
 
     def set_fast(self, fast: bool) -> None:
         """Leave mirror images out from now on, or look at them; results of the other way are forgotten."""
-        if fast == self._state.weights.fast:
-            return
-        self._jobs.cancel("run")
         self._state.weights.fast = fast
-        if self._cache is not None:
-            before = self._cache.pipeline.weights_id
+        if self._cache is not None and self._cache.pipeline is not self.pipeline:
             self._cache.pipeline.fast = fast
-            if self._cache.pipeline is self.pipeline and self.pipeline.weights_id != before:
-                self.changed.emit()
+        self._apply_fast()
+
+    def _apply_fast(self) -> None:
+        """Let the networks that run follow the choice; a run that looked the other way ends."""
+        if self.pipeline is None:
+            return
+        before = self.pipeline.weights_id
+        self.pipeline.fast = self._state.weights.fast
+        if self.pipeline.weights_id != before:
+            self._jobs.cancel("run")
+            self.changed.emit()
 
     def loading(self, names: tuple[str, ...]) -> Generator[Progress | LoadedPipeline, None, None]:
         """Load the networks; iterated in the worker thread, alone or at the head of a run."""
@@ -159,6 +164,7 @@ class WeightsController(QObject):
         self._state.weights.chosen = loaded.names
         self._state.weights.cards = pipeline.cards
         self.changed.emit()
+        self._apply_fast()  # may have been chosen while they were loaded
 
     def refuse(self, names: tuple[str, ...], error: WeightsError) -> WeightsError:
         """Go back to the choice before weights that cannot be loaded; returns what to tell."""

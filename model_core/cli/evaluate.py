@@ -159,7 +159,7 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
         data=arguments.data.resolve().name,
         mask_values=arguments.mask_values,
         grey_map=grey_map,
-        mirror=pipeline.mirror,
+        mirror=pipeline.detector.mirror,
         device=pipeline.device,
     )
     report = write_segmentation_report(

@@ -64,7 +64,7 @@ def settings_document(
     data: str,
     mask_values: str,
     grey_map: GreyMap = "window",
-    mirror: bool = False,
+    mirror: bool,
     device: str,
 ) -> dict[str, Any]:
     """Return everything that the numbers depend on, as JSON-ready values."""

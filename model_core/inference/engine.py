@@ -38,7 +38,7 @@ def run(
     total = len(slices) * pipeline.passes
     for done, index in enumerate(slices):
         yield Progress(done * pipeline.passes, total, f"Slice {index + 1}")
-        place = placement(volume, pipeline.input)
+        place, weights_id = placement(volume, pipeline.input), pipeline.weights_id
         detections, evidence, features = _pass(pipeline, pipeline.detector, volume, index)
         evidence_place: Placement | None = None
         if pipeline.classifier is not None:
@@ -49,7 +49,7 @@ def run(
         has_class = pipeline.head is not None
         result = SliceResult(
             series_id=volume.series_id,
-            weights_id=pipeline.weights_id,
+            weights_id=weights_id,
             slice_index=index,
             placement=place,
             evidence_placement=evidence_place or place,

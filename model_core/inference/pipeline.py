@@ -72,7 +72,7 @@ class Pipeline:
 
     @property
     def fast(self) -> bool:
-        """See the class."""
+        """Whether mirror images are left out."""
         return self._fast
 
     @fast.setter
@@ -263,6 +263,13 @@ def _pair(segmentation: LoadedWeights, classifier: LoadedWeights | None, device:
         raise WeightsError(
             f"The classifier '{classifier.card.name}' was trained on other segmentation weights than "
             f"'{segmentation.card.name}'; its verdict would mean nothing."
+        )
+    if not own_detector and classifier.card.detector.mirror != segmentation.card.detector.mirror:
+        _LOG.warning(
+            "The classifier %s was trained on regions %s the mirror image, unlike those of %s.",
+            classifier.card.name,
+            "with" if classifier.card.detector.mirror else "without",
+            segmentation.card.name,
         )
     separate: CovidCTMaskNet | None = None
     same_input = classifier.card.input == segmentation.card.input

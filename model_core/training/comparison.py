@@ -57,7 +57,7 @@ def compare(
         Folder of the comparison; each variant has a folder of its own in it, and at the end it gets
         ``comparison.json`` and ``comparison.md``.
     only:
-        One variant, or ``as-it-is``; empty does all.
+        One variant, or ``as-it-is``; empty does all, and then compares.
 
     Yields `Progress` and the path of each file that was written.
 
@@ -71,7 +71,8 @@ def compare(
         If a file cannot be written.
     """
     plain = {AS_IT_IS: recipe, **{name: recipe.variant(name) for name in recipe.variants}}
-    variants = {name: _scaled(one, settings.size) for name, one in plain.items()}
+    factor = settings.size / recipe.stages[-1].size
+    variants = {name: _scaled(one, factor) for name, one in plain.items()}
     if len(variants) == 1 or (only and only not in variants):
         recipe.variant(only)  # says which there are
     for name, one in variants.items():
@@ -83,16 +84,14 @@ def compare(
             yield item
         if stopped():
             return
-    reports = {name: _read(work / name / OF_ONE) for name in variants if (work / name / OF_ONE).is_file()}
-    if len(reports) == len(variants):
-        values = comparison(recipe.name, reports)
+    if not only:  # each report was just written anew, of folds that belong to these settings
+        values = comparison(recipe.name, {name: _read(work / name / OF_ONE) for name in variants})
         yield write_text(work / RESULT, json.dumps(values, indent=1) + "\n")
         yield write_text(work / TEXT, "\n".join(_lines(values)) + "\n")
 
 
-def _scaled(recipe: Recipe, size: int) -> Recipe:
-    """Return the recipe with anchors that are as large in the picture as in its own last stage."""
-    factor = size / recipe.stages[-1].size
+def _scaled(recipe: Recipe, factor: float) -> Recipe:
+    """Return the recipe with anchors for pictures that are larger by this factor."""
     sizes = tuple(max(1, round(one * factor)) for one in recipe.architecture.anchor_sizes)
     return dataclasses.replace(
         recipe, architecture=dataclasses.replace(recipe.architecture, anchor_sizes=sizes)

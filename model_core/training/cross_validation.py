@@ -158,10 +158,11 @@ def _measure(
 
 def _identity(recipe: Recipe, settings: CrossValidation) -> dict[str, Any]:
     """Return what a fold's measures belong to."""
-    stages = [dataclasses.asdict(stage) for stage in recipe.stages]
     identity = {
         "recipe": recipe.digest,
-        "stages": stages,
+        "stages": [dataclasses.asdict(stage) for stage in recipe.stages],
+        "training": dataclasses.asdict(recipe.training),
+        "mirror": recipe.mirror,
         "size": settings.size,
         "stride": settings.stride,
         "nms_ious": NMS_IOUS,

@@ -190,7 +190,10 @@ class StageSteps:
         if self._classified is None:
             return np.zeros((0, size, size), np.float32), np.zeros(0, np.int64)
         drawn = self._classified.draw(generator, stage.image_batch)
-        pictures = [augment(one, generator, size=size, zoom=stage.zoom).image for one in drawn]
+        pictures = [
+            augment(one, generator, size=size, zoom=stage.zoom, appearance=stage.appearance).image
+            for one in drawn
+        ]
         return np.stack(pictures), np.array([one.image_class for one in drawn], np.int64)
 
     def examples(self, generator: np.random.Generator) -> list[Example]:

@@ -34,6 +34,7 @@ from model_core.training.self_training import Answer, dense_answer, label_slices
 from model_core.training.targets import dense_channels
 from model_core.training.warm_start import warm_start
 from model_core.types import Progress
+from model_core.weights.store import find
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,8 @@ class LesionTraining:
         If the checkpoint is damaged or of another recipe, or there is nothing to train on.
     SettingsError
         If the device does not exist, or the weights that the recipe starts from do not fit.
+    WeightsError
+        If there are no such weights as a stage has for teachers.
     """
 
     def __init__(
@@ -92,6 +95,8 @@ class LesionTraining:
         for stage in recipe.stages:  # says so at once where a stage would have nothing to draw
             self._sampler(stage)
             self._classified(stage)
+            for teacher in stage.teachers:
+                find(teacher)
         torch.manual_seed(recipe.seed)
         self.network = build(recipe.architecture, DETECTOR, recipe.training)
         self.joint = JointSteps(self.network) if isinstance(self.network, SingleShot) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -20,8 +21,6 @@ SourceKind = Literal["pairs", "negatives", "unlabelled", "classified"]
 
 # The schedules of `ctmasknet train cross-validate` and of each variant of `train compare`: plans of a recipe.
 CROSS_VALIDATION, COMPARISON = "cross_validation", "comparison"
-# What a variant of a recipe may change, see `Recipe.variant`.
-_CHANGEABLE = {"architecture", "stages", "training"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +144,8 @@ class Stage:
         for share in (self.paste, self.synthetic, self.appearance):
             if not 0.0 <= share <= 1.0:
                 raise SettingsError(f"A share of the draws lies in 0..1, not {share}.")
+        if not isinstance(self.teachers, tuple) or not all(isinstance(one, str) for one in self.teachers):
+            raise SettingsError(f"The teachers of a stage are a list of weights, not {self.teachers!r}.")
         if any(share < 0 for share in self.shares.values()):
             raise SettingsError(f"The weights of a stage's sources are not negative: {self.shares}.")
 
@@ -184,6 +185,8 @@ class Recipe:
             if unknown := sorted(set(stage.shares) - set(self.sources)):
                 raise SettingsError(f"A stage names sources that are not there: {', '.join(unknown)}.")
             self.detector_training(stage)
+            if stage.teachers and not any(self.sources[name].kind == "unlabelled" for name in stage.shares):
+                raise SettingsError("A stage has teachers, but no share of pictures without outlines.")
         unlabelled = [name for name, source in self.sources.items() if source.kind == "unlabelled"]
         if unlabelled and self.architecture.region_classes > 2:
             raise SettingsError(f"Unlabelled sources ({', '.join(unlabelled)}) get merged lesions only.")
@@ -292,22 +295,31 @@ class Recipe:
         SettingsError
             If it has no such variant, or what it changes does not exist.
         """
-        if name not in self.variants:
+        if name not in self.variants or not _VARIANT.fullmatch(name):
             raise SettingsError(
                 f"The recipe has no variant '{name}'; it has {', '.join(self.variants) or 'none'}."
             )
         changes = {key: _tuples(values) for key, values in self.variants[name].items()}
-        if unknown := sorted(set(changes) - _CHANGEABLE):
+        if unknown := sorted(set(changes) - set(_CHANGEABLE)):
             raise SettingsError(f"The variant '{name}' changes what a variant cannot: {', '.join(unknown)}.")
+
+        for key, kind in _CHANGEABLE.items():
+            known = {one.name for one in dataclasses.fields(kind)} - _FIXED
+            if wrong := sorted(set(changes.get(key, {})) - known):
+                raise SettingsError(f"A variant cannot change {', '.join(wrong)} of the {key}.")
 
         def changed(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
             return tuple(dataclasses.replace(stage, **changes.get("stages", {})) for stage in stages)
 
+        architecture = dataclasses.replace(self.architecture, **changes.get("architecture", {}))
+        for anchors in (architecture.anchor_sizes, architecture.aspect_ratios):
+            if not (isinstance(anchors, tuple) and anchors and all(_positive(one) for one in anchors)):
+                raise SettingsError(f"Anchors have positive sizes and ratios, not {anchors!r}.")
         try:
             return dataclasses.replace(
                 self,
                 name=f"{self.name}-{name}",
-                architecture=dataclasses.replace(self.architecture, **changes.get("architecture", {})),
+                architecture=architecture,
                 training=dataclasses.replace(self.training, **changes.get("training", {})),
                 stages=changed(self.stages),
                 plans={plan: changed(stages) for plan, stages in self.plans.items()},
@@ -315,8 +327,18 @@ class Recipe:
             )
         except TypeError as error:
             raise SettingsError(
-                f"The variant '{name}' changes a setting that does not exist.", details=str(error)
+                f"The variant '{name}' has a value of the wrong kind.", details=str(error)
             ) from error
+
+
+# What a variant of a recipe may change of what, see `Recipe.variant`. Its name becomes that of a folder.
+_CHANGEABLE: dict[str, type] = {"architecture": Architecture, "stages": Stage, "training": DetectorTraining}
+_FIXED = {"kind", "size", "steps", "region_classes", "image_classes", "shares", "teachers"}
+_VARIANT = re.compile(r"(?!as-it-is$)[a-z0-9][a-z0-9-]*")
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, int | float) and value > 0
 
 
 def held_out(name: str, share: float) -> bool:

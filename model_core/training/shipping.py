@@ -16,7 +16,7 @@ from torch import Tensor
 from model_core.config import SINGLE_SHOT_MIN_AREA, DetectionSettings, EvidenceSettings, InputSpec
 from model_core.datasets.classes import CLASS_FOLDERS
 from model_core.errors import DataError
-from model_core.inference import Pipeline
+from model_core.inference import Pipeline, load_pipeline
 from model_core.inference.pipeline import choose_device
 from model_core.networks import CovidCTMaskNet
 from model_core.training.checkpoints import read_checkpoint
@@ -28,6 +28,7 @@ from model_core.training.image_class import (
     VIEWS,
     HeadTraining,
     RoiRows,
+    WindowedSlice,
     cross_validate,
     extract,
     limited,
@@ -248,24 +249,13 @@ def export_classifier(
     loaded = load_weights(str(base))
     lesion = loaded.card
     evidence = EvidenceSettings(temperature=lesion.detections.temperature)
-    rows: RoiRows | None = None
-    mirror = "-mirror" if lesion.detector.mirror else ""
-    kind = f"{lesion.sha256[:12]}-{limit or 'all'}-{settings.seed}-{VIEWS}{mirror}"
+    views = f"{VIEWS}+fast" if lesion.detector.mirror else VIEWS
+    kind = f"{lesion.sha256[:12]}-{limit or 'all'}-{settings.seed}-{views}"
     stored = cache / f"roi-rows-{kind}.npz" if cache is not None else None
     if stored is not None and stored.is_file():
         rows = _read_rows(stored)
     else:
-        from model_core.inference import load_pipeline
-
-        network = load_pipeline([str(base)], device=device).detector
-        for item in extract(
-            network, limited(read_slices(folder), limit), evidence, size=lesion.input.size, seed=settings.seed
-        ):
-            if isinstance(item, Progress):
-                yield item
-            else:
-                rows = item
-        assert rows is not None
+        rows = yield from _all_rows(base, limited(read_slices(folder), limit), evidence, settings, device)
         if stored is not None:
             _write_rows(stored, rows)
     classes = len(CLASS_FOLDERS)
@@ -295,7 +285,9 @@ def export_classifier(
         },
         metrics={
             "note": f"{FOLDS_TEXT} {_seen(lesion)} in its own training, so these numbers are optimistic; "
-            "classes are compared within one source only." + (f" {UNSEEN_TEXT}" if UNSEEN in quality else ""),
+            "classes are compared within one source only."
+            + (f" {BOTH_LOOKS_TEXT}" if lesion.detector.mirror else "")
+            + (f" {UNSEEN_TEXT}" if UNSEEN in quality else ""),
             "within_source": quality,
         },
     )
@@ -303,10 +295,32 @@ def export_classifier(
     yield save_weights(output / f"{name}{SUFFIX}", tensors, card, half=True)
 
 
+def _all_rows(
+    base: Path,
+    slices: Sequence[WindowedSlice],
+    evidence: EvidenceSettings,
+    settings: HeadTraining,
+    device: str,
+) -> Generator[Progress, None, RoiRows]:
+    """Return the RoI batches of a frozen detector; of one that mirrors, also those of a fast analysis."""
+    pipeline = load_pipeline([str(base)], device=device)
+    size = pipeline.input.size
+    looks: list[RoiRows] = []
+    for fast in (False, True) if pipeline.mirror else (False,):
+        pipeline.fast = fast
+        for item in extract(pipeline.detector, slices, evidence, size=size, seed=settings.seed):
+            if isinstance(item, Progress):
+                yield item
+            else:
+                looks.append(item)
+    return dataclasses.replace(looks[0], rows=np.concatenate([one.rows for one in looks], axis=1))
+
+
 FOLDS_TEXT = (
     "Five-fold cross-validation by slice of module S alone; the shipped file is trained on all folds. The "
     "frozen detector has seen the control pictures (as slices without lesion) and"
 )
+BOTH_LOOKS_TEXT = "Trained on regions with and without the mirror image, measured on those with it."
 UNSEEN_TEXT = f"'{UNSEEN}' are the same measures with only those pictures that the detector never saw."
 
 

@@ -234,19 +234,18 @@ def at_thresholds_of_others(
     """Return each slice at the one threshold that is best on the slices of all other patients.
 
     Thresholds chosen on the slices that they are measured on look better than they are; these do not. Empty
-    where there is one patient.
+    where not even two patients have lesions.
     """
     rows = next(iter(by_setting.values()))
+    if len({row.patient for row in rows if row.lesion}) < 2:
+        return []
     found = []
-    for patient in dict.fromkeys((row.source, row.patient) for row in rows):
+    for patient in dict.fromkeys(row.patient for row in rows):
         others = {
-            key: [row for row in measured if (row.source, row.patient) != patient]
-            for key, measured in by_setting.items()
+            key: [row for row in measured if row.patient != patient] for key, measured in by_setting.items()
         }
-        if not next(iter(others.values())):
-            return []
         setting, index = best_threshold(others)
-        found += [_at_one(row, index) for row in by_setting[setting] if (row.source, row.patient) == patient]
+        found += [_at_one(row, index) for row in by_setting[setting] if row.patient == patient]
     return found
 
 

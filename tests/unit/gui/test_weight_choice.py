@@ -236,6 +236,29 @@ def test_fast_ends_a_run_that_goes_on(mirroring):
     assert not mirroring.controllers.jobs.busy
 
 
+def test_fast_holds_for_the_networks_that_run_when_others_were_given_up(mirroring):
+    mirroring.run_all()
+    list(mirroring.controllers.weights.loading(("second",)))  # loaded, and not taken over
+    mirroring.controllers.weights.set_fast(True)
+    mirroring.settle()
+    assert mirroring.state.results.slices == {}
+    mirroring.controllers.running.run_slice()
+    mirroring.settle()
+    assert ids(mirroring) == {"id-fake-fast"}
+
+
+def test_fast_lets_a_run_of_weights_that_never_look_at_it_go_on(rig):
+    rig.engine.gate = threading.Event()
+    rig.controllers.weights.choose(["second"])
+    rig.settle()
+    rig.controllers.running.run_series()
+    rig.qtbot.waitUntil(lambda: rig.state.run.kind == "run", timeout=3000)
+    rig.controllers.weights.set_fast(True)
+    rig.engine.gate.set()
+    rig.settle()
+    assert len(rig.state.results.slices) == 7
+
+
 def test_fast_is_remembered(mirroring, make_rig):
     mirroring.controllers.weights.set_fast(True)
     mirroring.controllers.remember.store()

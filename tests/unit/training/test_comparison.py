@@ -44,14 +44,26 @@ def test_a_variant_is_the_recipe_with_its_changes(recipe):
     ("changes", "says"),
     [
         ({"sources": {}}, "cannot: sources"),
-        ({"stages": {"colour": 1}}, "does not exist"),
+        ({"stages": {"colour": 1}}, "cannot change colour of the stages"),
+        ({"stages": {"size": 128}}, "cannot change size"),
         ({"stages": {"paste": 2.0}}, "0..1"),
+        ({"stages": {"paste": "much"}}, "wrong kind"),
         ({"architecture": {"backbone": "vgg"}}, "backbone"),
+        ({"architecture": {"kind": "classifier"}}, "cannot change kind"),
+        ({"architecture": {"anchor_sizes": 5}}, "positive sizes"),
+        ({"architecture": {"aspect_ratios": []}}, "positive sizes"),
+        ({"architecture": {"anchor_sizes": ["a"]}}, "positive sizes"),
     ],
 )
 def test_impossible_variants_are_refused(changes, says):
     with pytest.raises(SettingsError, match=says):
         dataclasses.replace(tiny_recipe(), variants={"odd": changes})
+
+
+@pytest.mark.parametrize("name", ["as-it-is", "../elsewhere", "a/b", "", "CON:", "."])
+def test_names_of_variants_are_names_of_folders(name):
+    with pytest.raises(SettingsError, match="no variant"):
+        dataclasses.replace(tiny_recipe(), variants={name: {}})
 
 
 def test_variants_of_shipped_recipes_are_possible():
@@ -109,7 +121,8 @@ def test_anchors_keep_their_size_in_the_picture(recipe, tmp_path, monkeypatch):
         yield from ()
 
     monkeypatch.setattr("model_core.training.comparison.cross_validate", cross_validated)
-    finish(compare(recipe, [], tmp_path, dataclasses.replace(SETTINGS, size=32)))
+    for name in (AS_IT_IS, *recipe.variants):
+        finish(compare(recipe, [], tmp_path, dataclasses.replace(SETTINGS, size=32), only=name))
     assert seen == {"tiny": (8, 16), "tiny-wide": (8, 16), "tiny-plain": (8, 16)}
 
 

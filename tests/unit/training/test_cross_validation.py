@@ -219,8 +219,9 @@ def test_slices_are_also_measured_at_the_thresholds_of_other_patients():
     assert others["images"] == metrics["all"]["images"] == 6
     assert others["sensitivity"] == pytest.approx(4 / 6, abs=1e-4)
     assert others["dice"] == pytest.approx(0.8 * 4 / 6, abs=1e-4)
-    (alone,) = [choose(found[:1], max_detections=9).metrics]
-    assert "thresholds_of_others" not in alone
+    control = [((0.3, 0.0), measured("n", patient="n", good=0, lesion=False))]
+    for few in (found[:1], found[:2] + control):  # without that patient there would be no lesion
+        assert "thresholds_of_others" not in choose(few, max_detections=9).metrics
 
 
 def test_few_detections_give_no_temperature():

@@ -9,7 +9,7 @@ from chests import GREY_LESION, chest, disc, slices_of, tiny_recipe
 from PIL import Image
 from torch.nn import functional as F
 
-from model_core.errors import DataError, SettingsError
+from model_core.errors import DataError, SettingsError, WeightsError
 from model_core.phantom import make_phantom
 from model_core.training.drawing import StageSteps
 from model_core.training.lesion import LesionTraining
@@ -133,6 +133,7 @@ def test_a_stage_with_teachers_learns_from_their_answer(recipe, slices, tmp_path
         return Answer(lambda _: spot.astype(np.float32), lesion=0.5, unsure=(0.3, 0.7))
 
     monkeypatch.setattr(lesion, "teachers_answer", teachers)
+    monkeypatch.setattr(lesion, "find", lambda name: name)
     taught = dataclasses.replace(recipe.stages[-1], teachers=("one", "two"))
     training = LesionTraining(dataclasses.replace(recipe, stages=(taught,)), slices, tmp_path)
     finish(training.run())
@@ -140,6 +141,16 @@ def test_a_stage_with_teachers_learns_from_their_answer(recipe, slices, tmp_path
     labelled = [one for one in with_labels(slices, training.labels) if one.unlabelled]
     assert len(labelled) == sum(one.unlabelled and not one.validation for one in slices)
     assert all(np.array_equal(one.lesion > 0, spot) for one in labelled)
+
+
+def test_teachers_that_are_not_there_are_told_before_anything_runs(recipe, slices, tmp_path):
+    taught = dataclasses.replace(recipe.stages[-1], teachers=("nobody",))
+    with pytest.raises(WeightsError, match="nobody"):
+        LesionTraining(dataclasses.replace(recipe, stages=(*recipe.stages, taught)), slices, tmp_path)
+    with pytest.raises(SettingsError, match="no share of pictures"):
+        dataclasses.replace(recipe, stages=(dataclasses.replace(taught, shares={"A": 1.0}),))
+    with pytest.raises(SettingsError, match="list of weights"):
+        dataclasses.replace(taught, teachers="nobody")
 
 
 def test_slices_without_an_answer_are_left_out():
