@@ -3,6 +3,8 @@
 Both run in turns in one process. The ratio is the time with the mirror image over the time without.
 
     python benchmarks/mirror_image.py [--turns 5] [--weights lesion-r18t1]
+
+Measured on 2 cores, Python 3.11: 1.84 and 1.91 in two runs.
 """
 
 from __future__ import annotations

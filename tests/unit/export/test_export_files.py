@@ -26,6 +26,7 @@ from model_core.weights.card import ModelCard
 
 
 class Networks:
+    mirror = False
     cards = (
         ModelCard(
             name="seg",
