@@ -368,7 +368,8 @@ class SliceResult:
     verdict:
         The published computation of the class, or None without a classifier.
     features:
-        FPN maps by level name, float16, for the mask of any detection candidate.
+        FPN maps by level name, float16, for the mask of any detection candidate; also those of the mirror
+        image where the network looked at it.
     mask_cache:
         Raw mask logits (28, 28) of candidates once asked for; filled by the pipeline.
     """

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from model_core.types import SliceResult
 
-# Maps of one slice are about 0.5 MB for a truncated ResNet18 and 11 MB for a ResNet50 with its FPN.
+# Maps of one slice are about 0.5 MB for a truncated ResNet18 and 11 MB for a ResNet50 with its FPN, and twice
+# that where the weights look at the mirror image, too.
 BUDGET_BYTES = 1_500_000_000
 
 
