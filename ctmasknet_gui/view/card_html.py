@@ -102,14 +102,13 @@ def _facts(card: ModelCard) -> list[tuple[str, str]]:
     shape = card.architecture
     nms = "off" if card.detections.nms_iou is None else f"{card.detections.nms_iou:g}"
     joined = ", touching ones joined" if card.detections.join_touching else ""
-    mirror = ", mean with the mirror image" if card.detector.mirror else ""
     return [
         ("Name", card.name),
         ("Kind", card.kind.replace("_", "-")),
         ("Backbone", f"{shape.backbone}, truncation {shape.truncation}"),
         ("Regions", ", ".join(card.region_classes) or "none"),
         ("Image classes", ", ".join(card.image_classes) or "none"),
-        ("Input", f"{card.input}{mirror}"),
+        ("Input", card.input_text),
         ("Shown detections", f"score > {card.detections.score:g}, NMS IoU {nms}{joined}"),
         ("Licence", card.licence or "not stated"),
         ("SHA-256", card.sha256 or "not stated"),

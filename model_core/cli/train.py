@@ -64,14 +64,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "it on the fold, and writes cross-validation.json and .md once all folds are there. Stop it at any "
         "time; the same command goes on.",
     )
-    _recipe_options(folds, plan=False)
-    _device_options(folds)
-    folds.add_argument("--folds", type=values.positive, default=5, metavar="N")
+    _fold_options(folds, folds=5, size=384)
     folds.add_argument("--fold", type=values.positive, metavar="K", help="only fold K, from 1")
-    folds.add_argument(
-        "--size", type=values.positive, default=384, metavar="PX", help="input of the network (default 384)"
-    )
-    _stride(folds)
     folds.add_argument("--steps", type=values.positive, metavar="N", help="stop after N further steps")
     folds.set_defaults(run=run_cross_validation)
 
@@ -82,16 +76,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "by its shortest schedule, and writes comparison.json and .md with the differences once all are "
         "there. Stop it at any time; the same command goes on.",
     )
-    _recipe_options(variants, plan=False)
-    _device_options(variants)
-    variants.add_argument("--folds", type=values.positive, default=3, metavar="N")
+    _fold_options(variants, folds=3, size=256)
     variants.add_argument(
         "--variant", default="", metavar="NAME", help="only this one; 'as-it-is' without change"
     )
-    variants.add_argument(
-        "--size", type=values.positive, default=256, metavar="PX", help="input of the network (default 256)"
-    )
-    _stride(variants)
     variants.set_defaults(run=run_comparison)
 
     export = kinds.add_parser(
@@ -150,6 +138,17 @@ def _recipe_options(parser: argparse.ArgumentParser, *, plan: bool = True) -> No
         parser.add_argument(
             "--plan", default="", metavar="NAME", help="another schedule of the recipe (gpu: larger batches)"
         )
+
+
+def _fold_options(parser: argparse.ArgumentParser, *, folds: int, size: int) -> None:
+    _recipe_options(parser, plan=False)
+    _device_options(parser)
+    parser.add_argument(
+        "--folds", type=values.positive, default=folds, metavar="N", help=f"of patients (default {folds})"
+    )
+    text = f"input of the network (default {size})"
+    parser.add_argument("--size", type=values.positive, default=size, metavar="PX", help=text)
+    _stride(parser)
 
 
 def _work(parser: argparse.ArgumentParser) -> None:
@@ -247,6 +246,11 @@ def run_pack(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _fold_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    names = ("folds", "size", "stride", "device", "workers")
+    return {name: getattr(arguments, name) for name in names}
+
+
 def run_cross_validation(arguments: argparse.Namespace) -> int:
     """Train and measure the folds of a recipe."""
     from model_core.cli.progress import follow
@@ -255,13 +259,7 @@ def run_cross_validation(arguments: argparse.Namespace) -> int:
     if arguments.fold is not None and arguments.fold > arguments.folds:
         raise SettingsError(f"There are folds 1 to {arguments.folds}, no fold {arguments.fold}.")
     recipe, slices = _read_slices(arguments)
-    settings = CrossValidation(
-        folds=arguments.folds,
-        size=arguments.size,
-        stride=arguments.stride,
-        device=arguments.device,
-        workers=arguments.workers,
-    )
+    settings = CrossValidation(**_fold_settings(arguments))
     with stop_requests() as stopped:
         job = cross_validate(
             recipe,
@@ -285,14 +283,7 @@ def run_comparison(arguments: argparse.Namespace) -> int:
     from model_core.training.recipe import COMPARISON
 
     recipe, slices = _read_slices(arguments)
-    settings = CrossValidation(
-        folds=arguments.folds,
-        size=arguments.size,
-        stride=arguments.stride,
-        plan=COMPARISON,
-        device=arguments.device,
-        workers=arguments.workers,
-    )
+    settings = CrossValidation(plan=COMPARISON, **_fold_settings(arguments))
     work = arguments.work / f"{recipe.name}-variants-{arguments.folds}x{arguments.size}"
     with stop_requests() as stopped:
         job = compare(recipe, slices, work, settings, only=arguments.variant, stopped=stopped)

@@ -18,10 +18,9 @@ from model_core.training.cross_validation import RESULT as OF_ONE
 from model_core.training.cross_validation import CrossValidation, cross_validate, write_text
 from model_core.training.cross_validation_report import as_values, number, schedule
 from model_core.training.packing import PackedSlice
-from model_core.training.recipe import Recipe
+from model_core.training.recipe import AS_IT_IS, Recipe
 from model_core.types import Progress
 
-AS_IT_IS = "as-it-is"
 RESULT, TEXT = "comparison.json", "comparison.md"
 NOTE = (
     "Each variant is trained and measured on the same folds by patient, from the same seed; anchors are "

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from model_core.errors import DataError, ExportError
+from model_core.errors import DataError
 from model_core.evaluation import coco
+from model_core.export import atomic_path
 from model_core.training.checkpoints import read_checkpoint
 from model_core.training.cross_validation_report import FoldRows, markdown, report
 from model_core.training.folds import fold_recipe, held_slices, patient_folds
@@ -210,12 +211,7 @@ def _measured(values: Mapping[str, Any]) -> Measured:
 
 def write_text(path: Path, text: str) -> Path:
     """Write a file whole or not at all, and return its path."""
-    temporary = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path, overwrite=True) as temporary:
         temporary.write_text(text, "utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise ExportError(f"{path.name} cannot be written.", details=str(error)) from error
     logger.info("wrote %s", path.name)
     return path

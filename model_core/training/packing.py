@@ -16,9 +16,10 @@ from model_core.datasets import ClassifiedSlice, LabelledSlice, read_class_folde
 from model_core.datasets.classes import CLASS_FOLDERS
 from model_core.datasets.pictures import read_grey, read_index_picture, to_hu
 from model_core.errors import DataError
+from model_core.evaluation.slices import one_slice_volume
 from model_core.greymap import estimate_hu_range
 from model_core.training.recipe import Recipe, Source
-from model_core.types import ByteArray, FloatArray, Geometry, Volume
+from model_core.types import ByteArray, FloatArray, Volume
 
 logger = logging.getLogger(__name__)
 
@@ -110,8 +111,7 @@ def slice_volume(one: PackedSlice) -> Volume:
     """Return a packed slice as a volume of one slice in HU."""
     spec = InputSpec()
     hu = spec.low_hu + one.image.astype(np.float32) * ((spec.high_hu - spec.low_hu) / 255.0)
-    voxels = np.rint(hu).astype(np.int16)[None]
-    return Volume(series_id=one.name, title=one.name, voxels=voxels, geometry=Geometry())
+    return one_slice_volume(hu, name=one.name)
 
 
 def _write(recipe: Recipe, data: Path, path: Path) -> None:

@@ -21,6 +21,8 @@ SourceKind = Literal["pairs", "negatives", "unlabelled", "classified"]
 
 # The schedules of `ctmasknet train cross-validate` and of each variant of `train compare`: plans of a recipe.
 CROSS_VALIDATION, COMPARISON = "cross_validation", "comparison"
+# What `train compare` calls a recipe without any change; no variant has this name.
+AS_IT_IS = "as-it-is"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -334,7 +336,7 @@ class Recipe:
 # What a variant of a recipe may change of what, see `Recipe.variant`. Its name becomes that of a folder.
 _CHANGEABLE: dict[str, type] = {"architecture": Architecture, "stages": Stage, "training": DetectorTraining}
 _FIXED = {"kind", "size", "steps", "region_classes", "image_classes", "shares", "teachers"}
-_VARIANT = re.compile(r"(?!as-it-is$)[a-z0-9][a-z0-9-]*")
+_VARIANT = re.compile(rf"(?!{AS_IT_IS}$)[a-z0-9][a-z0-9-]*")
 
 
 def _positive(value: object) -> bool:

@@ -65,6 +65,11 @@ class ModelCard:
         """Segmentation, classifier or single_shot."""
         return self.architecture.kind
 
+    @property
+    def input_text(self) -> str:
+        """What the network is shown of a slice, for people."""
+        return f"{self.input}{', mean with the mirror image' if self.detector.mirror else ''}"
+
     def to_json(self) -> str:
         """Return the card as indented JSON."""
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"

@@ -137,3 +137,16 @@ def test_slice_strip_and_scan_follow_the_thresholds(real, calls):
     assert sum(s.detections for s in real.state.results.summaries.values()) == 0
     assert not real.state.results.shown.masks.any()
     assert len(calls) == 4
+
+
+def test_fast_analysis_is_a_switch_of_the_menu(real, calls):
+    real.run_slice()
+    before = real.state.results.slices
+    assert not real.commands.fast.isChecked()
+    real.commands.fast.trigger()
+    assert real.state.weights.fast
+    assert real.commands.fast.isChecked()
+    assert real.state.results.slices is before  # these weights never look at the mirror image
+    real.commands.fast.trigger()
+    assert not real.state.weights.fast
+    assert len(calls) == 1

@@ -8,9 +8,9 @@ import pytest
 from chests import slices_of, tiny_recipe
 
 from model_core.errors import DataError, SettingsError
-from model_core.training.comparison import AS_IT_IS, compare, comparison
+from model_core.training.comparison import compare, comparison
 from model_core.training.cross_validation import CrossValidation
-from model_core.training.recipe import COMPARISON, read_recipe, recipe_names
+from model_core.training.recipe import AS_IT_IS, COMPARISON, read_recipe, recipe_names
 from model_core.types import Progress, finish
 
 SETTINGS = CrossValidation(folds=2, size=64, plan=COMPARISON)
