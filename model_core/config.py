@@ -104,6 +104,10 @@ class DetectorSettings:
 
     ``mirror``: the network also sees each slice mirrored left to right, and the class logits, boxes and mask
     logits of a region are the means of both. It takes about twice the time; never so in the papers.
+
+    ``mask_box_scale``: the mask branch looks at the box of a region made so many times as wide and as high
+    about its centre. Above 1, a mask may reach beyond the box, and a box that is a little too small cuts
+    nothing off; 1 in the papers.
     """
 
     rpn_nms_iou: float = 0.75
@@ -111,6 +115,13 @@ class DetectorSettings:
     rpn_post_nms: int = 1000
     rpn_min_size: float = 0.0
     mirror: bool = False
+    mask_box_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check(
+            1.0 <= self.mask_box_scale <= 4.0,
+            f"The mask branch looks at a box 1 to 4 times as large as the region, not {self.mask_box_scale}.",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -316,13 +316,15 @@ class Detections:
     """The detections of one slice under given settings, best first.
 
     ``indices`` point into the detection candidates. ``boxes`` are slice pixels (source grid),
-    ``mask_logits`` (D, 28, 28) raw logits of the predicted class.
+    ``mask_logits`` (D, 28, 28) raw logits of the predicted class in the ``mask_boxes``, which are slice
+    pixels too and may be larger (`DetectorSettings.mask_box_scale`).
     """
 
     indices: IntArray
     boxes: FloatArray
     scores: FloatArray
     labels: IntArray
+    mask_boxes: FloatArray
     mask_logits: FloatArray
     settings: DetectionSettings
 

@@ -230,6 +230,7 @@ class FakeEngine:
             boxes=candidates.boxes[kept],
             scores=candidates.scores[kept],
             labels=candidates.labels[kept],
+            mask_boxes=candidates.boxes[kept],
             mask_logits=np.zeros((len(kept), 28, 28), np.float32),
             settings=detections,
         )

@@ -311,6 +311,7 @@ def _subset(detections: Detections, kept: BoolArray, labels: IntArray) -> Detect
         boxes=detections.boxes[kept],
         scores=detections.scores[kept],
         labels=labels,
+        mask_boxes=detections.mask_boxes[kept],
         mask_logits=detections.mask_logits[kept],
     )
 

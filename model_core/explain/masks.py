@@ -77,7 +77,7 @@ def mask_pixels(detections: Detections, shape: tuple[int, int]) -> BoolArray:
     settings = detections.settings
     patches = paste_maps(
         mask_values(detections.mask_logits, settings),
-        detections.boxes,
+        detections.mask_boxes,
         shape,
         framed=settings.mask_threshold >= 0,
     )
@@ -97,7 +97,7 @@ def logit_map(detections: Detections, shape: tuple[int, int]) -> FloatArray:
     The pixelwise maximum over detections, or their sum, by the rule of the settings (§7).
     """
     combined = np.full(shape, np.nan, np.float32)
-    for patch in paste_maps(detections.mask_logits, detections.boxes, shape):
+    for patch in paste_maps(detections.mask_logits, detections.mask_boxes, shape):
         there = combined[patch.region]
         if detections.settings.logit_rule == "max":
             np.fmax(there, patch.values, out=there)
@@ -110,7 +110,7 @@ def mask_probability(detections: Detections, shape: tuple[int, int]) -> FloatArr
     """Return the (H, W) greatest product of score and pasted mask probability; 0 outside every box."""
     combined = np.zeros(shape, np.float32)
     maps = expit(detections.mask_logits).astype(np.float32)
-    for patch, score in zip(paste_maps(maps, detections.boxes, shape), detections.scores, strict=True):
+    for patch, score in zip(paste_maps(maps, detections.mask_boxes, shape), detections.scores, strict=True):
         there = combined[patch.region]
         np.maximum(there, score * patch.values, out=there)
     return combined

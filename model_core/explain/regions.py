@@ -106,6 +106,7 @@ def shown_lesions(detections: Detections, shape: tuple[int, int]) -> tuple[Detec
             boxes=regions.boxes(),
             scores=detections.scores[regions.best],
             labels=detections.labels[regions.best],
+            mask_boxes=detections.mask_boxes[regions.best],
             mask_logits=detections.mask_logits[regions.best],
         ),
         regions.masks,

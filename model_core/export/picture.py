@@ -104,10 +104,14 @@ class _Scene:
 
     def turned_results(self, shown: ShownSlice) -> ShownSlice:
         """Flip boxes, masks and logit map as the picture is flipped."""
-        boxes = self.turned_boxes(shown.detections.boxes)
+        found = shown.detections
         return dataclasses.replace(
             shown,
-            detections=dataclasses.replace(shown.detections, boxes=boxes),
+            detections=dataclasses.replace(
+                found,
+                boxes=self.turned_boxes(found.boxes),
+                mask_boxes=self.turned_boxes(found.mask_boxes),
+            ),
             masks=self.turned(shown.masks),
             logit_map=self.turned(shown.logit_map),
         )

@@ -131,8 +131,17 @@ class Pipeline:
             card.evidence, temperature=card.detections.temperature, scoring=card.detections.scoring
         )
 
+    def mask_boxes(self, result: SliceResult, indices: IntArray) -> FloatArray:
+        """Return the (n, 4) boxes, in network pixels, in which the masks of detection candidates lie."""
+        boxes = torch.from_numpy(result.detection_candidates.boxes[indices])
+        size = result.placement.size
+        larger: FloatArray = self._mask_detector.mask_boxes(boxes, size=(size, size)).numpy()
+        return larger
+
     def mask_logits(self, result: SliceResult, indices: IntArray) -> FloatArray:
-        """Return the (n, 28, 28) raw mask logits of detection candidates, each for its own class.
+        """Return the (n, 28, 28) raw mask logits of detection candidates in their `mask_boxes`.
+
+        Each for its own class.
 
         Runs the mask branch on the stored FPN maps; what was computed once is kept with the result.
         """
@@ -144,7 +153,7 @@ class Pipeline:
                 maps = OrderedDict(
                     (level, torch.from_numpy(array).float()[None]) for level, array in result.features.items()
                 )
-                boxes = torch.from_numpy(candidates.boxes[missing])
+                boxes = torch.from_numpy(self.mask_boxes(result, missing))
                 size = result.placement.size
                 logits = self._mask_detector.mask_logits(maps, [boxes], size=(size, size))
                 own = logits[torch.arange(len(missing)), torch.from_numpy(candidates.labels[missing])]

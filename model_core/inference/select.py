@@ -71,6 +71,7 @@ def detect(pipeline: Pipeline, result: SliceResult, settings: DetectionSettings)
         boxes=result.placement.to_slice(candidates.boxes[indices]),
         scores=shown_scores(candidates, settings)[indices],
         labels=candidates.labels[indices],
+        mask_boxes=result.placement.to_slice(pipeline.mask_boxes(result, indices)),
         mask_logits=pipeline.mask_logits(result, indices),
         settings=settings,
     )

@@ -14,7 +14,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.models.detection.roi_heads import RoIHeads, project_masks_on_boxes
+from torchvision.models.detection.roi_heads import RoIHeads, expand_boxes, project_masks_on_boxes
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import MultiScaleRoIAlign, batched_nms, box_area, clip_boxes_to_image, remove_small_boxes
 
@@ -131,6 +131,7 @@ class MaskRCNN(nn.Module):
         spec = input_spec or InputSpec()
         self.architecture = architecture
         self.mirror = detector.mirror
+        self.mask_box_scale = detector.mask_box_scale
         self.backbone = ResNetFPN(architecture)
         self.rpn = _rpn(architecture, detector)
         self.roi_heads = _roi_heads(architecture)
@@ -211,8 +212,22 @@ class MaskRCNN(nn.Module):
             labels=labels.reshape(-1),
         )
 
+    def mask_boxes(self, boxes: Tensor, *, size: tuple[int, ...]) -> Tensor:
+        """Return the (D, 4) boxes that the mask branch looks at for regions with these network-pixel boxes.
+
+        As large as `DetectorSettings.mask_box_scale` says, within the (height, width) of the image.
+        """
+        if self.mask_box_scale == 1.0:
+            return boxes
+        larger: Tensor = expand_boxes(boxes, self.mask_box_scale)
+        clipped: Tensor = clip_boxes_to_image(larger, (size[0], size[1]))
+        return clipped
+
     def mask_logits(self, features: Features, boxes: list[Tensor], *, size: tuple[int, int]) -> Tensor:
-        """Return (D, C, 28, 28) raw mask logits of network-pixel boxes (one tensor per image)."""
+        """Return (D, C, 28, 28) raw mask logits in these network-pixel boxes (one tensor per image).
+
+        The boxes are looked at as they are; those of regions come from `mask_boxes`.
+        """
         heads = self.roi_heads
 
         def outputs(features: Features, boxes: list[Tensor]) -> Tensor:
@@ -278,6 +293,7 @@ class MaskRCNN(nn.Module):
             boxes = [p[i] for p, i in zip(proposals, positive, strict=True)]
             if self.score_target == "overlap":
                 boxes = self._refined(deltas, proposals, labels, sizes[0])
+            boxes = [self.mask_boxes(one, size=size) for one, size in zip(boxes, sizes, strict=True)]
             matched = [m[i] for m, i in zip(matched, positive, strict=True)]
             losses["loss_mask"], overlap = self._mask_loss(features, boxes, matched, targets, sizes)
             if self.score_target == "overlap":

@@ -164,6 +164,7 @@ def _identity(recipe: Recipe, settings: CrossValidation) -> dict[str, Any]:
         "stages": [dataclasses.asdict(stage) for stage in recipe.stages],
         "training": dataclasses.asdict(recipe.training),
         "mirror": recipe.mirror,
+        "mask_box_scale": recipe.mask_box_scale,
         "size": settings.size,
         "stride": settings.stride,
         "nms_ious": NMS_IOUS,

@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model_core.config import DetectorSettings
 from model_core.inference.pipeline import choose_device
 from model_core.networks import MaskRCNN, SingleShot, build
 from model_core.training.checkpoints import read_checkpoint, write_checkpoint
@@ -42,9 +41,6 @@ WARM_UP = 40
 CLIP_NORM = 5.0
 LOG_EVERY = 10
 CHECKPOINT = "checkpoint.pt"
-# At test time; fewer proposals than the released code: ours are well ranked, and the box branch is most of
-# the time.
-DETECTOR = DetectorSettings(rpn_pre_nms=1000, rpn_post_nms=300)
 _MASK_TYPES = {2: "merge", 3: "both"}
 
 
@@ -98,7 +94,7 @@ class LesionTraining:
             for teacher in stage.teachers:
                 find(teacher)
         torch.manual_seed(recipe.seed)
-        self.network = build(recipe.architecture, DETECTOR, recipe.training)
+        self.network = build(recipe.architecture, recipe.detector, recipe.training)
         self.joint = JointSteps(self.network) if isinstance(self.network, SingleShot) else None
         # The weights are drawn on the CPU on every device, so that they are the same.
         self.head = DenseHead(dense_channels(_MASK_TYPES[recipe.architecture.region_classes])).to(self.device)
@@ -351,6 +347,6 @@ def learning_rate(stage: Stage, step: int) -> float:
 
 def averaged_network(recipe: Recipe, average: dict[str, Tensor]) -> MaskRCNN:
     """Return the network with averaged weights, in eval mode."""
-    network = build(recipe.architecture, DETECTOR, recipe.training)
+    network = build(recipe.architecture, recipe.detector, recipe.training)
     network.load_state_dict(average)
     return network.eval()

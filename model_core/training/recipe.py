@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from model_core.config import Architecture, DetectorTraining
+from model_core.config import Architecture, DetectorSettings, DetectorTraining
 from model_core.datasets.classes import CLASS_FOLDERS
 from model_core.errors import SettingsError
 from model_core.resources import resource
@@ -21,6 +21,8 @@ SourceKind = Literal["pairs", "negatives", "unlabelled", "classified"]
 
 # The schedules of `ctmasknet train cross-validate` and of each variant of `train compare`: plans of a recipe.
 CROSS_VALIDATION, COMPARISON = "cross_validation", "comparison"
+# Fewer proposals than the released code: ours are well ranked, and the box branch is most of the time.
+_DETECTOR = DetectorSettings(rpn_pre_nms=1000, rpn_post_nms=300)
 # What `train compare` calls a recipe without any change; no variant has this name.
 AS_IT_IS = "as-it-is"
 
@@ -159,9 +161,11 @@ class Recipe:
     ``plans`` are other schedules by name: ``gpu`` with large batches, ``cross_validation`` short,
     ``comparison`` shorter. ``variants`` are other choices of anchors or augmentation by name, for
     `training.comparison`: what they change of the ``architecture``, of the sampling and losses
-    (``training``), and of each of the ``stages``. ``start`` names weights (shipped ones, or a file) that the
-    network starts from; empty starts it at random. ``mirror``: what is trained is used, and measured, with
-    the mirror image (`DetectorSettings.mirror`).
+    (``training``), of each of the ``stages``, and of the ``detector`` (``mirror``, ``mask_box_scale``).
+    ``start`` names weights (shipped ones, or a file) that the network starts from; empty starts it at
+    random. ``mirror``: what is trained is used, and measured, with the mirror image
+    (`DetectorSettings.mirror`). ``mask_box_scale``: in training and in use
+    (`DetectorSettings.mask_box_scale`).
     """
 
     name: str
@@ -179,8 +183,10 @@ class Recipe:
     variants: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     start: str = ""
     mirror: bool = False
+    mask_box_scale: float = 1.0
 
     def __post_init__(self) -> None:
+        _ = self.detector  # says what is not possible
         for variant in self.variants:
             self.variant(variant)
         for stage in (*self.stages, *(stage for plan in self.plans.values() for stage in plan)):
@@ -195,6 +201,11 @@ class Recipe:
         joint = any(stage.kind == "joint" for stage in self.stages)
         if joint and not (self.architecture.kind == "single_shot" and self.class_weights()):
             raise SettingsError("A joint stage trains a single-shot model and draws from classified sources.")
+
+    @property
+    def detector(self) -> DetectorSettings:
+        """How the trained network is used."""
+        return dataclasses.replace(_DETECTOR, mirror=self.mirror, mask_box_scale=self.mask_box_scale)
 
     def detector_training(self, stage: Stage) -> DetectorTraining:
         """Return the sampling and losses of a stage.
@@ -213,7 +224,9 @@ class Recipe:
     def digest(self) -> str:
         """Hash of what a checkpoint depends on: network, sources, seed; stages may still be lengthened."""
         values = dataclasses.asdict(self)
-        others = "title notes classifier stages plans variants ema weight_decay training mirror"
+        others = (
+            "title notes classifier stages plans variants ema weight_decay training mirror mask_box_scale"
+        )
         for other in others.split():
             values.pop(other)
         if not self.start:
@@ -305,8 +318,7 @@ class Recipe:
         if unknown := sorted(set(changes) - set(_CHANGEABLE)):
             raise SettingsError(f"The variant '{name}' changes what a variant cannot: {', '.join(unknown)}.")
 
-        for key, kind in _CHANGEABLE.items():
-            known = {one.name for one in dataclasses.fields(kind)} - _FIXED
+        for key, known in _CHANGEABLE.items():
             if wrong := sorted(set(changes.get(key, {})) - known):
                 raise SettingsError(f"A variant cannot change {', '.join(wrong)} of the {key}.")
 
@@ -323,6 +335,7 @@ class Recipe:
                 name=f"{self.name}-{name}",
                 architecture=architecture,
                 training=dataclasses.replace(self.training, **changes.get("training", {})),
+                **changes.get("detector", {}),
                 stages=changed(self.stages),
                 plans={plan: changed(stages) for plan, stages in self.plans.items()},
                 variants={},
@@ -333,9 +346,16 @@ class Recipe:
             ) from error
 
 
-# What a variant of a recipe may change of what, see `Recipe.variant`. Its name becomes that of a folder.
-_CHANGEABLE: dict[str, type] = {"architecture": Architecture, "stages": Stage, "training": DetectorTraining}
+# What a variant of a recipe may change of what, see `Recipe.variant`.
 _FIXED = {"kind", "size", "steps", "region_classes", "image_classes", "shares", "teachers"}
+_CHANGEABLE: dict[str, set[str]] = {
+    "detector": {"mirror", "mask_box_scale"},
+    **{
+        key: {one.name for one in dataclasses.fields(kind)} - _FIXED
+        for key, kind in (("architecture", Architecture), ("stages", Stage), ("training", DetectorTraining))
+    },
+}
+# The name of a variant becomes that of a folder.
 _VARIANT = re.compile(rf"(?!{AS_IT_IS}$)[a-z0-9][a-z0-9-]*")
 
 
@@ -379,7 +399,16 @@ def read_recipe(name_or_path: str) -> Recipe:
             plans={plan: _stages(stages) for plan, stages in values.get("plans", {}).items()},
             **{
                 key: values[key]
-                for key in ("weight_decay", "ema", "notes", "classifier", "variants", "start", "mirror")
+                for key in (
+                    "weight_decay",
+                    "ema",
+                    "notes",
+                    "classifier",
+                    "variants",
+                    "start",
+                    "mirror",
+                    "mask_box_scale",
+                )
                 if key in values
             },
         )

@@ -37,7 +37,7 @@ from model_core.training.image_class import (
     train_head,
     unseen_slices,
 )
-from model_core.training.lesion import CHECKPOINT, DETECTOR, averaged_network
+from model_core.training.lesion import CHECKPOINT, averaged_network
 from model_core.training.packing import PackedSlice
 from model_core.training.recipe import Recipe
 from model_core.training.tuning import Measured, choose, measure
@@ -95,7 +95,7 @@ def lesion_pipeline(
         title=recipe.title,
         architecture=recipe.architecture,
         region_classes=("Lesion",) if merged else ("GGO", "Consolidation"),
-        detector=dataclasses.replace(DETECTOR, mirror=recipe.mirror),
+        detector=recipe.detector,
         input=spec if size is None else dataclasses.replace(spec, size=size),
         detections=DetectionSettings(max_detections=MAX_DETECTIONS),
         licence=LICENCE,

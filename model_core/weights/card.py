@@ -68,7 +68,12 @@ class ModelCard:
     @property
     def input_text(self) -> str:
         """What the network is shown of a slice, for people."""
-        return f"{self.input}{', mean with the mirror image' if self.detector.mirror else ''}"
+        parts = [str(self.input)]
+        if self.detector.mirror:
+            parts.append("mean with the mirror image")
+        if (scale := self.detector.mask_box_scale) != 1.0:
+            parts.append(f"masks in boxes {scale:g} times as wide and high")
+        return ", ".join(parts)
 
     def to_json(self) -> str:
         """Return the card as indented JSON."""

@@ -29,6 +29,7 @@ def _detections(boxes, maps, labels=None, **settings):
         boxes=boxes,
         scores=np.linspace(0.9, 0.5, n).astype(np.float32),
         labels=np.asarray(labels if labels is not None else [1] * n),
+        mask_boxes=boxes,
         mask_logits=np.asarray(maps, np.float32).reshape(-1, 28, 28),
         settings=DetectionSettings(**settings),
     )

@@ -183,6 +183,7 @@ def detections(boxes, scores, labels, settings):
         boxes=np.array(boxes, np.float32).reshape(-1, 4),
         scores=np.array(scores, np.float32),
         labels=np.array(labels, np.int64),
+        mask_boxes=np.array(boxes, np.float32).reshape(-1, 4),
         mask_logits=np.full((len(boxes), 28, 28), 5.0, np.float32),
         settings=settings.candidates,
     )

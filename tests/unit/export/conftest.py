@@ -52,6 +52,7 @@ def make_shown():
             boxes=boxes,
             scores=scores,
             labels=labels,
+            mask_boxes=boxes,
             mask_logits=np.zeros((count, 28, 28), np.float32),
             settings=DetectionSettings(),
         )

@@ -52,6 +52,7 @@ def make_shown(shape, masks, *, index=0, published=True, logit_map=None, rois=()
         boxes=np.array(boxes, np.float32).reshape(-1, 4),
         scores=np.array(scores or np.linspace(0.9, 0.5, count), np.float32),
         labels=np.array(labels or [1] * count, np.int64),
+        mask_boxes=np.array(boxes, np.float32).reshape(-1, 4),
         mask_logits=np.zeros((count, 28, 28), np.float32),
         settings=DetectionSettings(),
     )

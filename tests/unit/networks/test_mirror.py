@@ -131,7 +131,7 @@ def test_fast_leaves_the_mirror_image_out(mirroring, tiny_weights, volume):
     settings = DetectionSettings(score=0.0, max_detections=3)
     before = detect(pipeline, both, settings).mask_logits
     both.mask_cache.clear()
-    np.testing.assert_array_equal(detect(pipeline, both, settings).mask_logits, before)
+    np.testing.assert_allclose(detect(pipeline, both, settings).mask_logits, before, atol=1e-4)
     pipeline.fast = False
     assert result_of(pipeline, volume).weights_id == both.weights_id
     plain_id = plain.weights_id

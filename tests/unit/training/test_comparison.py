@@ -22,7 +22,7 @@ def recipe():
     short = tuple(dataclasses.replace(stage, steps=1, size=64) for stage in plain.stages)
     variants = {
         "wide": {"architecture": {"aspect_ratios": [0.5, 1.0]}, "training": {"roi_batch": 4}},
-        "plain": {"stages": {"paste": 0.0, "appearance": 0.0}},
+        "plain": {"stages": {"paste": 0.0, "appearance": 0.0}, "detector": {"mask_box_scale": 1.5}},
     }
     return dataclasses.replace(plain, plans={COMPARISON: short}, variants=variants)
 
@@ -36,6 +36,7 @@ def test_a_variant_is_the_recipe_with_its_changes(recipe):
     assert {stage.paste for stage in (*plain.stages, *plain.plans[COMPARISON])} == {0.0}
     assert [stage.steps for stage in plain.stages] == [stage.steps for stage in recipe.stages]
     assert plain.architecture == recipe.architecture
+    assert (recipe.detector.mask_box_scale, plain.detector.mask_box_scale) == (1.0, 1.5)
     # What variants there are decides nothing of a run of the recipe itself.
     assert recipe.digest == tiny_recipe().digest
 
@@ -48,6 +49,9 @@ def test_a_variant_is_the_recipe_with_its_changes(recipe):
         ({"stages": {"size": 128}}, "cannot change size"),
         ({"stages": {"paste": 2.0}}, "0..1"),
         ({"stages": {"paste": "much"}}, "wrong kind"),
+        ({"detector": {"rpn_nms_iou": 0.5}}, "cannot change rpn_nms_iou of the detector"),
+        ({"detector": {"mask_box_scale": 9}}, "1 to 4 times"),
+        ({"detector": {"mask_box_scale": "wide"}}, "wrong kind"),
         ({"architecture": {"backbone": "vgg"}}, "backbone"),
         ({"architecture": {"kind": "classifier"}}, "cannot change kind"),
         ({"architecture": {"anchor_sizes": 5}}, "positive sizes"),
