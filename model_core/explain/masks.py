@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import ndimage
 from scipy.special import expit
 from torch.nn import functional as F
 from torchvision.models.detection.roi_heads import expand_boxes, expand_masks
@@ -72,6 +73,8 @@ def mask_pixels(detections: Detections, shape: tuple[int, int]) -> BoolArray:
     On the probability scale the sigmoid is taken before pasting, as the released single-shot code does;
     on the logit scale the raw map is pasted (two-stage code). The zeros around a pasted map lie above a
     threshold below zero and would draw the frame of the box; there the edge of the map is repeated.
+    Where the mask branch looked at more than the box of the region (`DetectorSettings.mask_box_scale`), what
+    it marks there counts where it is connected with something in the box: the rest is not of this region.
     """
     masks = np.zeros((len(detections), *shape), np.bool_)
     settings = detections.settings
@@ -81,9 +84,24 @@ def mask_pixels(detections: Detections, shape: tuple[int, int]) -> BoolArray:
         shape,
         framed=settings.mask_threshold >= 0,
     )
-    for mask, patch in zip(masks, patches, strict=True):
-        mask[patch.region] = patch.values > settings.mask_threshold
+    larger = (detections.mask_boxes != detections.boxes).any(axis=1)
+    for mask, patch, box, more in zip(masks, patches, detections.boxes, larger, strict=True):
+        pixels = patch.values > settings.mask_threshold
+        mask[patch.region] = _reaching(pixels, patch, box) if more else pixels
     return masks
+
+
+def _reaching(pixels: BoolArray, patch: Patch, box: FloatArray) -> BoolArray:
+    """Return the 8-connected pieces of a patch's pixels that have a pixel in the box."""
+    left, top = (int(edge) for edge in np.floor(box[:2]))
+    right, bottom = (int(edge) for edge in np.ceil(box[2:]))
+    rows = slice(max(top - patch.top, 0), max(bottom - patch.top, top - patch.top + 1, 0))
+    columns = slice(max(left - patch.left, 0), max(right - patch.left, left - patch.left + 1, 0))
+    if np.count_nonzero(pixels) == np.count_nonzero(pixels[rows, columns]):
+        return pixels
+    pieces, _ = ndimage.label(pixels, structure=np.ones((3, 3), bool))
+    inside = np.unique(pieces[rows, columns])
+    return np.isin(pieces, inside[inside > 0])
 
 
 def mask_values(logits: FloatArray, settings: DetectionSettings) -> FloatArray:
