@@ -8,6 +8,7 @@ exact; a GPU adds gradients of RoIs in no fixed order, so runs there agree only 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import logging
 import math
 import time
@@ -94,7 +95,7 @@ class LesionTraining:
             for teacher in stage.teachers:
                 find(teacher)
         torch.manual_seed(recipe.seed)
-        self.network = build(recipe.architecture, recipe.detector, recipe.training)
+        self.network = _network(recipe)
         self.joint = JointSteps(self.network) if isinstance(self.network, SingleShot) else None
         # The weights are drawn on the CPU on every device, so that they are the same.
         self.head = DenseHead(dense_channels(_MASK_TYPES[recipe.architecture.region_classes])).to(self.device)
@@ -347,6 +348,11 @@ def learning_rate(stage: Stage, step: int) -> float:
 
 def averaged_network(recipe: Recipe, average: dict[str, Tensor]) -> MaskRCNN:
     """Return the network with averaged weights, in eval mode."""
-    network = build(recipe.architecture, recipe.detector, recipe.training)
+    network = _network(recipe)
     network.load_state_dict(average)
     return network.eval()
+
+
+def _network(recipe: Recipe) -> MaskRCNN:
+    """Return the network as it is trained: augmentation and self-training mirror pictures themselves."""
+    return build(recipe.architecture, dataclasses.replace(recipe.detector, mirror=False), recipe.training)

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from chests import slices_of, tiny_recipe
 from PIL import Image
 
 from model_core.config import Architecture, DetectorTraining
@@ -18,7 +19,7 @@ from model_core.training.lesion import LesionTraining, learning_rate
 from model_core.training.packing import LUNG_BIT, PackedSlice, pack, window_to_bytes
 from model_core.training.recipe import Recipe, Source, Stage, read_recipe, recipe_names
 from model_core.training.sampler import PatientSampler
-from model_core.training.shipping import export_lesions, split_lists, thinned
+from model_core.training.shipping import export_lesions, lesion_pipeline, split_lists, thinned
 from model_core.training.targets import dense_channels, dense_targets, detection_target
 from model_core.types import finish
 
@@ -407,3 +408,15 @@ def test_what_a_stage_may_move_and_change(recipe):
     wrong = Stage(kind="detect", training={"roi_iou": 0.3}, **values)
     with pytest.raises(SettingsError, match="roi_iou"):
         dataclasses.replace(recipe, stages=(wrong,))
+
+
+def test_a_detector_is_trained_and_used_as_its_recipe_says(tmp_path):
+    recipe = dataclasses.replace(tiny_recipe(), mask_box_scale=1.5, mirror=True)
+    training = LesionTraining(recipe, slices_of(recipe), tmp_path, device="cpu")
+    assert training.network.mask_box_scale == 1.5
+    assert not training.network.mirror  # pictures are mirrored by the augmentation
+    pipeline = lesion_pipeline(recipe, training.network.state_dict())
+    assert pipeline.cards[0].detector == recipe.detector
+    assert (pipeline.detector.mask_box_scale, pipeline.detector.mirror) == (1.5, True)
+    with pytest.raises(SettingsError, match="1 to 4 times"):
+        dataclasses.replace(recipe, mask_box_scale=0.5)
