@@ -9,7 +9,7 @@ Patient coordinates are DICOM's LPS, in mm.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -331,6 +331,18 @@ class Detections:
     def __len__(self) -> int:
         return int(self.indices.shape[0])
 
+    def at(self, which: IntArray | BoolArray) -> Detections:
+        """Return some of the detections: those of these positions, or where it is true."""
+        return replace(
+            self,
+            indices=self.indices[which],
+            boxes=self.boxes[which],
+            scores=self.scores[which],
+            labels=self.labels[which],
+            mask_boxes=self.mask_boxes[which],
+            mask_logits=self.mask_logits[which],
+        )
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -444,7 +456,7 @@ class ShownSlice:
     masks:
         (D, H, W) bool, one per detection (or connected region, see `explain.shown_lesions`), in slice pixels.
     logit_map:
-        (H, W) float32 maximum (or sum) of the pasted raw mask logits; NaN outside every box.
+        (H, W) float32 maximum (or sum) of the pasted raw mask logits; NaN outside every mask box.
     """
 
     slice_index: int

@@ -289,7 +289,8 @@ def evaluate_slices(
         candidates = detect(single, result, settings.candidates)
         seconds = time.perf_counter() - started
         kept, labels = _as_mask_type(candidates.labels, single.region_classes, settings.mask_type)
-        yield compare(_subset(candidates, kept, labels), item.mask(), settings, item=item, seconds=seconds)
+        counted = dataclasses.replace(candidates.at(kept), labels=labels)
+        yield compare(counted, item.mask(), settings, item=item, seconds=seconds)
     yield Progress(len(slices), len(slices), "Done")
 
 
@@ -302,18 +303,6 @@ def _as_mask_type(
     if mask_type == "merge":
         return np.ones(len(labels), bool), np.ones_like(labels)
     return np.ones(len(labels), bool), labels
-
-
-def _subset(detections: Detections, kept: BoolArray, labels: IntArray) -> Detections:
-    return dataclasses.replace(
-        detections,
-        indices=detections.indices[kept],
-        boxes=detections.boxes[kept],
-        scores=detections.scores[kept],
-        labels=labels,
-        mask_boxes=detections.mask_boxes[kept],
-        mask_logits=detections.mask_logits[kept],
-    )
 
 
 def reference_labels(mask: ByteArray, mask_type: str) -> ByteArray:

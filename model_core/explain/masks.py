@@ -19,6 +19,8 @@ from torchvision.models.detection.roi_heads import expand_boxes, expand_masks
 from model_core.config import DetectionSettings
 from model_core.types import BoolArray, ByteArray, Detections, FloatArray, IntArray
 
+EIGHT_CONNECTED = np.ones((3, 3), bool)
+
 
 @dataclass(frozen=True, eq=False)
 class Patch:
@@ -99,9 +101,12 @@ def _reaching(pixels: BoolArray, patch: Patch, box: FloatArray) -> BoolArray:
     columns = slice(max(left - patch.left, 0), max(right - patch.left, left - patch.left + 1, 0))
     if np.count_nonzero(pixels) == np.count_nonzero(pixels[rows, columns]):
         return pixels
-    pieces, _ = ndimage.label(pixels, structure=np.ones((3, 3), bool))
-    inside = np.unique(pieces[rows, columns])
-    return np.isin(pieces, inside[inside > 0])
+    pieces, count = ndimage.label(pixels, structure=EIGHT_CONNECTED)
+    reaching = np.zeros(count + 1, np.bool_)
+    reaching[pieces[rows, columns]] = True
+    reaching[0] = False
+    found: BoolArray = reaching[pieces]
+    return found
 
 
 def mask_values(logits: FloatArray, settings: DetectionSettings) -> FloatArray:
@@ -110,7 +115,7 @@ def mask_values(logits: FloatArray, settings: DetectionSettings) -> FloatArray:
 
 
 def logit_map(detections: Detections, shape: tuple[int, int]) -> FloatArray:
-    """Return the (H, W) combination of the pasted raw logits (P2, Fig.); NaN outside every box.
+    """Return the (H, W) combination of the pasted raw logits (P2, Fig.); NaN outside every mask box.
 
     The pixelwise maximum over detections, or their sum, by the rule of the settings (§7).
     """
@@ -125,7 +130,7 @@ def logit_map(detections: Detections, shape: tuple[int, int]) -> FloatArray:
 
 
 def mask_probability(detections: Detections, shape: tuple[int, int]) -> FloatArray:
-    """Return the (H, W) greatest product of score and pasted mask probability; 0 outside every box."""
+    """Return the (H, W) greatest product of score and pasted mask probability; 0 outside every mask box."""
     combined = np.zeros(shape, np.float32)
     maps = expit(detections.mask_logits).astype(np.float32)
     for patch, score in zip(paste_maps(maps, detections.mask_boxes, shape), detections.scores, strict=True):

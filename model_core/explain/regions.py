@@ -12,10 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from model_core.explain.masks import mask_pixels
+from model_core.explain.masks import EIGHT_CONNECTED, mask_pixels
 from model_core.types import BoolArray, Detections, FloatArray, IntArray
-
-_EIGHT = np.ones((3, 3), bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +54,7 @@ def touching_regions(masks: BoolArray, labels: IntArray) -> Regions:
             union[places[number]] |= masks[number][places[number]]
         whole = _place(union)
         components = np.zeros(union.shape, np.int32)
-        count = ndimage.label(union[whole], structure=_EIGHT, output=components[whole])
+        count = ndimage.label(union[whole], structure=EIGHT_CONNECTED, output=components[whole])
         # Worst first, so that the best has the last word.
         marked = np.zeros(count + 1, np.int64)
         best = np.full(count + 1, -1)
@@ -99,15 +97,4 @@ def shown_lesions(detections: Detections, shape: tuple[int, int]) -> tuple[Detec
     if not detections.settings.join_touching:
         return detections, masks
     regions = touching_regions(masks, detections.labels)
-    return (
-        dataclasses.replace(
-            detections,
-            indices=detections.indices[regions.best],
-            boxes=regions.boxes(),
-            scores=detections.scores[regions.best],
-            labels=detections.labels[regions.best],
-            mask_boxes=detections.mask_boxes[regions.best],
-            mask_logits=detections.mask_logits[regions.best],
-        ),
-        regions.masks,
-    )
+    return dataclasses.replace(detections.at(regions.best), boxes=regions.boxes()), regions.masks

@@ -104,14 +104,10 @@ class _Scene:
 
     def turned_results(self, shown: ShownSlice) -> ShownSlice:
         """Flip boxes, masks and logit map as the picture is flipped."""
-        found = shown.detections
+        boxes = self.turned_boxes(shown.detections.boxes)
         return dataclasses.replace(
             shown,
-            detections=dataclasses.replace(
-                found,
-                boxes=self.turned_boxes(found.boxes),
-                mask_boxes=self.turned_boxes(found.mask_boxes),
-            ),
+            detections=dataclasses.replace(shown.detections, boxes=boxes),
             masks=self.turned(shown.masks),
             logit_map=self.turned(shown.logit_map),
         )

@@ -90,7 +90,8 @@ class Pipeline:
     @property
     def weights_id(self) -> str:
         """Identity of what computes; results of another are not mixed with those of this one."""
-        parts = [card.sha256 for card in self.cards] + [f"mirror={self.mirror}"]
+        parts = [f"{card.sha256} {card.detector.mask_box_scale:g}" for card in self.cards]
+        parts.append(f"mirror={self.mirror}")
         return hashlib.sha256("+".join(parts).encode()).hexdigest()[:16]
 
     @property

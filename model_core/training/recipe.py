@@ -388,29 +388,17 @@ def read_recipe(name_or_path: str) -> Recipe:
         path = resource("recipes") / f"{name_or_path}.json"
     try:
         values = json.loads(path.read_text("utf-8"))
+        as_they_are = {one.name: values[one.name] for one in dataclasses.fields(Recipe) if one.name in values}
         return Recipe(
-            name=values["name"],
-            title=values["title"],
-            seed=int(values["seed"]),
-            architecture=Architecture(**_tuples(values["architecture"])),
-            training=DetectorTraining(**values["training"]),
-            sources={key: Source(**_tuples(source)) for key, source in values["sources"].items()},
-            stages=_stages(values["stages"]),
-            plans={plan: _stages(stages) for plan, stages in values.get("plans", {}).items()},
             **{
-                key: values[key]
-                for key in (
-                    "weight_decay",
-                    "ema",
-                    "notes",
-                    "classifier",
-                    "variants",
-                    "start",
-                    "mirror",
-                    "mask_box_scale",
-                )
-                if key in values
-            },
+                **as_they_are,
+                "seed": int(values["seed"]),
+                "architecture": Architecture(**_tuples(values["architecture"])),
+                "training": DetectorTraining(**values["training"]),
+                "sources": {key: Source(**_tuples(source)) for key, source in values["sources"].items()},
+                "stages": _stages(values["stages"]),
+                "plans": {plan: _stages(stages) for plan, stages in values.get("plans", {}).items()},
+            }
         )
     except FileNotFoundError as error:
         raise SettingsError(

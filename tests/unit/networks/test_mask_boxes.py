@@ -83,6 +83,7 @@ def test_masks_reach_beyond_their_boxes(pipelines):
         np.testing.assert_allclose(again, found[-1].mask_logits, atol=1e-4)
     assert "masks in boxes 2 times" in pipelines[1].cards[0].input_text
     assert "masks in" not in pipelines[0].cards[0].input_text
+    assert pipelines[0].weights_id != pipelines[1].weights_id  # the same networks, other masks
     plain, larger = found
     assert len(plain) > 2
     for name in ("boxes", "scores", "labels"):
