@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from model_core.config import Architecture, DetectionSettings, EvidenceSettings
+from model_core.config import Architecture, DetectionSettings, DetectorSettings, EvidenceSettings
 from model_core.errors import ExportError, ReadError, WeightsError
 from model_core.types import (
     Candidates,
@@ -134,13 +134,14 @@ class FakePipeline:
         return self.plain_id + "-fast" * (self.mirrors and self.fast)
 
 
-def make_card(name="fake"):
+def make_card(name="fake", *, mirrors=False):
     return ModelCard(
         name=name,
         title=f"Fake weights {name}",
         architecture=Architecture(kind="single_shot", roi_batch_size=16),
         region_classes=("lesion",),
         image_classes=IMAGE_CLASSES,
+        detector=DetectorSettings(mirror=mirrors),
         detections=DetectionSettings(score=0.4),
         evidence=EvidenceSettings(batch_size=16),
     )
@@ -172,7 +173,8 @@ class FakeEngine:
         if self.missing or "nothing" in names:
             raise WeightsError("There are no weights. Install or train some, then choose them.")
         name = names[0] if names else "fake"
-        return FakePipeline(name, (make_card(name),), f"id-{name}", mirrors=self.mirrors)
+        cards = (make_card(name, mirrors=self.mirrors),)
+        return FakePipeline(name, cards, f"id-{name}", mirrors=self.mirrors)
 
     def run(self, pipeline, volume, slices):
         for index in slices:

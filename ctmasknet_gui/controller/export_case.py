@@ -170,6 +170,7 @@ class ExportController(QObject):
             edited=thresholds.evidence_edited,
             region_classes=state.weights.region_classes,
             image_classes=state.weights.image_classes,
+            weights=state.weights.text,
             reference=state.case.reference,
             look=Look(
                 window=display.window,

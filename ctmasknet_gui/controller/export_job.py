@@ -43,6 +43,7 @@ class ExportJob:
     edited: bool
     region_classes: tuple[str, ...]
     image_classes: tuple[str, ...]
+    weights: str
     reference: ByteArray | None
     look: Look
     top: int | None

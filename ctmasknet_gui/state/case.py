@@ -8,7 +8,7 @@ from typing import ClassVar
 from psygnal import SignalGroupDescriptor
 
 from model_core.types import ByteArray, Catalogue, Volume
-from model_core.weights.card import ModelCard
+from model_core.weights.card import ModelCard, mirrors, names_text
 
 # What counts as a weight file when it is dropped, chosen, or named on the command line.
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -45,6 +45,16 @@ class WeightsState:
     chosen: tuple[str, ...] = ()
     cards: tuple[ModelCard, ...] = ()
     fast: bool = False
+
+    @property
+    def leaves_out_mirror(self) -> bool:
+        """Whether what runs would look at mirror images if it were not to be fast."""
+        return self.fast and mirrors(self.cards)
+
+    @property
+    def text(self) -> str:
+        """Which weights run, for people, and whether they leave out mirror images."""
+        return names_text(self.cards, fast=self.fast)
 
     @property
     def image_classes(self) -> tuple[str, ...]:

@@ -58,6 +58,7 @@ class StatusBar(QStatusBar):
         self.addPermanentWidget(self.disclaimer)
         state.run.events.all.connect(self._refresh_run)
         state.case.events.volume.connect(self._refresh_run)
+        state.weights.events.all.connect(self._refresh_run)
         state.results.events.summaries.connect(self._refresh_run)
         state.thresholds.events.all.connect(self._refresh_evidence)
         state.results.events.shown.connect(self._refresh_evidence)
@@ -92,7 +93,8 @@ class StatusBar(QStatusBar):
         if not summaries:
             return f"{volume.slices} slices · not analysed"
         found = sum(1 for summary in summaries.values() if summary.detections > 0)
-        return f"{len(summaries)} of {volume.slices} slices analysed · {found} with findings"
+        fast = " · fast" if self._state.weights.leaves_out_mirror else ""
+        return f"{len(summaries)} of {volume.slices} slices analysed · {found} with findings{fast}"
 
     def _refresh_evidence(self) -> None:
         shown = self._state.results.shown

@@ -239,6 +239,7 @@ def _picture_name(index: int) -> str:
 def _write_picture(folder: Path, shown: ShownSlice, *, volume: Volume, pipeline: Pipeline) -> None:
     from model_core.export import Overlays, render_slice, write_png
     from model_core.voi import automatic_window
+    from model_core.weights.card import names_text
 
     window = LUNG_WINDOW if volume.unit == "HU" else automatic_window(volume)
     picture = render_slice(
@@ -251,5 +252,6 @@ def _write_picture(folder: Path, shown: ShownSlice, *, volume: Volume, pipeline:
         image_classes=pipeline.image_classes,
         scale=2.0,
         edited=shown.verdict is not None and not shown.verdict.published,
+        weights=names_text(pipeline.cards, fast=pipeline.fast),
     )
     write_png(folder / _picture_name(shown.slice_index), picture)

@@ -101,6 +101,8 @@ def _legend(look: Look, shown: ShownSlice | None, *, reference: bool) -> list[Li
 
 def _origin(volume: Volume, look: Look, shown: ShownSlice | None) -> list[Line]:
     lines = []
+    if shown is not None and look.weights:
+        lines.append(Line(look.weights, MUTED))
     if shown is not None and (look.overlays.masks or look.overlays.outlines or look.overlays.boxes):
         settings = shown.detections.settings
         nms = "no NMS" if settings.nms_iou is None else f"NMS {settings.nms_iou:.2f}"

@@ -78,6 +78,7 @@ class LookArguments(TypedDict, total=False):
     smooth: bool
     selected: int | None
     logit_range: tuple[float, float] | None
+    weights: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +104,8 @@ class Look:
     logit_range:
         Logits at the ends of the colour bar; None takes round numbers, equally far from zero, that hold all
         logits of the slice.
+    weights:
+        Which weights computed the results, for people; stands with the thresholds.
     """
 
     window: Window = LUNG
@@ -120,6 +123,7 @@ class Look:
     smooth: bool = True
     selected: int | None = None
     logit_range: tuple[float, float] | None = None
+    weights: str = ""
 
     def __post_init__(self) -> None:
         if not 0.0 < self.scale <= MAX_SCALE:

@@ -44,7 +44,8 @@ def render_slice(
         (D, H, W) reference labels in display order; their common outline is dashed.
     **look:
         Fields of `model_core.export.look.Look`: window, overlays, region_classes, image_classes, scale, text,
-        identity, plots, edited, inverted, flip_horizontal, flip_vertical, smooth, selected, logit_range.
+        identity, plots, edited, inverted, flip_horizontal, flip_vertical, smooth, selected, logit_range,
+        weights.
 
     Returns
     -------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -97,6 +98,17 @@ class ModelCard:
             raise WeightsError(
                 "The model card is damaged or of another version.", details=str(error)
             ) from error
+
+
+def names_text(cards: Sequence[ModelCard], *, fast: bool = False) -> str:
+    """Say which weights computed something, for people; ``fast`` counts where one looks at mirror images."""
+    names = " + ".join(card.name for card in cards)
+    return f"{names}, fast" if fast and mirrors(cards) else names
+
+
+def mirrors(cards: Sequence[ModelCard]) -> bool:
+    """Return whether some of the weights look at the mirror image of a slice too."""
+    return any(card.detector.mirror for card in cards)
 
 
 def read_card(path: Path) -> ModelCard:

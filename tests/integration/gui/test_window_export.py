@@ -63,6 +63,7 @@ def test_picture_holds_what_is_on_screen(analysed, out):
         overlays=Overlays(opacity=display.opacity),
         region_classes=("lesion",),
         image_classes=state.weights.image_classes,
+        weights="fake",
         scale=2.0,
     )
     assert np.array_equal(picture, expected)

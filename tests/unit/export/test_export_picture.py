@@ -1,5 +1,7 @@
 """Pictures, checked pixel by pixel."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -268,6 +270,11 @@ def test_corner_text_holds_what_is_asked_for_and_no_patient_unasked(make_volume,
     ]  # fmt: skip
     assert words["bottom left"] == ["Consolidation", "Reference", "W 1500 L −600 HU (Lung)"]
     assert words["bottom right"] == ["score > 0.50, NMS 0.75", "pixel 0.700 mm", "lossy compression"]
+    look = dataclasses.replace(look, weights="lesion-r18t1, fast")
+    named = corner_text(volume, 1, look, shown, reference=True)["bottom right"]
+    assert [line.text for line in named][:2] == ["lesion-r18t1, fast", "score > 0.50, NMS 0.75"]
+    bare = corner_text(volume, 1, look, None, reference=True)["bottom right"]  # nothing was computed
+    assert [line.text for line in bare] == ["pixel 0.700 mm", "lossy compression"]
     asked = corner_text(volume, 1, Look(identity=True), None, reference=False)["top left"]
     assert "DOE, JANE" in [line.text for line in asked]
 

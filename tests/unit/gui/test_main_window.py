@@ -407,7 +407,11 @@ def test_title_hides_the_series_in_privacy_mode(window, state):
 
 def test_status_bar_tells_progress_time_and_evidence(window, state):
     status = window.status
-    assert "7 of 7 slices analysed" in status.text.text()
+    assert status.text.text() == "7 of 7 slices analysed · 7 with findings"
+    state.weights.cards, state.weights.fast = (make_card(mirrors=True),), True
+    assert status.text.text() == "7 of 7 slices analysed · 7 with findings · fast"
+    state.weights.fast = False
+    assert status.text.text() == "7 of 7 slices analysed · 7 with findings"
     assert status.evidence.text() == "evidence as published"
     state.run.total, state.run.done, state.run.seconds_left = 148, 37, 21.0
     state.run.kind, state.run.text = "run", "37 of 148 slices"

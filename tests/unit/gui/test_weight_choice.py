@@ -204,6 +204,20 @@ def test_fast_forgets_what_was_computed_with_the_mirror_image(mirroring):
     assert mirroring.engine.loads == [()]  # the networks are the same
 
 
+def test_what_is_told_says_fast_only_where_that_changes_something(mirroring, rig):
+    assert not mirroring.state.weights.leaves_out_mirror
+    mirroring.run_all()
+    assert mirroring.state.weights.text == "fake"
+    mirroring.controllers.weights.set_fast(True)
+    assert mirroring.state.weights.text == "fake, fast"
+    assert mirroring.state.weights.leaves_out_mirror
+    rig.open()
+    rig.run_all()
+    rig.controllers.weights.set_fast(True)
+    assert rig.state.weights.text == "fake"
+    assert not rig.state.weights.leaves_out_mirror
+
+
 def test_fast_keeps_results_of_weights_that_never_look_at_it(rig):
     rig.run_all()
     rig.controllers.weights.set_fast(True)
