@@ -42,6 +42,13 @@ def _check(condition: bool, message: str) -> None:
         raise SettingsError(message)
 
 
+def _check_mask_box(scale: float) -> None:
+    _check(
+        1.0 <= scale <= 4.0,
+        f"The mask branch looks at a box 1 to 4 times as large as the region, not {scale}.",
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """Everything that fixes the shape of a network (spec: backbones, anchors, heads, module S).
@@ -118,10 +125,7 @@ class DetectorSettings:
     mask_box_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        _check(
-            1.0 <= self.mask_box_scale <= 4.0,
-            f"The mask branch looks at a box 1 to 4 times as large as the region, not {self.mask_box_scale}.",
-        )
+        _check_mask_box(self.mask_box_scale)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +135,7 @@ class DetectorTraining:
     ``legacy_loss``: RPN box loss L1 and RoI smooth-L1 with beta 1; False takes torchvision's beta 1/9.
     ``score_target``: what the score of a positive RoI learns: 1 ("class", as published), or the IoU of the
     mask in its refined box with the instance ("overlap"; Mask Scoring R-CNN has a branch for that).
+    ``mask_box_scale``: how large a box the mask branch learns in; in use, see `DetectorSettings`.
     """
 
     rpn_fg_iou: float = 0.7
@@ -145,6 +150,10 @@ class DetectorTraining:
     roi_positive_fraction: float = 0.75
     legacy_loss: bool = True
     score_target: ScoreTarget = "class"
+    mask_box_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_mask_box(self.mask_box_scale)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,8 @@ class ClassifiedSlice:
     source:
         Where it comes from (the index table's ``source``, else the file name up to its number). Classes
         are comparable inside one source only.
+    patient:
+        Group of slices that belong together; where nothing is said, one for each picture (``class/stem``).
     low_hu, high_hu, hu_stated:
         Approximate HU at grey 0 and at grey 255, and whether the data set says so.
     """
@@ -65,7 +67,7 @@ def read_class_folders(folder: Path) -> list[ClassifiedSlice]:
             row = index.get(f"{name}/{stem}", {})
             low, high, stated = hu_range(row, name=stem)
             source = row.get("source") or stem.rstrip("0123456789").rstrip("_-")
-            patient = row.get("patient") or stem
+            patient = row.get("patient") or f"{name}/{stem}"
             found.append(ClassifiedSlice(stem, label, source, patient, path, low, high, stated))
     if not found:
         raise DataError(f"'{folder.name}' holds no picture in a class folder ({', '.join(CLASS_FOLDERS)}).")

@@ -182,6 +182,11 @@ class SliceOutcome:
         return self.pixels.reference > 0
 
     @property
+    def counts(self) -> bool:
+        """Whether a reference instance counts for AP; else AP is that of a lesion-free slice."""
+        return self.references > 0
+
+    @property
     def references(self) -> int:
         """Number of reference instances that count for AP."""
         return len(self.reported.reference_labels)

@@ -50,7 +50,7 @@ _METRICS = (
     ("paper_map", "mAP, papers' definition, all images"),
     ("paper_ap50", "AP at IoU 0.50"),
     ("paper_ap75", "AP at IoU 0.75"),
-    ("paper_map_lesion_images", "mAP over images with a lesion"),
+    ("paper_map_lesion_images", "mAP over images with a lesion that counts"),
     ("dice", "Dice (pixels, classes merged, images with a lesion)"),
     ("sensitivity", "Lesions found (IoU > 0.5)"),
     ("false_positives_per_image", "False positives per image"),

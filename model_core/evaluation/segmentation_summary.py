@@ -28,13 +28,14 @@ def headline(outcomes: Sequence[SliceOutcome], pooled: coco.CocoAP | None) -> di
     """
     per_image = np.array([o.ap for o in outcomes])
     lesion = np.array([o.has_lesion for o in outcomes], bool)
+    counts = np.array([o.counts for o in outcomes], bool)
     paper = summarise_ap(per_image)
     return json_ready(
         {
             "paper_map": paper.mean,
             "paper_ap50": paper.ap50,
             "paper_ap75": paper.ap75,
-            "paper_map_lesion_images": summarise_ap(per_image[lesion]).mean,
+            "paper_map_lesion_images": summarise_ap(per_image[counts]).mean,
             "coco_map": pooled.mean if pooled else None,
             "dice": mean_dice([o.pixels for o in outcomes]),
             "images": len(outcomes),
@@ -117,6 +118,7 @@ def intervals(outcomes: Sequence[SliceOutcome]) -> dict[str, Any]:
     patients = [o.patient for o in outcomes]
     lesion = [o for o in outcomes if o.has_lesion]
     lesion_patients = [o.patient for o in lesion]
+    counting = [o for o in outcomes if o.counts]
     per_image = np.array([o.ap for o in outcomes])
     found = [o.found for o in outcomes]
     false = [o.false_positives for o in outcomes]
@@ -124,7 +126,9 @@ def intervals(outcomes: Sequence[SliceOutcome]) -> dict[str, Any]:
         "paper_map": mean_interval(per_image.mean(axis=1), patients),
         "paper_ap50": mean_interval(per_image[:, 0], patients),
         "paper_ap75": mean_interval(per_image[:, 5], patients),
-        "paper_map_lesion_images": mean_interval([o.ap.mean() for o in lesion], lesion_patients),
+        "paper_map_lesion_images": mean_interval(
+            [o.ap.mean() for o in counting], [o.patient for o in counting]
+        ),
         "dice": mean_interval(lesion_dice([o.pixels for o in outcomes]), lesion_patients),
         "sensitivity": ratio_interval(found, [o.references for o in outcomes], patients),
         "false_positives_per_image": mean_interval(false, patients),
@@ -179,14 +183,14 @@ def sweep(outcomes: Sequence[SliceOutcome]) -> dict[str, list[float]]:
             "false_positives_per_image",
         )
     }
-    lesion = np.array([o.has_lesion for o in outcomes], bool)
+    counts = np.array([o.counts for o in outcomes], bool)
     lesions = sum(o.references for o in outcomes)
     for step in range(len(SWEEP)):
         points = [o.sweep[step] for o in outcomes]
         per_image = np.array([point.ap for point in points])
         dice = [point.pixels.dice for point in points if point.pixels.reference]
         columns["paper_map"].append(summarise_ap(per_image).mean)
-        columns["paper_map_lesion_images"].append(summarise_ap(per_image[lesion]).mean)
+        columns["paper_map_lesion_images"].append(summarise_ap(per_image[counts]).mean)
         columns["dice"].append(float(np.mean(dice)) if dice else float("nan"))
         columns["sensitivity"].append(sum(p.found for p in points) / lesions if lesions else float("nan"))
         columns["false_positives_per_image"].append(sum(p.false_positives for p in points) / len(outcomes))
@@ -257,7 +261,8 @@ def reason(outcome: SliceOutcome) -> str:
         false = f"{count} false detection{'s' if count > 1 else ''} on a slice without lesion"
         return false if count else "right"
     if not len(outcome.reported):
-        return "lesion missed: nothing detected"
+        # Small ones are no lesions in the papers: for AP, nothing is wrong.
+        return "lesion missed: nothing detected" if outcome.counts else "lesions too small for AP missed"
     if not pixels.shared:
         return "detections do not touch the lesion"
     if pixels.recall < 0.5 <= pixels.precision:

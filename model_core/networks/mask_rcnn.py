@@ -217,11 +217,7 @@ class MaskRCNN(nn.Module):
 
         As large as `DetectorSettings.mask_box_scale` says, within the (height, width) of the image.
         """
-        if self.mask_box_scale == 1.0:
-            return boxes
-        larger: Tensor = expand_boxes(boxes, self.mask_box_scale)
-        clipped: Tensor = clip_boxes_to_image(larger, (size[0], size[1]))
-        return clipped
+        return _grown(boxes, self.mask_box_scale, size)
 
     def mask_logits(self, features: Features, boxes: list[Tensor], *, size: tuple[int, int]) -> Tensor:
         """Return (D, C, 28, 28) raw mask logits in these network-pixel boxes (one tensor per image).
@@ -254,6 +250,7 @@ class MaskRCNN(nn.Module):
             raise SettingsError("Scores learn the overlap of masks only where there is a mask branch.")
         self.legacy_loss = self.rpn.legacy_loss = training.legacy_loss
         self.score_target = training.score_target
+        self.learned_mask_box_scale = training.mask_box_scale
         self.rpn.proposal_matcher = Matcher(
             training.rpn_fg_iou, training.rpn_bg_iou, allow_low_quality_matches=True
         )
@@ -293,7 +290,7 @@ class MaskRCNN(nn.Module):
             boxes = [p[i] for p, i in zip(proposals, positive, strict=True)]
             if self.score_target == "overlap":
                 boxes = self._refined(deltas, proposals, labels, sizes[0])
-            boxes = [self.mask_boxes(one, size=size) for one, size in zip(boxes, sizes, strict=True)]
+            boxes = [_grown(b, self.learned_mask_box_scale, s) for b, s in zip(boxes, sizes, strict=True)]
             matched = [m[i] for m, i in zip(matched, positive, strict=True)]
             losses["loss_mask"], overlap = self._mask_loss(features, boxes, matched, targets, sizes)
             if self.score_target == "overlap":
@@ -376,6 +373,15 @@ def _mirrored(features: Features) -> Features:
 def _flipped(boxes: list[Tensor], *, width: int) -> list[Tensor]:
     """Return boxes (R, 4) where they lie in the mirror image."""
     return [torch.stack((width - b[:, 2], b[:, 1], width - b[:, 0], b[:, 3]), dim=1) for b in boxes]
+
+
+def _grown(boxes: Tensor, scale: float, size: tuple[int, ...]) -> Tensor:
+    """Return boxes (R, 4) so many times as wide and high about their centres, within the (height, width)."""
+    if scale == 1.0:
+        return boxes
+    larger: Tensor = expand_boxes(boxes, scale)
+    clipped: Tensor = clip_boxes_to_image(larger, (size[0], size[1]))
+    return clipped
 
 
 def _image_list(images: Tensor) -> ImageList:

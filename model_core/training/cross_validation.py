@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from model_core.errors import DataError
+from model_core.errors import DataError, SettingsError
 from model_core.evaluation import coco
 from model_core.export import atomic_path
 from model_core.training.checkpoints import read_checkpoint
@@ -26,12 +26,12 @@ from model_core.training.lesion import CHECKPOINT, LesionTraining
 from model_core.training.packing import PackedSlice
 from model_core.training.recipe import CROSS_VALIDATION, Recipe
 from model_core.training.shipping import lesion_pipeline, mask_type, thinned
-from model_core.training.tuning import NMS_IOUS, Measured, measure
+from model_core.training.tuning import MASK_LOGITS, NMS_IOUS, SCORES, Measured, measure
 from model_core.types import Progress
 
 logger = logging.getLogger(__name__)
 
-RESULT, TEXT = "cross-validation.json", "cross-validation.md"
+RESULT, TEXT, SCHEDULE = "cross-validation.json", "cross-validation.md", "schedule.json"
 _ARRAYS = ("ap", "detections", "found", "right", "predicted", "shared", "scores", "hits")
 
 
@@ -73,7 +73,7 @@ def cross_validate(
     ----------
     work:
         Folder of this cross-validation; gets ``foldK/`` and ``foldK.json``, and at the end
-        ``cross-validation.json`` and ``.md``.
+        ``cross-validation.json`` and ``.md``. ``foldK/schedule.json`` tells by what the fold is trained.
     only:
         Number of one fold from 0; None does all.
     max_steps:
@@ -84,7 +84,7 @@ def cross_validate(
     Raises
     ------
     SettingsError
-        If the folds, the size or the device are not possible.
+        If the folds, the size or the device are not possible, or only one fold has lesions.
     DataError
         If ``work`` belongs to other settings or is damaged.
     ExportError
@@ -92,6 +92,11 @@ def cross_validate(
     """
     slices = [one for one in slices if not one.unlabelled]
     fold_of = patient_folds(slices, settings.folds, seed=recipe.seed)
+    if len({fold_of[one.patient] for one in slices if one.lesion.any()}) < 2:
+        raise SettingsError(
+            "All slices with lesions are in one fold, so nothing is left to choose thresholds on. Take other "
+            "sources or more folds."
+        )
     recipes = [
         fold_recipe(recipe, fold_of, k, size=settings.size, plan=settings.plan) for k in range(settings.folds)
     ]
@@ -101,6 +106,7 @@ def cross_validate(
         if (only is not None and number != only) or path.is_file():
             continue
         mine = held_slices(one, slices)
+        _claim(work / f"fold{number + 1}", one)
         training = LesionTraining(
             one,
             mine,
@@ -115,7 +121,9 @@ def cross_validate(
         if not training.finished:
             return
         del training
-        yield from _measure(one, mine, work, path, settings, title=title)
+        yield from _measure(one, mine, work, path, settings, title=title, stopped=stopped)
+        if not path.is_file():
+            return
     found = [_read(work / f"fold{k + 1}.json", one, settings) for k, one in enumerate(recipes)]
     folds = [rows for rows in found if rows is not None]
     if len(folds) == settings.folds:
@@ -132,8 +140,9 @@ def _measure(
     settings: CrossValidation,
     *,
     title: str,
+    stopped: Callable[[], bool],
 ) -> Generator[Progress | Path, None, None]:
-    """Measure the held-out slices of a fold at every threshold and write them."""
+    """Measure the held-out slices of a fold at every threshold and write them, unless stopped."""
     state = read_checkpoint(work / path.stem / CHECKPOINT, recipe=recipe.digest)
     if state is None:
         raise DataError(f"The checkpoint of {path.stem} is missing; delete its folder to train it again.")
@@ -143,6 +152,8 @@ def _measure(
     images: list[coco.CocoImage] | None = [] if coco.available() else None
     for item in measure(pipeline, held, mask_type=mask_type(recipe), coco=images):
         if isinstance(item, Progress):
+            if stopped():
+                return
             yield dataclasses.replace(item, text=f"{title}, measuring")
         else:
             (nms, logit), one = item
@@ -157,16 +168,50 @@ def _measure(
     yield write_text(path, json.dumps(values) + "\n")
 
 
-def _identity(recipe: Recipe, settings: CrossValidation) -> dict[str, Any]:
-    """Return what a fold's measures belong to."""
-    identity = {
+def _claim(folder: Path, recipe: Recipe) -> None:
+    """Note by which schedule a fold is trained, or check that what was begun is of this one.
+
+    A checkpoint alone does not tell: it goes on when stages are changed (`Recipe.digest`).
+    """
+    path, expected = folder / SCHEDULE, _schedule(recipe)
+    if not (folder / CHECKPOINT).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(expected, indent=1) + "\n")
+        return
+    try:
+        known = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        known = None
+    if known != expected:
+        raise DataError(
+            f"{folder.name} was begun by another schedule or another recipe. Use another work folder, or "
+            "delete this one to train the fold again."
+        )
+
+
+def _schedule(recipe: Recipe) -> dict[str, Any]:
+    """Return what decides how a fold is trained."""
+    schedule = {
         "recipe": recipe.digest,
         "stages": [dataclasses.asdict(stage) for stage in recipe.stages],
         "training": dataclasses.asdict(recipe.training),
+        "ema": recipe.ema,
+        "weight_decay": recipe.weight_decay,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(schedule))
+    return plain
+
+
+def _identity(recipe: Recipe, settings: CrossValidation) -> dict[str, Any]:
+    """Return what a fold's measures belong to."""
+    identity = {
+        **_schedule(recipe),
         "detector": dataclasses.asdict(recipe.detector),
         "size": settings.size,
         "stride": settings.stride,
         "nms_ious": NMS_IOUS,
+        "mask_logits": MASK_LOGITS,
+        "scores": SCORES.tolist(),
     }
     plain: dict[str, Any] = json.loads(json.dumps(identity))
     return plain
@@ -199,7 +244,7 @@ def _read(path: Path, recipe: Recipe, settings: CrossValidation) -> FoldRows | N
     if known != expected:
         raise DataError(
             f"{path.name} belongs to another recipe or other settings. Use another work folder, or delete "
-            "the file to measure this fold again."
+            "the file (and the folder of this fold, if it was trained otherwise) to measure it again."
         )
     return rows
 

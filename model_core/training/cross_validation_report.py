@@ -13,10 +13,10 @@ import numpy as np
 
 from model_core.errors import DataError
 from model_core.evaluation.bootstrap import Interval, group_means, mean_interval, ratio_interval
-from model_core.evaluation.calibration import fit_temperature, reliability
+from model_core.evaluation.calibration import reliability
 from model_core.explain import calibrated
 from model_core.training.recipe import Recipe, Stage
-from model_core.training.tuning import SCORES, Measured, best_threshold
+from model_core.training.tuning import SCORES, Measured, best_threshold, score_temperature, scored
 
 Setting = tuple[float, float]
 NOTE = (
@@ -80,7 +80,7 @@ def report(
         "sources": {name: _summary([s for s in slices if s["source"] == name]) for name in sources},
         "folds": by_fold,
         "patients": {
-            name: {
+            f"{next(s['source'] for s in slices if s['patient'] == name)}/{name}": {
                 "fold": next(s["fold"] for s in slices if s["patient"] == name),
                 "images": sum(s["patient"] == name for s in slices),
                 "paper_map": _of_patient(slices, name, "paper_map"),
@@ -95,12 +95,12 @@ def _values(row: Measured, index: int) -> dict[str, Any]:
     ap = row.ap[index]
     return {
         "source": row.source,
-        "patient": f"{row.source}/{row.patient}",
+        "patient": row.patient,
         "lesion": row.lesion,
         "paper_map": float(ap.mean()),
         "paper_ap50": float(ap[0]),
         "paper_ap75": float(ap[5]),
-        "paper_map_lesion_images": float(ap.mean()) if row.lesion else float("nan"),
+        "paper_map_lesion_images": float(ap.mean()) if row.lesions else float("nan"),
         "dice": float(row.dice[index]),
         "found": float(row.found[index]),
         "lesions": float(row.lesions),
@@ -159,18 +159,13 @@ def _mean_coco(folds: Sequence[FoldRows]) -> list[float | None] | None:
 
 def _calibration(others: Sequence[Measured], own: Sequence[Measured]) -> dict[str, Any]:
     """Return the temperature fitted on other folds, and the error of this fold's scores without and with."""
-
-    def scored(rows: Sequence[Measured]) -> tuple[Any, Any]:
-        scores = np.concatenate([np.asarray(row.scores, np.float64) for row in rows] or [np.zeros(0)])
-        return scores, np.concatenate([row.hits for row in rows] or [np.zeros(0, bool)])
-
-    temperature = fit_temperature(*scored(others))
+    temperature = score_temperature(others)
     scores, right = scored(own)
-    temperature = 1.0 if np.isnan(temperature) else temperature
+    divided = calibrated(scores, temperature)
     return {
         "temperature": _rounded(temperature),
         "ece_before": _rounded(reliability(scores, right).ece),
-        "ece_after": _rounded(reliability(calibrated(scores, temperature), right).ece),
+        "ece_after": _rounded(reliability(divided, right).ece),
     }
 
 

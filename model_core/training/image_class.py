@@ -20,6 +20,7 @@ from model_core.datasets import ClassifiedSlice, read_class_folders
 from model_core.datasets.classes import CLASS_FOLDERS
 from model_core.datasets.pictures import read_grey, to_hu
 from model_core.errors import DataError
+from model_core.evaluation.classification import auc
 from model_core.greymap import estimate_hu_range
 from model_core.networks import CovidCTMaskNet, ImageHead, MaskRCNN, rank_regions, roi_batch
 from model_core.training.appearance import jitter_window, put_in_body
@@ -333,12 +334,14 @@ def cross_validate(
 
 def _folds(data: RoiRows, folds: int, seed: int) -> IntArray:
     generator = np.random.default_rng(seed)
-    fold = np.zeros(len(data.labels), np.int64)
+    fold, done = np.zeros(len(data.labels), np.int64), 0
     for key in sorted(set(zip(data.sources, data.labels.tolist(), strict=True))):
         mine = np.array(
             [i for i, pair in enumerate(zip(data.sources, data.labels, strict=True)) if pair == key]
         )
-        fold[generator.permutation(mine)] = np.arange(len(mine)) % folds
+        # From where the last group ended, so that small groups do not all fall into the first folds.
+        fold[generator.permutation(mine)] = (done + np.arange(len(mine))) % folds
+        done += len(mine)
     return fold
 
 
@@ -358,15 +361,12 @@ def within_source(logits: FloatArray, labels: IntArray, sources: Sequence[str]) 
         margin = logits[mine, second] - logits[mine, first]
         rights = [predicted[~truth] == first, predicted[truth] == second]
         pair = [margin[~truth] <= 0, margin[truth] > 0]
-        order = np.argsort(np.argsort(margin, kind="stable"), kind="stable") + 1
-        positives, negatives = int(truth.sum()), int((~truth).sum())
-        auc = (order[truth].sum() - positives * (positives + 1) / 2) / (positives * negatives)
         found[source] = {
             "classes": [first, second],
-            "slices": [negatives, positives],
+            "slices": [int((~truth).sum()), int(truth.sum())],
             "balanced_accuracy": round(float(np.mean([r.mean() for r in rights])), 4),
             "balanced_accuracy_of_the_two": round(float(np.mean([p.mean() for p in pair])), 4),
-            "auc": round(float(auc), 4),
+            "auc": round(auc(margin, truth), 4),
             # Rows: the two classes as labelled; columns: every class as predicted.
             "confusion": [
                 np.bincount(predicted[truth == row], minlength=logits.shape[1]).tolist()

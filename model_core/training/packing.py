@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -81,22 +82,37 @@ def pack(recipe: Recipe, data: Path, cache: Path) -> list[PackedSlice]:
     data:
         The folder that holds the sources' folders.
     cache:
-        A folder; gets ``packed-<hash>.npz``.
+        A folder; gets ``packed-<hash>.npz``, another one where files of the sources change.
 
     Raises
     ------
     DataError
-        If a source is missing or damaged, or a validation patient does not exist.
+        If a source is missing, empty or damaged, a validation patient does not exist, or the cache is
+        damaged.
     """
     key = {
         name: [source.folder, source.kind, source.prefix, *([source.image_class] * bool(source.image_class))]
         for name, source in recipe.sources.items()
     }
-    digest = hashlib.sha256(json.dumps([_VERSION, key], sort_keys=True).encode()).hexdigest()[:12]
+    folders = sorted({data / source.folder for source in recipe.sources.values()})
+    known = [_VERSION, key, [files_digest(folder) for folder in folders]]
+    digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:12]
     path = cache / f"packed-{digest}.npz"
     if not path.is_file():
         _write(recipe, data, path)
     return _read(recipe, path)
+
+
+def files_digest(folder: Path) -> str:
+    """Return a hash of what lies in a folder (names, sizes and times of its files): a cache of it is another.
+
+    The same for a folder that does not exist and an empty one; who reads them says so.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        about = path.stat()
+        digest.update(f"{path.relative_to(folder).as_posix()} {about.st_size} {about.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 def window_to_bytes(hu: FloatArray, spec: InputSpec | None = None) -> ByteArray:
@@ -126,6 +142,11 @@ def _write(recipe: Recipe, data: Path, path: Path) -> None:
             rows.append([name, stem, patient, *image.shape, has_lung])
             pixels.append(image.ravel())
             labels.append(mask.ravel())
+        if not any(row[0] == name for row in rows):
+            raise DataError(
+                f"The source {name} has no slice: '{source.folder}' holds no picture of its kind"
+                + (f" whose source begins with '{source.prefix}'." if source.prefix else ".")
+            )
         logger.info("packed %s", name)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name("writing-" + path.name)
@@ -169,8 +190,11 @@ def _normalised(one: ClassifiedSlice) -> ByteArray:
 
 
 def _read(recipe: Recipe, path: Path) -> list[PackedSlice]:
-    with np.load(path) as file:
-        rows, pixels, labels = json.loads(str(file["rows"])), file["pixels"], file["labels"]
+    try:
+        with path.open("rb") as raw, np.load(raw) as file:
+            rows, pixels, labels = json.loads(str(file["rows"])), file["pixels"], file["labels"]
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise DataError(f"{path.name} is damaged; delete it to pack again.", details=str(error)) from error
     found, start = [], 0
     for name, stem, patient, height, width, has_lung in rows:
         end = start + height * width

@@ -163,9 +163,8 @@ class Recipe:
     `training.comparison`: what they change of the ``architecture``, of the sampling and losses
     (``training``), of each of the ``stages``, and of the ``detector`` (``mirror``, ``mask_box_scale``).
     ``start`` names weights (shipped ones, or a file) that the network starts from; empty starts it at
-    random. ``mirror``: what is trained is used, and measured, with the mirror image
-    (`DetectorSettings.mirror`). ``mask_box_scale``: in training and in use
-    (`DetectorSettings.mask_box_scale`).
+    random. ``mirror`` and ``mask_box_scale``: how what is trained is used and measured
+    (`DetectorSettings`); the boxes that the mask branch learns in are a setting of ``training``.
     """
 
     name: str

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch import Tensor
 from model_core.config import SINGLE_SHOT_MIN_AREA, DetectionSettings, EvidenceSettings, InputSpec
 from model_core.datasets.classes import CLASS_FOLDERS
 from model_core.errors import DataError
+from model_core.export import atomic_path
 from model_core.inference import Pipeline, load_pipeline
 from model_core.inference.pipeline import choose_device
 from model_core.networks import CovidCTMaskNet
@@ -38,9 +40,9 @@ from model_core.training.image_class import (
     unseen_slices,
 )
 from model_core.training.lesion import CHECKPOINT, averaged_network
-from model_core.training.packing import PackedSlice
+from model_core.training.packing import PackedSlice, files_digest
 from model_core.training.recipe import Recipe
-from model_core.training.tuning import Measured, choose, measure
+from model_core.training.tuning import NO_LESION, Measured, choose, measure
 from model_core.types import Progress
 from model_core.weights.card import ModelCard
 from model_core.weights.store import SUFFIX, load_weights, save_weights
@@ -49,16 +51,17 @@ logger = logging.getLogger(__name__)
 
 MAX_DETECTIONS = 60
 LICENCE = "Research and non-commercial use only; see LICENSE.txt in the folder of the weights."
+NOT_VALIDATED = "Not validated for diagnosis."
 LESION_NOTES = (
-    "Not validated for diagnosis. Finds ground-glass opacity and consolidation as one class; trained on "
+    f"{NOT_VALIDATED} Finds ground-glass opacity and consolidation as one class; trained on "
     "COVID-19 lesions only, so other opacities may be marked as well."
 )
 BOTH_NOTES = (
-    "Not validated for diagnosis. Tells ground-glass opacity from consolidation; trained on COVID-19 lesions "
+    f"{NOT_VALIDATED} Tells ground-glass opacity from consolidation; trained on COVID-19 lesions "
     "of few patients, so other opacities may be marked as well and the two classes may be confused."
 )
 CLASS_NOTES = (
-    "Not validated for diagnosis. The class 'Other (non-COVID)' is slices of patients without SARS-CoV-2 and "
+    "The class 'Other (non-COVID)' is slices of patients without SARS-CoV-2 and "
     "not confirmed pneumonia. Labels are confounded with their source: class probabilities can be compared "
     "within one source only and mean little on a scanner the network has not seen."
 )
@@ -135,7 +138,7 @@ def export_lesions(
     Raises
     ------
     DataError
-        If there is no checkpoint.
+        If there is no checkpoint, or no held-out slice has a lesion.
     """
     state = read_checkpoint(work / CHECKPOINT, recipe=recipe.digest)
     if state is None:
@@ -143,6 +146,8 @@ def export_lesions(
     pipeline = lesion_pipeline(recipe, state["average"], device=device)
     network, card = pipeline.detector, pipeline.cards[0]
     held = thinned([one for one in slices if one.validation and not one.unlabelled], stride)
+    if not any(one.lesion.any() for one in held):
+        raise DataError(NO_LESION)
     measured: list[tuple[tuple[float, float], Measured]] = []
     for item in measure(pipeline, held, mask_type=mask_type(recipe)):
         if isinstance(item, Progress):
@@ -189,11 +194,7 @@ def export_lesions(
                 if source.kind == "classified" and source.hold_out
             },
             "self_labelled": len(state.get("labels", {})),  # pictures of the last stage that self-trained
-            SELF_TRAINED: {
-                recipe.sources[name].prefix: recipe.sources[name].hold_out
-                for name in sorted({name for stage in recipe.stages for name in recipe.weights(stage)})
-                if recipe.sources[name].kind == "unlabelled"
-            },
+            SELF_TRAINED: _self_trained(recipe),
         },
         metrics={
             "note": "Held-out patients; thresholds were chosen on the same slices, so slightly optimistic.",
@@ -201,6 +202,19 @@ def export_lesions(
         },
     )
     yield save_weights(output / f"{recipe.name}{SUFFIX}", network.state_dict(), card, half=True)
+
+
+def _self_trained(recipe: Recipe) -> dict[str, float]:
+    """Return the held-out share of each source (by prefix) that the network or its start labelled."""
+    drawn = {name for stage in recipe.stages for name in recipe.weights(stage)}
+    unlabelled = [one for name, one in sorted(recipe.sources.items()) if name in drawn]
+    shares = {one.prefix: one.hold_out for one in unlabelled if one.kind == "unlabelled"}
+    former = load_weights(recipe.start).card.training.get(SELF_TRAINED) or {} if recipe.start else {}
+    # Held out by hash: what the smaller share holds out, the larger does, too.
+    return {
+        prefix: min(taught[prefix] for taught in (former, shares) if prefix in taught)
+        for prefix in sorted({*former, *shares})
+    }
 
 
 def thinned(slices: Sequence[PackedSlice], stride: int) -> list[PackedSlice]:
@@ -244,13 +258,20 @@ def export_classifier(
         Where the frozen detector runs.
 
     Yields `Progress` and, last, the written card.
+
+    Raises
+    ------
+    DataError
+        If there are too few slices, or what the cache holds is damaged.
+    ExportError
+        If the cache or the card cannot be written.
     """
     settings = settings or HeadTraining()
     loaded = load_weights(str(base))
     lesion = loaded.card
     evidence = EvidenceSettings(temperature=lesion.detections.temperature)
     views = f"{VIEWS}+fast" if lesion.detector.mirror else VIEWS
-    kind = f"{lesion.sha256[:12]}-{limit or 'all'}-{settings.seed}-{views}"
+    kind = f"{lesion.sha256[:12]}-{files_digest(folder)[:8]}-{limit or 'all'}-{settings.seed}-{views}"
     stored = cache / f"roi-rows-{kind}.npz" if cache is not None else None
     if stored is not None and stored.is_file():
         rows = _read_rows(stored)
@@ -277,7 +298,7 @@ def export_classifier(
         evidence=evidence,
         base_sha256=lesion.sha256,
         licence=LICENCE,
-        notes=CLASS_NOTES,
+        notes=f"{NOT_VALIDATED} {CLASS_NOTES}",
         training={
             "mode": "S only",
             **dataclasses.asdict(settings),
@@ -321,12 +342,17 @@ FOLDS_TEXT = (
     "frozen detector has seen the control pictures (as slices without lesion) and"
 )
 BOTH_LOOKS_TEXT = "Trained on regions with and without the mirror image, measured on those with it."
-UNSEEN_TEXT = f"'{UNSEEN}' are the same measures with only those pictures that the detector never saw."
+UNSEEN_TEXT = (
+    f"'{UNSEEN}' are the same measures with only those pictures that the detector never saw; slices that "
+    "another set outlines under another name are not told apart."
+)
 
 
 def _seen(lesion: ModelCard) -> str:
     if lesion.training.get(SELF_TRAINED):
-        return "many of the COVID-19 pictures (ten outlined, others labelled by itself)"
+        started = lesion.training.get("backbone_start", "random") != "random"
+        by = "itself or the weights it started from" if started else "itself"
+        return f"many of the COVID-19 pictures (ten outlined, others labelled by {by})"
     return "ten of the COVID-19 pictures"
 
 
@@ -351,20 +377,26 @@ def file_digest(path: Path) -> str:
 
 
 def _write_rows(path: Path, rows: RoiRows) -> None:
-    np.savez_compressed(
-        path,
-        rows=rows.rows,
-        labels=rows.labels,
-        names=np.array(rows.names),
-        sources=np.array(rows.sources),
-    )
+    with atomic_path(path, overwrite=True) as temporary:
+        np.savez_compressed(
+            temporary,
+            rows=rows.rows,
+            labels=rows.labels,
+            names=np.array(rows.names),
+            sources=np.array(rows.sources),
+        )
 
 
 def _read_rows(path: Path) -> RoiRows:
-    with np.load(path) as file:
-        return RoiRows(
-            file["rows"],
-            file["labels"],
-            tuple(str(source) for source in file["sources"]),
-            tuple(str(name) for name in file["names"]),
-        )
+    try:
+        with path.open("rb") as raw, np.load(raw) as file:
+            return RoiRows(
+                file["rows"],
+                file["labels"],
+                tuple(str(source) for source in file["sources"]),
+                tuple(str(name) for name in file["names"]),
+            )
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise DataError(
+            f"{path.name} is damaged; delete it to compute it again.", details=str(error)
+        ) from error

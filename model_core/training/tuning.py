@@ -11,6 +11,7 @@ import numpy as np
 
 from model_core.config import DetectionSettings
 from model_core.datasets import instances
+from model_core.errors import DataError
 from model_core.evaluation.average_precision import ap_from_iou, mask_iou, matches, overlaps
 from model_core.evaluation.bootstrap import group_means, mean_interval
 from model_core.evaluation.calibration import fit_temperature, reliability
@@ -39,6 +40,10 @@ COCO_SETTING = (0.3, 0.0)
 _LIMIT = 60
 # A detection finds a lesion, and a lesion is found, at a mask IoU greater than this.
 HIT_IOU = 0.5
+NO_LESION = (
+    "Thresholds are chosen on slices with lesions, and none of those held out has any. Hold out other "
+    "patients, or more of them."
+)
 # Fewer right, or fewer wrong, detections give no temperature.
 _ENOUGH = 20
 
@@ -49,7 +54,8 @@ class Measured:
 
     ``ap`` (T, 10) of the papers' definition; ``detections`` (T,) how many are shown, touching ones as one;
     ``found`` (T,) how many of the ``lesions`` reference lesions and ``right`` (T,) how many of the shown find
-    their other at IoU > 0.5; ``predicted`` and ``shared`` (T,) lesion pixels, of ``reference`` in the mask;
+    their other at IoU > 0.5; ``lesion``: there are lesion pixels, perhaps too few for one that counts;
+    ``predicted`` and ``shared`` (T,) lesion pixels, of ``reference`` in the mask;
     ``scores`` (P,) and ``hits`` (P,) of all single detections above the lowest score, for calibration:
     several that touch are one lesion, so each may be right with the same reference.
     """
@@ -213,7 +219,15 @@ def choose(measured: Iterable[tuple[tuple[float, float], Measured]], *, max_dete
 def best_threshold(
     by_setting: Mapping[tuple[float, float], Sequence[Measured]],
 ) -> tuple[tuple[float, float], int]:
-    """Return the (NMS IoU, mask logit) and the index into `SCORES` that are best, see `choose`."""
+    """Return the (NMS IoU, mask logit) and the index into `SCORES` that are best, see `choose`.
+
+    Raises
+    ------
+    DataError
+        If no slice has a lesion.
+    """
+    if not any(row.lesion for rows in by_setting.values() for row in rows):
+        raise DataError(NO_LESION)
     worth = {
         key: _by_source(rows, lambda r: r.ap.mean(1)) + _by_source(rows, lambda r: r.dice)
         for key, rows in by_setting.items()
@@ -257,21 +271,22 @@ def _at_one(row: Measured, index: int) -> Measured:
 
 def score_temperature(rows: Sequence[Measured]) -> float:
     """Return the temperature that calibrates the scores; 1 where too few detections say anything."""
-    scores, right = _scored(rows)
+    scores, right = scored(rows)
     if min(int(right.sum()), int((~right).sum())) < _ENOUGH:
         return 1.0
     fitted = fit_temperature(scores, right)
     return 1.0 if np.isnan(fitted) else round(float(fitted), 3)
 
 
-def _scored(rows: Sequence[Measured]) -> tuple[DoubleArray, BoolArray]:
+def scored(rows: Sequence[Measured]) -> tuple[DoubleArray, BoolArray]:
+    """Return the scores (P,) of all single detections of these slices, and whether each finds a lesion."""
     scores = np.concatenate([np.asarray(row.scores, np.float64) for row in rows] or [np.zeros(0)])
     return scores, np.concatenate([row.hits for row in rows] or [np.zeros(0, bool)])
 
 
 def _calibration(rows: Sequence[Measured], temperature: float) -> dict[str, Any]:
     """Return expected calibration errors before and after, of detections above the lowest score."""
-    scores, right = _scored(rows)
+    scores, right = scored(rows)
 
     def error(values: DoubleArray) -> float | None:
         ece = reliability(values, right).ece
@@ -287,7 +302,7 @@ def _calibration(rows: Sequence[Measured], temperature: float) -> dict[str, Any]
 
 def _by_patient(name: str, of_slices: Sequence[float], rows: Sequence[Measured]) -> dict[str, Any]:
     """Return the mean over slices' interval, and the mean over patients with its own."""
-    patients = [f"{row.source}/{row.patient}" for row in rows]
+    patients = [row.patient for row in rows]
     means = group_means(of_slices, patients)
     found: dict[str, Any] = {}
     for key, interval in (
@@ -336,8 +351,10 @@ def summary(rows: Sequence[Measured], index: int) -> dict[str, Any]:
     if lesions:
         values["lesions"] = lesions
         values["sensitivity"] = rounded(sum(row.found[index] for row in rows) / lesions)
+        # Without a reference that counts, AP is that of a lesion-free slice.
+        counting = [row for row in rows if row.lesions]
+        values["paper_map_lesion_images"] = rounded(np.mean([row.ap[index].mean() for row in counting]))
     if lesion:
-        values["paper_map_lesion_images"] = rounded(np.mean([row.ap[index].mean() for row in lesion]))
         values["dice"] = rounded(np.mean([row.dice[index] for row in lesion]))
         marked = sum(row.predicted[index] + row.reference for row in rows)
         values["dice_of_all_pixels"] = rounded(2 * sum(row.shared[index] for row in rows) / marked)

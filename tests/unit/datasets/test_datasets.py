@@ -186,6 +186,9 @@ def test_class_folders(tmp_path):
     assert (covid.label, covid.source) == (2, "somewhere")
     with pytest.raises(DataError, match="normal, other, covid"):
         read_class_folders(tmp_path / "normal")
+    # The same name in two classes is not the same patient.
+    write(tmp_path / "other" / "a_001.png", np.zeros((4, 4)))
+    assert len({one.patient for one in read_class_folders(tmp_path)}) == 3
 
 
 # ------------------------------------------------------------------------------------- real data

@@ -26,7 +26,15 @@ from model_core.evaluation.segmentation import (
     evaluate_slices,
 )
 from model_core.evaluation.segmentation_report import settings_document, write_segmentation_report
-from model_core.evaluation.segmentation_summary import coco_ap, headline, reason, scored_hits, sweep, worst
+from model_core.evaluation.segmentation_summary import (
+    coco_ap,
+    headline,
+    intervals,
+    reason,
+    scored_hits,
+    sweep,
+    worst,
+)
 from model_core.evaluation.slices import one_slice_volume
 from model_core.inference import load_pipeline, run, show
 from model_core.types import Detections, finish
@@ -284,6 +292,17 @@ def test_small_lesions_alone_are_a_lesion_image_without_reference():
     report = headline([outcome], None)
     assert (report["paper_map"], report["dice"], report["negative_images"]) == (1.0, 0.0, 0)
     assert report["coco_map"] is None
+    # Without a reference that counts, AP says nothing about lesions.
+    assert report["paper_map_lesion_images"] is None
+    assert reason(outcome) == "lesions too small for AP missed"
+    large = np.zeros((64, 64), np.uint8)
+    large[:30, :30] = 1
+    missed = compare(detections([], [], [], settings), large, settings, item=Drawn(large))
+    assert reason(missed) == "lesion missed: nothing detected"
+    report = headline([outcome, missed], None)
+    assert (report["paper_map"], report["paper_map_lesion_images"]) == (0.5, 0.0)
+    assert intervals([outcome, missed])["paper_map_lesion_images"]["value"] == 0.0
+    assert sweep([outcome, missed])["paper_map_lesion_images"][0] == 0.0
 
 
 def test_ggo_alone_ignores_consolidation():

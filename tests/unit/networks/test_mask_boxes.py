@@ -38,14 +38,16 @@ def test_boxes_grow_about_their_centre_and_stay_in_the_image():
 
 @pytest.mark.parametrize("scale", [0.9, 0.0, 5.0, math.nan])
 def test_a_scale_that_is_none(scale):
-    with pytest.raises(SettingsError, match="1 to 4 times"):
-        DetectorSettings(mask_box_scale=scale)
+    for settings in (DetectorSettings, DetectorTraining):
+        with pytest.raises(SettingsError, match="1 to 4 times"):
+            settings(mask_box_scale=scale)
 
 
 @pytest.mark.parametrize(("scale", "share"), [(1.0, 1.0), (2.0, 0.25)])
 def test_it_learns_what_is_in_the_larger_box(scale, share):
     """Only the box of the lesion itself is positive, and the lesion fills it."""
-    model = network(scale, roi_fg_iou=0.999, roi_bg_iou=0.999).train()
+    # How large a box it looks at in use changes nothing.
+    model = network(1.5, roi_fg_iou=0.999, roi_bg_iou=0.999, mask_box_scale=scale).train()
     with torch.no_grad():  # every cell of every mask answers 2
         model.roi_heads.mask_predictor.mask_fcn_logits.weight.zero_()
         model.roi_heads.mask_predictor.mask_fcn_logits.bias.fill_(2.0)

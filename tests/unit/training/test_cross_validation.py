@@ -100,6 +100,54 @@ def test_cross_validation_stops_goes_on_and_reports(tmp_path):
         finish(cross_validate(recipe, slices, tmp_path, settings))
 
 
+def test_a_fold_begun_by_another_schedule_does_not_go_on(tmp_path):
+    recipe, settings = with_plan(), CrossValidation(folds=2, size=64)
+    slices = slices_of(recipe)
+    finish(cross_validate(recipe, slices, tmp_path, settings, only=0, max_steps=1))
+    (stage, *others) = recipe.plans["cross_validation"]
+    faster = (dataclasses.replace(stage, learning_rate=0.5), *others)
+    changes = ({"plans": {"cross_validation": faster}}, {"ema": 0.5}, {"weight_decay": 0.5})
+    for changed in (dataclasses.replace(recipe, **change) for change in changes):
+        with pytest.raises(DataError, match="fold1 was begun by another schedule"):
+            finish(cross_validate(changed, slices, tmp_path, settings))
+    finish(cross_validate(recipe, slices, tmp_path, settings, only=0))
+    # What is measured by another schedule is not pooled either, nor is the network behind it measured anew.
+    (tmp_path / "fold1.json").unlink()
+    with pytest.raises(DataError, match="another schedule"):
+        finish(cross_validate(changed, slices, tmp_path, settings))
+    (tmp_path / "fold1" / "schedule.json").unlink()
+    with pytest.raises(DataError, match="another schedule"):
+        finish(cross_validate(recipe, slices, tmp_path, settings))
+
+
+def test_stopped_while_it_measures_it_writes_nothing_and_goes_on_there(tmp_path):
+    recipe, settings = with_plan(), CrossValidation(folds=2, size=64)
+    slices = slices_of(recipe)
+    asked = []
+
+    def run(job):
+        for item in job:
+            if isinstance(item, Progress) and "measuring" in item.text:
+                asked.append(item)  # noqa: PERF401 - read in between, by what stops the job
+
+    run(cross_validate(recipe, slices, tmp_path, settings, only=0, stopped=lambda: len(asked) > 1))
+    assert len(asked) == 2
+    assert not (tmp_path / "fold1.json").exists()
+    run(cross_validate(recipe, slices, tmp_path, settings, only=0))
+    assert (tmp_path / "fold1.json").exists()
+
+
+def test_lesions_in_one_fold_alone_are_refused_before_anything_is_trained(tmp_path):
+    recipe = with_plan()
+    slices = [
+        one if one.patient == "p0" else dataclasses.replace(one, labels=one.labels & 4)
+        for one in slices_of(recipe)
+    ]
+    with pytest.raises(SettingsError, match="in one fold"):
+        finish(cross_validate(recipe, slices, tmp_path, CrossValidation(folds=2, size=64)))
+    assert not list(tmp_path.iterdir())
+
+
 # ------------------------------------------------------------------------------- report, thresholds
 
 
@@ -152,6 +200,46 @@ def test_thresholds_of_a_fold_come_from_the_others():
     low, high = quoted["all"]["dice_interval"]
     assert low < 0.4 < high
     assert quoted["all"]["images"] == 52
+
+
+def test_a_patient_of_two_sources_is_one():
+    both = [
+        dataclasses.replace(one, source=source) for source in "AB" for one in rows(0.5, "x") if one.lesion
+    ]
+    folds = [FoldRows({(0.3, 0.0): found}, None) for found in (both, rows(0.5, "y"))]
+    values = report(tiny_recipe(), folds, size=64, stages=tiny_recipe().stages)
+    assert values["all"]["patients"] == 3 + 5
+    assert {"A/x0", "A/y0"} <= set(values["patients"])
+    assert "B/x0" not in values["patients"]
+    assert values["patients"]["A/x0"]["images"] == 16
+    assert choose([((0.3, 0.0), one) for one in both], max_detections=9).metrics["all"]["patients"] == 3
+
+
+def test_lesions_too_small_to_count_are_no_lesion_slices_for_ap():
+    """Nothing is marked, so the papers' AP of such a slice is 1: it says nothing about lesions."""
+    small = dataclasses.replace(
+        measured("small", patient="s", good=0.0), lesions=0, ap=np.ones((len(SCORES), 10))
+    )
+    found = [small, *(measured(f"a{k}", patient="p", good=0.0) for k in range(3))]
+    metrics = choose([((0.3, 0.0), one) for one in found], max_detections=9).metrics["all"]
+    assert metrics["paper_map_lesion_images"] == 0.0
+    assert metrics["paper_map"] == 0.25
+    folds = [FoldRows({(0.3, 0.0): one}, None) for one in (found, rows(0.9, "y"))]
+    first = report(tiny_recipe(), folds, size=64, stages=tiny_recipe().stages)["folds"][0]
+    assert first["paper_map_lesion_images"]["value"] == 0.0
+
+
+def test_thresholds_need_a_lesion():
+    clean = measured("n", patient="n", good=0, lesion=False)
+    for found in ([], [((0.3, 0.0), clean)]):
+        with pytest.raises(DataError, match="none of those held out has any"):
+            choose(found, max_detections=9)
+
+
+def test_few_detections_give_a_fold_no_temperature():
+    folds = [FoldRows({(0.3, 0.0): rows(0.5, p, count=2)}, None) for p in "xy"]
+    values = report(tiny_recipe(), folds, size=64, stages=tiny_recipe().stages)
+    assert {fold["calibration"]["temperature"] for fold in values["folds"]} == {1.0}
 
 
 def test_a_card_quotes_only_a_report_of_its_recipe(tmp_path):

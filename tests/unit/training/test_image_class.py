@@ -69,6 +69,8 @@ def test_auc_and_balanced_accuracy_by_hand():
     assert report["balanced_accuracy_of_the_two"] == 0.5
     assert report["confusion"] == [[1, 0, 1], [1, 1, 0]]
     assert "soares" not in within_source(logits, labels, sources)
+    for order in (labels, labels[::-1]):  # a network that says the same of everything tells nothing
+        assert within_source(np.ones((4, 3), np.float32), order, sources)["mosmed"]["auc"] == 0.5
 
 
 def test_limit_is_per_source_and_class_and_evenly_spread(tmp_path):
@@ -85,6 +87,13 @@ def test_limit_is_per_source_and_class_and_evenly_spread(tmp_path):
 def test_too_few_slices():
     with pytest.raises(DataError, match="too few"):
         cross_validate(rows_of(3), HeadTraining(epochs=1), width=8, classes=3)
+
+
+def test_sources_of_one_slice_are_spread_over_the_folds():
+    data = rows_of(12)
+    alone = RoiRows(data.rows, data.labels, tuple(f"mosmed_{k}" for k in range(12)), data.names)
+    quality = cross_validate(alone, HeadTraining(epochs=1), width=8, classes=3)
+    assert quality["mosmed"]["slices"] == [4, 4]
 
 
 @pytest.mark.parametrize("full_field", [True, False])
@@ -147,8 +156,7 @@ def test_a_classifier_of_a_detector_that_mirrors_has_batches_of_its_own(class_fo
         kind="segmentation", truncation=2, anchor_sizes=(8, 16), aspect_ratios=(1.0,), s_width=8
     )
     tensors = build(shape).state_dict()
-    cards, cache = [], tmp_path / "cache"
-    cache.mkdir()
+    cards, cache = [], tmp_path / "not" / "there yet"
     for mirror in (False, True):
         base = tmp_path / f"base{mirror}.safetensors"
         detector = DetectorSettings(rpn_post_nms=40, mirror=mirror)
@@ -168,6 +176,18 @@ def test_a_classifier_of_a_detector_that_mirrors_has_batches_of_its_own(class_fo
     # With the mirror image first, then without it: module S serves a fast analysis, too.
     np.testing.assert_array_equal(both[:, alone.shape[1] :], alone)
     assert not np.allclose(both[:, : alone.shape[1]], alone)
+    # What is kept is used again where the pictures are the same, and not where they are others.
+    again = {"name": "again", "settings": HeadTraining(epochs=1), "cache": cache}
+    finish(export_classifier(base, class_folders, tmp_path, **again))
+    assert len(list(cache.iterdir())) == 2
+    other = np.random.default_rng(1).integers(0, 255, (64, 64)).astype(np.uint8)
+    Image.fromarray(other).save(next((class_folders / "normal").iterdir()))
+    finish(export_classifier(base, class_folders, tmp_path, **again))
+    assert len(list(cache.iterdir())) == 3
+    for path in cache.iterdir():
+        path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(DataError, match="damaged; delete it"):
+        finish(export_classifier(base, class_folders, tmp_path, **again))
     pipeline = load_pipeline([str(tmp_path / "baseTrue.safetensors"), str(tmp_path / "sTrue.safetensors")])
     assert pipeline.image_classes
     assert pipeline.mirror

@@ -248,14 +248,32 @@ def test_packing_marks_validation_and_is_cached(data, recipe, tmp_path):
     slices = pack(recipe, data, tmp_path / "cache")
     assert [one.validation for one in slices] == [False] * 4 + [True] * 2 + [False]
     assert slices[0].image.shape == (64, 80)
-    (data / "set" / "images" / "s0.png").unlink()
+    (cached,) = (tmp_path / "cache").iterdir()
+    written = cached.stat().st_mtime_ns
     again = pack(recipe, data, tmp_path / "cache")
     np.testing.assert_array_equal(again[3].image, slices[3].image)
+    assert cached.stat().st_mtime_ns == written
+    # Other data are read, whatever the cache holds.
+    Image.fromarray(255 - slices[0].image).save(data / "set" / "images" / "s0.png")
+    changed = pack(recipe, data, tmp_path / "cache")
+    assert not np.array_equal(changed[0].image, slices[0].image)
+    np.testing.assert_array_equal(changed[3].image, slices[3].image)
+    empty = dataclasses.replace(
+        recipe, sources={**recipe.sources, "N": Source(folder="set", kind="negatives", prefix="none")}
+    )
+    (data / "set" / "normal").mkdir()
+    Image.fromarray(slices[0].image).save(data / "set" / "normal" / "one_1.png")
+    with pytest.raises(DataError, match=r"source N has no slice.*begins with 'none'"):
+        pack(empty, data, tmp_path / "cache")
     wrong = dataclasses.replace(
         recipe, sources={**recipe.sources, "A": Source(folder="set", validation=("nobody",))}
     )
     with pytest.raises(DataError, match="nobody"):
         pack(wrong, data, tmp_path / "cache")
+    for path in (tmp_path / "cache").iterdir():
+        path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(DataError, match="damaged; delete it"):
+        pack(recipe, data, tmp_path / "cache")
 
 
 def test_window_to_bytes_ends():
@@ -286,7 +304,13 @@ def test_checkpoint_of_another_recipe_or_damaged(data, recipe, tmp_path):
     with pytest.raises(DataError, match="another recipe"):
         LesionTraining(dataclasses.replace(recipe, seed=5), slices, tmp_path / "work")
     path = tmp_path / "work" / "checkpoint.pt"
-    path.write_bytes(path.read_bytes()[:1000])
+    whole = path.read_bytes()
+    listed = tmp_path / "listed.pt"
+    torch.save([1], listed)
+    for damaged in (whole[:1000], b"", b"no checkpoint at all", bytes(range(256)) * 9, listed.read_bytes()):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="damaged"):
+            LesionTraining(recipe, slices, tmp_path / "work")
     with pytest.raises(DataError, match="damaged"):
         LesionTraining(recipe, slices, tmp_path / "work")
 
@@ -413,7 +437,7 @@ def test_what_a_stage_may_move_and_change(recipe):
 def test_a_detector_is_trained_and_used_as_its_recipe_says(tmp_path):
     recipe = dataclasses.replace(tiny_recipe(), mask_box_scale=1.5, mirror=True)
     training = LesionTraining(recipe, slices_of(recipe), tmp_path, device="cpu")
-    assert training.network.mask_box_scale == 1.5
+    assert training.network.learned_mask_box_scale == 1.0
     assert not training.network.mirror  # pictures are mirrored by the augmentation
     pipeline = lesion_pipeline(recipe, training.network.state_dict())
     assert pipeline.cards[0].detector == recipe.detector

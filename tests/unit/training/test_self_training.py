@@ -270,4 +270,10 @@ def test_what_the_network_labelled_is_not_measured_and_is_listed(recipe, slices,
     assert card.training["self_trained"] == {"": 0.4}
     assert card.training["self_labelled"] == len(sure[0])
     lists = split_lists(slices)
+    # What starts from these weights has seen those pictures, too.
+    plain = dataclasses.replace(tiny_recipe(), name="later", start=str(tmp_path / "out" / "tiny.safetensors"))
+    finish(LesionTraining(plain, slices_of(plain), tmp_path / "later").run())
+    (later,) = finish(export_lesions(plain, slices_of(plain), tmp_path / "later", tmp_path / "out"))
+    assert later.training["self_trained"] == {"": 0.4}
+    assert later.training["self_labelled"] == 0
     assert set(lists["train"]["U"]) | set(lists["validation"]["U"]) == {f"u{k}" for k in range(8)}
