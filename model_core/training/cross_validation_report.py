@@ -22,7 +22,8 @@ Setting = tuple[float, float]
 NOTE = (
     "Every slice was measured by a network that was not trained on its patient, at thresholds and a "
     "temperature chosen on the other folds. Similarity groups stand for patients where these are unknown "
-    "(slice-level). The schedule is shorter than that of the shipped weights."
+    "(slice-level). The schedule is shorter than that of the shipped weights; each network is used as they "
+    "are (touching detections joined, the mirror image and the boxes of masks as the recipe says)."
 )
 # Measures of a slice, and what is divided by what over several.
 _MEANS = ("paper_map", "paper_ap50", "paper_ap75", "paper_map_lesion_images", "dice")
@@ -267,7 +268,13 @@ def _lines(values: Mapping[str, Any]) -> Iterator[str]:
 
 def schedule(stages: Sequence[Mapping[str, Any]]) -> str:
     """Return the stages of a fold as a line of text."""
-    return "; ".join(f"{s['steps']} {s['kind']} steps of {s['batch']} at {s['size']} px" for s in stages)
+
+    def words(stage: Mapping[str, Any]) -> str:
+        heads = " of the heads" if stage["moves"] == "heads" else ""
+        drawn = f"{stage['batch']} slices each at {stage['size']} px"
+        return f"{stage['steps']} {stage['kind']} steps{heads}, {drawn}"
+
+    return "; ".join(map(words, stages))
 
 
 _COLUMNS = {

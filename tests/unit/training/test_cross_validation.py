@@ -196,6 +196,13 @@ def test_thresholds_of_a_fold_come_from_the_others():
     quoted = for_card(values)
     assert quoted["folds"] == 2
     assert quoted["schedule"] in markdown(values)
+    assert (
+        quoted["schedule"] == "1 dense steps, 2 slices each at 64 px; 2 detect steps, 2 slices each at 64 px"
+    )
+    heads = [{**stage, "moves": "heads"} for stage in values["stages"][1:]]
+    assert for_card({**values, "stages": heads})["schedule"].startswith(
+        "2 detect steps of the heads, 2 slices"
+    )
     assert quoted["A"]["dice"] == quoted["all"]["dice"] == pytest.approx(0.4)
     low, high = quoted["all"]["dice_interval"]
     assert low < 0.4 < high
