@@ -162,11 +162,15 @@ class FakeEngine:
     maps: int = 0
     mirrors: bool = False
     stray: SliceResult | None = None
+    known: dict = field(default_factory=dict)
     controls: set = field(default_factory=set)
     threads: set = field(default_factory=set)
 
     def available(self):
         return () if self.missing else (make_card(),)
+
+    def cards_of(self, names):
+        return self.known.get(tuple(names), ())
 
     def load(self, names):
         self.loads.append(tuple(names))

@@ -34,9 +34,10 @@ class App(QObject):
         # What was remembered is in state before the window reads it.
         self.controllers.weights.list_available()
         self.controllers.remember.restore()
+        self.controllers.weights.expect()
         self.window = MainWindow(self.state)
         self.window.restore_layout(settings.bytes(GEOMETRY_KEY), settings.bytes(LAYOUT_KEY))
-        self._wiring = Wiring(self.window, self.controllers, settings)
+        self._wiring = Wiring(self.state, self.window, self.controllers, settings)
         self._joined: bool | None = None
         self._asks = True
         self.window.installEventFilter(self)

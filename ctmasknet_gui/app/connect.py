@@ -11,8 +11,10 @@ from PySide6.QtWidgets import QMessageBox
 from ctmasknet_gui.controller.bundle import Controllers
 from ctmasknet_gui.controller.export_job import ExportJob
 from ctmasknet_gui.settings import Settings
+from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.case import WEIGHT_SUFFIXES
 from ctmasknet_gui.view.main_window import MainWindow
+from ctmasknet_gui.view.privacy import shown_text
 from ctmasknet_gui.view.requests import ExportRequest
 
 
@@ -23,8 +25,11 @@ class Wiring(QObject):
     settings or ask a question first.
     """
 
-    def __init__(self, window: MainWindow, controllers: Controllers, settings: Settings) -> None:
+    def __init__(
+        self, state: AppState, window: MainWindow, controllers: Controllers, settings: Settings
+    ) -> None:
         super().__init__(window)
+        self._state = state
         self._window = window
         self._controllers = controllers
         self._settings = settings
@@ -130,7 +135,7 @@ class Wiring(QObject):
     @Slot(object, object)
     def _confirm_overwrite(self, job: ExportJob, existing: Sequence[Path]) -> None:
         if len(existing) == 1:
-            text = f"{existing[0].name} exists already. Replace it?"
+            text = shown_text(f"{existing[0].name} exists already. Replace it?", self._state)
         else:
             text = f"{len(existing)} of these files exist already. Replace them?"
         buttons = QMessageBox.StandardButton

@@ -158,7 +158,9 @@ class DisplayController(QObject):
     def toggle_overlays(self) -> None:
         """Hide every overlay, or bring those back that were hidden last."""
         shown = tuple(name for name in OVERLAYS if getattr(self._display, name))
-        if shown:
+        # The switch of a reference mask that is not there shows nothing.
+        there = self._state.case.reference is not None
+        if any(name != "reference" or there for name in shown):
             for name in shown:
                 setattr(self._display, name, False)
             self._hidden = shown

@@ -59,9 +59,20 @@ class ExportController(QObject):
     @Slot(object)
     def export(self, request: ExportRequest) -> None:
         """Export what is on screen, or say why there is nothing to export."""
+        self._messages.may_name(request.target)
         volume = self._state.case.volume
         if volume is None:
             self._messages.post("info", "Open a CT series first, then export.")
+            return
+        if request.series_id not in ("", volume.series_id):
+            self._messages.post(
+                "warning", "Nothing was exported: meanwhile another series was opened. Export again."
+            )
+            return
+        if request.slices == "findings" and self._state.results.updating:
+            self._messages.post(
+                "info", "The findings are being updated to the new thresholds. Export in a moment."
+            )
             return
         slices = self._slices(request, volume)
         if not slices:

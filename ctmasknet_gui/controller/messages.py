@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 
 UNEXPECTED = "Something unexpected went wrong. The program goes on; please copy the details into a report."
 
+# Of the files and folders that the user named, so many are remembered.
+_PATHS_KEPT = 100
 # Absolute paths of any system; a folder or file name may be a patient's name.
 _PATHS = re.compile(r"(?:[A-Za-z]:\\|\\\\|(?<![\w.>])/)[^\n'\"<>|:]*")
 
@@ -65,6 +67,11 @@ class MessageController(QObject):
         message = Message(level, text, self._scrub(details))
         self._state.messages.messages = (*self._state.messages.messages, message)
         self.posted.emit(message)
+
+    def may_name(self, *paths: Path) -> None:
+        """Note files and folders that the user named, before anything is told of them."""
+        named = dict.fromkeys((*self._state.messages.paths, *map(str, paths)))
+        self._state.messages.paths = tuple(named)[-_PATHS_KEPT:]
 
     @Slot(object)
     def report(self, error: BaseException) -> None:

@@ -41,6 +41,12 @@ def best_of(catalogue: Catalogue, *, choose_best: bool) -> SeriesEntry | None:
     return openable[0] if openable and (choose_best or len(catalogue.series) == 1) else None
 
 
+def first_opened(catalogue: Catalogue, paths: Sequence[Path]) -> Path:
+    """Return the first of several paths that can be opened, or the first where none can."""
+    unusable = {report.path for report in catalogue.files if report.status in ("error", "skipped")}
+    return next((path for path in paths if str(path) not in unusable), paths[0])
+
+
 def not_opened(catalogue: Catalogue, paths: Sequence[Path]) -> list[str]:
     """Say which of several paths hold nothing that can be opened, and why."""
     if len(paths) < 2:
@@ -57,10 +63,11 @@ class OpenController(QObject):
     """Opens what the user chose; the only writer of `CaseState`.
 
     ``too_large(FewerSlices)``: a series does not fit into memory, every n-th slice would; `open_every` opens
-    them. That it failed is told before.
+    them. That it failed is told before. ``cancelled()``: what was being read was stopped, or makes way.
     """
 
     catalogued = Signal()
+    cancelled = Signal()
     too_large = Signal(object)
     opened = Signal()
     failed = Signal(object)
@@ -97,17 +104,19 @@ class OpenController(QObject):
         targets = tuple(dict.fromkeys(Path(path) for path in paths))
         if not targets:
             return
+        self._messages.may_name(*targets)
         found = False
 
         def take(item: object) -> None:
             nonlocal found
             if isinstance(item, Catalogue):
                 found = bool(item.series)
-                self._remember(targets[0], openable=found)
+                self._remember(first_opened(item, targets), openable=found)
             self._take(item)
             if isinstance(item, Catalogue) and found:
                 # Not before: a dead network share would hold up the window that asks about it.
-                self._settings.last_folder = targets[0] if targets[0].is_dir() else targets[0].parent
+                first = first_opened(item, targets)
+                self._settings.last_folder = first if first.is_dir() else first.parent
                 entry = best_of(item, choose_best=choose_best)
                 self._state.case.opening = "" if entry is None else entry.series_id
                 self._left_out = not_opened(item, targets)
@@ -171,23 +180,31 @@ class OpenController(QObject):
         """Read the open series with its tilt corrected; that is listed beside it."""
         volume = self._state.case.volume
         entry = None if volume is None else self._entry(self._state.case.catalogue, volume.series_id)
-        if entry is not None:
-            self._open_beside(entry, lambda: self._reader.straighten(entry))
+        if entry is not None and not self._open_beside(entry, lambda: self._reader.straighten(entry)):
+            self._messages.post(
+                "info", "The slices of this series are not shifted evenly, so there is no tilt to correct."
+            )
 
-    def _open_beside(self, entry: SeriesEntry, derive: Callable[[], SeriesEntry]) -> None:
-        """Read another form of a series, and list it below the one that it was made of."""
+    def _open_beside(self, entry: SeriesEntry, derive: Callable[[], SeriesEntry]) -> bool:
+        """Read another form of a series, and list it below the one that it was made of.
+
+        Returns False where there is no other form.
+        """
         catalogue = self._state.case.catalogue
         assert catalogue is not None
         try:
             derived = derive()
         except CTMaskNetError as error:
             self._messages.report(error)
-            return
+            return True
+        if derived.series_id == entry.series_id:
+            return False
         if self._entry(catalogue, derived.series_id) is None:
             place = catalogue.series.index(entry) + 1
             series = (*catalogue.series[:place], derived, *catalogue.series[place:])
             self._state.case.catalogue = replace(catalogue, series=series)
         self.open_series(derived.series_id)
+        return True
 
     def _offer_fewer(self, series_id: str, error: BaseException) -> None:
         """Ask for fewer slices of a series that does not fit into memory, where fewer would."""
@@ -231,6 +248,7 @@ class OpenController(QObject):
         if volume is None:
             self._messages.post("info", "Open the CT series first, then its reference mask.")
             return
+        self._messages.may_name(path)
 
         def work() -> Generator[object, None, None]:
             yield Progress(0, 0, "Reading the reference mask")
@@ -268,13 +286,19 @@ class OpenController(QObject):
 
         def failed(error: BaseException) -> None:
             asked = self._state.case.opening
+            self._left_out = []
             self._ended()
             fail(error)
             self._offer_fewer(asked, error)
 
+        def cancelled() -> None:
+            self._left_out = []
+            self._ended()
+            self.cancelled.emit()
+
         # What was being read makes way without a word.
         self._state.case.opening = ""
-        handlers = Handlers(produced=take, finished=self._ended, failed=failed, cancelled=self._ended)
+        handlers = Handlers(produced=take, finished=self._ended, failed=failed, cancelled=cancelled)
         self._jobs.submit("open", work, handlers, priority=Priority.ASKED)
 
     def _ended(self) -> None:
@@ -340,6 +364,7 @@ class OpenController(QObject):
         if opened.reference is not None:
             self._state.case.reference_name = opened.reference_name
             self._state.case.reference = opened.reference
+            display.reference = True
         for problem in volume.problems:
             if problem.level != "info":
                 names = ", ".join(problem.files[:5])

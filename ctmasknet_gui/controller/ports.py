@@ -6,6 +6,7 @@ starts without them; most methods are called in the worker thread.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from model_core.config import DetectionSettings, EvidenceSettings
+from model_core.errors import WeightsError
 from model_core.resources import resource
 from model_core.types import (
     ByteArray,
@@ -57,6 +59,9 @@ class Engine(Protocol):
 
     def available(self) -> tuple[ModelCard, ...]:
         """Cards of the shipped weights, without loading any network."""
+
+    def cards_of(self, names: Sequence[str]) -> tuple[ModelCard, ...]:
+        """Cards of these shipped weights (none: the default), segmentation first; empty where unknown."""
 
     def load(self, names: Sequence[str]) -> Pipeline:
         """Load the networks (slow; worker thread). Raises `WeightsError`."""
@@ -143,6 +148,20 @@ class CoreEngine:
         # Not through the store: that imports torch, and the list is wanted in the empty window.
         files = sorted(resource("weights").glob("*.safetensors"))
         return tuple(read_card(path.with_suffix(".json")) for path in files)
+
+    def cards_of(self, names: Sequence[str]) -> tuple[ModelCard, ...]:
+        """See `Engine.cards_of`."""
+        try:
+            if not names:
+                text = resource("weights").joinpath("default.json").read_text("utf-8")
+                names = json.loads(text)["weights"]
+            cards = {card.name: card for card in self.available()}
+            found = [cards[name] for name in names]
+        except (OSError, ValueError, KeyError, WeightsError):
+            return ()
+        found.sort(key=lambda card: card.kind == "classifier")
+        # Masks of a classifier alone come from weights that are found when it is loaded.
+        return tuple(found) if found and found[0].kind != "classifier" else ()
 
     def load(self, names: Sequence[str]) -> Pipeline:
         """See `Engine.load`."""

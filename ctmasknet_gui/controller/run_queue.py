@@ -18,23 +18,22 @@ class RunQueue:
     def __init__(self, slices: Iterable[int]) -> None:
         self._lock = threading.Lock()
         self._waiting = set(slices)
+        self._taken: int | None = None
         self.total = len(self._waiting)
 
     def add(self, slices: Iterable[int]) -> None:
-        """Ask for further slices; those that wait already are not doubled."""
+        """Ask for further slices; those that wait already, or are being done, are not doubled."""
         with self._lock:
-            new = set(slices) - self._waiting
+            new = set(slices) - self._waiting - {self._taken}
             self._waiting |= new
             self.total += len(new)
 
     def take(self, centre: int) -> int | None:
         """Return the waiting slice nearest to ``centre`` and forget it; None when nothing waits."""
         with self._lock:
-            if not self._waiting:
-                return None
-            index = min(self._waiting, key=lambda k: (abs(k - centre), k))
-            self._waiting.discard(index)
-            return index
+            self._taken = min(self._waiting, key=lambda k: (abs(k - centre), k), default=None)
+            self._waiting.discard(self._taken)
+            return self._taken
 
     def rest(self) -> tuple[int, ...]:
         """Return what still waits."""

@@ -67,6 +67,7 @@ class ScriptController(QObject):
         self._waiting = False
         opening.opened.connect(self._on_opened)
         opening.failed.connect(self._on_failed)
+        opening.cancelled.connect(self._on_cancelled)
         running.completed.connect(self._on_run_completed)
         running.failed.connect(self._on_run_failed)
 
@@ -117,6 +118,11 @@ class ScriptController(QObject):
             self._load_weights()
             if options.screenshot is not None:
                 self._finish()
+
+    @Slot()
+    def _on_cancelled(self) -> None:
+        """Stop waiting: what is opened next is not what was asked for at the start."""
+        self._waiting = False
 
     @Slot(object)
     def _on_failed(self, error: BaseException) -> None:

@@ -68,6 +68,7 @@ class ShownController(QObject):
         self._jobs.cancel("summaries")
         results = self._state.results
         self._stale.clear()
+        results.updating = False
         self._state.selection.candidate = None
         results.shown = None
         results.scan = None
@@ -162,6 +163,7 @@ class ShownController(QObject):
     def update_scan(self) -> None:
         """Combine the summaries into the class of the scan; none while some are of former thresholds."""
         results = self._state.results
+        results.updating = bool(self._stale)
         summaries = [results.summaries[k] for k in sorted(results.summaries)]
         if self._stale or not summaries:
             results.scan = None

@@ -13,8 +13,10 @@ from ctmasknet_gui.controller.ports import Engine, Pipeline
 from ctmasknet_gui.controller.warm_up import tidy_up, warm_up_plots
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.worker import Priority
+from model_core.config import DetectionSettings, EvidenceSettings
 from model_core.errors import WeightsError
 from model_core.types import Progress
+from model_core.weights.card import evidence_settings
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +107,26 @@ class WeightsController(QObject):
             self.pipeline = None
             self._state.weights.cards = ()
             self.changed.emit()
+        self.expect()
+
+    def expect(self) -> None:
+        """Show the thresholds of the chosen weights before they are loaded, where their cards are known."""
+        cards = self._engine.cards_of(self._state.weights.chosen)
+        if cards and self.pipeline is None:
+            self._take_thresholds(cards[0].detections, evidence_settings(cards))
+
+    def _take_thresholds(self, detections: DetectionSettings, evidence: EvidenceSettings) -> None:
+        """Put the thresholds of other weights in force; those that were moved stay if the defaults do."""
+        thresholds = self._state.thresholds
+        if (thresholds.default_detections, thresholds.published_evidence) == (detections, evidence):
+            return
+        thresholds.default_detections = detections
+        thresholds.published_evidence = evidence
+        thresholds.linked = False
+        thresholds.detections = detections
+        thresholds.evidence = evidence
+        if detections.nms_iou is not None:
+            thresholds.last_nms_iou = detections.nms_iou
 
     def set_fast(self, fast: bool) -> None:
         """Leave mirror images out from now on, or look at them; results of the other way are forgotten."""
@@ -151,16 +173,7 @@ class WeightsController(QObject):
             return
         self.pipeline = pipeline
         self._former = ()
-        thresholds = self._state.thresholds
-        former = thresholds.default_detections, thresholds.published_evidence
-        if former != (pipeline.detections, pipeline.evidence):
-            thresholds.default_detections = pipeline.detections
-            thresholds.published_evidence = pipeline.evidence
-            thresholds.linked = False
-            thresholds.detections = pipeline.detections
-            thresholds.evidence = pipeline.evidence
-            if pipeline.detections.nms_iou is not None:
-                thresholds.last_nms_iou = pipeline.detections.nms_iou
+        self._take_thresholds(pipeline.detections, pipeline.evidence)
         self._state.weights.chosen = loaded.names
         self._state.weights.cards = pipeline.cards
         self.changed.emit()

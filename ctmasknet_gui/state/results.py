@@ -15,8 +15,8 @@ class ResultState:
     """Results of the open volume under the weights that run.
 
     ``slices`` and ``summaries`` are replaced, never mutated in place, so that observers hear of it.
-    ``shown`` is what is drawn over the current slice; None where it has no result yet. ``scan`` is None
-    while the summaries follow new thresholds: a class mixed of old and new ones would be wrong.
+    ``shown`` is what is drawn over the current slice; None where it has no result yet. ``updating``: the
+    summaries follow new thresholds, and ``scan`` is None: a class mixed of old and new ones would be wrong.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
@@ -25,6 +25,7 @@ class ResultState:
     summaries: dict[int, SliceSummary] = field(default_factory=dict)
     shown: ShownSlice | None = None
     scan: ScanVerdict | None = None
+    updating: bool = False
 
 
 @dataclass(eq=False)

@@ -34,8 +34,13 @@ class Message:
 
 @dataclass(eq=False)
 class MessageState:
-    """Messages, newest last; kept so that what was sent before the window existed is shown later."""
+    """Messages, newest last; kept so that what was sent before the window existed is shown later.
+
+    ``paths`` are the files and folders that the user named last, whose names messages may hold: privacy mode
+    takes them out.
+    """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
 
     messages: tuple[Message, ...] = ()
+    paths: tuple[str, ...] = ()

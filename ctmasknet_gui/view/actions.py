@@ -298,9 +298,8 @@ class Actions(QObject):
             self.logits: display.logits,
             self.sum_logits: thresholds.detections.logit_rule == "sum",
             self.reference: display.reference,
-            self.overlays: any(
-                (display.masks, display.outlines, display.boxes, display.logits, display.reference)
-            ),
+            self.overlays: any((display.masks, display.outlines, display.boxes, display.logits))
+            or (display.reference and self._state.case.reference is not None),
             self.toggle_nms: thresholds.detections.nms_iou is not None,
             self.join_touching: thresholds.detections.join_touching,
             self.link: thresholds.linked,
@@ -325,10 +324,12 @@ class Actions(QObject):
             *self.in_category("Window"),
             self.invert, self.flip_horizontal, self.flip_vertical,
             self.zoom_in, self.zoom_out, self.zoom_fit, self.reset_view,
-            self.export, self.export_png, self.load_reference, self.close_case,
+            self.export, self.export_png, self.load_reference,
         ]  # fmt: skip
         for action in always_with_volume:
             action.setEnabled(opened)
+        # Without one open, it closes the list of series.
+        self.close_case.setEnabled(opened or state.case.catalogue is not None)
         self.window_file.setEnabled(volume is not None and bool(volume.windows))
         for action in (self.next_finding, self.previous_finding):
             action.setEnabled(opened and bool(state.results.summaries))

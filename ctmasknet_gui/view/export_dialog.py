@@ -72,6 +72,7 @@ class ExportDialog(QDialog):
         self._state = state
         # The slice that is asked for, whatever is shown once the request is carried out.
         self._index = state.display.slice_index
+        self._series_id = "" if state.case.volume is None else state.case.volume.series_id
         self._folder = folder
         self._proposed = ""
         self.request: ExportRequest | None = None
@@ -98,12 +99,14 @@ class ExportDialog(QDialog):
     def _make_slices(self) -> None:
         volume = self._state.case.volume
         count = 1 if volume is None else volume.slices
-        found = sum(1 for summary in self._state.results.summaries.values() if summary.detections > 0)
+        results = self._state.results
+        found = sum(1 for summary in results.summaries.values() if summary.detections > 0)
         self.current = QRadioButton(f"&This slice ({self._index + 1})")
         self.range = QRadioButton("Slices &from")
-        noun = "slice" if found == 1 else "slices"
-        self.findings = QRadioButton(f"All slices with fi&ndings ({found} {noun})")
-        self.findings.setEnabled(found > 0)
+        # While they follow new thresholds, a count would be of former ones.
+        count_text = "being counted" if results.updating else f"{found} slice{'s' * (found != 1)}"
+        self.findings = QRadioButton(f"All slices with fi&ndings ({count_text})")
+        self.findings.setEnabled(found > 0 or results.updating)
         self.current.setChecked(True)
         self._slices = QButtonGroup(self)
         for button in (self.current, self.range, self.findings):
@@ -310,6 +313,7 @@ class ExportDialog(QDialog):
             kind=kind,
             target=self._checked_target(),
             slice_index=self._index,
+            series_id=self._series_id,
             slices=self.chosen_slices if kind == "png" else "current",
             first=self.first.value() - 1,
             last=self.last.value(),

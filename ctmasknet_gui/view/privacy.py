@@ -16,6 +16,13 @@ _FILES = re.compile(
     r"\.(?:dcm|ima|nii|gz|nrrd|nhdr|mha|mhd|png|jpe?g|svg|csv|json|zip|safetensors|pth?|bin|dicom)\b(?:#\d+)?",
     re.IGNORECASE,
 )
+# Folders are called so, and sentences use these words.
+_WORDS = re.compile(
+    "an?|and|as|at|be|but|by|can|cases?|check|ct|data|dicom|disk|exports?|files?|folder|for|from|has|have|head|"
+    "home|images?|in|info|is|it|lung|masks?|no|not|nothing|of|on|one|only|opened|open|or|out|path|pictures?|"
+    "results|series|slices?|table|test|that|the|this|to|volume|with",
+    re.IGNORECASE,
+)
 # A number this short identifies nobody, and counts in sentences look like it.
 _HARMLESS = re.compile(r"\d{1,4}")
 
@@ -23,7 +30,8 @@ _HARMLESS = re.compile(r"\d{1,4}")
 def shown_text(text: str, state: AppState) -> str:
     """Return a text as the window may show it: unchanged, but for privacy mode.
 
-    There a file of the open catalogue is called by its place, "file 12 of 148", any other one "a file".
+    There a file of the open catalogue is called by its place, "file 12 of 148", any other one "a file"; a
+    folder "the folder".
     """
     if not text or not state.display.privacy:
         return text
@@ -37,8 +45,9 @@ def shown_text(text: str, state: AppState) -> str:
 def _places(state: AppState) -> list[tuple[str, str]]:
     """Return what to replace by what, the longest names first."""
     case = state.case
+    named = _named(state)
     if case.catalogue is None and case.volume is None:
-        return []
+        return _longest_first(named)
     paths: dict[str, None] = {}
     root = ""
     if case.catalogue is not None:
@@ -63,5 +72,23 @@ def _places(state: AppState) -> list[tuple[str, str]]:
             places.setdefault(folder, A_FOLDER)
     if "/" in root or "\\" in root:
         places.setdefault(root, A_FOLDER)
-    told = [(name, place) for name, place in places.items() if not _HARMLESS.fullmatch(name)]
+    return _longest_first({**named, **places})
+
+
+def _named(state: AppState) -> dict[str, str]:
+    """Return what to call the files and folders that the user named."""
+    places: dict[str, str] = {}
+    for path in state.messages.paths:
+        *folders, name = [part for part in path.replace("\\", "/").split("/") if part] or [""]
+        for folder in folders:
+            if len(folder) > 4 and not folder.islower():
+                places.setdefault(folder, A_FOLDER)
+        if not _WORDS.fullmatch(name):
+            is_file = re.search(r"\.\w{1,11}$", name) is not None
+            places[name] = A_FILE if is_file else A_FOLDER
+    return places
+
+
+def _longest_first(places: dict[str, str]) -> list[tuple[str, str]]:
+    told = [(name, place) for name, place in places.items() if name and not _HARMLESS.fullmatch(name)]
     return sorted(told, key=lambda item: -len(item[0]))

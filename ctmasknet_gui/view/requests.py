@@ -28,6 +28,9 @@ class ExportRequest:
     slice_index:
         From 0, the slice that "this slice" meant when it was asked for; None for the one shown when the
         request is carried out.
+    series_id:
+        The series that was open when it was asked for; another one is not exported in its place. Empty takes
+        whatever is open.
     scale:
         Picture pixels per slice pixel.
     plots:
@@ -42,6 +45,7 @@ class ExportRequest:
     first: int = 0
     last: int = 1
     slice_index: int | None = None
+    series_id: str = ""
     scale: float = 2.0
     plots: bool = False
     identity: bool = False

@@ -88,7 +88,6 @@ class SeriesPanel(QWidget):
         self._state = state
         self._heading = QLabel("SERIES")
         self._heading.setProperty("role", "heading")
-        self._asked = ""
         self.list = _SeriesList()
         self.list.setItemDelegate(_SeriesDelegate(self.list))
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -227,11 +226,10 @@ class SeriesPanel(QWidget):
         volume = self._state.case.volume
         series_id = str(item.data(_ID))
         # A second, slower click while the series is being read does not read it anew.
-        reading = self._state.run.kind == "open" and self._asked == series_id
+        reading = self._state.case.opening == series_id
         # While another series is being read, picking the open one calls that off.
         elsewhere = self._state.case.opening not in ("", series_id)
         if not reading and (volume is None or volume.series_id != series_id or elsewhere):
-            self._asked = series_id
             self.seriesChosen.emit(series_id)
         self.seriesPicked.emit()
 

@@ -60,6 +60,7 @@ class StatusBar(QStatusBar):
         state.case.events.volume.connect(self._refresh_run)
         state.weights.events.all.connect(self._refresh_run)
         state.results.events.summaries.connect(self._refresh_run)
+        state.results.events.updating.connect(self._refresh_run)
         state.thresholds.events.all.connect(self._refresh_evidence)
         state.results.events.shown.connect(self._refresh_evidence)
         self._refresh_run()
@@ -90,11 +91,14 @@ class StatusBar(QStatusBar):
         if volume is None:
             return "Ready"
         summaries = self._state.results.summaries
+        slices = f"{volume.slices} slice{'s' * (volume.slices != 1)}"
         if not summaries:
-            return f"{volume.slices} slices · not analysed"
+            return f"{slices} · not analysed"
         found = sum(1 for summary in summaries.values() if summary.detections > 0)
+        if self._state.results.updating:
+            return f"{len(summaries)} of {slices} analysed · updating the findings…"
         fast = " · fast" if self._state.weights.leaves_out_mirror else ""
-        return f"{len(summaries)} of {volume.slices} slices analysed · {found} with findings{fast}"
+        return f"{len(summaries)} of {slices} analysed · {found} with findings{fast}"
 
     def _refresh_evidence(self) -> None:
         shown = self._state.results.shown

@@ -6,7 +6,6 @@ import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from model_core.config import DetectionSettings, EvidenceSettings, InputSpec
 from model_core.errors import SettingsError, WeightsError
 from model_core.networks import CovidCTMaskNet, ImageHead, MaskRCNN, build
 from model_core.types import FloatArray, IntArray, SliceResult
-from model_core.weights.card import ModelCard
+from model_core.weights.card import ModelCard, evidence_settings
 from model_core.weights.store import (
     LoadedWeights,
     default_names,
@@ -121,16 +120,8 @@ class Pipeline:
 
     @property
     def evidence(self) -> EvidenceSettings:
-        """The published evidence settings of the card.
-
-        Without a classifier they only say which regions are ranked; scores then are those of the detections.
-        """
-        card = self.cards[-1]
-        if self.head is not None:
-            return card.evidence
-        return replace(
-            card.evidence, temperature=card.detections.temperature, scoring=card.detections.scoring
-        )
+        """The published evidence settings, see `evidence_settings`."""
+        return evidence_settings(self.cards)
 
     def mask_boxes(self, result: SliceResult, indices: IntArray) -> FloatArray:
         """Return the (n, 4) boxes, in network pixels, in which the masks of detection candidates lie."""

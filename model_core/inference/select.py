@@ -158,7 +158,7 @@ def show(
         _batch(candidates, evidence, size=None) if verdict is None else verdict.batch,
         candidates,
         placement=result.evidence_placement,
-        names=pipeline.region_classes,
+        names=pipeline.region_classes if shared else pipeline.cards[-1].region_classes,
         pixel_area_mm2=volume.geometry.pixel_area_mm2,
         detected=set(found.indices.tolist()) if shared else None,
         temperature=evidence.temperature,

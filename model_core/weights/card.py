@@ -111,6 +111,17 @@ def mirrors(cards: Sequence[ModelCard]) -> bool:
     return any(card.detector.mirror for card in cards)
 
 
+def evidence_settings(cards: Sequence[ModelCard]) -> EvidenceSettings:
+    """Return the published evidence settings of weights that run together, segmentation first.
+
+    Without image classes they only say which regions are ranked; scores then are those of the detections.
+    """
+    evidence, detections = cards[-1].evidence, cards[-1].detections
+    if cards[-1].image_classes:
+        return evidence
+    return dataclasses.replace(evidence, temperature=detections.temperature, scoring=detections.scoring)
+
+
 def read_card(path: Path) -> ModelCard:
     """Read the card beside or inside a weight file's folder (``NAME.json``)."""
     try:

@@ -164,6 +164,24 @@ def test_a_classifier_with_a_detector_of_its_own_runs_two_passes(
     assert load_pipeline([first, str(tmp_path / "shared.safetensors")], device="cpu").passes == 1
 
 
+def test_regions_of_a_classifier_have_the_names_of_its_own_classes(tiny_weights, tmp_path, volume):
+    """A classifier in the released form tells two lesion classes, masks come from weights with one."""
+    head = load_weights(str(tiny_weights / "tiny-s.safetensors"))
+    base = load_weights(str(tiny_weights / "tiny.safetensors"))
+    assert base.card.region_classes == ("Lesion",)
+    torch.manual_seed(8)
+    shape = dataclasses.replace(head.card.architecture, region_classes=3)
+    tensors = build(shape).state_dict()
+    tensors["roi_heads.box_predictor.cls_score.bias"] += torch.tensor([0.0, 0.0, 3.0])
+    names = ("GGO", "Consolidation")
+    card = dataclasses.replace(head.card, architecture=shape, region_classes=names, base_sha256="")
+    save_weights(tmp_path / "whole.safetensors", tensors, card)
+    pipeline = load_pipeline([str(base.path), str(tmp_path / "whole.safetensors")], device="cpu")
+    (found,) = finish(run(pipeline, volume, [2]))
+    seen = show(pipeline, volume, found, pipeline.detections, pipeline.evidence)
+    assert "Consolidation" in {roi.label for roi in seen.rois} <= set(names)
+
+
 def test_segmentation_alone_has_no_class(tiny_weights, volume):
     alone = load_pipeline([str(tiny_weights / "tiny.safetensors")], device="cpu")
     (found,) = finish(run(alone, volume, [3]))

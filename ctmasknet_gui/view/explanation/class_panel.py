@@ -139,7 +139,7 @@ class ClassPanel(QWidget):
         if state.results.shown is not None:
             return "No class could be computed for this slice."
         if state.run.kind == "run":
-            return "This slice is waiting for its result…"
+            return "This slice has no result yet; a run is going on."
         weights = state.weights
         if not (weights.cards or weights.available or weights.chosen):
             return "No network weights are loaded: choose some under Weights."

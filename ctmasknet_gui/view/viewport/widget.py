@@ -193,6 +193,8 @@ class Viewport(QWidget):
     def _on_case(self) -> None:
         volume = self._state.case.volume
         self.empty.setVisible(volume is None)
+        if self._state.case.reference is None:
+            self._reference = None  # it holds the mask of a former series
         if volume is None:
             # Let go of the voxels of a closed series.
             self._pictures.clear()

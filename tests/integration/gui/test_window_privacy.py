@@ -7,9 +7,10 @@ from dicom_files import along_z, write_stack
 from gui_fakes import FakeEngine
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QApplication, QLabel, QPlainTextEdit
+from PySide6.QtWidgets import QApplication, QLabel, QMessageBox, QPlainTextEdit
 
 from ctmasknet_gui.controller.ports import CoreReader
+from ctmasknet_gui.view.requests import ExportRequest
 
 NAMES = [f"DOE JANE {index}.dcm" for index in range(6)]
 
@@ -63,6 +64,33 @@ def test_warnings_name_files_by_number_in_privacy_mode(rig, uneven):
     assert "Slices are not evenly spaced: 2.00 mm between file " in said
     rig.commands.privacy.trigger()
     assert words(rig) == before
+
+
+@pytest.mark.parametrize("name", ["DOE JANE 1961", "Doe_Jane", "doe", "DOE_JANE"])
+def test_folders_that_hold_nothing_are_not_named(rig, tmp_path, name):
+    rig.commands.privacy.trigger()
+    for path, said in ((tmp_path / name, "Not found"), (tmp_path / "DOE" / name, "empty")):
+        if said == "empty":
+            path.mkdir(parents=True)
+        rig.open(path)
+        assert rig.window.message_bar.isVisible()
+        assert said in words(rig)
+        assert name.lower() not in words(rig).lower()
+
+
+def test_targets_of_exports_are_not_named(rig, uneven, tmp_path, monkeypatch):
+    rig.open(uneven)
+    rig.commands.privacy.trigger()
+    target = tmp_path / "JANE DOE.png"
+    asked = []
+    monkeypatch.setattr(QMessageBox, "question", lambda *words: asked.append(words[2]) or words[4])
+    for _ in range(2):  # the second asks whether to replace the first
+        rig.window.exportRequested.emit(ExportRequest(kind="png", target=target))
+        rig.settle()
+    assert target.exists()
+    assert "is written to" in rig.window.message_bar.text.text()
+    assert "DOE" not in words(rig)
+    assert asked == ["a file exists already. Replace it?"]
 
 
 def test_a_path_that_holds_nothing_is_not_named(rig, tmp_path):

@@ -471,6 +471,10 @@ def test_overlays_go_and_come_back_together(opened):
     assert not any((state.masks, state.outlines, state.boxes, state.logits, state.reference))
     display.toggle_overlays()
     assert (state.masks, state.outlines, state.boxes, state.reference) == (False, True, True, True)
+    for name in ("outlines", "boxes"):  # the switch of the reference alone shows nothing
+        display.toggle(name)
+    display.toggle_overlays()
+    assert (state.masks, state.outlines, state.boxes) == (True, True, True)
     display.set_opacity(7)
     assert state.opacity == 1.0
     display.change_opacity(-0.1)

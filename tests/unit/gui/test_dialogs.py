@@ -52,6 +52,7 @@ def test_export_of_this_slice_is_proposed_without_identity(ask, tmp_path, qtbot)
         first=0,
         last=7,
         slice_index=3,
+        series_id="one",
     )
     assert not dialog.request.identity
     assert not dialog.request.plots

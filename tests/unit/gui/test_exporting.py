@@ -40,6 +40,37 @@ def test_the_confirmed_job_is_the_one_that_replaces_files(opened):
     assert written.results is job.results
 
 
+def test_another_series_is_not_exported_in_place_of_the_one_asked_for(two_series):
+    rig = two_series
+    rig.open()
+    exporting = rig.controllers.exporting
+    request = ExportRequest(kind="png", target=rig.folder / "a.png", series_id="one")
+    rig.controllers.opening.open_series("second")
+    rig.settle()
+    exporting.export(request)
+    rig.settle()
+    assert rig.exporter.jobs == []
+    assert "meanwhile another series was opened" in rig.texts[-1]
+    exporting.export(dataclasses.replace(request, series_id="second"))
+    rig.settle()
+    assert (rig.folder / "a.png").exists()
+
+
+def test_findings_of_former_thresholds_are_not_exported(opened):
+    opened.run_all()
+    thresholds, results = opened.controllers.thresholds, opened.state.results
+    thresholds.set_detections(dataclasses.replace(opened.state.thresholds.detections, score=0.99))
+    assert results.updating
+    exporting = opened.controllers.exporting
+    exporting.export(ExportRequest(kind="png", target=opened.folder, slices="findings"))
+    assert "findings are being updated" in opened.texts[-1]
+    opened.settle()
+    assert not results.updating
+    exporting.export(ExportRequest(kind="png", target=opened.folder, slices="findings"))
+    assert "None of the 7 analysed slices" in opened.texts[-1]
+    assert opened.exporter.jobs == []
+
+
 def test_the_selection_is_marked_on_the_visible_slice_only(opened):
     opened.run_all()
     opened.controllers.selection.pick(1)

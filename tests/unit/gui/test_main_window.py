@@ -375,6 +375,12 @@ def test_full_screen_and_back(qtbot, window):
     assert window.isFullScreen()
     window.commands.full_screen.trigger()
     assert not window.isFullScreen()
+    # However it came to be so: as the window was when the program ended, or by the window manager.
+    window.showFullScreen()
+    assert window.commands.full_screen.isChecked()
+    window.commands.full_screen.trigger()
+    assert not window.isFullScreen()
+    assert not window.commands.full_screen.isChecked()
 
 
 def test_help_dialogs_open(qtbot, window):

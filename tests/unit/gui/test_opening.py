@@ -1,5 +1,6 @@
 """What stays of the open series while something else is opened, and what does not."""
 
+import dataclasses
 import threading
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state.display import LUNG, PRESETS
 from ctmasknet_gui.view.requests import ExportRequest
 from model_core.errors import ReadError
+from model_core.types import Catalogue, FileReport
 
 
 class GatedReader(FakeReader):
@@ -22,6 +24,11 @@ class GatedReader(FakeReader):
         self.gate.set()
         self.labels.set()
         self.loads = []
+        self.reports = ()
+
+    def scan(self, path, *more):
+        for item in super().scan(path, *more):
+            yield dataclasses.replace(item, files=self.reports) if isinstance(item, Catalogue) else item
 
     def load(self, entry):
         self.loads.append(entry.series_id)
@@ -55,6 +62,41 @@ def test_a_mask_read_for_one_series_is_not_laid_over_another(rig):
     take(np.ones(volume.voxels.shape, np.uint8))
     assert rig.state.case.reference is None
     assert rig.state.case.reference_name == ""
+
+
+def test_what_a_stopped_opening_left_out_is_not_told_of_another(rig):
+    rig.reader.gate.clear()
+    path = rig.folder / "notes.txt"
+    path.write_text("x")
+    rig.reader.reports = (FileReport(str(path), "error", "not an image"),)
+    rig.controllers.opening.open_paths([path, rig.folder / "case"], choose_best=True)
+    rig.qtbot.waitUntil(lambda: rig.state.case.opening == "one")
+    # What can be opened is remembered, not what comes first.
+    assert rig.settings.recent[0] == rig.folder / "case"
+    with rig.qtbot.waitSignal(rig.controllers.opening.cancelled):
+        rig.controllers.stop()
+    rig.reader.gate.set()
+    rig.settle()
+    rig.controllers.opening.open_series("second")
+    rig.settle()
+    assert rig.state.case.volume.series_id == "second"
+    assert not any("notes.txt" in text for text in rig.texts)
+
+
+def test_a_series_without_a_tilt_says_so_when_it_is_to_be_corrected(rig):
+    volume = rig.state.case.volume
+    rig.reader.straighten = lambda entry: entry
+    rig.controllers.opening.correct_tilt()
+    rig.settle()
+    assert rig.state.case.volume is volume
+    assert "no tilt to correct" in rig.texts[-1]
+
+
+def test_a_demo_shows_its_reference_mask(rig):
+    rig.state.display.reference = False
+    rig.controllers.opening.open_demo()
+    rig.settle()
+    assert rig.state.display.reference
 
 
 def test_the_next_series_opens_the_right_way_round(rig):

@@ -96,10 +96,10 @@ def test_a_click_while_the_series_is_read_does_not_read_it_anew(qtbot, state, co
     panel.list.setCurrentRow(1)
     chosen = collect(panel.seriesChosen)
     qtbot.keyClick(panel.list, Qt.Key.Key_Return)
-    state.run.kind = "open"
+    state.case.opening = "second"
     qtbot.keyClick(panel.list, Qt.Key.Key_Return)
     assert chosen == ["second"]
-    state.run.kind = ""
+    state.case.opening = ""
     qtbot.keyClick(panel.list, Qt.Key.Key_Enter)
     assert chosen == ["second", "second"], "after a failed reading it can be tried again"
 
@@ -224,7 +224,7 @@ def test_class_panel_says_why_there_is_no_class(qtbot):
     state.results.shown = None
     assert "has not been analysed" in panel.note.text()
     state.run.kind = "run"
-    assert "waiting" in panel.note.text()
+    assert "a run is going on" in panel.note.text()
 
 
 # ---------------------------------------------------------------------------------------- thresholds

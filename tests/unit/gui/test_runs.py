@@ -111,6 +111,16 @@ def test_queue_counts_what_was_asked_for():
     assert [queue.take(8), queue.take(0), queue.rest(), queue.take(0), queue.take(0)] == [9, 4, (5,), 5, None]
 
 
+def test_a_slice_that_is_being_done_is_not_done_twice():
+    queue = RunQueue([4])
+    assert queue.take(4) == 4
+    queue.add([4, 5])
+    assert (queue.total, queue.rest()) == (2, (5,))
+    assert [queue.take(4), queue.take(4)] == [5, None]
+    queue.add([5])  # it may be asked for again once it is done
+    assert queue.rest() == (5,)
+
+
 def test_a_finished_series_says_so(opened):
     opened.run_all()
     assert opened.texts == []

@@ -1,10 +1,13 @@
 """Choosing weights: what runs changes only when something else can run."""
 
+import dataclasses
 import threading
 
 import pytest
-from gui_fakes import FakeEngine
+from gui_fakes import FakeEngine, make_card
 
+from ctmasknet_gui.controller.ports import CoreEngine
+from model_core.config import DetectionSettings
 from model_core.errors import WeightsError
 
 
@@ -172,6 +175,36 @@ def test_a_broken_file_chosen_during_the_first_load_does_not_cost_the_run(rig):
     assert rig.state.weights.chosen == ()
     assert {k: r.weights_id for k, r in rig.state.results.slices.items()} == {3: "id-fake"}
     assert len(rig.texts) == 1
+
+
+# ----------------------------------------------------------------------- thresholds before loading
+
+
+def test_thresholds_are_those_of_the_cards_before_anything_is_loaded(make_rig):
+    second = dataclasses.replace(make_card("second"), detections=DetectionSettings(score=0.2, nms_iou=None))
+    rig = make_rig(engine=FakeEngine(known={(): (make_card(),), ("second",): (second,)}))
+    thresholds, weights = rig.state.thresholds, rig.controllers.weights
+    assert thresholds.detections == DetectionSettings()
+    weights.expect()
+    assert thresholds.detections.score == thresholds.default_detections.score == 0.4
+    assert not thresholds.evidence_edited
+    rig.open()
+    rig.controllers.thresholds.set_detections(dataclasses.replace(thresholds.detections, score=0.9))
+    rig.run_all()
+    assert thresholds.detections.score == 0.9  # moved before the first run, and kept by it
+    weights.set_choice(["second"])
+    assert thresholds.detections.score == 0.2
+    weights.set_choice(["unknown.safetensors"])  # nothing is known of a file
+    assert thresholds.detections.score == 0.2
+
+
+def test_cards_of_the_shipped_default_are_known():
+    engine = CoreEngine()
+    segmentation, classifier = engine.cards_of(())
+    assert (segmentation.kind, classifier.kind) == ("segmentation", "classifier")
+    assert engine.cards_of((classifier.name, segmentation.name)) == (segmentation, classifier)
+    assert engine.cards_of((classifier.name,)) == ()
+    assert engine.cards_of(("somewhere/else.safetensors",)) == ()
 
 
 # ------------------------------------------------------------------------------------------- fast
