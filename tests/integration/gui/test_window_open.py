@@ -1,10 +1,12 @@
 """Opening by dialog, drop and list; scrolling; windows by keys; messages."""
 
+import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
-from gui_fakes import FakeReader, make_volume, warning
+from gui_fakes import FakeEngine, FakeReader, make_volume, warning
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QApplication, QFileDialog
@@ -271,3 +273,20 @@ def test_closing_the_series_returns_to_the_invitation(opened):
     assert opened.state.case.volume is None
     assert opened.viewport.empty.isVisible()
     assert opened.window.series.list.count() == 0
+
+
+def test_the_reference_mask_of_a_former_series_is_let_go(make_app):
+    rig = make_app(engine=FakeEngine(), reader=FakeReader([make_volume("one"), make_volume("second")]))
+    rig.open()
+    rig.window.seriesChosen.emit("one")
+    rig.settle()
+    rig.controllers.opening.open_reference(rig.folder / "mask.nii")
+    rig.settle()
+    rig.window.grab()  # the viewport prepares its outline
+    labels = weakref.ref(rig.state.case.reference)
+    rig.window.seriesChosen.emit("second")
+    rig.settle()
+    assert rig.state.case.volume.series_id == "second"
+    rig.window.grab()
+    gc.collect()
+    assert labels() is None

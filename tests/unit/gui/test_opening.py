@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from gui_fakes import FakeReader, make_volume, warning
 
+from ctmasknet_gui.controller.script import Options, ScriptController
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state.display import LUNG, PRESETS
 from ctmasknet_gui.view.requests import ExportRequest
@@ -259,3 +260,29 @@ def test_exports_go_to_a_folder_of_their_own(tmp_path, monkeypatch):
     assert settings.last_export_folder == tmp_path
     settings.last_export_folder = tmp_path / "reports"
     assert settings.last_export_folder == tmp_path / "reports"
+
+
+def test_what_is_opened_instead_of_what_was_asked_for_at_the_start_runs_nothing(rig):
+    """--slice and --run hold for the path of the command line; stopped, they are forgotten."""
+    controllers, said = rig.controllers, []
+    script = ScriptController(
+        rig.state,
+        Options(paths=(rig.folder / "case",), slice_index=200, run=True),
+        jobs=controllers.jobs,
+        opening=controllers.opening,
+        running=controllers.running,
+        weights=controllers.weights,
+        display=controllers.display,
+        grab=lambda path: True,
+    )
+    script.leave.connect(lambda code, text: said.append((code, text)))
+    rig.reader.gate.clear()
+    script.start()
+    rig.qtbot.waitUntil(lambda: rig.state.case.opening == "one")
+    controllers.stop()
+    rig.reader.gate.set()
+    controllers.opening.open_series("second")
+    rig.settle()
+    assert rig.state.case.volume.series_id == "second"
+    assert said == []
+    assert rig.engine.backbone_calls == []
