@@ -364,6 +364,14 @@ class Placement:
         scale = np.array([self.scale_x, self.scale_y] * 2, np.float32)
         return ((boxes - shift) / scale).astype(np.float32)
 
+    def in_slice(self, boxes: FloatArray) -> FloatArray:
+        """Map boxes as `to_slice` does, and cut off what reaches over the edge of the slice.
+
+        A slice that is not square has a border in the network's input, and boxes may reach into it.
+        """
+        height, width = self.slice_shape
+        return np.clip(self.to_slice(boxes), 0, np.array([width, height] * 2, np.float32))
+
     def to_network(self, boxes: FloatArray) -> FloatArray:
         """Map (N, 4) boxes from slice pixels to network-input pixels."""
         shift = np.array([self.offset_x, self.offset_y] * 2, np.float32)

@@ -122,6 +122,7 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
     """Evaluate masks; the report is written once everything is computed."""
     from model_core.cli.progress import follow
     from model_core.datasets import parse_mask_values, read_segmentation
+    from model_core.datasets.lists import data_and_list
     from model_core.evaluation import coco
     from model_core.evaluation.output import check_target
     from model_core.evaluation.segmentation import (
@@ -136,7 +137,8 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
 
     check_target(arguments.output, overwrite=arguments.overwrite)
     found = read_segmentation(arguments.data, list_file=arguments.list, mask_values=arguments.mask_values)
-    sources = read_sources(arguments.data, [item.name for item in found])
+    folder, _ = data_and_list(arguments.data, arguments.list)
+    sources = read_sources(folder, [item.name for item in found])
     pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
     grey_map = arguments.grey_map or pipeline.cards[0].input.grey
     slices = with_grey_map(found, grey_map)
@@ -213,7 +215,8 @@ def run_classifier(arguments: argparse.Namespace) -> int:
     pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
     if not pipeline.image_classes:
         raise SettingsError("These weights give no image class: give a classifier or a single-shot model.")
-    grey_map = arguments.grey_map or pipeline.cards[0].input.grey
+    # Of the network that the class rests on: a whole classifier reads pictures in a pass of its own.
+    grey_map = arguments.grey_map or pipeline.cards[-1 if pipeline.classifier else 0].input.grey
     slices = with_grey_map(found, grey_map)
     outcomes = list(follow(evaluate_classes(pipeline, slices), title="Evaluating"))
     about = settings_document(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -35,11 +36,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO if arguments.verbose else logging.WARNING, format="%(message)s")
     try:
         code: int = arguments.run(arguments)
+        sys.stdout.flush()
     except CTMaskNetError as error:
         if arguments.verbose:
             raise
         sys.stderr.write(f"ctmasknet: {error.message}\n")
         return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
+    except BrokenPipeError:
+        # Who reads the output has enough of it; the interpreter must not try to write the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
     except KeyboardInterrupt:
         sys.stderr.write("ctmasknet: interrupted\n")
         return EXIT_INTERRUPTED

@@ -99,6 +99,10 @@ def run(arguments: argparse.Namespace) -> int:
     slices = _range(arguments.slices, volume)
     names = [DOCUMENT, LABELS, *(_picture_name(index) for index in slices if arguments.png)]
     _refuse_to_replace([output / name for name in names], overwrite=arguments.overwrite)
+    # Of a run before this one, pictures of slices that are not run again would be of other results.
+    again = arguments.overwrite and (output / DOCUMENT).is_file()
+    pictures = output.glob("slice-[0-9][0-9][0-9][0-9].png") if again else ()
+    former = [path for path in pictures if path.name not in names]
     pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
     detections, evidence = _settings(arguments, pipeline)
 
@@ -127,7 +131,10 @@ def run(arguments: argparse.Namespace) -> int:
         notes = write_lesions(work / LABELS, volume, labels)
         document["series"]["problems"] = [_problem(note) for note in (*volume.problems, *notes)]
         write_json(work / DOCUMENT, document)
-        for name in names:
+        for path in former:
+            path.unlink()
+        # The document last: it tells what lies beside it.
+        for name in reversed(names):
             (work / name).replace(output / name)
     for note in notes:
         sys.stderr.write(f"ctmasknet: {LABELS}: {note.text} {note.action}\n")
@@ -160,6 +167,8 @@ def _make_folder(folder: Path) -> None:
 
 
 def _refuse_to_replace(targets: Sequence[Path], *, overwrite: bool) -> None:
+    if folders := [target.name for target in targets if target.is_dir()]:
+        raise ExportError(f"{folders[0]} is a folder there and cannot be replaced: use another folder.")
     there = [target.name for target in targets if target.exists()]
     if there and not overwrite:
         raise ExportError(
@@ -168,17 +177,24 @@ def _refuse_to_replace(targets: Sequence[Path], *, overwrite: bool) -> None:
 
 
 def _choose(series: Sequence[SeriesEntry], uid: str | None) -> SeriesEntry:
-    """Return the series of this UID, or the best one; several equal choices must be named."""
+    """Return the series of this UID, or the best one; tells which, where there are several."""
     if uid is not None:
         chosen = [entry for entry in series if uid in (entry.series_uid, entry.series_id)]
         if not chosen:
             known = ", ".join(entry.series_uid or entry.series_id for entry in series)
             raise UsageError(f"There is no series {uid} at that path. Found: {known or 'none'}.")
+        if len(chosen) > 1:
+            known = ", ".join(entry.series_id for entry in chosen)
+            raise UsageError(f"{len(chosen)} series at that path have this UID. Name one of {known}.")
         return chosen[0]
     usable = [entry for entry in series if entry.status != "error"]
     if not usable:
         reasons = [problem.text for entry in series for problem in entry.problems]
         raise DataError("No series at that path can be opened. " + (reasons[0] if reasons else ""))
+    if len(usable) > 1:
+        others = ", ".join(entry.series_uid or entry.series_id for entry in usable[1:])
+        name = usable[0].series_uid or usable[0].series_id
+        sys.stderr.write(f"ctmasknet: series {name} of {len(usable)}; others, for --series: {others}\n")
     return usable[0]
 
 

@@ -18,6 +18,7 @@ from model_core.config import (
     PAPER_ASPECT_RATIOS,
     SINGLE_SHOT_MIN_AREA,
     Architecture,
+    GreyMap,
     InputSpec,
 )
 from model_core.errors import DataError, SettingsError, WeightsError
@@ -116,7 +117,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--micro-batch", type=int, default=0, metavar="N", help="images at once")
     parser.add_argument("--lr", type=values.rate, metavar="F")
     parser.add_argument("--weight-decay", type=float, metavar="F")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=values.count, default=0)
     parser.add_argument(
         "--ckpt", type=Path, metavar="FILE", help="go on from a checkpoint of the papers' code"
     )
@@ -247,7 +248,8 @@ def run_classifier(arguments: argparse.Namespace) -> int:
     spec = dataclasses.replace(base.card.input, size=arguments.size or base.card.input.size)
     if spec != base.card.input:
         base_sha256 = ""  # another input is another pass: stored whole
-    train, held_out = _split(arguments, _class_reader(two=network.architecture.image_classes == 2))
+    read = _class_reader(two=network.architecture.image_classes == 2, grey_map=spec.grey)
+    train, held_out = _split(arguments, read)
     names = _image_classes(train, network.architecture.image_classes)
     if arguments.from_classifier and len(base.card.image_classes) == len(names):
         names = base.card.image_classes
@@ -297,7 +299,7 @@ def run_single_shot(arguments: argparse.Namespace) -> int:
         roi_batch_size=preset.roi_batch_size,
         s_width=preset.s_width,
     )
-    train, held_out = _split(arguments, _class_reader(two=False))
+    train, held_out = _split(arguments, _class_reader(two=False, grey_map=spec.grey))
     network = new_network(architecture, preset, spec, seed=arguments.seed)
     assert isinstance(network, SingleShot)
     start: dict[str, Any] = {"backbone": "random"}
@@ -374,11 +376,13 @@ def _architecture(arguments: argparse.Namespace, **fixed: Any) -> Architecture:
     )
 
 
-def _class_reader(*, two: bool) -> Any:
+def _class_reader(*, two: bool, grey_map: GreyMap) -> Any:
+    """Return what reads labelled pictures, in the greys that the network is shown in use."""
     from model_core.datasets import read_classes
+    from model_core.evaluation.slices import with_grey_map
 
     def read(folder: Path) -> list[ClassifiedSlice]:
-        slices = read_classes(folder)
+        slices = with_grey_map(read_classes(folder), grey_map)
         if not two:
             return slices
         if any(one.label == 1 for one in slices):

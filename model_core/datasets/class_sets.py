@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,21 +68,10 @@ def read_classes(folder: Path, *, list_file: Path | None = None) -> list[Classif
         missing.
     """
     folder, list_file = data_and_list(folder, list_file)
-    listed = {} if list_file is None else read_list(list_file)
     if has_class_folders(folder):
         found = read_class_folders(folder)
-        if list_file is None:
-            return found
-        if missing := sorted(set(listed) - {one.name for one in found}):
-            raise missing_names(list_file, missing)
-        kept = [one for one in found if one.name in listed]
-        for one in kept:
-            if listed[one.name] not in (None, one.label):
-                raise DataError(
-                    f"'{one.name}' lies in the folder of class {one.label}, but {list_file.name} gives it "
-                    f"class {listed[one.name]}."
-                )
-        return kept
+        return found if list_file is None else listed_slices(found, list_file)
+    listed = {} if list_file is None else read_list(list_file)
     groups = group_pictures(picture_folder(folder), nested=False)
     if not groups:
         raise DataError(f"'{folder.name}' holds no png or jpg picture: expected {EXPECTED_CLASSES}.")
@@ -95,6 +84,42 @@ def read_classes(folder: Path, *, list_file: Path | None = None) -> list[Classif
         for name, paths in groups.items()
         if list_file is None or numbered(name) in listed
     ]
+
+
+def listed_slices(found: Sequence[ClassifiedSlice], list_file: Path) -> list[ClassifiedSlice]:
+    """Return the pictures of class folders that a list names: by ``class/name``, or by name alone.
+
+    Raises
+    ------
+    DataError
+        If a name is not there, lies in several classes, stands twice, or contradicts the list's class.
+    """
+    names = tuple(CLASS_FOLDERS)
+    listed = read_list(list_file, folders=names)
+    by_name: dict[str, list[ClassifiedSlice]] = {}
+    for one in found:
+        by_name.setdefault(one.name, []).append(one)
+        by_name[f"{names[one.label]}/{one.name}"] = [one]
+    if missing := sorted(set(listed) - set(by_name)):
+        raise missing_names(list_file, missing)
+    kept = set()
+    for name, label in listed.items():
+        if len(by_name[name]) > 1:
+            where = " and ".join(names[one.label] for one in by_name[name])
+            raise DataError(
+                f"{list_file.name} names '{name}', which lies in {where}: write the folder before the name "
+                f"({names[by_name[name][0].label]}/{name})."
+            )
+        (one,) = by_name[name]
+        if label not in (None, one.label):
+            raise DataError(
+                f"'{one.name}' lies in the folder of class {one.label}, but {list_file.name} gives it "
+                f"class {label}."
+            )
+        if id(one) in kept:
+            raise DataError(f"The list {list_file.name} names '{one.name}' twice.")
+        kept.add(id(one))
+    return [one for one in found if id(one) in kept]
 
 
 def numbered(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from model_core.errors import DataError
@@ -13,11 +14,13 @@ CLASSES = 3
 _LINE = re.compile(r"(?P<name>.+?\.(?:png|jpe?g)|\S+)(?:\s+(?P<label>\d+)(?:\s+-?\d+){0,4})?", re.IGNORECASE)
 
 
-def read_list(path: Path) -> dict[str, int | None]:
+def read_list(path: Path, *, folders: Collection[str] = ()) -> dict[str, int | None]:
     """Return the pictures of a split list by stem, with their class where the list gives one.
 
+    Those named with one of the ``folders`` before them (``normal/1.png``) are kept apart: ``normal/1``.
+
     A line holds a file name (``110_104.jpg``), or name, class and body box (``NCP_96_1328_0035.png 2 9 94
-    512 405``, the COVIDx-CT lists). Folders before a name are ignored. Empty lines and lines that start
+    512 405``, the COVIDx-CT lists). Other folders before a name are ignored. Empty lines and lines that start
     with ``#`` are skipped.
 
     Raises
@@ -45,6 +48,9 @@ def read_list(path: Path) -> dict[str, int | None]:
         stem = PurePosixPath(match["name"].replace("\\", "/")).name
         if re.fullmatch(r".+\.(png|jpe?g)", stem, re.IGNORECASE):
             stem = stem.rsplit(".", 1)[0]
+        parent = PurePosixPath(match["name"].replace("\\", "/")).parent.name
+        if parent in folders:
+            stem = f"{parent}/{stem}"
         if stem in found:
             raise DataError(f"The list {path.name} names '{stem}' twice (again in line {number}).")
         label = None if match["label"] is None else int(match["label"])

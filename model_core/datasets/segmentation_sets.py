@@ -123,7 +123,7 @@ def labelled_slice(
         match = None if layout.complete else _PATIENT_SLICE.fullmatch(name)
         patient = match[1] if match else name
     if mask is None:
-        return NegativeSlice(name, patient, image, layout.masks / f"{name}.png", low, high, scheme)
+        return NegativeSlice(name, patient, image, layout.masks / f"{name}.png", low, high, scheme, stated)
     return LabelledSlice(name, patient, image, mask, low, high, scheme, stated)
 
 

@@ -86,7 +86,9 @@ def mask_pixels(detections: Detections, shape: tuple[int, int]) -> BoolArray:
         shape,
         framed=settings.mask_threshold >= 0,
     )
-    larger = (detections.mask_boxes != detections.boxes).any(axis=1)
+    edges = np.array([shape[1], shape[0]] * 2, np.float32)
+    looked_at, own = (np.clip(boxes, 0, edges) for boxes in (detections.mask_boxes, detections.boxes))
+    larger = (looked_at != own).any(axis=1)
     for mask, patch, box, more in zip(masks, patches, detections.boxes, larger, strict=True):
         pixels = patch.values > settings.mask_threshold
         mask[patch.region] = _reaching(pixels, patch, box) if more else pixels

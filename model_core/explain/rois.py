@@ -54,7 +54,7 @@ def roi_table(
     shown = calibrated(batch.rows[first, 0], temperature)
     scores = dict(zip(batch.source[first].tolist(), shown.tolist(), strict=True))
     copies = dict(zip(*(a.tolist() for a in np.unique(batch.source, return_counts=True)), strict=True))
-    boxes = placement.to_slice(candidates.boxes[batch.kept])
+    boxes = placement.in_slice(candidates.boxes[batch.kept])
     rows = []
     for rank, (candidate, box) in enumerate(zip(batch.kept.tolist(), boxes.tolist(), strict=True), start=1):
         left, top, right, bottom = box

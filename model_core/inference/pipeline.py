@@ -205,6 +205,14 @@ def choose_device(device: str) -> str:
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if kind not in there:
         raise SettingsError(f"Unknown device '{device}': use auto, cpu, cuda, cuda:N or mps.")
+    try:
+        index = torch.device(device).index
+    except RuntimeError as error:
+        raise SettingsError(f"Unknown device '{device}': use auto, cpu, cuda, cuda:N or mps.") from error
+    if kind == "cuda" and there[kind] and (index or 0) >= torch.cuda.device_count():
+        raise SettingsError(
+            f"There are {torch.cuda.device_count()} CUDA devices, counted from 0: no {device}."
+        )
     if not there[kind]:
         raise SettingsError(f"The device '{device}' is not available on this machine; use cpu or auto.")
     return device

@@ -68,7 +68,7 @@ def detect(pipeline: Pipeline, result: SliceResult, settings: DetectionSettings)
     indices = rank(candidates, settings)
     return Detections(
         indices=indices,
-        boxes=result.placement.to_slice(candidates.boxes[indices]),
+        boxes=result.placement.in_slice(candidates.boxes[indices]),
         scores=shown_scores(candidates, settings)[indices],
         labels=candidates.labels[indices],
         mask_boxes=result.placement.to_slice(pipeline.mask_boxes(result, indices)),

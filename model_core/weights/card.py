@@ -126,7 +126,7 @@ def read_card(path: Path) -> ModelCard:
     """Read the card beside or inside a weight file's folder (``NAME.json``)."""
     try:
         return ModelCard.from_json(path.read_text("utf-8"))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise WeightsError(f"The model card {path.name} cannot be read.", details=str(error)) from error
 
 

@@ -182,6 +182,23 @@ def test_regions_of_a_classifier_have_the_names_of_its_own_classes(tiny_weights,
     assert "Consolidation" in {roi.label for roi in seen.rois} <= set(names)
 
 
+def test_boxes_end_at_the_edges_of_slices_that_are_not_square(tiny_weights):
+    """The network sees a square: what it finds in the border around the slice is cut off."""
+    names = [str(tiny_weights / name) for name in ("tiny.safetensors", "tiny-s.safetensors")]
+    pipeline = load_pipeline(names, device="cpu")
+    whole, _ = make_phantom(slices=4, size=96)
+    narrow = dataclasses.replace(whole, voxels=np.ascontiguousarray(whole.voxels[:, :, 30:62]))
+    (found,) = finish(run(pipeline, narrow, [1]))
+    settings = DetectionSettings(score=0.0, nms_iou=0.9, max_detections=60)
+    assert (found.placement.to_slice(found.detection_candidates.boxes)[:, 0] < 0).any()
+    seen = show(pipeline, narrow, found, settings, pipeline.evidence)
+    boxes = np.concatenate([seen.detections.boxes, [roi.box for roi in seen.rois]])
+    assert boxes.min() >= 0
+    assert (boxes[:, [0, 2]] <= 32).all()
+    assert (boxes[:, [1, 3]] <= 96).all()
+    assert all(roi.area_px <= 32 * 96 for roi in seen.rois)
+
+
 def test_segmentation_alone_has_no_class(tiny_weights, volume):
     alone = load_pipeline([str(tiny_weights / "tiny.safetensors")], device="cpu")
     (found,) = finish(run(alone, volume, [3]))

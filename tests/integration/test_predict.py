@@ -160,3 +160,44 @@ def test_every_second_slice_of_a_series_that_does_not_fit(series, weights, tmp_p
     assert found["problems"][0]["text"] == "Only every 2nd slice is opened: 3 of 6."
     assert SimpleITK.ReadImage(tmp_path / "out/lesions.nii.gz").GetSize() == (SIZE, SIZE, 3)
     assert predict(series, tmp_path / "b", *weights, "--every", "6") == 2
+
+
+def test_overwriting_leaves_no_picture_of_the_run_before(series, weights, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert predict(series, out, *weights, "--slices", "0:4", "--png") == 0
+    (out / "slice-notes.png").write_bytes(b"of the user")
+    assert predict(series, out, *weights, "--slices", "0:1", "--png", "--overwrite") == 0
+    assert sorted(path.name for path in out.glob("*.png")) == ["slice-0000.png", "slice-notes.png"]
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "slice-0003.png").write_bytes(b"of the user, no run was here")
+    assert predict(series, other, *weights, "--slices", "0:1", "--png", "--overwrite") == 0
+    assert (other / "slice-0003.png").is_file()
+    (out / "lesions.nii.gz").unlink()
+    (out / "lesions.nii.gz").mkdir()
+    before = (out / "predictions.json").read_bytes()
+    assert predict(series, out, *weights, "--slices", "1:2", "--overwrite") == 1
+    assert "is a folder" in capsys.readouterr().err
+    assert (out / "predictions.json").read_bytes() == before
+
+
+def test_of_several_series_it_tells_which_is_taken(weights, tmp_path, capsys):
+    volume, _ = make_phantom(slices=4, size=64)
+    for name in ("first", "second"):
+        folder = tmp_path / "case" / name
+        folder.mkdir(parents=True)
+        for index in range(2):
+            grey = (volume.voxels[index].astype(float) + 1000) / 8
+            Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).save(folder / f"{name}_{index}.png")
+    assert predict(tmp_path / "case", tmp_path / "out", *weights) == 0
+    told = capsys.readouterr().err
+    assert "of 2; others, for --series: " in told
+    other = told.split("for --series: ")[1].split()[0]
+    assert predict(tmp_path / "case", tmp_path / "again", *weights, "--series", other) == 0
+    assert "for --series" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("device", ["cpu:abc", "cuda:99", "gpu"])
+def test_devices_that_are_none(series, weights, tmp_path, capsys, device):
+    assert main(["predict", str(series), "-o", str(tmp_path), *weights, "--device", device]) == 1
+    assert capsys.readouterr().err.count("\n") == 1

@@ -20,6 +20,7 @@ from model_core.datasets.class_sets import (
     class_names,
     classified_slice,
     has_class_folders,
+    listed_slices,
     numbered,
 )
 from model_core.datasets.classes import CLASS_FOLDERS, ClassifiedSlice
@@ -95,18 +96,19 @@ def _from_folders(folder: Path, list_file: Path | None, findings: Findings) -> l
         for name in CLASS_FOLDERS
         if (folder / name).is_dir()
     }
-    listed = check_listed(list_file, {stem for inner in groups.values() for stem in inner}, findings)
+    known = {f"{name}/{stem}" for name, inner in groups.items() for stem in inner}
+    stems = {stem for inner in groups.values() for stem in inner}
+    listed = check_listed(list_file, known | stems, findings, folders=tuple(CLASS_FOLDERS))
     for inner in sorted(folder.iterdir()):
         if inner.is_dir() and inner.name not in CLASS_FOLDERS:
             findings.add("warning", "Folders that are no class are not read.", file=inner.name)
-    known = {f"{name}/{stem}" for name, inner in groups.items() for stem in inner}
     for name in sorted(set(index) - known):
         findings.add("warning", "Rows of index.tsv have no picture.", action="Not used.", file=name)
     found = []
     for label, name in enumerate(CLASS_FOLDERS):
         for stem, path in groups.get(name, {}).items():
             row = index.get(f"{name}/{stem}", {})
-            if listed is not None and stem not in listed:
+            if listed is not None and listed.isdisjoint((stem, f"{name}/{stem}")):
                 continue
             try:
                 low, high, stated = hu_range(row, name=stem)
@@ -116,6 +118,11 @@ def _from_folders(folder: Path, list_file: Path | None, findings: Findings) -> l
             source = row.get("source") or "not stated"
             patient = row.get("patient") or stem
             found.append(ClassifiedSlice(stem, label, source, patient, path, low, high, stated))
+    if list_file is not None and listed is not None and listed <= known | stems:
+        try:
+            return listed_slices(found, list_file)
+        except DataError as error:
+            findings.add("error", error.message)
     return found
 
 

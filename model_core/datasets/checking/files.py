@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from model_core.datasets.checking.facts import Findings, shown
@@ -30,20 +30,24 @@ def one_each(groups: dict[str, tuple[Path, ...]], findings: Findings) -> dict[st
     return {name: paths[0] for name, paths in groups.items()}
 
 
-def read_lenient_list(list_file: Path | None, findings: Findings) -> dict[str, int | None] | None:
-    """Return the names of a list; None without one or where it cannot be read."""
+def read_lenient_list(
+    list_file: Path | None, findings: Findings, *, folders: Collection[str] = ()
+) -> dict[str, int | None] | None:
+    """Return the names of a list (see `read_list`); None without one or where it cannot be read."""
     if list_file is None:
         return None
     try:
-        return read_list(list_file)
+        return read_list(list_file, folders=folders)
     except DataError as error:
         findings.add("error", error.message)
         return None
 
 
-def check_listed(list_file: Path | None, present: set[str], findings: Findings) -> set[str] | None:
+def check_listed(
+    list_file: Path | None, present: set[str], findings: Findings, *, folders: Collection[str] = ()
+) -> set[str] | None:
     """Return the listed names; those without a picture are findings."""
-    listed = read_lenient_list(list_file, findings)
+    listed = read_lenient_list(list_file, findings, folders=folders)
     if listed is None:
         return None
     for name in sorted(set(listed) - present):

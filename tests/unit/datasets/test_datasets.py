@@ -4,8 +4,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_core.datasets import instances, parse_mask_values, read_class_folders, read_pairs
+from model_core.datasets import (
+    instances,
+    parse_mask_values,
+    read_class_folders,
+    read_classes,
+    read_pairs,
+    read_segmentation,
+)
+from model_core.datasets.checking.classes import check_classes
 from model_core.errors import DataError, SettingsError
+from model_core.types import finish
 
 
 def write(path, array):
@@ -189,6 +198,39 @@ def test_class_folders(tmp_path):
     # The same name in two classes is not the same patient.
     write(tmp_path / "other" / "a_001.png", np.zeros((4, 4)))
     assert len({one.patient for one in read_class_folders(tmp_path)}) == 3
+
+
+def test_lists_tell_pictures_of_one_name_apart_by_their_class(tmp_path):
+    for name in ("normal/1", "normal/2", "covid/1", "covid/3"):
+        write(tmp_path / f"{name}.png", np.zeros((4, 4)))
+
+    def read(text):
+        (tmp_path / "part.txt").write_text(text)
+        return [(one.label, one.name) for one in read_classes(tmp_path, list_file=tmp_path / "part.txt")]
+
+    assert read("normal/1.png\ncovid/3.png\n") == [(0, "1"), (2, "3")]
+    assert read("normal/1.png\ncovid/1.png\n") == [(0, "1"), (2, "1")]
+    assert read("somewhere/else/2.png\ncovid\\1.png 2\n") == [(0, "2"), (2, "1")]
+    for text, says in (
+        ("1.png\n", "lies in normal and covid: write the folder"),
+        ("covid/2.png\n", "'covid/2'"),
+        ("2.png\nnormal/2.png\n", "names '2' twice"),
+        ("normal/1.png 2\n", "folder of class 0"),
+    ):
+        with pytest.raises(DataError, match=says):
+            read(text)
+        (checked,) = finish(check_classes(tmp_path, list_file=tmp_path / "part.txt"))
+        assert any(problem.level == "error" for problem in checked.problems), text
+
+
+def test_negative_slices_keep_the_map_of_their_index(tmp_path):
+    for name in ("1_1", "1_2"):
+        write(tmp_path / "imgs" / f"{name}.png", np.zeros((4, 4)))
+    write(tmp_path / "masks" / "1_1.png", np.zeros((4, 4)))
+    rows = "".join(f"{name}.png\t-1024\t1024\n" for name in ("1_1", "1_2"))
+    (tmp_path / "index.tsv").write_text(f"file\tapprox_hu_at_0\tapprox_hu_at_255\n{rows}")
+    found = read_segmentation(tmp_path, mask_values="papers")
+    assert [(one.low_hu, one.high_hu, one.hu_stated) for one in found] == [(-1024, 1024, True)] * 2
 
 
 # ------------------------------------------------------------------------------------- real data
