@@ -1,6 +1,7 @@
 """``ctmasknet train`` end to end: three systems on a handful of slices, chained as the papers chain them."""
 
 import csv
+import dataclasses
 import shutil
 
 import numpy as np
@@ -9,10 +10,13 @@ import torch
 from PIL import Image
 
 from model_core.cli.main import main
+from model_core.datasets import read_classes
+from model_core.evaluation.slices import with_grey_map
 from model_core.inference import load_pipeline
 from model_core.phantom import make_phantom
+from model_core.training.systems import examples
 from model_core.weights.published import read_published
-from model_core.weights.store import load_weights
+from model_core.weights.store import load_weights, save_weights
 
 SMALL = ["--size", "64", "--device", "cpu", "--lr", "1e-4"]
 SHAPE = ["--truncation", "2", "--anchor-sizes", "8", "16", "--aspect-ratios", "1.0", "2.0", "--min-area", "4"]
@@ -89,6 +93,32 @@ def test_an_s_only_classifier_runs_in_one_pass_on_its_segmentation(classifier):
     pipeline = load_pipeline([str(classifier / "cls.safetensors")], device="cpu")
     assert pipeline.passes == 1
     assert pipeline.image_classes == ("Control", "Other (non-COVID)", "COVID-19")
+
+
+def test_a_classifier_learns_from_the_greys_that_it_is_shown_in_use(segmentation, tmp_path, monkeypatch):
+    """Of weights that find the window of a picture by itself, wide windows are found in training, too."""
+    base = load_weights(str(segmentation / "seg.safetensors"))
+    spec = dataclasses.replace(base.card.input, grey="estimate")
+    save_weights(tmp_path / "base.safetensors", base.tensors, dataclasses.replace(base.card, input=spec))
+    volume, _ = make_phantom(slices=6, size=96)
+    for k, name in enumerate(("normal", "other", "covid")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        wide = np.clip((volume.voxels[2 + k % 2] + 1250) / 2500 * 255, 0, 255).astype(np.uint8)
+        Image.fromarray(wide).save(tmp_path / "data" / name / f"p{k}.png")
+    seen = []
+    plain = examples.ClassExamples.__init__
+
+    def spy(self, slices, **others):
+        seen.extend(slices)
+        plain(self, slices, **others)
+
+    monkeypatch.setattr(examples.ClassExamples, "__init__", spy)
+    command = ["train", "classifier", "--data", str(tmp_path / "data"), "-o", str(tmp_path / "out"), *SMALL]
+    command += ["--segmentation", str(tmp_path / "base.safetensors"), "--roi-batch-size", "16"]
+    assert main([*command, "--s-features", "8", "--epochs", "1"]) == 0
+    wanted = {one.high_hu for one in with_grey_map(read_classes(tmp_path / "data"), "estimate")}
+    assert {one.high_hu for one in seen} == wanted
+    assert wanted != {one.high_hu for one in read_classes(tmp_path / "data")}
 
 
 def test_fine_tuning_on_two_classes_keeps_two_logits(classifier, segmentation, classes, tmp_path, capsys):

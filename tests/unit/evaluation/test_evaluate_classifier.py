@@ -159,6 +159,17 @@ def test_a_classifier_with_its_own_detector_runs_that_detector_alone(tiny_weight
     assert len(outcome.rois.scores) == len(expected.verdict.batch.kept)
     assert (np.diff(outcome.rois.scores) <= 0).all()
     assert (outcome.rois.areas > 0).all()
+    # Pictures are given the greys that the app gives the network behind the class, not the one behind masks.
+    estimating = dataclasses.replace(
+        card, base_sha256="", input=dataclasses.replace(card.input, grey="estimate")
+    )
+    save_weights(path, own, estimating)
+    assert read_card(tiny_weights / "tiny.json").input.grey == "window"
+    command = ["evaluate", "classifier", "--data", str(class_folder), "-o", str(tmp_path / "out")]
+    weights = ["--weights", str(tiny_weights / "tiny.safetensors"), str(path), "--device", "cpu"]
+    assert main([*command, *weights]) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert "estimated" in report["settings"]["grey_map"]
 
 
 def test_one_class_alone_still_gives_a_report(tmp_path, tiny_weights):
