@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -471,6 +472,9 @@ def _train(
     from model_core.cli.stopping import stop_requests
     from model_core.training.systems.trainer import EpochReport, Trainer, TrainingSettings
 
+    if arguments.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        # Before anything is trained, not after hours of it.
+        raise SettingsError("--tensorboard needs the package 'tensorboard': pip install \"ctmasknet[log]\".")
     epochs = preset.epochs if card.kind == "segmentation" else 50
     settings = TrainingSettings(
         epochs=arguments.epochs or epochs,
@@ -564,5 +568,5 @@ def _write(arguments: argparse.Namespace, trainer: Trainer, card: ModelCard) -> 
         released=arguments.released,
     )
     write_plot(trainer.rows, arguments.output / "losses.png")
-    if arguments.tensorboard and not write_tensorboard(trainer.rows, arguments.output / "tensorboard"):
-        raise SettingsError("--tensorboard needs the package 'tensorboard': pip install \"ctmasknet[log]\".")
+    if arguments.tensorboard:
+        write_tensorboard(trainer.rows, arguments.output / "tensorboard")

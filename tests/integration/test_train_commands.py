@@ -76,6 +76,14 @@ def test_segmentation_writes_weights_log_plot_and_the_released_form(segmentation
         assert plot.size == (840, 540)
 
 
+def test_an_extra_that_is_absent_is_told_before_anything_is_trained(masks, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None)
+    command = ["train", "segmentation", "--data", str(masks), "-o", str(tmp_path / "out"), *SMALL, *SHAPE]
+    assert main([*command, "--epochs", "1", "--tensorboard"]) == 1
+    assert "ctmasknet[log]" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
 @pytest.fixture(scope="module")
 def classifier(segmentation, classes, tmp_path_factory):
     out = tmp_path_factory.mktemp("classifier")
