@@ -110,12 +110,11 @@ class OpenController(QObject):
         def take(item: object) -> None:
             nonlocal found
             if isinstance(item, Catalogue):
-                found = bool(item.series)
-                self._remember(first_opened(item, targets), openable=found)
+                found, first = bool(item.series), first_opened(item, targets)
+                self._remember(first, openable=found)
             self._take(item)
             if isinstance(item, Catalogue) and found:
                 # Not before: a dead network share would hold up the window that asks about it.
-                first = first_opened(item, targets)
                 self._settings.last_folder = first if first.is_dir() else first.parent
                 entry = best_of(item, choose_best=choose_best)
                 self._state.case.opening = "" if entry is None else entry.series_id

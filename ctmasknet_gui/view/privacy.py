@@ -66,10 +66,8 @@ def _places(state: AppState) -> list[tuple[str, str]]:
             places.setdefault(parts[-1], place)
             folders.update(parts[:-1])
     folders.update(part for part in root.replace("\\", "/").split("/") if part)
-    for folder in folders:
-        # Short words of a path, such as "in" or "data", stand in sentences as well.
-        if len(folder) > 4 and not folder.islower():
-            places.setdefault(folder, A_FOLDER)
+    for folder in filter(_tells, folders):
+        places.setdefault(folder, A_FOLDER)
     if "/" in root or "\\" in root:
         places.setdefault(root, A_FOLDER)
     return _longest_first({**named, **places})
@@ -80,13 +78,17 @@ def _named(state: AppState) -> dict[str, str]:
     places: dict[str, str] = {}
     for path in state.messages.paths:
         *folders, name = [part for part in path.replace("\\", "/").split("/") if part] or [""]
-        for folder in folders:
-            if len(folder) > 4 and not folder.islower():
-                places.setdefault(folder, A_FOLDER)
+        for folder in filter(_tells, folders):
+            places.setdefault(folder, A_FOLDER)
         if not _WORDS.fullmatch(name):
             is_file = re.search(r"\.\w{1,11}$", name) is not None
             places[name] = A_FILE if is_file else A_FOLDER
     return places
+
+
+def _tells(folder: str) -> bool:
+    """Whether a folder on the way may name a patient: short words, such as "data", stand in sentences too."""
+    return len(folder) > 4 and not folder.islower()
 
 
 def _longest_first(places: dict[str, str]) -> list[tuple[str, str]]:

@@ -116,10 +116,10 @@ def listed_slices(found: Sequence[ClassifiedSlice], list_file: Path) -> list[Cla
                 f"'{one.name}' lies in the folder of class {one.label}, but {list_file.name} gives it "
                 f"class {label}."
             )
-        if id(one) in kept:
+        if (one.label, one.name) in kept:
             raise DataError(f"The list {list_file.name} names '{one.name}' twice.")
-        kept.add(id(one))
-    return [one for one in found if id(one) in kept]
+        kept.add((one.label, one.name))
+    return [one for one in found if (one.label, one.name) in kept]
 
 
 def numbered(name: str) -> str:

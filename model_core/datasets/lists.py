@@ -45,12 +45,12 @@ def read_list(path: Path, *, folders: Collection[str] = ()) -> dict[str, int | N
                 f"Line {number} of {path.name} is no picture name: a line is a file name, perhaps with "
                 "class and box (name class xmin ymin xmax ymax)."
             )
-        stem = PurePosixPath(match["name"].replace("\\", "/")).name
+        named = PurePosixPath(match["name"].replace("\\", "/"))
+        stem = named.name
         if re.fullmatch(r".+\.(png|jpe?g)", stem, re.IGNORECASE):
             stem = stem.rsplit(".", 1)[0]
-        parent = PurePosixPath(match["name"].replace("\\", "/")).parent.name
-        if parent in folders:
-            stem = f"{parent}/{stem}"
+        if named.parent.name in folders:
+            stem = f"{named.parent.name}/{stem}"
         if stem in found:
             raise DataError(f"The list {path.name} names '{stem}' twice (again in line {number}).")
         label = None if match["label"] is None else int(match["label"])

@@ -1,6 +1,8 @@
 """``ctmasknet predict`` end to end on a synthetic DICOM series, with small random networks."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -201,3 +203,13 @@ def test_of_several_series_it_tells_which_is_taken(weights, tmp_path, capsys):
 def test_devices_that_are_none(series, weights, tmp_path, capsys, device):
     assert main(["predict", str(series), "-o", str(tmp_path), *weights, "--device", device]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_error(series):
+    """As in ``ctmasknet info --json FOLDER | head -1``."""
+    command = [sys.executable, "-m", "model_core.cli.main", "info", "--json", str(series)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+        assert process.wait(60) == 1
+    assert said == ""

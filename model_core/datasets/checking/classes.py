@@ -50,8 +50,7 @@ def check_classes(folder: Path, *, list_file: Path | None) -> Generator[Progress
         picture = read_picture(one.image_path, findings)
         if picture is None:
             continue
-        # Unknown patients go by the name of their picture.
-        patient = one.patient if one.patient.rpartition("/")[2] != one.name else ""
+        patient = one.patient if one.patient != one.name else ""
         shape = (int(picture.shape[0]), int(picture.shape[1]))
         digest = picture_digest(picture)
         slices.append(SliceFacts(one.name, patient, shape, digest, label=one.label, source=one.source))

@@ -67,15 +67,12 @@ def write_plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     figure.savefig(path)
 
 
-def write_tensorboard(rows: Sequence[dict[str, Any]], folder: Path) -> bool:
-    """Write the log for TensorBoard; return False where that package is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return False
+def write_tensorboard(rows: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Write the log for TensorBoard, which must be installed."""
+    from torch.utils.tensorboard import SummaryWriter
+
     with SummaryWriter(str(folder)) as writer:
         for row in rows:
             for name, value in row.items():
                 if isinstance(value, float):
                     writer.add_scalar(name, value, row["epoch"])
-    return True
