@@ -134,6 +134,12 @@ def _recipe_options(parser: argparse.ArgumentParser, *, plan: bool = True) -> No
     source.add_argument("--packed", type=Path, metavar="FILE", help="a file of 'train pack' instead")
     _work(parser)
     parser.add_argument("--without", nargs="+", default=[], metavar="SOURCE", help="switch sources off (A5)")
+    parser.add_argument(
+        "--backbone-weights",
+        type=Path,
+        metavar="FILE",
+        help="a torchvision ResNet file that the backbone starts from, in place of the recipe's start",
+    )
     if plan:
         parser.add_argument(
             "--plan", default="", metavar="NAME", help="another schedule of the recipe (gpu: larger batches)"
@@ -201,6 +207,7 @@ def _read_slices(arguments: argparse.Namespace) -> tuple[Recipe, list[PackedSlic
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     recipe = read_recipe(arguments.name).without(tuple(arguments.without))
+    recipe = recipe.with_backbone(data=arguments.data, file=arguments.backbone_weights)
     if arguments.packed is not None:
         return recipe, read_packed(recipe, arguments.packed)
     return recipe, pack(recipe, _folder(arguments.data), arguments.work)

@@ -153,7 +153,9 @@ def _network(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--extra-pool", action="store_true", help="ResNet50: the pooled fifth RPN level of the first release"
     )
-    parser.add_argument("--backbone-weights", type=Path, metavar="FILE", help="a torchvision ResNet file")
+    parser.add_argument(
+        "--backbone-weights", type=Path, metavar="FILE", help="a torchvision ResNet file to start from"
+    )
 
 
 def _masks(parser: argparse.ArgumentParser) -> None:
@@ -167,7 +169,8 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
     from model_core.datasets import read_segmentation
     from model_core.training.systems.examples import SegmentationExamples
     from model_core.training.systems.segmentation import SegmentationSystem
-    from model_core.training.systems.start import load_backbone, new_network
+    from model_core.training.systems.start import new_network
+    from model_core.training.warm_start import load_backbone
 
     preset = _preset(arguments, "p2")
     spec = _spec(arguments)
@@ -284,7 +287,8 @@ def run_single_shot(arguments: argparse.Namespace) -> int:
     from model_core.networks import SingleShot
     from model_core.training.systems.examples import ClassExamples, SegmentationExamples
     from model_core.training.systems.single_shot import SingleShotSystem
-    from model_core.training.systems.start import copy_segmentation_into, load_backbone, new_network
+    from model_core.training.systems.start import copy_segmentation_into, new_network
+    from model_core.training.warm_start import load_backbone
 
     if arguments.branches == 2 and arguments.copy_rule == "never" and not arguments.segmentation:
         raise UsageError(

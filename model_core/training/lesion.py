@@ -32,7 +32,7 @@ from model_core.training.recipe import Recipe, Stage
 from model_core.training.sampler import PatientSampler
 from model_core.training.self_training import Answer, dense_answer, label_slices, teachers_answer, with_labels
 from model_core.training.targets import dense_channels
-from model_core.training.warm_start import warm_start
+from model_core.training.warm_start import load_backbone, warm_start
 from model_core.types import Progress
 from model_core.weights.store import find
 
@@ -71,7 +71,7 @@ class LesionTraining:
     SettingsError
         If the device does not exist, or the weights that the recipe starts from do not fit.
     WeightsError
-        If there are no such weights as a stage has for teachers.
+        If there are no such weights as a stage has for teachers, or the backbone's file does not fit.
     """
 
     def __init__(
@@ -102,6 +102,10 @@ class LesionTraining:
         state = read_checkpoint(work / CHECKPOINT, recipe=recipe.digest)
         if state is None and recipe.start:
             warm_start(self.network, recipe.start, classes=recipe.architecture.region_classes)
+        # What the card says of the backbone's file; a checkpoint goes on without it.
+        self.started: dict[str, str] = {}
+        if state is None and recipe.backbone_weights:
+            self.started = load_backbone(self.network, Path(recipe.backbone_weights))
         self.network.to(self.device).to(memory_format=torch.channels_last)
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32 where bfloat16 is too coarse
@@ -135,6 +139,7 @@ class LesionTraining:
                 "updates": self.average.updates,
                 "optimiser": self.optimiser.state_dict(),
                 "labels": self.labels,
+                "started": self.started,
                 "joint": self.joint.state() if self.joint else {},
             },
         )
@@ -146,6 +151,7 @@ class LesionTraining:
         self.average.restore(state["average"], updates=state["updates"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.labels = state.get("labels", {})
+        self.started = state.get("started", {})
         if self.joint:
             self.joint.restore(state["joint"])
         logger.info("going on at stage %d, step %d", self.stage, self.step)

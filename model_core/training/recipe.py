@@ -21,8 +21,6 @@ SourceKind = Literal["pairs", "negatives", "unlabelled", "classified"]
 
 # The schedules of `ctmasknet train cross-validate` and of each variant of `train compare`: plans of a recipe.
 CROSS_VALIDATION, COMPARISON = "cross_validation", "comparison"
-# Fewer proposals than the released code: ours are well ranked, and the box branch is most of the time.
-_DETECTOR = DetectorSettings(rpn_pre_nms=1000, rpn_post_nms=300)
 # What `train compare` calls a recipe without any change; no variant has this name.
 AS_IT_IS = "as-it-is"
 
@@ -163,8 +161,10 @@ class Recipe:
     `training.comparison`: what they change of the ``architecture``, of the sampling and losses
     (``training``), of each of the ``stages``, and of the ``detector`` (``mirror``, ``mask_box_scale``).
     ``start`` names weights (shipped ones, or a file) that the network starts from; empty starts it at
-    random. ``mirror`` and ``mask_box_scale``: how what is trained is used and measured
-    (`DetectorSettings`); the boxes that the mask branch learns in are a setting of ``training``.
+    random. ``backbone_weights`` is the file of a torchvision ResNet that the backbone starts from, below the
+    data folder until `with_backbone` says where it lies; empty where it starts at random. ``mirror``
+    and ``mask_box_scale``: how what is trained is used and measured (`DetectorSettings`); the boxes that the
+    mask branch learns in are a setting of ``training``.
     """
 
     name: str
@@ -181,11 +181,14 @@ class Recipe:
     plans: dict[str, tuple[Stage, ...]] = field(default_factory=dict)
     variants: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     start: str = ""
+    backbone_weights: str = ""
     mirror: bool = False
     mask_box_scale: float = 1.0
 
     def __post_init__(self) -> None:
         _ = self.detector  # says what is not possible
+        if self.start and self.backbone_weights:
+            raise SettingsError("A recipe starts from lesion weights or from a backbone file, not from both.")
         for variant in self.variants:
             self.variant(variant)
         for stage in (*self.stages, *(stage for plan in self.plans.values() for stage in plan)):
@@ -204,7 +207,7 @@ class Recipe:
     @property
     def detector(self) -> DetectorSettings:
         """How the trained network is used."""
-        return dataclasses.replace(_DETECTOR, mirror=self.mirror, mask_box_scale=self.mask_box_scale)
+        return DetectorSettings(mirror=self.mirror, mask_box_scale=self.mask_box_scale)
 
     def detector_training(self, stage: Stage) -> DetectorTraining:
         """Return the sampling and losses of a stage.
@@ -228,8 +231,10 @@ class Recipe:
         )
         for other in others.split():
             values.pop(other)
-        if not self.start:
-            del values["start"]
+        values["backbone_weights"] = Path(self.backbone_weights).name  # wherever it lies
+        for name in ("start", "backbone_weights"):
+            if not values[name]:
+                del values[name]
         # Unlabelled sources count from the stage on that draws them, and may join like a stage.
         values["sources"] = {
             name: source for name, source in values["sources"].items() if source["kind"] != "unlabelled"
@@ -267,6 +272,18 @@ class Recipe:
 
         plans = {plan: fitting(stages) for plan, stages in self.plans.items()}
         return dataclasses.replace(self, sources=left, stages=fitting(self.stages), plans=plans)
+
+    def with_backbone(self, *, data: Path | None = None, file: Path | None = None) -> Recipe:
+        """Return the recipe with the place of the backbone's file: ``file``, else its own below ``data``.
+
+        Raises
+        ------
+        SettingsError
+            If the recipe starts from lesion weights.
+        """
+        if file is None and data is not None and self.backbone_weights:
+            file = data / self.backbone_weights
+        return self if file is None else dataclasses.replace(self, backbone_weights=str(file))
 
     def weights(self, stage: Stage) -> dict[str, float]:
         """Return the weight of each source that the stage draws from.

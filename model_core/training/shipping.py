@@ -178,6 +178,7 @@ def export_lesions(
             "step": state["step"],
             "finished": state["stage"] >= len(recipe.stages),
             "backbone_start": recipe.start or "random",
+            **state.get("started", {}),
             "notes": recipe.notes,
             "sources": {
                 name: sum(one.source == name and not one.validation for one in slices)

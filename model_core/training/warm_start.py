@@ -1,4 +1,4 @@
-"""Start a recipe from shipped weights: what fits is taken over, the rest stays random.
+"""Where the weights of a training start: a torchvision ResNet's file, or what fits of lesion weights.
 
 A deeper network of the same kind (ResNet34 from ResNet18) begins by computing what the weights compute: the
 blocks it has more start as identities (Net2DeeperNet, Chen et al. 2016), by a last BatchNorm whose factor is
@@ -7,15 +7,22 @@ zero (Goyal et al. 2017, section 5.1).
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from model_core.errors import SettingsError
-from model_core.weights.store import load_weights
+from model_core.errors import SettingsError, WeightsError
+from model_core.networks import MaskRCNN
+from model_core.weights.published import read_published
+from model_core.weights.store import SUFFIX, load_weights
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +30,50 @@ logger = logging.getLogger(__name__)
 _PER_CLASS = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.mask_fcn_logits.")
 _FIRST_LAYER = "backbone.body.conv1.weight"
 _LAST_NORM = re.compile(r"^(backbone\.body\.layer\d)\.(\d+)\.bn2\.weight$")  # of a basic block
+
+
+def load_backbone(network: MaskRCNN, path: Path) -> dict[str, Any]:
+    """Load a torchvision ResNet file (safetensors, or a state dict of torch) into the backbone.
+
+    Entries of dropped stages and of the classification layer are left out. Returns what a card says of the
+    start: the file's name and its SHA-256.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing or damaged, is not that ResNet, or holds NaN or infinite values.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(
+            f"The file '{path}' that the backbone starts from cannot be read: say where it lies with "
+            "--backbone-weights FILE.",
+            details=error.strerror or str(error),
+        ) from error
+    if path.suffix == SUFFIX:
+        try:
+            tensors = load_safetensors(data)
+        except SafetensorError as error:
+            raise WeightsError(
+                f"{path.name} is not a complete safetensors file.", details=str(error)
+            ) from error
+    else:
+        tensors = read_published(path).tensors
+    body = network.backbone.body.state_dict()
+    given = {name: tensors[name] for name in body if name in tensors}
+    needed = [name for name in body if not name.endswith("num_batches_tracked")]
+    wrong = [name for name in needed if name not in given or given[name].shape != body[name].shape]
+    if wrong:
+        raise WeightsError(
+            f"{path.name} is not a torchvision {network.architecture.backbone}: "
+            f"{len(wrong)} of {len(body)} entries are missing or of another size.",
+            details=f"first: {wrong[0]}",
+        )
+    if broken := [name for name, tensor in given.items() if not tensor.isfinite().all()]:
+        raise WeightsError(f"{path.name} cannot be used: '{broken[0]}' holds NaN or infinite values.")
+    network.backbone.body.load_state_dict({**body, **given})
+    return {"backbone_file": path.name, "backbone_sha256": hashlib.sha256(data).hexdigest()}
 
 
 def warm_start(network: nn.Module, weights: str, *, classes: int) -> str:

@@ -172,20 +172,33 @@ def test_a_stopped_training_goes_on(masks, tmp_path):
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
-def test_a_backbone_file_is_recorded(masks, tmp_path):
+@pytest.mark.parametrize("file", ["resnet18.pth", "resnet18.safetensors"])
+def test_a_backbone_file_is_recorded(masks, tmp_path, file):
+    from safetensors.torch import save_file
     from torchvision.models import resnet18
 
     torch.manual_seed(4)
     network = resnet18(weights=None)
-    torch.save(network.state_dict(), tmp_path / "resnet18.pth")
+    save = save_file if file.endswith("safetensors") else torch.save
+    save(network.state_dict(), tmp_path / file)
     command = ["train", "segmentation", "--data", str(masks), "-o", str(tmp_path / "out"), "--name", "x"]
     command += [*SMALL, *SHAPE, "--epochs", "1", "--lr", "1e-12"]
-    assert main([*command, "--backbone-weights", str(tmp_path / "resnet18.pth")]) == 0
+    assert main([*command, "--backbone-weights", str(tmp_path / file)]) == 0
     weights = load_weights(str(tmp_path / "out" / "x.safetensors"))
-    assert weights.card.training["backbone_file"] == "resnet18.pth"
+    assert weights.card.training["backbone_file"] == file
     torch.testing.assert_close(weights.tensors["backbone.body.conv1.weight"], network.conv1.weight.detach())
-    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "resnet18.pth")
-    assert main([*command, "--backbone-weights", str(tmp_path / "resnet18.pth")]) == 1
+    save({"conv1.weight": torch.zeros(1)}, tmp_path / file)
+    assert main([*command, "--backbone-weights", str(tmp_path / file)]) == 1
+
+
+def test_the_imagenet_trunk_starts_a_backbone(shared_data, masks, tmp_path):
+    trunk = shared_data / "E_imagenet_resnet18" / "resnet18_imagenet_trunk.safetensors"
+    command = ["train", "segmentation", "--data", str(masks), "-o", str(tmp_path / "out"), "--name", "x"]
+    command += [*SMALL, *SHAPE, "--epochs", "1", "--lr", "1e-12", "--backbone-weights", str(trunk)]
+    assert main(command) == 0
+    weight = load_weights(str(tmp_path / "out" / "x.safetensors")).tensors["backbone.body.conv1.weight"]
+    expected = torch.tensor([-0.010417, -0.006134, -0.001809])  # of the data's description
+    torch.testing.assert_close(weight[0, 0, 0, :3], expected, rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("system", ["segmentation", "classifier", "single-shot"])

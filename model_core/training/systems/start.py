@@ -1,11 +1,8 @@
-"""Where a training starts: random weights, a ResNet file, segmentation weights, a trained classifier."""
+"""Where a training starts: random weights, segmentation weights, a trained classifier."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,10 +11,7 @@ from model_core.errors import SettingsError, WeightsError
 from model_core.networks import CovidCTMaskNet, build
 from model_core.networks.mask_rcnn import MaskRCNN
 from model_core.training.systems.presets import Preset
-from model_core.weights.published import read_published
 from model_core.weights.store import LoadedWeights, load_weights
-
-BACKBONE = "backbone.body."
 
 
 def new_network(architecture: Architecture, preset: Preset, spec: InputSpec, *, seed: int) -> MaskRCNN:
@@ -25,34 +19,6 @@ def new_network(architecture: Architecture, preset: Preset, spec: InputSpec, *, 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return build(architecture, preset.detector, preset.training, input_spec=spec)
-
-
-def load_backbone(network: MaskRCNN, path: Path) -> dict[str, Any]:
-    """Load a torchvision ResNet file into the backbone; return what the card says of it.
-
-    Entries of dropped stages and of the classification layer are left out.
-
-    Raises
-    ------
-    WeightsError
-        If the file is not that ResNet.
-    """
-    tensors = read_published(path).tensors
-    body = network.backbone.body.state_dict()
-    wrong = [
-        name
-        for name, tensor in body.items()
-        if not name.endswith("num_batches_tracked")
-        and (name not in tensors or tensors[name].shape != tensor.shape)
-    ]
-    if wrong:
-        raise WeightsError(
-            f"{path.name} is not a torchvision {network.architecture.backbone}: "
-            f"{len(wrong)} of {len(body)} entries are missing or of another size.",
-            details=f"first: {wrong[0]}",
-        )
-    network.backbone.body.load_state_dict({**body, **{k: v for k, v in tensors.items() if k in body}})
-    return {"backbone_file": path.name, "backbone_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def classifier_from_segmentation(

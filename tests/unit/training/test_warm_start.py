@@ -5,6 +5,8 @@ import dataclasses
 import pytest
 import torch
 from chests import slices_of, tiny_recipe
+from safetensors.torch import load_file, save_file
+from torchvision.models import resnet18
 
 from model_core.errors import SettingsError, WeightsError
 from model_core.networks import build
@@ -98,8 +100,62 @@ def test_weights_that_do_not_fit_or_are_not_there(weights, tmp_path):
         LesionTraining(classifier, slices_of(classifier), tmp_path / "b")
 
 
-def test_a_fold_starts_at_random():
+@pytest.fixture
+def trunk(tmp_path):
+    """A file with the entries of torchvision's ResNet18 that a truncated network keeps."""
+    torch.manual_seed(9)
+    tensors = resnet18(weights=None).state_dict()
+    kept = ("conv1.", "bn1.", "layer1.", "layer2.", "layer3.")
+    path = tmp_path / "data" / "trunk.safetensors"
+    path.parent.mkdir()
+    save_file({name: tensor for name, tensor in tensors.items() if name.startswith(kept)}, path)
+    return path
+
+
+def test_a_backbone_starts_from_its_file_and_then_from_the_checkpoint(trunk, tmp_path):
+    recipe = dataclasses.replace(tiny_recipe(), backbone_weights="trunk.safetensors")
+    located = recipe.with_backbone(data=trunk.parent)
+    training = LesionTraining(located, slices_of(recipe), tmp_path / "run")
+    given = load_file(trunk)
+    own = training.network.backbone.body.state_dict()
+    assert all(torch.equal(tensor, given[name]) for name, tensor in own.items())
+    assert torch.equal(training.average.state["backbone.body.conv1.weight"], given["conv1.weight"])
+    finish(training.run())
+    moved = trunk.rename(tmp_path / trunk.name)  # the same file elsewhere is the same recipe
+    again = LesionTraining(recipe.with_backbone(file=moved), slices_of(recipe), tmp_path / "run")
+    assert again.finished
+    card = finish(export_lesions(recipe, slices_of(recipe), tmp_path / "run", tmp_path))[-1]
+    assert card.training["backbone_file"] == "trunk.safetensors"
+    assert len(card.training["backbone_sha256"]) == 64
+    assert located.digest == recipe.digest != tiny_recipe().digest
+
+
+def test_a_backbone_file_that_cannot_be_used(trunk, tmp_path):
+    recipe = dataclasses.replace(tiny_recipe(), backbone_weights="trunk.safetensors")
+
+    def start():
+        return LesionTraining(recipe.with_backbone(data=trunk.parent), slices_of(recipe), tmp_path / "run")
+
+    with pytest.raises(SettingsError, match="not from both"):
+        dataclasses.replace(recipe, start="lesion-r18t1")
+    tensors = load_file(trunk)
+    save_file({**tensors, "layer1.0.bn1.running_var": torch.full((64,), torch.nan)}, trunk)
+    with pytest.raises(WeightsError, match=r"layer1\.0\.bn1\.running_var"):
+        start()
+    trunk.write_bytes(trunk.read_bytes()[:1000])
+    with pytest.raises(WeightsError, match=r"not a complete safetensors"):
+        start()
+    trunk.unlink()
+    for located in (recipe, recipe.with_backbone(data=trunk.parent)):  # of a packed file there is no folder
+        with pytest.raises(WeightsError, match="--backbone-weights"):
+            LesionTraining(located, slices_of(recipe), tmp_path / "run")
+
+
+def test_a_fold_starts_from_the_backbone_file_but_not_from_weights_that_saw_its_patients():
     stage = Stage(kind="dense", steps=1, size=64, batch=1, learning_rate=1e-3, final_rate=1e-4)
     recipe = dataclasses.replace(tiny_recipe(), start="lesion-r18t1", plans={"cross_validation": (stage,)})
     assert fold_recipe(recipe, {"p0": 0, "p1": 1}, 0, size=64).start == ""
     assert recipe.digest != tiny_recipe().digest
+    backbone = dataclasses.replace(recipe, start="", backbone_weights="trunk.safetensors")
+    fold = fold_recipe(backbone, {"p0": 0, "p1": 1}, 0, size=64)
+    assert fold.backbone_weights == "trunk.safetensors"
