@@ -222,7 +222,7 @@ def _run_folder(arguments: argparse.Namespace, name: str) -> Path:
 def run_recipe(arguments: argparse.Namespace) -> int:
     """Train by the recipe until it is done."""
     from model_core.cli.progress import follow
-    from model_core.training.lesion import LesionTraining
+    from model_core.training.lesion import CHECKPOINT, LesionTraining
 
     recipe, slices = _read_slices(arguments)
     training = LesionTraining(
@@ -236,6 +236,9 @@ def run_recipe(arguments: argparse.Namespace) -> int:
         job = training.run(max_steps=arguments.steps, stopped=stopped)
         for _ in follow(job, title=f"Training {recipe.name}"):
             pass
+    sys.stdout.write(f"{training.place}; the checkpoint is {training.work / CHECKPOINT}.\n")
+    if not training.finished:
+        sys.stdout.write("The same command goes on from there.\n")
     return 0
 
 

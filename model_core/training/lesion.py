@@ -125,6 +125,15 @@ class LesionTraining:
         """Whether every stage is done."""
         return self.stage >= len(self.recipe.stages)
 
+    @property
+    def place(self) -> str:
+        """How far the run is, in words."""
+        stages = self.recipe.stages
+        if self.finished:
+            return f"All {len(stages)} stages of {self.recipe.name} are done"
+        stage = f"stage {self.stage + 1} of {len(stages)}"
+        return f"{self.recipe.name} is at {stage}, step {self.step} of {stages[self.stage].steps}"
+
     def save(self) -> None:
         """Write the checkpoint."""
         write_checkpoint(

@@ -372,8 +372,18 @@ def test_commands_train_from_a_packed_file(tmp_path, capsys):
     finish(write_packed(slices_of(recipe), tmp_path / "tiny.packed"))
     common = ["--packed", str(tmp_path / "tiny.packed"), "--work", str(tmp_path / "work"), "--device", "cpu"]
     command = ["train", "recipe", str(tmp_path / "tiny.json"), *common]
-    assert main([*command, "--plan", "cross_validation", "--workers", "0"]) == 0
-    assert (tmp_path / "work" / "tiny-cross_validation" / "checkpoint.pt").is_file()
+    planned = [*command, "--plan", "cross_validation", "--workers", "0"]
+    assert main([*planned, "--steps", "1"]) == 0
+    checkpoint = tmp_path / "work" / "tiny-cross_validation" / "checkpoint.pt"
+    told = capsys.readouterr().out
+    assert f"tiny is at stage 1 of {len(recipe.plans['cross_validation'])}, step 1 of " in told
+    assert f"the checkpoint is {checkpoint}" in told
+    assert "goes on from there" in told
+    assert main(planned) == 0
+    told = capsys.readouterr().out
+    assert "stages of tiny are done" in told
+    assert "goes on" not in told
+    assert checkpoint.is_file()
     assert main([*command, "--plan", "none"]) == 1
     folds = ["train", "cross-validate", str(tmp_path / "tiny.json"), *common, "--folds", "3", "--size", "64"]
     assert main([*folds, "--fold", "4"]) == 1
