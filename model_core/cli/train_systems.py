@@ -127,7 +127,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
         "--max-steps", type=values.positive, metavar="N", help="stop after N steps; start again to go on"
     )
     parser.add_argument(
-        "--size", type=values.positive, metavar="PX", help="side of the network input (default 512)"
+        "--size", type=values.side, metavar="PX", help="side of the network input (default 512)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read pictures")
