@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ctmasknet_gui.controller.script import Options
 from ctmasknet_gui.state.case import WEIGHT_SUFFIXES
+from model_core.streams import hold_standard_streams
 from model_core.threads import wait_without_spinning
 
 
@@ -81,6 +82,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Start the program; returns its exit code."""
+    hold_standard_streams()
     wait_without_spinning()
     options = parse(arguments)
     from ctmasknet_gui.app import execute

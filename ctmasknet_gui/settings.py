@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QByteArray, QSettings, QStandardPaths
+from PySide6.QtCore import QByteArray, QDir, QSettings, QStandardPaths
 
 ORGANISATION = "CTMaskNet"
 APPLICATION = "ctmasknet-gui"
@@ -116,7 +116,7 @@ class Settings:
     def last_folder(self) -> Path:
         """Where the last file was chosen, whether it is still there or not; the home folder at first."""
         folder = self.text("last_folder")
-        return Path(folder) if folder else Path.home()
+        return Path(folder or QDir.homePath())
 
     @last_folder.setter
     def last_folder(self, folder: Path) -> None:
@@ -129,7 +129,7 @@ class Settings:
         if folder:
             return Path(folder)
         documents = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.DocumentsLocation)
-        return Path(documents) if documents and Path(documents).is_dir() else Path.home()
+        return Path(documents) if documents and Path(documents).is_dir() else Path(QDir.homePath())
 
     @last_export_folder.setter
     def last_export_folder(self, folder: Path) -> None:

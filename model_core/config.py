@@ -30,6 +30,9 @@ EVIDENCE_SCORE = -0.01
 # The single-shot code drops boxes up to this area from the evidence; the two-stage code those of area 0.
 SINGLE_SHOT_MIN_AREA = 1e-5
 
+# The sides of a network input are multiples of the largest stride (ResNet50's last stage).
+SIZE_STEP, LARGEST_SIZE = 32, 4096
+
 # 8-bit pictures carry no HU; published ones are lung windows (width 1500, level -600).
 GREY_LOW_HU, GREY_HIGH_HU = -1350.0, 150.0
 
@@ -91,6 +94,12 @@ class Architecture:
         )
         _check(self.region_classes >= 2, "region_classes counts the background too: at least 2.")
         _check(self.branches in (1, 2), f"A single-shot model has 1 or 2 branches, not {self.branches}.")
+        for name, values in (("sizes", self.anchor_sizes), ("aspect ratios", self.aspect_ratios)):
+            _check(
+                bool(values) and min(values) > 0, f"Anchor {name} are positive numbers, not {list(values)}."
+            )
+        for name in ("roi_batch_size", "s_width", "image_classes"):
+            _check(getattr(self, name) >= 1, f"{name} is at least 1, not {getattr(self, name)}.")
 
     @property
     def has_masks(self) -> bool:
@@ -126,6 +135,10 @@ class DetectorSettings:
 
     def __post_init__(self) -> None:
         _check_mask_box(self.mask_box_scale)
+        _check(0.0 <= self.rpn_nms_iou <= 1.0, f"rpn_nms_iou is an IoU in 0..1, not {self.rpn_nms_iou}.")
+        for name in ("rpn_pre_nms", "rpn_post_nms"):
+            _check(getattr(self, name) >= 1, f"{name} is at least 1, not {getattr(self, name)}.")
+        _check(self.rpn_min_size >= 0.0, f"rpn_min_size is 0 or more, not {self.rpn_min_size}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,6 +288,13 @@ class InputSpec:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     outside: Literal["as_is", "air"] = "as_is"
     grey: GreyMap = "window"
+
+    def __post_init__(self) -> None:
+        _check(
+            self.low_hu < self.high_hu,
+            f"The window rises from low_hu to high_hu, not from {self.low_hu:g} to {self.high_hu:g}.",
+        )
+        _check(min(self.std) > 0, f"std is greater than 0 in every channel, not {list(self.std)}.")
 
     def __str__(self) -> str:
         """Return what a model card says of the input."""

@@ -7,7 +7,16 @@ import signal
 import sys
 from types import FrameType
 
-from PySide6.QtCore import QObject, QSize, Qt, QTimer, Slot
+from PySide6.QtCore import (
+    QMessageLogContext,
+    QObject,
+    QSize,
+    Qt,
+    QTimer,
+    QtMsgType,
+    Slot,
+    qInstallMessageHandler,
+)
 from PySide6.QtWidgets import QApplication
 
 from ctmasknet_gui.app.build import App, build
@@ -19,22 +28,76 @@ from ctmasknet_gui.view.style import apply_style
 INTERRUPTED = 130
 # Python looks at signals only between its own instructions; the event loop must come by now and then.
 SIGNAL_POLL_MS = 200
+_OFFSCREEN = "offscreen"
 
 
-def make_application() -> QApplication:
-    """Return the one `QApplication`, styled; fractional screen scales are taken as they are."""
+def make_application(*, needs_display: bool = True) -> QApplication:
+    """Return the one `QApplication`, styled; fractional screen scales are taken as they are.
+
+    Where no display can be used, the process ends with one line and exit code 1, unless ``needs_display`` is
+    False: then the window is drawn without one.
+    """
     existing = QApplication.instance()
     if isinstance(existing, QApplication):
         application = existing
     else:
         QApplication.setHighDpiScaleFactorRoundingPolicy(Qt.HighDpiScaleFactorRoundingPolicy.PassThrough)
-        application = QApplication(sys.argv[:1])
+        if not needs_display:
+            _draw_without_display()
+        # Qt aborts the process where it finds no display, whose reason is in its messages alone.
+        former = qInstallMessageHandler(_PlatformMessages())
+        try:
+            application = QApplication(sys.argv[:1])
+        finally:
+            qInstallMessageHandler(former)
     application.setOrganizationName(ORGANISATION)
     application.setApplicationName(APPLICATION)
     application.setApplicationDisplayName("CTMaskNet")
     application.setDesktopFileName(APPLICATION)
     apply_style(application)
     return application
+
+
+def _draw_without_display() -> None:
+    """Let Qt take its offscreen platform where it cannot use that of the system."""
+    if sys.platform in ("win32", "darwin"):
+        return
+    shown = {"DISPLAY": "xcb", "WAYLAND_DISPLAY": "wayland"}
+    usual = ";".join(platform for name, platform in shown.items() if os.environ.get(name))
+    wanted = os.environ.get("QT_QPA_PLATFORM") or usual
+    os.environ["QT_QPA_PLATFORM"] = f"{wanted};{_OFFSCREEN}" if wanted else _OFFSCREEN
+
+
+class _PlatformMessages:
+    """Takes Qt's messages while it looks for a display; ends the process where it gives up."""
+
+    def __init__(self) -> None:
+        self._reason = ""
+
+    def __call__(self, kind: QtMsgType, context: QMessageLogContext, text: str) -> None:
+        if kind == QtMsgType.QtFatalMsg:
+            _write_error(f"ctmasknet-gui: {self._why(text)}")
+            os._exit(1)
+        if (context.category or "").startswith("qt.qpa"):
+            # What follows the first warning says less: that the platform could not be loaded.
+            if kind == QtMsgType.QtWarningMsg and not self._reason:
+                self._reason = text
+        else:
+            _write_error(text)
+
+    def _why(self, text: str) -> str:
+        displays = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+        if not displays and not self._reason.startswith("Could not find"):
+            why = "there is no display (neither DISPLAY nor WAYLAND_DISPLAY is set)."
+        else:
+            why = f"the display cannot be used: {' '.join((self._reason or text).split())}"
+        return f"No window can be opened: {why} Start it from a desktop, or take a --screenshot."
+
+
+def _write_error(text: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 class _Leaving(QObject):
@@ -57,8 +120,8 @@ class _Leaving(QObject):
     @Slot(int, str)
     def leave(self, code: int, text: str) -> None:
         """Write a line to stderr and end."""
-        if text and sys.stderr is not None:
-            sys.stderr.write(f"{text}\n")
+        if text:
+            _write_error(text)
         self._application.exit(code)
 
     @Slot()
@@ -75,7 +138,7 @@ class _Leaving(QObject):
 
 def execute(options: Options) -> int:
     """Show the window, carry out the options, and return the exit code once the window is closed."""
-    application = make_application()
+    application = make_application(needs_display=options.screenshot is None)
     leaving = _Leaving(application)
     # A screenshot leaves what the user had as it was.
     settings = Settings(read_only=options.screenshot is not None)

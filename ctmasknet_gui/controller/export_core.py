@@ -10,7 +10,10 @@ import numpy as np
 
 from ctmasknet_gui.controller.export_job import ExportJob
 from ctmasknet_gui.controller.ports import Engine
-from model_core.types import Problem, Progress, ShownSlice
+from ctmasknet_gui.state.display import PRESETS
+from model_core.types import Problem, Progress, ShownSlice, Window
+
+_OWN_NAMES = {"auto", *(preset.name.casefold() for preset in PRESETS)}
 
 
 def without_arrays(shown: ShownSlice) -> ShownSlice:
@@ -24,6 +27,11 @@ def without_arrays(shown: ShownSlice) -> ShownSlice:
         masks=np.zeros((0, 1, 1), bool),
         logit_map=np.zeros((0, 0), np.float32),
     )
+
+
+def without_free_text(window: Window) -> Window:
+    """Return a window without the name that a file gives it, unless that is one of ours."""
+    return window if window.name.casefold() in _OWN_NAMES else dataclasses.replace(window, name="")
 
 
 class CoreExporter:
@@ -65,7 +73,7 @@ class CoreExporter:
 
         request, look = job.request, job.look
         arguments: LookArguments = {
-            "window": look.window,
+            "window": look.window if request.identity else without_free_text(look.window),
             "overlays": Overlays(
                 masks=look.masks,
                 outlines=look.outlines,

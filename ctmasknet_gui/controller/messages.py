@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
@@ -124,7 +125,8 @@ class MessageController(QObject):
             secrets += [patient.name, patient.patient_id, patient.birth_date, patient.institution]
         if case.catalogue is not None:
             secrets += [case.catalogue.root, Path(case.catalogue.root).name]
-        secrets.append(str(Path.home()))
+        with contextlib.suppress(RuntimeError):  # a user without a home folder
+            secrets.append(str(Path.home()))
         for secret in sorted(filter(lambda s: len(s) > 2, secrets), key=len, reverse=True):
             text = text.replace(secret, "…")
         return _PATHS.sub("<path>", text)

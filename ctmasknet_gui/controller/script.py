@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +172,8 @@ def save_screenshot(target: Path, grab: Callable[[Path], bool]) -> None:
     ExportError
         If the folder does not exist or cannot be written.
     """
-    temporary = target.with_name(f".{target.name}.part.png")
+    # No longer than the name itself may be.
+    temporary = target.with_name(f".part-{secrets.token_hex(4)}.png")
     try:
         if not grab(temporary):
             raise ExportError(f"The picture {target.name} cannot be written. Does its folder exist?")
@@ -178,4 +181,5 @@ def save_screenshot(target: Path, grab: Callable[[Path], bool]) -> None:
     except OSError as error:
         raise ExportError(f"The picture {target.name} cannot be written.", details=str(error)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import QDir, QObject, Signal, Slot
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 _IMAGES = (
@@ -30,7 +30,7 @@ class FileDialogs(QObject):
     def __init__(self, window: QWidget) -> None:
         super().__init__(window)
         self._window = window
-        self.folder = self.export_folder = Path.home()
+        self.folder = self.export_folder = Path(QDir.homePath())
 
     @Slot()
     def ask_files(self) -> None:

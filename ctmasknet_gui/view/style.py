@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from functools import cache
+from pathlib import Path
 
-from PySide6.QtGui import QColor, QIcon, QPalette
+from PySide6.QtGui import QColor, QFontDatabase, QFontMetrics, QIcon, QPalette
 from PySide6.QtWidgets import QApplication, QWidget
 
 from model_core.resources import resource
@@ -34,7 +36,9 @@ def style_sheet() -> str:
 
 
 def apply_style(app: QApplication) -> None:
-    """Give the whole application the dark theme and its icon."""
+    """Give the whole application the dark theme, its icon, and a font where the system has none."""
+    if not QFontMetrics(app.font()).inFont("a"):
+        _take_font_of_plots()
     app.setStyle("Fusion")
     palette = QPalette(QColor(BACKGROUND))
     roles = {
@@ -54,6 +58,14 @@ def apply_style(app: QApplication) -> None:
     app.setPalette(palette)
     app.setStyleSheet(style_sheet())
     app.setWindowIcon(icon("app"))
+
+
+def _take_font_of_plots() -> None:
+    """Register the font that comes with matplotlib (found, not imported): without any, letters are boxes."""
+    found = importlib.util.find_spec("matplotlib")
+    for folder in (found.submodule_search_locations if found is not None else None) or ():
+        for name in ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSansMono.ttf"):
+            QFontDatabase.addApplicationFont(str(Path(folder, "mpl-data", "fonts", "ttf", name)))
 
 
 def restyle(widget: QWidget, **properties: object) -> None:

@@ -18,7 +18,7 @@ from model_core.cli.errors import UsageError
 from model_core.cli.progress import follow, last
 from model_core.config import DetectionSettings, EvidenceSettings
 from model_core.errors import DataError, ExportError, MemoryNeeded, ReadError
-from model_core.types import LUNG_WINDOW, Problem, SeriesEntry, ShownSlice, Volume
+from model_core.types import LUNG_WINDOW, SeriesEntry, ShownSlice, Volume
 
 if TYPE_CHECKING:
     from model_core.inference import Pipeline
@@ -32,8 +32,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "predict",
         help="run the networks on a series and write what they found",
         description="Writes DIR/predictions.json and DIR/lesions.nii.gz; with --png also annotated pictures. "
-        "Slices (and the names of pictures) count from 0 (axial: head first). Boxes are pixel edges of the "
-        "picture as displayed.",
+        "Pictures are numbered from 1 as in the window (slice-0088.png; axial: head first); --slices and the "
+        "indices in predictions.json count from 0. Boxes are pixel edges of the picture as displayed.",
     )
     parser.add_argument("path", type=Path, help="DICOM folder or file, NIfTI, NRRD, MHA, or pictures")
     parser.add_argument(
@@ -62,7 +62,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         action="store_true",
         help="shift the slices of a tilted gantry back in their planes (linear interpolation)",
     )
-    parser.add_argument("--slices", type=_slices, metavar="A:B", help="half-open range; default all")
+    parser.add_argument("--slices", type=_slices, metavar="A:B", help="half-open range from 0; default all")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
     parser.add_argument("--fast", action="store_true", help=values.FAST)
     parser.add_argument("--png", action="store_true", help="also write annotated pictures")
@@ -86,7 +86,14 @@ def _slices(text: str) -> tuple[int | None, int | None]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the networks and write the results; nothing is written before everything is computed."""
-    from model_core.export import predictions, slice_prediction, write_json, write_lesions
+    from model_core.export import (
+        predictions,
+        slice_file_name,
+        slice_prediction,
+        told_problem,
+        write_json,
+        write_lesions,
+    )
     from model_core.inference import load_pipeline, scan_verdict, show
     from model_core.inference import run as run_networks
     from model_core.inference.select import lesion_labels
@@ -97,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
     entry = _choose(catalogue.series, arguments.series)
     volume = _open(entry, every=arguments.every, straight=arguments.correct_tilt)
     slices = _range(arguments.slices, volume)
-    names = [DOCUMENT, LABELS, *(_picture_name(index) for index in slices if arguments.png)]
+    names = [DOCUMENT, LABELS, *(slice_file_name(index) for index in slices if arguments.png)]
     _refuse_to_replace([output / name for name in names], overwrite=arguments.overwrite)
     # Of a run before this one, pictures of slices that are not run again would be of other results.
     again = arguments.overwrite and (output / DOCUMENT).is_file()
@@ -129,7 +136,7 @@ def run(arguments: argparse.Namespace) -> int:
             scan=scan_verdict(summaries, published=evidence == pipeline.evidence, control=control),
         )
         notes = write_lesions(work / LABELS, volume, labels)
-        document["series"]["problems"] = [_problem(note) for note in (*volume.problems, *notes)]
+        document["series"]["problems"] = [told_problem(note, volume) for note in (*volume.problems, *notes)]
         write_json(work / DOCUMENT, document)
         for path in former:
             path.unlink()
@@ -139,11 +146,6 @@ def run(arguments: argparse.Namespace) -> int:
     for note in notes:
         sys.stderr.write(f"ctmasknet: {LABELS}: {note.text} {note.action}\n")
     return 0
-
-
-def _problem(problem: Problem) -> dict[str, str]:
-    """Describe what was noticed while reading, without file names: those may name a patient."""
-    return {"level": problem.level, "text": problem.text, "action": problem.action}
 
 
 @contextlib.contextmanager
@@ -248,12 +250,8 @@ def _settings(
     return detections, evidence
 
 
-def _picture_name(index: int) -> str:
-    return f"slice-{index:04d}.png"
-
-
 def _write_picture(folder: Path, shown: ShownSlice, *, volume: Volume, pipeline: Pipeline) -> None:
-    from model_core.export import Overlays, render_slice, write_png
+    from model_core.export import Overlays, render_slice, slice_file_name, write_png
     from model_core.voi import automatic_window
     from model_core.weights.card import names_text
 
@@ -270,4 +268,4 @@ def _write_picture(folder: Path, shown: ShownSlice, *, volume: Volume, pipeline:
         edited=shown.verdict is not None and not shown.verdict.published,
         weights=names_text(pipeline.cards, fast=pipeline.fast),
     )
-    write_png(folder / _picture_name(shown.slice_index), picture)
+    write_png(folder / slice_file_name(shown.slice_index), picture)

@@ -127,7 +127,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
         "--max-steps", type=values.positive, metavar="N", help="stop after N steps; start again to go on"
     )
     parser.add_argument(
-        "--size", type=values.positive, metavar="PX", help="side of the network input (default 512)"
+        "--size", type=values.side, metavar="PX", help="side of the network input (default 512)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read pictures")
@@ -519,9 +519,28 @@ def _train(
         for report in _until(job, stopped, title=f"Training {card.name}"):
             if isinstance(report, EpochReport) and not trainer.rank:
                 sys.stdout.write(_line(report) + "\n")
-    if trainer.epoch and not trainer.rank:
-        _write(arguments, trainer, card)
+    if not trainer.rank:
+        if trainer.epoch:
+            _write(arguments, trainer, card)
+        sys.stdout.write("".join(f"{line}\n" for line in _state(trainer, card)))
     return 0
+
+
+def _state(trainer: Trainer, card: ModelCard) -> Iterator[str]:
+    """Say how far the training is, where everything lies, and how it goes on."""
+    from model_core.training.systems.trainer import CHECKPOINT
+    from model_core.weights.store import SUFFIX
+
+    epochs = trainer.settings.epochs
+    done, steps = trainer.epoch * trainer.batches + trainer.position, epochs * trainer.batches
+    yield f"{trainer.epoch} of {epochs} epochs done ({done} of {steps} steps)"
+    yield f"checkpoint: {trainer.folder / CHECKPOINT}"
+    if trainer.epoch:
+        yield f"weights:    {trainer.folder / card.name}{SUFFIX}"
+    else:
+        yield "weights:    none yet, they are written when an epoch has ended"
+    if trainer.epoch < epochs:
+        yield "To go on, start the same command again; without --max-steps it trains to the end."
 
 
 def _until(job: Any, stopped: Callable[[], bool], *, title: str) -> Iterator[Any]:

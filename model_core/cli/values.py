@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from model_core.config import LARGEST_SIZE, SIZE_STEP
+
 # Help of the switch that several commands have.
 FAST = "leave out the mirror image where the weights look at it too: half the time, a little less good"
 
@@ -46,6 +48,14 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
+
+
+def side(text: str) -> int:
+    """Parse the side of a network input."""
+    pixels = positive(text)
+    if pixels % SIZE_STEP or pixels > LARGEST_SIZE:
+        raise argparse.ArgumentTypeError(f"{text} is not a multiple of {SIZE_STEP} up to {LARGEST_SIZE}")
+    return pixels
 
 
 def rate(text: str) -> float:

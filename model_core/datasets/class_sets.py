@@ -7,15 +7,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_core.datasets.classes import CLASS_FOLDERS, ClassifiedSlice, read_class_folders
-from model_core.datasets.layouts import group_pictures, picture_folder
+from model_core.datasets.classes import (
+    CLASS_FOLDERS,
+    COVIDX,
+    ClassifiedSlice,
+    list_class_folders,
+    source_of,
+)
+from model_core.datasets.layouts import group_pictures, is_folder, picture_folder
 from model_core.datasets.lists import data_and_list, missing_names, read_list
-from model_core.datasets.pictures import hu_range, read_index
+from model_core.datasets.pictures import hu_range, read_index, refuse_absent
 from model_core.errors import DataError
 
 # The classes of COVIDx-CT. Its class 1 is common pneumonia proper; class folders hold any other disease.
 PAPER_CLASSES = ("Control", "Common Pneumonia", "COVID-19")
-COVIDX, ICTCF = "COVIDx-CT", "iCTCF"
+ICTCF = "iCTCF"
 
 _WORDS = {"Normal": 0, "CP": 1, "NCP": 2}
 _COVIDX_NAME = re.compile(r"([012]|Normal|CP|NCP)_([^_]+)_(.+)")
@@ -64,12 +70,17 @@ def read_classes(folder: Path, *, list_file: Path | None = None) -> list[Classif
     Raises
     ------
     DataError
-        If the layout is none of these, a class is unknown or contradicts itself, or a listed picture is
-        missing.
+        If the layout is none of these, a class is unknown or contradicts itself, a listed picture is missing,
+        or the content of a file is not here.
     """
-    folder, list_file = data_and_list(folder, list_file)
+    found = _list_classes(*data_and_list(folder, list_file))
+    refuse_absent(one.image_path for one in found)
+    return found
+
+
+def _list_classes(folder: Path, list_file: Path | None) -> list[ClassifiedSlice]:
     if has_class_folders(folder):
-        found = read_class_folders(folder)
+        found = list_class_folders(folder)
         return found if list_file is None else listed_slices(found, list_file)
     listed = {} if list_file is None else read_list(list_file)
     groups = group_pictures(picture_folder(folder), nested=False)
@@ -132,8 +143,14 @@ def numbered(name: str) -> str:
 
 
 def has_class_folders(folder: Path) -> bool:
-    """Say whether a folder is sorted by class (``normal/``, ``other/``, ``covid/``; not all are needed)."""
-    return any((folder / name).is_dir() for name in CLASS_FOLDERS)
+    """Say whether a folder is sorted by class (``normal/``, ``other/``, ``covid/``; not all are needed).
+
+    Raises
+    ------
+    DataError
+        If one of these is a link that leads nowhere.
+    """
+    return any(is_folder(folder / name) for name in CLASS_FOLDERS)
 
 
 def class_names(slices: Iterable[ClassifiedSlice]) -> tuple[str, ...]:
@@ -185,7 +202,7 @@ def class_of(name: str, *, listed_label: int | None, row: Mapping[str, str]) -> 
         raise DataError(f"The class of '{name}' contradicts itself: {text}.")
     label = next(iter(labels.values()))
     patient = row.get("patient") or (named.patient if named else _without_slice(name))
-    source = row.get("source") or (named.source if named else "not stated")
+    source = row.get("source") or (named.source if named else source_of(name, row))
     return ClassOfSlice(label, patient, source)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_core.datasets.pictures import SUFFIXES
+from model_core.datasets.pictures import SUFFIXES, refuse_absent
+from model_core.filenames import absent, plain_name
 
 # Folder names: ours, those of the released code (imgs, masks), those of the CNCB archive (image, mask).
 _IMAGE_FOLDERS = ("images", "imgs", "image")
@@ -31,27 +32,51 @@ class MaskLayout:
 
 
 def find_mask_layout(folder: Path) -> MaskLayout | None:
-    """Return the layout of a segmentation set, or None where ``folder`` is not one."""
-    images = next((folder / name for name in _IMAGE_FOLDERS if (folder / name).is_dir()), None)
-    masks = next((folder / name for name in _MASK_FOLDERS if (folder / name).is_dir()), None)
+    """Return the layout of a segmentation set, or None where ``folder`` is not one.
+
+    Raises
+    ------
+    DataError
+        If one of its folders is a link that leads nowhere.
+    """
+    images = next((folder / name for name in _IMAGE_FOLDERS if is_folder(folder / name)), None)
+    masks = next((folder / name for name in _MASK_FOLDERS if is_folder(folder / name)), None)
     if images is None or masks is None:
         return None
     return MaskLayout(images, masks, complete=(images.name, masks.name) == ("images", "masks"))
 
 
+def is_folder(path: Path) -> bool:
+    """Return whether there is a folder.
+
+    Raises
+    ------
+    DataError
+        If there is a link that leads nowhere: without it, a part of a data set would be missing unseen.
+    """
+    if path.is_dir():
+        return True
+    if path.is_symlink():
+        refuse_absent([path])
+    return False
+
+
 def group_pictures(folder: Path, *, nested: bool = True) -> dict[str, tuple[Path, ...]]:
-    """Return the png and jpg files of a folder by stem; more than one file of a name is kept.
+    """Return the png and jpg files of a folder by stem (composed Unicode); more than one of a name is kept.
 
     Where ``nested`` and without pictures of its own, a folder per patient is looked into: ``110/104.jpg``
-    is ``110_104``.
+    is ``110_104``. Files whose content is not here are listed, too (`pictures.refuse_absent`), so is the link
+    of a patient that leads nowhere.
     """
     found: dict[str, list[Path]] = {}
     for path in _pictures(folder):
-        found.setdefault(path.stem, []).append(path)
+        found.setdefault(plain_name(path.stem), []).append(path)
     if nested and not found:
-        for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
-            for path in _pictures(inner):
-                found.setdefault(f"{inner.name}_{path.stem}", []).append(path)
+        for inner in sorted(folder.iterdir()):
+            if inner.is_symlink() and absent(inner):
+                found.setdefault(plain_name(inner.name), []).append(inner)
+            for path in _pictures(inner) if inner.is_dir() else ():
+                found.setdefault(plain_name(f"{inner.name}_{path.stem}"), []).append(path)
     return {name: tuple(paths) for name, paths in sorted(found.items())}
 
 
@@ -66,5 +91,5 @@ def _pictures(folder: Path) -> list[Path]:
     return [
         path
         for path in sorted(folder.iterdir())
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not path.is_dir()
     ]

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from model_core.errors import DataError
+from model_core.filenames import plain_name
 
 CLASSES = 3
 
@@ -36,7 +37,7 @@ def read_list(path: Path, *, folders: Collection[str] = ()) -> dict[str, int | N
         ) from error
     found: dict[str, int | None] = {}
     for number, line in enumerate(lines, 1):
-        text = line.strip()
+        text = plain_name(line.strip())
         if not text or text.startswith("#"):
             continue
         match = _LINE.fullmatch(text)

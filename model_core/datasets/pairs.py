@@ -11,10 +11,12 @@ from model_core.datasets.pictures import (
     read_grey,
     read_index,
     read_index_picture,
+    refuse_absent,
     to_hu,
 )
 from model_core.datasets.schemes import SHARED, MaskScheme, parse_mask_values
 from model_core.errors import DataError
+from model_core.filenames import partners
 from model_core.types import ByteArray, FloatArray
 
 # Columns that group the slices of one patient, best first.
@@ -71,8 +73,9 @@ def read_pairs(folder: Path, *, mask_values: str = "shared", mask_type: str = "b
     Parameters
     ----------
     folder:
-        Holds ``images/`` and ``masks/`` (png or jpg, equal stems) and perhaps ``index.tsv`` with the
-        optional columns file or slice, approx_hu_at_0, approx_hu_at_255, patient or similarity_group.
+        Holds ``images/`` and ``masks/`` (png or jpg, equal stems, in any Unicode form, and in any case where
+        that is unique) and perhaps ``index.tsv`` with the optional columns file or slice, approx_hu_at_0,
+        approx_hu_at_255, patient or similarity_group.
     mask_values:
         ``shared``, ``papers``, ``released`` or ``1=ggo,2=consolidation`` (see `schemes.parse_mask_values`).
     mask_type:
@@ -81,7 +84,21 @@ def read_pairs(folder: Path, *, mask_values: str = "shared", mask_type: str = "b
     Raises
     ------
     DataError
-        If a folder is missing or empty, or a picture or mask lacks its partner.
+        If a folder is missing or empty, a picture or mask lacks its partner, or the content of a file is not
+        here.
+    """
+    found = list_pairs(folder, mask_values=mask_values, mask_type=mask_type)
+    refuse_absent(path for one in found for path in (one.image_path, one.mask_path))
+    return found
+
+
+def list_pairs(folder: Path, *, mask_values: str, mask_type: str) -> list[LabelledSlice]:
+    """As `read_pairs`, but files whose content is not here are listed.
+
+    Raises
+    ------
+    DataError
+        See there.
     """
     scheme = parse_mask_values(mask_values, mask_type=mask_type)
     if not folder.is_dir():
@@ -89,7 +106,8 @@ def read_pairs(folder: Path, *, mask_values: str = "shared", mask_type: str = "b
     images, masks = list_pictures(folder / "images"), list_pictures(folder / "masks")
     if not images:
         raise DataError(f"'{folder.name}/images' holds no png or jpg picture.")
-    if lonely := sorted(set(images) ^ set(masks)):
+    mask_of = partners(images, masks)
+    if lonely := sorted((set(images) - set(mask_of)) | (set(masks) - set(mask_of.values()))):
         side = "mask" if lonely[0] in images else "image"
         raise DataError(
             f"{len(lonely)} slices of '{folder.name}' lack their partner, first '{lonely[0]}' without "
@@ -101,5 +119,5 @@ def read_pairs(folder: Path, *, mask_values: str = "shared", mask_type: str = "b
         row = index.get(name, {})
         low, high, stated = hu_range(row, name=name)
         group = next((row[column] for column in GROUP_COLUMNS if row.get(column)), name)
-        found.append(LabelledSlice(name, group, path, masks[name], low, high, scheme, stated))
+        found.append(LabelledSlice(name, group, path, masks[mask_of[name]], low, high, scheme, stated))
     return found

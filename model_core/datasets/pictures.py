@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+import numpy.typing as npt
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from model_core.config import GREY_HIGH_HU, GREY_LOW_HU
 from model_core.errors import DataError
+from model_core.filenames import FETCH, absent, plain_name
 from model_core.types import ByteArray, FloatArray
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -28,7 +30,9 @@ _MODES = ("L", "1", "P", "RGB", "RGBA", "LA")
 
 
 def list_pictures(folder: Path) -> dict[str, Path]:
-    """Return the pictures of a folder by stem, in the order of their names.
+    """Return the pictures of a folder by stem (composed Unicode), in the order of their names.
+
+    Files whose content is not here are listed, too, see `refuse_absent`.
 
     Raises
     ------
@@ -42,48 +46,85 @@ def list_pictures(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-            if path.stem in found:
-                raise DataError(
-                    f"Two pictures are called '{path.stem}' in '{folder.name}'.", details=str(folder)
-                )
-            found[path.stem] = path
+            name = plain_name(path.stem)
+            if name in found:
+                raise DataError(f"Two pictures are called '{name}' in '{folder.name}'.", details=str(folder))
+            found[name] = path
     return found
 
 
+def refuse_absent(paths: Iterable[Path]) -> None:
+    """Raise `DataError` where the content of files is not here: dead links, pointers, empty files."""
+    reasons = {path: reason for path in paths if (reason := absent(path))}
+    if reasons:
+        first, reason = next(iter(reasons.items()))
+        raise DataError(
+            f"{len(reasons)} files of the data set are not here, first "
+            f"'{first.parent.name}/{first.name}', which is {reason}. {FETCH}",
+            details=str(first),
+        )
+
+
 def read_grey(path: Path) -> ByteArray:
-    """Return a picture as (H, W) uint8; colour is reduced to luminance.
+    """Return a picture as (H, W) uint8, upright by its EXIF orientation; colour is reduced to luminance.
 
     Raises
     ------
     DataError
         If it is damaged or not 8-bit.
     """
-    try:
-        with Image.open(path) as image:
-            if image.mode not in _MODES:
-                raise DataError(
-                    f"{path.name} is not an 8-bit picture (mode {image.mode}).", details=str(path)
-                )
-            return np.asarray(image.convert("L"), np.uint8).copy()
-    except _FAILURES as error:
-        raise _unreadable("picture", path, error) from error
+    return read_upright(path)[0]
 
 
 def read_index_picture(path: Path) -> ByteArray:
     """Return a mask file's stored values as (H, W) uint8: palette indices or greys, no conversion.
+
+    Upright by its EXIF orientation, as its picture is.
 
     Raises
     ------
     DataError
         If it is damaged, or holds colours (of equal channels the first is taken).
     """
+    return read_upright(path, mask=True)[0]
+
+
+def read_upright(path: Path, *, mask: bool = False) -> tuple[ByteArray, bool]:
+    """Return what `read_grey` or `read_index_picture` returns, and whether EXIF turned or mirrored it.
+
+    Raises
+    ------
+    DataError
+        See there.
+    """
     try:
         with Image.open(path) as image:
+            turned = _orientation(image) != 1
+            upright = ImageOps.exif_transpose(image) if turned else image
+            if not mask:
+                if image.mode not in _MODES:
+                    raise DataError(
+                        f"{path.name} is not an 8-bit picture (mode {image.mode}).", details=str(path)
+                    )
+                return np.asarray(upright.convert("L"), np.uint8).copy(), turned
             if image.mode == "1":
-                return np.asarray(image, np.uint8).copy()
-            stored = np.asarray(image)
+                return np.asarray(upright, np.uint8).copy(), turned
+            stored = np.asarray(upright)
     except _FAILURES as error:
-        raise _unreadable("mask", path, error) from error
+        raise _unreadable("mask" if mask else "picture", path, error) from error
+    return _one_value_per_pixel(stored, path), turned
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation 1..8 (EXIF 2.32, tag 274); 1 where there is none or it is damaged."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation)
+    except _FAILURES:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _one_value_per_pixel(stored: npt.NDArray[Any], path: Path) -> ByteArray:
     if stored.ndim == 3:
         colour = stored[..., :3] if stored.shape[-1] >= 3 else stored[..., :1]
         if (colour != colour[..., :1]).any():
@@ -122,7 +163,7 @@ def read_index(path: Path) -> dict[str, dict[str, str]]:
                 )
             rows: dict[str, dict[str, str]] = {}
             for row in reader:
-                name = (row[key] or "").strip()
+                name = plain_name((row[key] or "").strip())
                 stem = name.rsplit(".", 1)[0] if Path(name).suffix.lower() in SUFFIXES else name
                 if stem in rows:
                     raise DataError(f"{path.name} lists '{name}' twice.")

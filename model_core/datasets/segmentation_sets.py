@@ -11,10 +11,11 @@ import numpy as np
 
 from model_core.datasets.layouts import MaskLayout, find_mask_layout, group_pictures
 from model_core.datasets.lists import data_and_list, missing_names, read_list
-from model_core.datasets.pairs import GROUP_COLUMNS, LabelledSlice, read_pairs
-from model_core.datasets.pictures import hu_range, read_grey, read_index
+from model_core.datasets.pairs import GROUP_COLUMNS, LabelledSlice, list_pairs
+from model_core.datasets.pictures import hu_range, read_grey, read_index, refuse_absent
 from model_core.datasets.schemes import MaskScheme, parse_mask_values
 from model_core.errors import DataError
+from model_core.filenames import partners
 from model_core.types import ByteArray
 
 _PATIENT_SLICE = re.compile(r"(\d+)_\d+")
@@ -62,8 +63,8 @@ def read_segmentation(
     Raises
     ------
     DataError
-        If the layout is none of these, a mask has no picture, a listed picture is missing, or two files
-        have one name.
+        If the layout is none of these, a mask has no picture, a listed picture is missing, two files have one
+        name, or the content of a file is not here.
     SettingsError
         If the mask values cannot be parsed.
     """
@@ -73,15 +74,17 @@ def read_segmentation(
     if layout is None:
         raise DataError(f"'{folder.name}' is no segmentation set: expected {EXPECTED_MASKS}.")
     if layout.complete:
-        found = read_pairs(folder, mask_values=mask_values, mask_type=mask_type)
+        found = list_pairs(folder, mask_values=mask_values, mask_type=mask_type)
     else:
         found = _paper_slices(layout, scheme)
-    if list_file is None:
-        return found
-    listed = read_list(list_file)
-    if missing := sorted(set(listed) - {one.name for one in found}):
-        raise missing_names(list_file, missing)
-    return [one for one in found if one.name in listed]
+    if list_file is not None:
+        listed = read_list(list_file)
+        if missing := sorted(set(listed) - {one.name for one in found}):
+            raise missing_names(list_file, missing)
+        found = [one for one in found if one.name in listed]
+    refuse_absent(one.image_path for one in found)
+    refuse_absent(one.mask_path for one in found if not isinstance(one, NegativeSlice))
+    return found
 
 
 def _paper_slices(layout: MaskLayout, scheme: MaskScheme) -> list[LabelledSlice]:
@@ -89,14 +92,23 @@ def _paper_slices(layout: MaskLayout, scheme: MaskScheme) -> list[LabelledSlice]
     images, masks = _single_files(layout.images), _single_files(layout.masks)
     if not images:
         raise DataError(f"'{folder.name}/{layout.images.name}' holds no png or jpg picture.")
-    if lonely := sorted(set(masks) - set(images)):
+    refuse_absent(path for name, path in masks.items() if name not in images)
+    mask_of = partners(images, masks)
+    if lonely := sorted(set(masks) - set(mask_of.values())):
         raise DataError(
             f"{len(lonely)} masks of '{folder.name}' have no picture, first '{lonely[0]}'. A picture may "
             "lack its mask (no lesion), a mask may not lack its picture."
         )
     index = read_index(folder / "index.tsv")
     return [
-        labelled_slice(name, path, masks.get(name), layout=layout, row=index.get(name, {}), scheme=scheme)
+        labelled_slice(
+            name,
+            path,
+            masks.get(mask_of.get(name, "")),
+            layout=layout,
+            row=index.get(name, {}),
+            scheme=scheme,
+        )
         for name, path in images.items()
     ]
 

@@ -6,7 +6,7 @@ from model_core.export.look import Overlays
 from model_core.export.picture import render_slice
 from model_core.export.plots import available_plots, export_plots, write_plot
 from model_core.export.png import RESEARCH_USE, write_png
-from model_core.export.predictions import predictions, slice_prediction, write_json
+from model_core.export.predictions import predictions, slice_prediction, told_problem, write_json
 from model_core.export.rois import write_rois_csv
 from model_core.export.series import export_slices, slice_file_name, slices_with_findings
 
@@ -22,6 +22,7 @@ __all__ = [
     "slice_file_name",
     "slice_prediction",
     "slices_with_findings",
+    "told_problem",
     "write_json",
     "write_lesions",
     "write_plot",

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from model_core import DISCLAIMER, __version__
 from model_core.config import DetectionSettings, EvidenceSettings
+from model_core.errors import ordinal
 from model_core.export.atomic import atomic_path
 from model_core.export.look import class_name
-from model_core.types import ScanVerdict, ShownSlice, Volume
+from model_core.types import Problem, ScanVerdict, ShownSlice, Volume
 from model_core.weights.card import ModelCard
 
 SCHEMA_VERSION = 1
+# A short number is no name, nor is the end of a long list: they may as well be counts in the message.
+_TELLING = re.compile(r"^(?!and \d+ more$).*([^\W\d]|\d{5})")
+_QUOTED = re.compile(r'"[^"]*"')
 
 
 class Networks(Protocol):
@@ -51,11 +56,12 @@ def predictions(
     evidence: EvidenceSettings,
     scan: ScanVerdict | None = None,
 ) -> dict[str, Any]:
-    """Return the document as JSON values; holds no patient text.
+    """Return the document as JSON values; holds no patient text and no free text of the file's header.
 
-    Slices count from 0. Boxes are pixel edges ``x1, y1, x2, y2`` of the slice as displayed, areas are in
-    pixels of the slice. What is unknown is null. Class probabilities are sigmoids of single logits and need
-    not sum to 1.
+    ``index`` and ``slices_used`` count slices from 0; pictures of them (``slice-0088.png``), the screen and
+    ``slice_number`` of tables count from 1. Boxes are pixel edges ``x1, y1, x2, y2`` of the slice as
+    displayed, areas are in pixels of the slice. What is unknown is null. Class probabilities are sigmoids of
+    single logits and need not sum to 1.
 
     Parameters
     ----------
@@ -76,7 +82,7 @@ def predictions(
         "software": {"name": "ctmasknet", "version": __version__, "disclaimer": DISCLAIMER},
         "series": {
             "id": volume.series_id,
-            "title": volume.title,
+            "title": _title(volume),
             "modality": volume.modality,
             "size": [int(depth), int(height), int(width)],
             "spacing_mm": [None if step is None else float(step) for step in volume.geometry.spacing_mm],
@@ -93,6 +99,29 @@ def predictions(
         "scan": None if scan is None else _scan(scan, pipeline.image_classes),
         "slices": sorted(rows, key=lambda row: int(row["index"])),
     }
+
+
+def told_problem(problem: Problem, volume: Volume) -> dict[str, str]:
+    """Return what was noticed while reading, with numbers of slices (from 1) in place of names of files.
+
+    Names of files and what messages quote of the header can name a patient.
+    """
+    names = dict.fromkeys(problem.files, "another file")
+    names |= {name: f"slice {number}" for number, name in enumerate(volume.slice_names, 1)}
+    longest_first = sorted(filter(_TELLING.search, names), key=len, reverse=True)
+    known = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in longest_first) or "(?!)")
+
+    def plain(text: str) -> str:
+        return _QUOTED.sub('"…"', known.sub(lambda match: names[match[0]], text))
+
+    return {"level": problem.level, "text": plain(problem.text), "action": plain(problem.action)}
+
+
+def _title(volume: Volume) -> str:
+    """Return what a series is: what its file calls it is free text, in which patients are named."""
+    plane = "" if volume.plane == "unknown" else volume.plane
+    kind = " ".join(filter(None, (volume.modality or "images", plane)))
+    return kind if volume.every == 1 else f"{kind}, every {ordinal(volume.every)} slice"
 
 
 def slice_prediction(volume: Volume, shown: ShownSlice, *, pipeline: Networks) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from model_core.errors import ReadError
+from model_core.filenames import FETCH, absent, partners, plain_name
 from model_core.io import itk_formats, pictures
 from model_core.io.failures import FileError, quiet
 from model_core.io.stack import natural_key
 from model_core.types import ByteArray, Volume
+
+_PICTURE = re.compile(r"\.(?:png|jpe?g)$", re.IGNORECASE)
+# Ending of a file name; the last part of a UID is a number, and none.
+_ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}$")
 
 
 def read_labels(path: Path, volume: Volume) -> ByteArray:
@@ -23,7 +29,8 @@ def read_labels(path: Path, volume: Volume) -> ByteArray:
     ----------
     path:
         A NIfTI, NRRD or MetaImage label volume; a picture for a volume of one slice; or a folder of
-        pictures, matched by name (or by order, where the counts are equal).
+        pictures, each named like its slice: the whole name or that without its ending (``1.2.3``,
+        ``a.dcm.png`` or ``a.png`` for ``a.dcm``), in any Unicode form, and in any case where that is unique.
     volume:
         The open volume.
 
@@ -36,13 +43,18 @@ def read_labels(path: Path, volume: Volume) -> ByteArray:
     Raises
     ------
     ReadError
-        The mask cannot be read, is no label mask, or does not fit the volume.
+        The mask cannot be read, is not here (a dead link, a pointer), is no label mask, or does not fit the
+        volume.
     """
     path = Path(path)
+    _refuse_absent(path)
     if path.is_dir():
         return _from_pictures(sorted(path.iterdir(), key=lambda item: natural_key(item.name)), volume)
     if itk_formats.suffix_of(path):
         return _from_volume_file(path, volume)
+    if volume.slices == 1:
+        # One picture was chosen for one slice, whatever they are called.
+        volume = dataclasses.replace(volume, slice_names=(path.name,))
     return _from_pictures([path], volume)
 
 
@@ -109,27 +121,12 @@ def _sample(
 
 
 def _from_pictures(paths: list[Path], volume: Volume) -> ByteArray:
-    found = [path for path in paths if path.is_file() and _is_picture(path)]
+    found = [path for path in paths if not path.is_dir() and _is_mask(path)]
     if not found:
         raise ReadError("No mask was found: give a NIfTI, NRRD or MHA label volume, or PNG pictures.")
     depth, height, width = volume.voxels.shape
-    by_name = {path.stem: path for path in found}
-    names = [Path(name).stem for name in volume.slice_names]
-    pick: Callable[[int], Path | None]
-    if any(name in by_name for name in names):
-        pick = lambda index: by_name.get(names[index])  # noqa: E731 - two one-line rules side by side
-    elif len(found) == depth:
-        pick = lambda index: found[index]  # noqa: E731
-    else:
-        raise ReadError(
-            f"There are {len(found)} mask pictures for {depth} slices and their names do not match: "
-            "name them like the slices."
-        )
     labels = np.zeros((depth, height, width), np.uint8)
-    for index in range(depth):
-        path = pick(index)
-        if path is None:
-            continue
+    for index, path in _by_slice(found, volume).items():
         values = _mask_picture(path)
         if values.shape != (height, width):
             raise ReadError(
@@ -140,23 +137,86 @@ def _from_pictures(paths: list[Path], volume: Volume) -> ByteArray:
     return labels
 
 
-def _is_picture(path: Path) -> bool:
+def _by_slice(found: list[Path], volume: Volume) -> dict[int, Path]:
+    """Return the mask of each slice that has one, by name: order alone never says which slice is meant."""
+    if not volume.slice_names:
+        raise ReadError(
+            "The slices of this series have no names that mask pictures could have: give a NIfTI, NRRD or "
+            "MHA label volume."
+        )
+    slices: dict[str, set[int]] = {}
+    for index, name in enumerate(map(plain_name, volume.slice_names)):
+        for key in (name, _ENDING.sub("", name)):
+            slices.setdefault(key, set()).add(index)
+    masks: dict[str, Path] = {}
+    for path in found:
+        # Named like a picture of the series, or like a slice of any kind with an ending of its own.
+        name = plain_name(path.name)
+        key = name if name in slices else _PICTURE.sub("", name)
+        if masks.setdefault(key, path) != path:
+            raise _two_masks(key, masks[key], path)
+    meant: dict[int, Path] = {}
+    for key, name in partners(slices, masks).items():
+        if len(slices[key]) > 1:
+            raise ReadError(
+                f"The mask {masks[name].name} has the name of {len(slices[key])} slices ('{key}'): give a "
+                "NIfTI, NRRD or MHA label volume."
+            )
+        (index,) = slices[key]
+        if meant.setdefault(index, masks[name]) != masks[name]:
+            raise _two_masks(volume.slice_names[index], meant[index], masks[name])
+    lonely = [path.name for path in found if path not in meant.values()]
+    # Masks of slices that were left out when the series was opened are not missed.
+    if lonely and (not meant or volume.every == 1):
+        raise ReadError(
+            f"{len(lonely)} of {len(found)} mask pictures have the name of no slice, first '{lonely[0]}': "
+            f"name them like the slices (the first is '{volume.slice_names[0]}')."
+        )
+    return meant
+
+
+def _two_masks(name: str, first: Path, second: Path) -> ReadError:
+    return ReadError(f"Two masks have the name of the slice '{name}': {first.name} and {second.name}.")
+
+
+def _is_mask(path: Path) -> bool:
+    """Whether a file is a picture, or would be one if it were here or whole.
+
+    Raises
+    ------
+    ReadError
+        The content of a mask is not here, or it is no picture.
+    """
+    if path.name.startswith("."):
+        return False
+    named = bool(_PICTURE.search(path.name))
+    # A mask may be named by a UID, without the ending of a picture.
+    if named or not _ENDING.search(path.name):
+        _refuse_absent(path)
     try:
         with path.open("rb") as stream:
-            return pictures.looks_like_picture(stream.read(8))
-    except OSError:
-        return False
+            picture = pictures.looks_like_picture(stream.read(8))
+    except OSError as error:
+        raise ReadError(f"The mask {path.name} cannot be read.", details=str(error)) from error
+    if named and not picture:
+        raise ReadError(f"The mask {path.name} is damaged: it is no PNG or JPEG picture.")
+    return picture
+
+
+def _refuse_absent(path: Path) -> None:
+    if reason := absent(path):
+        raise ReadError(f"The mask {path.name} is not here: it is {reason}. {FETCH}")
 
 
 def _mask_picture(path: Path) -> npt.NDArray[Any]:
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     with quiet():
         try:
             with path.open("rb") as stream, Image.open(stream, formats=("PNG",)) as image:
                 # The index of a palette picture is its label; its colours mean nothing.
                 if image.mode in ("P", "L", "1"):
-                    return np.asarray(image).astype(np.uint8)
+                    return np.asarray(ImageOps.exif_transpose(image)).astype(np.uint8)
         except pictures.FAILURES as error:
             raise ReadError(f"The mask {path.name} cannot be read as a PNG picture.") from error
         try:

@@ -15,7 +15,7 @@ import numpy as np
 from model_core.config import InputSpec
 from model_core.datasets import ClassifiedSlice, LabelledSlice, read_class_folders, read_pairs
 from model_core.datasets.classes import CLASS_FOLDERS
-from model_core.datasets.pictures import read_grey, read_index_picture, to_hu
+from model_core.datasets.pictures import read_grey, read_index_picture, refuse_absent, to_hu
 from model_core.errors import DataError
 from model_core.evaluation.slices import one_slice_volume
 from model_core.greymap import estimate_hu_range
@@ -176,6 +176,7 @@ def _labels(pair: LabelledSlice, folder: Path) -> tuple[ByteArray, bool]:
     """Return the packed labels of a slice and whether they know the lung."""
     mask: ByteArray = pair.mask()
     path = folder / "lung_masks" / pair.mask_path.name
+    refuse_absent([path])
     if not path.is_file():
         return mask, False
     lung = read_index_picture(path)

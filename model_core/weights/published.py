@@ -9,12 +9,13 @@ Other containers that `torch.load` would take (TorchScript, the oldest tar forma
 from __future__ import annotations
 
 import functools
+import logging
 import pickle
 import pickletools
 import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,10 +27,16 @@ from torch import Tensor
 from model_core.errors import WeightsError
 from model_core.networks import modern_name, published_name
 
+_LOG = logging.getLogger(__name__)
+
 ANCHOR_CLASS = "AnchorGenerator"
 _ZIP_MAGIC = b"PK\x03\x04"
 # Pickle protocol 2 of torch's magic number: how files older than the zip format begin.
 _OLD_MAGIC = b"\x80\x02\x8a\x0a"
+# Where training code keeps the state dict in a checkpoint, the released code first.
+_STATE_KEYS = ("model_weights", "model_state_dict", "state_dict", "model", "network", "net")
+# What wrappers put before the names of the network that they hold.
+_WRAPPERS = ("module.", "model.", "network.", "net.", "_orig_mod.")
 
 
 class AnchorStub:
@@ -48,7 +55,8 @@ class AnchorStub:
 class PublishedCheckpoint:
     """A released checkpoint: float32 tensors by modern name, anchors of the first level, training state.
 
-    ``optimizer_state`` is None where the file has none (a bare state dict).
+    ``optimizer_state`` is None where the file has none (a bare state dict). ``note`` says what of the names
+    was left out, see `read_entries`.
     """
 
     tensors: dict[str, Tensor]
@@ -58,6 +66,7 @@ class PublishedCheckpoint:
     model_name: str = ""
     lrate: float | None = None
     optimizer_state: dict[str, Any] | None = field(default=None, repr=False)
+    note: str = ""
 
 
 def read_published(path: Path) -> PublishedCheckpoint:
@@ -66,7 +75,8 @@ def read_published(path: Path) -> PublishedCheckpoint:
     Raises
     ------
     WeightsError
-        If the file is truncated, holds anything but tensors and plain values, or no state dict.
+        If the file is truncated, holds anything but tensors and plain values, no state dict, or values that
+        are no numbers.
     """
     try:
         with warnings.catch_warnings():
@@ -90,21 +100,72 @@ def read_published(path: Path) -> PublishedCheckpoint:
         raise WeightsError(
             f"{path.name} holds no checkpoint: found {type(content).__name__}, not a dictionary."
         )
-    state = content.get("model_weights", content.get("model", content.get("state_dict", content)))
+    state = next((content[key] for key in _STATE_KEYS if key in content), content)
     if not isinstance(state, Mapping) or not state or not all(_is_entry(*item) for item in state.items()):
         raise WeightsError(
             f"{path.name} holds no state dict of a network (entry 'model_weights', or tensors by name)."
         )
+    tensors, note = read_entries(path.name, state)
     sizes, ratios = _anchors(content.get("anchor_generator"))
     return PublishedCheckpoint(
-        tensors={modern_name(name): _plain(tensor) for name, tensor in state.items()},
+        tensors=tensors,
         anchor_sizes=sizes,
         aspect_ratios=ratios,
         epoch=_epoch(content),
         model_name=str(content.get("model_name") or ""),
         lrate=float(content["lrate"]) if isinstance(content.get("lrate"), int | float) else None,
         optimizer_state=content.get("optimizer_state"),
+        note=note,
     )
+
+
+def read_entries(file: str, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+    """Return the entries of a state dict as float32 by modern name, and a sentence on what was left out.
+
+    Names that a wrapper put before those of the network (``module.`` of DataParallel, ``model.`` of a
+    Lightning module, ``_orig_mod.`` of torch.compile, also nested) lose it; entries beside the wrapped ones,
+    such as the counter of an averaged model, are left out.
+
+    Raises
+    ------
+    WeightsError
+        If an entry holds NaN or infinite values, or a negative variance; names the entry.
+    """
+    entries, prefix = dict(state), ""
+    while word := _wrapper(entries):
+        entries = {name.removeprefix(word): t for name, t in entries.items() if name.startswith(word)}
+        prefix += word
+    note = ""
+    if prefix:
+        note = f"The names of its entries begin with '{prefix}', which was left out."
+        if rest := [name for name in state if not name.startswith(prefix)]:
+            note += f" {len(rest)} entries without it were not read ({rest[0]})."
+        _LOG.warning("%s: %s", file, note)
+    tensors = {}
+    for name, tensor in entries.items():
+        tensors[modern_name(name)] = plain = _plain(tensor)
+        _check_numbers(file, prefix + name, plain)
+    return tensors, note
+
+
+def _wrapper(names: Collection[str]) -> str:
+    """Return what a wrapper put before most of the names, or ""."""
+    counts = {word: sum(name.startswith(word) for name in names) for word in _WRAPPERS}
+    word = max(counts, key=counts.__getitem__)
+    return word if 2 * counts[word] >= len(names) else ""
+
+
+def _check_numbers(file: str, name: str, tensor: Tensor) -> None:
+    wrong = int((~torch.isfinite(tensor)).sum())
+    what = "NaN or infinite values"
+    if not wrong and name.endswith("running_var"):
+        wrong, what = int((tensor < 0).sum()), "negative variances"
+    if wrong:
+        raise WeightsError(
+            f"{file} was not loaded: its entry '{name}' holds {what} ({wrong} of {tensor.numel()}), so that "
+            "the network finds nothing. Its training diverged or the file is damaged: take an earlier "
+            "checkpoint or another copy."
+        )
 
 
 # Sets stand in the state of every pickled module; our own exports hold the anchors in a namespace.
@@ -235,6 +296,8 @@ def _is_entry(name: Any, tensor: Any) -> bool:
 
 
 def _plain(tensor: Tensor) -> Tensor:
+    if tensor.layout != torch.strided:
+        raise WeightsError(f"The checkpoint holds a tensor of the layout {tensor.layout}. It was not loaded.")
     if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
         # Overlapping strides: a small file would fill the memory.
         raise WeightsError("The checkpoint holds a tensor larger than its data. It was not loaded.")

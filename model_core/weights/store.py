@@ -27,10 +27,10 @@ from model_core.config import (
     InputSpec,
 )
 from model_core.errors import ExportError, WeightsError
-from model_core.networks import modern_name, recognise
+from model_core.networks import recognise
 from model_core.resources import resource
 from model_core.weights.card import PAPER_IMAGE_CLASSES, ModelCard, read_card
-from model_core.weights.published import read_published
+from model_core.weights.published import read_entries, read_published
 
 SUFFIX = ".safetensors"
 # Test settings of the released code (spec §6.3, §7, §12): mask thresholds are on different scales.
@@ -113,7 +113,8 @@ def load_weights(name_or_path: str) -> LoadedWeights:
     Raises
     ------
     WeightsError
-        If it is missing, damaged, of another kind, or not the file its card describes.
+        If it is missing, damaged, of another kind, not the file its card describes, or holds values that are
+        no numbers.
     """
     path = find(name_or_path)
     try:
@@ -124,14 +125,15 @@ def load_weights(name_or_path: str) -> LoadedWeights:
     anchors: dict[str, Any] = {}
     if path.suffix == SUFFIX:
         try:
-            tensors = {modern_name(name): _full(tensor) for name, tensor in load_safetensors(data).items()}
+            stored = load_safetensors(data)
         except SafetensorError as error:
             raise WeightsError(
                 f"{path.name} is not a complete safetensors file.", details=str(error)
             ) from error
+        tensors, note = read_entries(path.name, stored)
     else:
         checkpoint = read_published(path)
-        tensors = checkpoint.tensors
+        tensors, note = checkpoint.tensors, checkpoint.note
         if checkpoint.anchor_sizes and checkpoint.aspect_ratios:
             anchors = {
                 "anchor_sizes": checkpoint.anchor_sizes,
@@ -141,12 +143,18 @@ def load_weights(name_or_path: str) -> LoadedWeights:
     # Beside a downloaded checkpoint a file of that name may be anything.
     beside = path.with_suffix(".json")
     with_card = path.suffix == SUFFIX and beside.is_file()
-    card = read_card(beside) if with_card else card_for(path.stem, tensors, **anchors)
+    try:
+        card = read_card(beside) if with_card else card_for(path.stem, tensors, **anchors)
+    except WeightsError as error:
+        if with_card:
+            raise
+        raise WeightsError(f"{path.name}: {error.message}", details=error.details) from error
     if card.sha256 and card.sha256 != digest:
         raise WeightsError(
             f"{path.name} is not the file its card describes (other SHA-256). Get both from the same place."
         )
-    return LoadedWeights(dataclasses.replace(card, sha256=digest), tensors, path)
+    notes = " ".join(filter(None, (card.notes, note)))
+    return LoadedWeights(dataclasses.replace(card, sha256=digest, notes=notes), tensors, path)
 
 
 def card_for(
@@ -211,11 +219,6 @@ def save_weights(path: Path, tensors: dict[str, Tensor], card: ModelCard, *, hal
             temporary.unlink(missing_ok=True)
             raise ExportError(f"{target.name} cannot be written.", details=str(error)) from error
     return card
-
-
-def _full(tensor: Tensor) -> Tensor:
-    """Return stored half-precision floats as float32; counters stay integers."""
-    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def find_base(classifier: LoadedWeights) -> Path:

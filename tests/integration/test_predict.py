@@ -1,16 +1,21 @@
 """``ctmasknet predict`` end to end on a synthetic DICOM series, with small random networks."""
 
+import gzip
 import json
 import subprocess
 import sys
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
 from PIL import Image
 
 from model_core.cli.main import main
+from model_core.export import Overlays, export_slices
+from model_core.io import load, scan
 from model_core.phantom import make_phantom, write_dicom
+from model_core.types import LUNG_WINDOW, finish
 
 SLICES, SIZE = 6, 96
 
@@ -75,6 +80,78 @@ def test_writes_predictions_masks_and_pictures(series, weights, tmp_path):
     assert len(pictures) == 3
     with Image.open(pictures[0]) as picture:
         assert min(picture.size) >= SIZE
+
+
+def test_pictures_have_the_names_and_slices_that_the_window_gives_them(series, weights, tmp_path):
+    """Numbered from 1, as on screen; ``--slices`` and indices in the document count from 0."""
+    assert (
+        predict(series, tmp_path / "out", *weights, "--slices", "2:5", "--png", "--score-threshold", "1") == 0
+    )
+    (entry,) = finish(scan(series))[-1].series
+    volume = finish(load(entry))[-1]
+    plain = Overlays(masks=False, outlines=False, boxes=False)
+    for _ in export_slices(
+        tmp_path / "window", volume, range(SLICES), window=LUNG_WINDOW, overlays=plain, scale=2.0
+    ):
+        pass
+
+    def centre(path):
+        with Image.open(path) as picture:
+            grey = np.asarray(picture.convert("L"), float)
+        top, left = (grey.shape[0] - SIZE) // 2, (grey.shape[1] - SIZE) // 2
+        return grey[top : top + SIZE, left : left + SIZE]
+
+    document = json.loads((tmp_path / "out/predictions.json").read_text())
+    names = [f"slice-{row['index'] + 1:04d}.png" for row in document["slices"]]
+    assert names == ["slice-0003.png", "slice-0004.png", "slice-0005.png"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == names
+    every = {path.name: centre(path) for path in (tmp_path / "window").iterdir()}
+    assert len(every) == SLICES
+    for name in names:
+        picture = centre(tmp_path / "out" / name)
+        assert min(every, key=lambda other: np.abs(every[other] - picture).mean()) == name
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    [
+        "SeriesDescription",
+        "StudyDescription",
+        "ProtocolName",
+        "ImageComments",
+        "InstitutionName",
+        "PatientID",
+    ],
+)
+def test_a_name_in_free_text_of_the_header_or_in_file_names_is_in_no_export(
+    series, weights, tmp_path, keyword
+):
+    folder = tmp_path / "ZORBLATT_QUENTIN_19500101"
+    folder.mkdir()
+    for number, path in enumerate(sorted(series.iterdir())):
+        item = pydicom.dcmread(path)
+        item.PatientName = "ZORBLATT^QUENTIN"
+        item.WindowCenterWidthExplanation = "Zorblatt Q"
+        setattr(item, keyword, "Thorax Zorblatt Q")
+        if keyword == "ProtocolName":
+            del item.SeriesDescription
+        if number != 2:  # so that a problem names files
+            item.save_as(folder / f"ZORBLATT_QUENTIN_{number:03}.dcm")
+    out = tmp_path / "out"
+    assert predict(folder, out, *weights, "--slices", "1:3", "--png") == 0
+    document = json.loads((out / "predictions.json").read_text())
+    assert document["series"]["title"] == "CT axial"
+    assert any("between slice" in problem["text"] for problem in document["series"]["problems"])
+    for path in out.iterdir():
+        assert "zorblatt" not in path.name.lower()
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content += gzip.decompress(content)
+        if path.suffix == ".png":
+            with Image.open(path) as picture:
+                content = repr(picture.info).encode()
+        assert b"zorblatt" not in content.lower()
+        assert b"quentin" not in content.lower()
 
 
 def test_thresholds_act_on_their_own_group(series, weights, tmp_path):
@@ -169,7 +246,7 @@ def test_overwriting_leaves_no_picture_of_the_run_before(series, weights, tmp_pa
     assert predict(series, out, *weights, "--slices", "0:4", "--png") == 0
     (out / "slice-notes.png").write_bytes(b"of the user")
     assert predict(series, out, *weights, "--slices", "0:1", "--png", "--overwrite") == 0
-    assert sorted(path.name for path in out.glob("*.png")) == ["slice-0000.png", "slice-notes.png"]
+    assert sorted(path.name for path in out.glob("*.png")) == ["slice-0001.png", "slice-notes.png"]
     other = tmp_path / "other"
     other.mkdir()
     (other / "slice-0003.png").write_bytes(b"of the user, no run was here")

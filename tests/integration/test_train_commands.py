@@ -76,6 +76,35 @@ def test_segmentation_writes_weights_log_plot_and_the_released_form(segmentation
         assert plot.size == (840, 540)
 
 
+def test_a_training_that_stops_says_where_it_stands_and_how_it_goes_on(masks, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["train", "segmentation", "--data", str(masks), "-o", str(out), "--name", "seg", *SMALL, *SHAPE]
+    command += ["--epochs", "2", "--batch", "2"]
+    assert main([*command, "--max-steps", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "0 of 2 epochs done (1 of 4 steps)" in told
+    assert str(out / "checkpoint.pt") in told
+    assert "none yet" in told
+    assert "same command again" in told
+    assert main([*command, "--max-steps", "2"]) == 0
+    told = capsys.readouterr().out
+    assert "1 of 2 epochs done (3 of 4 steps)" in told
+    assert str(out / "seg.safetensors") in told
+    assert (out / "seg.safetensors").is_file()
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert "2 of 2 epochs done (4 of 4 steps)" in told
+    assert "again" not in told
+
+
+def test_a_side_that_no_network_takes_is_a_usage_error(masks, tmp_path, capsys):
+    command = ["train", "segmentation", "--data", str(masks), "-o", str(tmp_path / "out"), *SMALL, *SHAPE]
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "--size", "100"])
+    assert caught.value.code == 2
+    assert "100 is not a multiple of 32" in capsys.readouterr().err
+
+
 def test_an_extra_that_is_absent_is_told_before_anything_is_trained(masks, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None)
     command = ["train", "segmentation", "--data", str(masks), "-o", str(tmp_path / "out"), *SMALL, *SHAPE]

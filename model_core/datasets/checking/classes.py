@@ -23,9 +23,8 @@ from model_core.datasets.class_sets import (
     listed_slices,
     numbered,
 )
-from model_core.datasets.classes import CLASS_FOLDERS, ClassifiedSlice
-from model_core.datasets.layouts import group_pictures, picture_folder
-from model_core.datasets.pictures import hu_range
+from model_core.datasets.classes import CLASS_FOLDERS, ClassifiedSlice, folder_slice
+from model_core.datasets.layouts import group_pictures, is_folder, picture_folder
 from model_core.datasets.segmentation_sets import EXPECTED_MASKS
 from model_core.errors import DataError
 from model_core.types import Progress
@@ -50,7 +49,8 @@ def check_classes(folder: Path, *, list_file: Path | None) -> Generator[Progress
         picture = read_picture(one.image_path, findings)
         if picture is None:
             continue
-        patient = one.patient if one.patient != one.name else ""
+        alone = (one.name, f"{list(CLASS_FOLDERS)[one.label]}/{one.name}")
+        patient = one.patient if one.patient not in alone else ""
         shape = (int(picture.shape[0]), int(picture.shape[1]))
         digest = picture_digest(picture)
         slices.append(SliceFacts(one.name, patient, shape, digest, label=one.label, source=one.source))
@@ -93,7 +93,7 @@ def _from_folders(folder: Path, list_file: Path | None, findings: Findings) -> l
     groups = {
         name: one_each(group_pictures(folder / name, nested=False), findings)
         for name in CLASS_FOLDERS
-        if (folder / name).is_dir()
+        if is_folder(folder / name)
     }
     known = {f"{name}/{stem}" for name, inner in groups.items() for stem in inner}
     stems = {stem for inner in groups.values() for stem in inner}
@@ -104,19 +104,14 @@ def _from_folders(folder: Path, list_file: Path | None, findings: Findings) -> l
     for name in sorted(set(index) - known):
         findings.add("warning", "Rows of index.tsv have no picture.", action="Not used.", file=name)
     found = []
-    for label, name in enumerate(CLASS_FOLDERS):
+    for name in CLASS_FOLDERS:
         for stem, path in groups.get(name, {}).items():
-            row = index.get(f"{name}/{stem}", {})
             if listed is not None and listed.isdisjoint((stem, f"{name}/{stem}")):
                 continue
             try:
-                low, high, stated = hu_range(row, name=stem)
+                found.append(folder_slice(name, stem, path, index.get(f"{name}/{stem}", {})))
             except DataError as error:
                 findings.add("error", error.message)
-                continue
-            source = row.get("source") or "not stated"
-            patient = row.get("patient") or stem
-            found.append(ClassifiedSlice(stem, label, source, patient, path, low, high, stated))
     if list_file is not None and listed is not None and listed <= known | stems:
         try:
             return listed_slices(found, list_file)

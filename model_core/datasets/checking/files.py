@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
 from model_core.datasets.checking.facts import Findings, shown
 from model_core.datasets.lists import read_list
-from model_core.datasets.pictures import read_grey, read_index, read_index_picture
+from model_core.datasets.pictures import read_index, read_upright
 from model_core.errors import DataError
+from model_core.filenames import FETCH, absent
 from model_core.types import ByteArray
 
 
@@ -57,7 +58,7 @@ def check_listed(
 
 def read_picture(path: Path, findings: Findings) -> ByteArray | None:
     """Return a picture as (H, W) grey, or None where it cannot be read."""
-    grey = _read(read_grey, path, "Pictures cannot be read.", findings)
+    grey = _read(path, "Pictures cannot be read.", findings)
     if grey is not None and grey.min() == grey.max():
         findings.add("warning", "Pictures are of one grey value all over.", file=shown(path))
     return grey
@@ -65,13 +66,23 @@ def read_picture(path: Path, findings: Findings) -> ByteArray | None:
 
 def read_stored(path: Path, findings: Findings) -> ByteArray | None:
     """Return the stored values of a mask file as (H, W), or None where it cannot be read."""
-    return _read(read_index_picture, path, "Masks cannot be read.", findings)
+    return _read(path, "Masks cannot be read.", findings, mask=True)
 
 
-def _read(reader: Callable[[Path], ByteArray], path: Path, text: str, findings: Findings) -> ByteArray | None:
+def _read(path: Path, text: str, findings: Findings, *, mask: bool = False) -> ByteArray | None:
+    if reason := absent(path):
+        findings.add("error", "Files are not here.", action=FETCH, file=f"{shown(path)} ({reason})")
+        return None
     try:
-        return reader(path)
+        values, turned = read_upright(path, mask=mask)
     except DataError as error:
-        message = error.message
-    findings.add("error", text, file=f"{shown(path)}: {message}")
-    return None
+        findings.add("error", text, file=f"{shown(path)}: {error.message}")
+        return None
+    if turned:
+        findings.add(
+            "warning",
+            "Files are turned or mirrored by their EXIF orientation.",
+            action="Applied in training, too. A mask drawn without it does not fit: store both upright.",
+            file=shown(path),
+        )
+    return values

@@ -28,6 +28,7 @@ from model_core.datasets.layouts import MaskLayout, group_pictures
 from model_core.datasets.schemes import CONSOLIDATION, GGO, SHARED, MaskScheme, ReleasedScheme
 from model_core.datasets.segmentation_sets import labelled_slice
 from model_core.errors import DataError
+from model_core.filenames import partners
 from model_core.types import ByteArray, Progress
 
 # A lesion mask that covers more of a picture than this is rather a lung or body mask.
@@ -42,6 +43,8 @@ def check_masks(
     index = lenient_index(folder, findings)
     images = one_each(group_pictures(layout.images, nested=not layout.complete), findings)
     masks = one_each(group_pictures(layout.masks, nested=not layout.complete), findings)
+    meant = {mask: name for name, mask in partners(images, masks).items()}
+    masks = {meant.get(name, name): path for name, path in masks.items()}
     if not images:
         findings.add("error", f"{layout.images.name}/ holds no png or jpg picture.")
     listed = check_listed(list_file, set(images), findings)

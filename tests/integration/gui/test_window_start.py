@@ -141,3 +141,111 @@ def test_log_lies_beside_the_settings_and_holds_no_paths(start, tmp_path, enviro
     assert "ReadError" in text
     assert "Doe" not in text
     assert str(tmp_path) not in text
+
+
+# ----------------------------------------------------------------- what a system may lack (Linux alone)
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="displays, fonts and streams of Linux")
+
+
+@pytest.fixture
+def bare(environment):
+    """No display, and none asked for."""
+    names = ("QT_QPA_PLATFORM", "DISPLAY", "WAYLAND_DISPLAY")
+    environment.update(dict.fromkeys(names))
+    return environment
+
+
+def run_bare(environment, *command, timeout=120):
+    known = {name: value for name, value in environment.items() if value is not None}
+    return subprocess.run(
+        [*map(str, command)], env=known, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+@on_linux
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({}, "there is no display (neither DISPLAY nor WAYLAND_DISPLAY is set)"),
+        ({"QT_QPA_PLATFORM": "xcb"}, "there is no display"),
+        ({"DISPLAY": ":987"}, "the display cannot be used: "),
+        ({"WAYLAND_DISPLAY": "wayland-987"}, "the display cannot be used: "),
+        ({"QT_QPA_PLATFORM": "nosuch"}, 'Could not find the Qt platform plugin "nosuch"'),
+    ],
+)
+def test_without_a_display_one_line_and_a_screenshot_still_works(bare, tmp_path, variables, says):
+    bare.update(variables)
+    program = [sys.executable, "-m", "ctmasknet_gui"]
+    done = run_bare(bare, *program)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("ctmasknet-gui: No window can be opened: ")
+    assert says in done.stderr
+    assert "--screenshot" in done.stderr
+    done = run_bare(bare, *program, "--screenshot", tmp_path / "a.png", "--size", "1280x800")
+    assert (done.returncode, done.stderr) == (0, "")
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.size == (1280, 800)
+
+
+@on_linux
+def test_a_user_without_home_can_start_it(environment, tmp_path):
+    environment.pop("HOME", None)
+    environment["XDG_CONFIG_HOME"] = "/proc/nowhere"
+    code = f"""
+import pwd, sys
+def nobody(user): raise KeyError("getpwuid(): uid not found")
+pwd.getpwuid = nobody
+from ctmasknet_gui.__main__ import main
+sys.exit(main(["--screenshot", {str(tmp_path / "a.png")!r}]))
+"""
+    done = run_bare(environment, sys.executable, "-c", code)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "The log file cannot be written.\n"
+    assert (tmp_path / "a.png").is_file()
+
+
+@on_linux
+def test_closed_streams_are_no_trouble_for_the_window(environment, tmp_path):
+    command = [sys.executable, "-m", "ctmasknet_gui", "--screenshot", str(tmp_path / "a.png")]
+    done = run_bare(environment, "sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command)
+    assert done.returncode == 0
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.size
+
+
+@on_linux
+def test_letters_are_letters_where_no_font_is_installed(environment, tmp_path):
+    """The font of matplotlib stands in; without any font each letter is the same box."""
+    (tmp_path / "fonts.conf").write_text(
+        '<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>'
+        f"<dir>{tmp_path / 'none'}</dir><cachedir>{tmp_path / 'cache'}</cachedir></fontconfig>"
+    )
+    environment["FONTCONFIG_FILE"] = str(tmp_path / "fonts.conf")
+    code = """
+import sys
+from PySide6.QtGui import QFontInfo, QFontMetrics
+from ctmasknet_gui.app.start import make_application
+application = make_application()
+assert QFontInfo(application.font()).family() == "DejaVu Sans"
+assert QFontMetrics(application.font()).inFont("a")
+measure = QFontMetrics(application.font()).horizontalAdvance
+assert measure("iii") < measure("WWW")
+assert "matplotlib" not in sys.modules
+"""
+    done = run_bare(environment, sys.executable, "-c", code)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("length", [250, 300])
+def test_a_long_name_of_a_screenshot(start, tmp_path, length):
+    target = tmp_path / f"{'n' * length}.png"
+    done = start("--screenshot", target, timeout=60)
+    if length == 250:
+        assert done.returncode == 0, done.stderr
+        assert target.is_file()
+    else:
+        assert done.returncode == 1
+        assert "cannot be written" in done.stderr
+        assert done.stderr.count("\n") == 1

@@ -28,7 +28,8 @@ def make_volume():
             "slice_positions_mm": 30.0 - 2.0 * np.arange(shape[0]),
             "patient": PatientText(name="DOE^JANE", patient_id="PID-77", study_date="2020-01-01"),
         }
-        return Volume("abc123", "Chest 1.0", voxels, geometry, **(defaults | fields))
+        title = fields.pop("title", "Chest 1.0")
+        return Volume("abc123", title, voxels, geometry, **(defaults | fields))
 
     return make
 

@@ -17,11 +17,12 @@ from model_core.export import (
     predictions,
     slice_prediction,
     slices_with_findings,
+    told_problem,
     write_json,
     write_png,
     write_rois_csv,
 )
-from model_core.types import Progress, ScanVerdict, finish
+from model_core.types import Problem, Progress, ScanVerdict, finish
 from model_core.weights.card import ModelCard
 
 
@@ -277,7 +278,7 @@ def test_json_document(tmp_path, make_volume, make_shown, rectangle):
     assert read["schema_version"] == 1
     assert read["series"] == {
         "id": "abc123",
-        "title": "Chest 1.0",
+        "title": "CT",
         "modality": "CT",
         "size": [3, 40, 50],
         "spacing_mm": [2.0, 0.7, 0.7],
@@ -325,6 +326,28 @@ def test_json_without_classifier_and_positions(make_volume, make_shown):
     assert document["series"]["spacing_mm"] == [None, None, None]
     only = document["slices"][0]
     assert only["position_mm"] is only["image_logits"] is only["class_probabilities"] is None
+
+
+def test_problems_name_slices_by_number_and_quote_nothing(make_volume):
+    names = ("DOE_JANE_10.dcm", "DOE_JANE_1", "3")
+    volume = make_volume(slice_names=names)
+    text = f"3 slice(s) are missing: 5 mm between {names[0]} and {names[1]}, not 3; see DOE_JANE_copy.dcm."
+    problem = Problem("warning", text, 'RescaleType "DOE JANE".', ("DOE_JANE_copy.dcm", "and 3 more"))
+    assert told_problem(problem, volume) == {
+        "level": "warning",
+        "text": "3 slice(s) are missing: 5 mm between slice 1 and slice 2, not 3; see another file.",
+        "action": 'RescaleType "…".',
+    }
+
+
+def test_the_name_of_a_series_is_not_in_the_document(make_volume):
+    for every, told in ((1, "CT axial"), (3, "CT axial, every 3rd slice")):
+        volume = make_volume(title="DOE JANE thorax", plane="axial", every=every)
+        document = predictions(
+            volume, [], pipeline=Networks(), detections=DetectionSettings(), evidence=EvidenceSettings()
+        )
+        assert document["series"]["title"] == told
+        assert "DOE" not in json.dumps(document)
 
 
 def test_json_refuses_what_json_cannot_say(tmp_path):

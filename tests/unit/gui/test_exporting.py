@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PySide6.QtCore import Qt
 
-from ctmasknet_gui.controller.export_core import without_arrays
+from ctmasknet_gui.controller.export_core import CoreExporter, without_arrays, without_free_text
 from ctmasknet_gui.view.requests import ExportRequest
+from model_core.types import Window
 
 
 @pytest.fixture
@@ -186,3 +187,27 @@ def test_rows_of_a_table_keep_no_masks_alive(opened):
     assert [array.nbytes for array in arrays] == [0, 0, 0]
     assert not np.shares_memory(bare.masks, shown.masks)
     assert all(array.base is None for array in arrays)
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [("Lung", "Lung"), ("MEDIASTINUM", "MEDIASTINUM"), ("Auto", "Auto"), ("DOE JANE", ""), ("", "")],
+)
+def test_the_name_that_a_file_gives_a_window_is_in_no_picture_unless_asked(opened, monkeypatch, name, kept):
+    """WindowCenterWidthExplanation is free text (PS3.3 C.11.2.1.2)."""
+    from model_core import export
+
+    seen = []
+    monkeypatch.setattr(
+        export, "render_slice", lambda *_, window, **__: seen.append(window) or np.zeros((4, 4, 3), np.uint8)
+    )
+    opened.state.display.window = Window(1400, -500, name)
+    for number, identity in enumerate((False, True)):
+        request = ExportRequest(kind="png", target=opened.folder / f"{number}.png", identity=identity)
+        with opened.qtbot.waitSignal(opened.controllers.exporting.exported):
+            opened.controllers.exporting.export(request)
+        request.target.unlink()  # written by the fake
+        (_, path) = CoreExporter(opened.engine).export(opened.exporter.jobs[-1])
+        assert path == request.target
+    assert seen == [Window(1400, -500, kept), Window(1400, -500, name)]
+    assert without_free_text(Window(1400, -500, name)).name == kept

@@ -7,6 +7,7 @@ import zipfile
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from model_core.cli.main import main
@@ -154,6 +155,88 @@ def test_single_shot_files_count_epochs_from_0(network, tmp_path):
     assert read_published(tmp_path / "ssm.pth").epoch == 50
 
 
+@pytest.mark.parametrize("prefix", ["module.", "model.", "network.", "module.model.", "_orig_mod.module."])
+def test_the_prefix_of_a_wrapper_is_left_out_and_told(network, tmp_path, caplog, prefix):
+    wrapped = {prefix + name: tensor for name, tensor in network.state_dict().items()}
+    for path in (tmp_path / "wrapped.pth", tmp_path / "wrapped.safetensors"):
+        if path.suffix == ".pth":
+            torch.save({"state_dict": wrapped}, path)
+        else:
+            save_file(wrapped, path)
+        caplog.clear()
+        weights = load_weights(str(path))
+        assert weights.tensors.keys() == network.state_dict().keys()
+        assert f"'{prefix}'" in weights.card.notes
+        assert path.name in caplog.text
+        assert f"'{prefix}'" in caplog.text
+
+
+def test_what_stands_beside_a_wrapped_network_is_left_out_and_told(network, tmp_path):
+    """An averaged model has a counter beside its entries; a Lightning module its losses and measures."""
+    wrapped = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
+    torch.save({"n_averaged": torch.tensor(3), **wrapped}, tmp_path / "averaged.pth")
+    weights = load_weights(str(tmp_path / "averaged.pth"))
+    assert weights.tensors.keys() == network.state_dict().keys()
+    assert "1 entries without it were not read (n_averaged)" in weights.card.notes
+
+
+def test_names_without_a_wrapper_stay_and_nothing_is_told(network, tmp_path, caplog):
+    torch.save({"model_state_dict": network.state_dict()}, tmp_path / "plain.pth")
+    assert "begin with" not in load_weights(str(tmp_path / "plain.pth")).card.notes
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "roi_heads.box_predictor.cls_score.weight",
+        "backbone.body.layer1.0.bn1.running_mean",
+        "backbone.body.bn1.running_var",
+    ],
+)
+def test_values_that_are_no_numbers_are_refused_by_name(network, tmp_path, entry, value, kind):
+    state = {k: v.to(kind) if v.is_floating_point() else v for k, v in network.state_dict().items()}
+    state[entry] = state[entry].clone()
+    state[entry].view(-1)[-1] = value
+    torch.save(state, tmp_path / "bad.pth")
+    save_file(state, tmp_path / "bad.safetensors")
+    for name in ("bad.pth", "bad.safetensors"):
+        with pytest.raises(WeightsError) as caught:
+            load_weights(str(tmp_path / name))
+        assert name in caught.value.message
+        assert f"'{entry}'" in caught.value.message
+        assert "1 of" in caught.value.message
+
+
+def test_numbers_too_large_for_the_network_and_negative_variances_are_refused(network, tmp_path):
+    for entry, value in (("rpn.head.bbox_pred.bias", 1e300), ("backbone.body.bn1.running_var", -1.0)):
+        state = {**network.state_dict(), entry: torch.full_like(network.state_dict()[entry].double(), value)}
+        torch.save(state, tmp_path / "bad.pth")
+        with pytest.raises(WeightsError, match=entry):
+            load_weights(str(tmp_path / "bad.pth"))
+
+
+def test_module_s_alone_with_nan_is_refused_although_its_card_fits(tiny_weights, tmp_path):
+    weights = load_weights(str(tiny_weights / "tiny-s.safetensors"))
+    tensors = {name: tensor.clone() for name, tensor in weights.tensors.items()}
+    tensors["s2new.fc_scores_img.bias"][0] = float("nan")
+    save_weights(tmp_path / "s.safetensors", tensors, weights.card)
+    with pytest.raises(WeightsError, match=r"s2new\.fc_scores_img\.bias"):
+        load_pipeline([str(tmp_path / "s.safetensors")], device="cpu")
+
+
+def test_a_file_with_nan_ends_a_command_with_one_line(network, tmp_path, capsys):
+    state = {**network.state_dict(), "rpn.head.bbox_pred.bias": torch.full((120,), float("nan"))}
+    torch.save(state, tmp_path / "bad.pth")
+    assert main(["weights", "info", str(tmp_path / "bad.pth")]) == 1
+    told = capsys.readouterr()
+    assert not told.out
+    assert told.err.count("\n") == 1
+    assert "rpn.head.bbox_pred.bias" in told.err
+
+
 class _Attack:
     def __init__(self, target):
         self.target = target
@@ -222,7 +305,7 @@ def test_a_zip_of_something_else(tmp_path):
 
 def test_another_network_is_named(tmp_path):
     torch.save({"conv.weight": torch.zeros(3, 3)}, tmp_path / "other.pth")
-    with pytest.raises(WeightsError, match="no Mask R-CNN of the papers"):
+    with pytest.raises(WeightsError, match=r"other\.pth: .*no Mask R-CNN of the papers"):
         load_weights(str(tmp_path / "other.pth"))
 
 
