@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from model_core.config import DetectionSettings, EvidenceSettings
+from model_core.config import DetectionSettings, EvidenceBasis, EvidenceSettings
 
 FloatArray = npt.NDArray[np.float32]
 DoubleArray = npt.NDArray[np.float64]
@@ -299,16 +299,18 @@ class RoiBatch:
 
 @dataclass(frozen=True, eq=False)
 class ImageVerdict:
-    """Class logits of one slice and the evidence they were computed from.
-
-    ``published`` is False where the evidence settings are not the published computation.
-    """
+    """Class logits of one slice, the evidence they were computed from, and what that is (`EvidenceBasis`)."""
 
     logits: FloatArray
     probabilities: FloatArray
     batch: RoiBatch
     settings: EvidenceSettings
-    published: bool
+    basis: EvidenceBasis
+
+    @property
+    def from_bias(self) -> bool:
+        """Whether no region is left in the evidence: the class is what the network answers to nothing."""
+        return not len(self.batch.kept)
 
 
 @dataclass(frozen=True, eq=False)
@@ -388,7 +390,7 @@ class SliceResult:
     detection_candidates, evidence_candidates:
         One object where both branches are the same network.
     verdict:
-        The published computation of the class, or None without a classifier.
+        The class from the evidence that the weights define, or None without a classifier.
     features:
         FPN maps by level name, float16, for the mask of any detection candidate; also those of the mirror
         image where the network looked at it.
@@ -435,24 +437,32 @@ class RoiRow:
 
 @dataclass(frozen=True)
 class SliceSummary:
-    """What the strip and the scan need of one slice. Areas are of the union of shown masks."""
+    """What the strip and the scan need of one slice. Areas are of the union of shown masks.
+
+    ``from_bias`` as in `ImageVerdict`.
+    """
 
     slice_index: int
     detections: int
     lesion_px: int
     lesion_mm2: float | None
     probabilities: tuple[float, ...] | None
+    from_bias: bool = False
 
 
 @dataclass(frozen=True)
 class ScanVerdict:
-    """The class of the scan, with the rule that combines the slices spelled out in ``rule``."""
+    """The class of the scan, with the rule that combines the slices spelled out in ``rule``.
+
+    ``from_bias``: no region is left in the evidence of any slice used.
+    """
 
     probabilities: tuple[float, ...]
     class_index: int
     slices_used: tuple[int, ...]
     rule: str
-    published: bool
+    basis: EvidenceBasis
+    from_bias: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -83,7 +83,7 @@ def _verdict(look: Look, shown: ShownSlice | None) -> list[Line]:
     for number, probability in enumerate(probabilities):
         name = class_name(look.image_classes, number)
         lines.append(Line(f"{name} {probability:.2f}", bold=number == best))
-    if look.edited or not shown.verdict.published:
+    if look.edited or shown.verdict.basis == "edited":
         lines.append(Line("edited evidence", WARNING, bold=True))
     return lines
 

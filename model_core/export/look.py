@@ -96,7 +96,7 @@ class Look:
     plots:
         Set the plots beside the picture.
     edited:
-        Mark the class as "edited evidence"; a verdict that is not the published computation always is.
+        Mark the class as "edited evidence"; a verdict from evidence that is edited always is.
     smooth:
         Interpolate between pixels (values first, then the window); False shows the pixels as squares.
     selected:

@@ -242,7 +242,7 @@ def _summary(index, *probabilities):
 def test_scan_is_the_mean_of_the_ten_least_normal_slices():
     summaries = [_summary(i, 0.9, 0.1, 0.1) for i in range(20)]
     summaries += [_summary(20 + i, 0.1, 0.2, 0.8) for i in range(10)]
-    verdict = scan_verdict(summaries, published=True)
+    verdict = scan_verdict(summaries, basis="trained")
     assert verdict.slices_used == tuple(range(20, 30))
     assert verdict.probabilities == pytest.approx((0.1, 0.2, 0.8))
     assert verdict.class_index == 2
@@ -251,6 +251,6 @@ def test_scan_is_the_mean_of_the_ten_least_normal_slices():
 
 
 def test_scan_of_few_slices_or_none():
-    assert scan_verdict([_summary(3)], published=True) is None
-    verdict = scan_verdict([_summary(3, 0.7, 0.2)], published=False)
-    assert (verdict.class_index, verdict.slices_used, verdict.published) == (0, (3,), False)
+    assert scan_verdict([_summary(3)], basis="trained") is None
+    verdict = scan_verdict([_summary(3, 0.7, 0.2)], basis="edited")
+    assert (verdict.class_index, verdict.slices_used, verdict.basis) == (0, (3,), "edited")

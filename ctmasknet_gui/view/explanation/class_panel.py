@@ -86,7 +86,7 @@ class ClassPanel(QWidget):
         self._heading.setProperty("role", "heading")
         self.badge = QLabel("edited evidence")
         self.badge.setProperty("role", "badge")
-        self.badge.setToolTip("The thresholds of the evidence differ from the published computation.")
+        self.badge.setToolTip("The thresholds of the evidence differ from those that the weights define.")
         self.bars = ProbabilityBars()
         self.note = QLabel()
         self.note.setProperty("role", "muted")
@@ -121,7 +121,7 @@ class ClassPanel(QWidget):
         opened = state.case.volume is not None
         where = f" · SLICE {state.display.slice_index + 1}" if opened else ""
         self._heading.setText(f"IMAGE CLASS{where}")
-        self.badge.setVisible(verdict is not None and not verdict.published)
+        self.badge.setVisible(verdict is not None and verdict.basis == "edited")
         self.bars.setVisible(verdict is not None)
         if verdict is not None:
             values = tuple(float(p) for p in verdict.probabilities)
@@ -152,7 +152,7 @@ class ClassPanel(QWidget):
             return
         k = scan.class_index
         name = class_name(names, k)
-        edited = "" if scan.published else " (edited evidence)"
+        edited = " (edited evidence)" if scan.basis == "edited" else ""
         parts = [f"Scan: {name} {scan.probabilities[k]:.2f}{edited}", scan.rule.rstrip("."), self._lesions()]
         self.scan.setText(" · ".join(part for part in parts if part))
         self.scan.setToolTip(

@@ -133,7 +133,7 @@ def _verdict(state: AppState) -> tuple[Line, ...]:
     best = int(np.argmax(values))
     name = class_name(state.weights.image_classes, best)
     line = Line(f"{name} {values[best]:.2f}", WHITE, swatch=image_colour(name, best))
-    return (line,) if shown.verdict.published else (line, Line(EDITED, patch=True))
+    return (line, Line(EDITED, patch=True)) if shown.verdict.basis == "edited" else (line,)
 
 
 def _series(state: AppState, volume: Volume) -> tuple[Line, ...]:

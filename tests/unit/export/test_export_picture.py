@@ -248,7 +248,7 @@ def test_words_differ_only_where_words_are(make_volume, make_shown):
     assert not changed[:, 200:].any()
     assert not changed[150:].any()
     published = render_slice(volume, 1, shown=make_shown(volume))
-    edited = render_slice(volume, 1, shown=make_shown(volume, published=False))
+    edited = render_slice(volume, 1, shown=make_shown(volume, basis="edited"))
     marked = (published != edited).any(axis=2)
     assert marked.any()
     assert not marked[:, :200].any()
@@ -260,7 +260,7 @@ def test_corner_text_holds_what_is_asked_for_and_no_patient_unasked(make_volume,
     from model_core.export.look import Look
 
     volume = make_volume(lossy=True)
-    shown = make_shown(volume, [rectangle(volume, (3, 12), (4, 20))], labels=[2], published=False)
+    shown = make_shown(volume, [rectangle(volume, (3, 12), (4, 20))], labels=[2], basis="edited")
     look = Look(window=Window(1500, -600, "Lung"), **NAMES)
     blocks = corner_text(volume, 1, look, shown, reference=True)
     words = {corner: [line.text for line in lines] for corner, lines in blocks.items()}

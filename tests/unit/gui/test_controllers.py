@@ -276,18 +276,18 @@ def test_thresholds_never_call_the_backbone(opened):
 def test_link_makes_the_evidence_follow_and_unlinking_restores_it(opened):
     opened.run_all()
     thresholds, state = opened.controllers.thresholds, opened.state
-    published = state.thresholds.published_evidence
+    published = state.thresholds.default_evidence
     assert not state.thresholds.evidence_edited
-    assert state.results.scan.published
+    assert state.results.scan.basis == "trained"
     thresholds.set_linked(True)
     thresholds.set_detections(replace(state.thresholds.detections, score=0.7, nms_iou=0.3))
     evidence = state.thresholds.evidence
     assert (evidence.score, evidence.nms_iou) == (0.7, 0.3)
     assert state.thresholds.evidence_edited
-    assert not state.results.shown.verdict.published
+    assert state.results.shown.verdict.basis == "edited"
     assert len(state.results.shown.rois) == 2
     opened.settle()
-    assert not state.results.scan.published
+    assert state.results.scan.basis == "edited"
     thresholds.toggle_nms()
     assert state.thresholds.evidence.nms_iou is None
     thresholds.toggle_nms()
@@ -295,9 +295,9 @@ def test_link_makes_the_evidence_follow_and_unlinking_restores_it(opened):
     thresholds.set_linked(False)
     assert state.thresholds.evidence == published
     assert state.thresholds.detections.score == 0.7
-    assert state.results.shown.verdict.published
+    assert state.results.shown.verdict.basis == "trained"
     opened.settle()
-    assert state.results.scan.published
+    assert state.results.scan.basis == "trained"
 
 
 def test_moving_the_evidence_by_hand_ends_the_link(opened):

@@ -319,7 +319,7 @@ def test_scoring_link_and_resets(qtbot, state, collect):
     state.thresholds.detections = replace(state.thresholds.detections, score=0.9)
     panel.reset_evidence.click()
     panel.reset_detections.click()
-    assert evidence[-1] == state.thresholds.published_evidence
+    assert evidence[-1] == state.thresholds.default_evidence
     assert detections[-1] == state.thresholds.default_detections
 
 

@@ -40,7 +40,9 @@ MIDDLE_POINT = QPointF(200, 150)
 ORANGE = (0xE6, 0x9F, 0x00)
 
 
-def make_shown(shape, masks, *, index=0, published=True, logit_map=None, rois=(), labels=None, scores=None):
+def make_shown(
+    shape, masks, *, index=0, basis="published", logit_map=None, rois=(), labels=None, scores=None
+):
     masks = np.array(masks, bool).reshape(-1, *shape)
     boxes = []
     for mask in masks:
@@ -58,7 +60,7 @@ def make_shown(shape, masks, *, index=0, published=True, logit_map=None, rois=()
     )
     batch = RoiBatch(np.zeros((16, 5), np.float32), np.zeros(16, np.int64), np.arange(1))
     verdict = ImageVerdict(
-        np.zeros(3, np.float32), np.array([0.1, 0.2, 0.91], np.float32), batch, EvidenceSettings(), published
+        np.zeros(3, np.float32), np.array([0.1, 0.2, 0.91], np.float32), batch, EvidenceSettings(), basis
     )
     if logit_map is None:
         logit_map = np.full(shape, np.nan, np.float32)
@@ -468,7 +470,7 @@ def test_the_class_of_the_slice_and_its_mark(viewport, state):
     state.results.shown = make_shown((9, 9), [])
     assert f"{IMAGE_CLASSES[2]} 0.91" in viewport.corners.text
     assert "edited evidence" not in viewport.corners.text
-    state.results.shown = make_shown((9, 9), [], published=False)
+    state.results.shown = make_shown((9, 9), [], basis="edited")
     assert "edited evidence" in viewport.corners.text
     state.display.slice_index = 1
     assert IMAGE_CLASSES[2] not in viewport.corners.text, "the class of another slice"
@@ -527,7 +529,7 @@ def test_nothing_in_the_corners_overlaps(viewport, state, monkeypatch, size):
     state.case.volume = volume_of(np.zeros((2, *shape)), patient=patient, title="Thorax 1.0 B60f")
     masks = [pixel_mask(shape, (2, 2)), pixel_mask(shape, (60, 60))]
     state.results.shown = make_shown(
-        shape, masks, labels=[2, 1], published=False, logit_map=np.ones(shape, np.float32)
+        shape, masks, labels=[2, 1], basis="edited", logit_map=np.ones(shape, np.float32)
     )
     state.case.reference = np.ones((2, *shape), np.uint8)
     state.display.logits = True
