@@ -43,12 +43,8 @@ def scan_verdict(
     else:
         rule = f"Mean over the {len(judged)} analysed slices." if len(judged) > 1 else "One slice analysed."
     if empty:
-        left = (
-            "No region is left in any of them"
-            if len(empty) == len(used)
-            else f"In {len(empty)} of them no region is left"
-        )
-        rule += f" {left}: the network's bias."
+        which = "all" if len(empty) == len(used) else str(len(empty))
+        rule += f" No region is left in {which} of those: there it is the network's bias."
     return ScanVerdict(
         probabilities=tuple(float(p) for p in mean),
         class_index=int(np.argmax(mean)),
