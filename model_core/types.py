@@ -77,6 +77,18 @@ class Window:
     curve: bytes = field(default=b"", repr=False)
 
 
+def probability_text(value: float, digits: int = 2) -> str:
+    """Return a probability or score for people: never "1.00" or "0.00", as neither is certain."""
+    text = f"{value:.{digits}f}"
+    step = 10.0**-digits
+    if text == f"{1:.{digits}f}":
+        return f"> {1 - step:.{digits}f}"
+    return f"< {step:.{digits}f}" if text == f"{0:.{digits}f}" else text
+
+
+# Of the logits of a slice, at the ends of the colours.
+LOGIT_PERCENTILES = (1.0, 99.0)
+
 LUNG_WINDOW = Window(1500, -600, "Lung")
 
 
@@ -484,6 +496,18 @@ class ShownSlice:
     rois: tuple[RoiRow, ...]
     verdict: ImageVerdict | None
     summary: SliceSummary
+
+    @property
+    def logit_range(self) -> tuple[float, float] | None:
+        """Logits at the ends of the colours: the 1st and 99th percentile of the map; None where it is empty.
+
+        A few extreme pixels would take the colours of all others.
+        """
+        present = self.logit_map[np.isfinite(self.logit_map)]
+        if not present.size:
+            return None
+        low, high = (float(end) for end in np.percentile(present, LOGIT_PERCENTILES))
+        return (low, high) if high > low else (low - 0.5, high + 0.5)
 
     @property
     def calibrated(self) -> bool:

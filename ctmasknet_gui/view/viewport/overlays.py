@@ -11,7 +11,7 @@ from ctmasknet_gui.view.colours import REFERENCE, class_name, region_colour
 from ctmasknet_gui.view.viewport.labels import place_label
 from ctmasknet_gui.view.viewport.mapping import View
 from ctmasknet_gui.view.viewport.outlines import contour_path
-from ctmasknet_gui.view.viewport.pictures import logit_image, logit_range
+from ctmasknet_gui.view.viewport.pictures import logit_image
 from ctmasknet_gui.view.viewport.text import sized
 from model_core.types import ByteArray, RoiRow, ShownSlice
 
@@ -47,7 +47,7 @@ class Findings:
         self._outlined = False
         self._ranks = ranks
         self._fills: dict[str, QPainterPath] | None = None
-        self._logits: tuple[QImage, float] | None = None
+        self._logits: tuple[QImage, tuple[float, float]] | None = None
 
     @property
     def items(self) -> list[Finding]:
@@ -86,11 +86,10 @@ class Findings:
         return self._fills
 
     @property
-    def logits(self) -> tuple[QImage, float]:
-        """The map of raw mask logits as an image, and x of its range ``-x..x``."""
-        if self._logits is None:
-            limit = logit_range(self.shown.logit_map)
-            self._logits = logit_image(self.shown.logit_map, limit), limit
+    def logits(self) -> tuple[QImage, tuple[float, float]] | None:
+        """The map of raw mask logits as an image, and the logits at the ends of its colours."""
+        if self._logits is None and (limits := self.shown.logit_range) is not None:
+            self._logits = logit_image(self.shown.logit_map, limits), limits
         return self._logits
 
 

@@ -464,6 +464,26 @@ def test_windows(opened):
     assert state.display.window.level == 12
 
 
+def test_the_logit_map_takes_masks_and_outlines_off_until_it_goes(opened):
+    display, state = opened.controllers.display, opened.state.display
+
+    def on():
+        return {name for name in ("masks", "outlines", "boxes", "logits") if getattr(state, name)}
+
+    display.toggle("logits")
+    assert on() == {"logits", "boxes"}
+    display.toggle("masks")  # wanted all the same
+    assert on() == {"logits", "boxes", "masks"}
+    display.toggle("masks")
+    display.toggle("logits")
+    assert on() == {"boxes", "outlines"}
+    display.toggle("logits")
+    display.toggle_overlays()  # hides the map, and the choice of what it covers is kept
+    display.toggle("logits")
+    display.toggle("logits")
+    assert on() == {"outlines"}
+
+
 def test_overlays_go_and_come_back_together(opened):
     display, state = opened.controllers.display, opened.state.display
     display.toggle("masks")
@@ -572,6 +592,9 @@ def test_choices_are_remembered(make_rig, tmp_path):
     second.controllers.remember.restore()
     assert second.state.display.window.name == "Mediastinum"
     assert second.state.display.logits
+    assert not second.state.display.masks
+    second.controllers.display.toggle("logits")
+    assert second.state.display.masks
     assert second.state.display.opacity == 0.6
     assert second.state.display.privacy
     assert second.state.display.cine_fps == 20

@@ -19,7 +19,7 @@ from ctmasknet_gui.view.viewport.labels import place_label
 from ctmasknet_gui.view.viewport.mapping import MAX_ZOOM, MIN_ZOOM, View, fit_zoom, pixel_aspect
 from ctmasknet_gui.view.viewport.orientation import edge_letters, letters_of
 from ctmasknet_gui.view.viewport.outlines import trace
-from ctmasknet_gui.view.viewport.pictures import logit_image, logit_range
+from ctmasknet_gui.view.viewport.pictures import logit_image
 from model_core.config import DetectionSettings, EvidenceSettings
 from model_core.types import (
     Detections,
@@ -256,7 +256,7 @@ def test_everything_sits_on_its_voxel(viewport, state, shape, spacing, zoom, fli
     voxels = np.full((1, *shape), -1000)
     voxels[0, row, column] = 1000
     logits = np.full(shape, np.nan, np.float32)
-    logits[row, column] = 3.0
+    logits[row, column], logits[0, 0] = 3.0, -3.0
     state.case.volume = volume_of(voxels, spacing=(2.0, spacing, 0.8))
     display = state.display
     display.window = Window(2000, 0)
@@ -385,12 +385,9 @@ def test_inversion_and_the_files_own_inversion_cancel(viewport, state):
     assert colour_at(viewport, QPointF(150, 120)) == (255, 255, 255)
 
 
-def test_logit_colours_are_centred_on_zero():
-    values = np.array([[np.nan, -4.0, 0.0, 4.0]], np.float32)
-    assert logit_range(values) == 4.0
-    assert logit_range(np.full((2, 2), np.nan, np.float32)) == 1.0
-    assert logit_range(np.array([[250.0]], np.float32)) == 300.0
-    image = logit_image(values, 4.0)
+def test_logit_colours_lie_between_the_ends_of_their_range():
+    values = np.array([[np.nan, -9.0, 1.0, 7.0]], np.float32)
+    image = logit_image(values, (-4.0, 6.0))
     assert image.pixelColor(0, 0).alpha() == 0
     low, middle, high = (image.pixelColor(x, 0) for x in (1, 2, 3))
     assert low.blue() > low.red()
