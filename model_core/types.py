@@ -81,9 +81,9 @@ def probability_text(value: float, digits: int = 2) -> str:
     """Return a probability or score for people: never "1.00" or "0.00", as neither is certain."""
     text = f"{value:.{digits}f}"
     step = 10.0**-digits
-    if text == f"{1:.{digits}f}":
+    if float(text) == 1:
         return f"> {1 - step:.{digits}f}"
-    return f"< {step:.{digits}f}" if text == f"{0:.{digits}f}" else text
+    return f"< {step:.{digits}f}" if float(text) == 0 else text
 
 
 # Of the logits of a slice, at the ends of the colours.
@@ -427,7 +427,8 @@ class RoiRow:
     """One distinct RoI of the evidence as a table shows it.
 
     ``box`` in slice pixels; ``copies`` how often it stands in the RoI batch, 0 without a
-    classifier; ``detected`` whether the same candidate is among the shown detections; None where the
+    classifier; ``class_number`` that of ``label`` among the region classes, from 1; ``detected`` whether the
+    same candidate is among the shown detections; None where the
     class has regions of its own (two branches or two networks), so that the shown detections are others.
     """
 
@@ -440,6 +441,7 @@ class RoiRow:
     area_mm2: float | None
     copies: int
     detected: bool | None
+    class_number: int = 0
 
     @property
     def why_unshown(self) -> str:

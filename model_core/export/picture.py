@@ -16,7 +16,7 @@ from model_core.export.orientation import sides
 from model_core.export.png import RESEARCH_USE
 from model_core.export.sampling import PLOTS_SIDE, TEXT_SIDE, Sampling, sampling
 from model_core.export.text import TextLayer
-from model_core.types import BoolArray, ByteArray, FloatArray, RoiRow, ShownSlice, Volume
+from model_core.types import BoolArray, ByteArray, FloatArray, RoiRow, ShownSlice, Volume, probability_text
 from model_core.voi import apply_window
 
 if TYPE_CHECKING:
@@ -239,14 +239,14 @@ class _Scene:
             return
         unshown = self._unshown(shown) if self.look.overlays.boxes else None
         if unshown is not None:
-            short = f"{unshown.rank} · {unshown.label} {unshown.score:.2f}"
+            short = f"{unshown.rank} · {unshown.label} {probability_text(unshown.score)}"
             layer.label(self._roi_box(unshown), (f"{short} · {unshown.why_unshown}", short), WHITE)
         ranks = {roi.candidate: f"{roi.rank} · " for roi in shown.rois if roi.detected}
         left_out = 0
         places = [(float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in boxes]
         for number, box in enumerate(places):
             label = int(shown.detections.labels[number])
-            score = f"{float(shown.detections.scores[number]):.2f}"
+            score = probability_text(float(shown.detections.scores[number]))
             colour = WHITE if self._is_selected(shown, number) else self.look.region_colour(label)
             name = f"{self.look.region_name(label)} {score}"
             texts = (ranks.get(int(shown.detections.indices[number]), "") + name, name, score)

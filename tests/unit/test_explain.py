@@ -20,7 +20,7 @@ from model_core.explain import (
     shown_lesions,
     touching_regions,
 )
-from model_core.types import Candidates, Detections, Placement, RoiBatch, SliceSummary
+from model_core.types import Candidates, Detections, Placement, RoiBatch, SliceSummary, probability_text
 
 
 def _detections(boxes, maps, labels=None, **settings):
@@ -271,6 +271,25 @@ def test_roi_table_maps_boxes_and_counts_copies():
     assert table[0].score == pytest.approx(0.9)
 
 
+@pytest.mark.parametrize(
+    ("value", "text", "exact"),
+    [
+        (1.0, "> 0.99", "> 0.999"),
+        (0.9951, "> 0.99", "0.995"),
+        (0.9949, "0.99", "0.995"),
+        (0.5, "0.50", "0.500"),
+        (0.0051, "0.01", "0.005"),
+        (0.0049, "< 0.01", "0.005"),
+        (0.0, "< 0.01", "< 0.001"),
+        (-1e-9, "< 0.01", "< 0.001"),
+        (np.float32(0.99999), "> 0.99", "> 0.999"),
+        (np.nan, "nan", "nan"),
+    ],
+)
+def test_no_probability_is_told_as_certain(value, text, exact):
+    assert (probability_text(value), probability_text(value, 3)) == (text, exact)
+
+
 def test_empty_batch_has_no_rows():
     none = np.zeros((0, 4), np.float32)
     candidates = Candidates(none, none, none[:, 0], none[:, 0], none[:, 0].astype(np.int64))
@@ -292,6 +311,17 @@ def test_scan_is_the_mean_of_the_ten_least_normal_slices():
     assert verdict.class_index == 2
     assert "10 slices" in verdict.rule
     assert "30" in verdict.rule
+
+
+def test_slices_without_any_region_are_told_in_the_rule_of_the_scan():
+    def some(biased):
+        return [dataclasses.replace(_summary(i, 0.2, 0.1, 0.6), from_bias=i < biased) for i in range(4)]
+
+    assert "bias" not in scan_verdict(some(0), basis="trained").rule
+    part, whole = scan_verdict(some(3), basis="edited"), scan_verdict(some(4), basis="edited")
+    assert "left in 3 of those: there it is the network's bias" in part.rule
+    assert "left in all of those" in whole.rule
+    assert (part.from_bias, whole.from_bias) == (False, True)
 
 
 def test_scan_of_few_slices_or_none():

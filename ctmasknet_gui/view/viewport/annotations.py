@@ -167,7 +167,7 @@ class Annotations:
         painter.drawRect(bar)
         low, high = limits
         ends = ((high, f"≥ {_logit(high)}", WHITE), (low, f"≤ {_logit(low)}", WHITE))
-        inner = [] if threshold is None else [(threshold, _logit(threshold), AMBER)]
+        inner = [(threshold, _logit(threshold), AMBER)] if threshold else []
         written: list[float] = []
         for value, text, colour in (*ends, *inner, (0.0, "0", MUTED)):
             y = bar.bottom() - (value - low) / (high - low) * bar.height()

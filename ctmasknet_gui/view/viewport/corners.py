@@ -133,7 +133,10 @@ def _verdict(state: AppState) -> tuple[Line, ...]:
         return ()
     best = int(np.argmax(values))
     name = class_name(state.weights.image_classes, best)
-    line = Line(f"{name} {values[best]:.2f}", WHITE, swatch=image_colour(name, best))
+    text = f"{name} {probability_text(float(values[best]))}"
+    line = Line(text, WHITE, swatch=image_colour(name, best))
+    if shown.verdict.from_bias:
+        line = Line(f"no region left: the network's bias ({text})", MUTED)
     return (line, Line(EDITED, patch=True)) if shown.verdict.basis == "edited" else (line,)
 
 

@@ -13,7 +13,7 @@ from ctmasknet_gui.view.viewport.mapping import View
 from ctmasknet_gui.view.viewport.outlines import contour_path
 from ctmasknet_gui.view.viewport.pictures import logit_image
 from ctmasknet_gui.view.viewport.text import sized
-from model_core.types import ByteArray, RoiRow, ShownSlice
+from model_core.types import ByteArray, RoiRow, ShownSlice, probability_text
 
 _RIM = QColor(0, 0, 0, 95)
 _TAG = QColor(14, 19, 25, 215)
@@ -60,7 +60,7 @@ class Findings:
                 label = int(detections.labels[k]) - 1
                 name = class_name(self.region_classes, label)
                 rank = self._ranks.get(candidate)
-                tag = f"{name} {detections.scores[k]:.2f}"
+                tag = f"{name} {probability_text(float(detections.scores[k]))}"
                 x1, y1, x2, y2 = (float(v) for v in detections.boxes[k])
                 self._items.append(
                     Finding(
@@ -172,7 +172,7 @@ def box_tags(findings: Findings, view: View, selected: int | None, roi: RoiRow |
     ]
     tags.sort(key=lambda tag: not tag.chosen)
     if roi is not None:
-        text = f"{roi.rank} · {roi.label} {roi.score:.2f} · {roi.why_unshown}"
+        text = f"{roi.rank} · {roi.label} {probability_text(roi.score)} · {roi.why_unshown}"
         tags.insert(0, Tag(view.box_to_screen(roi.box), text, "#ffffff", chosen=True))
     return tags
 

@@ -9,8 +9,9 @@ from PIL import Image
 from model_core.errors import SettingsError
 from model_core.export import Overlays
 from model_core.export import render_slice as render
-from model_core.export.look import ORANGE, REFERENCE_COLOUR, SKY_BLUE
-from model_core.types import Geometry, Window
+from model_core.export.captions import corner_text
+from model_core.export.look import ORANGE, REFERENCE_COLOUR, SKY_BLUE, Look
+from model_core.types import Geometry, RoiBatch, Window
 from model_core.voi import apply_window
 
 OUTLINE = Overlays(masks=False, outlines=True, boxes=False)
@@ -175,6 +176,27 @@ def test_a_few_extreme_logits_do_not_take_the_colours_of_all_others(make_volume,
     flat = dataclasses.replace(shown, logit_map=np.where(np.isfinite(logits), np.float32(2), logits))
     assert flat.logit_range == (1.5, 2.5)
     assert dataclasses.replace(shown, logit_map=np.full((40, 50), np.nan)).logit_range is None
+
+
+def test_words_of_the_class(make_volume, make_shown):
+    volume = make_volume()
+    shown = make_shown(volume)
+    names = ("Control", "Other", "COVID-19")
+    sure = dataclasses.replace(shown.verdict, probabilities=np.array([0.001, 0.4, 0.999], np.float32))
+    nothing = RoiBatch(np.zeros((8, 5), np.float32), np.full(8, -1), np.zeros(0, np.int64))
+
+    def words(verdict):
+        seen = dataclasses.replace(shown, verdict=verdict)
+        lines = corner_text(volume, 1, Look(image_classes=names), seen, reference=False)["top right"]
+        return [(line.text, line.bold) for line in lines]
+
+    classes = ["Control < 0.01", "Other 0.40", "COVID-19 > 0.99"]
+    assert words(sure) == [("Class of this slice", False), *zip(classes, (False, False, True), strict=True)]
+    bias = dataclasses.replace(sure, batch=nothing)
+    assert words(bias) == [
+        ("No region left: the network's bias", False),
+        *((name, False) for name in classes),
+    ]
 
 
 def test_a_selected_roi_that_is_not_shown_is_dashed(make_volume, make_shown, rectangle):

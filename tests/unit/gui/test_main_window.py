@@ -294,7 +294,7 @@ def test_dropped_files_are_opened(window, tmp_path):
 
 
 def test_opacity_slider_and_state(window, state):
-    assert window.tool_bar.opacity.accessibleName() == "Opacity of masks and logit map"
+    assert window.tool_bar.opacity.accessibleName() == "Opacity of masks"
     heard = hear(window.opacityRequested)
     window.tool_bar.opacity.setValue(80)
     assert heard == [0.8]

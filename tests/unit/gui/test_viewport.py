@@ -416,6 +416,63 @@ def test_the_probe_reads_the_exact_voxel(viewport, state):
     assert "HU" not in viewport.corners.text
 
 
+def test_the_probe_says_logit_and_probability_where_there_is_one(viewport, state):
+    shape = (9, 14)
+    state.case.volume = volume_of(np.zeros((1, *shape)), spacing=(2.0, 1.6, 0.8))
+    logits = np.full(shape, np.nan, np.float32)
+    logits[2, 3:6] = -1.0, 0.0, 9.0
+    state.results.shown = shown = make_shown(shape, [], logit_map=logits)
+
+    def probed(row, column):
+        point = viewport.current_view.to_screen(column + 0.5, row + 0.5)
+        mouse(viewport, QEvent.Type.MouseMove, point)
+        return viewport.corners.bottom_left[0].text
+
+    assert probed(2, 3).endswith("0 HU  logit −1.0 (p 0.27)")
+    assert probed(2, 4).endswith("logit 0.0 (p 0.50)")
+    assert probed(2, 5).endswith("logit 9.0 (p > 0.99)")
+    assert probed(2, 6).endswith("HU")  # outside every box there is no logit
+    summed = replace(shown.detections, settings=DetectionSettings(logit_rule="sum"))
+    state.results.shown = replace(shown, detections=summed)
+    # Added up it is no longer the logit of one mask, so it has no probability.
+    assert probed(2, 3).endswith("sum of logits −1.0")
+
+
+def test_the_logit_map_is_opaque_and_its_bar_tells_its_range(viewport, state, monkeypatch):
+    from ctmasknet_gui.view.viewport import annotations as module
+
+    written = []
+    plain = module.halo_text
+    monkeypatch.setattr(module, "halo_text", lambda *given: (written.append(given[2]), plain(*given)))
+    shape = (20, 20)
+    logits = np.full(shape, np.nan, np.float32)
+    logits[5:15, 5:15] = np.linspace(-4, 6, 100).reshape(10, 10)
+    logits[5, 5], logits[14, 14] = -300.0, 300.0
+    viewport.resize(700, 600)
+    state.case.volume = volume_of(np.full((1, *shape), 1000))
+    state.results.shown = shown = make_shown(shape, [], logit_map=logits)
+    only(state.display, logits=True)
+    state.display.opacity = 0.1
+    low, high = shown.logit_range
+    place = viewport.current_view.to_screen(5.5, 5.5)
+    assert colour_at(viewport, place) == (0x00, 0x22, 0x4E)  # the end of the scale, whatever lies under it
+    assert {"mask logit", f"≥ +{high:.1f}", f"≤ −{-low:.1f}", "0"} <= set(written)
+    # Nothing to show, nothing to explain.
+    written.clear()
+    state.results.shown = make_shown(shape, [])
+    viewport.grab()
+    assert "mask logit" not in written
+
+
+def test_a_class_without_any_region_is_not_told_as_one(viewport, state):
+    state.case.volume = volume_of(np.zeros((2, 9, 9)))
+    shown = make_shown((9, 9), [], basis="edited")
+    nothing = replace(shown.verdict.batch, kept=np.zeros(0, np.int64))
+    state.results.shown = replace(shown, verdict=replace(shown.verdict, batch=nothing))
+    assert f"no region left: the network's bias ({IMAGE_CLASSES[2]} 0.91)" in viewport.corners.text
+    assert "edited evidence" in viewport.corners.text
+
+
 @pytest.mark.parametrize(("unit", "text"), [("grey", "grey 7"), ("values", "value 7"), ("HU", "7 HU")])
 def test_the_probe_names_the_unit(viewport, state, unit, text):
     state.case.volume = volume_of(np.full((1, 9, 9), 7), unit=unit)
