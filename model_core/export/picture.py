@@ -276,4 +276,10 @@ def _colour_bar(layer: TextLayer, limits: tuple[float, float], *, title: str) ->
         x = right - extent
         layer.write(x, y, text)
         layer.reserve((x, y, right, y + layer.line_height))
+    zero = top + bar_height * limits[1] / (limits[1] - limits[0])
+    if top + layer.line_height <= zero <= top + bar_height - layer.line_height:
+        layer.draw.line((left - 4, zero, left - 1, zero), fill=WHITE)
+        x, y = left - 7 - layer.width("0"), zero - layer.line_height / 2
+        layer.write(x, y, "0")
+        layer.reserve((x, y, left, y + layer.line_height))
     layer.reserve((left - 2, top - 2, right + 2, top + bar_height + 2))

@@ -133,10 +133,9 @@ def _verdict(state: AppState) -> tuple[Line, ...]:
         return ()
     best = int(np.argmax(values))
     name = class_name(state.weights.image_classes, best)
-    text = f"{name} {probability_text(float(values[best]))}"
-    line = Line(text, WHITE, swatch=image_colour(name, best))
+    line = Line(f"{name} {probability_text(float(values[best]))}", WHITE, swatch=image_colour(name, best))
     if shown.verdict.from_bias:
-        line = Line(f"no region left: the network's bias ({text})", MUTED)
+        line = Line("No region left: the network's bias", MUTED)
     return (line, Line(EDITED, patch=True)) if shown.verdict.basis == "edited" else (line,)
 
 
