@@ -279,7 +279,7 @@ def _colour_bar(layer: TextLayer, limits: tuple[float, float], *, title: str) ->
     zero = top + bar_height * limits[1] / (limits[1] - limits[0])
     if top + layer.line_height <= zero <= top + bar_height - layer.line_height:
         layer.draw.line((left - 4, zero, left - 1, zero), fill=WHITE)
-        x, y = left - 7 - layer.width("0"), zero - layer.line_height / 2
-        layer.write(x, y, "0")
-        layer.reserve((x, y, left, y + layer.line_height))
+        beside, level = left - 7 - layer.width("0"), zero - layer.line_height / 2
+        layer.write(beside, level, "0")
+        layer.reserve((beside, level, left, level + layer.line_height))
     layer.reserve((left - 2, top - 2, right + 2, top + bar_height + 2))

@@ -1,12 +1,17 @@
 """Series list, class panel, thresholds, region table and plots, driven through their real widgets."""
 
+import itertools
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from gui_fakes import make_entry, make_volume
+from matplotlib.figure import Figure
 from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QGuiApplication, QImage
+from PySide6.QtWidgets import QApplication
 from window_case import fill, show
 
 from ctmasknet_gui.state import AppState
@@ -18,7 +23,9 @@ from ctmasknet_gui.view.explanation.roi_model import COLUMNS, COPIES_COLUMN, SHO
 from ctmasknet_gui.view.explanation.roi_table import RoiTable
 from ctmasknet_gui.view.explanation.threshold_panel import ThresholdPanel, convert_mask_threshold
 from ctmasknet_gui.view.series_panel import SeriesPanel, two_lines
-from model_core.types import Catalogue, FileReport
+from model_core.export import export_plots
+from model_core.export.plots import plot_picture
+from model_core.types import Catalogue, FileReport, finish
 
 
 @pytest.fixture
@@ -589,6 +596,55 @@ def click(qtbot, canvas, x, y):
     ratio = canvas.device_pixel_ratio
     place = QPointF(pixel[0] / ratio, canvas.height() - pixel[1] / ratio).toPoint()
     qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=place)
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_an_export_and_the_window_never_draw_at_the_same_time(state, plots, tmp_path, monkeypatch, kind):
+    inside, most, threads = [], [], set()
+    plain = Figure.draw
+
+    def watched(figure, renderer):
+        inside.append(figure)
+        most.append(len(inside))
+        threads.add(threading.current_thread())
+        time.sleep(0.01)  # another thread's chance
+        try:
+            return plain(figure, renderer)
+        finally:
+            inside.remove(figure)
+
+    monkeypatch.setattr(Figure, "draw", watched)
+    shown = state.results.shown
+    plot_picture("score-area", shown, size=(200, 300), dpi=80)
+    most.clear()
+    expected = plot_picture("score-area", shown, size=(200, 300), dpi=80)
+    drawn = []
+
+    def export():
+        for number in range(4):
+            finish(export_plots(tmp_path / f"{number}", shown, plot_format=kind))
+            drawn.append(plot_picture("score-area", shown, size=(200, 300), dpi=80))
+
+    for number in range(4):
+        (tmp_path / f"{number}").mkdir()
+    worker = threading.Thread(target=export)
+    worker.start()
+    try:
+        for size in itertools.cycle((300, 420)):
+            if not worker.is_alive():
+                break
+            plots.resize(size, 260)  # the canvas draws itself
+            plots.scatter.canvas.draw()
+            QApplication.processEvents()
+    finally:
+        worker.join()
+    assert len(threads) == 2
+    assert max(most) == 1
+    assert all(np.array_equal(one, expected) for one in drawn)
+    written = {path.name: path.read_bytes() for path in (tmp_path / "0").iterdir()}
+    assert len(written) == 4
+    for number in (1, 2, 3):
+        assert {path.name: path.read_bytes() for path in (tmp_path / f"{number}").iterdir()} == written
 
 
 def test_clicking_a_point_picks_its_region(qtbot, state, plots, collect):
