@@ -19,7 +19,13 @@ from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.explanation.class_panel import ClassPanel
 from ctmasknet_gui.view.explanation.panel import ExplanationPanel
 from ctmasknet_gui.view.explanation.plots import PlotPanel
-from ctmasknet_gui.view.explanation.roi_model import COLUMNS, COPIES_COLUMN, SHOWN_COLUMN, RoiModel
+from ctmasknet_gui.view.explanation.roi_model import (
+    COLUMNS,
+    COPIES_COLUMN,
+    SCORE_COLUMN,
+    SHOWN_COLUMN,
+    RoiModel,
+)
 from ctmasknet_gui.view.explanation.roi_table import RoiTable
 from ctmasknet_gui.view.explanation.threshold_panel import ThresholdPanel, convert_mask_threshold
 from ctmasknet_gui.view.series_panel import SeriesPanel, two_lines
@@ -467,6 +473,14 @@ def test_regions_that_the_class_has_for_itself_are_not_called_undetected(qtbot, 
     table.model.sort(SHOWN_COLUMN)
     assert table.model.roi(0).rank == 1
     qtbot.waitUntil(lambda: plots.scatter.canvas is not None and plots.scatter.canvas.isVisible())
+
+
+def test_no_score_is_certain_in_the_table(state):
+    model = RoiModel()
+    rows = state.results.shown.rois[:2]
+    model.set_rows((replace(rows[0], score=0.99987), replace(rows[1], score=0.00012)))
+    cells = [model.index(row, SCORE_COLUMN).data() for row in range(2)]
+    assert cells == ["> 0.999", "< 0.001"]
 
 
 def test_row_and_selection_follow_each_other(qtbot, state, collect):
