@@ -33,7 +33,9 @@ class DisplayState:
     pan:
         Shift of the picture's centre from the viewport's centre in screen pixels.
     opacity:
-        0..1 of mask fill and logit map.
+        0..1 of the mask fill.
+    covered:
+        Which of masks and outlines the logit map took off; they come back when it goes.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
@@ -49,6 +51,7 @@ class DisplayState:
     outlines: bool = True
     boxes: bool = True
     logits: bool = False
+    covered: tuple[str, ...] = ()
     reference: bool = True
     opacity: float = 0.35
     cine: bool = False

@@ -210,17 +210,23 @@ class Actions(QObject):
         self.boxes = make(
             "Boxes", cat, "Boxes of the detections with their scores", image="boxes", check=True
         )
-        self.logits = make("Logits", cat, "Raw mask logits before the sigmoid", image="logits", check=True)
+        self.logits = make(
+            "Logits",
+            cat,
+            "Raw mask logits before the sigmoid, without masks and outlines",
+            image="logits",
+            check=True,
+        )
         self.sum_logits = make(
             "Sum logits where boxes overlap", cat, "Add up the logit maps; otherwise the greatest is shown",
             check=True,
         )  # fmt: skip
         self.reference = make("Reference", cat, "The loaded reference mask", image="reference", check=True)
         self.less_opacity = make(
-            "Less opacity", cat, "Make masks and logit map more transparent", keys="A", image="less"
+            "Less opacity", cat, "Make the masks more transparent", keys="A", image="less"
         )
         self.more_opacity = make(
-            "More opacity", cat, "Make masks and logit map less transparent", keys="D", image="more"
+            "More opacity", cat, "Make the masks less transparent", keys="D", image="more"
         )
 
     def _make_analysis(self) -> None:

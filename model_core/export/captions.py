@@ -7,7 +7,7 @@ import numpy as np
 from model_core.errors import ordinal
 from model_core.export.look import MUTED, REFERENCE_COLOUR, WARNING, Look, class_name
 from model_core.export.text import Corner, Line
-from model_core.types import ShownSlice, Volume, Window
+from model_core.types import ShownSlice, Volume, Window, probability_text
 
 
 def corner_text(
@@ -79,11 +79,13 @@ def _verdict(look: Look, shown: ShownSlice | None) -> list[Line]:
         return []
     probabilities = [float(p) for p in shown.verdict.probabilities]
     best = int(np.argmax(probabilities))
-    lines = [Line("Class of this slice", MUTED)]
+    from_bias = shown.verdict.from_bias
+    lines = [Line("No region left: the network's bias" if from_bias else "Class of this slice", MUTED)]
     for number, probability in enumerate(probabilities):
         name = class_name(look.image_classes, number)
-        lines.append(Line(f"{name} {probability:.2f}", bold=number == best))
-    if look.edited or not shown.verdict.published:
+        bold = number == best and not from_bias
+        lines.append(Line(f"{name} {probability_text(probability)}", bold=bold))
+    if look.edited or shown.verdict.basis == "edited":
         lines.append(Line("edited evidence", WARNING, bold=True))
     return lines
 

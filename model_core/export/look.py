@@ -46,7 +46,7 @@ def class_name(names: Sequence[str], number: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Overlays:
-    """What is drawn over the voxels; ``opacity`` 0..1 is that of mask fill and logit map."""
+    """What is drawn over the voxels; ``opacity`` 0..1 is that of the mask fill."""
 
     masks: bool = True
     outlines: bool = True
@@ -96,14 +96,13 @@ class Look:
     plots:
         Set the plots beside the picture.
     edited:
-        Mark the class as "edited evidence"; a verdict that is not the published computation always is.
+        Mark the class as "edited evidence"; a verdict from evidence that is edited always is.
     smooth:
         Interpolate between pixels (values first, then the window); False shows the pixels as squares.
     selected:
         Candidate to stand out, as picked on screen; dashed where it is not among the shown detections.
     logit_range:
-        Logits at the ends of the colour bar; None takes round numbers, equally far from zero, that hold all
-        logits of the slice.
+        Logits at the ends of the colour bar; None takes those of the slice (`ShownSlice.logit_range`).
     weights:
         Which weights computed the results, for people; stands with the thresholds.
     """

@@ -16,7 +16,7 @@ from model_core.export.orientation import sides
 from model_core.export.png import RESEARCH_USE
 from model_core.export.sampling import PLOTS_SIDE, TEXT_SIDE, Sampling, sampling
 from model_core.export.text import TextLayer
-from model_core.types import BoolArray, ByteArray, FloatArray, RoiRow, ShownSlice, Volume
+from model_core.types import BoolArray, ByteArray, FloatArray, RoiRow, ShownSlice, Volume, probability_text
 from model_core.voi import apply_window
 
 if TYPE_CHECKING:
@@ -135,9 +135,9 @@ class _Scene:
         """Paint logit map, mask fills and outlines; return the ends of the colour bar."""
         overlays, limits = self.look.overlays, None
         if overlays.logits:
-            limits = self.look.logit_range or paint.logit_limits(shown.logit_map)
+            limits = self.look.logit_range or shown.logit_range
             if limits is not None:
-                paint.paint_logits(rgb, self.grid.nearest(shown.logit_map), limits, opacity=overlays.opacity)
+                paint.paint_logits(rgb, self.grid.nearest(shown.logit_map), limits)
         labels = shown.detections.labels
         if overlays.masks:
             combined = np.zeros(self.grid.shape, np.uint8)
@@ -239,14 +239,14 @@ class _Scene:
             return
         unshown = self._unshown(shown) if self.look.overlays.boxes else None
         if unshown is not None:
-            short = f"{unshown.rank} · {unshown.label} {unshown.score:.2f}"
+            short = f"{unshown.rank} · {unshown.label} {probability_text(unshown.score)}"
             layer.label(self._roi_box(unshown), (f"{short} · {unshown.why_unshown}", short), WHITE)
         ranks = {roi.candidate: f"{roi.rank} · " for roi in shown.rois if roi.detected}
         left_out = 0
         places = [(float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in boxes]
         for number, box in enumerate(places):
             label = int(shown.detections.labels[number])
-            score = f"{float(shown.detections.scores[number]):.2f}"
+            score = probability_text(float(shown.detections.scores[number]))
             colour = WHITE if self._is_selected(shown, number) else self.look.region_colour(label)
             name = f"{self.look.region_name(label)} {score}"
             texts = (ranks.get(int(shown.detections.indices[number]), "") + name, name, score)
@@ -267,12 +267,19 @@ def _colour_bar(layer: TextLayer, limits: tuple[float, float], *, title: str) ->
     strip = np.ascontiguousarray(np.repeat(colours[:, None], bar_width, axis=1))
     layer.draw.rectangle((left - 1, top - 1, right, top + bar_height), fill=DARK)
     layer.image.paste(Image.fromarray(strip), (left, top))
-    low, high = (f"{value:.1f}".replace("-", "−") for value in limits)
-    texts = ((title, -2), (high, -1), (low, 0))
+    low, high = (f"{value:+.1f}".replace("-", "−") for value in limits)
+    # Beyond the ends the colours say no more than that.
+    texts = ((title, -2), (f"≥ {high}", -1), (f"≤ {low}", 0))
     for text, row in texts:
         extent = layer.width(text)
         y = top + row * layer.line_height - 2 if row < 0 else top + bar_height + 2
         x = right - extent
         layer.write(x, y, text)
         layer.reserve((x, y, right, y + layer.line_height))
+    zero = top + bar_height * limits[1] / (limits[1] - limits[0])
+    if top + layer.line_height <= zero <= top + bar_height - layer.line_height:
+        layer.draw.line((left - 4, zero, left - 1, zero), fill=WHITE)
+        beside, level = left - 7 - layer.width("0"), zero - layer.line_height / 2
+        layer.write(beside, level, "0")
+        layer.reserve((beside, level, left, level + layer.line_height))
     layer.reserve((left - 2, top - 2, right + 2, top + bar_height + 2))

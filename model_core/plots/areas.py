@@ -57,7 +57,7 @@ def score_area(
         style.message(figure, colours, "No RoIs")
         return
     groups: dict[str, list[str]] = {}
-    for label in sorted({roi.label for roi in ranking.shown}):
+    for _, label in sorted({(roi.class_number, roi.label) for roi in ranking.shown}):
         groups.setdefault(style.region_colour(label), []).append(label)
     top_margin = 0.26 if len(groups) < 2 else 0.42
     axes = style.start(figure, colours, Margins(left=0.66, right=0.14, bottom=0.40, top=top_margin))

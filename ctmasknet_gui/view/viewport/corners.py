@@ -11,8 +11,9 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.colours import REFERENCE, class_name, image_colour, region_colour
 from ctmasknet_gui.view.viewport.mapping import View
 from ctmasknet_gui.view.viewport.text import AMBER, MUTED, WHITE, signed
+from model_core.config import LogitRule
 from model_core.errors import ordinal
-from model_core.types import PatientText, Volume
+from model_core.types import PatientText, Volume, probability_text
 
 RESEARCH = "Research use only"
 EDITED = "edited evidence"
@@ -132,8 +133,10 @@ def _verdict(state: AppState) -> tuple[Line, ...]:
         return ()
     best = int(np.argmax(values))
     name = class_name(state.weights.image_classes, best)
-    line = Line(f"{name} {values[best]:.2f}", WHITE, swatch=image_colour(name, best))
-    return (line,) if shown.verdict.published else (line, Line(EDITED, patch=True))
+    line = Line(f"{name} {probability_text(float(values[best]))}", WHITE, swatch=image_colour(name, best))
+    if shown.verdict.from_bias:
+        line = Line("No region left: the network's bias", MUTED)
+    return (line, Line(EDITED, patch=True)) if shown.verdict.basis == "edited" else (line,)
 
 
 def _series(state: AppState, volume: Volume) -> tuple[Line, ...]:
@@ -205,8 +208,16 @@ def _probe(state: AppState, volume: Volume, cursor: tuple[int, int] | None) -> t
     if shown is not None and shown.slice_index == index and shown.logit_map.shape == volume.voxels.shape[1:]:
         logit = float(shown.logit_map[row, column])
         if math.isfinite(logit):
-            text += f"  logit {signed(logit, 1)}"
+            text += f"  {_logit_text(logit, shown.detections.settings.logit_rule)}"
     return (Line(text),)
+
+
+def _logit_text(logit: float, rule: LogitRule) -> str:
+    """Return a mask logit with its probability; a sum of logits is that of no single mask."""
+    if rule == "sum":
+        return f"sum of logits {signed(logit, 1)}"
+    p = 1 / (1 + math.exp(-logit)) if logit > -700 else 0.0
+    return f"logit {signed(logit, 1)} (p {probability_text(p)})"
 
 
 def _display(state: AppState, view: View) -> tuple[Line, ...]:

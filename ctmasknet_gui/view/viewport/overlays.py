@@ -11,9 +11,9 @@ from ctmasknet_gui.view.colours import REFERENCE, class_name, region_colour
 from ctmasknet_gui.view.viewport.labels import place_label
 from ctmasknet_gui.view.viewport.mapping import View
 from ctmasknet_gui.view.viewport.outlines import contour_path
-from ctmasknet_gui.view.viewport.pictures import logit_image, logit_range
+from ctmasknet_gui.view.viewport.pictures import logit_image
 from ctmasknet_gui.view.viewport.text import sized
-from model_core.types import ByteArray, RoiRow, ShownSlice
+from model_core.types import ByteArray, RoiRow, ShownSlice, probability_text
 
 _RIM = QColor(0, 0, 0, 95)
 _TAG = QColor(14, 19, 25, 215)
@@ -47,7 +47,7 @@ class Findings:
         self._outlined = False
         self._ranks = ranks
         self._fills: dict[str, QPainterPath] | None = None
-        self._logits: tuple[QImage, float] | None = None
+        self._logits: tuple[QImage, tuple[float, float]] | None = None
 
     @property
     def items(self) -> list[Finding]:
@@ -60,7 +60,7 @@ class Findings:
                 label = int(detections.labels[k]) - 1
                 name = class_name(self.region_classes, label)
                 rank = self._ranks.get(candidate)
-                tag = f"{name} {detections.scores[k]:.2f}"
+                tag = f"{name} {probability_text(float(detections.scores[k]))}"
                 x1, y1, x2, y2 = (float(v) for v in detections.boxes[k])
                 self._items.append(
                     Finding(
@@ -86,11 +86,10 @@ class Findings:
         return self._fills
 
     @property
-    def logits(self) -> tuple[QImage, float]:
-        """The map of raw mask logits as an image, and x of its range ``-x..x``."""
-        if self._logits is None:
-            limit = logit_range(self.shown.logit_map)
-            self._logits = logit_image(self.shown.logit_map, limit), limit
+    def logits(self) -> tuple[QImage, tuple[float, float]] | None:
+        """The map of raw mask logits as an image, and the logits at the ends of its colours."""
+        if self._logits is None and (limits := self.shown.logit_range) is not None:
+            self._logits = logit_image(self.shown.logit_map, limits), limits
         return self._logits
 
 
@@ -173,7 +172,7 @@ def box_tags(findings: Findings, view: View, selected: int | None, roi: RoiRow |
     ]
     tags.sort(key=lambda tag: not tag.chosen)
     if roi is not None:
-        text = f"{roi.rank} · {roi.label} {roi.score:.2f} · {roi.why_unshown}"
+        text = f"{roi.rank} · {roi.label} {probability_text(roi.score)} · {roi.why_unshown}"
         tags.insert(0, Tag(view.box_to_screen(roi.box), text, "#ffffff", chosen=True))
     return tags
 
