@@ -12,7 +12,7 @@ from ctmasknet_gui.view.menus import Menus
 from ctmasknet_gui.view.style import icon
 
 _ICON = QSize(18, 18)
-_SLIDER, _SHORT_SLIDER = 84, 60
+_SLIDER, _SHORT_SLIDER = 84, 46
 _WITH_TEXT = Qt.ToolButtonStyle.ToolButtonTextBesideIcon
 _TEXT_ONLY = Qt.ToolButtonStyle.ToolButtonTextOnly
 _ICON_ONLY = Qt.ToolButtonStyle.ToolButtonIconOnly
@@ -63,8 +63,9 @@ class ToolBar(QToolBar):
         overlays = [
             self._button(action)
             for action in (
-                actions.masks,
                 actions.outlines,
+                actions.labels,
+                actions.masks,
                 actions.boxes,
                 actions.logits,
                 actions.reference,

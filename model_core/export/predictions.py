@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from model_core import DISCLAIMER, __version__
 from model_core.config import DetectionSettings, EvidenceSettings
 from model_core.export.atomic import atomic_path
-from model_core.export.look import class_name
+from model_core.scene import class_name
 from model_core.types import ScanVerdict, ShownSlice, Volume
 from model_core.weights.card import ModelCard
 

@@ -5,22 +5,12 @@ from __future__ import annotations
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QLinearGradient, QPainter, QPen
 
-from ctmasknet_gui.view.colours import CIVIDIS
-from ctmasknet_gui.view.viewport.corners import Corners, Line, bar_text, scale_bar
 from ctmasknet_gui.view.viewport.mapping import View
-from ctmasknet_gui.view.viewport.orientation import EdgeLetters
-from ctmasknet_gui.view.viewport.text import (
-    AMBER,
-    INK,
-    LETTER,
-    MUTED,
-    WHITE,
-    elided,
-    halo_text,
-    pill,
-    signed,
-    sized,
-)
+from ctmasknet_gui.view.viewport.scale import bar_text, scale_bar
+from ctmasknet_gui.view.viewport.text import elided, halo_text, pill, sized
+from model_core.scene import Corners, EdgeLetters, Line
+from model_core.scene.corners import signed
+from model_core.scene.palette import AMBER, CIVIDIS, INK, LETTER, MUTED, WHITE
 
 MARGIN = 10.0
 # Free width in the middle of the upper and lower edge, for the letters.
