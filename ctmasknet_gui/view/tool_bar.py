@@ -179,7 +179,7 @@ class ToolBar(QToolBar):
             text, tip = "Default weights", "Loaded with the first run."
         else:
             text, tip = "No weights", "No network weights are installed: load a file."
-        self.weights_button.setText(_elided(text, 18))
+        self.weights_button.setText(_elided(text, 16))
         self.weights_button.setToolTip(f"Weights: {tip}")
 
 

@@ -39,7 +39,7 @@ _REGIONS = (
     ("ground", SKY),
     ("ggo", SKY),
     ("lesion", ORANGE),
-    ("lung", "#8FD0BC"),
+    ("lung", "#A6E3D0"),
 )
 _IMAGES = (
     ("other", BLUE),

@@ -39,8 +39,9 @@ def viewport_corners(state: AppState, volume: Volume, view: View, cursor: tuple[
     """
     display, index = state.display, state.display.slice_index
     shown = state.results.shown
-    if shown is not None and shown.slice_index != index:
-        shown = None
+    if shown is not None:
+        fits = shown.slice_index == index and shown.logit_map.shape == volume.voxels.shape[1:]
+        shown = shown if fits else None
     labels = state.case.reference
     reference = False
     if labels is not None and display.reference and labels.shape == volume.voxels.shape:
@@ -59,7 +60,7 @@ def _probe(shown: ShownSlice | None, volume: Volume, index: int, cursor: tuple[i
     row, column = cursor
     value = signed(float(volume.voxels[index, row, column]))
     text = f"x {column}  y {row}  {_UNITS[volume.unit].format(value)}"
-    if shown is not None and shown.logit_map.shape == volume.voxels.shape[1:]:
+    if shown is not None:
         logit = float(shown.logit_map[row, column])
         if math.isfinite(logit):
             text += f"  logit {signed(logit, 1)}"
