@@ -165,13 +165,15 @@ class ShownController(QObject):
         results = self._state.results
         results.updating = bool(self._stale)
         summaries = [results.summaries[k] for k in sorted(results.summaries)]
-        if self._stale or not summaries:
+        pipeline = self._weights.pipeline
+        basis = None if pipeline is None else pipeline.evidence_basis(self._state.thresholds.evidence)
+        if self._stale or not summaries or basis is None:
             results.scan = None
             return
         classes = self._state.weights.image_classes
         results.scan = self._engine.scan_verdict(
             summaries,
-            published=not self._state.thresholds.evidence_edited,
+            basis=basis,
             control=classes[0] if classes else "Control",
         )
 

@@ -118,10 +118,10 @@ class WeightsController(QObject):
     def _take_thresholds(self, detections: DetectionSettings, evidence: EvidenceSettings) -> None:
         """Put the thresholds of other weights in force; those that were moved stay if the defaults do."""
         thresholds = self._state.thresholds
-        if (thresholds.default_detections, thresholds.published_evidence) == (detections, evidence):
+        if (thresholds.default_detections, thresholds.default_evidence) == (detections, evidence):
             return
         thresholds.default_detections = detections
-        thresholds.published_evidence = evidence
+        thresholds.default_evidence = evidence
         thresholds.linked = False
         thresholds.detections = detections
         thresholds.evidence = evidence

@@ -35,6 +35,8 @@ class DisplayState:
         Shift of the picture's centre from the viewport's centre in screen pixels.
     masks, outlines, boxes, labels, logits, reference, opacity:
         As in `Overlays`, whose defaults they begin with.
+    covered:
+        Which of masks and outlines the logit map took off; they come back when it goes.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
@@ -51,6 +53,7 @@ class DisplayState:
     boxes: bool = Overlays.boxes
     labels: bool = Overlays.labels
     logits: bool = Overlays.logits
+    covered: tuple[str, ...] = ()
     reference: bool = Overlays.reference
     opacity: float = Overlays.opacity
     cine: bool = False

@@ -215,8 +215,9 @@ class Actions(QObject):
         self.masks = make("Fill", cat, "Masks of the detections, filled", keys="F", image="masks", check=True)
         self.boxes = make("Boxes", cat, "Boxes of the detections", keys="B", image="boxes", check=True)
         self.logits = make(
-            "Logits", cat, "Raw mask logits before the sigmoid", keys="M", image="logits", check=True
-        )
+            "Logits", cat, "Raw mask logits before the sigmoid, without fill and outlines", keys="M",
+            image="logits", check=True,
+        )  # fmt: skip
         self.sum_logits = make(
             "Sum logits where boxes overlap", cat, "Add up the logit maps; otherwise the greatest is shown",
             check=True,
@@ -225,10 +226,10 @@ class Actions(QObject):
             "Reference", cat, "Outline of the loaded reference mask", keys="G", image="reference", check=True
         )
         self.less_opacity = make(
-            "Less opacity", cat, "Make masks and logit map more transparent", keys="A", image="less"
+            "Less opacity", cat, "Make the fill more transparent", keys="A", image="less"
         )
         self.more_opacity = make(
-            "More opacity", cat, "Make masks and logit map less transparent", keys="D", image="more"
+            "More opacity", cat, "Make the fill less transparent", keys="D", image="more"
         )
 
     def _make_analysis(self) -> None:

@@ -23,7 +23,7 @@ from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 from ctmasknet_gui.state import AppState
 from model_core.scene import class_name, image_colour
 from model_core.scene.palette import NEUTRAL, SELECTED
-from model_core.types import SliceSummary
+from model_core.types import SliceSummary, probability_text
 
 _WIDTH = 44
 _BACKGROUND, _PALE, _EDGE = QColor("#10151b"), QColor("#2a3441"), QColor("#2c3641")
@@ -112,7 +112,9 @@ class SliceStrip(QWidget):
         if summary.probabilities:
             best = int(np.argmax(summary.probabilities))
             name = class_name(self._state.weights.image_classes, best)
-            text += f"\n{name} {summary.probabilities[best]:.2f}"
+            likely = f"{name} {probability_text(summary.probabilities[best])}"
+            bias = f"no region left in the evidence: the network's bias ({likely})"
+            text += f"\n{bias if summary.from_bias else likely}"
         return text
 
     # --------------------------------------------------------------------------------------- painting
@@ -170,7 +172,7 @@ class SliceStrip(QWidget):
         painter.fillRect(end.adjusted(-3, 0, 0, 0), QColor(SELECTED))
 
     def _class_colour(self, summary: SliceSummary) -> QColor:
-        if not summary.probabilities:
+        if not summary.probabilities or summary.from_bias:
             return QColor("#5c6f83")
         best = int(np.argmax(summary.probabilities))
         colour = QColor(image_colour(class_name(self._state.weights.image_classes, best), best))

@@ -75,7 +75,7 @@ class ToolBar(QToolBar):
         self.opacity.setRange(0, 100)
         self.opacity.setPageStep(10)
         self.opacity.setFixedWidth(_SLIDER)
-        self.opacity.setAccessibleName("Opacity of masks and logit map")
+        self.opacity.setAccessibleName("Opacity of masks")
         self.opacity.valueChanged.connect(lambda value: self.opacityEdited.emit(value / 100))
         self.addWidget(self.opacity)
         spacer = QLabel()
@@ -159,7 +159,7 @@ class ToolBar(QToolBar):
         percent = round(100 * state.display.opacity)
         with QSignalBlocker(self.opacity):
             self.opacity.setValue(percent)
-        self.opacity.setToolTip(f"Opacity of masks and logit map: {percent} % (A less, D more)")
+        self.opacity.setToolTip(f"Opacity of masks: {percent} % (A less, D more)")
         window = state.display.window
         name = window.name or f"{window.width:.0f} / {window.level:.0f}"
         self.window_button.setText(_elided(name, 14))

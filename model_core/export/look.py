@@ -50,8 +50,7 @@ class Look(SceneSettings):
     smooth:
         Interpolate between pixels (values first, then the window); False shows the pixels as squares.
     logit_range:
-        Logits at the ends of the colour bar; None takes round numbers, equally far from zero, that hold all
-        logits of the slice.
+        Logits at the ends of the colour bar; None takes those of the slice (`ShownSlice.logit_range`).
     """
 
     scale: float = 1.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
 _DASH = 6
-_NICE = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 40, 60, 80, 100)
 
 
 def fill(rgb: ByteArray, mask: BoolArray, colour: str, *, opacity: float) -> None:
@@ -97,24 +95,9 @@ def logit_colours() -> npt.NDArray[np.uint8]:
     return (np.asarray(colormaps["cividis"](np.arange(256)))[:, :3] * 255).round().astype(np.uint8)
 
 
-def logit_limits(logits: FloatArray) -> tuple[float, float] | None:
-    """Return ends of the colour bar, ``-x`` and ``x``, that hold every logit; None where there is none.
-
-    x is a round number, so that slices are easily compared, and zero is always in the middle.
-    """
-    finite = np.abs(logits[np.isfinite(logits)])
-    if not finite.size:
-        return None
-    highest = float(finite.max())
-    limit = next((nice for nice in _NICE if highest <= nice), math.ceil(highest / 100) * 100)
-    return -float(limit), float(limit)
-
-
-def paint_logits(rgb: ByteArray, logits: FloatArray, limits: tuple[float, float], *, opacity: float) -> None:
-    """Blend a (h, w) logit map over the picture where it is not NaN."""
+def paint_logits(rgb: ByteArray, logits: FloatArray, limits: tuple[float, float]) -> None:
+    """Paint a (h, w) logit map over the picture where it is not NaN; opaque, as its colours are a scale."""
     where = np.isfinite(logits)
     low, high = limits
     level = np.rint(np.clip((logits[where] - low) / (high - low) * 255, 0, 255)).astype(np.uint8)
-    under = rgb[where].astype(np.float32)
-    over = logit_colours()[level].astype(np.float32)
-    rgb[where] = np.rint(under + opacity * (over - under)).astype(np.uint8)
+    rgb[where] = logit_colours()[level]

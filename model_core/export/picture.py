@@ -143,9 +143,9 @@ class _Scene:
         """Paint logit map, mask fills and outlines; return the ends of the colour bar."""
         overlays, limits = self.look.overlays, None
         if overlays.logits:
-            limits = self.look.logit_range or paint.logit_limits(shown.logit_map)
+            limits = self.look.logit_range or shown.logit_range
             if limits is not None:
-                paint.paint_logits(rgb, self.grid.nearest(shown.logit_map), limits, opacity=overlays.opacity)
+                paint.paint_logits(rgb, self.grid.nearest(shown.logit_map), limits)
         labels = shown.detections.labels
         if overlays.masks:
             combined = np.zeros(self.grid.shape, np.uint8)
@@ -253,8 +253,9 @@ def _colour_bar(layer: TextLayer, limits: tuple[float, float], *, title: str) ->
     strip = np.ascontiguousarray(np.repeat(colours[:, None], bar_width, axis=1))
     layer.draw.rectangle((left - 1, top - 1, right, top + bar_height), fill=DARK)
     layer.image.paste(Image.fromarray(strip), (left, top))
-    low, high = (f"{value:.1f}".replace("-", "−") for value in limits)
-    texts = ((title, -2), (high, -1), (low, 0))
+    low, high = (f"{value:+.1f}".replace("-", "−") for value in limits)
+    # Beyond the ends the colours say no more than that.
+    texts = ((title, -2), (f"≥ {high}", -1), (f"≤ {low}", 0))
     for text, row in texts:
         extent = layer.width(text)
         y = top + row * layer.line_height - 2 if row < 0 else top + bar_height + 2

@@ -72,7 +72,7 @@ def draw_plot(
     elif kind == "class-bars":
         probabilities = [float(p) for p in shown.verdict.probabilities]
         names = [class_name(image_classes, number) for number in range(len(probabilities))]
-        plots.class_bars(figure, names, probabilities)
+        plots.class_bars(figure, names, probabilities, from_bias=shown.verdict.from_bias)
     else:
         plots.roi_batch_image(figure, shown.verdict.batch.rows)
 

@@ -151,8 +151,8 @@ def judge_candidates(pipeline: Pipeline, candidates: Candidates, settings: Evide
 
     The probability of a class is the sigmoid of its logit, so they need not sum to 1.
     """
-    head = pipeline.head
-    if head is None:
+    head, basis = pipeline.head, pipeline.evidence_basis(settings)
+    if head is None or basis is None:
         raise SettingsError("These weights give no image class: choose a classifier or a single-shot model.")
     if settings.batch_size * 5 != head.fc_scores.in_features:
         raise SettingsError(
@@ -167,7 +167,7 @@ def judge_candidates(pipeline: Pipeline, candidates: Candidates, settings: Evide
         probabilities=expit(logits),
         batch=batch,
         settings=settings,
-        published=settings == pipeline.evidence,
+        basis=basis,
     )
 
 
@@ -285,4 +285,5 @@ def _summary(
         lesion_px=pixels,
         lesion_mm2=None if area is None else pixels * area,
         probabilities=None if verdict is None else tuple(float(p) for p in verdict.probabilities),
+        from_bias=verdict is not None and verdict.from_bias,
     )

@@ -58,8 +58,8 @@ def score_area(
         style.message(figure, colours, "No RoIs")
         return
     groups: dict[str, list[str]] = {}
-    for label in sorted({roi.label for roi in ranking.shown}):
-        groups.setdefault(region_colour(label), []).append(label)
+    for number, label in sorted({(roi.class_number, roi.label) for roi in ranking.shown}):
+        groups.setdefault(region_colour(label, max(0, number - 1)), []).append(label)
     top_margin = 0.26 if len(groups) < 2 else 0.42
     axes = style.start(figure, colours, Margins(left=0.66, right=0.14, bottom=0.40, top=top_margin))
     style.label_axes(axes, colours, style.score_label(calibrated), "box area (px)")
@@ -94,7 +94,7 @@ def _points(axes: Axes, ranking: Ranking, colours: style.Theme) -> None:
         if not rois:
             continue
         places = _places(rois)
-        classes = [region_colour(roi.label) for roi in rois]
+        classes = [region_colour(roi.label, max(0, roi.class_number - 1)) for roi in rois]
         artist = axes.scatter(
             places[:, 0],
             places[:, 1],

@@ -14,7 +14,7 @@ from model_core.errors import SettingsError
 from model_core.plots import style
 from model_core.plots.margins import Margins
 from model_core.scene.palette import ORANGE, SKY
-from model_core.types import FloatArray
+from model_core.types import FloatArray, probability_text
 
 COLUMNS = ("score", "dx", "dy", "dw", "dh")
 
@@ -33,7 +33,8 @@ def roi_batch_image(
     Parameters
     ----------
     rows:
-        (N, 5) score and encoded deltas dx, dy, dw, dh. Values that are not finite stay blank.
+        (N, 5) raw score, as the network gives it, and encoded deltas dx, dy, dw, dh. Values that are not
+        finite stay blank.
     selected:
         Row indices (from 0) to point at, such as the copies of one RoI.
 
@@ -71,10 +72,9 @@ def roi_batch_image(
     axes.xaxis.tick_top()
     axes.tick_params(axis="x", length=0, labelcolor=colours.text, labelsize=_header_pt(figure))
     # Scores have one sign, deltas two.
-    labels = [
-        f"{name}\n{'≤' if name == 'score' else '±'} {scale:.2g}"
-        for name, scale in zip(COLUMNS, scales, strict=True)
-    ]
+    highest = probability_text(float(scales[0]))
+    labels = [f"raw score\n{highest if highest.startswith('>') else f'≤ {highest}'}"]
+    labels += [f"{name}\n± {scale:.2g}" for name, scale in zip(COLUMNS[1:], scales[1:], strict=True)]
     style.fix_ticks(axes.xaxis, range(columns), labels)
     _pointers(axes, colours, sorted({row for row in selected if 0 <= row < count}))
 

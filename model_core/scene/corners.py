@@ -9,7 +9,7 @@ import numpy as np
 from model_core.errors import ordinal
 from model_core.scene.palette import AMBER, MUTED, REFERENCE, WHITE, class_name, image_colour
 from model_core.scene.settings import SceneSettings
-from model_core.types import PatientText, ShownSlice, Volume, Window
+from model_core.types import PatientText, ShownSlice, Volume, Window, probability_text
 
 RESEARCH = "Research use only"
 EDITED = "edited evidence"
@@ -151,14 +151,19 @@ def _verdict(settings: SceneSettings, shown: ShownSlice | None, *, every: bool) 
     if shown is None or shown.verdict is None or not len(shown.verdict.probabilities):
         return ()
     values = [float(value) for value in shown.verdict.probabilities]
-    best = int(np.argmax(values))
-    lines = [Line("Class of this slice", MUTED)] if every else []
+    best, bias = int(np.argmax(values)), shown.verdict.from_bias
+    lines = []
+    if bias:
+        lines = [Line("No region left: the network's bias", MUTED)]
+    elif every:
+        lines = [Line("Class of this slice", MUTED)]
     for number, value in enumerate(values):
         if every or number == best:
             name = class_name(settings.image_classes, number)
-            colour = image_colour(name, number)
-            lines.append(Line(f"{name} {value:.2f}", bold=number == best, swatch=colour))
-    if settings.edited or not shown.verdict.published:
+            text, likely = f"{name} {probability_text(value)}", number == best and not bias
+            swatch = "" if bias else image_colour(name, number)
+            lines.append(Line(text, MUTED if bias else WHITE, bold=likely, swatch=swatch))
+    if settings.edited or shown.verdict.basis == "edited":
         lines.append(Line(EDITED, patch=True))
     return tuple(lines)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from model_core.scene.palette import SELECTED
 from model_core.scene.settings import SceneSettings
-from model_core.types import RoiRow, ShownSlice
+from model_core.types import RoiRow, ShownSlice, probability_text
 
 # Left, top, right, bottom.
 Rect = tuple[float, float, float, float]
@@ -61,7 +61,7 @@ def box_labels(shown: ShownSlice, settings: SceneSettings) -> list[Label]:
     labels = []
     for number in range(len(detections)):
         candidate, class_ = int(detections.indices[number]), int(detections.labels[number])
-        score = f"{float(detections.scores[number]):.2f}"
+        score = probability_text(float(detections.scores[number]))
         name = f"{settings.region_name(class_)} {score}"
         left, top, right, bottom = (float(edge) for edge in detections.boxes[number])
         labels.append(
@@ -78,7 +78,7 @@ def box_labels(shown: ShownSlice, settings: SceneSettings) -> list[Label]:
         labels = []
     roi = unshown_roi(shown, selected)
     if roi is not None:
-        short = f"{roi.rank} · {roi.label} {roi.score:.2f}"
+        short = f"{roi.rank} · {roi.label} {probability_text(roi.score)}"
         texts = (f"{short} · {roi.why_unshown}", short)
         labels.insert(0, Label(roi.candidate, roi.box, texts, SELECTED, selected=True))
     return labels

@@ -13,7 +13,7 @@ from model_core.types import LUNG_WINDOW, Window
 class Overlays:
     """What is drawn over the voxels: by default outlines and labels alone, so that lesions stay visible.
 
-    ``masks`` fills them; ``opacity`` 0..1 is that of mask fill and logit map.
+    ``masks`` fills them; ``opacity`` 0..1 is that of the mask fill.
     """
 
     masks: bool = False
@@ -43,7 +43,7 @@ class SceneSettings:
     identity:
         Write what may identify the patient: the patient text and the title of the series.
     edited:
-        Mark the class as "edited evidence"; a verdict that is not the published computation always is.
+        Mark the class as "edited evidence"; a verdict from evidence that is edited always is.
     selected:
         Candidate to stand out; dashed where it is not among the shown detections.
     weights:

@@ -51,7 +51,7 @@ def test_one_pass_serves_detections_and_class_where_the_classifier_stores_s_alon
     (found,) = finish(run(pipeline, volume, [2]))
     assert len(backbone_calls) == 1
     assert found.evidence_candidates is found.detection_candidates
-    assert found.verdict.published
+    assert found.verdict.basis == "trained"
     assert found.verdict.batch.rows.shape == (16, 5)
 
 
@@ -63,8 +63,8 @@ def test_thresholds_never_run_the_backbone(pipeline, volume, result, backbone_ca
     assert backbone_calls == []
     assert len(many.detections) == 40 >= len(few.detections)
     assert many.masks.shape == (40, 96, 96)
-    assert few.verdict.published
-    assert not many.verdict.published
+    assert few.verdict.basis == "trained"
+    assert many.verdict.basis == "edited"
     assert {row.candidate for row in few.rois if row.detected} <= set(few.detections.indices.tolist())
     assert summarise(pipeline, volume, result, low, linked) == many.summary
 
@@ -208,7 +208,7 @@ def test_segmentation_alone_has_no_class(tiny_weights, volume):
     seen = show(alone, volume, found, alone.detections, alone.evidence)
     assert seen.verdict is None
     assert seen.summary.probabilities is None
-    assert scan_verdict([seen.summary], published=True) is None
+    assert scan_verdict([seen.summary], basis="trained") is None
 
 
 def test_segmentation_alone_ranks_the_regions_a_classifier_would_read(tiny_weights, volume):

@@ -10,7 +10,7 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 from PySide6.QtGui import QColor
 
 from ctmasknet_gui.view.style import STATUS_COLOURS
-from model_core.types import RoiRow
+from model_core.types import RoiRow, probability_text
 
 Index = QModelIndex | QPersistentModelIndex
 _NONE = QModelIndex()
@@ -40,11 +40,11 @@ def describe_area(area_mm2: float | None) -> str:
 
 COLUMNS = (
     Column("#", "Rank by score", lambda r: str(r.rank), lambda r: r.rank),
-    Column("Class", "Class of the region", lambda r: r.label, lambda r: r.label, left=True),
+    Column("Class", "Class of the region", lambda r: r.label, lambda r: (r.class_number, r.label), left=True),
     Column(
         "Score",
-        "Score of the region, calibrated where the weights say how",
-        lambda r: f"{r.score:.3f}",
+        "Score of the region: calibrated where the weights say how, else raw. The RoI batch has raw scores.",
+        lambda r: probability_text(r.score, 3),
         lambda r: r.score,
     ),
     Column("px", "Area of the box in slice pixels", lambda r: f"{r.area_px:.0f}", lambda r: r.area_px),
@@ -123,7 +123,7 @@ class RoiModel(QAbstractTableModel):
             shown = "shown as a detection" if roi.detected else "not shown as a detection"
             if roi.detected is None:
                 shown = "of the class alone: the shown detections are other regions"
-            return f"{roi.label} {roi.score:.4f}\nBox {describe_box(roi)}\n{copies}{shown}"
+            return f"{roi.label} {probability_text(roi.score, 4)}\nBox {describe_box(roi)}\n{copies}{shown}"
         return None
 
     def headerData(

@@ -122,14 +122,20 @@ class Annotations:
         self.taken.append(whole)
 
     def colour_bar(
-        self, painter: QPainter, limit: float, *, title: str, top: float, threshold: float | None
+        self,
+        painter: QPainter,
+        limits: tuple[float, float],
+        *,
+        title: str,
+        top: float,
+        threshold: float | None,
     ) -> None:
         """Draw the colour bar of the logit map below ``top`` at the right edge.
 
         Parameters
         ----------
-        limit:
-            x of the range ``-x..x``.
+        limits:
+            Logits at the ends; the map may go beyond them.
         threshold:
             The logit that masks begin at, marked on the bar; None where the scale is another one.
         """
@@ -149,15 +155,19 @@ class Annotations:
         painter.setPen(QPen(QColor(0, 0, 0, 200), 1))
         painter.setBrush(gradient)
         painter.drawRect(bar)
-        for value in (limit, 0.0, -limit):
-            self._tick(painter, bar, value, limit, MUTED if value else WHITE)
-        if threshold is not None and abs(threshold) <= limit and threshold != 0:
-            self._tick(painter, bar, threshold, limit, AMBER)
+        low, high = limits
+        ends = ((high, f"≥ {_logit(high)}", WHITE), (low, f"≤ {_logit(low)}", WHITE))
+        inner = [(threshold, _logit(threshold), AMBER)] if threshold else []
+        written: list[float] = []
+        for value, text, colour in (*ends, *inner, (0.0, "0", MUTED)):
+            y = bar.bottom() - (value - low) / (high - low) * bar.height()
+            # One that would lie on another, or beyond the bar, is left out.
+            if bar.top() <= y <= bar.bottom() and all(abs(y - other) >= self._line for other in written):
+                self._tick(painter, bar, y, text, colour)
+                written.append(y)
         self.taken.append(whole)
 
-    def _tick(self, painter: QPainter, bar: QRectF, value: float, limit: float, colour: str) -> None:
-        y = bar.bottom() - (value + limit) / (2 * limit) * bar.height()
-        text = f"{'+' if value > 0 else ''}{signed(value, 0 if float(value).is_integer() else 1)}"
+    def _tick(self, painter: QPainter, bar: QRectF, y: float, text: str, colour: str) -> None:
         width = self._metrics.horizontalAdvance(text)
         painter.setPen(QPen(QColor(colour), 1.5))
         painter.drawLine(QPointF(bar.left() - 4, y), QPointF(bar.left(), y))
@@ -206,3 +216,7 @@ class Annotations:
         painter.setBrush(QColor(colour))
         painter.drawRoundedRect(rect, 2, 2)
         painter.setBrush(Qt.BrushStyle.NoBrush)
+
+
+def _logit(value: float) -> str:
+    return f"{'+' if value > 0 else ''}{signed(value, 1)}"

@@ -6,9 +6,10 @@ import math
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.viewport.mapping import View
+from model_core.config import LogitRule
 from model_core.scene import Corners, SceneSettings, Screen, corner_lines
 from model_core.scene.corners import signed
-from model_core.types import ShownSlice, Volume
+from model_core.types import ShownSlice, Volume, probability_text
 
 _UNITS = {"HU": "{} HU", "grey": "grey {}", "values": "value {}"}
 
@@ -63,5 +64,13 @@ def _probe(shown: ShownSlice | None, volume: Volume, index: int, cursor: tuple[i
     if shown is not None:
         logit = float(shown.logit_map[row, column])
         if math.isfinite(logit):
-            text += f"  logit {signed(logit, 1)}"
+            text += f"  {_logit_text(logit, shown.detections.settings.logit_rule)}"
     return text
+
+
+def _logit_text(logit: float, rule: LogitRule) -> str:
+    """Return a mask logit with its probability; a sum of logits is that of no single mask."""
+    if rule == "sum":
+        return f"sum of logits {signed(logit, 1)}"
+    p = 1 / (1 + math.exp(-logit)) if logit > -700 else 0.0
+    return f"logit {signed(logit, 1)} (p {probability_text(p)})"

@@ -10,7 +10,7 @@ from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QPainter, QPaint
 
 from ctmasknet_gui.view.viewport.mapping import View
 from ctmasknet_gui.view.viewport.outlines import contour_path
-from ctmasknet_gui.view.viewport.pictures import logit_image, logit_range
+from ctmasknet_gui.view.viewport.pictures import logit_image
 from ctmasknet_gui.view.viewport.text import sized
 from model_core.scene import PlacedLabels, class_name, region_colour
 from model_core.scene.palette import INK, REFERENCE, SELECTED, WHITE
@@ -43,7 +43,7 @@ class Findings:
         self._items: list[Finding] = []
         self._outlined = False
         self._fills: dict[str, QPainterPath] | None = None
-        self._logits: tuple[QImage, float] | None = None
+        self._logits: tuple[QImage, tuple[float, float]] | None = None
 
     @property
     def items(self) -> list[Finding]:
@@ -77,11 +77,10 @@ class Findings:
         return self._fills
 
     @property
-    def logits(self) -> tuple[QImage, float]:
-        """The map of raw mask logits as an image, and x of its range ``-x..x``."""
-        if self._logits is None:
-            limit = logit_range(self.shown.logit_map)
-            self._logits = logit_image(self.shown.logit_map, limit), limit
+    def logits(self) -> tuple[QImage, tuple[float, float]] | None:
+        """The map of raw mask logits as an image, and the logits at the ends of its colours."""
+        if self._logits is None and (limits := self.shown.logit_range) is not None:
+            self._logits = logit_image(self.shown.logit_map, limits), limits
         return self._logits
 
 

@@ -260,7 +260,7 @@ class Viewport(QWidget):
         self.labels_left_out = 0
         if findings is None:
             return
-        if display.logits:
+        if display.logits and findings.logits is not None:
             settings = findings.shown.detections.settings
             notes.colour_bar(
                 painter,
@@ -302,12 +302,9 @@ class Viewport(QWidget):
 
     def _draw_areas(self, painter: QPainter, findings: overlays.Findings, view: View) -> None:
         display = self._state.display
-        if display.logits:
-            painter.save()
-            # A map has to be read in its colours, so it is denser than a fill of the same setting.
-            painter.setOpacity(display.opacity**0.5)
+        if display.logits and findings.logits is not None:
+            # Opaque: it is read by its colours.
             draw_image(painter, findings.logits[0], view)
-            painter.restore()
         if display.masks:
             overlays.fill_masks(painter, findings, view, display.opacity)
 

@@ -138,7 +138,7 @@ def test_table_of_all_regions(analysed, out):
     assert {row["slice_index"] for row in rows} == {str(k) for k in range(7)}
     assert [float(row["score"]) for row in here] == pytest.approx([r.score for r in shown.rois], abs=1e-5)
     assert [row["detected"] for row in here] == ["yes" if r.detected else "no" for r in shown.rois]
-    assert {row["evidence"] for row in rows} == {"published"}
+    assert {row["evidence"] for row in rows} == {"trained"}
 
 
 def test_edited_evidence_is_marked_in_the_table(analysed, out):

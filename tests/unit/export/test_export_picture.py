@@ -12,7 +12,7 @@ from model_core.export import render_slice as render
 from model_core.export.look import Look
 from model_core.export.text import TextLayer
 from model_core.scene import Corners, EdgeLetters, Label, Line, corner_lines, edge_letters, palette, rgb
-from model_core.types import Geometry, Window
+from model_core.types import Geometry, RoiBatch, Window
 from model_core.voi import apply_window
 
 OUTLINE = Overlays(masks=False, outlines=True, boxes=False)
@@ -153,19 +153,50 @@ def test_logit_map_is_drawn_where_there_is_a_box(make_volume, make_shown, rectan
     overlays = Overlays(masks=False, outlines=False, boxes=False, logits=True, opacity=1.0)
     picture = render_slice(volume, 1, shown=make_shown(volume, [mask]), overlays=overlays, text=False)
     assert np.array_equal((picture != picture[0, 0]).any(axis=2), mask)
-    # Logits -4 to 6 on a scale from -6 to 6: cividis at a sixth of its length, and at its yellow end.
-    assert picture[10, 15].tolist() == [42, 63, 109]
+    # Logits -4 to 6 in even steps, on a scale between their 1st and 99th percentile: cividis from end to end.
+    assert picture[10, 15].tolist() == [0, 34, 78]
     assert picture[10, 30].tolist() == [254, 232, 56]
+    # An opaque scale, whatever the opacity of masks is.
+    faint = dataclasses.replace(overlays, opacity=0.1)
+    again = render_slice(volume, 1, shown=make_shown(volume, [mask]), overlays=faint, text=False)
+    assert np.array_equal(again, picture)
     none = render_slice(volume, 1, shown=make_shown(volume), overlays=overlays)
     assert none.shape[2] == 3
 
 
-def test_logits_of_all_slices_share_round_limits():
-    from model_core.export.paint import logit_limits
+def test_a_few_extreme_logits_do_not_take_the_colours_of_all_others(make_volume, make_shown):
+    logits = np.full((40, 50), np.nan, np.float32)
+    logits[10:20, 10:40] = np.linspace(-2, 3, 300).reshape(10, 30)
+    logits[10, 10:12] = -300.0
+    shown = dataclasses.replace(make_shown(make_volume()), logit_map=logits)
+    low, high = shown.logit_range
+    present = logits[np.isfinite(logits)]
+    assert (low, high) == pytest.approx((np.percentile(present, 1), np.percentile(present, 99)))
+    assert -3 < low < -1.9
+    flat = dataclasses.replace(shown, logit_map=np.where(np.isfinite(logits), np.float32(2), logits))
+    assert flat.logit_range == (1.5, 2.5)
+    assert dataclasses.replace(shown, logit_map=np.full((40, 50), np.nan)).logit_range is None
 
-    assert logit_limits(np.array([[np.nan, -3.2], [1.0, 2.0]], np.float32)) == (-4.0, 4.0)
-    assert logit_limits(np.array([[250.0]], np.float32)) == (-300.0, 300.0)
-    assert logit_limits(np.full((2, 2), np.nan, np.float32)) is None
+
+def test_words_of_the_class(make_volume, make_shown):
+    volume = make_volume()
+    shown = make_shown(volume)
+    names = ("Control", "Other", "COVID-19")
+    sure = dataclasses.replace(shown.verdict, probabilities=np.array([0.001, 0.4, 0.999], np.float32))
+    nothing = RoiBatch(np.zeros((8, 5), np.float32), np.full(8, -1), np.zeros(0, np.int64))
+
+    def words(verdict):
+        seen = dataclasses.replace(shown, verdict=verdict)
+        lines = corner_lines(volume, 1, Look(image_classes=names), seen).top_left
+        return [(line.text, line.bold) for line in lines]
+
+    classes = ["Control < 0.01", "Other 0.40", "COVID-19 > 0.99"]
+    assert words(sure) == [("Class of this slice", False), *zip(classes, (False, False, True), strict=True)]
+    bias = dataclasses.replace(sure, batch=nothing)
+    assert words(bias) == [
+        ("No region left: the network's bias", False),
+        *((name, False) for name in classes),
+    ]
 
 
 def test_a_selected_roi_that_is_not_shown_is_dashed(make_volume, make_shown, rectangle):
@@ -247,7 +278,7 @@ def test_words_differ_only_where_words_are(make_volume, make_shown):
     assert changed[:, 200:].any(), "the title"
     assert not changed[150:].any()
     published = render_slice(volume, 1, shown=make_shown(volume))
-    edited = render_slice(volume, 1, shown=make_shown(volume, published=False))
+    edited = render_slice(volume, 1, shown=make_shown(volume, basis="edited"))
     marked = (published != edited).any(axis=2)
     assert marked.any()
     assert not marked[:, 200:].any()
@@ -261,7 +292,7 @@ def words(corners):
 
 def test_corner_text_holds_what_is_asked_for_and_no_patient_unasked(make_volume, make_shown, rectangle):
     volume = make_volume(lossy=True)
-    shown = make_shown(volume, [rectangle(volume, (3, 12), (4, 20))], labels=[2], published=False)
+    shown = make_shown(volume, [rectangle(volume, (3, 12), (4, 20))], labels=[2], basis="edited")
     look = Look(window=Window(1500, -600, "Lung"), **NAMES)
     place = ["CT", "0.70 × 0.70 × 2.00 mm", "lossy compression"]
     assert words(corner_lines(volume, 1, look, shown, reference=True)) == [

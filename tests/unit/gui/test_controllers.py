@@ -278,18 +278,18 @@ def test_thresholds_never_call_the_backbone(opened):
 def test_link_makes_the_evidence_follow_and_unlinking_restores_it(opened):
     opened.run_all()
     thresholds, state = opened.controllers.thresholds, opened.state
-    published = state.thresholds.published_evidence
+    published = state.thresholds.default_evidence
     assert not state.thresholds.evidence_edited
-    assert state.results.scan.published
+    assert state.results.scan.basis == "trained"
     thresholds.set_linked(True)
     thresholds.set_detections(replace(state.thresholds.detections, score=0.7, nms_iou=0.3))
     evidence = state.thresholds.evidence
     assert (evidence.score, evidence.nms_iou) == (0.7, 0.3)
     assert state.thresholds.evidence_edited
-    assert not state.results.shown.verdict.published
+    assert state.results.shown.verdict.basis == "edited"
     assert len(state.results.shown.rois) == 2
     opened.settle()
-    assert not state.results.scan.published
+    assert state.results.scan.basis == "edited"
     thresholds.toggle_nms()
     assert state.thresholds.evidence.nms_iou is None
     thresholds.toggle_nms()
@@ -297,9 +297,9 @@ def test_link_makes_the_evidence_follow_and_unlinking_restores_it(opened):
     thresholds.set_linked(False)
     assert state.thresholds.evidence == published
     assert state.thresholds.detections.score == 0.7
-    assert state.results.shown.verdict.published
+    assert state.results.shown.verdict.basis == "trained"
     opened.settle()
-    assert state.results.scan.published
+    assert state.results.scan.basis == "trained"
 
 
 def test_moving_the_evidence_by_hand_ends_the_link(opened):
@@ -466,6 +466,27 @@ def test_windows(opened):
     assert state.display.window.level == 12
 
 
+def test_the_logit_map_takes_masks_and_outlines_off_until_it_goes(opened):
+    display, state = opened.controllers.display, opened.state.display
+
+    def on():
+        return {name for name in ("masks", "outlines", "boxes", "logits") if getattr(state, name)}
+
+    display.toggle("boxes")
+    display.toggle("logits")
+    assert on() == {"logits", "boxes"}
+    display.toggle("masks")  # wanted all the same
+    assert on() == {"logits", "boxes", "masks"}
+    display.toggle("masks")
+    display.toggle("logits")
+    assert on() == {"boxes", "outlines"}
+    display.toggle("logits")
+    display.toggle_overlays()  # hides the map, and the choice of what it covers is kept
+    display.toggle("logits")
+    display.toggle("logits")
+    assert on() == {"outlines"}
+
+
 def test_overlays_go_and_come_back_together(opened):
     display, state = opened.controllers.display, opened.state.display
     shown = Overlays()
@@ -577,6 +598,9 @@ def test_choices_are_remembered(make_rig, tmp_path):
     second.controllers.remember.restore()
     assert second.state.display.window.name == "Mediastinum"
     assert second.state.display.logits
+    assert not second.state.display.outlines
+    second.controllers.display.toggle("logits")
+    assert second.state.display.outlines
     assert second.state.display.opacity == 0.6
     assert second.state.display.privacy
     assert second.state.display.cine_fps == 20

@@ -180,7 +180,14 @@ def test_class_panel_shows_probabilities_and_the_rule_of_the_scan(qtbot, state):
     panel = ClassPanel(state)
     qtbot.addWidget(panel)
     panel.show()
-    assert "COVID-19 1.00" in panel.bars.accessibleName()
+    # In the network's order, and neither 1 nor 0 is ever certain.
+    assert panel.bars.rows == (
+        ("Control", "< 0.01", False),
+        ("Other", "0.20", False),
+        ("COVID-19", "> 0.99", True),
+    )
+    assert "COVID-19 > 0.99" in panel.bars.accessibleName()
+    assert "Scan: COVID-19 > 0.99" in panel.scan.text()
     assert "Mean of the slices · lesions" in panel.scan.text()
     assert "ml" in panel.scan.text()
     assert not panel.badge.isVisible()
@@ -188,6 +195,21 @@ def test_class_panel_shows_probabilities_and_the_rule_of_the_scan(qtbot, state):
     show(state)
     assert panel.badge.isVisible()
     assert not panel.grab().isNull()
+
+
+def test_a_class_without_any_region_is_called_the_networks_bias(qtbot, state):
+    panel = ClassPanel(state)
+    qtbot.addWidget(panel)
+    panel.show()
+    assert not panel.note.isVisible()
+    state.thresholds.evidence = replace(state.thresholds.evidence, score=0.99)
+    show(state)
+    assert not state.results.shown.rois
+    assert panel.note.isVisible()
+    assert "the network's bias" in panel.note.text()
+    assert not any(bold for _, _, bold in panel.bars.rows)
+    state.results.scan = replace(state.results.scan, from_bias=True)
+    assert "Scan: the network's bias (COVID-19 > 0.99)" in panel.scan.text()
 
 
 @pytest.mark.parametrize(
@@ -319,7 +341,7 @@ def test_scoring_link_and_resets(qtbot, state, collect):
     state.thresholds.detections = replace(state.thresholds.detections, score=0.9)
     panel.reset_evidence.click()
     panel.reset_detections.click()
-    assert evidence[-1] == state.thresholds.published_evidence
+    assert evidence[-1] == state.thresholds.default_evidence
     assert detections[-1] == state.thresholds.default_detections
 
 

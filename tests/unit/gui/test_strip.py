@@ -1,5 +1,7 @@
 """The slice strip: what it says, and where it leads."""
 
+from dataclasses import replace
+
 import pytest
 from gui_fakes import make_card, make_volume
 from PySide6.QtCore import QPoint, QPointF, Qt
@@ -88,6 +90,14 @@ def test_words_for_every_kind_of_slice(strip, state):
     assert strip.describe(5) == "Slice 6 / 20: no findings\nControl 0.90"
     state.display.slice_index = 3
     assert "COVID-19" in strip.accessibleDescription()
+
+
+def test_the_networks_bias_is_no_class_of_a_slice(strip, state):
+    state.results.summaries = {3: summary(3)}
+    before = strip.grab().toImage()
+    state.results.summaries = {3: replace(summary(3), from_bias=True)}
+    assert "no region left in the evidence: the network's bias (COVID-19" in strip.describe(3)
+    assert strip.grab().toImage() != before
 
 
 def test_bars_follow_the_lesion_area(strip, state):

@@ -15,7 +15,7 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.viewport import Viewport
 from ctmasknet_gui.view.viewport.mapping import MAX_ZOOM, MIN_ZOOM, View, fit_zoom, pixel_aspect
 from ctmasknet_gui.view.viewport.outlines import trace
-from ctmasknet_gui.view.viewport.pictures import logit_image, logit_range
+from ctmasknet_gui.view.viewport.pictures import logit_image
 from model_core.config import DetectionSettings, EvidenceSettings
 from model_core.scene import edge_letters, image_colour, place_labels, region_colour, rgb
 from model_core.scene.corners import readable_age, readable_name
@@ -41,7 +41,9 @@ MIDDLE_POINT = QPointF(200, 150)
 ORANGE = (0xE6, 0x9F, 0x00)
 
 
-def make_shown(shape, masks, *, index=0, published=True, logit_map=None, rois=(), labels=None, scores=None):
+def make_shown(
+    shape, masks, *, index=0, basis="published", logit_map=None, rois=(), labels=None, scores=None
+):
     masks = np.array(masks, bool).reshape(-1, *shape)
     boxes = []
     for mask in masks:
@@ -59,7 +61,7 @@ def make_shown(shape, masks, *, index=0, published=True, logit_map=None, rois=()
     )
     batch = RoiBatch(np.zeros((16, 5), np.float32), np.zeros(16, np.int64), np.arange(1))
     verdict = ImageVerdict(
-        np.zeros(3, np.float32), np.array([0.1, 0.2, 0.91], np.float32), batch, EvidenceSettings(), published
+        np.zeros(3, np.float32), np.array([0.1, 0.2, 0.91], np.float32), batch, EvidenceSettings(), basis
     )
     if logit_map is None:
         logit_map = np.full(shape, np.nan, np.float32)
@@ -276,7 +278,7 @@ def test_everything_sits_on_its_voxel(viewport, state, shape, spacing, zoom, fli
     voxels = np.full((1, *shape), -1000)
     voxels[0, row, column] = 1000
     logits = np.full(shape, np.nan, np.float32)
-    logits[row, column] = 3.0
+    logits[row, column], logits[0, 0] = 3.0, -3.0
     state.case.volume = volume_of(voxels, spacing=(2.0, spacing, 0.8))
     display = state.display
     display.window = Window(2000, 0)
@@ -405,12 +407,9 @@ def test_inversion_and_the_files_own_inversion_cancel(viewport, state):
     assert colour_at(viewport, QPointF(150, 120)) == (255, 255, 255)
 
 
-def test_logit_colours_are_centred_on_zero():
-    values = np.array([[np.nan, -4.0, 0.0, 4.0]], np.float32)
-    assert logit_range(values) == 4.0
-    assert logit_range(np.full((2, 2), np.nan, np.float32)) == 1.0
-    assert logit_range(np.array([[250.0]], np.float32)) == 300.0
-    image = logit_image(values, 4.0)
+def test_logit_colours_lie_between_the_ends_of_their_range():
+    values = np.array([[np.nan, -9.0, 1.0, 7.0]], np.float32)
+    image = logit_image(values, (-4.0, 6.0))
     assert image.pixelColor(0, 0).alpha() == 0
     low, middle, high = (image.pixelColor(x, 0) for x in (1, 2, 3))
     assert low.blue() > low.red()
@@ -437,6 +436,64 @@ def test_the_probe_reads_the_exact_voxel(viewport, state):
     assert "HU" not in viewport.corners.text
     mouse(viewport, QEvent.Type.MouseMove, view.picture.topLeft() - QPointF(3, 3))
     assert "HU" not in viewport.corners.text
+
+
+def test_the_probe_says_logit_and_probability_where_there_is_one(viewport, state):
+    shape = (9, 14)
+    state.case.volume = volume_of(np.zeros((1, *shape)), spacing=(2.0, 1.6, 0.8))
+    logits = np.full(shape, np.nan, np.float32)
+    logits[2, 3:6] = -1.0, 0.0, 9.0
+    state.results.shown = shown = make_shown(shape, [], logit_map=logits)
+
+    def probed(row, column):
+        point = viewport.current_view.to_screen(column + 0.5, row + 0.5)
+        mouse(viewport, QEvent.Type.MouseMove, point)
+        return viewport.corners.bottom_left[0].text
+
+    assert probed(2, 3).endswith("0 HU  logit −1.0 (p 0.27)")
+    assert probed(2, 4).endswith("logit 0.0 (p 0.50)")
+    assert probed(2, 5).endswith("logit 9.0 (p > 0.99)")
+    assert probed(2, 6).endswith("HU")  # outside every box there is no logit
+    summed = replace(shown.detections, settings=DetectionSettings(logit_rule="sum"))
+    state.results.shown = replace(shown, detections=summed)
+    # Added up it is no longer the logit of one mask, so it has no probability.
+    assert probed(2, 3).endswith("sum of logits −1.0")
+
+
+def test_the_logit_map_is_opaque_and_its_bar_tells_its_range(viewport, state, monkeypatch):
+    from ctmasknet_gui.view.viewport import annotations as module
+
+    written = []
+    plain = module.halo_text
+    monkeypatch.setattr(module, "halo_text", lambda *given: (written.append(given[2]), plain(*given)))
+    shape = (20, 20)
+    logits = np.full(shape, np.nan, np.float32)
+    logits[5:15, 5:15] = np.linspace(-4, 6, 100).reshape(10, 10)
+    logits[5, 5], logits[14, 14] = -300.0, 300.0
+    viewport.resize(700, 600)
+    state.case.volume = volume_of(np.full((1, *shape), 1000))
+    state.results.shown = shown = make_shown(shape, [], logit_map=logits)
+    only(state.display, logits=True)
+    state.display.opacity = 0.1
+    low, high = shown.logit_range
+    place = viewport.current_view.to_screen(5.5, 5.5)
+    assert colour_at(viewport, place) == (0x00, 0x22, 0x4E)  # the end of the scale, whatever lies under it
+    assert {"mask logit", f"≥ +{high:.1f}", f"≤ −{-low:.1f}", "0"} <= set(written)
+    # Nothing to show, nothing to explain.
+    written.clear()
+    state.results.shown = make_shown(shape, [])
+    viewport.grab()
+    assert "mask logit" not in written
+
+
+def test_a_class_without_any_region_is_not_told_as_one(viewport, state):
+    state.case.volume = volume_of(np.zeros((2, 9, 9)))
+    shown = make_shown((9, 9), [], basis="edited")
+    nothing = replace(shown.verdict.batch, kept=np.zeros(0, np.int64))
+    state.results.shown = replace(shown, verdict=replace(shown.verdict, batch=nothing))
+    assert f"No region left: the network's bias\n{IMAGE_CLASSES[2]} 0.91" in viewport.corners.text
+    assert not any(line.swatch or line.bold for line in viewport.corners.top_left)
+    assert "edited evidence" in viewport.corners.text
 
 
 @pytest.mark.parametrize(("unit", "text"), [("grey", "grey 7"), ("values", "value 7"), ("HU", "7 HU")])
@@ -490,7 +547,7 @@ def test_the_class_of_the_slice_and_its_mark(viewport, state):
     state.results.shown = make_shown((9, 9), [])
     assert f"{IMAGE_CLASSES[2]} 0.91" in viewport.corners.text
     assert "edited evidence" not in viewport.corners.text
-    state.results.shown = make_shown((9, 9), [], published=False)
+    state.results.shown = make_shown((9, 9), [], basis="edited")
     assert "edited evidence" in viewport.corners.text
     state.display.slice_index = 1
     assert IMAGE_CLASSES[2] not in viewport.corners.text, "the class of another slice"
@@ -549,7 +606,7 @@ def test_nothing_in_the_corners_overlaps(viewport, state, monkeypatch, size):
     state.case.volume = volume_of(np.zeros((2, *shape)), patient=patient, title="Thorax 1.0 B60f")
     masks = [pixel_mask(shape, (2, 2)), pixel_mask(shape, (60, 60))]
     state.results.shown = make_shown(
-        shape, masks, labels=[2, 1], published=False, logit_map=np.ones(shape, np.float32)
+        shape, masks, labels=[2, 1], basis="edited", logit_map=np.ones(shape, np.float32)
     )
     state.case.reference = np.ones((2, *shape), np.uint8)
     state.display.logits = True

@@ -40,6 +40,22 @@ def test_names_and_values_are_written(figure, texts):
     assert {*NAMES, "0.04", "0.21", "0.91"} <= set(texts(figure))
 
 
+def test_no_probability_is_certain_and_values_have_room(figure, texts, assert_nothing_cut):
+    class_bars(figure, NAMES, [0.0, 0.3, 0.9999])
+    assert {"< 0.01", "> 0.99"} <= set(texts(figure))
+    assert not {"0.00", "1.00"} & set(texts(figure))
+    assert_nothing_cut(figure)
+
+
+def test_the_bias_of_the_network_is_told_and_no_class_stands_out(figure, texts, assert_nothing_cut):
+    class_bars(figure, NAMES, [0.1, 0.2, 0.9])
+    assert texts(figure)["COVID-19"].get_fontweight() == "bold"
+    class_bars(figure, NAMES, [0.1, 0.2, 0.9], from_bias=True)
+    assert "the network's bias (0–1)" in texts(figure)
+    assert all(texts(figure)[name].get_fontweight() == "normal" for name in NAMES)
+    assert_nothing_cut(figure)
+
+
 def test_a_probability_that_is_no_number_is_a_dash(figure, bars, texts):
     class_bars(figure, NAMES, [float("nan"), 0.5, float("inf")])
     assert [width for _, width, _ in bars()] == [0, 0.5, 0]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.backend_bases import MouseEvent
@@ -159,6 +161,14 @@ def test_two_classes_are_named_in_their_colours(figure, roi, texts, artists, ass
     assert shown["■ Consolidation"].get_color() == region_colour("consolidation")
     assert "◆ detected 1   ○ not detected 1" in shown
     assert_nothing_cut(figure)
+
+
+def test_classes_stand_in_the_order_of_the_network(figure, roi, texts):
+    labels = ["Ground-glass opacity", "Consolidation"]
+    rois = [replace(roi(k, 0.9 / k, 500.0, label=labels[2 - k]), class_number=3 - k) for k in (1, 2)]
+    score_area(figure, rois)
+    places = [texts(figure)[f"■ {label}"].get_window_extent().x0 for label in labels]
+    assert places[0] < places[1]
 
 
 @pytest.mark.parametrize(("width", "height", "dpi"), [(320, 220, 100), (640, 440, 200), (900, 300, 100)])
