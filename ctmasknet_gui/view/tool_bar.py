@@ -12,7 +12,7 @@ from ctmasknet_gui.view.menus import Menus
 from ctmasknet_gui.view.style import icon
 
 _ICON = QSize(18, 18)
-_SLIDER, _SHORT_SLIDER = 84, 46
+_SLIDER, _SHORT_SLIDER = 84, 60
 _WITH_TEXT = Qt.ToolButtonStyle.ToolButtonTextBesideIcon
 _TEXT_ONLY = Qt.ToolButtonStyle.ToolButtonTextOnly
 _ICON_ONLY = Qt.ToolButtonStyle.ToolButtonIconOnly
@@ -77,7 +77,7 @@ class ToolBar(QToolBar):
         self.opacity.setFixedWidth(_SLIDER)
         self.opacity.setAccessibleName("Opacity of masks")
         self.opacity.valueChanged.connect(lambda value: self.opacityEdited.emit(value / 100))
-        self.addWidget(self.opacity)
+        self._opacity_action = self.addWidget(self.opacity)
         spacer = QLabel()
         spacer.setProperty("role", "spacer")
         spacer.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
@@ -123,20 +123,24 @@ class ToolBar(QToolBar):
         """Drop captions, least needed first, until the bar fits into ``width`` pixels."""
         overlays, ends = self._overlay_buttons, [self.stop_button, self.export_button]
         self.opacity.setFixedWidth(_SLIDER)
+        self._opacity_action.setVisible(True)
         for button in (*overlays, *ends, self.slice_button, self.open_button, self.weights_button):
             button.setToolButtonStyle(_WITH_TEXT)
-        steps: tuple[tuple[list[QToolButton], Qt.ToolButtonStyle], ...] = (
-            (overlays, _TEXT_ONLY),
-            (ends, _ICON_ONLY),
-            ([self.slice_button], _ICON_ONLY),
-            ([self.open_button], _ICON_ONLY),
-            (overlays, _ICON_ONLY),
-            ([self.weights_button], _ICON_ONLY),
+        # Buttons, their style, and whether there is the slider: it has keys, and captions tell more.
+        steps: tuple[tuple[list[QToolButton], Qt.ToolButtonStyle, bool], ...] = (
+            (overlays, _TEXT_ONLY, True),
+            (ends, _ICON_ONLY, True),
+            ([self.slice_button], _ICON_ONLY, True),
+            ([self.open_button], _ICON_ONLY, True),
+            (overlays, _TEXT_ONLY, False),
+            (overlays, _ICON_ONLY, True),
+            ([self.weights_button], _ICON_ONLY, True),
         )
-        for buttons, style in steps:
+        for buttons, style, slider in steps:
             if self.needed_width() <= width:
                 return
             self.opacity.setFixedWidth(_SHORT_SLIDER)
+            self._opacity_action.setVisible(slider)
             for button in buttons:
                 button.setToolButtonStyle(style)
 
@@ -148,7 +152,7 @@ class ToolBar(QToolBar):
         widths = []
         for action in self.actions():
             widget = self.widgetForAction(action)
-            if widget is not None and not (isinstance(widget, QLabel)):
+            if action.isVisible() and widget is not None and not isinstance(widget, QLabel):
                 widget.ensurePolished()
                 widths.append(max(widget.sizeHint().width(), widget.minimumWidth()))
         # Style sheet padding of the bar: 8 at each side.
@@ -179,7 +183,7 @@ class ToolBar(QToolBar):
             text, tip = "Default weights", "Loaded with the first run."
         else:
             text, tip = "No weights", "No network weights are installed: load a file."
-        self.weights_button.setText(_elided(text, 16))
+        self.weights_button.setText(_elided(text, 18))
         self.weights_button.setToolTip(f"Weights: {tip}")
 
 

@@ -70,8 +70,8 @@ COLUMNS = (
     ),
     Column(
         "Shown",
-        "● shown as a detection, or why not. low: its score is not above the threshold; by 2: region 2 overlaps "
-        "it and is better (NMS); small: its box is; over: there are more than are shown",
+        "● shown as a detection, or why not. low: its score is not above the threshold; by 2: region 2, "
+        "which is better, overlaps it (NMS); small: its box is; over: there are more than are shown",
         describe_shown,
         lambda r: (bool(r.detected), r.unshown or "", -(r.suppressor or 0)),
     ),
