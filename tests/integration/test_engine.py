@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from model_core.config import DetectionSettings
+from model_core.config import DetectionSettings, DetectorSettings, EvidenceSettings, InputSpec
 from model_core.errors import SettingsError, WeightsError
 from model_core.inference import detect, judge, load_pipeline, run, scan_verdict, show, summarise
+from model_core.inference.pipeline import Pipeline
 from model_core.inference.select import rank, why_unshown
 from model_core.networks import MaskRCNN, build
 from model_core.phantom import make_phantom
@@ -188,6 +189,26 @@ def test_results_name_series_weights_and_slice(pipeline, volume, result):
         3,
     )
     assert result.placement.slice_shape == (96, 96)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"detector": DetectorSettings(rpn_post_nms=50)},
+        {"evidence": EvidenceSettings(batch_size=16, nms_iou=0.5)},
+        {"input": InputSpec(size=96)},
+        {"sha256": "another"},
+    ],
+)
+def test_weights_are_told_apart_by_all_that_changes_their_results(pipeline, change):
+    segmentation, classifier = pipeline.cards
+
+    def weights_id(**fields):
+        cards = (dataclasses.replace(segmentation, **fields), classifier)
+        return Pipeline(detector=pipeline.detector, cards=cards).weights_id
+
+    assert weights_id() == weights_id(title="another name", detections=DetectionSettings(score=0.9))
+    assert weights_id(**change) != weights_id()
 
 
 def test_order_progress_and_cancel(pipeline, volume):
