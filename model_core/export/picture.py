@@ -226,6 +226,7 @@ class _Scene:
                 flip_vertical=look.flip_vertical,
             )
         )
+        layer.scale_bar(self.volume.geometry, self.grid.scale[0])
         if limits is not None:
             rule = shown.detections.settings.logit_rule if shown is not None else "max"
             _colour_bar(layer, limits, title="mask logit" if rule == "max" else "sum of mask logits")

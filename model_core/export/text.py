@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from model_core.export.look import DARK
 from model_core.scene import Corners, EdgeLetters, Label, Line, Rect, place_labels
 from model_core.scene.palette import AMBER, INK, LETTER, SELECTED, WHITE
+from model_core.scene.scale import SCALE_SHARE, scale_bar
+from model_core.types import Geometry
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -110,6 +112,33 @@ class TextLayer:
             if text:
                 self.write(x, y, text, LETTER, bold=True)
                 self._take((x, y, x + self.width(text, bold=True), y + self.line_height))
+
+    def scale_bar(self, geometry: Geometry, pixel: float) -> None:
+        """Draw a bar of a round length above the lower right corner block; nothing where unknown.
+
+        ``pixel`` is the width of a slice pixel in picture pixels.
+        """
+        width, height = self.image.size
+        bar = scale_bar(geometry, pixel, width * SCALE_SHARE)
+        if bar is None:
+            return
+        length, text = bar
+        block = [rect for rect in self.taken if rect[0] > width / 2 and rect[1] > height / 2]
+        floor = min((rect[1] for rect in block), default=float(height)) - self.size / 2
+        right, thick, tick = width - self.margin, max(1, self.size // 10), max(3, self.size // 3)
+        extent = self.width(text)
+        top = floor - tick - self.line_height
+        self.write(right - max(extent, (length + extent) / 2), top, text)
+        strokes = (
+            (right - length, floor - tick / 2 - thick, right, floor - tick / 2),
+            (right - length, floor - tick, right - length + thick, floor),
+            (right - thick, floor - tick, right, floor),
+        )
+        for grown, colour in ((1, DARK), (0, WHITE)):
+            for x1, y1, x2, y2 in strokes:
+                rect = (round(x1) - grown, round(y1) - grown, round(x2) + grown, round(y2) + grown)
+                self.draw.rectangle(rect, fill=colour)
+        self._take((right - max(extent, length) - 2, top, right + 2, floor + 1))
 
     def labels(self, labels: Sequence[Label]) -> None:
         """Write labels where there is room inside the picture; a note says how many are left out."""

@@ -254,7 +254,7 @@ class Viewport(QWidget):
         notes.scale_bar(
             painter,
             view,
-            volume.geometry.spacing_mm,
+            volume.geometry,
             bottom=self.height() - 14 - notes.height_of(len(corners.bottom_right)),
         )
         self.labels_left_out = 0
