@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
 # Lines are one pixel wide up to this shorter side; wider in proportion above, to stay visible in print.
-_LINE_SIDE = 1024
+_LINE_SIDE = 640
 
 
 def render_slice(
