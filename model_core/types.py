@@ -28,6 +28,8 @@ Plane = Literal["axial", "coronal", "sagittal", "oblique", "unknown"]
 Unit = Literal["HU", "values", "grey"]
 Level = Literal["info", "warning", "error"]
 VoiFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
+# Why a candidate is not among the shown detections, in the order in which candidates are sorted out.
+UnshownReason = Literal["area", "score", "overlap", "limit"]
 
 T = TypeVar("T")
 
@@ -430,6 +432,8 @@ class RoiRow:
     classifier; ``class_number`` that of ``label`` among the region classes, from 1; ``detected`` whether the
     same candidate is among the shown detections; None where the
     class has regions of its own (two branches or two networks), so that the shown detections are others.
+    ``unshown`` says why it is not; with "overlap", ``suppressor`` is the rank of the better region that
+    suppressed it (None where that one is not in the table).
     """
 
     rank: int
@@ -442,11 +446,23 @@ class RoiRow:
     copies: int
     detected: bool | None
     class_number: int = 0
+    unshown: UnshownReason | None = None
+    suppressor: int | None = None
 
     @property
     def why_unshown(self) -> str:
-        """Say why no shown region is this one's: below the thresholds, or joined with others."""
-        return "no lesion of its own" if self.detected else "not shown at these thresholds"
+        """Say why no shown region is this one's: what it fails, or that it is joined with others."""
+        if self.detected:
+            return "no lesion of its own"
+        if self.unshown == "overlap":
+            better = "a better one" if self.suppressor is None else f"region {self.suppressor}"
+            return f"suppressed by {better} (NMS)"
+        reasons = {
+            "score": "not above the score threshold",
+            "area": "its box is too small",
+            "limit": "beyond the most detections shown",
+        }
+        return reasons.get(self.unshown or "", "not shown at these thresholds")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from PySide6.QtCore import QObject, Slot
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.display import LUNG, PRESETS, DisplayState
+from model_core.scene import Overlays
 from model_core.types import Window
 
 # Percentiles of the slice that the automatic window spans: a few metal or padding pixels do not count.
@@ -20,7 +21,9 @@ MAX_WIDTH = 65535.0
 ZOOM_STEP = 1.25
 ZOOM_RANGE = (0.05, 64.0)
 UNDER_LOGITS = ("masks", "outlines")
-OVERLAYS = ("masks", "outlines", "boxes", "logits", "reference")
+OVERLAYS = ("masks", "outlines", "boxes", "labels", "logits", "reference")
+# What comes when nothing was hidden before.
+DEFAULT_OVERLAYS = tuple(name for name in OVERLAYS if getattr(Overlays, name) and name != "reference")
 
 
 class DisplayController(QObject):
@@ -171,7 +174,7 @@ class DisplayController(QObject):
                 setattr(self._display, name, False)
             self._hidden = shown
         else:
-            for name in self._hidden or ("masks", "outlines", "boxes"):
+            for name in self._hidden or DEFAULT_OVERLAYS:
                 setattr(self._display, name, True)
             self._hidden = ()
 

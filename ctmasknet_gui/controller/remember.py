@@ -12,7 +12,7 @@ from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.display import PRESETS
 
-SWITCHES = ("masks", "outlines", "boxes", "logits", "reference", "privacy")
+SWITCHES = ("masks", "outlines", "boxes", "labels", "logits", "reference", "privacy")
 CINE_RANGE = (1.0, 60.0)  # slices per second that a damaged settings file cannot leave
 
 

@@ -28,7 +28,7 @@ class LoadedPipeline:
 
 
 class WeightsController(QObject):
-    """Holds the pipeline that runs; results of other weights are forgotten when it changes.
+    """Holds the pipeline that runs; results of other weights are put away when it changes.
 
     What ran before runs on until the newly chosen weights are loaded, and stays where they cannot be.
 
@@ -129,7 +129,7 @@ class WeightsController(QObject):
             thresholds.last_nms_iou = detections.nms_iou
 
     def set_fast(self, fast: bool) -> None:
-        """Leave mirror images out from now on, or look at them; results of the other way are forgotten."""
+        """Leave mirror images out from now on, or look at them; results of the other way are put away."""
         self._state.weights.fast = fast
         if self._cache is not None and self._cache.pipeline is not self.pipeline:
             self._cache.pipeline.fast = fast
@@ -158,7 +158,7 @@ class WeightsController(QObject):
         yield cached
 
     def adopt(self, loaded: object) -> None:
-        """Take over a loaded pipeline: choice, cards, default thresholds, no results yet.
+        """Take over a loaded pipeline: choice, cards, default thresholds, results of its own.
 
         Thresholds moved before the first run are kept where the defaults stay the same.
         """

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from model_core.export.look import DARK, Colour
+from model_core.export.look import DARK
+from model_core.scene import rgb as parts
 from model_core.types import BoolArray, ByteArray, FloatArray
 
 if TYPE_CHECKING:
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 _DASH = 6
 
 
-def fill(rgb: ByteArray, mask: BoolArray, colour: Colour, *, opacity: float) -> None:
+def fill(rgb: ByteArray, mask: BoolArray, colour: str, *, opacity: float) -> None:
     """Blend a colour over the (h, w) pixels of a mask."""
     under = rgb[mask].astype(np.float32)
-    rgb[mask] = np.rint(under + opacity * (np.array(colour, np.float32) - under)).astype(np.uint8)
+    rgb[mask] = np.rint(under + opacity * (np.array(parts(colour), np.float32) - under)).astype(np.uint8)
 
 
 def rim(mask: BoolArray, *, line: int = 1) -> BoolArray:
@@ -33,16 +34,16 @@ def rim(mask: BoolArray, *, line: int = 1) -> BoolArray:
     return mask & ~inner
 
 
-def outline(rgb: ByteArray, mask: BoolArray, colour: Colour, *, line: int = 1) -> None:
+def outline(rgb: ByteArray, mask: BoolArray, colour: str, *, line: int = 1) -> None:
     """Draw the rim of a mask, inside it."""
-    rgb[rim(mask, line=line)] = colour
+    rgb[rim(mask, line=line)] = parts(colour)
 
 
-def dashed_outline(rgb: ByteArray, mask: BoolArray, colour: Colour, *, line: int = 1) -> None:
+def dashed_outline(rgb: ByteArray, mask: BoolArray, colour: str, *, line: int = 1) -> None:
     """Draw the rim of a mask in dashes of equal length, the gaps dark."""
     from contourpy import contour_generator
 
-    rgb[rim(mask, line=line)] = DARK
+    rgb[rim(mask, line=line)] = parts(DARK)
     padded = np.pad(mask, 1)
     dash = _DASH * line
     lit = np.zeros(mask.shape, np.bool_)
@@ -61,7 +62,7 @@ def dashed_outline(rgb: ByteArray, mask: BoolArray, colour: Colour, *, line: int
         from scipy.ndimage import binary_dilation
 
         lit = binary_dilation(lit, np.ones((3, 3), np.bool_), iterations=line - 1)
-    rgb[lit & rim(mask, line=line)] = colour
+    rgb[lit & rim(mask, line=line)] = parts(colour)
 
 
 def _inside(padded: BoolArray, x: float, y: float) -> tuple[int, int]:
@@ -70,7 +71,7 @@ def _inside(padded: BoolArray, x: float, y: float) -> tuple[int, int]:
     return low if padded[low] else (int(np.ceil(y)), int(np.ceil(x)))
 
 
-def dashed_box(draw: ImageDraw, box: Sequence[float], colour: Colour, *, line: int = 1) -> None:
+def dashed_box(draw: ImageDraw, box: Sequence[float], colour: str, *, line: int = 1) -> None:
     """Draw a box (pixel edges) in dashes, the gaps dark."""
     left, top, right, bottom = (round(edge) for edge in box)
     right, bottom = max(left, right - 1), max(top, bottom - 1)

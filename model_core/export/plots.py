@@ -11,8 +11,8 @@ import numpy as np
 from model_core import __version__
 from model_core.errors import ExportError
 from model_core.export.atomic import atomic_path, refuse_existing
-from model_core.export.look import class_name
 from model_core.export.png import RESEARCH_USE
+from model_core.scene import class_name
 from model_core.threads import DRAWING
 from model_core.types import ByteArray, Progress, ShownSlice
 

@@ -13,7 +13,7 @@ from model_core import DISCLAIMER, __version__
 from model_core.config import DetectionSettings, EvidenceBasis, EvidenceSettings
 from model_core.errors import ordinal
 from model_core.export.atomic import atomic_path
-from model_core.export.look import class_name
+from model_core.scene import class_name
 from model_core.types import Problem, ScanVerdict, ShownSlice, Volume
 from model_core.weights.card import ModelCard
 

@@ -89,7 +89,11 @@ class Pipeline:
     @property
     def weights_id(self) -> str:
         """Identity of what computes; results of another are not mixed with those of this one."""
-        parts = [f"{card.sha256} {card.detector.mask_box_scale:g}" for card in self.cards]
+        # The same file may come with another card: whatever of it candidates, masks or the class depend on.
+        parts = [
+            repr((card.sha256, card.architecture, card.detector, card.input, card.evidence))
+            for card in self.cards
+        ]
         parts.append(f"mirror={self.mirror}")
         return hashlib.sha256("+".join(parts).encode()).hexdigest()[:16]
 

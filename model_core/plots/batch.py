@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from model_core.errors import SettingsError
 from model_core.plots import style
 from model_core.plots.margins import Margins
+from model_core.scene.palette import ORANGE, SKY
 from model_core.types import FloatArray, probability_text
 
 COLUMNS = ("score", "dx", "dy", "dw", "dh")
@@ -140,7 +141,7 @@ def _pointers(axes: Axes, colours: style.Theme, rows: list[int]) -> None:
 @cache
 def _colour_map(theme: style.Theme) -> Colormap:
     # The middle is a little off the background, so that zero and blank differ.
-    stops = ["#9bd3f5", style.SKY_BLUE, theme.grid, style.ORANGE, "#ffd27a"]
+    stops = ["#9bd3f5", SKY, theme.grid, ORANGE, "#ffd27a"]
     if theme.background == "#ffffff":
-        stops = ["#0b5d8f", style.SKY_BLUE, "#f1f3f5", style.ORANGE, "#8a4b00"]
+        stops = ["#0b5d8f", SKY, "#f1f3f5", ORANGE, "#8a4b00"]
     return LinearSegmentedColormap.from_list("batch", stops).with_extremes(bad=theme.background)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from model_core.errors import SettingsError
 from model_core.plots import style
 from model_core.plots.margins import Margins
+from model_core.scene import image_colour
 from model_core.types import probability_text
 
 # Width of a character of the sans-serif font, bold and wide ones on average, as a share of its size.
@@ -58,7 +59,8 @@ def class_bars(
     rows = np.arange(len(values))
     lengths = [min(max(value, 0.0), 1.0) if math.isfinite(value) else 0.0 for value in values]
     axes.barh(rows, [1.0] * len(rows), BAR_HEIGHT, color=colours.grid, gid="track")
-    axes.barh(rows, lengths, BAR_HEIGHT, color=[style.class_colour(name) for name in names], gid="bars")
+    bars = [image_colour(name, number) for number, name in enumerate(names)]
+    axes.barh(rows, lengths, BAR_HEIGHT, color=bars, gid="bars")
     likely = int(np.argmax(lengths))
     for row, (name, value) in enumerate(zip(names, values, strict=True)):
         weight = "bold" if row == likely and math.isfinite(value) and not from_bias else "normal"

@@ -63,7 +63,7 @@ def score_histogram(
     every = shown + _counts(ranking.rest, edges, copies=copies)
     if ranking.rest:
         _bars(axes, edges, every, colours.faint, "others")
-    _bars(axes, edges, shown, style.SKY_BLUE, "shown")
+    _bars(axes, edges, shown, colours.muted, "shown")
     _scale(axes, float(every.max()), log=log)
     axes.grid(visible=True, axis="y", color=colours.grid, linewidth=0.7)
     _note(axes, ranking, colours)

@@ -7,8 +7,8 @@ from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.colours import class_name, image_colour
 from ctmasknet_gui.view.style import TEXT, TRACK
+from model_core.scene import class_name, image_colour
 from model_core.types import probability_text
 
 _ROW = 21

@@ -5,22 +5,13 @@ from __future__ import annotations
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QLinearGradient, QPainter, QPen
 
-from ctmasknet_gui.view.colours import CIVIDIS
-from ctmasknet_gui.view.viewport.corners import Corners, Line, bar_text, scale_bar
 from ctmasknet_gui.view.viewport.mapping import View
-from ctmasknet_gui.view.viewport.orientation import EdgeLetters
-from ctmasknet_gui.view.viewport.text import (
-    AMBER,
-    INK,
-    LETTER,
-    MUTED,
-    WHITE,
-    elided,
-    halo_text,
-    pill,
-    signed,
-    sized,
-)
+from ctmasknet_gui.view.viewport.text import elided, halo_text, pill, sized
+from model_core.scene import Corners, EdgeLetters, Line
+from model_core.scene.corners import signed
+from model_core.scene.palette import AMBER, CIVIDIS, INK, LETTER, MUTED, WHITE
+from model_core.scene.scale import SCALE_SHARE, scale_bar
+from model_core.types import Geometry
 
 MARGIN = 10.0
 # Free width in the middle of the upper and lower edge, for the letters.
@@ -102,19 +93,17 @@ class Annotations:
         self,
         painter: QPainter,
         view: View,
-        spacing_mm: tuple[float | None, float | None, float | None],
+        geometry: Geometry,
         *,
         bottom: float,
     ) -> None:
         """Draw a bar of a round length above ``bottom`` at the right edge; nothing where unknown."""
-        length = scale_bar(view, spacing_mm, min(self._room, self._width * 0.22))
-        if not length:
+        bar = scale_bar(geometry, view.scale[0], min(self._room, self._width * SCALE_SHARE))
+        if bar is None:
             return
-        column = spacing_mm[2] or 1.0
-        pixels = length * view.scale[0] / column
+        pixels, text = bar
         right, y = self._width - MARGIN, bottom - 6
         left = right - pixels
-        text = bar_text(length)
         width = self._metrics.horizontalAdvance(text)
         first = right - max(width, pixels)
         whole = QRectF(first, y - 8 - self._line, right - first, self._line + 14)

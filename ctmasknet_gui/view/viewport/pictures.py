@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QImage, QPainter, QTransform
 
-from ctmasknet_gui.view.colours import CIVIDIS
 from ctmasknet_gui.view.viewport.layer import device_ratio
 from ctmasknet_gui.view.viewport.mapping import View
+from model_core.scene.palette import CIVIDIS
 from model_core.types import ByteArray, FloatArray, Volume, Window
 from model_core.voi import apply_window
 

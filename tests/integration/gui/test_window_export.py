@@ -50,6 +50,7 @@ def at(picture, volume, x, y):
 
 
 def test_picture_holds_what_is_on_screen(analysed, out):
+    analysed.key(Qt.Key.Key_F)
     written = export(analysed, analysed.commands.export_png, out / "a.png")
     assert written == (out / "a.png",)
     picture = pixels(out / "a.png")
@@ -60,7 +61,7 @@ def test_picture_holds_what_is_on_screen(analysed, out):
         3,
         shown=shown,
         window=display.window,
-        overlays=Overlays(opacity=display.opacity),
+        overlays=Overlays(masks=True, opacity=display.opacity),
         region_classes=("lesion",),
         image_classes=state.weights.image_classes,
         weights="fake",
@@ -76,9 +77,8 @@ def test_picture_holds_what_is_on_screen(analysed, out):
 
 
 def test_picture_follows_overlays_flip_and_window(analysed, out):
-    analysed.commands.masks.trigger()
     analysed.commands.outlines.trigger()
-    analysed.commands.boxes.trigger()
+    analysed.commands.labels.trigger()
     analysed.key(Qt.Key.Key_3)
     export(analysed, analysed.commands.export_png, out / "plain.png")
     volume = analysed.state.case.volume

@@ -9,12 +9,14 @@ import pytest
 from gui_fakes import CANDIDATES, FakeEngine, FakeReader, make_volume, warning
 from psygnal import EmitLoopError
 
+from ctmasknet_gui.controller.display import OVERLAYS
 from ctmasknet_gui.controller.ports import numbered_apart
 from ctmasknet_gui.controller.time_left import TimeLeft
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state.display import LUNG, PRESETS
 from ctmasknet_gui.view.requests import ExportRequest
 from model_core.errors import ExportError
+from model_core.scene import Overlays
 
 # ------------------------------------------------------------------------------------------- opening
 
@@ -470,6 +472,7 @@ def test_the_logit_map_takes_masks_and_outlines_off_until_it_goes(opened):
     def on():
         return {name for name in ("masks", "outlines", "boxes", "logits") if getattr(state, name)}
 
+    display.toggle("boxes")
     display.toggle("logits")
     assert on() == {"logits", "boxes"}
     display.toggle("masks")  # wanted all the same
@@ -486,15 +489,18 @@ def test_the_logit_map_takes_masks_and_outlines_off_until_it_goes(opened):
 
 def test_overlays_go_and_come_back_together(opened):
     display, state = opened.controllers.display, opened.state.display
-    display.toggle("masks")
+    shown = Overlays()
+    assert state.overlays == shown
+    assert (shown.outlines, shown.labels, shown.masks, shown.boxes) == (True, True, False, False)
+    display.toggle("boxes")
     display.toggle_overlays()
-    assert not any((state.masks, state.outlines, state.boxes, state.logits, state.reference))
+    assert not any(getattr(state, name) for name in OVERLAYS)
     display.toggle_overlays()
-    assert (state.masks, state.outlines, state.boxes, state.reference) == (False, True, True, True)
-    for name in ("outlines", "boxes"):  # the switch of the reference alone shows nothing
+    assert state.overlays == replace(shown, boxes=True)
+    for name in ("outlines", "boxes", "labels"):  # the switch of the reference alone shows nothing
         display.toggle(name)
     display.toggle_overlays()
-    assert (state.masks, state.outlines, state.boxes) == (True, True, True)
+    assert state.overlays == shown
     display.set_opacity(7)
     assert state.opacity == 1.0
     display.change_opacity(-0.1)
@@ -592,9 +598,9 @@ def test_choices_are_remembered(make_rig, tmp_path):
     second.controllers.remember.restore()
     assert second.state.display.window.name == "Mediastinum"
     assert second.state.display.logits
-    assert not second.state.display.masks
+    assert not second.state.display.outlines
     second.controllers.display.toggle("logits")
-    assert second.state.display.masks
+    assert second.state.display.outlines
     assert second.state.display.opacity == 0.6
     assert second.state.display.privacy
     assert second.state.display.cine_fps == 20

@@ -22,6 +22,7 @@ from ctmasknet_gui.view.explanation.plots import PlotPanel
 from ctmasknet_gui.view.explanation.roi_model import (
     COLUMNS,
     COPIES_COLUMN,
+    DIMMED,
     SCORE_COLUMN,
     SHOWN_COLUMN,
     RoiModel,
@@ -408,6 +409,48 @@ def test_table_lists_the_evidence_and_the_best_of_it(qtbot, state, collect):
     table.all_button.click()
     table.top_button.click()
     assert tops == [None, 16]
+
+
+def test_rows_of_regions_that_are_not_shown_say_why_and_are_dimmed(qtbot, state):
+    table = RoiTable(state)
+    qtbot.addWidget(table)
+    shown = state.results.shown
+    fates = [
+        {"detected": True},
+        {"detected": False, "unshown": "overlap", "suppressor": 1},
+        {"detected": False, "unshown": "overlap"},
+        {"detected": False, "unshown": "score"},
+        {"detected": False, "unshown": "area"},
+        {"detected": False, "unshown": "limit"},
+    ]
+    rois = tuple(replace(roi, **fate) for roi, fate in zip(shown.rois, fates, strict=True))
+    state.results.shown = replace(shown, rois=rois)
+    model = table.model
+
+    def column(role, column=SHOWN_COLUMN):
+        return [model.index(row, column).data(role) for row in range(6)]
+
+    assert column(Qt.ItemDataRole.DisplayRole) == ["●", "by 1", "NMS", "low", "small", "over"]
+    tips = column(Qt.ItemDataRole.ToolTipRole)
+    for tip, part in zip(
+        tips,
+        (
+            "shown as a detection",
+            "not shown: suppressed by region 1 (NMS)",
+            "not shown: suppressed by a better one (NMS)",
+            "not shown: not above the score threshold",
+            "not shown: its box is too small",
+            "not shown: beyond the most detections shown",
+        ),
+        strict=True,
+    ):
+        assert part in tip
+    inks = column(Qt.ItemDataRole.ForegroundRole, 2)
+    assert inks[0] is None
+    assert all(ink == DIMMED for ink in inks[1:])
+    assert "no: suppressed by region 1 (NMS)" in model.as_text()
+    table.model.sort(SHOWN_COLUMN, Qt.SortOrder.DescendingOrder)
+    assert model.roi(0).detected
 
 
 def test_a_picked_region_below_the_listed_ones_asks_for_all_of_them(qtbot, state, collect):

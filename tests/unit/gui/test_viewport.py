@@ -7,20 +7,21 @@ import pytest
 from gui_fakes import IMAGE_CLASSES, make_card, make_volume
 from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
-from PySide6.QtCore import QEvent, QMimeData, QPoint, QPointF, QRectF, QSizeF, Qt, QUrl
+from PySide6.QtCore import QEvent, QMimeData, QPoint, QPointF, QRectF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QImage, QMouseEvent, QWheelEvent
 from PySide6.QtWidgets import QApplication
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.colours import image_colour, region_colour
 from ctmasknet_gui.view.viewport import Viewport
-from ctmasknet_gui.view.viewport.corners import readable_age, readable_name
-from ctmasknet_gui.view.viewport.labels import place_label
 from ctmasknet_gui.view.viewport.mapping import MAX_ZOOM, MIN_ZOOM, View, fit_zoom, pixel_aspect
-from ctmasknet_gui.view.viewport.orientation import edge_letters, letters_of
 from ctmasknet_gui.view.viewport.outlines import trace
 from ctmasknet_gui.view.viewport.pictures import logit_image
 from model_core.config import DetectionSettings, EvidenceSettings
+from model_core.scene import edge_letters, image_colour, place_labels, region_colour, rgb
+from model_core.scene.corners import readable_age, readable_name
+from model_core.scene.labels import Label
+from model_core.scene.letters import letters_of
+from model_core.scene.palette import NEUTRAL, REFERENCE
 from model_core.types import (
     Detections,
     Geometry,
@@ -137,7 +138,7 @@ def colour_at(widget, point):
 
 
 def only(display, **switches):
-    for name in ("masks", "outlines", "boxes", "logits", "reference"):
+    for name in ("masks", "outlines", "boxes", "labels", "logits", "reference"):
         setattr(display, name, switches.get(name, False))
 
 
@@ -230,19 +231,40 @@ def test_contour_of_an_empty_mask_is_empty():
     assert trace(np.zeros((4, 5), bool)) == []
 
 
-def test_tags_stay_inside_and_apart():
-    area, size = QRectF(10, 10, 300, 200), QSizeF(70, 16)
-    taken = [QRectF(10, 10, 100, 40)]
-    placed = []
-    for k in range(60):
-        place = place_label(QRectF(k * 4, 30 + k, 30, 20), size, area=area, taken=[*taken, *placed])
-        if place is not None:
-            placed.append(place)
-    assert len(placed) > 10
-    for k, place in enumerate(placed):
-        assert area.contains(place)
-        assert not any(place.intersects(other) for other in [*taken, *placed[:k]])
-    assert place_label(QRectF(0, 0, 5, 5), QSizeF(400, 16), area=area, taken=[]) is None
+def meet(one, other):
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def test_labels_stay_inside_and_apart():
+    area, taken = (10, 10, 310, 210), [(10, 10, 110, 50)]
+    boxes = [(k * 14, 30 + 3 * k, k * 14 + 30, 50 + 3 * k) for k in range(20)]
+    labels = [Label(k, box, ("a longer text", "short"), "#E69F00") for k, box in enumerate(boxes)]
+    placed = place_labels(labels, lambda text: (7.0 * len(text), 16.0), area=area, taken=taken)
+    rects = [rect for _, _, rect in placed.places]
+    assert len(rects) > 10
+    assert len(rects) + placed.left_out == 20
+    for k, (left, top, right, bottom) in enumerate(rects):
+        assert left >= 10
+        assert top >= 10
+        assert right <= 310
+        assert bottom <= 210
+        assert not any(meet(rects[k], other) for other in [*taken, *rects[:k]])
+    wide = place_labels(labels[:1], lambda text: (400.0, 16.0), area=area, taken=[])
+    assert (wide.places, wide.left_out) == ((), 1)
+
+
+def test_labels_leave_other_regions_in_sight_and_shorten_in_a_crowd():
+    area = (0, 0, 200, 100)
+    upper, lower = (50, 20, 90, 40), (50, 60, 90, 80)
+    labels = [Label(1, lower, ("a long text",), "#E69F00"), Label(2, upper, ("other",), "#E69F00")]
+    placed = place_labels(labels, lambda text: (40.0, 19.0), area=area, taken=[])
+    assert not meet(placed.places[0][2], upper)
+    crowd = [(0, 0, 50, 100), (90, 0, 200, 100)]
+    texts = Label(1, lower, ("a very long text", "short"), "#E69F00")
+    narrow = place_labels([texts], lambda text: (5.0 * len(text), 16.0), area=area, taken=crowd)
+    assert [text for _, text, _ in narrow.places] == ["short"]
+    outside = Label(1, (300, 300, 310, 310), ("x",), "#E69F00")
+    assert place_labels([outside], lambda text: (8.0, 16.0), area=area, taken=[]).left_out == 0
 
 
 # ------------------------------------------------------------------------------- what is drawn where
@@ -469,8 +491,8 @@ def test_a_class_without_any_region_is_not_told_as_one(viewport, state):
     shown = make_shown((9, 9), [], basis="edited")
     nothing = replace(shown.verdict.batch, kept=np.zeros(0, np.int64))
     state.results.shown = replace(shown, verdict=replace(shown.verdict, batch=nothing))
-    assert "No region left: the network's bias" in viewport.corners.text
-    assert IMAGE_CLASSES[2] not in viewport.corners.text
+    assert f"No region left: the network's bias\n{IMAGE_CLASSES[2]} 0.91" in viewport.corners.text
+    assert not any(line.swatch or line.bold for line in viewport.corners.top_left)
     assert "edited evidence" in viewport.corners.text
 
 
@@ -541,7 +563,7 @@ def test_the_legend_names_the_colours_on_the_slice(viewport, state):
     def legend():
         return [(line.text, line.swatch, line.dashed) for line in viewport.corners.top_right if line.swatch]
 
-    ggo, consolidation = ("GGO", region_colour("GGO"), False), ("Consolidation", "#56B4E9", False)
+    ggo, consolidation = ("GGO", region_colour("GGO"), False), ("Consolidation", "#D55E00", False)
     assert legend() == [ggo, consolidation], "neither classes that are absent nor one twice"
     only(state.display, masks=True)
     assert legend() == [ggo, consolidation]
@@ -613,7 +635,7 @@ def test_labels_without_room_are_counted(viewport, state):
     assert viewport.labels_left_out >= 30 - 24
     corner = np.s_[-10 - 3 * 18 : -10 - 2 * 18, 10:90]
     assert np.abs(crowded[corner] - plain[corner]).max() > 100, "the remark stands above the slice number"
-    state.display.boxes = False
+    state.display.labels = False
     viewport.grab()
     assert viewport.labels_left_out == 0
 
@@ -631,12 +653,51 @@ def test_names_and_colours():
     assert readable_name("^Jane") == "Jane"
     assert readable_name("") == ""
     assert readable_age("039Y") == "39Y"
-    assert region_colour("GGO") == region_colour("Lesion") == "#E69F00"
-    assert region_colour("Consolidation") == "#56B4E9"
-    assert image_colour("Control") == "#009E73"
-    assert image_colour("COVID-19") == "#E69F00"
-    assert image_colour("Other (non-COVID)") == image_colour("Common pneumonia") == "#56B4E9"
+    assert region_colour("Lesion") == "#E69F00"
+    assert region_colour("GGO") == region_colour("Ground-glass opacity") == "#56B4E9"
+    assert region_colour("Consolidation") == "#D55E00"
+    assert image_colour("Control") == image_colour("Normal") == "#009E73"
+    assert image_colour("COVID-19") == image_colour("covid19 pneumonia") == "#CC79A7"
+    assert image_colour("Other (non-COVID)") == image_colour("Common pneumonia") == "#0072B2"
     assert image_colour("something", 1) != image_colour("something", 0)
+    assert region_colour("something", 1) != region_colour("something", 0)
+
+
+def test_a_colour_means_one_thing_and_is_seen_on_dark_and_light():
+    """Classes, regions and the reference mask: apart from each other also to the colour-blind."""
+    from model_core.plots.style import THEMES, legible
+
+    regions = [region_colour(name) for name in ("Lesion", "GGO", "Consolidation", "Lung")]
+    images = [image_colour(name) for name in ("Control", "Other (non-COVID)", "COVID-19")]
+    used = [*regions, *images, REFERENCE, NEUTRAL]
+    for filter_ in (np.eye(3), PROTANOPIA, DEUTERANOPIA):
+        seen = [np.clip(filter_ @ linear(colour), 0, 1) ** (1 / 2.4) for colour in used]
+        for k, one in enumerate(seen):
+            for other, name in zip(seen[k + 1 :], used[k + 1 :], strict=True):
+                assert np.abs(one - other).max() > 0.08, (used[k], name)
+    for colour in used:
+        assert contrast(colour, "#161b22") > 3, "on the panels"
+        assert contrast(legible(colour, THEMES["light"]), "#ffffff") > 3, "on reports"
+
+
+# Machado, Oliveira & Fernandes 2009, severity 1, on linear RGB.
+PROTANOPIA = np.array(
+    [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+)
+DEUTERANOPIA = np.array(
+    [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]]
+)
+
+
+def linear(colour):
+    parts = np.array(rgb(colour)) / 255
+    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+
+
+def contrast(one, other):
+    """WCAG 2 contrast ratio of two colours."""
+    low, high = sorted(float(linear(c) @ (0.2126, 0.7152, 0.0722)) for c in (one, other))
+    return (high + 0.05) / (low + 0.05)
 
 
 # --------------------------------------------------------------------------------------------- mouse

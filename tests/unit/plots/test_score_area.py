@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.backend_bases import MouseEvent
 
-from model_core.plots import picked_candidate, region_colour, score_area
+from model_core.plots import picked_candidate, score_area
+from model_core.scene import region_colour
 
 
 @pytest.fixture
@@ -156,8 +157,8 @@ def test_two_classes_are_named_in_their_colours(figure, roi, texts, artists, ass
     ]
     score_area(figure, rois)
     shown = texts(figure)
-    assert shown["■ Ground-glass opacity"].get_color() == region_colour("Ground-glass opacity") == "#E69F00"
-    assert shown["■ Consolidation"].get_color() == region_colour("consolidation") == "#56B4E9"
+    assert shown["■ Ground-glass opacity"].get_color() == region_colour("GGO")
+    assert shown["■ Consolidation"].get_color() == region_colour("consolidation")
     assert "◆ detected 1   ○ not detected 1" in shown
     assert_nothing_cut(figure)
 
