@@ -305,6 +305,8 @@ def _not_hounsfield(frames: Sequence[Frame]) -> list[Problem]:
 # Defined terms of RescaleType (PS3.3 C.11.1.1.2); anything else is free text.
 _TERMS = ("OD", "HU", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT")
 _LONGEST_KIND = 24
+
+
 def _quoted(kind: str) -> str:
     """Return a RescaleType for a message: free text in quotes, cut to what a word may be."""
     if kind.upper() in _TERMS:
