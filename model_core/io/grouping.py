@@ -379,13 +379,14 @@ def _split_phases(group: Group, chosen: Collection[Path]) -> list[Group]:
 
 def _telling_mark(frames: Sequence[Frame]) -> tuple[str, dict[str, list[Frame]]] | None:
     """Return the first mark by which no two slices lie at one position, and the parts that it makes."""
-    most = max(len(place) for place in _places(frames))
+    places = _places(frames)
+    most = max(map(len, places))
     for index, (mark, _) in enumerate(PHASE_MARKS):
         parts = _by_mark(frames, index)
         # A mark that differs from slice to slice, as times often do, tells slices apart, not phases.
         if 1 < len(parts) <= 2 * most and not any(_crowded(members) for members in parts.values()):
             return mark, parts
-    parts = _by_folder(frames)
+    parts = _by_folder(frames) if len(places) > 1 else {}
     if 1 < len(parts) <= 2 * most and not any(_crowded(members) for members in parts.values()):
         return "folder", parts
     return None
