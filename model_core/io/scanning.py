@@ -124,6 +124,8 @@ def _sorted_out(paths: Sequence[Path], found: _Found) -> tuple[list[Path], list[
             there, is_file, reason = False, False, f"The path cannot be read: {plain_reason(error)}"
         else:
             reason = f"Not found: {path.name or path}. Check the path."
+            if not there and path.is_symlink():
+                reason = f"{path.name} cannot be opened. {_DEAD_LINK}"
         if there:
             (files if is_file else folders).append(path)
         elif len(paths) == 1:
@@ -232,9 +234,7 @@ def _files_below(folder: Path, found: _Found) -> Iterator[Path]:
             yield link
 
 
-def _files_of_tree(
-    place: Path, found: _Found, links: list[Path], linked_files: list[Path]
-) -> Iterator[Path]:
+def _files_of_tree(place: Path, found: _Found, links: list[Path], linked_files: list[Path]) -> Iterator[Path]:
     """Yield the plain files of a tree; its links to folders, and to files, are added to the lists."""
 
     def unreadable(error: OSError) -> None:
