@@ -100,7 +100,8 @@ def _forms_of_name(group: str) -> dict[str, int]:
     words = list(filter(None, parts))
     family, given = parts[0], list(filter(None, parts[1:3]))
     forms: dict[str, int] = {}
-    for order in (words, [family, *given], [*given, family], [*given[:1], family]):
+    first = given[:1]
+    for order in (words, [family, *given], [family, *first], [*given, family], [*first, family]):
         told = list(filter(None, order))
         if len(told) > 1:
             forms[_pattern(told)] = sum(map(len, told))
