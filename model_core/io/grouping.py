@@ -85,8 +85,13 @@ def group_frames(frames: Sequence[Frame], *, chosen: Collection[Path] = ()) -> l
     first by name.
     """
     by_series: dict[str, list[Frame]] = defaultdict(list)
+    of_object: dict[str, str] = {}
     for frame in frames:
-        by_series[frame.header.series_uid or f"folder of {frame.header.path.parent}"].append(frame)
+        key = frame.header.series_uid or f"folder of {frame.header.path.parent}"
+        if frame.header.concatenation is not None:
+            # The parts of one object are together even where each names another series.
+            key = of_object.setdefault(frame.header.concatenation.uid, key)
+        by_series[key].append(frame)
     groups: list[Group] = []
     lone: list[Group] = []
     for key, members in by_series.items():
@@ -200,14 +205,14 @@ def _joined(members: list[Group]) -> list[Group]:
     if _crowded(frames):
         found = _telling_mark(frames)
         if found is None:
-            return members
+            return _apart(members, "several lie at one position")
         mark, values = found
         parts = [
             (f"{mark} {number} of {len(values)}", tuple(part))
             for number, part in enumerate(values.values(), 1)
         ]
     if not all(on_one_grid(part) for _, part in parts):
-        return members
+        return _apart(members, "they do not stand in equal steps")
     kept = {id(frame) for _, part in parts for frame in part}
     copies = [group.copies for group in members if id(group.frames[0]) in kept]
     result = []
@@ -219,6 +224,14 @@ def _joined(members: list[Group]) -> list[Group]:
         copied = tuple(copy for group in copies for copy in group)
         result.append(Group(part, key, label, (problem,), copied))
     return result
+
+
+def _apart(members: list[Group], why: str) -> list[Group]:
+    """Tell of slices that may be one stack, but need not."""
+    text = f"{len(members)} series of one image each are alike, but {why}."
+    names = named(group.frames[0].name for group in members)
+    problem = Problem("info", text, "They are not put together.", names)
+    return [replace(group, problems=(*group.problems, problem)) for group in members]
 
 
 # ---------------------------------------------------------------------------- equal within one stack
@@ -384,7 +397,8 @@ def _telling_mark(frames: Sequence[Frame]) -> tuple[str, dict[str, list[Frame]]]
     for index, (mark, _) in enumerate(PHASE_MARKS):
         parts = _by_mark(frames, index)
         # A mark that differs from slice to slice, as times often do, tells slices apart, not phases.
-        if 1 < len(parts) <= 2 * most and not any(_crowded(members) for members in parts.values()):
+        phases = 1 < len(parts) <= 2 * most and (len(parts) < len(frames) or len(places) == 1)
+        if phases and not any(_crowded(members) for members in parts.values()):
             return mark, parts
     parts = _by_folder(frames) if len(places) > 1 else {}
     if 1 < len(parts) <= 2 * most and not any(_crowded(members) for members in parts.values()):
@@ -436,6 +450,8 @@ def _with_missing_parts(group: Group) -> Group:
     parts = {frame.header.path: frame.header for frame in group.frames if frame.header.concatenation}
     wholes = [header.concatenation for header in parts.values() if header.concatenation]
     numbers = {whole.number for whole in wholes if whole.number is not None}
+    if 0 in numbers:
+        numbers = {number + 1 for number in numbers}  # counted from 0, against the standard
     total = max([whole.total or 0 for whole in wholes] + list(numbers), default=0)
     missing = sorted(set(range(1, total + 1)) - numbers) if numbers else []
     if not missing:
@@ -543,7 +559,7 @@ def _split_by_occurrence(group: Group) -> list[Group]:
     """
     places = _places(group.frames)
     counts = {len(place) for place in places}
-    passes = _passes(group.frames, places) if len(counts) == 1 else None
+    passes = _passes(group.frames, places) if len(counts) == 1 < len(places) else None
     if passes is not None:
         return _phases(group, "pass", passes)
     extra = len(group.frames) - len(places)
@@ -554,8 +570,9 @@ def _split_by_occurrence(group: Group) -> list[Group]:
         "nothing in the files says which belong together."
     )
     action = "All are shown, those at one position one after another: they may be of several scans."
-    names = named(frame.name for frame in group.frames)
-    return [replace(group, problems=(*group.problems, Problem("warning", text, action, names)))]
+    problem = Problem("warning", text, action, named(frame.name for frame in group.frames))
+    in_order = tuple(sorted(group.frames, key=lambda frame: frame.header.instance_number or 0))
+    return [replace(group, frames=in_order, problems=(*group.problems, problem))]
 
 
 def _passes(frames: Sequence[Frame], places: Sequence[Sequence[int]]) -> dict[str, list[Frame]] | None:

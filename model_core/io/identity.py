@@ -72,7 +72,8 @@ def _identity(study_uid: str, patient: PatientText) -> Identity:
 
 def _words(name: str) -> str:
     """Return a name without what is spelling only: case, carets, commas, spaces, ways to write an accent."""
-    plain = unicodedata.normalize("NFKC", name).casefold()
+    # Prefix and suffix, the last two of five parts, make nobody someone else.
+    plain = unicodedata.normalize("NFKC", "^".join(name.split("^")[:3])).casefold()
     words = " ".join(filter(None, _BETWEEN_WORDS.split(plain)))
     return "" if words in _NOBODY else words
 

@@ -283,9 +283,14 @@ def _value_problems(filling: _Filling) -> list[Problem]:
 
 
 def _not_hounsfield(frames: Sequence[Frame]) -> list[Problem]:
-    """Say why CT images are not taken for Hounsfield units; nothing of other images."""
+    """Say why CT images, or what may be some, are not taken for Hounsfield units; nothing of other images."""
     header = frames[0].header
-    if header.modality != "CT" or header.localizer or header.colour:
+    if header.localizer or header.colour:
+        return []
+    if header.modality in ("", "OT") and min(frame.intercept for frame in frames) <= AIR_INTERCEPT:
+        text = "The values may be Hounsfield units, but neither Modality nor RescaleType says so."
+        return [Problem("info", text, "The series is shown as plain values.")]
+    if header.modality != "CT":
         return []
     other = [frame for frame in frames if not _rescaled_to_hounsfield(frame)]
     unsaid = [frame for frame in other if not frame.header.rescaled]

@@ -90,6 +90,7 @@ SAME = [
     ("Doe^Jane", " Doe ^Jane "),
     ("Doe^Jane", "Doe Jane"),
     ("Doe^Jane", "Doe, Jane"),
+    ("Doe^Jane", "Doe^Jane^^Dr.^PhD"),
     ("Müller^Jürgen", "Mu\u0308ller^Ju\u0308rgen"),
     ("Yamada^Tarou=山田^太郎", "Yamada^Tarou"),
     ("Doe^Jane", ""),
@@ -184,6 +185,17 @@ def test_equal_positions_are_not_dealt_out_by_file_name(tmp_path):
     assert entry.spacing_mm[0] is None
     assert entry.status == "warning"
     assert "nothing in the files says which belong together" in texts(entry)
+
+
+def test_positions_that_are_nearly_all_the_same_make_no_twelve_series(tmp_path):
+    positions = [(0, 0, 0)] * 7 + [(0, 0, 30)]
+    times = [f"1200{number:02d}" for number in range(8)]
+    write_stack(tmp_path, positions, ContentTime=times, names=[f"{9 - k}" for k in range(8)])
+    (entry,) = catalogue(tmp_path).series
+    volume = finish(load(entry))[-1]
+    assert (volume.voxels[:, 2, 2] + 1024).tolist() == [8, 1, 2, 3, 4, 5, 6, 7]
+    assert entry.spacing_mm[0] is None
+    assert "6 slice(s) lie at the position of another one" in texts(entry)
 
 
 @pytest.mark.parametrize(
@@ -303,7 +315,10 @@ def test_slices_in_uneven_steps_or_beside_one_line_stay_apart(tmp_path):
     beside = [(7.0 * (index % 3), -20.0, 2.0 * index) for index in range(6)]
     write_stack(tmp_path / "b", beside, SeriesInstanceUID=uids(6))
     for name in "ab":
-        assert len(catalogue(tmp_path / name).series) == 6
+        found = catalogue(tmp_path / name)
+        assert len(found.series) == 6
+        told = "6 series of one image each are alike, but they do not stand in equal steps."
+        assert all(told in texts(entry) and entry.status == "ok" for entry in found.series)
 
 
 def test_phases_with_a_series_uid_in_every_slice_are_not_mixed(tmp_path):

@@ -474,7 +474,9 @@ def test_a_rescale_to_hu_by_name_is_believed_without_modality(tmp_path, modality
     )
     assert open_one(tmp_path / "a")[1].unit == "HU"
     write_stack(tmp_path / "b", along_z(3), Modality=modality, SOPClassUID=SECONDARY_CAPTURE)
-    assert open_one(tmp_path / "b")[1].unit == "values"
+    _, volume = open_one(tmp_path / "b")
+    assert volume.unit == "values"
+    assert any("may be Hounsfield units" in problem.text for problem in volume.problems)
 
 
 @pytest.mark.parametrize("modality", ["MR", "PT", "NM"])
@@ -695,6 +697,17 @@ def test_a_missing_part_is_told(tmp_path):
         problem.text == "2 of 4 files of this concatenation are missing (InConcatenationNumber 2, 4)."
         for problem in entry.problems
     )
+
+
+def test_parts_that_name_different_series_and_count_from_0_are_one_volume(tmp_path):
+    concatenation(tmp_path)
+    for number, name in enumerate("cab"):
+        item = pydicom.dcmread(tmp_path / name)
+        item.SeriesInstanceUID, item.InConcatenationNumber = f"1.2.7.{number}", number
+        item.save_as(tmp_path / name)
+    entry, _ = open_one(tmp_path)
+    assert entry.size[0] == 12
+    assert entry.problems == ()
 
 
 def test_two_concatenations_are_two_volumes(tmp_path):
