@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -26,7 +26,7 @@ from model_core.io.stack import (
     project,
     same_position_mm,
 )
-from model_core.io.tolerances import DIRECTION_TOLERANCE, SPACING_TOLERANCE
+from model_core.io.tolerances import DIRECTION_TOLERANCE, MAX_FRAMES, SPACING_TOLERANCE
 from model_core.types import Problem
 
 
@@ -162,37 +162,27 @@ def _kind_of_slice(frame: Frame, orientations: _Buckets, spacings: _Buckets) -> 
     )
 
 
-def _alike(family: Sequence[Group]) -> Iterator[list[Group]]:
-    """Yield the groups of a kind that share study, frame of reference and SeriesNumber, as far as said."""
+def _alike(family: Sequence[Group]) -> list[list[Group]]:
+    """Return the groups of a kind by study, frame of reference and SeriesNumber, as far as those tell."""
     parts = [list(family)]
-    for said in (_study, _frame_of_reference, _series_number):
-        parts = [part for members in parts for part in _by_what_is_said(members, said)]
-    yield from parts
+    for attribute in ("study_uid", "frame_of_reference", "series_number"):
+        parts = [part for members in parts for part in _by_attribute(members, attribute)]
+    return parts
 
 
-def _study(header: FileHeader) -> str:
-    return header.study_uid
-
-
-def _frame_of_reference(header: FileHeader) -> str:
-    return header.frame_of_reference
-
-
-def _series_number(header: FileHeader) -> str:
-    return header.series_number
-
-
-def _by_what_is_said(members: list[Group], said: Callable[[FileHeader], str]) -> list[list[Group]]:
-    """Split by an attribute, unless every file has a value of its own, which then says nothing."""
+def _by_attribute(members: list[Group], attribute: str) -> list[list[Group]]:
+    """Split by an attribute of the files, unless it differs in every file and so says nothing."""
     headers = [group.frames[0].header for group in members]
     values: dict[str, list[Group]] = defaultdict(list)
     for group, header in zip(members, headers, strict=True):
-        values[said(header)].append(group)
+        values[getattr(header, attribute)].append(group)
     idle = len(values) == len(members) >= 3
-    if idle and said is _study:
-        idle = any(identity_of(members[0].frames[0])[2:4])
-    if idle and said is _series_number:
-        idle = len({header.instance_number for header in headers}) == len(members)
+    if attribute == "study_uid":
+        # Then the patient must be known to be one.
+        idle = idle and bool(headers[0].patient.patient_id or headers[0].patient.name)
+    if attribute == "series_number":
+        # Images that are each the first of a series are series.
+        idle = idle and len({header.instance_number for header in headers}) == len(members)
     return [members] if idle else list(values.values())
 
 
@@ -213,16 +203,17 @@ def _joined(members: list[Group]) -> list[Group]:
         ]
     if not all(on_one_grid(part) for _, part in parts):
         return _apart(members, "they do not stand in equal steps")
-    kept = {id(frame) for _, part in parts for frame in part}
-    copies = [group.copies for group in members if id(group.frames[0]) in kept]
     result = []
     for label, part in parts:
+        there = set(map(id, part))
+        mine = [group for group in members if id(group.frames[0]) in there]
+        told = tuple(dict.fromkeys(problem for group in mine for problem in group.problems))
         text = f"Each of these {len(part)} images has a SeriesInstanceUID of its own."
         action = "They are alike in everything else and make one even stack, so they are shown as one."
         problem = Problem("warning", text, action, named(frame.name for frame in part))
         key = f"slices|{identity_of(part[0])}|{min(frame.header.series_uid for frame in part)}"
-        copied = tuple(copy for group in copies for copy in group)
-        result.append(Group(part, key, label, (problem,), copied))
+        copies = tuple(copy for group in mine for copy in group.copies)
+        result.append(Group(part, key, label, (problem, *told), copies))
     return result
 
 
@@ -452,7 +443,7 @@ def _with_missing_parts(group: Group) -> Group:
     numbers = {whole.number for whole in wholes if whole.number is not None}
     if 0 in numbers:
         numbers = {number + 1 for number in numbers}  # counted from 0, against the standard
-    total = max([whole.total or 0 for whole in wholes] + list(numbers), default=0)
+    total = min(max([whole.total or 0 for whole in wholes] + list(numbers), default=0), MAX_FRAMES)
     missing = sorted(set(range(1, total + 1)) - numbers) if numbers else []
     if not missing:
         return group

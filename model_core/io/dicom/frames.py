@@ -19,7 +19,7 @@ from model_core.io.dicom.dataset import (
 from model_core.io.dicom.elements import Elements
 from model_core.io.dicom.lookup import LookupTable, read_table
 from model_core.io.dicom.records import PHASE_MARKS, FileHeader, Frame, Vector, cross
-from model_core.io.tolerances import COSINE_TOLERANCE
+from model_core.io.tolerances import COSINE_TOLERANCE, MAX_ASPECT
 
 _FRAMES_PER_LOOK = 256
 # What tells the shape of a pixel where there is no PixelSpacing, in this order (PS3.3 C.7.6.3.1.7). The sizes
@@ -102,7 +102,7 @@ def _aspect(dataset: Any) -> float | None:
     """Return height over width of a pixel whose size in the patient is not stated."""
     for keyword in _ASPECT_KEYWORDS:
         sizes = _spacing(numbers(dataset, keyword))
-        if sizes is not None:
+        if sizes is not None and 1 / MAX_ASPECT <= sizes[0] / sizes[1] <= MAX_ASPECT:
             return sizes[0] / sizes[1]
     return None
 

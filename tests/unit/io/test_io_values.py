@@ -610,6 +610,7 @@ def test_commas_in_functional_groups(tmp_path):
         ({"NominalScannedPixelSpacing": r"0.1\0.2", "PixelAspectRatio": r"7\1"}, 0.5),
         ({"PixelAspectRatio": r"0\1"}, 1.0),
         ({"PixelAspectRatio": r"-2\1"}, 1.0),
+        ({"PixelAspectRatio": r"1\999999"}, 1.0),
         ({}, 1.0),
         ({"PixelSpacing": r"0.5\1.0", "PixelAspectRatio": r"7\1"}, 0.5),
     ],
