@@ -15,6 +15,9 @@ COSINE_TOLERANCE = 1e-2
 # Two pixel spacings are the same when they differ by less than this part.
 SPACING_TOLERANCE = 1e-3
 
+# A pixel longer or higher than this many times its other side is none: its stated shape is not believed.
+MAX_ASPECT = 100.0
+
 # Slices lie at one position when their distance is less than this part of the typical step ...
 SAME_POSITION = 0.01
 # ... or, where there is no typical step, this many millimetres.

@@ -9,7 +9,7 @@ import numpy as np
 from model_core.errors import ordinal
 from model_core.scene.palette import AMBER, MUTED, REFERENCE, WHITE, class_name, image_colour
 from model_core.scene.settings import SceneSettings
-from model_core.types import PatientText, ShownSlice, Volume, Window, probability_text
+from model_core.types import PatientText, ShownSlice, Volume, Window, probability_text, readable_name
 
 RESEARCH = "Research use only"
 EDITED = "edited evidence"
@@ -90,13 +90,6 @@ def corner_lines(
         bottom_left=(*_probe(screen), _slice(volume, index)),
         bottom_right=_display(settings, shown, screen),
     )
-
-
-def readable_name(name: str) -> str:
-    """Return a DICOM person name (PS3.5 6.2.1) as "Family, Given": first representation, no carets."""
-    parts = [part.strip() for part in name.split("=")[0].split("^")]
-    family, given = parts[0], " ".join(part for part in parts[1:3] if part)
-    return f"{family}, {given}" if family and given else family or given
 
 
 def readable_date(date: str) -> str:
