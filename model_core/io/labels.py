@@ -58,7 +58,7 @@ def _as_labels(values: npt.NDArray[Any]) -> ByteArray:
 def _from_volume_file(path: Path, volume: Volume) -> ByteArray:
     header = itk_formats.read_header(path)
     values = itk_formats.read_values(header)
-    transform = itk_formats.index_transform(volume.geometry, header)
+    transform = itk_formats.index_transform(volume.geometry, volume.slices, header)
     if transform is None:
         # One of the two does not say where it lies, so only the size can be compared.
         native = tuple(volume.geometry.to_native(volume.voxels).shape)

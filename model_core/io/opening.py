@@ -129,8 +129,8 @@ def thumbnail(entry: SeriesEntry, size: int = 64) -> ByteArray:
         if not windows and entry.modality == "CT" and float(np.min(picture)) < _LUNG.level:
             windows = (_LUNG,)
     elif isinstance(entry.source, itk_formats.VolumeSource):
-        picture = itk_formats.middle_picture(entry)
-        windows = (_LUNG,) if float(np.min(picture)) < _LUNG.level else ()
+        picture, unit = itk_formats.middle_picture(entry)
+        windows = (_LUNG,) if unit == "HU" and float(np.min(picture)) < _LUNG.level else ()
     elif isinstance(entry.source, pictures.PictureSource):
         with quiet():
             picture = pictures.read_picture(entry.source.paths[len(entry.source.paths) // 2])
@@ -157,8 +157,11 @@ def slice_origins(entry: SeriesEntry) -> DoubleArray | None:
     step = geometry.spacing_mm[0]
     if geometry.origin_mm is None or geometry.axes is None or step is None:
         return None
-    travel = np.arange(entry.size[0], dtype=np.float64)[:, None] * step
-    origins: DoubleArray = np.array(geometry.origin_mm) + travel * geometry.axes[0]
+    travel = np.arange(entry.size[0], dtype=np.float64)[:, None]
+    one = step * geometry.axes[0]
+    if geometry.sheared and geometry.last_origin_mm is not None:
+        one = (np.array(geometry.last_origin_mm) - np.array(geometry.origin_mm)) / (entry.size[0] - 1)
+    origins: DoubleArray = np.array(geometry.origin_mm) + travel * one
     return origins
 
 

@@ -329,7 +329,7 @@ def nothing_found(path: Path, reports: Sequence[FileReport]) -> str:
     inside = all(Path(report.path).is_relative_to(path) for report in reports)
     return (
         f"{f'Nothing in {path.name}' if inside else 'None of these'} can be opened: of {len(reports)} files, "
-        f"{broken} are damaged and {len(reports) - broken} are no images. {KINDS} can be read."
+        f"{broken} cannot be read and {len(reports) - broken} are no images. {KINDS} can be read."
     )
 
 
