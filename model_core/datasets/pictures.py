@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from model_core.config import GREY_HIGH_HU, GREY_LOW_HU
 from model_core.errors import DataError
+from model_core.exif import upright
 from model_core.types import ByteArray, FloatArray
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -51,7 +52,7 @@ def list_pictures(folder: Path) -> dict[str, Path]:
 
 
 def read_grey(path: Path) -> ByteArray:
-    """Return a picture as (H, W) uint8; colour is reduced to luminance.
+    """Return a picture upright as (H, W) uint8; colour is reduced to luminance.
 
     Raises
     ------
@@ -64,7 +65,7 @@ def read_grey(path: Path) -> ByteArray:
                 raise DataError(
                     f"{path.name} is not an 8-bit picture (mode {image.mode}).", details=str(path)
                 )
-            return np.asarray(image.convert("L"), np.uint8).copy()
+            return np.asarray(upright(image).convert("L"), np.uint8).copy()
     except _FAILURES as error:
         raise _unreadable("picture", path, error) from error
 
@@ -79,9 +80,10 @@ def read_index_picture(path: Path) -> ByteArray:
     """
     try:
         with Image.open(path) as image:
-            if image.mode == "1":
-                return np.asarray(image, np.uint8).copy()
-            stored = np.asarray(image)
+            shown = upright(image)
+            if shown.mode == "1":
+                return np.asarray(shown, np.uint8).copy()
+            stored = np.asarray(shown)
     except _FAILURES as error:
         raise _unreadable("mask", path, error) from error
     if stored.ndim == 3:

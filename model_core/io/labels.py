@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model_core.errors import ReadError
+from model_core.exif import upright
 from model_core.io import itk_formats, pictures
 from model_core.io.failures import FileError, quiet
 from model_core.io.stack import natural_key
@@ -156,7 +157,7 @@ def _mask_picture(path: Path) -> npt.NDArray[Any]:
             with path.open("rb") as stream, Image.open(stream, formats=("PNG",)) as image:
                 # The index of a palette picture is its label; its colours mean nothing.
                 if image.mode in ("P", "L", "1"):
-                    return np.asarray(image).astype(np.uint8)
+                    return np.asarray(upright(image)).astype(np.uint8)
         except pictures.FAILURES as error:
             raise ReadError(f"The mask {path.name} cannot be read as a PNG picture.") from error
         try:

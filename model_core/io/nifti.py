@@ -206,7 +206,9 @@ def _opened(path: Path) -> Iterator[BufferedIOBase]:
         try:
             yield stream
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise FileError(f"{path.name} is cut off or its compression is damaged. Copy it again.") from error
+            raise FileError(
+                f"{path.name} is cut off or its compression is damaged. Copy it again."
+            ) from error
 
 
 def _header(head: bytes, path: Path) -> _Header:

@@ -1,0 +1,36 @@
+"""Pictures upright: the turn that EXIF tells (tag Orientation), for the viewer and for data sets."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+
+from PIL import ExifTags, Image, ImageOps
+
+# What damaged EXIF was seen to raise; the picture itself may be sound.
+_DAMAGED = (SyntaxError, struct.error, ValueError, TypeError, KeyError, IndexError, OverflowError)
+# Orientations that swap width and height.
+_ON_ITS_SIDE = (5, 6, 7, 8)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Return a picture as every viewer shows it (Pillow's ``exif_transpose``); damaged EXIF says nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ImageOps.exif_transpose(image)
+        except _DAMAGED:
+            return image
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height of a picture as `upright` returns it, without decoding it."""
+    width, height = image.size
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            # A PNG's own would decode the picture, to look for EXIF behind it.
+            orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
+        except _DAMAGED:
+            return width, height
+    return (height, width) if orientation in _ON_ITS_SIDE else (width, height)
