@@ -10,13 +10,13 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from model_core.io import isolation
+from model_core.errors import SettingsError
+from model_core.io import isolation, straightening
 from model_core.io.failures import FileError
 from model_core.io.grouping import series_id
 from model_core.io.memory import check_memory
 from model_core.io.orientation import Layout, display_geometry, layout_of
 from model_core.io.stack import NOT_STRAIGHT
-from model_core.io.straightening import SHEARED
 from model_core.io.tolerances import SHEAR_TOLERANCE
 from model_core.io.values import measure
 from model_core.types import (
@@ -83,9 +83,10 @@ class VolumeHeader:
 
 @dataclass(frozen=True)
 class VolumeSource:
-    """Reader's key of a volume file."""
+    """Reader's key of a volume file; ``straight`` where its tilt is corrected when it is read."""
 
     header: VolumeHeader
+    straight: bool = False
 
 
 def suffix_of(path: Path) -> str:
@@ -223,7 +224,8 @@ def _shear(header: VolumeHeader, geometry: Geometry) -> list[Problem]:
         sideways = float(np.linalg.norm(travel)) ** 2 - along**2
         shift = float(np.sqrt(max(sideways, 0.0)))
         angle = float(np.degrees(np.arctan2(shift, abs(along))))
-        text = f"{SHEARED[0]}: slices shift sideways by up to {shift:.1f} mm, {angle:.1f}° over the stack."
+        (sheared,) = straightening.SHEARED
+        text = f"{sheared}: slices shift sideways by up to {shift:.1f} mm, {angle:.1f}° over the stack."
         problems.append(Problem("warning", text, NOT_STRAIGHT, (header.path.name,)))
     first, second = (axis for axis in range(3) if axis != header.layout.axes.index(0))
     steps = header.steps / np.linalg.norm(header.steps, axis=1)[:, None]
@@ -302,7 +304,8 @@ def read_components(header: VolumeHeader) -> npt.NDArray[Any]:
 
 def load_volume(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
     """Read a volume file; the last item is the Volume."""
-    header = cast(VolumeSource, entry.source).header
+    source = cast(VolumeSource, entry.source)
+    header = source.header
     check_memory(int(np.prod(header.shape, dtype=np.int64)) * 8)
     yield Progress(0, 1, "Reading the volume")
     values = read_values(header)
@@ -310,7 +313,7 @@ def load_volume(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
     measured = measure(geometry.from_native(values))
     del values
     yield Progress(1, 1, "Reading the volume")
-    yield Volume(
+    volume = Volume(
         series_id=entry.series_id,
         title=entry.title,
         voxels=measured.voxels,
@@ -322,6 +325,38 @@ def load_volume(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
         padding_value=measured.padding,
         problems=(*entry.problems, *measured.problems),
     )
+    origins = slice_origins(geometry, volume.slices) if source.straight else None
+    if origins is None:
+        yield volume
+    else:
+        yield from straightening.straightened(volume, origins)
+
+
+def slice_origins(geometry: Geometry, slices: int) -> DoubleArray | None:
+    """Return where the first voxel of each displayed slice lies: (slices, 3) LPS mm, None where unknown."""
+    first, last = geometry.origin_mm, geometry.last_origin_mm
+    if geometry.axes is None or first is None or last is None:
+        return None
+    origins: DoubleArray = np.linspace(first, last, slices)
+    return origins
+
+
+def straight(entry: SeriesEntry) -> SeriesEntry:
+    """Return the entry of a sheared volume with the sideways shift of its slices taken out when it is read.
+
+    Raises
+    ------
+    SettingsError
+        The size of a pixel is unknown, or the shift is more than that of a tilt.
+    """
+    source = cast(VolumeSource, entry.source)
+    geometry = source.header.geometry
+    origins = slice_origins(geometry, entry.size[0])
+    found = None if origins is None else straightening.shifts(geometry, origins)
+    if origins is None or found is None or not straightening.is_possible(geometry, origins):
+        raise SettingsError("The slices of this volume are not shifted by a tilt that can be corrected.")
+    shape, _ = straightening.grown((entry.size[1], entry.size[2]), found)
+    return replace(straightening.straight_entry(entry, shape), source=replace(source, straight=True))
 
 
 def _positions(geometry: Geometry, count: int) -> DoubleArray | None:

@@ -325,7 +325,10 @@ def _placed(header: _Header) -> tuple[_Place, list[list[str]]]:
 def _with_pixdim(place: _Place, forms: NiftiForms) -> tuple[_Place, list[list[str]]]:
     """Compare the sizes of voxels that the sform and pixdim give."""
     lengths, known = _lengths(forms)
-    off = np.abs(lengths / place.lengths - 1) > _SAME_SIZE
+    # Of sheared voxels, pixdim may hold their heights instead.
+    sides = np.cross(np.roll(place.steps, -1, axis=0), np.roll(place.steps, -2, axis=0))
+    heights = abs(np.linalg.det(place.steps)) / np.maximum(np.linalg.norm(sides, axis=1), 1e-12)
+    off = np.minimum(*(np.abs(lengths / sizes - 1) for sizes in (place.lengths, heights))) > _SAME_SIZE
     if not (off & known).any():
         return place, []
     sizes = [" x ".join(f"{length:.4g}" for length in both) for both in (place.lengths, lengths)]

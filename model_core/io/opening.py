@@ -97,8 +97,10 @@ def straighten(entry: SeriesEntry) -> SeriesEntry:
     SettingsError
         The size of a pixel is unknown, or the shift is more than that of a tilt.
     """
-    if not isinstance(entry.source, DicomSource) or not straightening.is_sheared(entry):
+    if not straightening.is_sheared(entry):
         return entry
+    if isinstance(entry.source, itk_formats.VolumeSource):
+        return itk_formats.straight(entry)
     return dicom_series.straight(entry)
 
 
@@ -153,16 +155,7 @@ def slice_origins(entry: SeriesEntry) -> DoubleArray | None:
     """Return where the first displayed voxel of each slice lies: (slices, 3) LPS mm, None where unknown."""
     if isinstance(entry.source, DicomSource):
         return dicom_series.slice_origins(entry)
-    geometry = geometry_of(entry)
-    step = geometry.spacing_mm[0]
-    if geometry.origin_mm is None or geometry.axes is None or step is None:
-        return None
-    travel = np.arange(entry.size[0], dtype=np.float64)[:, None]
-    one = step * geometry.axes[0]
-    if geometry.sheared and geometry.last_origin_mm is not None:
-        one = (np.array(geometry.last_origin_mm) - np.array(geometry.origin_mm)) / (entry.size[0] - 1)
-    origins: DoubleArray = np.array(geometry.origin_mm) + travel * one
-    return origins
+    return itk_formats.slice_origins(geometry_of(entry), entry.size[0])
 
 
 def stored_pixels(path: Path) -> npt.NDArray[Any]:
