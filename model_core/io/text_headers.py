@@ -156,6 +156,8 @@ def _data_file(path: Path, name: str) -> Path:
         It is missing, a list, or outside the header's folder: a header may come from anywhere, and would make
         any file of the computer an image.
     """
+    if not name:
+        raise FileError(f"{path.name} names no data file.")
     if re.match(r"LIST\b", name, re.IGNORECASE) or re.search(r"%\d*d", name):
         raise FileError(f"{path.name} names a list of data files ({name}): store the volume as one file.")
     # Headers of Windows have backslashes.
@@ -164,7 +166,7 @@ def _data_file(path: Path, name: str) -> Path:
         plain = name if (folder / name).is_file() else name.replace("\\", "/")
         target = folder / PurePosixPath(plain)
         inside = [folder.resolve(), path.resolve().parent]
-        if not name or re.match(r"[A-Za-z]:", plain) or not any(map(target.resolve().is_relative_to, inside)):
+        if re.match(r"[A-Za-z]:", plain) or not any(map(target.resolve().is_relative_to, inside)):
             raise FileError(
                 f"{path.name} names the data file {name}, which lies outside its own folder: that is not "
                 "followed. Copy the data file beside the header and name it there."
