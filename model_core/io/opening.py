@@ -21,7 +21,8 @@ from model_core.io.dicom.series import DicomSource
 from model_core.io.failures import FileError, plain_reason, quiet
 from model_core.io.stack import arrange
 from model_core.io.thinning import with_fewer_slices
-from model_core.types import ByteArray, DoubleArray, Geometry, Progress, SeriesEntry, Volume, Window
+from model_core.io.values import measure
+from model_core.types import ByteArray, DoubleArray, Geometry, Problem, Progress, SeriesEntry, Volume, Window
 
 # Shown where a CT file has no window of its own (width, level in HU).
 _LUNG = Window(1500.0, -600.0)
@@ -156,6 +157,19 @@ def slice_origins(entry: SeriesEntry) -> DoubleArray | None:
     if isinstance(entry.source, DicomSource):
         return dicom_series.slice_origins(entry)
     return itk_formats.slice_origins(geometry_of(entry), entry.size[0])
+
+
+def value_problems(entry: SeriesEntry) -> tuple[Problem, ...]:
+    """Return what only the values of a volume file say of themselves; nothing of other series.
+
+    Raises
+    ------
+    ReadError
+        They cannot be read.
+    """
+    if not isinstance(entry.source, itk_formats.VolumeSource):
+        return ()
+    return measure(itk_formats.read_values(entry.source.header)).problems
 
 
 def stored_pixels(path: Path) -> npt.NDArray[Any]:
