@@ -282,7 +282,7 @@ class InputSpec:
     (`body.outside_of`): clothes and hair look like lesions to a network that has seen lung crops only.
 
     ``grey`` 0..255 of pictures, which carry no HU, is taken as the lung ``window`` of the published ones, or
-    a wider window is an ``estimate`` from the peaks of each slice (`greymap.likely_hu_range`).
+    a wider window is an ``estimate`` from the peaks of the series (`greymap.likely_hu_range`).
     """
 
     low_hu: float = -1250.0

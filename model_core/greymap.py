@@ -17,6 +17,8 @@ _LUNG_WINDOW_ENDS = 2200.0
 _WHITE, _WHITE_SHARE = 250, 0.005
 _MIN_PEAK_DISTANCE = 40  # grey levels between lung and soft tissue; less means no chest was recognised
 _MIN_SHARE = 0.02
+# Slices of a series that are looked at.
+_MOST_SLICES = 15
 
 
 def likely_hu_range(grey: ByteArray) -> tuple[float, float]:
@@ -24,9 +26,17 @@ def likely_hu_range(grey: ByteArray) -> tuple[float, float]:
 
     A lung window is what most published pictures have, and the estimate is less exact than that knowledge:
     where disease fills the lung its peak is not that of air.
+
+    Parameters
+    ----------
+    grey:
+        (H, W) a slice, or (D, H, W) the slices of one series, which have one window: the median of their
+        estimates.
     """
-    low, high = estimate_hu_range(grey)
-    wider = high - low > _LUNG_WINDOW_ENDS and np.mean(grey >= _WHITE) < _WHITE_SHARE
+    slices = grey[None] if grey.ndim == 2 else grey
+    seen = slices[np.unique(np.linspace(0, len(slices) - 1, _MOST_SLICES).round().astype(int))]
+    low, high = (float(end) for end in np.median([estimate_hu_range(picture) for picture in seen], axis=0))
+    wider = high - low > _LUNG_WINDOW_ENDS and np.mean(seen >= _WHITE) < _WHITE_SHARE
     return (low, high) if wider else (GREY_LOW_HU, GREY_HIGH_HU)
 
 

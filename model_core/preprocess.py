@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -14,6 +16,8 @@ from model_core.types import FloatArray, Placement, Volume
 AIR_HU = -1000.0
 # Volumes without HU are stretched between these percentiles of their values.
 VALUE_PERCENTILES = (0.5, 99.5)
+# Of the volumes that are open: an estimate looks at many slices.
+_grey_ranges: WeakKeyDictionary[Volume, tuple[float, float]] = WeakKeyDictionary()
 
 
 def placement(volume: Volume, spec: InputSpec) -> Placement:
@@ -40,7 +44,7 @@ def to_unit_range(volume: Volume, index: int, spec: InputSpec) -> FloatArray:
     values = volume.voxels[index].astype(np.float32)
     low, high = spec.low_hu, spec.high_hu
     if volume.unit == "grey":
-        at_0, at_255 = grey_range(volume, index, spec)
+        at_0, at_255 = grey_range(volume, spec)
         values = at_0 + values * ((at_255 - at_0) / 255.0)
     elif volume.unit == "values":
         middle = volume.voxels[volume.slices // 2]
@@ -56,11 +60,13 @@ def to_unit_range(volume: Volume, index: int, spec: InputSpec) -> FloatArray:
     return unit
 
 
-def grey_range(volume: Volume, index: int, spec: InputSpec) -> tuple[float, float]:
-    """Return the HU that grey 0 and grey 255 of a slice of pictures count as for these weights."""
+def grey_range(volume: Volume, spec: InputSpec) -> tuple[float, float]:
+    """Return the HU that grey 0 and grey 255 of a series of pictures count as for these weights."""
     if spec.grey == "window":
         return GREY_LOW_HU, GREY_HIGH_HU
-    return likely_hu_range(volume.voxels[index].astype(np.uint8))
+    if volume not in _grey_ranges:
+        _grey_ranges[volume] = likely_hu_range(volume.voxels.astype(np.uint8))
+    return _grey_ranges[volume]
 
 
 def network_input(volume: Volume, index: int, spec: InputSpec) -> FloatArray:

@@ -95,6 +95,23 @@ LUNG_WINDOW = Window(1500, -600, "Lung")
 
 
 @dataclass(frozen=True)
+class NiftiForms:
+    """Both ways in which the header of a NIfTI file places its voxels, RAS in mm, as the file has them.
+
+    ``pixdim`` is the sign of the third axis and the three sizes of a voxel, ``quaternion`` b, c, d of the
+    qform with its ``qoffset``, ``srow`` the (3, 4) matrix of the sform, row by row. A code of 0 says that
+    the form is not set.
+    """
+
+    qform_code: int
+    sform_code: int
+    pixdim: tuple[float, ...]
+    quaternion: tuple[float, ...]
+    qoffset: tuple[float, ...]
+    srow: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Geometry:
     """Where the voxels of a display-ordered array lie in the patient.
 
@@ -114,6 +131,8 @@ class Geometry:
     native_axes, native_flips:
         The file's own order: ``native = flip(transpose(display, native_axes), where native_flips)``,
         native being (slices by ascending position along the file's normal, file rows, file columns).
+    forms:
+        Of a NIfTI file: what its header says of its place, for masks that lie on it in any program.
     """
 
     spacing_mm: tuple[float | None, float | None, float | None] = (None, None, None)
@@ -123,6 +142,7 @@ class Geometry:
     native_flips: tuple[bool, bool, bool] = (False, False, False)
     last_origin_mm: tuple[float, float, float] | None = None
     stated_aspect: float | None = None
+    forms: NiftiForms | None = None
 
     @property
     def pixel_aspect(self) -> float:

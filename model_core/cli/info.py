@@ -7,6 +7,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--pixels",
         action="store_true",
-        help="decode every file; with --json shape, type and SHA-256 of its pixels",
+        help="decode every file and tell of its values; with --json shape, type and SHA-256 of its pixels",
     )
     parser.set_defaults(run=run)
     return parser
@@ -47,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
     except CTMaskNetError as error:
         sys.stderr.write(f"ctmasknet info: {error.message}\n")
         return 1
+    if args.pixels:
+        catalogue = replace(catalogue, series=tuple(map(_with_values, catalogue.series)))
     document = describe(catalogue, pixels=args.pixels)
     if args.json:
         # ASCII, because a file name need not be text that the terminal or JSON can hold.
@@ -65,6 +68,16 @@ def catalogue_reason(catalogue: Catalogue) -> str:
     from model_core.io.scanning import nothing_found
 
     return nothing_found(Path(catalogue.root), catalogue.files)
+
+
+def _with_values(entry: SeriesEntry) -> SeriesEntry:
+    """Add what only the values of a volume file say: that they are no Hounsfield units, or no numbers."""
+    from model_core.io.opening import value_problems
+
+    try:
+        return replace(entry, problems=(*entry.problems, *value_problems(entry)))
+    except CTMaskNetError:
+        return entry  # the report of the file says so
 
 
 def describe(catalogue: Catalogue, *, pixels: bool = False) -> dict[str, Any]:

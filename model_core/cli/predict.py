@@ -144,6 +144,9 @@ def run(arguments: argparse.Namespace) -> int:
         # The document last: it tells what lies beside it.
         for name in reversed(names):
             (work / name).replace(output / name)
+    for problem in volume.problems:
+        if problem.level != "info":
+            sys.stderr.write(f"ctmasknet: {problem.text} {problem.action}\n")
     for note in notes:
         sys.stderr.write(f"ctmasknet: {LABELS}: {note.text} {note.action}\n")
     return 0

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from model_core.config import GREY_HIGH_HU, GREY_LOW_HU
 from model_core.errors import DataError
+from model_core.exif import turned, upright
 from model_core.filenames import FETCH, absent, plain_name
 from model_core.types import ByteArray, FloatArray
 
@@ -99,29 +100,19 @@ def read_upright(path: Path, *, mask: bool = False) -> tuple[ByteArray, bool]:
     """
     try:
         with Image.open(path) as image:
-            turned = _orientation(image) != 1
-            upright = ImageOps.exif_transpose(image) if turned else image
+            shown, was_turned = upright(image), turned(image)
             if not mask:
                 if image.mode not in _MODES:
                     raise DataError(
                         f"{path.name} is not an 8-bit picture (mode {image.mode}).", details=str(path)
                     )
-                return np.asarray(upright.convert("L"), np.uint8).copy(), turned
+                return np.asarray(shown.convert("L"), np.uint8).copy(), was_turned
             if image.mode == "1":
-                return np.asarray(upright, np.uint8).copy(), turned
-            stored = np.asarray(upright)
+                return np.asarray(shown, np.uint8).copy(), was_turned
+            stored = np.asarray(shown)
     except _FAILURES as error:
         raise _unreadable("mask" if mask else "picture", path, error) from error
-    return _one_value_per_pixel(stored, path), turned
-
-
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation 1..8 (EXIF 2.32, tag 274); 1 where there is none or it is damaged."""
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation)
-    except _FAILURES:
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+    return _one_value_per_pixel(stored, path), was_turned
 
 
 def _one_value_per_pixel(stored: npt.NDArray[Any], path: Path) -> ByteArray:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import math
+import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +15,10 @@ import numpy as np
 
 from model_core.errors import ExportError
 from model_core.export.atomic import atomic_path
-from model_core.types import ByteArray, DoubleArray, Geometry, Problem, Volume
+from model_core.types import ByteArray, DoubleArray, Geometry, NiftiForms, Problem, Volume
 
 _CHUNK = 1 << 20
+_HEADER_BYTES = 348
 _SUFFIXES = (".nii", ".nii.gz")
 # Sideways share of the step above which a stack counts as sheared (rounding of positions is far below).
 _SHEAR = 1e-3
@@ -40,7 +43,8 @@ def write_lesions(
     """Write labels as NIfTI, in the file's own order and geometry.
 
     Loaded beside the series, the mask lies on it: the physical points of its voxels are those that SimpleITK
-    gives the voxels of the series.
+    gives the voxels of the series. Of a NIfTI file the mask has qform and sform, so that it lies on it in
+    programs that read either.
 
     Parameters
     ----------
@@ -75,6 +79,8 @@ def write_lesions(
         try:
             compressed = path.name.lower().endswith(".gz")
             SimpleITK.WriteImage(image, str(temporary), useCompression=compressed)
+            if volume.geometry.forms is not None:
+                _set_forms(temporary, volume.geometry.forms, compressed=compressed)
             _check_whole(temporary, labels.size, compressed=compressed)
         except (RuntimeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ExportError(
@@ -82,6 +88,20 @@ def write_lesions(
                 details=type(error).__name__,
             ) from error
     return grid.problems
+
+
+def _set_forms(path: Path, forms: NiftiForms, *, compressed: bool) -> None:
+    """Give a NIfTI-1 file the place that another one has (nifti1.h)."""
+    data = bytearray(gzip.decompress(path.read_bytes()) if compressed else path.read_bytes())
+    order = "<" if struct.unpack_from("<i", data)[0] == _HEADER_BYTES else ">"
+    sizes = struct.unpack_from(f"{order}3f", data, 80)
+    # What the file does not say is as it was written: 1 mm, or what its sform says.
+    pairs = zip(forms.pixdim[1:], sizes, strict=True)
+    known = (size if math.isfinite(size) and size > 0 else written for size, written in pairs)
+    struct.pack_into(f"{order}4f", data, 76, forms.pixdim[0], *known)
+    struct.pack_into(f"{order}2h", data, 252, forms.qform_code, forms.sform_code)
+    struct.pack_into(f"{order}18f", data, 256, *forms.quaternion, *forms.qoffset, *forms.srow)
+    path.write_bytes(gzip.compress(data, 6) if compressed else data)
 
 
 def _check_whole(path: Path, voxels: int, *, compressed: bool) -> None:
@@ -132,7 +152,8 @@ def native_grid(volume: Volume) -> Grid:
     directions = geometry.axes.astype(float)
     if travel is not None:
         sideways = travel - (travel @ directions[0]) * directions[0]
-        if float(np.linalg.norm(sideways)) > _SHEAR * float(np.linalg.norm(travel)):
+        slanted = float(np.linalg.norm(sideways)) > _SHEAR * float(np.linalg.norm(travel))
+        if slanted and geometry.forms is None:  # those of a NIfTI file may be sheared
             steps[0], known[0] = travel, float(np.linalg.norm(travel))
             problems.append(
                 Problem(

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model_core.errors import ReadError
+from model_core.exif import upright
 from model_core.filenames import FETCH, absent, partners, plain_name
 from model_core.io import itk_formats, pictures
 from model_core.io.failures import FileError, quiet
@@ -70,7 +71,7 @@ def _as_labels(values: npt.NDArray[Any]) -> ByteArray:
 def _from_volume_file(path: Path, volume: Volume) -> ByteArray:
     header = itk_formats.read_header(path)
     values = itk_formats.read_values(header)
-    transform = itk_formats.index_transform(volume.geometry, header)
+    transform = itk_formats.index_transform(volume.geometry, volume.slices, header)
     if transform is None:
         # One of the two does not say where it lies, so only the size can be compared.
         native = tuple(volume.geometry.to_native(volume.voxels).shape)
@@ -209,14 +210,14 @@ def _refuse_absent(path: Path) -> None:
 
 
 def _mask_picture(path: Path) -> npt.NDArray[Any]:
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     with quiet():
         try:
             with path.open("rb") as stream, Image.open(stream, formats=("PNG",)) as image:
                 # The index of a palette picture is its label; its colours mean nothing.
                 if image.mode in ("P", "L", "1"):
-                    return np.asarray(ImageOps.exif_transpose(image)).astype(np.uint8)
+                    return np.asarray(upright(image)).astype(np.uint8)
         except pictures.FAILURES as error:
             raise ReadError(f"The mask {path.name} cannot be read as a PNG picture.") from error
         try:

@@ -21,7 +21,8 @@ from model_core.io.dicom.series import DicomSource
 from model_core.io.failures import FileError, plain_reason, quiet
 from model_core.io.stack import arrange
 from model_core.io.thinning import with_fewer_slices
-from model_core.types import ByteArray, DoubleArray, Geometry, Progress, SeriesEntry, Volume, Window
+from model_core.io.values import measure
+from model_core.types import ByteArray, DoubleArray, Geometry, Problem, Progress, SeriesEntry, Volume, Window
 
 # Shown where a CT file has no window of its own (width, level in HU).
 _LUNG = Window(1500.0, -600.0)
@@ -97,8 +98,10 @@ def straighten(entry: SeriesEntry) -> SeriesEntry:
     SettingsError
         The size of a pixel is unknown, or the shift is more than that of a tilt.
     """
-    if not isinstance(entry.source, DicomSource) or not straightening.is_sheared(entry):
+    if not straightening.is_sheared(entry):
         return entry
+    if isinstance(entry.source, itk_formats.VolumeSource):
+        return itk_formats.straight(entry)
     return dicom_series.straight(entry)
 
 
@@ -129,8 +132,8 @@ def thumbnail(entry: SeriesEntry, size: int = 64) -> ByteArray:
         if not windows and entry.modality == "CT" and float(np.min(picture)) < _LUNG.level:
             windows = (_LUNG,)
     elif isinstance(entry.source, itk_formats.VolumeSource):
-        picture = itk_formats.middle_picture(entry)
-        windows = (_LUNG,) if float(np.min(picture)) < _LUNG.level else ()
+        picture, unit = itk_formats.middle_picture(entry)
+        windows = (_LUNG,) if unit == "HU" and float(np.min(picture)) < _LUNG.level else ()
     elif isinstance(entry.source, pictures.PictureSource):
         with quiet():
             picture = pictures.read_picture(entry.source.paths[len(entry.source.paths) // 2])
@@ -153,13 +156,20 @@ def slice_origins(entry: SeriesEntry) -> DoubleArray | None:
     """Return where the first displayed voxel of each slice lies: (slices, 3) LPS mm, None where unknown."""
     if isinstance(entry.source, DicomSource):
         return dicom_series.slice_origins(entry)
-    geometry = geometry_of(entry)
-    step = geometry.spacing_mm[0]
-    if geometry.origin_mm is None or geometry.axes is None or step is None:
-        return None
-    travel = np.arange(entry.size[0], dtype=np.float64)[:, None] * step
-    origins: DoubleArray = np.array(geometry.origin_mm) + travel * geometry.axes[0]
-    return origins
+    return itk_formats.slice_origins(geometry_of(entry), entry.size[0])
+
+
+def value_problems(entry: SeriesEntry) -> tuple[Problem, ...]:
+    """Return what only the values of a volume file say of themselves; nothing of other series.
+
+    Raises
+    ------
+    ReadError
+        They cannot be read.
+    """
+    if not isinstance(entry.source, itk_formats.VolumeSource):
+        return ()
+    return measure(itk_formats.read_values(entry.source.header)).problems
 
 
 def stored_pixels(path: Path) -> npt.NDArray[Any]:

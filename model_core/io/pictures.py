@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from model_core.errors import ReadError
+from model_core.exif import upright, upright_size
 from model_core.io import isolation
 from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason, quiet
 from model_core.io.grouping import series_id
@@ -68,7 +69,7 @@ def read_header(path: Path) -> PictureHeader:
     with quiet():
         try:
             with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
-                width, height = image.size
+                width, height = upright_size(image)
                 mode = image.mode
         except FAILURES as error:
             raise FileError(plain_reason(error), details=type(error).__name__) from error
@@ -124,7 +125,7 @@ def entries(headers: Sequence[PictureHeader]) -> list[SeriesEntry]:
 
 
 def read_picture(path: Path) -> npt.NDArray[Any]:
-    """Read one picture as (h, w): uint8 luminance, or the values of a deeper one.
+    """Read one picture upright as (h, w): uint8 luminance, or the values of a deeper one.
 
     Raises
     ------
@@ -135,7 +136,7 @@ def read_picture(path: Path) -> npt.NDArray[Any]:
 
 
 def read_channels(path: Path) -> npt.NDArray[Any]:
-    """Read one picture with all its channels: (h, w) or (h, w, channels); palette indices stay indices.
+    """Read one picture as stored: (h, w) or (h, w, channels); palette indices stay indices, EXIF is not used.
 
     Raises
     ------
@@ -155,14 +156,17 @@ def decode(path: Path, *, channels: bool) -> npt.NDArray[Any]:
     """
     try:
         with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
-            if channels or image.mode in _DEEP_MODES:
+            if channels:
                 return np.asarray(image)
-            if image.mode in ("LA", "PA", "RGBA"):
+            shown = upright(image)
+            if shown.mode in _DEEP_MODES:
+                return np.asarray(shown)
+            if shown.mode in ("LA", "PA", "RGBA"):
                 # Transparent pixels are background, not the colour hidden under them.
-                flat = Image.new("RGBA", image.size, (0, 0, 0, 255))
-                flat.alpha_composite(image.convert("RGBA"))
+                flat = Image.new("RGBA", shown.size, (0, 0, 0, 255))
+                flat.alpha_composite(shown.convert("RGBA"))
                 return np.asarray(flat.convert("L"))
-            return np.asarray(image.convert("L"))
+            return np.asarray(shown.convert("L"))
     except FAILURES as error:
         raise FileError(plain_reason(error), details=type(error).__name__) from error
 

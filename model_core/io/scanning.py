@@ -436,7 +436,7 @@ def nothing_found(path: Path, reports: Sequence[FileReport]) -> str:
         )
     return (
         f"{nothing} of {len(reports)} files, "
-        f"{broken} are damaged and {len(reports) - broken} are no images. {KINDS} can be read."
+        f"{broken} cannot be read and {len(reports) - broken} are no images. {KINDS} can be read."
     )
 
 

@@ -27,7 +27,7 @@ from model_core.types import DoubleArray, Geometry, Plane, Problem
 
 _MAX_NAMED = 8
 # Area times the distance along the normal is the volume, wherever the slices lie sideways.
-_NOT_STRAIGHT = (
+NOT_STRAIGHT = (
     "Each slice is shown as it is; areas and volumes hold, distances across slices and other planes are not "
     "to be measured."
 )
@@ -318,7 +318,7 @@ def _tilted(native: Sequence[Frame], sideways: DoubleArray, slope: DoubleArray) 
         f"The stack is sheared: slices shift sideways by up to {shift[worst]:.1f} mm, "
         f"{angle:.1f}° over the stack{tilted}."
     )
-    return Problem("warning", text, _NOT_STRAIGHT, (native[0].name, native[worst].name))
+    return Problem("warning", text, NOT_STRAIGHT, (native[0].name, native[worst].name))
 
 
 def _shifted(native: Sequence[Frame], shifted: DoubleArray, limit: float) -> Problem:
@@ -329,4 +329,4 @@ def _shifted(native: Sequence[Frame], shifted: DoubleArray, limit: float) -> Pro
         f"{int((shifted > limit).sum())} slice(s) are shifted sideways against the others, "
         f"{native[worst].name} by {shifted[worst]:.1f} mm against {native[beside].name}."
     )
-    return Problem("warning", text, _NOT_STRAIGHT, (native[worst].name, native[beside].name))
+    return Problem("warning", text, NOT_STRAIGHT, (native[worst].name, native[beside].name))

@@ -133,7 +133,7 @@ def straightened(volume: Volume, origins: DoubleArray) -> Generator[Progress | V
     yield replace(
         volume,
         voxels=voxels,
-        geometry=replace(geometry, origin_mm=_point(corner), last_origin_mm=_point(last)),
+        geometry=replace(geometry, origin_mm=_point(corner), last_origin_mm=_point(last), forms=None),
         padding_value=padding,
         problems=_settled(volume.problems),
     )

@@ -48,9 +48,6 @@ OBLIQUE_COSINE = 0.82
 AIR_HU = -200.0
 AIR_INTERCEPT = -500.0
 
-# Volume formats say nothing about units: Hounsfield units need values of lung or air.
-VOLUME_FORMAT_AIR_HU = -500.0
-
 # Value of the pixels outside the scanner's field of view in a volume of Hounsfield units.
 PADDING_HU = -1024
 

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model_core.types import FloatArray, Problem, VoxelArray, Window
+from model_core.io import hounsfield
+from model_core.io.tolerances import PADDING_HU
+from model_core.types import FloatArray, Problem, Unit, VoxelArray, Window
 
 _INT16 = np.iinfo(np.int16)
 
@@ -78,3 +80,63 @@ def fit_int16(values: FloatArray, out: VoxelArray) -> Fitted:
     text = f"The values, {low:g} to {high:g}, {why}; whole 16-bit numbers are kept."
     action = "They are scaled linearly for display: numbers shown are not the file's."
     return Fitted(low, scale, (Problem("warning", text, action),))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Values of a file that says nothing of its unit, as a volume holds them.
+
+    ``padding`` is the value of voxels that were no numbers, where there were any.
+    """
+
+    voxels: VoxelArray
+    unit: Unit
+    padding: int | None = None
+    problems: tuple[Problem, ...] = ()
+
+
+def measure(values: npt.NDArray[Any], *, only: int | None = None) -> Measured:
+    """Decide from their distribution what (D, H, W) values are, and bring them into int16.
+
+    Stored values of CT become Hounsfield units, which is told; NaN and infinite values are background.
+
+    Parameters
+    ----------
+    only:
+        Return this slice alone; all of them decide.
+    """
+    scale = hounsfield.recognise(values)
+    problems = [] if scale is None or scale.offset == 0 else [_stored(scale)]
+    if only is not None:
+        values = values[only : only + 1]
+    voxels: VoxelArray = np.empty(values.shape, np.int16)
+    lost = ~np.isfinite(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
+    if scale is not None:
+        outside = 0
+        for index, picture in enumerate(values):
+            exact = picture if scale.offset == 0 else picture.astype(np.float64) - scale.offset
+            outside += clip_int16(exact, voxels[index])
+        if outside:
+            text = f"{outside} values lie outside 16-bit integers."
+            problems.append(Problem("warning", text, "They are cut to that range."))
+    elif np.can_cast(values.dtype, np.int16):
+        voxels[...] = values
+    else:
+        with np.errstate(all="ignore"):  # what single precision cannot hold counts as infinite
+            problems += fit_int16(np.ascontiguousarray(values, np.float32), voxels).problems
+    padding = None
+    if lost.any() and not lost.all():
+        padding = PADDING_HU if scale is not None else int(voxels[~lost].min())
+        voxels[lost] = padding
+        text = f"{np.count_nonzero(lost)} of {lost.size} values are no numbers (NaN or infinite)."
+        unit = " HU" if scale is not None else ", the smallest value"
+        problems.append(Problem("warning", text, f"They count as background: {padding}{unit}."))
+    return Measured(voxels, "values" if scale is None else "HU", padding, tuple(problems))
+
+
+def _stored(scale: hounsfield.Scale) -> Problem:
+    """Tell that values are stored values of CT, and what was made of them."""
+    peaks = ", ".join(f"{name} at {value}" for name, value in scale.peaks)
+    text = f"The values are no Hounsfield units: their distribution is that of HU + {scale.offset} ({peaks})."
+    action = f"{scale.offset} is subtracted, and they are used as Hounsfield units. Check the numbers."
+    return Problem("warning", text, action)

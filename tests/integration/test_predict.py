@@ -291,3 +291,23 @@ def test_output_that_nobody_reads_to_its_end_is_no_error(series):
         said = process.stderr.read()
         assert process.wait(60) == 1
     assert said == ""
+
+
+def test_stored_values_are_told_and_give_the_lesions_of_hounsfield_units(weights, tmp_path, capsys):
+    volume = make_phantom(slices=SLICES, size=SIZE)[0]
+    hounsfield = volume.geometry.to_native(volume.voxels)
+    found = {}
+    for name, values in (("hu", hounsfield), ("stored", hounsfield.astype(np.int32) + 1024)):
+        image = SimpleITK.GetImageFromArray(np.ascontiguousarray(values))
+        image.SetSpacing((0.7, 0.7, 5.0))
+        SimpleITK.WriteImage(image, tmp_path / f"{name}.nii.gz")
+        assert predict(tmp_path / f"{name}.nii.gz", tmp_path / name, *weights) == 0
+        err = capsys.readouterr().err
+        assert ("their distribution is that of HU + 1024" in err) == (name == "stored")
+        found[name] = json.loads((tmp_path / name / "predictions.json").read_text())
+    assert found["stored"]["slices"] == found["hu"]["slices"]
+    assert found["stored"]["series"]["unit"] == "HU"
+    assert found["hu"]["series"]["problems"] == []
+    (problem,) = found["stored"]["series"]["problems"]
+    assert problem["level"] == "warning"
+    assert "1024 is subtracted" in problem["action"]

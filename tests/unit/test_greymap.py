@@ -9,7 +9,7 @@ from model_core.config import InputSpec
 from model_core.datasets import read_pairs
 from model_core.greymap import estimate_hu_range, likely_hu_range
 from model_core.phantom import make_phantom
-from model_core.preprocess import network_input
+from model_core.preprocess import grey_range, network_input, to_unit_range
 from model_core.weights.store import shipped
 
 WINDOWS = ((-1350, 150), (-1020, 1700), (-2300, 1100))
@@ -66,6 +66,28 @@ def test_the_networks_see_a_picture_in_any_window_as_they_see_the_scan():
         if (low, high) != WINDOWS[0]:  # what the published weights take every picture for
             taken = np.abs(network_input(picture, 0, replace(spec, grey="window")) - scan)[chest].mean()
             assert estimated < taken / 3, (low, high)
+
+
+@pytest.mark.parametrize(("low", "high"), WINDOWS)
+def test_all_slices_of_a_series_of_pictures_have_one_window(low, high):
+    volume, _ = make_phantom()
+    grey = np.clip((volume.voxels - low) / (high - low) * 255.0, 0, 255).round().astype(np.int16)
+    series = replace(volume, voxels=grey, unit="grey")
+    spec = InputSpec(size=256, grey="estimate")
+    alone = [
+        grey_range(replace(series, voxels=grey[index : index + 1]), spec)
+        for index in range(0, volume.slices, 6)
+    ]
+    assert low != -1020 or len(set(alone)) > 1, "slices alone differ"
+    found = np.array(grey_range(series, spec))
+    assert np.abs(found - (low, high)).max() < 130
+    # One grey is one number for the networks, whichever slice it is in.
+    shown = {}
+    for index in range(volume.slices):
+        picture = to_unit_range(series, index, spec)
+        for value in (60, 100, 140):
+            shown.setdefault(value, set()).update(np.unique(picture[grey[index] == value]).tolist())
+    assert {len(numbers) for numbers in shown.values()} - {0} == {1}
 
 
 @pytest.mark.parametrize("card", shipped(), ids=lambda card: card.name)

@@ -9,11 +9,13 @@ import sys
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK
 from dicom_files import along_z, write, write_stack
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGLSLossless
 
 from model_core.cli.main import main
+from model_core.phantom import make_phantom
 
 FILE_KEYS = {"path", "status", "reason", "transfer_syntax"}
 SERIES_KEYS = {"uid", "status", "warnings", "size", "spacing_mm", "origin_mm", "direction", "files"}
@@ -145,3 +147,17 @@ def test_real_corpus_in_one_call(shared_data, capsys):
     assert len({row["sha256"] for row in found["files"]}) < len(found["files"])
     assert np.all([row["shape"] == [512, 512] for row in found["files"]])
     assert lossless
+
+
+def test_pixels_of_a_volume_file_tell_of_its_values(tmp_path, capsys):
+    volume = make_phantom(slices=4, size=96)[0]
+    values = volume.geometry.to_native(volume.voxels).astype(np.float32) + 1024
+    values[:, :3, :3] = np.nan
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(values), str(tmp_path / "v.nii.gz"))
+    _, found, _ = document(capsys, tmp_path, "--pixels")
+    (series,) = found["series"]
+    assert series["status"] == "warning"
+    assert "that of HU + 1024" in series["problems"][0]["text"]
+    assert "36 of 36864 values are no numbers" in series["problems"][1]["text"]
+    _, out, _ = info(capsys, tmp_path, "--pixels")
+    assert "1024 is subtracted" in out

@@ -7,9 +7,12 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from PIL import Image
 
+from model_core.datasets.pictures import read_grey, read_index_picture
 from model_core.errors import ReadError
 from model_core.io import load, read_labels, scan, thumbnail
 from model_core.io.opening import slice_origins, stored_pixels
+from model_core.io.scanning import scan_reports
+from model_core.scene import edge_letters
 from model_core.types import finish
 
 VALUES = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6) - 1000
@@ -138,6 +141,224 @@ def test_gzip_of_something_else_is_an_error(tmp_path):
         finish(scan(tmp_path / "v.nii.gz"))
 
 
+# ---------------------------------------------------------------------- headers of NRRD and MetaImage
+
+RAW = VALUES.astype("<i2").tobytes()
+NRRD = """NRRD0004
+type: short
+dimension: 3
+space: left-posterior-superior
+sizes: 6 5 4
+space directions: (0.7,0,0) (0,0.8,0) (0,0,2.5)
+endian: little
+encoding: raw
+space origin: (-30,20,10)
+"""
+META = """ObjectType = Image
+NDims = 3
+BinaryData = True
+BinaryDataByteOrderMSB = False
+TransformMatrix = 1 0 0 0 1 0 0 0 1
+Offset = -30 20 10
+ElementSpacing = 0.7 0.8 2.5
+DimSize = 6 5 4
+ElementType = MET_SHORT
+"""
+#: Header, and the line that names a data file, by suffix.
+HEADERS = {
+    ".nrrd": (NRRD, "data file: {}\n"),
+    ".nhdr": (NRRD, "data file: {}\n"),
+    ".mha": (META, "ElementDataFile = {}\n"),
+    ".mhd": (META, "ElementDataFile = {}\n"),
+}
+
+
+def write_apart(folder, suffix, name, *, eol="\n", line=None):
+    """Write a header that names a data file."""
+    head, usual = HEADERS[suffix.lower()]
+    text = head + (line or usual).format(name)
+    path = folder / f"v{suffix}"
+    path.write_bytes(text.replace("\n", eol).encode())
+    return path
+
+
+@pytest.mark.parametrize("eol", ["\n", "\r\n"], ids=["unix", "dos"])
+@pytest.mark.parametrize("suffix", [".nhdr", ".nrrd", ".mhd", ".mha", ".NHDR", ".MHD"])
+@pytest.mark.parametrize(
+    ("named", "there"),
+    [
+        ("./v.raw", "v.raw"),
+        (".\\v.raw", "v.raw"),
+        ("V.RAW", "v.raw"),
+        ("my ct 1.raw", "my ct 1.raw"),
+        ("a=b.raw", "a=b.raw"),
+        ("50%.raw", "50%.raw"),
+        ("Größe.raw", "Größe.raw"),
+        ("parts/v.raw", "parts/v.raw"),
+    ],
+)
+def test_data_files_beside_their_header_are_found_however_they_are_named(tmp_path, named, there, suffix, eol):
+    (tmp_path / "parts").mkdir()
+    (tmp_path / there).write_bytes(RAW)
+    entry, volume = open_one(write_apart(tmp_path, suffix, named, eol=eol))
+    np.testing.assert_array_equal(volume.geometry.to_native(volume.voxels), VALUES)
+    assert volume.geometry.spacing_mm == pytest.approx((2.5, 0.8, 0.7))
+    assert entry.problems == ()
+
+
+@pytest.mark.parametrize("suffix", [".MHA", ".Mha", ".NRRD", ".Nrrd"])
+def test_suffixes_in_capitals(tmp_path, suffix):
+    kind = suffix.lower()
+    sitk.WriteImage(image(), str(tmp_path / f"v{kind}"))
+    (tmp_path / f"v{kind}").rename(tmp_path / f"CT{suffix}")
+    _, volume = open_one(tmp_path)
+    np.testing.assert_array_equal(volume.geometry.to_native(volume.voxels), VALUES)
+
+
+@pytest.mark.parametrize("suffix", HEADERS)
+@pytest.mark.parametrize(
+    "named",
+    [
+        "../../secret.raw",
+        "../../secret=1.raw",
+        "../../se cret.raw",
+        "./inner/../../../secret.raw",
+        "..\\..\\secret.raw",
+        "{outside}/secret.raw",
+        "{outside}/secret=1.raw",
+        "C:\\secret.raw",
+        "link.raw",
+        "up/secret.raw",
+    ],
+)
+def test_a_data_file_outside_the_folder_is_refused_by_name(tmp_path, named, suffix):
+    folder = tmp_path / "in" / "x"
+    (folder / "inner").mkdir(parents=True)
+    for name in ("secret.raw", "secret=1.raw", "se cret.raw"):
+        (tmp_path / name).write_bytes(RAW)
+    (folder / "link.raw").symlink_to(tmp_path / "secret.raw")
+    (folder / "up").symlink_to(tmp_path)
+    named = named.replace("{outside}", str(tmp_path))
+    path = write_apart(folder, suffix, named)
+    with pytest.raises(ReadError, match="outside its own folder") as caught:
+        finish(scan(path))
+    assert f"names the data file {named}," in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["Data File: {}\n", "DATAFILE: {}\n", "data\tfile : {}\n", "\ufeffdata file: {}\n", "data file:= {}\n"],
+)
+def test_a_data_file_is_refused_however_its_key_is_spelled(tmp_path, line):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "secret.raw").write_bytes(RAW)
+    for suffix in (".nrrd", ".nhdr", ".mha", ".mhd"):
+        spelled = line if suffix.startswith(".n") else line.lower().replace("data", "Element Data", 1)
+        write_apart(tmp_path / "in", suffix, "../secret.raw", line=spelled)
+    found = finish(scan_reports(tmp_path / "in"))[-1]
+    assert found.series == ()
+    assert {report.status for report in found.files} == {"error"}
+    assert all("../secret.raw" in report.reason for report in found.files)
+
+
+@pytest.mark.parametrize("suffix", HEADERS)
+@pytest.mark.parametrize(
+    "named", ["LIST\nv1.raw\nv2.raw", "LIST 2\nv1.raw", "v%03d.raw 1 4 1", "v%d.raw 1 4 1"]
+)
+def test_lists_of_data_files_are_refused_with_the_reason(tmp_path, named, suffix):
+    for number in range(1, 5):
+        (tmp_path / f"v{number}.raw").write_bytes(RAW)
+    with pytest.raises(ReadError, match="list of data files"):
+        finish(scan(write_apart(tmp_path, suffix, named)))
+
+
+def test_a_second_data_file_in_a_header_is_refused(tmp_path):
+    (tmp_path / "in").mkdir()
+    for path in (tmp_path / "secret.raw", tmp_path / "in" / "v.raw"):
+        path.write_bytes(RAW)
+    path = write_apart(tmp_path / "in", ".nhdr", "v.raw\ndata file: ../secret.raw")
+    with pytest.raises(ReadError, match="several data files"):
+        finish(scan(path))
+
+
+def test_a_header_reached_by_a_link_finds_the_data_beside_itself(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "farm").mkdir()
+    (tmp_path / "real" / "v.raw").write_bytes(RAW)
+    path = write_apart(tmp_path / "real", ".nhdr", "v.raw")
+    for name in ("v.nhdr", "v.raw"):
+        (tmp_path / "farm" / name).symlink_to(tmp_path / "real" / name)
+    _, volume = open_one(tmp_path / "farm" / path.name)
+    np.testing.assert_array_equal(volume.geometry.to_native(volume.voxels), VALUES)
+
+
+def without(head, *keys):
+    lines = [line for line in head.splitlines() if not line.startswith(keys)]
+    return "\n".join(lines) + "\n"
+
+
+UNPLACED = {
+    "no space": (".nrrd", without(NRRD, "space:", "space d", "space o") + "spacings: 0.7 0.8 2.5\n"),
+    "directions of no space": (".nrrd", NRRD.replace("space: left-posterior-superior", "space dimension: 3")),
+    "space of a room": (".nrrd", NRRD.replace("left-posterior-superior", "3D-right-handed")),
+    "no matrix": (".mha", without(META, "Transform")),
+    "unknown letters": (".mha", without(META, "Transform") + "AnatomicalOrientation = ???\n"),
+}
+
+
+@pytest.mark.parametrize("kind", UNPLACED)
+def test_a_header_that_says_nothing_of_the_body_gets_no_letters(tmp_path, kind):
+    suffix, head = UNPLACED[kind]
+    end = "\n" if suffix == ".nrrd" else "ElementDataFile = LOCAL\n"
+    (tmp_path / f"v{suffix}").write_bytes((head + end).encode() + RAW)
+    entry, volume = open_one(tmp_path)
+    assert not any(edge_letters(volume.geometry))
+    assert volume.geometry.axes is None
+    assert entry.plane == volume.plane == "unknown"
+    assert entry.status == "warning"
+    assert "does not say how the volume lies" in entry.problems[0].text
+    assert volume.geometry.spacing_mm == pytest.approx((2.5, 0.8, 0.7))
+    np.testing.assert_array_equal(volume.geometry.to_native(volume.voxels), VALUES)
+
+
+@pytest.mark.parametrize(
+    ("letters", "directions"),
+    [("RAI", (1, 1, 1)), ("LPI", (-1, -1, 1)), ("RAS", (1, 1, -1))],
+)
+def test_letters_of_a_metaimage_without_matrix(tmp_path, letters, directions):
+    head = without(META, "Transform") + f"AnatomicalOrientation = {letters}\nElementDataFile = LOCAL\n"
+    (tmp_path / "v.mha").write_bytes(head.encode() + RAW)
+    entry, volume = open_one(tmp_path)
+    assert entry.problems == ()
+    corner = volume.geometry.from_native(np.arange(VALUES.size).reshape(VALUES.shape)) == 0
+    shown = np.argwhere(corner)[0]
+    point = np.array(volume.geometry.origin_mm) + (shown * volume.geometry.spacing_mm) @ volume.geometry.axes
+    np.testing.assert_allclose(point, (-30, 20, 10), atol=1e-6)
+    native = volume.geometry.axes[list(volume.geometry.native_axes)]
+    signs = np.where(volume.geometry.native_flips, -1, 1)[:, None]
+    np.testing.assert_allclose((native * signs)[::-1], np.diag(directions), atol=1e-9)
+
+
+def test_spacing_that_no_header_states_is_unknown(tmp_path):
+    head = without(META, "ElementSpacing") + "ElementDataFile = LOCAL\n"
+    (tmp_path / "v.mha").write_bytes(head.encode() + RAW)
+    (tmp_path / "v.nrrd").write_bytes((without(NRRD, "space") + "\n").encode() + RAW)
+    found = finish(scan(tmp_path))[-1].series
+    assert len(found) == 2
+    for entry in found:
+        assert entry.spacing_mm == (None, None, None)
+        assert any("how far its voxels are apart" in problem.text for problem in entry.problems)
+
+
+def test_a_sheared_nrrd_is_told(tmp_path):
+    head = NRRD.replace("(0,0,2.5)", "(0,0.6,2.5)")
+    (tmp_path / "v.nrrd").write_bytes((head + "\n").encode() + RAW)
+    entry, volume = open_one(tmp_path)
+    assert entry.problems[0].text.startswith("The stack is sheared")
+    assert volume.geometry.sheared
+    assert volume.geometry.spacing_mm[0] == pytest.approx(2.5)
+
+
 # ------------------------------------------------------------------------------------------- pictures
 
 
@@ -175,6 +396,60 @@ def test_sixteen_bit_pictures_keep_their_values(tmp_path):
     _, volume = open_one(tmp_path)
     assert volume.unit == "values"
     np.testing.assert_array_equal(volume.voxels[0], deep)
+
+
+def turned(picture, orientation):
+    """A picture as a camera stores it that turned or mirrored it, with the EXIF that undoes that."""
+    undo = {
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }[orientation]
+    made = Image.fromarray(picture)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return made if undo is None else made.transpose(undo), exif
+
+
+UPRIGHT = np.kron(np.arange(24, dtype=np.uint8).reshape(4, 6) * 10, np.ones((8, 8), np.uint8))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_upright_as_exif_says(tmp_path, orientation):
+    stored, exif = turned(UPRIGHT, orientation)
+    stored.save(tmp_path / "a.png", exif=exif)
+    stored.save(tmp_path / "b.jpg", exif=exif, quality=100)
+    stored.convert("P").save(tmp_path / "c.png", exif=exif)
+    entry, volume = open_one(tmp_path)
+    assert entry.size == (3, *UPRIGHT.shape)
+    for picture in volume.voxels:
+        assert np.abs(picture - UPRIGHT.astype(int)).max() < 4
+    assert stored_pixels(tmp_path / "a.png").shape == np.asarray(stored).shape
+    # A mask beside it that is stored the same way lies on it; so does one that is stored upright.
+    (tmp_path / "masks").mkdir()
+    stored.point(lambda value: value > 100).save(tmp_path / "masks" / "a.png", exif=exif)
+    Image.fromarray((UPRIGHT > 100).astype(np.uint8)).save(tmp_path / "masks" / "b.png")
+    labels = read_labels(tmp_path / "masks", volume)
+    np.testing.assert_array_equal(labels[0] > 0, UPRIGHT > 100)
+    np.testing.assert_array_equal(labels[1] > 0, UPRIGHT > 100)
+    # Data sets read them alike.
+    np.testing.assert_array_equal(read_grey(tmp_path / "a.png"), UPRIGHT)
+    np.testing.assert_array_equal(read_index_picture(tmp_path / "masks" / "a.png") > 0, UPRIGHT > 100)
+
+
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0junkjunkjunk", b"Exif\0\0II*\0", b"Exif\0\0II*\0\x08\0\0\0\xff\xff"]
+)
+def test_damaged_exif_does_not_lose_the_picture(tmp_path, exif):
+    Image.fromarray(UPRIGHT).save(tmp_path / "a.png", exif=exif)
+    _, volume = open_one(tmp_path)
+    np.testing.assert_array_equal(volume.voxels[0], UPRIGHT)
+    np.testing.assert_array_equal(read_grey(tmp_path / "a.png"), UPRIGHT)
 
 
 def test_different_sizes_are_series_of_their_own(tmp_path):

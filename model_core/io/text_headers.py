@@ -1,0 +1,191 @@
+"""Headers of NRRD and MetaImage files: where their data lie, and what they say of their place in the patient.
+
+The library that reads these files follows any data file that a header names, and puts identity where a header
+says nothing. Runs in the worker process, see `isolation`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from model_core.io.failures import FileError
+
+# Longest header; what follows is data.
+_LONGEST = 1 << 20
+_DATA_KEYS = ("datafile", "elementdatafile")
+# NRRD spaces whose axes are those of the body; the others are those of a room or of nothing.
+_ANATOMICAL = re.compile(
+    r"(right|left)-(anterior|posterior)-(superior|inferior)(-time)?|[rl][ap][si]t?", re.IGNORECASE
+)
+# AnatomicalOrientation of MetaImage names the side at which an axis begins; LPS unit vectors.
+_FROM = {
+    "R": (1.0, 0.0, 0.0),
+    "L": (-1.0, 0.0, 0.0),
+    "A": (0.0, 1.0, 0.0),
+    "P": (0.0, -1.0, 0.0),
+    "I": (0.0, 0.0, 1.0),
+    "F": (0.0, 0.0, 1.0),
+    "S": (0.0, 0.0, -1.0),
+    "H": (0.0, 0.0, -1.0),
+}
+
+
+@dataclass(frozen=True)
+class TextHeader:
+    """The lines of a header, up to its end.
+
+    Attributes
+    ----------
+    data:
+        The separate data file, inside the header's folder; None where the data follow the header.
+    placed:
+        Whether the axes of the body are stated.
+    spaced:
+        Whether the distances of voxels are stated.
+    axes:
+        Directions of columns, rows and slices (LPS) that the library does not read; else None.
+    """
+
+    lines: tuple[bytes, ...]
+    data: Path | None
+    placed: bool
+    spaced: bool
+    axes: tuple[tuple[float, float, float], ...] | None = None
+
+    def naming(self, name: str) -> bytes:
+        """Return the header with another name of its data file."""
+        separator = ":" if self.lines[0].startswith(b"NRRD") else " ="
+        key = b"data file" if separator == ":" else b"ElementDataFile"
+        rest = [line for line in self.lines if _data_name(line) is None]
+        named = key + f"{separator} {name}".encode("ascii")
+        # MetaImage ends with it.
+        return b"\n".join([*rest, named, b""])
+
+
+def read(path: Path) -> TextHeader:
+    """Read the header of an NRRD or MetaImage file and find its data.
+
+    Raises
+    ------
+    FileError
+        It has no end, or its data are missing, in several files, or outside its folder.
+    """
+    with path.open("rb") as stream:
+        start = stream.read(_LONGEST)
+    is_nrrd = start.startswith(b"NRRD")
+    every = [line.strip(b"\r") for line in start.split(b"\n")]
+    lines = _until_end(every, is_nrrd=is_nrrd)
+    if lines is None:
+        raise FileError(f"The header of {path.name} has no end: the file is damaged or of another kind.")
+    names = [name for line in lines if (name := _data_name(line)) is not None]
+    data = None
+    if names and not (not is_nrrd and names[0].upper() == "LOCAL"):
+        if len(names) > 1:
+            raise FileError(f"{path.name} names several data files: store the volume as one file.")
+        data = _data_file(path, names[0])
+    fields = _fields(lines)
+    if is_nrrd:
+        placed = bool(_ANATOMICAL.fullmatch(fields.get("space", ""))) and "spacedirections" in fields
+        spaced = "spacedirections" in fields or _numbers(fields.get("spacings", ""))
+        return TextHeader(tuple(lines), data, placed, spaced)
+    matrix = any(key in fields for key in ("transformmatrix", "rotation", "orientation"))
+    letters = fields.get("anatomicalorientation", "").upper()
+    axes = None if matrix or not _is_frame(letters) else tuple(_FROM[letter] for letter in letters)
+    spaced = any(_numbers(fields.get(key, "")) for key in ("elementspacing", "elementsize"))
+    return TextHeader(tuple(lines), data, matrix or axes is not None, spaced, axes)
+
+
+def _until_end(lines: Sequence[bytes], *, is_nrrd: bool) -> list[bytes] | None:
+    """Return the lines of the header: to the first empty one, or the one that names the data file."""
+    for number, line in enumerate(lines):
+        if is_nrrd and not line:
+            return list(lines[:number])
+        if not is_nrrd and _data_name(line) is not None:
+            return list(lines[: number + 1])
+    # A header apart from its data may end with the file.
+    apart = is_nrrd and sum(map(len, lines)) < _LONGEST // 2
+    return list(lines) if apart else None
+
+
+def _squeezed(key: str) -> str:
+    """Return a key without what different writers do differently: case, blanks, control characters."""
+    return "".join(letter for letter in key.casefold() if letter.isprintable() and not letter.isspace())
+
+
+def _data_name(line: bytes) -> str | None:
+    """Return the name of the data file where a line gives one."""
+    found = re.match(r"([^:=]*)[:=]=?(.*)", line.decode("utf-8", "surrogateescape"), re.DOTALL)
+    if found is None or _squeezed(found[1]).lstrip("\ufeff") not in _DATA_KEYS:
+        return None
+    return found[2].strip()
+
+
+def _fields(lines: Sequence[bytes]) -> dict[str, str]:
+    fields = {}
+    for line in lines:
+        found = re.match(r"([^:=#]*)[:=](?!=)(.*)", line.decode("utf-8", "replace"))
+        if found is not None:
+            fields[_squeezed(found[1])] = found[2].strip()
+    return fields
+
+
+def _numbers(text: str) -> bool:
+    """Whether a text is at least one positive number, and none that is not."""
+    try:
+        return bool(text) and all(0 < float(part) < float("inf") for part in text.split() if part != "none")
+    except ValueError:
+        return False
+
+
+def _is_frame(letters: str) -> bool:
+    """Whether three letters name three different axes of the body."""
+    axes = [{"R": 0, "L": 0, "A": 1, "P": 1}.get(letter, 2) for letter in letters if letter in _FROM]
+    return len(letters) == 3 and sorted(axes) == [0, 1, 2]
+
+
+def _data_file(path: Path, name: str) -> Path:
+    """Return the data file that a header names.
+
+    Raises
+    ------
+    FileError
+        It is missing, a list, or outside the header's folder: a header may come from anywhere, and would make
+        any file of the computer an image.
+    """
+    if not name:
+        raise FileError(f"{path.name} names no data file.")
+    if re.match(r"LIST\b", name, re.IGNORECASE) or re.search(r"%\d*d", name):
+        raise FileError(f"{path.name} names a list of data files ({name}): store the volume as one file.")
+    # Headers of Windows have backslashes.
+    folder = path.parent
+    try:
+        plain = name if (folder / name).is_file() else name.replace("\\", "/")
+        target = folder / PurePosixPath(plain)
+        inside = [folder.resolve(), path.resolve().parent]
+        if re.match(r"[A-Za-z]:", plain) or not any(map(target.resolve().is_relative_to, inside)):
+            raise FileError(
+                f"{path.name} names the data file {name}, which lies outside its own folder: that is not "
+                "followed. Copy the data file beside the header and name it there."
+            )
+        if not target.is_file():
+            target = _alike(target) or target
+        is_there = target.is_file() and any(map(target.resolve().is_relative_to, inside))
+    except (OSError, ValueError, RuntimeError):  # a loop of links, or no possible name
+        is_there = False
+    if not is_there:
+        raise FileError(f"The data file {name} that {path.name} names is not beside it. Copy it there.")
+    return target
+
+
+def _alike(path: Path) -> Path | None:
+    """Return the one file whose name differs in case or Unicode form only."""
+
+    def plain(name: str) -> str:
+        return unicodedata.normalize("NFC", name).casefold()
+
+    found = [item for item in path.parent.iterdir() if plain(item.name) == plain(path.name)]
+    return found[0] if len(found) == 1 else None
