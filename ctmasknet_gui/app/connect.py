@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Slot
+from PySide6.QtCore import QObject, QUrl, Slot
+from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QMessageBox
 
 from ctmasknet_gui.controller.bundle import Controllers
@@ -54,6 +55,8 @@ class Wiring(QObject):
         window.weightsChosen.connect(self._controllers.weights.choose)
         window.fastToggled.connect(self._controllers.weights.set_fast)
         window.messagesDismissed.connect(self._controllers.messages.dismiss_all)
+        window.messageFaded.connect(self._controllers.messages.forget)
+        window.folderRequested.connect(self._show_folder)
         opening.catalogued.connect(self._show_recent)
         opening.failed.connect(self._show_recent)
         self._controllers.thumbnails.ready.connect(window.set_thumbnail)
@@ -125,6 +128,16 @@ class Wiring(QObject):
         self._window.set_recent(self._settings.recent)
         self._window.set_last_folder(self._settings.last_folder)
         self._window.dialogs.export_folder = self._settings.last_export_folder
+
+    @Slot(str)
+    def _show_folder(self, where: str) -> None:
+        """Open a folder, or the one that a file lies in, with the system's file manager."""
+        path = Path(where)
+        folder = path if path.is_dir() else path.parent
+        if not folder.is_dir() or not QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder))):
+            self._controllers.messages.post(
+                "warning", f"The folder '{folder.name}' cannot be shown: is it still there?", path=folder
+            )
 
     @Slot(object)
     def _export(self, request: ExportRequest) -> None:

@@ -24,6 +24,8 @@ from model_core.errors import CTMaskNetError, MemoryNeeded, ReadError
 from model_core.types import ByteArray, Catalogue, Progress, SeriesEntry, Volume
 
 DEMO_TITLE = "Synthetic chest phantom"
+# Topic of what is told of reference masks.
+REFERENCE = "reference"
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +128,7 @@ class OpenController(QObject):
         def fail(error: BaseException) -> None:
             if not found:
                 self._remember(targets[0], openable=False)
-            self._on_failed(error)
+            self._on_failed(error, path=None if len(targets) > 1 else targets[0])
 
         self._submit(lambda: self._scanning(targets, choose_best=choose_best), take, fail)
 
@@ -256,14 +258,20 @@ class OpenController(QObject):
         def take(item: object) -> None:
             # Read on the grid of that volume, it means nothing on another.
             if isinstance(item, np.ndarray) and self._state.case.volume is volume:
-                self._state.case.reference_name = path.name
-                self._state.case.reference = item
-                self._state.display.reference = True
-                self.reference_loaded.emit()
+                self._show_reference(item, path.name)
 
-        self._jobs.submit(
-            "reference", work, Handlers(produced=take, failed=self._on_failed), priority=Priority.ASKED
-        )
+        def fail(error: BaseException) -> None:
+            self._messages.report(error, topic=REFERENCE, path=path)
+            self.failed.emit(error)
+
+        self._jobs.submit("reference", work, Handlers(produced=take, failed=fail), priority=Priority.ASKED)
+
+    def _show_reference(self, labels: ByteArray, name: str) -> None:
+        self._messages.withdraw(REFERENCE)
+        self._state.case.reference_name = name
+        self._state.case.reference = labels
+        self._state.display.reference = True
+        self.reference_loaded.emit()
 
     def close_reference(self) -> None:
         """Forget the reference mask."""
@@ -377,8 +385,8 @@ class OpenController(QObject):
         for text in left_out:
             self._messages.post("warning", text)
 
-    def _on_failed(self, error: BaseException) -> None:
-        self._messages.report(error)
+    def _on_failed(self, error: BaseException, path: Path | None = None) -> None:
+        self._messages.report(error, path=path)
         self.failed.emit(error)
 
     @staticmethod

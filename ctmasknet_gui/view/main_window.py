@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QByteArray, QEvent, QPoint, Qt, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QResizeEvent, QShowEvent
-from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QMainWindow, QMenu, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QMainWindow, QMenu, QWidget
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.actions import Actions
@@ -65,6 +65,10 @@ class MainWindow(QMainWindow):
         Open every n-th slice only of a series that does not fit into memory.
     exportRequested(ExportRequest):
         What to export and where to.
+    messageFaded(Message), offerTaken(Message):
+        A note has been read; the user wants what a message offers.
+    folderRequested(str):
+        Show where this file or folder lies in the file manager.
     closing():
         The window is about to close: store settings, stop the worker.
     """
@@ -112,6 +116,9 @@ class MainWindow(QMainWindow):
     stopRequested = Signal()
     exportRequested = Signal(object)
     messagesDismissed = Signal()
+    messageFaded = Signal(object)
+    offerTaken = Signal(object)
+    folderRequested = Signal(str)
     closing = Signal()
 
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
@@ -143,7 +150,6 @@ class MainWindow(QMainWindow):
         self.strip = SliceStrip(state)
         self.series = SeriesPanel(state)
         self.explanation = ExplanationPanel(state, self.commands)
-        self.message_bar = MessageBar(state)
         self.status = StatusBar(state, self.commands)
         self.menus = Menus(self.menuBar(), state, self.commands)
         self.tool_bar = ToolBar(state, self.commands, self.menus)
@@ -158,13 +164,9 @@ class MainWindow(QMainWindow):
         row.setSpacing(0)
         row.addWidget(self.viewport, 1)
         row.addWidget(self.strip)
-        centre = QWidget()
-        column = QVBoxLayout(centre)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addWidget(self.message_bar)
-        column.addWidget(reading, 1)
-        self.setCentralWidget(centre)
+        self.setCentralWidget(reading)
+        # Over the picture, which keeps its size whatever is told.
+        self.message_bar = MessageBar(state, self.viewport)
 
     def _make_docks(self) -> None:
         sides = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea
@@ -215,6 +217,9 @@ class MainWindow(QMainWindow):
         self.menus.recentCleared.connect(self.recentCleared)
         self.menus.windowChosen.connect(self.windowChosen)
         self.message_bar.dismissed.connect(self.messagesDismissed)
+        self.message_bar.faded.connect(self.messageFaded)
+        self.message_bar.offerTaken.connect(self.offerTaken)
+        self.message_bar.folderRequested.connect(self.folderRequested)
 
     def _connect_viewport(self) -> None:
         viewport, commands = self.viewport, self.commands
