@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from model_core.errors import ReadError
 from model_core.io import itk_formats, pictures
+from model_core.io.dicom.dataset import looks_like_dicom
+from model_core.io.dicom.segmentation import segments_on
 from model_core.io.failures import FileError, quiet
 from model_core.io.stack import natural_key
 from model_core.types import ByteArray, Volume
@@ -22,8 +24,9 @@ def read_labels(path: Path, volume: Volume) -> ByteArray:
     Parameters
     ----------
     path:
-        A NIfTI, NRRD or MetaImage label volume; a picture for a volume of one slice; or a folder of
-        pictures, matched by name (or by order, where the counts are equal).
+        A NIfTI, NRRD or MetaImage label volume; a DICOM segmentation of the volume's series; a picture for a
+        volume of one slice; or a folder of pictures, matched by name (or by order, where the counts are
+        equal).
     volume:
         The open volume.
 
@@ -43,6 +46,8 @@ def read_labels(path: Path, volume: Volume) -> ByteArray:
         return _from_pictures(sorted(path.iterdir(), key=lambda item: natural_key(item.name)), volume)
     if itk_formats.suffix_of(path):
         return _from_volume_file(path, volume)
+    if _is_dicom(path):
+        return segments_on(path, volume)
     return _from_pictures([path], volume)
 
 
@@ -111,7 +116,9 @@ def _sample(
 def _from_pictures(paths: list[Path], volume: Volume) -> ByteArray:
     found = [path for path in paths if path.is_file() and _is_picture(path)]
     if not found:
-        raise ReadError("No mask was found: give a NIfTI, NRRD or MHA label volume, or PNG pictures.")
+        raise ReadError(
+            "No mask was found: give a NIfTI, NRRD or MHA label volume, a DICOM SEG, or PNG pictures."
+        )
     depth, height, width = volume.voxels.shape
     by_name = {path.stem: path for path in found}
     names = [Path(name).stem for name in volume.slice_names]
@@ -138,6 +145,14 @@ def _from_pictures(paths: list[Path], volume: Volume) -> ByteArray:
             )
         labels[index] = _as_labels(values)
     return labels
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return looks_like_dicom(stream.read(132))
+    except OSError:
+        return False
 
 
 def _is_picture(path: Path) -> bool:
