@@ -19,7 +19,7 @@ from ctmasknet_gui.view.intents import connect_actions
 from ctmasknet_gui.view.layout import Arrangement, from_bytes, to_bytes
 from ctmasknet_gui.view.menus import Menus
 from ctmasknet_gui.view.message_bar import MessageBar
-from ctmasknet_gui.view.requests import ExportKind, FewerSlices
+from ctmasknet_gui.view.requests import ExportKind, FewerSlices, MaskFound
 from ctmasknet_gui.view.series_panel import SeriesPanel
 from ctmasknet_gui.view.shortcut_guard import ShortcutGuard
 from ctmasknet_gui.view.status import StatusBar
@@ -61,6 +61,8 @@ class MainWindow(QMainWindow):
         Complete new settings.
     candidatePicked(int or None), topChosen(int or None):
         The selected RoI; how many of the best RoIs are listed.
+    maskUsed(), maskOpened():
+        Of a mask that was asked about: show it over the open series, open it as a series.
     everyNthChosen(series id, n):
         Open every n-th slice only of a series that does not fit into memory.
     exportRequested(ExportRequest):
@@ -77,6 +79,8 @@ class MainWindow(QMainWindow):
     demoRequested = Signal()
     seriesChosen = Signal(str)
     everyNthChosen = Signal(str, int)
+    maskUsed = Signal()
+    maskOpened = Signal()
     closeCaseRequested = Signal()
     tiltCorrectionRequested = Signal()
     referenceChosen = Signal(object)
@@ -301,6 +305,17 @@ class MainWindow(QMainWindow):
 
         dialog = FewerSlicesDialog(question, private=self._state.display.privacy, parent=self)
         dialog.accepted.connect(lambda: self.everyNthChosen.emit(question.series_id, dialog.step))
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
+    @Slot(object)
+    def ask_mask_use(self, found: MaskFound) -> None:
+        """Ask what a mask is meant for; emits ``maskUsed``, ``maskOpened`` or nothing."""
+        from ctmasknet_gui.view.mask_dialog import MaskDialog
+
+        dialog = MaskDialog(found, private=self._state.display.privacy, parent=self)
+        dialog.accepted.connect(self.maskUsed)
+        dialog.open_button.clicked.connect(self.maskOpened)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
 

@@ -117,7 +117,7 @@ def _slice_origins(volume: Volume) -> DoubleArray:
     elif positions is not None:
         travel = np.abs(np.asarray(positions, np.float64) - np.float64(positions[0]))
     elif step is not None:
-        travel = np.arange(volume.slices) * step
+        travel = np.arange(volume.slices, dtype=np.float64) * step
     else:
         raise ReadError("The distance of the slices is unknown: no segmentation can be placed on them.")
     along = geometry.axes[0]

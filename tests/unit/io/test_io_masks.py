@@ -7,7 +7,7 @@ from dicom_files import along_z, segmentation, write, write_stack
 from PIL import Image
 
 from model_core.errors import ReadError
-from model_core.io import is_mask, load, mask_for, read_labels, scan
+from model_core.io import load, mask_for, masks_among, read_labels, scan
 from model_core.phantom import make_phantom
 from model_core.types import finish
 
@@ -79,9 +79,10 @@ def test_a_segmentation_of_another_series_is_refused(case):
     item.save_as(case / "seg.dcm", enforce_file_format=True)
     with pytest.raises(ReadError, match=r"'seg\.dcm' is a segmentation of another series"):
         read_labels(case / "seg.dcm", volume)
-    (entry,) = series(case / "seg.dcm")
-    assert is_mask(entry)
-    assert mask_for(entry, volume) is None
+    catalogue = finish(scan(case / "seg.dcm"))[-1]
+    assert masks_among(catalogue) == {catalogue.series[0].series_id}
+    with pytest.raises(ReadError, match="another series"):
+        mask_for(catalogue.series[0], volume)
 
 
 def test_a_segmentation_elsewhere_or_in_other_planes_is_refused(case):
@@ -129,6 +130,12 @@ def written(volume, values, path):
     return path
 
 
+def masks_in(path, **beside):
+    catalogue = finish(scan(path))[-1]
+    masks = masks_among(catalogue, **beside)
+    return sorted(e.files[0].rsplit("/", 1)[-1] for e in catalogue.series if e.series_id in masks)
+
+
 @pytest.mark.parametrize("name", ["m.nii.gz", "m.nrrd", "m.mha"])
 def test_label_volumes_are_masks_and_images_are_none(tmp_path, phantom, name):
     volume, labels = phantom
@@ -136,8 +143,7 @@ def test_label_volumes_are_masks_and_images_are_none(tmp_path, phantom, name):
     written(volume, volume.voxels, tmp_path / f"ct-{name}")
     grey = np.clip((volume.voxels.astype(int) + 1350) * 255 // 1500, 0, 255).astype(np.uint8)
     written(volume, grey, tmp_path / f"grey-{name}")
-    told = {entry.files[0].rsplit("/", 1)[-1]: is_mask(entry) for entry in series(tmp_path)}
-    assert told == {name: True, f"ct-{name}": False, f"grey-{name}": False}
+    assert masks_in(tmp_path) == [name]
 
 
 def test_a_mask_fits_its_own_grid_only(tmp_path, phantom):
@@ -147,9 +153,21 @@ def test_a_mask_fits_its_own_grid_only(tmp_path, phantom):
     written(volume, labels[:, :32], tmp_path / "part.nii")
     by_name = {entry.files[0].rsplit("/", 1)[-1]: entry for entry in series(tmp_path)}
     ct = finish(load(by_name["ct.nii"]))[-1]
-    assert mask_for(by_name["ct.nii"], ct) is None
     found = mask_for(by_name["mask.nii"], ct)
     assert np.count_nonzero(found) == np.count_nonzero(labels)
+    assert masks_in(tmp_path) == ["mask.nii"], "no image here has the size of the part"
+    assert masks_in(tmp_path / "part.nii") == []
+    assert masks_in(tmp_path / "part.nii", volume=ct) == ["part.nii"]
+
+
+def test_a_mask_of_another_size_without_a_place_is_refused(tmp_path, phantom):
+    volume, labels = phantom
+    for folder, picture in (("images", volume.voxels[0] > -500), ("masks", labels[0, :32] > 0)):
+        (tmp_path / folder).mkdir()
+        Image.fromarray((picture * 200).astype(np.uint8)).save(tmp_path / folder / "a.png")
+    by_size = {entry.size: entry for entry in series(tmp_path)}
+    with pytest.raises(ReadError, match="64 x 32 pixels"):
+        mask_for(by_size[1, 32, 64], finish(load(by_size[1, 64, 64]))[-1])
 
 
 def test_mask_pictures_are_masks_and_slices_are_none(tmp_path, phantom):
@@ -160,12 +178,12 @@ def test_mask_pictures_are_masks_and_slices_are_none(tmp_path, phantom):
         for index, picture in enumerate(pictures):
             Image.fromarray(picture).save(tmp_path / folder / f"{index:02d}.png")
     images, masks = sorted(series(tmp_path), key=lambda entry: entry.title)
-    assert (is_mask(images), is_mask(masks)) == (False, True)
+    assert masks_among(finish(scan(tmp_path))[-1]) == {masks.series_id}
     found = mask_for(masks, finish(load(images))[-1])
     np.testing.assert_array_equal(found, labels)
 
 
-def test_a_dicom_slice_is_no_mask(tmp_path):
+def test_series_of_dicom_images_are_no_masks(tmp_path):
     write(tmp_path / "a.dcm", np.zeros((8, 8), np.int16))
-    (entry,) = series(tmp_path)
-    assert not is_mask(entry)
+    catalogue = finish(scan(tmp_path))[-1]
+    assert masks_among(catalogue, volume=finish(load(catalogue.series[0]))[-1]) == frozenset()
