@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PySide6.QtCore import QByteArray, QEvent, QPoint, Qt, Signal, Slot
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QResizeEvent, QShowEvent
+from PySide6.QtGui import (
+    QCloseEvent,
+    QDragEnterEvent,
+    QDropEvent,
+    QResizeEvent,
+    QShowEvent,
+    QStatusTipEvent,
+)
 from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QMainWindow, QMenu, QWidget
 
 from ctmasknet_gui.state import AppState
@@ -374,6 +381,13 @@ class MainWindow(QMainWindow):
         # In privacy mode even a series description stays off the title bar.
         named = volume is not None and not self._state.display.privacy
         self.setWindowTitle(f"{volume.title} – {TITLE}" if volume is not None and named else TITLE)
+
+    def event(self, event: QEvent) -> bool:
+        """Show status tips in the text of the status bar: its own way hides progress and Cancel."""
+        if isinstance(event, QStatusTipEvent):
+            self.status.show_tip(event.tip())
+            return True
+        return super().event(event)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Let tool bar and docks follow; docks that the user has sized stay as they are."""

@@ -30,6 +30,7 @@ class StatusBar(QStatusBar):
     def __init__(self, state: AppState, actions: Actions, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._state = state
+        self._tip = ""
         self.setSizeGripEnabled(False)
         self.text = QLabel()
         self.text.setTextFormat(Qt.TextFormat.PlainText)
@@ -66,12 +67,17 @@ class StatusBar(QStatusBar):
         self._refresh_run()
         self._refresh_evidence()
 
+    def show_tip(self, tip: str) -> None:
+        """Say what is pointed at, in place of the idle text; empty for nothing. Progress is never covered."""
+        self._tip = tip
+        self._refresh_run()
+
     def _refresh_run(self) -> None:
         run = self._state.run
         running = run.kind != ""
         self.progress.setVisible(running)
         self.cancel.setVisible(running)
-        self.text.setText(self._running_text() if running else self._idle_text())
+        self.text.setText(self._running_text() if running else self._tip or self._idle_text())
         if running:
             # A total of 0 moves the bar to and fro: it is not known yet.
             self.progress.setRange(0, max(0, run.total))

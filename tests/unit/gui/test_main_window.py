@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from gui_fakes import make_card, make_volume
 from PySide6.QtCore import QByteArray, QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QDropEvent
+from PySide6.QtGui import QDropEvent, QStatusTipEvent
 from PySide6.QtWidgets import (
     QAbstractButton,
     QAbstractSlider,
@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
     QApplication,
     QComboBox,
     QMenu,
+    QWidget,
 )
 from window_case import fill
 
@@ -480,6 +481,24 @@ def test_nothing_is_cut(qtbot, make_window, size):
     status = window.status
     assert status.text.width() >= status.text.sizeHint().width()
     assert status.disclaimer.width() >= status.disclaimer.sizeHint().width()
+
+
+def test_status_tips_never_cover_progress_and_cancel(qtbot, window, state):
+    status = window.status
+    QApplication.sendEvent(window.tool_bar, QStatusTipEvent("Analyse every slice"))
+    assert status.text.text() == "Analyse every slice"
+    state.run.total, state.run.done, state.run.kind = 148, 37, "run"
+    QApplication.sendEvent(window.tool_bar, QStatusTipEvent("Analyse every slice, this one first"))
+    assert status.currentMessage() == ""
+    assert "25 %" in status.text.text()
+    for widget in (status.text, status.progress, status.cancel):
+        assert widget.isVisible()
+        middle = widget.mapTo(window, widget.rect().center())
+        assert window.childAt(middle) in (widget, *widget.findChildren(QWidget))
+    state.run.kind = ""
+    assert status.text.text() == "Analyse every slice, this one first"
+    QApplication.sendEvent(window.tool_bar, QStatusTipEvent(""))
+    assert "analysed" in status.text.text()
 
 
 def test_layout_comes_back_and_damage_changes_nothing(make_window, qtbot):

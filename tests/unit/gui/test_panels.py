@@ -211,6 +211,24 @@ def test_class_panel_says_why_there_is_no_volume(qtbot, state, spacing, position
     assert panel.scan.text().endswith(f"lesion volume off: {expected}")
 
 
+def test_class_panel_keeps_its_height_while_thresholds_are_followed(qtbot, state):
+    panel = ClassPanel(state)
+    qtbot.addWidget(panel)
+    panel.resize(300, 200)
+    panel.show()
+    scan, height = state.results.scan, panel.sizeHint().height()
+    lines = panel.scan.height()
+    state.results.updating, state.results.scan = True, None
+    assert panel.scan.isVisible()
+    assert panel.sizeHint().height() == height
+    state.results.scan = scan
+    assert "lesion volume follows" in panel.scan.text(), "volumes of two settings are not added up"
+    state.results.updating = False
+    assert (panel.sizeHint().height(), panel.scan.height()) == (height, lines)
+    state.results.summaries, state.results.scan = {}, None
+    assert not panel.scan.isVisible()
+
+
 def test_class_panel_says_why_there_is_no_class(qtbot):
     state = AppState()
     panel = ClassPanel(state)
