@@ -22,8 +22,7 @@ def placement(volume: Volume, spec: InputSpec) -> Placement:
     A slice that already has the size of the input is passed through pixel by pixel.
     """
     height, width = volume.voxels.shape[1:]
-    _, row_mm, column_mm = volume.geometry.spacing_mm
-    aspect = row_mm / column_mm if row_mm and column_mm else 1.0  # height of a pixel in pixel widths
+    aspect = volume.geometry.pixel_aspect
     scale = spec.size / max(height * aspect, width)
     new_height, new_width = max(1, round(height * aspect * scale)), max(1, round(width * scale))
     return Placement(

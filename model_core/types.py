@@ -95,6 +95,8 @@ class Geometry:
     last_origin_mm:
         LPS position of the centre of voxel [-1, 0, 0], or None where it follows from the rest. The slices of
         a tilted stack are shifted sideways, so there it does not.
+    stated_aspect:
+        Height of a pixel over its width where its size is unknown but its shape is stated; else None.
     native_axes, native_flips:
         The file's own order: ``native = flip(transpose(display, native_axes), where native_flips)``,
         native being (slices by ascending position along the file's normal, file rows, file columns).
@@ -106,6 +108,13 @@ class Geometry:
     native_axes: tuple[int, int, int] = (0, 1, 2)
     native_flips: tuple[bool, bool, bool] = (False, False, False)
     last_origin_mm: tuple[float, float, float] | None = None
+    stated_aspect: float | None = None
+
+    @property
+    def pixel_aspect(self) -> float:
+        """Height of a pixel over its width; 1 where neither size nor shape is known."""
+        _, row, column = self.spacing_mm
+        return row / column if row and column else self.stated_aspect or 1.0
 
     @property
     def sheared(self) -> bool:
@@ -143,7 +152,10 @@ class Geometry:
 
 @dataclass(frozen=True)
 class PatientText:
-    """Identifying text of a study: shown in the corners unless privacy mode is on, never logged."""
+    """Identifying text of a study as the files hold it: shown unless privacy mode is on, never logged.
+
+    ``name`` is a DICOM person name (PS3.5 6.2.1.2), such as ``Doe^Jane^Mary``; `readable_name` is for people.
+    """
 
     name: str = ""
     patient_id: str = ""
@@ -155,9 +167,23 @@ class PatientText:
     institution: str = ""
 
 
+def readable_name(name: str) -> str:
+    """Return a DICOM person name (PS3.5 6.2.1.2) for people: "Family, Given Middle".
+
+    Of its representations the first that is not empty: alphabetic, ideographic, phonetic. The latter two are
+    written without a comma.
+    """
+    for index, group in enumerate(name.split("=")):
+        family, *given = (" ".join(part.split()) for part in group.split("^")[:3])
+        words = [word for word in (family, " ".join(filter(None, given))) if word]
+        if words:
+            return (", " if index == 0 else " ").join(words)
+    return ""
+
+
 @dataclass(frozen=True)
 class SeriesEntry:
-    """One openable series found by a scan; holds no pixels.
+    """One openable series found by a scan; holds no pixels. ``patient`` is whose it is.
 
     ``series_id`` is an opaque stable hash (no patient data). ``files`` are in display order.
     ``source`` is the reader's own key; only `model_core.io` looks at it. ``every`` is above 1 where
@@ -175,6 +201,7 @@ class SeriesEntry:
     series_uid: str = ""
     source: Any = field(default=None, repr=False, compare=False)
     every: int = 1
+    patient: PatientText = field(default=PatientText(), repr=False)
 
     @property
     def status(self) -> Literal["ok", "warning", "error"]:

@@ -7,7 +7,7 @@ import numpy as np
 from model_core.errors import ordinal
 from model_core.export.look import MUTED, REFERENCE_COLOUR, WARNING, Look, class_name
 from model_core.export.text import Corner, Line
-from model_core.types import ShownSlice, Volume, Window
+from model_core.types import ShownSlice, Volume, Window, readable_name
 
 
 def corner_text(
@@ -51,7 +51,7 @@ def _patient(volume: Volume) -> list[Line]:
     patient = volume.patient
     who = ", ".join(filter(None, (patient.sex, patient.age, _date(patient.birth_date))))
     texts = (
-        _person(patient.name),
+        readable_name(patient.name),
         patient.patient_id,
         who,
         _date(patient.study_date),
@@ -59,12 +59,6 @@ def _patient(volume: Volume) -> list[Line]:
         patient.institution,
     )
     return [Line(text) for text in texts if text]
-
-
-def _person(name: str) -> str:
-    """Return a DICOM person name (PS3.5 6.2.1) as "Family, Given", its first representation."""
-    family, *given = (part.strip() for part in name.split("=")[0].split("^"))
-    return ", ".join(filter(None, (family, " ".join(filter(None, given[:2])))))
 
 
 def _date(text: str) -> str:

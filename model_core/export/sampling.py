@@ -69,10 +69,10 @@ class Sampling:
 
 
 def sampling(volume: Volume, *, scale: float, least_side: int = 0) -> Sampling:
-    """Choose the picture size: ``scale`` along the finer axis, the other by the spacing.
+    """Choose the picture size: ``scale`` along the finer axis, the other by the shape of a pixel.
 
-    ``least_side`` is the shorter side the picture must reach, by a whole factor on ``scale``. An unknown
-    spacing counts as square pixels.
+    ``least_side`` is the shorter side the picture must reach, by a whole factor on ``scale``. Pixels of
+    unknown shape count as square.
 
     Raises
     ------
@@ -80,9 +80,8 @@ def sampling(volume: Volume, *, scale: float, least_side: int = 0) -> Sampling:
         If a side would be longer than 16384 pixels.
     """
     height, width = volume.voxels.shape[1:]
-    _, row_mm, column_mm = volume.geometry.spacing_mm
-    finer = min(row_mm, column_mm) if row_mm and column_mm else 1.0
-    stretch = (row_mm / finer, column_mm / finer) if row_mm and column_mm else (1.0, 1.0)
+    aspect = volume.geometry.pixel_aspect
+    stretch = (max(1.0, aspect), max(1.0, 1 / aspect))
     shorter, longer = sorted((height * stretch[0] * scale, width * stretch[1] * scale))
     factor = int(np.ceil(least_side / shorter)) if shorter < least_side else 1
     factor = max(1, min(factor, int(_ENLARGED_SIDE / longer)))  # a strip stays a strip

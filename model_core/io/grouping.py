@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import defaultdict
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from model_core.io.archives import lasting_text
-from model_core.io.dicom.records import PHASE_MARKS, Frame
-from model_core.io.stack import arrange, in_space, named, natural_key, project, same_position_mm
-from model_core.io.tolerances import ALMOST_EVEN_STEP, DIRECTION_TOLERANCE, SPACING_TOLERANCE
+from model_core.io.dicom.records import PHASE_MARKS, FileHeader, Frame
+from model_core.io.identity import identity_of, split_identities
+from model_core.io.stack import (
+    arrange,
+    in_one_place,
+    in_space,
+    mostly_even,
+    named,
+    natural_key,
+    on_one_grid,
+    project,
+    same_position_mm,
+)
+from model_core.io.tolerances import DIRECTION_TOLERANCE, SPACING_TOLERANCE
 from model_core.types import Problem
 
 
@@ -76,21 +88,137 @@ def group_frames(frames: Sequence[Frame], *, chosen: Collection[Path] = ()) -> l
     for frame in frames:
         by_series[frame.header.series_uid or f"folder of {frame.header.path.parent}"].append(frame)
     groups: list[Group] = []
+    lone: list[Group] = []
     for key, members in by_series.items():
-        extra: tuple[Problem, ...] = ()
-        if not members[0].header.series_uid:
-            names = named(frame.name for frame in members)
-            text = "The files do not say to which series they belong (SeriesInstanceUID is missing)."
-            extra = (
-                Problem("warning", text, "Files of one folder that fit together are one series.", names),
-            )
-        for group in _split_series(members, key):
-            groups.extend(_split_phases(_with_problems(group, extra), chosen))
+        found = _groups_of(members, key, chosen)
+        single = len(found) == 1 and len(found[0].frames) == 1
+        (lone if single and _may_be_a_slice(members[0]) else groups).extend(found)
+    return groups + _join_slices(lone)
+
+
+def _groups_of(members: Sequence[Frame], key: str, chosen: Collection[Path]) -> list[Group]:
+    """Split the frames that have a SeriesInstanceUID in common, or a folder where they have none."""
+    extra: tuple[Problem, ...] = ()
+    what = "One SeriesInstanceUID"
+    if not members[0].header.series_uid:
+        what = "One folder without SeriesInstanceUID"
+        names = named(frame.name for frame in members)
+        text = "The files do not say to which series they belong (SeriesInstanceUID is missing)."
+        extra = (Problem("warning", text, "Files of one folder that fit together are one series.", names),)
+    groups: list[Group] = []
+    for part in split_identities(members, what=what):
+        part_key = f"{key}|{part.mark}" if part.mark else key
+        for group in _split_series(part.frames, part_key):
+            label = " ".join(filter(None, (part.label, group.label)))
+            problems = (*part.problems, *group.problems, *extra)
+            groups.extend(_split_phases(replace(group, label=label, problems=problems), chosen))
     return groups
 
 
-def _with_problems(group: Group, problems: tuple[Problem, ...]) -> Group:
-    return Group(group.frames, group.key, group.label, (*group.problems, *problems), group.copies)
+# --------------------------------------------------------------------------- a series UID in every slice
+
+
+def _may_be_a_slice(frame: Frame) -> bool:
+    header = frame.header
+    return bool(header.series_uid) and in_space(frame) and not (header.several or header.localizer)
+
+
+def _join_slices(lone: Sequence[Group]) -> list[Group]:
+    """Make stacks of series of one slice each, where all but their SeriesInstanceUID says that they are one.
+
+    Some exporters invent a UID for every file. Joined is what agrees in patient, study, frame of reference,
+    SeriesNumber, description and everything that an image is, and stands in equal steps; frames of reference,
+    studies and numbers that every slice has for itself say nothing either.
+    """
+    orientations, spacings = _Buckets(DIRECTION_TOLERANCE), _Buckets(SPACING_TOLERANCE)
+    families: dict[tuple[object, ...], list[Group]] = defaultdict(list)
+    for group in lone:
+        families[_kind_of_slice(group.frames[0], orientations, spacings)].append(group)
+    groups: list[Group] = []
+    for family in families.values():
+        for members in _alike(family):
+            groups.extend(_joined(members))
+    return groups
+
+
+# Marks that may differ from slice to slice of one scan; the others are what an image is.
+_MARKS_OF_SLICES = ("acquisition", "trigger time", "acquisition time", "content time")
+
+
+def _kind_of_slice(frame: Frame, orientations: _Buckets, spacings: _Buckets) -> tuple[object, ...]:
+    header = frame.header
+    marks = zip(PHASE_MARKS, frame.marks, strict=True)
+    return (
+        identity_of(frame)[1:],
+        header.description,
+        header.sop_class,
+        *_make_of(frame, orientations, spacings),
+        *(value for (mark, _), value in marks if mark not in _MARKS_OF_SLICES),
+    )
+
+
+def _alike(family: Sequence[Group]) -> Iterator[list[Group]]:
+    """Yield the groups of a kind that share study, frame of reference and SeriesNumber, or share none of it."""
+    parts = [list(family)]
+    for said in (_study, _frame_of_reference, _series_number):
+        parts = [part for members in parts for part in _by_what_is_said(members, said)]
+    yield from parts
+
+
+def _study(header: FileHeader) -> str:
+    return header.study_uid
+
+
+def _frame_of_reference(header: FileHeader) -> str:
+    return header.frame_of_reference
+
+
+def _series_number(header: FileHeader) -> str:
+    return header.series_number
+
+
+def _by_what_is_said(members: list[Group], said: Callable[[FileHeader], str]) -> list[list[Group]]:
+    """Split by an attribute of the files, unless every file has a value of its own, which then says nothing."""
+    headers = [group.frames[0].header for group in members]
+    values: dict[str, list[Group]] = defaultdict(list)
+    for group, header in zip(members, headers, strict=True):
+        values[said(header)].append(group)
+    idle = len(values) == len(members) >= 3
+    if idle and said is _study:
+        idle = any(identity_of(members[0].frames[0])[2:4])
+    if idle and said is _series_number:
+        idle = len({header.instance_number for header in headers}) == len(members)
+    return [members] if idle else list(values.values())
+
+
+def _joined(members: list[Group]) -> list[Group]:
+    """Return the stack, or the phases, that slices of one kind make; else the slices as they are."""
+    if len(members) < 3:
+        return members
+    frames = tuple(group.frames[0] for group in members)
+    parts = [("", frames)]
+    if _crowded(frames):
+        found = _telling_mark(frames)
+        if found is None:
+            return members
+        mark, values = found
+        parts = [
+            (f"{mark} {number} of {len(values)}", tuple(part)) for number, part in enumerate(values.values(), 1)
+        ]
+    if not all(on_one_grid(part) for _, part in parts):
+        return members
+    kept = {id(frame) for _, part in parts for frame in part}
+    copies = [group.copies for group in members if id(group.frames[0]) in kept]
+    result = []
+    for label, part in parts:
+        header = part[0].header
+        text = f"Each of these {len(part)} images has a SeriesInstanceUID of its own."
+        action = "They are alike in everything else and make one even stack, so they are shown as one."
+        problem = Problem("warning", text, action, named(frame.name for frame in part))
+        key = f"slices|{identity_of(part[0])}|{header.frame_of_reference}|{header.series_number}|{label}"
+        copied = tuple(copy for group in copies for copy in group)
+        result.append(Group(part, f"{key}|{min(f.header.series_uid for f in part)}", label, (problem,), copied))
+    return result
 
 
 # ---------------------------------------------------------------------------- equal within one stack
@@ -120,8 +248,9 @@ class _Buckets:
 
 
 _FRAME_OF_REFERENCE = "frame of reference"
+_OWN_FILE = "file (multi-frame)"
 _REASONS = (
-    "file (multi-frame)",
+    _OWN_FILE,
     "modality",
     "image type (localizer)",
     "image size",
@@ -130,30 +259,51 @@ _REASONS = (
     "pixel spacing",
     _FRAME_OF_REFERENCE,
     "missing position",
+    "SeriesNumber",
 )
+
+
+def _make_of(frame: Frame, orientations: _Buckets, spacings: _Buckets) -> tuple[object, ...]:
+    """Return what must be equal within one stack: modality, whether a localizer, size, colour, plane, pixel."""
+    header = frame.header
+    directions = None
+    if frame.row_direction is not None and frame.column_direction is not None:
+        directions = (*frame.row_direction, *frame.column_direction)
+    # Relative tolerance: equal logarithms are equal ratios. A shape alone stands beside the sizes.
+    spacing = None if frame.spacing is None else (*map(math.log, frame.spacing), 0.0)
+    if spacing is None and frame.aspect is not None:
+        spacing = (0.0, math.log(frame.aspect), 1.0)
+    return (
+        header.modality,
+        header.localizer,
+        (header.columns, header.rows),
+        header.colour,
+        orientations.of(directions),
+        spacings.of(spacing),
+    )
+
+
+def _object_of(header: FileHeader) -> str:
+    """Return what frames of one multi-frame object have in common, be it one file or several parts."""
+    if header.concatenation is not None:
+        return f"concatenation {header.concatenation.uid}"
+    return header.sop_uid or str(header.path) if header.frame_count > 1 else ""
 
 
 def _split_series(frames: Sequence[Frame], key: str) -> list[Group]:
     orientations = _Buckets(DIRECTION_TOLERANCE)
     spacings = _Buckets(SPACING_TOLERANCE)
+    # The number tells series apart where no UID does.
+    numbered = len({f.header.series_number for f in frames if not f.header.series_uid} - {""}) > 1
     parts: dict[tuple[object, ...], list[Frame]] = defaultdict(list)
     for frame in frames:
         header = frame.header
-        directions = None
-        if frame.row_direction is not None and frame.column_direction is not None:
-            directions = (*frame.row_direction, *frame.column_direction)
-        # Relative tolerance: equal logarithms are equal ratios.
-        spacing = None if frame.spacing is None else tuple(map(math.log, frame.spacing))
         fits: tuple[object, ...] = (
-            header.sop_uid or str(header.path) if header.frame_count > 1 else "",
-            header.modality,
-            header.localizer,
-            (header.columns, header.rows),
-            header.colour,
-            orientations.of(directions),
-            spacings.of(spacing),
+            _object_of(header),
+            *_make_of(frame, orientations, spacings),
             header.frame_of_reference,
             in_space(frame),
+            header.series_number if numbered else "",
         )
         parts[fits].append(frame)
     parts, problems = _without_idle_references(parts)
@@ -193,7 +343,7 @@ def _without_idle_references(
     for members in families.values():
         together = [frame for fits in members for frame in parts[fits]]
         # Copies of a file share its reference, so fewer references than files may still be one each.
-        if len(members) < 3 or 2 * len(members) <= len(together) or not _mostly_even(together):
+        if len(members) < 3 or 2 * len(members) <= len(together) or not mostly_even(together):
             joined |= {fits: parts[fits] for fits in members}
             continue
         joined[members[0]] = together
@@ -202,19 +352,6 @@ def _without_idle_references(
         names = named(frame.name for frame in together)
         problems.append(Problem("warning", text, action, names))
     return joined, tuple(problems)
-
-
-def _mostly_even(frames: Sequence[Frame]) -> bool:
-    """Whether most of the slices are equally far apart; copies at one position do not count."""
-    if not all(in_space(frame) for frame in frames):
-        return False
-    positions = np.sort(project(frames))
-    steps = np.diff(positions)
-    steps = steps[steps > same_position_mm(positions)]
-    if steps.size < 2:
-        return False
-    usual = float(np.median(steps))
-    return bool(np.mean(np.abs(steps - usual) <= ALMOST_EVEN_STEP * usual) > 0.5)
 
 
 # ---------------------------------------------------------------------- several slices at one position
@@ -229,17 +366,90 @@ def _split_phases(group: Group, chosen: Collection[Path]) -> list[Group]:
 
     ordered = tuple(sorted(group.frames, key=best_first))
     group = _without_copies(Group(ordered, group.key, group.label, group.problems))
+    group = _with_missing_parts(group)
     if len(group.frames) < 2 or not all(in_space(frame) for frame in group.frames):
         return [group]
+    if in_one_place(group.frames) and not _are_one_slice(group.frames):
+        return _split_numbered_twice(group)
     if not _crowded(group.frames):
         return _split_interleaved(group)
-    most = max(len(place) for place in _places(group.frames))
+    found = _telling_mark(group.frames)
+    return _split_by_occurrence(group) if found is None else _phases(group, *found)
+
+
+def _telling_mark(frames: Sequence[Frame]) -> tuple[str, dict[str, list[Frame]]] | None:
+    """Return the first mark by which no two slices lie at one position, and the parts that it makes."""
+    most = max(len(place) for place in _places(frames))
     for index, (mark, _) in enumerate(PHASE_MARKS):
-        parts = _by_mark(group.frames, index)
+        parts = _by_mark(frames, index)
         # A mark that differs from slice to slice, as times often do, tells slices apart, not phases.
         if 1 < len(parts) <= 2 * most and not any(_crowded(members) for members in parts.values()):
-            return _phases(group, mark, parts)
-    return _split_by_occurrence(group)
+            return mark, parts
+    parts = _by_folder(frames)
+    if 1 < len(parts) <= 2 * most and not any(_crowded(members) for members in parts.values()):
+        return "folder", parts
+    return None
+
+
+def _by_folder(frames: Sequence[Frame]) -> dict[str, list[Frame]]:
+    parts: dict[str, list[Frame]] = defaultdict(list)
+    for frame in frames:
+        parts[str(frame.header.path.parent)].append(frame)
+    return dict(sorted(parts.items(), key=lambda item: natural_key(item[0])))
+
+
+def _numbered_alike(parts: dict[str, list[Frame]]) -> bool:
+    """Whether parts cover one region, and each has the same InstanceNumbers, once each."""
+    numbers = [sorted(frame.header.instance_number or 0 for frame in part) for part in parts.values()]
+    if len(parts) < 2 or numbers.count(numbers[0]) < len(parts) or len(set(numbers[0])) < len(numbers[0]):
+        return False
+    first = next(iter(parts.values()))
+    places = [project([first[0], *part])[1:] for part in parts.values()]
+    return max(place.min() for place in places) < min(place.max() for place in places)
+
+
+def _are_one_slice(frames: Sequence[Frame]) -> bool:
+    """Whether files at one position are the same slice over and over: one InstanceNumber, or many encodings."""
+    numbers = {frame.header.instance_number for frame in frames}
+    encodings = {frame.header.transfer_syntax for frame in frames}
+    if len(numbers) > 1 or any(frame.header.several for frame in frames):
+        return False
+    return None not in numbers or len(encodings) == len(frames)
+
+
+def _split_numbered_twice(group: Group) -> list[Group]:
+    """Split slices that all state one position where a mark tells those of the same InstanceNumber apart."""
+    counts = Counter(frame.header.instance_number for frame in group.frames)
+    most = max(counts.values())
+    if most > 1 and len(counts) > 1:
+        for index, (mark, _) in enumerate(PHASE_MARKS):
+            parts = _by_mark(group.frames, index)
+            numbers = [[frame.header.instance_number for frame in part] for part in parts.values()]
+            if 1 < len(parts) <= 2 * most and all(len(set(part)) == len(part) for part in numbers):
+                return _phases(group, mark, parts)
+    return [group]
+
+
+def _with_missing_parts(group: Group) -> Group:
+    """Tell which parts of a concatenation are not there (PS3.3 C.7.6.16.1.3)."""
+    parts = {frame.header.path: frame.header for frame in group.frames if frame.header.concatenation}
+    wholes = [header.concatenation for header in parts.values() if header.concatenation]
+    numbers = {whole.number for whole in wholes if whole.number is not None}
+    total = max([whole.total or 0 for whole in wholes] + list(numbers), default=0)
+    missing = sorted(set(range(1, total + 1)) - numbers) if numbers else []
+    if not missing:
+        return group
+    which = ", ".join(map(str, missing[:_MAX_PARTS])) + (", …" if len(missing) > _MAX_PARTS else "")
+    text = (
+        f"{len(missing)} of {total} files of this concatenation are missing "
+        f"(InConcatenationNumber {which})."
+    )
+    names = named(header.name for header in parts.values())
+    problem = Problem("warning", text, "The frames of the others are shown.", names)
+    return replace(group, problems=(*group.problems, problem))
+
+
+_MAX_PARTS = 8
 
 
 def _by_mark(frames: Sequence[Frame], index: int) -> dict[str, list[Frame]]:
@@ -282,7 +492,13 @@ def _phases(group: Group, mark: str, parts: dict[str, list[Frame]]) -> list[Grou
 
 
 def _split_interleaved(group: Group) -> list[Group]:
-    """Split acquisitions that cover one region with shifted slices; the whole is uneven, each is even."""
+    """Split acquisitions that cover one region with shifted slices; the whole is uneven, each is even.
+
+    Scans in folders of their own whose InstanceNumbers are all the same are split even where the whole is even.
+    """
+    parts = _by_folder(group.frames)
+    if _numbered_alike(parts) and all(map(on_one_grid, parts.values())):
+        return _phases(group, "folder", parts)
     if arrange(group.frames).geometry.spacing_mm[0] is not None:
         return [group]
     parts = _by_mark(group.frames, 0)
@@ -320,21 +536,53 @@ def _without_copies(group: Group) -> Group:
 
 
 def _split_by_occurrence(group: Group) -> list[Group]:
-    """Nothing tells the slices at one position apart: equal counts are passes, the rest is left out."""
-    best = {id(frame): rank for rank, frame in enumerate(group.frames)}
+    """Nothing but numbers tells the slices at one position apart.
 
-    def order(frame: Frame) -> tuple[int, int]:
-        return frame.header.instance_number or 0, best[id(frame)]
-
-    frames = sorted(group.frames, key=order)
-    places = _places(frames)
+    Where every position has as many, InstanceNumber may tell passes apart. A few slices too many are left
+    out. Else nothing is left out and nothing is dealt out: a stack of the wrong slices looks right.
+    """
+    places = _places(group.frames)
     counts = {len(place) for place in places}
-    if len(counts) == 1 and len(places) > 1:
-        passes: dict[str, list[Frame]] = {
-            str(number): [frames[sorted(place)[number]] for place in places] for number in range(counts.pop())
-        }
+    passes = _passes(group.frames, places) if len(counts) == 1 else None
+    if passes is not None:
         return _phases(group, "pass", passes)
-    used = [min((frames[index] for index in place), key=lambda frame: best[id(frame)]) for place in places]
+    extra = len(group.frames) - len(places)
+    if 2 * extra <= len(places) or len(places) == 1:
+        return [_without_extra(group, places)]
+    text = f"{extra} slice(s) lie at the position of another one; nothing in the files says which belong together."
+    action = "All are shown, those at one position one after another: they may be of several scans."
+    names = named(frame.name for frame in group.frames)
+    return [replace(group, problems=(*group.problems, Problem("warning", text, action, names)))]
+
+
+def _passes(frames: Sequence[Frame], places: Sequence[Sequence[int]]) -> dict[str, list[Frame]] | None:
+    """Return the passes over all positions that InstanceNumber tells apart: one after another, or in turn."""
+    numbers = [frame.header.instance_number for frame in frames]
+    if None in numbers or len(set(numbers)) < len(numbers):
+        return None
+    sorted_places = [sorted(place, key=lambda index: numbers[index] or 0) for place in places]
+    passes = [[frames[index] for index in members] for members in zip(*sorted_places, strict=True)]
+    ranges = [[frame.header.instance_number or 0 for frame in members] for members in passes]
+    one_after_another = all(max(low) < min(high) for low, high in pairwise(ranges))
+    order = sorted(((numbers[index] or 0, at) for at, place in enumerate(places) for index in place))
+    turns = [order[start : start + len(passes)] for start in range(0, len(order), len(passes))]
+    in_turn = all(len({at for _, at in turn}) == 1 for turn in turns)
+    if not one_after_another and not in_turn:
+        return None
+    return {str(number): members for number, members in enumerate(passes)}
+
+
+def _without_extra(group: Group, places: Sequence[Sequence[int]]) -> Group:
+    """Leave out the slices at the position of another one; one whose InstanceNumber occurs once is kept."""
+    frames = group.frames
+    counts = Counter(frame.header.instance_number for frame in frames)
+
+    def best_first(index: int) -> tuple[bool, bool, int]:
+        # Of those that are alike, the frames are in order of preference already.
+        header = frames[index].header
+        return header.lossy, counts[header.instance_number] > 1, index
+
+    used = [frames[min(place, key=best_first)] for place in places]
     copies = [
         Copy(frames[index], kept, same_object=False)
         for kept, place in zip(used, places, strict=True)
@@ -349,4 +597,4 @@ def _split_by_occurrence(group: Group) -> list[Group]:
     names = named((*pair, *(copy.frame.name for copy in copies)))
     problem = Problem("warning", text, "One of each is used; the others are left out.", names)
     problems = (*group.problems, problem)
-    return [Group(tuple(used), group.key, group.label, problems, (*group.copies, *copies))]
+    return Group(tuple(used), group.key, group.label, problems, (*group.copies, *copies))

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -25,6 +25,7 @@ from model_core.io import wire
 from model_core.io.dicom.records import FileHeader
 from model_core.io.failures import FileError
 from model_core.io.temporary import remove_stale
+from model_core.types import PatientText
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,7 +51,9 @@ def decode_frames(
         The file cannot be read, or the decoder crashed or took too long on the frame after the last one
         that came.
     """
-    values = asdict(header)
+    # Decoders need to know neither whose picture it is nor what it is a part of.
+    values = asdict(replace(header, concatenation=None, patient=PatientText()))
+    del values["concatenation"], values["patient"]
     values["path"] = ""
     request = {
         "task": "frames",

@@ -209,9 +209,7 @@ def _windowed(picture: npt.NDArray[Any], windows: Sequence[Window]) -> ByteArray
 def _shrunk(grey: ByteArray, entry: SeriesEntry, size: int) -> ByteArray:
     from PIL import Image
 
-    _, row, column = entry.spacing_mm
-    height = grey.shape[0] * (row or 1.0)
-    width = grey.shape[1] * (column or 1.0) if row else float(grey.shape[1])
+    height, width = grey.shape[0] * geometry_of(entry).pixel_aspect, grey.shape[1]
     scale = size / max(height, width)
     target = (max(1, round(width * scale)), max(1, round(height * scale)))
     return np.asarray(Image.fromarray(np.ascontiguousarray(grey)).resize(target, Image.Resampling.BOX))

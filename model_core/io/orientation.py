@@ -77,6 +77,7 @@ def display_geometry(
     spacing: Sequence[float | None],
     directions: DoubleArray | None,
     corners: tuple[Sequence[float], Sequence[float]] | None,
+    aspect: float | None = None,
 ) -> Geometry:
     """Express a native geometry in display order.
 
@@ -87,6 +88,8 @@ def display_geometry(
     corners:
         LPS positions of native voxels [0, 0, 0] and [last, 0, 0]; both are needed because the step
         between slices may be unknown.
+    aspect:
+        Height over width of a native pixel (rows, columns) of unknown size; None where that is unknown too.
     """
     shown = [layout.axes.index(axis) for axis in range(3)]  # native axis of each display axis
     spacing_mm = tuple(spacing[axis] for axis in shown)
@@ -114,6 +117,7 @@ def display_geometry(
         native_axes=layout.axes,
         native_flips=layout.flips,
         last_origin_mm=_point(last),
+        stated_aspect=1 / aspect if aspect and shown[1] > shown[2] else aspect,
     )
 
 

@@ -79,43 +79,67 @@ def same_position_mm(positions: DoubleArray) -> float:
     return max(SAME_POSITION_MM, SAME_POSITION * float(np.median(real))) if real.size else SAME_POSITION_MM
 
 
+def in_one_place(frames: Sequence[Frame]) -> bool:
+    """Whether several frames all say that they lie at one position along their normal: it orders nothing."""
+    if len(frames) < 2 or not all(in_space(frame) for frame in frames):
+        return False
+    return float(np.ptp(project(frames))) <= SAME_POSITION_MM
+
+
+def mostly_even(frames: Sequence[Frame]) -> bool:
+    """Whether most of the slices are equally far apart; copies at one position do not count."""
+    if not all(in_space(frame) for frame in frames):
+        return False
+    positions = np.sort(project(frames))
+    steps = np.diff(positions)
+    steps = steps[steps > same_position_mm(positions)]
+    if steps.size < 2:
+        return False
+    usual = float(np.median(steps))
+    return bool(np.mean(np.abs(steps - usual) <= ALMOST_EVEN_STEP * usual) > 0.5)
+
+
+def on_one_grid(frames: Sequence[Frame]) -> bool:
+    """Whether three slices or more stand on one line in equal steps, some of which may be missing."""
+    if len(frames) < 3 or not all(in_space(frame) for frame in frames):
+        return False
+    order = np.argsort(project(frames), kind="stable")
+    origins = np.array([frames[index].position for index in order], float)
+    steps = np.diff(project([frames[index] for index in order]))
+    usual = float(np.median(steps))
+    if usual <= SAME_POSITION_MM:
+        return False
+    whole = np.rint(steps / usual)
+    if whole.min() < 1 or np.mean(whole == 1) <= 0.5:
+        return False
+    per_step = np.diff(origins, axis=0) / whole[:, None]
+    off = np.abs(per_step - np.median(per_step, axis=0))
+    return float(off.max()) <= ALMOST_EVEN_STEP * usual
+
+
 def arrange(frames: Sequence[Frame]) -> Stack:
     """Order the frames of one series and describe their geometry.
 
     The frames have one size, orientation and pixel spacing (see `grouping`).
     """
-    if all(in_space(frame) for frame in frames):
+    if all(in_space(frame) for frame in frames) and not in_one_place(frames):
         return _arrange_in_space(frames)
     return _arrange_by_number(frames)
 
 
-def _arrange_by_number(frames: Sequence[Frame]) -> Stack:
-    def key(frame: Frame) -> tuple[int, int, list[tuple[int, int, str]], int]:
-        number = frame.header.instance_number
-        return (number is None, number or 0, natural_key(frame.header.name), frame.index)
+def _by_number(frame: Frame) -> tuple[object, ...]:
+    """Sort key of frames without positions: their place in a concatenation, InstanceNumber, file name."""
+    header = frame.header
+    whole = header.concatenation
+    part = 0 if whole is None else whole.offset or whole.number or 0
+    number = header.instance_number
+    return part, number is None, number or 0, natural_key(header.name), frame.index
 
-    ordered = tuple(sorted(frames, key=key))
+
+def _arrange_by_number(frames: Sequence[Frame]) -> Stack:
+    ordered = tuple(sorted(frames, key=_by_number))
     first = ordered[0]
-    problems: list[Problem] = []
-    files = {frame.header.path for frame in ordered}
-    if len(files) > 1:
-        problems.append(
-            Problem(
-                "warning",
-                "Not every file says where its slice lies in the patient.",
-                "Slices are in order of InstanceNumber, then file name; the distance between them is "
-                "unknown, and so is which side is which where no letters are shown.",
-                named(frame.name for frame in ordered if not in_space(frame)),
-            )
-        )
-    elif len(ordered) > 1:
-        problems.append(
-            Problem(
-                "info",
-                "The frames of this file have no position in the patient.",
-                "They are shown in the order of the file; the distance between them is unknown.",
-            )
-        )
+    problems = _unplaced(ordered)
     layout, directions = Layout("unknown"), None
     if first.row_direction is not None and first.column_direction is not None:
         directions = _directions(first)
@@ -129,8 +153,36 @@ def _arrange_by_number(frames: Sequence[Frame]) -> Stack:
         spacing=(None, row, column),
         directions=directions if len(ordered) == 1 else None,
         corners=None,
+        aspect=first.aspect,
     )
     return Stack(ordered, geometry, layout.plane, None, tuple(problems))
+
+
+def _unplaced(ordered: Sequence[Frame]) -> list[Problem]:
+    """Say that, and why, the order of frames is not that of their positions."""
+    if len(ordered) < 2:
+        return []
+    same = in_one_place(ordered)
+    if len({frame.header.path for frame in ordered}) == 1 or ordered[0].header.concatenation is not None:
+        return [
+            Problem(
+                "info",
+                "The frames of this file all state one position."
+                if same
+                else "The frames of this file have no position in the patient.",
+                "They are shown in the order of the file; the distance between them is unknown.",
+            )
+        ]
+    text = (
+        f"All {len(ordered)} images state one position in the patient (ImagePositionPatient)."
+        if same
+        else "Not every file says where its slice lies in the patient."
+    )
+    action = (
+        "Slices are in order of InstanceNumber, then file name; the distance between them is "
+        "unknown, and so is which side is which where no letters are shown."
+    )
+    return [Problem("warning", text, action, named(f.name for f in ordered if same or not in_space(f)))]
 
 
 def named(names: Iterable[str]) -> tuple[str, ...]:
@@ -159,11 +211,13 @@ def _arrange_in_space(frames: Sequence[Frame]) -> Stack:
     problems += _shear(native, positions, directions)
     row, column = native[0].spacing or (None, None)
     if native[0].spacing is None:
+        shape = native[0].aspect
+        drawn = "" if shape is None else f"Pixels are drawn {shape:g} times as high as wide, as is stated. "
         problems.append(
             Problem(
                 "warning",
                 "The size of a pixel is not stated (PixelSpacing is missing or not positive).",
-                "Lengths and areas in mm are off.",
+                f"{drawn}Lengths and areas in mm are off.",
             )
         )
     first, last = native[0].position, native[-1].position
@@ -175,6 +229,7 @@ def _arrange_in_space(frames: Sequence[Frame]) -> Stack:
         spacing=(step, row, column),
         directions=directions,
         corners=(first, last),
+        aspect=native[0].aspect,
     )
     if layout.flips[0]:
         native, positions = native[::-1], positions[::-1]

@@ -12,7 +12,7 @@ from ctmasknet_gui.view.colours import REFERENCE, class_name, image_colour, regi
 from ctmasknet_gui.view.viewport.mapping import View
 from ctmasknet_gui.view.viewport.text import AMBER, MUTED, WHITE, signed
 from model_core.errors import ordinal
-from model_core.types import PatientText, Volume
+from model_core.types import PatientText, Volume, readable_name
 
 RESEARCH = "Research use only"
 EDITED = "edited evidence"
@@ -65,13 +65,6 @@ def corner_lines(state: AppState, volume: Volume, view: View, cursor: tuple[int,
         bottom_left=(*_probe(state, volume, cursor), *_slice(state, volume)),
         bottom_right=_display(state, view),
     )
-
-
-def readable_name(name: str) -> str:
-    """Return a DICOM person name (PS3.5 6.2.1) as "Family, Given": first representation, no carets."""
-    parts = [part.strip() for part in name.split("=")[0].split("^")]
-    family, given = parts[0], " ".join(part for part in parts[1:3] if part)
-    return f"{family}, {given}" if family and given else family or given
 
 
 def readable_date(date: str) -> str:

@@ -18,17 +18,19 @@ MIN_ZOOM, MAX_ZOOM = 0.05, 64.0
 KEPT_VISIBLE = 48.0
 
 
-def pixel_aspect(spacing_mm: Sequence[float | None]) -> tuple[float, float]:
+def pixel_aspect(spacing_mm: Sequence[float | None], stated: float | None = None) -> tuple[float, float]:
     """Return height and width of a pixel, the smaller one being 1.
 
     Parameters
     ----------
     spacing_mm:
         Steps along slices, rows and columns; unknown or senseless ones give square pixels.
+    stated:
+        Height over width where the steps are unknown (`Geometry.stated_aspect`).
     """
     row, column = spacing_mm[1], spacing_mm[2]
     if row is None or column is None:
-        return 1.0, 1.0
+        row, column = stated or 1.0, 1.0
     if not (math.isfinite(row) and math.isfinite(column) and row > 0 and column > 0):
         return 1.0, 1.0
     smaller = min(row, column)

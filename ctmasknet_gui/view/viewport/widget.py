@@ -131,7 +131,7 @@ class Viewport(QWidget):
             return None
         display = self._state.display
         shape = volume.voxels.shape[1], volume.voxels.shape[2]
-        aspect = pixel_aspect(volume.geometry.spacing_mm)
+        aspect = pixel_aspect(volume.geometry.spacing_mm, volume.geometry.stated_aspect)
         size = float(max(1, self.width())), float(max(1, self.height()))
         fitted = display.zoom is None
         zoom = fit_zoom(shape, aspect, size) if display.zoom is None else display.zoom

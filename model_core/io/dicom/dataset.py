@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +26,7 @@ from model_core.io.dicom.elements import read_meta
 from model_core.io.dicom.transfer_syntax import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason
 from model_core.io.tolerances import HEADER_SECONDS, MAX_INFLATED_BYTES
+from model_core.types import PatientText
 
 # The library's messages quote element values, which are patient data; ours are reported instead.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
@@ -35,6 +37,14 @@ _TAGS = [
     "SOPClassUID",
     "SOPInstanceUID",
     "StudyInstanceUID",
+    "StudyDate",
+    "StudyDescription",
+    "InstitutionName",
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientAge",
     "SeriesInstanceUID",
     "SeriesNumber",
     "SeriesDescription",
@@ -55,6 +65,9 @@ _TAGS = [
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
+    "PixelAspectRatio",
+    "ImagerPixelSpacing",
+    "NominalScannedPixelSpacing",
     "GantryDetectorTilt",
     "GridFrameOffsetVector",
     "SpacingBetweenSlices",
@@ -76,6 +89,10 @@ _TAGS = [
     "PixelPaddingRangeLimit",
     "LossyImageCompression",
     "BurnedInAnnotation",
+    "ConcatenationUID",
+    "InConcatenationNumber",
+    "InConcatenationTotalNumber",
+    "ConcatenationFrameOffsetNumber",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 ]
@@ -237,16 +254,78 @@ def text(dataset: Any, keyword: str) -> str:
 
 
 def numbers(dataset: Any, keyword: str) -> tuple[float, ...]:
-    """Return an element as finite numbers, () where it is absent or not all of it is numeric."""
+    """Return an element as finite numbers, () where it is absent or not all of it is numeric.
+
+    A decimal comma is read as a point; `commas_read` collects where there was one.
+    """
     try:
-        value = dataset.get(keyword)
+        value = _decimal_text(dataset, keyword)
         if value is None or isinstance(value, bytes):
             return ()
         items = [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
-        result = tuple(float(item) for item in items if str(item).strip())
+        plain = [_with_point(item, keyword) for item in items]
+        result = tuple(float(item) for item in plain if str(item).strip())
     except LIBRARY_FAILURES:
         return ()
     return result if all(math.isfinite(item) for item in result) else ()
+
+
+# A number as programs write it under a locale with decimal commas, against PS3.5 6.2.
+_DECIMAL_COMMA = re.compile(r"[+-]?(?:\d+,\d*|,\d+)(?:[eE][+-]?\d+)?")
+_COMMAS: ContextVar[set[str] | None] = ContextVar("elements with a decimal comma", default=None)
+
+
+@contextmanager
+def commas_read() -> Iterator[set[str]]:
+    """Collect the keywords of the elements that were read with a decimal comma inside."""
+    found: set[str] = set()
+    token = _COMMAS.set(found)
+    try:
+        yield found
+    finally:
+        _COMMAS.reset(token)
+
+
+def note_commas(keywords: Iterable[str]) -> None:
+    """Add keywords to those that `commas_read` collects."""
+    found = _COMMAS.get()
+    if found is not None:
+        found.update(keywords)
+
+
+def _decimal_text(dataset: Any, keyword: str) -> Any:
+    """Return an element's value; one that the library cannot convert as the texts that it holds."""
+    try:
+        return dataset.get(keyword)
+    except ValueError:
+        raw = dataset.get_item(keyword)
+        if not isinstance(raw, RawDataElement) or not isinstance(raw.value, bytes):
+            raise
+        return raw.value.decode("ascii", "replace").split("\\")
+
+
+def _with_point(item: Any, keyword: str) -> Any:
+    if not isinstance(item, str) or "," not in item:
+        return item
+    plain = item.strip(" \0")
+    if not _DECIMAL_COMMA.fullmatch(plain):
+        return item
+    note_commas((keyword,))
+    return plain.replace(",", ".")
+
+
+def patient_of(dataset: Any) -> PatientText:
+    """Return the identifying text of a data set as it is written; formatting is for those who show it."""
+    return PatientText(
+        name=text(dataset, "PatientName"),
+        patient_id=text(dataset, "PatientID"),
+        birth_date=text(dataset, "PatientBirthDate"),
+        sex=text(dataset, "PatientSex"),
+        age=text(dataset, "PatientAge"),
+        study_date=text(dataset, "StudyDate"),
+        study_description=text(dataset, "StudyDescription"),
+        institution=text(dataset, "InstitutionName"),
+    )
 
 
 def number(dataset: Any, keyword: str) -> float | None:

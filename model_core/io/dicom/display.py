@@ -7,7 +7,16 @@ from typing import Any, cast
 
 import numpy as np
 
-from model_core.io.dicom.dataset import integer, items_of, number, numbers, read_dataset, text, time_limit
+from model_core.io.dicom.dataset import (
+    integer,
+    items_of,
+    number,
+    numbers,
+    patient_of,
+    read_dataset,
+    text,
+    time_limit,
+)
 from model_core.io.dicom.lookup import LookupTable, read_table
 from model_core.io.dicom.records import Frame
 from model_core.io.failures import FileError
@@ -27,16 +36,7 @@ def described(frame: Frame) -> tuple[tuple[Window, ...], PatientText]:
             windows = windows_of(dataset, frame.index)
     except (OSError, FileError):
         return (), PatientText()
-    return windows, PatientText(
-        name=text(dataset, "PatientName").replace("^", " ").strip(),
-        patient_id=text(dataset, "PatientID"),
-        birth_date=text(dataset, "PatientBirthDate"),
-        sex=text(dataset, "PatientSex"),
-        age=text(dataset, "PatientAge"),
-        study_date=text(dataset, "StudyDate"),
-        study_description=text(dataset, "StudyDescription"),
-        institution=text(dataset, "InstitutionName"),
-    )
+    return windows, patient_of(dataset)
 
 
 def windows_of(dataset: Any, index: int = 0) -> tuple[Window, ...]:

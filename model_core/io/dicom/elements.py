@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.valuerep import PersonName
 
 _IMPLICIT_LE = "1.2.840.10008.1.2"
 # Syntaxes whose header is not little endian and plain: big endian and the two deflated ones.
@@ -60,22 +61,32 @@ _PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7
 _FRAME_GROUPS = frozenset((0x52009229, 0x52009230))
 
 # In place of a value representation: a header with this element is for the general parser.
-_TABLE = "a table"
+_GENERAL = "general"
 # Tag: keyword and value representation(s) that are understood here.
 _WANTED: dict[int, tuple[str, str]] = {
     0x00080005: ("SpecificCharacterSet", "CS"),
     0x00080008: ("ImageType", "CS"),
     0x00080016: ("SOPClassUID", "UI"),
     0x00080018: ("SOPInstanceUID", "UI"),
+    0x00080020: ("StudyDate", "DA"),
     0x00080032: ("AcquisitionTime", "TM"),
     0x00080033: ("ContentTime", "TM"),
     0x00080060: ("Modality", "CS"),
+    0x00080080: ("InstitutionName", "LO"),
+    0x00081030: ("StudyDescription", "LO"),
     0x0008103E: ("SeriesDescription", "LO"),
+    0x00100010: ("PatientName", "PN"),
+    0x00100020: ("PatientID", "LO"),
+    0x00100030: ("PatientBirthDate", "DA"),
+    0x00100040: ("PatientSex", "CS"),
+    0x00101010: ("PatientAge", "AS"),
     0x00180086: ("EchoNumbers", "IS"),
     0x00181030: ("ProtocolName", "LO"),
     0x00181060: ("TriggerTime", "DS"),
     0x00181120: ("GantryDetectorTilt", "DS"),
+    0x00181164: ("ImagerPixelSpacing", "DS"),
     0x00181210: ("ConvolutionKernel", "SH"),
+    0x00182010: ("NominalScannedPixelSpacing", "DS"),
     0x00189087: ("DiffusionBValue", "FD"),
     0x0020000D: ("StudyInstanceUID", "UI"),
     0x0020000E: ("SeriesInstanceUID", "UI"),
@@ -86,6 +97,7 @@ _WANTED: dict[int, tuple[str, str]] = {
     0x00200037: ("ImageOrientationPatient", "DS"),
     0x00200052: ("FrameOfReferenceUID", "UI"),
     0x00200100: ("TemporalPositionIdentifier", "IS"),
+    0x00209161: ("ConcatenationUID", _GENERAL),
     0x00209241: ("NominalPercentageOfCardiacPhase", "FL"),
     0x00280002: ("SamplesPerPixel", "US"),
     0x00280004: ("PhotometricInterpretation", "CS"),
@@ -94,6 +106,7 @@ _WANTED: dict[int, tuple[str, str]] = {
     0x00280010: ("Rows", "US"),
     0x00280011: ("Columns", "US"),
     0x00280030: ("PixelSpacing", "DS"),
+    0x00280034: ("PixelAspectRatio", "IS"),
     0x00280100: ("BitsAllocated", "US"),
     0x00280101: ("BitsStored", "US"),
     0x00280102: ("HighBit", "US"),
@@ -105,7 +118,7 @@ _WANTED: dict[int, tuple[str, str]] = {
     0x00281053: ("RescaleSlope", "DS"),
     0x00281054: ("RescaleType", "LO"),
     0x00282110: ("LossyImageCompression", "CS"),
-    0x00283000: ("ModalityLUTSequence", _TABLE),
+    0x00283000: ("ModalityLUTSequence", _GENERAL),
     0x3004000C: ("GridFrameOffsetVector", "DS"),
 }
 _NUMBERS = {"US": "H", "SS": "h", "FL": "f", "FD": "d"}
@@ -144,15 +157,17 @@ class Elements:
             return list(struct.unpack_from(f"<{count}{code}", data))
         if kind in ("DS", "IS"):
             return [item.strip(" \0") for item in data.decode("ascii", "replace").split("\\")]
-        if kind in ("LO", "SH"):
-            return self._free_text(data)
+        if kind in ("LO", "SH", "PN"):
+            return self._free_text(data, kind)
         return data.decode("ascii", "replace").strip(" \0")
 
-    def _free_text(self, data: bytes) -> str:
+    def _free_text(self, data: bytes, kind: str) -> str:
         if data.isascii() and b"\x1b" not in data:
             return data.decode("ascii").strip(" \0")
         stated = self.values.get("SpecificCharacterSet", ("CS", b""))[1].decode("ascii", "replace")
         encodings = convert_encodings([item.strip(" \0") for item in stated.split("\\")])
+        if kind == "PN":
+            return str(PersonName(data, encodings)).strip(" \0")
         return decode_bytes(data, encodings, set()).strip(" \0")
 
 
@@ -203,6 +218,8 @@ def _walk(buffer: bytes) -> Elements:
                 raise _TooShort
             values[keyword] = kind, buffer[value:position]
         elif tag in _PIXELS:
+            if "SOPClassUID" not in values:
+                raise _Unusual
             values = _with_padding(values, implicit=implicit)
             return Elements(values, syntax, _PIXELS[tag], value, length)
         elif length == _UNDEFINED:
@@ -217,7 +234,7 @@ def _new_head(buffer: bytes, position: int, *, implicit: bool) -> tuple[_Head, i
     keyword, known = _WANTED.get(tag, ("", ""))
     kind = stated.decode() or known[:2]
     odd = tag in _FRAME_GROUPS or (group > 0x7FE0 and tag not in _PIXELS)
-    if odd or known is _TABLE or (keyword and kind not in known):
+    if odd or known is _GENERAL or (keyword and kind not in known):
         raise _Unusual
     head = tag, length, keyword, kind
     if size == 8 and length != _UNDEFINED and tag not in _PIXELS:

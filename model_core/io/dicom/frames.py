@@ -7,14 +7,31 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from model_core.io.dicom.dataset import check_time, items_of, number, numbers, text
+from model_core.io.dicom.dataset import (
+    check_time,
+    commas_read,
+    items_of,
+    note_commas,
+    number,
+    numbers,
+    text,
+)
 from model_core.io.dicom.elements import Elements
 from model_core.io.dicom.lookup import LookupTable, read_table
 from model_core.io.dicom.records import PHASE_MARKS, FileHeader, Frame, Vector, cross
 from model_core.io.tolerances import COSINE_TOLERANCE
 
 _FRAMES_PER_LOOK = 256
-_PLACE_KEYWORDS = ("ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept")
+# What tells the shape of a pixel where there is no PixelSpacing, in this order (PS3.3 C.7.6.3.1.7). The sizes
+# are those at the detector or on film, not in the patient: only their ratio holds.
+_ASPECT_KEYWORDS = ("ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
+_PLACE_KEYWORDS = (
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "RescaleSlope",
+    "RescaleIntercept",
+    *_ASPECT_KEYWORDS,
+)
 _MARK_KEYWORDS = tuple(keyword for _, keyword in PHASE_MARKS)
 _remembered: dict[tuple[object, ...], Any] = {}
 _MAX_REMEMBERED = 256
@@ -26,8 +43,10 @@ def remember(key: tuple[object, ...], make: Callable[[], Any]) -> Any:
     if found is None:
         if len(_remembered) >= _MAX_REMEMBERED:
             _remembered.clear()
-        found = _remembered[key] = make()
-    return found
+        with commas_read() as commas:
+            found = _remembered[key] = make(), frozenset(commas)
+    note_commas(found[1])
+    return found[0]
 
 
 def modality_table(dataset: Any, *, signed: bool) -> LookupTable | None:
@@ -79,16 +98,26 @@ def _spacing(values: Sequence[float]) -> tuple[float, float] | None:
     return (values[0], values[1]) if len(values) == 2 and min(values) > 0 else None
 
 
+def _aspect(dataset: Any) -> float | None:
+    """Return height over width of a pixel whose size in the patient is not stated."""
+    for keyword in _ASPECT_KEYWORDS:
+        sizes = _spacing(numbers(dataset, keyword))
+        if sizes is not None:
+            return sizes[0] / sizes[1]
+    return None
+
+
 def _only_frame(dataset: Elements, header: FileHeader) -> Frame:
     """Return the frame of an ordinary file that holds one."""
     values = dataset.values
-    directions, spacing, slope, intercept = remember(
+    directions, spacing, slope, intercept, aspect = remember(
         tuple(map(values.get, _PLACE_KEYWORDS)),
         lambda: (
             _directions(numbers(dataset, "ImageOrientationPatient")),
             _spacing(numbers(dataset, "PixelSpacing")),
             number(dataset, "RescaleSlope"),
             number(dataset, "RescaleIntercept"),
+            _aspect(dataset),
         ),
     )
     return Frame(
@@ -101,6 +130,7 @@ def _only_frame(dataset: Elements, header: FileHeader) -> Frame:
         slope=slope if slope else 1.0,
         intercept=intercept if intercept is not None else 0.0,
         marks=tuple([text(dataset, keyword) if keyword in values else "" for keyword in _MARK_KEYWORDS]),
+        aspect=None if spacing else aspect,
     )
 
 
@@ -119,6 +149,7 @@ def frames_of(dataset: Any, header: FileHeader) -> tuple[Frame, ...]:
     marks = tuple(text(dataset, keyword) for _, keyword in PHASE_MARKS)
     offsets = numbers(dataset, "GridFrameOffsetVector")
     table = modality_table(dataset, signed=header.signed)
+    aspect = _aspect(dataset)
     # Without per-frame groups the one position of the file is that of its first frame only.
     placed = header.frame_count == 1 or bool(per_frame) or len(offsets) == header.frame_count
     told_apart = bool(per_frame) or len(offsets) == header.frame_count
@@ -148,6 +179,8 @@ def frames_of(dataset: Any, header: FileHeader) -> tuple[Frame, ...]:
         slope, intercept = number(rescale, "RescaleSlope"), number(rescale, "RescaleIntercept")
         if table is not None:
             slope, intercept = math.nan, 0.0
+        measures = find_item(places, "PixelMeasuresSequence", "PixelSpacing")
+        spacing = _spacing(numbers(measures, "PixelSpacing"))
         frames.append(
             Frame(
                 header=header,
@@ -155,13 +188,12 @@ def frames_of(dataset: Any, header: FileHeader) -> tuple[Frame, ...]:
                 position=position if placed else None,
                 row_direction=directions[0] if directions else None,
                 column_direction=directions[1] if directions else None,
-                spacing=_spacing(
-                    numbers(find_item(places, "PixelMeasuresSequence", "PixelSpacing"), "PixelSpacing")
-                ),
+                spacing=spacing,
                 slope=slope if slope else 1.0,
                 intercept=intercept if intercept is not None else 0.0,
                 marks=_frame_marks(own, marks) if own else marks,
                 table=table,
+                aspect=None if spacing else aspect,
             )
         )
     if not told_apart:

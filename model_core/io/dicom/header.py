@@ -8,15 +8,18 @@ picture lies and how its values are rescaled). Enhanced multi-frame objects carr
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from model_core.io.dicom.codestream import is_lossy
 from model_core.io.dicom.dataset import (
+    commas_read,
     integer,
     items_of,
     number,
+    patient_of,
     read_dataset,
     text,
     time_limit,
@@ -24,7 +27,7 @@ from model_core.io.dicom.dataset import (
 )
 from model_core.io.dicom.elements import Elements, read_elements
 from model_core.io.dicom.frames import find_item, frames_of, modality_table, remember
-from model_core.io.dicom.records import FileHeader, Frame
+from model_core.io.dicom.records import Concatenation, FileHeader, Frame, is_hounsfield
 from model_core.io.dicom.transfer_syntax import (
     DEFLATED_LE,
     EXPLICIT_BE,
@@ -37,6 +40,10 @@ from model_core.io.failures import LIBRARY_FAILURES, FileError, IndexFileError, 
 from model_core.io.tolerances import MAX_EXPANSION, MAX_FRAME_PIXELS, MAX_FRAMES
 
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
+# CT Image, Enhanced CT Image and Legacy Converted Enhanced CT Image Storage: their modality is CT.
+_CT_CLASSES = frozenset(f"1.2.840.10008.5.1.4.1.1.2{ending}" for ending in ("", ".1", ".2"))
+# Scanners whose values are never Hounsfield units.
+_OTHER_SCANNERS = ("MR", "NM", "PT")
 # Enough for the offset table of many frames and the head of the first codestream.
 _CODESTREAM_START = 1 << 15
 
@@ -49,6 +56,15 @@ _PIXEL_TAGS = {
 _COMMON_KEYWORDS = (
     "SpecificCharacterSet",
     "SOPClassUID",
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientAge",
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyDescription",
+    "InstitutionName",
     "SeriesInstanceUID",
     "SeriesNumber",
     "SeriesDescription",
@@ -128,11 +144,13 @@ def read_header_from(stream: BinaryIO, path: Path) -> tuple[FileHeader, tuple[Fr
     FileError
         It is no DICOM image ("skipped") or an image whose header is unusable ("error").
     """
-    with time_limit():
-        return _read_header(stream, path)
+    with time_limit(), commas_read() as commas:
+        return _read_header(stream, path, commas)
 
 
-def _read_header(stream: BinaryIO, path: Path) -> tuple[FileHeader, tuple[Frame, ...]]:
+def _read_header(
+    stream: BinaryIO, path: Path, commas: Collection[str]
+) -> tuple[FileHeader, tuple[Frame, ...]]:
     dataset: Any = None
     syntax = ""
     try:
@@ -150,7 +168,7 @@ def _read_header(stream: BinaryIO, path: Path) -> tuple[FileHeader, tuple[Frame,
         if syntax in SELF_TELLING:
             header = _with_own_losses(header, dataset, stream, pixel.offset)
         _check_size(header, pixel.length, room)
-        return header, frames_of(dataset, header)
+        return _with_commas(header, frames_of(dataset, header), commas)
     except FileError as error:
         error.transfer_syntax = error.transfer_syntax or syntax
         error.series_uid = text(dataset, "SeriesInstanceUID") if dataset is not None else ""
@@ -162,6 +180,16 @@ def _read_header(stream: BinaryIO, path: Path) -> tuple[FileHeader, tuple[Frame,
             series_uid=text(dataset, "SeriesInstanceUID") if dataset is not None else "",
             details=type(error).__name__,
         ) from error
+
+
+def _with_commas(
+    header: FileHeader, frames: tuple[Frame, ...], commas: Collection[str]
+) -> tuple[FileHeader, tuple[Frame, ...]]:
+    """Return the records with the elements that were read with a decimal comma, if any."""
+    if commas:
+        header = replace(header, commas=tuple(sorted(commas)))
+        frames = tuple(replace(frame, header=header) for frame in frames)
+    return header, frames
 
 
 def _parse(stream: BinaryIO, size: int) -> tuple[Any, str, _PixelElement, int]:
@@ -184,10 +212,14 @@ def _parse(stream: BinaryIO, size: int) -> tuple[Any, str, _PixelElement, int]:
     return dataset, syntax, pixel, size - pixel.offset
 
 
+def _sop_class(dataset: Any) -> str:
+    """Return the SOP class; where the data set does not state it, that of the file's meta information."""
+    meta = getattr(dataset, "file_meta", {})
+    return text(dataset, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID")
+
+
 def _no_pixels(dataset: Any, syntax: str) -> FileError:
-    sop_class = text(dataset, "SOPClassUID") or text(
-        getattr(dataset, "file_meta", {}), "MediaStorageSOPClassUID"
-    )
+    sop_class = _sop_class(dataset)
     if sop_class == DICOMDIR_CLASS:
         return IndexFileError(
             "A DICOMDIR: the index of other files, not an image.", status="skipped", transfer_syntax=syntax
@@ -217,8 +249,18 @@ def _header(path: Path, dataset: Any, syntax: str, pixel: _PixelElement) -> File
         instance_number=None if instance is None else int(instance),
         pixel_offset=pixel.offset if native else -1,
         pixel_bytes=pixel.length if native else 0,
+        concatenation=_concatenation(dataset),
         **common,
     )
+
+
+def _concatenation(dataset: Any) -> Concatenation | None:
+    uid = text(dataset, "ConcatenationUID")
+    if not uid:
+        return None
+    keywords = ("InConcatenationNumber", "InConcatenationTotalNumber", "ConcatenationFrameOffsetNumber")
+    places = [number(dataset, keyword) for keyword in keywords]
+    return Concatenation(uid, *(None if place is None else int(place) for place in places))
 
 
 def _with_own_losses(header: FileHeader, dataset: Any, stream: BinaryIO, offset: int) -> FileHeader:
@@ -242,13 +284,23 @@ def _common(dataset: Any, syntax: str, pixel: _PixelElement) -> dict[str, Any]:
     rescale = find_item(first, "PixelValueTransformationSequence", "RescaleIntercept")
     slope, intercept = number(rescale, "RescaleSlope"), number(rescale, "RescaleIntercept")
     table = modality_table(dataset, signed=signed)
+    sop_class = _sop_class(dataset)
+    modality = text(dataset, "Modality").upper()
+    kind = table.kind or "US" if table else text(rescale, "RescaleType")
+    # Some programs write other pictures as CT objects: another modality stands unless the values say HU.
+    is_ct = sop_class in _CT_CLASSES and (
+        not modality or (modality not in _OTHER_SCANNERS and bool(kind) and is_hounsfield(kind))
+    )
     return {
         "transfer_syntax": syntax,
-        "sop_class": text(dataset, "SOPClassUID"),
+        "sop_class": sop_class,
+        "patient": patient_of(dataset),
+        "study_uid": text(dataset, "StudyInstanceUID"),
         "series_uid": text(dataset, "SeriesInstanceUID"),
         "series_number": text(dataset, "SeriesNumber"),
         "description": text(dataset, "SeriesDescription") or text(dataset, "ProtocolName"),
-        "modality": text(dataset, "Modality").upper(),
+        "modality": "CT" if is_ct else modality,
+        "stated_modality": modality,
         "localizer": "LOCALIZER" in image_type,
         "frame_of_reference": text(dataset, "FrameOfReferenceUID"),
         "rows": integer(dataset, "Rows", 0),
@@ -260,9 +312,9 @@ def _common(dataset: Any, syntax: str, pixel: _PixelElement) -> dict[str, Any]:
         "signed": signed,
         "photometric": text(dataset, "PhotometricInterpretation").upper(),
         "frame_count": max(1, integer(dataset, "NumberOfFrames", 1)),
-        "rescale_type": table.kind or "US" if table else text(rescale, "RescaleType").upper(),
+        "rescale_type": kind,
         "rescaled": table is not None or (slope is not None and intercept is not None),
-        "padding": _padding(dataset, signed=signed, bits=allocated),
+        "padding": _padding(dataset, signed=signed, bits=allocated, stored=stored),
         "lossy": text(dataset, "LossyImageCompression") == "01" or syntax in LOSSY_SYNTAXES,
         "burned_in": text(dataset, "BurnedInAnnotation").upper() == "YES",
         "tilt_degrees": number(dataset, "GantryDetectorTilt"),
@@ -270,18 +322,33 @@ def _common(dataset: Any, syntax: str, pixel: _PixelElement) -> dict[str, Any]:
     }
 
 
-def _padding(dataset: Any, *, signed: bool, bits: int) -> tuple[int, int] | None:
+def _padding(dataset: Any, *, signed: bool, bits: int, stored: int) -> tuple[int, int] | None:
     """Return the range of stored values that mean "outside the field of view" (PS3.3 C.7.5.1.1.2)."""
     low = number(dataset, "PixelPaddingValue")
     if low is None:
         return None
     high = number(dataset, "PixelPaddingRangeLimit")
-    ends = []
-    for value in (low, low if high is None else high):
-        whole = int(value)
-        # Writers store the padding of signed pixels as unsigned when the VR is ambiguous.
-        ends.append(whole - (1 << bits) if signed and bits <= 16 and whole >= 1 << (bits - 1) else whole)
+    ends = [
+        _as_stored(int(value), signed=signed, bits=bits, stored=stored)
+        for value in (low, low if high is None else high)
+    ]
     return min(ends), max(ends)
+
+
+def _as_stored(value: int, *, signed: bool, bits: int, stored: int) -> int:
+    """Return a padding value in the representation of the pixels.
+
+    Its VR, US or SS, should follow PixelRepresentation, and often does not: -2000 is written as 63536, and
+    the other way round.
+    """
+    if bits > 16:
+        return value
+    word = value & ((1 << bits) - 1)
+    if not signed:
+        return word
+    # Some fill only the stored bits of a negative value, others all allocated ones.
+    width = stored if word < 1 << stored else bits
+    return word - (1 << width) if word >= 1 << (width - 1) else word
 
 
 def _check_size(header: FileHeader, declared: int, room: int) -> None:

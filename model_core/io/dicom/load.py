@@ -16,22 +16,23 @@ import numpy.typing as npt
 from model_core.errors import ReadError
 from model_core.io.dicom.display import described
 from model_core.io.dicom.pixels import (
-    apply_padding,
+    darken_padding,
     is_plain,
     padding_mask,
     read_each,
     read_int16,
     read_stored,
     rescaled,
+    store_int16,
 )
-from model_core.io.dicom.records import Frame
+from model_core.io.dicom.records import Frame, is_hounsfield
 from model_core.io.dicom.series import DicomSource, displayed_size, stack_origins
 from model_core.io.failures import LIBRARY_FAILURES, FileError, plain_reason, quiet
 from model_core.io.memory import check_memory
 from model_core.io.stack import Stack, arrange, named
 from model_core.io.straightening import straightened
 from model_core.io.tolerances import AIR_HU, AIR_INTERCEPT, PADDING_HU
-from model_core.io.values import Fitted, clip_int16, fit_int16
+from model_core.io.values import Fitted, fit_int16
 from model_core.types import FloatArray, Problem, Progress, SeriesEntry, Unit, Volume, VoxelArray, Window
 
 _THREADS = min(4, os.cpu_count() or 1)
@@ -50,6 +51,7 @@ class _Filling:
     stack: Stack
     voxels: VoxelArray
     exact: FloatArray | None
+    hounsfield: bool
     spares: dict[tuple[str, int], list[Frame]]
     failed: dict[int, str] = field(default_factory=dict)
     clipped: int = 0
@@ -99,6 +101,7 @@ def load_series(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
         voxels=np.empty((depth, height, width), np.int16),
         # Values of no known unit keep their fractions and range until all of them are known.
         exact=None if as_int16 else np.empty((depth, height, width), np.float32),
+        hounsfield=hounsfield,
         spares={},
     )
     for spare in source.spares:
@@ -202,7 +205,7 @@ def _read_one(index: int, frame: Frame, filling: _Filling, done: _Done) -> None:
     """Read one uncompressed frame: straight into the volume where nothing has to be turned or scaled."""
     try:
         if filling.exact is None and filling.upright:
-            counts = read_int16(frame, filling.voxels[index])
+            counts = read_int16(frame, filling.voxels[index], air=filling.hounsfield)
             if counts is not None:
                 done.clipped += counts[0]
                 done.padded += counts[1]
@@ -228,14 +231,17 @@ def _try_spares(index: int, frame: Frame, error: FileError, filling: _Filling, d
 
 def _store(index: int, frame: Frame, stored: npt.NDArray[Any], filling: _Filling, done: _Done) -> None:
     picture = in_plane(rescaled(stored, frame), filling.stack)
-    if filling.exact is not None:
-        filling.exact[index] = picture
+    padding = padding_mask(stored, frame.header)
+    if padding is not None:
+        padding = in_plane(padding, filling.stack)
+    if filling.exact is None:
+        counts = store_int16(picture, padding, filling.voxels[index], air=filling.hounsfield)
+        done.clipped += counts[0]
+        done.padded += counts[1]
         return
-    out = filling.voxels[index]
-    done.clipped += clip_int16(picture, out)
-    mask = padding_mask(stored, frame.header)
-    if mask is not None:
-        done.padded += apply_padding(out, in_plane(mask, filling.stack))
+    filling.exact[index] = picture
+    if padding is not None:
+        darken_padding(filling.exact[index], padding)
 
 
 def in_plane(picture: npt.NDArray[Any], stack: Stack) -> npt.NDArray[Any]:
@@ -271,7 +277,8 @@ def _value_problems(filling: _Filling) -> list[Problem]:
         problems.append(Problem("warning", text, "They are cut to that range."))
     if filling.padded:
         text = f"{filling.padded} pixels lie outside the scanned field."
-        problems.append(Problem("info", text, f"They count as {PADDING_HU}."))
+        action = f"They count as {PADDING_HU}." if filling.hounsfield else "They are shown as background."
+        problems.append(Problem("info", text, action))
     return problems
 
 
@@ -286,10 +293,8 @@ def _not_hounsfield(frames: Sequence[Frame]) -> list[Problem]:
         other = unsaid
         text = "do not say how their values become Hounsfield units (RescaleSlope, RescaleIntercept)."
     else:
-        kinds = {frame.header.rescale_type for frame in other}
-        # Anything else than a defined term of PS3.3 C.11.1.1.2 is free text.
-        shown = ", ".join(sorted(kind for kind in kinds if kind.replace("_", "").isalnum() and len(kind) < 9))
-        text = f"hold values that are not Hounsfield units (RescaleType{' ' + shown if shown else ''})."
+        kinds = sorted({_quoted(frame.header.rescale_type) for frame in other})
+        text = f"hold values that are not Hounsfield units (RescaleType {', '.join(kinds)})."
     if not other:
         return []
     names = named(frame.name for frame in other)
@@ -297,15 +302,32 @@ def _not_hounsfield(frames: Sequence[Frame]) -> list[Problem]:
     return [Problem("warning", text, "The series is shown as plain values.", names)]
 
 
+# Defined terms of RescaleType (PS3.3 C.11.1.1.2); anything else is free text.
+_TERMS = ("OD", "HU", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT")
+_LONGEST_KIND = 24
+def _quoted(kind: str) -> str:
+    """Return a RescaleType for a message: free text in quotes, cut to what a word may be."""
+    if kind.upper() in _TERMS:
+        return kind.upper()
+    plain = " ".join("".join(sign if sign.isprintable() else " " for sign in kind).split())
+    return f'"{plain if len(plain) <= _LONGEST_KIND else plain[:_LONGEST_KIND] + "…"}"'
+
+
 def _rescaled_to_hounsfield(frame: Frame) -> bool:
-    return frame.header.rescaled and frame.header.rescale_type in ("", "HU")
+    return frame.header.rescaled and is_hounsfield(frame.header.rescale_type)
 
 
 def _may_be_hounsfield(frames: Sequence[Frame]) -> bool:
-    """Whether the headers allow Hounsfield units: CT, rescaled to HU or to nothing else stated."""
+    """Whether the headers allow Hounsfield units: CT, rescaled to HU or to nothing else stated.
+
+    Where no modality is stated, a rescale to HU by name says it, too.
+    """
     header = frames[0].header
+    said = header.modality == "CT" or (
+        header.modality in ("", "OT") and all(frame.header.rescale_type for frame in frames)
+    )
     return (
-        header.modality == "CT"
+        said
         and not header.localizer
         and not header.colour
         and header.pixel_keyword == "PixelData"
@@ -376,7 +398,11 @@ def middle_picture(entry: SeriesEntry) -> tuple[npt.NDArray[Any], tuple[Window, 
     with quiet():
         try:
             stored = next(iter(read_stored(frame.header, [frame.index])))
-            picture = in_plane(rescaled(stored, frame), stack)
+            picture = rescaled(stored, frame)
+            padding = padding_mask(stored, frame.header)
+            if padding is not None:
+                darken_padding(picture, padding)
+            picture = in_plane(picture, stack)
             windows, _ = described(frame)
         except LIBRARY_FAILURES as error:
             raise ReadError(plain_reason(error)) from error

@@ -141,7 +141,7 @@ def _plain(header: FileHeader, indices: Iterable[int]) -> Iterator[StoredArray]:
             yield used_bits(values.astype(dtype.newbyteorder("="), copy=False), header)
 
 
-def read_int16(frame: Frame, out: VoxelArray) -> tuple[int, int] | None:
+def read_int16(frame: Frame, out: VoxelArray, *, air: bool) -> tuple[int, int] | None:
     """Read one uncompressed 16-bit frame straight into its place in a volume, rescaled.
 
     Parameters
@@ -150,6 +150,8 @@ def read_int16(frame: Frame, out: VoxelArray) -> tuple[int, int] | None:
         Of a file that `is_plain`.
     out:
         (rows, columns) int16, contiguous; filled.
+    air:
+        Whether the values are Hounsfield units; see `apply_padding`.
 
     Returns
     -------
@@ -184,13 +186,12 @@ def read_int16(frame: Frame, out: VoxelArray) -> tuple[int, int] | None:
     mask = None
     if header.padding is not None and low <= header.padding[1] and high >= header.padding[0]:
         mask = padding_mask(stored, header)
-    clipped = 0
     if low + intercept < _INT16.min or high + intercept > _INT16.max:
-        clipped = clip_int16(stored.astype(np.int32) + intercept, out)
-    elif intercept:
+        return store_int16(stored.astype(np.int32) + intercept, mask, out, air=air)
+    if intercept:
         # The sums fit, so adding modulo 2^16 gives them for signed and unsigned values alike.
         np.add(unsigned, np.uint16(intercept & 0xFFFF), out=unsigned)
-    return clipped, apply_padding(out, mask)
+    return 0, apply_padding(out, mask, air=air)
 
 
 def _ends(stored: StoredArray, header: FileHeader, intercept: int) -> tuple[int, int]:
@@ -204,13 +205,60 @@ def _ends(stored: StoredArray, header: FileHeader, intercept: int) -> tuple[int,
     return low, high
 
 
-def apply_padding(voxels: VoxelArray, mask: BoolArray | None) -> int:
-    """Raise padding below -1024 HU to it; padding among real values is left alone, it may be real."""
-    if mask is None:
-        return 0
-    outside = mask & (voxels < PADDING_HU)
+def store_int16(
+    values: npt.NDArray[Any], padding: BoolArray | None, out: VoxelArray, *, air: bool
+) -> tuple[int, int]:
+    """Bring rescaled values into their place in a volume, with padding as background.
+
+    Parameters
+    ----------
+    padding:
+        Of `padding_mask`, or None.
+    out:
+        int16, the shape of the values; filled.
+    air:
+        Whether they are Hounsfield units; see `apply_padding`.
+
+    Returns
+    -------
+    tuple
+        How many values were cut to int16, and how many count as padding.
+    """
+    clipped = clip_int16(values, out)
+    if padding is None:
+        return clipped, 0
+    background = _background(out, padding, air=air)
+    if clipped:
+        clipped -= int(np.count_nonzero(background & ((values < _INT16.min) | (values > _INT16.max))))
+    return clipped, int(np.count_nonzero(background))
+
+
+def apply_padding(voxels: VoxelArray, padding: BoolArray | None, *, air: bool) -> int:
+    """Turn padding into background, in place; return how many pixels that were.
+
+    Padding below -1024 is raised to it. Padding above every other pixel becomes -1024 in Hounsfield units
+    (``air``), else the lowest other value. Padding among real values is left alone, it may be real.
+    """
+    return 0 if padding is None else int(np.count_nonzero(_background(voxels, padding, air=air)))
+
+
+def darken_padding(pixels: npt.NDArray[Any], padding: BoolArray) -> None:
+    """Give padding above every other pixel the lowest value of those, in place."""
+    real = pixels[~padding]
+    if real.size:
+        pixels[padding & (pixels > real.max())] = real.min()
+
+
+def _background(voxels: VoxelArray, padding: BoolArray, *, air: bool) -> BoolArray:
+    """Paint the padding that is background; return where it is."""
+    outside: BoolArray = padding & (voxels < PADDING_HU)
+    real = voxels[~padding]
     voxels[outside] = PADDING_HU
-    return int(np.count_nonzero(outside))
+    if not real.size and not air:
+        return outside
+    bright: BoolArray = padding & (voxels > (real.max() if real.size else PADDING_HU))
+    voxels[bright] = PADDING_HU if air else real.min()
+    return outside | bright
 
 
 def _read_exactly(frame: Frame, out: VoxelArray) -> None:

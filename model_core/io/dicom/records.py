@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from model_core.io.dicom.lookup import LookupTable
 from model_core.io.dicom.transfer_syntax import DEFLATED_LE, NATIVE_SYNTAXES, undecodable
+from model_core.types import PatientText
 
 Vector = tuple[float, float, float]
 
@@ -27,11 +29,27 @@ PHASE_MARKS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Concatenation:
+    """The place of a file among those that one multi-frame object was cut into (PS3.3 C.7.6.16.1.3).
+
+    ``number`` counts the parts from 1, ``total`` is how many there are, ``offset`` how many frames lie before
+    this part; None where the file does not say.
+    """
+
+    uid: str
+    number: int | None = None
+    total: int | None = None
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FileHeader:
     """What is needed of a file to group it and to read its pixels (PS3.3 C.7.6.3).
 
     ``pixel_offset`` and ``pixel_bytes`` are set where the pixels lie uncompressed in the file, so that
-    they are read without parsing it again; ``pixel_offset`` is -1 otherwise.
+    they are read without parsing it again; ``pixel_offset`` is -1 otherwise. ``modality`` is CT also where
+    only the SOP class says so; ``stated_modality`` is what the file says. ``rescale_type`` is as written.
+    ``commas`` names the elements whose numbers have a decimal comma.
     """
 
     path: Path
@@ -39,9 +57,11 @@ class FileHeader:
     sop_class: str
     sop_uid: str
     series_uid: str
+    study_uid: str
     series_number: str
     description: str
     modality: str
+    stated_modality: str
     localizer: bool
     instance_number: int | None
     frame_of_reference: str
@@ -63,6 +83,9 @@ class FileHeader:
     pixel_keyword: str
     pixel_offset: int
     pixel_bytes: int
+    concatenation: Concatenation | None = None
+    commas: tuple[str, ...] = ()
+    patient: PatientText = field(default=PatientText(), repr=False)
 
     @property
     def name(self) -> str:
@@ -97,6 +120,11 @@ class FileHeader:
         """Whether a pixel has more than one sample, or a palette."""
         return self.samples > 1 or self.photometric == "PALETTE COLOR"
 
+    @property
+    def several(self) -> bool:
+        """Whether the file is, or is a part of, an object of several frames."""
+        return self.frame_count > 1 or self.concatenation is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -110,6 +138,8 @@ class Frame:
         LPS unit vectors along which the column index and the row index grow; or None.
     spacing:
         (between rows, between columns) in mm from PixelSpacing; or None.
+    aspect:
+        Height of a pixel over its width where there is no PixelSpacing but its shape is stated; or None.
     marks:
         Values of `PHASE_MARKS`, in that order, as text.
     slope, intercept:
@@ -128,6 +158,7 @@ class Frame:
     intercept: float
     marks: tuple[str, ...]
     table: LookupTable | None = field(default=None, compare=False, repr=False)
+    aspect: float | None = None
 
     @property
     def name(self) -> str:
@@ -144,3 +175,25 @@ def cross(row: Vector, column: Vector) -> Vector:
         row[2] * column[0] - row[0] * column[2],
         row[0] * column[1] - row[1] * column[0],
     )
+
+
+# "HU" in the words that programs and people use for it, and what may stand beside them.
+_HOUNSFIELD = frozenset(
+    (
+        *("hu", "hus", "uh", "hounsfield", "hounsfields", "houndsfield"),
+        *("hounsfieldunit", "hounsfieldunits", "hounsfieldeinheit", "hounsfieldeinheiten"),
+    )
+)
+_BESIDE = frozenset(
+    (
+        *("ct", "unit", "units", "number", "numbers", "value", "values", "scale", "in", "de", "di", "d"),
+        *("einheit", "einheiten", "unité", "unités", "unite", "unites", "unidad", "unidades", "unità", "unita"),
+    )
+)
+_BETWEEN_WORDS = re.compile(r"[\s_()\[\]'’-]+")
+
+
+def is_hounsfield(kind: str) -> bool:
+    """Whether a RescaleType means Hounsfield units: the term itself, an evident synonym, or nothing at all."""
+    words = set(_BETWEEN_WORDS.split(kind.strip(" \0").casefold().replace(".", ""))) - {""}
+    return not words or (words <= _HOUNSFIELD | _BESIDE and bool(words & _HOUNSFIELD))

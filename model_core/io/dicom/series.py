@@ -136,6 +136,7 @@ def _entry(group: Group, stack: Stack) -> SeriesEntry:
         spacing_mm=stack.geometry.spacing_mm,
         series_uid=header.series_uid,
         source=DicomSource(stack.frames, tuple(copy.frame for copy in group.copies if copy.same_object)),
+        patient=header.patient,
     )
 
 
@@ -172,6 +173,17 @@ def _content_problems(stack: Stack) -> list[Problem]:
         every = all(frame.header.undecodable for frame in stack.frames)
         level: Level = "error" if every else "warning"
         problems.append(Problem(level, closed.undecodable, "These images cannot be opened.", names))
+    assumed = [frame for frame in stack.frames if frame.header.stated_modality != frame.header.modality]
+    if assumed:
+        stated = assumed[0].header.stated_modality
+        said = "missing" if not stated else stated if stated.isalnum() and len(stated) < 9 else "another one"
+        text = f"These are CT images by their SOP class; their Modality is {said}."
+        problems.append(Problem("info", text, "They count as CT.", named(frame.name for frame in assumed)))
+    commas = sorted({keyword for frame in stack.frames for keyword in frame.header.commas})
+    if commas:
+        text = f"Numbers are written with a decimal comma, against the standard ({', '.join(commas)})."
+        names = named(frame.name for frame in stack.frames if frame.header.commas)
+        problems.append(Problem("warning", text, "They are read with a point: 0,7 is 0.7.", names))
     if header.localizer:
         problems.append(
             Problem("info", "A localizer (overview) image.", "Its values do not count as Hounsfield units.")

@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QApplication
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.colours import image_colour, region_colour
 from ctmasknet_gui.view.viewport import Viewport
-from ctmasknet_gui.view.viewport.corners import readable_age, readable_name
+from ctmasknet_gui.view.viewport.corners import readable_age
 from ctmasknet_gui.view.viewport.labels import place_label
 from ctmasknet_gui.view.viewport.mapping import MAX_ZOOM, MIN_ZOOM, View, fit_zoom, pixel_aspect
 from ctmasknet_gui.view.viewport.orientation import edge_letters, letters_of
@@ -31,6 +31,7 @@ from model_core.types import (
     ShownSlice,
     SliceSummary,
     Window,
+    readable_name,
 )
 
 AXIAL = np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])

@@ -271,7 +271,7 @@ def test_names_and_ids_say_nothing_about_the_patient(tmp_path):
     write_stack(tmp_path, along_z(2))
     (entry,) = finish(scan(tmp_path))[-1].series
     volume = finish(load(entry))[-1]
-    assert volume.patient.name == "SECRET NAME"
+    assert volume.patient.name == "SECRET^NAME"
     for text in (entry.series_id, entry.title, volume.title, repr(entry), repr(volume)):
         assert "SECRET" not in text
 

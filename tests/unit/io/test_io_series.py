@@ -207,7 +207,7 @@ def test_nothing_identifying_reaches_entries_or_messages(tmp_path):
     paths[0].write_bytes(paths[0].read_bytes()[:-4])
     found = catalogue(tmp_path)
     volume = volume_of(found.series[0])
-    assert volume.patient.name == "SECRET NAME"
+    assert volume.patient.name == "SECRET^NAME"
     assert "SECRET" not in repr(found)
     assert "SECRET" not in repr(volume)
 
