@@ -196,6 +196,9 @@ class Actions(QObject):
             "Privacy mode", cat, "Hide everything that identifies the patient", keys="Ctrl+Shift+P",
             image="privacy", check=True,
         )  # fmt: skip
+        self.find_series = make(
+            "Search series", cat, "Go to the series list, and search it where it is long", keys="Ctrl+F"
+        )
         self.full_screen = make(
             "Full screen", cat, "Fill the screen", keys="F11", image="fullscreen", check=True
         )

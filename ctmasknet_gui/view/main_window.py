@@ -376,6 +376,12 @@ class MainWindow(QMainWindow):
         """Let the reading keys go to the slices."""
         self.viewport.setFocus()
 
+    @Slot()
+    def find_series(self) -> None:
+        """Let the keys go to the list of series, opened where it is closed."""
+        self.series_dock.show()
+        self.series.focus_search()
+
     def _show_title(self) -> None:
         volume = self._state.case.volume
         # In privacy mode even a series description stays off the title bar.

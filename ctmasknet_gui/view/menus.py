@@ -114,7 +114,7 @@ class Menus(QObject):
         overlays.addActions([a.less_opacity, a.more_opacity])
         self._panels = menu.addMenu("&Panels")
         menu.addSeparator()
-        menu.addActions([a.privacy, a.full_screen])
+        menu.addActions([a.find_series, a.privacy, a.full_screen])
 
     def _make_run(self, bar: QMenuBar) -> None:
         a = self._actions
