@@ -40,6 +40,8 @@ MINIMUM_SIZE = (1100, 700)
 # Widths of the side docks at a window width of 1280 and, from 2000 on, of large screens.
 _NARROW, _WIDE = (190, 444), (260, 520)
 _WIDE_FROM = 2000
+# Below, the list of series leaves its width to the picture.
+_NARROW_BELOW = 1240
 _LAYOUT_VERSION = 1
 
 
@@ -137,6 +139,8 @@ class MainWindow(QMainWindow):
         self._state = state
         self._dock_widths: tuple[int, int] | None = None
         self._layout_restored = False
+        # The list of series gave way to the picture; the user opened it all the same.
+        self._collapsed = self._pinned = False
         self.commands = Actions(state, self)
         self.dialogs = FileDialogs(self)
         self._make_widgets()
@@ -194,8 +198,14 @@ class MainWindow(QMainWindow):
         # Tab goes from left to right.
         QWidget.setTabOrder(self.series.list, self.viewport)
         QWidget.setTabOrder(self.viewport, self.strip)
-        for dock in (self.series_dock, self.explanation_dock):
-            self.menus.add_panel(dock.toggleViewAction())
+        for dock, action in (
+            (self.series_dock, self.commands.series_panel),
+            (self.explanation_dock, self.commands.explanation_panel),
+        ):
+            dock.visibilityChanged.connect(self._check_panels)
+            action.triggered.connect(lambda shown, dock=dock: dock.setVisible(shown))
+        self.commands.series_panel.triggered.connect(self._on_series_panel)
+        self._check_panels()
 
     def _dock(self, title: str, content: QWidget, side: Qt.DockWidgetArea) -> QDockWidget:
         dock = QDockWidget(title, self)
@@ -272,6 +282,8 @@ class MainWindow(QMainWindow):
             share=panel.split.share,
             plot=panel.plots.tabs.currentIndex(),
             notes=self.series.notes_open,
+            collapsed=self._collapsed,
+            pinned=self._pinned,
         )
         return self.saveGeometry(), to_bytes(arrangement)
 
@@ -288,6 +300,8 @@ class MainWindow(QMainWindow):
         # An index of no plot is ignored by the tabs.
         self.explanation.plots.tabs.setCurrentIndex(arrangement.plot)
         self.series.notes_open = arrangement.notes
+        self._collapsed, self._pinned = arrangement.collapsed, arrangement.pinned
+        self._give_room()
 
     def save_picture(self, target: Path) -> bool:
         """Write the window as a PNG picture; False where the file cannot be written."""
@@ -364,7 +378,31 @@ class MainWindow(QMainWindow):
         menu.addAction(a.export_png)
         menu.popup(position)
 
+    @Slot(bool)
+    def _on_series_panel(self, shown: bool) -> None:
+        """Leave the list of series as the user wants it, in a narrow window too."""
+        self._collapsed = False
+        self._pinned = shown and self.width() < _NARROW_BELOW
+
+    def _give_room(self) -> None:
+        """Let the list of series give way to the picture in a narrow window, unless a choice waits there."""
+        if self.width() >= _NARROW_BELOW or self._state.case.volume is None:
+            if self._collapsed:
+                self._collapsed = False
+                self.series_dock.show()
+        elif not self._pinned and not self.series_dock.isHidden():
+            self._collapsed = True
+            self.series_dock.hide()
+        self._check_panels()
+
+    @Slot()
+    def _check_panels(self) -> None:
+        """Check the switches as the docks are: hidden before the window is shown, they send no word of it."""
+        self.commands.series_panel.setChecked(not self.series_dock.isHidden())
+        self.commands.explanation_panel.setChecked(not self.explanation_dock.isHidden())
+
     def _on_volume(self) -> None:
+        self._give_room()
         volume = self._state.case.volume
         self.strip.setVisible(volume is not None)
         self._show_title()
@@ -379,7 +417,8 @@ class MainWindow(QMainWindow):
     @Slot()
     def find_series(self) -> None:
         """Let the keys go to the list of series, opened where it is closed."""
-        self.series_dock.show()
+        if self.series_dock.isHidden():
+            self.commands.series_panel.trigger()
         self.series.focus_search()
 
     def _show_title(self) -> None:
@@ -405,6 +444,7 @@ class MainWindow(QMainWindow):
             widths = _WIDE if event.size().width() >= _WIDE_FROM else _NARROW
             self.resizeDocks(docks, list(widths), Qt.Orientation.Horizontal)
             self._dock_widths = widths
+        self._give_room()
 
     def showEvent(self, event: QShowEvent) -> None:
         """Begin with the keys on the slices."""

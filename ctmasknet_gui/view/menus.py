@@ -58,10 +58,6 @@ class Menus(QObject):
         self._recent = paths
         self._fill_recent()
 
-    def add_panel(self, action: QAction) -> None:
-        """Add the switch of a dock."""
-        self._panels.addAction(action)
-
     def _make_file(self, bar: QMenuBar) -> None:
         a = self._actions
         menu = _menu(bar, "&File")
@@ -112,7 +108,8 @@ class Menus(QObject):
         overlays.addAction(a.sum_logits)
         overlays.addSeparator()
         overlays.addActions([a.less_opacity, a.more_opacity])
-        self._panels = menu.addMenu("&Panels")
+        panels = menu.addMenu("&Panels")
+        panels.addActions([a.series_panel, a.explanation_panel])
         menu.addSeparator()
         menu.addActions([a.find_series, a.privacy, a.full_screen])
 

@@ -38,6 +38,7 @@ class ToolBar(QToolBar):
         self._make_case(actions, menus)
         self._make_overlays(actions)
         self._make_run(actions, menus)
+        self._button(actions.explanation_panel, style=_ICON_ONLY)
         state.display.events.opacity.connect(self._refresh)
         state.display.events.window.connect(self._refresh)
         state.weights.events.all.connect(self._refresh)
@@ -46,6 +47,7 @@ class ToolBar(QToolBar):
         self._refresh()
 
     def _make_case(self, actions: Actions, menus: Menus) -> None:
+        self._button(actions.series_panel, style=_ICON_ONLY)
         self.open_button = self._menu_button("Open", "open", menus.open_menu)
         self.open_button.setToolTip("Open a file, a folder or the demo case (Ctrl+O)")
         self.addWidget(self.open_button)

@@ -501,6 +501,66 @@ def test_status_tips_never_cover_progress_and_cancel(qtbot, window, state):
     assert "analysed" in status.text.text()
 
 
+def test_in_a_narrow_window_the_series_list_gives_way_to_the_picture(qtbot, make_window):
+    state = fill(AppState())
+    window = make_window(state, (1100, 700))
+    panel = window.commands.series_panel
+    assert window.series_dock.isHidden()
+    assert not panel.isChecked()
+    qtbot.waitUntil(lambda: window.viewport.width() >= 560)
+    window.resize(1280, 800)
+    qtbot.waitUntil(window.series_dock.isVisible)
+    assert panel.isChecked()
+    # Opened by hand it stays, and so it is when it was closed by hand.
+    window.resize(1100, 700)
+    qtbot.waitUntil(window.series_dock.isHidden)
+    qtbot.keyClick(window, Qt.Key.Key_F8)
+    assert window.series_dock.isVisible()
+    window.resize(1120, 700)
+    qtbot.wait(10)
+    assert window.series_dock.isVisible()
+    window.resize(1280, 800)
+    qtbot.keyClick(window, Qt.Key.Key_F8)
+    window.resize(1100, 700)
+    window.resize(1300, 800)
+    qtbot.wait(10)
+    assert window.series_dock.isHidden()
+    qtbot.keyClick(window, Qt.Key.Key_F9)
+    assert window.explanation_dock.isHidden()
+    assert not window.commands.explanation_panel.isChecked()
+
+
+def test_a_list_to_choose_from_is_shown_in_a_narrow_window_too(qtbot, make_window):
+    state = fill(AppState())
+    window = make_window(state, (1100, 700))
+    volume = state.case.volume
+    state.case.volume = None
+    assert window.series_dock.isVisible()
+    state.case.volume = volume
+    assert window.series_dock.isHidden()
+    window.commands.find_series.trigger()
+    assert window.series_dock.isVisible()
+    assert window.focusWidget() is window.series.list
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_what_gave_way_and_what_was_opened_all_the_same_come_back(qtbot, make_window, opened):
+    first = make_window(fill(AppState()), (1100, 700))
+    if opened:
+        first.commands.series_panel.trigger()
+    geometry, layout = first.layout_bytes()
+    second = MainWindow(fill(AppState()))
+    qtbot.addWidget(second)
+    second.restore_layout(geometry, layout)
+    second.show()
+    qtbot.waitExposed(second)
+    second.resize(1100, 700)
+    qtbot.wait(10)
+    assert second.series_dock.isVisible() == opened
+    second.resize(1400, 900)
+    qtbot.waitUntil(second.series_dock.isVisible)
+
+
 def test_layout_comes_back_and_damage_changes_nothing(make_window, qtbot):
     first = make_window(fill(AppState()))
     first.series_dock.hide()
