@@ -10,6 +10,7 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.menus import Menus
 from ctmasknet_gui.view.style import icon
+from ctmasknet_gui.view.weights_text import at_length, finds
 
 _ICON = QSize(18, 18)
 _SLIDER, _SHORT_SLIDER = 84, 60
@@ -131,8 +132,9 @@ class ToolBar(QToolBar):
             (ends, _ICON_ONLY),
             ([self.slice_button], _ICON_ONLY),
             ([self.open_button], _ICON_ONLY),
-            (overlays, _ICON_ONLY),
+            # The status bar names the weights, too.
             ([self.weights_button], _ICON_ONLY),
+            (overlays, _ICON_ONLY),
         )
         for buttons, style in steps:
             if self.needed_width() <= width:
@@ -170,9 +172,8 @@ class ToolBar(QToolBar):
 
     def _show_weights(self) -> None:
         weights = self._state.weights
-        titles = [card.title for card in weights.cards]
-        if titles:
-            text, tip = titles[0], " + ".join(titles)
+        if weights.cards:
+            text, tip = finds(weights.cards), at_length(weights.cards, fast=weights.fast)
         elif weights.chosen:
             text = weights.chosen[0].replace("\\", "/").rsplit("/", 1)[-1]
             tip = "Loaded with the first run."
@@ -180,7 +181,7 @@ class ToolBar(QToolBar):
             text, tip = "Default weights", "Loaded with the first run."
         else:
             text, tip = "No weights", "No network weights are installed: load a file."
-        self.weights_button.setText(_elided(text, 18))
+        self.weights_button.setText(_elided(text, 24))
         self.weights_button.setToolTip(f"Weights: {tip}")
 
 

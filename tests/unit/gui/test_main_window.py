@@ -25,7 +25,9 @@ from ctmasknet_gui.view.main_window import MainWindow
 from ctmasknet_gui.view.menus import short_path, weight_choices
 from ctmasknet_gui.view.status import DISCLAIMER, describe_seconds
 from ctmasknet_gui.view.style import style_sheet
+from model_core.resources import resource
 from model_core.types import Window
+from model_core.weights.card import read_card
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -330,15 +332,50 @@ def test_weights_menu_offers_models_and_pairs(window, state):
     )
     head = replace(make_card("cls"), architecture=Architecture(kind="classifier"), base_sha256="aa")
     orphan = replace(head, name="lost", base_sha256="zz")
-    assert [names for names, _, _ in weight_choices((base, head, orphan))] == [("seg",), ("seg", "cls")]
+    assert [names for names, _ in weight_choices((base, head, orphan))] == [("seg",), ("seg", "cls")]
     state.weights.available = (base, head)
     chosen = hear(window.weightsChosen)
-    window.menus.weights_menu.actions()[2].trigger()
+    window.menus.weights_menu.actions()[3].trigger()
     window.menus.weights_menu.actions()[0].trigger()
     assert chosen == [("seg", "cls"), ()]
     state.weights.chosen = ("/x/My weights.safetensors",)
     checked = [a.text() for a in window.menus.weights_menu.actions() if a.isChecked()]
     assert checked == ["My weights.safetensors"]
+
+
+def test_weights_are_named_for_people_and_by_their_cards_alone(qtbot, window, state):
+    state.weights.available = cards = tuple(
+        read_card(path) for path in sorted(resource("weights").glob("*.json")) if path.stem != "default"
+    )
+    by_name = {card.name: card for card in cards}
+    texts = [action.text() for action in window.menus.weights_menu.actions() if "\t" in action.text()]
+    assert len(texts) == len(set(texts)) == 9
+    pair = by_name["lesion-r18t1"], by_name["covid-s-r18t1"]
+    dice = pair[0].metrics["all"]["dice"]
+    line = f"Lesions and image class · Dice {dice:.2f} (60 slices) · twice the time"
+    assert f"{line}\tResNet18-T1" in texts
+    assert any(text.startswith("Ground glass and consolidation · Dice") for text in texts)
+    assert not any("twice" in text for text in texts if "ResNet18-T2" in text), "it looks at a slice once"
+    state.weights.cards = pair
+    window.resize(1600, 900)
+    assert window.status.weights.text() == line
+    # Where room is short, progress comes first.
+    window.resize(1100, 700)
+    state.run.total, state.run.done, state.run.text, state.run.kind = 48, 3, "Slice 29 (3 of 48)", "run"
+    state.run.seconds_left = 210.0
+    qtbot.wait(10)
+    assert window.status.weights.text() != line
+    assert window.status.text.width() >= window.status.text.sizeHint().width()
+    state.run.kind = ""
+    window.resize(1600, 900)
+    assert window.tool_bar.weights_button.text() == "Lesions and image class"
+    for tip in (window.status.weights.toolTip(), window.tool_bar.weights_button.toolTip()):
+        assert "ResNet18-T1" in tip
+        assert "Not validated for diagnosis" in tip
+    state.weights.fast = True
+    assert "twice" not in window.status.weights.text()
+    state.weights.cards = (make_card("own"),)
+    assert window.status.weights.text() == "Lesions and image class", "nothing is made up"
 
 
 def test_export_dialog_returns_a_request(qtbot, window, tmp_path):
