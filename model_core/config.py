@@ -7,7 +7,7 @@ Standard library only, so that the GUI can hold settings without importing torch
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from model_core.errors import SettingsError
@@ -19,6 +19,10 @@ ScoreTarget = Literal["class", "overlap"]
 Replication = Literal["cut_points", "insert"]
 MaskScale = Literal["logit", "probability"]
 LogitRule = Literal["max", "sum"]
+
+# What a class was computed as: one paper's computation to the last setting; as the weights that ran were
+# trained; so, but fast, without the mirror image they look at too; or from other evidence than they define.
+EvidenceBasis = Literal["published", "trained", "fast", "edited"]
 
 # Anchors of the released code at every level: 5 sizes x 6 ratios = 30 per location.
 PAPER_ANCHOR_SIZES = (2, 4, 8, 16, 32)
@@ -215,7 +219,7 @@ class DetectionSettings:
 class EvidenceSettings:
     """How the RoI batch that module S reads is made (§5.2, §5.3).
 
-    Defaults are the published computation; anything else is "edited evidence".
+    Defaults are those of the two-stage papers with N = 128 (see `PAPERS`).
 
     ``temperature`` is the scale of ``score`` and of the scores shown, as in `DetectionSettings`; module S
     always reads the network's own scores.
@@ -281,3 +285,72 @@ class InputSpec:
         outside = ", air outside the patient" if self.outside == "air" else ""
         grey = ", window of pictures estimated" if self.grey == "estimate" else ""
         return f"{self.size} × {self.size}, {self.low_hu:g} to {self.high_hu:g} HU{outside}{grey}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperInference:
+    """What the released code of a paper computes at test time (§2-§6).
+
+    Attributes
+    ----------
+    truncations:
+        Those of each backbone.
+    region_classes:
+        Numbers of RoI classes with background.
+    detector, evidence, s_width:
+        How the class is computed; N is ``evidence.batch_size``.
+    """
+
+    kinds: tuple[ModelKind, ...]
+    truncations: dict[Backbone, tuple[int, ...]]
+    region_classes: tuple[int, ...] = (2, 3)
+    detector: DetectorSettings = DetectorSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
+    s_width: int = 512
+
+    def has(self, architecture: Architecture) -> bool:
+        """Whether the paper has a network of this shape."""
+        return (
+            architecture.kind in self.kinds
+            and architecture.truncation in self.truncations.get(architecture.backbone, ())
+            and architecture.region_classes in self.region_classes
+            and architecture.anchor_sizes == PAPER_ANCHOR_SIZES
+            and architecture.aspect_ratios == PAPER_ASPECT_RATIOS
+            and architecture.s_width == self.s_width
+            and (not architecture.extra_pool or architecture.backbone == "resnet50")
+        )
+
+
+PAPERS: dict[str, PaperInference] = {
+    "p1": PaperInference(
+        kinds=("classifier",),
+        truncations={"resnet50": (0,)},
+        evidence=EvidenceSettings(batch_size=256),
+        s_width=1024,
+    ),
+    "p2": PaperInference(kinds=("classifier",), truncations={"resnet18": (0, 1, 2), "resnet34": (0, 1, 2)}),
+    "p3": PaperInference(
+        kinds=("single_shot",),
+        truncations={"resnet18": (1, 2), "resnet34": (1, 2)},
+        region_classes=(2,),
+        detector=DetectorSettings(rpn_pre_nms=2000),
+        evidence=EvidenceSettings(min_area=SINGLE_SHOT_MIN_AREA),
+    ),
+}
+
+
+def published_in(
+    architecture: Architecture, detector: DetectorSettings, evidence: EvidenceSettings, spec: InputSpec
+) -> str | None:
+    """Return which paper (``p1``, ``p2``, ``p3``) computes the class of a picture just like this, or None.
+
+    Not compared are what changes no class: the temperature of shown scores and the seed of the replication
+    (the released code draws anew each time); and the HU window, as the papers have pictures only.
+    """
+    pictures = InputSpec(low_hu=spec.low_hu, high_hu=spec.high_hu)
+    batch = replace(evidence, seed=0, temperature=1.0)
+    for name, paper in PAPERS.items():
+        same = (detector, batch, spec) == (paper.detector, paper.evidence, pictures)
+        if same and paper.has(architecture) and architecture.roi_batch_size == batch.batch_size:
+            return name
+    return None

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from model_core.config import DetectionSettings, EvidenceSettings
+from model_core.config import DetectionSettings, EvidenceBasis, EvidenceSettings
 
 FloatArray = npt.NDArray[np.float32]
 DoubleArray = npt.NDArray[np.float64]
@@ -28,6 +28,8 @@ Plane = Literal["axial", "coronal", "sagittal", "oblique", "unknown"]
 Unit = Literal["HU", "values", "grey"]
 Level = Literal["info", "warning", "error"]
 VoiFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
+# Why a candidate is not among the shown detections, in the order in which candidates are sorted out.
+UnshownReason = Literal["area", "score", "overlap", "limit"]
 
 T = TypeVar("T")
 
@@ -76,6 +78,18 @@ class Window:
     function: VoiFunction = "LINEAR"
     curve: bytes = field(default=b"", repr=False)
 
+
+def probability_text(value: float, digits: int = 2) -> str:
+    """Return a probability or score for people: never "1.00" or "0.00", as neither is certain."""
+    text = f"{value:.{digits}f}"
+    step = 10.0**-digits
+    if float(text) == 1:
+        return f"> {1 - step:.{digits}f}"
+    return f"< {step:.{digits}f}" if float(text) == 0 else text
+
+
+# Of the logits of a slice, at the ends of the colours.
+LOGIT_PERCENTILES = (1.0, 99.0)
 
 LUNG_WINDOW = Window(1500, -600, "Lung")
 
@@ -326,16 +340,18 @@ class RoiBatch:
 
 @dataclass(frozen=True, eq=False)
 class ImageVerdict:
-    """Class logits of one slice and the evidence they were computed from.
-
-    ``published`` is False where the evidence settings are not the published computation.
-    """
+    """Class logits of one slice, the evidence they were computed from, and what that is (`EvidenceBasis`)."""
 
     logits: FloatArray
     probabilities: FloatArray
     batch: RoiBatch
     settings: EvidenceSettings
-    published: bool
+    basis: EvidenceBasis
+
+    @property
+    def from_bias(self) -> bool:
+        """Whether no region is left in the evidence: the class is what the network answers to nothing."""
+        return not len(self.batch.kept)
 
 
 @dataclass(frozen=True, eq=False)
@@ -415,7 +431,7 @@ class SliceResult:
     detection_candidates, evidence_candidates:
         One object where both branches are the same network.
     verdict:
-        The published computation of the class, or None without a classifier.
+        The class from the evidence that the weights define, or None without a classifier.
     features:
         FPN maps by level name, float16, for the mask of any detection candidate; also those of the mirror
         image where the network looked at it.
@@ -440,8 +456,11 @@ class RoiRow:
     """One distinct RoI of the evidence as a table shows it.
 
     ``box`` in slice pixels; ``copies`` how often it stands in the RoI batch, 0 without a
-    classifier; ``detected`` whether the same candidate is among the shown detections; None where the
+    classifier; ``class_number`` that of ``label`` among the region classes, from 1; ``detected`` whether the
+    same candidate is among the shown detections; None where the
     class has regions of its own (two branches or two networks), so that the shown detections are others.
+    ``unshown`` says why it is not; with "overlap", ``suppressor`` is the rank of the better region that
+    suppressed it (None where that one is not in the table).
     """
 
     rank: int
@@ -453,33 +472,54 @@ class RoiRow:
     area_mm2: float | None
     copies: int
     detected: bool | None
+    class_number: int = 0
+    unshown: UnshownReason | None = None
+    suppressor: int | None = None
 
     @property
     def why_unshown(self) -> str:
-        """Say why no shown region is this one's: below the thresholds, or joined with others."""
-        return "no lesion of its own" if self.detected else "not shown at these thresholds"
+        """Say why no shown region is this one's: what it fails, or that it is joined with others."""
+        if self.detected:
+            return "no lesion of its own"
+        if self.unshown == "overlap":
+            better = "a better one" if self.suppressor is None else f"region {self.suppressor}"
+            return f"suppressed by {better} (NMS)"
+        reasons = {
+            "score": "not above the score threshold",
+            "area": "its box is too small",
+            "limit": "beyond the most detections shown",
+        }
+        return reasons.get(self.unshown or "", "not shown at these thresholds")
 
 
 @dataclass(frozen=True)
 class SliceSummary:
-    """What the strip and the scan need of one slice. Areas are of the union of shown masks."""
+    """What the strip and the scan need of one slice. Areas are of the union of shown masks.
+
+    ``from_bias`` as in `ImageVerdict`.
+    """
 
     slice_index: int
     detections: int
     lesion_px: int
     lesion_mm2: float | None
     probabilities: tuple[float, ...] | None
+    from_bias: bool = False
 
 
 @dataclass(frozen=True)
 class ScanVerdict:
-    """The class of the scan, with the rule that combines the slices spelled out in ``rule``."""
+    """The class of the scan, with the rule that combines the slices spelled out in ``rule``.
+
+    ``from_bias``: no region is left in the evidence of any slice used.
+    """
 
     probabilities: tuple[float, ...]
     class_index: int
     slices_used: tuple[int, ...]
     rule: str
-    published: bool
+    basis: EvidenceBasis
+    from_bias: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -501,6 +541,18 @@ class ShownSlice:
     rois: tuple[RoiRow, ...]
     verdict: ImageVerdict | None
     summary: SliceSummary
+
+    @property
+    def logit_range(self) -> tuple[float, float] | None:
+        """Logits at the ends of the colours: the 1st and 99th percentile of the map; None where it is empty.
+
+        A few extreme pixels would take the colours of all others.
+        """
+        present = self.logit_map[np.isfinite(self.logit_map)]
+        if not present.size:
+            return None
+        low, high = (float(end) for end in np.percentile(present, LOGIT_PERCENTILES))
+        return (low, high) if high > low else (low - 0.5, high + 0.5)
 
     @property
     def calibrated(self) -> bool:

@@ -31,7 +31,7 @@ from model_core.types import (
     Volume,
     Window,
 )
-from model_core.weights.card import ModelCard
+from model_core.weights.card import ModelCard, evidence_basis
 
 CANDIDATES = 6
 IMAGE_CLASSES = ("Control", "Other", "COVID-19")
@@ -142,6 +142,9 @@ class FakePipeline:
     @property
     def weights_id(self):
         return self.plain_id + "-fast" * (self.mirrors and self.fast)
+
+    def evidence_basis(self, settings):
+        return evidence_basis(self.cards[0], self.cards[-1], settings, fast=self.fast)
 
 
 def make_card(name="fake", *, mirrors=False):
@@ -272,7 +275,7 @@ class FakeEngine:
             probabilities=np.array([1 - probability, 0.2, probability], np.float32),
             batch=RoiBatch(rows, np.zeros(len(rows), np.int64), evident),
             settings=evidence,
-            published=evidence == pipeline.evidence,
+            basis=pipeline.evidence_basis(evidence),
         )
         area = int(masks.any(0).sum()) if len(masks) else 0
         summary = SliceSummary(
@@ -287,14 +290,14 @@ class FakeEngine:
         wanted = np.flatnonzero(result.detection_candidates.scores > detections.score)
         return self.maps == 0 or bool(result.features) or result.mask_cache.keys() >= set(wanted.tolist())
 
-    def scan_verdict(self, summaries, *, published, control="Control"):
+    def scan_verdict(self, summaries, *, basis, control="Control"):
         self.controls.add(control)
         rows = [s.probabilities for s in summaries if s.probabilities is not None]
         if not rows:
             return None
         mean = tuple(float(v) for v in np.mean(rows, axis=0))
         used = tuple(range(len(rows)))
-        return ScanVerdict(mean, int(np.argmax(mean)), used, "Mean of the slices.", published)
+        return ScanVerdict(mean, int(np.argmax(mean)), used, "Mean of the slices.", basis)
 
 
 def warning(text="One slice is missing."):

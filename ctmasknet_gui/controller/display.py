@@ -9,7 +9,8 @@ import numpy as np
 from PySide6.QtCore import QObject, Slot
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.state.display import LUNG, PRESETS
+from ctmasknet_gui.state.display import LUNG, PRESETS, DisplayState
+from model_core.scene import Overlays
 from model_core.types import Window
 
 # Percentiles of the slice that the automatic window spans: a few metal or padding pixels do not count.
@@ -19,7 +20,10 @@ MIN_WIDTH = 1.0
 MAX_WIDTH = 65535.0
 ZOOM_STEP = 1.25
 ZOOM_RANGE = (0.05, 64.0)
-OVERLAYS = ("masks", "outlines", "boxes", "logits", "reference")
+UNDER_LOGITS = ("masks", "outlines")
+OVERLAYS = ("masks", "outlines", "boxes", "labels", "logits", "reference")
+# What comes when nothing was hidden before.
+DEFAULT_OVERLAYS = tuple(name for name in OVERLAYS if getattr(Overlays, name) and name != "reference")
 
 
 class DisplayController(QObject):
@@ -148,10 +152,15 @@ class DisplayController(QObject):
         self.set_switch(name, not getattr(self._display, name))
 
     def set_switch(self, name: str, on: bool) -> None:
-        """Set one of the switches of `DisplayState`."""
+        """Set one of the switches of `DisplayState`; the logit map takes masks and outlines off."""
+        display = self._display
         if name in OVERLAYS:
             self._hidden = ()
-        setattr(self._display, name, bool(on))
+        if name == "logits" and on != display.logits:
+            (cover if on else uncover)(display)
+        elif name in display.covered:
+            display.covered = tuple(other for other in display.covered if other != name)
+        setattr(display, name, bool(on))
 
     # ---------------------------------------------------------------------------------- overlays
 
@@ -165,14 +174,29 @@ class DisplayController(QObject):
                 setattr(self._display, name, False)
             self._hidden = shown
         else:
-            for name in self._hidden or ("masks", "outlines", "boxes"):
+            for name in self._hidden or DEFAULT_OVERLAYS:
                 setattr(self._display, name, True)
             self._hidden = ()
 
     def set_opacity(self, opacity: float) -> None:
-        """Set the opacity of mask fill and logit map, 0..1."""
+        """Set the opacity of the mask fill, 0..1."""
         self._display.opacity = round(float(np.clip(opacity, 0.0, 1.0)), 3)
 
     def change_opacity(self, step: float) -> None:
         """Make the overlay more or less opaque."""
         self.set_opacity(self._display.opacity + step)
+
+
+def cover(display: DisplayState) -> None:
+    """Take masks and outlines off, so that the logit map is seen as it is."""
+    shown = tuple(name for name in UNDER_LOGITS if getattr(display, name))
+    for name in shown:
+        setattr(display, name, False)
+    display.covered = (*display.covered, *shown)
+
+
+def uncover(display: DisplayState) -> None:
+    """Bring back what `cover` took off."""
+    covered, display.covered = display.covered, ()
+    for name in covered:
+        setattr(display, name, True)

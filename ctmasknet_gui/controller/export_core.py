@@ -60,20 +60,13 @@ class CoreExporter:
             yield from self._lesions(job)
 
     def _pictures(self, job: ExportJob) -> Generator[Progress | Path, None, None]:
-        from model_core.export import Overlays, export_slices, render_slice, write_png
+        from model_core.export import export_slices, render_slice, write_png
         from model_core.export.look import LookArguments
 
         request, look = job.request, job.look
         arguments: LookArguments = {
             "window": look.window,
-            "overlays": Overlays(
-                masks=look.masks,
-                outlines=look.outlines,
-                boxes=look.boxes,
-                logits=look.logits,
-                reference=look.reference,
-                opacity=look.opacity,
-            ),
+            "overlays": look.overlays,
             "region_classes": job.region_classes,
             "image_classes": job.image_classes,
             "weights": job.weights,

@@ -10,6 +10,7 @@ from typing import Protocol
 from ctmasknet_gui.controller.ports import Pipeline
 from ctmasknet_gui.view.requests import ExportRequest
 from model_core.config import DetectionSettings, EvidenceSettings
+from model_core.scene import Overlays
 from model_core.types import ByteArray, Problem, Progress, SliceResult, Volume, Window
 
 
@@ -21,12 +22,7 @@ class Look:
     inverted: bool
     flip_horizontal: bool
     flip_vertical: bool
-    masks: bool
-    outlines: bool
-    boxes: bool
-    logits: bool
-    reference: bool
-    opacity: float
+    overlays: Overlays
 
 
 @dataclass(frozen=True, eq=False)

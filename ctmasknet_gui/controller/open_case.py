@@ -477,14 +477,14 @@ class OpenController(QObject):
             self._on_failed(ReadError("None of the series found can be opened. The list says why."))
 
     def _close_volume(self) -> None:
-        self._shown.clear()
+        self._shown.leave()
         self.close_reference()
         self._state.case.volume = None
 
     def _take_volume(self, opened: Opened) -> None:
         volume = opened.volume
         self._leave()
-        self._shown.clear()
+        self._shown.leave()
         self.close_reference()
         display = self._state.display
         display.zoom, display.pan = None, (0.0, 0.0)
@@ -499,6 +499,7 @@ class OpenController(QObject):
                 display.window = LUNG
         else:
             self._display.file_window()
+        self._shown.restore(go_back=True)
         if opened.reference is not None:
             self._state.case.reference_name = opened.reference_name
             self._state.case.reference = opened.reference

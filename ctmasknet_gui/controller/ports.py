@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
-from model_core.config import DetectionSettings, EvidenceSettings
+from model_core.config import DetectionSettings, EvidenceBasis, EvidenceSettings
 from model_core.errors import WeightsError
 from model_core.resources import resource
 from model_core.types import (
@@ -51,7 +51,10 @@ class Pipeline(Protocol):
 
     @property
     def evidence(self) -> EvidenceSettings:
-        """The published evidence settings."""
+        """The evidence settings that the weights define."""
+
+    def evidence_basis(self, settings: EvidenceSettings) -> EvidenceBasis | None:
+        """Return what a class from this evidence is; None where the weights give no class."""
 
 
 class Engine(Protocol):
@@ -95,7 +98,7 @@ class Engine(Protocol):
         """Whether `show` needs nothing that was dropped: FPN maps, or masks computed from them before."""
 
     def scan_verdict(
-        self, summaries: Iterable[SliceSummary], *, published: bool, control: str
+        self, summaries: Iterable[SliceSummary], *, basis: EvidenceBasis, control: str
     ) -> ScanVerdict | None:
         """Combine the slices into the class of the scan; ``control`` names class 0 in its rule."""
 
@@ -221,12 +224,12 @@ class CoreEngine:
         return result.mask_cache.keys() >= set(rank(result.detection_candidates, detections).tolist())
 
     def scan_verdict(
-        self, summaries: Iterable[SliceSummary], *, published: bool, control: str
+        self, summaries: Iterable[SliceSummary], *, basis: EvidenceBasis, control: str
     ) -> ScanVerdict | None:
         """See `Engine.scan_verdict`."""
         from model_core.inference import scan_verdict
 
-        return scan_verdict(summaries, published=published, control=control)
+        return scan_verdict(summaries, basis=basis, control=control)
 
 
 class CoreReader:

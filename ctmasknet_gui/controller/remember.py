@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 from PySide6.QtCore import QObject
 
+from ctmasknet_gui.controller.display import cover
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.display import PRESETS
 
-SWITCHES = ("masks", "outlines", "boxes", "logits", "reference", "privacy")
+SWITCHES = ("masks", "outlines", "boxes", "labels", "logits", "reference", "privacy")
 CINE_RANGE = (1.0, 60.0)  # slices per second that a damaged settings file cannot leave
 
 
@@ -36,6 +37,8 @@ class RememberController(QObject):
         display, settings = self._state.display, self._settings
         for name in SWITCHES:
             setattr(display, name, settings.flag(f"display/{name}", getattr(display, name)))
+        if display.logits:
+            cover(display)
         display.opacity = float(np.clip(settings.number("display/opacity", display.opacity), 0.0, 1.0))
         display.cine_fps = float(np.clip(settings.number("display/cine_fps", display.cine_fps), *CINE_RANGE))
         name = settings.text("display/window")
@@ -52,7 +55,7 @@ class RememberController(QObject):
         """Write state into the settings."""
         display, settings = self._state.display, self._settings
         for name in SWITCHES:
-            settings.put(f"display/{name}", bool(getattr(display, name)))
+            settings.put(f"display/{name}", bool(getattr(display, name)) or name in display.covered)
         settings.put("display/opacity", display.opacity)
         settings.put("display/cine_fps", display.cine_fps)
         if any(preset.name == display.window.name for preset in PRESETS):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PySide6.QtCore import QObject, Signal
 
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
+from ctmasknet_gui.controller.kept_results import Kept, KeptResults
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.ports import Engine
 from ctmasknet_gui.controller.weights import WeightsController
@@ -55,19 +56,22 @@ class ShownController(QObject):
         self._engine = engine
         self._weights = weights
         self._messages = messages
-        # Slices whose summary is of former thresholds.
+        # Slices whose summary is of former thresholds; what the others were made under.
         self._stale: set[int] = set()
         # Whether their class is, too.
         self._class_stale = False
+        self._settings: tuple[DetectionSettings, EvidenceSettings] | None = None
+        self._kept = KeptResults()
         state.display.events.slice_index.connect(self._on_slice)
-        weights.changed.connect(self.clear)
+        weights.changed.connect(self._on_weights)
 
-    def clear(self) -> None:
-        """Forget every result: other weights or another volume.
+    def leave(self) -> None:
+        """Put the results away and show none: another volume is to come.
 
-        A run is left alone: it may be what brought the weights.
+        A run is left alone: it may be what brought other weights.
         """
         self._jobs.cancel("summaries")
+        self._keep()
         results = self._state.results
         self._stale.clear()
         results.updating = False
@@ -76,6 +80,42 @@ class ShownController(QObject):
         results.scan = None
         results.summaries = {}
         results.slices = {}
+
+    def restore(self, *, go_back: bool = False) -> None:
+        """Show again what is kept of the open volume under the weights that run.
+
+        With ``go_back`` the slice that was visible then is so again.
+        """
+        volume, pipeline = self._state.case.volume, self._weights.pipeline
+        kept = None if volume is None or pipeline is None else self._kept.take(volume, pipeline.weights_id)
+        if volume is None or kept is None:
+            return
+        if go_back:
+            self._state.display.slice_index = min(kept.slice_index, volume.slices - 1)
+        results, thresholds = self._state.results, self._state.thresholds
+        results.slices = dict(kept.slices)
+        whole = kept.summaries.keys() == kept.slices.keys()
+        if whole and kept.settings == (thresholds.detections, thresholds.evidence):
+            self._put(dict(kept.summaries))
+            self.refresh()
+        else:
+            self.settings_changed()
+
+    def _keep(self) -> None:
+        """Put the results away without their FPN maps; a changed threshold may need them to be run again."""
+        volume, results = self._state.case.volume, self._state.results
+        if volume is None or not results.slices:
+            return
+        weights_id = next(iter(results.slices.values())).weights_id
+        slices = {k: replace(r, features={}) for k, r in results.slices.items() if r.weights_id == weights_id}
+        summaries = {k: s for k, s in results.summaries.items() if k in slices and k not in self._stale}
+        kept = Kept(slices, summaries, self._settings, self._state.display.slice_index)
+        self._kept.put(volume, weights_id, kept)
+
+    def _on_weights(self) -> None:
+        """Put the results of the former weights away, and bring back those of the ones that run now."""
+        self.leave()
+        self.restore()
 
     def refresh(self) -> None:
         """Recompute what is drawn over the visible slice."""
@@ -105,7 +145,7 @@ class ShownController(QObject):
         self._forget_undrawable()
         results = self._state.results
         self._class_stale = class_too or (self._class_stale and bool(self._stale))
-        self._stale = set(results.summaries)
+        self._stale = {*results.summaries, *results.slices}
         self.refresh()
         self.update_scan()
         volume, pipeline = self._state.case.volume, self._weights.pipeline
@@ -171,18 +211,21 @@ class ShownController(QObject):
         results = self._state.results
         results.updating = bool(self._stale)
         summaries = [results.summaries[k] for k in sorted(results.summaries)]
-        if (self._stale and self._class_stale) or not summaries:
+        pipeline = self._weights.pipeline
+        basis = None if pipeline is None else pipeline.evidence_basis(self._state.thresholds.evidence)
+        if (self._stale and self._class_stale) or not summaries or basis is None:
             results.scan = None
             return
         classes = self._state.weights.image_classes
         results.scan = self._engine.scan_verdict(
             summaries,
-            published=not self._state.thresholds.evidence_edited,
+            basis=basis,
             control=classes[0] if classes else "Control",
         )
 
     def _put(self, summaries: dict[int, SliceSummary]) -> None:
         if summaries:
+            self._settings = self._state.thresholds.detections, self._state.thresholds.evidence
             self._stale -= summaries.keys()
             self._state.results.summaries = {**self._state.results.summaries, **summaries}
             self.update_scan()

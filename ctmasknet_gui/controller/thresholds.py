@@ -34,10 +34,10 @@ class ThresholdController(QObject):
 
     @Slot(bool)
     def set_linked(self, linked: bool) -> None:
-        """Let the evidence follow the shown detections, or go back to the published evidence."""
+        """Let the evidence follow the shown detections, or go back to that of the weights."""
         self._thresholds.linked = bool(linked)
         detections = self._thresholds.detections
-        evidence = self._linked_evidence(detections) or self._thresholds.published_evidence
+        evidence = self._linked_evidence(detections) or self._thresholds.default_evidence
         self._apply(detections, evidence)
 
     @Slot()
@@ -53,15 +53,15 @@ class ThresholdController(QObject):
 
     @Slot()
     def reset(self) -> None:
-        """Back to the weights' own thresholds and the published class."""
+        """Back to the weights' own thresholds, for the class too."""
         self._thresholds.linked = False
-        self._apply(self._thresholds.default_detections, self._thresholds.published_evidence)
+        self._apply(self._thresholds.default_detections, self._thresholds.default_evidence)
 
     def _linked_evidence(self, detections: DetectionSettings) -> EvidenceSettings | None:
         if not self._thresholds.linked:
             return None
         return replace(
-            self._thresholds.published_evidence,
+            self._thresholds.default_evidence,
             score=detections.score,
             nms_iou=detections.nms_iou,
             scoring=detections.scoring,

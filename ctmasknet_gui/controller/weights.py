@@ -39,7 +39,7 @@ class LoadedPipeline:
 
 
 class WeightsController(QObject):
-    """Holds the pipeline that runs; results of other weights are forgotten when it changes.
+    """Holds the pipeline that runs; results of other weights are put away when it changes.
 
     What ran before runs on until the newly chosen weights are loaded, and stays where they cannot be.
 
@@ -136,10 +136,10 @@ class WeightsController(QObject):
     def _take_thresholds(self, detections: DetectionSettings, evidence: EvidenceSettings) -> None:
         """Put the thresholds of other weights in force; those that were moved stay if the defaults do."""
         thresholds = self._state.thresholds
-        if (thresholds.default_detections, thresholds.published_evidence) == (detections, evidence):
+        if (thresholds.default_detections, thresholds.default_evidence) == (detections, evidence):
             return
         thresholds.default_detections = detections
-        thresholds.published_evidence = evidence
+        thresholds.default_evidence = evidence
         thresholds.linked = False
         thresholds.detections = detections
         thresholds.evidence = evidence
@@ -147,7 +147,7 @@ class WeightsController(QObject):
             thresholds.last_nms_iou = detections.nms_iou
 
     def set_fast(self, fast: bool) -> None:
-        """Leave mirror images out from now on, or look at them; results of the other way are forgotten."""
+        """Leave mirror images out from now on, or look at them; results of the other way are put away."""
         self._state.weights.fast = fast
         if self._cache is not None and self._cache.pipeline is not self.pipeline:
             self._cache.pipeline.fast = fast
@@ -176,7 +176,7 @@ class WeightsController(QObject):
         yield cached
 
     def adopt(self, loaded: object) -> None:
-        """Take over a loaded pipeline: choice, cards, default thresholds, no results yet.
+        """Take over a loaded pipeline: choice, cards, default thresholds, results of its own.
 
         Thresholds moved before the first run are kept where the defaults stay the same.
         """

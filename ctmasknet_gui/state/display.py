@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from psygnal import SignalGroupDescriptor
 
+from model_core.scene import Overlays
 from model_core.types import LUNG_WINDOW, Window
 
 LUNG = LUNG_WINDOW
@@ -32,8 +33,10 @@ class DisplayState:
         Screen pixels per mm-corrected slice pixel; None fits the slice into the viewport.
     pan:
         Shift of the picture's centre from the viewport's centre in screen pixels.
-    opacity:
-        0..1 of mask fill and logit map.
+    masks, outlines, boxes, labels, logits, reference, opacity:
+        As in `Overlays`, whose defaults they begin with.
+    covered:
+        Which of masks and outlines the logit map took off; they come back when it goes.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
@@ -45,12 +48,20 @@ class DisplayState:
     flip_vertical: bool = False
     zoom: float | None = None
     pan: tuple[float, float] = (0.0, 0.0)
-    masks: bool = True
-    outlines: bool = True
-    boxes: bool = True
-    logits: bool = False
-    reference: bool = True
-    opacity: float = 0.35
+    masks: bool = Overlays.masks
+    outlines: bool = Overlays.outlines
+    boxes: bool = Overlays.boxes
+    labels: bool = Overlays.labels
+    logits: bool = Overlays.logits
+    covered: tuple[str, ...] = ()
+    reference: bool = Overlays.reference
+    opacity: float = Overlays.opacity
     cine: bool = False
     cine_fps: float = 10.0
     privacy: bool = False
+
+    @property
+    def overlays(self) -> Overlays:
+        """What is drawn over the voxels."""
+        names = (field.name for field in fields(Overlays))
+        return Overlays(**{name: getattr(self, name) for name in names})

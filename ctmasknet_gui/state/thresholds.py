@@ -16,7 +16,7 @@ class ThresholdState:
 
     Attributes
     ----------
-    published_evidence:
+    default_evidence:
         The evidence settings of the weights' card; evidence that differs is "edited".
     linked:
         Whether the evidence follows the shown score, NMS and scoring.
@@ -29,11 +29,11 @@ class ThresholdState:
     detections: DetectionSettings = DetectionSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     default_detections: DetectionSettings = DetectionSettings()
-    published_evidence: EvidenceSettings = EvidenceSettings()
+    default_evidence: EvidenceSettings = EvidenceSettings()
     linked: bool = False
     last_nms_iou: float = 0.75
 
     @property
     def evidence_edited(self) -> bool:
-        """Whether the class shown is not the published computation."""
-        return self.evidence != self.published_evidence
+        """Whether the class is not from the evidence that the weights define."""
+        return self.evidence != self.default_evidence

@@ -25,6 +25,7 @@ _MIRRORED = (
     "masks",
     "outlines",
     "boxes",
+    "labels",
     "logits",
     "reference",
     "cine",
@@ -215,22 +216,30 @@ class Actions(QObject):
         self.overlays = make(
             "All overlays", cat, "Show or hide all overlays", keys="S", image="overlays", check=True
         )
-        self.masks = make("Masks", cat, "Masks of the detections, filled", image="masks", check=True)
-        self.outlines = make("Outlines", cat, "Outlines of the masks", image="outlines", check=True)
-        self.boxes = make(
-            "Boxes", cat, "Boxes of the detections with their scores", image="boxes", check=True
+        self.outlines = make(
+            "Outlines", cat, "Outlines of the detections", keys="O", image="outlines", check=True
         )
-        self.logits = make("Logits", cat, "Raw mask logits before the sigmoid", image="logits", check=True)
+        self.labels = make(
+            "Labels", cat, "Rank, class and score of the detections", keys="L", image="labels", check=True
+        )
+        self.masks = make("Fill", cat, "Masks of the detections, filled", keys="F", image="masks", check=True)
+        self.boxes = make("Boxes", cat, "Boxes of the detections", keys="B", image="boxes", check=True)
+        self.logits = make(
+            "Logits", cat, "Raw mask logits before the sigmoid, without fill and outlines", keys="M",
+            image="logits", check=True,
+        )  # fmt: skip
         self.sum_logits = make(
             "Sum logits where boxes overlap", cat, "Add up the logit maps; otherwise the greatest is shown",
             check=True,
         )  # fmt: skip
-        self.reference = make("Reference", cat, "The loaded reference mask", image="reference", check=True)
+        self.reference = make(
+            "Reference", cat, "Outline of the loaded reference mask", keys="G", image="reference", check=True
+        )
         self.less_opacity = make(
-            "Less opacity", cat, "Make masks and logit map more transparent", keys="A", image="less"
+            "Less opacity", cat, "Make the fill more transparent", keys="A", image="less"
         )
         self.more_opacity = make(
-            "More opacity", cat, "Make masks and logit map less transparent", keys="D", image="more"
+            "More opacity", cat, "Make the fill less transparent", keys="D", image="more"
         )
 
     def _make_analysis(self) -> None:
@@ -305,10 +314,12 @@ class Actions(QObject):
             self.masks: display.masks,
             self.outlines: display.outlines,
             self.boxes: display.boxes,
+            self.labels: display.labels,
             self.logits: display.logits,
             self.sum_logits: thresholds.detections.logit_rule == "sum",
             self.reference: display.reference,
-            self.overlays: any((display.masks, display.outlines, display.boxes, display.logits))
+            self.overlays: display.overlays.findings
+            or display.logits
             or (display.reference and self._state.case.reference is not None),
             self.toggle_nms: thresholds.detections.nms_iou is not None,
             self.join_touching: thresholds.detections.join_touching,

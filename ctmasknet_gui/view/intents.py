@@ -88,6 +88,7 @@ def _connect_display(window: MainWindow) -> None:
         (actions.masks, "masks"),
         (actions.outlines, "outlines"),
         (actions.boxes, "boxes"),
+        (actions.labels, "labels"),
         (actions.logits, "logits"),
         (actions.reference, "reference"),
     ):

@@ -370,7 +370,7 @@ class MainWindow(QMainWindow):
         a = self.commands
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        menu.addActions([a.run_slice, a.masks, a.outlines, a.boxes, a.logits, a.reference])
+        menu.addActions([a.run_slice, a.outlines, a.labels, a.masks, a.boxes, a.logits, a.reference])
         menu.addSeparator()
         menu.addMenu(self.menus.window_menu)
         menu.addActions([a.zoom_fit, a.reset_view])

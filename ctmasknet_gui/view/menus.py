@@ -104,7 +104,7 @@ class Menus(QObject):
         menu.addSeparator()
         overlays = menu.addMenu("&Overlays")
         overlays.setIcon(icon("overlays"))
-        overlays.addActions([a.overlays, a.masks, a.outlines, a.boxes, a.logits, a.reference])
+        overlays.addActions([a.overlays, a.outlines, a.labels, a.masks, a.boxes, a.logits, a.reference])
         overlays.addSeparator()
         overlays.addAction(a.sum_logits)
         overlays.addSeparator()

@@ -22,8 +22,8 @@ from PySide6.QtWidgets import (
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.privacy import shown_text
 from ctmasknet_gui.view.style import MUTED, STATUS_COLOURS, STATUS_SHAPES, TEXT, icon
-from ctmasknet_gui.view.viewport.corners import readable_date
 from ctmasknet_gui.view.viewport.layer import device_ratio
+from model_core.scene.corners import readable_date
 from model_core.types import ByteArray, Catalogue, PatientText, Problem, SeriesEntry, readable_name
 
 _ID = Qt.ItemDataRole.UserRole

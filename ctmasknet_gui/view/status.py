@@ -10,11 +10,30 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.style import restyle
 from ctmasknet_gui.view.weights_text import at_length, finds, in_one_line
+from model_core.config import EvidenceBasis
 
 DISCLAIMER = "Research use only – not a medical device"
 _VERBS = {"open": "Opening", "run": "Analysing", "export": "Exporting"}
 # Between two texts.
 _BETWEEN = 12
+_BASIS: dict[EvidenceBasis, tuple[str, str]] = {
+    "published": (
+        "evidence as published",
+        "The class is computed as in one of the papers: network, proposals, suppression and RoI batch.",
+    ),
+    "trained": (
+        "evidence as these weights were trained",
+        "The class is computed as these weights were trained; that differs from the papers.",
+    ),
+    "fast": (
+        "fast: without the mirror image",
+        "The class is computed as these weights were trained, but for the mirror image of each slice.",
+    ),
+    "edited": (
+        "edited evidence",
+        "The class is not computed as these weights were trained: its thresholds were changed.",
+    ),
+}
 _MINUTE = 60
 _HOUR = 3600
 
@@ -144,12 +163,9 @@ class StatusBar(QStatusBar):
         shown = self._state.results.shown
         verdict = shown.verdict if shown is not None else None
         self.evidence.setVisible(verdict is not None)
-        edited = verdict is not None and not verdict.published
-        self.evidence.setText("edited evidence" if edited else "evidence as published")
-        self.evidence.setToolTip(
-            "The class is not the published computation: its thresholds were changed."
-            if edited
-            else "The class is the published computation."
-        )
-        restyle(self.evidence, role="edited" if edited else "published")
+        if verdict is not None:
+            text, tip = _BASIS[verdict.basis]
+            self.evidence.setText(text)
+            self.evidence.setToolTip(tip)
+            restyle(self.evidence, role="edited" if verdict.basis == "edited" else "as-defined")
         self._fit_weights()

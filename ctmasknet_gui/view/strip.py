@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
@@ -20,8 +21,9 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.colours import LESION, class_name, image_colour
-from model_core.types import SliceSummary
+from model_core.scene import class_name, image_colour
+from model_core.scene.palette import NEUTRAL, SELECTED
+from model_core.types import SliceSummary, probability_text
 
 _WIDTH = 44
 _BACKGROUND, _PALE, _EDGE = QColor("#10151b"), QColor("#2a3441"), QColor("#2c3641")
@@ -34,14 +36,17 @@ _THICKEST = 9.0
 _MARGIN = 6.0
 _TEN = 10
 _NOTCH = 120
+# The longest bar is this percentile of the areas, unless the largest is within a factor of it.
+_PERCENTILE, _FACTOR, _FEWEST = 95.0, 2.0, 3
 
 
 class SliceStrip(QWidget):
     """One row per slice beside the viewport, first slice on top.
 
     The square tells the most probable class of a slice by colour and its probability by strength, the
-    bar the area of the shown lesion masks; slices without a result are pale. The tooltip says it in
-    words. Click, drag, wheel or keys emit ``slice_requested``.
+    bar the area of the shown lesion masks; slices without a result are pale. A bar that is cut, as it would
+    make the others too short to tell apart, ends in a white tip. The tooltip says it in words. Click, drag,
+    wheel or keys emit ``slice_requested``.
     """
 
     slice_requested = Signal(int)
@@ -86,6 +91,12 @@ class SliceStrip(QWidget):
         """Return the height of the middle of a slice's row."""
         return _MARGIN + (index + 0.5) * self._step()
 
+    @property
+    def full_scale(self) -> int:
+        """Lesion area in pixels that a bar of full length stands for; larger ones are cut."""
+        areas = [summary.lesion_px for summary in self._state.results.summaries.values()]
+        return bar_scale([area for area in areas if area > 0])
+
     def describe(self, index: int) -> str:
         """Say in words what was found in a slice; the text of its tooltip."""
         head = f"Slice {index + 1} / {self.slices}"
@@ -96,11 +107,14 @@ class SliceStrip(QWidget):
             text = f"{head}: no findings"
         else:
             noun = "finding" if summary.detections == 1 else "findings"
-            text = f"{head}: {summary.detections} {noun}, {_area(summary)}"
+            cut = " (bar cut)" if summary.lesion_px > self.full_scale else ""
+            text = f"{head}: {summary.detections} {noun}, {_area(summary)}{cut}"
         if summary.probabilities:
             best = int(np.argmax(summary.probabilities))
             name = class_name(self._state.weights.image_classes, best)
-            text += f"\n{name} {summary.probabilities[best]:.2f}"
+            likely = f"{name} {probability_text(summary.probabilities[best])}"
+            bias = f"no region left in the evidence: the network's bias ({likely})"
+            text += f"\n{bias if summary.from_bias else likely}"
         return text
 
     # --------------------------------------------------------------------------------------- painting
@@ -129,7 +143,7 @@ class SliceStrip(QWidget):
 
     def _paint_rows(self, painter: QPainter) -> None:
         summaries, step = self._state.results.summaries, self._step()
-        largest = max((s.lesion_px for s in summaries.values()), default=0)
+        largest = self.full_scale
         room = self.width() - _BAR_LEFT - 5
         # Rows thinner than a pixel share one: the largest finding of those is what counts.
         for first in range(0, self.slices, max(1, math.ceil(1 / step))):
@@ -143,14 +157,22 @@ class SliceStrip(QWidget):
             most = max(found, key=lambda summary: summary.lesion_px)
             painter.fillRect(QRectF(_CLASS_LEFT, top, _CLASS_WIDTH, thick), self._class_colour(most))
             if most.lesion_px and largest:
-                length = max(2.0, room * most.lesion_px / largest)
-                painter.fillRect(QRectF(_BAR_LEFT, top, length, thick), QColor(LESION))
+                length = max(2.0, room * min(1.0, most.lesion_px / largest))
+                painter.fillRect(QRectF(_BAR_LEFT, top, length, thick), QColor(NEUTRAL))
+                if most.lesion_px > largest:
+                    self._paint_cut(painter, QRectF(_BAR_LEFT + length, top, 0.0, thick))
             else:
                 # A thin stem tells "analysed, nothing found" from "not analysed".
                 painter.fillRect(QRectF(_BAR_LEFT, top, 2.0, thick), QColor("#5c6f83"))
 
+    @staticmethod
+    def _paint_cut(painter: QPainter, end: QRectF) -> None:
+        """Mark the end of a bar that would be longer: a gap, then a white tip."""
+        painter.fillRect(end.adjusted(-5, 0, -3, 0), _BACKGROUND)
+        painter.fillRect(end.adjusted(-3, 0, 0, 0), QColor(SELECTED))
+
     def _class_colour(self, summary: SliceSummary) -> QColor:
-        if not summary.probabilities:
+        if not summary.probabilities or summary.from_bias:
             return QColor("#5c6f83")
         best = int(np.argmax(summary.probabilities))
         colour = QColor(image_colour(class_name(self._state.weights.image_classes, best), best))
@@ -227,6 +249,21 @@ class SliceStrip(QWidget):
             index = max(0, min(self.slices - 1, index))
             if index != self._state.display.slice_index:
                 self.slice_requested.emit(index)
+
+
+def bar_scale(areas: Sequence[int]) -> int:
+    """Return the area that a bar of full length stands for: the largest, or less where few are far larger.
+
+    Parameters
+    ----------
+    areas:
+        Those above 0.
+    """
+    if len(areas) < _FEWEST:
+        return max(areas, default=0)
+    usual = int(np.percentile(areas, _PERCENTILE, method="lower"))
+    largest = max(areas)
+    return largest if largest <= _FACTOR * usual else usual
 
 
 def _area(summary: SliceSummary) -> str:

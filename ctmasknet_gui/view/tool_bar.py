@@ -66,8 +66,9 @@ class ToolBar(QToolBar):
         overlays = [
             self._button(action)
             for action in (
-                actions.masks,
                 actions.outlines,
+                actions.labels,
+                actions.masks,
                 actions.boxes,
                 actions.logits,
                 actions.reference,
@@ -77,9 +78,9 @@ class ToolBar(QToolBar):
         self.opacity.setRange(0, 100)
         self.opacity.setPageStep(10)
         self.opacity.setFixedWidth(_SLIDER)
-        self.opacity.setAccessibleName("Opacity of masks and logit map")
+        self.opacity.setAccessibleName("Opacity of masks")
         self.opacity.valueChanged.connect(lambda value: self.opacityEdited.emit(value / 100))
-        self.addWidget(self.opacity)
+        self._opacity_action = self.addWidget(self.opacity)
         spacer = QLabel()
         spacer.setProperty("role", "spacer")
         spacer.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
@@ -125,21 +126,25 @@ class ToolBar(QToolBar):
         """Drop captions, least needed first, until the bar fits into ``width`` pixels."""
         overlays, ends = self._overlay_buttons, [self.stop_button, self.export_button]
         self.opacity.setFixedWidth(_SLIDER)
+        self._opacity_action.setVisible(True)
         for button in (*overlays, *ends, self.slice_button, self.open_button, self.weights_button):
             button.setToolButtonStyle(_WITH_TEXT)
-        steps: tuple[tuple[list[QToolButton], Qt.ToolButtonStyle], ...] = (
-            (overlays, _TEXT_ONLY),
-            (ends, _ICON_ONLY),
-            ([self.slice_button], _ICON_ONLY),
-            ([self.open_button], _ICON_ONLY),
+        # Buttons, their style, and whether there is the slider: it has keys, and captions tell more.
+        steps: tuple[tuple[list[QToolButton], Qt.ToolButtonStyle, bool], ...] = (
+            (overlays, _TEXT_ONLY, True),
+            (ends, _ICON_ONLY, True),
+            ([self.slice_button], _ICON_ONLY, True),
+            ([self.open_button], _ICON_ONLY, True),
             # The status bar names the weights, too.
-            ([self.weights_button], _ICON_ONLY),
-            (overlays, _ICON_ONLY),
+            ([self.weights_button], _ICON_ONLY, True),
+            (overlays, _TEXT_ONLY, False),
+            (overlays, _ICON_ONLY, True),
         )
-        for buttons, style in steps:
+        for buttons, style, slider in steps:
             if self.needed_width() <= width:
                 return
             self.opacity.setFixedWidth(_SHORT_SLIDER)
+            self._opacity_action.setVisible(slider)
             for button in buttons:
                 button.setToolButtonStyle(style)
 
@@ -151,7 +156,7 @@ class ToolBar(QToolBar):
         widths = []
         for action in self.actions():
             widget = self.widgetForAction(action)
-            if widget is not None and not (isinstance(widget, QLabel)):
+            if action.isVisible() and widget is not None and not isinstance(widget, QLabel):
                 widget.ensurePolished()
                 widths.append(max(widget.sizeHint().width(), widget.minimumWidth()))
         # Style sheet padding of the bar: 8 at each side.
@@ -162,7 +167,7 @@ class ToolBar(QToolBar):
         percent = round(100 * state.display.opacity)
         with QSignalBlocker(self.opacity):
             self.opacity.setValue(percent)
-        self.opacity.setToolTip(f"Opacity of masks and logit map: {percent} % (A less, D more)")
+        self.opacity.setToolTip(f"Opacity of masks: {percent} % (A less, D more)")
         window = state.display.window
         name = window.name or f"{window.width:.0f} / {window.level:.0f}"
         self.window_button.setText(_elided(name, 14))

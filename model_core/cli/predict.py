@@ -120,13 +120,14 @@ def run(arguments: argparse.Namespace) -> int:
             records.append(slice_prediction(volume, seen, pipeline=pipeline))
             summaries.append(seen.summary)
         control = pipeline.image_classes[0] if pipeline.image_classes else "Control"
+        basis = pipeline.evidence_basis(evidence)
         document = predictions(
             volume,
             records,
             pipeline=pipeline,
             detections=detections,
             evidence=evidence,
-            scan=scan_verdict(summaries, published=evidence == pipeline.evidence, control=control),
+            scan=None if basis is None else scan_verdict(summaries, basis=basis, control=control),
         )
         notes = write_lesions(work / LABELS, volume, labels)
         document["series"]["problems"] = [_problem(note) for note in (*volume.problems, *notes)]
@@ -267,7 +268,7 @@ def _write_picture(folder: Path, shown: ShownSlice, *, volume: Volume, pipeline:
         region_classes=pipeline.region_classes,
         image_classes=pipeline.image_classes,
         scale=2.0,
-        edited=shown.verdict is not None and not shown.verdict.published,
+        edited=shown.verdict is not None and shown.verdict.basis == "edited",
         weights=names_text(pipeline.cards, fast=pipeline.fast),
     )
     write_png(folder / _picture_name(shown.slice_index), picture)

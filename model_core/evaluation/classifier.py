@@ -73,7 +73,7 @@ def classifier_only(pipeline: Pipeline) -> Pipeline:
 def evaluate_classes(
     pipeline: Pipeline, slices: Sequence[ClassifiedSlice]
 ) -> Generator[Progress | ClassOutcome, None, None]:
-    """Classify each slice from its published RoI batch.
+    """Classify each slice from its RoI batch, as the weights define it.
 
     Yields `Progress` before each slice and a `ClassOutcome` after it.
 

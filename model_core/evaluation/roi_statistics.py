@@ -40,7 +40,7 @@ class SliceRois:
 
 
 def slice_rois(result: SliceResult) -> SliceRois:
-    """Return the RoIs that the published RoI batch of a slice holds, each once."""
+    """Return the RoIs that the RoI batch of a slice holds, each once."""
     candidates, verdict = result.evidence_candidates, result.verdict
     assert candidates is not None
     assert verdict is not None
@@ -138,7 +138,7 @@ def roi_statistics(rois: Sequence[SliceRois], labels: IntArray, class_names: Seq
     }
     return {
         "slices": {class_names[c]: int(np.count_nonzero(labels == c)) for c in present},
-        "counted": "distinct RoIs of the published batch, before replication",
+        "counted": "distinct RoIs of the RoI batch, before replication",
         "alpha": ALPHA,
         "above": by_threshold,
         "score_histogram": {"edges": edges.tolist(), "classes": histograms},

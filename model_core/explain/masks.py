@@ -111,6 +111,15 @@ def _reaching(pixels: BoolArray, patch: Patch, box: FloatArray) -> BoolArray:
     return found
 
 
+def _inside(patch: Patch, box: FloatArray) -> Patch:
+    """Return the pixels of a patch that its box (pixel edges) covers, wholly or in part."""
+    left, top = (int(edge) for edge in np.floor(box[:2]))
+    right, bottom = (int(edge) for edge in np.ceil(box[2:]))
+    rows = slice(max(top - patch.top, 0), max(bottom - patch.top, 0))
+    columns = slice(max(left - patch.left, 0), max(right - patch.left, 0))
+    return Patch(max(top, patch.top), max(left, patch.left), patch.values[rows, columns])
+
+
 def mask_values(logits: FloatArray, settings: DetectionSettings) -> FloatArray:
     """Return mask logits on the scale of the mask threshold."""
     return logits if settings.mask_scale == "logit" else expit(logits).astype(np.float32)
@@ -119,10 +128,15 @@ def mask_values(logits: FloatArray, settings: DetectionSettings) -> FloatArray:
 def logit_map(detections: Detections, shape: tuple[int, int]) -> FloatArray:
     """Return the (H, W) combination of the pasted raw logits (P2, Fig.); NaN outside every mask box.
 
-    The pixelwise maximum over detections, or their sum, by the rule of the settings (§7).
+    The pixelwise maximum over detections, or their sum, by the rule of the settings (§7). Outside its box a
+    detection has no logit, so the edge of its map is interpolated among logits alone. Published masks mix
+    zeros into the outermost half pixel of the 28 x 28 map, on both sides of the edge: there a mask may reach
+    beyond the box, where no logit is, and its threshold is met by less than the logit shown.
     """
     combined = np.full(shape, np.nan, np.float32)
-    for patch in paste_maps(detections.mask_logits, detections.mask_boxes, shape):
+    patches = paste_maps(detections.mask_logits, detections.mask_boxes, shape, framed=False)
+    for whole, box in zip(patches, detections.mask_boxes, strict=True):
+        patch = _inside(whole, box)
         there = combined[patch.region]
         if detections.settings.logit_rule == "max":
             np.fmax(there, patch.values, out=there)

@@ -70,6 +70,7 @@ def roi_table(
                 area_mm2=None if pixel_area_mm2 is None else area * pixel_area_mm2,
                 copies=copies[candidate],
                 detected=None if detected is None else candidate in detected,
+                class_number=int(candidates.labels[candidate]),
             )
         )
     return tuple(rows)

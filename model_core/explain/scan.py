@@ -6,13 +6,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from model_core.config import EvidenceBasis
 from model_core.types import ScanVerdict, SliceSummary
 
 SLICES_USED = 10
 
 
 def scan_verdict(
-    summaries: Iterable[SliceSummary], *, published: bool, control: str = "Control"
+    summaries: Iterable[SliceSummary], *, basis: EvidenceBasis, control: str = "Control"
 ) -> ScanVerdict | None:
     """Return the mean class probabilities over the (up to) ten slices least like the control class.
 
@@ -21,8 +22,8 @@ def scan_verdict(
 
     Parameters
     ----------
-    published:
-        Whether the slices were judged on the published evidence.
+    basis:
+        Of the class of the slices.
     control:
         Name of class 0, for the text of the rule.
 
@@ -31,19 +32,24 @@ def scan_verdict(
     ScanVerdict or None
         None where no slice has a class.
     """
-    judged = sorted((s.probabilities, s.slice_index) for s in summaries if s.probabilities)
+    judged = sorted((s.probabilities, s.slice_index, s.from_bias) for s in summaries if s.probabilities)
     if not judged:
         return None
     used = judged[:SLICES_USED]
-    mean = np.mean([probabilities for probabilities, _ in used], axis=0)
+    mean = np.mean([probabilities for probabilities, _, _ in used], axis=0)
+    empty = [index for _, index, from_bias in used if from_bias]
     if len(judged) > SLICES_USED:
         rule = f"Mean over the {SLICES_USED} slices least like {control}, of {len(judged)} analysed."
     else:
         rule = f"Mean over the {len(judged)} analysed slices." if len(judged) > 1 else "One slice analysed."
+    if empty:
+        which = "all" if len(empty) == len(used) else str(len(empty))
+        rule += f" No region is left in {which} of those: there it is the network's bias."
     return ScanVerdict(
         probabilities=tuple(float(p) for p in mean),
         class_index=int(np.argmax(mean)),
-        slices_used=tuple(sorted(index for _, index in used)),
+        slices_used=tuple(sorted(index for _, index, _ in used)),
         rule=rule,
-        published=published,
+        basis=basis,
+        from_bias=len(empty) == len(used),
     )

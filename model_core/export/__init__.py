@@ -2,13 +2,13 @@
 
 from model_core.export.atomic import atomic_path
 from model_core.export.labels import write_lesions
-from model_core.export.look import Overlays
 from model_core.export.picture import render_slice
 from model_core.export.plots import available_plots, export_plots, write_plot
 from model_core.export.png import RESEARCH_USE, write_png
 from model_core.export.predictions import predictions, slice_prediction, write_json
 from model_core.export.rois import write_rois_csv
 from model_core.export.series import export_slices, slice_file_name, slices_with_findings
+from model_core.scene import Overlays
 
 __all__ = [
     "RESEARCH_USE",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
@@ -10,20 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from model_core.export.look import DARK, Colour
+from model_core.export.look import DARK
+from model_core.scene import rgb as parts
 from model_core.types import BoolArray, ByteArray, FloatArray
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
 _DASH = 6
-_NICE = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 40, 60, 80, 100)
 
 
-def fill(rgb: ByteArray, mask: BoolArray, colour: Colour, *, opacity: float) -> None:
+def fill(rgb: ByteArray, mask: BoolArray, colour: str, *, opacity: float) -> None:
     """Blend a colour over the (h, w) pixels of a mask."""
     under = rgb[mask].astype(np.float32)
-    rgb[mask] = np.rint(under + opacity * (np.array(colour, np.float32) - under)).astype(np.uint8)
+    rgb[mask] = np.rint(under + opacity * (np.array(parts(colour), np.float32) - under)).astype(np.uint8)
 
 
 def rim(mask: BoolArray, *, line: int = 1) -> BoolArray:
@@ -35,16 +34,16 @@ def rim(mask: BoolArray, *, line: int = 1) -> BoolArray:
     return mask & ~inner
 
 
-def outline(rgb: ByteArray, mask: BoolArray, colour: Colour, *, line: int = 1) -> None:
+def outline(rgb: ByteArray, mask: BoolArray, colour: str, *, line: int = 1) -> None:
     """Draw the rim of a mask, inside it."""
-    rgb[rim(mask, line=line)] = colour
+    rgb[rim(mask, line=line)] = parts(colour)
 
 
-def dashed_outline(rgb: ByteArray, mask: BoolArray, colour: Colour, *, line: int = 1) -> None:
+def dashed_outline(rgb: ByteArray, mask: BoolArray, colour: str, *, line: int = 1) -> None:
     """Draw the rim of a mask in dashes of equal length, the gaps dark."""
     from contourpy import contour_generator
 
-    rgb[rim(mask, line=line)] = DARK
+    rgb[rim(mask, line=line)] = parts(DARK)
     padded = np.pad(mask, 1)
     dash = _DASH * line
     lit = np.zeros(mask.shape, np.bool_)
@@ -63,7 +62,7 @@ def dashed_outline(rgb: ByteArray, mask: BoolArray, colour: Colour, *, line: int
         from scipy.ndimage import binary_dilation
 
         lit = binary_dilation(lit, np.ones((3, 3), np.bool_), iterations=line - 1)
-    rgb[lit & rim(mask, line=line)] = colour
+    rgb[lit & rim(mask, line=line)] = parts(colour)
 
 
 def _inside(padded: BoolArray, x: float, y: float) -> tuple[int, int]:
@@ -72,7 +71,7 @@ def _inside(padded: BoolArray, x: float, y: float) -> tuple[int, int]:
     return low if padded[low] else (int(np.ceil(y)), int(np.ceil(x)))
 
 
-def dashed_box(draw: ImageDraw, box: Sequence[float], colour: Colour, *, line: int = 1) -> None:
+def dashed_box(draw: ImageDraw, box: Sequence[float], colour: str, *, line: int = 1) -> None:
     """Draw a box (pixel edges) in dashes, the gaps dark."""
     left, top, right, bottom = (round(edge) for edge in box)
     right, bottom = max(left, right - 1), max(top, bottom - 1)
@@ -96,24 +95,9 @@ def logit_colours() -> npt.NDArray[np.uint8]:
     return (np.asarray(colormaps["cividis"](np.arange(256)))[:, :3] * 255).round().astype(np.uint8)
 
 
-def logit_limits(logits: FloatArray) -> tuple[float, float] | None:
-    """Return ends of the colour bar, ``-x`` and ``x``, that hold every logit; None where there is none.
-
-    x is a round number, so that slices are easily compared, and zero is always in the middle.
-    """
-    finite = np.abs(logits[np.isfinite(logits)])
-    if not finite.size:
-        return None
-    highest = float(finite.max())
-    limit = next((nice for nice in _NICE if highest <= nice), math.ceil(highest / 100) * 100)
-    return -float(limit), float(limit)
-
-
-def paint_logits(rgb: ByteArray, logits: FloatArray, limits: tuple[float, float], *, opacity: float) -> None:
-    """Blend a (h, w) logit map over the picture where it is not NaN."""
+def paint_logits(rgb: ByteArray, logits: FloatArray, limits: tuple[float, float]) -> None:
+    """Paint a (h, w) logit map over the picture where it is not NaN; opaque, as its colours are a scale."""
     where = np.isfinite(logits)
     low, high = limits
     level = np.rint(np.clip((logits[where] - low) / (high - low) * 255, 0, 255)).astype(np.uint8)
-    under = rgb[where].astype(np.float32)
-    over = logit_colours()[level].astype(np.float32)
-    rgb[where] = np.rint(under + opacity * (over - under)).astype(np.uint8)
+    rgb[where] = logit_colours()[level]

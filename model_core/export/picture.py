@@ -10,13 +10,14 @@ import numpy.typing as npt
 
 from model_core.errors import SettingsError
 from model_core.export import paint
-from model_core.export.captions import corner_text
-from model_core.export.look import DARK, REFERENCE_COLOUR, WHITE, Look, LookArguments
-from model_core.export.orientation import sides
+from model_core.export.look import DARK, Look, LookArguments
 from model_core.export.png import RESEARCH_USE
 from model_core.export.sampling import PLOTS_SIDE, TEXT_SIDE, Sampling, sampling
 from model_core.export.text import TextLayer
-from model_core.types import BoolArray, ByteArray, FloatArray, RoiRow, ShownSlice, Volume
+from model_core.scene import box_labels, corner_lines, edge_letters
+from model_core.scene.labels import Rect, unshown_roi
+from model_core.scene.palette import REFERENCE, SELECTED
+from model_core.types import BoolArray, ByteArray, FloatArray, ShownSlice, Volume
 from model_core.voi import apply_window
 
 if TYPE_CHECKING:
@@ -106,8 +107,15 @@ class _Scene:
     def turned_results(self, shown: ShownSlice) -> ShownSlice:
         """Flip boxes, masks and logit map as the picture is flipped."""
         boxes = self.turned_boxes(shown.detections.boxes)
+        rois = shown.rois
+        if rois:
+            turned = self.turned_boxes(np.array([roi.box for roi in rois], np.float32))
+            rois = tuple(
+                dataclasses.replace(roi, box=_rect(box)) for roi, box in zip(rois, turned, strict=True)
+            )
         return dataclasses.replace(
             shown,
+            rois=rois,
             detections=dataclasses.replace(shown.detections, boxes=boxes),
             masks=self.turned(shown.masks),
             logit_map=self.turned(shown.logit_map),
@@ -135,9 +143,9 @@ class _Scene:
         """Paint logit map, mask fills and outlines; return the ends of the colour bar."""
         overlays, limits = self.look.overlays, None
         if overlays.logits:
-            limits = self.look.logit_range or paint.logit_limits(shown.logit_map)
+            limits = self.look.logit_range or shown.logit_range
             if limits is not None:
-                paint.paint_logits(rgb, self.grid.nearest(shown.logit_map), limits, opacity=overlays.opacity)
+                paint.paint_logits(rgb, self.grid.nearest(shown.logit_map), limits)
         labels = shown.detections.labels
         if overlays.masks:
             combined = np.zeros(self.grid.shape, np.uint8)
@@ -162,7 +170,7 @@ class _Scene:
         patch = self.grid.patch(labels > 0)
         if patch is not None:
             y, x, pixels = patch
-            paint.dashed_outline(rgb[y, x], pixels, REFERENCE_COLOUR, line=self.line)
+            paint.dashed_outline(rgb[y, x], pixels, REFERENCE, line=self.line)
 
     def annotate(
         self,
@@ -176,38 +184,29 @@ class _Scene:
         from PIL import Image, ImageDraw
 
         image = Image.fromarray(rgb)
-        boxes = np.zeros((0, 4), np.float32)
-        if shown is not None and self.look.overlays.boxes:
-            boxes = self.grid.boxes(shown.detections.boxes)
+        if shown is not None:
             draw = ImageDraw.Draw(image)
-            for number in reversed(range(len(boxes))):
+            boxes = self.grid.boxes(shown.detections.boxes)
+            for number in reversed(range(len(boxes) if self.look.overlays.boxes else 0)):
                 self._box(draw, boxes[number], shown, number)
-            unshown = self._unshown(shown)
+            unshown = unshown_roi(shown, self.look.selected)
             if unshown is not None:
-                paint.dashed_box(draw, self._roi_box(unshown), WHITE, line=self.line)
+                paint.dashed_box(draw, self._scaled(unshown.box), SELECTED, line=self.line)
         if self.look.text:
-            self._words(image, shown, boxes, limits, reference=reference)
+            self._words(image, shown, limits, reference=reference)
         return np.array(image)
 
     def _is_selected(self, shown: ShownSlice, number: int) -> bool:
         return self.look.selected is not None and int(shown.detections.indices[number]) == self.look.selected
 
-    def _unshown(self, shown: ShownSlice) -> RoiRow | None:
-        """Return the selected RoI where it is not among the shown detections."""
-        chosen = self.look.selected
-        if chosen is None or chosen in shown.detections.indices:
-            return None
-        return next((roi for roi in shown.rois if roi.candidate == chosen), None)
-
-    def _roi_box(self, roi: RoiRow) -> list[float]:
-        box = self.grid.boxes(self.turned_boxes(np.array([roi.box], np.float32)))
-        return [float(edge) for edge in box[0]]
+    def _scaled(self, box: Rect) -> Rect:
+        return _rect(self.grid.boxes(np.array([box], np.float32))[0])
 
     def _box(self, draw: ImageDraw, box: FloatArray, shown: ShownSlice, number: int) -> None:
         left, top, right, bottom = (round(float(edge)) for edge in box)
         selected = self._is_selected(shown, number)
         line = self.line * (2 if selected else 1)
-        colour = WHITE if selected else self.look.region_colour(int(shown.detections.labels[number]))
+        colour = SELECTED if selected else self.look.region_colour(int(shown.detections.labels[number]))
         # Pixel edges: the last pixel inside the box is one before its right and bottom edge.
         corners = (left, top, max(left, right - 1), max(top, bottom - 1))
         rim = (corners[0] - 1, corners[1] - 1, corners[2] + 1, corners[3] + 1)
@@ -215,44 +214,32 @@ class _Scene:
         draw.rectangle(corners, outline=colour, width=line)
 
     def _words(
-        self,
-        image: Any,
-        shown: ShownSlice | None,
-        boxes: FloatArray,
-        limits: tuple[float, float] | None,
-        *,
-        reference: bool,
+        self, image: Any, shown: ShownSlice | None, limits: tuple[float, float] | None, *, reference: bool
     ) -> None:
-        blocks = corner_text(self.volume, self.index, self.look, shown, reference=reference)
-        layer = TextLayer(image, blocks, footer=RESEARCH_USE)
-        letters = sides(
-            self.volume.geometry,
-            flip_horizontal=self.look.flip_horizontal,
-            flip_vertical=self.look.flip_vertical,
+        look = self.look
+        corners = corner_lines(self.volume, self.index, look, shown, reference=reference)
+        layer = TextLayer(image, corners, footer=RESEARCH_USE)
+        layer.side_letters(
+            edge_letters(
+                self.volume.geometry,
+                flip_horizontal=look.flip_horizontal,
+                flip_vertical=look.flip_vertical,
+            )
         )
-        if letters is not None:
-            layer.side_letters(*letters)
+        layer.scale_bar(self.volume.geometry, self.grid.scale[0])
         if limits is not None:
             rule = shown.detections.settings.logit_rule if shown is not None else "max"
             _colour_bar(layer, limits, title="mask logit" if rule == "max" else "sum of mask logits")
         if shown is None:
             return
-        unshown = self._unshown(shown) if self.look.overlays.boxes else None
-        if unshown is not None:
-            short = f"{unshown.rank} · {unshown.label} {unshown.score:.2f}"
-            layer.label(self._roi_box(unshown), (f"{short} · {unshown.why_unshown}", short), WHITE)
-        ranks = {roi.candidate: f"{roi.rank} · " for roi in shown.rois if roi.detected}
-        left_out = 0
-        places = [(float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in boxes]
-        for number, box in enumerate(places):
-            label = int(shown.detections.labels[number])
-            score = f"{float(shown.detections.scores[number]):.2f}"
-            colour = WHITE if self._is_selected(shown, number) else self.look.region_colour(label)
-            name = f"{self.look.region_name(label)} {score}"
-            texts = (ranks.get(int(shown.detections.indices[number]), "") + name, name, score)
-            left_out += not layer.label(box, texts, colour, others=places[:number] + places[number + 1 :])
-        if left_out:
-            layer.note(f"{left_out} labels left out")
+        layer.labels(
+            [dataclasses.replace(label, box=self._scaled(label.box)) for label in box_labels(shown, look)]
+        )
+
+
+def _rect(box: FloatArray) -> Rect:
+    left, top, right, bottom = (float(edge) for edge in box)
+    return left, top, right, bottom
 
 
 def _colour_bar(layer: TextLayer, limits: tuple[float, float], *, title: str) -> None:
@@ -267,8 +254,9 @@ def _colour_bar(layer: TextLayer, limits: tuple[float, float], *, title: str) ->
     strip = np.ascontiguousarray(np.repeat(colours[:, None], bar_width, axis=1))
     layer.draw.rectangle((left - 1, top - 1, right, top + bar_height), fill=DARK)
     layer.image.paste(Image.fromarray(strip), (left, top))
-    low, high = (f"{value:.1f}".replace("-", "−") for value in limits)
-    texts = ((title, -2), (high, -1), (low, 0))
+    low, high = (f"{value:+.1f}".replace("-", "−") for value in limits)
+    # Beyond the ends the colours say no more than that.
+    texts = ((title, -2), (f"≥ {high}", -1), (f"≤ {low}", 0))
     for text, row in texts:
         extent = layer.width(text)
         y = top + row * layer.line_height - 2 if row < 0 else top + bar_height + 2

@@ -11,8 +11,8 @@ import numpy as np
 from model_core import __version__
 from model_core.errors import ExportError
 from model_core.export.atomic import atomic_path, refuse_existing
-from model_core.export.look import class_name
 from model_core.export.png import RESEARCH_USE
+from model_core.scene import class_name
 from model_core.types import ByteArray, Progress, ShownSlice
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def draw_plot(
     elif kind == "class-bars":
         probabilities = [float(p) for p in shown.verdict.probabilities]
         names = [class_name(image_classes, number) for number in range(len(probabilities))]
-        plots.class_bars(figure, names, probabilities)
+        plots.class_bars(figure, names, probabilities, from_bias=shown.verdict.from_bias)
     else:
         plots.roi_batch_image(figure, shown.verdict.batch.rows)
 

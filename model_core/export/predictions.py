@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from model_core import DISCLAIMER, __version__
-from model_core.config import DetectionSettings, EvidenceSettings
+from model_core.config import DetectionSettings, EvidenceBasis, EvidenceSettings
 from model_core.export.atomic import atomic_path
-from model_core.export.look import class_name
+from model_core.scene import class_name
 from model_core.types import ScanVerdict, ShownSlice, Volume
 from model_core.weights.card import ModelCard
 
@@ -35,7 +35,10 @@ class Networks(Protocol):
 
     @property
     def evidence(self) -> EvidenceSettings:
-        """The published evidence settings."""
+        """The evidence settings that the weights define."""
+
+    def evidence_basis(self, settings: EvidenceSettings) -> EvidenceBasis | None:
+        """Return what a class from this evidence is; None without a class."""
 
     @property
     def mirror(self) -> bool:
@@ -55,7 +58,9 @@ def predictions(
 
     Slices count from 0. Boxes are pixel edges ``x1, y1, x2, y2`` of the slice as displayed, areas are in
     pixels of the slice. What is unknown is null. Class probabilities are sigmoids of single logits and need
-    not sum to 1.
+    not sum to 1. ``evidence_basis`` is "published" where the class is computed as in one of the papers to the
+    last setting, else "trained", "fast" (without the mirror image that the weights look at) or "edited";
+    ``network_bias`` is true where no region was left in the evidence.
 
     Parameters
     ----------
@@ -71,6 +76,7 @@ def predictions(
         row if isinstance(row, dict) else slice_prediction(volume, row, pipeline=pipeline) for row in slices
     ]
     depth, height, width = volume.voxels.shape
+    basis = pipeline.evidence_basis(evidence)
     return {
         "schema_version": SCHEMA_VERSION,
         "software": {"name": "ctmasknet", "version": __version__, "disclaimer": DISCLAIMER},
@@ -87,7 +93,8 @@ def predictions(
         "settings": {
             "detections": dataclasses.asdict(detections),
             "evidence": dataclasses.asdict(evidence),
-            "published": evidence == pipeline.evidence,
+            "published": basis == "published",
+            "evidence_basis": basis,
             "mirror_image": pipeline.mirror,
         },
         "scan": None if scan is None else _scan(scan, pipeline.image_classes),
@@ -107,6 +114,7 @@ def slice_prediction(volume: Volume, shown: ShownSlice, *, pipeline: Networks) -
         "class_probabilities": None
         if verdict is None
         else by_name(pipeline.image_classes, [float(p) for p in verdict.probabilities]),
+        "network_bias": None if verdict is None else verdict.from_bias,
         "detections": [
             {
                 "label": names[int(label) - 1],
@@ -164,5 +172,7 @@ def _scan(scan: ScanVerdict, names: Sequence[str]) -> dict[str, Any]:
         "class_probabilities": probabilities,
         "rule": scan.rule,
         "slices_used": [int(index) for index in scan.slices_used],
-        "published": bool(scan.published),
+        "published": scan.basis == "published",
+        "evidence_basis": scan.basis,
+        "network_bias": bool(scan.from_bias),
     }

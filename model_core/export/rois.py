@@ -36,8 +36,10 @@ def write_rois_csv(
 
     ``slice_index`` counts from 0, ``slice_number`` from 1 as on screen; boxes are pixel edges of the slice
     as displayed; ``copies`` is how often the RoI stands in the RoI batch; ``detected`` is yes or no;
-    ``evidence`` is "published", "edited" (the thresholds of the RoI batch were changed) or "none" (the
-    weights give no class, so the regions are ranked and nothing reads them).
+    ``evidence`` is that of the class: "published" (as one of the papers computes it, to the last setting),
+    "trained" (as these weights were trained), "fast" (so, but without the mirror image), "edited" (the
+    thresholds of the RoI batch were changed) or "none" (the weights give no class, so the regions are ranked
+    and nothing reads them).
     Unknown numbers are empty.
     ``shown`` is read one by one, so a generator keeps memory low.
 
@@ -59,7 +61,7 @@ def write_rois_csv(
 def _rows(volume: Volume, shown: ShownSlice) -> Iterator[tuple[object, ...]]:
     positions = volume.slice_positions_mm
     position = "" if positions is None else f"{positions[shown.slice_index]:.3f}"
-    evidence = "none" if shown.verdict is None else "published" if shown.verdict.published else "edited"
+    evidence = "none" if shown.verdict is None else shown.verdict.basis
     for roi in shown.rois:
         yield (
             shown.slice_index,

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from model_core.export.look import DARK, WHITE, Colour
+from model_core.export.look import DARK
+from model_core.scene import Corners, EdgeLetters, Label, Line, Rect, place_labels
+from model_core.scene.palette import AMBER, INK, LETTER, SELECTED, WHITE
+from model_core.scene.scale import SCALE_SHARE, scale_bar
+from model_core.types import Geometry
 
 if TYPE_CHECKING:
     from PIL import Image
     from PIL.ImageFont import FreeTypeFont
 
 Corner = Literal["top left", "top right", "bottom left", "bottom right"]
-Rect = tuple[float, float, float, float]
 
 _LEAST, _GREATEST = 9, 40
 # Box labels are smaller than the corners, so that they cover less of the picture.
@@ -25,17 +27,6 @@ _LABEL_SHARE = 0.75
 _PLATE = 0.3
 # All text gets a plate where more than this share of what lies under it is this bright; box labels always.
 _BRIGHT, _BRIGHT_SHARE = 120, 0.1
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of text; ``swatch`` is a mark of that colour before it, ``dashed`` as a broken stroke."""
-
-    text: str
-    colour: Colour = WHITE
-    bold: bool = False
-    swatch: Colour | None = None
-    dashed: bool = False
 
 
 @lru_cache(maxsize=64)
@@ -48,17 +39,6 @@ def font(size: int, *, bold: bool = False) -> FreeTypeFont:
     return ImageFont.truetype(str(Path(mpl.get_data_path(), "fonts", "ttf", name)), size)
 
 
-def _paler(colour: Colour) -> Colour:
-    """Return a colour a third of the way to white."""
-    red, green, blue = (round(part + (255 - part) / 3) for part in colour)
-    return red, green, blue
-
-
-def _apart(rect: Rect, others: Sequence[Rect]) -> bool:
-    x1, y1, x2, y2 = rect
-    return all(x2 <= a1 or a2 <= x1 or y2 <= b1 or b2 <= y1 for a1, b1, a2, b2 in others)
-
-
 class TextLayer:
     """Writes on an RGB picture and keeps account of the places taken.
 
@@ -66,18 +46,24 @@ class TextLayer:
     ----------
     image:
         Written on in place.
-    blocks:
-        All corner blocks; the size of text is the largest at which they leave each other room.
+    corners:
+        The size of text is the largest at which they leave each other room.
     footer:
         A line of its own along the bottom.
     """
 
-    def __init__(self, image: Image.Image, blocks: dict[Corner, list[Line]], *, footer: str = "") -> None:
+    def __init__(self, image: Image.Image, corners: Corners, *, footer: str = "") -> None:
         from PIL import ImageDraw
 
         self.image = image
         self.draw = ImageDraw.Draw(image)
         self.taken: list[Rect] = []
+        blocks: dict[Corner, tuple[Line, ...]] = {
+            "top left": corners.top_left,
+            "top right": corners.top_right,
+            "bottom left": corners.bottom_left,
+            "bottom right": corners.bottom_right,
+        }
         self._blocks = {corner: lines for corner, lines in blocks.items() if lines}
         self._footer = footer
         self.size = self._fitting_size()
@@ -93,7 +79,7 @@ class TextLayer:
 
     # --------------------------------------------------------------------------------- single texts
 
-    def write(self, x: float, y: float, text: str, colour: Colour = WHITE, *, bold: bool = False) -> None:
+    def write(self, x: float, y: float, text: str, colour: str = WHITE, *, bold: bool = False) -> None:
         """Write text with its top left corner at (x, y), legible on bright and dark tissue alike."""
         rect = (x - 2, y - 1, x + self.width(text, bold=bold) + 2, y + self.line_height - 1)
         if self._bright_share(rect) > _BRIGHT_SHARE:
@@ -111,8 +97,9 @@ class TextLayer:
         """Return the width of text in pixels, without its rim."""
         return float(font(self.size, bold=bold).getlength(text))
 
-    def side_letters(self, left: str, right: str, top: str, bottom: str) -> None:
+    def side_letters(self, letters: EdgeLetters) -> None:
         """Write the orientation letters in the middle of the sides."""
+        left, right, top, bottom = letters
         width, height = self.image.size
         floor = height - self.margin - (self.line_height if self._footer else 0)
         spots = (
@@ -123,32 +110,60 @@ class TextLayer:
         )
         for text, x, y in spots:
             if text:
-                self.write(x, y, text, bold=True)
+                self.write(x, y, text, LETTER, bold=True)
                 self._take((x, y, x + self.width(text, bold=True), y + self.line_height))
 
-    def label(
-        self, box: Sequence[float], texts: Sequence[str], colour: Colour, *, others: Sequence[Rect] = ()
-    ) -> bool:
-        """Write the first of the texts that finds a free place at a box; False where none does.
+    def scale_bar(self, geometry: Geometry, pixel: float) -> None:
+        """Draw a bar of a round length above the lower right corner block; nothing where unknown.
 
-        Places inside the picture only: above, below, beside, inside, and then further up and down. The other
-        boxes are left visible where there is room.
+        ``pixel`` is the width of a slice pixel in picture pixels.
         """
-        size = max(_LEAST + 1, round(_LABEL_SHARE * self.size))
-        height = round(1.3 * size)
-        for text in texts:
-            width = float(font(size).getlength(text))
-            rects = [(x - 2, y - 1, x + width + 2, y + height) for x, y in self._spots(box, width, height)]
-            free = [rect for rect in rects if self._free(rect)]
-            if free:
-                rect = next((rect for rect in free if _apart(rect, others)), free[0])
-                self._plate(rect)
-                self.draw.text((rect[0] + 2, rect[1] + 1), text, fill=_paler(colour), font=font(size))
-                self._take(rect)
-                return True
-        return False
+        width, height = self.image.size
+        bar = scale_bar(geometry, pixel, width * SCALE_SHARE)
+        if bar is None:
+            return
+        length, text = bar
+        block = [rect for rect in self.taken if rect[0] > width / 2 and rect[1] > height / 2]
+        floor = min((rect[1] for rect in block), default=float(height)) - self.size / 2
+        right, thick, tick = width - self.margin, max(1, self.size // 10), max(3, self.size // 3)
+        extent = self.width(text)
+        top = floor - tick - self.line_height
+        self.write(right - max(extent, (length + extent) / 2), top, text)
+        strokes = (
+            (right - length, floor - tick / 2 - thick, right, floor - tick / 2),
+            (right - length, floor - tick, right - length + thick, floor),
+            (right - thick, floor - tick, right, floor),
+        )
+        for grown, colour in ((1, DARK), (0, WHITE)):
+            for x1, y1, x2, y2 in strokes:
+                rect = (round(x1) - grown, round(y1) - grown, round(x2) + grown, round(y2) + grown)
+                self.draw.rectangle(rect, fill=colour)
+        self._take((right - max(extent, length) - 2, top, right + 2, floor + 1))
 
-    def note(self, text: str, colour: Colour = WHITE) -> None:
+    def labels(self, labels: Sequence[Label]) -> None:
+        """Write labels where there is room inside the picture; a note says how many are left out."""
+        size = max(_LEAST + 1, round(_LABEL_SHARE * self.size))
+        height, border = round(1.3 * size), max(2, size // 3)
+        edge = self.margin / 2
+        area = (edge, edge, self.image.size[0] - edge, self.image.size[1] - edge)
+
+        def measure(text: str) -> tuple[float, float]:
+            return float(font(size).getlength(text)) + 3 * border, float(height + 2)
+
+        placed = place_labels(labels, measure, area=area, taken=self.taken)
+        for label, text, (left, top, right, bottom) in placed.places:
+            self._plate((left, top, right, bottom))
+            plate = (round(left), round(top), round(right) - 1, round(bottom) - 1)
+            if label.selected:
+                self.draw.rectangle(plate, fill=SELECTED, outline=DARK)
+            self.draw.rectangle((plate[0], plate[1], plate[0] + border - 1, plate[3]), fill=label.colour)
+            ink = INK if label.selected else WHITE
+            self.draw.text((plate[0] + 2 * border, plate[1] + 1), text, fill=ink, font=font(size))
+            self._take((left, top, right, bottom))
+        if placed.left_out:
+            self.note(f"{placed.left_out} label{'s' * (placed.left_out != 1)} left out")
+
+    def note(self, text: str, colour: str = WHITE) -> None:
         """Write a line at the left side below the corner block, lower where that is taken."""
         y = float(self.margin)
         while y < self.image.size[1] - self.line_height:
@@ -164,27 +179,6 @@ class TextLayer:
         self._take(rect)
 
     # -------------------------------------------------------------------------------------- inside
-
-    def _spots(self, box: Sequence[float], width: float, height: float) -> Iterator[tuple[float, float]]:
-        x1, y1, x2, y2 = box
-        across, down = self.image.size
-        gap = 2
-        places = [
-            (x1, y1 - height - gap),
-            (x2 - width, y1 - height - gap),
-            (x1, y2 + gap),
-            (x2 - width, y2 + gap),
-            (x2 + gap + 2, y1),
-            (x1 - width - gap - 2, y1),
-            (x1 + gap + 2, y1 + gap),
-        ]
-        places += [(x1, y1 - height - gap - step * height) for step in (1, 2)]
-        places += [(x1, y2 + gap + step * height) for step in (1, 2)]
-        for x, y in places:
-            yield (
-                min(max(x, self.margin / 2), across - width - self.margin / 2),
-                min(max(y, self.margin / 2), down - height - self.margin / 2),
-            )
 
     def _area(self, rect: Rect) -> tuple[int, int, int, int]:
         width, height = self.image.size
@@ -208,7 +202,7 @@ class TextLayer:
         x1, y1, x2, y2 = rect
         if x1 < 0 or y1 < 0 or x2 > self.image.size[0] or y2 > self.image.size[1]:
             return False
-        return _apart(rect, self.taken)
+        return all(x2 <= a1 or a2 <= x1 or y2 <= b1 or b2 <= y1 for a1, b1, a2, b2 in self.taken)
 
     def _fitting_size(self) -> int:
         """Return the largest size at which no block reaches the middle of a side.
@@ -229,7 +223,11 @@ class TextLayer:
         return least
 
     def _line_width(self, line: Line) -> float:
-        return self.width(line.text, bold=line.bold) + (1.3 * self.size if line.swatch else 0)
+        return self.width(line.text, bold=line.bold) + self._mark(line)
+
+    def _mark(self, line: Line) -> float:
+        """Return the room before a line's text."""
+        return 1.3 * self.size if line.swatch else 0.3 * self.size if line.patch else 0.0
 
     def _write_footer(self) -> None:
         if not self._footer:
@@ -252,14 +250,18 @@ class TextLayer:
             foot = self.line_height + self.margin / 2 if self._footer else self.margin
             top = round(height - foot - len(lines) * self.line_height)
         for row, line in enumerate(lines):
-            mark = 1.3 * self.size if line.swatch else 0.0
+            mark = self._mark(line)
             text = self._cut(line.text, room - mark, bold=line.bold)
-            extent = self.width(text, bold=line.bold) + mark
+            extent = self.width(text, bold=line.bold) + mark * (2 if line.patch else 1)
             x = self.margin if corner.endswith("left") else width - self.margin - extent
             y = top + row * self.line_height
             if line.swatch:
                 self._swatch(x, y, line)
-            self.write(x + mark, y, text, line.colour, bold=line.bold)
+            if line.patch:
+                self.draw.rectangle((x, y, x + extent, y + self.line_height - 2), fill=AMBER)
+                self.draw.text((x + mark, y), text, fill=INK, font=font(self.size, bold=line.bold))
+            else:
+                self.write(x + mark, y, text, line.colour, bold=line.bold)
             self._take((x - 2, y, x + extent + 2, y + self.line_height))
 
     def _swatch(self, x: float, y: float, line: Line) -> None:

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model_core.config import DetectionSettings, EvidenceSettings, InputSpec
+from model_core.config import DetectionSettings, EvidenceBasis, EvidenceSettings, InputSpec
 from model_core.errors import SettingsError, WeightsError
 from model_core.networks import CovidCTMaskNet, ImageHead, MaskRCNN, build
 from model_core.types import FloatArray, IntArray, SliceResult
-from model_core.weights.card import ModelCard, evidence_settings
+from model_core.weights.card import ModelCard, evidence_basis, evidence_settings
 from model_core.weights.store import (
     LoadedWeights,
     default_names,
@@ -89,7 +89,11 @@ class Pipeline:
     @property
     def weights_id(self) -> str:
         """Identity of what computes; results of another are not mixed with those of this one."""
-        parts = [f"{card.sha256} {card.detector.mask_box_scale:g}" for card in self.cards]
+        # The same file may come with another card: whatever of it candidates, masks or the class depend on.
+        parts = [
+            repr((card.sha256, card.architecture, card.detector, card.input, card.evidence))
+            for card in self.cards
+        ]
         parts.append(f"mirror={self.mirror}")
         return hashlib.sha256("+".join(parts).encode()).hexdigest()[:16]
 
@@ -120,8 +124,15 @@ class Pipeline:
 
     @property
     def evidence(self) -> EvidenceSettings:
-        """The published evidence settings, see `evidence_settings`."""
+        """The evidence settings that the weights define, see `evidence_settings`."""
         return evidence_settings(self.cards)
+
+    def evidence_basis(self, settings: EvidenceSettings) -> EvidenceBasis | None:
+        """Return what a class from this evidence is, see `card.evidence_basis`; None where there is none."""
+        if self.head is None:
+            return None
+        network = self.cards[0] if self.classifier is None else self.cards[-1]
+        return evidence_basis(network, self.cards[-1], settings, fast=self.fast)
 
     def mask_boxes(self, result: SliceResult, indices: IntArray) -> FloatArray:
         """Return the (n, 4) boxes, in network pixels, in which the masks of detection candidates lie."""

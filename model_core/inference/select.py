@@ -5,7 +5,8 @@ Only the mask branch (for detections never shown before) and module S run here, 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,9 +28,11 @@ from model_core.types import (
     ImageVerdict,
     IntArray,
     RoiBatch,
+    RoiRow,
     ShownSlice,
     SliceResult,
     SliceSummary,
+    UnshownReason,
     Volume,
 )
 
@@ -62,6 +65,63 @@ def rank(candidates: Candidates, settings: DetectionSettings) -> IntArray:
     return kept.numpy()
 
 
+@dataclass(frozen=True)
+class Unshown:
+    """Why a candidate is no detection; ``suppressor`` is the candidate that suppressed it ("overlap")."""
+
+    reason: UnshownReason
+    suppressor: int | None = None
+
+
+def why_unshown(
+    candidates: Candidates, settings: DetectionSettings, indices: Sequence[int]
+) -> dict[int, Unshown]:
+    """Say why candidates are not among the detections that `rank` returns; those that are have no entry.
+
+    Each test only sees what passed those before: area, score, NMS, number of detections. NMS is greedy, so
+    what suppressed a candidate is the best of the kept ones of its class that overlap it enough.
+    """
+    survivors = rank(candidates, replace(settings, max_detections=max(1, len(candidates)))).tolist()
+    shown, kept = set(survivors[: settings.max_detections]), set(survivors)
+    scores, areas = _scores(candidates, settings.scoring), _areas(candidates.boxes)
+    found: dict[int, Unshown] = {}
+    for index in indices:
+        if index in shown:
+            continue
+        if settings.min_area is not None and not areas[index] > settings.min_area:
+            found[index] = Unshown("area")
+        elif not scores[index] > settings.network_score:
+            found[index] = Unshown("score")
+        elif index in kept:
+            found[index] = Unshown("limit")
+        else:
+            found[index] = Unshown(
+                "overlap", _suppressor(candidates, survivors, index, settings.nms_iou or 0.0)
+            )
+    return found
+
+
+def _suppressor(candidates: Candidates, survivors: Sequence[int], index: int, iou: float) -> int | None:
+    """Return the best survivor of the class of a candidate whose IoU with it is greater than ``iou``."""
+    same = np.array([k for k in survivors if candidates.labels[k] == candidates.labels[index]], np.int64)
+    if not len(same):
+        return None
+    one, others = candidates.boxes[index], candidates.boxes[same]
+    sides = np.minimum(one[2:], others[:, 2:]) - np.maximum(one[:2], others[:, :2])
+    common = np.prod(np.clip(sides, 0, None), axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        overlaps = np.nan_to_num(common / (_areas(one[None]) + _areas(others) - common))
+    # torchvision moves the boxes of each class apart before it compares: at the threshold it may round the
+    # other way, and then the greatest overlap is the one that it saw.
+    enough = np.flatnonzero(overlaps > iou)
+    return int(same[enough[0] if len(enough) else np.argmax(overlaps)])
+
+
+def _areas(boxes: FloatArray) -> FloatArray:
+    areas: FloatArray = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return areas
+
+
 def detect(pipeline: Pipeline, result: SliceResult, settings: DetectionSettings) -> Detections:
     """Return the detections of a slice under these settings, with the raw mask logits of their class."""
     candidates = result.detection_candidates
@@ -91,8 +151,8 @@ def judge_candidates(pipeline: Pipeline, candidates: Candidates, settings: Evide
 
     The probability of a class is the sigmoid of its logit, so they need not sum to 1.
     """
-    head = pipeline.head
-    if head is None:
+    head, basis = pipeline.head, pipeline.evidence_basis(settings)
+    if head is None or basis is None:
         raise SettingsError("These weights give no image class: choose a classifier or a single-shot model.")
     if settings.batch_size * 5 != head.fc_scores.in_features:
         raise SettingsError(
@@ -107,7 +167,7 @@ def judge_candidates(pipeline: Pipeline, candidates: Candidates, settings: Evide
         probabilities=expit(logits),
         batch=batch,
         settings=settings,
-        published=settings == pipeline.evidence,
+        basis=basis,
     )
 
 
@@ -165,6 +225,8 @@ def show(
     )
     if verdict is None:
         rois = tuple(replace(roi, copies=0) for roi in rois)
+    if shared:
+        rois = _with_reasons(rois, candidates, detections)
     return ShownSlice(
         slice_index=result.slice_index,
         detections=lesions,
@@ -174,6 +236,21 @@ def show(
         verdict=verdict,
         summary=_summary(volume, result.slice_index, masks, verdict),
     )
+
+
+def _with_reasons(
+    rois: tuple[RoiRow, ...], candidates: Candidates, settings: DetectionSettings
+) -> tuple[RoiRow, ...]:
+    """Say of each row that is not shown why, regions called by their rank in the table."""
+    ranks = {roi.candidate: roi.rank for roi in rois}
+    found = why_unshown(candidates, settings, [roi.candidate for roi in rois])
+    rows = []
+    for roi in rois:
+        if (why := found.get(roi.candidate)) is not None:
+            suppressor = None if why.suppressor is None else ranks.get(why.suppressor)
+            roi = replace(roi, unshown=why.reason, suppressor=suppressor)
+        rows.append(roi)
+    return tuple(rows)
 
 
 def summarise(
@@ -208,4 +285,5 @@ def _summary(
         lesion_px=pixels,
         lesion_mm2=None if area is None else pixels * area,
         probabilities=None if verdict is None else tuple(float(p) for p in verdict.probabilities),
+        from_bias=verdict is not None and verdict.from_bias,
     )

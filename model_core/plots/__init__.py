@@ -10,13 +10,10 @@ from model_core.plots.areas import picked_candidate, score_area
 from model_core.plots.batch import roi_batch_image
 from model_core.plots.classes import class_bars
 from model_core.plots.scores import score_histogram
-from model_core.plots.style import class_colour, region_colour
 
 __all__ = [
     "class_bars",
-    "class_colour",
     "picked_candidate",
-    "region_colour",
     "roi_batch_image",
     "score_area",
     "score_histogram",

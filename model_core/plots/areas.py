@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from model_core.plots import style
 from model_core.plots.margins import Margins
 from model_core.plots.ranking import Ranking, rank
+from model_core.scene import region_colour
 from model_core.types import DoubleArray, RoiRow
 
 PICK_RADIUS_PT = 5
@@ -57,8 +58,8 @@ def score_area(
         style.message(figure, colours, "No RoIs")
         return
     groups: dict[str, list[str]] = {}
-    for label in sorted({roi.label for roi in ranking.shown}):
-        groups.setdefault(style.region_colour(label), []).append(label)
+    for number, label in sorted({(roi.class_number, roi.label) for roi in ranking.shown}):
+        groups.setdefault(region_colour(label, max(0, number - 1)), []).append(label)
     top_margin = 0.26 if len(groups) < 2 else 0.42
     axes = style.start(figure, colours, Margins(left=0.66, right=0.14, bottom=0.40, top=top_margin))
     style.label_axes(axes, colours, style.score_label(calibrated), "box area (px)")
@@ -93,7 +94,7 @@ def _points(axes: Axes, ranking: Ranking, colours: style.Theme) -> None:
         if not rois:
             continue
         places = _places(rois)
-        classes = [style.region_colour(roi.label) for roi in rois]
+        classes = [region_colour(roi.label, max(0, roi.class_number - 1)) for roi in rois]
         artist = axes.scatter(
             places[:, 0],
             places[:, 1],

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from model_core.errors import SettingsError
 from model_core.plots import style
 from model_core.plots.margins import Margins
-from model_core.types import FloatArray
+from model_core.scene.palette import ORANGE, SKY
+from model_core.types import FloatArray, probability_text
 
 COLUMNS = ("score", "dx", "dy", "dw", "dh")
 
@@ -32,7 +33,8 @@ def roi_batch_image(
     Parameters
     ----------
     rows:
-        (N, 5) score and encoded deltas dx, dy, dw, dh. Values that are not finite stay blank.
+        (N, 5) raw score, as the network gives it, and encoded deltas dx, dy, dw, dh. Values that are not
+        finite stay blank.
     selected:
         Row indices (from 0) to point at, such as the copies of one RoI.
 
@@ -70,10 +72,9 @@ def roi_batch_image(
     axes.xaxis.tick_top()
     axes.tick_params(axis="x", length=0, labelcolor=colours.text, labelsize=_header_pt(figure))
     # Scores have one sign, deltas two.
-    labels = [
-        f"{name}\n{'≤' if name == 'score' else '±'} {scale:.2g}"
-        for name, scale in zip(COLUMNS, scales, strict=True)
-    ]
+    highest = probability_text(float(scales[0]))
+    labels = [f"raw score\n{highest if highest.startswith('>') else f'≤ {highest}'}"]
+    labels += [f"{name}\n± {scale:.2g}" for name, scale in zip(COLUMNS[1:], scales[1:], strict=True)]
     style.fix_ticks(axes.xaxis, range(columns), labels)
     _pointers(axes, colours, sorted({row for row in selected if 0 <= row < count}))
 
@@ -140,7 +141,7 @@ def _pointers(axes: Axes, colours: style.Theme, rows: list[int]) -> None:
 @cache
 def _colour_map(theme: style.Theme) -> Colormap:
     # The middle is a little off the background, so that zero and blank differ.
-    stops = ["#9bd3f5", style.SKY_BLUE, theme.grid, style.ORANGE, "#ffd27a"]
+    stops = ["#9bd3f5", SKY, theme.grid, ORANGE, "#ffd27a"]
     if theme.background == "#ffffff":
-        stops = ["#0b5d8f", style.SKY_BLUE, "#f1f3f5", style.ORANGE, "#8a4b00"]
+        stops = ["#0b5d8f", SKY, "#f1f3f5", ORANGE, "#8a4b00"]
     return LinearSegmentedColormap.from_list("batch", stops).with_extremes(bad=theme.background)

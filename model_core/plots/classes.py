@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from model_core.errors import SettingsError
 from model_core.plots import style
 from model_core.plots.margins import Margins
+from model_core.scene import image_colour
+from model_core.types import probability_text
 
 # Width of a character of the sans-serif font, bold and wide ones on average, as a share of its size.
 CHARACTER = 0.64
@@ -24,6 +26,7 @@ def class_bars(
     names: Sequence[str],
     probabilities: Sequence[float],
     *,
+    from_bias: bool = False,
     theme: style.ThemeName = "dark",
 ) -> None:
     """Draw one horizontal bar per class, in the given order from the top, with its name above it.
@@ -35,6 +38,8 @@ def class_bars(
     probabilities:
         0..1 each; they need not sum to 1 (each is the sigmoid of its own logit). One that is no number gets
         a dash instead of a bar.
+    from_bias:
+        No region was left in the evidence: no class stands out, and the axis says what the bars are.
 
     Raises
     ------
@@ -48,21 +53,23 @@ def class_bars(
     if not values:
         style.message(figure, colours, "No classes")
         return
-    axes = style.start(figure, colours, Margins(left=0.12, right=0.48, bottom=BOTTOM, top=TOP))
-    axes.set_xlabel("probability of each class (0–1)", color=colours.text, fontsize=style.TEXT_PT)
+    axes = style.start(figure, colours, Margins(left=0.12, right=0.56, bottom=BOTTOM, top=TOP))
+    meaning = "the network's bias (0–1)" if from_bias else "class probability (0–1)"
+    axes.set_xlabel(meaning, color=colours.text, fontsize=style.TEXT_PT)
     rows = np.arange(len(values))
     lengths = [min(max(value, 0.0), 1.0) if math.isfinite(value) else 0.0 for value in values]
     axes.barh(rows, [1.0] * len(rows), BAR_HEIGHT, color=colours.grid, gid="track")
-    axes.barh(rows, lengths, BAR_HEIGHT, color=[style.class_colour(name) for name in names], gid="bars")
+    bars = [image_colour(name, number) for number, name in enumerate(names)]
+    axes.barh(rows, lengths, BAR_HEIGHT, color=bars, gid="bars")
     likely = int(np.argmax(lengths))
     for row, (name, value) in enumerate(zip(names, values, strict=True)):
-        weight = "bold" if row == likely and math.isfinite(value) else "normal"
+        weight = "bold" if row == likely and math.isfinite(value) and not from_bias else "normal"
         axes.annotate(
             _fit(name, figure, len(values)), (0, row - BAR_HEIGHT / 2), (0, 2), "data", "offset points",
             color=colours.text, fontsize=style.TEXT_PT, fontweight=weight, va="bottom", gid="name",
             linespacing=1.05,
         )  # fmt: skip
-        text = f"{value:.2f}" if math.isfinite(value) else "–"
+        text = probability_text(value) if math.isfinite(value) else "–"
         axes.annotate(
             text, (1, row), (6, 0), "data", "offset points",
             color=colours.text, fontsize=style.TEXT_PT + 0.5, fontweight=weight, va="center", gid="value",

@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from model_core.plots import style
 from model_core.plots.margins import Margins
+from model_core.scene import image_colour
 
 # Distinct whole numbers that still get a bar each.
 _MOST_STEPS = 40
@@ -90,7 +91,7 @@ def class_counts(
     left = 0.2 + 0.075 * max(len(name) for name in names)
     axes = style.start(figure, colours, Margins(left=left, right=0.6, bottom=0.45, top=0.15))
     rows = np.arange(len(names))
-    fill = [style.class_colour(name) for name in names]
+    fill = [image_colour(name, number) for number, name in enumerate(names)]
     axes.barh(rows, counts, 0.62, color=fill, edgecolor=colours.edge, linewidth=0.6, gid="bars")
     for row, count in zip(rows, counts, strict=True):
         axes.annotate(
@@ -127,7 +128,7 @@ def picture_sizes(
     counts = np.asarray(list(sizes.values()), np.float64)
     axes.scatter(
         columns, rows, 18 + 260 * (counts - 1) / max(float(counts.max()), 2.0),
-        color=style.SKY_BLUE, edgecolor=colours.edge, linewidth=0.6, alpha=0.8, gid="sizes",
+        color=colours.muted, edgecolor=colours.edge, linewidth=0.6, alpha=0.8, gid="sizes",
     )  # fmt: skip
     side = 1.12 * max(float(rows.max()), float(columns.max()))
     axes.set_xlim(0, side)
@@ -153,7 +154,7 @@ def _bars(
     counts, _ = np.histogram(numbers, edges)
     axes.bar(
         edges[:-1], counts, np.diff(edges), align="edge",
-        color=style.SKY_BLUE, edgecolor=colours.edge, linewidth=0.6, gid="bars",
+        color=colours.muted, edgecolor=colours.edge, linewidth=0.6, gid="bars",
     )  # fmt: skip
     if log:
         axes.set_xscale("log")

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from model_core.plots import style
 from model_core.plots.margins import Margins
 from model_core.plots.ranking import Ranking, rank
-from model_core.types import DoubleArray, RoiRow
+from model_core.types import DoubleArray, RoiRow, probability_text
 
 BINS = 20
 
@@ -63,7 +63,7 @@ def score_histogram(
     every = shown + _counts(ranking.rest, edges, copies=copies)
     if ranking.rest:
         _bars(axes, edges, every, colours.faint, "others")
-    _bars(axes, edges, shown, style.SKY_BLUE, "shown")
+    _bars(axes, edges, shown, colours.muted, "shown")
     _scale(axes, float(every.max()), log=log)
     axes.grid(visible=True, axis="y", color=colours.grid, linewidth=0.7)
     _note(axes, ranking, colours)
@@ -108,4 +108,6 @@ def _note(axes: Axes, ranking: Ranking, colours: style.Theme) -> None:
 def _mark(axes: Axes, roi: RoiRow, colours: style.Theme) -> None:
     score = min(max(roi.score, 0.0), 1.0)
     axes.axvline(score, color=colours.selected, linewidth=1.4, linestyle=(0, (3, 2)), gid="selected")
-    style.headline(axes, colours, f"#{roi.rank}: {roi.score:.2f}", colour=colours.selected, right=True)
+    style.headline(
+        axes, colours, f"#{roi.rank}: {probability_text(roi.score)}", colour=colours.selected, right=True
+    )

@@ -1,7 +1,6 @@
-"""Colours, text sizes and the empty state that all plots share.
+"""Themes, text sizes and the empty state that all plots share.
 
-The class colours are those of M. Okabe and K. Ito, told apart with every common colour vision; no plot
-says anything by colour alone.
+Classes have their colours of `model_core.scene.palette`; no plot says anything by colour alone.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from model_core.errors import SettingsError
 from model_core.plots.margins import Margins
+from model_core.scene import rgb
 
 ThemeName = Literal["dark", "light"]
 
-ORANGE, SKY_BLUE, GREEN = "#E69F00", "#56B4E9", "#009E73"
-DARKER = {ORANGE: "#8f6100", SKY_BLUE: "#1d6fa5", GREEN: "#006b4e"}
 TEXT_PT, SMALL_PT = 8.5, 8.0
+_SHADE = 0.62
 
 
 @dataclass(frozen=True)
@@ -55,22 +54,12 @@ THEMES: dict[str, Theme] = {
 }
 
 
-def region_colour(name: str) -> str:
-    """Return the colour of a region class: consolidation sky blue, ground glass and lesion orange."""
-    return SKY_BLUE if "consolidation" in name.casefold() else ORANGE
-
-
 def legible(colour: str, theme: Theme) -> str:
-    """Return a colour for text: on white, a darker shade of the class colours, which are too pale there."""
-    return DARKER.get(colour, colour) if theme is THEMES["light"] else colour
-
-
-def class_colour(name: str) -> str:
-    """Return the colour of an image class: control green, COVID orange, every other sky blue."""
-    lowered = name.casefold()
-    if "covid" in lowered and "non" not in lowered:
-        return ORANGE
-    return GREEN if lowered in ("control", "normal", "healthy") else SKY_BLUE
+    """Return a class colour for text: on white, a darker shade, as most are too pale there."""
+    if theme is not THEMES["light"]:
+        return colour
+    red, green, blue = (round(_SHADE * part) for part in rgb(colour))
+    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def theme_named(name: str) -> Theme:
@@ -148,7 +137,7 @@ def label_axes(axes: Axes, theme: Theme, x: str, y: str) -> None:
 
 def score_label(calibrated: bool) -> str:
     """Return the name of a score axis."""
-    return "calibrated RoI score (0–1)" if calibrated else "RoI score (0–1)"
+    return "calibrated RoI score (0–1)" if calibrated else "raw RoI score (0–1)"
 
 
 def message(figure: Figure, theme: Theme, text: str) -> None:

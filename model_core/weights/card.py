@@ -13,9 +13,11 @@ from model_core.config import (
     Architecture,
     DetectionSettings,
     DetectorSettings,
+    EvidenceBasis,
     EvidenceSettings,
     InputSpec,
     ModelKind,
+    published_in,
 )
 from model_core.errors import SettingsError, WeightsError
 
@@ -112,7 +114,7 @@ def mirrors(cards: Sequence[ModelCard]) -> bool:
 
 
 def evidence_settings(cards: Sequence[ModelCard]) -> EvidenceSettings:
-    """Return the published evidence settings of weights that run together, segmentation first.
+    """Return the evidence settings that weights define which run together, segmentation first.
 
     Without image classes they only say which regions are ranked; scores then are those of the detections.
     """
@@ -120,6 +122,35 @@ def evidence_settings(cards: Sequence[ModelCard]) -> EvidenceSettings:
     if cards[-1].image_classes:
         return evidence
     return dataclasses.replace(evidence, temperature=detections.temperature, scoring=detections.scoring)
+
+
+def evidence_basis(
+    network: ModelCard, head: ModelCard, evidence: EvidenceSettings, *, fast: bool = False
+) -> EvidenceBasis:
+    """Return what a class computed from this evidence is: "published" only where all equals one paper.
+
+    Parameters
+    ----------
+    network:
+        Card of the detector whose regions are ranked.
+    head:
+        Card of module S; the same for a single-shot model.
+    fast:
+        The mirror image was left out where the weights look at it, too.
+    """
+    if evidence != head.evidence:
+        return "edited"
+    own, read = network.architecture, head.architecture
+    architecture = dataclasses.replace(
+        own, kind=read.kind, roi_batch_size=read.roi_batch_size, s_width=read.s_width
+    )
+    detector = network.detector
+    left_out = fast and detector.mirror
+    if left_out:
+        detector = dataclasses.replace(detector, mirror=False)
+    if published_in(architecture, detector, evidence, network.input):
+        return "published"
+    return "fast" if left_out else "trained"
 
 
 def read_card(path: Path) -> ModelCard:

@@ -20,9 +20,8 @@ from model_core.config import (
     GREY_LOW_HU,
     PAPER_ANCHOR_SIZES,
     PAPER_ASPECT_RATIOS,
-    SINGLE_SHOT_MIN_AREA,
+    PAPERS,
     DetectionSettings,
-    DetectorSettings,
     EvidenceSettings,
     InputSpec,
 )
@@ -38,8 +37,8 @@ _RELEASED_TWO_STAGE: dict[str, Any] = {
     "detections": DetectionSettings(score=0.05, nms_iou=0.5, mask_threshold=0.5),
 }
 _RELEASED_SINGLE_SHOT: dict[str, Any] = {
-    "detector": DetectorSettings(rpn_pre_nms=2000),
-    "evidence": EvidenceSettings(min_area=SINGLE_SHOT_MIN_AREA),
+    "detector": PAPERS["p3"].detector,
+    "evidence": PAPERS["p3"].evidence,
     "detections": DetectionSettings(
         score=0.75, nms_iou=0.5, mask_threshold=0.5, mask_scale="probability", min_area=None
     ),

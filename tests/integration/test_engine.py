@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from model_core.config import DetectionSettings
+from model_core.config import DetectionSettings, DetectorSettings, EvidenceSettings, InputSpec
 from model_core.errors import SettingsError, WeightsError
 from model_core.inference import detect, judge, load_pipeline, run, scan_verdict, show, summarise
+from model_core.inference.pipeline import Pipeline
+from model_core.inference.select import rank, why_unshown
 from model_core.networks import MaskRCNN, build
 from model_core.phantom import make_phantom
 from model_core.types import Progress, SliceResult, finish
@@ -51,7 +53,7 @@ def test_one_pass_serves_detections_and_class_where_the_classifier_stores_s_alon
     (found,) = finish(run(pipeline, volume, [2]))
     assert len(backbone_calls) == 1
     assert found.evidence_candidates is found.detection_candidates
-    assert found.verdict.published
+    assert found.verdict.basis == "trained"
     assert found.verdict.batch.rows.shape == (16, 5)
 
 
@@ -63,8 +65,8 @@ def test_thresholds_never_run_the_backbone(pipeline, volume, result, backbone_ca
     assert backbone_calls == []
     assert len(many.detections) == 40 >= len(few.detections)
     assert many.masks.shape == (40, 96, 96)
-    assert few.verdict.published
-    assert not many.verdict.published
+    assert few.verdict.basis == "trained"
+    assert many.verdict.basis == "edited"
     assert {row.candidate for row in few.rois if row.detected} <= set(few.detections.indices.tolist())
     assert summarise(pipeline, volume, result, low, linked) == many.summary
 
@@ -76,6 +78,79 @@ def test_detections_obey_their_settings(pipeline, result):
     nothing = detect(pipeline, result, DetectionSettings(score=1.0))
     assert len(nothing) == 0
     assert nothing.mask_logits.shape == (0, 28, 28)
+
+
+def greedy(candidates, settings):
+    """NMS as the papers write it, one box after the other: the fate of every candidate, and by whom."""
+    boxes, scores = candidates.boxes.astype(float), candidates.scores
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    fates, kept = {}, []
+    for index in np.argsort(-scores, kind="stable").tolist():
+        if not area[index] > settings.min_area:
+            fates[index] = ("area", None)
+        elif not scores[index] > settings.score:
+            fates[index] = ("score", None)
+        else:
+            for better in kept:
+                common = np.prod(
+                    np.clip(
+                        np.minimum(boxes[index, 2:], boxes[better, 2:])
+                        - np.maximum(boxes[index, :2], boxes[better, :2]),
+                        0,
+                        None,
+                    )
+                )
+                iou = common / (area[index] + area[better] - common)
+                if candidates.labels[index] == candidates.labels[better] and iou > settings.nms_iou:
+                    fates[index] = ("overlap", better)
+                    break
+            else:
+                kept.append(index)
+    return fates | dict.fromkeys(kept[settings.max_detections :], ("limit", None))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        DetectionSettings(score=0.3, nms_iou=0.3, max_detections=3),
+        DetectionSettings(score=0.45, nms_iou=0.6, max_detections=100),
+        DetectionSettings(score=0.2, nms_iou=0.1, max_detections=5, min_area=400.0),
+    ],
+)
+def test_each_candidate_that_is_not_shown_says_why(pipeline, result, settings):
+    rng = np.random.default_rng(4)
+    own = result.detection_candidates
+    candidates = dataclasses.replace(
+        own,
+        scores=rng.permutation(np.linspace(0.01, 0.99, len(own))).astype(np.float32),
+        labels=rng.integers(1, 3, len(own)),
+    )
+    found = why_unshown(candidates, settings, range(len(own)))
+    expected = greedy(candidates, settings)
+    assert {index: (why.reason, why.suppressor) for index, why in found.items()} == expected
+    assert {"score", "overlap"} <= {why.reason for why in found.values()}
+    shown = set(range(len(own))) - found.keys()
+    assert shown == set(rank(candidates, settings).tolist())
+
+
+def test_rows_of_the_table_name_the_region_that_suppressed_them(pipeline, volume, result):
+    evidence = dataclasses.replace(pipeline.evidence, nms_iou=None)
+    settings = dataclasses.replace(pipeline.detections, score=0.0, nms_iou=0.05)
+    rows = show(pipeline, volume, result, settings, evidence).rois
+    by_rank = {row.rank: row for row in rows}
+    suppressed = [row for row in rows if row.unshown == "overlap"]
+    assert suppressed
+    for row in suppressed:
+        better = by_rank[row.suppressor]
+        assert better.rank < row.rank
+        assert better.detected
+        assert f"region {better.rank}" in row.why_unshown
+    assert all((row.unshown is None) == row.detected for row in rows)
+    no_nms = dataclasses.replace(settings, nms_iou=None, max_detections=2)
+    reasons = [row.unshown for row in show(pipeline, volume, result, no_nms, evidence).rois]
+    assert reasons == [None, None, *["limit"] * (len(reasons) - 2)]
+    high = dataclasses.replace(settings, score=1.0)
+    assert {row.unshown for row in show(pipeline, volume, result, high, evidence).rois} == {"score"}
 
 
 def test_masks_of_candidates_do_not_depend_on_when_they_are_asked_for(pipeline, volume, result):
@@ -114,6 +189,26 @@ def test_results_name_series_weights_and_slice(pipeline, volume, result):
         3,
     )
     assert result.placement.slice_shape == (96, 96)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"detector": DetectorSettings(rpn_post_nms=50)},
+        {"evidence": EvidenceSettings(batch_size=16, nms_iou=0.5)},
+        {"input": InputSpec(size=96)},
+        {"sha256": "another"},
+    ],
+)
+def test_weights_are_told_apart_by_all_that_changes_their_results(pipeline, change):
+    segmentation, classifier = pipeline.cards
+
+    def weights_id(**fields):
+        cards = (dataclasses.replace(segmentation, **fields), classifier)
+        return Pipeline(detector=pipeline.detector, cards=cards).weights_id
+
+    assert weights_id() == weights_id(title="another name", detections=DetectionSettings(score=0.9))
+    assert weights_id(**change) != weights_id()
 
 
 def test_order_progress_and_cancel(pipeline, volume):
@@ -208,7 +303,7 @@ def test_segmentation_alone_has_no_class(tiny_weights, volume):
     seen = show(alone, volume, found, alone.detections, alone.evidence)
     assert seen.verdict is None
     assert seen.summary.probabilities is None
-    assert scan_verdict([seen.summary], published=True) is None
+    assert scan_verdict([seen.summary], basis="trained") is None
 
 
 def test_segmentation_alone_ranks_the_regions_a_classifier_would_read(tiny_weights, volume):

@@ -36,7 +36,9 @@ def test_writes_predictions_masks_and_pictures(series, weights, tmp_path):
     document = json.loads((tmp_path / "out/predictions.json").read_text())
     assert [row["index"] for row in document["slices"]] == [1, 2, 3]
     assert [card["name"] for card in document["weights"]] == ["tiny", "tiny-s"]
-    assert document["settings"]["published"] is True
+    # Anchors, input and N are not those of a paper.
+    assert document["settings"]["published"] is document["scan"]["published"] is False
+    assert document["settings"]["evidence_basis"] == document["scan"]["evidence_basis"] == "trained"
     assert set(document["scan"]["class_probabilities"]) == {"Control", "Other (non-COVID)", "COVID-19"}
 
     labels = SimpleITK.ReadImage(tmp_path / "out/lesions.nii.gz")
@@ -94,11 +96,10 @@ def test_thresholds_act_on_their_own_group(series, weights, tmp_path):
     assert 0 < len(shown["slices"][0]["detections"]) < len(scores)
     assert all(found["score"] > middle for found in shown["slices"][0]["detections"])
     assert shown["slices"][0]["image_logits"] == plain["slices"][0]["image_logits"]
-    assert shown["settings"]["published"] is True
+    assert shown["settings"]["evidence_basis"] == "trained"
     assert evidence["slices"][0]["detections"] == plain["slices"][0]["detections"]
     assert evidence["slices"][0]["image_logits"] != plain["slices"][0]["image_logits"]
-    assert evidence["settings"]["published"] is False
-    assert evidence["scan"]["published"] is False
+    assert evidence["settings"]["evidence_basis"] == evidence["scan"]["evidence_basis"] == "edited"
 
 
 @pytest.mark.parametrize("text", ["4:9", "6:7"])

@@ -20,7 +20,7 @@ from model_core.explain import (
     shown_lesions,
     touching_regions,
 )
-from model_core.types import Candidates, Detections, Placement, RoiBatch, SliceSummary
+from model_core.types import Candidates, Detections, Placement, RoiBatch, SliceSummary, probability_text
 
 
 def _detections(boxes, maps, labels=None, **settings):
@@ -53,10 +53,6 @@ def test_masks_equal_torchvision_pasting(random_detections):
     shape = (77, 96)
     full = pasted_by_torchvision(torch.from_numpy(random_detections.mask_logits), random_detections, shape)
     assert np.array_equal(mask_pixels(random_detections, shape), full > 0)
-    strongest = full.max(axis=0)  # zero also outside every box, so only what is above it is compared
-    ours = logit_map(random_detections, shape)
-    assert np.array_equal(ours[strongest > 0], strongest[strongest > 0])
-    assert not (ours[strongest <= 0] > 0).any()
 
 
 def test_the_probability_of_a_pixel_is_the_best_of_its_detections(random_detections):
@@ -121,15 +117,63 @@ def test_joined_lesions_are_made_of_the_components_of_the_union(random_detection
         assert (masks[best] & mask).sum() > masks[best].sum() / len(regions.best)
 
 
+def pasted_inside(detections, shape):
+    """Each map pasted as torchvision does where no padding has a share, and NaN outside its box."""
+    full = pasted_by_torchvision(torch.from_numpy(detections.mask_logits), detections, shape)
+    ones = pasted_by_torchvision(torch.ones(len(detections), 28, 28), detections, shape)
+    covered = np.zeros(full.shape, bool)
+    for one, (left, top, right, bottom) in zip(covered, detections.boxes, strict=True):
+        rows = slice(max(0, int(np.floor(top))), max(0, int(np.ceil(bottom))))
+        one[rows, max(0, int(np.floor(left))) : max(0, int(np.ceil(right)))] = True
+    # Where zeros of the padding have a share, the edge of the map is repeated in their place.
+    return full, ones, covered
+
+
+def test_the_logit_map_is_that_of_the_masks_without_the_zeros_of_the_padding(random_detections):
+    shape = (77, 96)
+    full, ones, covered = pasted_inside(random_detections, shape)
+    ours = logit_map(random_detections, shape)
+    assert np.array_equal(np.isnan(ours), ~covered.any(axis=0))
+    # One box alone, so that every pixel is of that map.
+    for k in range(len(random_detections)):
+        one = logit_map(random_detections.at(np.array([k])), shape)
+        pure = ones[k] == 1
+        assert np.array_equal(one[pure & covered[k]], full[k][pure & covered[k]])
+        assert np.isnan(one[~covered[k]]).all()
+    everywhere = ~(covered & (ones < 1)).any(axis=0) & covered.any(axis=0)
+    strongest = np.where(covered, full, -np.inf).max(axis=0)
+    assert everywhere.sum() > 500
+    assert np.array_equal(ours[everywhere], strongest[everywhere])
+
+
+@pytest.mark.parametrize("rule", ["max", "sum"])
+def test_no_logit_of_zero_frames_a_box(rule):
+    maps = np.stack([np.full((28, 28), -7.0), np.full((28, 28), -3.0)])
+    boxes = [(10.3, 12.0, 50.6, 44.0), (30.0, 8.0, 90.0, 60.0)]  # the second reaches over the edge
+    found = logit_map(_detections(boxes, maps, logit_rule=rule), (50, 80)).round(4)
+    both = -3.0 if rule == "max" else -10.0
+    assert found[20, 12] == found[12, 10] == found[43, 20] == -7.0
+    assert found[12, 35] == found[30, 50] == both
+    assert found[8, 30] == found[49, 79] == -3.0
+    assert set(np.unique(found[np.isfinite(found)])) == {-7.0, -3.0, both}
+    inside = np.zeros((50, 80), bool)
+    inside[12:44, 10:51] = inside[8:, 30:] = True
+    assert np.array_equal(np.isfinite(found), inside)
+    nothing = logit_map(_detections([(3.0, 3.0, 3.0, 9.0)], maps[:1]), (50, 80))
+    assert np.isnan(nothing).all()  # an empty box holds no pixel
+
+
 def test_logit_maps_can_be_summed(random_detections):
     shape = (77, 96)
-    full = pasted_by_torchvision(torch.from_numpy(random_detections.mask_logits), random_detections, shape)
+    _, _, covered = pasted_inside(random_detections, shape)
+    single = [logit_map(random_detections.at(np.array([k])), shape) for k in range(len(random_detections))]
     settings = DetectionSettings(logit_rule="sum")
     summed = logit_map(Detections(**{**vars(random_detections), "settings": settings}), shape)
     greatest = logit_map(random_detections, shape)
     assert np.array_equal(np.isnan(summed), np.isnan(greatest))
-    inside = ~np.isnan(summed)
-    np.testing.assert_allclose(summed[inside], full.sum(0)[inside], rtol=1e-4, atol=1e-4)
+    inside = covered.any(axis=0)
+    assert np.array_equal(inside, ~np.isnan(summed))
+    np.testing.assert_allclose(summed[inside], np.nansum(single, axis=0)[inside], rtol=1e-4, atol=1e-4)
     assert np.abs(summed[inside] - greatest[inside]).max() > 1  # boxes do overlap here
     with pytest.raises(SettingsError, match="max or sum"):
         DetectionSettings(logit_rule="mean")
@@ -227,6 +271,25 @@ def test_roi_table_maps_boxes_and_counts_copies():
     assert table[0].score == pytest.approx(0.9)
 
 
+@pytest.mark.parametrize(
+    ("value", "text", "exact"),
+    [
+        (1.0, "> 0.99", "> 0.999"),
+        (0.9951, "> 0.99", "0.995"),
+        (0.9949, "0.99", "0.995"),
+        (0.5, "0.50", "0.500"),
+        (0.0051, "0.01", "0.005"),
+        (0.0049, "< 0.01", "0.005"),
+        (0.0, "< 0.01", "< 0.001"),
+        (-1e-9, "< 0.01", "< 0.001"),
+        (np.float32(0.99999), "> 0.99", "> 0.999"),
+        (np.nan, "nan", "nan"),
+    ],
+)
+def test_no_probability_is_told_as_certain(value, text, exact):
+    assert (probability_text(value), probability_text(value, 3)) == (text, exact)
+
+
 def test_empty_batch_has_no_rows():
     none = np.zeros((0, 4), np.float32)
     candidates = Candidates(none, none, none[:, 0], none[:, 0], none[:, 0].astype(np.int64))
@@ -242,7 +305,7 @@ def _summary(index, *probabilities):
 def test_scan_is_the_mean_of_the_ten_least_normal_slices():
     summaries = [_summary(i, 0.9, 0.1, 0.1) for i in range(20)]
     summaries += [_summary(20 + i, 0.1, 0.2, 0.8) for i in range(10)]
-    verdict = scan_verdict(summaries, published=True)
+    verdict = scan_verdict(summaries, basis="trained")
     assert verdict.slices_used == tuple(range(20, 30))
     assert verdict.probabilities == pytest.approx((0.1, 0.2, 0.8))
     assert verdict.class_index == 2
@@ -250,7 +313,18 @@ def test_scan_is_the_mean_of_the_ten_least_normal_slices():
     assert "30" in verdict.rule
 
 
+def test_slices_without_any_region_are_told_in_the_rule_of_the_scan():
+    def some(biased):
+        return [dataclasses.replace(_summary(i, 0.2, 0.1, 0.6), from_bias=i < biased) for i in range(4)]
+
+    assert "bias" not in scan_verdict(some(0), basis="trained").rule
+    part, whole = scan_verdict(some(3), basis="edited"), scan_verdict(some(4), basis="edited")
+    assert "left in 3 of those: there it is the network's bias" in part.rule
+    assert "left in all of those" in whole.rule
+    assert (part.from_bias, whole.from_bias) == (False, True)
+
+
 def test_scan_of_few_slices_or_none():
-    assert scan_verdict([_summary(3)], published=True) is None
-    verdict = scan_verdict([_summary(3, 0.7, 0.2)], published=False)
-    assert (verdict.class_index, verdict.slices_used, verdict.published) == (0, (3,), False)
+    assert scan_verdict([_summary(3)], basis="trained") is None
+    verdict = scan_verdict([_summary(3, 0.7, 0.2)], basis="edited")
+    assert (verdict.class_index, verdict.slices_used, verdict.basis) == (0, (3,), "edited")

@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QFont, QPainter, QPaintEvent, QResizeEvent
+from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.colours import class_name, image_colour
 from ctmasknet_gui.view.style import TEXT, TRACK
+from model_core.scene import class_name, image_colour
+from model_core.types import probability_text
 
 _ROW = 21
+_BIAS = "No region is left in the evidence: this is the network's bias, not a finding of this slice."
 
 
 class ProbabilityBars(QWidget):
-    """One row per class: name, bar, number; the most probable class in bold."""
+    """One row per class in the network's order: name, bar, number; the most probable class in bold."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._names: tuple[str, ...] = ()
         self._values: tuple[float, ...] = ()
+        self._bias = False
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
-    def set_values(self, names: tuple[str, ...], values: tuple[float, ...]) -> None:
-        """Show probabilities (0..1) in class order; missing names say which class it is."""
+    @property
+    def rows(self) -> tuple[tuple[str, str, bool], ...]:
+        """Name, number and whether it is in bold of each row, from the top."""
+        best = max(range(len(self._values)), key=self._values.__getitem__, default=-1)
+        named = zip(self._names, self._values, strict=True)
+        return tuple((n, probability_text(v), k == best and not self._bias) for k, (n, v) in enumerate(named))
+
+    def set_values(self, names: tuple[str, ...], values: tuple[float, ...], *, bias: bool = False) -> None:
+        """Show probabilities (0..1) in class order; missing names say which class it is.
+
+        With ``bias``, the network's answer to no region at all, no class is in bold.
+        """
+        self._bias = bias
         self._names = tuple(class_name(names, k) for k in range(len(values)))
         self._values = values
-        text = ", ".join(f"{n} {v:.2f}" for n, v in zip(self._names, values, strict=True))
+        text = ", ".join(f"{name} {number}" for name, number, _ in self.rows)
         self.setAccessibleName(f"Class probabilities: {text}")
         self.setToolTip(
             text.replace(", ", "\n") + "\n\nSigmoid of each class logit: the classes are scored one by one,\n"
@@ -43,18 +57,16 @@ class ProbabilityBars(QWidget):
         """Draw the rows."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        best = max(range(len(self._values)), key=self._values.__getitem__, default=-1)
         bold = QFont(self.font())
         bold.setBold(True)
         name_width = min(
             self.width() * 0.42,
             max((painter.fontMetrics().horizontalAdvance(n) * 1.12 for n in self._names), default=0.0) + 14,
         )
-        number_width = 46.0
-        # From the last class to the first, as the verdict of interest comes last in the papers' order.
-        for row, k in enumerate(reversed(range(len(self._values)))):
-            top = row * _ROW
-            painter.setFont(bold if k == best else self.font())
+        number_width = QFontMetricsF(bold).horizontalAdvance("> 0.99") + 8
+        for k, (_, number, emphasised) in enumerate(self.rows):
+            top = k * _ROW
+            painter.setFont(bold if emphasised else self.font())
             painter.setPen(QColor(TEXT))
             align = Qt.AlignmentFlag.AlignVCenter
             name = painter.fontMetrics().elidedText(
@@ -64,7 +76,7 @@ class ProbabilityBars(QWidget):
             painter.drawText(
                 QRectF(self.width() - number_width, top, number_width, _ROW),
                 align | Qt.AlignmentFlag.AlignRight,
-                f"{self._values[k]:.2f}",
+                number,
             )
             track = QRectF(name_width, top + 5, self.width() - name_width - number_width, _ROW - 10)
             painter.setPen(Qt.PenStyle.NoPen)
@@ -86,7 +98,7 @@ class ClassPanel(QWidget):
         self._heading.setProperty("role", "heading")
         self.badge = QLabel("edited evidence")
         self.badge.setProperty("role", "badge")
-        self.badge.setToolTip("The thresholds of the evidence differ from the published computation.")
+        self.badge.setToolTip("The thresholds of the evidence differ from those that the weights define.")
         self.bars = ProbabilityBars()
         self.note = QLabel()
         self.note.setProperty("role", "muted")
@@ -123,13 +135,14 @@ class ClassPanel(QWidget):
         opened = state.case.volume is not None
         where = f" · SLICE {state.display.slice_index + 1}" if opened else ""
         self._heading.setText(f"IMAGE CLASS{where}")
-        self.badge.setVisible(verdict is not None and not verdict.published)
+        self.badge.setVisible(verdict is not None and verdict.basis == "edited")
         self.bars.setVisible(verdict is not None)
         if verdict is not None:
             values = tuple(float(p) for p in verdict.probabilities)
-            self.bars.set_values(state.weights.image_classes, values)
-        self.note.setText("" if verdict is not None else self._why_no_class())
-        self.note.setVisible(verdict is None)
+            self.bars.set_values(state.weights.image_classes, values, bias=verdict.from_bias)
+        note = self._why_no_class() if verdict is None else _BIAS if verdict.from_bias else ""
+        self.note.setText(note)
+        self.note.setVisible(bool(note))
         self._refresh_scan()
 
     def _why_no_class(self) -> str:
@@ -158,8 +171,10 @@ class ClassPanel(QWidget):
             return
         k = scan.class_index
         name = class_name(names, k)
-        edited = "" if scan.published else " (edited evidence)"
-        parts = [f"Scan: {name} {scan.probabilities[k]:.2f}{edited}", scan.rule.rstrip("."), self._lesions()]
+        edited = " (edited evidence)" if scan.basis == "edited" else ""
+        likely = f"{name} {probability_text(scan.probabilities[k])}"
+        what = f"the network's bias ({likely})" if scan.from_bias else likely
+        parts = [f"Scan: {what}{edited}", scan.rule.rstrip("."), self._lesions()]
         self.scan.setText(" · ".join(part for part in parts if part))
         self.scan.setToolTip(
             f"From {len(scan.slices_used)} slices: " + ", ".join(str(i + 1) for i in scan.slices_used[:40])

@@ -35,9 +35,9 @@ class PlotPanel(QWidget):
         self.tabs.tabBar().setExpanding(False)
         self.tabs.tabBar().setElideMode(Qt.TextElideMode.ElideNone)
         tips = (
-            "Score and area of each region; click a point to select its region",
-            "How many regions have which score",
-            "The ranked rows of score and encoded box that the classifier reads; click a row",
+            "Score, as in the table, and area of each region; click a point to select its region",
+            "How many regions have which score, as in the table",
+            "The ranked rows that the classifier reads: raw score (not calibrated) and box; click one",
         )
         for page, tip in zip((self.scatter, self.histogram, self.batch), tips, strict=True):
             self.tabs.addTab(page, page.title)

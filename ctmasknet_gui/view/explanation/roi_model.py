@@ -10,7 +10,7 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 from PySide6.QtGui import QColor
 
 from ctmasknet_gui.view.style import STATUS_COLOURS
-from model_core.types import RoiRow
+from model_core.types import RoiRow, probability_text
 
 Index = QModelIndex | QPersistentModelIndex
 _NONE = QModelIndex()
@@ -38,13 +38,27 @@ def describe_area(area_mm2: float | None) -> str:
     return "–" if area_mm2 is None else f"{area_mm2:.0f}"
 
 
+# Rows of regions that are not among the shown detections.
+DIMMED = QColor("#7d8b9a")
+_WHY = {"score": "low", "area": "small", "limit": "over"}
+
+
+def describe_shown(roi: RoiRow) -> str:
+    """Return a dot for a shown region, else in a word why it is not."""
+    if roi.detected:
+        return "●"
+    if roi.unshown == "overlap":
+        return "NMS" if roi.suppressor is None else f"by {roi.suppressor}"
+    return _WHY.get(roi.unshown or "", "")
+
+
 COLUMNS = (
     Column("#", "Rank by score", lambda r: str(r.rank), lambda r: r.rank),
-    Column("Class", "Class of the region", lambda r: r.label, lambda r: r.label, left=True),
+    Column("Class", "Class of the region", lambda r: r.label, lambda r: (r.class_number, r.label), left=True),
     Column(
         "Score",
-        "Score of the region, calibrated where the weights say how",
-        lambda r: f"{r.score:.3f}",
+        "Score of the region: calibrated where the weights say how, else raw. The RoI batch has raw scores.",
+        lambda r: probability_text(r.score, 3),
         lambda r: r.score,
     ),
     Column("px", "Area of the box in slice pixels", lambda r: f"{r.area_px:.0f}", lambda r: r.area_px),
@@ -55,10 +69,11 @@ COLUMNS = (
         lambda r: -1.0 if r.area_mm2 is None else r.area_mm2,
     ),
     Column(
-        "On",
-        "Whether the region is among the shown detections",
-        lambda r: "●" if r.detected else "",
-        lambda r: bool(r.detected),
+        "Shown",
+        "● shown as a detection, or why not. low: its score is not above the threshold; by 2: region 2, "
+        "which is better, overlaps it (NMS); small: its box is; over: there are more than are shown",
+        describe_shown,
+        lambda r: (bool(r.detected), r.unshown or "", -(r.suppressor or 0)),
     ),
     Column("×", "How often the region stands in the RoI batch", lambda r: str(r.copies), lambda r: r.copies),
     Column("Box", "x1,y1–x2,y2 in slice pixels", describe_box, lambda r: r.box, left=True),
@@ -94,7 +109,7 @@ class RoiModel(QAbstractTableModel):
         """Return the table, tab-separated with headings, as it is sorted."""
         lines = ["\t".join(column.title for column in COLUMNS)]
         for roi in self._rows:
-            shown = "n/a" if roi.detected is None else "yes" if roi.detected else "no"
+            shown = "n/a" if roi.detected is None else "yes" if roi.detected else f"no: {roi.why_unshown}"
             cells = [shown if k == SHOWN_COLUMN else column.text(roi) for k, column in enumerate(COLUMNS)]
             lines.append("\t".join(cells))
         return "\n".join(lines)
@@ -116,14 +131,16 @@ class RoiModel(QAbstractTableModel):
             return column.text(roi)
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return int(_alignment(index.column()))
+        if role == Qt.ItemDataRole.ForegroundRole and roi.detected is False:
+            return DIMMED
         if role == Qt.ItemDataRole.ForegroundRole and index.column() == SHOWN_COLUMN:
             return QColor(STATUS_COLOURS["ok"])
         if role == Qt.ItemDataRole.ToolTipRole:
             copies = f"{roi.copies} row{'s' * (roi.copies != 1)} of the RoI batch, " if roi.copies else ""
-            shown = "shown as a detection" if roi.detected else "not shown as a detection"
+            shown = "shown as a detection" if roi.detected else f"not shown: {roi.why_unshown}"
             if roi.detected is None:
                 shown = "of the class alone: the shown detections are other regions"
-            return f"{roi.label} {roi.score:.4f}\nBox {describe_box(roi)}\n{copies}{shown}"
+            return f"{roi.label} {probability_text(roi.score, 4)}\nBox {describe_box(roi)}\n{copies}{shown}"
         return None
 
     def headerData(

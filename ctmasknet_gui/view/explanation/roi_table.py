@@ -34,7 +34,7 @@ _PADDING = 12
 # Widest text of each column but the last, so that columns do not jump from slice to slice.
 _WIDEST = 120
 _WAITING = "The regions of the slice are listed here once it has been analysed."
-_SAMPLES = ("128", "Lesion", "0.000", "00000", "00000", "On", "00")
+_SAMPLES = ("128", "Lesion", "> 0.999", "00000", "00000", "by 00", "00")
 
 
 class _Table(QTableView):

@@ -83,7 +83,7 @@ class ThresholdPanel(QWidget):
         self.evidence_score = ThresholdSlider(
             "Score >",
             low=_LOWEST_SCORE,
-            tip="Regions whose score is greater are ranked; −0.01 keeps all (published).",
+            tip="Regions whose score is greater are ranked; −0.01 keeps all.",
         )
         self.evidence_nms = ThresholdSlider(
             "NMS IoU",
@@ -95,7 +95,7 @@ class ThresholdPanel(QWidget):
 
     def _lay_out(self) -> None:
         self.reset_detections = self._reset_button("Reset", "Shown detections as the weights define them.")
-        self.reset_evidence = self._reset_button("Published", "Regions ranked as it was published.")
+        self.reset_evidence = self._reset_button("Reset", "Regions ranked as the weights define it.")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
@@ -178,7 +178,6 @@ class ThresholdPanel(QWidget):
                 f"The table and the plots show the {regions} best regions; these weights give no class."
             )
             self.link.setToolTip("Linked: ranked are the regions above the shown score and NMS.")
-            self.reset_evidence.setText("Reset")
             return
         self.evidence_heading.setText(f"CLASS EVIDENCE · N {regions}")
         self.evidence_heading.setToolTip(
@@ -186,9 +185,8 @@ class ThresholdPanel(QWidget):
         )
         self.link.setToolTip(
             "Linked: the class is computed from the regions above the shown score and NMS.\n"
-            "Not linked: the class is the published computation unless you change it here."
+            "Not linked: the class is computed as the weights define it unless you change it here."
         )
-        self.reset_evidence.setText("Published")
 
     @property
     def _detections(self) -> DetectionSettings:
@@ -252,7 +250,7 @@ class ThresholdPanel(QWidget):
 
     @Slot()
     def _on_reset_evidence(self) -> None:
-        self.evidenceChanged.emit(self._state.thresholds.published_evidence)
+        self.evidenceChanged.emit(self._state.thresholds.default_evidence)
 
 
 def _show_nms(slider: ThresholdSlider, iou: float | None, otherwise: float) -> None:

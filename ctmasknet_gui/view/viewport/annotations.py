@@ -5,22 +5,13 @@ from __future__ import annotations
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QLinearGradient, QPainter, QPen
 
-from ctmasknet_gui.view.colours import CIVIDIS
-from ctmasknet_gui.view.viewport.corners import Corners, Line, bar_text, scale_bar
 from ctmasknet_gui.view.viewport.mapping import View
-from ctmasknet_gui.view.viewport.orientation import EdgeLetters
-from ctmasknet_gui.view.viewport.text import (
-    AMBER,
-    INK,
-    LETTER,
-    MUTED,
-    WHITE,
-    elided,
-    halo_text,
-    pill,
-    signed,
-    sized,
-)
+from ctmasknet_gui.view.viewport.text import elided, halo_text, pill, sized
+from model_core.scene import Corners, EdgeLetters, Line
+from model_core.scene.corners import signed
+from model_core.scene.palette import AMBER, CIVIDIS, INK, LETTER, MUTED, WHITE
+from model_core.scene.scale import SCALE_SHARE, scale_bar
+from model_core.types import Geometry
 
 MARGIN = 10.0
 # Free width in the middle of the upper and lower edge, for the letters.
@@ -102,19 +93,17 @@ class Annotations:
         self,
         painter: QPainter,
         view: View,
-        spacing_mm: tuple[float | None, float | None, float | None],
+        geometry: Geometry,
         *,
         bottom: float,
     ) -> None:
         """Draw a bar of a round length above ``bottom`` at the right edge; nothing where unknown."""
-        length = scale_bar(view, spacing_mm, min(self._room, self._width * 0.22))
-        if not length:
+        bar = scale_bar(geometry, view.scale[0], min(self._room, self._width * SCALE_SHARE))
+        if bar is None:
             return
-        column = spacing_mm[2] or 1.0
-        pixels = length * view.scale[0] / column
+        pixels, text = bar
         right, y = self._width - MARGIN, bottom - 6
         left = right - pixels
-        text = bar_text(length)
         width = self._metrics.horizontalAdvance(text)
         first = right - max(width, pixels)
         whole = QRectF(first, y - 8 - self._line, right - first, self._line + 14)
@@ -132,14 +121,20 @@ class Annotations:
         self.taken.append(whole)
 
     def colour_bar(
-        self, painter: QPainter, limit: float, *, title: str, top: float, threshold: float | None
+        self,
+        painter: QPainter,
+        limits: tuple[float, float],
+        *,
+        title: str,
+        top: float,
+        threshold: float | None,
     ) -> None:
         """Draw the colour bar of the logit map below ``top`` at the right edge.
 
         Parameters
         ----------
-        limit:
-            x of the range ``-x..x``.
+        limits:
+            Logits at the ends; the map may go beyond them.
         threshold:
             The logit that masks begin at, marked on the bar; None where the scale is another one.
         """
@@ -159,15 +154,19 @@ class Annotations:
         painter.setPen(QPen(QColor(0, 0, 0, 200), 1))
         painter.setBrush(gradient)
         painter.drawRect(bar)
-        for value in (limit, 0.0, -limit):
-            self._tick(painter, bar, value, limit, MUTED if value else WHITE)
-        if threshold is not None and abs(threshold) <= limit and threshold != 0:
-            self._tick(painter, bar, threshold, limit, AMBER)
+        low, high = limits
+        ends = ((high, f"≥ {_logit(high)}", WHITE), (low, f"≤ {_logit(low)}", WHITE))
+        inner = [(threshold, _logit(threshold), AMBER)] if threshold else []
+        written: list[float] = []
+        for value, text, colour in (*ends, *inner, (0.0, "0", MUTED)):
+            y = bar.bottom() - (value - low) / (high - low) * bar.height()
+            # One that would lie on another, or beyond the bar, is left out.
+            if bar.top() <= y <= bar.bottom() and all(abs(y - other) >= self._line for other in written):
+                self._tick(painter, bar, y, text, colour)
+                written.append(y)
         self.taken.append(whole)
 
-    def _tick(self, painter: QPainter, bar: QRectF, value: float, limit: float, colour: str) -> None:
-        y = bar.bottom() - (value + limit) / (2 * limit) * bar.height()
-        text = f"{'+' if value > 0 else ''}{signed(value, 0 if float(value).is_integer() else 1)}"
+    def _tick(self, painter: QPainter, bar: QRectF, y: float, text: str, colour: str) -> None:
         width = self._metrics.horizontalAdvance(text)
         painter.setPen(QPen(QColor(colour), 1.5))
         painter.drawLine(QPointF(bar.left() - 4, y), QPointF(bar.left(), y))
@@ -216,3 +215,7 @@ class Annotations:
         painter.setBrush(QColor(colour))
         painter.drawRoundedRect(rect, 2, 2)
         painter.setBrush(Qt.BrushStyle.NoBrush)
+
+
+def _logit(value: float) -> str:
+    return f"{'+' if value > 0 else ''}{signed(value, 1)}"

@@ -1,25 +1,24 @@
-"""Draws what the network found, exactly on its voxels: masks, outlines, boxes with tags, reference."""
+"""Draws what the network found, exactly on its voxels: masks, outlines, boxes, labels, reference."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from PySide6.QtCore import QRectF, QSizeF, Qt
+from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QPainter, QPainterPath, QPen
 
-from ctmasknet_gui.view.colours import REFERENCE, class_name, region_colour
-from ctmasknet_gui.view.viewport.labels import place_label
 from ctmasknet_gui.view.viewport.mapping import View
 from ctmasknet_gui.view.viewport.outlines import contour_path
-from ctmasknet_gui.view.viewport.pictures import logit_image, logit_range
+from ctmasknet_gui.view.viewport.pictures import logit_image
 from ctmasknet_gui.view.viewport.text import sized
+from model_core.scene import PlacedLabels, class_name, region_colour
+from model_core.scene.palette import INK, REFERENCE, SELECTED, WHITE
 from model_core.types import ByteArray, RoiRow, ShownSlice
 
 _RIM = QColor(0, 0, 0, 95)
 _TAG = QColor(14, 19, 25, 215)
 _STRIPE = 3.0
-# More tags than this would hide the picture; the others follow when their box is selected.
-_MOST_TAGS = 24
 # From this many detections on, lines are thin and rimless: they would cover all else, and cost time.
 _CROWD = 40
 _MIDDLE_LEFT = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft
@@ -27,13 +26,12 @@ _MIDDLE_LEFT = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """One detection ready to draw: its box in slice pixels, its outline, its tag."""
+    """One detection ready to draw: its box in slice pixels, its outline."""
 
     candidate: int
     colour: str
     box: tuple[float, float, float, float]
     outline: QPainterPath
-    tag: str
 
 
 class Findings:
@@ -42,12 +40,10 @@ class Findings:
     def __init__(self, shown: ShownSlice, region_classes: tuple[str, ...]) -> None:
         self.shown = shown
         self.region_classes = region_classes
-        ranks = {roi.candidate: roi.rank for roi in shown.rois if roi.detected}
         self._items: list[Finding] = []
         self._outlined = False
-        self._ranks = ranks
         self._fills: dict[str, QPainterPath] | None = None
-        self._logits: tuple[QImage, float] | None = None
+        self._logits: tuple[QImage, tuple[float, float]] | None = None
 
     @property
     def items(self) -> list[Finding]:
@@ -56,19 +52,14 @@ class Findings:
             self._outlined = True
             detections = self.shown.detections
             for k in range(len(detections)):
-                candidate = int(detections.indices[k])
                 label = int(detections.labels[k]) - 1
-                name = class_name(self.region_classes, label)
-                rank = self._ranks.get(candidate)
-                tag = f"{name} {detections.scores[k]:.2f}"
                 x1, y1, x2, y2 = (float(v) for v in detections.boxes[k])
                 self._items.append(
                     Finding(
-                        candidate=candidate,
-                        colour=region_colour(name, label),
+                        candidate=int(detections.indices[k]),
+                        colour=region_colour(class_name(self.region_classes, label), label),
                         box=(x1, y1, x2, y2),
                         outline=contour_path(self.shown.masks[k]),
-                        tag=tag if rank is None else f"{rank} · {tag}",
                     )
                 )
         return self._items
@@ -86,11 +77,10 @@ class Findings:
         return self._fills
 
     @property
-    def logits(self) -> tuple[QImage, float]:
-        """The map of raw mask logits as an image, and x of its range ``-x..x``."""
-        if self._logits is None:
-            limit = logit_range(self.shown.logit_map)
-            self._logits = logit_image(self.shown.logit_map, limit), limit
+    def logits(self) -> tuple[QImage, tuple[float, float]] | None:
+        """The map of raw mask logits as an image, and the logits at the ends of its colours."""
+        if self._logits is None and (limits := self.shown.logit_range) is not None:
+            self._logits = logit_image(self.shown.logit_map, limits), limits
         return self._logits
 
 
@@ -151,78 +141,29 @@ def draw_unshown(painter: QPainter, roi: RoiRow, view: View) -> None:
     painter.setBrush(Qt.BrushStyle.NoBrush)
     painter.setPen(QPen(_RIM, 3.5))
     painter.drawRect(rect)
-    painter.setPen(QPen(QColor("#ffffff"), 1.6, Qt.PenStyle.DashLine))
+    painter.setPen(QPen(QColor(SELECTED), 1.6, Qt.PenStyle.DashLine))
     painter.drawRect(rect)
 
 
-@dataclass(frozen=True)
-class Tag:
-    """A tag to place: its box on the screen, its text, its colour."""
-
-    box: QRectF
-    text: str
-    colour: str
-    chosen: bool = False
-
-
-def box_tags(findings: Findings, view: View, selected: int | None, roi: RoiRow | None) -> list[Tag]:
-    """Return the tags of the boxes, in the order in which they get their places."""
-    tags = [
-        Tag(view.box_to_screen(item.box), item.tag, item.colour, item.candidate == selected)
-        for item in findings.items
-    ]
-    tags.sort(key=lambda tag: not tag.chosen)
-    if roi is not None:
-        text = f"{roi.rank} · {roi.label} {roi.score:.2f} · {roi.why_unshown}"
-        tags.insert(0, Tag(view.box_to_screen(roi.box), text, "#ffffff", chosen=True))
-    return tags
-
-
-@dataclass(frozen=True)
-class PlacedTags:
-    """Tags with their rectangles on the screen, and how many found none."""
-
-    places: tuple[tuple[Tag, QRectF], ...]
-    left_out: int
-
-
-def place_tags(tags: list[Tag], *, font: QFont, area: QRectF, taken: list[QRectF]) -> PlacedTags:
-    """Place the tags of visible boxes where there is room; in a crowd the later ones are left out.
-
-    Parameters
-    ----------
-    area:
-        The visible part of the picture; tags stay inside.
-    taken:
-        Rectangles to keep clear of.
-    """
+def label_size(font: QFont) -> Callable[[str], tuple[float, float]]:
+    """Return what measures the label of a text."""
     metrics = QFontMetricsF(_tag_font(font))
-    places: list[tuple[Tag, QRectF]] = []
-    occupied = list(taken)
-    visible = [tag for tag in tags if tag.box.intersects(area)]
-    for tag in visible[:_MOST_TAGS]:
-        size = QSizeF(metrics.horizontalAdvance(tag.text) + 10 + _STRIPE, metrics.height() + 2)
-        place = place_label(tag.box, size, area=area, taken=occupied)
-        if place is not None:
-            places.append((tag, place))
-            occupied.append(place)
-    return PlacedTags(tuple(places), len(visible) - len(places))
+    return lambda text: (metrics.horizontalAdvance(text) + 10 + _STRIPE, metrics.height() + 2)
 
 
-def draw_tags(painter: QPainter, placed: PlacedTags, *, font: QFont) -> None:
-    """Draw tags on their places."""
+def draw_labels(painter: QPainter, placed: PlacedLabels, *, font: QFont) -> None:
+    """Draw labels on their places."""
     painter.setFont(_tag_font(font))
-    for tag, place in placed.places:
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(QColor("#ffffff") if tag.chosen else _TAG)
-        if tag.chosen:
-            painter.setPen(QPen(_RIM, 1))
+    for label, text, (left, top, right, bottom) in placed.places:
+        place = QRectF(left, top, right - left, bottom - top)
+        painter.setPen(QPen(_RIM, 1) if label.selected else Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(SELECTED) if label.selected else _TAG)
         painter.drawRoundedRect(place, 3, 3)
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(QColor(tag.colour))
+        painter.setBrush(QColor(label.colour))
         painter.drawRect(QRectF(place.left(), place.top(), _STRIPE, place.height()))
-        painter.setPen(QColor("#10161d") if tag.chosen else QColor("#f2f6fa"))
-        painter.drawText(place.adjusted(_STRIPE + 4, 0, 0, 0), _MIDDLE_LEFT, tag.text)
+        painter.setPen(QColor(INK if label.selected else WHITE))
+        painter.drawText(place.adjusted(_STRIPE + 4, 0, 0, 0), _MIDDLE_LEFT, text)
 
 
 def _tag_font(font: QFont) -> QFont:
@@ -243,7 +184,7 @@ def _stroke(
         pens = [QPen(QColor(colour), 1.0)]
     elif chosen:
         # A white halo, which itself needs a rim on white bone.
-        white = QColor("#ffffff")
+        white = QColor(SELECTED)
         pens = [QPen(_RIM, width + 5.0), QPen(white, width + 3.2), QPen(QColor(colour), width + 0.5)]
     else:
         pens = [QPen(_RIM, width + 1.5), QPen(QColor(colour), width)]

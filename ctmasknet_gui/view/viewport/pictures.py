@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QImage, QPainter, QTransform
 
-from ctmasknet_gui.view.colours import CIVIDIS
 from ctmasknet_gui.view.viewport.layer import device_ratio
 from ctmasknet_gui.view.viewport.mapping import View
+from model_core.scene.palette import CIVIDIS
 from model_core.types import ByteArray, FloatArray, Volume, Window
 from model_core.voi import apply_window
 
@@ -23,7 +23,6 @@ NEAREST_ZOOM = 8.0
 AVERAGE_BELOW = 0.6
 KEPT_PICTURES = 12
 _NO_VALUE = 256
-_NICE_RANGES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 40, 60, 80, 100)
 
 
 def grey_image(pixels: ByteArray) -> QImage:
@@ -34,30 +33,21 @@ def grey_image(pixels: ByteArray) -> QImage:
     return grey.convertToFormat(QImage.Format.Format_RGB32)
 
 
-def diverging_table() -> ByteArray:
-    """Return 256 colours (256, 3) of cividis; index 127.5 is zero."""
+def colour_table() -> ByteArray:
+    """Return 256 colours (256, 3) of cividis."""
     stops = np.array([QColor(name).getRgb()[:3] for name in CIVIDIS], np.float64)  # type: ignore[index]
     where = np.linspace(0, len(stops) - 1, 256)
     channels = [np.interp(where, np.arange(len(stops)), stops[:, c]) for c in range(3)]
     return np.rint(np.stack(channels, 1)).astype(np.uint8)
 
 
-def logit_range(logits: FloatArray) -> float:
-    """Return x of the range -x..x that a logit map is shown on: a round number that holds every value."""
-    finite = np.abs(logits[np.isfinite(logits)])
-    highest = float(finite.max()) if finite.size else 0.0
-    for nice in _NICE_RANGES:
-        if highest <= nice:
-            return float(nice)
-    return float(math.ceil(highest / 100) * 100)
-
-
-def logit_image(logits: FloatArray, limit: float) -> QImage:
-    """Return (H, W) logits as colours over ``-limit..limit``; transparent where there is no value."""
+def logit_image(logits: FloatArray, limits: tuple[float, float]) -> QImage:
+    """Return (H, W) logits as colours between two logits; transparent where there is no value."""
     height, width = logits.shape
     known = np.isfinite(logits)
     index = np.full((height, width), _NO_VALUE, np.uint16)
-    levels = np.clip(logits[known] * (127.5 / limit) + 127.5, 0, 255)
+    low, high = limits
+    levels = np.clip((logits[known] - low) / (high - low) * 255, 0, 255)
     index[known] = np.rint(levels).astype(np.uint16)
     argb = _argb_table()[index]
     image = QImage(argb.data, width, height, width * 4, QImage.Format.Format_ARGB32_Premultiplied)
@@ -67,7 +57,7 @@ def logit_image(logits: FloatArray, limit: float) -> QImage:
 @cache
 def _argb_table() -> NDArray[np.uint32]:
     """Colours as 32-bit pixels; the last entry is transparent."""
-    colours = diverging_table().astype(np.uint32)
+    colours = colour_table().astype(np.uint32)
     opaque = 0xFF000000 | colours[:, 0] << 16 | colours[:, 1] << 8 | colours[:, 2]
     return np.append(opaque, 0).astype(np.uint32)
 

@@ -5,11 +5,6 @@ from __future__ import annotations
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter
 
-WHITE = "#eef3f8"
-MUTED = "#b4c2d0"
-LETTER = "#8cc8ff"
-AMBER = "#e8b04a"
-INK = "#1a1300"
 _HALO = QColor(0, 0, 0, 185)
 _OFFSETS = tuple(QPointF(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y)
 
@@ -43,11 +38,3 @@ def pill(painter: QPainter, rect: QRectF, text: str, *, background: str, ink: st
     painter.drawRoundedRect(rect, 3, 3)
     painter.setPen(QColor(ink))
     painter.drawText(rect, Qt.AlignmentFlag.AlignCenter, text)
-
-
-def signed(value: float, digits: int = 0) -> str:
-    """Format a number with a true minus sign; minus zero is zero."""
-    text = f"{value:.{digits}f}"
-    if float(text) == 0:
-        text = text.lstrip("-")
-    return text.replace("-", "−")

@@ -25,15 +25,24 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.viewport import overlays
 from ctmasknet_gui.view.viewport.annotations import Annotations
-from ctmasknet_gui.view.viewport.corners import Corners, corner_lines
+from ctmasknet_gui.view.viewport.corners import scene_settings, viewport_corners
 from ctmasknet_gui.view.viewport.empty import EmptyState
 from ctmasknet_gui.view.viewport.gestures import WheelSteps, dragged_window, dragged_zoom, wheel_zoom
 from ctmasknet_gui.view.viewport.layer import Layer
 from ctmasknet_gui.view.viewport.mapping import View, fit_zoom, pixel_aspect
-from ctmasknet_gui.view.viewport.orientation import EdgeLetters, edge_letters
 from ctmasknet_gui.view.viewport.picking import candidate_at
 from ctmasknet_gui.view.viewport.pictures import GreyPictures, draw_image
-from model_core.types import RoiRow, Volume, Window
+from model_core.scene import (
+    Corners,
+    EdgeLetters,
+    Label,
+    PlacedLabels,
+    box_labels,
+    edge_letters,
+    place_labels,
+)
+from model_core.scene.labels import Rect, unshown_roi
+from model_core.types import Volume, Window
 
 _BACKGROUND = QColor("#000000")
 _ACCENT = QColor("#2f7fd1")
@@ -157,7 +166,7 @@ class Viewport(QWidget):
         volume, view = self._state.case.volume, self.current_view
         if volume is None or view is None or not self._has_slice(volume):
             return Corners()
-        return corner_lines(self._state, volume, view, self.cursor_voxel)
+        return viewport_corners(self._state, volume, view, self.cursor_voxel)
 
     @property
     def letters(self) -> EdgeLetters:
@@ -239,19 +248,19 @@ class Viewport(QWidget):
         self._paint_overlays(painter, volume, view, findings)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         notes = Annotations(self.font(), view.size, backed=display.inverted != volume.inverted)
-        corners = corner_lines(self._state, volume, view, self.cursor_voxel)
+        corners = viewport_corners(self._state, volume, view, self.cursor_voxel)
         notes.corners(painter, corners)
         notes.letters(painter, self.letters)
         notes.scale_bar(
             painter,
             view,
-            volume.geometry.spacing_mm,
+            volume.geometry,
             bottom=self.height() - 14 - notes.height_of(len(corners.bottom_right)),
         )
         self.labels_left_out = 0
         if findings is None:
             return
-        if display.logits:
+        if display.logits and findings.logits is not None:
             settings = findings.shown.detections.settings
             notes.colour_bar(
                 painter,
@@ -263,11 +272,10 @@ class Viewport(QWidget):
                 if settings.mask_scale == "logit" and settings.logit_rule == "max"
                 else None,
             )
-        roi = self._unshown_roi(findings)
+        roi = unshown_roi(findings.shown, self._state.selection.candidate)
         if roi is not None:
             overlays.draw_unshown(painter, roi, view)
-        if display.boxes or roi is not None:
-            self._paint_tags(painter, findings, view, roi, notes)
+        self._paint_labels(painter, box_labels(findings.shown, scene_settings(self._state)), view, notes)
 
     def _paint_overlays(
         self, painter: QPainter, volume: Volume, view: View, findings: overlays.Findings | None
@@ -294,12 +302,9 @@ class Viewport(QWidget):
 
     def _draw_areas(self, painter: QPainter, findings: overlays.Findings, view: View) -> None:
         display = self._state.display
-        if display.logits:
-            painter.save()
-            # A map has to be read in its colours, so it is denser than a fill of the same setting.
-            painter.setOpacity(display.opacity**0.5)
+        if display.logits and findings.logits is not None:
+            # Opaque: it is read by its colours.
             draw_image(painter, findings.logits[0], view)
-            painter.restore()
         if display.masks:
             overlays.fill_masks(painter, findings, view, display.opacity)
 
@@ -312,27 +317,21 @@ class Viewport(QWidget):
             self._reference = known = overlays.Reference(labels, index)
         return known
 
-    def _paint_tags(
-        self,
-        painter: QPainter,
-        findings: overlays.Findings,
-        view: View,
-        roi: RoiRow | None,
-        notes: Annotations,
-    ) -> None:
-        tags = overlays.box_tags(findings, view, self._state.selection.candidate, roi)
-        if not self._state.display.boxes:
-            tags = tags[:1]
-        area = view.picture.intersected(QRectF(0, 0, *view.size)).adjusted(2, 2, -2, -2)
-        placed = overlays.place_tags(tags, font=self.font(), area=area, taken=notes.taken)
+    def _paint_labels(self, painter: QPainter, labels: list[Label], view: View, notes: Annotations) -> None:
+        mapped = [replace(label, box=_edges(view.box_to_screen(label.box))) for label in labels]
+        area = _edges(view.picture.intersected(QRectF(0, 0, *view.size)).adjusted(2, 2, -2, -2))
+        taken = [_edges(place) for place in notes.taken]
+
+        def place(taken: list[Rect]) -> PlacedLabels:
+            return place_labels(mapped, overlays.label_size(self.font()), area=area, taken=taken)
+
+        placed = place(taken)
         if placed.left_out:
             # Once more, clear of the remark that says so.
-            text = _left_out(placed.left_out)
-            taken = [*notes.taken, notes.note_place(text)]
-            placed = overlays.place_tags(tags, font=self.font(), area=area, taken=taken)
+            placed = place([*taken, _edges(notes.note_place(_left_out(placed.left_out)))])
             notes.note(painter, _left_out(placed.left_out))
         self.labels_left_out = placed.left_out
-        overlays.draw_tags(painter, placed, font=self.font())
+        overlays.draw_labels(painter, placed, font=self.font())
 
     def _current_findings(self, volume: Volume) -> overlays.Findings | None:
         shown = self._state.results.shown
@@ -346,12 +345,6 @@ class Viewport(QWidget):
         if known is None or known.shown is not shown or known.region_classes != classes:
             self._findings = overlays.Findings(shown, classes)
         return self._findings
-
-    def _unshown_roi(self, findings: overlays.Findings) -> RoiRow | None:
-        selected = self._state.selection.candidate
-        if selected is None or selected in findings.shown.detections.indices:
-            return None
-        return next((roi for roi in findings.shown.rois if roi.candidate == selected), None)
 
     # ------------------------------------------------------------------------------------------ mouse
 
@@ -455,7 +448,7 @@ class Viewport(QWidget):
         view, shown, display = self.current_view, self._state.results.shown, self._state.display
         if view is None or shown is None or shown.slice_index != display.slice_index:
             return
-        if not (display.boxes or display.masks or display.outlines):
+        if not display.overlays.findings:
             return
         x, y = view.to_slice(point)
         tolerance = _HIT_PIXELS / max(view.scale)
@@ -490,6 +483,10 @@ class Viewport(QWidget):
     def _set_dropping(self, on: bool) -> None:
         self._dropping = on
         self.update()
+
+
+def _edges(rect: QRectF) -> Rect:
+    return rect.left(), rect.top(), rect.right(), rect.bottom()
 
 
 def _left_out(count: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model_core.config import DetectionSettings, DetectorSettings, DetectorTraining
+from model_core.config import PAPERS, DetectionSettings, DetectorSettings, DetectorTraining
 from model_core.errors import SettingsError
 
 
@@ -38,17 +38,17 @@ PRESETS: dict[str, Preset] = {
     # Tables 2 and 3 of P1: foreground at 0.75 everywhere, RoI NMS 0.25 at test.
     "p1": Preset(
         name="p1",
-        detector=DetectorSettings(),
+        detector=PAPERS["p1"].detector,
         training=DetectorTraining(rpn_fg_iou=0.75, rpn_post_nms=1000),
         detections=DetectionSettings(score=0.05, nms_iou=0.25, max_detections=100),
         epochs=100,
-        roi_batch_size=256,
-        s_width=1024,
+        roi_batch_size=PAPERS["p1"].evidence.batch_size,
+        s_width=PAPERS["p1"].s_width,
     ),
     # The released two-stage code and the numbers reported in P2.
     "p2": Preset(
         name="p2",
-        detector=DetectorSettings(),
+        detector=PAPERS["p2"].detector,
         training=DetectorTraining(),
         detections=DetectionSettings(score=0.75, nms_iou=0.75, mask_threshold=0.5),
         epochs=100,
@@ -56,7 +56,7 @@ PRESETS: dict[str, Preset] = {
     # The released single-shot code.
     "p3": Preset(
         name="p3",
-        detector=DetectorSettings(rpn_pre_nms=2000),
+        detector=PAPERS["p3"].detector,
         training=DetectorTraining(
             rpn_positive_fraction=0.5,
             rpn_pre_nms=2000,

@@ -51,6 +51,7 @@ def at(picture, volume, x, y):
 
 
 def test_picture_holds_what_is_on_screen(analysed, out, monkeypatch):
+    analysed.key(Qt.Key.Key_F)
     written = export(analysed, analysed.commands.export_png, out / "a.png")
     assert written == (out / "a.png",)
     picture = pixels(out / "a.png")
@@ -61,7 +62,7 @@ def test_picture_holds_what_is_on_screen(analysed, out, monkeypatch):
         3,
         shown=shown,
         window=display.window,
-        overlays=Overlays(opacity=display.opacity),
+        overlays=Overlays(masks=True, opacity=display.opacity),
         region_classes=("lesion",),
         image_classes=state.weights.image_classes,
         weights="fake",
@@ -85,9 +86,8 @@ def test_picture_holds_what_is_on_screen(analysed, out, monkeypatch):
 
 
 def test_picture_follows_overlays_flip_and_window(analysed, out):
-    analysed.commands.masks.trigger()
     analysed.commands.outlines.trigger()
-    analysed.commands.boxes.trigger()
+    analysed.commands.labels.trigger()
     analysed.key(Qt.Key.Key_3)
     export(analysed, analysed.commands.export_png, out / "plain.png")
     volume = analysed.state.case.volume
@@ -147,7 +147,7 @@ def test_table_of_all_regions(analysed, out):
     assert {row["slice_index"] for row in rows} == {str(k) for k in range(7)}
     assert [float(row["score"]) for row in here] == pytest.approx([r.score for r in shown.rois], abs=1e-5)
     assert [row["detected"] for row in here] == ["yes" if r.detected else "no" for r in shown.rois]
-    assert {row["evidence"] for row in rows} == {"published"}
+    assert {row["evidence"] for row in rows} == {"trained"}
 
 
 def test_edited_evidence_is_marked_in_the_table(analysed, out):

@@ -12,6 +12,7 @@ from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QApplication, QFileDialog
 
 from ctmasknet_gui.state.display import PRESETS
+from model_core.scene import Overlays
 from model_core.types import Window
 
 Key = Qt.Key
@@ -199,9 +200,25 @@ def test_view_keys(opened):
     opened.key(Key.Key_R)
     assert not any((display.inverted, display.flip_horizontal, display.flip_vertical))
     opened.key(Key.Key_S)
-    assert not any((display.masks, display.boxes, display.outlines))
+    assert not display.overlays.findings
     opened.key(Key.Key_S)
-    assert display.masks
+    assert display.overlays == Overlays()
+    for key, name in (
+        (Key.Key_F, "masks"),
+        (Key.Key_O, "outlines"),
+        (Key.Key_B, "boxes"),
+        (Key.Key_L, "labels"),
+        (Key.Key_M, "logits"),
+    ):
+        before = getattr(display, name)
+        opened.key(key)
+        assert getattr(display, name) != before, name
+        opened.key(key)
+    assert display.overlays == Overlays()
+    opened.controllers.opening.open_reference(opened.folder / "mask.nii")
+    opened.settle()
+    opened.key(Key.Key_G)
+    assert not display.reference
     opacity = display.opacity
     opened.key(Key.Key_D)
     assert display.opacity > opacity

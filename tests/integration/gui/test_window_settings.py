@@ -13,6 +13,7 @@ def test_window_and_choices_are_remembered(make_app):
     first.key(Qt.Key.Key_3)
     first.commands.logits.trigger()
     first.commands.boxes.trigger()
+    first.commands.labels.trigger()
     first.window.opacityRequested.emit(0.6)
     first.commands.privacy.trigger()
     first.window.resize(1400, 860)
@@ -23,7 +24,9 @@ def test_window_and_choices_are_remembered(make_app):
     display = second.state.display
     assert display.window.name == "Mediastinum"
     assert display.logits
-    assert not display.boxes
+    assert display.boxes
+    assert not display.labels
+    assert display.outlines
     assert display.opacity == pytest.approx(0.6)
     assert display.privacy
     assert second.commands.privacy.isChecked()

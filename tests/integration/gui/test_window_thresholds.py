@@ -108,22 +108,22 @@ def test_touching_detections_are_joined_on_request(real, calls):
 def test_link_makes_the_class_follow_and_is_marked_edited(real, calls):
     real.run_slice()
     state, panel = real.state, real.window.explanation.thresholds
-    published = state.results.shown.verdict
-    assert published.published
-    assert "published" in real.window.status.evidence.text()
+    trained = state.results.shown.verdict
+    assert trained.basis == "trained"
+    assert "as these weights were trained" in real.window.status.evidence.text()
     panel.score.spin.setValue(0.3)
-    assert np.array_equal(state.results.shown.verdict.logits, published.logits)
+    assert np.array_equal(state.results.shown.verdict.logits, trained.logits)
     real.commands.link.trigger()
     assert state.thresholds.linked
     assert panel.link.isChecked()
     assert state.thresholds.evidence.score == pytest.approx(0.3)
-    assert not state.results.shown.verdict.published
+    assert state.results.shown.verdict.basis == "edited"
     assert "edited" in real.window.status.evidence.text()
     panel.score.spin.setValue(0.6)
     assert state.thresholds.evidence.score == pytest.approx(0.6)
     panel.link.click()
     assert not state.thresholds.linked
-    assert np.allclose(state.results.shown.verdict.logits, published.logits)
+    assert np.allclose(state.results.shown.verdict.logits, trained.logits)
     assert state.thresholds.detections.score == pytest.approx(0.6)
     assert len(calls) == 1
 

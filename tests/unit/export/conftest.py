@@ -35,7 +35,7 @@ def make_volume():
 
 @pytest.fixture
 def make_shown():
-    def make(volume, masks=(), labels=None, *, index=1, published=True, verdict=True):
+    def make(volume, masks=(), labels=None, *, index=1, basis="published", verdict=True):
         height, width = volume.voxels.shape[1:]
         masks = np.array(masks, bool).reshape(len(masks), height, width)
         count = len(masks)
@@ -76,7 +76,7 @@ def make_shown():
             probabilities=probabilities,
             batch=RoiBatch(np.full((8, 5), 0.5, np.float32), np.arange(8) // 2, np.arange(4)),
             settings=EvidenceSettings(batch_size=8),
-            published=published,
+            basis=basis,
         )
         pixels = int(masks.any(axis=0).sum()) if count else 0
         return ShownSlice(

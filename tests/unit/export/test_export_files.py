@@ -22,7 +22,7 @@ from model_core.export import (
     write_rois_csv,
 )
 from model_core.types import Progress, ScanVerdict, finish
-from model_core.weights.card import ModelCard
+from model_core.weights.card import ModelCard, evidence_basis
 
 
 class Networks:
@@ -48,6 +48,9 @@ class Networks:
     region_classes = ("GGO", "Consolidation")
     image_classes = ("Control", "Other", "COVID-19")
     evidence = EvidenceSettings()
+
+    def evidence_basis(self, settings):
+        return evidence_basis(*self.cards, settings)
 
 
 # ------------------------------------------------------------------------------------------- atomic
@@ -207,7 +210,9 @@ def test_no_slice_to_export_is_said(tmp_path, make_volume, make_shown, rectangle
 def test_csv_of_all_rois(tmp_path, make_volume, make_shown):
     volume = make_volume()
     path = tmp_path / "rois.csv"
-    write_rois_csv(path, volume, (make_shown(volume, index=k, published=k == 0) for k in (0, 2)))
+    write_rois_csv(
+        path, volume, (make_shown(volume, index=k, basis="published" if k == 0 else "edited") for k in (0, 2))
+    )
     with path.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 8
@@ -261,7 +266,7 @@ def test_json_document(tmp_path, make_volume, make_shown, rectangle):
     volume = make_volume()
     masks = [rectangle(volume, (3, 12), (4, 20)), rectangle(volume, (20, 30), (20, 25))]
     later, first = make_shown(volume, masks, [2, 1], index=2), make_shown(volume, index=0)
-    scan = ScanVerdict((0.1, 0.2, 0.8), 2, (0, 2), "Mean of two.", True)
+    scan = ScanVerdict((0.1, 0.2, 0.8), 2, (0, 2), "Mean of two.", "published")
     networks = Networks()
     document = predictions(
         volume,
@@ -288,7 +293,8 @@ def test_json_document(tmp_path, make_volume, make_shown, rectangle):
         ("seg", "a1", "segmentation"),
         ("cls", "b2", "classifier"),
     ]
-    assert read["settings"]["published"] is True
+    assert read["settings"]["published"] is read["scan"]["published"] is True
+    assert read["settings"]["evidence_basis"] == read["scan"]["evidence_basis"] == "published"
     assert read["settings"]["detections"]["score"] == 0.4
     assert read["scan"]["class"] == "COVID-19"
     assert read["scan"]["class_probabilities"] == {"Control": 0.1, "Other": 0.2, "COVID-19": 0.8}
@@ -322,6 +328,7 @@ def test_json_without_classifier_and_positions(make_volume, make_shown):
     )
     assert document["scan"] is None
     assert document["settings"]["published"] is False
+    assert document["settings"]["evidence_basis"] == "edited"
     assert document["series"]["spacing_mm"] == [None, None, None]
     only = document["slices"][0]
     assert only["position_mm"] is only["image_logits"] is only["class_probabilities"] is None

@@ -9,13 +9,16 @@ from PIL import Image
 from model_core.errors import SettingsError
 from model_core.export import Overlays
 from model_core.export import render_slice as render
-from model_core.export.look import ORANGE, REFERENCE_COLOUR, SKY_BLUE
-from model_core.types import Geometry, Window
+from model_core.export.look import Look
+from model_core.export.text import TextLayer
+from model_core.scene import Corners, EdgeLetters, Label, Line, corner_lines, edge_letters, palette, rgb
+from model_core.types import Geometry, RoiBatch, Window
 from model_core.voi import apply_window
 
 OUTLINE = Overlays(masks=False, outlines=True, boxes=False)
+ORANGE, VERMILION, REFERENCE_COLOUR = map(rgb, (palette.ORANGE, palette.VERMILION, palette.REFERENCE))
 NAMES = {
-    "region_classes": ("Ground glass", "Consolidation"),
+    "region_classes": ("Lesion", "Consolidation"),
     "image_classes": ("Control", "Other", "COVID-19"),
 }
 
@@ -106,22 +109,20 @@ def test_fill_blends_and_the_better_detection_wins(make_volume, make_shown, rect
     shown = make_shown(
         volume, [rectangle(volume, (5, 15), (5, 15)), rectangle(volume, (10, 25), (10, 25))], labels=[2, 1]
     )
-    fill = Overlays(outlines=False, boxes=False, opacity=0.5)
+    fill = Overlays(masks=True, outlines=False, boxes=False, opacity=0.5)
     picture = render_slice(volume, 1, shown=shown, overlays=fill, text=False).astype(int)
     grey = picture[0, 0]
     for where, label in (((7, 7), 2), ((12, 12), 2), ((20, 20), 1)):
-        expected = grey + 0.5 * (np.array((ORANGE, SKY_BLUE)[label - 1]) - grey)
+        expected = grey + 0.5 * (np.array((ORANGE, VERMILION)[label - 1]) - grey)
         assert np.abs(picture[where] - expected).max() <= 1
-    clear = render_slice(
-        volume, 1, shown=shown, overlays=Overlays(opacity=0, outlines=False, boxes=False), text=False
-    )
+    clear = render_slice(volume, 1, shown=shown, overlays=dataclasses.replace(fill, opacity=0), text=False)
     assert (clear == grey).all()
 
 
 def test_box_encloses_exactly_its_pixels(make_volume, make_shown, rectangle):
     volume = make_volume()
     shown = make_shown(volume, [rectangle(volume, (10, 20), (15, 31))])
-    boxes = Overlays(masks=False, outlines=False)
+    boxes = Overlays(outlines=False, boxes=True)
     for factor in (1, 2):
         picture = render_slice(volume, 1, shown=shown, overlays=boxes, scale=factor, text=False)
         expected = border((10 * factor, 20 * factor), (15 * factor, 31 * factor), picture.shape[:2])
@@ -135,7 +136,7 @@ def test_flips_turn_everything_but_the_words(make_volume, make_shown, rectangle)
     volume = make_volume()
     volume.voxels[1] = np.random.default_rng(0).integers(-1000, 400, (40, 50)).astype(np.int16)
     shown = make_shown(volume, [rectangle(volume, (3, 12), (4, 20))])
-    overlays = Overlays(logits=True)
+    overlays = Overlays(masks=True, boxes=True, logits=True)
     reference = np.zeros(volume.voxels.shape, np.uint8)
     plain = render_slice(volume, 1, shown=shown, overlays=overlays, text=False)
     turned = render_slice(
@@ -152,19 +153,50 @@ def test_logit_map_is_drawn_where_there_is_a_box(make_volume, make_shown, rectan
     overlays = Overlays(masks=False, outlines=False, boxes=False, logits=True, opacity=1.0)
     picture = render_slice(volume, 1, shown=make_shown(volume, [mask]), overlays=overlays, text=False)
     assert np.array_equal((picture != picture[0, 0]).any(axis=2), mask)
-    # Logits -4 to 6 on a scale from -6 to 6: cividis at a sixth of its length, and at its yellow end.
-    assert picture[10, 15].tolist() == [42, 63, 109]
+    # Logits -4 to 6 in even steps, on a scale between their 1st and 99th percentile: cividis from end to end.
+    assert picture[10, 15].tolist() == [0, 34, 78]
     assert picture[10, 30].tolist() == [254, 232, 56]
+    # An opaque scale, whatever the opacity of masks is.
+    faint = dataclasses.replace(overlays, opacity=0.1)
+    again = render_slice(volume, 1, shown=make_shown(volume, [mask]), overlays=faint, text=False)
+    assert np.array_equal(again, picture)
     none = render_slice(volume, 1, shown=make_shown(volume), overlays=overlays)
     assert none.shape[2] == 3
 
 
-def test_logits_of_all_slices_share_round_limits():
-    from model_core.export.paint import logit_limits
+def test_a_few_extreme_logits_do_not_take_the_colours_of_all_others(make_volume, make_shown):
+    logits = np.full((40, 50), np.nan, np.float32)
+    logits[10:20, 10:40] = np.linspace(-2, 3, 300).reshape(10, 30)
+    logits[10, 10:12] = -300.0
+    shown = dataclasses.replace(make_shown(make_volume()), logit_map=logits)
+    low, high = shown.logit_range
+    present = logits[np.isfinite(logits)]
+    assert (low, high) == pytest.approx((np.percentile(present, 1), np.percentile(present, 99)))
+    assert -3 < low < -1.9
+    flat = dataclasses.replace(shown, logit_map=np.where(np.isfinite(logits), np.float32(2), logits))
+    assert flat.logit_range == (1.5, 2.5)
+    assert dataclasses.replace(shown, logit_map=np.full((40, 50), np.nan)).logit_range is None
 
-    assert logit_limits(np.array([[np.nan, -3.2], [1.0, 2.0]], np.float32)) == (-4.0, 4.0)
-    assert logit_limits(np.array([[250.0]], np.float32)) == (-300.0, 300.0)
-    assert logit_limits(np.full((2, 2), np.nan, np.float32)) is None
+
+def test_words_of_the_class(make_volume, make_shown):
+    volume = make_volume()
+    shown = make_shown(volume)
+    names = ("Control", "Other", "COVID-19")
+    sure = dataclasses.replace(shown.verdict, probabilities=np.array([0.001, 0.4, 0.999], np.float32))
+    nothing = RoiBatch(np.zeros((8, 5), np.float32), np.full(8, -1), np.zeros(0, np.int64))
+
+    def words(verdict):
+        seen = dataclasses.replace(shown, verdict=verdict)
+        lines = corner_lines(volume, 1, Look(image_classes=names), seen).top_left
+        return [(line.text, line.bold) for line in lines]
+
+    classes = ["Control < 0.01", "Other 0.40", "COVID-19 > 0.99"]
+    assert words(sure) == [("Class of this slice", False), *zip(classes, (False, False, True), strict=True)]
+    bias = dataclasses.replace(sure, batch=nothing)
+    assert words(bias) == [
+        ("No region left: the network's bias", False),
+        *((name, False) for name in classes),
+    ]
 
 
 def test_a_selected_roi_that_is_not_shown_is_dashed(make_volume, make_shown, rectangle):
@@ -181,10 +213,8 @@ def test_a_selected_roi_that_is_not_shown_is_dashed(make_volume, make_shown, rec
 
 
 def test_classes_have_the_colours_of_their_names():
-    from model_core.export.look import Look
-
     look = Look(region_classes=("Consolidation", "Lesion"))
-    assert [look.region_colour(label) for label in (1, 2)] == [SKY_BLUE, ORANGE]
+    assert [look.region_colour(label) for label in (1, 2)] == [palette.VERMILION, palette.ORANGE]
     assert look.region_colour(3) != look.region_colour(4)
     assert look.region_name(3) == "class 3"
 
@@ -244,69 +274,63 @@ def test_words_differ_only_where_words_are(make_volume, make_shown):
     assert np.array_equal(plain, render_slice(volume, 1))
     with_patient = render_slice(volume, 1, identity=True)
     changed = (plain != with_patient).any(axis=2)
-    assert changed.any()
-    assert not changed[:, 200:].any()
+    assert changed[:, :200].any(), "the patient"
+    assert changed[:, 200:].any(), "the title"
     assert not changed[150:].any()
     published = render_slice(volume, 1, shown=make_shown(volume))
-    edited = render_slice(volume, 1, shown=make_shown(volume, published=False))
+    edited = render_slice(volume, 1, shown=make_shown(volume, basis="edited"))
     marked = (published != edited).any(axis=2)
     assert marked.any()
-    assert not marked[:, :200].any()
+    assert not marked[:, 200:].any()
     assert np.array_equal(edited, render_slice(volume, 1, shown=make_shown(volume), edited=True))
 
 
-def test_corner_text_holds_what_is_asked_for_and_no_patient_unasked(make_volume, make_shown, rectangle):
-    from model_core.export.captions import corner_text
-    from model_core.export.look import Look
+def words(corners):
+    blocks = (corners.top_left, corners.top_right, corners.bottom_left, corners.bottom_right)
+    return [[line.text for line in block] for block in blocks]
 
+
+def test_corner_text_holds_what_is_asked_for_and_no_patient_unasked(make_volume, make_shown, rectangle):
     volume = make_volume(lossy=True)
-    shown = make_shown(volume, [rectangle(volume, (3, 12), (4, 20))], labels=[2], published=False)
+    shown = make_shown(volume, [rectangle(volume, (3, 12), (4, 20))], labels=[2], basis="edited")
     look = Look(window=Window(1500, -600, "Lung"), **NAMES)
-    blocks = corner_text(volume, 1, look, shown, reference=True)
-    words = {corner: [line.text for line in lines] for corner, lines in blocks.items()}
-    assert words["top left"] == ["Slice 2 / 3", "28.0 mm"]
-    assert words["top right"] == [
-        "Class of this slice", "Control 0.05", "Other 0.25", "COVID-19 0.90", "edited evidence",
-    ]  # fmt: skip
-    assert words["bottom left"] == ["Consolidation", "Reference", "W 1500 L −600 HU (Lung)"]
-    assert words["bottom right"] == ["score > 0.50, NMS 0.75", "pixel 0.700 mm", "lossy compression"]
+    place = ["CT", "0.70 × 0.70 × 2.00 mm", "lossy compression"]
+    assert words(corner_lines(volume, 1, look, shown, reference=True)) == [
+        ["Class of this slice", "Control 0.05", "Other 0.25", "COVID-19 0.90", "edited evidence"],
+        [*place, "Consolidation", "reference mask"],
+        ["Slice 2 / 3 · 28.0 mm"],
+        ["score > 0.50, NMS 0.75", "W 1500  L −600 (Lung)"],
+    ]
     look = dataclasses.replace(look, weights="lesion-r18t1, fast")
-    named = corner_text(volume, 1, look, shown, reference=True)["bottom right"]
-    assert [line.text for line in named][:2] == ["lesion-r18t1, fast", "score > 0.50, NMS 0.75"]
-    bare = corner_text(volume, 1, look, None, reference=True)["bottom right"]  # nothing was computed
-    assert [line.text for line in bare] == ["pixel 0.700 mm", "lossy compression"]
-    asked = corner_text(volume, 1, Look(identity=True), None, reference=False)["top left"]
-    assert "DOE, JANE" in [line.text for line in asked]
+    origin = words(corner_lines(volume, 1, look, shown))[3]
+    assert origin[:2] == ["lesion-r18t1, fast", "score > 0.50, NMS 0.75"]
+    bare = words(corner_lines(volume, 1, look, None))  # nothing was computed
+    assert (bare[0], bare[3]) == ([], ["W 1500  L −600 (Lung)"])
+    asked = corner_lines(volume, 1, Look(identity=True), None)
+    assert "DOE, JANE" in asked.text
+    assert "Chest 1.0" in asked.text
+    for word in ("DOE", "JANE", "PID-77", "2020", "Chest"):
+        assert word not in corner_lines(volume, 1, Look(), None).text
 
 
 def test_a_picture_says_that_slices_were_left_out(make_volume):
-    from model_core.export.captions import corner_text
-    from model_core.export.look import WARNING, Look
-
-    def top(volume):
-        return corner_text(volume, 1, Look(), None, reference=False)["top left"]
-
     few = make_volume(every=3)
-    assert [line.text for line in top(few)] == ["Slice 2 / 3", "every 3rd slice", "28.0 mm"]
-    assert top(few)[1].colour == WARNING
-    assert [line.text for line in top(make_volume())] == ["Slice 2 / 3", "28.0 mm"]
+    line = corner_lines(few, 1, Look(), None).top_right[0]
+    assert (line.text, line.colour) == ("every 3rd slice", palette.AMBER)
+    assert "every" not in corner_lines(make_volume(), 1, Look(), None).text
     assert not np.array_equal(render_slice(few, 1), render_slice(make_volume(), 1))
 
 
-def test_labels_stay_inside_and_never_cover_each_other(make_volume):
-    from model_core.export.text import Line, TextLayer
-
+def test_labels_stay_inside_and_never_cover_each_other():
     image = Image.new("RGB", (400, 400), (255, 255, 255))
-    layer = TextLayer(
-        image, {"top left": [Line("Slice 1 / 9")], "top right": [Line("COVID-19 0.93")]}, footer="F"
-    )
-    layer.side_letters("R", "L", "A", "P")
+    corners = Corners(top_left=(Line("Slice 1 / 9"),), top_right=(Line("COVID-19 0.93"),))
+    layer = TextLayer(image, corners, footer="F")
+    layer.side_letters(EdgeLetters("R", "L", "A", "P"))
+    before = len(layer.taken)
     rng = np.random.default_rng(0)
-    placed = 0
-    for _ in range(60):
-        x, y = rng.uniform(-5, 390, 2)
-        placed += layer.label((x, y, x + 20, y + 20), ("Ground glass 0.52", "0.52"), (230, 159, 0))
-    assert 15 < placed <= 60
+    boxes = [(x, y, x + 20, y + 20) for x, y in rng.uniform(-5, 390, (60, 2))]
+    layer.labels([Label(k, box, ("Ground glass 0.52", "0.52"), "#E69F00") for k, box in enumerate(boxes)])
+    assert 15 < len(layer.taken) - before <= 25, "the labels that are not too many, and the remark"
     rects = np.array(layer.taken)
     assert rects.min() >= -2
     for first in range(len(rects)):
@@ -321,22 +345,20 @@ def test_long_words_are_cut_not_crossed(make_volume, make_shown):
     shown = make_shown(volume, index=0)
     names = ("C" * 200, "Other", "COVID-19")
     picture = render_slice(volume, 0, shown=shown, image_classes=names)
-    between = picture[:100, 170:192]  # left of the letter in the middle of the upper side
+    between = picture[:100, 185:192]  # left of the letter in the middle of the upper side
     assert (between == between[0, 0]).all()
-    assert (picture[:100, 215:] != picture[0, 0]).any()
+    assert (picture[:100, 150:185] != picture[0, 0]).any()
 
 
 def test_orientation_letters_follow_the_directions():
-    from model_core.export.orientation import sides
-
     axial = Geometry(axes=np.array([[0.0, 0, -1], [0, 1, 0], [1, 0, 0]]))
-    assert sides(axial) == ("R", "L", "A", "P")
-    assert sides(axial, flip_horizontal=True, flip_vertical=True) == ("L", "R", "P", "A")
+    assert edge_letters(axial) == ("R", "L", "A", "P")
+    assert edge_letters(axial, flip_horizontal=True, flip_vertical=True) == ("L", "R", "P", "A")
     sagittal = Geometry(axes=np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]))
-    assert sides(sagittal) == ("A", "P", "H", "F")
+    assert edge_letters(sagittal) == ("A", "P", "H", "F")
     leaning = Geometry(axes=np.array([[0, 0.5, -0.866], [0.0, 0.866, 0.5], [1, 0, 0]]))
-    assert sides(leaning) == ("R", "L", "AF", "PH")
-    assert sides(Geometry()) is None
+    assert edge_letters(leaning) == ("R", "L", "AF", "PH")
+    assert edge_letters(Geometry()) == ("", "", "", "")
 
 
 def test_what_cannot_be_drawn_says_so(make_volume, make_shown):

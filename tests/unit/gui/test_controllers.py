@@ -9,12 +9,14 @@ import pytest
 from gui_fakes import CANDIDATES, FakeEngine, FakeReader, make_volume, warning
 from psygnal import EmitLoopError
 
+from ctmasknet_gui.controller.display import OVERLAYS
 from ctmasknet_gui.controller.ports import numbered_apart
 from ctmasknet_gui.controller.time_left import TimeLeft
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state.display import LUNG, PRESETS
 from ctmasknet_gui.view.requests import ExportRequest
 from model_core.errors import ExportError
+from model_core.scene import Overlays
 
 # ------------------------------------------------------------------------------------------- opening
 
@@ -281,18 +283,18 @@ def test_thresholds_never_call_the_backbone(opened):
 def test_link_makes_the_evidence_follow_and_unlinking_restores_it(opened):
     opened.run_all()
     thresholds, state = opened.controllers.thresholds, opened.state
-    published = state.thresholds.published_evidence
+    published = state.thresholds.default_evidence
     assert not state.thresholds.evidence_edited
-    assert state.results.scan.published
+    assert state.results.scan.basis == "trained"
     thresholds.set_linked(True)
     thresholds.set_detections(replace(state.thresholds.detections, score=0.7, nms_iou=0.3))
     evidence = state.thresholds.evidence
     assert (evidence.score, evidence.nms_iou) == (0.7, 0.3)
     assert state.thresholds.evidence_edited
-    assert not state.results.shown.verdict.published
+    assert state.results.shown.verdict.basis == "edited"
     assert len(state.results.shown.rois) == 2
     opened.settle()
-    assert not state.results.scan.published
+    assert state.results.scan.basis == "edited"
     thresholds.toggle_nms()
     assert state.thresholds.evidence.nms_iou is None
     thresholds.toggle_nms()
@@ -300,9 +302,9 @@ def test_link_makes_the_evidence_follow_and_unlinking_restores_it(opened):
     thresholds.set_linked(False)
     assert state.thresholds.evidence == published
     assert state.thresholds.detections.score == 0.7
-    assert state.results.shown.verdict.published
+    assert state.results.shown.verdict.basis == "trained"
     opened.settle()
-    assert state.results.scan.published
+    assert state.results.scan.basis == "trained"
 
 
 def test_moving_the_evidence_by_hand_ends_the_link(opened):
@@ -469,17 +471,41 @@ def test_windows(opened):
     assert state.display.window.level == 12
 
 
+def test_the_logit_map_takes_masks_and_outlines_off_until_it_goes(opened):
+    display, state = opened.controllers.display, opened.state.display
+
+    def on():
+        return {name for name in ("masks", "outlines", "boxes", "logits") if getattr(state, name)}
+
+    display.toggle("boxes")
+    display.toggle("logits")
+    assert on() == {"logits", "boxes"}
+    display.toggle("masks")  # wanted all the same
+    assert on() == {"logits", "boxes", "masks"}
+    display.toggle("masks")
+    display.toggle("logits")
+    assert on() == {"boxes", "outlines"}
+    display.toggle("logits")
+    display.toggle_overlays()  # hides the map, and the choice of what it covers is kept
+    display.toggle("logits")
+    display.toggle("logits")
+    assert on() == {"outlines"}
+
+
 def test_overlays_go_and_come_back_together(opened):
     display, state = opened.controllers.display, opened.state.display
-    display.toggle("masks")
+    shown = Overlays()
+    assert state.overlays == shown
+    assert (shown.outlines, shown.labels, shown.masks, shown.boxes) == (True, True, False, False)
+    display.toggle("boxes")
     display.toggle_overlays()
-    assert not any((state.masks, state.outlines, state.boxes, state.logits, state.reference))
+    assert not any(getattr(state, name) for name in OVERLAYS)
     display.toggle_overlays()
-    assert (state.masks, state.outlines, state.boxes, state.reference) == (False, True, True, True)
-    for name in ("outlines", "boxes"):  # the switch of the reference alone shows nothing
+    assert state.overlays == replace(shown, boxes=True)
+    for name in ("outlines", "boxes", "labels"):  # the switch of the reference alone shows nothing
         display.toggle(name)
     display.toggle_overlays()
-    assert (state.masks, state.outlines, state.boxes) == (True, True, True)
+    assert state.overlays == shown
     display.set_opacity(7)
     assert state.opacity == 1.0
     display.change_opacity(-0.1)
@@ -590,6 +616,9 @@ def test_choices_are_remembered(make_rig, tmp_path):
     second.controllers.remember.restore()
     assert second.state.display.window.name == "Mediastinum"
     assert second.state.display.logits
+    assert not second.state.display.outlines
+    second.controllers.display.toggle("logits")
+    assert second.state.display.outlines
     assert second.state.display.opacity == 0.6
     assert second.state.display.privacy
     assert second.state.display.cine_fps == 20

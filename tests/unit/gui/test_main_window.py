@@ -178,9 +178,9 @@ def test_every_action_is_connected(window):
 def test_checks_show_state_not_clicks(window, state):
     action = window.commands.masks
     action.trigger()
-    assert action.isChecked(), "nobody changed state"
-    state.display.masks = False
-    assert not action.isChecked()
+    assert not action.isChecked(), "nobody changed state"
+    state.display.masks = True
+    assert action.isChecked()
     lung = window.commands.presets[0]
     lung.trigger()
     assert lung.isChecked()
@@ -297,7 +297,7 @@ def test_dropped_files_are_opened(window, tmp_path):
 
 
 def test_opacity_slider_and_state(window, state):
-    assert window.tool_bar.opacity.accessibleName() == "Opacity of masks and logit map"
+    assert window.tool_bar.opacity.accessibleName() == "Opacity of masks"
     heard = hear(window.opacityRequested)
     window.tool_bar.opacity.setValue(80)
     assert heard == [0.8]
@@ -404,7 +404,7 @@ def test_menu_of_the_slice(qtbot, window):
     menu = QApplication.activePopupWidget()
     texts = [action.text() for action in menu.actions()]
     assert "Run slice" in texts
-    assert "Masks" in texts
+    assert {"Outlines", "Labels", "Fill", "Boxes", "Logits", "Reference"} <= set(texts)
     menu.close()
 
 
@@ -456,7 +456,7 @@ def test_status_bar_tells_progress_time_and_evidence(window, state):
     assert status.text.text() == "7 of 7 slices analysed · 7 with findings · fast"
     state.weights.fast = False
     assert status.text.text() == "7 of 7 slices analysed · 7 with findings"
-    assert status.evidence.text() == "evidence as published"
+    assert status.evidence.text() == "evidence as these weights were trained"
     state.run.total, state.run.done, state.run.seconds_left = 148, 37, 21.0
     state.run.kind, state.run.text = "run", "37 of 148 slices"
     assert status.text.text() == "37 of 148 slices · 25 % · 21 s left"

@@ -14,7 +14,13 @@ from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.explanation.class_panel import ClassPanel
 from ctmasknet_gui.view.explanation.panel import ExplanationPanel
 from ctmasknet_gui.view.explanation.plots import PlotPanel
-from ctmasknet_gui.view.explanation.roi_model import COLUMNS, COPIES_COLUMN, SHOWN_COLUMN, RoiModel
+from ctmasknet_gui.view.explanation.roi_model import (
+    COLUMNS,
+    COPIES_COLUMN,
+    DIMMED,
+    SHOWN_COLUMN,
+    RoiModel,
+)
 from ctmasknet_gui.view.explanation.roi_table import RoiTable
 from ctmasknet_gui.view.explanation.threshold_panel import ThresholdPanel, convert_mask_threshold
 from ctmasknet_gui.view.series_panel import SeriesPanel, two_lines
@@ -279,7 +285,14 @@ def test_class_panel_shows_probabilities_and_the_rule_of_the_scan(qtbot, state):
     panel = ClassPanel(state)
     qtbot.addWidget(panel)
     panel.show()
-    assert "COVID-19 1.00" in panel.bars.accessibleName()
+    # In the network's order, and neither 1 nor 0 is ever certain.
+    assert panel.bars.rows == (
+        ("Control", "< 0.01", False),
+        ("Other", "0.20", False),
+        ("COVID-19", "> 0.99", True),
+    )
+    assert "COVID-19 > 0.99" in panel.bars.accessibleName()
+    assert "Scan: COVID-19 > 0.99" in panel.scan.text()
     assert "Mean of the slices · lesions" in panel.scan.text()
     assert "ml" in panel.scan.text()
     assert not panel.badge.isVisible()
@@ -287,6 +300,21 @@ def test_class_panel_shows_probabilities_and_the_rule_of_the_scan(qtbot, state):
     show(state)
     assert panel.badge.isVisible()
     assert not panel.grab().isNull()
+
+
+def test_a_class_without_any_region_is_called_the_networks_bias(qtbot, state):
+    panel = ClassPanel(state)
+    qtbot.addWidget(panel)
+    panel.show()
+    assert not panel.note.isVisible()
+    state.thresholds.evidence = replace(state.thresholds.evidence, score=0.99)
+    show(state)
+    assert not state.results.shown.rois
+    assert panel.note.isVisible()
+    assert "the network's bias" in panel.note.text()
+    assert not any(bold for _, _, bold in panel.bars.rows)
+    state.results.scan = replace(state.results.scan, from_bias=True)
+    assert "Scan: the network's bias (COVID-19 > 0.99)" in panel.scan.text()
 
 
 @pytest.mark.parametrize(
@@ -436,7 +464,7 @@ def test_scoring_link_and_resets(qtbot, state, collect):
     state.thresholds.detections = replace(state.thresholds.detections, score=0.9)
     panel.reset_evidence.click()
     panel.reset_detections.click()
-    assert evidence[-1] == state.thresholds.published_evidence
+    assert evidence[-1] == state.thresholds.default_evidence
     assert detections[-1] == state.thresholds.default_detections
 
 
@@ -490,6 +518,48 @@ def test_table_lists_the_evidence_and_the_best_of_it(qtbot, state, collect):
     table.all_button.click()
     table.top_button.click()
     assert tops == [None, 16]
+
+
+def test_rows_of_regions_that_are_not_shown_say_why_and_are_dimmed(qtbot, state):
+    table = RoiTable(state)
+    qtbot.addWidget(table)
+    shown = state.results.shown
+    fates = [
+        {"detected": True},
+        {"detected": False, "unshown": "overlap", "suppressor": 1},
+        {"detected": False, "unshown": "overlap"},
+        {"detected": False, "unshown": "score"},
+        {"detected": False, "unshown": "area"},
+        {"detected": False, "unshown": "limit"},
+    ]
+    rois = tuple(replace(roi, **fate) for roi, fate in zip(shown.rois, fates, strict=True))
+    state.results.shown = replace(shown, rois=rois)
+    model = table.model
+
+    def column(role, column=SHOWN_COLUMN):
+        return [model.index(row, column).data(role) for row in range(6)]
+
+    assert column(Qt.ItemDataRole.DisplayRole) == ["●", "by 1", "NMS", "low", "small", "over"]
+    tips = column(Qt.ItemDataRole.ToolTipRole)
+    for tip, part in zip(
+        tips,
+        (
+            "shown as a detection",
+            "not shown: suppressed by region 1 (NMS)",
+            "not shown: suppressed by a better one (NMS)",
+            "not shown: not above the score threshold",
+            "not shown: its box is too small",
+            "not shown: beyond the most detections shown",
+        ),
+        strict=True,
+    ):
+        assert part in tip
+    inks = column(Qt.ItemDataRole.ForegroundRole, 2)
+    assert inks[0] is None
+    assert all(ink == DIMMED for ink in inks[1:])
+    assert "no: suppressed by region 1 (NMS)" in model.as_text()
+    table.model.sort(SHOWN_COLUMN, Qt.SortOrder.DescendingOrder)
+    assert model.roi(0).detected
 
 
 def test_a_picked_region_below_the_listed_ones_asks_for_all_of_them(qtbot, state, collect):

@@ -275,7 +275,7 @@ def test_no_class_of_the_scan_while_summaries_are_of_two_settings(opened):
     assert seen[0].probabilities == pytest.approx(
         tuple(np.mean([s.probabilities for s in summaries.values()], axis=0))
     )
-    assert not seen[0].published
+    assert seen[0].basis == "edited"
 
 
 def test_the_class_of_the_scan_stays_while_only_the_shown_detections_change(opened):

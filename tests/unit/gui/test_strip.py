@@ -1,5 +1,7 @@
 """The slice strip: what it says, and where it leads."""
 
+from dataclasses import replace
+
 import pytest
 from gui_fakes import make_card, make_volume
 from PySide6.QtCore import QPoint, QPointF, Qt
@@ -8,10 +10,10 @@ from PySide6.QtWidgets import QApplication
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.strip import SliceStrip
+from model_core.scene.palette import NEUTRAL
 from model_core.types import SliceSummary
 
 LEFT = Qt.MouseButton.LeftButton
-ORANGE = "#e69f00"
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def summary(index, detections=2, px=300, mm2=1420.0, probabilities=(0.1, 0.2, 0.
 
 def bar_length(strip, index):
     image, y = strip.grab().toImage(), round(strip.centre_of(index))
-    return sum(image.pixelColor(x, y).name() == ORANGE for x in range(14, image.width()))
+    return sum(image.pixelColor(x, y).name() == NEUTRAL.lower() for x in range(14, image.width()))
 
 
 def test_every_row_leads_to_its_slice(strip):
@@ -90,12 +92,56 @@ def test_words_for_every_kind_of_slice(strip, state):
     assert "COVID-19" in strip.accessibleDescription()
 
 
+def test_the_networks_bias_is_no_class_of_a_slice(strip, state):
+    state.results.summaries = {3: summary(3)}
+    before = strip.grab().toImage()
+    state.results.summaries = {3: replace(summary(3), from_bias=True)}
+    assert "no region left in the evidence: the network's bias (COVID-19" in strip.describe(3)
+    assert strip.grab().toImage() != before
+
+
 def test_bars_follow_the_lesion_area(strip, state):
     assert bar_length(strip, 6) == 0
     state.results.summaries = {6: summary(6, px=400), 8: summary(8, px=200), 10: summary(10, px=0)}
     assert bar_length(strip, 6) > 15
     assert bar_length(strip, 8) == pytest.approx(bar_length(strip, 6) / 2, abs=1)
     assert bar_length(strip, 10) == 0
+
+
+def has_tip(strip, index):
+    image, y = strip.grab().toImage(), round(strip.centre_of(index))
+    return image.pixelColor(37, y).name() == "#ffffff"
+
+
+def test_one_outlier_does_not_flatten_the_strip(strip, state):
+    areas = {k: summary(k, px=100 + 10 * k) for k in range(1, 10)}
+    state.results.summaries = areas
+    usual = bar_length(strip, 5)
+    assert usual > 15
+    state.display.slice_index = 19
+    state.results.summaries = {**areas, 12: summary(12, px=40_000)}
+    assert bar_length(strip, 5) == pytest.approx(usual, abs=2)
+    assert bar_length(strip, 12) == pytest.approx(bar_length(strip, 9) - 5, abs=1), "full, but for the tip"
+    assert "(bar cut)" in strip.describe(12)
+    assert has_tip(strip, 12)
+    assert not has_tip(strip, 9)
+    assert "(bar cut)" not in strip.describe(9)
+
+
+def test_areas_that_merely_differ_are_drawn_whole(strip, state):
+    state.results.summaries = {k: summary(k, px=100 * k) for k in range(1, 12)}
+    assert strip.full_scale == 1100
+    state.results.summaries = {1: summary(1, px=10), 2: summary(2, px=9000)}
+    assert strip.full_scale == 9000, "of two slices none is the outlier"
+    state.results.summaries = {}
+    assert strip.full_scale == 0
+
+
+def test_class_and_area_have_colours_of_their_own(strip, state):
+    state.results.summaries = {6: summary(6)}
+    image, y = strip.grab().toImage(), round(strip.centre_of(6))
+    assert image.pixelColor(8, y).red() > image.pixelColor(8, y).green() + 40, "the class"
+    assert image.pixelColor(18, y).name() == NEUTRAL.lower(), "the area, of whatever regions"
 
 
 def test_analysed_and_not_analysed_rows_differ(strip, state):

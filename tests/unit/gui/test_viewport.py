@@ -7,20 +7,21 @@ import pytest
 from gui_fakes import IMAGE_CLASSES, make_card, make_volume
 from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
-from PySide6.QtCore import QEvent, QMimeData, QPoint, QPointF, QRectF, QSizeF, Qt, QUrl
+from PySide6.QtCore import QEvent, QMimeData, QPoint, QPointF, QRectF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QImage, QMouseEvent, QWheelEvent
 from PySide6.QtWidgets import QApplication
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.colours import image_colour, region_colour
 from ctmasknet_gui.view.viewport import Viewport
-from ctmasknet_gui.view.viewport.corners import readable_age
-from ctmasknet_gui.view.viewport.labels import place_label
 from ctmasknet_gui.view.viewport.mapping import MAX_ZOOM, MIN_ZOOM, View, fit_zoom, pixel_aspect
-from ctmasknet_gui.view.viewport.orientation import edge_letters, letters_of
 from ctmasknet_gui.view.viewport.outlines import trace
-from ctmasknet_gui.view.viewport.pictures import logit_image, logit_range
+from ctmasknet_gui.view.viewport.pictures import logit_image
 from model_core.config import DetectionSettings, EvidenceSettings
+from model_core.scene import edge_letters, image_colour, place_labels, region_colour, rgb
+from model_core.scene.corners import readable_age
+from model_core.scene.labels import Label
+from model_core.scene.letters import letters_of
+from model_core.scene.palette import NEUTRAL, REFERENCE
 from model_core.types import (
     Detections,
     Geometry,
@@ -41,7 +42,9 @@ MIDDLE_POINT = QPointF(200, 150)
 ORANGE = (0xE6, 0x9F, 0x00)
 
 
-def make_shown(shape, masks, *, index=0, published=True, logit_map=None, rois=(), labels=None, scores=None):
+def make_shown(
+    shape, masks, *, index=0, basis="published", logit_map=None, rois=(), labels=None, scores=None
+):
     masks = np.array(masks, bool).reshape(-1, *shape)
     boxes = []
     for mask in masks:
@@ -59,7 +62,7 @@ def make_shown(shape, masks, *, index=0, published=True, logit_map=None, rois=()
     )
     batch = RoiBatch(np.zeros((16, 5), np.float32), np.zeros(16, np.int64), np.arange(1))
     verdict = ImageVerdict(
-        np.zeros(3, np.float32), np.array([0.1, 0.2, 0.91], np.float32), batch, EvidenceSettings(), published
+        np.zeros(3, np.float32), np.array([0.1, 0.2, 0.91], np.float32), batch, EvidenceSettings(), basis
     )
     if logit_map is None:
         logit_map = np.full(shape, np.nan, np.float32)
@@ -136,7 +139,7 @@ def colour_at(widget, point):
 
 
 def only(display, **switches):
-    for name in ("masks", "outlines", "boxes", "logits", "reference"):
+    for name in ("masks", "outlines", "boxes", "labels", "logits", "reference"):
         setattr(display, name, switches.get(name, False))
 
 
@@ -229,19 +232,40 @@ def test_contour_of_an_empty_mask_is_empty():
     assert trace(np.zeros((4, 5), bool)) == []
 
 
-def test_tags_stay_inside_and_apart():
-    area, size = QRectF(10, 10, 300, 200), QSizeF(70, 16)
-    taken = [QRectF(10, 10, 100, 40)]
-    placed = []
-    for k in range(60):
-        place = place_label(QRectF(k * 4, 30 + k, 30, 20), size, area=area, taken=[*taken, *placed])
-        if place is not None:
-            placed.append(place)
-    assert len(placed) > 10
-    for k, place in enumerate(placed):
-        assert area.contains(place)
-        assert not any(place.intersects(other) for other in [*taken, *placed[:k]])
-    assert place_label(QRectF(0, 0, 5, 5), QSizeF(400, 16), area=area, taken=[]) is None
+def meet(one, other):
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def test_labels_stay_inside_and_apart():
+    area, taken = (10, 10, 310, 210), [(10, 10, 110, 50)]
+    boxes = [(k * 14, 30 + 3 * k, k * 14 + 30, 50 + 3 * k) for k in range(20)]
+    labels = [Label(k, box, ("a longer text", "short"), "#E69F00") for k, box in enumerate(boxes)]
+    placed = place_labels(labels, lambda text: (7.0 * len(text), 16.0), area=area, taken=taken)
+    rects = [rect for _, _, rect in placed.places]
+    assert len(rects) > 10
+    assert len(rects) + placed.left_out == 20
+    for k, (left, top, right, bottom) in enumerate(rects):
+        assert left >= 10
+        assert top >= 10
+        assert right <= 310
+        assert bottom <= 210
+        assert not any(meet(rects[k], other) for other in [*taken, *rects[:k]])
+    wide = place_labels(labels[:1], lambda text: (400.0, 16.0), area=area, taken=[])
+    assert (wide.places, wide.left_out) == ((), 1)
+
+
+def test_labels_leave_other_regions_in_sight_and_shorten_in_a_crowd():
+    area = (0, 0, 200, 100)
+    upper, lower = (50, 20, 90, 40), (50, 60, 90, 80)
+    labels = [Label(1, lower, ("a long text",), "#E69F00"), Label(2, upper, ("other",), "#E69F00")]
+    placed = place_labels(labels, lambda text: (40.0, 19.0), area=area, taken=[])
+    assert not meet(placed.places[0][2], upper)
+    crowd = [(0, 0, 50, 100), (90, 0, 200, 100)]
+    texts = Label(1, lower, ("a very long text", "short"), "#E69F00")
+    narrow = place_labels([texts], lambda text: (5.0 * len(text), 16.0), area=area, taken=crowd)
+    assert [text for _, text, _ in narrow.places] == ["short"]
+    outside = Label(1, (300, 300, 310, 310), ("x",), "#E69F00")
+    assert place_labels([outside], lambda text: (8.0, 16.0), area=area, taken=[]).left_out == 0
 
 
 # ------------------------------------------------------------------------------- what is drawn where
@@ -255,7 +279,7 @@ def test_everything_sits_on_its_voxel(viewport, state, shape, spacing, zoom, fli
     voxels = np.full((1, *shape), -1000)
     voxels[0, row, column] = 1000
     logits = np.full(shape, np.nan, np.float32)
-    logits[row, column] = 3.0
+    logits[row, column], logits[0, 0] = 3.0, -3.0
     state.case.volume = volume_of(voxels, spacing=(2.0, spacing, 0.8))
     display = state.display
     display.window = Window(2000, 0)
@@ -384,12 +408,9 @@ def test_inversion_and_the_files_own_inversion_cancel(viewport, state):
     assert colour_at(viewport, QPointF(150, 120)) == (255, 255, 255)
 
 
-def test_logit_colours_are_centred_on_zero():
-    values = np.array([[np.nan, -4.0, 0.0, 4.0]], np.float32)
-    assert logit_range(values) == 4.0
-    assert logit_range(np.full((2, 2), np.nan, np.float32)) == 1.0
-    assert logit_range(np.array([[250.0]], np.float32)) == 300.0
-    image = logit_image(values, 4.0)
+def test_logit_colours_lie_between_the_ends_of_their_range():
+    values = np.array([[np.nan, -9.0, 1.0, 7.0]], np.float32)
+    image = logit_image(values, (-4.0, 6.0))
     assert image.pixelColor(0, 0).alpha() == 0
     low, middle, high = (image.pixelColor(x, 0) for x in (1, 2, 3))
     assert low.blue() > low.red()
@@ -416,6 +437,64 @@ def test_the_probe_reads_the_exact_voxel(viewport, state):
     assert "HU" not in viewport.corners.text
     mouse(viewport, QEvent.Type.MouseMove, view.picture.topLeft() - QPointF(3, 3))
     assert "HU" not in viewport.corners.text
+
+
+def test_the_probe_says_logit_and_probability_where_there_is_one(viewport, state):
+    shape = (9, 14)
+    state.case.volume = volume_of(np.zeros((1, *shape)), spacing=(2.0, 1.6, 0.8))
+    logits = np.full(shape, np.nan, np.float32)
+    logits[2, 3:6] = -1.0, 0.0, 9.0
+    state.results.shown = shown = make_shown(shape, [], logit_map=logits)
+
+    def probed(row, column):
+        point = viewport.current_view.to_screen(column + 0.5, row + 0.5)
+        mouse(viewport, QEvent.Type.MouseMove, point)
+        return viewport.corners.bottom_left[0].text
+
+    assert probed(2, 3).endswith("0 HU  logit −1.0 (p 0.27)")
+    assert probed(2, 4).endswith("logit 0.0 (p 0.50)")
+    assert probed(2, 5).endswith("logit 9.0 (p > 0.99)")
+    assert probed(2, 6).endswith("HU")  # outside every box there is no logit
+    summed = replace(shown.detections, settings=DetectionSettings(logit_rule="sum"))
+    state.results.shown = replace(shown, detections=summed)
+    # Added up it is no longer the logit of one mask, so it has no probability.
+    assert probed(2, 3).endswith("sum of logits −1.0")
+
+
+def test_the_logit_map_is_opaque_and_its_bar_tells_its_range(viewport, state, monkeypatch):
+    from ctmasknet_gui.view.viewport import annotations as module
+
+    written = []
+    plain = module.halo_text
+    monkeypatch.setattr(module, "halo_text", lambda *given: (written.append(given[2]), plain(*given)))
+    shape = (20, 20)
+    logits = np.full(shape, np.nan, np.float32)
+    logits[5:15, 5:15] = np.linspace(-4, 6, 100).reshape(10, 10)
+    logits[5, 5], logits[14, 14] = -300.0, 300.0
+    viewport.resize(700, 600)
+    state.case.volume = volume_of(np.full((1, *shape), 1000))
+    state.results.shown = shown = make_shown(shape, [], logit_map=logits)
+    only(state.display, logits=True)
+    state.display.opacity = 0.1
+    low, high = shown.logit_range
+    place = viewport.current_view.to_screen(5.5, 5.5)
+    assert colour_at(viewport, place) == (0x00, 0x22, 0x4E)  # the end of the scale, whatever lies under it
+    assert {"mask logit", f"≥ +{high:.1f}", f"≤ −{-low:.1f}", "0"} <= set(written)
+    # Nothing to show, nothing to explain.
+    written.clear()
+    state.results.shown = make_shown(shape, [])
+    viewport.grab()
+    assert "mask logit" not in written
+
+
+def test_a_class_without_any_region_is_not_told_as_one(viewport, state):
+    state.case.volume = volume_of(np.zeros((2, 9, 9)))
+    shown = make_shown((9, 9), [], basis="edited")
+    nothing = replace(shown.verdict.batch, kept=np.zeros(0, np.int64))
+    state.results.shown = replace(shown, verdict=replace(shown.verdict, batch=nothing))
+    assert f"No region left: the network's bias\n{IMAGE_CLASSES[2]} 0.91" in viewport.corners.text
+    assert not any(line.swatch or line.bold for line in viewport.corners.top_left)
+    assert "edited evidence" in viewport.corners.text
 
 
 @pytest.mark.parametrize(("unit", "text"), [("grey", "grey 7"), ("values", "value 7"), ("HU", "7 HU")])
@@ -469,7 +548,7 @@ def test_the_class_of_the_slice_and_its_mark(viewport, state):
     state.results.shown = make_shown((9, 9), [])
     assert f"{IMAGE_CLASSES[2]} 0.91" in viewport.corners.text
     assert "edited evidence" not in viewport.corners.text
-    state.results.shown = make_shown((9, 9), [], published=False)
+    state.results.shown = make_shown((9, 9), [], basis="edited")
     assert "edited evidence" in viewport.corners.text
     state.display.slice_index = 1
     assert IMAGE_CLASSES[2] not in viewport.corners.text, "the class of another slice"
@@ -485,7 +564,7 @@ def test_the_legend_names_the_colours_on_the_slice(viewport, state):
     def legend():
         return [(line.text, line.swatch, line.dashed) for line in viewport.corners.top_right if line.swatch]
 
-    ggo, consolidation = ("GGO", region_colour("GGO"), False), ("Consolidation", "#56B4E9", False)
+    ggo, consolidation = ("GGO", region_colour("GGO"), False), ("Consolidation", "#D55E00", False)
     assert legend() == [ggo, consolidation], "neither classes that are absent nor one twice"
     only(state.display, masks=True)
     assert legend() == [ggo, consolidation]
@@ -528,7 +607,7 @@ def test_nothing_in_the_corners_overlaps(viewport, state, monkeypatch, size):
     state.case.volume = volume_of(np.zeros((2, *shape)), patient=patient, title="Thorax 1.0 B60f")
     masks = [pixel_mask(shape, (2, 2)), pixel_mask(shape, (60, 60))]
     state.results.shown = make_shown(
-        shape, masks, labels=[2, 1], published=False, logit_map=np.ones(shape, np.float32)
+        shape, masks, labels=[2, 1], basis="edited", logit_map=np.ones(shape, np.float32)
     )
     state.case.reference = np.ones((2, *shape), np.uint8)
     state.display.logits = True
@@ -557,7 +636,7 @@ def test_labels_without_room_are_counted(viewport, state):
     assert viewport.labels_left_out >= 30 - 24
     corner = np.s_[-10 - 3 * 18 : -10 - 2 * 18, 10:90]
     assert np.abs(crowded[corner] - plain[corner]).max() > 100, "the remark stands above the slice number"
-    state.display.boxes = False
+    state.display.labels = False
     viewport.grab()
     assert viewport.labels_left_out == 0
 
@@ -575,12 +654,51 @@ def test_names_and_colours():
     assert readable_name("^Jane") == "Jane"
     assert readable_name("") == ""
     assert readable_age("039Y") == "39Y"
-    assert region_colour("GGO") == region_colour("Lesion") == "#E69F00"
-    assert region_colour("Consolidation") == "#56B4E9"
-    assert image_colour("Control") == "#009E73"
-    assert image_colour("COVID-19") == "#E69F00"
-    assert image_colour("Other (non-COVID)") == image_colour("Common pneumonia") == "#56B4E9"
+    assert region_colour("Lesion") == "#E69F00"
+    assert region_colour("GGO") == region_colour("Ground-glass opacity") == "#56B4E9"
+    assert region_colour("Consolidation") == "#D55E00"
+    assert image_colour("Control") == image_colour("Normal") == "#009E73"
+    assert image_colour("COVID-19") == image_colour("covid19 pneumonia") == "#CC79A7"
+    assert image_colour("Other (non-COVID)") == image_colour("Common pneumonia") == "#0072B2"
     assert image_colour("something", 1) != image_colour("something", 0)
+    assert region_colour("something", 1) != region_colour("something", 0)
+
+
+def test_a_colour_means_one_thing_and_is_seen_on_dark_and_light():
+    """Classes, regions and the reference mask: apart from each other also to the colour-blind."""
+    from model_core.plots.style import THEMES, legible
+
+    regions = [region_colour(name) for name in ("Lesion", "GGO", "Consolidation", "Lung")]
+    images = [image_colour(name) for name in ("Control", "Other (non-COVID)", "COVID-19")]
+    used = [*regions, *images, REFERENCE, NEUTRAL]
+    for filter_ in (np.eye(3), PROTANOPIA, DEUTERANOPIA):
+        seen = [np.clip(filter_ @ linear(colour), 0, 1) ** (1 / 2.4) for colour in used]
+        for k, one in enumerate(seen):
+            for other, name in zip(seen[k + 1 :], used[k + 1 :], strict=True):
+                assert np.abs(one - other).max() > 0.08, (used[k], name)
+    for colour in used:
+        assert contrast(colour, "#161b22") > 3, "on the panels"
+        assert contrast(legible(colour, THEMES["light"]), "#ffffff") > 3, "on reports"
+
+
+# Machado, Oliveira & Fernandes 2009, severity 1, on linear RGB.
+PROTANOPIA = np.array(
+    [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+)
+DEUTERANOPIA = np.array(
+    [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]]
+)
+
+
+def linear(colour):
+    parts = np.array(rgb(colour)) / 255
+    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+
+
+def contrast(one, other):
+    """WCAG 2 contrast ratio of two colours."""
+    low, high = sorted(float(linear(c) @ (0.2126, 0.7152, 0.0722)) for c in (one, other))
+    return (high + 0.05) / (low + 0.05)
 
 
 # --------------------------------------------------------------------------------------------- mouse

@@ -21,7 +21,7 @@ def fill(state: AppState, *, index: int = 3) -> AppState:
     state.weights.cards = pipeline.cards
     thresholds = state.thresholds
     thresholds.default_detections = thresholds.detections = pipeline.detections
-    thresholds.published_evidence = thresholds.evidence = pipeline.evidence
+    thresholds.default_evidence = thresholds.evidence = pipeline.evidence
     state.case.catalogue = Catalogue("root", (make_entry(volume), second), ())
     state.case.volume = volume
     state.display.slice_index = index
@@ -32,7 +32,7 @@ def fill(state: AppState, *, index: int = 3) -> AppState:
         k: engine.summarise(pipeline, volume, r, *settings) for k, r in results.items()
     }
     show(state)
-    state.results.scan = engine.scan_verdict(state.results.summaries.values(), published=True)
+    state.results.scan = engine.scan_verdict(state.results.summaries.values(), basis="trained")
     return state
 
 

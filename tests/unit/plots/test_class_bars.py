@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 from model_core.errors import SettingsError
-from model_core.plots import class_bars, class_colour
+from model_core.plots import class_bars
+from model_core.scene import image_colour
 
 NAMES = ("Control", "Other (non-COVID)", "COVID-19")
 LONG = "Community-acquired pneumonia, bacterial, fungal or viral other than SARS-CoV-2, confirmed by culture"
@@ -28,16 +30,30 @@ def test_length_is_the_probability_in_the_given_order(figure, bars):
     assert figure.axes[0].get_xlim() == (0, 1)
 
 
+def test_bars_have_the_colours_of_their_classes(figure, bars):
+    class_bars(figure, NAMES, [0.04, 0.21, 0.91])
+    assert [to_hex(colour).upper() for _, _, colour in bars()] == [image_colour(name) for name in NAMES]
+
+
 def test_names_and_values_are_written(figure, texts):
     class_bars(figure, NAMES, np.array([0.04, 0.21, 0.91], np.float32))
     assert {*NAMES, "0.04", "0.21", "0.91"} <= set(texts(figure))
 
 
-def test_colours_of_the_classes():
-    assert [class_colour(name) for name in NAMES] == ["#009E73", "#56B4E9", "#E69F00"]
-    assert class_colour("Common pneumonia") == "#56B4E9"
-    assert class_colour("covid19 pneumonia") == "#E69F00"
-    assert class_colour("Normal") == "#009E73"
+def test_no_probability_is_certain_and_values_have_room(figure, texts, assert_nothing_cut):
+    class_bars(figure, NAMES, [0.0, 0.3, 0.9999])
+    assert {"< 0.01", "> 0.99"} <= set(texts(figure))
+    assert not {"0.00", "1.00"} & set(texts(figure))
+    assert_nothing_cut(figure)
+
+
+def test_the_bias_of_the_network_is_told_and_no_class_stands_out(figure, texts, assert_nothing_cut):
+    class_bars(figure, NAMES, [0.1, 0.2, 0.9])
+    assert texts(figure)["COVID-19"].get_fontweight() == "bold"
+    class_bars(figure, NAMES, [0.1, 0.2, 0.9], from_bias=True)
+    assert "the network's bias (0–1)" in texts(figure)
+    assert all(texts(figure)[name].get_fontweight() == "normal" for name in NAMES)
+    assert_nothing_cut(figure)
 
 
 def test_a_probability_that_is_no_number_is_a_dash(figure, bars, texts):

@@ -27,7 +27,14 @@ def test_each_column_is_scaled_on_its_own(figure, artists):
 
 def test_columns_are_named_with_their_scale(figure, texts):
     roi_batch_image(figure, ROWS)
-    assert {"score\n≤ 0.8", "dx\n± 2", "dy\n± 1", "dw\n± 0.4", "dh\n± 0"} <= set(texts(figure))
+    assert {"raw score\n≤ 0.80", "dx\n± 2", "dy\n± 1", "dw\n± 0.4", "dh\n± 0"} <= set(texts(figure))
+
+
+def test_the_greatest_score_is_never_called_certain(figure, texts):
+    rows = np.array(ROWS, np.float32)
+    rows[0, 0] = 0.9996
+    roi_batch_image(figure, rows)
+    assert "raw score\n> 0.99" in texts(figure)
 
 
 def test_rank_axis_counts_from_one_downwards(figure, texts):

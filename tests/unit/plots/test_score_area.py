@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.backend_bases import MouseEvent
 
-from model_core.plots import picked_candidate, region_colour, score_area
+from model_core.plots import picked_candidate, score_area
+from model_core.scene import region_colour
 
 
 @pytest.fixture
@@ -154,10 +157,18 @@ def test_two_classes_are_named_in_their_colours(figure, roi, texts, artists, ass
     ]
     score_area(figure, rois)
     shown = texts(figure)
-    assert shown["■ Ground-glass opacity"].get_color() == region_colour("Ground-glass opacity") == "#E69F00"
-    assert shown["■ Consolidation"].get_color() == region_colour("consolidation") == "#56B4E9"
+    assert shown["■ Ground-glass opacity"].get_color() == region_colour("GGO")
+    assert shown["■ Consolidation"].get_color() == region_colour("consolidation")
     assert "◆ detected 1   ○ not detected 1" in shown
     assert_nothing_cut(figure)
+
+
+def test_classes_stand_in_the_order_of_the_network(figure, roi, texts):
+    labels = ["Ground-glass opacity", "Consolidation"]
+    rois = [replace(roi(k, 0.9 / k, 500.0, label=labels[2 - k]), class_number=3 - k) for k in (1, 2)]
+    score_area(figure, rois)
+    places = [texts(figure)[f"■ {label}"].get_window_extent().x0 for label in labels]
+    assert places[0] < places[1]
 
 
 @pytest.mark.parametrize(("width", "height", "dpi"), [(320, 220, 100), (640, 440, 200), (900, 300, 100)])

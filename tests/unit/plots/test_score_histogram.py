@@ -100,7 +100,7 @@ def test_drawing_again_replaces(figure, rois, artists):
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_labels_and_theme(figure, rois, theme, assert_nothing_cut):
     score_histogram(figure, rois, theme=theme, selected=rois[1].candidate, top=4)
-    assert figure.axes[0].get_xlabel() == "RoI score (0–1)"
+    assert figure.axes[0].get_xlabel() == "raw RoI score (0–1)"
     assert_nothing_cut(figure)
     score_histogram(figure, rois, theme=theme, calibrated=True)
     assert figure.axes[0].get_xlabel() == "calibrated RoI score (0–1)"

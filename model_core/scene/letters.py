@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,8 +12,8 @@ from model_core.types import Geometry
 
 # LPS: positive axes point left, posterior and to the head.
 _POSITIVE, _NEGATIVE = "LPH", "RAF"
-# Below sin 15° a second letter would only be noise of a slightly turned patient.
-_SECOND_LETTER = 0.26
+# A direction that leans by less gets one letter: a second one would only tell of a slightly turned patient.
+_LEAN = math.sin(math.radians(15))
 
 
 class EdgeLetters(NamedTuple):
@@ -32,11 +33,13 @@ def letters_of(direction: Sequence[float]) -> str:
         return ""
     vector = vector / length
     order = np.argsort(-np.abs(vector), kind="stable")
-    kept = [k for k in order if abs(vector[k]) > _SECOND_LETTER]
+    kept = [k for k in order if abs(vector[k]) > _LEAN]
     return "".join(_POSITIVE[k] if vector[k] > 0 else _NEGATIVE[k] for k in kept)
 
 
-def edge_letters(geometry: Geometry, *, flip_horizontal: bool, flip_vertical: bool) -> EdgeLetters:
+def edge_letters(
+    geometry: Geometry, *, flip_horizontal: bool = False, flip_vertical: bool = False
+) -> EdgeLetters:
     """Return the letters as the picture is shown, flips included."""
     if geometry.axes is None:
         return EdgeLetters()

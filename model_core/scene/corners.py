@@ -1,0 +1,247 @@
+"""What stands in the four corners of a picture, as plain lines of text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from model_core.errors import ordinal
+from model_core.scene.palette import AMBER, MUTED, REFERENCE, WHITE, class_name, image_colour
+from model_core.scene.settings import SceneSettings
+from model_core.types import (
+    PatientText,
+    ShownSlice,
+    Volume,
+    Window,
+    probability_text,
+    readable_name,
+)
+
+RESEARCH = "Research use only"
+EDITED = "edited evidence"
+PRIVATE = "Privacy mode"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line: its text, colour, and perhaps a coloured square before it or a patch behind it.
+
+    With ``dashed`` the square is a dashed line, as the outline of the reference mask is.
+    """
+
+    text: str
+    colour: str = WHITE
+    bold: bool = False
+    swatch: str = ""
+    dashed: bool = False
+    patch: bool = False
+
+
+@dataclass(frozen=True)
+class Corners:
+    """Lines from top to bottom of each corner."""
+
+    top_left: tuple[Line, ...] = ()
+    top_right: tuple[Line, ...] = ()
+    bottom_left: tuple[Line, ...] = ()
+    bottom_right: tuple[Line, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """Everything as one text, for screen readers and tests."""
+        blocks = (self.top_left, self.top_right, self.bottom_left, self.bottom_right)
+        return "\n".join(line.text for block in blocks for line in block)
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What only a window says: the value under the mouse, the zoom, that the patient is hidden.
+
+    A window has panels beside the picture, too. An exported picture stands alone: it lists every class, and
+    the weights and thresholds behind what it shows.
+    """
+
+    probe: str = ""
+    zoom: str = ""
+    private: bool = False
+
+
+def corner_lines(
+    volume: Volume,
+    index: int,
+    settings: SceneSettings,
+    shown: ShownSlice | None,
+    *,
+    reference: bool = False,
+    screen: Screen | None = None,
+) -> Corners:
+    """Compose the corners of slice ``index``.
+
+    Parameters
+    ----------
+    shown:
+        Results of that slice.
+    reference:
+        Whether a reference outline is in the picture.
+    screen:
+        None for an exported picture.
+    """
+    return Corners(
+        top_left=(
+            *_private(screen),
+            *(_patient(volume.patient) if settings.identity else ()),
+            *_verdict(settings, shown, every=screen is None),
+        ),
+        top_right=(*_series(volume, settings), *_legend(settings, shown, reference=reference)),
+        bottom_left=(*_probe(screen), _slice(volume, index)),
+        bottom_right=_display(settings, shown, screen),
+    )
+
+
+def readable_date(date: str) -> str:
+    """Return ``YYYYMMDD`` as ``YYYY-MM-DD``; anything else as it is."""
+    date = date.strip()
+    return f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 and date.isdecimal() else date
+
+
+def readable_age(age: str) -> str:
+    """Return a DICOM age string (PS3.5 6.2) such as ``039Y`` without its leading zeros."""
+    return age.strip().lstrip("0")
+
+
+def signed(value: float, digits: int = 0) -> str:
+    """Format a number with a true minus sign; minus zero is zero."""
+    text = f"{value:.{digits}f}"
+    if float(text) == 0:
+        text = text.lstrip("-")
+    return text.replace("-", "−")
+
+
+def window_text(window: Window) -> str:
+    """Return width, level and name of a window."""
+    digits = 0 if float(window.width).is_integer() and float(window.level).is_integer() else 1
+    name = f" ({window.name})" if window.name else ""
+    return f"W {signed(window.width, digits)}  L {signed(window.level, digits)}{name}"
+
+
+def _private(screen: Screen | None) -> tuple[Line, ...]:
+    return (Line(PRIVATE, patch=True),) if screen is not None and screen.private else ()
+
+
+def _patient(patient: PatientText) -> tuple[Line, ...]:
+    born = f"born {readable_date(patient.birth_date)}" if patient.birth_date else ""
+    groups = (
+        (readable_name(patient.name), patient.sex, readable_age(patient.age)),
+        (f"ID {patient.patient_id}" if patient.patient_id else "", born),
+        (readable_date(patient.study_date), _spaced(patient.study_description)),
+        (_spaced(patient.institution),),
+    )
+    rows = [" · ".join(part for part in group if part) for group in groups]
+    return tuple(Line(row, WHITE if k == 0 else MUTED) for k, row in enumerate(rows) if row)
+
+
+def _spaced(text: str) -> str:
+    # Some scanners part the levels of a description with carets, as names are.
+    return " ".join(text.replace("^", " ").split())
+
+
+def _verdict(settings: SceneSettings, shown: ShownSlice | None, *, every: bool) -> tuple[Line, ...]:
+    """Return the most probable class, or every one in the order of the weights, the most probable in bold."""
+    if shown is None or shown.verdict is None or not len(shown.verdict.probabilities):
+        return ()
+    values = [float(value) for value in shown.verdict.probabilities]
+    best, bias = int(np.argmax(values)), shown.verdict.from_bias
+    lines = []
+    if bias:
+        lines = [Line("No region left: the network's bias", MUTED)]
+    elif every:
+        lines = [Line("Class of this slice", MUTED)]
+    for number, value in enumerate(values):
+        if every or number == best:
+            name = class_name(settings.image_classes, number)
+            text, likely = f"{name} {probability_text(value)}", number == best and not bias
+            swatch = "" if bias else image_colour(name, number)
+            lines.append(Line(text, MUTED if bias else WHITE, bold=likely, swatch=swatch))
+    if settings.edited or shown.verdict.basis == "edited":
+        lines.append(Line(EDITED, patch=True))
+    return tuple(lines)
+
+
+def _series(volume: Volume, settings: SceneSettings) -> tuple[Line, ...]:
+    # The title says which slices are left out, too, but may be too long for its corner, or hidden.
+    every = f"every {ordinal(volume.every)} slice" if volume.every > 1 else ""
+    # A title may come from a folder's or a file's name, and those often are names of patients.
+    title = volume.title.removesuffix(f", {every}") if settings.identity else ""
+    plane = "" if volume.plane == "unknown" else volume.plane
+    lines = (
+        Line(title),
+        Line(every, AMBER),
+        Line(" · ".join(part for part in (volume.modality, plane) if part), MUTED),
+        Line(_spacing(volume), MUTED),
+        Line("orientation unknown" if volume.geometry.axes is None else "", MUTED),
+        Line("lossy compression" if volume.lossy else ""),
+    )
+    return tuple(line for line in lines if line.text)
+
+
+def _spacing(volume: Volume) -> str:
+    step, row, column = volume.geometry.spacing_mm
+    if row is None or column is None:
+        return "pixel size unknown"
+    thickness = "?" if step is None else f"{step:.2f}"
+    return f"{column:.2f} × {row:.2f} × {thickness} mm"
+
+
+def _legend(settings: SceneSettings, shown: ShownSlice | None, *, reference: bool) -> tuple[Line, ...]:
+    """Name the colours on the slice: its classes in the order of the weights, then the reference mask."""
+    lines = []
+    if shown is not None and settings.overlays.findings:
+        labels = sorted({int(label) for label in shown.detections.labels})
+        lines = [Line(settings.region_name(label), swatch=settings.region_colour(label)) for label in labels]
+    if reference:
+        lines.append(Line("reference mask", swatch=REFERENCE, dashed=True))
+    return tuple(lines)
+
+
+def _probe(screen: Screen | None) -> tuple[Line, ...]:
+    return (Line(screen.probe),) if screen is not None and screen.probe else ()
+
+
+def _slice(volume: Volume, index: int) -> Line:
+    text = f"Slice {index + 1} / {volume.slices}"
+    positions = volume.slice_positions_mm
+    if positions is not None and index < len(positions) and np.isfinite(positions[index]):
+        text += f" · {signed(float(positions[index]), 1)} mm"
+    return Line(text)
+
+
+def _display(settings: SceneSettings, shown: ShownSlice | None, screen: Screen | None) -> tuple[Line, ...]:
+    turned = [
+        word
+        for word, on in (
+            ("inverted", settings.inverted),
+            ("flipped left-right", settings.flip_horizontal),
+            ("flipped up-down", settings.flip_vertical),
+        )
+        if on
+    ]
+    lines = [Line(" · ".join(turned)), Line(window_text(settings.window))]
+    if screen is None:
+        lines = [*_origin(settings, shown), *lines]
+    else:
+        lines += [Line(screen.zoom), Line(RESEARCH, MUTED)]
+    return tuple(line for line in lines if line.text)
+
+
+def _origin(settings: SceneSettings, shown: ShownSlice | None) -> list[Line]:
+    """Say what computed the results: weights and thresholds."""
+    if shown is None:
+        return []
+    lines = [Line(settings.weights, MUTED)]
+    if settings.overlays.findings:
+        detections = shown.detections.settings
+        nms = "no NMS" if detections.nms_iou is None else f"NMS {detections.nms_iou:.2f}"
+        joined = ", joined" if detections.join_touching else ""
+        lines.append(Line(f"score > {detections.score:.2f}, {nms}{joined}", MUTED))
+    return lines
