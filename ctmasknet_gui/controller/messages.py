@@ -13,6 +13,7 @@ from types import TracebackType
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 
 from ctmasknet_gui.state import AppState, Message
+from ctmasknet_gui.view.privacy import without_patients
 from model_core.errors import Cancelled, CTMaskNetError
 from model_core.types import Level
 
@@ -140,15 +141,12 @@ class MessageController(QObject):
             self._unexpected.emit(args.exc_value)
 
     def _scrub(self, text: str) -> str:
-        """Take paths and the open patient's text out of a technical text."""
+        """Take paths and what identifies the open patients out of a technical text."""
         secrets = []
         case = self._state.case
-        if case.volume is not None:
-            patient = case.volume.patient
-            secrets += [patient.name, patient.patient_id, patient.birth_date, patient.institution]
         if case.catalogue is not None:
             secrets += [case.catalogue.root, Path(case.catalogue.root).name]
         secrets.append(str(Path.home()))
         for secret in sorted(filter(lambda s: len(s) > 2, secrets), key=len, reverse=True):
             text = text.replace(secret, "…")
-        return _PATHS.sub("<path>", text)
+        return without_patients(_PATHS.sub("<path>", text), self._state)

@@ -1,10 +1,14 @@
-"""Takes names of files and folders out of what the window says: they may hold a patient's name."""
+"""Takes patients, and names of files and folders that may be theirs, out of what the window says."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Iterable
+from functools import lru_cache
 
 from ctmasknet_gui.state import AppState
+from model_core.types import PatientText
 
 A_FILE = "a file"
 A_FOLDER = "the folder"
@@ -23,6 +27,12 @@ _WORDS = re.compile(
     "results|series|slices?|table|test|that|the|this|to|volume|with",
     re.IGNORECASE,
 )
+# Written in place of whatever identifies a patient.
+HIDDEN = "…"
+# Between the parts of a name, as files and programs write it.
+_BETWEEN = r"[\s^=,_.-]"
+# Parts of names that programs invent, and words of this program's sentences.
+_NOBODY = re.compile("anon(?:ym\\w*)?|dicom|name|no|none|null|patient|phantom|test|unknown", re.IGNORECASE)
 # A number this short identifies nobody, and counts in sentences look like it.
 _HARMLESS = re.compile(r"\d{1,4}")
 
@@ -31,7 +41,7 @@ def shown_text(text: str, state: AppState) -> str:
     """Return a text as the window may show it: unchanged, but for privacy mode.
 
     There a file of the open catalogue is called by its place, "file 12 of 148", any other one "a file"; a
-    folder "the folder".
+    folder "the folder"; and what identifies a patient is left out.
     """
     if not text or not state.display.privacy:
         return text
@@ -39,7 +49,87 @@ def shown_text(text: str, state: AppState) -> str:
         if name in text:
             # A frame of the file is named behind it; a longer name that merely holds this one is left.
             text = re.sub(rf"(?<![\w.^-]){re.escape(name)}(?![\w^-])", place, text)
-    return _FILES.sub(A_FILE, _PATHS.sub(A_FILE, text))
+    return without_patients(_FILES.sub(A_FILE, _PATHS.sub(A_FILE, text)), state)
+
+
+def without_patients(text: str, state: AppState) -> str:
+    """Return a text without the names, numbers and dates of the patients of the open catalogue.
+
+    Names go in every form: with carets, as people read them, the other way round, and each part of more than
+    two letters alone.
+    """
+    case = state.case
+    patients = {entry.patient for entry in case.catalogue.series} if case.catalogue is not None else set()
+    if case.volume is not None:
+        patients.add(case.volume.patient)
+    pattern = _identifying(frozenset(patients))
+    return text if pattern is None else pattern.sub(HIDDEN, text)
+
+
+@lru_cache(maxsize=8)
+def _identifying(patients: frozenset[PatientText]) -> re.Pattern[str] | None:
+    """Return what matches everything that identifies these patients, the longest first; None for nothing."""
+    forms: dict[str, int] = {}
+    for patient in patients:
+        for text in (patient.patient_id, patient.institution):
+            # A short one may be a part of any other word or number.
+            alone = ("", "") if len(text) > 4 else (r"(?<![^\W_])", r"(?![^\W_])")
+            if len(text) > 2:
+                forms[f"{alone[0]}(?i:{re.escape(text)}){alone[1]}"] = len(text)
+        for date in (patient.birth_date, patient.study_date):
+            if len(date) > 2:
+                forms[_pattern_of_date(date)] = len(date)
+        for group in patient.name.split("="):
+            forms |= _forms_of_name(group)
+    longest_first = sorted(forms, key=lambda form: -forms[form])
+    return re.compile("|".join(f"(?:{form})" for form in longest_first)) if forms else None
+
+
+def _pattern_of_date(date: str) -> str:
+    """Return what matches a DICOM date (YYYYMMDD) as programs and people write it."""
+    if not re.fullmatch(r"\d{8}", date):
+        return re.escape(date)
+    year, month, day = date[:4], date[4:6], date[6:]
+    either = "|".join("[-./]".join(order) for order in ((day, month, year), (month, day, year)))
+    return rf"(?<!\d)(?:{year}[-./]?{month}[-./]?{day}|{either})(?!\d)"
+
+
+def _forms_of_name(group: str) -> dict[str, int]:
+    """Return patterns of one representation of a person name (PS3.5 6.2.1.2), and how long each is."""
+    parts = [" ".join(part.split()) for part in group.split("^")]
+    words = list(filter(None, parts))
+    family, given = parts[0], list(filter(None, parts[1:3]))
+    forms: dict[str, int] = {}
+    first = given[:1]
+    for order in (words, [family, *given], [family, *first], [*given, family], [*first, family]):
+        told = list(filter(None, order))
+        if len(told) > 1:
+            forms[_pattern(told)] = sum(map(len, told))
+    if len(words) == 1 and len(words[0]) > 1:
+        forms[_pattern(words)] = len(words[0])
+    for word in {*words, *re.split(r"[\s-]+", " ".join(words))}:
+        if not _NOBODY.fullmatch(word) and len(word) > (1 if _is_dense(word) else 2):
+            # Names that are words of sentences, such as Head or Case, go as they are written in the record.
+            forms[_pattern([word], exact=_WORDS.fullmatch(word) is not None)] = len(word)
+    return forms
+
+
+def _is_dense(word: str) -> bool:
+    """Whether a word is of a script that needs few signs for a name and no spaces between words."""
+    return any(unicodedata.east_asian_width(sign) in "WF" for sign in word)
+
+
+def _pattern(words: Iterable[str], *, exact: bool = False) -> str:
+    """Return what matches words one after another, in composed and decomposed spelling."""
+    told = list(words)
+    spelled = []
+    for form in ("NFC", "NFD"):
+        plain = [re.escape(unicodedata.normalize(form, word)).replace(r"\ ", f"{_BETWEEN}+") for word in told]
+        spelled.append(f"{_BETWEEN}*".join(plain))
+    either = "|".join(dict.fromkeys(spelled))
+    letters = "" if any(map(_is_dense, told)) else r"[^\W\d_]"
+    before, after = (f"(?<!{letters})", f"(?!{letters})") if letters else ("", "")
+    return f"{before}(?{'' if exact else 'i'}:{either}){after}"
 
 
 def _places(state: AppState) -> list[tuple[str, str]]:

@@ -158,7 +158,9 @@ def _unpack_into(path: Path, folder: Path, size: int) -> Generator[Progress, Non
     allowed = min(MAX_ARCHIVE_BYTES, max(SMALL_ARCHIVE_BYTES, size * MAX_ARCHIVE_GROWTH))
     room = max(0, shutil.disk_usage(folder).free - _RESERVE_BYTES)
     with zipfile.ZipFile(path) as archive:
-        members = [member for member in archive.infolist() if not member.is_dir()]
+        members = [
+            member for member in archive.infolist() if not member.is_dir() and not _is_note(member.filename)
+        ]
         if len(members) > MAX_ARCHIVE_FILES:
             raise FileError(
                 f"The archive holds {len(members)} files; at most {MAX_ARCHIVE_FILES} are unpacked."
@@ -214,6 +216,11 @@ def _target(member: zipfile.ZipInfo, folder: Path) -> Path:
     if not target.resolve().is_relative_to(folder.resolve()):
         raise FileError("The name of this member leads out of the archive: it is left out.")
     return target
+
+
+def _is_note(name: str) -> bool:
+    """Whether a member is what a Mac notes beside the files that it packs."""
+    return "__MACOSX" in PurePosixPath(name).parts
 
 
 def _write(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, left: int) -> int:

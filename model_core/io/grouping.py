@@ -158,7 +158,7 @@ def _kind_of_slice(frame: Frame, orientations: _Buckets, spacings: _Buckets) -> 
 
 
 def _alike(family: Sequence[Group]) -> Iterator[list[Group]]:
-    """Yield the groups of a kind that share study, frame of reference and SeriesNumber, or share none of it."""
+    """Yield the groups of a kind that share study, frame of reference and SeriesNumber, as far as said."""
     parts = [list(family)]
     for said in (_study, _frame_of_reference, _series_number):
         parts = [part for members in parts for part in _by_what_is_said(members, said)]
@@ -178,7 +178,7 @@ def _series_number(header: FileHeader) -> str:
 
 
 def _by_what_is_said(members: list[Group], said: Callable[[FileHeader], str]) -> list[list[Group]]:
-    """Split by an attribute of the files, unless every file has a value of its own, which then says nothing."""
+    """Split by an attribute, unless every file has a value of its own, which then says nothing."""
     headers = [group.frames[0].header for group in members]
     values: dict[str, list[Group]] = defaultdict(list)
     for group, header in zip(members, headers, strict=True):
@@ -203,7 +203,8 @@ def _joined(members: list[Group]) -> list[Group]:
             return members
         mark, values = found
         parts = [
-            (f"{mark} {number} of {len(values)}", tuple(part)) for number, part in enumerate(values.values(), 1)
+            (f"{mark} {number} of {len(values)}", tuple(part))
+            for number, part in enumerate(values.values(), 1)
         ]
     if not all(on_one_grid(part) for _, part in parts):
         return members
@@ -211,13 +212,12 @@ def _joined(members: list[Group]) -> list[Group]:
     copies = [group.copies for group in members if id(group.frames[0]) in kept]
     result = []
     for label, part in parts:
-        header = part[0].header
         text = f"Each of these {len(part)} images has a SeriesInstanceUID of its own."
         action = "They are alike in everything else and make one even stack, so they are shown as one."
         problem = Problem("warning", text, action, named(frame.name for frame in part))
-        key = f"slices|{identity_of(part[0])}|{header.frame_of_reference}|{header.series_number}|{label}"
+        key = f"slices|{identity_of(part[0])}|{min(frame.header.series_uid for frame in part)}"
         copied = tuple(copy for group in copies for copy in group)
-        result.append(Group(part, f"{key}|{min(f.header.series_uid for f in part)}", label, (problem,), copied))
+        result.append(Group(part, key, label, (problem,), copied))
     return result
 
 
@@ -264,7 +264,7 @@ _REASONS = (
 
 
 def _make_of(frame: Frame, orientations: _Buckets, spacings: _Buckets) -> tuple[object, ...]:
-    """Return what must be equal within one stack: modality, whether a localizer, size, colour, plane, pixel."""
+    """Return what must be equal within one stack: modality, localizer or not, size, colour, plane, pixel."""
     header = frame.header
     directions = None
     if frame.row_direction is not None and frame.column_direction is not None:
@@ -379,13 +379,14 @@ def _split_phases(group: Group, chosen: Collection[Path]) -> list[Group]:
 
 def _telling_mark(frames: Sequence[Frame]) -> tuple[str, dict[str, list[Frame]]] | None:
     """Return the first mark by which no two slices lie at one position, and the parts that it makes."""
-    most = max(len(place) for place in _places(frames))
+    places = _places(frames)
+    most = max(map(len, places))
     for index, (mark, _) in enumerate(PHASE_MARKS):
         parts = _by_mark(frames, index)
         # A mark that differs from slice to slice, as times often do, tells slices apart, not phases.
         if 1 < len(parts) <= 2 * most and not any(_crowded(members) for members in parts.values()):
             return mark, parts
-    parts = _by_folder(frames)
+    parts = _by_folder(frames) if len(places) > 1 else {}
     if 1 < len(parts) <= 2 * most and not any(_crowded(members) for members in parts.values()):
         return "folder", parts
     return None
@@ -405,16 +406,16 @@ def _numbered_alike(parts: dict[str, list[Frame]]) -> bool:
         return False
     first = next(iter(parts.values()))
     places = [project([first[0], *part])[1:] for part in parts.values()]
-    return max(place.min() for place in places) < min(place.max() for place in places)
+    return bool(max(place.min() for place in places) < min(place.max() for place in places))
 
 
 def _are_one_slice(frames: Sequence[Frame]) -> bool:
-    """Whether files at one position are the same slice over and over: one InstanceNumber, or many encodings."""
+    """Whether files at one position are one slice over and over: of one number, or in many encodings."""
     numbers = {frame.header.instance_number for frame in frames}
     encodings = {frame.header.transfer_syntax for frame in frames}
-    if len(numbers) > 1 or any(frame.header.several for frame in frames):
+    if any(frame.header.several for frame in frames):
         return False
-    return None not in numbers or len(encodings) == len(frames)
+    return (len(numbers) == 1 and None not in numbers) or len(encodings) == len(frames)
 
 
 def _split_numbered_twice(group: Group) -> list[Group]:
@@ -441,8 +442,7 @@ def _with_missing_parts(group: Group) -> Group:
         return group
     which = ", ".join(map(str, missing[:_MAX_PARTS])) + (", …" if len(missing) > _MAX_PARTS else "")
     text = (
-        f"{len(missing)} of {total} files of this concatenation are missing "
-        f"(InConcatenationNumber {which})."
+        f"{len(missing)} of {total} files of this concatenation are missing (InConcatenationNumber {which})."
     )
     names = named(header.name for header in parts.values())
     problem = Problem("warning", text, "The frames of the others are shown.", names)
@@ -494,7 +494,7 @@ def _phases(group: Group, mark: str, parts: dict[str, list[Frame]]) -> list[Grou
 def _split_interleaved(group: Group) -> list[Group]:
     """Split acquisitions that cover one region with shifted slices; the whole is uneven, each is even.
 
-    Scans in folders of their own whose InstanceNumbers are all the same are split even where the whole is even.
+    Scans in folders of their own that are numbered alike are split even where the whole is even.
     """
     parts = _by_folder(group.frames)
     if _numbered_alike(parts) and all(map(on_one_grid, parts.values())):
@@ -549,7 +549,10 @@ def _split_by_occurrence(group: Group) -> list[Group]:
     extra = len(group.frames) - len(places)
     if 2 * extra <= len(places) or len(places) == 1:
         return [_without_extra(group, places)]
-    text = f"{extra} slice(s) lie at the position of another one; nothing in the files says which belong together."
+    text = (
+        f"{extra} slice(s) lie at the position of another one; "
+        "nothing in the files says which belong together."
+    )
     action = "All are shown, those at one position one after another: they may be of several scans."
     names = named(frame.name for frame in group.frames)
     return [replace(group, problems=(*group.problems, Problem("warning", text, action, names)))]

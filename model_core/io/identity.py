@@ -1,4 +1,4 @@
-"""Tell patients and studies apart: a series belongs to one study of one patient (PS3.3 A.1.2), whatever its UID.
+"""Tell patients and studies apart: a series is of one study of one patient (PS3.3 A.1.2), whatever its UID.
 
 Programs that remove identities, and exporters, give two series one SeriesInstanceUID, or take it away. What
 contradicts is kept apart; what a file does not say contradicts nothing.
@@ -40,7 +40,7 @@ Identity = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Part:
-    """Frames of one patient and study; ``label``, ``mark`` and ``problems`` are empty where there is one part.
+    """Frames of one patient and study; ``label`` and ``mark`` are empty where there is one part.
 
     ``mark`` sets the part apart from its siblings, for a key that is hashed: it holds patient data.
     """
@@ -193,7 +193,7 @@ def _stack_of_its_own(
 def _without_idle_studies(
     of_identity: dict[Identity, list[Frame]],
 ) -> tuple[dict[Identity, list[Frame]], tuple[Problem, ...]]:
-    """Disregard StudyInstanceUIDs of which nearly every file has its own, where the files make one even stack."""
+    """Disregard StudyInstanceUIDs where nearly every file has its own, but they make one even stack."""
     frames = [frame for members in of_identity.values() for frame in members]
     studies = {identity[_STUDY] for identity in of_identity} - {""}
     files = {frame.header.path for frame in frames}

@@ -26,6 +26,9 @@ _DATA_SUFFIXES = (".raw", ".zraw", ".raw.gz", ".img")
 KINDS = "DICOM, also in a ZIP, NIfTI, NRRD, MHA, PNG and JPEG"
 # Files between two looks at cancel.
 _BATCH = 8
+# What a Mac keeps beside a file on other disks: ._name, a file of its own format (RFC 1740).
+_APPLE_DOUBLE = b"\x00\x05\x16\x07"
+_DEAD_LINK = "A link to what is not here: moved, on a disk that is not connected, or not fetched yet."
 
 
 @dataclass
@@ -41,6 +44,10 @@ class _Found:
     unpacked: list[archives.Unpacked] = field(default_factory=list)
     indices: list[Path] = field(default_factory=list)
     siblings: set[Path] = field(default_factory=set)
+    candidates: set[Path] = field(default_factory=set)
+    dead_links: list[Path] = field(default_factory=list)
+    # Where they really are, of the folders that were looked through.
+    folders: set[Path] = field(default_factory=set)
 
     def shown(self, path: str) -> str:
         """Return the name of a file for the user: of one from an archive, the name inside it."""
@@ -117,6 +124,8 @@ def _sorted_out(paths: Sequence[Path], found: _Found) -> tuple[list[Path], list[
             there, is_file, reason = False, False, f"The path cannot be read: {plain_reason(error)}"
         else:
             reason = f"Not found: {path.name or path}. Check the path."
+            if not there and path.is_symlink():
+                reason = f"{path.name} cannot be opened. {_DEAD_LINK}"
         if there:
             (files if is_file else folders).append(path)
         elif len(paths) == 1:
@@ -130,27 +139,47 @@ def _sorted_out(paths: Sequence[Path], found: _Found) -> tuple[list[Path], list[
 
 def _read_siblings(found: _Found) -> Generator[Progress, None, None]:
     """Add the files beside chosen ones that belong to their series."""
-    wanted: dict[Path, set[str]] = {}
+    wanted: dict[Path, list[FileHeader]] = {}
     for frame in found.frames:
         header = frame.header
-        if header.series_uid and header.frame_count == 1:
-            wanted.setdefault(header.path.parent, set()).add(header.series_uid)
-    for folder, uids in wanted.items():
+        if header.series_uid and (header.frame_count == 1 or header.concatenation):
+            wanted.setdefault(header.path.parent, []).append(header)
+    for folder, headers in wanted.items():
         try:
             names = sorted(folder.iterdir(), key=lambda item: natural_key(item.name))
         except OSError:
             continue  # the folder may not be listed: the files are opened alone
         beside = _Found()
         yield from _read_all([item for item in names if item.is_file() and item not in found.reports], beside)
-        for frame in beside.frames:
-            if frame.header.series_uid in uids and frame.header.frame_count == 1:
-                found.frames.append(frame)
-                found.reports[frame.header.path] = beside.reports[frame.header.path]
-                found.siblings.add(frame.header.path)
+        keys = {_series_of(header) for header in headers}
+        mine = [frame for frame in beside.frames if _series_of(frame.header) in keys]
+        uids = {header.series_uid for header in headers}
+        if not mine and len(uids) == len(headers):
+            # A series UID in every file: whether they make one stack is known when all are grouped.
+            mine = [frame for frame in beside.frames if _may_belong(frame.header, headers)]
+            found.candidates.update(frame.header.path for frame in mine)
+        for frame in mine:
+            found.frames.append(frame)
+            found.reports[frame.header.path] = beside.reports[frame.header.path]
+            found.siblings.add(frame.header.path)
         for path, error in beside.broken:
             if error.series_uid and error.series_uid in uids:
                 found.broken.append((path, error))
                 found.reports[path] = beside.reports[path]
+
+
+def _series_of(header: FileHeader) -> tuple[str, str]:
+    """Return what the files of a series have in common; a file of several frames is one by itself."""
+    if header.concatenation is not None:
+        return "concatenation", header.concatenation.uid
+    return ("series", header.series_uid) if header.frame_count == 1 else ("file", str(header.path))
+
+
+def _may_belong(header: FileHeader, chosen: Sequence[FileHeader]) -> bool:
+    return header.frame_count == 1 and any(
+        (header.description, header.rows, header.columns) == (other.description, other.rows, other.columns)
+        for other in chosen
+    )
 
 
 def _read_archive(path: Path, found: _Found) -> Generator[Progress, None, None]:
@@ -175,6 +204,7 @@ def _read_archive(path: Path, found: _Found) -> Generator[Progress, None, None]:
     found.pictures += inside.pictures
     found.volumes += inside.volumes
     found.broken += inside.broken
+    found.dead_links += inside.dead_links
     found.reports |= inside.reports
     found.reports |= {Path(f"{report.path}#{index}"): report for index, report in enumerate(unpacked.refused)}
     count = len(inside.reports) + len(unpacked.refused)
@@ -182,16 +212,62 @@ def _read_archive(path: Path, found: _Found) -> Generator[Progress, None, None]:
 
 
 def _files_below(folder: Path, found: _Found) -> Iterator[Path]:
-    """Yield the files of a folder tree in natural order; links to folders are not followed (cycles)."""
+    """Yield the files of a folder tree in natural order, each once; those behind links follow.
+
+    A link to a folder is followed, unless it holds the link: that is a circle, or leads out to everything.
+    """
+    linked_files: list[Path] = []
+    waiting = [folder]
+    while waiting:
+        links: list[Path] = []
+        for place in waiting:
+            yield from _files_of_tree(place, found, links, linked_files)
+        waiting = [link for link in links if _may_be_followed(link, folder, found)]
+    targets: set[Path] = set()
+    for link in linked_files:
+        target = Path(os.path.realpath(link))
+        if target.parent in found.folders or target in targets:
+            reason = f"A link to {target.name}, which is read already."
+            found.reports[link] = FileReport(str(link), "skipped", reason)
+        else:
+            targets.add(target)
+            yield link
+
+
+def _files_of_tree(place: Path, found: _Found, links: list[Path], linked_files: list[Path]) -> Iterator[Path]:
+    """Yield the plain files of a tree; its links to folders, and to files, are added to the lists."""
 
     def unreadable(error: OSError) -> None:
-        place = Path(error.filename) if error.filename else folder
-        found.reports[place] = FileReport(str(place), "error", "The folder may not be read (permissions).")
+        where = Path(error.filename) if error.filename else place
+        found.reports[where] = FileReport(str(where), "error", "The folder may not be read (permissions).")
 
-    for root, folders, names in os.walk(folder, onerror=unreadable):
+    for root, folders, names in os.walk(place, onerror=unreadable):
+        real = Path(os.path.realpath(root))
+        if real in found.folders:
+            folders.clear()
+            continue
+        found.folders.add(real)
         folders.sort(key=natural_key)
+        links += [path for name in folders if (path := Path(root, name)).is_symlink()]
         for name in sorted(names, key=natural_key):
-            yield Path(root, name)
+            path = Path(root, name)
+            if path.is_symlink() and path.is_file():
+                linked_files.append(path)
+            else:
+                yield path
+
+
+def _may_be_followed(link: Path, folder: Path, found: _Found) -> bool:
+    target = Path(os.path.realpath(link))
+    homes = Path(os.path.realpath(link.parent)), Path(os.path.realpath(folder))
+    if any(home.is_relative_to(target) for home in homes):
+        reason = "A link to a folder that it lies in: not followed."
+    elif target in found.folders:
+        reason = f"A link to the folder {target.name}, which is read already."
+    else:
+        return True
+    found.reports[link] = FileReport(str(link), "skipped", reason)
+    return False
 
 
 def _read_all(files: Sequence[Path], found: _Found) -> Generator[Progress, None, None]:
@@ -226,6 +302,9 @@ def _read_one(path: Path, found: _Found) -> None:
 def _recognise(path: Path, found: _Found) -> FileReport:
     """Tell what a file is by its first bytes, and read its header."""
     if not path.is_file():
+        if path.is_symlink() and not path.exists():
+            found.dead_links.append(path)
+            raise FileError(_DEAD_LINK, status="skipped")
         raise FileError("Not a regular file.", status="skipped")
     with path.open("rb") as stream:
         start = stream.read(132)
@@ -233,6 +312,8 @@ def _recognise(path: Path, found: _Found) -> FileReport:
             return _dicom(path, stream, found, start)
     if not start:
         raise FileError("The file is empty.")
+    if start.startswith(_APPLE_DOUBLE):
+        raise FileError("What a Mac noted of another file (AppleDouble), not an image.", status="skipped")
     if archives.looks_like_zip(start):
         found.zips.append(path)
         return FileReport(str(path), "ok", "An archive.")
@@ -275,28 +356,47 @@ def _entries(found: _Found, chosen: Collection[Path]) -> list[SeriesEntry]:
     beside = {str(path) for path in found.siblings}
     pointed_at = [entry for entry in series if not beside.issuperset(entry.files)]
     series = pointed_at or series
+    used = {path for entry in series for path in entry.files}
+    for path in found.candidates:
+        if str(path) not in used and found.reports[path].status != "warning":
+            del found.reports[path]
     return sorted(series, key=_preference)
 
 
 def _with_broken(entry: SeriesEntry, found: _Found) -> SeriesEntry:
     """Name the unreadable image files of a series; of those that hide their series, the ones beside it."""
-    if not found.broken:
-        return entry
     folders = {Path(name).parent for name in entry.files}
+    entry = _with_dead_links(entry, folders, found)
+    source = entry.source
+    uids = {entry.series_uid}
+    if isinstance(source, dicom_series.DicomSource):
+        uids = {frame.header.series_uid for frame in source.frames}
     mine = [
         (path, error)
         for path, error in found.broken
-        if (error.series_uid == entry.series_uid if error.series_uid else path.parent in folders)
+        # Where every slice has a series UID of its own, that of a broken one says nothing.
+        if (error.series_uid in uids if error.series_uid and len(uids) == 1 else path.parent in folders)
     ]
     if not mine:
         return entry
     reasons = " ".join(dict.fromkeys(error.message for _, error in mine))
-    if any(error.series_uid for _, error in mine):
+    if len(uids) == 1 and any(error.series_uid for _, error in mine):
         text = f"{len(mine)} file(s) of this series cannot be read: {reasons[:300]}"
     else:
         text = f"{len(mine)} file(s) beside this series cannot be read: {reasons[:300]}"
     names = named(path.name for path, _ in mine)
     problem = Problem("warning", text, "They are left out; slices may be missing.", names)
+    return replace(entry, problems=(*entry.problems, problem))
+
+
+def _with_dead_links(entry: SeriesEntry, folders: Collection[Path], found: _Found) -> SeriesEntry:
+    """Name the links beside a series that lead nowhere and are called like its files."""
+    endings = {Path(name).suffix.lower() for name in entry.files}
+    dead = [path for path in found.dead_links if path.parent in folders and path.suffix.lower() in endings]
+    if not dead:
+        return entry
+    text = f"{len(dead)} link(s) beside this series lead to files that are not here."
+    problem = Problem("warning", text, "Slices may be missing.", named(path.name for path in dead))
     return replace(entry, problems=(*entry.problems, problem))
 
 
@@ -327,8 +427,15 @@ def nothing_found(path: Path, reports: Sequence[FileReport]) -> str:
         return f"{Path(reports[0].path).name} cannot be opened. {reports[0].reason}"
     broken = sum(report.status == "error" for report in reports)
     inside = all(Path(report.path).is_relative_to(path) for report in reports)
+    nothing = f"{f'Nothing in {path.name}' if inside else 'None of these'} can be opened:"
+    dead = [Path(report.path).name for report in reports if report.reason == _DEAD_LINK]
+    if dead:
+        return (
+            f"{nothing} {len(dead)} of {len(reports)} files are links to what is not here "
+            f"({', '.join(named(dead))}): moved, on a disk that is not connected, or not fetched yet."
+        )
     return (
-        f"{f'Nothing in {path.name}' if inside else 'None of these'} can be opened: of {len(reports)} files, "
+        f"{nothing} of {len(reports)} files, "
         f"{broken} are damaged and {len(reports) - broken} are no images. {KINDS} can be read."
     )
 

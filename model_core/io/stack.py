@@ -262,7 +262,7 @@ def _step(native: Sequence[Frame], positions: DoubleArray) -> tuple[float | None
         text = f"Slice distances differ by up to {spread:.0%} from their mean of {step:.3f} mm."
         return step, [Problem("info", text, "The mean is used as the slice distance.")]
     usual = float(np.median(steps))
-    ratios = steps / usual
+    ratios = steps / max(usual, SAME_POSITION_MM)
     whole = np.rint(ratios)
     gaps = [int(gap) for gap in np.flatnonzero(whole > 1)]
     if gaps and bool((whole >= 1).all()) and float(np.abs(ratios - whole).max()) <= ALMOST_EVEN_STEP:

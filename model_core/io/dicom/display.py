@@ -1,4 +1,4 @@
-"""What a DICOM file says for display only: its VOI windows and the identifying text of the corners."""
+"""What a DICOM file says for display only: its VOI windows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from model_core.io.dicom.dataset import (
     items_of,
     number,
     numbers,
-    patient_of,
     read_dataset,
     text,
     time_limit,
@@ -20,7 +19,7 @@ from model_core.io.dicom.dataset import (
 from model_core.io.dicom.lookup import LookupTable, read_table
 from model_core.io.dicom.records import Frame
 from model_core.io.failures import FileError
-from model_core.types import PatientText, VoiFunction, Window
+from model_core.types import VoiFunction, Window
 
 _LOG = logging.getLogger(__name__)
 # More than a menu can show are no presets any more.
@@ -28,15 +27,14 @@ _MAX_WINDOWS = 64
 _MAX_TABLES = 32
 
 
-def described(frame: Frame) -> tuple[tuple[Window, ...], PatientText]:
-    """Read the windows and the identifying text of one frame's file; what cannot be read stays empty."""
+def windows_in(frame: Frame) -> tuple[Window, ...]:
+    """Read the windows of one frame's file; none where it cannot be read."""
     try:
         with frame.header.path.open("rb") as stream, time_limit():
             dataset = read_dataset(stream, pixels=False, all_tags=True)
-            windows = windows_of(dataset, frame.index)
+            return windows_of(dataset, frame.index)
     except (OSError, FileError):
-        return (), PatientText()
-    return windows, patient_of(dataset)
+        return ()
 
 
 def windows_of(dataset: Any, index: int = 0) -> tuple[Window, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model_core.errors import ReadError
-from model_core.io.dicom.display import described
+from model_core.io.dicom.display import windows_in
 from model_core.io.dicom.pixels import (
     darken_padding,
     is_plain,
@@ -305,6 +305,8 @@ def _not_hounsfield(frames: Sequence[Frame]) -> list[Problem]:
 # Defined terms of RescaleType (PS3.3 C.11.1.1.2); anything else is free text.
 _TERMS = ("OD", "HU", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT")
 _LONGEST_KIND = 24
+
+
 def _quoted(kind: str) -> str:
     """Return a RescaleType for a message: free text in quotes, cut to what a word may be."""
     if kind.upper() in _TERMS:
@@ -362,7 +364,7 @@ def _volume(
     frames = stack.frames
     middle = frames[len(frames) // 2]
     with quiet():
-        windows, patient = described(middle)
+        windows = windows_in(middle)
     return Volume(
         series_id=entry.series_id,
         title=entry.title,
@@ -375,7 +377,7 @@ def _volume(
         slice_positions_mm=stack.positions_mm,
         slice_names=tuple(frame.name for frame in frames),
         windows=fitted.windows(windows),
-        patient=patient,
+        patient=entry.patient,
         lossy=any(frame.header.lossy for frame in frames),
         inverted=middle.header.photometric == "MONOCHROME1",
         padding_value=PADDING_HU if filling.padded else None,
@@ -403,7 +405,7 @@ def middle_picture(entry: SeriesEntry) -> tuple[npt.NDArray[Any], tuple[Window, 
             if padding is not None:
                 darken_padding(picture, padding)
             picture = in_plane(picture, stack)
-            windows, _ = described(frame)
+            windows = windows_in(frame)
         except LIBRARY_FAILURES as error:
             raise ReadError(plain_reason(error)) from error
     return picture, windows, frame.header.photometric == "MONOCHROME1"

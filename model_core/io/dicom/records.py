@@ -187,13 +187,14 @@ _HOUNSFIELD = frozenset(
 _BESIDE = frozenset(
     (
         *("ct", "unit", "units", "number", "numbers", "value", "values", "scale", "in", "de", "di", "d"),
-        *("einheit", "einheiten", "unité", "unités", "unite", "unites", "unidad", "unidades", "unità", "unita"),
+        *("einheit", "einheiten", "unité", "unités", "unite", "unites"),
+        *("unidad", "unidades", "unità", "unita"),
     )
 )
 _BETWEEN_WORDS = re.compile(r"[\s_()\[\]'’-]+")
 
 
 def is_hounsfield(kind: str) -> bool:
-    """Whether a RescaleType means Hounsfield units: the term itself, an evident synonym, or nothing at all."""
+    """Whether a RescaleType means Hounsfield units: the term, an evident synonym, or nothing at all."""
     words = set(_BETWEEN_WORDS.split(kind.strip(" \0").casefold().replace(".", ""))) - {""}
     return not words or (words <= _HOUNSFIELD | _BESIDE and bool(words & _HOUNSFIELD))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -15,7 +15,7 @@ from model_core.io.dicom.records import FileHeader, Frame
 from model_core.io.grouping import Copy, Group, group_frames, series_id
 from model_core.io.stack import Stack, arrange, named
 from model_core.io.thinning import with_fewer_slices
-from model_core.types import DoubleArray, Level, Problem, SeriesEntry
+from model_core.types import DoubleArray, Level, PatientText, Problem, SeriesEntry
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,14 @@ def _entry(group: Group, stack: Stack) -> SeriesEntry:
         spacing_mm=stack.geometry.spacing_mm,
         series_uid=header.series_uid,
         source=DicomSource(stack.frames, tuple(copy.frame for copy in group.copies if copy.same_object)),
-        patient=header.patient,
+        patient=_patient(stack),
     )
+
+
+def _patient(stack: Stack) -> PatientText:
+    """Return the text of the slice that says most: programs that remove identities leave some out."""
+    said = dict.fromkeys(frame.header.patient for frame in stack.frames)
+    return max(said, key=lambda patient: sum(map(bool, astuple(patient))))
 
 
 def displayed_size(stack: Stack) -> tuple[int, int]:

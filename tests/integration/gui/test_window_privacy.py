@@ -93,6 +93,26 @@ def test_targets_of_exports_are_not_named(rig, uneven, tmp_path, monkeypatch):
     assert asked == ["a file exists already. Replace it?"]
 
 
+def test_what_the_files_say_of_the_patient_is_told_in_no_form(rig, tmp_path):
+    """The name as the reader gives it, of every patient of the folder, opened or not."""
+    write_stack(tmp_path / "a", along_z(3), PatientName="Doe^Jane^Mary", PatientID="4711-99")
+    write_stack(tmp_path / "b", along_z(2), PatientName="Roe^Richard", SeriesInstanceUID="1.2.3")
+    rig.open(tmp_path)
+    rig.window.seriesChosen.emit(rig.state.case.catalogue.series[0].series_id)
+    rig.settle()
+    assert rig.state.case.volume.patient.name == "Doe^Jane^Mary"
+    assert "Doe, Jane Mary" in rig.viewport.corners.text
+    said = "Doe^Jane^Mary, Doe Jane, Mary and Roe, Richard (4711-99) cannot be written."
+    rig.controllers.messages.post("error", said, said)
+    assert "Mary" in rig.window.message_bar.text.text()
+    assert "Mary" not in rig.window.message_bar.details.toPlainText()
+    rig.commands.privacy.trigger()
+    QApplication.processEvents()
+    for word in ("Doe", "Jane", "Mary", "Roe", "Richard", "4711"):
+        assert word not in words(rig) + rig.viewport.corners.text
+    assert "cannot be written." in words(rig)
+
+
 def test_a_path_that_holds_nothing_is_not_named(rig, tmp_path):
     rig.commands.privacy.trigger()
     path = tmp_path / "DOE JANE.dcm"

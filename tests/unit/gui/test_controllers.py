@@ -17,6 +17,7 @@ from ctmasknet_gui.state.display import LUNG, PRESETS
 from ctmasknet_gui.view.requests import ExportRequest
 from model_core.errors import ExportError
 from model_core.scene import Overlays
+from model_core.types import PatientText
 
 # ------------------------------------------------------------------------------------------- opening
 
@@ -81,6 +82,37 @@ def test_details_hold_no_patient_text_and_no_paths(opened):
     details = opened.state.messages.messages[-1].details
     assert "Doe" not in details
     assert "/home" not in details
+
+
+FORMS = (
+    *("Doe^Jane^Mary", "DOE^JANE^MARY", "Doe, Jane Mary", "Doe Jane Mary", "Jane Mary Doe", "Jane Doe"),
+    *("doe_jane.dcm", "DoeJane", "Doe-Jane", "Mary", "JANE", "山田^太郎", "山田太郎", "太郎 山田"),
+    *("4711-99", "MR_4711-99_chest", "19600102", "1960-01-02", "02.01.1960", "St. Elsewhere"),
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_details_hold_the_patient_in_no_form(make_rig, form):
+    patient = PatientText(
+        "Doe^Jane^Mary=山田^太郎", "4711-99", "19600102", study_date="20200301", institution="St. Elsewhere"
+    )
+    rig = make_rig(reader=FakeReader([make_volume(patient=patient)]))
+    rig.open()
+    rig.controllers.messages.post("error", "It failed.", f"line 7: value {form} of element, see {form}!")
+    details = rig.state.messages.messages[-1].details
+    for word in ("doe", "jane", "mary", "山田", "太郎", "4711", "1960", "elsewhere"):
+        assert word not in details.lower()
+    assert details.startswith("line 7: value ")
+    assert " of element, see " in details
+
+
+def test_words_that_are_no_names_stay_in_details(make_rig):
+    patient = PatientText("Anonymous^Patient^Lee", "12")
+    rig = make_rig(reader=FakeReader([make_volume(patient=patient)]))
+    rig.open()
+    text = "12 slices: where the patient lies; sleeve, Leeds"
+    rig.controllers.messages.post("error", "It failed.", text)
+    assert rig.state.messages.messages[-1].details == text
 
 
 def test_warnings_of_a_series_are_told(make_rig):

@@ -187,6 +187,9 @@ def test_fit_and_aspect_follow_the_spacing():
     assert pixel_aspect((1.0, 5.0, 0.5)) == (10.0, 1.0)
     assert pixel_aspect((1.0, None, 0.5)) == (1.0, 1.0)
     assert pixel_aspect((1.0, float("nan"), 0.5)) == (1.0, 1.0)
+    assert pixel_aspect((1.0, None, None), 2.0) == (2.0, 1.0)
+    assert pixel_aspect((1.0, None, None), 0.5) == (1.0, 2.0)
+    assert pixel_aspect((1.0, 5.0, 0.5), 2.0) == (10.0, 1.0)
     zoom = fit_zoom((40, 400), (10.0, 1.0), (408.0, 308.0))
     assert zoom == pytest.approx(300 / 400)
     view = View(shape=(40, 400), aspect=(10.0, 1.0), size=(408, 308), zoom=zoom)
@@ -652,6 +655,8 @@ def test_names_and_colours():
     assert readable_name("Yamada^Tarou=山田^太郎") == "Yamada, Tarou"
     assert readable_name("Doe") == "Doe"
     assert readable_name("^Jane") == "Jane"
+    assert readable_name("Doe^Jane^Mary^Dr.^Jr.") == "Doe, Jane Mary"
+    assert readable_name("=山田^太郎=やまだ^たろう") == "山田 太郎"
     assert readable_name("") == ""
     assert readable_age("039Y") == "39Y"
     assert region_colour("Lesion") == "#E69F00"

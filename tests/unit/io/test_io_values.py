@@ -1,6 +1,7 @@
 """What the voxels are: rescale per slice, signs, stored bits, padding, MONOCHROME1, units, windows."""
 
 import numpy as np
+import pydicom
 import pytest
 from dicom_files import along_z, dataset, enhanced, write, write_stack
 from pydicom.dataset import Dataset
@@ -15,9 +16,13 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from model_core.config import InputSpec
 from model_core.errors import ReadError
+from model_core.export.sampling import sampling
 from model_core.io import load, scan, thumbnail
+from model_core.io.dicom import header as dicom_header
 from model_core.io.opening import stored_pixels
+from model_core.preprocess import placement
 from model_core.types import Window, finish
 from model_core.voi import apply_window, display_values
 
@@ -338,3 +343,366 @@ def test_no_window_is_left_of_one_value_that_does_not_fit(tmp_path):
     _, volume = open_one(tmp_path)
     assert volume.windows == ()
     assert not volume.voxels.any()
+
+
+# ------------------------------------------------------------------------------ padding of either sign
+
+
+def round_field(kind):
+    """Air and tissue stored with an offset of 1024, and where a ring of padding is to be."""
+    rows, columns = np.mgrid[:12, :12] - 5.5
+    ring = rows**2 + columns**2 > 30
+    pixels = np.random.default_rng(1).integers(24, 2200, (12, 12)).astype(kind)
+    return pixels, ring
+
+
+PADDINGS = {
+    "unsigned": (np.uint16, 63536, "US", 63536),
+    "unsigned, stated as signed": (np.uint16, 63536, "SS", -2000),
+    "unsigned, largest": (np.uint16, 65535, "US", 65535),
+    "unsigned, largest, stated as signed": (np.uint16, 65535, "SS", -1),
+    "signed": (np.int16, -2000, "SS", -2000),
+    "signed, stated as unsigned": (np.int16, -2000, "US", 63536),
+    "signed, largest": (np.int16, 32767, "SS", 32767),
+}
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless])
+@pytest.mark.parametrize(("kind", "stored", "vr", "stated"), PADDINGS.values(), ids=PADDINGS.keys())
+def test_padding_is_background_whatever_its_sign(tmp_path, kind, stored, vr, stated, syntax):
+    pixels, ring = round_field(kind)
+    truth = pixels.astype(int) - 1024
+    pixels[ring] = stored
+    native = ExplicitVRLittleEndian if syntax is RLELossless else syntax
+    item = dataset(pixels, syntax=native, PixelSpacing=[1, 1])
+    item.add_new("PixelPaddingValue", vr, stated)
+    if syntax is RLELossless:
+        compress(item, RLELossless, generate_instance_uid=False)
+    item.save_as(tmp_path / "a", enforce_file_format=True)
+    entry, volume = open_one(tmp_path)
+    assert volume.unit == "HU"
+    np.testing.assert_array_equal(volume.voxels[0], np.where(ring, -1024, truth))
+    told = [problem.text for problem in volume.problems]
+    assert f"{ring.sum()} pixels lie outside the scanned field." in told
+    assert not any("16-bit" in text for text in told)
+    picture = thumbnail(entry, size=12)
+    assert picture[ring].max() <= picture[~ring].min() + 1
+
+
+def test_a_range_of_padding_above_the_values(tmp_path):
+    pixels, ring = round_field(np.uint16)
+    pixels[ring] = np.linspace(60000, 65535, int(ring.sum())).astype(np.uint16)
+    write(tmp_path / "a", pixels, PixelPaddingValue=60000, PixelPaddingRangeLimit=65535)
+    _, volume = open_one(tmp_path)
+    assert (volume.voxels[0][ring] == -1024).all()
+    assert (volume.voxels[0][~ring] > -1024).all()
+
+
+def test_a_slice_of_nothing_but_padding_is_background(tmp_path):
+    pixels, ring = round_field(np.uint16)
+    pixels[ring] = 63536
+    nothing = np.full_like(pixels, 63536)
+    write_stack(tmp_path, along_z(2), pixels=[pixels, nothing], PixelPaddingValue=63536)
+    _, volume = open_one(tmp_path)
+    assert (volume.voxels[0] == -1024).all()
+    assert volume.voxels[1].max() < 1300
+
+
+def test_values_that_are_no_padding_and_do_not_fit_are_told_still(tmp_path):
+    pixels, ring = round_field(np.uint16)
+    pixels[ring] = 63536
+    pixels[6, 6] = 65000
+    write(tmp_path / "a", pixels, PixelPaddingValue=63536)
+    _, volume = open_one(tmp_path)
+    assert any(
+        problem.text.startswith("1 values lie outside") or "16-bit" in problem.text
+        for problem in volume.problems
+    )
+
+
+def test_padding_of_other_images_does_not_decide_their_greys(tmp_path):
+    pixels, ring = round_field(np.uint16)
+    truth = pixels.astype(int)
+    pixels[ring] = 63536
+    write(tmp_path / "a", pixels, Modality="MR", RescaleIntercept=0, PixelPaddingValue=63536)
+    _, volume = open_one(tmp_path)
+    np.testing.assert_array_equal(volume.voxels[0], np.where(ring, truth[~ring].min(), truth))
+
+
+# ------------------------------------------------------------------------ what says Hounsfield units
+
+
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+
+
+@pytest.mark.parametrize(
+    ("elements", "told"),
+    [
+        ({"Modality": None}, "Modality is missing"),
+        ({"Modality": ""}, "Modality is missing"),
+        ({"Modality": None, "RescaleType": "HU"}, "Modality is missing"),
+        ({"Modality": "OT", "RescaleType": "HU"}, "Modality is OT"),
+        ({"Modality": "OT", "RescaleType": "Hounsfield"}, "Modality is OT"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("in_meta", [False, True])
+def test_ct_is_known_by_its_sop_class(tmp_path, elements, told, in_meta):
+    write_stack(tmp_path, along_z(3), **elements)
+    if in_meta:
+        for path in tmp_path.iterdir():
+            item = pydicom.dcmread(path)
+            del item.SOPClassUID
+            item.save_as(path)
+    entry, volume = open_one(tmp_path)
+    assert (entry.modality, volume.modality, volume.unit) == ("CT", "CT", "HU")
+    assert any(told in problem.text for problem in entry.problems)
+    assert entry.status == "ok"
+
+
+def test_modality_missing_in_some_slices_splits_nothing(tmp_path):
+    write_stack(tmp_path, along_z(4), Modality=["CT", "", "CT", ""])
+    entry, volume = open_one(tmp_path)
+    assert (entry.size[0], volume.unit) == (4, "HU")
+    assert [problem.files for problem in entry.problems] == [("003.dcm", "001.dcm")]
+
+
+@pytest.mark.parametrize("modality", ["", "OT"])
+def test_a_rescale_to_hu_by_name_is_believed_without_modality(tmp_path, modality):
+    write_stack(
+        tmp_path / "a", along_z(3), Modality=modality, SOPClassUID=SECONDARY_CAPTURE, RescaleType="HU"
+    )
+    assert open_one(tmp_path / "a")[1].unit == "HU"
+    write_stack(tmp_path / "b", along_z(3), Modality=modality, SOPClassUID=SECONDARY_CAPTURE)
+    assert open_one(tmp_path / "b")[1].unit == "values"
+
+
+@pytest.mark.parametrize("modality", ["MR", "PT", "NM"])
+def test_other_scanners_stay_what_they_say(tmp_path, modality):
+    write_stack(tmp_path, along_z(3), Modality=modality, RescaleType="HU")
+    _, volume = open_one(tmp_path)
+    assert (volume.modality, volume.unit) == (modality, "values")
+
+
+def test_enhanced_ct_without_modality_is_hu(tmp_path):
+    pixels = np.arange(4 * 3 * 4, dtype=np.int16).reshape(4, 3, 4)
+    item = enhanced(pixels, along_z(4), Modality="")
+    item.save_as(tmp_path / "multi.dcm", enforce_file_format=True)
+    entry, volume = open_one(tmp_path)
+    assert (entry.modality, volume.unit) == ("CT", "HU")
+
+
+HOUNSFIELD = [
+    "HU",
+    "hu",
+    "HU\0",
+    "H.U.",
+    "Hounsfield",
+    "HOUNSFIELD UNITS",
+    "hounsfield_unit",
+    "Hounsfield Units (HU)",
+]
+
+
+@pytest.mark.parametrize("word", [*HOUNSFIELD, "[HU]", "Hounsfieldeinheiten", "UH", ""])
+def test_rescale_types_that_mean_hounsfield_units(tmp_path, word):
+    write_stack(tmp_path, along_z(2), RescaleType=word)
+    _, volume = open_one(tmp_path)
+    assert volume.unit == "HU"
+    assert volume.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("US", "RescaleType US"),
+        ("hu_mod", "RescaleType HU_MOD"),
+        ("normalized", 'RescaleType "normalized"'),
+        ("HU / 10", 'RescaleType "HU / 10"'),
+        ("not Hounsfield", 'RescaleType "not Hounsfield"'),
+        ("x" * 60, f'RescaleType "{"x" * 24}…"'),
+    ],
+)
+def test_rescale_types_that_do_not_are_told_by_their_word(tmp_path, word, told):
+    write_stack(tmp_path, along_z(2), RescaleType=word)
+    _, volume = open_one(tmp_path)
+    assert volume.unit == "values"
+    assert f"The images hold values that are not Hounsfield units ({told})." in volume.problems[0].text
+
+
+# --------------------------------------------------------------------------------------- decimal commas
+
+
+def with_commas(path, *numbers):
+    """Write numbers of a file as programs do under a locale with decimal commas."""
+    data = path.read_bytes()
+    for number in numbers:
+        assert number.encode() in data
+        data = data.replace(number.encode(), number.replace(".", ",").encode())
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("general", [False, True], ids=["quick parser", "general parser"])
+def test_decimal_commas_are_read_and_told(tmp_path, general, monkeypatch):
+    if general:
+        monkeypatch.setattr(dicom_header, "read_elements", lambda stream, size: None)
+    paths = write_stack(
+        tmp_path,
+        [(-10.25, -20.5, 2.5 * index) for index in range(4)],
+        PixelSpacing=r"0.7\0.80",
+        RescaleSlope="1.0",
+        RescaleIntercept="-1024.0",
+        WindowCenter="-600.5",
+        WindowWidth="1500.0",
+    )
+    for path in paths:
+        with_commas(path, "0.7\\0.80", "1.0", "-1024.0", "-10.25", "-20.5", "-600.5", "1500.0")
+    entry, volume = open_one(tmp_path)
+    assert entry.spacing_mm == (2.5, 0.7, 0.8)
+    assert volume.unit == "HU"
+    assert volume.voxels[0, 2, 2] == 4 - 1024
+    assert volume.geometry.origin_mm == (-10.25, -20.5, 7.5)
+    assert volume.windows == (Window(1500, -600.5),)
+    (problem,) = entry.problems
+    assert problem.level == "warning"
+    assert "decimal comma" in problem.text
+    for keyword in ("ImagePositionPatient", "PixelSpacing", "RescaleIntercept"):
+        assert keyword in problem.text
+
+
+def test_a_comma_in_one_slice_is_told_of_that_slice(tmp_path):
+    paths = write_stack(tmp_path, [(0, 0, f"{2.5 * index}") for index in range(4)])
+    with_commas(paths[3], "7.5")
+    entry, _ = open_one(tmp_path)
+    assert entry.spacing_mm[0] == 2.5
+    assert [problem.files for problem in entry.problems] == [("003.dcm",)]
+
+
+@pytest.mark.parametrize("wrong", ["0,7,5", "a,b", "0.7,0.8", ",", "1.000,5"])
+def test_what_is_no_number_with_a_comma_either_is_missing(tmp_path, wrong):
+    (path,) = write_stack(tmp_path, along_z(1), PixelSpacing=r"0.111111\0.222222")
+    data = path.read_bytes().replace(b"0.111111", wrong.ljust(8).encode())
+    path.write_bytes(data)
+    assert open_one(tmp_path)[0].spacing_mm[1:] == (None, None)
+
+
+def test_commas_in_functional_groups(tmp_path):
+    pixels = np.zeros((3, 3, 4), np.int16)
+    item = enhanced(pixels, [(0.25, 0, 2.5 * index) for index in range(3)])
+    item.save_as(tmp_path / "multi.dcm", enforce_file_format=True)
+    with_commas(tmp_path / "multi.dcm", "0.25", "0.5\\0.75", "2.5")
+    entry, _ = open_one(tmp_path)
+    assert entry.spacing_mm == (2.5, 0.5, 0.75)
+    assert "(ImagePositionPatient, PixelSpacing)" in entry.problems[0].text
+
+
+# ----------------------------------------------------------------------------------- shape of a pixel
+
+
+@pytest.mark.parametrize(
+    ("elements", "aspect"),
+    [
+        ({"PixelAspectRatio": r"2\1"}, 2.0),
+        ({"PixelAspectRatio": r"3\4"}, 0.75),
+        ({"ImagerPixelSpacing": r"0.4\0.2"}, 2.0),
+        ({"NominalScannedPixelSpacing": r"0.1\0.2", "PixelAspectRatio": r"7\1"}, 0.5),
+        ({"PixelAspectRatio": r"0\1"}, 1.0),
+        ({"PixelAspectRatio": r"-2\1"}, 1.0),
+        ({}, 1.0),
+        ({"PixelSpacing": r"0.5\1.0", "PixelAspectRatio": r"7\1"}, 0.5),
+    ],
+    ids=str,
+)
+def test_pixels_of_unknown_size_keep_their_stated_shape(tmp_path, elements, aspect):
+    write_stack(
+        tmp_path, along_z(3), pixels=[np.zeros((8, 8), np.int16)] * 3, **{"PixelSpacing": None, **elements}
+    )
+    entry, volume = open_one(tmp_path)
+    assert volume.geometry.pixel_aspect == pytest.approx(aspect)
+    if "PixelSpacing" not in elements:
+        assert entry.spacing_mm[1:] == (None, None)
+        assert volume.geometry.pixel_area_mm2 is None
+    place = placement(volume, InputSpec(size=64))
+    assert place.scale_y / place.scale_x == pytest.approx(aspect, rel=0.02)
+    height, width = thumbnail(entry, size=64).shape
+    assert height / width == pytest.approx(aspect, rel=0.02)
+    picture = sampling(volume, scale=4)
+    assert picture.size[0] / picture.size[1] == pytest.approx(aspect, rel=0.02)
+
+
+def test_the_shape_of_a_pixel_turns_with_the_picture(tmp_path):
+    sagittal = (0, 0, -1, 0, 1, 0)  # rows run downwards in the file, columns to the back: shown the other way
+    positions = [(2.0 * index, 0, 0) for index in range(3)]
+    write_stack(tmp_path, positions, orientation=sagittal, PixelSpacing=None, PixelAspectRatio=r"2\1")
+    _, volume = open_one(tmp_path)
+    assert volume.geometry.native_axes == (0, 2, 1)
+    assert volume.geometry.pixel_aspect == 0.5
+
+
+def test_slices_of_other_pixel_shapes_are_no_stack(tmp_path):
+    write_stack(tmp_path, along_z(4), PixelSpacing=None, PixelAspectRatio=[r"2\1", r"2\1", r"1\1", r"1\1"])
+    assert [entry.size[0] for entry in finish(scan(tmp_path))[-1].series] == [2, 2]
+
+
+# -------------------------------------------------------------------------------------- concatenations
+
+
+def concatenation(folder, *, parts=3, frames=4, names="cab", placed=True, **elements):
+    """One object of ``parts * frames`` frames in files whose names are not in their order."""
+    for part in range(parts):
+        pixels = (
+            np.full((frames, 3, 4), part * 100, np.int16) + np.arange(frames, dtype=np.int16)[:, None, None]
+        )
+        item = enhanced(pixels, along_z(frames, start=2.0 * frames * part))
+        item.SOPInstanceUID = item.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{part + 1}"
+        item.ConcatenationUID, item.SOPInstanceUIDOfConcatenationSource = "1.2.9", "1.2.8"
+        item.InConcatenationNumber, item.InConcatenationTotalNumber = part + 1, parts
+        item.ConcatenationFrameOffsetNumber = frames * part
+        for keyword, value in elements.items():
+            setattr(item, keyword, value)
+        if not placed:
+            for frame in item.PerFrameFunctionalGroupsSequence:
+                del frame.PlanePositionSequence
+        item.save_as(folder / names[part], enforce_file_format=True)
+
+
+def test_the_parts_of_a_concatenation_are_one_volume(tmp_path):
+    concatenation(tmp_path)
+    entry, volume = open_one(tmp_path)
+    assert entry.size == (12, 3, 4)
+    assert entry.spacing_mm == (2.0, 0.5, 0.75)
+    assert entry.problems == ()
+    expected = [100 * (k // 4) + k % 4 - 1024 for k in range(12)]
+    assert volume.voxels[::-1, 0, 0].tolist() == expected
+    (alone,) = finish(scan(tmp_path / "a"))[-1].series
+    assert alone.files == entry.files
+
+
+def test_parts_without_positions_are_in_their_order(tmp_path):
+    concatenation(tmp_path, placed=False)
+    entry, volume = open_one(tmp_path)
+    assert volume.voxels[:, 0, 0].tolist() == [100 * (k // 4) + k % 4 - 1024 for k in range(12)]
+    assert entry.spacing_mm[0] is None
+
+
+def test_a_missing_part_is_told(tmp_path):
+    concatenation(tmp_path, parts=4, names="abcd")
+    (tmp_path / "b").unlink()
+    (tmp_path / "d").unlink()
+    entry, volume = open_one(tmp_path)
+    assert volume.slices == 8
+    assert any(
+        problem.text == "2 of 4 files of this concatenation are missing (InConcatenationNumber 2, 4)."
+        for problem in entry.problems
+    )
+
+
+def test_two_concatenations_are_two_volumes(tmp_path):
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        concatenation(tmp_path / name, ConcatenationUID=f"1.2.{len(name) + ord(name)}")
+        for path in (tmp_path / name).iterdir():
+            item = pydicom.dcmread(path)
+            item.SOPInstanceUID += f".{ord(name)}"
+            item.save_as(path)
+    assert [entry.size[0] for entry in finish(scan(tmp_path))[-1].series] == [12, 12]
