@@ -9,6 +9,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 AXIAL = (1, 0, 0, 0, 1, 0)
 SERIES = "1.2.826.0.1.3680043.8.498.1"
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
 
 
@@ -122,6 +123,39 @@ def enhanced(pixels, positions, *, slopes=None, stacks=None, **elements):
             frame.FrameContentSequence = Sequence([_item(FrameAcquisitionNumber=stacks[index])])
         frames.append(frame)
     item.PerFrameFunctionalGroupsSequence = Sequence(frames)
+    for keyword, value in elements.items():
+        setattr(item, keyword, value)
+    return item
+
+
+def segmentation(masks, positions, *, segments=None, kind="BINARY", refers_to=SERIES, **elements):
+    """Return a DICOM SEG of (N, H, W) masks: one frame per position, of segment 1 or of ``segments``."""
+    masks = np.asarray(masks)
+    binary = kind == "BINARY"
+    pixels = np.packbits(masks.astype(bool).ravel(), bitorder="little") if binary else masks.astype(np.uint8)
+    item = enhanced(masks.astype(np.uint8), positions)
+    for keyword in ("FrameVOILUTSequence", "PixelValueTransformationSequence"):
+        for frame in item.PerFrameFunctionalGroupsSequence:
+            del frame[keyword]
+    item.SOPClassUID = item.file_meta.MediaStorageSOPClassUID = SEGMENTATION
+    item.Modality = "SEG"
+    item.SeriesInstanceUID = f"{SERIES}.77"
+    item.SegmentationType = kind
+    if kind == "FRACTIONAL":
+        item.MaximumFractionalValue = 200
+    item.BitsAllocated = item.BitsStored = 1 if binary else 8
+    item.HighBit = item.BitsStored - 1
+    item.PixelData = pixels.tobytes() + b"\0" * (pixels.nbytes % 2)
+    item["PixelData"].VR = "OB"
+    measures = item.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    measures.SliceThickness = 2
+    if kind != "LABELMAP":
+        for frame, number in zip(
+            item.PerFrameFunctionalGroupsSequence, segments or [1] * len(masks), strict=True
+        ):
+            frame.SegmentIdentificationSequence = Sequence([_item(ReferencedSegmentNumber=number)])
+    if refers_to:
+        item.ReferencedSeriesSequence = Sequence([_item(SeriesInstanceUID=refers_to)])
     for keyword, value in elements.items():
         setattr(item, keyword, value)
     return item

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -75,6 +76,7 @@ class FakeReader:
     gate: threading.Event | None = None
     closed: list = field(default_factory=list)
     thumbnails: list = field(default_factory=list)
+    masks: tuple = ()
 
     def scan(self, path, *more):
         if not path.exists():
@@ -107,6 +109,14 @@ class FakeReader:
         labels = np.zeros(volume.voxels.shape, np.uint8)
         labels[:, 10:20, 10:20] = 1
         return labels
+
+    def masks_among(self, catalogue, volume):
+        return frozenset(self.masks)
+
+    def mask_for(self, entry, volume):
+        if entry.size != volume.voxels.shape:
+            raise ReadError("The mask has another size than the series.")
+        return self.read_labels(Path(entry.title), volume)
 
     def phantom(self):
         volume = make_volume("phantom", slices=9)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Slot
+from PySide6.QtCore import QObject, QUrl, Slot
+from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QMessageBox
 
 from ctmasknet_gui.controller.bundle import Controllers
@@ -48,12 +49,18 @@ class Wiring(QObject):
         window.everyNthChosen.connect(opening.open_every)
         window.tiltCorrectionRequested.connect(opening.correct_tilt)
         opening.too_large.connect(window.ask_fewer_slices)
+        opening.mask_found.connect(window.ask_mask_use)
+        window.maskUsed.connect(opening.use_mask)
+        window.maskOpened.connect(opening.open_mask)
+        window.offerTaken.connect(opening.take_offer)
         window.closeCaseRequested.connect(opening.close_case)
         window.referenceChosen.connect(self._open_reference)
         window.referenceClosed.connect(opening.close_reference)
         window.weightsChosen.connect(self._controllers.weights.choose)
         window.fastToggled.connect(self._controllers.weights.set_fast)
         window.messagesDismissed.connect(self._controllers.messages.dismiss_all)
+        window.messageFaded.connect(self._controllers.messages.forget)
+        window.folderRequested.connect(self._show_folder)
         opening.catalogued.connect(self._show_recent)
         opening.failed.connect(self._show_recent)
         self._controllers.thumbnails.ready.connect(window.set_thumbnail)
@@ -125,6 +132,16 @@ class Wiring(QObject):
         self._window.set_recent(self._settings.recent)
         self._window.set_last_folder(self._settings.last_folder)
         self._window.dialogs.export_folder = self._settings.last_export_folder
+
+    @Slot(str)
+    def _show_folder(self, where: str) -> None:
+        """Open a folder, or the one that a file lies in, with the system's file manager."""
+        path = Path(where)
+        folder = path if path.is_dir() else path.parent
+        if not folder.is_dir() or not QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder))):
+            self._controllers.messages.post(
+                "warning", f"The folder '{folder.name}' cannot be shown: is it still there?", path=folder
+            )
 
     @Slot(object)
     def _export(self, request: ExportRequest) -> None:

@@ -25,6 +25,11 @@ NOUNS = {
 }
 
 
+def topic_of(request: ExportRequest) -> str:
+    """Return the topic of what is told of an export that failed: another one to the same place ends it."""
+    return f"export to {request.target}"
+
+
 class ExportController(QObject):
     """Turns a request into a job; asks before anything is overwritten. One export runs after the other.
 
@@ -87,6 +92,7 @@ class ExportController(QObject):
         self._submit(replace(job, overwrite=True))
 
     def _submit(self, job: ExportJob) -> None:
+        """Carry out a job in the worker, after the one that is running."""
         if self._jobs.active("export"):
             self._waiting.append(job)
             return
@@ -108,7 +114,7 @@ class ExportController(QObject):
             self._next()
 
         def fail(error: BaseException) -> None:
-            self._messages.report(error)
+            self._messages.report(error, topic=topic_of(job.request), path=job.request.target)
             self._next()
 
         self._jobs.submit(
@@ -203,7 +209,8 @@ class ExportController(QObject):
         analysed, slices = len(job.results), job.volume.slices
         if request.kind in ("csv", "lesions") and analysed < slices:
             text += f" Only {analysed} of {slices} slices are analysed; the others are empty in it."
-        self._messages.post("info", text)
+        self._messages.withdraw(topic_of(request))
+        self._messages.post("info", text, path=request.target)
 
     @Slot(str, int, int)
     def _tell_stopped(self, kind: str, written: int, asked: int) -> None:

@@ -64,11 +64,35 @@ class MessageController(QObject):
         # The hook of another thread must not touch state: a queued signal brings the error here.
         self._unexpected.connect(self.report, Qt.ConnectionType.QueuedConnection)
 
-    def post(self, level: Level, text: str, details: str = "") -> None:
-        """Tell the user something."""
-        message = Message(level, text, self._scrub(details))
-        self._state.messages.messages = (*self._state.messages.messages, message)
+    def post(
+        self,
+        level: Level,
+        text: str,
+        details: str = "",
+        *,
+        topic: str = "",
+        path: Path | None = None,
+        offer: str = "",
+    ) -> None:
+        """Tell the user something; it takes the place of former notes, and of the same told before."""
+        where = "" if path is None else str(path)
+        message = Message(level, text, self._scrub(details), topic, where, offer)
+        told = self._state.messages.messages
+        kept = tuple(old for old in told if not old.fades and old != message)
+        self._state.messages.messages = (*kept, message)
         self.posted.emit(message)
+
+    @Slot(object)
+    def forget(self, message: Message) -> None:
+        """Take back one message: it was read, or is no longer true."""
+        told = self._state.messages.messages
+        self._state.messages.messages = tuple(old for old in told if old != message)
+
+    def withdraw(self, topic: str) -> None:
+        """Take back what was told of a topic: what failed went well since."""
+        told = self._state.messages.messages
+        if any(old.topic == topic for old in told):
+            self._state.messages.messages = tuple(old for old in told if old.topic != topic)
 
     def may_name(self, *paths: Path) -> None:
         """Note files and folders that the user named, before anything is told of them."""
@@ -76,18 +100,18 @@ class MessageController(QObject):
         self._state.messages.paths = tuple(named)[-_PATHS_KEPT:]
 
     @Slot(object)
-    def report(self, error: BaseException) -> None:
-        """Show an error; a cancelled job is none."""
+    def report(self, error: BaseException, *, topic: str = "", path: Path | None = None) -> None:
+        """Show an error, with the whole path of what it is about; a cancelled job is none."""
         error = what_went_wrong(error)
         if isinstance(error, Cancelled):
             return
         trace = traceback_without_paths(error)
         if isinstance(error, CTMaskNetError):
             _log.warning("%s", trace.replace("\n", " |"))
-            self.post("error", error.message, error.details)
+            self.post("error", error.message, error.details, topic=topic, path=path)
             return
         _log.error("%s", trace.replace("\n", " |"))
-        self.post("error", UNEXPECTED, f"{trace}: {self._scrub(str(error))}")
+        self.post("error", UNEXPECTED, f"{trace}: {self._scrub(str(error))}", topic=topic, path=path)
 
     def dismiss_all(self) -> None:
         """Forget what was told."""

@@ -124,6 +124,12 @@ class Reader(Protocol):
     def read_labels(self, path: Path, volume: Volume) -> ByteArray:
         """Read a reference mask on the volume's grid."""
 
+    def masks_among(self, catalogue: Catalogue, volume: Volume | None) -> frozenset[str]:
+        """Return the ids of the series that are masks of others, or of the open volume (worker thread)."""
+
+    def mask_for(self, entry: SeriesEntry, volume: Volume) -> ByteArray:
+        """Return a mask found by a scan on the volume's grid. Raises `ReadError` where it does not fit."""
+
     def phantom(self) -> tuple[Volume, ByteArray]:
         """Make the demo case and its labels."""
 
@@ -265,6 +271,18 @@ class CoreReader:
         from model_core import io
 
         return io.read_labels(path, volume)
+
+    def masks_among(self, catalogue: Catalogue, volume: Volume | None) -> frozenset[str]:
+        """See `Reader.masks_among`."""
+        from model_core import io
+
+        return io.masks_among(catalogue, volume=volume)
+
+    def mask_for(self, entry: SeriesEntry, volume: Volume) -> ByteArray:
+        """See `Reader.mask_for`."""
+        from model_core import io
+
+        return io.mask_for(entry, volume)
 
     def phantom(self) -> tuple[Volume, ByteArray]:
         """See `Reader.phantom`."""

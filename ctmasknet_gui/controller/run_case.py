@@ -14,7 +14,7 @@ from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.ports import Engine, Pipeline
 from ctmasknet_gui.controller.run_queue import RunQueue
 from ctmasknet_gui.controller.shown import ShownController, Summarised
-from ctmasknet_gui.controller.weights import LoadedPipeline, WeightsController
+from ctmasknet_gui.controller.weights import WEIGHTS, LoadedPipeline, WeightsController, path_of
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.worker import Priority
 from model_core.config import DetectionSettings, EvidenceSettings
@@ -209,7 +209,9 @@ class RunController(QObject):
     def _on_failed(self, error: BaseException) -> None:
         if self._loads and isinstance(error, WeightsError):
             error = self._weights.refuse(self._names, error)
-        self._messages.report(error)
+            self._messages.report(error, topic=WEIGHTS, path=path_of(self._names))
+        else:
+            self._messages.report(error)
         self.failed.emit(error)
 
     def _on_volume(self) -> None:

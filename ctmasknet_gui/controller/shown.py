@@ -33,7 +33,7 @@ class ShownController(QObject):
 
     The visible slice is computed at once in the GUI thread (masks and module S only, no backbone); the
     summaries of all other slices follow in the worker, nearest first, where new thresholds replace them.
-    Until they have, the scan has no class.
+    Until they have, the scan has no class where the evidence changed.
 
     ``forgotten(indices)``: results were dropped, as their new masks would need FPN maps that are gone.
     """
@@ -58,6 +58,8 @@ class ShownController(QObject):
         self._messages = messages
         # Slices whose summary is of former thresholds; what the others were made under.
         self._stale: set[int] = set()
+        # Whether their class is, too.
+        self._class_stale = False
         self._settings: tuple[DetectionSettings, EvidenceSettings] | None = None
         self._kept = KeptResults()
         state.display.events.slice_index.connect(self._on_slice)
@@ -134,11 +136,15 @@ class ShownController(QObject):
         if index in self._stale or results.summaries.get(index) != shown.summary:
             self._put({index: shown.summary})
 
-    def settings_changed(self) -> None:
-        """Recompute everything that depends on thresholds; the latest change wins."""
+    def settings_changed(self, *, class_too: bool = True) -> None:
+        """Recompute everything that depends on thresholds; the latest change wins.
+
+        Where only the shown detections changed (``class_too`` is off), the class of the scan stays.
+        """
         self._jobs.cancel("summaries")
         self._forget_undrawable()
         results = self._state.results
+        self._class_stale = class_too or (self._class_stale and bool(self._stale))
         self._stale = {*results.summaries, *results.slices}
         self.refresh()
         self.update_scan()
@@ -201,13 +207,13 @@ class ShownController(QObject):
         self._put({summary.slice_index: summary})
 
     def update_scan(self) -> None:
-        """Combine the summaries into the class of the scan; none while some are of former thresholds."""
+        """Combine the summaries into the class of the scan; none while some are of former evidence."""
         results = self._state.results
         results.updating = bool(self._stale)
         summaries = [results.summaries[k] for k in sorted(results.summaries)]
         pipeline = self._weights.pipeline
         basis = None if pipeline is None else pipeline.evidence_basis(self._state.thresholds.evidence)
-        if self._stale or not summaries or basis is None:
+        if (self._stale and self._class_stale) or not summaries or basis is None:
             results.scan = None
             return
         classes = self._state.weights.image_classes

@@ -74,6 +74,7 @@ class ThresholdController(QObject):
             thresholds.last_nms_iou = detections.nms_iou
         if (detections, evidence) == (thresholds.detections, thresholds.evidence):
             return
+        class_too = evidence != thresholds.evidence
         thresholds.detections = detections
         thresholds.evidence = evidence
-        self._shown.settings_changed()
+        self._shown.settings_changed(class_too=class_too)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
 
@@ -12,11 +13,21 @@ from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.ports import Engine, Pipeline
 from ctmasknet_gui.controller.warm_up import tidy_up, warm_up_plots
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state.case import WEIGHT_SUFFIXES
 from ctmasknet_gui.worker import Priority
 from model_core.config import DetectionSettings, EvidenceSettings
 from model_core.errors import WeightsError
 from model_core.types import Progress
 from model_core.weights.card import evidence_settings
+
+# Topic of what is told of weights that were not loaded.
+WEIGHTS = "weights"
+
+
+def path_of(names: Sequence[str]) -> Path | None:
+    """Return the file that weights were named by; None for shipped ones, and where several files were."""
+    files = [Path(name) for name in names if Path(name).suffix.lower() in WEIGHT_SUFFIXES]
+    return files[0].absolute() if len(files) == 1 else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,12 +95,19 @@ class WeightsController(QObject):
         asked = tuple(names)
         if asked == self._state.weights.chosen and self.pipeline is not None:
             self._jobs.cancel("weights")
+            self._messages.withdraw(WEIGHTS)
             return
+
+        def take(loaded: object) -> None:
+            self.adopt(loaded)
+            if isinstance(loaded, LoadedPipeline):
+                self._messages.withdraw(WEIGHTS)
+
         self._jobs.submit(
             "weights",
             lambda: self.loading(asked),
             Handlers(
-                produced=self.adopt,
+                produced=take,
                 failed=lambda error: self._on_failed(asked, error),
                 cancelled=lambda: self._give_up(asked),
             ),
@@ -206,4 +224,4 @@ class WeightsController(QObject):
         if isinstance(error, WeightsError):
             error = self.refuse(names, error)
         self._give_up(names)
-        self._messages.report(error)
+        self._messages.report(error, topic=WEIGHTS, path=path_of(names))

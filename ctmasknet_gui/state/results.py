@@ -16,7 +16,8 @@ class ResultState:
 
     ``slices`` and ``summaries`` are replaced, never mutated in place, so that observers hear of it.
     ``shown`` is what is drawn over the current slice; None where it has no result yet. ``updating``: the
-    summaries follow new thresholds, and ``scan`` is None: a class mixed of old and new ones would be wrong.
+    summaries follow new thresholds; where these change the evidence, ``scan`` is None: a class mixed of old
+    and new ones would be wrong.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()

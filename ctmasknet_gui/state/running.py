@@ -25,11 +25,31 @@ class RunState:
 
 @dataclass(frozen=True)
 class Message:
-    """One thing told to the user; ``details`` is technical text to copy. No patient data."""
+    """One thing told to the user.
+
+    Attributes
+    ----------
+    details:
+        Technical text to copy, without patient data.
+    topic:
+        What it is about, so that it is withdrawn once that went well; empty for what stays true.
+    path:
+        The whole path of what it is about; empty where it is about no file.
+    offer:
+        What a button beside it does, in words; empty without one.
+    """
 
     level: Level
     text: str
     details: str = ""
+    topic: str = ""
+    path: str = ""
+    offer: str = ""
+
+    @property
+    def fades(self) -> bool:
+        """Whether it goes by itself: a note that asks for nothing."""
+        return self.level == "info" and not self.offer
 
 
 @dataclass(eq=False)

@@ -197,6 +197,16 @@ class Actions(QObject):
             "Privacy mode", cat, "Hide everything that identifies the patient", keys="Ctrl+Shift+P",
             image="privacy", check=True,
         )  # fmt: skip
+        self.series_panel = make(
+            "Series list", cat, "Show or hide the list of series", keys="F8", image="panel-left", check=True
+        )
+        self.explanation_panel = make(
+            "Explanation", cat, "Show or hide the explanation at the right", keys="F9", image="panel-right",
+            check=True,
+        )  # fmt: skip
+        self.find_series = make(
+            "Search series", cat, "Go to the series list, and search it where it is long", keys="Ctrl+F"
+        )
         self.full_screen = make(
             "Full screen", cat, "Fill the screen", keys="F11", image="fullscreen", check=True
         )

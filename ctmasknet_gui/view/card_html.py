@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from ctmasknet_gui.view.weights_text import finds, quality, speed
 from model_core.weights.card import ModelCard
 
 # Equal in every table, so that the second columns stand below each other.
@@ -88,7 +89,9 @@ def table(rows: Sequence[tuple[str, str]], kind: str) -> str:
 
 
 def _parts(card: ModelCard) -> Iterator[str]:
-    yield f"<h2>{escape(card.title[:1].upper() + card.title[1:])}</h2>"
+    yield f"<h2>{escape(finds([card]))}</h2>"
+    line = " · ".join(filter(None, (quality([card]), speed([card]), card.title)))
+    yield f"<p>{escape(line)}</p>"
     if card.notes:
         yield f"<p>{escape(card.notes)}</p>"
     yield table(_facts(card), "name")

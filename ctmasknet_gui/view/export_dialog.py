@@ -11,7 +11,6 @@ from PySide6.QtWidgets import (
     QComboBox,
     QDialog,
     QDialogButtonBox,
-    QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
     QGroupBox,
@@ -21,12 +20,12 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QPushButton,
     QRadioButton,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.numbers import NumberBox, WholeNumberBox
 from ctmasknet_gui.view.requests import ExportKind, ExportRequest, ExportSlices, PlotFormat
 from ctmasknet_gui.view.style import STATUS_COLOURS
 from model_core.errors import SettingsError
@@ -111,7 +110,7 @@ class ExportDialog(QDialog):
         self._slices = QButtonGroup(self)
         for button in (self.current, self.range, self.findings):
             self._slices.addButton(button)
-        self.first, self.last = QSpinBox(), QSpinBox()
+        self.first, self.last = WholeNumberBox(), WholeNumberBox()
         for spin, name in ((self.first, "First slice"), (self.last, "Last slice")):
             spin.setRange(1, count)
             spin.setAccessibleName(name)
@@ -135,7 +134,7 @@ class ExportDialog(QDialog):
         layout.addWidget(self.findings)
 
     def _make_options(self) -> None:
-        self.scale = QDoubleSpinBox()
+        self.scale = NumberBox()
         self.scale.setRange(0.5, 8.0)
         self.scale.setSingleStep(0.5)
         self.scale.setDecimals(1)

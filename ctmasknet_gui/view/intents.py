@@ -101,6 +101,7 @@ def _connect_display(window: MainWindow) -> None:
             replace(window._state.thresholds.detections, logit_rule="sum" if on else "max")
         )
     )
+    actions.find_series.triggered.connect(lambda *_: window.find_series())
     actions.reset_view.triggered.connect(_emit(window.viewReset))
     # A maximised window is maximised again afterwards.
     full = Qt.WindowState.WindowFullScreen

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from PySide6.QtCore import QByteArray, QDataStream, QIODevice
 
-_MAGIC = 0x43544D31
+# The first form did not know of panels that give way to the picture.
+_MAGIC, _FIRST_MAGIC = 0x43544D32, 0x43544D31
 _STREAM = QDataStream.Version.Qt_6_0
 
 
@@ -24,12 +25,18 @@ class Arrangement:
         Index of the plot in front.
     notes:
         Whether the notes on reading are open.
+    collapsed:
+        Whether the list of series only gave way to the picture in a narrow window.
+    pinned:
+        Whether it was opened in a narrow window, where it stays.
     """
 
     docks: QByteArray
     share: float = 0.5
     plot: int = 0
     notes: bool = False
+    collapsed: bool = False
+    pinned: bool = False
 
 
 def to_bytes(arrangement: Arrangement) -> QByteArray:
@@ -42,6 +49,8 @@ def to_bytes(arrangement: Arrangement) -> QByteArray:
     stream.writeDouble(arrangement.share)
     stream.writeInt32(arrangement.plot)
     stream.writeBool(arrangement.notes)
+    stream.writeBool(arrangement.collapsed)
+    stream.writeBool(arrangement.pinned)
     return result
 
 
@@ -49,12 +58,14 @@ def from_bytes(data: QByteArray) -> Arrangement:
     """Return what `to_bytes` was given; bytes of anything else count as those of the docks alone."""
     stream = QDataStream(data)
     stream.setVersion(_STREAM)
-    if stream.readUInt32() != _MAGIC:
+    magic = stream.readUInt32()
+    if magic not in (_MAGIC, _FIRST_MAGIC):
         return Arrangement(data)
     docks = QByteArray()
     stream >> docks
     share = stream.readDouble()
     plot, notes = stream.readInt32(), stream.readBool()
+    collapsed, pinned = (stream.readBool(), stream.readBool()) if magic == _MAGIC else (False, False)
     if stream.status() != QDataStream.Status.Ok:
         return Arrangement(QByteArray())
-    return Arrangement(docks, share, plot, notes)
+    return Arrangement(docks, share, plot, notes, collapsed, pinned)

@@ -6,8 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PySide6.QtCore import QByteArray, QEvent, QPoint, Qt, Signal, Slot
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QResizeEvent, QShowEvent
-from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QMainWindow, QMenu, QVBoxLayout, QWidget
+from PySide6.QtGui import (
+    QCloseEvent,
+    QDragEnterEvent,
+    QDropEvent,
+    QResizeEvent,
+    QShowEvent,
+    QStatusTipEvent,
+)
+from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QMainWindow, QMenu, QWidget
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.actions import Actions
@@ -19,7 +26,7 @@ from ctmasknet_gui.view.intents import connect_actions
 from ctmasknet_gui.view.layout import Arrangement, from_bytes, to_bytes
 from ctmasknet_gui.view.menus import Menus
 from ctmasknet_gui.view.message_bar import MessageBar
-from ctmasknet_gui.view.requests import ExportKind, FewerSlices
+from ctmasknet_gui.view.requests import ExportKind, FewerSlices, MaskFound
 from ctmasknet_gui.view.series_panel import SeriesPanel
 from ctmasknet_gui.view.shortcut_guard import ShortcutGuard
 from ctmasknet_gui.view.status import StatusBar
@@ -33,6 +40,8 @@ MINIMUM_SIZE = (1100, 700)
 # Widths of the side docks at a window width of 1280 and, from 2000 on, of large screens.
 _NARROW, _WIDE = (190, 444), (260, 520)
 _WIDE_FROM = 2000
+# Below, the list of series leaves its width to the picture.
+_NARROW_BELOW = 1240
 _LAYOUT_VERSION = 1
 
 
@@ -61,10 +70,16 @@ class MainWindow(QMainWindow):
         Complete new settings.
     candidatePicked(int or None), topChosen(int or None):
         The selected RoI; how many of the best RoIs are listed.
+    maskUsed(), maskOpened():
+        Of a mask that was asked about: show it over the open series, open it as a series.
     everyNthChosen(series id, n):
         Open every n-th slice only of a series that does not fit into memory.
     exportRequested(ExportRequest):
         What to export and where to.
+    messageFaded(Message), offerTaken(Message):
+        A note has been read; the user wants what a message offers.
+    folderRequested(str):
+        Show where this file or folder lies in the file manager.
     closing():
         The window is about to close: store settings, stop the worker.
     """
@@ -73,6 +88,8 @@ class MainWindow(QMainWindow):
     demoRequested = Signal()
     seriesChosen = Signal(str)
     everyNthChosen = Signal(str, int)
+    maskUsed = Signal()
+    maskOpened = Signal()
     closeCaseRequested = Signal()
     tiltCorrectionRequested = Signal()
     referenceChosen = Signal(object)
@@ -112,6 +129,9 @@ class MainWindow(QMainWindow):
     stopRequested = Signal()
     exportRequested = Signal(object)
     messagesDismissed = Signal()
+    messageFaded = Signal(object)
+    offerTaken = Signal(object)
+    folderRequested = Signal(str)
     closing = Signal()
 
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
@@ -119,6 +139,8 @@ class MainWindow(QMainWindow):
         self._state = state
         self._dock_widths: tuple[int, int] | None = None
         self._layout_restored = False
+        # The list of series gave way to the picture; the user opened it all the same.
+        self._collapsed = self._pinned = False
         self.commands = Actions(state, self)
         self.dialogs = FileDialogs(self)
         self._make_widgets()
@@ -143,7 +165,6 @@ class MainWindow(QMainWindow):
         self.strip = SliceStrip(state)
         self.series = SeriesPanel(state)
         self.explanation = ExplanationPanel(state, self.commands)
-        self.message_bar = MessageBar(state)
         self.status = StatusBar(state, self.commands)
         self.menus = Menus(self.menuBar(), state, self.commands)
         self.tool_bar = ToolBar(state, self.commands, self.menus)
@@ -158,13 +179,9 @@ class MainWindow(QMainWindow):
         row.setSpacing(0)
         row.addWidget(self.viewport, 1)
         row.addWidget(self.strip)
-        centre = QWidget()
-        column = QVBoxLayout(centre)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addWidget(self.message_bar)
-        column.addWidget(reading, 1)
-        self.setCentralWidget(centre)
+        self.setCentralWidget(reading)
+        # Over the picture, which keeps its size whatever is told.
+        self.message_bar = MessageBar(state, self.viewport)
 
     def _make_docks(self) -> None:
         sides = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea
@@ -181,8 +198,14 @@ class MainWindow(QMainWindow):
         # Tab goes from left to right.
         QWidget.setTabOrder(self.series.list, self.viewport)
         QWidget.setTabOrder(self.viewport, self.strip)
-        for dock in (self.series_dock, self.explanation_dock):
-            self.menus.add_panel(dock.toggleViewAction())
+        for dock, action in (
+            (self.series_dock, self.commands.series_panel),
+            (self.explanation_dock, self.commands.explanation_panel),
+        ):
+            dock.visibilityChanged.connect(self._check_panels)
+            action.triggered.connect(lambda shown, dock=dock: dock.setVisible(shown))
+        self.commands.series_panel.triggered.connect(self._on_series_panel)
+        self._check_panels()
 
     def _dock(self, title: str, content: QWidget, side: Qt.DockWidgetArea) -> QDockWidget:
         dock = QDockWidget(title, self)
@@ -215,6 +238,9 @@ class MainWindow(QMainWindow):
         self.menus.recentCleared.connect(self.recentCleared)
         self.menus.windowChosen.connect(self.windowChosen)
         self.message_bar.dismissed.connect(self.messagesDismissed)
+        self.message_bar.faded.connect(self.messageFaded)
+        self.message_bar.offerTaken.connect(self.offerTaken)
+        self.message_bar.folderRequested.connect(self.folderRequested)
 
     def _connect_viewport(self) -> None:
         viewport, commands = self.viewport, self.commands
@@ -256,6 +282,8 @@ class MainWindow(QMainWindow):
             share=panel.split.share,
             plot=panel.plots.tabs.currentIndex(),
             notes=self.series.notes_open,
+            collapsed=self._collapsed,
+            pinned=self._pinned,
         )
         return self.saveGeometry(), to_bytes(arrangement)
 
@@ -272,6 +300,8 @@ class MainWindow(QMainWindow):
         # An index of no plot is ignored by the tabs.
         self.explanation.plots.tabs.setCurrentIndex(arrangement.plot)
         self.series.notes_open = arrangement.notes
+        self._collapsed, self._pinned = arrangement.collapsed, arrangement.pinned
+        self._give_room()
 
     def save_picture(self, target: Path) -> bool:
         """Write the window as a PNG picture; False where the file cannot be written."""
@@ -296,6 +326,17 @@ class MainWindow(QMainWindow):
 
         dialog = FewerSlicesDialog(question, private=self._state.display.privacy, parent=self)
         dialog.accepted.connect(lambda: self.everyNthChosen.emit(question.series_id, dialog.step))
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
+    @Slot(object)
+    def ask_mask_use(self, found: MaskFound) -> None:
+        """Ask what a mask is meant for; emits ``maskUsed``, ``maskOpened`` or nothing."""
+        from ctmasknet_gui.view.mask_dialog import MaskDialog
+
+        dialog = MaskDialog(found, private=self._state.display.privacy, parent=self)
+        dialog.accepted.connect(self.maskUsed)
+        dialog.open_button.clicked.connect(self.maskOpened)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
 
@@ -337,7 +378,31 @@ class MainWindow(QMainWindow):
         menu.addAction(a.export_png)
         menu.popup(position)
 
+    @Slot(bool)
+    def _on_series_panel(self, shown: bool) -> None:
+        """Leave the list of series as the user wants it, in a narrow window too."""
+        self._collapsed = False
+        self._pinned = shown and self.width() < _NARROW_BELOW
+
+    def _give_room(self) -> None:
+        """Let the list of series give way to the picture in a narrow window, unless a choice waits there."""
+        if self.width() >= _NARROW_BELOW or self._state.case.volume is None:
+            if self._collapsed:
+                self._collapsed = False
+                self.series_dock.show()
+        elif not self._pinned and not self.series_dock.isHidden():
+            self._collapsed = True
+            self.series_dock.hide()
+        self._check_panels()
+
+    @Slot()
+    def _check_panels(self) -> None:
+        """Check the switches as the docks are: hidden before the window is shown, they send no word of it."""
+        self.commands.series_panel.setChecked(not self.series_dock.isHidden())
+        self.commands.explanation_panel.setChecked(not self.explanation_dock.isHidden())
+
     def _on_volume(self) -> None:
+        self._give_room()
         volume = self._state.case.volume
         self.strip.setVisible(volume is not None)
         self._show_title()
@@ -349,11 +414,25 @@ class MainWindow(QMainWindow):
         """Let the reading keys go to the slices."""
         self.viewport.setFocus()
 
+    @Slot()
+    def find_series(self) -> None:
+        """Let the keys go to the list of series, opened where it is closed."""
+        if self.series_dock.isHidden():
+            self.commands.series_panel.trigger()
+        self.series.focus_search()
+
     def _show_title(self) -> None:
         volume = self._state.case.volume
         # In privacy mode even a series description stays off the title bar.
         named = volume is not None and not self._state.display.privacy
         self.setWindowTitle(f"{volume.title} – {TITLE}" if volume is not None and named else TITLE)
+
+    def event(self, event: QEvent) -> bool:
+        """Show status tips in the text of the status bar: its own way hides progress and Cancel."""
+        if isinstance(event, QStatusTipEvent):
+            self.status.show_tip(event.tip())
+            return True
+        return super().event(event)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Let tool bar and docks follow; docks that the user has sized stay as they are."""
@@ -365,6 +444,7 @@ class MainWindow(QMainWindow):
             widths = _WIDE if event.size().width() >= _WIDE_FROM else _NARROW
             self.resizeDocks(docks, list(widths), Qt.Orientation.Horizontal)
             self._dock_widths = widths
+        self._give_room()
 
     def showEvent(self, event: QShowEvent) -> None:
         """Begin with the keys on the slices."""

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QMenu, QMenuBar
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.actions import Actions, same_window
 from ctmasknet_gui.view.style import icon
+from ctmasknet_gui.view.weights_text import architecture, at_length, in_one_line
 from model_core.types import Window
 from model_core.weights.card import ModelCard
 
@@ -57,10 +58,6 @@ class Menus(QObject):
         """Fill the list of recent paths, newest first."""
         self._recent = paths
         self._fill_recent()
-
-    def add_panel(self, action: QAction) -> None:
-        """Add the switch of a dock."""
-        self._panels.addAction(action)
 
     def _make_file(self, bar: QMenuBar) -> None:
         a = self._actions
@@ -112,9 +109,10 @@ class Menus(QObject):
         overlays.addAction(a.sum_logits)
         overlays.addSeparator()
         overlays.addActions([a.less_opacity, a.more_opacity])
-        self._panels = menu.addMenu("&Panels")
+        panels = menu.addMenu("&Panels")
+        panels.addActions([a.series_panel, a.explanation_panel])
         menu.addSeparator()
-        menu.addActions([a.privacy, a.full_screen])
+        menu.addActions([a.find_series, a.privacy, a.full_screen])
 
     def _make_run(self, bar: QMenuBar) -> None:
         a = self._actions
@@ -199,11 +197,16 @@ class Menus(QObject):
         group = QActionGroup(menu)
         default = menu.addAction("&Default weights")
         default.setToolTip("The pair of weights that comes with the program.")
+        if weights.cards and not weights.chosen:
+            default.setToolTip(f"{default.toolTip()}\n{at_length(weights.cards)}")
         default.triggered.connect(lambda *_: self.weightsChosen.emit(()))
+        menu.addSeparator()
         choices: list[tuple[QAction, tuple[str, ...]]] = [(default, ())]
-        for names, title, tip in weight_choices(weights.available):
-            action = menu.addAction(title.replace("&", "&&"))
-            action.setToolTip(tip)
+        for names, cards in weight_choices(weights.available):
+            # The architecture stands where other entries have their keys.
+            text = f"{in_one_line(cards, fast=weights.fast)}\t{architecture(cards)}"
+            action = menu.addAction(text.replace("&", "&&"))
+            action.setToolTip(at_length(cards, fast=weights.fast))
             action.triggered.connect(lambda _=False, names=names: self.weightsChosen.emit(names))
             choices.append((action, names))
         if weights.chosen and weights.chosen not in [names for _, names in choices]:
@@ -218,20 +221,22 @@ class Menus(QObject):
         menu.addActions([self._actions.load_weights, self._actions.about_weights])
 
 
-def weight_choices(available: tuple[ModelCard, ...]) -> list[tuple[tuple[str, ...], str, str]]:
-    """Return names, title and tip of what can run: single models, and pairs that belong together.
+def weight_choices(
+    available: tuple[ModelCard, ...],
+) -> list[tuple[tuple[str, ...], tuple[ModelCard, ...]]]:
+    """Return names and cards of what can run: single models, and pairs that belong together.
 
     A classifier is offered with its own detector where that is at hand (matched by checksum).
     """
-    choices: list[tuple[tuple[str, ...], str, str]] = []
+    choices: list[tuple[tuple[str, ...], tuple[ModelCard, ...]]] = []
     by_checksum = {card.sha256: card for card in available if card.sha256}
     for card in available:
         if card.kind == "classifier":
             base = by_checksum.get(card.base_sha256)
             if base is not None:
-                choices.append(((base.name, card.name), f"{base.title} + {card.title}", card.notes))
+                choices.append(((base.name, card.name), (base, card)))
         else:
-            choices.append(((card.name,), card.title, card.notes))
+            choices.append(((card.name,), (card,)))
     return choices
 
 

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPlainTextEdit, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtCore import QEvent, QObject, QPropertyAnimation, Qt, QTimer, Signal, Slot
+from PySide6.QtGui import QEnterEvent, QGuiApplication
+from PySide6.QtWidgets import (
+    QFrame,
+    QGraphicsOpacityEffect,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPlainTextEdit,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from ctmasknet_gui.state import AppState, Message
 from ctmasknet_gui.view.privacy import shown_text
@@ -12,17 +22,35 @@ from ctmasknet_gui.view.style import icon, restyle
 
 _ICON = 20
 _BUTTON_HEIGHT = 26
+# Long enough to be read; a place on the disk takes longer.
+_NOTE_MS, _NOTE_WITH_PATH_MS, _FADE_MS = 6000, 12_000, 500
+_MARGIN, _WIDEST = 8, 900
 
 
 class MessageBar(QFrame):
     """Shows the newest message, how many came before it, and its details on demand.
 
+    It lies over the upper edge of its parent, so that nothing is moved or made smaller by it. Notes fade by
+    themselves unless the mouse rests on them; errors, warnings and offers stay until they are answered.
+
     In privacy mode files are told by number: their names may be those of patients.
 
-    Emits ``dismissed`` when the user has read them; the controller then empties the state.
+    Signals
+    -------
+    dismissed():
+        The user has read all of them; the controller then empties the state.
+    faded(Message):
+        A note has been there long enough.
+    offerTaken(Message):
+        The user wants what a message offers.
+    folderRequested(str):
+        Show where this file or folder lies.
     """
 
     dismissed = Signal()
+    faded = Signal(object)
+    offerTaken = Signal(object)
+    folderRequested = Signal(str)
 
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -31,7 +59,12 @@ class MessageBar(QFrame):
         self._index = -1
         self._make_widgets()
         self._lay_out()
-        self.details_button.toggled.connect(self.details.setVisible)
+        self._make_fading()
+        if parent is not None:
+            parent.installEventFilter(self)
+        self.details_button.toggled.connect(self._on_details)
+        self.folder_button.clicked.connect(self._on_folder)
+        self.offer_button.clicked.connect(self._on_offer)
         self.copy_button.clicked.connect(self._copy)
         self.older_button.clicked.connect(lambda: self._show(self._index - 1))
         self.newer_button.clicked.connect(lambda: self._show(self._index + 1))
@@ -58,6 +91,17 @@ class MessageBar(QFrame):
         self.count.setFixedHeight(_BUTTON_HEIGHT)
         self.older_button = _tool("previous", "Earlier message")
         self.newer_button = _tool("next", "Later message")
+        self.path = QLineEdit()
+        self.path.setReadOnly(True)
+        self.path.setFrame(False)
+        self.path.setProperty("role", "path")
+        self.path.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self.path.setAccessibleName("Where it lies")
+        self.offer_button = QToolButton()
+        self.offer_button.setProperty("accent", "true")
+        self.folder_button = QToolButton()
+        self.folder_button.setText("Show in folder")
+        self.folder_button.setToolTip("Open the folder in the file manager")
         self.details_button = QToolButton()
         self.details_button.setText("Details")
         self.details_button.setCheckable(True)
@@ -76,6 +120,8 @@ class MessageBar(QFrame):
         row.addWidget(self.picture, 0, Qt.AlignmentFlag.AlignTop)
         row.addWidget(self.text, 1)
         for widget in (
+            self.offer_button,
+            self.folder_button,
             self.older_button,
             self.count,
             self.newer_button,
@@ -88,7 +134,84 @@ class MessageBar(QFrame):
         column.setContentsMargins(12, 7, 8, 7)
         column.setSpacing(6)
         column.addLayout(row)
+        column.addWidget(self.path)
         column.addWidget(self.details)
+
+    def _make_fading(self) -> None:
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._opacity = QGraphicsOpacityEffect(self)
+        self._opacity.setEnabled(False)
+        self.setGraphicsEffect(self._opacity)
+        self._fading = QPropertyAnimation(self._opacity, b"opacity", self)
+        self._fading.setDuration(_FADE_MS)
+        self._fading.setStartValue(1.0)
+        self._fading.setEndValue(0.0)
+        self._rest.timeout.connect(self._begin_fading)
+        self._fading.finished.connect(self._on_faded)
+
+    # ------------------------------------------------------------------------------------- fading
+
+    def _stay(self) -> None:
+        """Be there fully, and for good."""
+        self._rest.stop()
+        self._fading.stop()
+        self._opacity.setEnabled(False)
+
+    def _wait(self) -> None:
+        """Begin the time of a note, unless somebody points at it."""
+        self._stay()
+        message = self.message
+        if message is not None and message.fades and not self.underMouse():
+            self._rest.start(_NOTE_WITH_PATH_MS if message.path else _NOTE_MS)
+
+    @Slot()
+    def _begin_fading(self) -> None:
+        self._opacity.setOpacity(1.0)
+        self._opacity.setEnabled(True)
+        self._fading.start()
+
+    @Slot()
+    def _on_faded(self) -> None:
+        message = self.message
+        self._stay()
+        if message is not None:
+            self.faded.emit(message)
+
+    def enterEvent(self, event: QEnterEvent) -> None:
+        """Stay while it is pointed at."""
+        super().enterEvent(event)
+        self._stay()
+
+    def leaveEvent(self, event: QEvent) -> None:
+        """Go on."""
+        super().leaveEvent(event)
+        self._wait()
+
+    # -------------------------------------------------------------------------------------- place
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Follow the size of the parent."""
+        if event.type() == QEvent.Type.Resize and watched is self.parentWidget():
+            self._place()
+        return super().eventFilter(watched, event)
+
+    def event(self, event: QEvent) -> bool:
+        """Follow the size of the text."""
+        done = super().event(event)
+        if event.type() == QEvent.Type.LayoutRequest:
+            self._place()
+        return done
+
+    def _place(self) -> None:
+        parent, layout = self.parentWidget(), self.layout()
+        if parent is None or layout is None or self.isHidden():
+            return
+        width = max(layout.totalMinimumSize().width(), min(_WIDEST, parent.width() - 2 * _MARGIN))
+        height = layout.totalHeightForWidth(width)
+        height = height if height > 0 else layout.totalSizeHint().height()
+        self.setGeometry((parent.width() - width) // 2, _MARGIN, width, height)
+        self.raise_()
 
     def _refresh(self) -> None:
         self._show(len(self._state.messages.messages) - 1)
@@ -98,6 +221,7 @@ class MessageBar(QFrame):
         message = self.message
         self.setVisible(message is not None)
         if message is None:
+            self._stay()
             self.details_button.setChecked(False)
             return
         total = len(self._state.messages.messages)
@@ -115,7 +239,31 @@ class MessageBar(QFrame):
         self.details_button.setVisible(bool(message.details))
         if not message.details:
             self.details_button.setChecked(False)
+        private = self._state.display.privacy
+        self.path.setText("" if private else message.path)
+        self.path.setCursorPosition(0)
+        self.path.setVisible(bool(message.path) and not private)
+        self.folder_button.setVisible(bool(message.path))
+        self.offer_button.setText(message.offer)
+        self.offer_button.setVisible(bool(message.offer))
         restyle(self, level=message.level)
+        self._place()
+        self._wait()
+
+    @Slot(bool)
+    def _on_details(self, opened: bool) -> None:
+        self.details.setVisible(opened)
+        self._place()
+
+    @Slot()
+    def _on_folder(self) -> None:
+        if self.message is not None:
+            self.folderRequested.emit(self.message.path)
+
+    @Slot()
+    def _on_offer(self) -> None:
+        if self.message is not None:
+            self.offerTaken.emit(self.message)
 
     def _copy(self) -> None:
         message = self.message

@@ -64,6 +64,22 @@ class ExportRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MaskFound:
+    """What is to be opened looks like a mask, while a series is open.
+
+    Attributes
+    ----------
+    name:
+        Of the file or folder.
+    why_not:
+        Why it cannot be shown over the open series; empty where it fits.
+    """
+
+    name: str
+    why_not: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FewerSlices:
     """A series that does not fit into memory, and how it would.
 

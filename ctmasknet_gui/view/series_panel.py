@@ -1,11 +1,14 @@
-"""Left panel: the series found, with thumbnail and status, and what was noticed while reading them."""
+"""Left panel: the series found, by patient and study, and what was noticed while reading them."""
 
 from __future__ import annotations
 
-from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QRect, QSize, Qt, Signal, Slot
+from collections.abc import Iterator, Sequence
+
+from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, QRect, QSize, Qt, Signal, Slot
 from PySide6.QtGui import QColor, QFont, QFontMetrics, QIcon, QImage, QKeyEvent, QPainter, QPixmap
 from PySide6.QtWidgets import (
     QLabel,
+    QLineEdit,
     QListWidget,
     QListWidgetItem,
     QStyle,
@@ -20,20 +23,51 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.privacy import shown_text
 from ctmasknet_gui.view.style import MUTED, STATUS_COLOURS, STATUS_SHAPES, TEXT, icon
 from ctmasknet_gui.view.viewport.layer import device_ratio
-from model_core.types import ByteArray, Catalogue, Problem, SeriesEntry
+from model_core.scene.corners import readable_date
+from model_core.types import ByteArray, Catalogue, PatientText, Problem, SeriesEntry, readable_name
 
 _ID = Qt.ItemDataRole.UserRole
 _ENTRY = Qt.ItemDataRole.UserRole + 1
 _TITLE = Qt.ItemDataRole.UserRole + 2
 _STATUS = Qt.ItemDataRole.UserRole + 3
+_SIZE = Qt.ItemDataRole.UserRole + 4
+_HEADING = Qt.ItemDataRole.UserRole + 5
 _THUMBNAIL = 56
 _MARGIN = 8
+_PATIENT_HEIGHT, _STUDY_HEIGHT = 26, 18
+# Lists longer than a screen holds are searched.
+_MANY = 9
 _STATUS_RANK = {"error": 2, "warning": 1, "info": 0}
 
 
-def describe_size(entry: SeriesEntry) -> str:
-    """Return for example ``148 × 512², CT``."""
+def patient_text(patient: PatientText) -> str:
+    """Return whom a series is of: name, number and date of birth, as far as known."""
+    born = f"born {readable_date(patient.birth_date)}" if patient.birth_date else ""
+    parts = (readable_name(patient.name), patient.patient_id, born)
+    return " · ".join(filter(None, parts)) or "Patient not stated"
+
+
+def study_text(patient: PatientText) -> str:
+    """Return of which study a series is: date and description, as far as known."""
+    words = " ".join(patient.study_description.replace("^", " ").split())
+    if words.casefold() in ("none", "null"):  # what some programs write for nothing
+        words = ""
+    return " · ".join(filter(None, (readable_date(patient.study_date), words))) or "Study not stated"
+
+
+def grouped(series: Sequence[SeriesEntry]) -> list[list[list[SeriesEntry]]]:
+    """Return series by patient, and each patient's by study, in the order in which they first come."""
+    patients: dict[str, dict[str, list[SeriesEntry]]] = {}
+    for entry in series:
+        studies = patients.setdefault(patient_text(entry.patient), {})
+        studies.setdefault(study_text(entry.patient), []).append(entry)
+    return [list(studies.values()) for studies in patients.values()]
+
+
+def describe_size(entry: SeriesEntry, slices: int | None = None) -> str:
+    """Return for example ``148 × 512², CT``; ``slices`` are those that could be read, where that is known."""
     depth, height, width = entry.size
+    depth = depth if slices is None else slices
     plane = f"{height}²" if height == width else f"{width}×{height}"
     return f"{depth} × {plane}, {entry.modality or 'image'}"
 
@@ -69,8 +103,46 @@ class _SeriesList(QListWidget):
             super().keyPressEvent(event)
 
 
+class _Search(QLineEdit):
+    """Tells of the keys that lead out of it.
+
+    Signals
+    -------
+    left(), down(), taken():
+        Escape (what was typed is dropped), Down, Return.
+    """
+
+    left, down, taken = Signal(), Signal(), Signal()
+
+    def event(self, event: QEvent) -> bool:
+        """Keep Escape from stopping what runs while something is searched."""
+        if (
+            event.type() == QEvent.Type.ShortcutOverride
+            and isinstance(event, QKeyEvent)
+            and event.key() == Qt.Key.Key_Escape
+        ):
+            event.accept()
+            return True
+        return super().event(event)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Leave with Escape, Down and Return."""
+        signal = {
+            Qt.Key.Key_Escape: self.left,
+            Qt.Key.Key_Down: self.down,
+            Qt.Key.Key_Return: self.taken,
+            Qt.Key.Key_Enter: self.taken,
+        }.get(Qt.Key(event.key()))
+        if signal is None:
+            super().keyPressEvent(event)
+        else:
+            signal.emit()
+
+
 class SeriesPanel(QWidget):
-    """List of the catalogue's series. In privacy mode they are numbered: titles may be names of patients.
+    """List of the catalogue's series, by patient and study where there are several of them.
+
+    In privacy mode all are numbered: titles may be names of patients. Long lists can be searched.
 
     Signals
     -------
@@ -88,6 +160,13 @@ class SeriesPanel(QWidget):
         self._state = state
         self._heading = QLabel("SERIES")
         self._heading.setProperty("role", "heading")
+        self.search = _Search()
+        self.search.setPlaceholderText("Search (Ctrl+F)")
+        self.search.setClearButtonEnabled(True)
+        self.search.setAccessibleName("Search the series")
+        self.search.setToolTip("Show the series whose title, patient, study or kind holds these words")
+        # Slices that could be read of the series opened so far.
+        self._loaded: dict[str, int] = {}
         self.list = _SeriesList()
         self.list.setItemDelegate(_SeriesDelegate(self.list))
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -115,6 +194,7 @@ class SeriesPanel(QWidget):
         layout.setContentsMargins(8, 10, 6, 6)
         layout.setSpacing(6)
         layout.addWidget(self._heading)
+        layout.addWidget(self.search)
         layout.addWidget(self._empty)
         layout.addWidget(self.list, 3)
         layout.addWidget(self._problems_toggle)
@@ -122,6 +202,10 @@ class SeriesPanel(QWidget):
         layout.addStretch(0)
 
         self.list.picked.connect(self._on_picked)
+        self.search.textChanged.connect(self._filter)
+        self.search.left.connect(self._leave_search)
+        self.search.down.connect(self._enter_list)
+        self.search.taken.connect(self._take_first)
         self._problems_toggle.toggled.connect(self._on_problems_toggled)
         state.case.events.catalogue.connect(self._fill)
         state.case.events.volume.connect(self._on_volume)
@@ -144,35 +228,81 @@ class SeriesPanel(QWidget):
     @Slot(str, object)
     def set_thumbnail(self, series_id: str, picture: ByteArray) -> None:
         """Show a (h, w) uint8 grey picture, or (h, w, 3) RGB, beside a series; unknown ids are ignored."""
-        for row in range(self.list.count()):
-            item = self.list.item(row)
+        for item in self._items():
             if item.data(_ID) == series_id:
                 item.setData(Qt.ItemDataRole.DecorationRole, _pixmap(picture))
 
+    def _items(self) -> Iterator[QListWidgetItem]:
+        """Yield the items of series, without headings."""
+        for row in range(self.list.count()):
+            item = self.list.item(row)
+            if item.data(_ENTRY) is not None:
+                yield item
+
     def _fill(self) -> None:
         catalogue = self._state.case.catalogue
+        series = () if catalogue is None else catalogue.series
         self.list.clear()
-        for entry in catalogue.series if catalogue else ():
-            item = QListWidgetItem()
-            item.setData(_ID, entry.series_id)
-            item.setData(_ENTRY, entry)
-            self.list.addItem(item)
+        patients = grouped(series)
+        several = sum(len(studies) for studies in patients) > 1
+        for number, studies in enumerate(patients, start=1):
+            if several:
+                self._add_heading(studies[0][0], number, of_study=False)
+            for place, entries in enumerate(studies, start=1):
+                if several:
+                    self._add_heading(entries[0], place, of_study=True)
+                for entry in entries:
+                    item = QListWidgetItem()
+                    item.setData(_ID, entry.series_id)
+                    item.setData(_ENTRY, entry)
+                    self.list.addItem(item)
         self._describe()
-        self._empty.setVisible(self.list.count() == 0)
-        self.list.setVisible(self.list.count() > 0)
-        self._heading.setText(f"SERIES · {self.list.count()}" if self.list.count() > 1 else "SERIES")
+        count = len(series)
+        self._empty.setVisible(count == 0)
+        self.list.setVisible(count > 0)
+        self._heading.setText(f"SERIES · {count}" if count > 1 else "SERIES")
+        self.search.setVisible(count > _MANY)
+        self.search.clear()
         self._on_volume()
+
+    def _add_heading(self, entry: SeriesEntry, number: int, *, of_study: bool) -> None:
+        item = QListWidgetItem()
+        item.setFlags(Qt.ItemFlag.NoItemFlags)  # the arrow keys go past it
+        item.setData(_HEADING, (entry.patient, number, of_study))
+        self.list.addItem(item)
+
+    def _describe_heading(self, item: QListWidgetItem) -> None:
+        patient, number, of_study = item.data(_HEADING)
+        if self._state.display.privacy:
+            text = f"Study {number}" if of_study else f"Patient {number}"
+        else:
+            text = study_text(patient) if of_study else patient_text(patient)
+        item.setText(text)
+        item.setToolTip(text)
 
     def _describe(self) -> None:
         """Write title, size and state of each series into its item: shown, in the tip, and read aloud."""
+        catalogue, private = self._state.case.catalogue, self._state.display.privacy
+        series = () if catalogue is None else catalogue.series
+        numbers = {entry.series_id: number for number, entry in enumerate(series, start=1)}
         for row in range(self.list.count()):
             item = self.list.item(row)
+            if item.data(_HEADING) is not None:
+                self._describe_heading(item)
+                continue
             entry: SeriesEntry = item.data(_ENTRY)
-            title = f"Series {row + 1}" if self._state.display.privacy else entry.title
-            text = f"{title}, {describe_size(entry)}, {self._status(entry)}"
-            lines = [title, describe_size(entry)]
+            title = f"Series {numbers[entry.series_id]}" if private else entry.title
+            loaded = self._loaded.get(entry.series_id)
+            size = describe_size(entry, loaded)
+            text = f"{title}, {size}, {self._status(entry)}"
+            lines = [title, size]
+            if loaded is not None and loaded != entry.size[0]:
+                lines.append(f"{loaded} of {entry.size[0]} slices could be read")
+            if not private and entry.patient != PatientText():
+                lines += [patient_text(entry.patient), study_text(entry.patient)]
             lines += [f"{STATUS_SHAPES[p.level]} {self._told(p)}" for p in entry.problems]
             item.setData(_TITLE, title)
+            item.setData(_SIZE, size)
             item.setData(_STATUS, self._status(entry))
             item.setText(text)
             item.setData(Qt.ItemDataRole.AccessibleTextRole, text)
@@ -186,15 +316,69 @@ class SeriesPanel(QWidget):
 
     def _on_privacy(self) -> None:
         self._describe()
+        self._filter()
         self._fill_problems()
 
     def _on_volume(self) -> None:
         volume = self._state.case.volume
-        for row in range(self.list.count()):
-            item = self.list.item(row)
+        if volume is not None and self._loaded.get(volume.series_id) != volume.slices:
+            self._loaded[volume.series_id] = volume.slices
+            self._describe()
+        for item in self._items():
             if volume is not None and item.data(_ID) == volume.series_id:
                 self.list.setCurrentItem(item)
         self._fill_problems()
+
+    # ------------------------------------------------------------------------------------- search
+
+    @Slot()
+    def _filter(self) -> None:
+        """Show the series that hold every word that was typed, and the headings above them."""
+        words = self.search.text().casefold().split()
+        above: list[QListWidgetItem] = []
+        for row in range(self.list.count()):
+            item = self.list.item(row)
+            heading = item.data(_HEADING)
+            if heading is not None:
+                # A study stays below its patient; a patient ends what came before.
+                above = [*above[:1], item] if heading[2] else [item]
+                item.setHidden(True)
+                continue
+            text = "\n".join([item.text(), *(one.text() for one in above)]).casefold()
+            hidden = not all(word in text for word in words)
+            item.setHidden(hidden)
+            if not hidden:
+                for one in above:
+                    one.setHidden(False)
+
+    def focus_search(self) -> None:
+        """Let the keys go to the search field, or to the list where it is short."""
+        if self.search.isVisible():
+            self.search.setFocus(Qt.FocusReason.ShortcutFocusReason)
+            self.search.selectAll()
+        else:
+            self.list.setFocus(Qt.FocusReason.ShortcutFocusReason)
+
+    def _first_found(self) -> QListWidgetItem | None:
+        return next((item for item in self._items() if not item.isHidden()), None)
+
+    @Slot()
+    def _leave_search(self) -> None:
+        self.search.clear()
+        self.seriesPicked.emit()
+
+    @Slot()
+    def _enter_list(self) -> None:
+        item = self._first_found()
+        if item is not None:
+            self.list.setCurrentItem(item)
+            self.list.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    @Slot()
+    def _take_first(self) -> None:
+        item = self._first_found()
+        if item is not None and self.search.text().strip():
+            self._on_picked(item)
 
     def _fill_problems(self) -> None:
         case = self._state.case
@@ -223,6 +407,8 @@ class SeriesPanel(QWidget):
 
     @Slot(QListWidgetItem)
     def _on_picked(self, item: QListWidgetItem) -> None:
+        if item.data(_ENTRY) is None:
+            return
         volume = self._state.case.volume
         series_id = str(item.data(_ID))
         # A second, slower click while the series is being read does not read it anew.
@@ -280,14 +466,34 @@ def _fitted(pixmap: QPixmap, room: QSize, ratio: float) -> QPixmap:
 
 
 class _SeriesDelegate(QStyledItemDelegate):
-    """Paints thumbnail, title, size and status of a series."""
+    """Paints thumbnail, title, size and status of a series, and the headings."""
 
-    def sizeHint(self, _option: QStyleOptionViewItem, _index: QModelIndex | QPersistentModelIndex) -> QSize:
+    def sizeHint(self, _option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> QSize:
+        heading = index.data(_HEADING)
+        if heading is not None:
+            return QSize(150, _STUDY_HEIGHT if heading[2] else _PATIENT_HEIGHT)
         return QSize(150, _THUMBNAIL + 2 * _MARGIN)
+
+    def _paint_heading(self, painter: QPainter, rect: QRect, text: str, *, of_study: bool) -> None:
+        font = QFont(painter.font())
+        font.setPixelSize(11 if of_study else 12)
+        font.setBold(not of_study)
+        painter.setFont(font)
+        painter.setPen(QColor(MUTED if of_study else TEXT))
+        room = rect.adjusted(3, 0 if of_study else 6, -3, 0)
+        shown = painter.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, room.width())
+        painter.drawText(room, Qt.AlignmentFlag.AlignVCenter, shown)
 
     def paint(
         self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
     ) -> None:
+        heading = index.data(_HEADING)
+        if heading is not None:
+            painter.save()
+            text = str(index.data(Qt.ItemDataRole.DisplayRole))
+            self._paint_heading(painter, option.rect, text, of_study=heading[2])
+            painter.restore()
+            return
         entry: SeriesEntry = index.data(_ENTRY)
         rect: QRect = option.rect.adjusted(1, 2, -1, -2)
         flags: QStyle.StateFlag = option.state
@@ -316,30 +522,32 @@ class _SeriesDelegate(QStyledItemDelegate):
             painter.drawPixmap(target, picture)
         left = frame.right() + _MARGIN + 2
         room = QRect(left, rect.top(), rect.right() - left - 4, rect.height())
-        self._paint_text(painter, room, str(index.data(_TITLE)), entry, told=str(index.data(_STATUS)))
+        words = [str(index.data(role)) for role in (_TITLE, _SIZE, _STATUS)]
+        self._paint_text(painter, room, *words, status=entry.status)
         painter.restore()
 
     def _paint_text(
-        self, painter: QPainter, rect: QRect, title: str, entry: SeriesEntry, *, told: str
+        self, painter: QPainter, rect: QRect, title: str, size: str, told: str, *, status: str
     ) -> None:
         base = QFont(painter.font())
         base.setPixelSize(13)
         small = QFont(base)
         small.setPixelSize(11)
-        status = entry.status
         told = f"{STATUS_SHAPES[status]} {told}"
         status_colour = STATUS_COLOURS[status] if status != "ok" else MUTED
         titles = two_lines(title, QFontMetrics(base), rect.width())
         lines = [
             *((base, TEXT, 17, line) for line in titles),
-            (small, MUTED, 15, describe_size(entry)),
+            (small, MUTED, 15, size),
             (small, status_colour, 15, told),
         ]
         top = rect.center().y() - sum(height for _, _, height, _ in lines) // 2
         for font, colour, height, text in lines:
             painter.setFont(font)
             painter.setPen(QColor(colour))
-            shown = painter.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, rect.width())
+            # The distance of the slices, at the end of a title, tells series apart.
+            mode = Qt.TextElideMode.ElideMiddle if font is base else Qt.TextElideMode.ElideRight
+            shown = painter.fontMetrics().elidedText(text, mode, rect.width())
             painter.drawText(
                 QRect(rect.left(), top, rect.width(), height), Qt.AlignmentFlag.AlignVCenter, shown
             )

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QLabel, QProgressBar, QSizePolicy, QStatusBar, QToolButton, QWidget
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.style import restyle
+from ctmasknet_gui.view.weights_text import at_length, finds, in_one_line
 from model_core.config import EvidenceBasis
 
 DISCLAIMER = "Research use only – not a medical device"
 _VERBS = {"open": "Opening", "run": "Analysing", "export": "Exporting"}
+# Between two texts.
+_BETWEEN = 12
 _BASIS: dict[EvidenceBasis, tuple[str, str]] = {
     "published": (
         "evidence as published",
@@ -49,6 +53,7 @@ class StatusBar(QStatusBar):
     def __init__(self, state: AppState, actions: Actions, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._state = state
+        self._tip = ""
         self.setSizeGripEnabled(False)
         self.text = QLabel()
         self.text.setTextFormat(Qt.TextFormat.PlainText)
@@ -63,6 +68,8 @@ class StatusBar(QStatusBar):
         self.cancel.clicked.connect(actions.stop.trigger)
         self.cancel.setProperty("flat", "true")
         self.cancel.setAccessibleName("Cancel what is running")
+        self.weights = QLabel()
+        self.weights.setProperty("role", "muted")
         self.evidence = QLabel()
         self.disclaimer = QLabel(DISCLAIMER)
         self.disclaimer.setProperty("role", "muted")
@@ -73,28 +80,37 @@ class StatusBar(QStatusBar):
         self.addWidget(self.progress)
         self.addWidget(self.cancel)
         self.addWidget(spring, 1)
+        self.addPermanentWidget(self.weights)
         self.addPermanentWidget(self.evidence)
         self.addPermanentWidget(self.disclaimer)
         state.run.events.all.connect(self._refresh_run)
         state.case.events.volume.connect(self._refresh_run)
         state.weights.events.all.connect(self._refresh_run)
+        state.weights.events.all.connect(self._refresh_weights)
         state.results.events.summaries.connect(self._refresh_run)
         state.results.events.updating.connect(self._refresh_run)
         state.thresholds.events.all.connect(self._refresh_evidence)
         state.results.events.shown.connect(self._refresh_evidence)
         self._refresh_run()
+        self._refresh_weights()
         self._refresh_evidence()
+
+    def show_tip(self, tip: str) -> None:
+        """Say what is pointed at, in place of the idle text; empty for nothing. Progress is never covered."""
+        self._tip = tip
+        self._refresh_run()
 
     def _refresh_run(self) -> None:
         run = self._state.run
         running = run.kind != ""
         self.progress.setVisible(running)
         self.cancel.setVisible(running)
-        self.text.setText(self._running_text() if running else self._idle_text())
+        self.text.setText(self._running_text() if running else self._tip or self._idle_text())
         if running:
             # A total of 0 moves the bar to and fro: it is not known yet.
             self.progress.setRange(0, max(0, run.total))
             self.progress.setValue(min(run.done, run.total) if run.total else 0)
+        self._fit_weights()
 
     def _running_text(self) -> str:
         run = self._state.run
@@ -119,6 +135,30 @@ class StatusBar(QStatusBar):
         fast = " · fast" if self._state.weights.leaves_out_mirror else ""
         return f"{len(summaries)} of {slices} analysed · {found} with findings{fast}"
 
+    def _refresh_weights(self) -> None:
+        weights = self._state.weights
+        self.weights.setToolTip(at_length(weights.cards, fast=weights.fast))
+        self._fit_weights()
+
+    def _fit_weights(self) -> None:
+        """Say of the weights what there is room for beside everything else."""
+        weights = self._state.weights
+        if not weights.cards:
+            self.weights.setVisible(False)
+            return
+        others = (self.text, self.progress, self.cancel, self.evidence, self.disclaimer)
+        taken = sum(w.sizeHint().width() + _BETWEEN for w in others if not w.isHidden())
+        for text in (in_one_line(weights.cards, fast=weights.fast), finds(weights.cards), ""):
+            self.weights.setText(text)
+            if taken + self.weights.sizeHint().width() + 2 * _BETWEEN <= self.width():
+                break
+        self.weights.setVisible(text != "")
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Say more where there is more room."""
+        super().resizeEvent(event)
+        self._fit_weights()
+
     def _refresh_evidence(self) -> None:
         shown = self._state.results.shown
         verdict = shown.verdict if shown is not None else None
@@ -128,3 +168,4 @@ class StatusBar(QStatusBar):
             self.evidence.setText(text)
             self.evidence.setToolTip(tip)
             restyle(self.evidence, role="edited" if verdict.basis == "edited" else "as-defined")
+        self._fit_weights()

@@ -10,6 +10,7 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.menus import Menus
 from ctmasknet_gui.view.style import icon
+from ctmasknet_gui.view.weights_text import at_length, finds
 
 _ICON = QSize(18, 18)
 _SLIDER, _SHORT_SLIDER = 84, 60
@@ -38,6 +39,7 @@ class ToolBar(QToolBar):
         self._make_case(actions, menus)
         self._make_overlays(actions)
         self._make_run(actions, menus)
+        self._button(actions.explanation_panel, style=_ICON_ONLY)
         state.display.events.opacity.connect(self._refresh)
         state.display.events.window.connect(self._refresh)
         state.weights.events.all.connect(self._refresh)
@@ -46,6 +48,7 @@ class ToolBar(QToolBar):
         self._refresh()
 
     def _make_case(self, actions: Actions, menus: Menus) -> None:
+        self._button(actions.series_panel, style=_ICON_ONLY)
         self.open_button = self._menu_button("Open", "open", menus.open_menu)
         self.open_button.setToolTip("Open a file, a folder or the demo case (Ctrl+O)")
         self.addWidget(self.open_button)
@@ -132,9 +135,10 @@ class ToolBar(QToolBar):
             (ends, _ICON_ONLY, True),
             ([self.slice_button], _ICON_ONLY, True),
             ([self.open_button], _ICON_ONLY, True),
+            # The status bar names the weights, too.
+            ([self.weights_button], _ICON_ONLY, True),
             (overlays, _TEXT_ONLY, False),
             (overlays, _ICON_ONLY, True),
-            ([self.weights_button], _ICON_ONLY, True),
         )
         for buttons, style, slider in steps:
             if self.needed_width() <= width:
@@ -173,9 +177,8 @@ class ToolBar(QToolBar):
 
     def _show_weights(self) -> None:
         weights = self._state.weights
-        titles = [card.title for card in weights.cards]
-        if titles:
-            text, tip = titles[0], " + ".join(titles)
+        if weights.cards:
+            text, tip = finds(weights.cards), at_length(weights.cards, fast=weights.fast)
         elif weights.chosen:
             text = weights.chosen[0].replace("\\", "/").rsplit("/", 1)[-1]
             tip = "Loaded with the first run."
@@ -183,7 +186,7 @@ class ToolBar(QToolBar):
             text, tip = "Default weights", "Loaded with the first run."
         else:
             text, tip = "No weights", "No network weights are installed: load a file."
-        self.weights_button.setText(_elided(text, 18))
+        self.weights_button.setText(_elided(text, 24))
         self.weights_button.setToolTip(f"Weights: {tip}")
 
 

@@ -14,6 +14,8 @@ from model_core.errors import ReadError
 from model_core.exif import upright
 from model_core.filenames import FETCH, absent, partners, plain_name
 from model_core.io import itk_formats, pictures
+from model_core.io.dicom.dataset import looks_like_dicom
+from model_core.io.dicom.segmentation import segments_on
 from model_core.io.failures import FileError, quiet
 from model_core.io.stack import natural_key
 from model_core.types import ByteArray, Volume
@@ -29,9 +31,10 @@ def read_labels(path: Path, volume: Volume) -> ByteArray:
     Parameters
     ----------
     path:
-        A NIfTI, NRRD or MetaImage label volume; a picture for a volume of one slice; or a folder of
-        pictures, each named like its slice: the whole name or that without its ending (``1.2.3``,
-        ``a.dcm.png`` or ``a.png`` for ``a.dcm``), in any Unicode form, and in any case where that is unique.
+        A NIfTI, NRRD or MetaImage label volume; a DICOM segmentation of the volume's series; a picture for a
+        volume of one slice; or a folder of pictures, each named like its slice: the whole name or that
+        without its ending (``1.2.3``, ``a.dcm.png`` or ``a.png`` for ``a.dcm``), in any Unicode form, and in
+        any case where that is unique.
     volume:
         The open volume.
 
@@ -53,6 +56,8 @@ def read_labels(path: Path, volume: Volume) -> ByteArray:
         return _from_pictures(sorted(path.iterdir(), key=lambda item: natural_key(item.name)), volume)
     if itk_formats.suffix_of(path):
         return _from_volume_file(path, volume)
+    if _is_dicom(path):
+        return segments_on(path, volume)
     if volume.slices == 1:
         # One picture was chosen for one slice, whatever they are called.
         volume = dataclasses.replace(volume, slice_names=(path.name,))
@@ -124,7 +129,9 @@ def _sample(
 def _from_pictures(paths: list[Path], volume: Volume) -> ByteArray:
     found = [path for path in paths if not path.is_dir() and _is_mask(path)]
     if not found:
-        raise ReadError("No mask was found: give a NIfTI, NRRD or MHA label volume, or PNG pictures.")
+        raise ReadError(
+            "No mask was found: give a NIfTI, NRRD or MHA label volume, a DICOM SEG, or PNG pictures."
+        )
     depth, height, width = volume.voxels.shape
     labels = np.zeros((depth, height, width), np.uint8)
     for index, path in _by_slice(found, volume).items():
@@ -178,6 +185,14 @@ def _by_slice(found: list[Path], volume: Volume) -> dict[int, Path]:
 
 def _two_masks(name: str, first: Path, second: Path) -> ReadError:
     return ReadError(f"Two masks have the name of the slice '{name}': {first.name} and {second.name}.")
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return looks_like_dicom(stream.read(132))
+    except OSError:
+        return False
 
 
 def _is_mask(path: Path) -> bool:

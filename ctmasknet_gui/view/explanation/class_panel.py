@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPaintEvent
+from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
@@ -106,6 +106,8 @@ class ClassPanel(QWidget):
         self.scan = QLabel()
         self.scan.setProperty("role", "muted")
         self.scan.setWordWrap(True)
+        self.scan.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self._tallest = 0
 
         head = QHBoxLayout()
         head.addWidget(self._heading)
@@ -159,9 +161,13 @@ class ClassPanel(QWidget):
         return "This slice has not been analysed. Run slice (Ctrl+R) analyses it."
 
     def _refresh_scan(self) -> None:
-        scan, names = self._state.results.scan, self._state.weights.image_classes
-        self.scan.setVisible(scan is not None)
+        results, names = self._state.results, self._state.weights.image_classes
+        scan = results.scan
+        # While it follows new thresholds it keeps its place: what is below must not jump under the mouse.
+        self.scan.setVisible(scan is not None or (results.updating and self.scan.text() != ""))
         if scan is None:
+            self.scan.setText("Scan: following the thresholds…" if self.scan.isVisibleTo(self) else "")
+            self._keep_height()
             return
         k = scan.class_index
         name = class_name(names, k)
@@ -173,6 +179,22 @@ class ClassPanel(QWidget):
         self.scan.setToolTip(
             f"From {len(scan.slices_used)} slices: " + ", ".join(str(i + 1) for i in scan.slices_used[:40])
         )
+        self._keep_height()
+
+    def _keep_height(self) -> None:
+        """Keep the tallest text's height as long as there are results: fewer words must move nothing."""
+        if not self._state.results.summaries:
+            self._tallest = 0
+        elif self.scan.text():
+            self._tallest = max(self._tallest, self.scan.heightForWidth(self.width()))
+        self.scan.setMinimumHeight(self._tallest)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Begin anew in another width."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self._tallest = 0
+            self._keep_height()
 
     def _lesions(self) -> str:
         """Volume of the shown masks over the analysed slices, or why it is off.
@@ -185,6 +207,8 @@ class ClassPanel(QWidget):
         known = [area for area in areas if area is not None]
         if volume is None or not areas:
             return ""
+        if self._state.results.updating:
+            return "lesion volume follows…"
         if len(known) < len(areas):
             return "lesion volume off: the pixel size is unknown"
         if step is None:

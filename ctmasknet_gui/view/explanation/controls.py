@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QObject, QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtGui import QKeyEvent, QWheelEvent
-from PySide6.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QHBoxLayout, QLabel, QSlider, QWidget
+from PySide6.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QSlider, QWidget
+
+from ctmasknet_gui.view.numbers import NumberBox
 
 LABEL_WIDTH = 98
 
@@ -22,7 +24,7 @@ class _QuietSlider(QSlider):
 _LEAVING = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Escape)
 
 
-class QuietSpinBox(QDoubleSpinBox):
+class QuietSpinBox(NumberBox):
     """Ignores the wheel unless focused; a click takes the keys only where a number can be typed.
 
     Signals

@@ -85,10 +85,22 @@ def test_a_folder_of_two_series_is_a_choice(rig, made):
     assert "Choose a series" in rig.viewport.empty.text
 
 
-def test_two_folders_are_a_choice(rig, made):
-    drop(rig, rig.viewport, made / "one", made / "two")
-    assert rig.state.case.volume is None
+@pytest.mark.parametrize(("first", "second"), [("one", "two"), ("two", "one")])
+def test_of_two_folders_the_first_opens_and_both_are_listed(rig, made, first, second):
+    drop(rig, rig.viewport, made / first, made / second)
+    assert rig.state.case.volume.slices == SLICES + ("one", "two").index(first)
     assert len(listed(rig)) == 2
+
+
+def test_of_a_folder_of_two_series_and_another_one_the_user_picks(rig, made, tmp_path):
+    shutil.copytree(made / "one", tmp_path / "three")
+    for path in (tmp_path / "three").iterdir():
+        item = pydicom.dcmread(path)
+        item.SeriesInstanceUID = "2.25.3"
+        item.save_as(path)
+    drop(rig, rig.viewport, made, tmp_path / "three")
+    assert rig.state.case.volume is None
+    assert len(listed(rig)) == 3
 
 
 def test_one_file_opens_its_series(rig, made):
@@ -102,9 +114,9 @@ def test_some_files_of_a_series_open_it(rig, made):
     assert rig.state.case.volume.slices == SLICES
 
 
-def test_files_of_two_folders_are_a_choice(rig, made):
-    drop(rig, rig.viewport, *(sorted((made / name).iterdir())[0] for name in ("one", "two")))
-    assert rig.state.case.volume is None
+def test_of_files_of_two_folders_the_first_opens(rig, made):
+    drop(rig, rig.viewport, *(sorted((made / name).iterdir())[0] for name in ("two", "one")))
+    assert rig.state.case.volume.slices == SLICES + 1
     assert len(listed(rig)) == 2
 
 

@@ -9,6 +9,7 @@ import SimpleITK
 from gui_fakes import FakeReader, make_volume
 from PIL import Image
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QMessageBox
 
 from ctmasknet_gui.view.export_dialog import ExportDialog
@@ -49,7 +50,7 @@ def at(picture, volume, x, y):
     return picture[int(y * scale), int(x * scale)]
 
 
-def test_picture_holds_what_is_on_screen(analysed, out):
+def test_picture_holds_what_is_on_screen(analysed, out, monkeypatch):
     analysed.key(Qt.Key.Key_F)
     written = export(analysed, analysed.commands.export_png, out / "a.png")
     assert written == (out / "a.png",)
@@ -73,7 +74,15 @@ def test_picture_holds_what_is_on_screen(analysed, out):
     assert red > blue + 20
     red, green, blue = at(picture, volume, 70, 12)
     assert red == green == blue
-    assert analysed.window.message_bar.text.text() == "1 picture is written to a.png."
+    bar = analysed.window.message_bar
+    assert bar.text.text() == "1 picture is written to a.png."
+    assert bar.path.text() == str(out / "a.png"), "the whole path, to be copied"
+    opened_folders = []
+    monkeypatch.setattr(
+        QDesktopServices, "openUrl", lambda url: opened_folders.append(url.toLocalFile()) or True
+    )
+    bar.folder_button.click()
+    assert opened_folders == [str(out)]
 
 
 def test_picture_follows_overlays_flip_and_window(analysed, out):

@@ -255,6 +255,23 @@ def test_errors_are_shown_in_the_message_area_and_can_be_dismissed(opened):
     assert opened.texts == []
 
 
+def test_messages_lie_over_the_picture_and_leave_its_size(opened):
+    size = opened.viewport.size()
+    opened.open(opened.case("broken"))
+    bar = opened.window.message_bar
+    assert bar.isVisible()
+    assert opened.viewport.size() == size
+    inside = bar.geometry()
+    assert opened.viewport.rect().contains(inside)
+    assert inside.bottom() < opened.viewport.height() / 3
+    assert bar.path.text() == str(opened.case("broken"))
+    bar.details_button.click()
+    assert bar.details.isVisible()
+    assert bar.height() > inside.height()
+    opened.window.resize(1100, 700)
+    opened.qtbot.waitUntil(lambda: bar.geometry().right() < opened.viewport.width())
+
+
 def test_warnings_of_a_series_are_shown(make_app):
     rig = make_app(reader=FakeReader([make_volume(problems=(warning(),))]))
     rig.open()

@@ -155,6 +155,11 @@ def test_wrong_reference_mask_is_told(opened):
     opened.settle()
     assert opened.state.case.reference is None
     assert "another size" in opened.texts[-1]
+    assert opened.state.messages.messages[-1].path == str(opened.folder / "wrong.nii")
+    opened.controllers.opening.open_reference(opened.folder / "right.nii")
+    opened.settle()
+    assert opened.state.case.reference is not None
+    assert opened.texts == [], "what failed went well since"
 
 
 # ------------------------------------------------------------------------------------------- running
@@ -608,6 +613,19 @@ def test_hooks_of_every_thread_end_in_messages(rig, monkeypatch):
     finally:
         rig.controllers.messages.remove_hooks()
     assert "ZeroDivisionError" in rig.state.messages.messages[0].details
+
+
+def test_the_newest_note_takes_the_place_of_older_ones_and_errors_stay(rig):
+    messages = rig.controllers.messages
+    messages.post("info", "1 picture is written to a.png.")
+    messages.report(ExportError("The disk is full."))
+    messages.post("info", "1 picture is written to b.png.")
+    messages.report(ExportError("The disk is full."))
+    messages.post("info", "A mask is here.", offer="Use it")
+    messages.post("info", "1 picture is written to c.png.")
+    assert rig.texts == ["The disk is full.", "A mask is here.", "1 picture is written to c.png."]
+    messages.forget(rig.state.messages.messages[-1])
+    assert rig.texts == ["The disk is full.", "A mask is here."]
 
 
 def test_expected_errors_show_their_own_text(rig):

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 from gui_fakes import make_card
-from PySide6.QtCore import Qt
-from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QFileDialog, QWidget
+from PySide6.QtCore import QEvent, QPointF, Qt
+from PySide6.QtGui import QEnterEvent, QGuiApplication
+from PySide6.QtWidgets import QApplication, QFileDialog, QWidget
 from window_case import fill
 
 from ctmasknet_gui.state import AppState, Message
+from ctmasknet_gui.view import message_bar
 from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.export_dialog import ExportDialog, with_suffix
 from ctmasknet_gui.view.file_dialogs import FileDialogs
@@ -428,6 +429,74 @@ def test_messages_are_shown_newest_first_browsed_copied_and_dismissed(qtbot):
         bar.close_button.click()
     state.messages.messages = ()
     assert not bar.isVisible()
+
+
+@pytest.fixture
+def over_a_picture(qtbot):
+    """Bars where they are in the window; the mouse rests beside them."""
+    picture = QWidget()
+    qtbot.addWidget(picture)
+    picture.setGeometry(200, 200, 700, 400)
+    picture.show()
+    yield lambda state: MessageBar(state, picture)
+    picture.hide()
+
+
+def test_notes_fade_and_errors_stay(qtbot, over_a_picture, monkeypatch):
+    monkeypatch.setattr(message_bar, "_NOTE_MS", 30)
+    monkeypatch.setattr(message_bar, "_NOTE_WITH_PATH_MS", 30)
+    state = AppState()
+    bar = over_a_picture(state)
+    note = Message("info", "1 picture is written to a.png.", path="/somewhere/a.png")
+    with qtbot.waitSignal(bar.faded) as faded:
+        state.messages.messages = (Message("error", "The disk is full."), note)
+    assert faded.args == [note]
+    for lasting in (
+        Message("error", "The disk is full."),
+        Message("info", "A mask is here.", offer="Use it"),
+    ):
+        with qtbot.assertNotEmitted(bar.faded, wait=700):
+            state.messages.messages = (lasting,)
+        assert bar.isVisible()
+
+
+def test_a_note_that_is_pointed_at_stays(qtbot, over_a_picture, monkeypatch):
+    monkeypatch.setattr(message_bar, "_NOTE_MS", 30)
+    state = AppState()
+    bar = over_a_picture(state)
+    state.messages.messages = (Message("info", "All slices are analysed."),)
+    QApplication.sendEvent(bar, QEnterEvent(QPointF(5, 5), QPointF(5, 5), QPointF(5, 5)))
+    with qtbot.assertNotEmitted(bar.faded, wait=700):
+        pass
+    with qtbot.waitSignal(bar.faded):
+        QApplication.sendEvent(bar, QEvent(QEvent.Type.Leave))
+
+
+def test_a_message_gives_the_whole_path_and_its_folder(qtbot, over_a_picture):
+    state = AppState()
+    bar = over_a_picture(state)
+    state.messages.messages = (Message("error", "'a.dcm' cannot be opened.", path="/data/DOE/a.dcm"),)
+    assert bar.path.isVisible()
+    assert bar.path.text() == "/data/DOE/a.dcm"
+    with qtbot.waitSignal(bar.folderRequested) as asked:
+        bar.folder_button.click()
+    assert asked.args == ["/data/DOE/a.dcm"]
+    state.display.privacy = True
+    assert not bar.path.isVisible()
+    assert bar.path.text() == ""
+    state.messages.messages = (Message("error", "No weights."),)
+    assert not bar.folder_button.isVisible()
+
+
+def test_an_offer_is_a_button(qtbot, over_a_picture):
+    state = AppState()
+    bar = over_a_picture(state)
+    offer = Message("info", "A mask of this series is here.", offer="Use as reference mask")
+    state.messages.messages = (offer,)
+    assert bar.offer_button.text() == "Use as reference mask"
+    with qtbot.waitSignal(bar.offerTaken) as taken:
+        bar.offer_button.click()
+    assert taken.args == [offer]
 
 
 def test_markup_in_a_message_is_text(qtbot):

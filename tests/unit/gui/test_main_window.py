@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from gui_fakes import make_card, make_volume
 from PySide6.QtCore import QByteArray, QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QAction, QDropEvent
+from PySide6.QtGui import QAction, QDropEvent, QStatusTipEvent
 from PySide6.QtWidgets import (
     QAbstractButton,
     QAbstractSlider,
@@ -26,7 +26,9 @@ from ctmasknet_gui.view.main_window import MainWindow
 from ctmasknet_gui.view.menus import short_path, weight_choices
 from ctmasknet_gui.view.status import DISCLAIMER, describe_seconds
 from ctmasknet_gui.view.style import style_sheet
+from model_core.resources import resource
 from model_core.types import Window
+from model_core.weights.card import read_card
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -331,15 +333,50 @@ def test_weights_menu_offers_models_and_pairs(window, state):
     )
     head = replace(make_card("cls"), architecture=Architecture(kind="classifier"), base_sha256="aa")
     orphan = replace(head, name="lost", base_sha256="zz")
-    assert [names for names, _, _ in weight_choices((base, head, orphan))] == [("seg",), ("seg", "cls")]
+    assert [names for names, _ in weight_choices((base, head, orphan))] == [("seg",), ("seg", "cls")]
     state.weights.available = (base, head)
     chosen = hear(window.weightsChosen)
-    window.menus.weights_menu.actions()[2].trigger()
+    window.menus.weights_menu.actions()[3].trigger()
     window.menus.weights_menu.actions()[0].trigger()
     assert chosen == [("seg", "cls"), ()]
     state.weights.chosen = ("/x/My weights.safetensors",)
     checked = [a.text() for a in window.menus.weights_menu.actions() if a.isChecked()]
     assert checked == ["My weights.safetensors"]
+
+
+def test_weights_are_named_for_people_and_by_their_cards_alone(qtbot, window, state):
+    state.weights.available = cards = tuple(
+        read_card(path) for path in sorted(resource("weights").glob("*.json")) if path.stem != "default"
+    )
+    by_name = {card.name: card for card in cards}
+    texts = [action.text() for action in window.menus.weights_menu.actions() if "\t" in action.text()]
+    assert len(texts) == len(set(texts)) == 9
+    pair = by_name["lesion-r18t1"], by_name["covid-s-r18t1"]
+    dice = pair[0].metrics["all"]["dice"]
+    line = f"Lesions and image class · Dice {dice:.2f} (60 slices) · twice the time"
+    assert f"{line}\tResNet18-T1" in texts
+    assert any(text.startswith("Ground glass and consolidation · Dice") for text in texts)
+    assert not any("twice" in text for text in texts if "ResNet18-T2" in text), "it looks at a slice once"
+    state.weights.cards = pair
+    window.resize(1600, 900)
+    assert window.status.weights.text() == line
+    # Where room is short, progress comes first.
+    window.resize(1100, 700)
+    state.run.total, state.run.done, state.run.text, state.run.kind = 48, 3, "Slice 29 (3 of 48)", "run"
+    state.run.seconds_left = 210.0
+    qtbot.wait(10)
+    assert window.status.weights.text() != line
+    assert window.status.text.width() >= window.status.text.sizeHint().width()
+    state.run.kind = ""
+    window.resize(1600, 900)
+    assert window.tool_bar.weights_button.text() == "Lesions and image class"
+    for tip in (window.status.weights.toolTip(), window.tool_bar.weights_button.toolTip()):
+        assert "ResNet18-T1" in tip
+        assert "Not validated for diagnosis" in tip
+    state.weights.fast = True
+    assert "twice" not in window.status.weights.text()
+    state.weights.cards = (make_card("own"),)
+    assert window.status.weights.text() == "Lesions and image class", "nothing is made up"
 
 
 def test_export_dialog_returns_a_request(qtbot, window, tmp_path):
@@ -503,6 +540,84 @@ def test_nothing_is_cut(qtbot, make_window, size):
     status = window.status
     assert status.text.width() >= status.text.sizeHint().width()
     assert status.disclaimer.width() >= status.disclaimer.sizeHint().width()
+
+
+def test_status_tips_never_cover_progress_and_cancel(qtbot, window, state):
+    status = window.status
+    QApplication.sendEvent(window.tool_bar, QStatusTipEvent("Analyse every slice"))
+    assert status.text.text() == "Analyse every slice"
+    state.run.total, state.run.done, state.run.kind = 148, 37, "run"
+    QApplication.sendEvent(window.tool_bar, QStatusTipEvent("Analyse every slice, this one first"))
+    assert status.currentMessage() == ""
+    assert "25 %" in status.text.text()
+    for widget in (status.text, status.progress, status.cancel):
+        assert widget.isVisible()
+        middle = widget.mapTo(window, widget.rect().center())
+        assert window.childAt(middle) in (widget, *widget.findChildren(QWidget))
+    state.run.kind = ""
+    assert status.text.text() == "Analyse every slice, this one first"
+    QApplication.sendEvent(window.tool_bar, QStatusTipEvent(""))
+    assert "analysed" in status.text.text()
+
+
+def test_in_a_narrow_window_the_series_list_gives_way_to_the_picture(qtbot, make_window):
+    state = fill(AppState())
+    window = make_window(state, (1100, 700))
+    panel = window.commands.series_panel
+    assert window.series_dock.isHidden()
+    assert not panel.isChecked()
+    qtbot.waitUntil(lambda: window.viewport.width() >= 560)
+    window.resize(1280, 800)
+    qtbot.waitUntil(window.series_dock.isVisible)
+    assert panel.isChecked()
+    # Opened by hand it stays, and so it is when it was closed by hand.
+    window.resize(1100, 700)
+    qtbot.waitUntil(window.series_dock.isHidden)
+    qtbot.keyClick(window, Qt.Key.Key_F8)
+    assert window.series_dock.isVisible()
+    window.resize(1120, 700)
+    qtbot.wait(10)
+    assert window.series_dock.isVisible()
+    window.resize(1280, 800)
+    qtbot.keyClick(window, Qt.Key.Key_F8)
+    window.resize(1100, 700)
+    window.resize(1300, 800)
+    qtbot.wait(10)
+    assert window.series_dock.isHidden()
+    qtbot.keyClick(window, Qt.Key.Key_F9)
+    assert window.explanation_dock.isHidden()
+    assert not window.commands.explanation_panel.isChecked()
+
+
+def test_a_list_to_choose_from_is_shown_in_a_narrow_window_too(qtbot, make_window):
+    state = fill(AppState())
+    window = make_window(state, (1100, 700))
+    volume = state.case.volume
+    state.case.volume = None
+    assert window.series_dock.isVisible()
+    state.case.volume = volume
+    assert window.series_dock.isHidden()
+    window.commands.find_series.trigger()
+    assert window.series_dock.isVisible()
+    assert window.focusWidget() is window.series.list
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_what_gave_way_and_what_was_opened_all_the_same_come_back(qtbot, make_window, opened):
+    first = make_window(fill(AppState()), (1100, 700))
+    if opened:
+        first.commands.series_panel.trigger()
+    geometry, layout = first.layout_bytes()
+    second = MainWindow(fill(AppState()))
+    qtbot.addWidget(second)
+    second.restore_layout(geometry, layout)
+    second.show()
+    qtbot.waitExposed(second)
+    second.resize(1100, 700)
+    qtbot.wait(10)
+    assert second.series_dock.isVisible() == opened
+    second.resize(1400, 900)
+    qtbot.waitUntil(second.series_dock.isVisible)
 
 
 def test_layout_comes_back_and_damage_changes_nothing(make_window, qtbot):

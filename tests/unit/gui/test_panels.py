@@ -32,7 +32,7 @@ from ctmasknet_gui.view.explanation.threshold_panel import ThresholdPanel, conve
 from ctmasknet_gui.view.series_panel import SeriesPanel, two_lines
 from model_core.export import export_plots
 from model_core.export.plots import plot_picture
-from model_core.types import Catalogue, FileReport, finish
+from model_core.types import Catalogue, FileReport, PatientText, finish
 
 
 @pytest.fixture
@@ -64,6 +64,105 @@ def test_series_list_tells_status_and_reasons(qtbot, state):
     assert "One slice is missing. Distances use the gaps as they are." in tip
     assert "▲" in tip
     assert "complete" in panel.list.item(0).toolTip()
+
+
+def patients():
+    """Series of two patients, one of them with two studies, as mixed as they may be found."""
+    doe = PatientText(name="Doe^Jane^Mary", patient_id="4711", study_date="20240131")
+    later = replace(doe, study_date="20240301", study_description="CHEST^LOW DOSE")
+    roe = PatientText(name="Roe^Jim", patient_id="4712", study_date="20240131")
+    return [
+        replace(make_entry(make_volume(name)), title="Lung 1.0 mm", patient=patient)
+        for name, patient in (("a", doe), ("b", roe), ("c", later), ("d", doe))
+    ]
+
+
+def rows(panel):
+    """What is seen of the list, from top to bottom."""
+    listed = (panel.list.item(row) for row in range(panel.list.count()))
+    return [item.text().split(",  ")[0].split(", 7")[0] for item in listed if not item.isHidden()]
+
+
+def test_series_are_listed_by_patient_and_study(qtbot, state):
+    state.case.catalogue = Catalogue("root", tuple(patients()), ())
+    panel = SeriesPanel(state)
+    qtbot.addWidget(panel)
+    lung = "Lung 1.0 mm"
+    jane, jim = ["Doe, Jane Mary · 4711", "2024-01-31", lung, lung], ["Roe, Jim · 4712", "2024-01-31", lung]
+    assert rows(panel) == [*jane, "2024-03-01 · CHEST LOW DOSE", lung, *jim]
+    heading = panel.list.item(0)
+    assert heading.flags() == Qt.ItemFlag.NoItemFlags
+    state.display.privacy = True
+    one, two, three, four = (f"Series {number}" for number in (1, 2, 3, 4))
+    assert rows(panel) == ["Patient 1", "Study 1", one, four, "Study 2", three, "Patient 2", "Study 1", two]
+    tips = "".join(panel.list.item(row).toolTip() for row in range(panel.list.count()))
+    assert not any(word in tips for word in ("Doe", "4711", "2024"))
+
+
+def test_one_study_needs_no_headings(qtbot, state):
+    state.case.catalogue = Catalogue("root", (patients()[0], patients()[3]), ())
+    panel = SeriesPanel(state)
+    qtbot.addWidget(panel)
+    assert rows(panel) == ["Lung 1.0 mm"] * 2
+    assert "Doe, Jane Mary" in panel.list.item(0).toolTip()
+
+
+def test_arrow_keys_go_past_headings(qtbot, state, collect):
+    state.case.catalogue = Catalogue("root", tuple(patients()), ())
+    panel = SeriesPanel(state)
+    qtbot.addWidget(panel)
+    panel.show()
+    chosen = collect(panel.seriesChosen)
+    panel.list.setCurrentRow(3)
+    for _ in range(2):
+        qtbot.keyClick(panel.list, Qt.Key.Key_Down)
+    qtbot.keyClick(panel.list, Qt.Key.Key_Return)
+    assert chosen == ["b"]
+    rect = panel.list.visualItemRect(panel.list.item(0))
+    qtbot.mouseClick(panel.list.viewport(), Qt.MouseButton.LeftButton, pos=rect.center())
+    assert chosen == ["b"], "a heading opens nothing"
+
+
+def test_long_lists_are_searched(qtbot, state, collect):
+    many = [
+        replace(entry, series_id=f"{entry.series_id}{copy}", title=f"Kernel B{copy}")
+        for entry in patients()
+        for copy in range(5)
+    ]
+    panel = SeriesPanel(state)
+    qtbot.addWidget(panel)
+    panel.show()
+    assert not panel.search.isVisible(), "two series need no search"
+    state.case.catalogue = Catalogue("root", tuple(many), ())
+    assert panel.search.isVisible()
+    chosen, left = collect(panel.seriesChosen), collect(panel.seriesPicked)
+    panel.focus_search()
+    qtbot.keyClicks(panel.search, "b3 JANE 2024-03")
+    assert rows(panel) == ["Doe, Jane Mary · 4711", "2024-03-01 · CHEST LOW DOSE", "Kernel B3"]
+    qtbot.keyClick(panel.search, Qt.Key.Key_Return)
+    assert chosen == ["c3"]
+    qtbot.keyClick(panel.search, Qt.Key.Key_Escape)
+    assert panel.search.text() == ""
+    assert len(left) == 2
+    assert len(rows(panel)) == 20 + 5
+    qtbot.keyClicks(panel.search, "roe")
+    qtbot.keyClick(panel.search, Qt.Key.Key_Down)
+    assert panel.list.currentItem().text().startswith("Kernel B0")
+    state.display.privacy = True
+    assert rows(panel) == [], "what is hidden is not searched"
+
+
+def test_the_list_counts_the_slices_that_could_be_read(qtbot, state):
+    volume = make_volume("nine", slices=8)
+    entry = replace(make_entry(volume), size=(9, 64, 80))
+    state.case.catalogue = Catalogue("root", (entry,), ())
+    panel = SeriesPanel(state)
+    qtbot.addWidget(panel)
+    assert "9 × 80×64" in panel.list.item(0).text()
+    state.case.volume = volume
+    state.display.slice_index = 0
+    assert "8 × 80×64" in panel.list.item(0).text()
+    assert "8 of 9 slices could be read" in panel.list.item(0).toolTip()
 
 
 def test_picking_another_series_asks_for_it_and_the_open_one_is_not_asked_for(qtbot, state, collect):
@@ -245,6 +344,24 @@ def test_class_panel_says_why_there_is_no_volume(qtbot, state, spacing, position
         state.results.summaries = {k: replace(s, lesion_mm2=None) for k, s in summaries.items()}
     state.results.scan = replace(state.results.scan)
     assert panel.scan.text().endswith(f"lesion volume off: {expected}")
+
+
+def test_class_panel_keeps_its_height_while_thresholds_are_followed(qtbot, state):
+    panel = ClassPanel(state)
+    qtbot.addWidget(panel)
+    panel.resize(300, 200)
+    panel.show()
+    scan, height = state.results.scan, panel.sizeHint().height()
+    lines = panel.scan.height()
+    state.results.updating, state.results.scan = True, None
+    assert panel.scan.isVisible()
+    assert panel.sizeHint().height() == height
+    state.results.scan = scan
+    assert "lesion volume follows" in panel.scan.text(), "volumes of two settings are not added up"
+    state.results.updating = False
+    assert (panel.sizeHint().height(), panel.scan.height()) == (height, lines)
+    state.results.summaries, state.results.scan = {}, None
+    assert not panel.scan.isVisible()
 
 
 def test_class_panel_says_why_there_is_no_class(qtbot):

@@ -278,6 +278,28 @@ def test_no_class_of_the_scan_while_summaries_are_of_two_settings(opened):
     assert seen[0].basis == "edited"
 
 
+def test_the_class_of_the_scan_stays_while_only_the_shown_detections_change(opened):
+    opened.run_all()
+    state, thresholds = opened.state, opened.controllers.thresholds
+    before = state.results.scan
+    seen = []
+    state.results.events.scan.connect(lambda scan, _old=None: seen.append(scan))
+    thresholds.set_detections(replace(state.thresholds.detections, score=0.6))
+    assert state.results.updating
+    assert state.results.scan.probabilities == before.probabilities
+    opened.settle()
+    assert None not in seen
+    assert not state.results.updating
+    # With the link on it is another class; moved on before that has followed, there is still none.
+    thresholds.set_linked(True)
+    assert state.results.scan is None
+    thresholds.set_linked(False)
+    thresholds.set_detections(replace(state.thresholds.detections, score=0.7))
+    assert state.results.scan is None
+    opened.settle()
+    assert state.results.scan.probabilities == pytest.approx(before.probabilities)
+
+
 def test_summaries_that_cannot_follow_are_forgotten(opened, monkeypatch):
     opened.run_all()
     summarise = opened.engine.summarise
