@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from model_core.config import GREY_HIGH_HU, GREY_LOW_HU
+from model_core.evaluation.average_precision import HIT_IOU
 from model_core.evaluation.calibration import Reliability
 from model_core.evaluation.roi_statistics import COUNT_THRESHOLDS, TOP, SliceRois
 from model_core.types import BoolArray, FloatArray, IntArray
@@ -74,7 +75,7 @@ def score_sweep(columns: Mapping[str, Sequence[float | None]], *, chosen: float)
     left.set(xlabel="score threshold", ylim=(0, 1), xlim=(0, 1))
     left.legend(fontsize=8)
     right.plot(values["false_positives_per_image"], values["sensitivity"], "o-", color=ORANGE, markersize=3)
-    right.set(xlabel="false positives per image", ylabel="sensitivity (IoU > 0.5)", ylim=(0, 1))
+    right.set(xlabel="false positives per image", ylabel=f"sensitivity (IoU > {HIT_IOU:g})", ylim=(0, 1))
     right.set_xlim(left=0)
     return png(figure)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from model_core.config import GreyMap
 from model_core.evaluation import coco, figures
-from model_core.evaluation.average_precision import IOU_THRESHOLDS
+from model_core.evaluation.average_precision import HIT_IOU, IOU_THRESHOLDS
 from model_core.evaluation.bootstrap import DRAWS
 from model_core.evaluation.calibration import reliability
 from model_core.evaluation.document import Block, Document, Heading, Paragraph, Table
@@ -27,7 +27,6 @@ from model_core.evaluation.report_parts import (
     write_document,
 )
 from model_core.evaluation.segmentation import (
-    HIT_IOU,
     ReferenceSlice,
     SegmentationSettings,
     SliceOutcome,
@@ -52,7 +51,7 @@ _METRICS = (
     ("paper_ap75", "AP at IoU 0.75"),
     ("paper_map_lesion_images", "mAP over images with a lesion that counts"),
     ("dice", "Dice (pixels, classes merged, images with a lesion)"),
-    ("sensitivity", "Lesions found (IoU > 0.5)"),
+    ("sensitivity", f"Lesions found (IoU > {HIT_IOU:g})"),
     ("false_positives_per_image", "False positives per image"),
 )
 
