@@ -15,7 +15,7 @@ from model_core.evaluation import figures
 from model_core.evaluation.bootstrap import STATISTIC_DRAWS, interval
 from model_core.evaluation.calibration import reliability
 from model_core.evaluation.classifier import ClassOutcome
-from model_core.evaluation.document import Block, Picture, Table, cell, table
+from model_core.evaluation.document import Block, Table, cell, table
 from model_core.evaluation.output import REPORT, json_ready, report_folder, write_csv, write_json
 from model_core.evaluation.report_parts import common_settings, evaluation_document
 from model_core.evaluation.roi_statistics import (
@@ -108,8 +108,8 @@ def write_classifier_report(
             about=about,
         )
         document.write(folder)
-        write_csv(folder / "slices.csv", *_slice_rows(outcomes, class_names))
-        write_csv(folder / "rois.csv", *_roi_rows([outcomes[i] for i in chosen], class_names))
+        write_csv(folder / "slices.csv", _slice_columns(outcomes, class_names))
+        write_csv(folder / "rois.csv", _roi_columns([outcomes[i] for i in chosen], class_names))
         write_json(folder / "rois.json", rois)
         write_json(folder / "details.json", more)
         write_json(folder / REPORT, report)
@@ -259,15 +259,11 @@ def _figures(outcomes: Sequence[ClassOutcome], matrix: IntArray, class_names: Se
     top = np.array([float(o.probabilities[o.predicted]) for o in outcomes])
     right = np.array([o.predicted == o.label for o in outcomes])
     return [
-        Picture(
-            "confusion",
-            figures.confusion(matrix, class_names),
-            "Confusion matrix with the share of each true class.",
-        ),
-        Picture(
-            "calibration",
-            figures.reliability_plot(reliability(top, right), what="right classes"),
-            "How often the predicted class of a probability is right.",
+        figures.confusion(matrix, class_names),
+        figures.reliability_plot(
+            reliability(top, right),
+            what="right classes",
+            caption="How often the predicted class of a probability is right.",
         ),
     ]
 
@@ -301,7 +297,6 @@ def _rois(
         for threshold, part in rois["above"].items()
         for test in part["ks_tests"]
     ]
-    above = " / ".join(f"{t:g}" for t in COUNT_THRESHOLDS)
     note = (
         f"Sample: {counted} slices. Counted: {rois['counted']}. The papers' 95 % interval fits "
         "mean ± 1.96 SD, the spread of slices; the interval of the mean is given beside it."
@@ -318,19 +313,9 @@ def _rois(
             tests,
             caption="One-sided two-sample Kolmogorov–Smirnov tests; N/A where a sample is constant.",
         ),
-        Picture(
-            "roi_counts", figures.roi_counts(sampled, labels, class_names), f"RoIs above {above} per slice."
-        ),
-        Picture(
-            "roi_histograms",
-            figures.roi_histograms(sampled, labels, class_names),
-            "Scores of the RoIs by class.",
-        ),
-        Picture(
-            "roi_score_area",
-            figures.roi_score_area(sampled, labels, class_names),
-            "Score against the area of the decoded box.",
-        ),
+        figures.roi_counts(sampled, labels, class_names),
+        figures.roi_histograms(sampled, labels, class_names),
+        figures.roi_score_area(sampled, labels, class_names),
     ]
 
 
@@ -352,44 +337,29 @@ def _errors(outcomes: Sequence[ClassOutcome], class_names: Sequence[str], *, lim
     return [Table(columns, rows, digits=2)]
 
 
-def _slice_rows(
-    outcomes: Sequence[ClassOutcome], class_names: Sequence[str]
-) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-    columns = (
-        "slice",
-        "patient",
-        "source",
-        "true",
-        "predicted",
-        *(f"probability {name}" for name in class_names),
-    )
-    rows: list[tuple[Any, ...]] = [
-        (
-            o.name,
-            o.patient,
-            o.source,
-            class_names[o.label],
-            class_names[o.predicted],
-            *map(float, o.probabilities),
-        )
-        for o in outcomes
-    ]
-    return columns, rows
+def _slice_columns(outcomes: Sequence[ClassOutcome], class_names: Sequence[str]) -> dict[str, list[Any]]:
+    """Return the columns of slices.csv."""
+    return {
+        "slice": [o.name for o in outcomes],
+        "patient": [o.patient for o in outcomes],
+        "source": [o.source for o in outcomes],
+        "true": [class_names[o.label] for o in outcomes],
+        "predicted": [class_names[o.predicted] for o in outcomes],
+        **{
+            f"probability {name}": [float(o.probabilities[k]) for o in outcomes]
+            for k, name in enumerate(class_names)
+        },
+    }
 
 
-def _roi_rows(
-    outcomes: Sequence[ClassOutcome], class_names: Sequence[str]
-) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-    columns = (
-        "slice",
-        "class",
-        "rois",
-        *(f"above {t:g}" for t in COUNT_THRESHOLDS),
-        "best_score",
-        "best_area_px",
-    )
-    rows: list[tuple[Any, ...]] = []
-    for o in outcomes:
-        best = (float(o.rois.scores[0]), float(o.rois.areas[0])) if len(o.rois.scores) else (None, None)
-        rows.append((o.name, class_names[o.label], len(o.rois.scores), *o.rois.counts(), *best))
-    return columns, rows
+def _roi_columns(outcomes: Sequence[ClassOutcome], class_names: Sequence[str]) -> dict[str, list[Any]]:
+    """Return the columns of rois.csv."""
+    rois = [o.rois for o in outcomes]
+    return {
+        "slice": [o.name for o in outcomes],
+        "class": [class_names[o.label] for o in outcomes],
+        "rois": [len(r.scores) for r in rois],
+        **{f"above {t:g}": [r.counts()[k] for r in rois] for k, t in enumerate(COUNT_THRESHOLDS)},
+        "best_score": [float(r.scores[0]) if len(r.scores) else None for r in rois],
+        "best_area_px": [float(r.areas[0]) if len(r.areas) else None for r in rois],
+    }

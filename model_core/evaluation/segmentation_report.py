@@ -12,7 +12,7 @@ from model_core.evaluation import coco, figures
 from model_core.evaluation.average_precision import HIT_IOU, IOU_THRESHOLDS
 from model_core.evaluation.bootstrap import DRAWS
 from model_core.evaluation.calibration import reliability
-from model_core.evaluation.document import Block, Picture, Table, cell, table
+from model_core.evaluation.document import Block, Table, cell, table
 from model_core.evaluation.output import REPORT, report_folder, write_csv, write_json
 from model_core.evaluation.report_parts import common_settings, evaluation_document
 from model_core.evaluation.segmentation import (
@@ -168,7 +168,7 @@ def write_segmentation_report(
             about=about,
         )
         document.write(folder)
-        write_csv(folder / "slices.csv", *_rows(outcomes, settings))
+        write_csv(folder / "slices.csv", _columns(outcomes, settings))
         write_json(folder / "details.json", more)
         write_json(folder / REPORT, report)
     return report
@@ -209,35 +209,18 @@ def _figures(
     hits = reliability(*scored_hits(outcomes, joined=settings.detections.join_touching))
     temperature = cell(more["calibration"]["temperature"], digits=2)
     return [
-        Picture(
-            "ap_by_iou",
-            figures.ap_by_iou(IOU_THRESHOLDS.tolist(), more["ap_by_iou"]),
-            "The papers' AP at the ten IoU thresholds, mean over images.",
+        figures.ap_by_iou(IOU_THRESHOLDS.tolist(), more["ap_by_iou"]),
+        figures.dice_and_ap(
+            [o.pixels.dice for o in outcomes if o.has_lesion], [float(o.ap.mean()) for o in outcomes]
         ),
-        Picture(
-            "dice_and_ap",
-            figures.dice_and_ap(
-                [o.pixels.dice for o in outcomes if o.has_lesion], [float(o.ap.mean()) for o in outcomes]
-            ),
-            "Dice of the slices with a lesion, and mean AP of all slices.",
-        ),
-        Picture(
-            "score_sweep",
-            figures.score_sweep(more["score_sweep"], chosen=settings.detections.score),
-            "The metrics at other score thresholds. A threshold chosen from these curves must be reported on "
-            "other patients.",
-        ),
-        Picture(
-            "calibration",
-            figures.reliability_plot(hits, what="detections that find a lesion"),
-            f"How often single detections of a score find a lesion (IoU > {HIT_IOU:g}; "
+        figures.score_sweep(more["score_sweep"], chosen=settings.detections.score),
+        figures.reliability_plot(
+            hits,
+            what="detections that find a lesion",
+            caption=f"How often single detections of a score find a lesion (IoU > {HIT_IOU:g}; "
             f"scores above {CALIBRATION_FLOOR:g}). Fitted temperature: {temperature}.",
         ),
-        Picture(
-            "dice_by_patient",
-            figures.dice_by_patient(patient_means(outcomes)),
-            "Mean Dice of each patient (or group) over the slices with a lesion.",
-        ),
+        figures.dice_by_patient(patient_means(outcomes)),
     ]
 
 
@@ -254,56 +237,34 @@ def _worst(
         rows.append((outcome.name, outcome.patient, dice, float(outcome.ap.mean()), reason(outcome)))
     if not rows:
         return []
-    return [
-        Picture(
-            "worst", figures.gallery(panels), "The worst slices; reference in blue, prediction in orange."
-        ),
-        Table(("Slice", "Patient or group", "Dice", "mean AP", "What happened"), rows, digits=2),
-    ]
+    columns = ("Slice", "Patient or group", "Dice", "mean AP", "What happened")
+    return [figures.gallery(panels), Table(columns, rows, digits=2)]
 
 
-def _rows(
-    outcomes: Sequence[SliceOutcome], settings: SegmentationSettings
-) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-    columns = (
-        "slice",
-        "patient",
-        "reference_px",
-        "predicted_px",
-        "shared_px",
-        "dice",
-        *(f"dice_{name.lower()}" for name in settings.class_names),
-        "references",
-        "found",
-        "detections",
-        "false_positives",
-        "paper_map",
-        "paper_ap50",
-        "paper_ap75",
-        "best_score",
-        "seconds",
-        "remark",
-    )
-    rows: list[tuple[Any, ...]] = [
-        (
-            o.name,
-            o.patient,
-            o.pixels.reference,
-            o.pixels.predicted,
-            o.pixels.shared,
-            o.pixels.dice if o.has_lesion else None,
-            *((p.dice if p.reference else None) for p in o.class_pixels),
-            o.references,
-            o.found,
-            len(o.reported),
-            o.false_positives,
-            float(o.ap.mean()),
-            float(o.ap[0]),
-            float(o.ap[5]),
-            float(o.candidates.scores[0]) if len(o.candidates) else None,
-            o.seconds,
-            reason(o),
-        )
-        for o in outcomes
-    ]
-    return columns, rows
+def _columns(outcomes: Sequence[SliceOutcome], settings: SegmentationSettings) -> dict[str, list[Any]]:
+    """Return the columns of slices.csv."""
+    dice_of_classes = {
+        f"dice_{name.lower()}": [
+            o.class_pixels[k].dice if o.class_pixels[k].reference else None for o in outcomes
+        ]
+        for k, name in enumerate(settings.class_names)
+    }
+    return {
+        "slice": [o.name for o in outcomes],
+        "patient": [o.patient for o in outcomes],
+        "reference_px": [o.pixels.reference for o in outcomes],
+        "predicted_px": [o.pixels.predicted for o in outcomes],
+        "shared_px": [o.pixels.shared for o in outcomes],
+        "dice": [o.pixels.dice if o.has_lesion else None for o in outcomes],
+        **dice_of_classes,
+        "references": [o.references for o in outcomes],
+        "found": [o.found for o in outcomes],
+        "detections": [len(o.reported) for o in outcomes],
+        "false_positives": [o.false_positives for o in outcomes],
+        "paper_map": [float(o.ap.mean()) for o in outcomes],
+        "paper_ap50": [float(o.ap[0]) for o in outcomes],
+        "paper_ap75": [float(o.ap[5]) for o in outcomes],
+        "best_score": [float(o.candidates.scores[0]) if len(o.candidates) else None for o in outcomes],
+        "seconds": [o.seconds for o in outcomes],
+        "remark": [reason(o) for o in outcomes],
+    }
