@@ -15,6 +15,8 @@ from model_core.types import BoolArray, DoubleArray, FloatArray, IntArray
 
 # 0.50, 0.55 .. 0.95; a match needs an IoU strictly greater.
 IOU_THRESHOLDS: DoubleArray = np.linspace(0.5, 0.95, 10).round(2)
+# A detection is right, and a lesion found, at an IoU strictly greater than this and the same class.
+HIT_IOU = 0.5
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def mask_iou(predicted: BoolArray, reference: BoolArray) -> DoubleArray:
 
 
 def matches(
-    iou: npt.NDArray[np.floating], labels: IntArray, reference_labels: IntArray, *, threshold: float
+    iou: npt.NDArray[np.floating], labels: IntArray, reference_labels: IntArray, *, threshold: float = HIT_IOU
 ) -> IntArray:
     """Return for each reference the prediction that the papers' rule gives it, or -1.
 
@@ -69,7 +71,7 @@ def matches(
 
 
 def hits(
-    iou: npt.NDArray[np.floating], labels: IntArray, reference_labels: IntArray, *, threshold: float
+    iou: npt.NDArray[np.floating], labels: IntArray, reference_labels: IntArray, *, threshold: float = HIT_IOU
 ) -> BoolArray:
     """Return (P,) whether each prediction is matched to some reference (a true positive)."""
     found = matches(iou, labels, reference_labels, threshold=threshold)
@@ -79,7 +81,7 @@ def hits(
 
 
 def overlaps(
-    iou: npt.NDArray[np.floating], labels: IntArray, reference_labels: IntArray, *, threshold: float
+    iou: npt.NDArray[np.floating], labels: IntArray, reference_labels: IntArray, *, threshold: float = HIT_IOU
 ) -> BoolArray:
     """Return whether each prediction has an IoU greater than the threshold with a reference of its class.
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from model_core.types import DoubleArray, IntArray
 
-DRAWS, LEVEL = 2000, 0.95
+LEVEL = 0.95
+# Draws for ratios and means; fewer for any other statistic, which is computed anew for each.
+DRAWS, STATISTIC_DRAWS = 2000, 400
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,22 @@ class Interval:
     groups: int
     images: int
 
+    def rounded(self) -> dict[str, float | None]:
+        """Return value, low and high with four digits; None for NaN."""
+        found = {"value": self.value, "low": self.low, "high": self.high}
+        return {key: rounded(number) for key, number in found.items()}
+
+
+def rounded(value: float) -> float | None:
+    """Return a value with four digits, as training reports hold it; None for NaN."""
+    return None if np.isnan(value) else round(float(value), 4)
+
+
+def quoted(name: str, values: Mapping[str, float | None]) -> dict[str, Any]:
+    """Return an interval (`Interval.rounded`) as a model card quotes it: value, and limits where known."""
+    limits = [values["low"], values["high"]]
+    return {name: values["value"]} | ({} if None in limits else {f"{name}_interval": limits})
+
 
 def ratio_interval(
     numerators: npt.ArrayLike,
@@ -34,7 +53,6 @@ def ratio_interval(
     *,
     draws: int = DRAWS,
     seed: int = 0,
-    level: float = LEVEL,
 ) -> Interval:
     """Return sum of numerators over sum of denominators, with its interval over resampled groups.
 
@@ -46,65 +64,65 @@ def ratio_interval(
         n names; images of one name are drawn together.
     """
     above, below = np.asarray(numerators, np.float64), np.asarray(denominators, np.float64)
-    _, codes = np.unique(np.asarray(groups, str), return_inverse=True)
-    count = int(codes.max()) + 1 if len(codes) else 0
-    if not below.sum():
-        return Interval(float("nan"), float("nan"), float("nan"), count, len(below))
-    value = float(above.sum() / below.sum())
-    if count < 2:
-        return Interval(value, float("nan"), float("nan"), count, len(below))
-    weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1.0 / count), size=draws)
-    tops = weights @ np.bincount(codes, above, count)
-    bottoms = weights @ np.bincount(codes, below, count)
-    drawn = tops[bottoms > 0] / bottoms[bottoms > 0]
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, float(low), float(high), count, len(below))
+
+    def drawn(codes: IntArray, count: int) -> DoubleArray:
+        # A ratio needs only how often each group is drawn, so that all draws are two matrix products.
+        weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1.0 / count), size=draws)
+        tops = weights @ np.bincount(codes, above, count)
+        bottoms = weights @ np.bincount(codes, below, count)
+        ratios: DoubleArray = tops[bottoms > 0] / bottoms[bottoms > 0]
+        return ratios
+
+    value = float(above.sum() / below.sum()) if below.sum() else float("nan")
+    return _percentiles(value, groups, drawn)
 
 
 def mean_interval(
-    values: npt.ArrayLike,
-    groups: Sequence[str],
-    *,
-    draws: int = DRAWS,
-    seed: int = 0,
-    level: float = LEVEL,
+    values: npt.ArrayLike, groups: Sequence[str], *, draws: int = DRAWS, seed: int = 0
 ) -> Interval:
     """Return the mean over images with its interval over resampled groups."""
     array = np.asarray(values, np.float64)
-    return ratio_interval(array, np.ones(len(array)), groups, draws=draws, seed=seed, level=level)
+    return ratio_interval(array, np.ones(len(array)), groups, draws=draws, seed=seed)
 
 
 def interval(
     statistic: Callable[[IntArray], float],
     groups: Sequence[str],
     *,
-    draws: int = 400,
+    draws: int = STATISTIC_DRAWS,
     seed: int = 0,
-    level: float = LEVEL,
 ) -> Interval:
     """Return any statistic of image indices with its interval over resampled groups.
 
     ``statistic`` gets the indices of the drawn images (with repeats); draws for which it is NaN are left out.
     """
-    names = np.asarray(groups, str)
-    members = [np.flatnonzero(names == name) for name in np.unique(names)]
-    value = float(statistic(np.arange(len(names))))
-    if len(members) < 2 or np.isnan(value):
-        return Interval(value, float("nan"), float("nan"), len(members), len(names))
-    rng = np.random.default_rng(seed)
-    picks = rng.integers(len(members), size=(draws, len(members)))
-    drawn = np.array([statistic(np.concatenate([members[i] for i in pick])) for pick in picks])
-    drawn = drawn[~np.isnan(drawn)]
-    if not len(drawn):
-        return Interval(value, float("nan"), float("nan"), len(members), len(names))
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, float(low), float(high), len(members), len(names))
+
+    def drawn(codes: IntArray, count: int) -> DoubleArray:
+        members = [np.flatnonzero(codes == code) for code in range(count)]
+        picks = np.random.default_rng(seed).integers(count, size=(draws, count))
+        return np.array([statistic(np.concatenate([members[i] for i in pick])) for pick in picks])
+
+    return _percentiles(float(statistic(np.arange(len(groups)))), groups, drawn)
 
 
-def macro_mean(values: npt.ArrayLike, groups: Sequence[str]) -> float:
-    """Return the mean of the group means, so that every patient counts the same; NaN where empty."""
+def _percentiles(
+    value: float, groups: Sequence[str], drawn: Callable[[IntArray, int], DoubleArray]
+) -> Interval:
+    """Return the interval of what is ``drawn``, given the group (n,) of each image and how many there are."""
+    names, codes = np.unique(np.asarray(groups, str), return_inverse=True)
+    found = np.zeros(0)
+    if len(names) > 1 and not np.isnan(value):
+        found = drawn(codes, len(names))
+        found = found[~np.isnan(found)]
+    tails = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+    low, high = np.quantile(found, tails) if len(found) else (np.nan, np.nan)
+    return Interval(value, float(low), float(high), len(names), len(codes))
+
+
+def macro_interval(values: npt.ArrayLike, groups: Sequence[str]) -> Interval:
+    """Return the mean of the group means, so that every patient counts the same, with its interval."""
     means = group_means(values, groups)
-    return float(np.mean(list(means.values()))) if means else float("nan")
+    return mean_interval(list(means.values()), list(means))
 
 
 def group_means(values: npt.ArrayLike, groups: Sequence[str]) -> dict[str, float]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +12,14 @@ import numpy as np
 from model_core.config import GreyMap
 from model_core.evaluation import classification as metrics
 from model_core.evaluation import figures
-from model_core.evaluation.bootstrap import Interval, interval
+from model_core.evaluation.bootstrap import STATISTIC_DRAWS, interval
 from model_core.evaluation.calibration import reliability
 from model_core.evaluation.classifier import ClassOutcome
-from model_core.evaluation.document import Block, Document, Heading, Paragraph, Table
+from model_core.evaluation.document import Block, Table, cell, table
 from model_core.evaluation.output import REPORT, json_ready, report_folder, write_csv, write_json
-from model_core.evaluation.report_parts import (
-    card_blocks,
-    figure,
-    number,
-    opening,
-    settings_blocks,
-    software,
-    weights_settings,
-    with_interval,
-    write_document,
-)
+from model_core.evaluation.report_parts import common_settings, evaluation_document
 from model_core.evaluation.roi_statistics import (
+    ALPHA,
     COUNT_THRESHOLDS,
     SAMPLE_PER_CLASS,
     SliceRois,
@@ -41,15 +31,22 @@ from model_core.inference import Pipeline
 from model_core.types import IntArray
 from model_core.weights.card import ModelCard
 
+# What the tables show: titles, and the keys of the documents.
+_CLASSES = {"Images": "images", "Sensitivity": "sensitivity", "PPV": "ppv", "AUC against the rest": "auc"}
+_SOURCES = {
+    "Images": "images",
+    "Classes": "classes",
+    "Accuracy": "accuracy",
+    "Balanced accuracy": "balanced_accuracy",
+    "AUC": "auc",
+}
+
 
 def settings_document(
     pipeline: Pipeline, *, data: str, grey_map: GreyMap = "window", roi_sample: int, seed: int
 ) -> dict[str, Any]:
     """Return everything that the numbers depend on, as JSON-ready values."""
-    return {
-        "data": data,
-        "date": date.today().isoformat(),
-        "weights": weights_settings(pipeline.cards),
+    own = {
         "image_classes": list(pipeline.image_classes),
         "grey_map": GREY_MAPS[grey_map],
         "mirror_image": (pipeline.classifier or pipeline.detector).mirror,
@@ -60,10 +57,8 @@ def settings_document(
         else "class shares of this data set",
         "balanced_accuracy": "mean sensitivity over the classes that occur",
         "roi_sample": f"at most {roi_sample} slices per class, seed {seed}",
-        "intervals": "95 %, percentile bootstrap over patients, 400 draws, seed 0",
-        "device": pipeline.device,
-        "software": software(),
     }
+    return common_settings(pipeline.cards, data=data, device=pipeline.device, draws=STATISTIC_DRAWS, own=own)
 
 
 def write_classifier_report(
@@ -98,24 +93,23 @@ def write_classifier_report(
     sampled = [outcomes[i].rois for i in chosen]
     rois = json_ready(roi_statistics(sampled, labels[chosen], class_names))
     with report_folder(target, overwrite=overwrite) as folder:
-        blocks = [
-            *_results(report, more, class_names),
-            *_sources(more),
-            *_figures(outcomes, matrix, class_names),
-            *_roi_blocks(rois, sampled, labels[chosen], class_names),
-            *_errors(outcomes, class_names),
-            *card_blocks(cards),
-            *settings_blocks(about),
-        ]
-        patients = len({o.patient for o in outcomes})
-        summary = (
-            f"{len(outcomes)} slices of {patients} patients (or groups). Weights: "
-            f"{', '.join(card.name for card in cards)}, data: {about['data']}."
+        document = evaluation_document(
+            "Image class of chest CT slices: evaluation",
+            f"{len(outcomes)} slices of {len({o.patient for o in outcomes})} patients (or groups). Weights: "
+            f"{', '.join(card.name for card in cards)}, data: {about['data']}.",
+            {
+                "Results": _results(report, more),
+                "Within each source": _sources(more),
+                "Figures": _figures(outcomes, matrix, class_names),
+                "Regions that the class was read from": _rois(rois, sampled, labels[chosen], class_names),
+                "Worst errors": _errors(outcomes, class_names),
+            },
+            cards=cards,
+            about=about,
         )
-        title = "Image class of chest CT slices: evaluation"
-        write_document(folder, Document(title, (*opening(summary), *blocks)))
-        write_csv(folder / "slices.csv", *_slice_rows(outcomes, class_names))
-        write_csv(folder / "rois.csv", *_roi_rows([outcomes[i] for i in chosen], class_names))
+        document.write(folder)
+        write_csv(folder / "slices.csv", _slice_columns(outcomes, class_names))
+        write_csv(folder / "rois.csv", _roi_columns([outcomes[i] for i in chosen], class_names))
         write_json(folder / "rois.json", rois)
         write_json(folder / "details.json", more)
         write_json(folder / REPORT, report)
@@ -181,11 +175,12 @@ def _intervals(outcomes: Sequence[ClassOutcome], classes: int) -> dict[str, Any]
     def matrix(rows: IntArray) -> IntArray:
         return metrics.confusion_matrix(labels[rows], predicted[rows], classes=classes)
 
-    measured: dict[str, Interval] = {
-        "accuracy": interval(lambda rows: metrics.accuracy(matrix(rows)), patients),
-        "balanced_accuracy": interval(lambda rows: metrics.balanced_accuracy(matrix(rows)), patients),
+    return {
+        "accuracy": dataclasses.asdict(interval(lambda rows: metrics.accuracy(matrix(rows)), patients)),
+        "balanced_accuracy": dataclasses.asdict(
+            interval(lambda rows: metrics.balanced_accuracy(matrix(rows)), patients)
+        ),
     }
-    return {name: dataclasses.asdict(value) for name, value in measured.items()}
 
 
 def _source(outcomes: Sequence[ClassOutcome], class_names: Sequence[str]) -> dict[str, Any]:
@@ -214,202 +209,157 @@ def _source(outcomes: Sequence[ClassOutcome], class_names: Sequence[str]) -> dic
     }
 
 
-def _results(
-    report: Mapping[str, Any], more: Mapping[str, Any], class_names: Sequence[str]
-) -> Iterator[Block]:
-    yield Heading("Results")
-    rows = (
-        ("Accuracy", with_interval(more["intervals"]["accuracy"])),
-        ("Balanced accuracy", with_interval(more["intervals"]["balanced_accuracy"])),
-        ("F1, class weights of the papers' code (0.45, 0.35, 0.20)", number(more["f1_paper_weights"])),
-        ("F1, weighted by the class shares of this data set", number(more["f1_class_shares"])),
-    )
-    yield Table(("Metric", "Value (95 % interval over patients)"), rows)
-    matrix = np.array(report["confusion"])
-    yield Table(
-        ("Class", "Images", "Sensitivity", "PPV", "AUC against the rest"),
-        tuple(
+def _results(report: Mapping[str, Any], more: Mapping[str, Any]) -> list[Block]:
+    names = list(report["sensitivity"])
+    classes = {
+        name: {
+            "images": sum(row),
+            "sensitivity": report["sensitivity"][name],
+            "ppv": report["ppv"][name],
+            "auc": more["auc_one_vs_rest"][name],
+        }
+        for name, row in zip(names, report["confusion"], strict=True)
+    }
+    return [
+        Table(
+            ("Metric", "Value (95 % interval over patients)"),
             (
-                name,
-                number(int(matrix[k].sum())),
-                number(report["sensitivity"][name]),
-                number(report["ppv"][name]),
-                number(more["auc_one_vs_rest"][name]),
-            )
-            for k, name in enumerate(class_names)
+                ("Accuracy", more["intervals"]["accuracy"]),
+                ("Balanced accuracy", more["intervals"]["balanced_accuracy"]),
+                ("F1, class weights of the papers' code (0.45, 0.35, 0.20)", more["f1_paper_weights"]),
+                ("F1, weighted by the class shares of this data set", more["f1_class_shares"]),
+            ),
         ),
-    )
-    yield Table(
-        ("True \\ predicted", *class_names),
-        tuple((name, *map(str, report["confusion"][k])) for k, name in enumerate(class_names)),
-        caption="Confusion matrix",
-    )
+        table("Class", _CLASSES, classes),
+        Table(
+            ("True \\ predicted", *names),
+            [(name, *row) for name, row in zip(names, report["confusion"], strict=True)],
+            caption="Confusion matrix",
+        ),
+    ]
 
 
-def _sources(more: Mapping[str, Any]) -> Iterator[Block]:
-    sources = more["by_source"]
-    yield Heading("Within each source")
-    yield Paragraph(
+def _sources(more: Mapping[str, Any]) -> list[Block]:
+    rows = {
+        source: {
+            **row,
+            "classes": ", ".join(f"{name} {count}" for name, count in row["classes"].items()),
+            "auc": "; ".join(f"{pair}: {cell(auc)}" for pair, auc in row["auc"].items()) or "–",
+        }
+        for source, row in more["by_source"].items()
+    }
+    note = (
         "Where classes come from different sources, a network can learn the source instead of the disease; "
         "only numbers inside one source compare classes."
     )
-    yield Table(
-        ("Source", "Images", "Classes", "Accuracy", "Balanced accuracy", "AUC"),
-        tuple(
-            (
-                name,
-                number(row["images"]),
-                ", ".join(f"{k} {v}" for k, v in row["classes"].items()),
-                number(row["accuracy"]),
-                number(row["balanced_accuracy"]),
-                "; ".join(f"{k}: {number(v)}" for k, v in row["auc"].items()) or "–",
-            )
-            for name, row in sources.items()
-        ),
-        numbers=False,
-    )
+    return [note, table("Source", _SOURCES, rows)]
 
 
-def _figures(
-    outcomes: Sequence[ClassOutcome], matrix: IntArray, class_names: Sequence[str]
-) -> Iterator[Block]:
-    yield Heading("Figures")
-    yield figure(
-        "confusion",
-        figures.confusion(matrix, class_names),
-        "Confusion matrix with the share of each true class.",
-    )
+def _figures(outcomes: Sequence[ClassOutcome], matrix: IntArray, class_names: Sequence[str]) -> list[Block]:
     top = np.array([float(o.probabilities[o.predicted]) for o in outcomes])
     right = np.array([o.predicted == o.label for o in outcomes])
-    yield figure(
-        "calibration",
-        figures.reliability_plot(reliability(top, right), what="right classes"),
-        "How often the predicted class of a probability is right.",
-    )
+    return [
+        figures.confusion(matrix, class_names),
+        figures.reliability_plot(
+            reliability(top, right),
+            what="right classes",
+            caption="How often the predicted class of a probability is right.",
+        ),
+    ]
 
 
-def _roi_blocks(
+def _rois(
     rois: Mapping[str, Any], sampled: Sequence[SliceRois], labels: IntArray, class_names: Sequence[str]
-) -> Iterator[Block]:
-    yield Heading("Regions that the class was read from")
+) -> list[Block]:
     if not len(labels):
-        return
+        return []
     counted = ", ".join(f"{name} {count}" for name, count in rois["slices"].items())
-    yield Paragraph(
-        f"Sample: {counted} slices. Counted: {rois['counted']}. The papers' 95 % interval fits "
-        "mean ± 1.96 SD, the spread of slices; the interval of the mean is given beside it."
-    )
-    rows = []
-    for threshold, part in rois["above"].items():
-        for name, row in part["classes"].items():
-            spread, mean = row["sd_interval"], row["mean_interval"]
-            rows.append(
-                (
-                    f"> {threshold}",
-                    name,
-                    number(row["mean"], 2),
-                    f"{spread[0]:.2f} to {spread[1]:.2f}",
-                    f"{mean[0]:.2f} to {mean[1]:.2f}",
-                    number(row["min_q1_median_q3_max"][2], 1),
-                )
-            )
-    yield Table(
-        ("Score", "Class", "Mean RoIs", "Mean ± 1.96 SD", "95 % interval of the mean", "Median"), tuple(rows)
-    )
-    tests = tuple(
+    rows = [
+        (
+            f"> {threshold}",
+            name,
+            row["mean"],
+            row["sd_interval"],
+            row["mean_interval"],
+            row["min_q1_median_q3_max"][2],
+        )
+        for threshold, part in rois["above"].items()
+        for name, row in part["classes"].items()
+    ]
+    tests = [
         (
             f"> {threshold}",
             f"{test['first']} > {test['second']}",
-            number(test["d"]),
+            test["d"],
             "N/A" if test["p"] is None else f"{test['p']:.2g}",
-            "N/A" if test["significant"] is None else "yes" if test["significant"] else "no",
+            {None: "N/A", True: "yes", False: "no"}[test["significant"]],
         )
         for threshold, part in rois["above"].items()
         for test in part["ks_tests"]
+    ]
+    note = (
+        f"Sample: {counted} slices. Counted: {rois['counted']}. The papers' 95 % interval fits "
+        "mean ± 1.96 SD, the spread of slices; the interval of the mean is given beside it."
     )
-    if tests:
-        yield Table(
-            ("Score", "Hypothesis", "D", "p", "significant at 1 %"),
+    return [
+        note,
+        Table(
+            ("Score", "Class", "Mean RoIs", "Mean ± 1.96 SD", "95 % interval of the mean", "Median"),
+            rows,
+            digits=2,
+        ),
+        Table(
+            ("Score", "Hypothesis", "D", "p", f"significant at {100 * ALPHA:g} %"),
             tests,
             caption="One-sided two-sample Kolmogorov–Smirnov tests; N/A where a sample is constant.",
-        )
-    above = " / ".join(f"{t:g}" for t in COUNT_THRESHOLDS)
-    yield figure(
-        "roi_counts", figures.roi_counts(sampled, labels, class_names), f"RoIs above {above} per slice."
-    )
-    yield figure(
-        "roi_histograms", figures.roi_histograms(sampled, labels, class_names), "Scores of the RoIs by class."
-    )
-    yield figure(
-        "roi_score_area",
-        figures.roi_score_area(sampled, labels, class_names),
-        "Score against the area of the decoded box.",
-    )
-
-
-def _errors(
-    outcomes: Sequence[ClassOutcome], class_names: Sequence[str], *, limit: int = 20
-) -> Iterator[Block]:
-    wrong = [o for o in outcomes if o.predicted != o.label]
-    if not wrong:
-        return
-    wrong.sort(key=lambda o: float(o.logits[o.label] - o.logits[o.predicted]))
-    yield Heading("Worst errors")
-    yield Table(
-        ("Slice", "Source", "True", "Predicted", "Probability of predicted", "Probability of true"),
-        tuple(
-            (
-                o.name,
-                o.source,
-                class_names[o.label],
-                class_names[o.predicted],
-                number(float(o.probabilities[o.predicted]), 2),
-                number(float(o.probabilities[o.label]), 2),
-            )
-            for o in wrong[:limit]
         ),
-        numbers=False,
-    )
+        figures.roi_counts(sampled, labels, class_names),
+        figures.roi_histograms(sampled, labels, class_names),
+        figures.roi_score_area(sampled, labels, class_names),
+    ]
 
 
-def _slice_rows(
-    outcomes: Sequence[ClassOutcome], class_names: Sequence[str]
-) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-    columns = (
-        "slice",
-        "patient",
-        "source",
-        "true",
-        "predicted",
-        *(f"probability {name}" for name in class_names),
-    )
-    rows: list[tuple[Any, ...]] = [
+def _errors(outcomes: Sequence[ClassOutcome], class_names: Sequence[str], *, limit: int = 20) -> list[Block]:
+    wrong = [o for o in outcomes if o.predicted != o.label]
+    wrong.sort(key=lambda o: float(o.logits[o.label] - o.logits[o.predicted]))
+    rows = [
         (
             o.name,
-            o.patient,
             o.source,
             class_names[o.label],
             class_names[o.predicted],
-            *map(float, o.probabilities),
+            float(o.probabilities[o.predicted]),
+            float(o.probabilities[o.label]),
         )
-        for o in outcomes
+        for o in wrong[:limit]
     ]
-    return columns, rows
+    columns = ("Slice", "Source", "True", "Predicted", "Probability of predicted", "Probability of true")
+    return [Table(columns, rows, digits=2)]
 
 
-def _roi_rows(
-    outcomes: Sequence[ClassOutcome], class_names: Sequence[str]
-) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-    columns = (
-        "slice",
-        "class",
-        "rois",
-        *(f"above {t:g}" for t in COUNT_THRESHOLDS),
-        "best_score",
-        "best_area_px",
-    )
-    rows: list[tuple[Any, ...]] = []
-    for o in outcomes:
-        best = (float(o.rois.scores[0]), float(o.rois.areas[0])) if len(o.rois.scores) else (None, None)
-        rows.append((o.name, class_names[o.label], len(o.rois.scores), *o.rois.counts(), *best))
-    return columns, rows
+def _slice_columns(outcomes: Sequence[ClassOutcome], class_names: Sequence[str]) -> dict[str, list[Any]]:
+    """Return the columns of slices.csv."""
+    return {
+        "slice": [o.name for o in outcomes],
+        "patient": [o.patient for o in outcomes],
+        "source": [o.source for o in outcomes],
+        "true": [class_names[o.label] for o in outcomes],
+        "predicted": [class_names[o.predicted] for o in outcomes],
+        **{
+            f"probability {name}": [float(o.probabilities[k]) for o in outcomes]
+            for k, name in enumerate(class_names)
+        },
+    }
+
+
+def _roi_columns(outcomes: Sequence[ClassOutcome], class_names: Sequence[str]) -> dict[str, list[Any]]:
+    """Return the columns of rois.csv."""
+    rois = [o.rois for o in outcomes]
+    return {
+        "slice": [o.name for o in outcomes],
+        "class": [class_names[o.label] for o in outcomes],
+        "rois": [len(r.scores) for r in rois],
+        **{f"above {t:g}": [r.counts()[k] for r in rois] for k, t in enumerate(COUNT_THRESHOLDS)},
+        "best_score": [float(r.scores[0]) if len(r.scores) else None for r in rois],
+        "best_area_px": [float(r.areas[0]) if len(r.areas) else None for r in rois],
+    }

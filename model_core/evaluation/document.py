@@ -1,163 +1,166 @@
-"""A report as a list of blocks, written as Markdown and as one self-contained HTML page."""
+"""A report as plain blocks; the templates in ``resources/reports`` make Markdown and one HTML page of it."""
 
 from __future__ import annotations
 
 import base64
-import html
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-_STYLE = """
-body { font: 15px/1.5 "Segoe UI", system-ui, sans-serif; color: #1d2733; background: #fff;
-       max-width: 62rem; margin: 2rem auto; padding: 0 1.25rem; }
-h1 { font-size: 1.6rem; margin-bottom: .25rem; } h2 { font-size: 1.2rem; margin-top: 2rem;
-     border-bottom: 1px solid #d5dce4; padding-bottom: .25rem; }
-.notice { background: #fdf3d8; border-left: 4px solid #c98a00; padding: .6rem .9rem; }
-table { border-collapse: collapse; margin: .75rem 0; font-variant-numeric: tabular-nums; }
-th, td { border-bottom: 1px solid #e3e8ee; padding: .3rem .75rem; text-align: left; vertical-align: top; }
-th { background: #f4f6f9; } td.number { text-align: right; white-space: nowrap; }
-.scroll { overflow-x: auto; } caption { text-align: left; color: #52606d; padding-bottom: .25rem; }
-figure { margin: 1rem 0; } img { max-width: 100%; height: auto; } figcaption { color: #52606d; }
-@media print { body { max-width: none; margin: 0; } h2 { break-after: avoid; }
-               figure, tr { break-inside: avoid; } }
-"""
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from model_core.resources import resource
+
+# A value with its interval is a mapping with value, low and high; an interval alone is low and high.
+Cell = str | int | float | Mapping[str, Any] | list[float] | None
 
 
-@dataclass(frozen=True)
-class Heading:
-    """A section title."""
+def cell(value: Cell, *, digits: int = 3, sign: str = "") -> str:
+    """Write a value for a table: a dash where there is none, with an interval ``0.812 (0.780 to 0.840)``.
 
-    text: str
-
-
-@dataclass(frozen=True)
-class Paragraph:
-    """Running text."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Notice:
-    """Text that must not be overlooked."""
-
-    text: str
+    Parameters
+    ----------
+    sign:
+        "+" writes the sign of positive numbers too.
+    """
+    if value is None or value != value:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:{sign}.{digits}f}"
+    if isinstance(value, Mapping):
+        middle = cell(value["value"], digits=digits, sign=sign)
+        limits = [value["low"], value["high"]]
+        return middle if None in limits else f"{middle} ({cell(limits, digits=digits, sign=sign)})"
+    if isinstance(value, list):
+        return " to ".join(cell(limit, digits=digits, sign=sign) for limit in value)
+    return str(value)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells as text; cells of the columns ``numbers`` are right-aligned."""
+    """Rows of values. Columns are right-aligned unless they hold text; the first always is text."""
 
     columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: Sequence[Sequence[Cell]]
     caption: str = ""
-    numbers: bool = True
+    digits: int = 3
+
+    @property
+    def texts(self) -> list[list[str]]:
+        """What is written in each row."""
+        return [[cell(value, digits=self.digits) for value in row] for row in self.rows]
+
+    @property
+    def right(self) -> list[bool]:
+        """Whether each column is right-aligned."""
+        return [
+            bool(column) and not any(isinstance(row[column], str) for row in self.rows)
+            for column in range(len(self.columns))
+        ]
+
+
+def table(
+    first: str,
+    columns: Mapping[str, str],
+    rows: Mapping[str, Mapping[str, Any]],
+    *,
+    caption: str = "",
+    digits: int = 3,
+) -> Table:
+    """Return a table of rows by their name; ``columns`` are titles and the keys of their values."""
+    listed = [(name, *(row[key] for key in columns.values())) for name, row in rows.items()]
+    return Table((first, *columns), listed, caption, digits)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG with its file name inside the report folder and a caption."""
+    """A PNG that lies in the folder ``figures`` of the report, and its caption."""
 
     name: str
     png: bytes
     caption: str
 
+    @property
+    def path(self) -> str:
+        """Where it lies in the report folder."""
+        return f"figures/{self.name}.png"
 
-Block = Heading | Paragraph | Notice | Table | Picture
+    @property
+    def base64(self) -> str:
+        """The PNG for a data URI."""
+        return base64.b64encode(self.png).decode("ascii")
+
+
+Block = str | Table | Picture
 
 
 @dataclass(frozen=True)
 class Document:
-    """A title and its blocks."""
+    """A title, paragraphs that open it, and sections by their title.
+
+    Attributes
+    ----------
+    sections:
+        Paragraphs, tables and pictures. Tables without rows and sections without any are left out.
+    notice:
+        Text that must not be overlooked.
+    """
 
     title: str
-    blocks: tuple[Block, ...]
+    opening: Sequence[str]
+    sections: Mapping[str, Sequence[Block]]
+    notice: str = ""
 
     @property
-    def pictures(self) -> tuple[Picture, ...]:
-        """The pictures, in order."""
-        return tuple(block for block in self.blocks if isinstance(block, Picture))
+    def filled(self) -> dict[str, list[Block]]:
+        """The sections that have something to show."""
+        shown = {
+            title: [block for block in blocks if not isinstance(block, Table) or block.rows]
+            for title, blocks in self.sections.items()
+        }
+        return {title: blocks for title, blocks in shown.items() if blocks}
 
+    def markdown(self) -> str:
+        """Return the document as Markdown; pictures are linked by their path."""
+        return self._render("report.md.jinja", _escape_markdown)
 
-def to_markdown(document: Document) -> str:
-    """Return the document as Markdown; pictures are linked by their file name."""
-    parts = [f"# {_escape(document.title)}"]
-    for block in document.blocks:
-        match block:
-            case Heading(text):
-                parts.append(f"## {_escape(text)}")
-            case Paragraph(text):
-                parts.append(_escape(text))
-            case Notice(text):
-                parts.append(f"> **{_escape(text)}**")
-            case Table():
-                parts.append(_markdown_table(block))
-            case Picture(name, _, caption):
-                parts.append(f"![{_escape(caption)}]({name})\n\n*{_escape(caption)}*")
-    return "\n\n".join(parts) + "\n"
+    def html(self) -> str:
+        """Return the document as one HTML page that needs no other file."""
+        return self._render("report.html.jinja", None)
 
-
-def _escape(text: str) -> str:
-    for character in ("\\", "|", "*", "_", "<", ">", "`", "[", "]"):
-        text = text.replace(character, f"\\{character}")
-    return " ".join(text.split())
-
-
-def _markdown_table(table: Table) -> str:
-    align = ["---"] + [("---:" if table.numbers else "---")] * (len(table.columns) - 1)
-    lines = [_line([_escape(c) for c in table.columns]), _line(align)]
-    lines += [_line([_escape(cell) for cell in row]) for row in table.rows]
-    return (f"{_escape(table.caption)}\n\n" if table.caption else "") + "\n".join(lines)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def to_html(document: Document) -> str:
-    """Return the document as one HTML page that needs no other file."""
-    body = [f"<h1>{html.escape(document.title)}</h1>", *map(_html_block, document.blocks)]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(document.title)}</title><style>{_STYLE}</style></head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body></html>\n"
-    )
-
-
-def _html_block(block: Block) -> str:
-    match block:
-        case Heading(text):
-            return f"<h2>{html.escape(text)}</h2>"
-        case Paragraph(text):
-            return f"<p>{html.escape(text)}</p>"
-        case Notice(text):
-            return f'<p class="notice">{html.escape(text)}</p>'
-        case Table():
-            return _html_table(block)
-        case Picture(_, png, caption):
-            data = base64.b64encode(png).decode("ascii")
-            text = html.escape(caption)
-            return (
-                f'<figure><img alt="{text}" src="data:image/png;base64,{data}">'
-                f"<figcaption>{text}</figcaption></figure>"
-            )
-
-
-def _html_table(table: Table) -> str:
-    head = "".join(f"<th>{html.escape(c)}</th>" for c in table.columns)
-    rows = []
-    for row in table.rows:
-        cells = "".join(
-            f'<td class="number">{html.escape(cell)}</td>'
-            if table.numbers and column
-            else f"<td>{html.escape(cell)}</td>"
-            for column, cell in enumerate(row)
+    def _render(self, name: str, escape: Callable[[Any], Any] | None) -> str:
+        environment = Environment(
+            loader=FileSystemLoader(resource("reports")),
+            autoescape=True,
+            finalize=escape,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
         )
-        rows.append(f"<tr>{cells}</tr>")
-    caption = f"<caption>{html.escape(table.caption)}</caption>" if table.caption else ""
-    return (
-        f'<div class="scroll"><table>{caption}<thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
+        environment.tests |= {
+            "table": lambda block: isinstance(block, Table),
+            "picture": lambda block: isinstance(block, Picture),
+        }
+        return environment.get_template(name).render(document=self)
+
+    def write(self, folder: Path) -> None:
+        """Write report.md, report.html and the pictures."""
+        for blocks in self.filled.values():
+            for picture in (block for block in blocks if isinstance(block, Picture)):
+                place = folder / picture.path
+                place.parent.mkdir(exist_ok=True)
+                place.write_bytes(picture.png)
+        (folder / "report.md").write_text(self.markdown(), "utf-8")
+        (folder / "report.html").write_text(self.html(), "utf-8")
+
+
+def _escape_markdown(value: Any) -> Any:
+    """Return a value that a template writes with Markdown's own characters escaped, on one line."""
+    if hasattr(value, "__html__"):
+        return value  # what the template itself wrote
+    text = re.sub(r"[\\|*_<>`\[\]&~]", r"\\\g<0>", " ".join(str(value).split()))
+    return Markup(text)  # noqa: S704 - escaped for Markdown here, instead of for HTML

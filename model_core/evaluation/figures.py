@@ -1,4 +1,4 @@
-"""Figures of the evaluation reports, each as the bytes of a PNG."""
+"""Figures of the evaluation reports, each with its caption."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from model_core.config import GREY_HIGH_HU, GREY_LOW_HU
+from model_core.evaluation.average_precision import HIT_IOU
 from model_core.evaluation.calibration import Reliability
+from model_core.evaluation.document import Picture
 from model_core.evaluation.roi_statistics import COUNT_THRESHOLDS, TOP, SliceRois
 from model_core.types import BoolArray, FloatArray, IntArray
 
@@ -22,11 +24,11 @@ CLASS_COLOURS = (GREEN, ORANGE, RED, BLUE, GREY)
 REFERENCE, PREDICTION = "#35c8ff", "#ff8a3c"
 
 
-def png(figure: Figure) -> bytes:
-    """Return a figure as PNG, without the date and version that would make equal figures differ."""
+def _picture(name: str, figure: Figure, caption: str) -> Picture:
+    """Return a figure as a PNG without the date and version that would make equal figures differ."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None})
-    return stream.getvalue()
+    return Picture(name, stream.getvalue(), caption)
 
 
 def _axes(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
@@ -39,15 +41,15 @@ def _axes(width: float, height: float, columns: int = 1) -> tuple[Figure, list[A
     return figure, axes
 
 
-def ap_by_iou(thresholds: Sequence[float], values: Sequence[float]) -> bytes:
+def ap_by_iou(thresholds: Sequence[float], values: Sequence[float]) -> Picture:
     """Bars of the papers' AP at the ten IoU thresholds."""
     figure, (ax,) = _axes(6.0, 3.0)
     ax.bar([f"{t:.2f}" for t in thresholds], values, color=BLUE)
     ax.set(xlabel="IoU threshold", ylabel="AP (papers' definition)", ylim=(0, 1))
-    return png(figure)
+    return _picture("ap_by_iou", figure, "The papers' AP at the ten IoU thresholds, mean over images.")
 
 
-def dice_and_ap(dice: Sequence[float], ap: Sequence[float]) -> bytes:
+def dice_and_ap(dice: Sequence[float], ap: Sequence[float]) -> Picture:
     """Histograms of the Dice of lesion images and of the mean AP of all images."""
     figure, (left, right) = _axes(8.0, 3.0, 2)
     bins = np.linspace(0, 1, 21).tolist()
@@ -55,10 +57,10 @@ def dice_and_ap(dice: Sequence[float], ap: Sequence[float]) -> bytes:
     left.set(xlabel="Dice of a slice with lesion", ylabel="slices", xlim=(0, 1))
     right.hist(ap, bins, color=BLUE)
     right.set(xlabel="mean AP of a slice", ylabel="slices", xlim=(0, 1))
-    return png(figure)
+    return _picture("dice_and_ap", figure, "Dice of the slices with a lesion, and mean AP of all slices.")
 
 
-def score_sweep(columns: Mapping[str, Sequence[float | None]], *, chosen: float) -> bytes:
+def score_sweep(columns: Mapping[str, Sequence[float | None]], *, chosen: float) -> Picture:
     """Curves of the metrics over the score threshold, and sensitivity against false positives."""
     values = {key: np.array(column, np.float64) for key, column in columns.items()}
     figure, (left, right) = _axes(9.0, 3.6, 2)
@@ -74,12 +76,17 @@ def score_sweep(columns: Mapping[str, Sequence[float | None]], *, chosen: float)
     left.set(xlabel="score threshold", ylim=(0, 1), xlim=(0, 1))
     left.legend(fontsize=8)
     right.plot(values["false_positives_per_image"], values["sensitivity"], "o-", color=ORANGE, markersize=3)
-    right.set(xlabel="false positives per image", ylabel="sensitivity (IoU > 0.5)", ylim=(0, 1))
+    right.set(xlabel="false positives per image", ylabel=f"sensitivity (IoU > {HIT_IOU:g})", ylim=(0, 1))
     right.set_xlim(left=0)
-    return png(figure)
+    return _picture(
+        "score_sweep",
+        figure,
+        "The metrics at other score thresholds. A threshold chosen from these curves must be reported on "
+        "other patients.",
+    )
 
 
-def reliability_plot(value: Reliability, *, what: str) -> bytes:
+def reliability_plot(value: Reliability, *, what: str, caption: str) -> Picture:
     """Share of right answers against score, with the number of scores below."""
     figure, (left, right) = _axes(8.0, 3.4, 2)
     filled = value.counts > 0
@@ -90,21 +97,23 @@ def reliability_plot(value: Reliability, *, what: str) -> bytes:
     left.set(xlabel="score", ylabel=f"share of {what}", xlim=(0, 1), ylim=(0, 1))
     right.bar(value.edges[:-1], value.counts, width=np.diff(value.edges), align="edge", color=GREY)
     right.set(xlabel="score", ylabel="number", xlim=(0, 1))
-    return png(figure)
+    return _picture("calibration", figure, caption)
 
 
-def dice_by_patient(values: Mapping[str, float]) -> bytes:
+def dice_by_patient(values: Mapping[str, float]) -> Picture:
     """Mean Dice of each patient, ordered."""
     ordered = sorted(values.items(), key=lambda item: item[1])
     figure, (ax,) = _axes(8.0, 3.0)
     ax.plot([v for _, v in ordered], "o", color=GREEN, markersize=4)
     ax.set(xlabel="patients, by their mean Dice", ylabel="Dice", ylim=(0, 1), xticks=[])
-    return png(figure)
+    return _picture(
+        "dice_by_patient", figure, "Mean Dice of each patient (or group) over the slices with a lesion."
+    )
 
 
 def gallery(
     panels: Sequence[tuple[str, Callable[[], FloatArray], BoolArray, BoolArray]], *, columns: int = 4
-) -> bytes:
+) -> Picture:
     """Slices in the lung window with reference (blue) and prediction (orange) outlined.
 
     Parameters
@@ -127,12 +136,12 @@ def gallery(
         for pixels, colour in ((reference, REFERENCE), (predicted, PREDICTION)):
             if pixels.any():
                 ax.contour(pixels, levels=[0.5], colors=[colour], linewidths=1.0)
-        ax.set_title(title, fontsize=7)
+        ax.set_title(title, fontsize=7, parse_math=False)  # a name with $ is no formula
         ax.set_axis_off()
-    return png(figure)
+    return _picture("worst", figure, "The worst slices; reference in blue, prediction in orange.")
 
 
-def confusion(matrix: IntArray, names: Sequence[str]) -> bytes:
+def confusion(matrix: IntArray, names: Sequence[str]) -> Picture:
     """Confusion matrix with counts and row shares."""
     figure = Figure(figsize=(5.6, 4.4), layout="constrained")
     ax = figure.add_subplot()
@@ -152,10 +161,10 @@ def confusion(matrix: IntArray, names: Sequence[str]) -> bytes:
     ax.set_xticks(range(len(names)), names, fontsize=8)
     ax.set_yticks(range(len(names)), names, fontsize=8)
     ax.set(xlabel="predicted", ylabel="true")
-    return png(figure)
+    return _picture("confusion", figure, "Confusion matrix with the share of each true class.")
 
 
-def roi_counts(rois: Sequence[SliceRois], labels: IntArray, names: Sequence[str]) -> bytes:
+def roi_counts(rois: Sequence[SliceRois], labels: IntArray, names: Sequence[str]) -> Picture:
     """Boxplots of the number of RoIs above each threshold, one box per class."""
     figure, axes = _axes(10.0, 3.4, len(COUNT_THRESHOLDS))
     present = [int(c) for c in np.unique(labels)]
@@ -173,10 +182,11 @@ def roi_counts(rois: Sequence[SliceRois], labels: IntArray, names: Sequence[str]
         ax.set_xticks(range(1, len(present) + 1), [names[k] for k in present], fontsize=8)
         ax.set_title(f"score > {threshold:g}", fontsize=9)
     axes[0].set_ylabel("RoIs per slice")
-    return png(figure)
+    above = " / ".join(f"{t:g}" for t in COUNT_THRESHOLDS)
+    return _picture("roi_counts", figure, f"RoIs above {above} per slice.")
 
 
-def roi_histograms(rois: Sequence[SliceRois], labels: IntArray, names: Sequence[str]) -> bytes:
+def roi_histograms(rois: Sequence[SliceRois], labels: IntArray, names: Sequence[str]) -> Picture:
     """Histograms of RoI scores per class: the top 16 of each slice, and all."""
     figure, axes = _axes(8.0, 3.2, 2)
     edges = np.linspace(0, 1, 41).tolist()
@@ -188,10 +198,10 @@ def roi_histograms(rois: Sequence[SliceRois], labels: IntArray, names: Sequence[
         ax.set(xlabel="score", yscale="log", xlim=(0, 1), title=f"top {top}" if top else "all RoIs")
     axes[0].set_ylabel("RoIs")
     axes[1].legend(fontsize=8)
-    return png(figure)
+    return _picture("roi_histograms", figure, "Scores of the RoIs by class.")
 
 
-def roi_score_area(rois: Sequence[SliceRois], labels: IntArray, names: Sequence[str]) -> bytes:
+def roi_score_area(rois: Sequence[SliceRois], labels: IntArray, names: Sequence[str]) -> Picture:
     """Score against decoded box area, per class: the top 16 of each slice, and all."""
     present = [int(c) for c in np.unique(labels)]
     figure, axes = _axes(3.4 * len(present), 3.4, len(present))
@@ -210,4 +220,4 @@ def roi_score_area(rois: Sequence[SliceRois], labels: IntArray, names: Sequence[
         ax.set(xlabel="score", xlim=(-0.02, 1.02), yscale="log", title=names[k])
     axes[0].set_ylabel("box area (network pixels)")
     axes[-1].legend(fontsize=8)
-    return png(figure)
+    return _picture("roi_score_area", figure, "Score against the area of the decoded box.")

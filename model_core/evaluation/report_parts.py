@@ -1,46 +1,53 @@
-"""Parts that every evaluation report has: how numbers are written, the weights, the settings, the folder."""
+"""Parts that every evaluation report has: what it was made with, and how it opens and ends."""
 
 from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from datetime import date
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from model_core import DISCLAIMER, __version__
-from model_core.evaluation.document import (
-    Block,
-    Document,
-    Heading,
-    Notice,
-    Paragraph,
-    Picture,
-    Table,
-    to_html,
-    to_markdown,
-)
+from model_core.evaluation.document import Block, Document, Table
 from model_core.weights.card import ModelCard
 
 _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pycocotools")
 
 
-def number(value: float | int | None, digits: int = 3) -> str:
-    """Write a number for a table; a dash where there is none."""
-    if value is None or value != value:
-        return "–"
-    return str(value) if isinstance(value, int) else f"{value:.{digits}f}"
+def common_settings(
+    cards: Sequence[ModelCard], *, data: str, device: str, draws: int, own: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return everything that the numbers of a report depend on, as JSON-ready values.
+
+    ``own`` are the settings of one kind of evaluation; ``draws`` is of the bootstrap.
+    """
+    return {
+        "data": data,
+        "date": date.today().isoformat(),
+        "weights": [_weights(card) for card in cards],
+        **own,
+        "intervals": f"95 %, percentile bootstrap over patients, {draws} draws, seed 0",
+        "device": device,
+        "software": _software(),
+    }
 
 
-def with_interval(value: Mapping[str, Any], digits: int = 3) -> str:
-    """Write a value with its interval: ``0.812 (0.780–0.840)``."""
-    text = number(value["value"], digits)
-    low, high = number(value["low"], digits), number(value["high"], digits)
-    return text if low == "–" else f"{text} ({low}–{high})"
+def _weights(card: ModelCard) -> dict[str, Any]:
+    """Return what identifies a weight file and what it is fed."""
+    return {
+        "name": card.name,
+        "title": card.title,
+        "kind": card.kind,
+        "sha256": card.sha256,
+        "region_classes": list(card.region_classes),
+        "image_classes": list(card.image_classes),
+        "input": dataclasses.asdict(card.input),
+    }
 
 
-def software() -> dict[str, str]:
+def _software() -> dict[str, str]:
     """Return the versions that numbers may depend on."""
     found = {"ctmasknet": __version__, "python": platform.python_version()}
     for name in _PACKAGES:
@@ -51,75 +58,49 @@ def software() -> dict[str, str]:
     return found
 
 
-def weights_settings(cards: Sequence[ModelCard]) -> list[dict[str, Any]]:
-    """Return what identifies each weight file and what it is fed."""
-    return [
+def evaluation_document(
+    title: str,
+    summary: str,
+    sections: Mapping[str, Sequence[Block]],
+    *,
+    cards: Sequence[ModelCard],
+    about: Mapping[str, Any],
+) -> Document:
+    """Return a report: what it is and is not, its sections, the model cards and the settings."""
+    settings = [(key.replace("_", " "), _flat(value)) for key, value in about.items() if key != "weights"]
+    return Document(
+        title,
+        (summary,),
         {
-            "name": card.name,
-            "title": card.title,
-            "kind": card.kind,
-            "sha256": card.sha256,
-            "region_classes": list(card.region_classes),
-            "image_classes": list(card.image_classes),
-            "input": dataclasses.asdict(card.input),
-        }
-        for card in cards
-    ]
+            **sections,
+            "Weights": [_card(card) for card in cards],
+            "Settings": [Table(("Setting", "Value"), settings)],
+        },
+        notice=f"{DISCLAIMER} Numbers describe these weights on this data set, nothing else.",
+    )
 
 
-def opening(summary: str) -> list[Block]:
-    """Return the first blocks: what this is, and what it is not."""
-    return [
-        Notice(f"{DISCLAIMER} Numbers describe these weights on this data set, nothing else."),
-        Paragraph(summary),
-    ]
-
-
-def card_blocks(cards: Sequence[ModelCard]) -> Iterator[Block]:
-    """Yield the model cards as tables."""
-    yield Heading("Weights")
-    for card in cards:
-        shape = card.architecture
-        rows = [
-            ("Name", card.name),
-            ("Title", card.title),
-            ("Kind", card.kind.replace("_", "-")),
-            ("Backbone", f"{shape.backbone}, truncation {shape.truncation}"),
-            ("Lesion classes", ", ".join(card.region_classes)),
-            ("Image classes", ", ".join(card.image_classes) or "none"),
-            ("Input", f"{card.input.size} px, {card.input.low_hu:g} to {card.input.high_hu:g} HU"),
-            ("Licence", card.licence or "not stated"),
-            ("SHA-256", card.sha256),
-            ("Notes", card.notes or "–"),
-        ]
-        yield Table(("Property", "Value"), tuple(rows), numbers=False)
-
-
-def settings_blocks(settings: Mapping[str, Any]) -> Iterator[Block]:
-    """Yield the settings as one table; nested values are written as ``key value``."""
-    yield Heading("Settings")
-    rows = tuple((key.replace("_", " "), _flat(value)) for key, value in settings.items() if key != "weights")
-    yield Table(("Setting", "Value"), rows, numbers=False)
+def _card(card: ModelCard) -> Table:
+    shape = card.architecture
+    rows = (
+        ("Name", card.name),
+        ("Title", card.title),
+        ("Kind", card.kind.replace("_", "-")),
+        ("Backbone", f"{shape.backbone}, truncation {shape.truncation}"),
+        ("Lesion classes", ", ".join(card.region_classes)),
+        ("Image classes", ", ".join(card.image_classes) or "none"),
+        ("Input", f"{card.input.size} px, {card.input.low_hu:g} to {card.input.high_hu:g} HU"),
+        ("Licence", card.licence or "not stated"),
+        ("SHA-256", card.sha256),
+        ("Notes", card.notes or "–"),
+    )
+    return Table(("Property", "Value"), rows)
 
 
 def _flat(value: Any) -> str:
+    """Write a setting; nested values as ``key value``."""
     if isinstance(value, Mapping):
         return "; ".join(f"{key} {_flat(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(_flat(item) for item in value)
     return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def write_document(folder: Path, document: Document) -> None:
-    """Write report.md, report.html and the pictures."""
-    for picture in document.pictures:
-        place = folder / picture.name
-        place.parent.mkdir(exist_ok=True)
-        place.write_bytes(picture.png)
-    (folder / "report.md").write_text(to_markdown(document), "utf-8")
-    (folder / "report.html").write_text(to_html(document), "utf-8")
-
-
-def figure(name: str, png: bytes, caption: str) -> Picture:
-    """Return a picture that lies in the folder ``figures`` of the report."""
-    return Picture(f"figures/{name}.png", png, caption)

@@ -36,8 +36,6 @@ CLASS_NAMES: dict[str, tuple[str, ...]] = {
     "both": ("GGO", "Consolidation"),
     "ggo": ("GGO",),
 }
-# A detection is right, and a lesion found, at this IoU (strictly greater) and the same class.
-HIT_IOU = 0.5
 # Score thresholds at which the curves over thresholds are computed.
 SWEEP: DoubleArray = np.linspace(0.05, 0.95, 19).round(2)
 
@@ -129,16 +127,16 @@ class Matched:
         return ap_from_iou(self.iou, self.scores, self.labels, self.reference_labels)
 
     def found(self) -> IntArray:
-        """Return for each reference the detection that finds it (IoU > 0.5), or -1."""
-        return matches(self.iou, self.labels, self.reference_labels, threshold=HIT_IOU)
+        """Return for each reference the detection that finds it (IoU > `HIT_IOU`), or -1."""
+        return matches(self.iou, self.labels, self.reference_labels)
 
     def hits(self) -> BoolArray:
         """Return whether each detection finds a reference that no better one finds."""
-        return hits(self.iou, self.labels, self.reference_labels, threshold=HIT_IOU)
+        return hits(self.iou, self.labels, self.reference_labels)
 
     def overlaps(self) -> BoolArray:
         """Return whether each detection finds a reference, perhaps the same as another."""
-        return overlaps(self.iou, self.labels, self.reference_labels, threshold=HIT_IOU)
+        return overlaps(self.iou, self.labels, self.reference_labels)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from model_core.errors import DataError
 from model_core.evaluation.bootstrap import mean_interval
+from model_core.evaluation.document import Document, cell, table
 from model_core.training.cross_validation import RESULT as OF_ONE
 from model_core.training.cross_validation import CrossValidation, cross_validate, write_text
-from model_core.training.cross_validation_report import as_values, number, schedule
+from model_core.training.cross_validation_report import schedule, without_interval
 from model_core.training.packing import PackedSlice
 from model_core.training.recipe import AS_IT_IS, Recipe
 from model_core.types import Progress
@@ -28,7 +29,7 @@ NOTE = (
     "the variant less the recipe as it is, with its 95 % bootstrap interval over patients. It holds for this "
     "short schedule and one seed."
 )
-_DIFFERENCES = ("paper_map", "dice")
+_DIFFERENCES = {"paper_map": "difference in mAP", "dice": "difference in Dice"}
 _SHOWN = {
     "paper mAP": "paper_map",
     "mAP, lesion slices": "paper_map_lesion_images",
@@ -86,7 +87,7 @@ def compare(
     if not only:  # each report was just written anew, of folds that belong to these settings
         values = comparison(recipe.name, {name: _read(work / name / OF_ONE) for name in variants})
         yield write_text(work / RESULT, json.dumps(values, indent=1) + "\n")
-        yield write_text(work / TEXT, "\n".join(_lines(values)) + "\n")
+        yield write_text(work / TEXT, _markdown(values))
 
 
 def _scaled(recipe: Recipe, factor: float) -> Recipe:
@@ -127,7 +128,7 @@ def _difference(base: Mapping[str, Any], report: Mapping[str, Any], key: str) ->
     both = [name for name in before if name in after and before[name][key] is not None]
     changes = {name: after[name][key] - before[name][key] for name in both if after[name][key] is not None}
     interval = mean_interval(list(changes.values()), list(changes))
-    return {**as_values(interval), "patients": len(changes)}
+    return {**interval.rounded(), "patients": len(changes)}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -140,23 +141,22 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
-def _lines(values: Mapping[str, Any]) -> Iterator[str]:
-    yield f"# Variants of {values['recipe']}: {values['folds']} folds by patient at {values['size']} px"
-    yield ""
-    yield values["note"]
-    yield ""
-    yield f"{values['images']} slices of {values['patients']} patients and groups."
-    yield f"Schedule of each fold: {values['schedule']}."
-    yield ""
-    yield "| Variant | " + " | ".join(_SHOWN) + " | difference in mAP | difference in Dice |"
-    yield "|---" * (3 + len(_SHOWN)) + "|"
+def _markdown(values: Mapping[str, Any]) -> str:
+    rows: dict[str, dict[str, Any]] = {}
     for name, row in values["variants"].items():
-        cells = [number(row[key] and row[key]["value"]) for key in _SHOWN.values()]
-        cells += ["" if name == AS_IT_IS else _signed(row["differences"][key]) for key in _DIFFERENCES]
-        yield f"| {name} | " + " | ".join(cells) + " |"
-
-
-def _signed(value: Mapping[str, float | None]) -> str:
-    if value["low"] is None:
-        return "–"
-    return f"{value['value']:+.3f} ({value['low']:+.3f} to {value['high']:+.3f})"
+        rows[name] = {title: without_interval(row[key]) for title, key in _SHOWN.items()}
+        for key, title in _DIFFERENCES.items():
+            change = row["differences"][key]
+            known = change["low"] is not None
+            rows[name][title] = cell(change if known else None, sign="+") if name != AS_IT_IS else ""
+    titles = [*_SHOWN, *_DIFFERENCES.values()]
+    document = Document(
+        f"Variants of {values['recipe']}: {values['folds']} folds by patient at {values['size']} px",
+        [
+            values["note"],
+            f"{values['images']} slices of {values['patients']} patients and groups.",
+            f"Schedule of each fold: {values['schedule']}.",
+        ],
+        {"Measures": [table("Variant", {title: title for title in titles}, rows)]},
+    )
+    return document.markdown()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from model_core.errors import DataError
-from model_core.evaluation.bootstrap import Interval, group_means, mean_interval, ratio_interval
+from model_core.evaluation.bootstrap import macro_interval, mean_interval, quoted, ratio_interval, rounded
 from model_core.evaluation.calibration import reliability
+from model_core.evaluation.document import Document, cell, table
 from model_core.explain import calibrated
 from model_core.training.recipe import Recipe, Stage
 from model_core.training.tuning import SCORES, Measured, best_threshold, score_temperature, scored
@@ -64,7 +65,7 @@ def report(
                 "nms_iou": setting[0],
                 "mask_logit": setting[1],
                 "score": float(SCORES[index]),
-                "coco_ap": None if fold.coco is None else [_rounded(value) for value in fold.coco],
+                "coco_ap": None if fold.coco is None else [rounded(value) for value in fold.coco],
                 "calibration": _calibration(pooled[setting], fold.by_setting[setting]),
                 **_summary(own),
             }
@@ -129,33 +130,23 @@ def _summary(slices: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if not known:
             continue
         values, groups = zip(*known, strict=True)
-        macro = group_means(values, groups)
-        found[name] = as_values(mean_interval(values, groups))
-        found[f"{name}_by_patient"] = as_values(mean_interval(list(macro.values()), list(macro)))
+        found[name] = mean_interval(values, groups).rounded()
+        found[f"{name}_by_patient"] = macro_interval(values, groups).rounded()
     for name, (above, below) in _RATIOS.items():
         if sum(column(below)):
-            found[name] = as_values(ratio_interval(column(above), column(below), patients))
+            found[name] = ratio_interval(column(above), column(below), patients).rounded()
     return found
-
-
-def as_values(value: Interval) -> dict[str, float | None]:
-    """Return an interval as JSON holds it: rounded, null where nothing can be said."""
-    return {"value": _rounded(value.value), "low": _rounded(value.low), "high": _rounded(value.high)}
-
-
-def _rounded(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 4)
 
 
 def _of_patient(slices: Sequence[Mapping[str, Any]], patient: str, name: str) -> float | None:
     values = [one[name] for one in slices if one["patient"] == patient and not np.isnan(one[name])]
-    return _rounded(float(np.mean(values))) if values else None
+    return rounded(float(np.mean(values))) if values else None
 
 
 def _mean_coco(folds: Sequence[FoldRows]) -> list[float | None] | None:
     """Return COCO's AP, AP50, AP75 as means over folds: scores of different networks are not pooled."""
     known = [fold.coco for fold in folds if fold.coco is not None]
-    return [_rounded(float(np.nanmean(column))) for column in zip(*known, strict=True)] if known else None
+    return [rounded(float(np.nanmean(column))) for column in zip(*known, strict=True)] if known else None
 
 
 def _calibration(others: Sequence[Measured], own: Sequence[Measured]) -> dict[str, Any]:
@@ -164,9 +155,9 @@ def _calibration(others: Sequence[Measured], own: Sequence[Measured]) -> dict[st
     scores, right = scored(own)
     divided = calibrated(scores, temperature)
     return {
-        "temperature": _rounded(temperature),
-        "ece_before": _rounded(reliability(scores, right).ece),
-        "ece_after": _rounded(reliability(divided, right).ece),
+        "temperature": rounded(temperature),
+        "ece_before": rounded(reliability(scores, right).ece),
+        "ece_after": rounded(reliability(divided, right).ece),
     }
 
 
@@ -194,90 +185,29 @@ def read_report(path: Path, *, recipe: str) -> dict[str, Any]:
 
 def for_card(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a model card quotes of a report: all slices and each source, with intervals."""
-    quoted: dict[str, Any] = {
+    found: dict[str, Any] = {
         "note": values["note"],
         "folds": len(values["folds"]),
         "size": values["size"],
         "schedule": schedule(values["stages"]),
     }
     if values["coco_ap"] is not None:
-        quoted["coco_ap_ap50_ap75"] = values["coco_ap"]
+        found["coco_ap_ap50_ap75"] = values["coco_ap"]
     for name, summary in {"all": values["all"], **values["sources"]}.items():
         flat: dict[str, Any] = {}
         for key, value in summary.items():
-            if key in _NOT_QUOTED:
-                continue
-            if isinstance(value, Mapping):
-                flat[key] = value["value"]
-                if value["low"] is not None:
-                    flat[f"{key}_interval"] = [value["low"], value["high"]]
-            else:
-                flat[key] = value
-        quoted[name] = flat
-    return quoted
+            if key not in _NOT_QUOTED:
+                flat |= quoted(key, value) if isinstance(value, Mapping) else {key: value}
+        found[name] = flat
+    return found
 
 
 # ------------------------------------------------------------------------------------------ as text
 
 
-def markdown(values: Mapping[str, Any]) -> str:
-    """Return the report as Markdown tables."""
-    return "\n".join(_lines(values)) + "\n"
-
-
-def _lines(values: Mapping[str, Any]) -> Iterator[str]:
-    folds = values["folds"]
-    yield f"# Cross-validation of {values['recipe']}: {len(folds)} folds by patient at {values['size']} px"
-    yield ""
-    yield values["note"]
-    yield ""
-    yield f"Schedule of each fold (seed {values['seed']}): {schedule(values['stages'])}."
-    if values["coco_ap"] is not None:
-        mean, at50, at75 = (number(value) for value in values["coco_ap"])
-        yield ""
-        yield (
-            f"COCO AP {mean}, AP50 {at50}, AP75 {at75} (mean of the folds; detections that score above "
-            f"{SCORES[0]:g})."
-        )
-    yield ""
-    yield "## All and by source (95 % bootstrap intervals over patients)"
-    yield ""
-    named = {"all": values["all"], **values["sources"]}
-    yield from _table("Source", list(named.items()), _with_interval)
-    yield ""
-    yield "## By fold"
-    yield ""
-    yield from _table("Fold", [(str(row["fold"]), row) for row in folds], _plain)
-    yield ""
-    yield "| Fold | score | NMS IoU | mask logit | temperature | ECE before | ECE after |"
-    yield "|---|---|---|---|---|---|---|"
-    for row in folds:
-        calibration = row["calibration"]
-        cells = [row["score"], row["nms_iou"], row["mask_logit"], calibration["temperature"]]
-        cells += [calibration["ece_before"], calibration["ece_after"]]
-        yield f"| {row['fold']} | " + " | ".join(number(cell) for cell in cells) + " |"
-    yield ""
-    yield "## By patient (with lesions)"
-    yield ""
-    yield "| Patient or group | fold | slices | paper mAP | Dice |"
-    yield "|---|---|---|---|---|"
-    for name, row in values["patients"].items():
-        numbers = f"{number(row['paper_map'])} | {number(row['dice'])}"
-        yield f"| {name} | {row['fold']} | {row['images']} | {numbers} |"
-
-
-def schedule(stages: Sequence[Mapping[str, Any]]) -> str:
-    """Return the stages of a fold as a line of text."""
-
-    def words(stage: Mapping[str, Any]) -> str:
-        heads = " of the heads" if stage["moves"] == "heads" else ""
-        drawn = f"{stage['batch']} slices each at {stage['size']} px"
-        return f"{stage['steps']} {stage['kind']} steps{heads}, {drawn}"
-
-    return "; ".join(map(words, stages))
-
-
 _COLUMNS = {
+    "patients": "patients",
+    "slices": "images",
     "paper mAP": "paper_map",
     "AP50": "paper_ap50",
     "AP75": "paper_ap75",
@@ -289,32 +219,61 @@ _COLUMNS = {
     "false per slice": "false_positives_per_image",
     "silent on lesion-free": "negative_images_without_detection",
 }
+_THRESHOLDS = {
+    "score": "score",
+    "NMS IoU": "nms_iou",
+    "mask logit": "mask_logit",
+    "temperature": "temperature",
+    "ECE before": "ece_before",
+    "ECE after": "ece_after",
+}
+_PATIENTS = {"fold": "fold", "slices": "images", "paper mAP": "paper_map", "Dice": "dice"}
 
 
-def _table(
-    first: str,
-    rows: Sequence[tuple[str, Mapping[str, Any]]],
-    cell: Callable[[Mapping[str, Any] | None], str],
-) -> Iterator[str]:
-    yield f"| {first} | patients | slices | " + " | ".join(_COLUMNS) + " |"
-    yield "|---" * (3 + len(_COLUMNS)) + "|"
-    for name, row in rows:
-        cells = [cell(row.get(key)) for key in _COLUMNS.values()]
-        yield f"| {name} | {row['patients']} | {row['images']} | " + " | ".join(cells) + " |"
+def markdown(values: Mapping[str, Any]) -> str:
+    """Return the report as Markdown."""
+    # A measure that says nothing of these slices is absent.
+    absent = dict.fromkeys(_COLUMNS.values())
+    sources = {name: absent | row for name, row in {"all": values["all"], **values["sources"]}.items()}
+    folds = {str(row["fold"]): absent | row["calibration"] | row for row in values["folds"]}
+    plain = {
+        name: {key: without_interval(value) for key, value in row.items()} for name, row in folds.items()
+    }
+    opening = [
+        values["note"],
+        f"Schedule of each fold (seed {values['seed']}): {schedule(values['stages'])}.",
+    ]
+    if values["coco_ap"] is not None:
+        mean, at50, at75 = map(cell, values["coco_ap"])
+        opening.append(
+            f"COCO AP {mean}, AP50 {at50}, AP75 {at75} (mean of the folds; detections that score above "
+            f"{SCORES[0]:g})."
+        )
+    document = Document(
+        f"Cross-validation of {values['recipe']}: {len(folds)} folds by patient at {values['size']} px",
+        opening,
+        {
+            "All and by source (95 % bootstrap intervals over patients)": [
+                table("Source", _COLUMNS, sources)
+            ],
+            "By fold": [table("Fold", _COLUMNS, plain), table("Fold", _THRESHOLDS, plain)],
+            "By patient (with lesions)": [table("Patient or group", _PATIENTS, values["patients"])],
+        },
+    )
+    return document.markdown()
 
 
-def _with_interval(value: Mapping[str, Any] | None) -> str:
-    if value is None:
-        return "–"
-    if value["low"] is None:
-        return number(value["value"])
-    return f"{number(value['value'])} ({number(value['low'])}–{number(value['high'])})"
+def without_interval(value: Any) -> Any:
+    """Return a measure alone."""
+    return value["value"] if isinstance(value, Mapping) and "value" in value else value
 
 
-def _plain(value: Mapping[str, Any] | None) -> str:
-    return "–" if value is None else number(value["value"])
+def schedule(stages: Sequence[Mapping[str, Any]]) -> str:
+    """Return the stages of a fold as a line of text."""
 
+    def words(stage: Mapping[str, Any]) -> str:
+        heads = " of the heads" if stage["moves"] == "heads" else ""
+        drawn = f"{stage['batch']} slices each at {stage['size']} px"
+        return f"{stage['steps']} {stage['kind']} steps{heads}, {drawn}"
 
-def number(value: float | None) -> str:
-    """Return a number of a table; a dash where there is none."""
-    return "–" if value is None else f"{value:.3g}"
+    return "; ".join(map(words, stages))

@@ -13,7 +13,7 @@ from model_core.config import DetectionSettings
 from model_core.datasets import instances
 from model_core.errors import DataError
 from model_core.evaluation.average_precision import ap_from_iou, mask_iou, matches, overlaps
-from model_core.evaluation.bootstrap import group_means, mean_interval
+from model_core.evaluation.bootstrap import macro_interval, mean_interval, quoted
 from model_core.evaluation.calibration import fit_temperature, reliability
 from model_core.evaluation.coco import CocoImage, coco_image
 from model_core.explain import calibrated, mask_pixels, touching_regions
@@ -38,8 +38,6 @@ AS_GOOD = 0.015
 COCO_SETTING = (0.3, 0.0)
 # Candidates below the lowest score are never looked at; more than this many are not shown.
 _LIMIT = 60
-# A detection finds a lesion, and a lesion is found, at a mask IoU greater than this.
-HIT_IOU = 0.5
 NO_LESION = (
     "Thresholds are chosen on slices with lesions, and none of those held out has any. Hold out other "
     "patients, or more of them."
@@ -54,8 +52,8 @@ class Measured:
 
     ``ap`` (T, 10) of the papers' definition; ``detections`` (T,) how many are shown, touching ones as one;
     ``found`` (T,) how many of the ``lesions`` reference lesions and ``right`` (T,) how many of the shown find
-    their other at IoU > 0.5; ``lesion``: there are lesion pixels, perhaps too few for one that counts;
-    ``predicted`` and ``shared`` (T,) lesion pixels, of ``reference`` in the mask;
+    their other (`average_precision.matches`); ``lesion``: there are lesion pixels, perhaps too few for one
+    that counts; ``predicted`` and ``shared`` (T,) lesion pixels, of ``reference`` in the mask;
     ``scores`` (P,) and ``hits`` (P,) of all single detections above the lowest score, for calibration:
     several that touch are one lesion, so each may be right with the same reference.
     """
@@ -151,7 +149,7 @@ def _measure_one(
         shared=np.array([row.shared for row in shown], np.float64),
         reference=int(truth.sum()),
         scores=found.scores,
-        hits=overlaps(iou, found.labels, labels, threshold=HIT_IOU),
+        hits=overlaps(iou, found.labels, labels),
     )
 
 
@@ -171,7 +169,7 @@ def _at(
     regions = touching_regions(masks, found.labels[: len(masks)])
     labels = found.labels[regions.best]
     iou = mask_iou(regions.masks, references)
-    matched = matches(iou, labels, reference_labels, threshold=HIT_IOU)
+    matched = matches(iou, labels, reference_labels)
     shown = regions.masks.any(axis=0)
     return _Shown(
         ap=ap_from_iou(iou, found.scores[regions.best], labels, reference_labels),
@@ -303,16 +301,9 @@ def _calibration(rows: Sequence[Measured], temperature: float) -> dict[str, Any]
 def _by_patient(name: str, of_slices: Sequence[float], rows: Sequence[Measured]) -> dict[str, Any]:
     """Return the mean over slices' interval, and the mean over patients with its own."""
     patients = [row.patient for row in rows]
-    means = group_means(of_slices, patients)
-    found: dict[str, Any] = {}
-    for key, interval in (
-        (name, mean_interval(of_slices, patients)),
-        (f"{name}_by_patient", mean_interval(list(means.values()), list(means))),
-    ):
-        found[key] = round(interval.value, 4)
-        if not np.isnan(interval.low):
-            found[f"{key}_interval"] = [round(interval.low, 4), round(interval.high, 4)]
-    return found
+    return quoted(name, mean_interval(of_slices, patients).rounded()) | quoted(
+        f"{name}_by_patient", macro_interval(of_slices, patients).rounded()
+    )
 
 
 def _by_source(rows: Sequence[Measured], value: Any) -> FloatArray:

@@ -77,9 +77,9 @@ def complete(tiny_weights, tmp_path_factory, phantom):
     folder = tmp_path_factory.mktemp("complete")
     data, out = write_pairs(folder / "data", phantom), folder / "report"
     for kind in ("images", "masks"):
-        (data / kind / "slice_011.png").rename(data / kind / "a&b_<c>.png")
+        (data / kind / "slice_011.png").rename(data / kind / "a&b_<c>$^$.png")
     index = data / "index.tsv"
-    index.write_text(index.read_text().replace("slice_011.png", "a&b_<c>.png"))
+    index.write_text(index.read_text().replace("slice_011.png", "a&b_<c>$^$.png"))
     assert command(tiny_weights / "tiny.safetensors", data, out, "--score-threshold", "0.4") == 0
     return out
 

@@ -5,7 +5,13 @@ import pytest
 
 from model_core.datasets import read_pairs
 from model_core.errors import ExportError
-from model_core.evaluation.bootstrap import group_means, interval, macro_mean, mean_interval, ratio_interval
+from model_core.evaluation.bootstrap import (
+    group_means,
+    interval,
+    macro_interval,
+    mean_interval,
+    ratio_interval,
+)
 from model_core.evaluation.calibration import fit_temperature, reliability
 from model_core.evaluation.coco import coco_average_precision, coco_image
 from model_core.evaluation.output import json_ready, report_folder
@@ -54,9 +60,9 @@ def test_ratio_and_general_intervals_agree_with_the_mean():
 
 
 def test_macro_mean_counts_patients_once():
-    assert macro_mean([1.0, 1.0, 1.0, 0.0], ["a", "a", "a", "b"]) == 0.5
+    assert macro_interval([1.0, 1.0, 1.0, 0.0], ["a", "a", "a", "b"]).value == 0.5
     assert group_means([1.0, np.nan, 0.5], ["a", "b", "a"]) == {"a": 0.75}
-    assert np.isnan(macro_mean([], []))
+    assert np.isnan(macro_interval([], []).value)
 
 
 def test_reliability_by_hand():
