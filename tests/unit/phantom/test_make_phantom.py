@@ -51,6 +51,9 @@ def test_masks_lie_where_the_tissue_is(seed):
     assert np.mean((glass > -720) & (glass < -300)) > 0.85
     assert 0 < np.median(dense) < 45
     assert np.mean(dense > -150) > 0.85
+    # Neither ribs nor room air: the masks end at the pleura.
+    assert volume.voxels[labels > 0].max() < 150
+    assert volume.voxels[labels > 0].min() > -960
 
 
 def test_both_lungs_hold_both_kinds_of_lesion(phantom):
