@@ -80,7 +80,7 @@ def _verdict(look: Look, shown: ShownSlice | None) -> list[Line]:
     probabilities = [float(p) for p in shown.verdict.probabilities]
     best = int(np.argmax(probabilities))
     from_bias = shown.verdict.from_bias
-    lines = [Line("No region left: the network's bias" if from_bias else "Class of this slice", MUTED)]
+    lines = [Line("Network's bias: no region left" if from_bias else "Class of this slice", MUTED)]
     for number, probability in enumerate(probabilities):
         name = class_name(look.image_classes, number)
         bold = number == best and not from_bias

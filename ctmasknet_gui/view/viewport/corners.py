@@ -135,7 +135,7 @@ def _verdict(state: AppState) -> tuple[Line, ...]:
     name = class_name(state.weights.image_classes, best)
     line = Line(f"{name} {probability_text(float(values[best]))}", WHITE, swatch=image_colour(name, best))
     if shown.verdict.from_bias:
-        line = Line("No region left: the network's bias", MUTED)
+        line = Line("Network's bias: no region left", MUTED)
     return (line, Line(EDITED, patch=True)) if shown.verdict.basis == "edited" else (line,)
 
 
