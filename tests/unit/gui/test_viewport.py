@@ -497,6 +497,7 @@ def test_a_class_without_any_region_is_not_told_as_one(viewport, state):
     state.results.shown = replace(shown, verdict=replace(shown.verdict, batch=nothing))
     assert "Network's bias: no region left" in viewport.corners.text
     assert IMAGE_CLASSES[2] not in viewport.corners.text
+    assert not any(line.swatch or line.bold for line in viewport.corners.top_left)
     assert "edited evidence" in viewport.corners.text
 
 
