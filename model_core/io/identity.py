@@ -6,6 +6,7 @@ contradicts is kept apart; what a file does not say contradicts nothing.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -73,9 +74,12 @@ def _identity(study_uid: str, patient: PatientText) -> Identity:
 def _words(name: str) -> str:
     """Return a name without what is spelling only: case, carets, commas, spaces, ways to write an accent."""
     # Prefix and suffix, the last two of five parts, make nobody someone else.
-    plain = unicodedata.normalize("NFKC", "^".join(name.split("^")[:3])).casefold()
+    told = "^".join(name.split("^")[:3])
+    with contextlib.suppress(UnicodeError):
+        told = told.encode("latin-1").decode("utf-8")  # a slice that does not state its character set
+    plain = unicodedata.normalize("NFKC", told).casefold()
     words = " ".join(filter(None, _BETWEEN_WORDS.split(plain)))
-    return "" if words in _NOBODY else words
+    return "" if words in _NOBODY or "\N{REPLACEMENT CHARACTER}" in words else words
 
 
 def _date(text: str) -> str:

@@ -345,8 +345,10 @@ def _dicom(path: Path, stream: BinaryIO, found: _Found, start: bytes) -> FileRep
 
 def _entries(found: _Found, chosen: Collection[Path]) -> list[SeriesEntry]:
     series: list[SeriesEntry] = []
+    copied: dict[str, set[Path]] = {}
     for entry, copies in dicom_series.entries(found.frames, chosen=chosen):
         series.append(_with_broken(entry, found))
+        copied[entry.series_id] = {copy.frame.header.path for copy in copies}
         for copy in copies:
             report = found.reports[copy.frame.header.path]
             found.reports[copy.frame.header.path] = replace(report, status="warning", reason=copy.reason)
@@ -356,9 +358,10 @@ def _entries(found: _Found, chosen: Collection[Path]) -> list[SeriesEntry]:
     beside = {str(path) for path in found.siblings}
     pointed_at = [entry for entry in series if not beside.issuperset(entry.files)]
     series = pointed_at or series
-    used = {path for entry in series for path in entry.files}
-    for path in found.candidates:
-        if str(path) not in used and found.reports[path].status != "warning":
+    if found.candidates:
+        used = {Path(name) for entry in series for name in entry.files}
+        used.update(*(copied.get(entry.series_id, set()) for entry in series))
+        for path in found.candidates - used:
             del found.reports[path]
     return sorted(series, key=_preference)
 

@@ -109,6 +109,18 @@ def test_spelling_alone_splits_no_series(tmp_path, one, other):
     assert entry.patient.name
 
 
+def test_a_character_set_that_some_slices_do_not_state_splits_no_series(tmp_path):
+    paths = write_stack(tmp_path, along_z(6), PatientName="Müller^Jürgen", SpecificCharacterSet="ISO_IR 192")
+    stated = b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 192"
+    for path, instead in zip(paths, (b"", stated[:-3] + b"100"), strict=False):
+        data = path.read_bytes()
+        assert stated in data
+        path.write_bytes(data.replace(stated, instead))
+    (entry,) = catalogue(tmp_path).series
+    assert entry.size[0] == 6
+    assert entry.problems == ()
+
+
 @pytest.mark.parametrize(
     "lost",
     [
@@ -267,6 +279,17 @@ def test_a_series_uid_in_every_slice_makes_one_stack_and_is_told(tmp_path):
     assert finish(load(entry))[-1].slices == 6
     assert catalogue(paths[3]).series[0].files == entry.files
     assert catalogue(tmp_path).series[0].series_id == entry.series_id
+
+
+def test_one_file_that_is_a_series_by_itself_opens_alone(tmp_path):
+    """Whatever lies beside it: slices that each have a UID, and a whole series with a copy."""
+    write_stack(tmp_path, along_z(5), names=list("abcde"), SeriesInstanceUID=uids(5))
+    whole = write_stack(tmp_path, along_z(4), names=["w1", "w2", "w3", "w4"])
+    shutil.copy(whole[0], tmp_path / "w1 copy")
+    write(tmp_path / "alone", SeriesInstanceUID="1.2.3", InstanceNumber=9, ImagePositionPatient=[0, 0, 77])
+    found = catalogue(tmp_path / "alone")
+    assert [entry.files for entry in found.series] == [(str(tmp_path / "alone"),)]
+    assert [report.path for report in found.files] == [str(tmp_path / "alone")]
 
 
 def test_numbers_and_frames_of_reference_of_every_slice_say_nothing(tmp_path):
