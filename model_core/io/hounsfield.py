@@ -7,6 +7,7 @@ same peaks, higher by the scanner's offset. The smallest value tells nothing: pa
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +73,7 @@ class Scale:
 
 
 def recognise(values: npt.NDArray[Any]) -> Scale | None:
-    """Return how values of any shape become Hounsfield units; None where they are something else.
+    """Return how (D, H, W) values become Hounsfield units; None where they are something else.
 
     Numbers that are not finite are left out.
     """
@@ -90,14 +91,16 @@ def recognise(values: npt.NDArray[Any]) -> Scale | None:
             return min(fits, key=lambda fit: fit[0])[1]
     if spread >= _GAS_SHARE * total or single.sum() > 1:
         return Scale(0)
-    fit = _fit(counts, blurred, 0)
-    # One number alone may be padding: then air itself or fat is the proof.
-    return Scale(0) if fit is not None and len(fit[1].peaks) > 1 else None
+    # One number alone may be padding of something else: then soft tissue is the proof. Without any, only fat
+    # beside soft tissue is.
+    fit = _fit(counts, blurred, 0, padded=bool(single.any()))
+    return Scale(0) if fit is not None and (single.any() or len(fit[1].peaks) > 1) else None
 
 
 def _counts(values: npt.NDArray[Any]) -> DoubleArray:
     """Return how often each whole number from `_LOWEST` to `_HIGHEST` occurs."""
-    flat = values.reshape(-1)[:: max(1, values.size // _SAMPLE)]
+    step = max(1, math.isqrt(values.size // _SAMPLE))
+    flat = values[..., ::step, ::step].reshape(-1)
     if flat.dtype.kind == "f":
         flat = np.rint(flat[np.isfinite(flat)])
     inside = flat[(flat >= _LOWEST) & (flat <= _HIGHEST)].astype(np.int64)
@@ -111,8 +114,13 @@ def _part(counts: npt.NDArray[Any], offset: int, limits: tuple[int, int]) -> npt
     return counts[first : last + 1]
 
 
-def _fit(counts: DoubleArray, blurred: DoubleArray, offset: int) -> tuple[float, Scale] | None:
-    """Return how far off the peaks are, were the values HU + offset; None where they are not those of CT."""
+def _fit(
+    counts: DoubleArray, blurred: DoubleArray, offset: int, *, padded: bool = False
+) -> tuple[float, Scale] | None:
+    """Return how far off the peaks are, were the values HU + offset; None where they are not those of CT.
+
+    Soft tissue needs a second peak beside it, unless the values are ``padded`` as Hounsfield units are.
+    """
     # What lies below is padding, also where compression with loss blurred it.
     total = float(counts[_RANGE[0] + offset - _LOWEST :].sum())
     inside = float(_part(counts, offset, _RANGE).sum())
@@ -130,7 +138,7 @@ def _fit(counts: DoubleArray, blurred: DoubleArray, offset: int) -> tuple[float,
     fat = _peak(blurred, offset, _FAT.sought, _PROMINENCE * empty)
     air = _peak(blurred, offset, _AIR.sought, _PROMINENCE * empty)
     lung = _peak(blurred, offset, _LUNG, _PROMINENCE * empty)
-    if soft is None or (air is None and fat is None and lung is None):
+    if soft is None or (not padded and air is None and fat is None and lung is None):
         return None
     misfit = 0.0 if offset in (0, OFFSETS[0]) else _UNUSUAL
     peaks = []

@@ -54,7 +54,7 @@ def read_information(path: Path) -> dict[str, Any]:
     """
     try:
         if suffix_of(path) in nifti.SUFFIXES:
-            info, held = nifti.read_information(path), path.stat().st_size
+            info, held = nifti.read_information(path), nifti.data_file(path).stat().st_size
         else:
             info, held = _by_library(path)
     except FileError:

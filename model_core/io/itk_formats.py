@@ -32,7 +32,7 @@ from model_core.types import (
     VoxelArray,
 )
 
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+SUFFIXES = (".nii.gz", ".nii", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd")
 # Slices of a volume format are thick where the step is this many pixels or more; else it is isotropic.
 _ANISOTROPY = 1.5
 # Right angles of single precision are right within this; steps nearer than this to one plane fill no volume.

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from model_core.io.failures import FileError
 from model_core.types import DoubleArray, NiftiForms
 
-SUFFIXES = (".nii.gz", ".nii")
+SUFFIXES = (".nii.gz", ".nii", ".hdr")
 
 _NAMES = (
     *("size", "datatype", "dim", "pixdim", "offset", "slope", "intercept", "units", "magic"),
@@ -57,6 +57,7 @@ _LAYOUTS = (
 _LONGEST = 540
 _ORDERS: tuple[Literal["<"], Literal[">"]] = ("<", ">")
 _MAGIC = (b"n+1", b"n+2")
+_PAIR_MAGIC = (b"ni1", b"ni2")
 _TYPES = {
     2: "u1",
     4: "i2",
@@ -145,8 +146,7 @@ def read_information(path: Path) -> dict[str, Any]:
     FileError
         The file is damaged, is no NIfTI, or holds what is no picture.
     """
-    with _opened(path) as stream:
-        header = _header(stream.read(_LONGEST), path)
+    header = _header(path)
     place, problems = _placed(header)
     return {
         "dimensions": len(header.size),
@@ -169,8 +169,8 @@ def read_array(path: Path) -> npt.NDArray[Any]:
     FileError
         The file is damaged or cut off.
     """
-    with _opened(path) as stream:
-        header = _header(stream.read(_LONGEST), path)
+    header = _header(path)
+    with _opened(data_file(path)) as stream:
         stored = np.empty(header.voxels, header.dtype)
         target, done = stored.reshape(-1).view(np.uint8).data, 0
         stream.seek(header.offset)
@@ -181,6 +181,24 @@ def read_array(path: Path) -> npt.NDArray[Any]:
         raise FileError(f"{path.name} is cut off: {held} of {needed} bytes are there. Copy it again.")
     values = stored.reshape(*header.size[:3][::-1], *header.dtype.shape)
     return _scaled(values, header)
+
+
+def data_file(path: Path) -> Path:
+    """Return the file that holds the values: that of a pair lies beside its header.
+
+    Raises
+    ------
+    FileError
+        It does not.
+    """
+    if not path.name.lower().endswith(".hdr"):
+        return path
+    for suffix in (".img", ".IMG", ".img.gz"):
+        data = path.with_suffix(suffix)
+        if data.is_file():
+            return data
+    name = path.with_suffix(".img").name
+    raise FileError(f"The data file {name} of {path.name} is not beside it. Copy it there.")
 
 
 def _scaled(values: npt.NDArray[Any], header: _Header) -> npt.NDArray[Any]:
@@ -211,15 +229,18 @@ def _opened(path: Path) -> Iterator[BufferedIOBase]:
             ) from error
 
 
-def _header(head: bytes, path: Path) -> _Header:
-    """Parse the header.
+def _header(path: Path) -> _Header:
+    """Read the header.
 
     Raises
     ------
     FileError
         It is no NIfTI header, or is damaged.
     """
-    for layout, magic in zip(_LAYOUTS, _MAGIC, strict=True):
+    with _opened(path) as stream:
+        head = stream.read(_LONGEST)
+    pair = path.name.lower().endswith(".hdr")
+    for layout, magic in zip(_LAYOUTS, _PAIR_MAGIC if pair else _MAGIC, strict=True):
         if len(head) < layout.itemsize:
             break
         for order in _ORDERS:
@@ -228,8 +249,13 @@ def _header(head: bytes, path: Path) -> _Header:
                 continue
             if bytes(record["magic"])[:3] == magic:
                 return _parsed(record, order, path)
-            if bytes(record["magic"])[:3] == b"ni1":
-                raise FileError(f"{path.name} is the header of a NIfTI pair: store it as one .nii file.")
+            if pair:
+                raise FileError(
+                    f"{path.name} is a header of Analyze 7.5, which does not say which side is which: "
+                    "convert it to NIfTI."
+                )
+    if pair:  # other programs have headers of this name, too
+        raise FileError("Not an image file that this program reads.", status="skipped")
     raise FileError(f"{path.name} is named like NIfTI, but it is none or damaged from its first byte.")
 
 
@@ -246,7 +272,8 @@ def _parsed(record: Any, order: Literal["<", ">"], path: Path) -> _Header:
         order=order,
         size=tuple(int(length) for length in record["dim"][1 : 1 + count]),
         datatype=datatype,
-        offset=max(int(offset), record.dtype.itemsize),
+        # The values of a pair begin where their file does.
+        offset=int(offset) if path.name.lower().endswith(".hdr") else max(int(offset), record.dtype.itemsize),
         slope=float(record["slope"]),
         intercept=float(record["intercept"]),
         forms=NiftiForms(

@@ -21,7 +21,7 @@ from model_core.io.stack import named, natural_key
 from model_core.types import Catalogue, FileReport, Problem, Progress, SeriesEntry
 
 # Data files that belong to a header file of their own.
-_DATA_SUFFIXES = (".raw", ".zraw", ".raw.gz", ".img")
+_DATA_SUFFIXES = (".raw", ".zraw", ".raw.gz", ".img", ".img.gz")
 # What is opened, in words.
 KINDS = "DICOM, also in a ZIP, NIfTI, NRRD, MHA, PNG and JPEG"
 # Files between two looks at cancel.

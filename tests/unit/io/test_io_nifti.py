@@ -340,3 +340,34 @@ def test_a_text_named_like_nifti_is_told_by_name(tmp_path):
     (tmp_path / "notes.nii").write_text("not a volume " * 100)
     with pytest.raises(ReadError, match=r"notes\.nii is named like NIfTI, but it is none"):
         finish(scan(tmp_path / "notes.nii"))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_pair_of_header_and_data(tmp_path, packed):
+    whole_path = write_nifti(tmp_path / "whole.nii", sform=(1, LPS))
+    whole = whole_path.read_bytes()
+    head = bytearray(whole[:348])
+    struct.pack_into("<f", head, 108, 0)
+    head[344:348] = b"ni1\0"
+    whole_path.unlink()
+    (tmp_path / "v.hdr").write_bytes(head)
+    data = tmp_path / ("v.img.gz" if packed else "v.img")
+    data.write_bytes(gzip.compress(whole[352:]) if packed else whole[352:])
+    entry, volume = open_one(tmp_path)
+    check_places(volume, LPS)
+    assert entry.problems == ()
+    data.unlink()
+    with pytest.raises(ReadError, match=r"v\.img of v\.hdr is not beside it"):
+        finish(scan(tmp_path / "v.hdr"))
+    # Analyze 7.5 has no such magic.
+    (tmp_path / "v.hdr").write_bytes(head[:344] + b"\0\0\0\0")
+    with pytest.raises(ReadError, match=r"v\.hdr is a header of Analyze 7\.5"):
+        finish(scan(tmp_path / "v.hdr"))
+
+
+def test_headers_of_other_programs_are_left_alone(tmp_path):
+    write_nifti(tmp_path / "v.nii", sform=(1, LPS))
+    (tmp_path / "map.hdr").write_text("ENVI\nsamples = 3\n")
+    found = finish(scan(tmp_path))[-1]
+    assert [report.status for report in found.files] == ["skipped", "ok"]
+    assert found.series[0].problems == ()

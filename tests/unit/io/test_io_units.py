@@ -64,6 +64,7 @@ HU = {
     .normal(np.repeat([45, -105], 4000), 20)
     .astype(np.int16)
     .reshape(2, 50, 80),
+    "brain alone": np.where(CHEST > -50, np.random.default_rng(4).normal(33, 12, CHEST.shape), -1024),
     "made of four numbers": np.select(
         [CHEST < -900, CHEST < -500, CHEST < 200], [-1000, -850, 40], 700
     ).astype(np.int16),
