@@ -27,9 +27,16 @@ def _slice(text: str) -> int:
     return int(text)
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # such as a name that is too long for a file
+        return False
+
+
 def _without_paths(weights: Sequence[str]) -> tuple[tuple[str, ...], tuple[Path, ...]]:
     """Split off the paths to open that ``--weights a b PATH`` took as weights."""
-    paths = [w for w in weights if Path(w).exists() and Path(w).suffix.lower() not in WEIGHT_SUFFIXES]
+    paths = [w for w in weights if Path(w).suffix.lower() not in WEIGHT_SUFFIXES and _exists(Path(w))]
     return tuple(w for w in weights if w not in paths), tuple(Path(p) for p in paths)
 
 

@@ -95,11 +95,14 @@ def find(name_or_path: str) -> Path:
         If there is neither.
     """
     path = Path(name_or_path)
-    if path.is_file():
-        return path
     inside = weights_folder() / f"{name_or_path}{SUFFIX}"
-    if path.name == name_or_path and inside.is_file():
-        return inside
+    try:
+        if path.is_file():
+            return path
+        if path.name == name_or_path and inside.is_file():
+            return inside
+    except OSError as error:  # such as a name that is too long for a file
+        raise WeightsError(f"There are no weights '{name_or_path}': {error.strerror}.") from error
     names = ", ".join(card.name for card in shipped()) or "none"
     raise WeightsError(f"There are no weights '{name_or_path}': no such file; shipped are: {names}.")
 

@@ -47,3 +47,8 @@ def test_wrong_use_ends_with_two(arguments, capsys):
         parse(arguments)
     assert left.value.code == 2
     assert "ctmasknet-gui" in capsys.readouterr().err
+
+
+def test_weights_of_a_name_too_long_for_a_file_are_no_path():
+    name = "n" * 300
+    assert parse(["--weights", name]).weights == (name,)
