@@ -148,7 +148,9 @@ def _pixels(area: float) -> str:
 def _legend(axes: Axes, ranking: Ranking, colours: style.Theme, groups: dict[str, list[str]]) -> None:
     """Say what shape and colour mean, above the axes where no point can lie."""
     detected = sum(bool(roi.detected) for roi in ranking.shown)
-    text = f"◆ detected {detected}   ○ not detected {len(ranking.shown) - detected}"
+    listed, every = len(ranking.shown), len(ranking.shown) + len(ranking.rest)
+    which = f"best {listed} of {every} regions" if ranking.rest else f"all {every} regions"
+    text = f"{which}:   ◆ {detected} shown   ○ {listed - detected} not shown"
     if all(roi.detected is None for roi in ranking.shown):
         text = f"○ {len(ranking.shown)} regions of the class, apart from the detections"
     if len(groups) < 2:

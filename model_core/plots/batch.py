@@ -16,7 +16,8 @@ from model_core.plots.margins import Margins
 from model_core.scene.palette import ORANGE, SKY
 from model_core.types import FloatArray, probability_text
 
-COLUMNS = ("score", "dx", "dy", "dw", "dh")
+# What the network does to its proposal: dx, dy, dw and dh of the papers, in words.
+COLUMNS = ("score", "right", "down", "wider", "taller")
 
 
 def roi_batch_image(

@@ -52,7 +52,9 @@ class QuietSpinBox(NumberBox):
             super().keyPressEvent(event)
             return
         if event.key() == Qt.Key.Key_Escape:
-            self.lineEdit().setText(f"{self.prefix()}{self.textFromValue(self.value())}{self.suffix()}")
+            lowest = self.value() == self.minimum() and self.specialValueText()
+            plain = f"{self.prefix()}{self.textFromValue(self.value())}{self.suffix()}"
+            self.lineEdit().setText(self.specialValueText() if lowest else plain)
         else:
             super().keyPressEvent(event)
         event.accept()

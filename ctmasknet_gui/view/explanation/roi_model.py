@@ -75,7 +75,12 @@ COLUMNS = (
         describe_shown,
         lambda r: (bool(r.detected), r.unshown or "", -(r.suppressor or 0)),
     ),
-    Column("×", "How often the region stands in the RoI batch", lambda r: str(r.copies), lambda r: r.copies),
+    Column(
+        "Uses",
+        "How often the classifier uses the region: its rows in the RoI batch (replication)",
+        lambda r: str(r.copies),
+        lambda r: r.copies,
+    ),
     Column("Box", "x1,y1–x2,y2 in slice pixels", describe_box, lambda r: r.box, left=True),
 )
 BOX_COLUMN = len(COLUMNS) - 1

@@ -17,6 +17,7 @@ from model_core.config import DetectionSettings, EvidenceSettings, MaskScale, Sc
 _LOGIT_LIMIT = 10.0
 # Removes nothing from softmax scores.
 _LOWEST_SCORE = -0.01
+_ALL = "all"
 _SCALES: tuple[tuple[str, MaskScale], ...] = (("logit", "logit"), ("probability", "probability"))
 _SCORINGS: tuple[tuple[str, Scoring], ...] = (("softmax", "softmax"), ("sigmoid", "sigmoid"))
 
@@ -53,8 +54,11 @@ class ThresholdPanel(QWidget):
     def _make_detections(self) -> None:
         # As low as that of the evidence: a card may show every detection.
         self.score = ThresholdSlider(
-            "Score >", low=_LOWEST_SCORE, tip="Show detections whose score is greater; −0.01 shows all."
+            "Score >",
+            low=_LOWEST_SCORE,
+            tip="Show detections whose score is greater; “all” (−0.01) shows every one.",
         )
+        self.score.spin.setSpecialValueText(_ALL)
         self.nms = ThresholdSlider(
             "NMS IoU",
             tip="Remove boxes that overlap a better one by more than this IoU. Off keeps them all (T).",
@@ -83,8 +87,9 @@ class ThresholdPanel(QWidget):
         self.evidence_score = ThresholdSlider(
             "Score >",
             low=_LOWEST_SCORE,
-            tip="Regions whose score is greater are ranked; −0.01 keeps all.",
+            tip="Regions whose score is greater are ranked; “all” (−0.01) keeps every one.",
         )
+        self.evidence_score.spin.setSpecialValueText(_ALL)
         self.evidence_nms = ThresholdSlider(
             "NMS IoU",
             tip="Non-maximum suppression of the ranked regions; off keeps all boxes.",
@@ -173,15 +178,16 @@ class ThresholdPanel(QWidget):
     def _name_evidence(self, regions: int) -> None:
         """Say what the ranked regions are for: the class, or without a classifier the table and the plots."""
         if gives_no_class(self._state):
-            self.evidence_heading.setText(f"RANKED REGIONS · BEST {regions}")
+            self.evidence_heading.setText(f"RANKED REGIONS · THE BEST {regions}")
             self.evidence_heading.setToolTip(
                 f"The table and the plots show the {regions} best regions; these weights give no class."
             )
             self.link.setToolTip("Linked: ranked are the regions above the shown score and NMS.")
             return
-        self.evidence_heading.setText(f"CLASS EVIDENCE · N {regions}")
+        self.evidence_heading.setText(f"CLASS EVIDENCE · THE BEST {regions} REGIONS")
         self.evidence_heading.setToolTip(
-            f"The classifier reads the {regions} best regions; the weights fix this number."
+            f"The classifier reads the {regions} best regions (N = {regions}); the weights fix this number.\n"
+            "Where fewer pass the thresholds, each is repeated until there are as many."
         )
         self.link.setToolTip(
             "Linked: the class is computed from the regions above the shown score and NMS.\n"

@@ -27,7 +27,9 @@ def test_each_column_is_scaled_on_its_own(figure, artists):
 
 def test_columns_are_named_with_their_scale(figure, texts):
     roi_batch_image(figure, ROWS)
-    assert {"raw score\n≤ 0.80", "dx\n± 2", "dy\n± 1", "dw\n± 0.4", "dh\n± 0"} <= set(texts(figure))
+    assert {"raw score\n≤ 0.80", "right\n± 2", "down\n± 1", "wider\n± 0.4", "taller\n± 0"} <= set(
+        texts(figure)
+    )
 
 
 def test_the_greatest_score_is_never_called_certain(figure, texts):

@@ -159,7 +159,7 @@ def test_two_classes_are_named_in_their_colours(figure, roi, texts, artists, ass
     shown = texts(figure)
     assert shown["■ Ground-glass opacity"].get_color() == region_colour("GGO")
     assert shown["■ Consolidation"].get_color() == region_colour("consolidation")
-    assert "◆ detected 1   ○ not detected 1" in shown
+    assert "all 2 regions:   ◆ 1 shown   ○ 1 not shown" in shown
     assert_nothing_cut(figure)
 
 
