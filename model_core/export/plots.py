@@ -99,7 +99,7 @@ def write_plot(
 
     suffix = path.suffix.lower()
     if suffix not in (".png", ".svg"):
-        raise ExportError(f"{path.name} is neither a PNG nor an SVG file name: let it end in .png or .svg.")
+        raise ExportError(f"'{path.name}' is neither a PNG nor an SVG file name: let it end in .png or .svg.")
     figure = Figure(figsize=_SIZE_INCHES, dpi=_DPI)
     draw_plot(figure, kind, shown, image_classes=image_classes, top=top, selected=selected)
     about: dict[str, Any] = {"Title": f"{kind}, slice {shown.slice_index + 1}"}

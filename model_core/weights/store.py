@@ -118,7 +118,7 @@ def load_weights(name_or_path: str) -> LoadedWeights:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise WeightsError(f"The weight file {path.name} cannot be read.", details=str(error)) from error
+        raise WeightsError(f"The weight file '{path.name}' cannot be read.", details=str(error)) from error
     digest = hashlib.sha256(data).hexdigest()
     anchors: dict[str, Any] = {}
     if path.suffix == SUFFIX:
@@ -126,7 +126,7 @@ def load_weights(name_or_path: str) -> LoadedWeights:
             tensors = {modern_name(name): _full(tensor) for name, tensor in load_safetensors(data).items()}
         except SafetensorError as error:
             raise WeightsError(
-                f"{path.name} is not a complete safetensors file.", details=str(error)
+                f"'{path.name}' is not a complete safetensors file.", details=str(error)
             ) from error
     else:
         checkpoint = read_published(path)
@@ -143,7 +143,7 @@ def load_weights(name_or_path: str) -> LoadedWeights:
     card = read_card(beside) if with_card else card_for(path.stem, tensors, **anchors)
     if card.sha256 and card.sha256 != digest:
         raise WeightsError(
-            f"{path.name} is not the file its card describes (other SHA-256). Get both from the same place."
+            f"'{path.name}' is not the file its card describes (other SHA-256). Get both from the same place."
         )
     return LoadedWeights(dataclasses.replace(card, sha256=digest), tensors, path)
 
@@ -200,7 +200,7 @@ def save_weights(path: Path, tensors: dict[str, Tensor], card: ModelCard, *, hal
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ExportError(f"The folder {path.parent.name} cannot be made.", details=str(error)) from error
+        raise ExportError(f"The folder '{path.parent.name}' cannot be made.", details=str(error)) from error
     for target, content in ((path, data), (path.with_suffix(".json"), card.to_json().encode())):
         temporary = target.with_name(target.name + ".part")
         try:
@@ -208,7 +208,7 @@ def save_weights(path: Path, tensors: dict[str, Tensor], card: ModelCard, *, hal
             temporary.replace(target)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            raise ExportError(f"{target.name} cannot be written.", details=str(error)) from error
+            raise ExportError(f"'{target.name}' cannot be written.", details=str(error)) from error
     return card
 
 

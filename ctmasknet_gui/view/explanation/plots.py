@@ -37,8 +37,7 @@ class PlotPanel(QWidget):
         tips = (
             "Score, as in the table, and area of each region; click a point to select its region",
             "How many regions have which score, as in the table",
-            "The ranked rows that the classifier reads: raw score (not calibrated), and how the network moves "
-            + "and stretches its proposal to the box (encoded dx, dy, dw, dh); click one",
+            "Rows that the classifier reads: raw score, shift and stretch (dx, dy, dw, dh); click one",
         )
         for page, tip in zip((self.scatter, self.histogram, self.batch), tips, strict=True):
             self.tabs.addTab(page, page.title)
