@@ -78,7 +78,7 @@ def write_lesions(
             _check_whole(temporary, labels.size, compressed=compressed)
         except (RuntimeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ExportError(
-                f"'{path.name}' cannot be written: check that the disk has space and that you may write there.",
+                f"'{path.name}' cannot be written: check that the disk has space and that you may write.",
                 details=type(error).__name__,
             ) from error
     return grid.problems
