@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
+
+# Held while a figure is filled and rendered. matplotlib draws in one thread at a time: all figures share its
+# settings (which a written SVG changes for a moment) and the parser and caches of its texts.
+DRAWING = threading.RLock()
 
 
 def wait_without_spinning() -> None:

@@ -17,7 +17,9 @@ SHARED = ROOT.parent / "shared"
 
 
 def pytest_addoption(parser):
-    parser.addoption("--golden-dir", type=Path, default=SHARED / "golden", help="folder of golden cases")
+    whole, small = SHARED / "golden", ROOT / "tests" / "golden" / "data"
+    default = whole if whole.is_dir() else small
+    parser.addoption("--golden-dir", type=Path, default=default, help="folder of golden cases")
 
 
 @pytest.fixture(scope="session")

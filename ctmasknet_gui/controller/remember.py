@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 from PySide6.QtCore import QObject
 
-from ctmasknet_gui.controller.display import cover
+from ctmasknet_gui.controller.display import OVERLAYS, cover
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.display import PRESETS
 
-SWITCHES = ("masks", "outlines", "boxes", "labels", "logits", "reference", "privacy")
+# Overlays have keys of their own: what older versions stored was not chosen, but drawn by default.
+SWITCHES = {name: f"overlays/{name}" for name in OVERLAYS} | {"privacy": "display/privacy"}
 CINE_RANGE = (1.0, 60.0)  # slices per second that a damaged settings file cannot leave
 
 
@@ -35,8 +36,8 @@ class RememberController(QObject):
     def restore(self) -> None:
         """Write what was remembered into state; the shipped weights must be listed before."""
         display, settings = self._state.display, self._settings
-        for name in SWITCHES:
-            setattr(display, name, settings.flag(f"display/{name}", getattr(display, name)))
+        for name, key in SWITCHES.items():
+            setattr(display, name, settings.flag(key, getattr(display, name)))
         if display.logits:
             cover(display)
         display.opacity = float(np.clip(settings.number("display/opacity", display.opacity), 0.0, 1.0))
@@ -54,8 +55,8 @@ class RememberController(QObject):
     def store(self) -> None:
         """Write state into the settings."""
         display, settings = self._state.display, self._settings
-        for name in SWITCHES:
-            settings.put(f"display/{name}", bool(getattr(display, name)) or name in display.covered)
+        for name, key in SWITCHES.items():
+            settings.put(key, bool(getattr(display, name)) or name in display.covered)
         settings.put("display/opacity", display.opacity)
         settings.put("display/cine_fps", display.cine_fps)
         if any(preset.name == display.window.name for preset in PRESETS):

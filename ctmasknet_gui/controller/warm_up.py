@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from model_core.threads import DRAWING
+
 
 @cache
 def warm_up_plots() -> None:
@@ -13,11 +15,12 @@ def warm_up_plots() -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(1, 1), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_xlabel("score")
-    canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()
+    with DRAWING:
+        figure = Figure(figsize=(1, 1), layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_xlabel("score")
+        canvas: Any = FigureCanvasAgg(figure)
+        canvas.draw()
 
 
 @cache

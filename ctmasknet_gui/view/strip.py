@@ -36,7 +36,7 @@ _THICKEST = 9.0
 _MARGIN = 6.0
 _TEN = 10
 _NOTCH = 120
-# The longest bar is this percentile of the areas, unless the largest is within a factor of it.
+# Areas above this percentile by more than the factor are outliers; of fewer areas than that none is.
 _PERCENTILE, _FACTOR, _FEWEST = 95.0, 2.0, 3
 
 
@@ -261,9 +261,8 @@ def bar_scale(areas: Sequence[int]) -> int:
     """
     if len(areas) < _FEWEST:
         return max(areas, default=0)
-    usual = int(np.percentile(areas, _PERCENTILE, method="lower"))
-    largest = max(areas)
-    return largest if largest <= _FACTOR * usual else usual
+    usual = float(np.percentile(areas, _PERCENTILE, method="lower"))
+    return max(area for area in areas if area <= _FACTOR * usual)
 
 
 def _area(summary: SliceSummary) -> str:

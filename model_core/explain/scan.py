@@ -43,7 +43,7 @@ def scan_verdict(
     else:
         rule = f"Mean over the {len(judged)} analysed slices." if len(judged) > 1 else "One slice analysed."
     if empty:
-        which = "all" if len(empty) == len(used) else str(len(empty))
+        which = "any" if len(empty) == len(used) else str(len(empty))
         rule += f" No region is left in {which} of those: there it is the network's bias."
     return ScanVerdict(
         probabilities=tuple(float(p) for p in mean),

@@ -16,7 +16,7 @@ from model_core.export.sampling import PLOTS_SIDE, TEXT_SIDE, Sampling, sampling
 from model_core.export.text import TextLayer
 from model_core.scene import box_labels, corner_lines, edge_letters
 from model_core.scene.labels import Rect, unshown_roi
-from model_core.scene.palette import REFERENCE, SELECTED
+from model_core.scene.palette import REFERENCE, SELECTED, WHITE
 from model_core.types import BoolArray, ByteArray, FloatArray, ShownSlice, Volume
 from model_core.voi import apply_window
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
 # Lines are one pixel wide up to this shorter side; wider in proportion above, to stay visible in print.
-_LINE_SIDE = 1024
+_LINE_SIDE = 640
 
 
 def render_slice(
@@ -263,4 +263,10 @@ def _colour_bar(layer: TextLayer, limits: tuple[float, float], *, title: str) ->
         x = right - extent
         layer.write(x, y, text)
         layer.reserve((x, y, right, y + layer.line_height))
+    zero = top + bar_height * limits[1] / (limits[1] - limits[0])
+    if top + layer.line_height <= zero <= top + bar_height - layer.line_height:
+        layer.draw.line((left - 4, zero, left - 1, zero), fill=WHITE)
+        beside, level = left - 7 - layer.width("0"), zero - layer.line_height / 2
+        layer.write(beside, level, "0")
+        layer.reserve((beside, level, left, level + layer.line_height))
     layer.reserve((left - 2, top - 2, right + 2, top + bar_height + 2))

@@ -13,6 +13,7 @@ from model_core.errors import ExportError
 from model_core.export.atomic import atomic_path, refuse_existing
 from model_core.export.png import RESEARCH_USE
 from model_core.scene import class_name
+from model_core.threads import DRAWING
 from model_core.types import ByteArray, Progress, ShownSlice
 
 if TYPE_CHECKING:
@@ -100,14 +101,18 @@ def write_plot(
     suffix = path.suffix.lower()
     if suffix not in (".png", ".svg"):
         raise ExportError(f"'{path.name}' is neither a PNG nor an SVG file name: let it end in .png or .svg.")
-    figure = Figure(figsize=_SIZE_INCHES, dpi=_DPI)
-    draw_plot(figure, kind, shown, image_classes=image_classes, top=top, selected=selected)
     about: dict[str, Any] = {"Title": f"{kind}, slice {shown.slice_index + 1}"}
     program = f"CTMaskNet {__version__}, {RESEARCH_USE.replace('–', '-')}"
     # Without a date, equal results give equal files.
     about |= {"Software": program} if suffix == ".png" else {"Creator": program, "Date": None}
     # Names inside an SVG are random unless salted.
-    with rc_context({"svg.hashsalt": "ctmasknet"}), atomic_path(path, overwrite=overwrite) as temporary:
+    with (
+        DRAWING,
+        rc_context({"svg.hashsalt": "ctmasknet"}),
+        atomic_path(path, overwrite=overwrite) as temporary,
+    ):
+        figure = Figure(figsize=_SIZE_INCHES, dpi=_DPI)
+        draw_plot(figure, kind, shown, image_classes=image_classes, top=top, selected=selected)
         figure.savefig(temporary, format=suffix[1:], metadata=about)
 
 
@@ -161,10 +166,11 @@ def plot_picture(
     from matplotlib.figure import Figure
 
     height, width = size
-    # Half a pixel more, so that rounding in the canvas never leaves one missing.
-    figure = Figure(figsize=((width + 0.5) / dpi, (height + 0.5) / dpi), dpi=dpi)
-    canvas: Any = FigureCanvasAgg(figure)
-    draw_plot(figure, kind, shown, image_classes=image_classes, top=top, selected=selected)
-    canvas.draw()
+    with DRAWING:
+        # Half a pixel more, so that rounding in the canvas never leaves one missing.
+        figure = Figure(figsize=((width + 0.5) / dpi, (height + 0.5) / dpi), dpi=dpi)
+        canvas: Any = FigureCanvasAgg(figure)
+        draw_plot(figure, kind, shown, image_classes=image_classes, top=top, selected=selected)
+        canvas.draw()
     picture: ByteArray = np.array(canvas.buffer_rgba())[:height, :width, :3]
     return picture

@@ -81,8 +81,8 @@ def why_unshown(
     Each test only sees what passed those before: area, score, NMS, number of detections. NMS is greedy, so
     what suppressed a candidate is the best of the kept ones of its class that overlap it enough.
     """
-    survivors = rank(candidates, replace(settings, max_detections=max(1, len(candidates)))).tolist()
-    shown, kept = set(survivors[: settings.max_detections]), set(survivors)
+    survivors = rank(candidates, replace(settings, max_detections=max(1, len(candidates))))
+    shown, kept = set(survivors[: settings.max_detections].tolist()), set(survivors.tolist())
     scores, areas = _scores(candidates, settings.scoring), _areas(candidates.boxes)
     found: dict[int, Unshown] = {}
     for index in indices:
@@ -101,9 +101,9 @@ def why_unshown(
     return found
 
 
-def _suppressor(candidates: Candidates, survivors: Sequence[int], index: int, iou: float) -> int | None:
+def _suppressor(candidates: Candidates, survivors: IntArray, index: int, iou: float) -> int | None:
     """Return the best survivor of the class of a candidate whose IoU with it is greater than ``iou``."""
-    same = np.array([k for k in survivors if candidates.labels[k] == candidates.labels[index]], np.int64)
+    same = survivors[candidates.labels[survivors] == candidates.labels[index]]
     if not len(same):
         return None
     one, others = candidates.boxes[index], candidates.boxes[same]

@@ -53,7 +53,7 @@ def class_bars(
     if not values:
         style.message(figure, colours, "No classes")
         return
-    axes = style.start(figure, colours, Margins(left=0.12, right=0.56, bottom=BOTTOM, top=TOP))
+    axes = style.start(figure, colours, Margins(left=0.12, right=0.60, bottom=BOTTOM, top=TOP))
     meaning = "the network's bias (0–1)" if from_bias else "class probability (0–1)"
     axes.set_xlabel(meaning, color=colours.text, fontsize=style.TEXT_PT)
     rows = np.arange(len(values))

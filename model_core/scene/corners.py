@@ -154,11 +154,11 @@ def _verdict(settings: SceneSettings, shown: ShownSlice | None, *, every: bool) 
     best, bias = int(np.argmax(values)), shown.verdict.from_bias
     lines = []
     if bias:
-        lines = [Line("No region left: the network's bias", MUTED)]
+        lines = [Line("Network's bias: no region left", MUTED)]
     elif every:
         lines = [Line("Class of this slice", MUTED)]
     for number, value in enumerate(values):
-        if every or number == best:
+        if every or (number == best and not bias):
             name = class_name(settings.image_classes, number)
             text, likely = f"{name} {probability_text(value)}", number == best and not bias
             swatch = "" if bias else image_colour(name, number)

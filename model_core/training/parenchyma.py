@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy import ndimage
@@ -19,6 +20,7 @@ _SMALLEST_SHARE = 0.01
 _SOFT = -400.0  # the body wall is brighter
 _BORDER = 0.12  # of the lung's scale: what is peripheral
 _FIRST, _LAST = slice(0, 4), slice(-4, None)
+_KEPT = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,13 +48,24 @@ class Lung:
         return near
 
 
-@lru_cache(maxsize=512)
+# Used last at the end.
+_lungs: WeakKeyDictionary[PackedSlice, Lung | None] = WeakKeyDictionary()
+
+
 def find_lung(one: PackedSlice) -> Lung | None:
     """Return the lung of a slice: its lung mask, or its dark parenchyma where there is none.
 
-    None where less than `_SMALLEST_SHARE` of the picture is lung. Kept for the slices used last: a slice
-    is drawn many times.
+    None where less than `_SMALLEST_SHARE` of the picture is lung. Kept for the `_KEPT` slices used last, as
+    a slice is drawn many times; but only while there is the slice: one with new lesions never comes again.
     """
+    lung = _lungs.pop(one) if one in _lungs else _find_lung(one)
+    while len(_lungs) >= _KEPT:
+        del _lungs[next(iter(_lungs))]
+    _lungs[one] = lung
+    return lung
+
+
+def _find_lung(one: PackedSlice) -> Lung | None:
     picture = one.image.astype(np.float32) / 255.0
     inside = (one.labels & LUNG_BIT) > 0 if one.has_lung else _dark(picture, cropped=one.cropped)
     if one.has_lung:

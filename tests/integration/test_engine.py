@@ -5,14 +5,17 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit
 
 from model_core.config import DetectionSettings, DetectorSettings, EvidenceSettings, InputSpec
 from model_core.errors import SettingsError, WeightsError
+from model_core.explain import mask_pixels
 from model_core.inference import detect, judge, load_pipeline, run, scan_verdict, show, summarise
 from model_core.inference.pipeline import Pipeline
 from model_core.inference.select import rank, why_unshown
 from model_core.networks import MaskRCNN, build
 from model_core.phantom import make_phantom
+from model_core.preprocess import network_input
 from model_core.types import Progress, SliceResult, finish
 from model_core.weights.store import load_weights, save_weights
 
@@ -159,6 +162,34 @@ def test_masks_of_candidates_do_not_depend_on_when_they_are_asked_for(pipeline, 
     together = pipeline.mask_logits(fresh, wanted)
     one_by_one = [pipeline.mask_logits(result, wanted[k : k + 1])[0] for k in (2, 0, 1)]
     np.testing.assert_allclose(together[[2, 0, 1]], one_by_one, atol=1e-5)
+
+
+def test_masks_from_stored_half_precision_maps_are_those_of_the_full_ones():
+    pipeline = load_pipeline(device="cpu")
+    volume, _ = make_phantom(slices=12, size=192)
+    (result,) = finish(run(pipeline, volume, [7]))
+    assert {maps.dtype for maps in result.features.values()} == {np.dtype(np.float16)}
+    picture = torch.from_numpy(network_input(volume, 7, pipeline.input))
+    with torch.inference_mode():
+        features = pipeline.detector.features(picture.expand(1, 3, -1, -1))
+    full = {level: maps[0].numpy() for level, maps in features.items()}
+    assert all(
+        np.array_equal(full[level].astype(np.float16), maps) for level, maps in result.features.items()
+    )
+    exact = dataclasses.replace(result, features=full, mask_cache={})
+    stored = dataclasses.replace(result, mask_cache={})
+    every = dataclasses.replace(pipeline.detections, score=-0.01, nms_iou=None, max_detections=128)
+    found, wanted = (detect(pipeline, one, every) for one in (stored, exact))
+    assert len(found) > 100
+    assert np.array_equal(found.scores, wanted.scores)  # computed before the maps are stored
+    error = np.abs(found.mask_logits - wanted.mask_logits)
+    assert 0 < error.max() < 0.01
+    assert error.mean() < 3e-4
+    assert np.abs(expit(found.mask_logits) - expit(wanted.mask_logits)).max() < 1e-3
+    shape = result.placement.slice_shape
+    masks, others = mask_pixels(found, shape), mask_pixels(wanted, shape)
+    assert masks.sum() > 1000
+    assert (masks != others).sum() <= 1e-3 * masks.sum()
 
 
 def test_calibrated_scores_are_shown_but_module_s_reads_its_own(pipeline, volume, result):

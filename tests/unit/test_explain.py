@@ -320,7 +320,7 @@ def test_slices_without_any_region_are_told_in_the_rule_of_the_scan():
     assert "bias" not in scan_verdict(some(0), basis="trained").rule
     part, whole = scan_verdict(some(3), basis="edited"), scan_verdict(some(4), basis="edited")
     assert "left in 3 of those: there it is the network's bias" in part.rule
-    assert "left in all of those" in whole.rule
+    assert "left in any of those" in whole.rule
     assert (part.from_bias, whole.from_bias) == (False, True)
 
 

@@ -172,8 +172,9 @@ class ClassPanel(QWidget):
         k = scan.class_index
         name = class_name(names, k)
         edited = " (edited evidence)" if scan.basis == "edited" else ""
-        likely = f"{name} {probability_text(scan.probabilities[k])}"
-        what = f"the network's bias ({likely})" if scan.from_bias else likely
+        what = f"{name} {probability_text(scan.probabilities[k])}"
+        if scan.from_bias:
+            what = "the network's bias"
         parts = [f"Scan: {what}{edited}", scan.rule.rstrip("."), self._lesions()]
         self.scan.setText(" · ".join(part for part in parts if part))
         self.scan.setToolTip(

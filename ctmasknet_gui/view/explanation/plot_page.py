@@ -11,6 +11,7 @@ from PySide6.QtGui import QColor, QPalette, QShowEvent
 from PySide6.QtWidgets import QLabel, QSizePolicy, QStackedLayout, QWidget
 
 from ctmasknet_gui.view.style import BACKGROUND
+from model_core.threads import DRAWING
 
 # Several changes of state in one go become one picture. Waiting twice as long as a picture takes keeps
 # scrolling and dragging smooth: the plot follows as soon as the hand rests.
@@ -78,8 +79,9 @@ class PlotPage(QWidget):
         self._stale = False
         self._stack.setCurrentWidget(self.canvas)
         start = time.perf_counter()
-        self._draw(self.canvas.figure)
-        self.canvas.draw()
+        with DRAWING:
+            self._draw(self.canvas.figure)
+            self.canvas.draw()
         took = 1000 * (time.perf_counter() - start)
         self._timer.setInterval(round(min(_LONGEST_MS, max(_COALESCE_MS, 2 * took))))
 
@@ -87,7 +89,14 @@ class PlotPage(QWidget):
         from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
         from matplotlib.figure import Figure
 
-        self.canvas = FigureCanvasQTAgg(Figure(facecolor=BACKGROUND))  # type: ignore[no-untyped-call]
+        class Canvas(FigureCanvasQTAgg):
+            """Draws itself too, when its size changes: never while an export draws in the worker."""
+
+            def draw(self) -> None:
+                with DRAWING:
+                    super().draw()  # type: ignore[no-untyped-call]
+
+        self.canvas = Canvas(Figure(facecolor=BACKGROUND))  # type: ignore[no-untyped-call]
         self.canvas.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.canvas.setMinimumSize(60, 60)
         # At fractional screen scales a strip beside the picture shows what lies under it.

@@ -84,7 +84,7 @@ COLUMNS = (
     Column("Box", "x1,y1–x2,y2 in slice pixels", describe_box, lambda r: r.box, left=True),
 )
 BOX_COLUMN = len(COLUMNS) - 1
-SHOWN_COLUMN, COPIES_COLUMN = 5, 6
+SCORE_COLUMN, SHOWN_COLUMN, COPIES_COLUMN = 2, 5, 6
 
 
 class RoiModel(QAbstractTableModel):

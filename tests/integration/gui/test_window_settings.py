@@ -26,7 +26,8 @@ def test_window_and_choices_are_remembered(make_app):
     assert display.logits
     assert display.boxes
     assert not display.labels
-    assert display.outlines
+    second.commands.logits.trigger()
+    assert display.outlines, "the logit map had taken them off"
     assert display.opacity == pytest.approx(0.6)
     assert display.privacy
     assert second.commands.privacy.isChecked()

@@ -194,7 +194,7 @@ def test_words_of_the_class(make_volume, make_shown):
     assert words(sure) == [("Class of this slice", False), *zip(classes, (False, False, True), strict=True)]
     bias = dataclasses.replace(sure, batch=nothing)
     assert words(bias) == [
-        ("No region left: the network's bias", False),
+        ("Network's bias: no region left", False),
         *((name, False) for name in classes),
     ]
 

@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from gui_fakes import make_card, make_volume
 from PySide6.QtCore import QByteArray, QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QDropEvent, QStatusTipEvent
+from PySide6.QtGui import QAction, QDropEvent, QStatusTipEvent
 from PySide6.QtWidgets import (
     QAbstractButton,
     QAbstractSlider,
@@ -447,6 +448,27 @@ def test_title_hides_the_series_in_privacy_mode(window, state):
     assert window.windowTitle().startswith("Series one")
     state.display.privacy = True
     assert window.windowTitle() == "CTMaskNet"
+
+
+@pytest.mark.parametrize(
+    ("basis", "text"),
+    [
+        ("published", "evidence as published"),
+        ("trained", "evidence as these weights were trained"),
+        ("fast", "fast: without the mirror image"),
+        ("edited", "edited evidence"),
+    ],
+)
+def test_only_published_evidence_is_called_so(window, state, basis, text):
+    shown = state.results.shown
+    state.results.shown = replace(shown, verdict=replace(shown.verdict, basis=basis))
+    label = window.status.evidence
+    assert label.text() == text
+    assert ("edited" in label.text()) == (label.property("role") == "edited")
+    spoken = [label.text(), label.toolTip()]
+    for part in (window, *window.findChildren(QWidget), *window.findChildren(QAction)):
+        spoken += [part.toolTip(), part.text() if callable(getattr(part, "text", None)) else ""]
+    assert any("published" in words.casefold() for words in spoken) == (basis == "published")
 
 
 def test_status_bar_tells_progress_time_and_evidence(window, state):

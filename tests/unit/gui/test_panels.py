@@ -1,12 +1,17 @@
 """Series list, class panel, thresholds, region table and plots, driven through their real widgets."""
 
+import itertools
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from gui_fakes import make_entry, make_volume
+from matplotlib.figure import Figure
 from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QGuiApplication, QImage
+from PySide6.QtWidgets import QApplication
 from window_case import fill, show
 
 from ctmasknet_gui.state import AppState
@@ -18,13 +23,16 @@ from ctmasknet_gui.view.explanation.roi_model import (
     COLUMNS,
     COPIES_COLUMN,
     DIMMED,
+    SCORE_COLUMN,
     SHOWN_COLUMN,
     RoiModel,
 )
 from ctmasknet_gui.view.explanation.roi_table import RoiTable
 from ctmasknet_gui.view.explanation.threshold_panel import ThresholdPanel, convert_mask_threshold
 from ctmasknet_gui.view.series_panel import SeriesPanel, two_lines
-from model_core.types import Catalogue, FileReport, PatientText
+from model_core.export import export_plots
+from model_core.export.plots import plot_picture
+from model_core.types import Catalogue, FileReport, PatientText, finish
 
 
 @pytest.fixture
@@ -314,7 +322,8 @@ def test_a_class_without_any_region_is_called_the_networks_bias(qtbot, state):
     assert "the network's bias" in panel.note.text()
     assert not any(bold for _, _, bold in panel.bars.rows)
     state.results.scan = replace(state.results.scan, from_bias=True)
-    assert "Scan: the network's bias (COVID-19 > 0.99)" in panel.scan.text()
+    assert "Scan: the network's bias · " in panel.scan.text()
+    assert "COVID-19" not in panel.scan.text()
 
 
 @pytest.mark.parametrize(
@@ -627,6 +636,14 @@ def test_regions_that_the_class_has_for_itself_are_not_called_undetected(qtbot, 
     qtbot.waitUntil(lambda: plots.scatter.canvas is not None and plots.scatter.canvas.isVisible())
 
 
+def test_no_score_is_certain_in_the_table(state):
+    model = RoiModel()
+    rows = state.results.shown.rois[:2]
+    model.set_rows((replace(rows[0], score=0.99987), replace(rows[1], score=0.00012)))
+    cells = [model.index(row, SCORE_COLUMN).data() for row in range(2)]
+    assert cells == ["> 0.999", "< 0.001"]
+
+
 def test_row_and_selection_follow_each_other(qtbot, state, collect):
     table = RoiTable(state)
     qtbot.addWidget(table)
@@ -754,6 +771,55 @@ def click(qtbot, canvas, x, y):
     ratio = canvas.device_pixel_ratio
     place = QPointF(pixel[0] / ratio, canvas.height() - pixel[1] / ratio).toPoint()
     qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=place)
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_an_export_and_the_window_never_draw_at_the_same_time(state, plots, tmp_path, monkeypatch, kind):
+    inside, most, threads = [], [], set()
+    plain = Figure.draw
+
+    def watched(figure, renderer):
+        inside.append(figure)
+        most.append(len(inside))
+        threads.add(threading.current_thread())
+        time.sleep(0.01)  # another thread's chance
+        try:
+            return plain(figure, renderer)
+        finally:
+            inside.remove(figure)
+
+    monkeypatch.setattr(Figure, "draw", watched)
+    shown = state.results.shown
+    plot_picture("score-area", shown, size=(200, 300), dpi=80)
+    most.clear()
+    expected = plot_picture("score-area", shown, size=(200, 300), dpi=80)
+    drawn = []
+
+    def export():
+        for number in range(4):
+            finish(export_plots(tmp_path / f"{number}", shown, plot_format=kind))
+            drawn.append(plot_picture("score-area", shown, size=(200, 300), dpi=80))
+
+    for number in range(4):
+        (tmp_path / f"{number}").mkdir()
+    worker = threading.Thread(target=export)
+    worker.start()
+    try:
+        for size in itertools.cycle((300, 420)):
+            if not worker.is_alive():
+                break
+            plots.resize(size, 260)  # the canvas draws itself
+            plots.scatter.canvas.draw()
+            QApplication.processEvents()
+    finally:
+        worker.join()
+    assert len(threads) == 2
+    assert max(most) == 1
+    assert all(np.array_equal(one, expected) for one in drawn)
+    written = {path.name: path.read_bytes() for path in (tmp_path / "0").iterdir()}
+    assert len(written) == 4
+    for number in (1, 2, 3):
+        assert {path.name: path.read_bytes() for path in (tmp_path / f"{number}").iterdir()} == written
 
 
 def test_clicking_a_point_picks_its_region(qtbot, state, plots, collect):

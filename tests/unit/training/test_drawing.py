@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import weakref
 import zipfile
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from chests import GREY_LESION, GREY_LUNG, GREY_SOFT, chest, disc, slices_of, tiny_recipe
 
 from model_core.errors import DataError, SettingsError
+from model_core.training import parenchyma
 from model_core.training.drawing import StageSteps, batches
 from model_core.training.lesion import LesionTraining
 from model_core.training.packing import LUNG_BIT
@@ -41,6 +43,23 @@ def test_lung_without_a_mask_is_the_dark_of_the_body_alone():
     assert (found.inside & true).sum() / (found.inside | true).sum() > 0.85
     assert not found.inside[150:].any()
     assert found.level == pytest.approx(GREY_LUNG / 255, abs=0.02)
+
+
+def test_the_lung_of_a_slice_is_kept_while_there_is_the_slice(monkeypatch):
+    monkeypatch.setattr(parenchyma, "_KEPT", 2)
+    first, second, third = (chest(seed=k) for k in range(3))
+    lung = find_lung(first)
+    others = weakref.ref(find_lung(second))
+    assert find_lung(first) is lung
+    assert others() is not None
+    find_lung(third)  # of more slices than are kept, the one that was used longest ago goes
+    assert others() is None
+    assert find_lung(first) is lung
+    # What is made for one step goes with the step.
+    pasted = add_lesions(first, np.random.default_rng(0))
+    gone = weakref.ref(pasted), weakref.ref(find_lung(pasted))
+    del pasted
+    assert [reference() for reference in gone] == [None, None]
 
 
 def test_a_slice_of_soft_tissue_or_air_has_no_lung():
