@@ -80,7 +80,7 @@ class FakeReader:
 
     def scan(self, path, *more):
         if not path.exists():
-            raise ReadError(f"Not found: {path.name}. Check the path.")
+            raise ReadError(f"Not found: '{path.name}'. Check the path.")
         if path.name == "empty":
             yield Catalogue(str(path), (), (FileReport("x.txt", "skipped", "not an image"),))
             return

@@ -104,7 +104,7 @@ def not_opened(catalogue: Catalogue, paths: Sequence[Path]) -> list[str]:
         return []
     wanted = {str(path) for path in paths}
     return [
-        f"{Path(report.path).name} cannot be opened. {report.reason}"
+        f"'{Path(report.path).name}' cannot be opened. {report.reason}"
         for report in catalogue.files
         if report.path in wanted and report.status in ("error", "skipped")
     ]

@@ -37,6 +37,7 @@ _MARGIN = 8
 _PATIENT_HEIGHT, _STUDY_HEIGHT = 26, 18
 # Lists longer than a screen holds are searched.
 _MANY = 9
+_NO_STUDY = "Study not stated"
 _STATUS_RANK = {"error": 2, "warning": 1, "info": 0}
 
 
@@ -52,7 +53,7 @@ def study_text(patient: PatientText) -> str:
     words = " ".join(patient.study_description.replace("^", " ").split())
     if words.casefold() in ("none", "null"):  # what some programs write for nothing
         words = ""
-    return " · ".join(filter(None, (readable_date(patient.study_date), words))) or "Study not stated"
+    return " · ".join(filter(None, (readable_date(patient.study_date), words))) or _NO_STUDY
 
 
 def grouped(series: Sequence[SeriesEntry]) -> list[list[list[SeriesEntry]]]:
@@ -249,7 +250,7 @@ class SeriesPanel(QWidget):
             if several:
                 self._add_heading(studies[0][0], number, of_study=False)
             for place, entries in enumerate(studies, start=1):
-                if several:
+                if several and study_text(entries[0].patient) != _NO_STUDY:
                     self._add_heading(entries[0], place, of_study=True)
                 for entry in entries:
                     item = QListWidgetItem()

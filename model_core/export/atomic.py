@@ -64,7 +64,7 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """Raise `ExportError` where ``path`` may not be written because something is there."""
     if path.is_dir():
-        raise ExportError(f"{path.name} is a folder: choose another file name.")
+        raise ExportError(f"'{path.name}' is a folder: choose another file name.")
     if not overwrite and os.path.lexists(path):
         raise _exists(path)
 
@@ -73,13 +73,13 @@ def cannot_write(path: Path, error: OSError) -> ExportError:
     """Return the error that says why a file could not be written."""
     reason = _REASONS.get(error.errno or 0, error.strerror or "the system gives no reason")
     return ExportError(
-        f"{path.name} cannot be written: {reason}. Choose another folder or make room, then export again.",
+        f"'{path.name}' cannot be written: {reason}. Choose another folder or make room, then export again.",
         details=f"{type(error).__name__} {error.errno}: {error.strerror}",
     )
 
 
 def _exists(path: Path) -> ExportError:
-    return ExportError(f"{path.name} exists already: allow it to be replaced, or choose another name.")
+    return ExportError(f"'{path.name}' exists already: allow it to be replaced, or choose another name.")
 
 
 def _flush(path: Path) -> None:

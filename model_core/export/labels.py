@@ -64,7 +64,7 @@ def write_lesions(
         If the name is not NIfTI, the labels do not fit the volume, or the file exists or cannot be written.
     """
     if not path.name.lower().endswith(_SUFFIXES):
-        raise ExportError(f"{path.name} is not a NIfTI file name: let it end in .nii or .nii.gz.")
+        raise ExportError(f"'{path.name}' is not a NIfTI file name: let it end in .nii or .nii.gz.")
     if labels.shape != volume.voxels.shape:
         raise ExportError(f"The labels have the shape {labels.shape}, the series {volume.voxels.shape}.")
     import SimpleITK
@@ -84,7 +84,7 @@ def write_lesions(
             _check_whole(temporary, labels.size, compressed=compressed)
         except (RuntimeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ExportError(
-                f"{path.name} cannot be written: check that the disk has space and that you may write there.",
+                f"'{path.name}' cannot be written: check that the disk has space and that you may write.",
                 details=type(error).__name__,
             ) from error
     return grid.problems

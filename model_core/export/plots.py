@@ -100,7 +100,7 @@ def write_plot(
 
     suffix = path.suffix.lower()
     if suffix not in (".png", ".svg"):
-        raise ExportError(f"{path.name} is neither a PNG nor an SVG file name: let it end in .png or .svg.")
+        raise ExportError(f"'{path.name}' is neither a PNG nor an SVG file name: let it end in .png or .svg.")
     about: dict[str, Any] = {"Title": f"{kind}, slice {shown.slice_index + 1}"}
     program = f"CTMaskNet {__version__}, {RESEARCH_USE.replace('–', '-')}"
     # Without a date, equal results give equal files.

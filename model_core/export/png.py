@@ -26,7 +26,7 @@ def write_png(path: Path, rgb: ByteArray, *, overwrite: bool = False) -> None:
     from PIL.PngImagePlugin import PngInfo
 
     if path.suffix.lower() != ".png":
-        raise ExportError(f"{path.name} is not a PNG file name: let it end in .png.")
+        raise ExportError(f"'{path.name}' is not a PNG file name: let it end in .png.")
     about = PngInfo()
     about.add_text("Software", f"CTMaskNet {__version__}")
     # Latin-1 only: that is what every reader of a tEXt chunk understands.

@@ -234,7 +234,7 @@ def _network(weights: LoadedWeights, tensors: dict[str, Tensor]) -> MaskRCNN:
     own = network.state_dict()
     if wrong := [name for name, t in tensors.items() if name in own and own[name].shape != t.shape]:
         raise WeightsError(
-            f"The entries of {weights.path.name} do not fit the architecture of its card.",
+            f"The entries of '{weights.path.name}' do not fit the architecture of its card.",
             details=f"{wrong[0]}: {tuple(tensors[wrong[0]].shape)}, not {tuple(own[wrong[0]].shape)}",
         )
     missing, unexpected = network.load_state_dict(tensors, strict=False)
@@ -243,7 +243,7 @@ def _network(weights: LoadedWeights, tensors: dict[str, Tensor]) -> MaskRCNN:
     unexpected = [name for name in unexpected if ".mask_" not in name]
     if missing or unexpected:
         raise WeightsError(
-            f"The entries of {weights.path.name} do not fit the architecture of its card.",
+            f"The entries of '{weights.path.name}' do not fit the architecture of its card.",
             details=f"missing: {missing[:5]}; unexpected: {unexpected[:5]}",
         )
     return network
@@ -327,7 +327,7 @@ def _head(weights: LoadedWeights) -> ImageHead:
         head.load_state_dict(own)
     except RuntimeError as error:
         raise WeightsError(
-            f"Module S of {weights.path.name} does not fit its card.", details=str(error)
+            f"Module S of '{weights.path.name}' does not fit its card.", details=str(error)
         ) from error
     return head
 

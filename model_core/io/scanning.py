@@ -123,9 +123,9 @@ def _sorted_out(paths: Sequence[Path], found: _Found) -> tuple[list[Path], list[
         except (OSError, ValueError) as error:
             there, is_file, reason = False, False, f"The path cannot be read: {plain_reason(error)}"
         else:
-            reason = f"Not found: {path.name or path}. Check the path."
+            reason = f"Not found: '{path.name or path}'. Check the path."
             if not there and path.is_symlink():
-                reason = f"{path.name} cannot be opened. {_DEAD_LINK}"
+                reason = f"'{path.name}' cannot be opened. {_DEAD_LINK}"
         if there:
             (files if is_file else folders).append(path)
         elif len(paths) == 1:
@@ -425,12 +425,13 @@ def _preference(entry: SeriesEntry) -> tuple[object, ...]:
 def nothing_found(path: Path, reports: Sequence[FileReport]) -> str:
     """Say in one line why nothing at a path can be opened."""
     if not reports:
-        return f"The folder {path.name} is empty: choose a folder with CT images."
+        return f"The folder '{path.name}' is empty: choose a folder with CT images."
     if len(reports) == 1:
-        return f"{Path(reports[0].path).name} cannot be opened. {reports[0].reason}"
+        return f"'{Path(reports[0].path).name}' cannot be opened. {reports[0].reason}"
     broken = sum(report.status == "error" for report in reports)
     inside = all(Path(report.path).is_relative_to(path) for report in reports)
-    nothing = f"{f'Nothing in {path.name}' if inside else 'None of these'} can be opened:"
+    where = f"Nothing in '{path.name}'" if inside else "None of these"
+    nothing = f"{where} can be opened:"
     dead = [Path(report.path).name for report in reports if report.reason == _DEAD_LINK]
     if dead:
         return (

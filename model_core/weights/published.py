@@ -86,11 +86,11 @@ def read_published(path: Path) -> PublishedCheckpoint:
     except WeightsError:
         raise
     except OSError as error:
-        raise WeightsError(f"The weight file {path.name} cannot be read.", details=str(error)) from error
+        raise WeightsError(f"The weight file '{path.name}' cannot be read.", details=str(error)) from error
     except pickle.UnpicklingError as error:
         if "GLOBAL" in str(error) or "global" in str(error):
             raise WeightsError(
-                f"{path.name} holds more than weights: it asks to run code. It was not loaded.",
+                f"'{path.name}' holds more than weights: it asks to run code. It was not loaded.",
                 details=str(error),
             ) from error
         raise _damaged(path, error) from error
@@ -98,12 +98,12 @@ def read_published(path: Path) -> PublishedCheckpoint:
         raise _damaged(path, error) from error
     if not isinstance(content, Mapping):
         raise WeightsError(
-            f"{path.name} holds no checkpoint: found {type(content).__name__}, not a dictionary."
+            f"'{path.name}' holds no checkpoint: found {type(content).__name__}, not a dictionary."
         )
     state = next((content[key] for key in _STATE_KEYS if key in content), content)
     if not isinstance(state, Mapping) or not state or not all(_is_entry(*item) for item in state.items()):
         raise WeightsError(
-            f"{path.name} holds no state dict of a network (entry 'model_weights', or tensors by name)."
+            f"'{path.name}' holds no state dict of a network (entry 'model_weights', or tensors by name)."
         )
     tensors, note = read_entries(path.name, state)
     sizes, ratios = _anchors(content.get("anchor_generator"))
@@ -236,7 +236,9 @@ def _zipped_pickle(path: Path) -> Iterator[BinaryIO]:
         members = archive.infolist()
         scripted = any(m.filename.endswith("constants.pkl") or "/code/" in m.filename for m in members)
         if scripted:
-            raise WeightsError(f"{path.name} is a TorchScript program, not a checkpoint. It was not loaded.")
+            raise WeightsError(
+                f"'{path.name}' is a TorchScript program, not a checkpoint. It was not loaded."
+            )
         packed = any(m.compress_type != zipfile.ZIP_STORED for m in members)
         if packed or sum(m.file_size for m in members) > path.stat().st_size:
             raise _damaged(path, ValueError("compressed or overlapping members"))
@@ -281,12 +283,12 @@ def write_published(
         temporary.replace(path)
     except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)
-        raise WeightsError(f"{path.name} cannot be written.", details=str(error)) from error
+        raise WeightsError(f"'{path.name}' cannot be written.", details=str(error)) from error
 
 
 def _damaged(path: Path, error: BaseException) -> WeightsError:
     return WeightsError(
-        f"{path.name} is damaged or no weight file (safetensors, or a checkpoint of the papers' code).",
+        f"'{path.name}' is damaged or no weight file (safetensors, or a checkpoint of the papers' code).",
         details=f"{type(error).__name__}: {error}",
     )
 

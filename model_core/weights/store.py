@@ -122,7 +122,7 @@ def load_weights(name_or_path: str) -> LoadedWeights:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise WeightsError(f"The weight file {path.name} cannot be read.", details=str(error)) from error
+        raise WeightsError(f"The weight file '{path.name}' cannot be read.", details=str(error)) from error
     digest = hashlib.sha256(data).hexdigest()
     anchors: dict[str, Any] = {}
     if path.suffix == SUFFIX:
@@ -130,7 +130,7 @@ def load_weights(name_or_path: str) -> LoadedWeights:
             stored = load_safetensors(data)
         except SafetensorError as error:
             raise WeightsError(
-                f"{path.name} is not a complete safetensors file.", details=str(error)
+                f"'{path.name}' is not a complete safetensors file.", details=str(error)
             ) from error
         tensors, note = read_entries(path.name, stored)
     else:
@@ -153,7 +153,7 @@ def load_weights(name_or_path: str) -> LoadedWeights:
         raise WeightsError(f"{path.name}: {error.message}", details=error.details) from error
     if card.sha256 and card.sha256 != digest:
         raise WeightsError(
-            f"{path.name} is not the file its card describes (other SHA-256). Get both from the same place."
+            f"'{path.name}' is not the file its card describes (other SHA-256). Get both from the same place."
         )
     notes = " ".join(filter(None, (card.notes, note)))
     return LoadedWeights(dataclasses.replace(card, sha256=digest, notes=notes), tensors, path)
@@ -211,7 +211,7 @@ def save_weights(path: Path, tensors: dict[str, Tensor], card: ModelCard, *, hal
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ExportError(f"The folder {path.parent.name} cannot be made.", details=str(error)) from error
+        raise ExportError(f"The folder '{path.parent.name}' cannot be made.", details=str(error)) from error
     for target, content in ((path, data), (path.with_suffix(".json"), card.to_json().encode())):
         temporary = target.with_name(target.name + ".part")
         try:
@@ -219,7 +219,7 @@ def save_weights(path: Path, tensors: dict[str, Tensor], card: ModelCard, *, hal
             temporary.replace(target)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            raise ExportError(f"{target.name} cannot be written.", details=str(error)) from error
+            raise ExportError(f"'{target.name}' cannot be written.", details=str(error)) from error
     return card
 
 

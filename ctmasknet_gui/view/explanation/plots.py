@@ -37,7 +37,7 @@ class PlotPanel(QWidget):
         tips = (
             "Score, as in the table, and area of each region; click a point to select its region",
             "How many regions have which score, as in the table",
-            "Ranked rows as the classifier reads them: raw score and encoded box (dx, dy, dw, dh); click one",
+            "Rows that the classifier reads: raw score, shift and stretch (dx, dy, dw, dh); click one",
         )
         for page, tip in zip((self.scatter, self.histogram, self.batch), tips, strict=True):
             self.tabs.addTab(page, page.title)

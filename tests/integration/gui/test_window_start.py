@@ -91,7 +91,7 @@ def test_empty_window_screenshot(start, tmp_path):
         (("--slice", "3"), 2, "--slice needs a PATH"),
         (("--demo", "somewhere"), 2, "either a PATH or --demo"),
         (("--size", "12"), 2, "is no size"),
-        (("gone", "--screenshot", "b.png"), 1, "Not found: gone. Check the path."),
+        (("gone", "--screenshot", "b.png"), 1, "Not found: 'gone'. Check the path."),
         (("--screenshot", "nowhere/b.png"), 1, "b.png cannot be written"),
     ],
 )

@@ -81,7 +81,7 @@ def test_a_file_appears_when_it_is_whole(tmp_path):
 def test_an_existing_file_is_kept_unless_replacing_is_allowed(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(ExportError, match=r"a\.txt exists already"), atomic_path(target):
+    with pytest.raises(ExportError, match=r"'a\.txt' exists already"), atomic_path(target):
         pytest.fail("the block must not run")
     assert target.read_text() == "old"
     with atomic_path(target, overwrite=True) as temporary:
@@ -138,7 +138,7 @@ def test_a_folder_in_the_way_and_a_file_as_a_folder(tmp_path):
     with pytest.raises(ExportError, match="is a folder"), atomic_path(tmp_path / "a.png", overwrite=True):
         pytest.fail("the block must not run")
     (tmp_path / "file").write_text("")
-    with pytest.raises(ExportError, match=r"b\.png cannot be written"):
+    with pytest.raises(ExportError, match=r"'b\.png' cannot be written"):
         write(tmp_path / "file" / "b.png", "text")
 
 

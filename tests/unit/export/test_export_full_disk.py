@@ -83,7 +83,7 @@ def test_pictures_written_before_the_disk_was_full_stay(tmp_path, make_volume):
     volume = make_volume(shape=(3, 80, 80))
     volume.voxels[2] = NOISE.integers(-1000, 1000, (80, 80))
     job = export_slices(tmp_path, volume, [0, 1, 2], window=Window(1500, -600), scale=4)
-    with room(20_000), pytest.raises(ExportError, match=r"slice.*3\.png cannot be written"):
+    with room(20_000), pytest.raises(ExportError, match=r"slice.*3\.png' cannot be written"):
         finish(job)
     assert len(list(tmp_path.iterdir())) == 2
     for path in tmp_path.iterdir():

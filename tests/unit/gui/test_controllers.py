@@ -74,7 +74,7 @@ def test_failures_are_told_in_words_and_what_is_open_stays(opened):
         assert opened.state.case.volume is not None
     opened.controllers.opening.open_paths([opened.folder / "gone"])
     opened.settle()
-    assert opened.texts[-1] == "Not found: gone. Check the path."
+    assert opened.texts[-1] == "Not found: 'gone'. Check the path."
 
 
 def test_details_hold_no_patient_text_and_no_paths(opened):

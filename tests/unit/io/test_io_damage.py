@@ -37,7 +37,7 @@ def bare(item):
 
 
 def test_nothing_there(tmp_path):
-    with pytest.raises(ReadError, match="Not found: gone"):
+    with pytest.raises(ReadError, match="Not found: 'gone'"):
         finish(scan(tmp_path / "gone"))
 
 

@@ -103,7 +103,7 @@ def test_dead_links_are_named(tmp_path):
         catalogue(folder)
     for index in range(3):
         assert f"IM{index}.dcm" in caught.value.message
-    with pytest.raises(ReadError, match=r"IM1.dcm cannot be opened. A link to what is not here"):
+    with pytest.raises(ReadError, match=r"IM1.dcm' cannot be opened. A link to what is not here"):
         catalogue(folder / "IM1.dcm")
 
 

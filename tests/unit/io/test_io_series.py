@@ -281,7 +281,7 @@ def test_several_paths_are_one_catalogue(tmp_path):
     found = finish(scan(tmp_path / "a", file, tmp_path / "gone"))[-1]
     assert sorted(entry.size[0] for entry in found.series) == [2, 3]
     assert [(report.status, report.reason) for report in found.files if report.path.endswith("gone")] == [
-        ("error", "Not found: gone. Check the path.")
+        ("error", "Not found: 'gone'. Check the path.")
     ]
     with pytest.raises(ReadError, match="None of these 2 files and folders is there"):
         finish(scan(tmp_path / "x", tmp_path / "y"))
