@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from model_core.errors import SettingsError, WeightsError
 from model_core.networks import MaskRCNN
-from model_core.weights.published import read_published
+from model_core.weights.published import read_entries, read_published
 from model_core.weights.store import SUFFIX, load_weights
 
 logger = logging.getLogger(__name__)
@@ -45,21 +45,18 @@ def load_backbone(network: MaskRCNN, path: Path) -> dict[str, Any]:
     """
     try:
         data = path.read_bytes()
+        if path.suffix == SUFFIX:
+            tensors, _ = read_entries(path.name, load_safetensors(data))
+        else:
+            tensors = read_published(path).tensors
     except OSError as error:
         raise WeightsError(
             f"The file '{path}' that the backbone starts from cannot be read: say where it lies with "
             "--backbone-weights FILE.",
             details=error.strerror or str(error),
         ) from error
-    if path.suffix == SUFFIX:
-        try:
-            tensors = load_safetensors(data)
-        except SafetensorError as error:
-            raise WeightsError(
-                f"{path.name} is not a complete safetensors file.", details=str(error)
-            ) from error
-    else:
-        tensors = read_published(path).tensors
+    except SafetensorError as error:
+        raise WeightsError(f"{path.name} is not a complete safetensors file.", details=str(error)) from error
     body = network.backbone.body.state_dict()
     given = {name: tensors[name] for name in body if name in tensors}
     needed = [name for name in body if not name.endswith("num_batches_tracked")]
@@ -70,8 +67,6 @@ def load_backbone(network: MaskRCNN, path: Path) -> dict[str, Any]:
             f"{len(wrong)} of {len(body)} entries are missing or of another size.",
             details=f"first: {wrong[0]}",
         )
-    if broken := [name for name, tensor in given.items() if not tensor.isfinite().all()]:
-        raise WeightsError(f"{path.name} cannot be used: '{broken[0]}' holds NaN or infinite values.")
     network.backbone.body.load_state_dict({**body, **given})
     return {"backbone_file": path.name, "backbone_sha256": hashlib.sha256(data).hexdigest()}
 
