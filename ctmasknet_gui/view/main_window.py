@@ -38,7 +38,7 @@ from model_core.types import ByteArray
 TITLE = "CTMaskNet"
 MINIMUM_SIZE = (1100, 700)
 # Widths of the side docks at a window width of 1280 and, from 2000 on, of large screens.
-_NARROW, _WIDE = (190, 444), (260, 520)
+_NARROW, _WIDE = (190, 462), (260, 520)
 _WIDE_FROM = 2000
 # Below, the list of series leaves its width to the picture.
 _NARROW_BELOW = 1240

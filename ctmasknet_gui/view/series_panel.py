@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, QRect, QSize, Qt, Signal, Slot
@@ -546,13 +547,19 @@ class _SeriesDelegate(QStyledItemDelegate):
         for font, colour, height, text in lines:
             painter.setFont(font)
             painter.setPen(QColor(colour))
-            # The distance of the slices, at the end of a title, tells series apart.
-            mode = Qt.TextElideMode.ElideMiddle if font is base else Qt.TextElideMode.ElideRight
-            shown = painter.fontMetrics().elidedText(text, mode, rect.width())
+            shown = elided(text, painter.fontMetrics(), rect.width())
             painter.drawText(
                 QRect(rect.left(), top, rect.width(), height), Qt.AlignmentFlag.AlignVCenter, shown
             )
             top += height
+
+
+def elided(text: str, metrics: QFontMetrics, width: int) -> str:
+    """Shorten a text, but never the distance of the slices at its end: it tells series apart."""
+    found = re.search(r" \S+ mm$", text)
+    end = found.group() if found is not None and metrics.horizontalAdvance(text) > width else ""
+    room = width - metrics.horizontalAdvance(end)
+    return metrics.elidedText(text.removesuffix(end), Qt.TextElideMode.ElideRight, room) + end
 
 
 def two_lines(text: str, metrics: QFontMetrics, width: int) -> list[str]:

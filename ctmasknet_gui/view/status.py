@@ -147,7 +147,8 @@ class StatusBar(QStatusBar):
             self.weights.setVisible(False)
             return
         others = (self.text, self.progress, self.cancel, self.evidence, self.disclaimer)
-        taken = sum(w.sizeHint().width() + _BETWEEN for w in others if not w.isHidden())
+        widths = (max(w.sizeHint().width(), w.minimumWidth()) for w in others if not w.isHidden())
+        taken = sum(width + _BETWEEN for width in widths)
         for text in (in_one_line(weights.cards, fast=weights.fast), finds(weights.cards), ""):
             self.weights.setText(text)
             if taken + self.weights.sizeHint().width() + 2 * _BETWEEN <= self.width():

@@ -144,7 +144,7 @@ def test_refusals_leave_nothing(tmp_path, make_volume):
     with pytest.raises(ExportError, match="shape"):
         write_lesions(tmp_path / "m.nii", volume, labels[:1])
     (tmp_path / "file").write_text("")
-    with pytest.raises(ExportError, match=r"m\.nii cannot be written"):
+    with pytest.raises(ExportError, match=r"'m\.nii' cannot be written"):
         write_lesions(tmp_path / "file" / "m.nii", volume, labels)
     write_lesions(tmp_path / "m.nii", volume, labels)
     with pytest.raises(ExportError, match="exists"):

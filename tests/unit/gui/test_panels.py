@@ -10,7 +10,7 @@ import pytest
 from gui_fakes import make_entry, make_volume
 from matplotlib.figure import Figure
 from PySide6.QtCore import QPointF, Qt
-from PySide6.QtGui import QGuiApplication, QImage
+from PySide6.QtGui import QFont, QFontMetrics, QGuiApplication, QImage
 from PySide6.QtWidgets import QApplication
 from window_case import fill, show
 
@@ -29,7 +29,7 @@ from ctmasknet_gui.view.explanation.roi_model import (
 )
 from ctmasknet_gui.view.explanation.roi_table import RoiTable
 from ctmasknet_gui.view.explanation.threshold_panel import ThresholdPanel, convert_mask_threshold
-from ctmasknet_gui.view.series_panel import SeriesPanel, two_lines
+from ctmasknet_gui.view.series_panel import SeriesPanel, elided, two_lines
 from model_core.export import export_plots
 from model_core.export.plots import plot_picture
 from model_core.types import Catalogue, FileReport, PatientText, finish
@@ -97,6 +97,16 @@ def test_series_are_listed_by_patient_and_study(qtbot, state):
     assert rows(panel) == ["Patient 1", "Study 1", one, four, "Study 2", three, "Patient 2", "Study 1", two]
     tips = "".join(panel.list.item(row).toolTip() for row in range(panel.list.count()))
     assert not any(word in tips for word in ("Doe", "4711", "2024"))
+
+
+def test_a_long_title_keeps_the_distance_of_its_slices(qtbot):
+    metrics = QFontMetrics(QFont())
+    text = "2.0 D40s of a very long name 10.0 mm"
+    for width in (120, 160):
+        shown = elided(text, metrics, width)
+        assert shown.endswith("… 10.0 mm")
+        assert metrics.horizontalAdvance(shown) <= width
+    assert elided(text, metrics, 2000) == text
 
 
 def test_one_study_needs_no_headings(qtbot, state):
