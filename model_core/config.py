@@ -99,9 +99,10 @@ class Architecture:
         _check(self.region_classes >= 2, "region_classes counts the background too: at least 2.")
         _check(self.branches in (1, 2), f"A single-shot model has 1 or 2 branches, not {self.branches}.")
         for name, values in (("sizes", self.anchor_sizes), ("aspect ratios", self.aspect_ratios)):
-            _check(
-                bool(values) and min(values) > 0, f"Anchor {name} are positive numbers, not {list(values)}."
+            positive = isinstance(values, tuple) and all(
+                isinstance(value, int | float) and value > 0 for value in values
             )
+            _check(bool(values) and positive, f"Anchor {name} are positive numbers, not {values!r}.")
         for name in ("roi_batch_size", "s_width", "image_classes"):
             _check(getattr(self, name) >= 1, f"{name} is at least 1, not {getattr(self, name)}.")
 

@@ -342,9 +342,6 @@ class Recipe:
             return tuple(dataclasses.replace(stage, **changes.get("stages", {})) for stage in stages)
 
         architecture = dataclasses.replace(self.architecture, **changes.get("architecture", {}))
-        for anchors in (architecture.anchor_sizes, architecture.aspect_ratios):
-            if not (isinstance(anchors, tuple) and anchors and all(_positive(one) for one in anchors)):
-                raise SettingsError(f"Anchors have positive sizes and ratios, not {anchors!r}.")
         try:
             return dataclasses.replace(
                 self,
@@ -373,10 +370,6 @@ _CHANGEABLE: dict[str, set[str]] = {
 }
 # The name of a variant becomes that of a folder.
 _VARIANT = re.compile(rf"(?!{AS_IT_IS}$)[a-z0-9][a-z0-9-]*")
-
-
-def _positive(value: object) -> bool:
-    return isinstance(value, int | float) and value > 0
 
 
 def held_out(name: str, share: float) -> bool:

@@ -1,6 +1,7 @@
 """A mask that is dropped, picked or found beside its series is offered as reference mask."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -38,8 +39,8 @@ def made(tmp_path_factory):
     (root / "nifti").mkdir()
     SimpleITK.WriteImage(mask, str(root / "nifti" / "lesions.nii.gz"))
     (root / "pictures").mkdir()
-    for index, picture in enumerate(labels):
-        Image.fromarray(picture * 100).save(root / "pictures" / f"{index}.png")
+    for item, picture in zip(reversed(items), labels, strict=True):  # the volume begins at the head
+        Image.fromarray(picture * 100).save(root / "pictures" / f"{Path(item.filename).stem}.png")
     return root, labels > 0
 
 

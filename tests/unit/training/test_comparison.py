@@ -54,9 +54,9 @@ def test_a_variant_is_the_recipe_with_its_changes(recipe):
         ({"detector": {"mask_box_scale": "wide"}}, "wrong kind"),
         ({"architecture": {"backbone": "vgg"}}, "backbone"),
         ({"architecture": {"kind": "classifier"}}, "cannot change kind"),
-        ({"architecture": {"anchor_sizes": 5}}, "positive sizes"),
-        ({"architecture": {"aspect_ratios": []}}, "positive sizes"),
-        ({"architecture": {"anchor_sizes": ["a"]}}, "positive sizes"),
+        ({"architecture": {"anchor_sizes": 5}}, "positive numbers"),
+        ({"architecture": {"aspect_ratios": []}}, "positive numbers"),
+        ({"architecture": {"anchor_sizes": ["a"]}}, "positive numbers"),
     ],
 )
 def test_impossible_variants_are_refused(changes, says):
