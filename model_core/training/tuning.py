@@ -186,7 +186,8 @@ def choose(measured: Iterable[tuple[tuple[float, float], Measured]], *, max_dete
 
     Of settings that are as good (`AS_GOOD`) the one with the highest score is taken, because most slices of a
     scan have no lesion and most held-out slices have one, so that false detections weigh too little in both
-    measures; of several with that score the best.
+    measures; of several with that score the best. The metrics of ``all`` are of the sources with lesions;
+    those without count in the choice, and have metrics of their own.
     """
     by_setting: dict[tuple[float, float], list[Measured]] = {}
     for key, one in measured:
@@ -203,13 +204,15 @@ def choose(measured: Iterable[tuple[tuple[float, float], Measured]], *, max_dete
         temperature=temperature,
         join_touching=True,
     )
-    groups = {"all": rows} | {
+    # Beside them, whole sources of lesion-free slices would make the papers' AP a matter of their number.
+    outlined = {row.source for row in rows if row.lesion}
+    groups = {"all": [r for r in rows if r.source in outlined]} | {
         source: [r for r in rows if r.source == source] for source in sorted({r.source for r in rows})
     }
     metrics: dict[str, Any] = {name: summary(group, index) for name, group in groups.items()}
     others = at_thresholds_of_others(by_setting)
     if others:
-        metrics["thresholds_of_others"] = summary(others, 0)
+        metrics["thresholds_of_others"] = summary([r for r in others if r.source in outlined], 0)
     metrics["calibration"] = _calibration(rows, temperature)
     return Choice(settings, metrics)
 

@@ -222,6 +222,17 @@ def test_a_patient_of_two_sources_is_one():
     assert choose([((0.3, 0.0), one) for one in both], max_detections=9).metrics["all"]["patients"] == 3
 
 
+def test_sources_of_lesion_free_slices_do_not_raise_the_measures_of_all():
+    silent = measured("n", source="N", patient="n", good=0.0, lesion=False)
+    found = [measured(f"a{k}", patient=f"p{k}", good=0.5) for k in range(3)]
+    alone = choose([((0.3, 0.0), one) for one in found], max_detections=9).metrics
+    both = choose([((0.3, 0.0), one) for one in (*found, silent)], max_detections=9).metrics
+    assert both["all"] == alone["all"]
+    assert both["thresholds_of_others"] == alone["thresholds_of_others"]
+    assert both["N"]["paper_map"] == 1.0
+    assert both["N"]["images"] == 1
+
+
 def test_lesions_too_small_to_count_are_no_lesion_slices_for_ap():
     """Nothing is marked, so the papers' AP of such a slice is 1: it says nothing about lesions."""
     small = dataclasses.replace(
