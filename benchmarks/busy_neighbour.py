@@ -19,7 +19,7 @@ import sys
 SLICES = (2, 4, 6)
 PROGRAM = f"""
 import time
-from model_core.inference import load_pipeline, run
+from model_core.engine import load_pipeline, run
 from model_core.phantom import make_phantom
 
 pipeline = load_pipeline(device="cpu")

@@ -10,10 +10,10 @@ import numpy as np
 
 from model_core.config import DetectionSettings
 from model_core.datasets import ClassifiedSlice
+from model_core.engine import Pipeline, run
 from model_core.errors import DataError, SettingsError
 from model_core.evaluation.roi_statistics import SliceRois, slice_rois
 from model_core.evaluation.slices import one_slice_volume
-from model_core.inference import Pipeline, run
 from model_core.types import FloatArray, Progress, SliceResult
 
 

@@ -12,13 +12,13 @@ import numpy as np
 
 from model_core.config import EVIDENCE_SCORE, DetectionSettings
 from model_core.datasets import MASK_TYPES, instances
+from model_core.engine import Pipeline, detect, run
 from model_core.errors import DataError, SettingsError
 from model_core.evaluation import coco
 from model_core.evaluation.average_precision import ap_from_iou, hits, mask_iou, matches, overlaps
 from model_core.evaluation.dice import Overlap, overlap_by_class, overlap_merged
 from model_core.evaluation.slices import one_slice_volume
 from model_core.explain import label_map, mask_pixels, touching_regions
-from model_core.inference import Pipeline, detect, run
 from model_core.types import (
     BoolArray,
     ByteArray,

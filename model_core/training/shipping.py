@@ -16,10 +16,10 @@ from torch import Tensor
 
 from model_core.config import SINGLE_SHOT_MIN_AREA, DetectionSettings, EvidenceSettings, InputSpec
 from model_core.datasets.classes import CLASS_FOLDERS
+from model_core.engine import Pipeline, load_pipeline
+from model_core.engine.pipeline import choose_device
 from model_core.errors import DataError
 from model_core.export import atomic_path
-from model_core.inference import Pipeline, load_pipeline
-from model_core.inference.pipeline import choose_device
 from model_core.networks import CovidCTMaskNet
 from model_core.training.checkpoints import read_checkpoint
 from model_core.training.cross_validation_report import for_card

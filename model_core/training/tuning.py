@@ -11,13 +11,13 @@ import numpy as np
 
 from model_core.config import DetectionSettings
 from model_core.datasets import instances
+from model_core.engine import Pipeline, calibrated, detect, run
 from model_core.errors import DataError
 from model_core.evaluation.average_precision import ap_from_iou, mask_iou, matches, overlaps
 from model_core.evaluation.bootstrap import macro_interval, mean_interval, quoted
 from model_core.evaluation.calibration import fit_temperature, reliability
 from model_core.evaluation.coco import CocoImage, coco_image
-from model_core.explain import calibrated, mask_pixels, touching_regions
-from model_core.inference import Pipeline, detect, run
+from model_core.explain import mask_pixels, touching_regions
 from model_core.training.packing import PackedSlice, slice_volume
 from model_core.types import (
     BoolArray,

@@ -8,11 +8,11 @@ import torch
 from scipy.special import expit
 
 from model_core.config import DetectionSettings, DetectorSettings, EvidenceSettings, InputSpec
+from model_core.engine import detect, judge, load_pipeline, run
+from model_core.engine.pipeline import Pipeline
+from model_core.engine.select import rank, why_unshown
 from model_core.errors import SettingsError, WeightsError
-from model_core.explain import mask_pixels
-from model_core.inference import detect, judge, load_pipeline, run, scan_verdict, show, summarise
-from model_core.inference.pipeline import Pipeline
-from model_core.inference.select import rank, why_unshown
+from model_core.explain import mask_pixels, scan_verdict, show, summarise
 from model_core.networks import MaskRCNN, build
 from model_core.phantom import make_phantom
 from model_core.preprocess import network_input

@@ -134,9 +134,9 @@ def test_a_classifier_with_its_own_detector_runs_that_detector_alone(tiny_weight
     import torch
     from safetensors.torch import load_file
 
+    from model_core.engine import load_pipeline, run
     from model_core.evaluation.classifier import classifier_only, evaluate_classes
     from model_core.evaluation.slices import one_slice_volume
-    from model_core.inference import load_pipeline, run
     from model_core.types import finish
     from model_core.weights.card import read_card
     from model_core.weights.store import save_weights

@@ -9,9 +9,9 @@ import torch
 from torch.nn import functional as F
 
 from model_core.config import Architecture, DetectionSettings, DetectorSettings, DetectorTraining
+from model_core.engine import detect, load_pipeline, run
 from model_core.errors import SettingsError
 from model_core.explain import mask_pixels
-from model_core.inference import detect, load_pipeline, run
 from model_core.networks import build
 from model_core.phantom import make_phantom
 from model_core.types import SliceResult

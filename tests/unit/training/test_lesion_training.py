@@ -316,7 +316,7 @@ def test_checkpoint_of_another_recipe_or_damaged(data, recipe, tmp_path):
 
 
 def test_export_writes_a_pair_of_file_and_card_that_loads(data, recipe, tmp_path):
-    from model_core.inference import load_pipeline
+    from model_core.engine import load_pipeline
 
     slices = pack(recipe, data, tmp_path)
     work = tmp_path / "work"

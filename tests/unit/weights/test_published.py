@@ -12,8 +12,8 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from model_core.cli.main import main
 from model_core.config import Architecture
+from model_core.engine import load_pipeline
 from model_core.errors import WeightsError
-from model_core.inference import load_pipeline
 from model_core.networks import build, published_name, recognise
 from model_core.weights.published import PublishedCheckpoint, read_published, write_published
 from model_core.weights.store import load_weights, save_weights

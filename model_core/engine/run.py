@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from model_core.engine.pipeline import Pipeline
+from model_core.engine.select import judge_candidates, rank
 from model_core.errors import SettingsError
-from model_core.inference.pipeline import Pipeline
-from model_core.inference.select import judge_candidates, rank
 from model_core.networks import MaskRCNN, Regions
 from model_core.networks.covid_ct_mask_net import CovidCTMaskNet
 from model_core.preprocess import network_input, placement

@@ -7,34 +7,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from model_core.config import DetectionSettings, EvidenceSettings, Scoring
+from model_core.engine.pipeline import Pipeline
 from model_core.errors import SettingsError
-from model_core.explain.masks import label_map, logit_map
-from model_core.explain.regions import shown_lesions
-from model_core.explain.rois import calibrated, roi_table
-from model_core.inference.pipeline import Pipeline
 from model_core.networks import rank_regions, roi_batch
 from model_core.types import (
-    BoolArray,
-    ByteArray,
     Candidates,
     Detections,
+    DoubleArray,
     FloatArray,
     ImageVerdict,
     IntArray,
     RoiBatch,
-    RoiRow,
-    ShownSlice,
     SliceResult,
-    SliceSummary,
     UnshownReason,
-    Volume,
 )
+
+Scores = TypeVar("Scores", FloatArray, DoubleArray)
+
+
+def calibrated(scores: Scores, temperature: float) -> Scores:
+    """Return scores with their logits divided by the temperature (Guo et al. 2017); 0 and 1 stay."""
+    if temperature == 1.0:
+        return scores
+    with np.errstate(divide="ignore"):
+        divided = expit(logit(np.asarray(scores, np.float64)) / temperature)
+    shown: Scores = divided.astype(scores.dtype)
+    return shown
 
 
 def _scores(candidates: Candidates, scoring: Scoring) -> FloatArray:
@@ -159,7 +164,7 @@ def judge_candidates(pipeline: Pipeline, candidates: Candidates, settings: Evide
             f"Module S of these weights reads {head.fc_scores.in_features // 5} RoIs, "
             f"not {settings.batch_size}."
         )
-    batch = _batch(candidates, settings, size=settings.batch_size)
+    batch = evidence_batch(candidates, settings, size=settings.batch_size)
     with torch.inference_mode():
         logits = head(torch.from_numpy(batch.rows)[None])[0].numpy()
     return ImageVerdict(
@@ -171,7 +176,7 @@ def judge_candidates(pipeline: Pipeline, candidates: Candidates, settings: Evide
     )
 
 
-def _batch(candidates: Candidates, settings: EvidenceSettings, *, size: int | None) -> RoiBatch:
+def evidence_batch(candidates: Candidates, settings: EvidenceSettings, *, size: int | None) -> RoiBatch:
     """Rank the candidates and spread the best over ``size`` rows; None gives each one row."""
     with torch.inference_mode():
         scores = torch.from_numpy(_scores(candidates, settings.scoring))
@@ -193,97 +198,3 @@ def _batch(candidates: Candidates, settings: EvidenceSettings, *, size: int | No
             seed=settings.seed,
         )
     return RoiBatch(rows=ranked.rows.numpy(), source=ranked.source.numpy(), kept=ranked.kept.numpy())
-
-
-def show(
-    pipeline: Pipeline,
-    volume: Volume,
-    result: SliceResult,
-    detections: DetectionSettings,
-    evidence: EvidenceSettings,
-) -> ShownSlice:
-    """Compute everything drawn over a slice and listed beside it under these settings.
-
-    Without a classifier there is no class and no RoI batch, but the detector ranks regions all the same.
-    """
-    found = detect(pipeline, result, detections)
-    shape = result.placement.slice_shape
-    lesions, masks = shown_lesions(found, shape)
-    verdict = judge(pipeline, result, evidence)
-    candidates = result.evidence_candidates
-    if candidates is None:
-        candidates = result.detection_candidates
-    shared = candidates is result.detection_candidates
-    rois = roi_table(
-        _batch(candidates, evidence, size=None) if verdict is None else verdict.batch,
-        candidates,
-        placement=result.evidence_placement,
-        names=pipeline.region_classes if shared else pipeline.cards[-1].region_classes,
-        pixel_area_mm2=volume.geometry.pixel_area_mm2,
-        detected=set(found.indices.tolist()) if shared else None,
-        temperature=evidence.temperature,
-    )
-    if verdict is None:
-        rois = tuple(replace(roi, copies=0) for roi in rois)
-    if shared:
-        rois = _with_reasons(rois, candidates, detections)
-    return ShownSlice(
-        slice_index=result.slice_index,
-        detections=lesions,
-        masks=masks,
-        logit_map=logit_map(found, shape),
-        rois=rois,
-        verdict=verdict,
-        summary=_summary(volume, result.slice_index, masks, verdict),
-    )
-
-
-def _with_reasons(
-    rois: tuple[RoiRow, ...], candidates: Candidates, settings: DetectionSettings
-) -> tuple[RoiRow, ...]:
-    """Say of each row that is not shown why, regions called by their rank in the table."""
-    ranks = {roi.candidate: roi.rank for roi in rois}
-    found = why_unshown(candidates, settings, [roi.candidate for roi in rois])
-    rows = []
-    for roi in rois:
-        if (why := found.get(roi.candidate)) is not None:
-            suppressor = None if why.suppressor is None else ranks.get(why.suppressor)
-            roi = replace(roi, unshown=why.reason, suppressor=suppressor)
-        rows.append(roi)
-    return tuple(rows)
-
-
-def summarise(
-    pipeline: Pipeline,
-    volume: Volume,
-    result: SliceResult,
-    detections: DetectionSettings,
-    evidence: EvidenceSettings,
-) -> SliceSummary:
-    """Return what the strip and the scan need of a slice under these settings."""
-    found = detect(pipeline, result, detections)
-    _, masks = shown_lesions(found, result.placement.slice_shape)
-    return _summary(volume, result.slice_index, masks, judge(pipeline, result, evidence))
-
-
-def lesion_labels(shown: ShownSlice) -> ByteArray:
-    """Return the (H, W) uint8 label map of the shown masks: 0 none, else the class index."""
-    return label_map(shown.masks, shown.detections.labels)
-
-
-def _summary(
-    volume: Volume,
-    index: int,
-    masks: BoolArray,
-    verdict: ImageVerdict | None,
-) -> SliceSummary:
-    pixels = int(masks.any(axis=0).sum()) if len(masks) else 0
-    area = volume.geometry.pixel_area_mm2
-    return SliceSummary(
-        slice_index=index,
-        detections=len(masks),
-        lesion_px=pixels,
-        lesion_mm2=None if area is None else pixels * area,
-        probabilities=None if verdict is None else tuple(float(p) for p in verdict.probabilities),
-        from_bias=verdict is not None and verdict.from_bias,
-    )
