@@ -16,7 +16,7 @@ from scipy.special import expit, logit
 from model_core.config import DetectionSettings, EvidenceSettings, Scoring
 from model_core.engine.pipeline import Pipeline
 from model_core.errors import SettingsError
-from model_core.networks import rank_regions, roi_batch
+from model_core.ranking import rank_regions, roi_batch
 from model_core.types import (
     Candidates,
     Detections,
@@ -58,16 +58,15 @@ def rank(candidates: Candidates, settings: DetectionSettings) -> IntArray:
     Candidates are compared on the network's own scale, because float32 scores near 0 and 1 may tie after
     calibration.
     """
-    kept = rank_regions(
-        torch.from_numpy(candidates.boxes),
-        torch.from_numpy(_scores(candidates, settings.scoring)),
-        torch.from_numpy(candidates.labels),
+    return rank_regions(
+        candidates.boxes,
+        _scores(candidates, settings.scoring),
+        candidates.labels,
         score=settings.network_score,
         nms_iou=settings.nms_iou,
         min_area=settings.min_area,
         limit=settings.max_detections,
     )
-    return kept.numpy()
 
 
 @dataclass(frozen=True)
@@ -178,23 +177,21 @@ def judge_candidates(pipeline: Pipeline, candidates: Candidates, settings: Evide
 
 def evidence_batch(candidates: Candidates, settings: EvidenceSettings, *, size: int | None) -> RoiBatch:
     """Rank the candidates and spread the best over ``size`` rows; None gives each one row."""
-    with torch.inference_mode():
-        scores = torch.from_numpy(_scores(candidates, settings.scoring))
-        kept = rank_regions(
-            torch.from_numpy(candidates.boxes),
-            scores,
-            torch.from_numpy(candidates.labels),
-            score=settings.network_score,
-            nms_iou=settings.nms_iou,
-            min_area=settings.min_area,
-            limit=settings.batch_size,
-        )
-        ranked = roi_batch(
-            scores,
-            torch.from_numpy(candidates.deltas),
-            kept,
-            size=len(kept) if size is None else size,
-            mode=settings.replication,
-            seed=settings.seed,
-        )
-    return RoiBatch(rows=ranked.rows.numpy(), source=ranked.source.numpy(), kept=ranked.kept.numpy())
+    scores = _scores(candidates, settings.scoring)
+    kept = rank_regions(
+        candidates.boxes,
+        scores,
+        candidates.labels,
+        score=settings.network_score,
+        nms_iou=settings.nms_iou,
+        min_area=settings.min_area,
+        limit=settings.batch_size,
+    )
+    return roi_batch(
+        scores,
+        candidates.deltas,
+        kept,
+        size=len(kept) if size is None else size,
+        mode=settings.replication,
+        seed=settings.seed,
+    )

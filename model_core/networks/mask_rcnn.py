@@ -415,7 +415,7 @@ def _roi_heads(architecture: Architecture) -> RoIHeads:
         box_predictor=FastRCNNPredictor(BOX_FEATURES, classes),
         **_SAMPLING,
         bbox_reg_weights=ROI_BOX_WEIGHTS,
-        # Detections are selected by `roi_batch.rank_regions`, not by torchvision's postprocessing.
+        # Detections are selected by `ranking.rank_regions`, not by torchvision's postprocessing.
         score_thresh=0.0,
         nms_thresh=1.0,
         detections_per_img=0,

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from model_core.config import EvidenceSettings
-from model_core.networks import build, modern_name, published_name, rank_regions, recognise, roi_batch
+from model_core.networks import build, modern_name, published_name, recognise
+from model_core.ranking import rank_regions, roi_batch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import recipe
@@ -176,9 +177,9 @@ def check_detections(network, image, features, proposals, golden, about):
     single = about["kind"] == "single_shot"
     (regions,) = network.regions(image, features, proposals)
     keep = rank_regions(
-        regions.boxes,
-        regions.scores,
-        regions.labels,
+        regions.boxes.numpy(),
+        regions.scores.numpy(),
+        regions.labels.numpy(),
         score=settings["score" if single else "conf"],
         nms_iou=settings["nms" if single else "roi_nms"],
         min_area=None if single else 0.0,
@@ -219,26 +220,28 @@ def check_image_class(network, image, features, proposals, golden, about):
         golden.compare("box_regression_s2", deltas.numpy(), **FLOAT)
     (regions,) = network.class_regions(image, features, proposals)
     keep = rank_regions(
-        regions.boxes,
-        regions.scores,
-        regions.labels,
+        regions.boxes.numpy(),
+        regions.scores.numpy(),
+        regions.labels.numpy(),
         score=evidence.score,
         nms_iou=evidence.nms_iou,
         min_area=evidence.min_area,
         limit=evidence.batch_size,
     )
-    batch = roi_batch(regions.scores, regions.deltas, keep, size=evidence.batch_size)
-    rows, expected = batch.rows.numpy(), golden["roi_batch"]
+    batch = roi_batch(regions.scores.numpy(), regions.deltas.numpy(), keep, size=evidence.batch_size)
+    rows, expected = batch.rows, golden["roi_batch"]
     order = as_sets(
         {"score": rows[:, 0], "rows": rows},
         {"score": expected[:, 0], "rows": expected},
         ["score", "rows"],
         **FLOAT,
     )
-    logits = network.s2new(batch.rows[order][None])[0].numpy()
+    logits = network.s2new(torch.from_numpy(rows[order])[None])[0].numpy()
     np.testing.assert_allclose(logits, golden["image_logits"], **FLOAT)
     # The whole pass reads the rows in its own order of ties.
     whole = network.image_logits(image, evidence)[0].numpy()
-    np.testing.assert_allclose(whole, network.s2new(batch.rows[None])[0].numpy(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        whole, network.s2new(torch.from_numpy(rows)[None])[0].numpy(), rtol=1e-5, atol=1e-5
+    )
     if np.array_equal(order, np.arange(len(order))):
         np.testing.assert_allclose(whole, golden["image_logits"], **FLOAT)
