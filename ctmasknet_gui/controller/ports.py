@@ -32,7 +32,7 @@ from model_core.weights.card import ModelCard, read_card
 
 
 class Pipeline(Protocol):
-    """The networks that run, as `model_core.engine.load_pipeline` returns them."""
+    """The networks that run, as `model_core.engine.load.load_pipeline` returns them."""
 
     @property
     def cards(self) -> tuple[ModelCard, ...]:
@@ -174,7 +174,7 @@ class CoreEngine:
 
     def load(self, names: Sequence[str]) -> Pipeline:
         """See `Engine.load`."""
-        from model_core.engine import load_pipeline
+        from model_core.engine.load import load_pipeline
 
         return cast("Pipeline", load_pipeline(tuple(names)))
 

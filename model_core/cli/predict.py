@@ -86,8 +86,8 @@ def _slices(text: str) -> tuple[int | None, int | None]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the networks and write the results; nothing is written before everything is computed."""
-    from model_core.engine import load_pipeline
     from model_core.engine import run as run_networks
+    from model_core.engine.load import load_pipeline
     from model_core.explain import lesion_labels, scan_verdict, show
     from model_core.export import (
         predictions,

@@ -1,16 +1,23 @@
-"""Running the networks: which ones, slice by slice, and what thresholds make of the results."""
+"""Running the networks: which ones, slice by slice, and what thresholds make of the results.
 
-from model_core.engine.pipeline import Pipeline, available_weights, load_pipeline
+torch is imported by `engine.load` and `engine.torch_backend` alone.
+"""
+
+from model_core.engine.backend import Backend, Look
+from model_core.engine.evidence import ModuleS, evidence_batch, judge
+from model_core.engine.pipeline import Pipeline
 from model_core.engine.run import run
-from model_core.engine.select import calibrated, detect, judge, rank, shown_scores, why_unshown
+from model_core.engine.select import calibrated, detect, rank, shown_scores, why_unshown
 
 __all__ = [
+    "Backend",
+    "Look",
+    "ModuleS",
     "Pipeline",
-    "available_weights",
     "calibrated",
     "detect",
+    "evidence_batch",
     "judge",
-    "load_pipeline",
     "rank",
     "run",
     "shown_scores",

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from model_core.engine.backend import Backend, Look
+from model_core.engine.evidence import judge_candidates
 from model_core.engine.pipeline import Pipeline
-from model_core.engine.select import judge_candidates, rank
+from model_core.engine.select import rank
 from model_core.errors import SettingsError
-from model_core.networks import MaskRCNN, Regions
-from model_core.networks.covid_ct_mask_net import CovidCTMaskNet
 from model_core.preprocess import network_input, placement
-from model_core.types import Candidates, Placement, Progress, SliceResult, Volume
+from model_core.types import Candidates, Progress, SliceResult, Volume
+from model_core.weights.card import ModelCard
 
 
 def run(
@@ -38,21 +37,26 @@ def run(
     total = len(slices) * pipeline.passes
     for done, index in enumerate(slices):
         yield Progress(done * pipeline.passes, total, f"Slice {index + 1}")
-        place, weights_id = placement(volume, pipeline.input), pipeline.weights_id
-        detections, evidence, features = _pass(pipeline, pipeline.detector, volume, index)
-        evidence_place: Placement | None = None
-        if pipeline.classifier is not None:
+        place = evidence_place = placement(volume, pipeline.input)
+        weights_id, card = pipeline.weights_id, pipeline.evidence_card
+        look = _look(pipeline, pipeline.cards[0], pipeline.backend, volume, index)
+        detections = evidence = pipeline.backend.regions(look, look.proposals)
+        if pipeline.passes == 2:
             yield Progress(done * pipeline.passes + 1, total, f"Slice {index + 1}, evidence for the class")
-            spec = pipeline.cards[-1].input
-            evidence, _, _ = _pass(pipeline, pipeline.classifier, volume, index)
-            evidence_place = placement(volume, spec)
-        has_class = pipeline.head is not None
+            evidence_place = placement(volume, card.input)
+            other = _look(pipeline, card, pipeline.evidence_backend, volume, index)
+            evidence = _evidence(pipeline, other)
+        elif pipeline.has_class and card.architecture.branches == 2:
+            evidence = _evidence(pipeline, look)
+        with np.errstate(over="ignore"):
+            features = {level: maps.astype(np.float16) for level, maps in look.maps.items()}
+        has_class = pipeline.has_class
         result = SliceResult(
             series_id=volume.series_id,
             weights_id=weights_id,
             slice_index=index,
             placement=place,
-            evidence_placement=evidence_place or place,
+            evidence_placement=evidence_place,
             detection_candidates=detections,
             evidence_candidates=evidence if has_class else None,
             verdict=judge_candidates(pipeline, evidence, pipeline.evidence) if has_class else None,
@@ -63,33 +67,9 @@ def run(
     yield Progress(total, total, "Done")
 
 
-def _pass(
-    pipeline: Pipeline, network: MaskRCNN, volume: Volume, index: int
-) -> tuple[Candidates, Candidates, dict[str, Any]]:
-    """One backbone pass: detection candidates, evidence candidates (the same object if shared), FPN maps."""
-    spec = pipeline.cards[-1].input if network is pipeline.classifier else pipeline.input
-    picture = torch.from_numpy(network_input(volume, index, spec)).to(pipeline.device)
-    with torch.inference_mode():
-        images = picture.expand(1, 3, -1, -1)
-        features = network.features(images)
-        proposals = network.propose(images, features)
-        detections = _candidates(network.regions(images, features, proposals)[0])
-        evidence = detections
-        if isinstance(network, CovidCTMaskNet) and network.architecture.branches == 2:
-            evidence = _candidates(network.class_regions(images, features, proposals)[0])
-        maps = {level: _numpy(tensor[0].half()) for level, tensor in features.items()}
-    return detections, evidence, maps
+def _look(pipeline: Pipeline, card: ModelCard, backend: Backend, volume: Volume, index: int) -> Look:
+    return backend.look(network_input(volume, index, card.input), mirror=pipeline.mirrors(card))
 
 
-def _candidates(regions: Regions) -> Candidates:
-    return Candidates(
-        boxes=_numpy(regions.boxes),
-        deltas=_numpy(regions.deltas),
-        scores=_numpy(regions.scores),
-        logits=_numpy(regions.logits),
-        labels=_numpy(regions.labels),
-    )
-
-
-def _numpy(tensor: Tensor) -> Any:
-    return tensor.cpu().contiguous().numpy()
+def _evidence(pipeline: Pipeline, look: Look) -> Candidates:
+    return pipeline.evidence_backend.regions(look, look.proposals, branch="evidence")

@@ -1,6 +1,6 @@
 """What thresholds, NMS and scoring make of stored candidates: pure functions, no backbone.
 
-Only the mask branch (for detections never shown before) and module S run here, on the CPU.
+Only the mask branch (for detections never shown before) runs here, on the CPU.
 """
 
 from __future__ import annotations
@@ -10,21 +10,17 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
-import torch
 from scipy.special import expit, logit
 
-from model_core.config import DetectionSettings, EvidenceSettings, Scoring
+from model_core.config import DetectionSettings, Scoring
 from model_core.engine.pipeline import Pipeline
-from model_core.errors import SettingsError
-from model_core.ranking import rank_regions, roi_batch
+from model_core.ranking import rank_regions
 from model_core.types import (
     Candidates,
     Detections,
     DoubleArray,
     FloatArray,
-    ImageVerdict,
     IntArray,
-    RoiBatch,
     SliceResult,
     UnshownReason,
 )
@@ -42,14 +38,14 @@ def calibrated(scores: Scores, temperature: float) -> Scores:
     return shown
 
 
-def _scores(candidates: Candidates, scoring: Scoring) -> FloatArray:
-    """Softmax scores, or each class logit through a sigmoid of its own (P2; segmentation only there)."""
+def network_scores(candidates: Candidates, scoring: Scoring) -> FloatArray:
+    """Return the (M,) softmax scores, or sigmoids of the class logits (P2; segmentation only there)."""
     return candidates.scores if scoring == "softmax" else expit(candidates.logits).astype(np.float32)
 
 
 def shown_scores(candidates: Candidates, settings: DetectionSettings) -> FloatArray:
     """Return the (M,) calibrated scores of all candidates, as they are shown and compared."""
-    return calibrated(_scores(candidates, settings.scoring), settings.temperature)
+    return calibrated(network_scores(candidates, settings.scoring), settings.temperature)
 
 
 def rank(candidates: Candidates, settings: DetectionSettings) -> IntArray:
@@ -60,7 +56,7 @@ def rank(candidates: Candidates, settings: DetectionSettings) -> IntArray:
     """
     return rank_regions(
         candidates.boxes,
-        _scores(candidates, settings.scoring),
+        network_scores(candidates, settings.scoring),
         candidates.labels,
         score=settings.network_score,
         nms_iou=settings.nms_iou,
@@ -87,7 +83,7 @@ def why_unshown(
     """
     survivors = rank(candidates, replace(settings, max_detections=max(1, len(candidates))))
     shown, kept = set(survivors[: settings.max_detections].tolist()), set(survivors.tolist())
-    scores, areas = _scores(candidates, settings.scoring), _areas(candidates.boxes)
+    scores, areas = network_scores(candidates, settings.scoring), _areas(candidates.boxes)
     found: dict[int, Unshown] = {}
     for index in indices:
         if index in shown:
@@ -138,60 +134,4 @@ def detect(pipeline: Pipeline, result: SliceResult, settings: DetectionSettings)
         mask_boxes=result.placement.to_slice(pipeline.mask_boxes(result, indices)),
         mask_logits=pipeline.mask_logits(result, indices),
         settings=settings,
-    )
-
-
-def judge(pipeline: Pipeline, result: SliceResult, settings: EvidenceSettings) -> ImageVerdict | None:
-    """Return the class of a slice from its evidence under these settings; None without a classifier."""
-    if result.evidence_candidates is None:
-        return None
-    if result.verdict is not None and settings == result.verdict.settings:
-        return result.verdict
-    return judge_candidates(pipeline, result.evidence_candidates, settings)
-
-
-def judge_candidates(pipeline: Pipeline, candidates: Candidates, settings: EvidenceSettings) -> ImageVerdict:
-    """Build the RoI batch of the candidates and let module S read it (spec §5.2-5.4).
-
-    The probability of a class is the sigmoid of its logit, so they need not sum to 1.
-    """
-    head, basis = pipeline.head, pipeline.evidence_basis(settings)
-    if head is None or basis is None:
-        raise SettingsError("These weights give no image class: choose a classifier or a single-shot model.")
-    if settings.batch_size * 5 != head.fc_scores.in_features:
-        raise SettingsError(
-            f"Module S of these weights reads {head.fc_scores.in_features // 5} RoIs, "
-            f"not {settings.batch_size}."
-        )
-    batch = evidence_batch(candidates, settings, size=settings.batch_size)
-    with torch.inference_mode():
-        logits = head(torch.from_numpy(batch.rows)[None])[0].numpy()
-    return ImageVerdict(
-        logits=logits,
-        probabilities=expit(logits),
-        batch=batch,
-        settings=settings,
-        basis=basis,
-    )
-
-
-def evidence_batch(candidates: Candidates, settings: EvidenceSettings, *, size: int | None) -> RoiBatch:
-    """Rank the candidates and spread the best over ``size`` rows; None gives each one row."""
-    scores = _scores(candidates, settings.scoring)
-    kept = rank_regions(
-        candidates.boxes,
-        scores,
-        candidates.labels,
-        score=settings.network_score,
-        nms_iou=settings.nms_iou,
-        min_area=settings.min_area,
-        limit=settings.batch_size,
-    )
-    return roi_batch(
-        scores,
-        candidates.deltas,
-        kept,
-        size=len(kept) if size is None else size,
-        mode=settings.replication,
-        seed=settings.seed,
     )

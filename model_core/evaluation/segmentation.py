@@ -242,12 +242,6 @@ def check_mask_type(mask_type: str, region_classes: Sequence[str]) -> None:
         raise SettingsError("Weights with more than two lesion classes are compared with --mask-type merge.")
 
 
-def detector_only(pipeline: Pipeline, settings: SegmentationSettings) -> Pipeline:
-    """Return a pipeline that runs the detector alone, once per slice, with these candidates cached."""
-    card = dataclasses.replace(pipeline.cards[0], detections=settings.candidates)
-    return Pipeline(detector=pipeline.detector, cards=(card,), device=pipeline.device, fast=pipeline.fast)
-
-
 def check_slices(slices: Iterable[ReferenceSlice]) -> Generator[Progress, None, None]:
     """Read every picture and mask once, so that a bad file shows before the networks run for an hour.
 
@@ -283,7 +277,7 @@ def evaluate_slices(
     """
     check_mask_type(settings.mask_type, pipeline.region_classes)
     yield from check_slices(slices)
-    single = detector_only(pipeline, settings)
+    single = pipeline.without_class(settings.candidates)
     for done, item in enumerate(slices):
         yield Progress(done, len(slices), item.name)
         started = time.perf_counter()

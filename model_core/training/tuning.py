@@ -106,8 +106,7 @@ def measure(
     `COCO_SETTING`.
     """
     widest = DetectionSettings(score=float(SCORES[0]), nms_iou=max(NMS_IOUS), max_detections=_LIMIT)
-    card = dataclasses.replace(pipeline.cards[0], detections=widest)
-    single = Pipeline(detector=pipeline.detector, cards=(card,), device=pipeline.device, fast=pipeline.fast)
+    single = pipeline.without_class(widest)
     for done, one in enumerate(slices):
         yield Progress(done, len(slices), one.name)
         results = run(single, slice_volume(one), [0])

@@ -15,6 +15,8 @@ import pytest
 import torch
 
 from model_core.config import EvidenceSettings
+from model_core.engine.torch_backend import module_s
+from model_core.explain import paste_maps
 from model_core.networks import build, modern_name, published_name, recognise
 from model_core.ranking import rank_regions, roi_batch
 
@@ -171,8 +173,6 @@ def test_case(case):
 
 
 def check_detections(network, image, features, proposals, golden, about):
-    from torchvision.models.detection.roi_heads import paste_masks_in_image
-
     settings = about["settings"]
     single = about["kind"] == "single_shot"
     (regions,) = network.regions(image, features, proposals)
@@ -193,10 +193,14 @@ def check_detections(network, image, features, proposals, golden, about):
     }
     order = as_sets(found, golden, ["scores", "boxes", "labels"], **FLOAT)
     golden.compare("mask_logits", masks.numpy()[order], **MASK)
-    own = masks[torch.arange(len(keep)), regions.labels[keep]][:, None]
+    own = masks[torch.arange(len(keep)), regions.labels[keep]]
     if single:
         own = own.sigmoid()
-    pasted = paste_masks_in_image(own, regions.boxes[keep], (512, 512))[:, 0].numpy()[order]
+    pasted = np.zeros((len(keep), 512, 512), np.float32)
+    patches = paste_maps(own.numpy(), regions.boxes[keep].numpy(), (512, 512))
+    for picture, patch in zip(pasted, patches, strict=True):
+        picture[patch.region] = patch.values
+    pasted = pasted[order]
     golden.compare("pasted_first4", pasted[:4], **MASK)
     np.testing.assert_allclose(pasted.sum((1, 2)), golden["pasted_sum"], **MASK)
 
@@ -236,7 +240,7 @@ def check_image_class(network, image, features, proposals, golden, about):
         ["score", "rows"],
         **FLOAT,
     )
-    logits = network.s2new(torch.from_numpy(rows[order])[None])[0].numpy()
+    logits = module_s(network.s2new)(rows[order])
     np.testing.assert_allclose(logits, golden["image_logits"], **FLOAT)
     # The whole pass reads the rows in its own order of ties.
     whole = network.image_logits(image, evidence)[0].numpy()

@@ -11,7 +11,7 @@ from PIL import Image
 
 from model_core.cli.main import main
 from model_core.datasets import read_classes
-from model_core.engine import load_pipeline
+from model_core.engine.load import load_pipeline
 from model_core.evaluation.slices import with_grey_map
 from model_core.phantom import make_phantom
 from model_core.training.systems import examples

@@ -250,6 +250,7 @@ def test_the_better_detection_owns_an_overlap():
 
 def test_roi_table_maps_boxes_and_counts_copies():
     candidates = Candidates(
+        proposals=np.zeros((3, 4), np.float32),
         boxes=np.array([[0, 0, 20, 40], [10, 10, 30, 30], [2, 2, 4, 4]], np.float32),
         deltas=np.zeros((3, 4), np.float32),
         scores=np.array([0.2, 0.9, 0.5], np.float32),
@@ -295,7 +296,7 @@ def test_no_probability_is_told_as_certain(value, text, exact):
 
 def test_empty_batch_has_no_rows():
     none = np.zeros((0, 4), np.float32)
-    candidates = Candidates(none, none, none[:, 0], none[:, 0], none[:, 0].astype(np.int64))
+    candidates = Candidates(none, none, none, none[:, 0], none[:, 0], none[:, 0].astype(np.int64))
     batch = RoiBatch(np.zeros((4, 5), np.float32), np.full(4, -1), np.zeros(0, np.int64))
     place = Placement((8, 8), 8, 1.0, 1.0, 0, 0)
     assert roi_table(batch, candidates, placement=place, names=("L",), pixel_area_mm2=None) == ()

@@ -19,6 +19,7 @@ def candidates(scores):
     count = len(scores)
     boxes = np.tile(np.array([0, 0, 9, 9], np.float32), (count, 1))
     return Candidates(
+        proposals=boxes,
         boxes=boxes,
         deltas=np.zeros((count, 4), np.float32),
         scores=np.asarray(scores, np.float32),

@@ -17,7 +17,8 @@ from PIL import Image
 from model_core.cli.main import main
 from model_core.config import Architecture, DetectionSettings
 from model_core.datasets import read_pairs
-from model_core.engine import load_pipeline, run
+from model_core.engine import run
+from model_core.engine.load import load_pipeline
 from model_core.evaluation import coco
 from model_core.evaluation.segmentation import (
     SWEEP,
