@@ -11,7 +11,7 @@ from model_core.config import Replication
 from model_core.types import BoolArray, FloatArray, IntArray, RoiBatch
 
 # Boxes that NMS compares at once: many more cost time where few are wanted.
-_BLOCK = 128
+_BLOCK = 64
 # torchvision moves the boxes of each class apart up to so many numbers (`batched_nms` on a CPU), which rounds
 # their overlaps; beyond it looks at each class by itself.
 _MOVED_APART = 4000
@@ -49,11 +49,12 @@ def class_nms(
         block = np.arange(start, min(start + _BLOCK, len(order)))
         if len(kept):
             block = block[~_overlapping(boxes, classes, block, kept, iou, apart=apart).any(axis=1)]
-        removes = _overlapping(boxes, classes, block, block, iou, apart=apart)
+        removes = np.triu(_overlapping(boxes, classes, block, block, iou, apart=apart), 1)
+        leaves = ~removes
         alive = np.ones(len(block), np.bool_)
-        for row in np.flatnonzero(np.triu(removes, 1).any(axis=1)).tolist():
+        for row in np.flatnonzero(removes.any(axis=1)).tolist():
             if alive[row]:
-                alive[row + 1 :] &= ~removes[row, row + 1 :]
+                alive &= leaves[row]
         kept = np.concatenate((kept, block[alive]))
         if limit is not None and len(kept) >= limit:
             break
