@@ -111,7 +111,7 @@ def _suppressor(candidates: Candidates, survivors: IntArray, index: int, iou: fl
     common = np.prod(np.clip(sides, 0, None), axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         overlaps = np.nan_to_num(common / (_areas(one[None]) + _areas(others) - common))
-    # torchvision moves the boxes of each class apart before it compares: at the threshold it may round the
+    # NMS moves the boxes of each class apart before it compares: at the threshold it may round the
     # other way, and then the greatest overlap is the one that it saw.
     enough = np.flatnonzero(overlaps > iou)
     return int(same[enough[0] if len(enough) else np.argmax(overlaps)])
