@@ -19,7 +19,8 @@ import sys
 SLICES = (2, 4, 6)
 PROGRAM = f"""
 import time
-from model_core.inference import load_pipeline, run
+from model_core.engine import run
+from model_core.engine.load import load_pipeline
 from model_core.phantom import make_phantom
 
 pipeline = load_pipeline(device="cpu")

@@ -14,7 +14,8 @@ import statistics
 import sys
 import time
 
-from model_core.inference import Pipeline, load_pipeline, run
+from model_core.engine import Pipeline, run
+from model_core.engine.load import load_pipeline
 from model_core.phantom import make_phantom
 from model_core.types import Volume
 

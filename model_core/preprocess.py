@@ -5,8 +5,7 @@ from __future__ import annotations
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import torch
-from torch.nn import functional as F
+from PIL import Image
 
 from model_core.body import outside_of
 from model_core.config import GREY_HIGH_HU, GREY_LOW_HU, InputSpec
@@ -76,9 +75,9 @@ def network_input(volume: Volume, index: int, spec: InputSpec) -> FloatArray:
     height, width = place.slice_shape
     size = (round(height * place.scale_y), round(width * place.scale_x))
     if size != place.slice_shape:
-        tensor = torch.from_numpy(picture)[None, None]
-        scaled = F.interpolate(tensor, size=size, mode="bilinear", antialias=True, align_corners=False)
-        picture = scaled[0, 0].numpy()
+        # Each pixel is a mean over what it covers (bilinear with antialiasing).
+        scaled = Image.fromarray(picture).resize(size[::-1], Image.Resampling.BILINEAR)
+        picture = np.asarray(scaled)
     square = np.zeros((spec.size, spec.size), np.float32)
     top, left = int(place.offset_y), int(place.offset_x)
     square[top : top + size[0], left : left + size[1]] = picture

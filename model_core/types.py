@@ -316,8 +316,10 @@ class Candidates:
 
     Attributes
     ----------
+    proposals:
+        (M, 4) float32 boxes that the candidates were made of, network-input pixels: one for all its classes.
     boxes:
-        (M, 4) decoded and clipped, network-input pixels.
+        (M, 4) decoded (`deltas` applied to `proposals`) and clipped, network-input pixels.
     deltas:
         (M, 4) the raw encoded dx, dy, dw, dh of that class.
     scores:
@@ -328,6 +330,7 @@ class Candidates:
         (M,) class index, 1-based (0 is background and never occurs).
     """
 
+    proposals: FloatArray
     boxes: FloatArray
     deltas: FloatArray
     scores: FloatArray

@@ -211,6 +211,7 @@ class FakeEngine:
         )
         scores = np.linspace(0.95, 0.05, CANDIDATES).astype(np.float32) * (0.5 if index == 0 else 1.0)
         candidates = Candidates(
+            proposals=boxes,
             boxes=boxes,
             deltas=np.zeros_like(boxes),
             scores=scores.astype(np.float32),

@@ -32,7 +32,7 @@ from model_core.weights.card import ModelCard, read_card
 
 
 class Pipeline(Protocol):
-    """The networks that run, as `model_core.inference.load_pipeline` returns them."""
+    """The networks that run, as `model_core.engine.load.load_pipeline` returns them."""
 
     @property
     def cards(self) -> tuple[ModelCard, ...]:
@@ -150,7 +150,7 @@ def numbered_apart(shown: ShownSlice, first: int) -> ShownSlice:
 
 
 class CoreEngine:
-    """`Engine` over `model_core.inference`."""
+    """`Engine` over `model_core.engine`."""
 
     def available(self) -> tuple[ModelCard, ...]:
         """See `Engine.available`."""
@@ -174,7 +174,7 @@ class CoreEngine:
 
     def load(self, names: Sequence[str]) -> Pipeline:
         """See `Engine.load`."""
-        from model_core.inference import load_pipeline
+        from model_core.engine.load import load_pipeline
 
         return cast("Pipeline", load_pipeline(tuple(names)))
 
@@ -182,7 +182,7 @@ class CoreEngine:
         self, pipeline: Any, volume: Volume, slices: Sequence[int]
     ) -> Generator[Progress | SliceResult, None, None]:
         """See `Engine.run`."""
-        from model_core.inference import run
+        from model_core.engine import run
 
         yield from run(pipeline, volume, slices)
 
@@ -195,7 +195,7 @@ class CoreEngine:
         evidence: EvidenceSettings,
     ) -> ShownSlice:
         """See `Engine.show`."""
-        from model_core.inference import show
+        from model_core.explain import show
 
         shown = show(pipeline, volume, result, detections, evidence)
         if result.evidence_candidates in (None, result.detection_candidates):
@@ -211,7 +211,7 @@ class CoreEngine:
         evidence: EvidenceSettings,
     ) -> SliceSummary:
         """See `Engine.summarise`."""
-        from model_core.inference import summarise
+        from model_core.explain import summarise
 
         return summarise(pipeline, volume, result, detections, evidence)
 
@@ -219,7 +219,7 @@ class CoreEngine:
         """See `Engine.can_show`."""
         if result.features:
             return True
-        from model_core.inference.select import rank
+        from model_core.engine.select import rank
 
         return result.mask_cache.keys() >= set(rank(result.detection_candidates, detections).tolist())
 
@@ -227,7 +227,7 @@ class CoreEngine:
         self, summaries: Iterable[SliceSummary], *, basis: EvidenceBasis, control: str
     ) -> ScanVerdict | None:
         """See `Engine.scan_verdict`."""
-        from model_core.inference import scan_verdict
+        from model_core.explain import scan_verdict
 
         return scan_verdict(summaries, basis=basis, control=control)
 

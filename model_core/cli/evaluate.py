@@ -123,6 +123,7 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
     from model_core.cli.progress import follow
     from model_core.datasets import parse_mask_values, read_segmentation
     from model_core.datasets.lists import data_and_list
+    from model_core.engine.load import load_pipeline
     from model_core.evaluation import coco
     from model_core.evaluation.output import check_target
     from model_core.evaluation.segmentation import (
@@ -133,7 +134,6 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
     )
     from model_core.evaluation.segmentation_report import settings_document, write_segmentation_report
     from model_core.evaluation.slices import read_sources, with_grey_map
-    from model_core.inference import load_pipeline
 
     check_target(arguments.output, overwrite=arguments.overwrite)
     found = read_segmentation(arguments.data, list_file=arguments.list, mask_values=arguments.mask_values)
@@ -161,7 +161,7 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
         data=arguments.data.resolve().name,
         mask_values=arguments.mask_values,
         grey_map=grey_map,
-        mirror=pipeline.detector.mirror,
+        mirror=pipeline.mirrors(pipeline.cards[0]),
         device=pipeline.device,
     )
     report = write_segmentation_report(
@@ -204,11 +204,11 @@ def run_classifier(arguments: argparse.Namespace) -> int:
     """Evaluate the image class; the report is written once everything is computed."""
     from model_core.cli.progress import follow
     from model_core.datasets import read_classes
+    from model_core.engine.load import load_pipeline
     from model_core.evaluation.classifier import evaluate_classes
     from model_core.evaluation.classifier_report import settings_document, write_classifier_report
     from model_core.evaluation.output import check_target
     from model_core.evaluation.slices import with_grey_map
-    from model_core.inference import load_pipeline
 
     check_target(arguments.output, overwrite=arguments.overwrite)
     found = read_classes(arguments.data, list_file=arguments.list)
@@ -216,7 +216,7 @@ def run_classifier(arguments: argparse.Namespace) -> int:
     if not pipeline.image_classes:
         raise SettingsError("These weights give no image class: give a classifier or a single-shot model.")
     # Of the network that the class rests on: a whole classifier reads pictures in a pass of its own.
-    grey_map = arguments.grey_map or pipeline.cards[-1 if pipeline.classifier else 0].input.grey
+    grey_map = arguments.grey_map or pipeline.evidence_card.input.grey
     slices = with_grey_map(found, grey_map)
     outcomes = list(follow(evaluate_classes(pipeline, slices), title="Evaluating"))
     about = settings_document(

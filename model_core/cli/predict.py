@@ -21,7 +21,7 @@ from model_core.errors import DataError, ExportError, MemoryNeeded, ReadError
 from model_core.types import LUNG_WINDOW, SeriesEntry, ShownSlice, Volume
 
 if TYPE_CHECKING:
-    from model_core.inference import Pipeline
+    from model_core.engine import Pipeline
 
 DOCUMENT, LABELS = "predictions.json", "lesions.nii.gz"
 
@@ -86,6 +86,9 @@ def _slices(text: str) -> tuple[int | None, int | None]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the networks and write the results; nothing is written before everything is computed."""
+    from model_core.engine import run as run_networks
+    from model_core.engine.load import load_pipeline
+    from model_core.explain import lesion_labels, scan_verdict, show
     from model_core.export import (
         predictions,
         slice_file_name,
@@ -94,9 +97,6 @@ def run(arguments: argparse.Namespace) -> int:
         write_json,
         write_lesions,
     )
-    from model_core.inference import load_pipeline, scan_verdict, show
-    from model_core.inference import run as run_networks
-    from model_core.inference.select import lesion_labels
     from model_core.io import scan
 
     output: Path = arguments.output

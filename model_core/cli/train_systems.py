@@ -354,7 +354,7 @@ def _spec(arguments: argparse.Namespace) -> InputSpec:
 
 
 def _device(arguments: argparse.Namespace) -> str:
-    from model_core.inference.pipeline import choose_device
+    from model_core.engine.torch_backend import choose_device
     from model_core.training.systems.parallel import local_device
 
     return local_device(choose_device(arguments.device))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from model_core.config import DetectionSettings
 from model_core.datasets import ClassifiedSlice
-from model_core.errors import DataError, SettingsError
+from model_core.engine import Pipeline, run
+from model_core.errors import DataError
 from model_core.evaluation.roi_statistics import SliceRois, slice_rois
 from model_core.evaluation.slices import one_slice_volume
-from model_core.inference import Pipeline, run
 from model_core.types import FloatArray, Progress, SliceResult
 
 
@@ -49,27 +47,6 @@ def logit_of_label(label: int, classes: int) -> int:
     return place
 
 
-def classifier_only(pipeline: Pipeline) -> Pipeline:
-    """Return a pipeline that runs the network behind the class alone and makes no masks.
-
-    Raises
-    ------
-    SettingsError
-        If the pipeline has no classifier.
-    """
-    if pipeline.head is None:
-        raise SettingsError("These weights give no image class: give a classifier or a single-shot model.")
-    # No score exceeds 1, so no detection is ever shown and the mask branch never runs.
-    silent = DetectionSettings(score=1.0)
-    network, cards = pipeline.detector, pipeline.cards
-    if pipeline.classifier is not None:
-        network, cards = pipeline.classifier, pipeline.cards[-1:]
-    cards = (dataclasses.replace(cards[0], detections=silent), *cards[1:])
-    return Pipeline(
-        detector=network, cards=cards, head=pipeline.head, device=pipeline.device, fast=pipeline.fast
-    )
-
-
 def evaluate_classes(
     pipeline: Pipeline, slices: Sequence[ClassifiedSlice]
 ) -> Generator[Progress | ClassOutcome, None, None]:
@@ -84,7 +61,7 @@ def evaluate_classes(
     SettingsError
         If the pipeline has no classifier.
     """
-    single = classifier_only(pipeline)
+    single = pipeline.class_alone()
     classes = len(pipeline.image_classes)
     labels = [logit_of_label(item.label, classes) for item in slices]
     for done, (item, label) in enumerate(zip(slices, labels, strict=True)):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from model_core.config import GreyMap
+from model_core.engine import Pipeline
 from model_core.evaluation import classification as metrics
 from model_core.evaluation import figures
 from model_core.evaluation.bootstrap import STATISTIC_DRAWS, interval
@@ -27,7 +28,6 @@ from model_core.evaluation.roi_statistics import (
     sample_per_class,
 )
 from model_core.evaluation.slices import GREY_MAPS
-from model_core.inference import Pipeline
 from model_core.types import IntArray
 from model_core.weights.card import ModelCard
 
@@ -49,7 +49,7 @@ def settings_document(
     own = {
         "image_classes": list(pipeline.image_classes),
         "grey_map": GREY_MAPS[grey_map],
-        "mirror_image": (pipeline.classifier or pipeline.detector).mirror,
+        "mirror_image": pipeline.mirrors(pipeline.evidence_card),
         "evidence": dataclasses.asdict(pipeline.evidence),
         "class": "largest logit of module S; a probability is the sigmoid of its logit",
         "f1_weights": list(metrics.PAPER_F1_WEIGHTS)

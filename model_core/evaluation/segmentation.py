@@ -12,13 +12,13 @@ import numpy as np
 
 from model_core.config import EVIDENCE_SCORE, DetectionSettings
 from model_core.datasets import MASK_TYPES, instances
+from model_core.engine import Pipeline, detect, run
 from model_core.errors import DataError, SettingsError
 from model_core.evaluation import coco
 from model_core.evaluation.average_precision import ap_from_iou, hits, mask_iou, matches, overlaps
 from model_core.evaluation.dice import Overlap, overlap_by_class, overlap_merged
 from model_core.evaluation.slices import one_slice_volume
 from model_core.explain import label_map, mask_pixels, touching_regions
-from model_core.inference import Pipeline, detect, run
 from model_core.types import (
     BoolArray,
     ByteArray,
@@ -242,12 +242,6 @@ def check_mask_type(mask_type: str, region_classes: Sequence[str]) -> None:
         raise SettingsError("Weights with more than two lesion classes are compared with --mask-type merge.")
 
 
-def detector_only(pipeline: Pipeline, settings: SegmentationSettings) -> Pipeline:
-    """Return a pipeline that runs the detector alone, once per slice, with these candidates cached."""
-    card = dataclasses.replace(pipeline.cards[0], detections=settings.candidates)
-    return Pipeline(detector=pipeline.detector, cards=(card,), device=pipeline.device, fast=pipeline.fast)
-
-
 def check_slices(slices: Iterable[ReferenceSlice]) -> Generator[Progress, None, None]:
     """Read every picture and mask once, so that a bad file shows before the networks run for an hour.
 
@@ -283,7 +277,7 @@ def evaluate_slices(
     """
     check_mask_type(settings.mask_type, pipeline.region_classes)
     yield from check_slices(slices)
-    single = detector_only(pipeline, settings)
+    single = pipeline.without_class(settings.candidates)
     for done, item in enumerate(slices):
         yield Progress(done, len(slices), item.name)
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What network output means: masks, touching ones joined, the RoI table, the class of the scan."""
+"""What network output means: masks, joined regions, RoI table, what a slice shows, class of the scan."""
 
 from model_core.explain.masks import (
     Patch,
@@ -9,20 +9,23 @@ from model_core.explain.masks import (
     paste_maps,
 )
 from model_core.explain.regions import Regions, shown_lesions, touching_regions
-from model_core.explain.rois import calibrated, roi_table
+from model_core.explain.rois import roi_table
 from model_core.explain.scan import scan_verdict
+from model_core.explain.shown import lesion_labels, show, summarise
 
 __all__ = [
     "Patch",
     "Regions",
-    "calibrated",
     "label_map",
+    "lesion_labels",
     "logit_map",
     "mask_pixels",
     "mask_probability",
     "paste_maps",
     "roi_table",
     "scan_verdict",
+    "show",
     "shown_lesions",
+    "summarise",
     "touching_regions",
 ]

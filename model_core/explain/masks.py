@@ -1,20 +1,17 @@
 """Mask logits (28 x 28 per detection) pasted onto the slice (spec §7).
 
 Torchvision's own pasting makes one full picture per detection; here only the box is kept, so that a
-slider can move over a hundred detections. The numbers are the same (a test compares them).
+slider can move over a hundred detections. The numbers are the same but for the last digits of a 32-bit float
+(tests compare them).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy import ndimage
 from scipy.special import expit
-from torch.nn import functional as F
-from torchvision.models.detection.roi_heads import expand_boxes, expand_masks
 
 from model_core.config import DetectionSettings
 from model_core.types import BoolArray, ByteArray, Detections, FloatArray, IntArray
@@ -48,25 +45,61 @@ def paste_maps(
     """
     if not len(maps):
         return ()
-    stacked = torch.from_numpy(np.ascontiguousarray(maps))[:, None]
-    padded, scale = expand_masks(stacked, padding=1)
-    if not framed:
-        padded = F.pad(stacked, (1, 1, 1, 1), mode="replicate")
-    corners = expand_boxes(torch.from_numpy(np.ascontiguousarray(boxes)), scale).to(torch.int64).tolist()
-    return tuple(_paste(mask, corner, shape) for mask, corner in zip(padded, corners, strict=True))
+    side = maps.shape[-1] + 2
+    around = ((0, 0), (1, 1), (1, 1))
+    padded = np.pad(maps, around) if framed else np.pad(maps, around, mode="edge")
+    scale = np.float32(side / maps.shape[-1])
+    centres = (boxes[:, 2:] + boxes[:, :2]) * np.float32(0.5)
+    halves = (boxes[:, 2:] - boxes[:, :2]) * np.float32(0.5) * scale
+    firsts, lasts = (centres - halves).astype(np.int64), (centres + halves).astype(np.int64)
+    columns, rows = (
+        _Pixels.of(firsts[:, axis], lasts[:, axis], cells=side, limit=shape[1 - axis]) for axis in (0, 1)
+    )
+    padded = np.pad(padded, ((0, 0), (0, 1), (0, 1)), mode="edge")  # the last cell is its own neighbour
+    return tuple(
+        Patch(
+            top=rows.start[k], left=columns.start[k], values=rows.mix(columns.mix(mask, k, axis=1), k, axis=0)
+        )
+        for k, mask in enumerate(padded)
+    )
 
 
-def _paste(padded: torch.Tensor, corner: Sequence[int], shape: tuple[int, int]) -> Patch:
-    left, top, right, bottom = corner
-    size = (max(bottom - top + 1, 1), max(right - left + 1, 1))
-    resized = F.interpolate(padded[None], size=size, mode="bilinear", align_corners=False)[0, 0].numpy()
-    first_row, first_column = max(top, 0), max(left, 0)
-    last_row, last_column = min(top + size[0], shape[0]), min(left + size[1], shape[1])
-    inside = resized[
-        max(first_row - top, 0) : max(last_row - top, 0),
-        max(first_column - left, 0) : max(last_column - left, 0),
-    ]
-    return Patch(top=first_row, left=first_column, values=inside)
+@dataclass(frozen=True, eq=False)
+class _Pixels:
+    """Where the pixels of D boxes along one axis lie between the cells of their maps.
+
+    ``start`` and ``count``: which pixels of the slice; ``low`` (D, P) the cell before a pixel's centre, and
+    ``share`` (D, P) how far it is from there to the next. Numbers of a box past its ``count`` mean nothing.
+    """
+
+    start: list[int]
+    count: list[int]
+    low: IntArray
+    share: FloatArray
+
+    @classmethod
+    def of(cls, firsts: IntArray, lasts: IntArray, *, cells: int, limit: int) -> _Pixels:
+        """Return those of boxes from pixel ``firsts`` to ``lasts`` (D,), in a slice with ``limit`` pixels."""
+        sizes = np.maximum(lasts - firsts + 1, 1)
+        start = np.maximum(firsts, 0)
+        count = np.maximum(np.minimum(firsts + sizes, limit) - start, 0)
+        pixels = (start - firsts)[:, None] + np.arange(count.max())
+        # torch's scale is a 32-bit float: over a large box the places of pixels drift by it.
+        scales = (np.float32(cells) / sizes.astype(np.float32)).astype(np.float64)
+        place = np.clip((pixels + 0.5) * scales[:, None] - 0.5, 0, cells - 1).astype(np.float32)
+        low = place.astype(np.int64)
+        return cls(start.tolist(), count.tolist(), low, place - low.astype(np.float32))
+
+    def mix(self, values: FloatArray, box: int, *, axis: int) -> FloatArray:
+        """Return values of cells along an axis, interpolated at the pixels of a box."""
+        low, share = self.low[box, : self.count[box]], self.share[box, : self.count[box]]
+        if axis == 0:
+            share = share[:, None]
+        mixed: FloatArray = values.take(low, axis=axis)
+        beyond = np.diff(values, axis=axis).take(low, axis=axis)
+        beyond *= share
+        mixed += beyond
+        return mixed
 
 
 def mask_pixels(detections: Detections, shape: tuple[int, int]) -> BoolArray:

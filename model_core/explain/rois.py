@@ -4,24 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from typing import TypeVar
 
 import numpy as np
-from scipy.special import expit, logit
 
-from model_core.types import Candidates, DoubleArray, FloatArray, Placement, RoiBatch, RoiRow
-
-Scores = TypeVar("Scores", FloatArray, DoubleArray)
-
-
-def calibrated(scores: Scores, temperature: float) -> Scores:
-    """Return scores with their logits divided by the temperature (Guo et al. 2017); 0 and 1 stay."""
-    if temperature == 1.0:
-        return scores
-    with np.errstate(divide="ignore"):
-        divided = expit(logit(np.asarray(scores, np.float64)) / temperature)
-    shown: Scores = divided.astype(scores.dtype)
-    return shown
+from model_core.engine.select import calibrated
+from model_core.types import Candidates, Placement, RoiBatch, RoiRow
 
 
 def roi_table(

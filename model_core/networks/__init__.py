@@ -12,21 +12,15 @@ from model_core.networks.image_head import ImageHead
 from model_core.networks.mask_rcnn import MaskRCNN, Regions
 from model_core.networks.names import modern_name, published_name
 from model_core.networks.recognise import recognise
-from model_core.networks.roi_batch import Ranked, class_nms, rank_regions, replicate, roi_batch
 
 __all__ = [
     "CovidCTMaskNet",
     "ImageHead",
     "MaskRCNN",
-    "Ranked",
     "Regions",
     "SingleShot",
     "build",
-    "class_nms",
     "modern_name",
     "published_name",
-    "rank_regions",
     "recognise",
-    "replicate",
-    "roi_batch",
 ]

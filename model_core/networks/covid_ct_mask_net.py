@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from torch import Tensor, stack
+import torch
+from torch import Tensor
 
 from model_core.config import Architecture, DetectorSettings, DetectorTraining, EvidenceSettings, InputSpec
 from model_core.networks.image_head import ImageHead
 from model_core.networks.mask_rcnn import Features, MaskRCNN, Regions
-from model_core.networks.roi_batch import rank_regions, roi_batch
+from model_core.ranking import rank_regions, roi_batch
 
 
 class CovidCTMaskNet(MaskRCNN):
@@ -45,26 +46,31 @@ class CovidCTMaskNet(MaskRCNN):
         """Return the (B, N, 5) RoI batches that module S reads; call in eval mode. Differentiable."""
         features = self.features(images)
         candidates = self.class_regions(images, features, self.propose(images, features))
-        batches = [
-            roi_batch(
-                one.scores,
-                one.deltas,
-                rank_regions(
-                    one.boxes,
-                    one.scores,
-                    one.labels,
-                    score=evidence.score,
-                    nms_iou=evidence.nms_iou,
-                    min_area=evidence.min_area,
-                    limit=evidence.batch_size,
-                ),
-                size=evidence.batch_size,
-                mode=evidence.replication,
-                seed=evidence.seed,
-            ).rows
-            for one in candidates
-        ]
-        return stack(batches)
+        return torch.stack([_roi_rows(one, evidence) for one in candidates])
+
+
+def _roi_rows(regions: Regions, evidence: EvidenceSettings) -> Tensor:
+    """Return the (N, 5) RoI batch of one image; its numbers have a gradient, the choice of rows has none."""
+    boxes, scores, deltas, labels = (
+        tensor.detach().cpu().numpy()
+        for tensor in (regions.boxes, regions.scores, regions.deltas, regions.labels)
+    )
+    kept = rank_regions(
+        boxes,
+        scores,
+        labels,
+        score=evidence.score,
+        nms_iou=evidence.nms_iou,
+        min_area=evidence.min_area,
+        limit=evidence.batch_size,
+    )
+    batch = roi_batch(
+        scores, deltas, kept, size=evidence.batch_size, mode=evidence.replication, seed=evidence.seed
+    )
+    if not len(kept):
+        return regions.scores.new_zeros(evidence.batch_size, 5)
+    source = torch.from_numpy(batch.source).to(regions.scores.device)
+    return torch.cat((regions.scores[source, None], regions.deltas[source]), dim=1)
 
 
 class SingleShot(CovidCTMaskNet):

@@ -131,7 +131,6 @@ class MaskRCNN(nn.Module):
         spec = input_spec or InputSpec()
         self.architecture = architecture
         self.mirror = detector.mirror
-        self.mask_box_scale = detector.mask_box_scale
         self.backbone = ResNetFPN(architecture)
         self.rpn = _rpn(architecture, detector)
         self.roi_heads = _roi_heads(architecture)
@@ -142,13 +141,14 @@ class MaskRCNN(nn.Module):
 
     # -- inference, step by step ------------------------------------------------------------------
 
-    def features(self, images: Tensor) -> Features:
+    def features(self, images: Tensor, *, mirror: bool | None = None) -> Features:
         """Map (B, 3, S, S) images in 0..1 to the FPN maps (at least float32, also under autocast).
 
-        A network that mirrors (`DetectorSettings.mirror`) adds those of the mirror images; not in training.
+        With ``mirror`` those of the mirror images too; None: where the network mirrors
+        (`DetectorSettings.mirror`) and is not in training.
         """
         maps = self._maps(images)
-        if self.mirror and not self.training:
+        if self.mirror and not self.training if mirror is None else mirror:
             mirrored = self._maps(images.flip(-1))
             maps.update((level + MIRRORED, one) for level, one in mirrored.items())
         return maps
@@ -212,17 +212,10 @@ class MaskRCNN(nn.Module):
             labels=labels.reshape(-1),
         )
 
-    def mask_boxes(self, boxes: Tensor, *, size: tuple[int, ...]) -> Tensor:
-        """Return the (D, 4) boxes that the mask branch looks at for regions with these network-pixel boxes.
-
-        As large as `DetectorSettings.mask_box_scale` says, within the (height, width) of the image.
-        """
-        return _grown(boxes, self.mask_box_scale, size)
-
     def mask_logits(self, features: Features, boxes: list[Tensor], *, size: tuple[int, int]) -> Tensor:
         """Return (D, C, 28, 28) raw mask logits in these network-pixel boxes (one tensor per image).
 
-        The boxes are looked at as they are; those of regions come from `mask_boxes`.
+        The boxes are looked at as they are, see `DetectorSettings.mask_box_scale`.
         """
         heads = self.roi_heads
 
@@ -415,7 +408,7 @@ def _roi_heads(architecture: Architecture) -> RoIHeads:
         box_predictor=FastRCNNPredictor(BOX_FEATURES, classes),
         **_SAMPLING,
         bbox_reg_weights=ROI_BOX_WEIGHTS,
-        # Detections are selected by `roi_batch.rank_regions`, not by torchvision's postprocessing.
+        # Detections are selected by `ranking.rank_regions`, not by torchvision's postprocessing.
         score_thresh=0.0,
         nms_thresh=1.0,
         detections_per_img=0,

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from model_core.engine import calibrated
 from model_core.errors import DataError
 from model_core.evaluation.bootstrap import macro_interval, mean_interval, quoted, ratio_interval, rounded
 from model_core.evaluation.calibration import reliability
 from model_core.evaluation.document import Document, cell, table
-from model_core.explain import calibrated
 from model_core.training.recipe import Recipe, Stage
 from model_core.training.tuning import SCORES, Measured, best_threshold, score_temperature, scored
 

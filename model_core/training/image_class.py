@@ -22,7 +22,8 @@ from model_core.datasets.pictures import read_grey, to_hu
 from model_core.errors import DataError
 from model_core.evaluation.classification import auc
 from model_core.greymap import estimate_hu_range
-from model_core.networks import CovidCTMaskNet, ImageHead, MaskRCNN, rank_regions, roi_batch
+from model_core.networks import CovidCTMaskNet, ImageHead, MaskRCNN
+from model_core.ranking import rank_regions, roi_batch
 from model_core.training.appearance import jitter_window, put_in_body
 from model_core.training.geometry import Motion, draw_motion, warp
 from model_core.training.packing import PackedSlice, window_to_bytes
@@ -186,11 +187,11 @@ def roi_rows(network: MaskRCNN, pictures: FloatArray, evidence: EvidenceSettings
     regions = network.regions(images, features, network.propose(images, features))
     batches = []
     for one in regions:
-        scores = one.scores.cpu()
+        scores = one.scores.cpu().numpy()
         kept = rank_regions(
-            one.boxes.cpu(),
+            one.boxes.cpu().numpy(),
             scores,
-            one.labels.cpu(),
+            one.labels.cpu().numpy(),
             score=evidence.score,
             nms_iou=evidence.nms_iou,
             min_area=evidence.min_area,
@@ -198,14 +199,14 @@ def roi_rows(network: MaskRCNN, pictures: FloatArray, evidence: EvidenceSettings
         )
         batch = roi_batch(
             scores,
-            one.deltas.cpu(),
+            one.deltas.cpu().numpy(),
             kept,
             size=evidence.batch_size,
             mode=evidence.replication,
             seed=evidence.seed,
         )
         batches.append(batch.rows)
-    return torch.stack(batches).numpy()
+    return np.stack(batches)
 
 
 def measure_classes(

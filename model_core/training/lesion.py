@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model_core.inference.pipeline import choose_device
+from model_core.engine.torch_backend import choose_device
 from model_core.networks import MaskRCNN, SingleShot, build
 from model_core.training.checkpoints import read_checkpoint, write_checkpoint
 from model_core.training.dense import DenseHead, dense_loss

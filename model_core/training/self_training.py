@@ -22,8 +22,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model_core.config import DetectionSettings
+from model_core.engine import Pipeline, detect, run
+from model_core.engine.load import load_pipeline
 from model_core.explain import mask_probability
-from model_core.inference import Pipeline, detect, load_pipeline, run
 from model_core.networks import MaskRCNN
 from model_core.training.dense import DenseHead
 from model_core.training.geometry import Motion, warp

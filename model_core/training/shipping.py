@@ -16,11 +16,12 @@ from torch import Tensor
 
 from model_core.config import SINGLE_SHOT_MIN_AREA, DetectionSettings, EvidenceSettings, InputSpec
 from model_core.datasets.classes import CLASS_FOLDERS
+from model_core.engine import Pipeline
+from model_core.engine.load import load_network
+from model_core.engine.torch_backend import TorchBackend, choose_device
 from model_core.errors import DataError
 from model_core.export import atomic_path
-from model_core.inference import Pipeline, load_pipeline
-from model_core.inference.pipeline import choose_device
-from model_core.networks import CovidCTMaskNet
+from model_core.networks import CovidCTMaskNet, MaskRCNN
 from model_core.training.checkpoints import read_checkpoint
 from model_core.training.cross_validation_report import for_card
 from model_core.training.image_class import (
@@ -72,18 +73,24 @@ def mask_type(recipe: Recipe) -> str:
     return "merge" if recipe.architecture.region_classes == 2 else "both"
 
 
-def lesion_pipeline(
-    recipe: Recipe, average: dict[str, Tensor], *, size: int | None = None, device: str = "cpu"
-) -> Pipeline:
-    """Return averaged weights as they are stored, in 16-bit floats, ready to run.
-
-    ``size`` is the side of the network's input; None takes the default of the shipped weights.
-    """
-    spec = InputSpec(outside="air", grey="estimate")
+def lesion_network(recipe: Recipe, average: dict[str, Tensor]) -> MaskRCNN:
+    """Return the network with averaged weights as they are stored, in 16-bit floats, and used."""
     network = averaged_network(recipe, average)
     network.load_state_dict(
         {k: v.half().float() if v.is_floating_point() else v for k, v in network.state_dict().items()}
     )
+    network.mirror = recipe.detector.mirror
+    return network.eval()
+
+
+def lesion_pipeline(
+    recipe: Recipe, average: dict[str, Tensor], *, size: int | None = None, device: str = "cpu"
+) -> Pipeline:
+    """Return averaged weights as `lesion_network` does, ready to run.
+
+    ``size`` is the side of the network's input; None takes the default of the shipped weights.
+    """
+    spec = InputSpec(outside="air", grey="estimate")
     merged = mask_type(recipe) == "merge"
     notes = LESION_NOTES if merged else BOTH_NOTES
     classes: dict[str, Any] = {}
@@ -105,7 +112,8 @@ def lesion_pipeline(
         notes=notes,
         **classes,
     )
-    return Pipeline(detector=network, cards=(card,), device=choose_device(device))
+    network = lesion_network(recipe, average)
+    return Pipeline(backend=TorchBackend(network, device=choose_device(device)), cards=(card,))
 
 
 def export_lesions(
@@ -144,7 +152,8 @@ def export_lesions(
     if state is None:
         raise DataError(f"There is no checkpoint in '{work}'. Train first.")
     pipeline = lesion_pipeline(recipe, state["average"], device=device)
-    network, card = pipeline.detector, pipeline.cards[0]
+    network = lesion_network(recipe, state["average"]).to(choose_device(device))
+    card = pipeline.cards[0]
     held = thinned([one for one in slices if one.validation and not one.unlabelled], stride)
     if not any(one.lesion.any() for one in held):
         raise DataError(NO_LESION)
@@ -325,12 +334,12 @@ def _all_rows(
     device: str,
 ) -> Generator[Progress, None, RoiRows]:
     """Return the RoI batches of a frozen detector; of one that mirrors, also those of a fast analysis."""
-    pipeline = load_pipeline([str(base)], device=device)
-    size = pipeline.input.size
+    weights = load_weights(str(base))
+    network, size = load_network(weights).to(choose_device(device)), weights.card.input.size
     looks: list[RoiRows] = []
-    for fast in (False, True) if pipeline.mirror else (False,):
-        pipeline.fast = fast
-        for item in extract(pipeline.detector, slices, evidence, size=size, seed=settings.seed):
+    for mirror in (True, False) if network.mirror else (False,):
+        network.mirror = mirror
+        for item in extract(network, slices, evidence, size=size, seed=settings.seed):
             if isinstance(item, Progress):
                 yield item
             else:

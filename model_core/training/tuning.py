@@ -11,13 +11,13 @@ import numpy as np
 
 from model_core.config import DetectionSettings
 from model_core.datasets import instances
+from model_core.engine import Pipeline, calibrated, detect, run
 from model_core.errors import DataError
 from model_core.evaluation.average_precision import ap_from_iou, mask_iou, matches, overlaps
 from model_core.evaluation.bootstrap import macro_interval, mean_interval, quoted
 from model_core.evaluation.calibration import fit_temperature, reliability
 from model_core.evaluation.coco import CocoImage, coco_image
-from model_core.explain import calibrated, mask_pixels, touching_regions
-from model_core.inference import Pipeline, detect, run
+from model_core.explain import mask_pixels, touching_regions
 from model_core.training.packing import PackedSlice, slice_volume
 from model_core.types import (
     BoolArray,
@@ -106,8 +106,7 @@ def measure(
     `COCO_SETTING`.
     """
     widest = DetectionSettings(score=float(SCORES[0]), nms_iou=max(NMS_IOUS), max_detections=_LIMIT)
-    card = dataclasses.replace(pipeline.cards[0], detections=widest)
-    single = Pipeline(detector=pipeline.detector, cards=(card,), device=pipeline.device, fast=pipeline.fast)
+    single = pipeline.without_class(widest)
     for done, one in enumerate(slices):
         yield Progress(done, len(slices), one.name)
         results = run(single, slice_volume(one), [0])

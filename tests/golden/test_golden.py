@@ -15,7 +15,10 @@ import pytest
 import torch
 
 from model_core.config import EvidenceSettings
-from model_core.networks import build, modern_name, published_name, rank_regions, recognise, roi_batch
+from model_core.engine.torch_backend import module_s
+from model_core.explain import paste_maps
+from model_core.networks import build, modern_name, published_name, recognise
+from model_core.ranking import rank_regions, roi_batch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import recipe
@@ -170,15 +173,13 @@ def test_case(case):
 
 
 def check_detections(network, image, features, proposals, golden, about):
-    from torchvision.models.detection.roi_heads import paste_masks_in_image
-
     settings = about["settings"]
     single = about["kind"] == "single_shot"
     (regions,) = network.regions(image, features, proposals)
     keep = rank_regions(
-        regions.boxes,
-        regions.scores,
-        regions.labels,
+        regions.boxes.numpy(),
+        regions.scores.numpy(),
+        regions.labels.numpy(),
         score=settings["score" if single else "conf"],
         nms_iou=settings["nms" if single else "roi_nms"],
         min_area=None if single else 0.0,
@@ -192,10 +193,14 @@ def check_detections(network, image, features, proposals, golden, about):
     }
     order = as_sets(found, golden, ["scores", "boxes", "labels"], **FLOAT)
     golden.compare("mask_logits", masks.numpy()[order], **MASK)
-    own = masks[torch.arange(len(keep)), regions.labels[keep]][:, None]
+    own = masks[torch.arange(len(keep)), regions.labels[keep]]
     if single:
         own = own.sigmoid()
-    pasted = paste_masks_in_image(own, regions.boxes[keep], (512, 512))[:, 0].numpy()[order]
+    pasted = np.zeros((len(keep), 512, 512), np.float32)
+    patches = paste_maps(own.numpy(), regions.boxes[keep].numpy(), (512, 512))
+    for picture, patch in zip(pasted, patches, strict=True):
+        picture[patch.region] = patch.values
+    pasted = pasted[order]
     golden.compare("pasted_first4", pasted[:4], **MASK)
     np.testing.assert_allclose(pasted.sum((1, 2)), golden["pasted_sum"], **MASK)
 
@@ -219,26 +224,28 @@ def check_image_class(network, image, features, proposals, golden, about):
         golden.compare("box_regression_s2", deltas.numpy(), **FLOAT)
     (regions,) = network.class_regions(image, features, proposals)
     keep = rank_regions(
-        regions.boxes,
-        regions.scores,
-        regions.labels,
+        regions.boxes.numpy(),
+        regions.scores.numpy(),
+        regions.labels.numpy(),
         score=evidence.score,
         nms_iou=evidence.nms_iou,
         min_area=evidence.min_area,
         limit=evidence.batch_size,
     )
-    batch = roi_batch(regions.scores, regions.deltas, keep, size=evidence.batch_size)
-    rows, expected = batch.rows.numpy(), golden["roi_batch"]
+    batch = roi_batch(regions.scores.numpy(), regions.deltas.numpy(), keep, size=evidence.batch_size)
+    rows, expected = batch.rows, golden["roi_batch"]
     order = as_sets(
         {"score": rows[:, 0], "rows": rows},
         {"score": expected[:, 0], "rows": expected},
         ["score", "rows"],
         **FLOAT,
     )
-    logits = network.s2new(batch.rows[order][None])[0].numpy()
+    logits = module_s(network.s2new)(rows[order])
     np.testing.assert_allclose(logits, golden["image_logits"], **FLOAT)
     # The whole pass reads the rows in its own order of ties.
     whole = network.image_logits(image, evidence)[0].numpy()
-    np.testing.assert_allclose(whole, network.s2new(batch.rows[None])[0].numpy(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        whole, network.s2new(torch.from_numpy(rows)[None])[0].numpy(), rtol=1e-5, atol=1e-5
+    )
     if np.array_equal(order, np.arange(len(order))):
         np.testing.assert_allclose(whole, golden["image_logits"], **FLOAT)

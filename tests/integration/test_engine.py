@@ -6,14 +6,19 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import expit
+from torchvision.models.detection._utils import BoxCoder
+from torchvision.ops import clip_boxes_to_image
 
 from model_core.config import DetectionSettings, DetectorSettings, EvidenceSettings, InputSpec
+from model_core.engine import detect, judge, run
+from model_core.engine.load import load_pipeline
+from model_core.engine.pipeline import Pipeline
+from model_core.engine.select import rank, why_unshown
+from model_core.engine.torch_backend import TorchBackend
 from model_core.errors import SettingsError, WeightsError
-from model_core.explain import mask_pixels
-from model_core.inference import detect, judge, load_pipeline, run, scan_verdict, show, summarise
-from model_core.inference.pipeline import Pipeline
-from model_core.inference.select import rank, why_unshown
-from model_core.networks import MaskRCNN, build
+from model_core.explain import mask_pixels, scan_verdict, show, summarise
+from model_core.networks import build
+from model_core.networks.mask_rcnn import ROI_BOX_WEIGHTS
 from model_core.phantom import make_phantom
 from model_core.preprocess import network_input
 from model_core.types import Progress, SliceResult, finish
@@ -39,13 +44,13 @@ def result(pipeline, volume):
 @pytest.fixture
 def backbone_calls(monkeypatch):
     calls = []
-    original = MaskRCNN.features
+    original = TorchBackend.look
 
-    def counted(self, images):
-        calls.append(images.shape)
-        return original(self, images)
+    def counted(self, picture, **how):
+        calls.append(picture.shape)
+        return original(self, picture, **how)
 
-    monkeypatch.setattr(MaskRCNN, "features", counted)
+    monkeypatch.setattr(TorchBackend, "look", counted)
     return calls
 
 
@@ -169,10 +174,7 @@ def test_masks_from_stored_half_precision_maps_are_those_of_the_full_ones():
     volume, _ = make_phantom(slices=12, size=192)
     (result,) = finish(run(pipeline, volume, [7]))
     assert {maps.dtype for maps in result.features.values()} == {np.dtype(np.float16)}
-    picture = torch.from_numpy(network_input(volume, 7, pipeline.input))
-    with torch.inference_mode():
-        features = pipeline.detector.features(picture.expand(1, 3, -1, -1))
-    full = {level: maps[0].numpy() for level, maps in features.items()}
+    full = pipeline.backend.look(network_input(volume, 7, pipeline.input), mirror=pipeline.mirror).maps
     assert all(
         np.array_equal(full[level].astype(np.float16), maps) for level, maps in result.features.items()
     )
@@ -236,10 +238,36 @@ def test_weights_are_told_apart_by_all_that_changes_their_results(pipeline, chan
 
     def weights_id(**fields):
         cards = (dataclasses.replace(segmentation, **fields), classifier)
-        return Pipeline(detector=pipeline.detector, cards=cards).weights_id
+        return Pipeline(backend=pipeline.backend, cards=cards).weights_id
 
     assert weights_id() == weights_id(title="another name", detections=DetectionSettings(score=0.9))
     assert weights_id(**change) != weights_id()
+
+
+@pytest.mark.parametrize("branch", ["detections", "evidence"])
+def test_candidates_keep_the_proposals_that_their_boxes_are_decoded_from(branch, pipeline, volume):
+    torch.manual_seed(3)
+    shape = dataclasses.replace(
+        pipeline.cards[0].architecture, kind="single_shot", region_classes=3, branches=2, roi_batch_size=16
+    )
+    network = build(shape, DetectorSettings(rpn_post_nms=40))
+    backend = TorchBackend(network, head=network.s2new)
+    look = backend.look(network_input(volume, 3, pipeline.input), mirror=True)
+    candidates = backend.regions(look, look.proposals, branch=branch)
+    assert candidates.labels.tolist() == [1, 2] * len(look.proposals)
+    assert np.array_equal(candidates.proposals[::2], look.proposals)
+    assert candidates.proposals.dtype == np.float32
+    deltas, proposals = torch.from_numpy(candidates.deltas), torch.from_numpy(candidates.proposals)
+    decoded = BoxCoder(ROI_BOX_WEIGHTS).decode_single(deltas, proposals)
+    clipped = clip_boxes_to_image(decoded, (look.size, look.size)).numpy()
+    np.testing.assert_allclose(candidates.boxes, clipped, rtol=0, atol=1e-4)
+    # Boxes of others are looked at just so.
+    some = backend.regions(look, look.proposals[5:7], branch=branch)
+    np.testing.assert_allclose(some.scores, candidates.scores[10:14], atol=1e-6)
+    rows = np.column_stack((candidates.scores, candidates.deltas))[:16]
+    with torch.inference_mode():
+        wanted = network.s2new(torch.from_numpy(rows)[None])[0].numpy()
+    np.testing.assert_allclose(backend.image_head(rows), wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_order_progress_and_cancel(pipeline, volume):

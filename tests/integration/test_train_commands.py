@@ -11,8 +11,8 @@ from PIL import Image
 
 from model_core.cli.main import main
 from model_core.datasets import read_classes
+from model_core.engine.load import load_pipeline
 from model_core.evaluation.slices import with_grey_map
-from model_core.inference import load_pipeline
 from model_core.phantom import make_phantom
 from model_core.training.systems import examples
 from model_core.weights.published import read_published

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from model_core.config import DetectionSettings
+from model_core.engine import calibrated
+from model_core.engine.select import rank, shown_scores
 from model_core.errors import SettingsError
-from model_core.explain import calibrated
-from model_core.inference.select import rank, shown_scores
 from model_core.types import Candidates
 
 PLAIN = DetectionSettings(score=0.3, nms_iou=None, max_detections=1000)
@@ -19,6 +19,7 @@ def candidates(scores):
     count = len(scores)
     boxes = np.tile(np.array([0, 0, 9, 9], np.float32), (count, 1))
     return Candidates(
+        proposals=boxes,
         boxes=boxes,
         deltas=np.zeros((count, 4), np.float32),
         scores=np.asarray(scores, np.float32),

@@ -134,9 +134,10 @@ def test_a_classifier_with_its_own_detector_runs_that_detector_alone(tiny_weight
     import torch
     from safetensors.torch import load_file
 
-    from model_core.evaluation.classifier import classifier_only, evaluate_classes
+    from model_core.engine import run
+    from model_core.engine.load import load_pipeline
+    from model_core.evaluation.classifier import evaluate_classes
     from model_core.evaluation.slices import one_slice_volume
-    from model_core.inference import load_pipeline, run
     from model_core.types import finish
     from model_core.weights.card import read_card
     from model_core.weights.store import save_weights
@@ -150,7 +151,7 @@ def test_a_classifier_with_its_own_detector_runs_that_detector_alone(tiny_weight
     save_weights(path, own, dataclasses.replace(card, name="own", base_sha256=""))
     pipeline = load_pipeline([str(tiny_weights / "tiny.safetensors"), str(path)], device="cpu")
     assert pipeline.passes == 2
-    assert classifier_only(pipeline).passes == 1
+    assert pipeline.class_alone().passes == 1
     item = next(i for i in read_classes(class_folder) if i.label == 2)
     (outcome,) = finish(evaluate_classes(pipeline, [item]))
     (expected,) = finish(run(pipeline, one_slice_volume(item.image_hu(), name="x"), [0]))

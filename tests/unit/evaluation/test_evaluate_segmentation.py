@@ -17,6 +17,8 @@ from PIL import Image
 from model_core.cli.main import main
 from model_core.config import Architecture, DetectionSettings
 from model_core.datasets import read_pairs
+from model_core.engine import run
+from model_core.engine.load import load_pipeline
 from model_core.evaluation import coco
 from model_core.evaluation.segmentation import (
     SWEEP,
@@ -36,7 +38,7 @@ from model_core.evaluation.segmentation_summary import (
     worst,
 )
 from model_core.evaluation.slices import one_slice_volume
-from model_core.inference import load_pipeline, run, show
+from model_core.explain import show
 from model_core.types import Detections, finish
 from model_core.weights.card import ModelCard
 

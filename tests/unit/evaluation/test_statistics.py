@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from model_core.datasets import read_pairs
+from model_core.engine import calibrated
 from model_core.errors import ExportError
 from model_core.evaluation.bootstrap import (
     group_means,
@@ -23,7 +24,6 @@ from model_core.evaluation.roi_statistics import (
     sample_per_class,
 )
 from model_core.evaluation.slices import with_grey_map
-from model_core.explain import calibrated
 
 
 def test_interval_is_as_wide_as_the_patients_not_the_slices():

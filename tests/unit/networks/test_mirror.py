@@ -9,7 +9,8 @@ import torch
 
 from model_core.cli.main import main
 from model_core.config import Architecture, DetectionSettings, DetectorSettings
-from model_core.inference import detect, load_pipeline, run
+from model_core.engine import detect, run
+from model_core.engine.load import load_pipeline
 from model_core.networks import SingleShot, build
 from model_core.networks.mask_rcnn import MIRRORED
 from model_core.phantom import make_phantom, write_dicom

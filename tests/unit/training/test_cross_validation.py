@@ -8,9 +8,9 @@ import pytest
 from chests import chest, slices_of, tiny_recipe
 
 from model_core.cli.main import main
+from model_core.engine import calibrated
+from model_core.engine.load import load_pipeline
 from model_core.errors import DataError, SettingsError
-from model_core.explain import calibrated
-from model_core.inference import load_pipeline
 from model_core.training import shipping
 from model_core.training.cross_validation import CrossValidation, cross_validate
 from model_core.training.cross_validation_report import FoldRows, for_card, markdown, read_report, report

@@ -7,8 +7,8 @@ from PIL import Image
 
 from model_core.config import Architecture, DetectorSettings, EvidenceSettings, InputSpec
 from model_core.datasets import ClassifiedSlice
+from model_core.engine.load import load_pipeline
 from model_core.errors import DataError
-from model_core.inference import load_pipeline
 from model_core.networks import build
 from model_core.training.image_class import (
     HELD_OUT_CONTROLS,

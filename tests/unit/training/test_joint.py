@@ -8,8 +8,9 @@ import torch
 from chests import chest, slices_of, tiny_recipe
 from PIL import Image
 
+from model_core.engine import run
+from model_core.engine.load import load_pipeline
 from model_core.errors import DataError, SettingsError
-from model_core.inference import load_pipeline, run
 from model_core.training import shipping
 from model_core.training.augment import augment
 from model_core.training.drawing import StageSteps

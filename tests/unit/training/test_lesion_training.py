@@ -316,7 +316,7 @@ def test_checkpoint_of_another_recipe_or_damaged(data, recipe, tmp_path):
 
 
 def test_export_writes_a_pair_of_file_and_card_that_loads(data, recipe, tmp_path):
-    from model_core.inference import load_pipeline
+    from model_core.engine.load import load_pipeline
 
     slices = pack(recipe, data, tmp_path)
     work = tmp_path / "work"
@@ -441,6 +441,6 @@ def test_a_detector_is_trained_and_used_as_its_recipe_says(tmp_path):
     assert not training.network.mirror  # pictures are mirrored by the augmentation
     pipeline = lesion_pipeline(recipe, training.network.state_dict())
     assert pipeline.cards[0].detector == recipe.detector
-    assert (pipeline.detector.mask_box_scale, pipeline.detector.mirror) == (1.5, True)
+    assert (pipeline.cards[0].detector.mask_box_scale, pipeline.mirror) == (1.5, True)
     with pytest.raises(SettingsError, match="1 to 4 times"):
         dataclasses.replace(recipe, mask_box_scale=0.5)

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from model_core.inference import load_pipeline, run
+from model_core.engine import run
+from model_core.engine.load import load_pipeline
 from model_core.types import Geometry, SliceResult, Volume
 from model_core.weights.store import SUFFIX, default_names, shipped, weights_folder
 

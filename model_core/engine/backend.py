@@ -1,0 +1,66 @@
+"""What a backend of networks does for the engine: NumPy in and out, whatever computes in between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy.typing as npt
+
+from model_core.types import Candidates, FloatArray, IntArray
+
+# The single-shot model with two branches reads the class off regions of its own (P3).
+Branch = Literal["detections", "evidence"]
+# FPN maps (channels, height, width) by the name of their level; also those of the mirror image where the
+# network looked at it.
+Maps = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """One pass of a backbone over a picture.
+
+    Attributes
+    ----------
+    size:
+        S, side of the picture in pixels.
+    maps:
+        FPN maps, float32.
+    proposals:
+        (P, 4) boxes of the RPN in pixels of the picture, float32, best first.
+    """
+
+    size: int
+    maps: Maps
+    proposals: FloatArray
+
+
+class Backend(Protocol):
+    """One network of the papers, ready to run; what it is and how it is used says its `ModelCard`."""
+
+    @property
+    def device(self) -> str:
+        """Where it computes: ``cpu``, ``cuda:0``, ..."""
+
+    def look(self, picture: FloatArray, *, mirror: bool) -> Look:
+        """Run backbone and RPN on a (S, S) picture in 0..1; ``mirror``: also look at its mirror image."""
+
+    def regions(self, look: Look, proposals: FloatArray, *, branch: Branch = "detections") -> Candidates:
+        """Run a box branch on (P, 4) boxes in the picture and return every (box, positive class) pair."""
+
+    def masks(self, maps: Maps, boxes: FloatArray, labels: IntArray, *, size: int) -> FloatArray:
+        """Return the (n, 28, 28) raw mask logits in (n, 4) boxes, each for its own class.
+
+        ``maps`` may be float16; ``size`` is the side of the picture they are of. Fast for a few boxes: it is
+        asked while thresholds move.
+        """
+
+    def image_head(self, rows: FloatArray) -> FloatArray:
+        """Return the (classes,) logits that module S gives for a (N, 5) RoI batch.
+
+        Raises
+        ------
+        SettingsError
+            If the weights give no image class.
+        """

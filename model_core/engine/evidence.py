@@ -1,0 +1,84 @@
+"""What the class of a slice rests on: the ranked RoI batch, and module S that reads it. No backbone runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+
+from model_core.config import EvidenceSettings
+from model_core.engine.pipeline import Pipeline
+from model_core.engine.select import network_scores
+from model_core.errors import SettingsError
+from model_core.ranking import rank_regions, roi_batch
+from model_core.types import Candidates, FloatArray, ImageVerdict, RoiBatch, SliceResult
+
+
+@dataclass(frozen=True, eq=False)
+class ModuleS:
+    """Module S as numbers, see `networks.image_head`: (outputs, inputs) weights and biases of each layer."""
+
+    layers: tuple[tuple[FloatArray, FloatArray], ...]
+
+    def __call__(self, rows: FloatArray) -> FloatArray:
+        """Map a (N, 5) RoI batch, score first, to (classes,) logits."""
+        values = rows.reshape(-1)
+        *hidden, (weights, biases) = self.layers
+        for inner, offsets in hidden:
+            values = np.maximum(inner @ values + offsets, 0)
+        logits: FloatArray = weights @ values + biases
+        return logits
+
+
+def judge(pipeline: Pipeline, result: SliceResult, settings: EvidenceSettings) -> ImageVerdict | None:
+    """Return the class of a slice from its evidence under these settings; None without a classifier."""
+    if result.evidence_candidates is None:
+        return None
+    if result.verdict is not None and settings == result.verdict.settings:
+        return result.verdict
+    return judge_candidates(pipeline, result.evidence_candidates, settings)
+
+
+def judge_candidates(pipeline: Pipeline, candidates: Candidates, settings: EvidenceSettings) -> ImageVerdict:
+    """Build the RoI batch of the candidates and let module S read it (spec §5.2-5.4).
+
+    The probability of a class is the sigmoid of its logit, so they need not sum to 1.
+    """
+    basis = pipeline.evidence_basis(settings)
+    if basis is None:
+        raise SettingsError("These weights give no image class: choose a classifier or a single-shot model.")
+    reads = pipeline.cards[-1].architecture.roi_batch_size
+    if settings.batch_size != reads:
+        raise SettingsError(f"Module S of these weights reads {reads} RoIs, not {settings.batch_size}.")
+    batch = evidence_batch(candidates, settings, size=settings.batch_size)
+    logits = pipeline.evidence_backend.image_head(batch.rows)
+    return ImageVerdict(
+        logits=logits,
+        probabilities=expit(logits),
+        batch=batch,
+        settings=settings,
+        basis=basis,
+    )
+
+
+def evidence_batch(candidates: Candidates, settings: EvidenceSettings, *, size: int | None) -> RoiBatch:
+    """Rank the candidates and spread the best over ``size`` rows; None gives each one row."""
+    scores = network_scores(candidates, settings.scoring)
+    kept = rank_regions(
+        candidates.boxes,
+        scores,
+        candidates.labels,
+        score=settings.network_score,
+        nms_iou=settings.nms_iou,
+        min_area=settings.min_area,
+        limit=settings.batch_size,
+    )
+    return roi_batch(
+        scores,
+        candidates.deltas,
+        kept,
+        size=len(kept) if size is None else size,
+        mode=settings.replication,
+        seed=settings.seed,
+    )

@@ -1,0 +1,176 @@
+"""What runs: one single-shot model, or a segmentation model and perhaps a classifier."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+import numpy as np
+
+from model_core.config import DetectionSettings, EvidenceBasis, EvidenceSettings, InputSpec
+from model_core.engine.backend import Backend
+from model_core.errors import SettingsError
+from model_core.types import FloatArray, IntArray, SliceResult
+from model_core.weights.card import ModelCard, evidence_basis, evidence_settings
+
+
+class Pipeline:
+    """The backends of one run and the settings of their cards.
+
+    Attributes
+    ----------
+    cards:
+        Segmentation (or single-shot) card first, then the classifier's if there is one.
+    backend:
+        Gives detections and masks; also the evidence where ``passes`` is 1.
+    evidence_backend:
+        Gives the evidence and its class: one of its own, or ``backend`` where one pass serves both.
+    has_class:
+        Whether slices get an image class.
+    fast:
+        Leave out the mirror image where the weights look at it (`DetectorSettings.mirror`). May be changed
+        between two runs: results of either have another ``weights_id``.
+    """
+
+    def __init__(
+        self,
+        *,
+        backend: Backend,
+        cards: tuple[ModelCard, ...],
+        evidence_backend: Backend | None = None,
+        has_class: bool = False,
+        fast: bool = False,
+    ) -> None:
+        self.cards = cards
+        self.backend = backend
+        self.evidence_backend = evidence_backend or backend
+        self.has_class = has_class
+        self.fast = fast
+
+    def without_class(self, detections: DetectionSettings) -> Pipeline:
+        """Return a pipeline of the detector alone, one pass a slice, with these default thresholds."""
+        card = dataclasses.replace(self.cards[0], detections=detections)
+        return Pipeline(backend=self.backend, cards=(card,), fast=self.fast)
+
+    def class_alone(self) -> Pipeline:
+        """Return a pipeline that runs the network behind the class alone and makes no masks.
+
+        Raises
+        ------
+        SettingsError
+            If there is no class.
+        """
+        if not self.has_class:
+            raise SettingsError(
+                "These weights give no image class: give a classifier or a single-shot model."
+            )
+        # No score exceeds 1, so no detection is ever shown and the mask branch never runs.
+        first, *others = self.cards if self.passes == 1 else (self.evidence_card,)
+        first = dataclasses.replace(first, detections=DetectionSettings(score=1.0))
+        return Pipeline(backend=self.evidence_backend, cards=(first, *others), has_class=True, fast=self.fast)
+
+    @property
+    def device(self) -> str:
+        """Where the networks run."""
+        return self.backend.device
+
+    @property
+    def evidence_card(self) -> ModelCard:
+        """Card of the network whose regions the class rests on."""
+        return self.cards[0] if self.passes == 1 else self.cards[-1]
+
+    def mirrors(self, card: ModelCard) -> bool:
+        """Whether the network of a card here also looks at the mirror image of a slice."""
+        return card.detector.mirror and not self.fast
+
+    @property
+    def mirror(self) -> bool:
+        """Whether a network here also looks at the mirror image of a slice."""
+        return self.mirrors(self.cards[0]) or self.mirrors(self.evidence_card)
+
+    @property
+    def weights_id(self) -> str:
+        """Identity of what computes; results of another are not mixed with those of this one."""
+        # The same file may come with another card: whatever of it candidates, masks or the class depend on.
+        parts = [
+            repr((card.sha256, card.architecture, card.detector, card.input, card.evidence))
+            for card in self.cards
+        ]
+        parts.append(f"mirror={self.mirror}")
+        return hashlib.sha256("+".join(parts).encode()).hexdigest()[:16]
+
+    @property
+    def passes(self) -> int:
+        """Backbone passes per slice: 2 where the classifier changed the shared entries."""
+        return 1 if self.evidence_backend is self.backend else 2
+
+    @property
+    def region_classes(self) -> tuple[str, ...]:
+        """Names of the positive region classes, label 1 first."""
+        return self.cards[0].region_classes
+
+    @property
+    def image_classes(self) -> tuple[str, ...]:
+        """Names of the image logits; empty without a classifier."""
+        return self.cards[-1].image_classes if self.has_class else ()
+
+    @property
+    def input(self) -> InputSpec:
+        """Preprocessing of the detector."""
+        return self.cards[0].input
+
+    @property
+    def detections(self) -> DetectionSettings:
+        """Default detection settings of the card."""
+        return self.cards[0].detections
+
+    @property
+    def evidence(self) -> EvidenceSettings:
+        """The evidence settings that the weights define, see `evidence_settings`."""
+        return evidence_settings(self.cards)
+
+    def evidence_basis(self, settings: EvidenceSettings) -> EvidenceBasis | None:
+        """Return what a class from this evidence is, see `card.evidence_basis`; None where there is none."""
+        if not self.has_class:
+            return None
+        return evidence_basis(self.evidence_card, self.cards[-1], settings, fast=self.fast)
+
+    def mask_boxes(self, result: SliceResult, indices: IntArray) -> FloatArray:
+        """Return the (n, 4) boxes, in network pixels, in which the masks of detection candidates lie.
+
+        Those of the candidates, as large as `DetectorSettings.mask_box_scale` says, within the picture.
+        """
+        boxes = result.detection_candidates.boxes[indices]
+        return grown(boxes, self.cards[0].detector.mask_box_scale, size=result.placement.size)
+
+    def mask_logits(self, result: SliceResult, indices: IntArray) -> FloatArray:
+        """Return the (n, 28, 28) raw mask logits of detection candidates in their `mask_boxes`.
+
+        Each for its own class.
+
+        Runs the mask branch on the stored FPN maps; what was computed once is kept with the result.
+        """
+        cache = result.mask_cache
+        missing = np.array([i for i in indices.tolist() if i not in cache], np.int64)
+        if len(missing):
+            candidates = result.detection_candidates
+            logits = self.backend.masks(
+                result.features,
+                self.mask_boxes(result, missing),
+                candidates.labels[missing],
+                size=result.placement.size,
+            )
+            cache.update(zip(missing.tolist(), logits, strict=True))
+        if not len(indices):
+            return np.zeros((0, 28, 28), np.float32)
+        return np.stack([cache[i] for i in indices.tolist()])
+
+
+def grown(boxes: FloatArray, factor: float, *, size: int) -> FloatArray:
+    """Return (n, 4) boxes so many times as wide and high about their centres, within a square picture."""
+    if factor == 1.0:
+        return boxes
+    centres = (boxes[:, 2:] + boxes[:, :2]) * np.float32(0.5)
+    halves = (boxes[:, 2:] - boxes[:, :2]) * np.float32(0.5) * np.float32(factor)
+    larger: FloatArray = np.hstack((centres - halves, centres + halves))
+    return larger.clip(0, size)

@@ -1,0 +1,75 @@
+"""The engine: a generator over slices. GUI, command line and tests iterate this one."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+import numpy as np
+
+from model_core.engine.backend import Backend, Look
+from model_core.engine.evidence import judge_candidates
+from model_core.engine.pipeline import Pipeline
+from model_core.engine.select import rank
+from model_core.errors import SettingsError
+from model_core.preprocess import network_input, placement
+from model_core.types import Candidates, Progress, SliceResult, Volume
+from model_core.weights.card import ModelCard
+
+
+def run(
+    pipeline: Pipeline, volume: Volume, slices: Sequence[int]
+) -> Generator[Progress | SliceResult, None, None]:
+    """Run the networks on these slices in this order.
+
+    Yields `Progress` before each backbone pass and a `SliceResult` after each slice; a caller cancels by
+    not asking for the next item (or closing the generator).
+
+    Raises
+    ------
+    SettingsError
+        If a slice does not exist.
+    """
+    for index in slices:
+        if not 0 <= index < volume.slices:
+            raise SettingsError(
+                f"Slice {index} does not exist: the series has slices 0 to {volume.slices - 1}."
+            )
+    total = len(slices) * pipeline.passes
+    for done, index in enumerate(slices):
+        yield Progress(done * pipeline.passes, total, f"Slice {index + 1}")
+        place = evidence_place = placement(volume, pipeline.input)
+        weights_id, card = pipeline.weights_id, pipeline.evidence_card
+        look = _look(pipeline, pipeline.cards[0], pipeline.backend, volume, index)
+        detections = evidence = pipeline.backend.regions(look, look.proposals)
+        if pipeline.passes == 2:
+            yield Progress(done * pipeline.passes + 1, total, f"Slice {index + 1}, evidence for the class")
+            evidence_place = placement(volume, card.input)
+            other = _look(pipeline, card, pipeline.evidence_backend, volume, index)
+            evidence = _evidence(pipeline, other)
+        elif pipeline.has_class and card.architecture.branches == 2:
+            evidence = _evidence(pipeline, look)
+        with np.errstate(over="ignore"):
+            features = {level: maps.astype(np.float16) for level, maps in look.maps.items()}
+        has_class = pipeline.has_class
+        result = SliceResult(
+            series_id=volume.series_id,
+            weights_id=weights_id,
+            slice_index=index,
+            placement=place,
+            evidence_placement=evidence_place,
+            detection_candidates=detections,
+            evidence_candidates=evidence if has_class else None,
+            verdict=judge_candidates(pipeline, evidence, pipeline.evidence) if has_class else None,
+            features=features,
+        )
+        pipeline.mask_logits(result, rank(detections, pipeline.detections))
+        yield result
+    yield Progress(total, total, "Done")
+
+
+def _look(pipeline: Pipeline, card: ModelCard, backend: Backend, volume: Volume, index: int) -> Look:
+    return backend.look(network_input(volume, index, card.input), mirror=pipeline.mirrors(card))
+
+
+def _evidence(pipeline: Pipeline, look: Look) -> Candidates:
+    return pipeline.evidence_backend.regions(look, look.proposals, branch="evidence")

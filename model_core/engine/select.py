@@ -1,0 +1,137 @@
+"""What thresholds, NMS and scoring make of stored candidates: pure functions, no backbone.
+
+Only the mask branch (for detections never shown before) runs here, on the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from scipy.special import expit, logit
+
+from model_core.config import DetectionSettings, Scoring
+from model_core.engine.pipeline import Pipeline
+from model_core.ranking import rank_regions
+from model_core.types import (
+    Candidates,
+    Detections,
+    DoubleArray,
+    FloatArray,
+    IntArray,
+    SliceResult,
+    UnshownReason,
+)
+
+Scores = TypeVar("Scores", FloatArray, DoubleArray)
+
+
+def calibrated(scores: Scores, temperature: float) -> Scores:
+    """Return scores with their logits divided by the temperature (Guo et al. 2017); 0 and 1 stay."""
+    if temperature == 1.0:
+        return scores
+    with np.errstate(divide="ignore"):
+        divided = expit(logit(np.asarray(scores, np.float64)) / temperature)
+    shown: Scores = divided.astype(scores.dtype)
+    return shown
+
+
+def network_scores(candidates: Candidates, scoring: Scoring) -> FloatArray:
+    """Return the (M,) softmax scores, or sigmoids of the class logits (P2; segmentation only there)."""
+    return candidates.scores if scoring == "softmax" else expit(candidates.logits).astype(np.float32)
+
+
+def shown_scores(candidates: Candidates, settings: DetectionSettings) -> FloatArray:
+    """Return the (M,) calibrated scores of all candidates, as they are shown and compared."""
+    return calibrated(network_scores(candidates, settings.scoring), settings.temperature)
+
+
+def rank(candidates: Candidates, settings: DetectionSettings) -> IntArray:
+    """Return the indices of the detections under these settings, best first.
+
+    Candidates are compared on the network's own scale, because float32 scores near 0 and 1 may tie after
+    calibration.
+    """
+    return rank_regions(
+        candidates.boxes,
+        network_scores(candidates, settings.scoring),
+        candidates.labels,
+        score=settings.network_score,
+        nms_iou=settings.nms_iou,
+        min_area=settings.min_area,
+        limit=settings.max_detections,
+    )
+
+
+@dataclass(frozen=True)
+class Unshown:
+    """Why a candidate is no detection; ``suppressor`` is the candidate that suppressed it ("overlap")."""
+
+    reason: UnshownReason
+    suppressor: int | None = None
+
+
+def why_unshown(
+    candidates: Candidates, settings: DetectionSettings, indices: Sequence[int]
+) -> dict[int, Unshown]:
+    """Say why candidates are not among the detections that `rank` returns; those that are have no entry.
+
+    Each test only sees what passed those before: area, score, NMS, number of detections. NMS is greedy, so
+    what suppressed a candidate is the best of the kept ones of its class that overlap it enough.
+    """
+    survivors = rank(candidates, replace(settings, max_detections=max(1, len(candidates))))
+    shown, kept = set(survivors[: settings.max_detections].tolist()), set(survivors.tolist())
+    scores, areas = network_scores(candidates, settings.scoring), _areas(candidates.boxes)
+    found: dict[int, Unshown] = {}
+    for index in indices:
+        if index in shown:
+            continue
+        if settings.min_area is not None and not areas[index] > settings.min_area:
+            found[index] = Unshown("area")
+        elif not scores[index] > settings.network_score:
+            found[index] = Unshown("score")
+        elif index in kept:
+            found[index] = Unshown("limit")
+        else:
+            found[index] = Unshown(
+                "overlap", _suppressor(candidates, survivors, index, settings.nms_iou or 0.0)
+            )
+    return found
+
+
+def _suppressor(candidates: Candidates, survivors: IntArray, index: int, iou: float) -> int | None:
+    """Return the best survivor of the class of a candidate whose IoU with it is greater than ``iou``."""
+    same = survivors[candidates.labels[survivors] == candidates.labels[index]]
+    if not len(same):
+        return None
+    one, others = candidates.boxes[index], candidates.boxes[same]
+    sides = np.minimum(one[2:], others[:, 2:]) - np.maximum(one[:2], others[:, :2])
+    common = np.prod(np.clip(sides, 0, None), axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        overlaps = np.nan_to_num(common / (_areas(one[None]) + _areas(others) - common))
+    # NMS moves the boxes of each class apart before it compares: at the threshold it may round the
+    # other way, and then the greatest overlap is the one that it saw.
+    enough = np.flatnonzero(overlaps > iou)
+    return int(same[enough[0] if len(enough) else np.argmax(overlaps)])
+
+
+def _areas(boxes: FloatArray) -> FloatArray:
+    areas: FloatArray = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return areas
+
+
+def detect(pipeline: Pipeline, result: SliceResult, settings: DetectionSettings) -> Detections:
+    """Return the detections of a slice under these settings, with the raw mask logits of their class."""
+    candidates = result.detection_candidates
+    indices = rank(candidates, settings)
+    return Detections(
+        indices=indices,
+        boxes=result.placement.in_slice(candidates.boxes[indices]),
+        scores=shown_scores(candidates, settings)[indices],
+        labels=candidates.labels[indices],
+        mask_boxes=result.placement.to_slice(pipeline.mask_boxes(result, indices)),
+        mask_logits=pipeline.mask_logits(result, indices),
+        settings=settings,
+    )

@@ -1,0 +1,118 @@
+"""What a slice shows under given settings: masks, logit map, table of RoIs and class."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from model_core.config import DetectionSettings, EvidenceSettings
+from model_core.engine.evidence import evidence_batch, judge
+from model_core.engine.pipeline import Pipeline
+from model_core.engine.select import detect, why_unshown
+from model_core.explain.masks import label_map, logit_map
+from model_core.explain.regions import shown_lesions
+from model_core.explain.rois import roi_table
+from model_core.types import (
+    BoolArray,
+    ByteArray,
+    Candidates,
+    ImageVerdict,
+    RoiRow,
+    ShownSlice,
+    SliceResult,
+    SliceSummary,
+    Volume,
+)
+
+
+def show(
+    pipeline: Pipeline,
+    volume: Volume,
+    result: SliceResult,
+    detections: DetectionSettings,
+    evidence: EvidenceSettings,
+) -> ShownSlice:
+    """Compute everything drawn over a slice and listed beside it under these settings.
+
+    Without a classifier there is no class and no RoI batch, but the detector ranks regions all the same.
+    """
+    found = detect(pipeline, result, detections)
+    shape = result.placement.slice_shape
+    lesions, masks = shown_lesions(found, shape)
+    verdict = judge(pipeline, result, evidence)
+    candidates = result.evidence_candidates
+    if candidates is None:
+        candidates = result.detection_candidates
+    shared = candidates is result.detection_candidates
+    rois = roi_table(
+        evidence_batch(candidates, evidence, size=None) if verdict is None else verdict.batch,
+        candidates,
+        placement=result.evidence_placement,
+        names=pipeline.region_classes if shared else pipeline.cards[-1].region_classes,
+        pixel_area_mm2=volume.geometry.pixel_area_mm2,
+        detected=set(found.indices.tolist()) if shared else None,
+        temperature=evidence.temperature,
+    )
+    if verdict is None:
+        rois = tuple(replace(roi, copies=0) for roi in rois)
+    if shared:
+        rois = _with_reasons(rois, candidates, detections)
+    return ShownSlice(
+        slice_index=result.slice_index,
+        detections=lesions,
+        masks=masks,
+        logit_map=logit_map(found, shape),
+        rois=rois,
+        verdict=verdict,
+        summary=_summary(volume, result.slice_index, masks, verdict),
+    )
+
+
+def _with_reasons(
+    rois: tuple[RoiRow, ...], candidates: Candidates, settings: DetectionSettings
+) -> tuple[RoiRow, ...]:
+    """Say of each row that is not shown why, regions called by their rank in the table."""
+    ranks = {roi.candidate: roi.rank for roi in rois}
+    found = why_unshown(candidates, settings, [roi.candidate for roi in rois])
+    rows = []
+    for roi in rois:
+        if (why := found.get(roi.candidate)) is not None:
+            suppressor = None if why.suppressor is None else ranks.get(why.suppressor)
+            roi = replace(roi, unshown=why.reason, suppressor=suppressor)
+        rows.append(roi)
+    return tuple(rows)
+
+
+def summarise(
+    pipeline: Pipeline,
+    volume: Volume,
+    result: SliceResult,
+    detections: DetectionSettings,
+    evidence: EvidenceSettings,
+) -> SliceSummary:
+    """Return what the strip and the scan need of a slice under these settings."""
+    found = detect(pipeline, result, detections)
+    _, masks = shown_lesions(found, result.placement.slice_shape)
+    return _summary(volume, result.slice_index, masks, judge(pipeline, result, evidence))
+
+
+def lesion_labels(shown: ShownSlice) -> ByteArray:
+    """Return the (H, W) uint8 label map of the shown masks: 0 none, else the class index."""
+    return label_map(shown.masks, shown.detections.labels)
+
+
+def _summary(
+    volume: Volume,
+    index: int,
+    masks: BoolArray,
+    verdict: ImageVerdict | None,
+) -> SliceSummary:
+    pixels = int(masks.any(axis=0).sum()) if len(masks) else 0
+    area = volume.geometry.pixel_area_mm2
+    return SliceSummary(
+        slice_index=index,
+        detections=len(masks),
+        lesion_px=pixels,
+        lesion_mm2=None if area is None else pixels * area,
+        probabilities=None if verdict is None else tuple(float(p) for p in verdict.probabilities),
+        from_bias=verdict is not None and verdict.from_bias,
+    )
