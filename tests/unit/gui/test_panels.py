@@ -17,6 +17,7 @@ from window_case import fill, show
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.explanation.class_panel import ClassPanel
+from ctmasknet_gui.view.explanation.evidence import why_no_evidence
 from ctmasknet_gui.view.explanation.panel import ExplanationPanel
 from ctmasknet_gui.view.explanation.plots import PlotPanel
 from ctmasknet_gui.view.explanation.roi_model import (
@@ -311,7 +312,7 @@ def test_class_panel_shows_probabilities_and_the_rule_of_the_scan(qtbot, state):
     )
     assert "COVID-19 > 0.99" in panel.bars.accessibleName()
     assert "Scan: COVID-19 > 0.99" in panel.scan.text()
-    assert "Mean of the slices · lesions" in panel.scan.text()
+    assert "mean of the slices · lesions" in panel.scan.text()
     assert "ml" in panel.scan.text()
     assert not panel.badge.isVisible()
     state.thresholds.evidence = replace(state.thresholds.evidence, score=0.5)
@@ -324,12 +325,13 @@ def test_a_class_without_any_region_is_called_the_networks_bias(qtbot, state):
     panel = ClassPanel(state)
     qtbot.addWidget(panel)
     panel.show()
-    assert not panel.note.isVisible()
+    assert not panel.bias.isVisible()
     state.thresholds.evidence = replace(state.thresholds.evidence, score=0.99)
     show(state)
     assert not state.results.shown.rois
-    assert panel.note.isVisible()
-    assert "the network's bias" in panel.note.text()
+    assert panel.bias.isVisible()
+    assert panel.bias.text() == "network's bias"
+    assert "not a finding of this slice" in why_no_evidence(state, waiting="")
     assert not any(bold for _, _, bold in panel.bars.rows)
     state.results.scan = replace(state.results.scan, from_bias=True)
     assert "Scan: the network's bias · " in panel.scan.text()
@@ -373,6 +375,27 @@ def test_class_panel_keeps_its_height_while_thresholds_are_followed(qtbot, state
     assert (panel.sizeHint().height(), panel.scan.height()) == (height, lines)
     state.results.summaries, state.results.scan = {}, None
     assert not panel.scan.isVisible()
+
+
+def test_class_panel_keeps_its_height_whatever_thresholds_leave_of_the_evidence(qtbot, state):
+    panel = ClassPanel(state)
+    qtbot.addWidget(panel)
+    panel.resize(350, 300)
+    panel.show()
+    scan, layout = state.results.scan, panel.layout()
+    height = layout.totalHeightForWidth(panel.width())
+    summaries = dict(state.results.summaries)
+    for empty in (scan.slices_used[:2], scan.slices_used):
+        every = len(empty) == len(scan.slices_used)
+        told = f"{scan.rule} No region is left in {len(empty)} of those: there it is the network's bias."
+        state.thresholds.evidence = replace(state.thresholds.evidence, score=0.99)
+        show(state)
+        state.results.summaries = summaries | {k: replace(summaries[k], from_bias=True) for k in empty}
+        state.results.scan = replace(scan, basis="edited", from_bias=every, rule=told)
+        assert panel.bias.isVisible()
+        assert panel.badge.isVisible()
+        assert f"{len(empty)} by the network's bias" in panel.scan.text() or every
+        assert layout.totalHeightForWidth(panel.width()) == height
 
 
 def test_class_panel_says_why_there_is_no_class(qtbot):
@@ -497,7 +520,7 @@ def test_showing_state_emits_nothing(qtbot, state, collect):
     state.thresholds.evidence = replace(state.thresholds.evidence, score=0.7, nms_iou=0.1)
     state.thresholds.linked = True
     assert heard == [[], [], []]
-    assert panel.score.value == 0.12
+    assert panel.score.value == 0.123
 
 
 def test_wheel_over_an_unfocused_slider_changes_nothing(qtbot, state, collect):
