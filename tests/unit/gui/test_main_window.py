@@ -591,6 +591,26 @@ def test_in_a_narrow_window_the_series_list_gives_way_to_the_picture(qtbot, make
     assert not window.commands.explanation_panel.isChecked()
 
 
+def test_a_hidden_list_says_how_many_series_it_holds(make_window):
+    state = fill(AppState())
+    window = make_window(state, (1100, 700))
+    button = window.tool_bar.series_button
+    assert window.series_dock.isHidden()
+    count = len(state.case.catalogue.series)
+    assert count > 1
+    assert button.text() == f"{count} series"
+    assert button.toolButtonStyle() == Qt.ToolButtonStyle.ToolButtonTextBesideIcon
+    assert button.toolTip().startswith(f"{count} series were found.")
+    assert window.commands.series_panel.text() == "Series list", "as the menu calls it"
+    first = state.case.catalogue.series[:1]
+    state.case.catalogue = replace(state.case.catalogue, series=first)
+    assert button.toolButtonStyle() == Qt.ToolButtonStyle.ToolButtonIconOnly
+    state.case.catalogue = replace(state.case.catalogue, series=first * 2)
+    window.commands.series_panel.trigger()
+    assert window.series_dock.isVisible()
+    assert button.toolButtonStyle() == Qt.ToolButtonStyle.ToolButtonIconOnly
+
+
 def test_a_list_to_choose_from_is_shown_in_a_narrow_window_too(qtbot, make_window):
     state = fill(AppState())
     window = make_window(state, (1100, 700))

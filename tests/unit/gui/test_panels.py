@@ -30,10 +30,10 @@ from ctmasknet_gui.view.explanation.roi_model import (
 )
 from ctmasknet_gui.view.explanation.roi_table import RoiTable
 from ctmasknet_gui.view.explanation.threshold_panel import ThresholdPanel, convert_mask_threshold
-from ctmasknet_gui.view.series_panel import SeriesPanel, elided, two_lines
+from ctmasknet_gui.view.series_panel import SeriesPanel, count_problems, elided, two_lines
 from model_core.export import export_plots
 from model_core.export.plots import plot_picture
-from model_core.types import Catalogue, FileReport, PatientText, finish
+from model_core.types import Catalogue, FileReport, PatientText, Problem, finish
 
 
 @pytest.fixture
@@ -116,6 +116,14 @@ def test_one_study_needs_no_headings(qtbot, state):
     qtbot.addWidget(panel)
     assert rows(panel) == ["Lung 1.0 mm"] * 2
     assert "Doe, Jane Mary" in panel.list.item(0).toolTip()
+
+
+def test_problems_too_long_for_a_row_are_counted_there():
+    warning, note = Problem("warning", "Slices are not evenly spaced."), Problem("info", "Two windows.")
+    entry = make_entry(make_volume("a"))
+    assert count_problems(replace(entry, problems=(note, warning, warning))) == "2 warnings"
+    assert count_problems(replace(entry, problems=(note,))) == "1 note"
+    assert count_problems(replace(entry, problems=(warning, Problem("error", "No pixels.")))) == "1 error"
 
 
 def test_arrow_keys_go_past_headings(qtbot, state, collect):
