@@ -837,11 +837,11 @@ def test_an_export_and_the_window_never_draw_at_the_same_time(state, plots, tmp_
     drawn = []
 
     def export():
-        for number in range(4):
+        for number in range(2):
             finish(export_plots(tmp_path / f"{number}", shown, plot_format=kind))
             drawn.append(plot_picture("score-area", shown, size=(200, 300), dpi=80))
 
-    for number in range(4):
+    for number in range(2):
         (tmp_path / f"{number}").mkdir()
     worker = threading.Thread(target=export)
     worker.start()
@@ -859,8 +859,7 @@ def test_an_export_and_the_window_never_draw_at_the_same_time(state, plots, tmp_
     assert all(np.array_equal(one, expected) for one in drawn)
     written = {path.name: path.read_bytes() for path in (tmp_path / "0").iterdir()}
     assert len(written) == 4
-    for number in (1, 2, 3):
-        assert {path.name: path.read_bytes() for path in (tmp_path / f"{number}").iterdir()} == written
+    assert {path.name: path.read_bytes() for path in (tmp_path / "1").iterdir()} == written
 
 
 def test_clicking_a_point_picks_its_region(qtbot, state, plots, collect):
