@@ -73,6 +73,8 @@ class RoiTable(QWidget):
         self.empty.setProperty("role", "muted")
         self.empty.setWordWrap(True)
         self.empty.setAlignment(Qt.AlignmentFlag.AlignTop)
+        # Two lines, whatever the splitter leaves to it.
+        self.empty.setMinimumHeight(2 * self.empty.fontMetrics().lineSpacing())
         head = QHBoxLayout()
         head.setSpacing(4)
         head.addWidget(self.heading)
