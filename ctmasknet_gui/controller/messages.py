@@ -108,7 +108,10 @@ class MessageController(QObject):
         trace = traceback_without_paths(error)
         if isinstance(error, CTMaskNetError):
             _log.warning("%s", trace.replace("\n", " |"))
-            self.post("error", error.message, error.details, topic=topic, path=path)
+            text = error.message
+            if path is not None and path.name and path.name not in text:
+                text = f"'{path.name}': {text}"
+            self.post("error", text, error.details, topic=topic, path=path)
             return
         _log.error("%s", trace.replace("\n", " |"))
         self.post("error", UNEXPECTED, f"{trace}: {self._scrub(str(error))}", topic=topic, path=path)

@@ -154,6 +154,7 @@ class MainWindow(QMainWindow):
         self.setMinimumSize(*MINIMUM_SIZE)
         self.resize(1280, 800)
         state.case.events.volume.connect(self._on_volume)
+        state.case.events.catalogue.connect(self._check_panels)
         state.display.events.privacy.connect(self._show_title)
         self._on_volume()
 
@@ -398,7 +399,10 @@ class MainWindow(QMainWindow):
     @Slot()
     def _check_panels(self) -> None:
         """Check the switches as the docks are: hidden before the window is shown, they send no word of it."""
-        self.commands.series_panel.setChecked(not self.series_dock.isHidden())
+        hidden, catalogue = self.series_dock.isHidden(), self._state.case.catalogue
+        count = len(catalogue.series) if hidden and catalogue is not None else 0
+        self.tool_bar.tell_hidden_series(count if count > 1 else 0)
+        self.commands.series_panel.setChecked(not hidden)
         self.commands.explanation_panel.setChecked(not self.explanation_dock.isHidden())
 
     def _on_volume(self) -> None:

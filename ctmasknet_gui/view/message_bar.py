@@ -7,6 +7,7 @@ from PySide6.QtGui import QEnterEvent, QGuiApplication
 from PySide6.QtWidgets import (
     QFrame,
     QGraphicsOpacityEffect,
+    QGridLayout,
     QHBoxLayout,
     QLabel,
     QLineEdit,
@@ -25,6 +26,8 @@ _BUTTON_HEIGHT = 26
 # Long enough to be read; a place on the disk takes longer.
 _NOTE_MS, _NOTE_WITH_PATH_MS, _FADE_MS = 6000, 12_000, 500
 _MARGIN, _WIDEST = 8, 900
+# Narrowest column of text beside buttons.
+_COLUMN = 380
 
 
 class MessageBar(QFrame):
@@ -115,10 +118,10 @@ class MessageBar(QFrame):
         self.details.setAccessibleName("Details of the message")
 
     def _lay_out(self) -> None:
-        row = QHBoxLayout()
+        self._buttons = QWidget()
+        row = QHBoxLayout(self._buttons)
+        row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(8)
-        row.addWidget(self.picture, 0, Qt.AlignmentFlag.AlignTop)
-        row.addWidget(self.text, 1)
         for widget in (
             self.offer_button,
             self.folder_button,
@@ -127,15 +130,33 @@ class MessageBar(QFrame):
             self.newer_button,
             self.details_button,
             self.copy_button,
-            self.close_button,
         ):
-            row.addWidget(widget, 0, Qt.AlignmentFlag.AlignTop)
+            row.addWidget(widget)
+        top = Qt.AlignmentFlag.AlignTop
+        self._grid = grid = QGridLayout()
+        grid.setHorizontalSpacing(8)
+        grid.setVerticalSpacing(6)
+        grid.setColumnStretch(1, 1)
+        grid.addWidget(self.picture, 0, 0, top)
+        grid.addWidget(self.text, 0, 1)
+        grid.addWidget(self._buttons, 0, 2, top)
+        grid.addWidget(self.close_button, 0, 3, top)
         column = QVBoxLayout(self)
         column.setContentsMargins(12, 7, 8, 7)
         column.setSpacing(6)
-        column.addLayout(row)
+        column.addLayout(grid)
         column.addWidget(self.path)
         column.addWidget(self.details)
+
+    def _arrange(self, width: int) -> None:
+        """Put the buttons below a text that would become a narrow column beside them."""
+        taken = self._buttons.sizeHint().width() + self.close_button.sizeHint().width() + _ICON + 44
+        needed = self.text.fontMetrics().horizontalAdvance(self.text.text())
+        below = width - taken < min(needed, _COLUMN)
+        self._grid.removeWidget(self._buttons)
+        row, column, span = (1, 1, 3) if below else (0, 2, 1)
+        side = Qt.AlignmentFlag.AlignRight if below else Qt.AlignmentFlag.AlignTop
+        self._grid.addWidget(self._buttons, row, column, 1, span, side)
 
     def _make_fading(self) -> None:
         self._rest = QTimer(self)
@@ -207,7 +228,9 @@ class MessageBar(QFrame):
         parent, layout = self.parentWidget(), self.layout()
         if parent is None or layout is None or self.isHidden():
             return
-        width = max(layout.totalMinimumSize().width(), min(_WIDEST, parent.width() - 2 * _MARGIN))
+        width = min(_WIDEST, parent.width() - 2 * _MARGIN)
+        self._arrange(width)
+        width = max(layout.totalMinimumSize().width(), width)
         height = layout.totalHeightForWidth(width)
         height = height if height > 0 else layout.totalSizeHint().height()
         self.setGeometry((parent.width() - width) // 2, _MARGIN, width, height)

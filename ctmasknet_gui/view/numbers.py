@@ -58,8 +58,10 @@ class NumberBox(QDoubleSpinBox):
 
     def validate(self, text: str, position: int) -> tuple[QValidator.State, str, int]:
         """Accept points, commas and the digits of every script."""
-        if text == self.specialValueText():
-            return QValidator.State.Acceptable, text, position
+        special = self.specialValueText()
+        if text and special.startswith(text):
+            done = text == special
+            return QValidator.State.Acceptable if done else QValidator.State.Intermediate, text, position
         state = _judged(self._typed(text), low=self.minimum(), high=self.maximum())
         return state, text, position
 
@@ -68,7 +70,7 @@ class NumberBox(QDoubleSpinBox):
         if text == self.specialValueText():
             return self.minimum()
         try:
-            return float(self._typed(text))
+            return round(float(self._typed(text)), self.decimals())
         except ValueError:
             return self.value()
 

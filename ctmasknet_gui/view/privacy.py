@@ -12,6 +12,8 @@ from model_core.types import PatientText
 
 A_FILE = "a file"
 A_FOLDER = "the folder"
+_PLACE = re.compile(rf"{A_FILE}\b|{A_FOLDER}\b|file \d+ of \d+")
+_QUOTED = re.compile(rf"'({_PLACE.pattern})'")
 # Absolute paths of any system, to the end of the sentence or quotation.
 _PATHS = re.compile(r"(?:[A-Za-z]:\\|\\\\|(?<![\w.>])/)[^\n'\"<>|:,;]*")
 # Files that no catalogue lists: masks, exports, weights. Capitalised words before the name may belong to it.
@@ -49,7 +51,12 @@ def shown_text(text: str, state: AppState) -> str:
         if name in text:
             # A frame of the file is named behind it; a longer name that merely holds this one is left.
             text = re.sub(rf"(?<![\w.^-]){re.escape(name)}(?![\w^-])", place, text)
-    return without_patients(_FILES.sub(A_FILE, _PATHS.sub(A_FILE, text)), state)
+    text = _FILES.sub(A_FILE, _PATHS.sub(A_FILE, text))
+    # Names stand in quotes; what stands in their place is none.
+    text = _QUOTED.sub(r"\1", text)
+    if _PLACE.match(text):
+        text = text[0].upper() + text[1:]
+    return without_patients(text, state)
 
 
 def without_patients(text: str, state: AppState) -> str:

@@ -81,6 +81,14 @@ def describe_status(entry: SeriesEntry) -> str:
     return max(entry.problems, key=lambda problem: _STATUS_RANK[problem.level]).text
 
 
+def count_problems(entry: SeriesEntry) -> str:
+    """Return how many problems of the worst level there are: what fits where `describe_status` does not."""
+    worst = max((problem.level for problem in entry.problems), key=_STATUS_RANK.__getitem__, default="info")
+    count = sum(problem.level == worst for problem in entry.problems)
+    noun = {"error": "error", "warning": "warning", "info": "note"}[worst]
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def describe_problem(problem: Problem) -> str:
     """Return a problem and what was done about it."""
     return f"{problem.text} {problem.action}".strip()
@@ -525,17 +533,27 @@ class _SeriesDelegate(QStyledItemDelegate):
         left = frame.right() + _MARGIN + 2
         room = QRect(left, rect.top(), rect.right() - left - 4, rect.height())
         words = [str(index.data(role)) for role in (_TITLE, _SIZE, _STATUS)]
-        self._paint_text(painter, room, *words, status=entry.status)
+        self._paint_text(painter, room, *words, status=entry.status, counted=count_problems(entry))
         painter.restore()
 
     def _paint_text(
-        self, painter: QPainter, rect: QRect, title: str, size: str, told: str, *, status: str
+        self,
+        painter: QPainter,
+        rect: QRect,
+        title: str,
+        size: str,
+        told: str,
+        *,
+        status: str,
+        counted: str,
     ) -> None:
         base = QFont(painter.font())
         base.setPixelSize(13)
         small = QFont(base)
         small.setPixelSize(11)
         told = f"{STATUS_SHAPES[status]} {told}"
+        if QFontMetrics(small).horizontalAdvance(told) > rect.width():
+            told = f"{STATUS_SHAPES[status]} {counted}"
         status_colour = STATUS_COLOURS[status] if status != "ok" else MUTED
         titles = two_lines(title, QFontMetrics(base), rect.width())
         lines = [

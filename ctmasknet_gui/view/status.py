@@ -72,8 +72,7 @@ class StatusBar(QStatusBar):
         self.weights.setProperty("role", "muted")
         self.evidence = QLabel()
         self.disclaimer = QLabel(DISCLAIMER)
-        self.disclaimer.setProperty("role", "muted")
-        self.disclaimer.setContentsMargins(4, 0, 10, 0)
+        self.disclaimer.setProperty("role", "after")
         spring = QWidget()
         spring.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.addWidget(self.text)
@@ -83,6 +82,7 @@ class StatusBar(QStatusBar):
         self.addPermanentWidget(self.weights)
         self.addPermanentWidget(self.evidence)
         self.addPermanentWidget(self.disclaimer)
+        state.run.events.kind.connect(self._on_kind)
         state.run.events.all.connect(self._refresh_run)
         state.case.events.volume.connect(self._refresh_run)
         state.weights.events.all.connect(self._refresh_run)
@@ -98,6 +98,12 @@ class StatusBar(QStatusBar):
     def show_tip(self, tip: str) -> None:
         """Say what is pointed at, in place of the idle text; empty for nothing. Progress is never covered."""
         self._tip = tip
+        self._refresh_run()
+
+    def _on_kind(self) -> None:
+        """Forget what is pointed at once a run is over: the mouse rests where it was started."""
+        if self._state.run.kind == "":
+            self._tip = ""
         self._refresh_run()
 
     def _refresh_run(self) -> None:

@@ -6,6 +6,7 @@ import importlib.util
 from functools import cache
 from pathlib import Path
 
+from PySide6.QtCore import QEvent
 from PySide6.QtGui import QColor, QFontDatabase, QFontMetrics, QIcon, QPalette
 from PySide6.QtWidgets import QApplication, QWidget
 
@@ -74,3 +75,5 @@ def restyle(widget: QWidget, **properties: object) -> None:
         widget.setProperty(name, value)
     widget.style().unpolish(widget)
     widget.style().polish(widget)
+    # Frames learn of another padding by this alone.
+    QApplication.sendEvent(widget, QEvent(QEvent.Type.StyleChange))

@@ -48,7 +48,9 @@ class ToolBar(QToolBar):
         self._refresh()
 
     def _make_case(self, actions: Actions, menus: Menus) -> None:
-        self._button(actions.series_panel, style=_ICON_ONLY)
+        self._series_action = actions.series_panel
+        self._series_tip = actions.series_panel.toolTip()
+        self.series_button = self._button(actions.series_panel, style=_ICON_ONLY)
         self.open_button = self._menu_button("Open", "open", menus.open_menu)
         self.open_button.setToolTip("Open a file, a folder or the demo case (Ctrl+O)")
         self.addWidget(self.open_button)
@@ -122,6 +124,14 @@ class ToolBar(QToolBar):
         button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         return button
 
+    def tell_hidden_series(self, count: int) -> None:
+        """Say beside the button of the list of series how many it hides; 0 for none."""
+        self._series_action.setIconText(f"{count} series" if count else "")
+        tip = f"{count} series were found. {self._series_tip}" if count else self._series_tip
+        self._series_action.setToolTip(tip)
+        self.series_button.setToolButtonStyle(_WITH_TEXT if count else _ICON_ONLY)
+        self.fit(self.width())
+
     def fit(self, width: int) -> None:
         """Drop captions, least needed first, until the bar fits into ``width`` pixels."""
         overlays, ends = self._overlay_buttons, [self.stop_button, self.export_button]
@@ -139,6 +149,7 @@ class ToolBar(QToolBar):
             ([self.weights_button], _ICON_ONLY, True),
             (overlays, _TEXT_ONLY, False),
             (overlays, _ICON_ONLY, True),
+            (overlays, _ICON_ONLY, False),
         )
         for buttons, style, slider in steps:
             if self.needed_width() <= width:

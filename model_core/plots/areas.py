@@ -55,7 +55,7 @@ def score_area(
     colours = style.theme_named(theme)
     ranking = rank(rois, top, selected)
     if not ranking.shown:
-        style.message(figure, colours, "No RoIs")
+        style.message(figure, colours, "No regions")
         return
     groups: dict[str, list[str]] = {}
     for number, label in sorted({(roi.class_number, roi.label) for roi in ranking.shown}):

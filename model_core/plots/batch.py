@@ -51,7 +51,7 @@ def roi_batch_image(
         raise SettingsError(f"The RoI batch is a table of N x {len(COLUMNS)} numbers, not {shape}.")
     finite = np.isfinite(values)
     if not (finite & (values != 0)).any():
-        style.message(figure, colours, "No RoIs")
+        style.message(figure, colours, "No regions")
         return
     scales = np.where(finite, np.abs(values), 0).max(axis=0)
     with np.errstate(invalid="ignore"):

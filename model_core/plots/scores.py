@@ -54,10 +54,11 @@ def score_histogram(
     colours = style.theme_named(theme)
     ranking = rank(rois, top, selected)
     if not ranking.shown:
-        style.message(figure, colours, "No RoIs")
+        style.message(figure, colours, "No regions")
         return
     axes = style.start(figure, colours, Margins(left=0.52, right=0.12, bottom=0.40, top=0.26))
-    style.label_axes(axes, colours, style.score_label(calibrated), "rows of the batch" if copies else "RoIs")
+    counted = "rows of the batch" if copies else "regions"
+    style.label_axes(axes, colours, style.score_label(calibrated), counted)
     edges = np.linspace(0, 1, BINS + 1)
     shown = _counts(ranking.shown, edges, copies=copies)
     every = shown + _counts(ranking.rest, edges, copies=copies)
@@ -99,7 +100,8 @@ def _scale(axes: Axes, highest: float, *, log: bool) -> None:
 
 def _note(axes: Axes, ranking: Ranking, colours: style.Theme) -> None:
     total = len(ranking.shown) + len(ranking.rest)
-    text = f"top {len(ranking.shown)} of {total} RoIs" if ranking.rest else f"{total} RoIs"
+    noun = "region" if total == 1 else "regions"
+    text = f"best {len(ranking.shown)} of {total} {noun}" if ranking.rest else f"{total} {noun}"
     if ranking.dropped:
         text += f", {ranking.dropped} without values"
     style.headline(axes, colours, text)

@@ -137,7 +137,7 @@ def label_axes(axes: Axes, theme: Theme, x: str, y: str) -> None:
 
 def score_label(calibrated: bool) -> str:
     """Return the name of a score axis."""
-    return "calibrated RoI score (0–1)" if calibrated else "raw RoI score (0–1)"
+    return "calibrated score (0–1)" if calibrated else "raw score (0–1)"
 
 
 def message(figure: Figure, theme: Theme, text: str) -> None:

@@ -49,13 +49,13 @@ class Corners:
 
 @dataclass(frozen=True)
 class Screen:
-    """What only a window says: the value under the mouse, the zoom, that the patient is hidden.
+    """What only a window says: the value under the mouse in lines, the zoom, that the patient is hidden.
 
     A window has panels beside the picture, too. An exported picture stands alone: it lists every class, and
     the weights and thresholds behind what it shows.
     """
 
-    probe: str = ""
+    probe: tuple[str, ...] = ()
     zoom: str = ""
     private: bool = False
 
@@ -198,7 +198,7 @@ def _legend(settings: SceneSettings, shown: ShownSlice | None, *, reference: boo
 
 
 def _probe(screen: Screen | None) -> tuple[Line, ...]:
-    return (Line(screen.probe),) if screen is not None and screen.probe else ()
+    return tuple(Line(text) for text in screen.probe) if screen is not None else ()
 
 
 def _slice(volume: Volume, index: int) -> Line:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QRectF, QSize, Qt
+from dataclasses import replace
+
+from PySide6.QtCore import QRect, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.style import TEXT, TRACK
 from model_core.scene import class_name, image_colour
-from model_core.types import probability_text
+from model_core.types import ScanVerdict, probability_text
 
 _ROW = 21
 _BIAS = "No region is left in the evidence: this is the network's bias, not a finding of this slice."
+_BIASED = "the network's bias"
 
 
 class ProbabilityBars(QWidget):
@@ -100,6 +103,10 @@ class ClassPanel(QWidget):
         self.badge.setProperty("role", "badge")
         self.badge.setToolTip("The thresholds of the evidence differ from those that the weights define.")
         self.bars = ProbabilityBars()
+        # Beside the heading: a line of its own would move the sliders below it away from under the mouse.
+        self.bias = QLabel("network's bias")
+        self.bias.setProperty("role", "badge")
+        self.bias.setToolTip(_BIAS)
         self.note = QLabel()
         self.note.setProperty("role", "muted")
         self.note.setWordWrap(True)
@@ -107,12 +114,16 @@ class ClassPanel(QWidget):
         self.scan.setProperty("role", "muted")
         self.scan.setWordWrap(True)
         self.scan.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self._tallest = 0
 
         head = QHBoxLayout()
+        head.setSpacing(6)
         head.addWidget(self._heading)
         head.addStretch(1)
+        head.addWidget(self.bias)
         head.addWidget(self.badge)
+        for badge in (self.bias, self.badge):
+            badge.ensurePolished()
+        head.addStrut(self.badge.sizeHint().height())
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -140,7 +151,8 @@ class ClassPanel(QWidget):
         if verdict is not None:
             values = tuple(float(p) for p in verdict.probabilities)
             self.bars.set_values(state.weights.image_classes, values, bias=verdict.from_bias)
-        note = self._why_no_class() if verdict is None else _BIAS if verdict.from_bias else ""
+        self.bias.setVisible(verdict is not None and verdict.from_bias)
+        note = self._why_no_class() if verdict is None else ""
         self.note.setText(note)
         self.note.setVisible(bool(note))
         self._refresh_scan()
@@ -161,40 +173,57 @@ class ClassPanel(QWidget):
         return "This slice has not been analysed. Run slice (Ctrl+R) analyses it."
 
     def _refresh_scan(self) -> None:
-        results, names = self._state.results, self._state.weights.image_classes
+        results = self._state.results
         scan = results.scan
         # While it follows new thresholds it keeps its place: what is below must not jump under the mouse.
         self.scan.setVisible(scan is not None or (results.updating and self.scan.text() != ""))
         if scan is None:
             self.scan.setText("Scan: following the thresholds…" if self.scan.isVisibleTo(self) else "")
-            self._keep_height()
-            return
-        k = scan.class_index
-        name = class_name(names, k)
-        edited = " (edited evidence)" if scan.basis == "edited" else ""
-        what = f"{name} {probability_text(scan.probabilities[k])}"
-        if scan.from_bias:
-            what = "the network's bias"
-        parts = [f"Scan: {what}{edited}", scan.rule.rstrip("."), self._lesions()]
-        self.scan.setText(" · ".join(part for part in parts if part))
-        self.scan.setToolTip(
-            f"From {len(scan.slices_used)} slices: " + ", ".join(str(i + 1) for i in scan.slices_used[:40])
-        )
+        else:
+            self.scan.setText(self._describe_scan(scan))
+            used = ", ".join(str(index + 1) for index in scan.slices_used[:40])
+            noun = "slice" if len(scan.slices_used) == 1 else "slices"
+            self.scan.setToolTip(f"{scan.rule}\nFrom {noun} {used}")
         self._keep_height()
 
+    def _describe_scan(self, scan: ScanVerdict, *, empty: int | None = None) -> str:
+        """Return class, rule and lesion volume of a scan; of ``empty`` of its slices no region is left."""
+        if empty is None:
+            known = self._state.results.summaries
+            empty = sum(known[k].from_bias for k in scan.slices_used if k in known)
+        k = scan.class_index
+        edited = " (edited evidence)" if scan.basis == "edited" else ""
+        name = class_name(self._state.weights.image_classes, k)
+        what = _BIASED if scan.from_bias else f"{name} {probability_text(scan.probabilities[k])}"
+        rule = scan.rule.split(". ")[0].rstrip(".")
+        if empty and not scan.from_bias:
+            rule += f", {empty} by {_BIASED}"
+        parts = (f"Scan{edited}: {what}", rule[:1].lower() + rule[1:], self._lesions())
+        return " · ".join(filter(None, parts))
+
     def _keep_height(self) -> None:
-        """Keep the tallest text's height as long as there are results: fewer words must move nothing."""
-        if not self._state.results.summaries:
-            self._tallest = 0
-        elif self.scan.text():
-            self._tallest = max(self._tallest, self.scan.heightForWidth(self.width()))
-        self.scan.setMinimumHeight(self._tallest)
+        """Keep the height of the longest text that thresholds may lead to: fewer words must move nothing."""
+        scan = self._state.results.scan
+        if scan is None:
+            if not self._state.results.summaries:
+                self.scan.setMinimumHeight(0)
+            return
+        names = self._state.weights.image_classes
+        longest = max(range(len(scan.probabilities)), key=lambda k: len(class_name(names, k)))
+        certain = tuple(1.0 for _ in scan.probabilities)
+        biased = replace(scan, basis="edited", from_bias=True)
+        named = replace(biased, from_bias=False, probabilities=certain, class_index=longest)
+        some = len(scan.slices_used) - 1
+        texts = (self.scan.text(), self._describe_scan(biased), self._describe_scan(named, empty=some))
+        metrics, flags = self.scan.fontMetrics(), Qt.TextFlag.TextWordWrap
+        room = QRect(0, 0, self.width(), 1000)
+        heights = (metrics.boundingRect(room, flags, text).height() for text in texts)
+        self.scan.setMinimumHeight(max(heights))
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Begin anew in another width."""
         super().resizeEvent(event)
         if event.size().width() != event.oldSize().width():
-            self._tallest = 0
             self._keep_height()
 
     def _lesions(self) -> str:
@@ -216,5 +245,7 @@ class ClassPanel(QWidget):
             uneven = volume.slices > 1 and volume.slice_positions_mm is not None
             why = "slices are missing or uneven" if uneven else "the slice distance is unknown"
             return f"lesion volume off: {why}"
-        whole = "" if len(summaries) == volume.slices else f" in {len(summaries)} of {volume.slices} slices"
-        return f"lesions {sum(known) * step / 1000:.0f} ml{whole}"
+        where = ""
+        if len(summaries) < volume.slices:
+            where = " in this slice" if len(summaries) == 1 else " in these slices"
+        return f"lesions{where} {sum(known) * step / 1000:.0f} ml"

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QSlider
 from ctmasknet_gui.view.numbers import NumberBox
 
 LABEL_WIDTH = 98
+_MOST_DECIMALS = 3
 
 
 class _QuietSlider(QSlider):
@@ -36,9 +37,16 @@ class QuietSpinBox(NumberBox):
     left = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
+        self.usual_decimals = 2
         super().__init__(parent)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.setDecimals(_MOST_DECIMALS)
         self.lineEdit().installEventFilter(self)
+
+    def textFromValue(self, value: float) -> str:
+        """Return the usual decimals, or more where the number has more: what is shown is what counts."""
+        usual = f"{value:.{self.usual_decimals}f}"
+        return max(usual, f"{value:.{self.decimals()}f}".rstrip("0"), key=len)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Take the focus with a click into the number; the arrows at its side do not."""
@@ -80,7 +88,7 @@ class QuietComboBox(QComboBox):
 
 
 class ThresholdSlider(QWidget):
-    """Label (or check box), slider and spin box of one number.
+    """Label (or check box), slider and spin box of one number; screen readers call them ``spoken``.
 
     ``valueEdited(float)`` and ``switched(bool)`` tell what the user did; `set_value` emits nothing.
     """
@@ -93,6 +101,7 @@ class ThresholdSlider(QWidget):
         label: str,
         *,
         tip: str,
+        spoken: str,
         low: float = 0.0,
         high: float = 1.0,
         step: float = 0.01,
@@ -114,7 +123,7 @@ class ThresholdSlider(QWidget):
         name.setMinimumWidth(LABEL_WIDTH)
         for widget in (name, self.slider, self.spin):
             widget.setToolTip(tip)
-            widget.setAccessibleName(label)
+            widget.setAccessibleName(spoken)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(8)
@@ -138,7 +147,7 @@ class ThresholdSlider(QWidget):
         blockers = QSignalBlocker(self.slider), QSignalBlocker(self.spin)
         self.slider.setRange(round(low / step), round(high / step))
         self.slider.setPageStep(max(1, round((high - low) / step / 10)))
-        self.spin.setDecimals(2 if step < 0.1 else 1)
+        self.spin.usual_decimals = 2 if step < 0.1 else 1
         self.spin.setSingleStep(step)
         self.spin.setRange(low, high)
         for blocker in blockers:

@@ -16,5 +16,8 @@ def why_no_evidence(state: AppState, *, waiting: str) -> str:
     """Return why there are no ranked regions; ``waiting`` where the slice has not been analysed."""
     if state.results.shown is None:
         return waiting
-    which = "thresholds of the ranked regions" if gives_no_class(state) else "evidence thresholds"
-    return f"No region passes the {which}."
+    if gives_no_class(state):
+        return "No region passes the thresholds of the ranked regions."
+    verdict = state.results.shown.verdict
+    bias = " The class is the network's bias, not a finding of this slice."
+    return "No region passes the evidence thresholds." + (bias if verdict and verdict.from_bias else "")

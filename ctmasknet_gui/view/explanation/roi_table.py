@@ -31,6 +31,7 @@ TOP = 16
 _ROW_HEIGHT = 20
 # Padding of the cells in the style sheet, and some air.
 _PADDING = 12
+_HEADER_PADDING = 9
 # Widest text of each column but the last, so that columns do not jump from slice to slice.
 _WIDEST = 120
 _WAITING = "The regions of the slice are listed here once it has been analysed."
@@ -72,6 +73,8 @@ class RoiTable(QWidget):
         self.empty.setProperty("role", "muted")
         self.empty.setWordWrap(True)
         self.empty.setAlignment(Qt.AlignmentFlag.AlignTop)
+        # Two lines, whatever the splitter leaves to it.
+        self.empty.setMinimumHeight(2 * self.empty.fontMetrics().lineSpacing())
         head = QHBoxLayout()
         head.setSpacing(4)
         head.addWidget(self.heading)
@@ -158,8 +161,13 @@ class RoiTable(QWidget):
         table = self.table
         table.ensurePolished()
         metrics = table.fontMetrics()
+        header = table.horizontalHeader()
+        header.ensurePolished()
         needed = [
-            max(table.sizeHintForColumn(column), metrics.horizontalAdvance(COLUMNS[column].title) + _PADDING)
+            max(
+                table.sizeHintForColumn(column),
+                header.fontMetrics().horizontalAdvance(COLUMNS[column].title) + _HEADER_PADDING,
+            )
             for column in range(len(_SAMPLES))
         ]
         usual = [metrics.horizontalAdvance(sample) + _PADDING for sample in _SAMPLES]

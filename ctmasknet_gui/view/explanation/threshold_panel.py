@@ -55,17 +55,21 @@ class ThresholdPanel(QWidget):
         # As low as that of the evidence: a card may show every detection.
         self.score = ThresholdSlider(
             "Score >",
+            spoken="Score of shown detections",
             low=_LOWEST_SCORE,
             tip="Show detections whose score is greater; “all” (−0.01) shows every one.",
         )
         self.score.spin.setSpecialValueText(_ALL)
         self.nms = ThresholdSlider(
             "NMS IoU",
+            spoken="NMS IoU of shown detections",
             tip="Remove boxes that overlap a better one by more than this IoU. Off keeps them all (T).",
             switchable=True,
         )
         self.mask_level = ThresholdSlider(
-            "Mask >", tip="A pixel belongs to a mask where its value is greater."
+            "Mask >",
+            spoken="Mask threshold",
+            tip="A pixel belongs to a mask where its value is greater.",
         )
         self.mask_scale = QuietComboBox()
         for text, scale in _SCALES:
@@ -86,12 +90,14 @@ class ThresholdPanel(QWidget):
     def _make_evidence(self) -> None:
         self.evidence_score = ThresholdSlider(
             "Score >",
+            spoken="Score of the evidence",
             low=_LOWEST_SCORE,
             tip="Regions whose score is greater are ranked; “all” (−0.01) keeps every one.",
         )
         self.evidence_score.spin.setSpecialValueText(_ALL)
         self.evidence_nms = ThresholdSlider(
             "NMS IoU",
+            spoken="NMS IoU of the evidence",
             tip="Non-maximum suppression of the ranked regions; off keeps all boxes.",
             switchable=True,
         )

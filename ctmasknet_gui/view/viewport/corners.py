@@ -55,17 +55,20 @@ def viewport_corners(state: AppState, volume: Volume, view: View, cursor: tuple[
     return corner_lines(volume, index, scene_settings(state), shown, reference=reference, screen=screen)
 
 
-def _probe(shown: ShownSlice | None, volume: Volume, index: int, cursor: tuple[int, int] | None) -> str:
+def _probe(
+    shown: ShownSlice | None, volume: Volume, index: int, cursor: tuple[int, int] | None
+) -> tuple[str, ...]:
+    """Return place and value under the mouse; the logit in a line of its own, for corners are narrow."""
     if cursor is None:
-        return ""
+        return ()
     row, column = cursor
     value = signed(float(volume.voxels[index, row, column]))
-    text = f"x {column}  y {row}  {_UNITS[volume.unit].format(value)}"
+    lines = [f"x {column}  y {row}  {_UNITS[volume.unit].format(value)}"]
     if shown is not None:
         logit = float(shown.logit_map[row, column])
         if math.isfinite(logit):
-            text += f"  {_logit_text(logit, shown.detections.settings.logit_rule)}"
-    return text
+            lines.insert(0, _logit_text(logit, shown.detections.settings.logit_rule))
+    return tuple(lines)
 
 
 def _logit_text(logit: float, rule: LogitRule) -> str:

@@ -8,10 +8,11 @@ from PySide6.QtWidgets import QBoxLayout, QLabel, QPushButton, QVBoxLayout, QWid
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.style import icon
+from model_core.scene.corners import PRIVATE
 
 _TITLE = "Open a chest CT"
 _CHOOSE, _CHOOSE_TEXT = "Choose a series", "The list on the left shows what was found"
-_TEXT = "Drop a DICOM folder, its files, DICOMDIR or ZIP here; NIfTI, NRRD, MHA, PNG or JPEG slices too"
+_TEXT = "Drop a DICOM folder, its files, DICOMDIR or ZIP here; or NIfTI, NRRD, MHA, PNG, JPEG"
 _KEYS = ("Ctrl+O  open a file", "Ctrl+Shift+O  open a folder", "F1  mouse and keys")
 # Below this width buttons and keys stand one above the other.
 _NARROW = 540
@@ -36,11 +37,13 @@ class EmptyState(QWidget):
         self._text.setProperty("role", "muted")
         self._keys = QLabel()
         self._keys.setProperty("role", "muted")
+        self._private = QLabel(f"{PRIVATE}: names of patients, files and folders are hidden")
+        self._private.setProperty("role", "muted")
         note = QLabel("Research use only. Not for diagnosis.")
         note.setProperty("role", "muted")
         self.open_file = QPushButton(icon("file"), "Open file…")
         self.open_folder = QPushButton(icon("folder"), "Open folder…")
-        self.demo = QPushButton(icon("volume"), "Try the demo case")
+        self.demo = QPushButton(icon("volume"), "Open demo case")
         self.open_file.setToolTip("Open a CT file or picture (Ctrl+O)")
         self.open_folder.setToolTip("Open a folder of DICOM slices or pictures (Ctrl+Shift+O)")
         self.demo.setToolTip("Open a synthetic chest CT with known lesions")
@@ -70,17 +73,20 @@ class EmptyState(QWidget):
         layout.addSpacing(8)
         layout.addWidget(self._keys)
         layout.addStretch(1)
+        layout.addWidget(self._private)
         layout.addWidget(note)
-        for label in (self._keys, note):
+        for label in (self._keys, self._private, note):
             label.setAlignment(Qt.AlignmentFlag.AlignCenter)
         state.run.events.all.connect(self._refresh)
         state.case.events.catalogue.connect(self._refresh)
+        state.display.events.privacy.connect(self._refresh)
         self._refresh()
 
     @property
     def text(self) -> str:
         """What stands there, for screen readers and tests."""
-        return f"{self._title.text()}\n{self._text.text()}"
+        lines = [self._title.text(), self._text.text()]
+        return "\n".join([*lines, self._private.text()] if self._state.display.privacy else lines)
 
     def paintEvent(self, _event: QPaintEvent) -> None:
         """Draw the dashed frame that says "drop here"."""
@@ -104,5 +110,6 @@ class EmptyState(QWidget):
         title, text = (_CHOOSE, _CHOOSE_TEXT) if several else (_TITLE, _TEXT)
         self._title.setText("Opening…" if opening else title)
         self._text.setText(self._state.run.text if opening else text)
+        self._private.setVisible(self._state.display.privacy)
         self._buttons.setVisible(not opening)
         self._keys.setVisible(not opening)

@@ -186,7 +186,8 @@ def test_plots(analysed, out, suffix):
         assert path.name.startswith("slice-0004-")
         assert path.suffix == f".{suffix}"
         if suffix == "png":
-            assert len(np.unique(pixels(path).reshape(-1, 3), axis=0)) > 10
+            with Image.open(path) as picture:
+                assert len(picture.convert("RGB").getcolors(maxcolors=1 << 24)) > 10
         else:
             assert ET.parse(path).getroot().tag.endswith("svg")
 

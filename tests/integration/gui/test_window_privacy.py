@@ -76,6 +76,8 @@ def test_folders_that_hold_nothing_are_not_named(rig, tmp_path, name):
         assert rig.window.message_bar.isVisible()
         assert said in words(rig)
         assert name.lower() not in words(rig).lower()
+        assert "'the folder'" not in words(rig), "what stands for a name is none"
+        assert "Privacy mode" in rig.viewport.empty.text
 
 
 def test_targets_of_exports_are_not_named(rig, uneven, tmp_path, monkeypatch):
@@ -90,7 +92,7 @@ def test_targets_of_exports_are_not_named(rig, uneven, tmp_path, monkeypatch):
     assert target.exists()
     assert "is written to" in rig.window.message_bar.text.text()
     assert "DOE" not in words(rig)
-    assert asked == ["a file exists already. Replace it?"]
+    assert asked == ["A file exists already. Replace it?"]
 
 
 def test_what_the_files_say_of_the_patient_is_told_in_no_form(rig, tmp_path):

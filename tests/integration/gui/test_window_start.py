@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from PIL import Image
@@ -118,15 +117,34 @@ def test_missing_weights_end_a_run_with_a_message(start, series, tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for child processes")
 def test_interrupt_ends_the_program(environment, series):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ctmasknet_gui", str(series)], env=environment, stderr=subprocess.PIPE
-    )
-    time.sleep(3.0)
-    assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    # Tells once the window shows the series: an interrupt before that hits an import.
+    code = """
+import sys
+from ctmasknet_gui.__main__ import main
+from ctmasknet_gui.view.viewport import Viewport
+plain = Viewport.paintEvent
+def paint(viewport, event):
+    plain(viewport, event)
+    if viewport.corners.text:
+        print("shown", flush=True)
+Viewport.paintEvent = paint
+sys.exit(main(sys.argv[1:]))
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(series)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout.readline() == "shown\n", process.stderr.read()
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130, errors
-    assert b"Traceback" not in errors
+    assert "Traceback" not in errors
 
 
 def test_log_lies_beside_the_settings_and_holds_no_paths(start, tmp_path, environment):

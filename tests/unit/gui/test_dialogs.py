@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from gui_fakes import make_card
-from PySide6.QtCore import QEvent, QPointF, Qt
+from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, Qt
 from PySide6.QtGui import QEnterEvent, QGuiApplication
 from PySide6.QtWidgets import QApplication, QFileDialog, QWidget
 from window_case import fill
@@ -440,6 +440,24 @@ def over_a_picture(qtbot):
     picture.show()
     yield lambda state: MessageBar(state, picture)
     picture.hide()
+
+
+def test_a_long_text_has_the_width_of_a_narrow_picture(qtbot, over_a_picture):
+    state = AppState()
+    bar = over_a_picture(state)
+    long = "Slices are not evenly spaced: 1.08 mm between 14.dcm and 15.dcm. Shown as they are."
+    warning = Message("warning", long, details="Files: 14.dcm")
+    state.messages.messages = (Message("warning", "Short."), warning)
+    picture = bar.parentWidget()
+    beside = bar.text.geometry()
+    assert beside.right() < bar.details_button.mapTo(bar, QPoint(0, 0)).x()
+    picture.resize(390, 400)
+    qtbot.waitUntil(lambda: bar.width() <= 390)
+    qtbot.wait(10)
+    assert bar.details_button.mapTo(bar, QPoint(0, 0)).y() > bar.text.geometry().bottom()
+    assert bar.text.width() > 250
+    for button in (bar.details_button, bar.copy_button, bar.close_button):
+        assert bar.rect().contains(QRect(button.mapTo(bar, QPoint(0, 0)), button.size()))
 
 
 def test_notes_fade_and_errors_stay(qtbot, over_a_picture, monkeypatch):

@@ -555,7 +555,9 @@ def test_status_tips_never_cover_progress_and_cancel(qtbot, window, state):
         middle = widget.mapTo(window, widget.rect().center())
         assert window.childAt(middle) in (widget, *widget.findChildren(QWidget))
     state.run.kind = ""
-    assert status.text.text() == "Analyse every slice, this one first"
+    assert "analysed" in status.text.text(), "what came of it, though the mouse still rests on the button"
+    QApplication.sendEvent(window.tool_bar, QStatusTipEvent("Analyse this slice"))
+    assert status.text.text() == "Analyse this slice"
     QApplication.sendEvent(window.tool_bar, QStatusTipEvent(""))
     assert "analysed" in status.text.text()
 
@@ -587,6 +589,26 @@ def test_in_a_narrow_window_the_series_list_gives_way_to_the_picture(qtbot, make
     qtbot.keyClick(window, Qt.Key.Key_F9)
     assert window.explanation_dock.isHidden()
     assert not window.commands.explanation_panel.isChecked()
+
+
+def test_a_hidden_list_says_how_many_series_it_holds(make_window):
+    state = fill(AppState())
+    window = make_window(state, (1100, 700))
+    button = window.tool_bar.series_button
+    assert window.series_dock.isHidden()
+    count = len(state.case.catalogue.series)
+    assert count > 1
+    assert button.text() == f"{count} series"
+    assert button.toolButtonStyle() == Qt.ToolButtonStyle.ToolButtonTextBesideIcon
+    assert button.toolTip().startswith(f"{count} series were found.")
+    assert window.commands.series_panel.text() == "Series list", "as the menu calls it"
+    first = state.case.catalogue.series[:1]
+    state.case.catalogue = replace(state.case.catalogue, series=first)
+    assert button.toolButtonStyle() == Qt.ToolButtonStyle.ToolButtonIconOnly
+    state.case.catalogue = replace(state.case.catalogue, series=first * 2)
+    window.commands.series_panel.trigger()
+    assert window.series_dock.isVisible()
+    assert button.toolButtonStyle() == Qt.ToolButtonStyle.ToolButtonIconOnly
 
 
 def test_a_list_to_choose_from_is_shown_in_a_narrow_window_too(qtbot, make_window):
@@ -637,6 +659,7 @@ def test_layout_comes_back_and_damage_changes_nothing(make_window, qtbot):
 
 def test_splitter_plot_and_notes_come_back(make_window, qtbot):
     first = make_window(fill(AppState()), (1280, 1000))
+    qtbot.wait(10)
     split = first.explanation.split
     heights = split.sizes()
     assert abs(heights[0] - heights[1]) <= 2

@@ -452,16 +452,17 @@ def test_the_probe_says_logit_and_probability_where_there_is_one(viewport, state
     def probed(row, column):
         point = viewport.current_view.to_screen(column + 0.5, row + 0.5)
         mouse(viewport, QEvent.Type.MouseMove, point)
-        return viewport.corners.bottom_left[0].text
+        return [line.text for line in viewport.corners.bottom_left[:-1]]
 
-    assert probed(2, 3).endswith("0 HU  logit −1.0 (p 0.27)")
-    assert probed(2, 4).endswith("logit 0.0 (p 0.50)")
-    assert probed(2, 5).endswith("logit 9.0 (p > 0.99)")
-    assert probed(2, 6).endswith("HU")  # outside every box there is no logit
+    # In a line of its own: in one with the value it would be cut in a narrow window.
+    assert probed(2, 3) == ["logit −1.0 (p 0.27)", "x 3  y 2  0 HU"]
+    assert probed(2, 4)[0] == "logit 0.0 (p 0.50)"
+    assert probed(2, 5)[0] == "logit 9.0 (p > 0.99)"
+    assert probed(2, 6) == ["x 6  y 2  0 HU"]  # outside every box there is no logit
     summed = replace(shown.detections, settings=DetectionSettings(logit_rule="sum"))
     state.results.shown = replace(shown, detections=summed)
     # Added up it is no longer the logit of one mask, so it has no probability.
-    assert probed(2, 3).endswith("sum of logits −1.0")
+    assert probed(2, 3)[0] == "sum of logits −1.0"
 
 
 def test_the_logit_map_is_opaque_and_its_bar_tells_its_range(viewport, state, monkeypatch):

@@ -81,7 +81,7 @@ def test_selected_rows_are_pointed_at_and_neighbours_join(figure, artists):
 @pytest.mark.parametrize("rows", [np.zeros((0, 5)), np.zeros((128, 5)), np.full((4, 5), np.nan)])
 def test_an_empty_batch_is_a_plain_message(figure, rows, texts):
     roi_batch_image(figure, rows.astype(np.float32))
-    assert set(texts(figure)) == {"No RoIs"}
+    assert set(texts(figure)) == {"No regions"}
 
 
 @pytest.mark.parametrize("shape", [(5,), (5, 4), (2, 5, 1)])

@@ -147,7 +147,7 @@ def test_values_that_are_no_numbers_are_left_out(figure, roi, artists):
 
 def test_without_rois_a_plain_message(figure, texts):
     score_area(figure, [])
-    assert set(texts(figure)) == {"No RoIs"}
+    assert set(texts(figure)) == {"No regions"}
 
 
 def test_two_classes_are_named_in_their_colours(figure, roi, texts, artists, assert_nothing_cut):

@@ -39,13 +39,13 @@ def test_top_highlights_the_best_ranks_whatever_the_order(figure, rois, artists,
     score_histogram(figure, rois[::-1], top=3)
     assert _heights(artists(figure, "shown")[0]).sum() == 3
     assert _heights(artists(figure, "others")[0]).sum() == len(rois)
-    assert "top 3 of 8 RoIs" in texts(figure)
+    assert "best 3 of 8 regions" in texts(figure)
 
 
 def test_top_beyond_the_number_of_rois_is_all(figure, rois, artists, texts):
     score_histogram(figure, rois, top=16)
     assert _heights(artists(figure, "shown")[0]).sum() == 8
-    assert "8 RoIs" in texts(figure)
+    assert "8 regions" in texts(figure)
 
 
 def test_the_selected_score_is_marked_also_outside_the_top(figure, rois, artists, texts):
@@ -72,13 +72,13 @@ def test_values_that_are_no_numbers_are_left_out_and_told(figure, roi, artists, 
     rows = [roi(1, 0.5, 10.0), roi(2, float("nan"), 10.0), roi(3, 0.4, float("inf"))]
     score_histogram(figure, rows)
     assert _heights(artists(figure, "shown")[0]).sum() == 1
-    assert "1 RoIs, 2 without values" in texts(figure)
+    assert "1 region, 2 without values" in texts(figure)
 
 
 @pytest.mark.parametrize("rows", [[], ["nan"]])
 def test_without_rois_a_plain_message(figure, roi, rows, texts):
     score_histogram(figure, [roi(1, float(score), 1.0) for score in rows])
-    assert set(texts(figure)) == {"No RoIs"}
+    assert set(texts(figure)) == {"No regions"}
     assert figure.axes == []
 
 
@@ -100,10 +100,10 @@ def test_drawing_again_replaces(figure, rois, artists):
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_labels_and_theme(figure, rois, theme, assert_nothing_cut):
     score_histogram(figure, rois, theme=theme, selected=rois[1].candidate, top=4)
-    assert figure.axes[0].get_xlabel() == "raw RoI score (0–1)"
+    assert figure.axes[0].get_xlabel() == "raw score (0–1)"
     assert_nothing_cut(figure)
     score_histogram(figure, rois, theme=theme, calibrated=True)
-    assert figure.axes[0].get_xlabel() == "calibrated RoI score (0–1)"
+    assert figure.axes[0].get_xlabel() == "calibrated score (0–1)"
     figure.canvas.draw()
     corner = np.asarray(figure.canvas.buffer_rgba())[0, 0, :3]
     assert corner.mean() < 60 if theme == "dark" else corner.mean() == 255
