@@ -213,7 +213,7 @@ def _joined(members: list[Group]) -> list[Group]:
         mine = [group for group in members if id(group.frames[0]) in there]
         told = tuple(dict.fromkeys(problem for group in mine for problem in group.problems))
         text = f"Each of these {len(part)} images has a SeriesInstanceUID of its own."
-        action = "They are alike in everything else and make one even stack, so they are shown as one."
+        action = "They are alike in everything else and make one stack, so they are shown as one."
         problem = Problem("warning", text, action, named(frame.name for frame in part))
         key = f"slices|{identity_of(part[0])}|{min(frame.header.series_uid for frame in part)}"
         copies = tuple(copy for group in mine for copy in group.copies)
