@@ -328,11 +328,20 @@ def _recognise(path: Path, found: _Found) -> FileReport:
     if itk_formats.suffix_of(path):
         found.volumes.append(itk_formats.read_header(path))
         return FileReport(str(path), "ok")
-    if path.name.lower().endswith(_DATA_SUFFIXES):
-        raise FileError("Data of another file's header, or raw data without one.", status="skipped")
+    raise _unknown(path)
+
+
+def _unknown(path: Path) -> FileError:
+    """Say by its name what a file may have been that is no image."""
+    ending = next((suffix for suffix in _DATA_SUFFIXES if path.name.lower().endswith(suffix)), "")
+    if ending:
+        headers = [path.name[: -len(ending)] + suffix for suffix in (".hdr", ".mhd", ".nhdr")]
+        if named_by := [name for name in headers if path.with_name(name).is_file()]:
+            return FileError(f"The data of {named_by[0]}: open that file.", status="skipped")
+        return FileError("Data of another file's header, or raw data without one.", status="skipped")
     if path.suffix.lower() in (".dcm", ".dicom", ".ima"):
-        raise FileError("Named like DICOM, but it is not DICOM or is damaged from its first byte.")
-    raise FileError("Not an image file that this program reads.", status="skipped")
+        return FileError("Named like DICOM, but it is not DICOM or is damaged from its first byte.")
+    return FileError("Not an image file that this program reads.", status="skipped")
 
 
 def _dicom(path: Path, stream: BinaryIO, found: _Found, start: bytes) -> FileReport:

@@ -380,6 +380,8 @@ def test_a_pair_of_header_and_data(tmp_path, packed):
     entry, volume = open_one(tmp_path)
     check_places(volume, LPS)
     assert entry.problems == ()
+    with pytest.raises(ReadError, match=r"cannot be opened. The data of v\.hdr: open that file"):
+        finish(scan(data))
     data.unlink()
     with pytest.raises(ReadError, match=r"v\.img of v\.hdr is not beside it"):
         finish(scan(tmp_path / "v.hdr"))
