@@ -159,7 +159,7 @@ def _workplace(output: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(dir=output, prefix=".part-") as folder:
             yield Path(folder)
     except OSError as error:
-        raise ExportError(f"The results cannot be written to {output.name}.", details=str(error)) from error
+        raise ExportError(f"The results cannot be written to '{output.name}'.", details=str(error)) from error
     finally:
         with contextlib.suppress(OSError):
             output.rmdir()  # only if empty
@@ -169,7 +169,10 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ExportError(f"The folder {folder.name} cannot be made.", details=str(error)) from error
+        reason = "a file has its name" if isinstance(error, FileExistsError) else error.strerror
+        raise ExportError(
+            f"The folder '{folder.name}' cannot be made: {reason}.", details=str(error)
+        ) from error
 
 
 def _refuse_to_replace(targets: Sequence[Path], *, overwrite: bool) -> None:

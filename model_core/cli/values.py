@@ -11,9 +11,9 @@ FAST = "leave out the mirror image where the weights look at it too: half the ti
 
 
 def number(text: str, low: float, high: float) -> float:
-    """Parse a number within limits."""
+    """Parse a number within limits; a comma is a decimal one (U+066B in Arabic), as in the window."""
     try:
-        value = float(text)
+        value = float(text.replace(",", ".").replace("\u066b", "."))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
     if not low <= value <= high:

@@ -125,7 +125,9 @@ def _groups_of(members: Sequence[Frame], key: str, chosen: Collection[Path]) -> 
 
 def _may_be_a_slice(frame: Frame) -> bool:
     header = frame.header
-    return bool(header.series_uid) and in_space(frame) and not (header.several or header.localizer)
+    # Of images without a position only slices of CT are likely to be of one scan.
+    told = in_space(frame) or header.modality == "CT"
+    return bool(header.series_uid) and told and not (header.several or header.localizer)
 
 
 def _join_slices(lone: Sequence[Group]) -> list[Group]:
@@ -192,6 +194,8 @@ def _joined(members: list[Group]) -> list[Group]:
         return members
     frames = tuple(group.frames[0] for group in members)
     parts = [("", frames)]
+    if not all(map(in_space, frames)):
+        return _apart(members, "not every one says where it lies in the patient")
     if _crowded(frames):
         found = _telling_mark(frames)
         if found is None:
@@ -209,7 +213,7 @@ def _joined(members: list[Group]) -> list[Group]:
         mine = [group for group in members if id(group.frames[0]) in there]
         told = tuple(dict.fromkeys(problem for group in mine for problem in group.problems))
         text = f"Each of these {len(part)} images has a SeriesInstanceUID of its own."
-        action = "They are alike in everything else and make one even stack, so they are shown as one."
+        action = "They are alike in everything else and make one stack, so they are shown as one."
         problem = Problem("warning", text, action, named(frame.name for frame in part))
         key = f"slices|{identity_of(part[0])}|{min(frame.header.series_uid for frame in part)}"
         copies = tuple(copy for group in mine for copy in group.copies)

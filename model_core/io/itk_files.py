@@ -78,15 +78,16 @@ def _by_library(path: Path) -> tuple[dict[str, Any], int]:
         direction = np.array(reader.GetDirection(), float).reshape(count, count)
         axes = np.eye(3)
         axes[: min(count, 3), : min(count, 3)] = direction[:3, :3]
-        lengths = np.array((*reader.GetSpacing(), 1.0)[:3], float)
+        known = np.array([header.spaced[0], header.spaced[1], header.spaced[2] and count > 2])
+        lengths = np.where(known, (*reader.GetSpacing(), 1.0)[:3], 1.0) * header.millimetres
         if header.axes is not None and count > 2:
             axes = np.array(header.axes, float).T
         info: dict[str, Any] = {
             "dimensions": count,
             "size": [int(value) for value in reader.GetSize()],
             "steps": (axes * lengths).T.tolist(),
-            "known": [header.spaced, header.spaced, header.spaced and count > 2],
-            "origin": [float(value) for value in (*reader.GetOrigin(), 0.0)[:3]],
+            "known": known.tolist(),
+            "origin": [float(value) * header.millimetres for value in (*reader.GetOrigin(), 0.0)[:3]],
             "components": int(reader.GetNumberOfComponents()),
             "placed": header.placed and count > 2,
             "problems": [],
@@ -106,7 +107,8 @@ def read_array(path: Path) -> npt.NDArray[Any]:
     try:
         if suffix_of(path) in nifti.SUFFIXES:
             return nifti.read_array(path)
-        with _reader(path, text_headers.read(path)) as reader:
+        header = text_headers.read(path)
+        with _reader(path, header) as reader:
             reader.ReadImageInformation()
             size = reader.GetSize()
             if len(size) > 3:
@@ -114,6 +116,9 @@ def read_array(path: Path) -> npt.NDArray[Any]:
                 reader.SetExtractIndex((0,) * len(size))
             image = reader.Execute()
         values: npt.NDArray[Any] = library().GetArrayFromImage(image)
+        if (header.slope, header.intercept) != (1.0, 0.0):  # the library keeps what is stored
+            exact: npt.NDArray[Any] = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
+            values = exact * np.asarray(header.slope, exact.dtype) + np.asarray(header.intercept, exact.dtype)
     except FileError:
         raise
     except LIBRARY_FAILURES as error:
@@ -133,17 +138,23 @@ def _reader(path: Path, header: text_headers.TextHeader) -> Iterator[Any]:
 
     Its file access is not certain to take other than ASCII names, so such a file is linked, or copied, into a
     private folder, which is removed afterwards. So is a separate data file, with a header that names it: what
-    was looked at is what the library opens.
+    was looked at is what the library opens. A header with distances that the library refuses is copied with
+    others.
     """
     reader = library().ImageFileReader()
     reader.SetImageIO(_READERS[suffix_of(path)])
-    if header.data is None and str(path).isascii():
+    if header.data is None and str(path).isascii() and not header.spacing:
         reader.SetFileName(str(path))
         yield reader
         return
     with PrivateFolder() as folder:
         target = folder / f"volume{suffix_of(path)}"
-        if header.data is None:
+        if header.data is None and header.spacing:
+            with path.open("rb") as stream, target.open("wb") as out:
+                out.write(header.naming("LOCAL"))
+                stream.seek(header.length)
+                shutil.copyfileobj(stream, out)
+        elif header.data is None:
             _link(path, target)
         else:
             data = folder / f"data{''.join(header.data.suffixes[-1:]) if header.data.name.isascii() else ''}"

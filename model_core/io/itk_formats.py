@@ -21,7 +21,6 @@ from model_core.io.tolerances import SHEAR_TOLERANCE
 from model_core.io.values import measure
 from model_core.types import (
     DoubleArray,
-    FloatArray,
     Geometry,
     NiftiForms,
     Problem,
@@ -198,7 +197,11 @@ def entry_of(header: VolumeHeader) -> SeriesEntry:
         )
     if header.components > 1:
         problems.append(
-            Problem("info", f"The voxels have {header.components} components.", "Their brightness is shown.")
+            Problem(
+                "info",
+                f"The voxels have {header.components} components.",
+                "Of colours (8 bits) the brightness is shown, else the first component.",
+            )
         )
     stem = header.path.name[: -len(suffix_of(header.path))]
     step = geometry.spacing_mm[0]
@@ -272,7 +275,7 @@ def _shown_corner(header: VolumeHeader, layout: Layout, *, end: bool) -> tuple[f
 
 
 def read_values(header: VolumeHeader) -> npt.NDArray[Any]:
-    """Read the values in array order (slices, rows, columns); of several components, their brightness.
+    """Read the values in array order (slices, rows, columns): of colours the brightness, else one component.
 
     Raises
     ------
@@ -281,10 +284,9 @@ def read_values(header: VolumeHeader) -> npt.NDArray[Any]:
     """
     values = read_components(header)
     if header.components > 1:
-        components = min(header.components, 3)
-        parts: FloatArray = values[..., :components].astype(np.float32)
-        grey: FloatArray = parts @ _LUMA if components == 3 else parts[..., 0]
-        values = grey
+        # Three numbers of 8 bits are a colour; others are times or directions: a mixture would be neither.
+        colour = header.components in (3, 4) and values.dtype == np.uint8
+        values = values[..., :3].astype(np.float32) @ _LUMA if colour else values[..., 0]
     if values.size != int(np.prod(header.shape, dtype=np.int64)):
         raise FileError("The volume changed its size since its folder was read.")
     return values.reshape(header.shape)

@@ -112,11 +112,15 @@ class _Header:
 
 @dataclass(frozen=True)
 class _Place:
-    """Steps between voxels and the first of them (LPS, mm); a step of unknown length is a unit vector."""
+    """Steps between voxels and the first of them (LPS, mm); a step of unknown length is a unit vector.
+
+    ``stated`` is whether one of the forms gives them: else the directions are an assumption.
+    """
 
     steps: DoubleArray
     origin: DoubleArray
     known: tuple[bool, bool, bool] = (True, True, True)
+    stated: bool = True
 
     @property
     def lengths(self) -> DoubleArray:
@@ -148,6 +152,7 @@ def read_information(path: Path) -> dict[str, Any]:
     """
     header = _header(path)
     place, problems = _placed(header)
+    problems += _unscaled(header)
     return {
         "dimensions": len(header.size),
         "size": list(header.size),
@@ -155,7 +160,7 @@ def read_information(path: Path) -> dict[str, Any]:
         "known": list(place.known),
         "origin": place.origin.tolist(),
         "components": math.prod(header.dtype.shape),
-        "placed": max(header.forms.qform_code, header.forms.sform_code) > 0,
+        "placed": place.stated,
         "problems": problems,
         "forms": asdict(header.forms),
     }
@@ -213,6 +218,16 @@ def _scaled(values: npt.NDArray[Any], header: _Header) -> npt.NDArray[Any]:
         scaled *= slope
         scaled += intercept
     return scaled
+
+
+def _unscaled(header: _Header) -> list[list[str]]:
+    """Tell of a scaling that is stated and is none (nibabel refuses such files, or ignores the slope)."""
+    if math.isnan(header.slope) or header.slope == 0:
+        return []
+    if math.isfinite(header.slope) and math.isfinite(header.intercept):
+        return []
+    text = f"The scaling of the file is unusable: slope {header.slope:g}, intercept {header.intercept:g}."
+    return [["warning", text, "The values are used as they are stored."]]
 
 
 @contextmanager
@@ -346,7 +361,7 @@ def _placed(header: _Header) -> tuple[_Place, list[list[str]]]:
     if by_qform is not None:
         return by_qform, problems
     lengths, known = _lengths(forms)
-    return _Place(np.diag(lengths), np.zeros(3), known), problems
+    return _Place(np.diag(lengths), np.zeros(3), known, stated=False), problems
 
 
 def _with_pixdim(place: _Place, forms: NiftiForms) -> tuple[_Place, list[list[str]]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from model_core.errors import ReadError
+from model_core.filenames import FETCH, absent
 from model_core.io import archives, itk_formats, pictures
 from model_core.io.dicom import dataset as dicom_dataset
 from model_core.io.dicom import directory as dicomdir
@@ -28,6 +29,7 @@ KINDS = "DICOM, also in a ZIP, NIfTI, NRRD, MHA, PNG and JPEG"
 _BATCH = 8
 # What a Mac keeps beside a file on other disks: ._name, a file of its own format (RFC 1740).
 _APPLE_DOUBLE = b"\x00\x05\x16\x07"
+_ABSENT = "The file itself is not here, this is"
 _DEAD_LINK = "A link to what is not here: moved, on a disk that is not connected, or not fetched yet."
 
 
@@ -314,6 +316,9 @@ def _recognise(path: Path, found: _Found) -> FileReport:
         raise FileError("The file is empty.")
     if start.startswith(_APPLE_DOUBLE):
         raise FileError("What a Mac noted of another file (AppleDouble), not an image.", status="skipped")
+    if why := absent(path):
+        found.dead_links.append(path)
+        raise FileError(f"{_ABSENT} {why}. {FETCH}", status="skipped")
     if archives.looks_like_zip(start):
         found.zips.append(path)
         return FileReport(str(path), "ok", "An archive.")
@@ -323,11 +328,20 @@ def _recognise(path: Path, found: _Found) -> FileReport:
     if itk_formats.suffix_of(path):
         found.volumes.append(itk_formats.read_header(path))
         return FileReport(str(path), "ok")
-    if path.name.lower().endswith(_DATA_SUFFIXES):
-        raise FileError("Data of another file's header, or raw data without one.", status="skipped")
+    raise _unknown(path)
+
+
+def _unknown(path: Path) -> FileError:
+    """Say by its name what a file may have been that is no image."""
+    ending = next((suffix for suffix in _DATA_SUFFIXES if path.name.lower().endswith(suffix)), "")
+    if ending:
+        headers = [path.name[: -len(ending)] + suffix for suffix in (".hdr", ".mhd", ".nhdr")]
+        if named_by := [name for name in headers if path.with_name(name).is_file()]:
+            return FileError(f"The data of {named_by[0]}: open that file.", status="skipped")
+        return FileError("Data of another file's header, or raw data without one.", status="skipped")
     if path.suffix.lower() in (".dcm", ".dicom", ".ima"):
-        raise FileError("Named like DICOM, but it is not DICOM or is damaged from its first byte.")
-    raise FileError("Not an image file that this program reads.", status="skipped")
+        return FileError("Named like DICOM, but it is not DICOM or is damaged from its first byte.")
+    return FileError("Not an image file that this program reads.", status="skipped")
 
 
 def _dicom(path: Path, stream: BinaryIO, found: _Found, start: bytes) -> FileReport:
@@ -352,7 +366,7 @@ def _entries(found: _Found, chosen: Collection[Path]) -> list[SeriesEntry]:
         for copy in copies:
             report = found.reports[copy.frame.header.path]
             found.reports[copy.frame.header.path] = replace(report, status="warning", reason=copy.reason)
-    series += pictures.entries(found.pictures)
+    series += [_with_dead_links(entry, found) for entry in pictures.entries(found.pictures)]
     series += [itk_formats.entry_of(header) for header in found.volumes]
     # Of a series that makes several stacks, those that nobody pointed at are left out.
     beside = {str(path) for path in found.siblings}
@@ -369,7 +383,7 @@ def _entries(found: _Found, chosen: Collection[Path]) -> list[SeriesEntry]:
 def _with_broken(entry: SeriesEntry, found: _Found) -> SeriesEntry:
     """Name the unreadable image files of a series; of those that hide their series, the ones beside it."""
     folders = {Path(name).parent for name in entry.files}
-    entry = _with_dead_links(entry, folders, found)
+    entry = _with_dead_links(entry, found)
     source = entry.source
     uids = {entry.series_uid}
     if isinstance(source, dicom_series.DicomSource):
@@ -392,8 +406,9 @@ def _with_broken(entry: SeriesEntry, found: _Found) -> SeriesEntry:
     return replace(entry, problems=(*entry.problems, problem))
 
 
-def _with_dead_links(entry: SeriesEntry, folders: Collection[Path], found: _Found) -> SeriesEntry:
-    """Name the links beside a series that lead nowhere and are called like its files."""
+def _with_dead_links(entry: SeriesEntry, found: _Found) -> SeriesEntry:
+    """Name the links and pointers beside a series that are called like its files, which are not here."""
+    folders = {Path(name).parent for name in entry.files}
     endings = {Path(name).suffix.lower() for name in entry.files}
     dead = [path for path in found.dead_links if path.parent in folders and path.suffix.lower() in endings]
     if not dead:
@@ -432,7 +447,7 @@ def nothing_found(path: Path, reports: Sequence[FileReport]) -> str:
     inside = all(Path(report.path).is_relative_to(path) for report in reports)
     where = f"Nothing in '{path.name}'" if inside else "None of these"
     nothing = f"{where} can be opened:"
-    dead = [Path(report.path).name for report in reports if report.reason == _DEAD_LINK]
+    dead = [Path(r.path).name for r in reports if r.reason == _DEAD_LINK or r.reason.startswith(_ABSENT)]
     if dead:
         return (
             f"{nothing} {len(dead)} of {len(reports)} files are links to what is not here "

@@ -6,10 +6,11 @@ says nothing. Runs in the worker process, see `isolation`.
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from model_core.io.failures import FileError
@@ -17,10 +18,25 @@ from model_core.io.failures import FileError
 # Longest header; what follows is data.
 _LONGEST = 1 << 20
 _DATA_KEYS = ("datafile", "elementdatafile")
-# NRRD spaces whose axes are those of the body; the others are those of a room or of nothing.
-_ANATOMICAL = re.compile(
-    r"(right|left)-(anterior|posterior)-(superior|inferior)(-time)?|[rl][ap][si]t?", re.IGNORECASE
-)
+_SPACINGS = ("elementspacing", "elementsize")
+# NRRD spaces whose axes are those of the body, and those of a room or of nothing: there are no others.
+_ANATOMICAL = re.compile(r"((right|left)-anterior|left-posterior)-superior(-time)?|([rl]a|lp)st?")
+_OTHER_SPACES = re.compile(r"scanner-xyz(-time)?|3d-(right|left)-handed(-time)?")
+# Encodings and types of NRRD that the library does not read.
+_UNREAD = {
+    "bzip2": "is packed with bzip2",
+    "bz2": "is packed with bzip2",
+    "block": "holds blocks of bytes instead of numbers",
+}
+# Millimetres of units of length; other words count as mm.
+_MILLIMETRES = {
+    "um": 1e-3,
+    "µm": 1e-3,
+    "micron": 1e-3,
+    "mm": 1.0,
+    "cm": 10.0,
+    "m": 1e3,
+}
 # AnatomicalOrientation of MetaImage names the side at which an axis begins; LPS unit vectors.
 _FROM = {
     "R": (1.0, 0.0, 0.0),
@@ -45,22 +61,38 @@ class TextHeader:
     placed:
         Whether the axes of the body are stated.
     spaced:
-        Whether the distances of voxels are stated.
+        Of columns, rows and slices, whether the distance of voxels is stated.
     axes:
         Directions of columns, rows and slices (LPS) that the library does not read; else None.
+    millimetres:
+        Of the unit of all lengths.
+    slope, intercept:
+        Of the line from stored values to those that are meant.
+    length:
+        Bytes of the header, where the data may follow.
+    spacing:
+        Distances for the library, which refuses those of the header (zero, no numbers, too few); else "".
     """
 
     lines: tuple[bytes, ...]
     data: Path | None
     placed: bool
-    spaced: bool
+    spaced: tuple[bool, bool, bool]
     axes: tuple[tuple[float, float, float], ...] | None = None
+    millimetres: float = 1.0
+    slope: float = 1.0
+    intercept: float = 0.0
+    length: int = 0
+    spacing: str = ""
 
     def naming(self, name: str) -> bytes:
-        """Return the header with another name of its data file."""
+        """Return the header with another name of its data file, and distances that the library takes."""
         separator = ":" if self.lines[0].startswith(b"NRRD") else " ="
         key = b"data file" if separator == ":" else b"ElementDataFile"
-        rest = [line for line in self.lines if _data_name(line) is None]
+        unwanted = _SPACINGS if self.spacing else ()
+        rest = [line for line in self.lines if _data_name(line) is None and _key(line) not in unwanted]
+        if self.spacing:
+            rest.append(b"ElementSpacing = " + self.spacing.encode("ascii"))
         named = key + f"{separator} {name}".encode("ascii")
         # MetaImage ends with it.
         return b"\n".join([*rest, named, b""])
@@ -72,7 +104,8 @@ def read(path: Path) -> TextHeader:
     Raises
     ------
     FileError
-        It has no end, or its data are missing, in several files, or outside its folder.
+        It has no end, or is of a kind that is not read; or its data are missing, in several files, or outside
+        its folder.
     """
     with path.open("rb") as stream:
         start = stream.read(_LONGEST)
@@ -89,14 +122,79 @@ def read(path: Path) -> TextHeader:
         data = _data_file(path, names[0])
     fields = _fields(lines)
     if is_nrrd:
-        placed = bool(_ANATOMICAL.fullmatch(fields.get("space", ""))) and "spacedirections" in fields
-        spaced = "spacedirections" in fields or _numbers(fields.get("spacings", ""))
-        return TextHeader(tuple(lines), data, placed, spaced)
+        return _of_nrrd(path, lines, data, fields)
+    length = sum(len(line) + 1 for line in start.split(b"\n")[: len(lines)])
+    return replace(_of_metaimage(path, lines, data, fields), length=length)
+
+
+def _of_nrrd(path: Path, lines: list[bytes], data: Path | None, fields: dict[str, str]) -> TextHeader:
+    for key in ("encoding", "type"):
+        if why := _UNREAD.get(fields.get(key, "").lower()):
+            raise FileError(f"{path.name} {why}, which this program does not read: store it in another way.")
+    space = fields.get("space", "").lower()
+    anatomical = bool(_ANATOMICAL.fullmatch(space))
+    if space and not anatomical and not _OTHER_SPACES.fullmatch(space):
+        raise FileError(
+            f"{path.name} names the space '{fields['space']}', which NRRD does not have: state its "
+            "directions in left-posterior-superior."
+        )
+    vectors = re.findall(r"none|\([^)]*\)", fields.get("spacedirections", ""), re.IGNORECASE)
+    stated = [vector.lower() != "none" for vector in vectors]
+    if sum(stated) > 2:
+        stated = [True] * 3  # an axis beside those of space
+    spaced = _three(stated) if vectors else _positive(fields.get("spacings", ""))
+    units = fields.get("spaceunits" if vectors else "units", "")
+    placed = anatomical and bool(vectors) and all(stated)
+    return TextHeader(tuple(lines), data, placed, spaced, millimetres=_unit(path, units))
+
+
+def _of_metaimage(path: Path, lines: list[bytes], data: Path | None, fields: dict[str, str]) -> TextHeader:
+    packed = fields.get("compresseddata", "").lower() in ("true", "1")
+    if packed and data is None and not any(_positive(fields.get("compresseddatasize", ""))):
+        # The library would return what happened to be in memory.
+        raise FileError(
+            f"{path.name} does not say how long its packed data are (CompressedDataSize): store it again."
+        )
     matrix = any(key in fields for key in ("transformmatrix", "rotation", "orientation"))
     letters = fields.get("anatomicalorientation", "").upper()
     axes = None if matrix or not _is_frame(letters) else tuple(_FROM[letter] for letter in letters)
-    spaced = any(_numbers(fields.get(key, "")) for key in ("elementspacing", "elementsize"))
-    return TextHeader(tuple(lines), data, matrix or axes is not None, spaced, axes)
+    spacing = fields.get("elementspacing") or fields.get("elementsize", "")
+    spaced = _positive(spacing)
+    dimensions = min(3, int(_number(fields.get("ndims", ""), 3)))
+    parts = [
+        part if known else "1" for part, known in zip((*spacing.split(), "", "", ""), spaced, strict=False)
+    ]
+    refused = bool(spacing) and not all(spaced[:dimensions])
+    slope, intercept = (
+        _number(fields.get(f"elementtointensityfunction{name}", ""), usual)
+        for name, usual in (("slope", 1.0), ("offset", 0.0))
+    )
+    return TextHeader(
+        tuple(lines),
+        data,
+        placed=matrix or axes is not None,
+        spaced=spaced,
+        axes=axes,
+        millimetres=_unit(path, fields.get("distanceunits", "")),
+        slope=slope or 1.0,
+        intercept=intercept,
+        spacing=" ".join(parts[:dimensions]) if refused else "",
+    )
+
+
+def _unit(path: Path, text: str) -> float:
+    """Return the millimetres of the one unit that a text names, once or for each axis.
+
+    Raises
+    ------
+    FileError
+        It names several.
+    """
+    words = [word.lower() for word in re.findall(r'[^\s"]+', text)]
+    units = {_MILLIMETRES[word] for word in words if word in _MILLIMETRES}
+    if len(units) > 1:
+        raise FileError(f"{path.name} gives its axes in different units ({text}): store it in mm.")
+    return units.pop() if units else 1.0
 
 
 def _until_end(lines: Sequence[bytes], *, is_nrrd: bool) -> list[bytes] | None:
@@ -124,6 +222,10 @@ def _data_name(line: bytes) -> str | None:
     return found[2].strip()
 
 
+def _key(line: bytes) -> str:
+    return _squeezed(line.partition(b"=")[0].decode("utf-8", "replace"))
+
+
 def _fields(lines: Sequence[bytes]) -> dict[str, str]:
     fields = {}
     for line in lines:
@@ -133,12 +235,23 @@ def _fields(lines: Sequence[bytes]) -> dict[str, str]:
     return fields
 
 
-def _numbers(text: str) -> bool:
-    """Whether a text is at least one positive number, and none that is not."""
+def _number(text: str, usual: float) -> float:
+    """Return the finite number that a text is, else the ``usual`` one."""
     try:
-        return bool(text) and all(0 < float(part) < float("inf") for part in text.split() if part != "none")
+        number = float(text)
     except ValueError:
-        return False
+        return usual
+    return number if math.isfinite(number) else usual
+
+
+def _positive(text: str) -> tuple[bool, bool, bool]:
+    """Return which of the first three parts of a text are positive numbers."""
+    return _three([_number(part, 0.0) > 0 for part in text.split()])
+
+
+def _three(stated: Sequence[bool]) -> tuple[bool, bool, bool]:
+    first, second, third = (*stated, False, False, False)[:3]
+    return first, second, third
 
 
 def _is_frame(letters: str) -> bool:

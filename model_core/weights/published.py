@@ -129,7 +129,7 @@ def read_entries(file: str, state: Mapping[str, Tensor]) -> tuple[dict[str, Tens
     Raises
     ------
     WeightsError
-        If an entry holds NaN or infinite values, or a negative variance; names the entry.
+        If an entry holds NaN or infinite values, a negative variance, or no decimal numbers; names the entry.
     """
     entries, prefix = dict(state), ""
     while word := _wrapper(entries):
@@ -144,6 +144,7 @@ def read_entries(file: str, state: Mapping[str, Tensor]) -> tuple[dict[str, Tens
     tensors = {}
     for name, tensor in entries.items():
         tensors[modern_name(name)] = plain = _plain(tensor)
+        _check_kind(file, prefix + name, plain)
         _check_numbers(file, prefix + name, plain)
     return tensors, note
 
@@ -153,6 +154,16 @@ def _wrapper(names: Collection[str]) -> str:
     counts = {word: sum(name.startswith(word) for name in names) for word in _WRAPPERS}
     word = max(counts, key=counts.__getitem__)
     return word if 2 * counts[word] >= len(names) else ""
+
+
+def _check_kind(file: str, name: str, tensor: Tensor) -> None:
+    # The counters of BatchNorm are whole numbers.
+    if not tensor.is_floating_point() and not name.endswith("num_batches_tracked"):
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise WeightsError(
+            f"{file} was not loaded: its entry '{name}' holds numbers of the kind {kind}, as of a network "
+            "made smaller for other programs. Take the checkpoint before that."
+        )
 
 
 def _check_numbers(file: str, name: str, tensor: Tensor) -> None:

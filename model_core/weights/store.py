@@ -26,7 +26,8 @@ from model_core.config import (
     InputSpec,
 )
 from model_core.errors import ExportError, WeightsError
-from model_core.networks import recognise
+from model_core.filenames import FETCH, absent
+from model_core.networks import build, recognise
 from model_core.resources import resource
 from model_core.weights.card import PAPER_IMAGE_CLASSES, ModelCard, read_card
 from model_core.weights.published import read_entries, read_published
@@ -43,6 +44,8 @@ _RELEASED_SINGLE_SHOT: dict[str, Any] = {
         score=0.75, nms_iou=0.5, mask_threshold=0.5, mask_scale="probability", min_area=None
     ),
 }
+# Entries that a message names.
+_MOST_NAMED = 3
 _REGION_NAMES = {2: ("Lesion",), 3: ("GGO", "Consolidation")}
 
 
@@ -115,10 +118,12 @@ def load_weights(name_or_path: str) -> LoadedWeights:
     Raises
     ------
     WeightsError
-        If it is missing, damaged, of another kind, not the file its card describes, or holds values that are
-        no numbers.
+        If it is missing, damaged, of another kind, not the file its card describes, or its entries are no
+        numbers or do not fit together.
     """
     path = find(name_or_path)
+    if why := absent(path):
+        raise WeightsError(f"The weight file '{path.name}' is not here, this is {why}. {FETCH}")
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -155,8 +160,40 @@ def load_weights(name_or_path: str) -> LoadedWeights:
         raise WeightsError(
             f"'{path.name}' is not the file its card describes (other SHA-256). Get both from the same place."
         )
+    _check_shapes(path.name, tensors, card)
     notes = " ".join(filter(None, (card.notes, note)))
     return LoadedWeights(dataclasses.replace(card, sha256=digest, notes=notes), tensors, path)
+
+
+def _check_shapes(file: str, tensors: dict[str, Tensor], card: ModelCard) -> None:
+    """Compare the sizes of all entries with those of the network that the card tells of.
+
+    A classifier may hold module S alone; what is missing is told when the network is put together.
+
+    Raises
+    ------
+    WeightsError
+        Some differ, such as the numbers of classes of two heads; names them.
+    """
+    with torch.device("meta"):
+        expected = build(card.architecture).state_dict()
+    wrong = [
+        f"{name} {_size(tensors[name])} instead of {_size(tensor)}"
+        for name, tensor in expected.items()
+        if name in tensors and tensors[name].shape != tensor.shape
+    ]
+    if wrong:
+        named = "; ".join(wrong[:_MOST_NAMED]) + ("; ..." if len(wrong) > _MOST_NAMED else "")
+        classes = f"{card.architecture.region_classes} region classes, the background included"
+        raise WeightsError(
+            f"{file} was not loaded: {len(wrong)} of its entries do not fit a network of {classes}, as "
+            f"others of them are: {named}. Take the checkpoint as it was written.",
+            details="; ".join(wrong),
+        )
+
+
+def _size(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "one number"
 
 
 def card_for(

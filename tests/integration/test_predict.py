@@ -202,6 +202,20 @@ def test_wrong_usage_ends_with_2(series, tmp_path, options):
     assert leave.value.code == 2
 
 
+@pytest.mark.parametrize("text", ["0,5", "0.5", "0\u066b5", "\u0660\u066b\u0665"])
+def test_a_decimal_comma_is_a_decimal_point(series, weights, tmp_path, text):
+    out = tmp_path / "out"
+    assert predict(series, out, *weights, "--slices", "2:3", "--score-threshold", text) == 0
+    document = json.loads((out / "predictions.json").read_text())
+    assert document["settings"]["detections"]["score"] == 0.5
+
+
+def test_a_file_in_place_of_the_folder_is_told(series, weights, tmp_path, capsys):
+    (tmp_path / "out").write_text("mine")
+    assert predict(series, tmp_path / "out", *weights, "--slices", "2:3") == 1
+    assert "The folder 'out' cannot be made: a file has its name." in capsys.readouterr().err
+
+
 def test_existing_results_are_not_replaced_unasked(series, weights, tmp_path, capsys):
     out = tmp_path / "out"
     out.mkdir()

@@ -284,6 +284,12 @@ def _common(dataset: Any, syntax: str, pixel: _PixelElement) -> dict[str, Any]:
     rescale = find_item(first, "PixelValueTransformationSequence", "RescaleIntercept")
     slope, intercept = number(rescale, "RescaleSlope"), number(rescale, "RescaleIntercept")
     table = modality_table(dataset, signed=signed)
+    padding = _padding(dataset, signed=signed, bits=allocated, stored=stored)
+    words = None
+    if padding is not None and not signed and allocated <= 16 and padding[0] >= 1 << stored:
+        # Written to all allocated bits, or to those that are stored.
+        words, low = padding, padding[0] & ((1 << stored) - 1)
+        padding = (low, low) if words[0] == words[1] else None
     sop_class = _sop_class(dataset)
     modality = text(dataset, "Modality").upper()
     kind = table.kind or "US" if table else text(rescale, "RescaleType")
@@ -313,8 +319,10 @@ def _common(dataset: Any, syntax: str, pixel: _PixelElement) -> dict[str, Any]:
         "photometric": text(dataset, "PhotometricInterpretation").upper(),
         "frame_count": max(1, integer(dataset, "NumberOfFrames", 1)),
         "rescale_type": kind,
-        "rescaled": table is not None or (slope is not None and intercept is not None),
-        "padding": _padding(dataset, signed=signed, bits=allocated, stored=stored),
+        # A slope of 0 would make all values one: it says as little as none.
+        "rescaled": table is not None or (bool(slope) and intercept is not None),
+        "padding": padding,
+        "padding_words": words,
         "lossy": text(dataset, "LossyImageCompression") == "01" or syntax in LOSSY_SYNTAXES,
         "burned_in": text(dataset, "BurnedInAnnotation").upper() == "YES",
         "tilt_degrees": number(dataset, "GantryDetectorTilt"),

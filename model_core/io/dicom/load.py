@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model_core.errors import ReadError
+from model_core.io import hounsfield
 from model_core.io.dicom.display import windows_in
 from model_core.io.dicom.pixels import (
     darken_padding,
@@ -359,7 +360,11 @@ def _fits_int16(frames: Sequence[Frame]) -> bool:
 
 
 def _plausible(voxels: VoxelArray, frames: Sequence[Frame]) -> bool:
-    return min(frame.intercept for frame in frames) <= AIR_INTERCEPT or int(voxels.min()) <= AIR_HU
+    if min(frame.intercept for frame in frames) <= AIR_INTERCEPT or int(voxels.min()) <= AIR_HU:
+        return True
+    # Without air, as where a body was cut out, fat beside soft tissue says it, too.
+    scale = hounsfield.recognise(voxels)
+    return scale is not None and scale.offset == 0
 
 
 def _volume(

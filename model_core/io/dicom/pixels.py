@@ -169,6 +169,7 @@ def read_int16(frame: Frame, out: VoxelArray, *, air: bool) -> tuple[int, int] |
     if (
         header.bits_allocated != 16
         or header.transfer_syntax == EXPLICIT_BE
+        or header.padding_words is not None
         or frame.table is not None
         or frame.slope != 1.0
         or intercept != frame.intercept

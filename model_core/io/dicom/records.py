@@ -49,7 +49,8 @@ class FileHeader:
     ``pixel_offset`` and ``pixel_bytes`` are set where the pixels lie uncompressed in the file, so that
     they are read without parsing it again; ``pixel_offset`` is -1 otherwise. ``modality`` is CT also where
     only the SOP class says so; ``stated_modality`` is what the file says. ``rescale_type`` is as written.
-    ``commas`` names the elements whose numbers have a decimal comma.
+    ``commas`` names the elements whose numbers have a decimal comma. ``padding_words`` are the words of
+    padding that need more bits than are stored.
     """
 
     path: Path
@@ -85,6 +86,7 @@ class FileHeader:
     pixel_bytes: int
     concatenation: Concatenation | None = None
     commas: tuple[str, ...] = ()
+    padding_words: tuple[int, int] | None = None
     patient: PatientText = field(default=PatientText(), repr=False)
 
     @property

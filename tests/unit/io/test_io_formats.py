@@ -1,6 +1,7 @@
 """Volume files and pictures."""
 
 import gzip
+import zlib
 
 import numpy as np
 import pytest
@@ -348,6 +349,109 @@ def test_spacing_that_no_header_states_is_unknown(tmp_path):
     for entry in found:
         assert entry.spacing_mm == (None, None, None)
         assert any("how far its voxels are apart" in problem.text for problem in entry.problems)
+
+
+CENTIMETRES = {
+    "nrrd": (
+        ".nrrd",
+        NRRD.replace("(0.7,0,0) (0,0.8,0) (0,0,2.5)", "(0.07,0,0) (0,0.08,0) (0,0,0.25)").replace(
+            "(-30,20,10)", "(-3,2,1)"
+        )
+        + 'space units: "cm" "cm" "cm"\n\n',
+    ),
+    "metaimage": (
+        ".mha",
+        META.replace("0.7 0.8 2.5", "0.07 0.08 0.25").replace("-30 20 10", "-3 2 1")
+        + "DistanceUnits = cm\nElementDataFile = LOCAL\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CENTIMETRES)
+def test_lengths_are_millimetres_whatever_the_unit_of_the_file(tmp_path, kind):
+    suffix, head = CENTIMETRES[kind]
+    assert "cm" in head
+    (tmp_path / f"v{suffix}").write_bytes(head.encode() + RAW)
+    entry, volume = open_one(tmp_path)
+    assert entry.problems == ()
+    assert volume.geometry.spacing_mm == pytest.approx((2.5, 0.8, 0.7))
+    assert volume.geometry.origin_mm == pytest.approx((-30, 20, 10 + 3 * 2.5))
+
+
+def test_units_that_differ_are_refused(tmp_path):
+    head = without(NRRD, "space") + 'spacings: 0.7 0.8 2.5\nunits: "mm" "mm" "cm"\n\n'
+    (tmp_path / "v.nrrd").write_bytes(head.encode() + RAW)
+    with pytest.raises(ReadError, match=r"v\.nrrd gives its axes in different units"):
+        finish(scan(tmp_path))
+
+
+PARTLY_SPACED = {
+    "no direction": (".nrrd", NRRD.replace("(0,0,2.5)", "none")),
+    "no spacing": (".nrrd", without(NRRD, "space") + "spacings: 0.7 0.8 nan\n"),
+    "zero": (".mha", META.replace("0.7 0.8 2.5", "0.7 0.8 0")),
+    "no number": (".mha", META.replace("0.7 0.8 2.5", "0.7 0.8 nan")),
+    "too few": (".mha", META.replace("0.7 0.8 2.5", "0.7 0.8")),
+    "negative": (".mha", META.replace("0.7 0.8 2.5", "0.7 0.8 -2.5")),
+}
+
+
+@pytest.mark.parametrize("kind", PARTLY_SPACED)
+def test_a_distance_that_is_none_is_unknown_and_the_others_hold(tmp_path, kind):
+    suffix, head = PARTLY_SPACED[kind]
+    end = "\n" if suffix == ".nrrd" else "ElementDataFile = LOCAL\n"
+    (tmp_path / f"v{suffix}").write_bytes((head + end).encode() + RAW)
+    entry, volume = open_one(tmp_path)
+    assert volume.geometry.spacing_mm == (None, pytest.approx(0.8), pytest.approx(0.7))
+    assert any("how far its voxels are apart" in problem.text for problem in entry.problems)
+    np.testing.assert_array_equal(volume.geometry.to_native(volume.voxels), VALUES)
+
+
+def test_a_distance_of_zero_beside_data_in_a_file_of_their_own(tmp_path):
+    (tmp_path / "v.raw").write_bytes(RAW)
+    head = META.replace("0.7 0.8 2.5", "0 0 0") + "ElementDataFile = v.raw\n"
+    (tmp_path / "v.mhd").write_bytes(head.encode())
+    entry, volume = open_one(tmp_path / "v.mhd")
+    assert entry.spacing_mm == (None, None, None)
+    np.testing.assert_array_equal(volume.geometry.to_native(volume.voxels), VALUES)
+
+
+def test_the_intensity_of_a_metaimage_is_a_line_of_what_it_stores(tmp_path):
+    line = "ElementToIntensityFunctionSlope = 2\nElementToIntensityFunctionOffset = -1024\n"
+    (tmp_path / "v.mha").write_bytes((META + line + "ElementDataFile = LOCAL\n").encode() + RAW)
+    _, volume = open_one(tmp_path)
+    np.testing.assert_array_equal(volume.geometry.to_native(volume.voxels), VALUES * 2 - 1024)
+
+
+UNREAD = {
+    "packed without a length": (
+        ".mha",
+        META + "CompressedData = True\nElementDataFile = LOCAL\n",
+        "how long its packed data are",
+    ),
+    "bzip2": (".nrrd", NRRD.replace("encoding: raw", "encoding: bzip2") + "\n", "packed with bzip2"),
+    "space": (".nrrd", NRRD.replace("left-posterior-superior", "LPI") + "\n", "the space 'LPI'"),
+}
+
+
+@pytest.mark.parametrize("kind", UNREAD)
+def test_what_the_library_would_read_wrong_or_not_is_refused_with_the_reason(tmp_path, kind):
+    suffix, head, words = UNREAD[kind]
+    (tmp_path / f"v{suffix}").write_bytes(head.encode() + zlib.compress(RAW))
+    with pytest.raises(ReadError, match=words):
+        finish(scan(tmp_path))
+
+
+def test_of_several_numbers_in_a_voxel_only_colours_are_mixed(tmp_path):
+    times = sitk.GetImageFromArray(np.stack([VALUES, VALUES + 100, VALUES + 200], -1), isVector=True)
+    sitk.WriteImage(times, str(tmp_path / "v.mha"))
+    entry, volume = open_one(tmp_path / "v.mha")
+    assert "3 components" in entry.problems[0].text
+    np.testing.assert_array_equal(volume.geometry.to_native(volume.voxels), VALUES)
+    red = np.zeros((*VALUES.shape, 3), np.uint8)
+    red[..., 0] = 200
+    sitk.WriteImage(sitk.GetImageFromArray(red, isVector=True), str(tmp_path / "c.mha"))
+    _, volume = open_one(tmp_path / "c.mha")
+    assert set(np.unique(volume.voxels)) == {60}
 
 
 def test_a_sheared_nrrd_is_told(tmp_path):

@@ -270,6 +270,17 @@ def uids(count):
     return [generate_uid() for _ in range(count)]
 
 
+@pytest.mark.parametrize(("modality", "told"), [("CT", True), ("CR", False)])
+def test_slices_with_a_series_each_and_no_position_stay_apart_with_a_hint(tmp_path, modality, told):
+    nowhere = {"ImageOrientationPatient": None, "ImagePositionPatient": None, "Modality": modality}
+    for index, uid in enumerate(uids(4)):
+        write(tmp_path / f"{index}", SeriesInstanceUID=uid, InstanceNumber=index + 1, **nowhere)
+    found = catalogue(tmp_path).series
+    assert len(found) == 4
+    for entry in found:
+        assert ("4 series of one image each are alike" in texts(entry)) == told
+
+
 def test_a_series_uid_in_every_slice_makes_one_stack_and_is_told(tmp_path):
     paths = write_stack(tmp_path, along_z(6), SeriesInstanceUID=uids(6))
     (entry,) = catalogue(tmp_path).series

@@ -2,8 +2,10 @@
 
 import zipfile
 
+import numpy as np
 import pytest
 from dicom_files import along_z, write_stack
+from PIL import Image
 
 from model_core.errors import ReadError
 from model_core.io import archives, load, scan
@@ -118,6 +120,29 @@ def test_dead_links_beside_slices_are_told_with_their_series(tmp_path):
     (problem,) = entry.problems
     assert problem.text == "2 link(s) beside this series lead to files that are not here."
     assert problem.files == ("003.dcm", "004.dcm")
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:1234\nsize 12\n"
+ANNEX = b"/annex/objects/SHA256E-s123--1234.dcm\n"
+
+
+@pytest.mark.parametrize("pointer", [LFS, ANNEX], ids=["lfs", "annex"])
+def test_pointers_in_place_of_images_are_told(tmp_path, pointer):
+    for path in write_stack(tmp_path / "ct", along_z(5))[3:]:
+        path.write_bytes(pointer)
+    (tmp_path / "pictures").mkdir()
+    for index in range(3):
+        Image.fromarray(np.full((8, 9), 50 * index, np.uint8)).save(tmp_path / "pictures" / f"{index}.png")
+    (tmp_path / "pictures/2.png").write_bytes(pointer)
+    for folder, names in (("ct", ("003.dcm", "004.dcm")), ("pictures", ("2.png",))):
+        (entry,) = catalogue(tmp_path / folder).series
+        problem = entry.problems[-1]
+        assert problem.text == f"{len(names)} link(s) beside this series lead to files that are not here."
+        assert problem.files == names
+    for name in ("v.nii.gz", "v.mha", "v.dcm", "v.png"):
+        (tmp_path / name).write_bytes(pointer)
+        with pytest.raises(ReadError, match=rf"'{name}' cannot be opened. The file itself is not here"):
+            catalogue(tmp_path / name)
 
 
 # ------------------------------------------------------------------------------------- what a Mac leaves

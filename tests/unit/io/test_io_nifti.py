@@ -222,6 +222,16 @@ def test_without_codes_nobody_knows_the_sides(tmp_path):
     assert forms(tmp_path / "m.nii")[4:6] == (0, 0)
 
 
+@pytest.mark.parametrize("broken", [np.nan, 0.0])
+def test_a_sform_that_is_no_matrix_alone_says_nothing_of_the_sides(tmp_path, broken):
+    bad = LPS.copy()
+    bad[:, 1] = broken
+    entry, volume = open_one(write_nifti(tmp_path / "v.nii", sform=(1, bad)))
+    assert volume.geometry.axes is None
+    assert entry.plane == "unknown"
+    assert volume.geometry.spacing_mm == pytest.approx((2.5, 0.8, 0.7))
+
+
 def sheared(slope):
     tilted = LPS.copy()
     tilted[1, 2] = slope * 2.5
@@ -309,6 +319,20 @@ def test_slope_and_intercept(tmp_path):
     assert volume.unit == "HU"
 
 
+@pytest.mark.parametrize("scale", [(2, np.nan), (np.inf, -1024), (2, np.inf)])
+def test_a_scaling_that_is_no_number_is_told(tmp_path, scale):
+    entry, volume = open_one(write_nifti(tmp_path / "v.nii", sform=(1, LPS), scale=scale))
+    check_places(volume, LPS)
+    assert entry.problems[0].text.startswith("The scaling of the file is unusable: slope")
+
+
+@pytest.mark.parametrize("scale", [(0, -1024), (np.nan, np.nan), (0, 0)])
+def test_a_scaling_that_is_none_is_not_worth_a_word(tmp_path, scale):
+    entry, volume = open_one(write_nifti(tmp_path / "v.nii", sform=(1, LPS), scale=scale))
+    check_places(volume, LPS)
+    assert entry.problems == ()
+
+
 @pytest.mark.parametrize(("units", "factor"), [(0, 1), (1, 1e3), (2, 1), (3, 1e-3)])
 def test_units_of_length(tmp_path, units, factor):
     path = write_nifti(
@@ -356,6 +380,8 @@ def test_a_pair_of_header_and_data(tmp_path, packed):
     entry, volume = open_one(tmp_path)
     check_places(volume, LPS)
     assert entry.problems == ()
+    with pytest.raises(ReadError, match=r"cannot be opened. The data of v\.hdr: open that file"):
+        finish(scan(data))
     data.unlink()
     with pytest.raises(ReadError, match=r"v\.img of v\.hdr is not beside it"):
         finish(scan(tmp_path / "v.hdr"))

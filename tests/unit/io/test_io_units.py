@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from dicom_files import along_z, write_stack
 
 from model_core.io import load, scan, thumbnail
 from model_core.types import finish
@@ -69,6 +70,17 @@ HU = {
         [CHEST < -900, CHEST < -500, CHEST < 200], [-1000, -850, 40], 700
     ).astype(np.int16),
 }
+
+
+@pytest.mark.parametrize(("offset", "unit"), [(0, "HU"), (1024, "values")])
+def test_dicom_without_air_is_judged_by_fat_and_soft_tissue(tmp_path, offset, unit):
+    stored = HU["abdomen without air"] + np.int16(offset)
+    assert HU["abdomen without air"].min() > -200
+    write_stack(tmp_path, along_z(2), pixels=stored, RescaleIntercept=0)
+    (entry,) = finish(scan(tmp_path))[-1].series
+    volume = finish(load(entry))[-1]
+    assert volume.unit == unit
+    assert any("no air among them" in problem.text for problem in volume.problems) == (unit == "values")
 
 
 @pytest.mark.parametrize("name", HU)

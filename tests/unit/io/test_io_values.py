@@ -389,6 +389,39 @@ def test_padding_is_background_whatever_its_sign(tmp_path, kind, stored, vr, sta
     assert picture[ring].max() <= picture[~ring].min() + 1
 
 
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
+@pytest.mark.parametrize(("vr", "stated"), [("US", 63536), ("SS", -2000)])
+def test_padding_that_needs_more_than_the_stored_bits_is_background(tmp_path, vr, stated, syntax):
+    pixels, ring = round_field(np.uint16)
+    pixels[6, 6] = 3500  # brighter than the twelve lower bits of 63536, which are 2096
+    truth = pixels.astype(int) - 1024
+    pixels[ring] = 63536
+    item = dataset(pixels, BitsStored=12, HighBit=11)
+    item.add_new("PixelPaddingValue", vr, stated)
+    if syntax is RLELossless:
+        compress(item, RLELossless, generate_instance_uid=False)
+    item.save_as(tmp_path / "a", enforce_file_format=True)
+    _, volume = open_one(tmp_path)
+    np.testing.assert_array_equal(volume.voxels[0], np.where(ring, -1024, truth))
+
+
+def test_padding_cut_to_the_stored_bits_is_background(tmp_path):
+    pixels, ring = round_field(np.uint16)
+    pixels = np.minimum(pixels, 2000)
+    truth = pixels.astype(int) - 1024
+    pixels[ring] = 63536 & 0xFFF
+    write(tmp_path / "a", pixels, BitsStored=12, HighBit=11, PixelPaddingValue=63536)
+    _, volume = open_one(tmp_path)
+    np.testing.assert_array_equal(volume.voxels[0], np.where(ring, -1024, truth))
+
+
+def test_a_slope_of_zero_is_no_rescale(tmp_path):
+    write(tmp_path / "a", np.arange(12, dtype=np.int16).reshape(3, 4), RescaleSlope=0)
+    entry, volume = open_one(tmp_path)
+    assert volume.unit == "values"
+    assert any("RescaleSlope" in problem.text for problem in (*entry.problems, *volume.problems))
+
+
 def test_a_range_of_padding_above_the_values(tmp_path):
     pixels, ring = round_field(np.uint16)
     pixels[ring] = np.linspace(60000, 65535, int(ring.sum())).astype(np.uint16)

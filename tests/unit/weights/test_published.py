@@ -217,6 +217,46 @@ def test_numbers_too_large_for_the_network_and_negative_variances_are_refused(ne
             load_weights(str(tmp_path / "bad.pth"))
 
 
+BOXES = "roi_heads.box_predictor.bbox_pred.weight"
+SCORES = "roi_heads.box_predictor.cls_score.weight"
+MASKS = "roi_heads.mask_predictor.mask_fcn_logits.weight"
+
+
+@pytest.mark.parametrize("entry", [BOXES, SCORES, MASKS, "backbone.body.layer1.0.conv1.weight"])
+def test_entries_that_do_not_fit_the_others_are_named(network, tmp_path, entry):
+    state = dict(network.state_dict())
+    state[entry] = torch.cat([state[entry]] * 2)
+    torch.save(state, tmp_path / "mixed.pth")
+    with pytest.raises(WeightsError, match=r"mixed\.pth was not loaded") as caught:
+        load_weights(str(tmp_path / "mixed.pth"))
+    # The scores say how many classes there are.
+    named = (BOXES, MASKS) if entry == SCORES else (entry,)
+    for name in named:
+        assert name in caught.value.details
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.complex64])
+def test_entries_of_other_numbers_are_refused(network, tmp_path, kind):
+    torch.save(
+        {**network.state_dict(), SCORES: network.state_dict()[SCORES].to(kind)}, tmp_path / "small.pth"
+    )
+    with pytest.raises(WeightsError, match=rf"'{SCORES}' holds numbers of the kind {str(kind)[6:]}"):
+        load_weights(str(tmp_path / "small.pth"))
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_pointer_in_place_of_weights_is_told(tmp_path, suffix):
+    (tmp_path / f"w{suffix}").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n")
+    with pytest.raises(WeightsError, match=r"is not here, this is a pointer of git-lfs"):
+        load_weights(str(tmp_path / f"w{suffix}"))
+
+
+def test_nan_in_the_state_of_the_optimizer_is_no_matter(network, tmp_path):
+    state = {"state": {0: {"exp_avg": torch.full((3,), float("nan"))}}, "param_groups": []}
+    torch.save(released(network, optimizer_state=state), tmp_path / "good.pth")
+    load_weights(str(tmp_path / "good.pth"))
+
+
 def test_module_s_alone_with_nan_is_refused_although_its_card_fits(tiny_weights, tmp_path):
     weights = load_weights(str(tiny_weights / "tiny-s.safetensors"))
     tensors = {name: tensor.clone() for name, tensor in weights.tensors.items()}
