@@ -449,8 +449,9 @@ def test_a_long_text_has_the_width_of_a_narrow_picture(qtbot, over_a_picture):
     warning = Message("warning", long, details="Files: 14.dcm")
     state.messages.messages = (Message("warning", "Short."), warning)
     picture = bar.parentWidget()
-    beside = bar.text.geometry()
-    assert beside.right() < bar.details_button.mapTo(bar, QPoint(0, 0)).x()
+    picture.resize(1400, 400)  # wide enough in any font
+    qtbot.waitUntil(lambda: bar.text.geometry().bottom() > bar.details_button.mapTo(bar, QPoint(0, 0)).y())
+    assert bar.text.geometry().right() < bar.details_button.mapTo(bar, QPoint(0, 0)).x()
     picture.resize(390, 400)
     qtbot.waitUntil(lambda: bar.width() <= 390)
     qtbot.wait(10)
