@@ -6,6 +6,8 @@ import json
 import numpy as np
 import pytest
 from chests import chest, slices_of, tiny_recipe
+from safetensors.torch import save_file
+from torchvision.models import resnet18
 
 from model_core.cli.main import main
 from model_core.engine import calibrated
@@ -358,6 +360,10 @@ def test_every_recipe_takes_steps_and_exports(name, tmp_path, monkeypatch):
         dataclasses.replace(stage, steps=1, size=64, batch=2) for stage in (*planned[:2], planned[-1])
     )
     recipe = dataclasses.replace(recipe, stages=stages)
+    if recipe.backbone_weights:  # of the data folder
+        trunk = resnet18(weights=None).state_dict()
+        save_file(trunk, tmp_path / "trunk.safetensors")
+        recipe = recipe.with_backbone(file=tmp_path / "trunk.safetensors")
     slices = [chest(f"s{k}", lesion=1 + k % 2, patient=f"p{k}", seed=k) for k in range(3)]
     slices += [dataclasses.replace(chest("v", lesion=2, patient="group06"), validation=True)]
     slices += [chest("n", source="mosmed_normal", has_lung=False, patient="n")]
@@ -371,7 +377,8 @@ def test_every_recipe_takes_steps_and_exports(name, tmp_path, monkeypatch):
     assert card.detections.temperature == 1.0
     assert "cross_validation" not in card.metrics
     # Weights that the recipe starts from have seen every control.
-    assert card.training["held_out_controls"] == ({} if recipe.start else {"mosmed_ct0": 0.2})
+    held_out = recipe.sources["mosmed_normal"].hold_out
+    assert card.training["held_out_controls"] == ({} if recipe.start else {"mosmed_ct0": held_out})
     pipeline = load_pipeline([str(tmp_path / "out" / f"{name}.safetensors")], device="cpu")
     assert len(pipeline.region_classes) == recipe.architecture.region_classes - 1
 
