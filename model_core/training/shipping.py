@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import logging
 from collections.abc import Generator, Mapping, Sequence
@@ -379,11 +378,6 @@ def split_lists(slices: Sequence[PackedSlice]) -> dict[str, Any]:
         part = lists["validation" if one.validation else "train"]
         part.setdefault(one.source, {})[one.name] = one.digest[:16]
     return lists
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _write_rows(path: Path, rows: RoiRows) -> None:
