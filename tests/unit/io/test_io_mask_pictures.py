@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from dicom_files import write_stack
 from PIL import Image
 
 from model_core.errors import ReadError
 from model_core.io import load, read_labels, scan, thin
 from model_core.types import finish
-from tests.dicom_files import write_stack
 
 
 def named_series(folder, names):
