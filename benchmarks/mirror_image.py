@@ -14,10 +14,10 @@ import statistics
 import sys
 import time
 
+from model_core.base.volume import Volume
 from model_core.engine import Pipeline, run
 from model_core.engine.load import load_pipeline
 from model_core.phantom import make_phantom
-from model_core.types import Volume
 
 SLICES = (2, 4, 6)
 

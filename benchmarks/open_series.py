@@ -28,8 +28,9 @@ import numpy as np
 
 
 def make(folder: Path, slices: int) -> None:
+    from model_core.base.geometry import Geometry
+    from model_core.base.volume import Volume
     from model_core.phantom import write_dicom
-    from model_core.types import Geometry, Volume
 
     noise = np.random.default_rng(0).normal(-300, 400, (slices, 512, 512))
     voxels = np.clip(noise, -1024, 3000).astype(np.int16)
@@ -52,8 +53,8 @@ def with_simpleitk(folder: Path) -> tuple[float, float, object]:
 
 
 def with_ctmasknet(folder: Path) -> tuple[float, float, object]:
-    from model_core.io import load, scan
-    from model_core.types import finish
+    from model_core.base.jobs import finish
+    from model_core.read import load, scan
 
     start = time.perf_counter()
     entry = finish(scan(folder))[-1].series[0]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ctmasknet_gui.controller.script import Options
 from ctmasknet_gui.state.case import WEIGHT_SUFFIXES
-from model_core.streams import hold_standard_streams
-from model_core.threads import wait_without_spinning
+from model_core.base.streams import hold_standard_streams
+from model_core.base.threads import wait_without_spinning
 
 
 def _size(text: str) -> tuple[int, int]:

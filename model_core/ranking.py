@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from model_core.config import Replication
-from model_core.types import BoolArray, FloatArray, IntArray, RoiBatch
+from model_core.base.arrays import BoolArray, FloatArray, IntArray
+from model_core.base.results import RoiBatch
+from model_core.base.settings import Replication
 
 # Boxes that NMS compares at once: many more cost time where few are wanted.
 _BLOCK = 64

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from model_core.threads import wait_without_spinning
+from model_core.base.threads import wait_without_spinning
 
 wait_without_spinning()
 
@@ -39,7 +39,7 @@ def tiny_weights(tmp_path_factory):
     """
     import torch
 
-    from model_core.config import Architecture, DetectionSettings, EvidenceSettings, InputSpec
+    from model_core.base.settings import Architecture, DetectionSettings, EvidenceSettings, InputSpec
     from model_core.networks import ImageHead, build
     from model_core.weights.card import ModelCard
     from model_core.weights.store import save_weights

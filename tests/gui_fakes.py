@@ -8,29 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
-from model_core.config import Architecture, DetectionSettings, DetectorSettings, EvidenceSettings
-from model_core.errors import ExportError, ReadError, WeightsError
-from model_core.types import (
+from model_core.base.errors import ExportError, ReadError, WeightsError
+from model_core.base.geometry import Geometry
+from model_core.base.jobs import Progress
+from model_core.base.results import (
     Candidates,
-    Catalogue,
     Detections,
-    FileReport,
-    Geometry,
     ImageVerdict,
-    PatientText,
     Placement,
-    Problem,
-    Progress,
     RoiBatch,
     RoiRow,
     ScanVerdict,
-    SeriesEntry,
     ShownSlice,
     SliceResult,
     SliceSummary,
-    Volume,
-    Window,
 )
+from model_core.base.settings import Architecture, DetectionSettings, DetectorSettings, EvidenceSettings
+from model_core.base.volume import Catalogue, FileReport, PatientText, Problem, SeriesEntry, Volume, Window
 from model_core.weights.card import ModelCard, evidence_basis
 
 CANDIDATES = 6

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model_core.types import SeriesEntry, Volume
+from model_core.base.volume import SeriesEntry, Volume
 
 
 def is_localizer(entry: SeriesEntry | None) -> bool:

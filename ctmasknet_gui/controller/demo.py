@@ -9,7 +9,7 @@ from ctmasknet_gui.controller.display import DisplayController
 from ctmasknet_gui.controller.open_case import DEMO_TITLE, OpenController
 from ctmasknet_gui.controller.run_case import RunController
 from ctmasknet_gui.state import AppState
-from model_core.types import ByteArray
+from model_core.base.arrays import ByteArray
 
 
 def most_lesion(reference: ByteArray | None) -> int | None:

@@ -10,8 +10,8 @@ from PySide6.QtCore import QObject, Slot
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.display import LUNG, PRESETS, DisplayState
+from model_core.base.volume import Window
 from model_core.scene import Overlays
-from model_core.types import Window
 
 # Percentiles of the slice that the automatic window spans: a few metal or padding pixels do not count.
 AUTO_PERCENTILES = (1.0, 99.0)

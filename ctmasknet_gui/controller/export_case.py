@@ -15,7 +15,7 @@ from ctmasknet_gui.controller.weights import WeightsController
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.requests import ExportRequest
 from ctmasknet_gui.worker import Priority
-from model_core.types import Problem, Volume
+from model_core.base.volume import Problem, Volume
 
 NOUNS = {
     "png": ("picture", "pictures"),

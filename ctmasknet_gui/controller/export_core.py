@@ -11,7 +11,9 @@ import numpy as np
 from ctmasknet_gui.controller.export_job import ExportJob
 from ctmasknet_gui.controller.ports import Engine
 from ctmasknet_gui.state.display import PRESETS
-from model_core.types import Problem, Progress, ShownSlice, Window
+from model_core.base.jobs import Progress
+from model_core.base.results import ShownSlice
+from model_core.base.volume import Problem, Window
 
 _OWN_NAMES = {"auto", *(preset.name.casefold() for preset in PRESETS)}
 

@@ -9,9 +9,12 @@ from typing import Protocol
 
 from ctmasknet_gui.controller.ports import Pipeline
 from ctmasknet_gui.view.requests import ExportRequest
-from model_core.config import DetectionSettings, EvidenceSettings
+from model_core.base.arrays import ByteArray
+from model_core.base.jobs import Progress
+from model_core.base.results import SliceResult
+from model_core.base.settings import DetectionSettings, EvidenceSettings
+from model_core.base.volume import Problem, Volume, Window
 from model_core.scene import Overlays
-from model_core.types import ByteArray, Problem, Progress, SliceResult, Volume, Window
 
 
 @dataclass(frozen=True)

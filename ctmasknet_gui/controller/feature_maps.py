@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from model_core.types import SliceResult
+from model_core.base.results import SliceResult
 
 # Maps of one slice are about 0.5 MB for a truncated ResNet18 and 11 MB for a ResNet50 with its FPN, and twice
 # that where the weights look at the mirror image, too.

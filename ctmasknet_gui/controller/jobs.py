@@ -11,7 +11,7 @@ from ctmasknet_gui.controller.time_left import TimeLeft
 from ctmasknet_gui.state import RunState
 from ctmasknet_gui.worker import Job, Priority, WorkerThread
 from ctmasknet_gui.worker.job import JobFactory
-from model_core.types import Progress
+from model_core.base.jobs import Progress
 
 # `RunState` knows three kinds; the small ones show as what they are part of.
 SHOWN_AS = {"weights": "open", "reference": "open"}

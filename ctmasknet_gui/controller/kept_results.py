@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model_core.config import DetectionSettings, EvidenceSettings
-from model_core.types import SliceResult, SliceSummary, Volume
+from model_core.base.results import SliceResult, SliceSummary
+from model_core.base.settings import DetectionSettings, EvidenceSettings
+from model_core.base.volume import Volume
 
 # Without FPN maps a slice holds 20 to 400 kB: its candidates, and the masks that were ever shown.
 BUDGET_BYTES = 400_000_000

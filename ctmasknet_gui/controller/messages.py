@@ -15,8 +15,8 @@ from PySide6.QtCore import QObject, Qt, Signal, Slot
 
 from ctmasknet_gui.state import AppState, Message
 from ctmasknet_gui.view.privacy import without_patients
-from model_core.errors import Cancelled, CTMaskNetError
-from model_core.types import Level
+from model_core.base.errors import Cancelled, CTMaskNetError
+from model_core.base.volume import Level
 
 _log = logging.getLogger(__name__)
 

@@ -20,8 +20,10 @@ from ctmasknet_gui.state.display import LUNG, PRESETS
 from ctmasknet_gui.view.requests import FewerSlices, MaskFound
 from ctmasknet_gui.worker import Priority
 from ctmasknet_gui.worker.job import JobFactory
-from model_core.errors import CTMaskNetError, MemoryNeeded, ReadError
-from model_core.types import ByteArray, Catalogue, Progress, SeriesEntry, Volume
+from model_core.base.arrays import ByteArray
+from model_core.base.errors import CTMaskNetError, MemoryNeeded, ReadError
+from model_core.base.jobs import Progress
+from model_core.base.volume import Catalogue, SeriesEntry, Volume
 
 DEMO_TITLE = "Synthetic chest phantom"
 # Topic of what is told of reference masks.

@@ -14,20 +14,13 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
-from model_core.config import DetectionSettings, EvidenceBasis, EvidenceSettings
-from model_core.errors import WeightsError
-from model_core.resources import resource
-from model_core.types import (
-    ByteArray,
-    Catalogue,
-    Progress,
-    ScanVerdict,
-    SeriesEntry,
-    ShownSlice,
-    SliceResult,
-    SliceSummary,
-    Volume,
-)
+from model_core.base.arrays import ByteArray
+from model_core.base.errors import WeightsError
+from model_core.base.jobs import Progress
+from model_core.base.resources import resource
+from model_core.base.results import ScanVerdict, ShownSlice, SliceResult, SliceSummary
+from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceSettings
+from model_core.base.volume import Catalogue, SeriesEntry, Volume
 from model_core.weights.card import ModelCard, read_card
 
 
@@ -233,56 +226,56 @@ class CoreEngine:
 
 
 class CoreReader:
-    """`Reader` over `model_core.io` and `model_core.phantom`."""
+    """`Reader` over `model_core.read` and `model_core.phantom`."""
 
     def scan(self, path: Path, *more: Path) -> Generator[Progress | Catalogue, None, None]:
         """See `Reader.scan`."""
-        from model_core import io
+        from model_core import read
 
-        yield from io.scan(path, *more)
+        yield from read.scan(path, *more)
 
     def load(self, entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
         """See `Reader.load`."""
-        from model_core import io
+        from model_core import read
 
-        yield from io.load(entry)
+        yield from read.load(entry)
 
     def thin(self, entry: SeriesEntry, step: int) -> SeriesEntry:
         """See `Reader.thin`."""
-        from model_core import io
+        from model_core import read
 
-        return io.thin(entry, step)
+        return read.thin(entry, step)
 
     def straighten(self, entry: SeriesEntry) -> SeriesEntry:
         """See `Reader.straighten`."""
-        from model_core import io
+        from model_core import read
 
-        return io.straighten(entry)
+        return read.straighten(entry)
 
     def thumbnail(self, entry: SeriesEntry) -> ByteArray:
         """See `Reader.thumbnail`."""
-        from model_core import io
+        from model_core import read
 
         # 52 screen pixels in the list, sharp on a screen of twice the resolution too.
-        return io.thumbnail(entry, size=112)
+        return read.thumbnail(entry, size=112)
 
     def read_labels(self, path: Path, volume: Volume) -> ByteArray:
         """See `Reader.read_labels`."""
-        from model_core import io
+        from model_core import read
 
-        return io.read_labels(path, volume)
+        return read.read_labels(path, volume)
 
     def masks_among(self, catalogue: Catalogue, volume: Volume | None) -> frozenset[str]:
         """See `Reader.masks_among`."""
-        from model_core import io
+        from model_core import read
 
-        return io.masks_among(catalogue, volume=volume)
+        return read.masks_among(catalogue, volume=volume)
 
     def mask_for(self, entry: SeriesEntry, volume: Volume) -> ByteArray:
         """See `Reader.mask_for`."""
-        from model_core import io
+        from model_core import read
 
-        return io.mask_for(entry, volume)
+        return read.mask_for(entry, volume)
 
     def phantom(self) -> tuple[Volume, ByteArray]:
         """See `Reader.phantom`."""

@@ -17,9 +17,11 @@ from ctmasknet_gui.controller.shown import ShownController, Summarised
 from ctmasknet_gui.controller.weights import WEIGHTS, LoadedPipeline, WeightsController, path_of
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.worker import Priority
-from model_core.config import DetectionSettings, EvidenceSettings
-from model_core.errors import WeightsError
-from model_core.types import Progress, SliceResult, Volume
+from model_core.base.errors import WeightsError
+from model_core.base.jobs import Progress
+from model_core.base.results import SliceResult
+from model_core.base.settings import DetectionSettings, EvidenceSettings
+from model_core.base.volume import Volume
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from ctmasknet_gui.controller.open_case import OpenController
 from ctmasknet_gui.controller.run_case import RunController
 from ctmasknet_gui.controller.weights import WeightsController
 from ctmasknet_gui.state import AppState
-from model_core.errors import CTMaskNetError, ExportError, SettingsError
+from model_core.base.errors import CTMaskNetError, ExportError, SettingsError
 
 FAILED, USAGE = 1, 2
 

@@ -14,9 +14,10 @@ from ctmasknet_gui.controller.ports import Engine
 from ctmasknet_gui.controller.weights import WeightsController
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.worker import Priority
-from model_core.config import DetectionSettings, EvidenceSettings
-from model_core.errors import CTMaskNetError
-from model_core.types import Progress, SliceSummary
+from model_core.base.errors import CTMaskNetError
+from model_core.base.jobs import Progress
+from model_core.base.results import SliceSummary
+from model_core.base.settings import DetectionSettings, EvidenceSettings
 
 
 @dataclass(frozen=True)

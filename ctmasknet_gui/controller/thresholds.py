@@ -8,7 +8,7 @@ from PySide6.QtCore import QObject, Slot
 
 from ctmasknet_gui.controller.shown import ShownController
 from ctmasknet_gui.state import AppState
-from model_core.config import DetectionSettings, EvidenceSettings, Scoring
+from model_core.base.settings import DetectionSettings, EvidenceSettings, Scoring
 
 
 class ThresholdController(QObject):

@@ -13,9 +13,11 @@ from ctmasknet_gui.controller.ports import Reader
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.display import LUNG
 from ctmasknet_gui.worker import Priority
-from model_core.errors import CTMaskNetError
-from model_core.types import ByteArray, Catalogue, Progress, SeriesEntry, Volume
-from model_core.voi import apply_window
+from model_core.base.arrays import ByteArray
+from model_core.base.errors import CTMaskNetError
+from model_core.base.jobs import Progress
+from model_core.base.voi import apply_window
+from model_core.base.volume import Catalogue, SeriesEntry, Volume
 
 _log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from model_core.threads import DRAWING
+from model_core.base.threads import DRAWING
 
 
 @cache
@@ -26,6 +26,6 @@ def warm_up_plots() -> None:
 @cache
 def tidy_up() -> None:
     """Remove what a crashed run of the program left in temporary folders: copies of images among it."""
-    from model_core.io.temporary import remove_stale
+    from model_core.read.temporary import remove_stale
 
     remove_stale()

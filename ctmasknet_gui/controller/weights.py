@@ -15,9 +15,9 @@ from ctmasknet_gui.controller.warm_up import tidy_up, warm_up_plots
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.case import WEIGHT_SUFFIXES
 from ctmasknet_gui.worker import Priority
-from model_core.config import DetectionSettings, EvidenceSettings
-from model_core.errors import WeightsError
-from model_core.types import Progress
+from model_core.base.errors import WeightsError
+from model_core.base.jobs import Progress
+from model_core.base.settings import DetectionSettings, EvidenceSettings
 from model_core.weights.card import evidence_settings
 
 # Topic of what is told of weights that were not loaded.

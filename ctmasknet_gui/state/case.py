@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from psygnal import SignalGroupDescriptor
 
-from model_core.types import ByteArray, Catalogue, Volume
+from model_core.base.arrays import ByteArray
+from model_core.base.volume import Catalogue, Volume
 from model_core.weights.card import ModelCard, mirrors, names_text
 
 # What counts as a weight file when it is dropped, chosen, or named on the command line.

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from psygnal import SignalGroupDescriptor
 
+from model_core.base.volume import LUNG_WINDOW, Window
 from model_core.scene import Overlays
-from model_core.types import LUNG_WINDOW, Window
 
 LUNG = LUNG_WINDOW
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from psygnal import SignalGroupDescriptor
 
-from model_core.types import ScanVerdict, ShownSlice, SliceResult, SliceSummary
+from model_core.base.results import ScanVerdict, ShownSlice, SliceResult, SliceSummary
 
 
 @dataclass(eq=False)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from psygnal import SignalGroupDescriptor
 
-from model_core.types import Level
+from model_core.base.volume import Level
 
 
 @dataclass(eq=False)

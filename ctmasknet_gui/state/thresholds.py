@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from psygnal import SignalGroupDescriptor
 
-from model_core.config import DetectionSettings, EvidenceSettings
+from model_core.base.settings import DetectionSettings, EvidenceSettings
 
 
 @dataclass(eq=False)

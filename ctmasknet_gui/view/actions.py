@@ -10,7 +10,7 @@ from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.display import PRESETS
 from ctmasknet_gui.view.style import icon
-from model_core.types import Window
+from model_core.base.volume import Window
 
 CATEGORIES = ("File", "Slices", "Window", "View", "Overlays", "Analysis", "Regions", "Help")
 

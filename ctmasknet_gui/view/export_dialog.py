@@ -28,7 +28,7 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.numbers import NumberBox, WholeNumberBox
 from ctmasknet_gui.view.requests import ExportKind, ExportRequest, ExportSlices, PlotFormat
 from ctmasknet_gui.view.style import STATUS_COLOURS
-from model_core.errors import SettingsError
+from model_core.base.errors import SettingsError
 
 _KINDS: tuple[tuple[str, ExportKind], ...] = (
     ("Annotated pictures (PNG)", "png"),

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import (
 )
 
 from ctmasknet_gui.view.requests import FewerSlices
-from model_core.errors import as_memory, ordinal
+from model_core.base.errors import as_memory, ordinal
 
 
 class FewerSlicesDialog(QDialog):

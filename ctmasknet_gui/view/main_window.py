@@ -33,7 +33,7 @@ from ctmasknet_gui.view.status import StatusBar
 from ctmasknet_gui.view.strip import SliceStrip
 from ctmasknet_gui.view.tool_bar import ToolBar
 from ctmasknet_gui.view.viewport import Viewport
-from model_core.types import ByteArray
+from model_core.base.arrays import ByteArray
 
 TITLE = "CTMaskNet"
 MINIMUM_SIZE = (1100, 700)

@@ -13,7 +13,7 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.actions import Actions, same_window
 from ctmasknet_gui.view.style import icon
 from ctmasknet_gui.view.weights_text import architecture, at_length, in_one_line
-from model_core.types import Window
+from model_core.base.volume import Window
 from model_core.weights.card import ModelCard
 
 _MAX_NAME = 60

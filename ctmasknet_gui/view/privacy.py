@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from ctmasknet_gui.state import AppState
-from model_core.types import PatientText
+from model_core.base.volume import PatientText
 
 A_FILE = "a file"
 A_FOLDER = "the folder"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from model_core.errors import SettingsError
+from model_core.base.errors import SettingsError
 
 ExportKind = Literal["png", "csv", "plots", "lesions"]
 ExportSlices = Literal["current", "range", "findings"]

@@ -10,7 +10,7 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.style import restyle
 from ctmasknet_gui.view.weights_text import at_length, finds, in_one_line
-from model_core.config import EvidenceBasis
+from model_core.base.settings import EvidenceBasis
 
 DISCLAIMER = "Research use only – not a medical device"
 _VERBS = {"open": "Opening", "run": "Analysing", "export": "Exporting"}

@@ -21,9 +21,9 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from ctmasknet_gui.state import AppState
+from model_core.base.results import SliceSummary, probability_text
 from model_core.scene import class_name, image_colour
 from model_core.scene.palette import NEUTRAL, SELECTED
-from model_core.types import SliceSummary, probability_text
 
 _WIDTH = 44
 _BACKGROUND, _PALE, _EDGE = QColor("#10151b"), QColor("#2a3441"), QColor("#2c3641")

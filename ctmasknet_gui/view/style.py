@@ -10,7 +10,7 @@ from PySide6.QtCore import QEvent
 from PySide6.QtGui import QColor, QFontDatabase, QFontMetrics, QIcon, QPalette
 from PySide6.QtWidgets import QApplication, QWidget
 
-from model_core.resources import resource
+from model_core.base.resources import resource
 
 BACKGROUND = "#1a2028"
 BASE = "#161b22"

@@ -10,8 +10,8 @@ from PySide6.QtCore import QObject, Signal, Slot
 
 from ctmasknet_gui.worker.job import Job
 from ctmasknet_gui.worker.queue import JobQueue
-from model_core.errors import Cancelled
-from model_core.types import Progress
+from model_core.base.errors import Cancelled
+from model_core.base.jobs import Progress
 
 _log = logging.getLogger(__name__)
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model_core.base.errors import ExportError
 from model_core.cli import values
-from model_core.errors import ExportError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from model_core.datasets.checking import CheckedSet
+    from model_core.data.checking import CheckedSet
 
 _LOG = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run_check(arguments: argparse.Namespace) -> int:
     """Check a data set; 1 where it has errors."""
     from model_core.cli.progress import last
-    from model_core.datasets.checking import CheckedSet, check_data, summarise_set
+    from model_core.data.checking import CheckedSet, check_data, summarise_set
 
     output: Path | None = arguments.output
     if output is not None:
@@ -109,7 +109,7 @@ def run_check(arguments: argparse.Namespace) -> int:
 
 
 def _check_target(output: Path, *, overwrite: bool) -> None:
-    from model_core.export.atomic import refuse_existing
+    from model_core.base.files import refuse_existing
 
     if output.exists() and not output.is_dir():
         raise ExportError(f"'{output.name}' is a file; a folder is needed.")
@@ -194,7 +194,7 @@ def _write(output: Path, document: dict[str, Any], checked: CheckedSet, *, overw
     """Write the figures, then the document: where it is, everything is."""
     from matplotlib.figure import Figure
 
-    from model_core.export.atomic import atomic_path
+    from model_core.base.files import atomic_path
 
     for name, draw in _figures(checked).items():
         figure = Figure(figsize=(6.0, 3.2))
@@ -207,7 +207,7 @@ def _write(output: Path, document: dict[str, Any], checked: CheckedSet, *, overw
 
 
 def _figures(checked: CheckedSet) -> dict[str, Callable[[Figure], None]]:
-    from model_core.datasets.checking import summary
+    from model_core.data.checking import summary
     from model_core.plots import distributions as plots
 
     sizes = Counter(one.shape for one in checked.slices)

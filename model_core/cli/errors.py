@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model_core.errors import CTMaskNetError
+from model_core.base.errors import CTMaskNetError
 
 
 class UsageError(CTMaskNetError):

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model_core.base.errors import SettingsError
 from model_core.cli import values
-from model_core.errors import SettingsError
 
 if TYPE_CHECKING:
-    from model_core.config import DetectionSettings
+    from model_core.base.settings import DetectionSettings
 
 _LOG = logging.getLogger(__name__)
 
@@ -121,19 +121,19 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 def run_segmentation(arguments: argparse.Namespace) -> int:
     """Evaluate masks; the report is written once everything is computed."""
     from model_core.cli.progress import follow
-    from model_core.datasets import parse_mask_values, read_segmentation
-    from model_core.datasets.lists import data_and_list
+    from model_core.data import parse_mask_values, read_segmentation
+    from model_core.data.lists import data_and_list
     from model_core.engine.load import load_pipeline
-    from model_core.evaluation import coco
-    from model_core.evaluation.output import check_target
-    from model_core.evaluation.segmentation import (
+    from model_core.measure import coco
+    from model_core.measure.output import check_target
+    from model_core.measure.segmentation import (
         SegmentationSettings,
         check_mask_type,
         default_mask_type,
         evaluate_slices,
     )
-    from model_core.evaluation.segmentation_report import settings_document, write_segmentation_report
-    from model_core.evaluation.slices import read_sources, with_grey_map
+    from model_core.measure.segmentation_report import settings_document, write_segmentation_report
+    from model_core.measure.slices import read_sources, with_grey_map
 
     check_target(arguments.output, overwrite=arguments.overwrite)
     found = read_segmentation(arguments.data, list_file=arguments.list, mask_values=arguments.mask_values)
@@ -184,7 +184,7 @@ def _detections(arguments: argparse.Namespace, card: DetectionSettings) -> Detec
 
     base = card
     if arguments.preset:
-        from model_core.training.systems.presets import preset
+        from model_core.train.systems.presets import preset
 
         base = preset(arguments.preset).detections
     changes = {
@@ -203,12 +203,12 @@ def _detections(arguments: argparse.Namespace, card: DetectionSettings) -> Detec
 def run_classifier(arguments: argparse.Namespace) -> int:
     """Evaluate the image class; the report is written once everything is computed."""
     from model_core.cli.progress import follow
-    from model_core.datasets import read_classes
+    from model_core.data import read_classes
     from model_core.engine.load import load_pipeline
-    from model_core.evaluation.classifier import evaluate_classes
-    from model_core.evaluation.classifier_report import settings_document, write_classifier_report
-    from model_core.evaluation.output import check_target
-    from model_core.evaluation.slices import with_grey_map
+    from model_core.measure.classifier import evaluate_classes
+    from model_core.measure.classifier_report import settings_document, write_classifier_report
+    from model_core.measure.output import check_target
+    from model_core.measure.slices import with_grey_map
 
     check_target(arguments.output, overwrite=arguments.overwrite)
     found = read_classes(arguments.data, list_file=arguments.list)

@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_core.errors import CTMaskNetError
-from model_core.types import Catalogue, FileReport, SeriesEntry, finish
+from model_core.base.errors import CTMaskNetError
+from model_core.base.jobs import finish
+from model_core.base.volume import Catalogue, FileReport, SeriesEntry
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +42,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; 0, or 1 with one line on stderr where nothing can be opened."""
-    from model_core.io.scanning import scan_reports
+    from model_core.read.scanning import scan_reports
 
     try:
         catalogue = finish(scan_reports(args.path))[-1]
@@ -65,14 +66,14 @@ def run(args: argparse.Namespace) -> int:
 
 def catalogue_reason(catalogue: Catalogue) -> str:
     """Say in one line why a catalogue has no series."""
-    from model_core.io.scanning import nothing_found
+    from model_core.read.scanning import nothing_found
 
     return nothing_found(Path(catalogue.root), catalogue.files)
 
 
 def _with_values(entry: SeriesEntry) -> SeriesEntry:
     """Add what only the values of a volume file say: that they are no Hounsfield units, or no numbers."""
-    from model_core.io.opening import value_problems
+    from model_core.read.opening import value_problems
 
     try:
         return replace(entry, problems=(*entry.problems, *value_problems(entry)))
@@ -116,7 +117,7 @@ def _series(entry: SeriesEntry) -> dict[str, Any]:
     ``origin_mm + slice * spacing_mm[0] * direction[0] + row * spacing_mm[1] * direction[1] + ...`` (LPS);
     ``slice_origins_mm`` says it for each slice, also where the slices are uneven or sheared.
     """
-    from model_core.io.opening import geometry_of, slice_origins
+    from model_core.read.opening import geometry_of, slice_origins
 
     geometry = geometry_of(entry)
     origins = slice_origins(entry)
@@ -158,7 +159,7 @@ def _file(report: FileReport, *, pixels: bool) -> dict[str, Any]:
         "transfer_syntax": report.transfer_syntax,
     }
     if pixels and report.status in ("ok", "warning"):
-        from model_core.io.opening import stored_pixels
+        from model_core.read.opening import stored_pixels
 
         try:
             row |= _digest(stored_pixels(Path(report.path)))

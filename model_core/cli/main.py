@@ -10,11 +10,11 @@ import sys
 from collections.abc import Sequence
 
 from model_core import DISCLAIMER, __version__
+from model_core.base.errors import CTMaskNetError
+from model_core.base.streams import hold_standard_streams
+from model_core.base.threads import wait_without_spinning
 from model_core.cli import data, evaluate, info, predict, train, weights
 from model_core.cli.errors import UsageError
-from model_core.errors import CTMaskNetError
-from model_core.streams import hold_standard_streams
-from model_core.threads import wait_without_spinning
 
 LONGEST_NAME = 120
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130

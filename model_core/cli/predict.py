@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from model_core.base.errors import DataError, ExportError, MemoryNeeded, ReadError
+from model_core.base.results import ShownSlice
+from model_core.base.settings import DetectionSettings, EvidenceSettings
+from model_core.base.volume import LUNG_WINDOW, SeriesEntry, Volume
 from model_core.cli import values
 from model_core.cli.errors import UsageError
 from model_core.cli.progress import follow, last
-from model_core.config import DetectionSettings, EvidenceSettings
-from model_core.errors import DataError, ExportError, MemoryNeeded, ReadError
-from model_core.types import LUNG_WINDOW, SeriesEntry, ShownSlice, Volume
 
 if TYPE_CHECKING:
     from model_core.engine import Pipeline
@@ -97,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
         write_json,
         write_lesions,
     )
-    from model_core.io import scan
+    from model_core.read import scan
 
     output: Path = arguments.output
     catalogue = last(scan(arguments.path), title="Reading")
@@ -209,7 +210,7 @@ def _choose(series: Sequence[SeriesEntry], uid: str | None) -> SeriesEntry:
 
 def _open(entry: SeriesEntry, *, every: int, straight: bool) -> Volume:
     """Read a series, or every n-th of its slices; where it is tilted, corrected if that is asked for."""
-    from model_core.io import load, straighten, thin
+    from model_core.read import load, straighten, thin
 
     if every > 1 and entry.size[0] <= every:
         raise UsageError(f"--every {every} leaves less than two of the {entry.size[0]} slices.")
@@ -258,8 +259,8 @@ def _settings(
 
 
 def _write_picture(folder: Path, shown: ShownSlice, *, volume: Volume, pipeline: Pipeline) -> None:
+    from model_core.base.voi import automatic_window
     from model_core.export import Overlays, render_slice, slice_file_name, write_png
-    from model_core.voi import automatic_window
     from model_core.weights.card import names_text
 
     window = LUNG_WINDOW if volume.unit == "HU" else automatic_window(volume)

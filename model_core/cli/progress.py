@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from model_core.types import Progress
+from model_core.base.jobs import Progress
 
 T = TypeVar("T")
 

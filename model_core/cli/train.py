@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model_core.base.errors import SettingsError
 from model_core.cli import train_systems, values
 from model_core.cli.stopping import stop_requests
-from model_core.errors import SettingsError
 
 if TYPE_CHECKING:
-    from model_core.training.packing import PackedSlice
-    from model_core.training.recipe import Recipe
+    from model_core.train.packing import PackedSlice
+    from model_core.train.recipe import Recipe
 
 # Where the class folders lie inside a folder of several data sets.
 SLICE_CLASSES = "B_slice_classification"
@@ -200,9 +200,9 @@ def _read_slices(arguments: argparse.Namespace) -> tuple[Recipe, list[PackedSlic
     """Return the recipe with its sources switched off, and its slices."""
     import torch
 
-    from model_core.training.packing import pack
-    from model_core.training.recipe import read_recipe
-    from model_core.training.travel import read_packed
+    from model_core.train.packing import pack
+    from model_core.train.recipe import read_recipe
+    from model_core.train.travel import read_packed
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -222,7 +222,7 @@ def _run_folder(arguments: argparse.Namespace, name: str) -> Path:
 def run_recipe(arguments: argparse.Namespace) -> int:
     """Train by the recipe until it is done."""
     from model_core.cli.progress import follow
-    from model_core.training.lesion import CHECKPOINT, LesionTraining
+    from model_core.train.lesion import CHECKPOINT, LesionTraining
 
     recipe, slices = _read_slices(arguments)
     training = LesionTraining(
@@ -245,9 +245,9 @@ def run_recipe(arguments: argparse.Namespace) -> int:
 def run_pack(arguments: argparse.Namespace) -> int:
     """Write the packed file of a recipe."""
     from model_core.cli.progress import last
-    from model_core.training.packing import pack
-    from model_core.training.recipe import read_recipe
-    from model_core.training.travel import write_packed
+    from model_core.train.packing import pack
+    from model_core.train.recipe import read_recipe
+    from model_core.train.travel import write_packed
 
     recipe = read_recipe(arguments.name).without(tuple(arguments.without))
     slices = pack(recipe, _folder(arguments.data), arguments.work)
@@ -264,7 +264,7 @@ def _fold_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 def run_cross_validation(arguments: argparse.Namespace) -> int:
     """Train and measure the folds of a recipe."""
     from model_core.cli.progress import follow
-    from model_core.training.cross_validation import CrossValidation, cross_validate
+    from model_core.train.cross_validation import CrossValidation, cross_validate
 
     if arguments.fold is not None and arguments.fold > arguments.folds:
         raise SettingsError(f"There are folds 1 to {arguments.folds}, no fold {arguments.fold}.")
@@ -288,9 +288,9 @@ def run_cross_validation(arguments: argparse.Namespace) -> int:
 def run_comparison(arguments: argparse.Namespace) -> int:
     """Cross-validate the variants of a recipe."""
     from model_core.cli.progress import follow
-    from model_core.training.comparison import compare
-    from model_core.training.cross_validation import CrossValidation
-    from model_core.training.recipe import COMPARISON
+    from model_core.train.comparison import compare
+    from model_core.train.cross_validation import CrossValidation
+    from model_core.train.recipe import COMPARISON
 
     recipe, slices = _read_slices(arguments)
     settings = CrossValidation(plan=COMPARISON, **_fold_settings(arguments))
@@ -307,8 +307,8 @@ def run_export(arguments: argparse.Namespace) -> int:
     import json
 
     from model_core.cli.progress import last
-    from model_core.training.cross_validation_report import read_report
-    from model_core.training.shipping import export_lesions, split_lists, write_default
+    from model_core.train.cross_validation_report import read_report
+    from model_core.train.shipping import export_lesions, split_lists, write_default
     from model_core.weights.store import SUFFIX
 
     recipe, slices = _read_slices(arguments)
@@ -348,7 +348,7 @@ def run_export(arguments: argparse.Namespace) -> int:
 def run_classifier(arguments: argparse.Namespace) -> int:
     """Train module S on frozen lesion weights and write it alone."""
     from model_core.cli.progress import last
-    from model_core.training.shipping import export_classifier
+    from model_core.train.shipping import export_classifier
     from model_core.weights.store import find
 
     folder = _folder(arguments.data)

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_core.cli import values
-from model_core.cli.errors import UsageError
-from model_core.config import (
+from model_core.base.errors import DataError, SettingsError, WeightsError
+from model_core.base.settings import (
     GREY_HIGH_HU,
     GREY_LOW_HU,
     PAPER_ANCHOR_SIZES,
@@ -22,15 +21,16 @@ from model_core.config import (
     GreyMap,
     InputSpec,
 )
-from model_core.errors import DataError, SettingsError, WeightsError
+from model_core.cli import values
+from model_core.cli.errors import UsageError
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
-    from model_core.datasets import ClassifiedSlice, LabelledSlice
-    from model_core.training.systems.examples import Example
-    from model_core.training.systems.presets import Preset
-    from model_core.training.systems.trainer import Trainer
+    from model_core.data import ClassifiedSlice, LabelledSlice
+    from model_core.train.systems.examples import Example
+    from model_core.train.systems.presets import Preset
+    from model_core.train.systems.trainer import Trainer
     from model_core.weights.card import ModelCard
 
 _MASK_VALUES = (
@@ -166,11 +166,11 @@ def _masks(parser: argparse.ArgumentParser) -> None:
 
 def run_segmentation(arguments: argparse.Namespace) -> int:
     """Train a segmentation Mask R-CNN."""
-    from model_core.datasets import read_segmentation
-    from model_core.training.systems.examples import SegmentationExamples
-    from model_core.training.systems.segmentation import SegmentationSystem
-    from model_core.training.systems.start import new_network
-    from model_core.training.warm_start import load_backbone
+    from model_core.data import read_segmentation
+    from model_core.train.systems.examples import SegmentationExamples
+    from model_core.train.systems.segmentation import SegmentationSystem
+    from model_core.train.systems.start import new_network
+    from model_core.train.warm_start import load_backbone
 
     preset = _preset(arguments, "p2")
     spec = _spec(arguments)
@@ -204,9 +204,9 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
 
 def run_classifier(arguments: argparse.Namespace) -> int:
     """Train or fine-tune a COVID-CT-Mask-Net."""
-    from model_core.training.systems.classifier import ClassifierSystem
-    from model_core.training.systems.examples import ClassExamples
-    from model_core.training.systems.start import classifier_from_classifier, classifier_from_segmentation
+    from model_core.train.systems.classifier import ClassifierSystem
+    from model_core.train.systems.examples import ClassExamples
+    from model_core.train.systems.start import classifier_from_classifier, classifier_from_segmentation
     from model_core.weights.store import find_base, load_weights
 
     preset = _preset(arguments, "p2")
@@ -283,12 +283,12 @@ def run_classifier(arguments: argparse.Namespace) -> int:
 
 def run_single_shot(arguments: argparse.Namespace) -> int:
     """Train a single-shot model."""
-    from model_core.datasets import read_segmentation
+    from model_core.data import read_segmentation
     from model_core.networks import SingleShot
-    from model_core.training.systems.examples import ClassExamples, SegmentationExamples
-    from model_core.training.systems.single_shot import SingleShotSystem
-    from model_core.training.systems.start import copy_segmentation_into, new_network
-    from model_core.training.warm_start import load_backbone
+    from model_core.train.systems.examples import ClassExamples, SegmentationExamples
+    from model_core.train.systems.single_shot import SingleShotSystem
+    from model_core.train.systems.start import copy_segmentation_into, new_network
+    from model_core.train.warm_start import load_backbone
 
     if arguments.branches == 2 and arguments.copy_rule == "never" and not arguments.segmentation:
         raise UsageError(
@@ -343,7 +343,7 @@ def run_single_shot(arguments: argparse.Namespace) -> int:
 
 
 def _preset(arguments: argparse.Namespace, default: str) -> Preset:
-    from model_core.training.systems.presets import preset
+    from model_core.train.systems.presets import preset
 
     return preset(arguments.preset or default)
 
@@ -355,14 +355,14 @@ def _spec(arguments: argparse.Namespace) -> InputSpec:
 
 def _device(arguments: argparse.Namespace) -> str:
     from model_core.engine.torch_backend import choose_device
-    from model_core.training.systems.parallel import local_device
+    from model_core.train.systems.parallel import local_device
 
     return local_device(choose_device(arguments.device))
 
 
 def _check(arguments: argparse.Namespace, slices: list[LabelledSlice]) -> None:
     from model_core.cli.progress import follow
-    from model_core.training.systems.examples import check_masks
+    from model_core.train.systems.examples import check_masks
 
     job = check_masks(slices, mask_type=arguments.mask_type, min_area=arguments.min_area)
     for _ in follow(job, title="Checking the data"):
@@ -383,8 +383,8 @@ def _architecture(arguments: argparse.Namespace, **fixed: Any) -> Architecture:
 
 def _class_reader(*, two: bool, grey_map: GreyMap) -> Any:
     """Return what reads labelled pictures, in the greys that the network is shown in use."""
-    from model_core.datasets import read_classes
-    from model_core.evaluation.slices import with_grey_map
+    from model_core.data import read_classes
+    from model_core.measure.slices import with_grey_map
 
     def read(folder: Path) -> list[ClassifiedSlice]:
         slices = with_grey_map(read_classes(folder), grey_map)
@@ -398,7 +398,7 @@ def _class_reader(*, two: bool, grey_map: GreyMap) -> Any:
 
 
 def _image_classes(train: list[ClassifiedSlice], count: int) -> tuple[str, ...]:
-    from model_core.datasets import class_names
+    from model_core.data import class_names
 
     names = class_names(train)
     return names if count == len(names) else (names[0], names[-1])
@@ -436,7 +436,7 @@ def _card(
     image_classes: tuple[str, ...] = (),
     base_sha256: str = "",
 ) -> ModelCard:
-    from model_core.config import EvidenceSettings
+    from model_core.base.settings import EvidenceSettings
     from model_core.weights.card import ModelCard
 
     kind = architecture.kind.replace("_", "-")
@@ -474,7 +474,7 @@ def _train(
     batch: int,
 ) -> int:
     from model_core.cli.stopping import stop_requests
-    from model_core.training.systems.trainer import EpochReport, Trainer, TrainingSettings
+    from model_core.train.systems.trainer import EpochReport, Trainer, TrainingSettings
 
     if arguments.tensorboard and importlib.util.find_spec("tensorboard") is None:
         # Before anything is trained, not after hours of it.
@@ -528,7 +528,7 @@ def _train(
 
 def _state(trainer: Trainer, card: ModelCard) -> Iterator[str]:
     """Say how far the training is, where everything lies, and how it goes on."""
-    from model_core.training.systems.trainer import CHECKPOINT
+    from model_core.train.systems.trainer import CHECKPOINT
     from model_core.weights.store import SUFFIX
 
     epochs = trainer.settings.epochs
@@ -580,7 +580,7 @@ def _line(report: Any) -> str:
 
 
 def _write(arguments: argparse.Namespace, trainer: Trainer, card: ModelCard) -> None:
-    from model_core.training.systems.outputs import write_plot, write_tensorboard, write_weights
+    from model_core.train.systems.outputs import write_plot, write_tensorboard, write_weights
 
     training = {**card.training, "epochs": trainer.epoch, **dataclasses.asdict(trainer.settings)}
     training.update(epochs=trainer.epoch, best_loss=trainer.best, images=trainer.size)

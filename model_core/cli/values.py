@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from model_core.config import LARGEST_SIZE, SIZE_STEP
+from model_core.base.settings import LARGEST_SIZE, SIZE_STEP
 
 # Help of the switch that several commands have.
 FAST = "leave out the mirror image where the weights look at it too: half the time, a little less good"

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_core.errors import WeightsError
+from model_core.base.errors import WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,8 @@ from typing import Any, Literal, Protocol
 
 import numpy.typing as npt
 
-from model_core.types import Candidates, FloatArray, IntArray
+from model_core.base.arrays import FloatArray, IntArray
+from model_core.base.results import Candidates
 
 # The single-shot model with two branches reads the class off regions of its own (P3).
 Branch = Literal["detections", "evidence"]

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from model_core.config import EvidenceSettings
+from model_core.base.arrays import FloatArray
+from model_core.base.errors import SettingsError
+from model_core.base.results import Candidates, ImageVerdict, RoiBatch, SliceResult
+from model_core.base.settings import EvidenceSettings
 from model_core.engine.pipeline import Pipeline
 from model_core.engine.select import network_scores
-from model_core.errors import SettingsError
 from model_core.ranking import rank_regions, roi_batch
-from model_core.types import Candidates, FloatArray, ImageVerdict, RoiBatch, SliceResult
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from model_core.base.errors import WeightsError
 from model_core.engine.pipeline import Pipeline
 from model_core.engine.torch_backend import TorchBackend, choose_device
-from model_core.errors import WeightsError
 from model_core.networks import ImageHead, MaskRCNN, build
 from model_core.weights.store import (
     LoadedWeights,

@@ -7,10 +7,11 @@ import hashlib
 
 import numpy as np
 
-from model_core.config import DetectionSettings, EvidenceBasis, EvidenceSettings, InputSpec
+from model_core.base.arrays import FloatArray, IntArray
+from model_core.base.errors import SettingsError
+from model_core.base.results import SliceResult
+from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceSettings, InputSpec
 from model_core.engine.backend import Backend
-from model_core.errors import SettingsError
-from model_core.types import FloatArray, IntArray, SliceResult
 from model_core.weights.card import ModelCard, evidence_basis, evidence_settings
 
 

@@ -6,13 +6,15 @@ from collections.abc import Generator, Sequence
 
 import numpy as np
 
+from model_core.base.errors import SettingsError
+from model_core.base.jobs import Progress
+from model_core.base.results import Candidates, SliceResult
+from model_core.base.volume import Volume
 from model_core.engine.backend import Backend, Look
 from model_core.engine.evidence import judge_candidates
 from model_core.engine.pipeline import Pipeline
+from model_core.engine.preprocess import network_input, placement
 from model_core.engine.select import rank
-from model_core.errors import SettingsError
-from model_core.preprocess import network_input, placement
-from model_core.types import Candidates, Progress, SliceResult, Volume
 from model_core.weights.card import ModelCard
 
 

@@ -12,18 +12,11 @@ from typing import TypeVar
 import numpy as np
 from scipy.special import expit, logit
 
-from model_core.config import DetectionSettings, Scoring
+from model_core.base.arrays import DoubleArray, FloatArray, IntArray
+from model_core.base.results import Candidates, Detections, SliceResult, UnshownReason
+from model_core.base.settings import DetectionSettings, Scoring
 from model_core.engine.pipeline import Pipeline
 from model_core.ranking import rank_regions
-from model_core.types import (
-    Candidates,
-    Detections,
-    DoubleArray,
-    FloatArray,
-    IntArray,
-    SliceResult,
-    UnshownReason,
-)
 
 Scores = TypeVar("Scores", FloatArray, DoubleArray)
 

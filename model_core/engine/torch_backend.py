@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model_core.base.arrays import FloatArray, IntArray
+from model_core.base.errors import SettingsError
+from model_core.base.results import Candidates
 from model_core.engine.backend import Branch, Look, Maps
 from model_core.engine.evidence import ModuleS
-from model_core.errors import SettingsError
 from model_core.networks import CovidCTMaskNet, ImageHead, MaskRCNN
-from model_core.types import Candidates, FloatArray, IntArray
 
 
 class TorchBackend:

@@ -13,8 +13,9 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import expit
 
-from model_core.config import DetectionSettings
-from model_core.types import BoolArray, ByteArray, Detections, FloatArray, IntArray
+from model_core.base.arrays import BoolArray, ByteArray, FloatArray, IntArray
+from model_core.base.results import Detections
+from model_core.base.settings import DetectionSettings
 
 EIGHT_CONNECTED = np.ones((3, 3), bool)
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from model_core.base.arrays import BoolArray, FloatArray, IntArray
+from model_core.base.results import Detections
 from model_core.explain.masks import EIGHT_CONNECTED, mask_pixels
-from model_core.types import BoolArray, Detections, FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ from collections.abc import Set as AbstractSet
 
 import numpy as np
 
+from model_core.base.results import Candidates, Placement, RoiBatch, RoiRow
 from model_core.engine.select import calibrated
-from model_core.types import Candidates, Placement, RoiBatch, RoiRow
 
 
 def roi_table(

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from model_core.config import EvidenceBasis
-from model_core.types import ScanVerdict, SliceSummary
+from model_core.base.results import ScanVerdict, SliceSummary
+from model_core.base.settings import EvidenceBasis
 
 SLICES_USED = 10
 

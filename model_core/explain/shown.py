@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from model_core.config import DetectionSettings, EvidenceSettings
+from model_core.base.arrays import BoolArray, ByteArray
+from model_core.base.results import Candidates, ImageVerdict, RoiRow, ShownSlice, SliceResult, SliceSummary
+from model_core.base.settings import DetectionSettings, EvidenceSettings
+from model_core.base.volume import Volume
 from model_core.engine.evidence import evidence_batch, judge
 from model_core.engine.pipeline import Pipeline
 from model_core.engine.select import detect, why_unshown
 from model_core.explain.masks import label_map, logit_map
 from model_core.explain.regions import shown_lesions
 from model_core.explain.rois import roi_table
-from model_core.types import (
-    BoolArray,
-    ByteArray,
-    Candidates,
-    ImageVerdict,
-    RoiRow,
-    ShownSlice,
-    SliceResult,
-    SliceSummary,
-    Volume,
-)
 
 
 def show(

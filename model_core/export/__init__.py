@@ -1,6 +1,6 @@
 """Writing what was found: pictures, tables, plots, masks and JSON, each whole or not at all."""
 
-from model_core.export.atomic import atomic_path
+from model_core.base.files import atomic_path
 from model_core.export.labels import write_lesions
 from model_core.export.picture import render_slice
 from model_core.export.plots import available_plots, export_plots, write_plot

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from model_core.errors import ExportError
-from model_core.export.atomic import atomic_path
-from model_core.types import ByteArray, DoubleArray, Geometry, NiftiForms, Problem, Volume
+from model_core.base.arrays import ByteArray, DoubleArray
+from model_core.base.errors import ExportError
+from model_core.base.files import atomic_path
+from model_core.base.geometry import Geometry, NiftiForms
+from model_core.base.volume import Problem, Volume
 
 _CHUNK = 1 << 20
 _HEADER_BYTES = 348

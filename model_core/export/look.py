@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypedDict
 
-from model_core.errors import SettingsError
+from model_core.base.errors import SettingsError
+from model_core.base.volume import Window
 from model_core.scene import Overlays, SceneSettings
-from model_core.types import Window
 
 DARK = "#000000"
 

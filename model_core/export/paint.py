@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from model_core.base.arrays import BoolArray, ByteArray, FloatArray
 from model_core.export.look import DARK
 from model_core.scene import rgb as parts
-from model_core.types import BoolArray, ByteArray, FloatArray
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from model_core.base.arrays import ByteArray
+from model_core.base.results import ShownSlice
 from model_core.export.plots import PlotKind, available_plots, plot_picture
-from model_core.types import ByteArray, ShownSlice
 
 _PANEL: tuple[PlotKind, ...] = ("class-bars", "score-histogram", "score-area")
 _ASPECT = 1.5

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from model_core.errors import SettingsError
+from model_core.base.arrays import BoolArray, ByteArray, FloatArray
+from model_core.base.errors import SettingsError
+from model_core.base.results import ShownSlice
+from model_core.base.voi import apply_window
+from model_core.base.volume import Volume
 from model_core.export import paint
 from model_core.export.look import DARK, Look, LookArguments
 from model_core.export.png import RESEARCH_USE
@@ -17,8 +21,6 @@ from model_core.export.text import TextLayer
 from model_core.scene import box_labels, corner_lines, edge_letters
 from model_core.scene.labels import Rect, unshown_roi
 from model_core.scene.palette import REFERENCE, SELECTED, WHITE
-from model_core.types import BoolArray, ByteArray, FloatArray, ShownSlice, Volume
-from model_core.voi import apply_window
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw

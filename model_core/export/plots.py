@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from model_core import __version__
-from model_core.errors import ExportError
-from model_core.export.atomic import atomic_path, refuse_existing
+from model_core.base.arrays import ByteArray
+from model_core.base.errors import ExportError
+from model_core.base.files import atomic_path, refuse_existing
+from model_core.base.jobs import Progress
+from model_core.base.results import ShownSlice
+from model_core.base.threads import DRAWING
 from model_core.export.png import RESEARCH_USE
 from model_core.scene import class_name
-from model_core.threads import DRAWING
-from model_core.types import ByteArray, Progress, ShownSlice
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from model_core import DISCLAIMER, __version__
-from model_core.errors import ExportError
-from model_core.export.atomic import atomic_path
-from model_core.types import ByteArray
+from model_core.base.arrays import ByteArray
+from model_core.base.errors import ExportError
+from model_core.base.files import atomic_path
 
 RESEARCH_USE = "Research use only – not for diagnosis"
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from model_core import DISCLAIMER, __version__
-from model_core.config import DetectionSettings, EvidenceBasis, EvidenceSettings
-from model_core.errors import ordinal
-from model_core.export.atomic import atomic_path
+from model_core.base.errors import ordinal
+from model_core.base.files import atomic_path
+from model_core.base.results import ScanVerdict, ShownSlice
+from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceSettings
+from model_core.base.volume import Problem, Volume
 from model_core.scene import class_name
-from model_core.types import Problem, ScanVerdict, ShownSlice, Volume
 from model_core.weights.card import ModelCard
 
 SCHEMA_VERSION = 1

@@ -6,8 +6,9 @@ import csv
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from model_core.export.atomic import atomic_path
-from model_core.types import ShownSlice, Volume
+from model_core.base.files import atomic_path
+from model_core.base.results import ShownSlice
+from model_core.base.volume import Volume
 
 COLUMNS = (
     "slice_index",

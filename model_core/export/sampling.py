@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model_core.errors import SettingsError
-from model_core.types import BoolArray, FloatArray, Volume, VoxelArray
+from model_core.base.arrays import BoolArray, FloatArray, VoxelArray
+from model_core.base.errors import SettingsError
+from model_core.base.volume import Volume
 
 # Shorter side in picture pixels below which text, or text and plots, would not be legible.
 TEXT_SIDE, PLOTS_SIDE = 384, 640

@@ -6,12 +6,15 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Unpack
 
-from model_core.errors import ExportError
-from model_core.export.atomic import refuse_existing
+from model_core.base.arrays import ByteArray
+from model_core.base.errors import ExportError
+from model_core.base.files import refuse_existing
+from model_core.base.jobs import Progress
+from model_core.base.results import ShownSlice, SliceSummary
+from model_core.base.volume import Volume
 from model_core.export.look import LookArguments
 from model_core.export.picture import render_slice
 from model_core.export.png import write_png
-from model_core.types import ByteArray, Progress, ShownSlice, SliceSummary, Volume
 
 
 def slice_file_name(index: int, *, suffix: str = ".png") -> str:

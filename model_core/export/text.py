@@ -8,11 +8,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from model_core.base.geometry import Geometry
 from model_core.export.look import DARK
 from model_core.scene import Corners, EdgeLetters, Label, Line, Rect, place_labels
 from model_core.scene.palette import AMBER, INK, LETTER, SELECTED, WHITE
 from model_core.scene.scale import SCALE_SHARE, scale_bar
-from model_core.types import Geometry
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -10,7 +10,7 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from model_core.config import Architecture
+from model_core.base.settings import Architecture
 
 FPN_CHANNELS = 256
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model_core.config import Architecture, DetectorSettings, DetectorTraining, InputSpec
+from model_core.base.settings import Architecture, DetectorSettings, DetectorTraining, InputSpec
 from model_core.networks.covid_ct_mask_net import CovidCTMaskNet, SingleShot
 from model_core.networks.mask_rcnn import MaskRCNN
 

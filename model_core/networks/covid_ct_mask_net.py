@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from model_core.config import Architecture, DetectorSettings, DetectorTraining, EvidenceSettings, InputSpec
+from model_core.base.settings import (
+    Architecture,
+    DetectorSettings,
+    DetectorTraining,
+    EvidenceSettings,
+    InputSpec,
+)
 from model_core.networks.image_head import ImageHead
 from model_core.networks.mask_rcnn import Features, MaskRCNN, Regions
 from model_core.ranking import rank_regions, roi_batch

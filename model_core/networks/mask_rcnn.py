@@ -18,8 +18,8 @@ from torchvision.models.detection.roi_heads import RoIHeads, expand_boxes, proje
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import MultiScaleRoIAlign, batched_nms, box_area, clip_boxes_to_image, remove_small_boxes
 
-from model_core.config import Architecture, DetectorSettings, DetectorTraining, InputSpec
-from model_core.errors import SettingsError
+from model_core.base.errors import SettingsError
+from model_core.base.settings import Architecture, DetectorSettings, DetectorTraining, InputSpec
 from model_core.networks.backbone import FPN_CHANNELS, ResNetFPN, feature_levels
 
 BOX_FEATURES = 128  # both layers of the box head

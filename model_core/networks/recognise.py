@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from model_core.config import PAPER_ANCHOR_SIZES, PAPER_ASPECT_RATIOS, Architecture, Backbone, ModelKind
-from model_core.errors import SettingsError, WeightsError
+from model_core.base.errors import SettingsError, WeightsError
+from model_core.base.settings import (
+    PAPER_ANCHOR_SIZES,
+    PAPER_ASPECT_RATIOS,
+    Architecture,
+    Backbone,
+    ModelKind,
+)
 from model_core.networks.names import modern_name
 
 # Blocks in layer1..layer4.

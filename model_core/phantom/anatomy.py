@@ -8,8 +8,8 @@ from functools import reduce
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from model_core.base.arrays import FloatArray
 from model_core.phantom.canvas import Canvas, Knot, Level, ellipsoid
-from model_core.types import FloatArray
 
 AIR, SKIN, FAT, MUSCLE, BLOOD, LIVER, SPLEEN = -1000.0, 10.0, -100.0, 54.0, 43.0, 60.0, 50.0
 CORTEX, MARROW, DISC = 600.0, 210.0, 100.0

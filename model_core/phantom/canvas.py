@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model_core.types import FloatArray
+from model_core.base.arrays import FloatArray
 
 FIELD_OF_VIEW_MM = 360.0
 LENGTH_MM = 288.0

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from model_core.errors import ExportError, SettingsError
-from model_core.types import Volume
+from model_core.base.errors import ExportError, SettingsError
+from model_core.base.volume import Volume
 
 RESCALE_INTERCEPT = -1024
 

@@ -8,10 +8,12 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import expit
 
-from model_core.errors import SettingsError
+from model_core.base.arrays import ByteArray, FloatArray
+from model_core.base.errors import SettingsError
+from model_core.base.geometry import Geometry
+from model_core.base.volume import Volume, Window
 from model_core.phantom import anatomy
 from model_core.phantom.canvas import LENGTH_MM, Canvas, Point, blank, ellipsoid
-from model_core.types import ByteArray, FloatArray, Geometry, Volume, Window
 
 GROUND_GLASS, CONSOLIDATION = 1, 2
 GROUND_GLASS_HU, CONSOLIDATION_HU = -575.0, 30.0

@@ -10,11 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from model_core.base.arrays import DoubleArray
+from model_core.base.results import RoiRow
 from model_core.plots import style
 from model_core.plots.margins import Margins
 from model_core.plots.ranking import Ranking, rank
 from model_core.scene import region_colour
-from model_core.types import DoubleArray, RoiRow
 
 PICK_RADIUS_PT = 5
 GID = "candidate"

@@ -10,11 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from model_core.errors import SettingsError
+from model_core.base.arrays import FloatArray
+from model_core.base.errors import SettingsError
+from model_core.base.results import probability_text
 from model_core.plots import style
 from model_core.plots.margins import Margins
 from model_core.scene.palette import ORANGE, SKY
-from model_core.types import FloatArray, probability_text
 
 # What the network does to its proposal: dx, dy, dw and dh of the papers, in words.
 COLUMNS = ("score", "right", "down", "wider", "taller")

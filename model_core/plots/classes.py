@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from model_core.errors import SettingsError
+from model_core.base.errors import SettingsError
+from model_core.base.results import probability_text
 from model_core.plots import style
 from model_core.plots.margins import Margins
 from model_core.scene import image_colour
-from model_core.types import probability_text
 
 # Width of a character of the sans-serif font, bold and wide ones on average, as a share of its size.
 CHARACTER = 0.64

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from model_core.errors import SettingsError
-from model_core.types import RoiRow
+from model_core.base.errors import SettingsError
+from model_core.base.results import RoiRow
 
 
 @dataclass(frozen=True)

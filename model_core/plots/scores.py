@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from model_core.base.arrays import DoubleArray
+from model_core.base.results import RoiRow, probability_text
 from model_core.plots import style
 from model_core.plots.margins import Margins
 from model_core.plots.ranking import Ranking, rank
-from model_core.types import DoubleArray, RoiRow, probability_text
 
 BINS = 20
 

@@ -14,7 +14,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from model_core.errors import SettingsError
+from model_core.base.errors import SettingsError
 from model_core.plots.margins import Margins
 from model_core.scene import rgb
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model_core.errors import ordinal
+from model_core.base.errors import ordinal
+from model_core.base.results import ShownSlice, probability_text
+from model_core.base.volume import PatientText, Volume, Window, readable_name
 from model_core.scene.palette import AMBER, MUTED, REFERENCE, WHITE, class_name, image_colour
 from model_core.scene.settings import SceneSettings
-from model_core.types import PatientText, ShownSlice, Volume, Window, probability_text, readable_name
 
 RESEARCH = "Research use only"
 EDITED = "edited evidence"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from model_core.base.results import RoiRow, ShownSlice, probability_text
 from model_core.scene.palette import SELECTED
 from model_core.scene.settings import SceneSettings
-from model_core.types import RoiRow, ShownSlice, probability_text
 
 # Left, top, right, bottom.
 Rect = tuple[float, float, float, float]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model_core.types import Geometry
+from model_core.base.geometry import Geometry
 
 # LPS: positive axes point left, posterior and to the head.
 _POSITIVE, _NEGATIVE = "LPH", "RAF"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from model_core.types import Geometry
+from model_core.base.geometry import Geometry
 
 # Most of the width of a picture that it takes.
 SCALE_SHARE = 0.22

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from model_core.errors import SettingsError
+from model_core.base.errors import SettingsError
+from model_core.base.volume import LUNG_WINDOW, Window
 from model_core.scene.palette import class_name, region_colour
-from model_core.types import LUNG_WINDOW, Window
 
 
 @dataclass(frozen=True, kw_only=True)

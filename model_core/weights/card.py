@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from model_core.config import (
+from model_core.base.errors import SettingsError, WeightsError
+from model_core.base.settings import (
     LARGEST_SIZE,
     SIZE_STEP,
     Architecture,
@@ -23,7 +24,6 @@ from model_core.config import (
     ModelKind,
     published_in,
 )
-from model_core.errors import SettingsError, WeightsError
 
 D = TypeVar("D")
 

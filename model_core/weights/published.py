@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from model_core.errors import WeightsError
+from model_core.base.errors import WeightsError
 from model_core.networks import modern_name, published_name
 
 _LOG = logging.getLogger(__name__)

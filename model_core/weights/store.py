@@ -15,7 +15,10 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from model_core.config import (
+from model_core.base.errors import ExportError, WeightsError
+from model_core.base.filenames import FETCH, absent
+from model_core.base.resources import resource
+from model_core.base.settings import (
     GREY_HIGH_HU,
     GREY_LOW_HU,
     PAPER_ANCHOR_SIZES,
@@ -25,10 +28,7 @@ from model_core.config import (
     EvidenceSettings,
     InputSpec,
 )
-from model_core.errors import ExportError, WeightsError
-from model_core.filenames import FETCH, absent
 from model_core.networks import build, recognise
-from model_core.resources import resource
 from model_core.weights.card import PAPER_IMAGE_CLASSES, ModelCard, read_card
 from model_core.weights.published import read_entries, read_published
 

@@ -14,7 +14,7 @@ import atheris
 
 # Instrumented code is slow to import, so only what reads files is.
 INSTRUMENTED = [
-    "model_core.io",
+    "model_core.read",
     "model_core.weights",
     "pydicom.charset",
     "pydicom.dataelem",
@@ -34,7 +34,7 @@ INSTRUMENTED = [
 with atheris.instrument_imports(include=INSTRUMENTED):
     from fuzz.mutate import TOKENS
     from fuzz.targets import TARGETS, open_any
-    from model_core.io import archives, isolation
+    from model_core.read import archives, isolation
 
 # Largest file that is tried, in bytes: the seeds have a few kilobytes.
 _LONGEST = 65536

@@ -18,11 +18,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dicom_files import along_z, dataset, enhanced
 
 from fuzz.mutate import mutate
-from model_core.errors import CTMaskNetError
-from model_core.io import load, thumbnail
-from model_core.io.opening import stored_pixels
-from model_core.io.scanning import scan_reports
-from model_core.types import finish
+from model_core.base.errors import CTMaskNetError
+from model_core.base.jobs import finish
+from model_core.read import load, thumbnail
+from model_core.read.opening import stored_pixels
+from model_core.read.scanning import scan_reports
 
 #: No file may take longer to be loaded, drawn and decoded again, in seconds: three times 20.
 LIMIT = 60.0

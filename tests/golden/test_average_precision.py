@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model_core.evaluation.average_precision import IOU_THRESHOLDS, average_precision
+from model_core.measure.average_precision import IOU_THRESHOLDS, average_precision
 
 
 def pytest_generate_tests(metafunc):

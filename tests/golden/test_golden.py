@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from model_core.config import EvidenceSettings
+from model_core.base.settings import EvidenceSettings
 from model_core.engine.torch_backend import module_s
 from model_core.explain import paste_maps
 from model_core.networks import build, modern_name, published_name, recognise

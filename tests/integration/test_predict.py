@@ -11,11 +11,12 @@ import pytest
 import SimpleITK
 from PIL import Image
 
+from model_core.base.jobs import finish
+from model_core.base.volume import LUNG_WINDOW
 from model_core.cli.main import main
 from model_core.export import Overlays, export_slices
-from model_core.io import load, scan
 from model_core.phantom import make_phantom, write_dicom
-from model_core.types import LUNG_WINDOW, finish
+from model_core.read import load, scan
 
 SLICES, SIZE = 6, 96
 
@@ -240,7 +241,7 @@ def test_no_such_weights(series, tmp_path, capsys):
 
 
 def test_every_second_slice_of_a_series_that_does_not_fit(series, weights, tmp_path, capsys, monkeypatch):
-    from model_core.io import memory
+    from model_core.read import memory
 
     whole = SLICES * SIZE * SIZE * 2
     monkeypatch.setattr(memory, "_RESERVE_BYTES", 0)

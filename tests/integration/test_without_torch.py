@@ -8,11 +8,12 @@ import dataclasses, sys
 import numpy as np
 import ctmasknet_gui.app, ctmasknet_gui.controller
 from ctmasknet_gui.controller.ports import CoreEngine
-from model_core.config import DetectionSettings
+from model_core.base.settings import DetectionSettings
 from model_core.engine import Look, ModuleS, Pipeline, run
 from model_core.engine.evidence import judge
 from model_core.phantom import make_phantom
-from model_core.types import Candidates, SliceResult, finish
+from model_core.base.jobs import finish
+from model_core.base.results import Candidates, SliceResult
 
 
 class Backend:

@@ -7,9 +7,17 @@ import pytest
 import torch
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
-from model_core.config import DetectionSettings
-from model_core.datasets import instances
-from model_core.errors import SettingsError
+from model_core.base.errors import SettingsError
+from model_core.base.results import (
+    Candidates,
+    Detections,
+    Placement,
+    RoiBatch,
+    SliceSummary,
+    probability_text,
+)
+from model_core.base.settings import DetectionSettings
+from model_core.data import instances
 from model_core.explain import (
     label_map,
     logit_map,
@@ -20,7 +28,6 @@ from model_core.explain import (
     shown_lesions,
     touching_regions,
 )
-from model_core.types import Candidates, Detections, Placement, RoiBatch, SliceSummary, probability_text
 
 # Logits up to about 12, some roundings of a 32-bit float apart.
 LAST_DIGITS = {"rtol": 0, "atol": 4e-6}

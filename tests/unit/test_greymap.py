@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model_core.config import InputSpec
-from model_core.datasets import read_pairs
-from model_core.greymap import estimate_hu_range, likely_hu_range
+from model_core.base.settings import InputSpec
+from model_core.data import read_pairs
+from model_core.engine.greymap import estimate_hu_range, likely_hu_range
+from model_core.engine.preprocess import grey_range, network_input, to_unit_range
 from model_core.phantom import make_phantom
-from model_core.preprocess import grey_range, network_input, to_unit_range
 from model_core.weights.store import shipped
 
 WINDOWS = ((-1350, 150), (-1020, 1700), (-2300, 1100))
@@ -98,7 +98,7 @@ def test_our_own_weights_estimate_and_say_so(card):
 
 @pytest.mark.shared_data
 def test_estimated_map_is_near_the_table(shared_data):
-    from model_core.datasets.pictures import read_grey
+    from model_core.data.pictures import read_grey
 
     errors = []
     for pair in read_pairs(shared_data / "A5_mosmed_lesion")[::4]:

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from model_core.config import InputSpec
+from model_core.base.settings import InputSpec
+from model_core.engine.preprocess import network_input, placement, to_unit_range
 from model_core.phantom import make_phantom
-from model_core.preprocess import network_input, placement, to_unit_range
 
 
 @pytest.mark.parametrize("size", [64, 96, 160])

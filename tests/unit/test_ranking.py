@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import batched_nms
 
-from model_core.config import Architecture, EvidenceSettings
+from model_core.base.settings import Architecture, EvidenceSettings
 from model_core.networks import build
 from model_core.ranking import class_nms, rank_regions, replicate, roi_batch
 

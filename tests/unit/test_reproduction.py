@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
+from model_core.base.settings import Architecture, InputSpec
 from model_core.cli.main import build_parser
-from model_core.config import Architecture, InputSpec
-from model_core.datasets import read_segmentation
+from model_core.data import read_segmentation
 from model_core.networks import build
-from model_core.training.systems.examples import SegmentationExamples
-from model_core.training.systems.moving import classifier_moves, image_stage_moves, segmentation_stage_moves
-from model_core.training.systems.presets import preset
+from model_core.train.systems.examples import SegmentationExamples
+from model_core.train.systems.moving import classifier_moves, image_stage_moves, segmentation_stage_moves
+from model_core.train.systems.presets import preset
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "reproduction.md").read_text("utf-8")

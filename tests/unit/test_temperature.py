@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 
-from model_core.config import DetectionSettings
+from model_core.base.errors import SettingsError
+from model_core.base.results import Candidates
+from model_core.base.settings import DetectionSettings
 from model_core.engine import calibrated
 from model_core.engine.select import rank, shown_scores
-from model_core.errors import SettingsError
-from model_core.types import Candidates
 
 PLAIN = DetectionSettings(score=0.3, nms_iou=None, max_detections=1000)
 

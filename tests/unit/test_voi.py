@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from model_core.errors import SettingsError
-from model_core.types import Geometry, Volume, Window
-from model_core.voi import apply_window, automatic_window, display_values, lookup_table
+from model_core.base.errors import SettingsError
+from model_core.base.geometry import Geometry
+from model_core.base.voi import apply_window, automatic_window, display_values, lookup_table
+from model_core.base.volume import Volume, Window
 
 
 def standard(x, window):

@@ -10,8 +10,8 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWi
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.style import TEXT, TRACK
+from model_core.base.results import ScanVerdict, probability_text
 from model_core.scene import class_name, image_colour
-from model_core.types import ScanVerdict, probability_text
 
 _ROW = 21
 _BIAS = "No region is left in the evidence: this is the network's bias, not a finding of this slice."

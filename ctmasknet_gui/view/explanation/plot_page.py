@@ -11,7 +11,7 @@ from PySide6.QtGui import QColor, QPalette, QShowEvent
 from PySide6.QtWidgets import QLabel, QSizePolicy, QStackedLayout, QWidget
 
 from ctmasknet_gui.view.style import BACKGROUND
-from model_core.threads import DRAWING
+from model_core.base.threads import DRAWING
 
 # Several changes of state in one go become one picture. Waiting twice as long as a picture takes keeps
 # scrolling and dragging smooth: the plot follows as soon as the hand rests.

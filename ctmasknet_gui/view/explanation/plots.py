@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.explanation.evidence import NO_BATCH, gives_no_class, why_no_evidence
 from ctmasknet_gui.view.explanation.plot_page import PlotPage
-from model_core.types import ImageVerdict, RoiRow
+from model_core.base.results import ImageVerdict, RoiRow
 
 # How far from a point a click still means it, in screen pixels.
 PICK_RADIUS = 9.0

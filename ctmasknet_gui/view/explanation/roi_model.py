@@ -10,7 +10,7 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 from PySide6.QtGui import QColor
 
 from ctmasknet_gui.view.style import STATUS_COLOURS
-from model_core.types import RoiRow, probability_text
+from model_core.base.results import RoiRow, probability_text
 
 Index = QModelIndex | QPersistentModelIndex
 _NONE = QModelIndex()

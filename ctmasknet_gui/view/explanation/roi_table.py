@@ -25,7 +25,7 @@ from ctmasknet_gui.view.explanation.roi_model import (
     SHOWN_COLUMN,
     RoiModel,
 )
-from model_core.types import RoiRow
+from model_core.base.results import RoiRow
 
 TOP = 16
 _ROW_HEIGHT = 20

@@ -12,7 +12,7 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.explanation.controls import LABEL_WIDTH, QuietComboBox, ThresholdSlider
 from ctmasknet_gui.view.explanation.evidence import gives_no_class
 from ctmasknet_gui.view.style import icon
-from model_core.config import DetectionSettings, EvidenceSettings, MaskScale, Scoring
+from model_core.base.settings import DetectionSettings, EvidenceSettings, MaskScale, Scoring
 
 _LOGIT_LIMIT = 10.0
 # Removes nothing from softmax scores.

@@ -7,11 +7,11 @@ from PySide6.QtGui import QColor, QFont, QFontMetricsF, QLinearGradient, QPainte
 
 from ctmasknet_gui.view.viewport.mapping import View
 from ctmasknet_gui.view.viewport.text import elided, halo_text, pill, sized
+from model_core.base.geometry import Geometry
 from model_core.scene import Corners, EdgeLetters, Line
 from model_core.scene.corners import signed
 from model_core.scene.palette import AMBER, CIVIDIS, INK, LETTER, MUTED, WHITE
 from model_core.scene.scale import SCALE_SHARE, scale_bar
-from model_core.types import Geometry
 
 MARGIN = 10.0
 # Free width in the middle of the upper and lower edge, for the letters.

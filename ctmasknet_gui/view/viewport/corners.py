@@ -6,10 +6,11 @@ import math
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.viewport.mapping import View
-from model_core.config import LogitRule
+from model_core.base.results import ShownSlice, probability_text
+from model_core.base.settings import LogitRule
+from model_core.base.volume import Volume
 from model_core.scene import Corners, SceneSettings, Screen, corner_lines
 from model_core.scene.corners import signed
-from model_core.types import ShownSlice, Volume, probability_text
 
 _UNITS = {"HU": "{} HU", "grey": "grey {}", "values": "value {}"}
 

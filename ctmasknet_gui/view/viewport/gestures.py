@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from model_core.types import Window
+from model_core.base.volume import Window
 
 # A drag this long doubles the zoom, or moves width and level by the width it began with.
 ZOOM_PIXELS, WINDOW_PIXELS = 150.0, 300.0

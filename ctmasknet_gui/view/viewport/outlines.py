@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PySide6.QtCore import QPointF
 from PySide6.QtGui import QPainterPath, QPolygonF
 
-from model_core.types import BoolArray
+from model_core.base.arrays import BoolArray
 
 Point = tuple[int, int]
 

@@ -12,9 +12,10 @@ from ctmasknet_gui.view.viewport.mapping import View
 from ctmasknet_gui.view.viewport.outlines import contour_path
 from ctmasknet_gui.view.viewport.pictures import logit_image
 from ctmasknet_gui.view.viewport.text import sized
+from model_core.base.arrays import ByteArray
+from model_core.base.results import RoiRow, ShownSlice
 from model_core.scene import PlacedLabels, class_name, region_colour
 from model_core.scene.palette import INK, REFERENCE, SELECTED, WHITE
-from model_core.types import ByteArray, RoiRow, ShownSlice
 
 _RIM = QColor(0, 0, 0, 95)
 _TAG = QColor(14, 19, 25, 215)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from model_core.types import ShownSlice
+from model_core.base.results import ShownSlice
 
 
 def candidate_at(shown: ShownSlice, x: float, y: float, *, tolerance: float = 0.0) -> int | None:

@@ -13,9 +13,10 @@ from PySide6.QtGui import QColor, QImage, QPainter, QTransform
 
 from ctmasknet_gui.view.viewport.layer import device_ratio
 from ctmasknet_gui.view.viewport.mapping import View
+from model_core.base.arrays import ByteArray, FloatArray
+from model_core.base.voi import apply_window
+from model_core.base.volume import Volume, Window
 from model_core.scene.palette import CIVIDIS
-from model_core.types import ByteArray, FloatArray, Volume, Window
-from model_core.voi import apply_window
 
 # From here on a voxel is large enough to be looked at as such.
 NEAREST_ZOOM = 8.0

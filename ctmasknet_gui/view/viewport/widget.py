@@ -32,6 +32,7 @@ from ctmasknet_gui.view.viewport.layer import Layer
 from ctmasknet_gui.view.viewport.mapping import View, fit_zoom, pixel_aspect
 from ctmasknet_gui.view.viewport.picking import candidate_at
 from ctmasknet_gui.view.viewport.pictures import GreyPictures, draw_image
+from model_core.base.volume import Volume, Window
 from model_core.scene import (
     Corners,
     EdgeLetters,
@@ -42,7 +43,6 @@ from model_core.scene import (
     place_labels,
 )
 from model_core.scene.labels import Rect, unshown_roi
-from model_core.types import Volume, Window
 
 _BACKGROUND = QColor("#000000")
 _ACCENT = QColor("#2f7fd1")

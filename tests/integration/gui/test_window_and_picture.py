@@ -10,11 +10,12 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QImage, QPainter
 from test_window_export import export
 
+from model_core.base.geometry import Geometry
+from model_core.base.volume import PatientText
 from model_core.export.png import RESEARCH_USE
 from model_core.scene import image_colour, region_colour, rgb
 from model_core.scene.corners import RESEARCH
 from model_core.scene.palette import LETTER, REFERENCE
-from model_core.types import Geometry, PatientText
 
 REGIONS = ("GGO", "Consolidation")
 # Leaning by 12 degrees: between the two rules that once stood for the window and for exported pictures.

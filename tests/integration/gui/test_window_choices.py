@@ -6,7 +6,7 @@ from gui_fakes import FakeEngine, FakeReader, make_volume
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 
-from model_core.types import Window
+from model_core.base.volume import Window
 
 
 def test_cine_speed_is_kept_in_state_and_shown(opened):

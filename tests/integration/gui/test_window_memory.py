@@ -5,8 +5,8 @@ from PySide6.QtWidgets import QApplication
 
 from ctmasknet_gui.controller.ports import CoreReader
 from ctmasknet_gui.view.fewer_slices_dialog import FewerSlicesDialog
-from model_core.io import memory
 from model_core.phantom import make_phantom, write_dicom
+from model_core.read import memory
 
 SLICES, SIZE = 12, 64
 WHOLE = SLICES * SIZE * SIZE * 2

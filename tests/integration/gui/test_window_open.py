@@ -12,8 +12,8 @@ from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QApplication, QFileDialog
 
 from ctmasknet_gui.state.display import PRESETS
+from model_core.base.volume import Window
 from model_core.scene import Overlays
-from model_core.types import Window
 
 Key = Qt.Key
 

@@ -3,18 +3,10 @@
 import numpy as np
 import pytest
 
-from model_core.config import DetectionSettings, EvidenceSettings
-from model_core.types import (
-    Detections,
-    Geometry,
-    ImageVerdict,
-    PatientText,
-    RoiBatch,
-    RoiRow,
-    ShownSlice,
-    SliceSummary,
-    Volume,
-)
+from model_core.base.geometry import Geometry
+from model_core.base.results import Detections, ImageVerdict, RoiBatch, RoiRow, ShownSlice, SliceSummary
+from model_core.base.settings import DetectionSettings, EvidenceSettings
+from model_core.base.volume import PatientText, Volume
 
 AXIAL = np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
 

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_core.config import Architecture, DetectionSettings, EvidenceSettings
-from model_core.errors import ExportError
+from model_core.base.errors import ExportError
+from model_core.base.jobs import Progress, finish
+from model_core.base.results import ScanVerdict
+from model_core.base.settings import Architecture, DetectionSettings, EvidenceSettings
+from model_core.base.volume import Problem
 from model_core.export import (
     atomic_path,
     export_slices,
@@ -22,7 +25,6 @@ from model_core.export import (
     write_png,
     write_rois_csv,
 )
-from model_core.types import Problem, Progress, ScanVerdict, finish
 from model_core.weights.card import ModelCard, evidence_basis
 
 

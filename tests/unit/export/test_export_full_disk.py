@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_core.errors import ExportError
+from model_core.base.errors import ExportError
+from model_core.base.jobs import finish
+from model_core.base.volume import Window
 from model_core.export import export_slices, write_lesions, write_png, write_rois_csv
 from model_core.export.plots import write_plot
 from model_core.export.predictions import write_json
-from model_core.types import Window, finish
 
 resource = pytest.importorskip("resource", reason="the system cannot limit the size of files")
 

@@ -5,11 +5,13 @@ import pydicom
 import pytest
 import SimpleITK
 
-from model_core.errors import ExportError
+from model_core.base.errors import ExportError
+from model_core.base.geometry import Geometry
+from model_core.base.jobs import finish
+from model_core.base.volume import Volume
 from model_core.export import write_lesions
-from model_core.io import load, read_labels, scan
 from model_core.phantom import write_dicom
-from model_core.types import Geometry, Volume, finish
+from model_core.read import load, read_labels, scan
 
 TILT = np.deg2rad(12)
 ORIENTATIONS = {  # row direction, column direction; slices along +normal or -normal

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from model_core.base.geometry import Geometry
+from model_core.base.jobs import finish
+from model_core.base.volume import Volume
 from model_core.export import write_lesions
-from model_core.io import load, scan
 from model_core.phantom import write_dicom
-from model_core.types import Geometry, Volume, finish
+from model_core.read import load, scan
 
 SIGNS = list(itertools.product((1, -1), repeat=3))
 # Patient axes (LPS) of slices, rows downwards and columns rightwards.

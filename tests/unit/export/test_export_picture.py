@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_core.errors import SettingsError
+from model_core.base.errors import SettingsError
+from model_core.base.geometry import Geometry
+from model_core.base.results import RoiBatch
+from model_core.base.voi import apply_window
+from model_core.base.volume import Window
 from model_core.export import Overlays
 from model_core.export import render_slice as render
 from model_core.export.look import Look
 from model_core.export.text import TextLayer
 from model_core.scene import Corners, EdgeLetters, Label, Line, corner_lines, edge_letters, palette, rgb
-from model_core.types import Geometry, RoiBatch, Window
-from model_core.voi import apply_window
 
 OUTLINE = Overlays(masks=False, outlines=True, boxes=False)
 ORANGE, VERMILION, REFERENCE_COLOUR = map(rgb, (palette.ORANGE, palette.VERMILION, palette.REFERENCE))

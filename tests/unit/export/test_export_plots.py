@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_core.errors import ExportError
+from model_core.base.errors import ExportError
+from model_core.base.jobs import Progress, finish
 from model_core.export import available_plots, export_plots, write_plot
-from model_core.types import Progress, finish
 
 CLASSES = ("Control", "Other", "COVID-19")
 

@@ -15,9 +15,9 @@ from ctmasknet_gui.controller.time_left import TimeLeft
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state.display import LUNG, PRESETS
 from ctmasknet_gui.view.requests import ExportRequest
-from model_core.errors import ExportError
+from model_core.base.errors import ExportError
+from model_core.base.volume import PatientText
 from model_core.scene import Overlays
-from model_core.types import PatientText
 
 # ------------------------------------------------------------------------------------------- opening
 

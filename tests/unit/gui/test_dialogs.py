@@ -19,7 +19,7 @@ from ctmasknet_gui.view.help_texts import about_html, keys_html, weights_html
 from ctmasknet_gui.view.message_bar import MessageBar
 from ctmasknet_gui.view.requests import ExportRequest
 from ctmasknet_gui.view.text_dialog import TextDialog
-from model_core.errors import SettingsError
+from model_core.base.errors import SettingsError
 from model_core.weights.store import shipped
 
 

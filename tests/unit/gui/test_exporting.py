@@ -9,7 +9,7 @@ from PySide6.QtCore import Qt
 
 from ctmasknet_gui.controller.export_core import CoreExporter, without_arrays, without_free_text
 from ctmasknet_gui.view.requests import ExportRequest
-from model_core.types import Window
+from model_core.base.volume import Window
 
 
 @pytest.fixture

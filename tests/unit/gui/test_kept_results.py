@@ -7,7 +7,7 @@ import pytest
 from gui_fakes import FakeEngine, FakeReader, make_volume
 
 from ctmasknet_gui.controller.kept_results import Kept, KeptResults, fingerprint, held_bytes
-from model_core.types import Geometry
+from model_core.base.geometry import Geometry
 
 
 def show(rig, series_id):

@@ -26,8 +26,8 @@ from ctmasknet_gui.view.main_window import MainWindow
 from ctmasknet_gui.view.menus import short_path, weight_choices
 from ctmasknet_gui.view.status import DISCLAIMER, describe_seconds
 from ctmasknet_gui.view.style import style_sheet
-from model_core.resources import resource
-from model_core.types import Window
+from model_core.base.resources import resource
+from model_core.base.volume import Window
 from model_core.weights.card import read_card
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -326,7 +326,7 @@ def test_recent_cases_open_and_hide_their_names_in_privacy_mode(window, state, t
 def test_weights_menu_offers_models_and_pairs(window, state):
     from dataclasses import replace
 
-    from model_core.config import Architecture
+    from model_core.base.settings import Architecture
 
     base = replace(
         make_card("seg"), architecture=Architecture(kind="segmentation"), image_classes=(), sha256="aa"
@@ -753,7 +753,7 @@ def test_empty_window_imports_neither_torch_nor_matplotlib():
 
 
 def test_volume_without_spacing_is_shown(make_window):
-    from model_core.types import Geometry
+    from model_core.base.geometry import Geometry
 
     state = AppState()
     state.case.volume = make_volume(geometry=Geometry(), slice_positions_mm=None, windows=())

@@ -12,8 +12,8 @@ from ctmasknet_gui.controller.script import Options, ScriptController
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state.display import LUNG, PRESETS
 from ctmasknet_gui.view.requests import ExportRequest
-from model_core.errors import ReadError
-from model_core.types import Catalogue, FileReport
+from model_core.base.errors import ReadError
+from model_core.base.volume import Catalogue, FileReport
 
 
 class GatedReader(FakeReader):

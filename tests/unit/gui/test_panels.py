@@ -31,9 +31,10 @@ from ctmasknet_gui.view.explanation.roi_model import (
 from ctmasknet_gui.view.explanation.roi_table import RoiTable
 from ctmasknet_gui.view.explanation.threshold_panel import ThresholdPanel, convert_mask_threshold
 from ctmasknet_gui.view.series_panel import SeriesPanel, count_problems, elided, two_lines
+from model_core.base.jobs import finish
+from model_core.base.volume import Catalogue, FileReport, PatientText, Problem
 from model_core.export import export_plots
 from model_core.export.plots import plot_picture
-from model_core.types import Catalogue, FileReport, PatientText, Problem, finish
 
 
 @pytest.fixture

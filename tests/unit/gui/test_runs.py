@@ -12,8 +12,8 @@ from ctmasknet_gui.controller.caution import caution
 from ctmasknet_gui.controller.feature_maps import map_bytes, within_budget
 from ctmasknet_gui.controller.run_case import Analysed
 from ctmasknet_gui.controller.run_queue import RunQueue
-from model_core.errors import SettingsError
-from model_core.types import Catalogue, Problem
+from model_core.base.errors import SettingsError
+from model_core.base.volume import Catalogue, Problem
 
 
 def gated(make_rig, **kwargs):

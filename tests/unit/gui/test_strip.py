@@ -10,8 +10,8 @@ from PySide6.QtWidgets import QApplication
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.strip import SliceStrip
+from model_core.base.results import SliceSummary
 from model_core.scene.palette import NEUTRAL
-from model_core.types import SliceSummary
 
 LEFT = Qt.MouseButton.LeftButton
 

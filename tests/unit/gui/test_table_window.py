@@ -5,7 +5,7 @@ from dataclasses import replace
 from gui_fakes import FakeReader, make_volume
 
 from ctmasknet_gui.view.actions import same_window
-from model_core.types import Window
+from model_core.base.volume import Window
 
 TABLE = Window(256, -472, "Bone curve", curve=bytes(range(255, -1, -1)))
 

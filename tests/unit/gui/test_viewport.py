@@ -16,24 +16,15 @@ from ctmasknet_gui.view.viewport import Viewport
 from ctmasknet_gui.view.viewport.mapping import MAX_ZOOM, MIN_ZOOM, View, fit_zoom, pixel_aspect
 from ctmasknet_gui.view.viewport.outlines import trace
 from ctmasknet_gui.view.viewport.pictures import logit_image
-from model_core.config import DetectionSettings, EvidenceSettings
+from model_core.base.geometry import Geometry
+from model_core.base.results import Detections, ImageVerdict, RoiBatch, RoiRow, ShownSlice, SliceSummary
+from model_core.base.settings import DetectionSettings, EvidenceSettings
+from model_core.base.volume import PatientText, Window, readable_name
 from model_core.scene import edge_letters, image_colour, place_labels, region_colour, rgb
 from model_core.scene.corners import readable_age
 from model_core.scene.labels import Label
 from model_core.scene.letters import letters_of
 from model_core.scene.palette import NEUTRAL, REFERENCE
-from model_core.types import (
-    Detections,
-    Geometry,
-    ImageVerdict,
-    PatientText,
-    RoiBatch,
-    RoiRow,
-    ShownSlice,
-    SliceSummary,
-    Window,
-    readable_name,
-)
 
 AXIAL = np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
 LEFT, MIDDLE, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.MiddleButton, Qt.MouseButton.RightButton

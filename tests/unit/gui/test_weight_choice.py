@@ -7,8 +7,8 @@ import pytest
 from gui_fakes import FakeEngine, make_card
 
 from ctmasknet_gui.controller.ports import CoreEngine
-from model_core.config import DetectionSettings
-from model_core.errors import WeightsError
+from model_core.base.errors import WeightsError
+from model_core.base.settings import DetectionSettings
 
 
 class SlowEngine(FakeEngine):

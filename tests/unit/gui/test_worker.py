@@ -7,7 +7,7 @@ import pytest
 from PySide6.QtCore import QObject, Slot
 
 from ctmasknet_gui.worker import Priority, WorkerThread
-from model_core.types import Progress
+from model_core.base.jobs import Progress
 
 
 class Listener(QObject):

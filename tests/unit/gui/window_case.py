@@ -6,7 +6,7 @@ import numpy as np
 from gui_fakes import FakeEngine, FakePipeline, make_card, make_entry, make_volume, warning
 
 from ctmasknet_gui.state import AppState
-from model_core.types import Catalogue
+from model_core.base.volume import Catalogue
 
 SLICES = 7
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from model_core.config import Architecture, DetectorTraining
-from model_core.errors import SettingsError
+from model_core.base.errors import SettingsError
+from model_core.base.settings import Architecture, DetectorTraining
 from model_core.networks import build
 
 SMALL = Architecture(

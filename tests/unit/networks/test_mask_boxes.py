@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from model_core.config import Architecture, DetectionSettings, DetectorSettings, DetectorTraining
+from model_core.base.errors import SettingsError
+from model_core.base.results import SliceResult
+from model_core.base.settings import Architecture, DetectionSettings, DetectorSettings, DetectorTraining
 from model_core.engine import detect, run
 from model_core.engine.load import load_pipeline
 from model_core.engine.pipeline import grown
-from model_core.errors import SettingsError
 from model_core.explain import mask_pixels
 from model_core.networks import build
 from model_core.phantom import make_phantom
-from model_core.types import SliceResult
 from model_core.weights.store import load_weights, save_weights
 
 SHAPE = Architecture(

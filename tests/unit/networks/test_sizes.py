@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model_core.config import Architecture, SettingsError
+from model_core.base.settings import Architecture, SettingsError
 from model_core.networks import build, published_name, recognise
 
 # kind, backbone, truncation, region classes, branches -> parameters, state entries' total, number of entries

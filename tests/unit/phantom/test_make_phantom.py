@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from model_core.errors import SettingsError
+from model_core.base.errors import SettingsError
 from model_core.phantom import make_phantom
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import pydicom
 import pytest
 
-from model_core.errors import ExportError, SettingsError
-from model_core.io import load, scan
+from model_core.base.errors import ExportError, SettingsError
+from model_core.base.geometry import Geometry
+from model_core.base.jobs import finish
 from model_core.phantom import make_phantom, write_dicom
-from model_core.types import Geometry, finish
+from model_core.read import load, scan
 
 REQUIRED = [
     "SOPClassUID",

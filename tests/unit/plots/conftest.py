@@ -2,7 +2,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from model_core.types import RoiRow
+from model_core.base.results import RoiRow
 
 
 def make_roi(rank, score, area, *, candidate=None, label="Lesion", copies=1, detected=False):

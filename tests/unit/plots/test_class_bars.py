@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from model_core.errors import SettingsError
+from model_core.base.errors import SettingsError
 from model_core.plots import class_bars
 from model_core.scene import image_colour
 

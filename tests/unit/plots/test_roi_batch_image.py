@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from model_core.errors import SettingsError
+from model_core.base.errors import SettingsError
 from model_core.plots import roi_batch_image
 
 ROWS = np.array(

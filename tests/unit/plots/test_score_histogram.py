@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from model_core.errors import SettingsError
+from model_core.base.errors import SettingsError
 from model_core.plots import score_histogram
 
 SCORES = (0.97, 0.62, 0.61, 0.41, 0.021, 0.02, 0.01, 0.0)

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
+from model_core.base.errors import WeightsError
 from model_core.cli.main import main
-from model_core.errors import WeightsError
 from model_core.weights.card import ModelCard, read_card
 from model_core.weights.store import shipped
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from model_core.config import PAPERS, Architecture, DetectorSettings, EvidenceSettings, InputSpec
+from model_core.base.settings import PAPERS, Architecture, DetectorSettings, EvidenceSettings, InputSpec
 from model_core.engine.load import load_pipeline
 from model_core.networks import ImageHead, build
-from model_core.training.systems.presets import PRESETS
+from model_core.train.systems.presets import PRESETS
 from model_core.weights.card import ModelCard, evidence_basis
 from model_core.weights.store import card_for, save_weights, shipped
 

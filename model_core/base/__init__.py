@@ -1,0 +1,1 @@
+"""Plain data, errors and files that every room shares; numpy and the standard library only."""

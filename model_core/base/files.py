@@ -1,0 +1,113 @@
+"""Files appear whole or not at all: a temporary file in the same folder, then a rename."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from model_core.base.errors import ExportError
+
+_REASONS = {
+    errno.ENOSPC: "there is no space left on the disk",
+    errno.EDQUOT: "your disk quota is used up",
+    errno.EFBIG: "the file is too large for that disk",
+    errno.EACCES: "you may not write there",
+    errno.EPERM: "you may not write there",
+    errno.EROFS: "the disk is read-only",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EISDIR: "a folder has that name",
+}
+
+
+@contextmanager
+def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary path to write to, which becomes ``path`` when the block ends without an error.
+
+    The temporary file has the suffixes of ``path`` (libraries choose the format by them), lies in the same
+    folder, is flushed to the disk before the rename and never outlives the block. Missing folders are made.
+
+    Parameters
+    ----------
+    path:
+        The file to write.
+    overwrite:
+        Whether an existing file may be replaced. Without it, one that appears while the block runs is not
+        replaced either.
+
+    Raises
+    ------
+    ExportError
+        If the file exists, or cannot be written (naming its base name only: folders can name patients).
+    """
+    refuse_existing(path, overwrite=overwrite)
+    suffixes = "".join(path.suffixes[-2:])
+    temporary = path.with_name(f".partial-{secrets.token_hex(6)}{suffixes}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _flush(temporary)
+        _move(temporary, path, overwrite=overwrite)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
+    """Raise `ExportError` where ``path`` may not be written because something is there."""
+    if path.is_dir():
+        raise ExportError(f"'{path.name}' is a folder: choose another file name.")
+    if not overwrite and os.path.lexists(path):
+        raise _exists(path)
+
+
+def cannot_write(path: Path, error: OSError) -> ExportError:
+    """Return the error that says why a file could not be written."""
+    reason = _REASONS.get(error.errno or 0, error.strerror or "the system gives no reason")
+    return ExportError(
+        f"'{path.name}' cannot be written: {reason}. Choose another folder or make room, then export again.",
+        details=f"{type(error).__name__} {error.errno}: {error.strerror}",
+    )
+
+
+def _exists(path: Path) -> ExportError:
+    return ExportError(f"'{path.name}' exists already: allow it to be replaced, or choose another name.")
+
+
+def _flush(path: Path) -> None:
+    # Read-write, because Windows flushes only what may be written.
+    with path.open("r+b") as stream:
+        os.fsync(stream.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the rename last through a power cut where the system can (POSIX); elsewhere it does so itself."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _move(temporary: Path, path: Path, *, overwrite: bool) -> None:
+    if overwrite:
+        temporary.replace(path)
+        return
+    try:
+        # A hard link fails where the name is taken, in one step; a check before a rename could be overtaken.
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        raise _exists(path) from None
+    except OSError:
+        # File systems without hard links (FAT, some network shares).
+        refuse_existing(path, overwrite=False)
+        temporary.replace(path)

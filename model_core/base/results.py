@@ -1,0 +1,305 @@
+"""What the network found in a slice, and what is shown of it.
+
+Boxes are ``(N, 4)`` float32 ``x1, y1, x2, y2`` pixel *edges*: the pixel in column c covers c..c+1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from model_core.base.arrays import BoolArray, FloatArray, IntArray
+from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceSettings
+
+# Why a candidate is not among the shown detections, in the order in which candidates are sorted out.
+UnshownReason = Literal["area", "score", "overlap", "limit"]
+
+
+def probability_text(value: float, digits: int = 2) -> str:
+    """Return a probability or score for people: never "1.00" or "0.00", as neither is certain."""
+    text = f"{value:.{digits}f}"
+    step = 10.0**-digits
+    if float(text) == 1:
+        return f"> {1 - step:.{digits}f}"
+    return f"< {step:.{digits}f}" if float(text) == 0 else text
+
+
+# Of the logits of a slice, at the ends of the colours.
+LOGIT_PERCENTILES = (1.0, 99.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Every (proposal, positive class) pair of one slice, before thresholds and NMS, RoI-major.
+
+    Attributes
+    ----------
+    proposals:
+        (M, 4) float32 boxes that the candidates were made of, network-input pixels: one for all its classes.
+    boxes:
+        (M, 4) decoded (`deltas` applied to `proposals`) and clipped, network-input pixels.
+    deltas:
+        (M, 4) the raw encoded dx, dy, dw, dh of that class.
+    scores:
+        (M,) softmax probability of the class.
+    logits:
+        (M,) raw logit of the class, for sigmoid scoring.
+    labels:
+        (M,) class index, 1-based (0 is background and never occurs).
+    """
+
+    proposals: FloatArray
+    boxes: FloatArray
+    deltas: FloatArray
+    scores: FloatArray
+    logits: FloatArray
+    labels: IntArray
+
+    def __len__(self) -> int:
+        return int(self.scores.shape[0])
+
+
+@dataclass(frozen=True, eq=False)
+class RoiBatch:
+    """The N ranked RoIs that module S reads (§5.2).
+
+    Attributes
+    ----------
+    rows:
+        (N, 5) score, dx, dy, dw, dh; scores non-increasing. Zeros when nothing was kept (K = 0).
+    source:
+        (N,) index into the candidates for each row; -1 where K = 0. A run of equal indices is a
+        replicated RoI.
+    kept:
+        (K,) indices of the distinct RoIs in rank order.
+    """
+
+    rows: FloatArray
+    source: IntArray
+    kept: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class ImageVerdict:
+    """Class logits of one slice, the evidence they were computed from, and what that is (`EvidenceBasis`)."""
+
+    logits: FloatArray
+    probabilities: FloatArray
+    batch: RoiBatch
+    settings: EvidenceSettings
+    basis: EvidenceBasis
+
+    @property
+    def from_bias(self) -> bool:
+        """Whether no region is left in the evidence: the class is what the network answers to nothing."""
+        return not len(self.batch.kept)
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """The detections of one slice under given settings, best first.
+
+    ``indices`` point into the detection candidates. ``boxes`` are slice pixels (source grid),
+    ``mask_logits`` (D, 28, 28) raw logits of the predicted class in the ``mask_boxes``, which are slice
+    pixels too and may be larger (`DetectorSettings.mask_box_scale`).
+    """
+
+    indices: IntArray
+    boxes: FloatArray
+    scores: FloatArray
+    labels: IntArray
+    mask_boxes: FloatArray
+    mask_logits: FloatArray
+    settings: DetectionSettings
+
+    def __len__(self) -> int:
+        return int(self.indices.shape[0])
+
+    def at(self, which: IntArray | BoolArray) -> Detections:
+        """Return some of the detections: those of these positions, or where it is true."""
+        return replace(
+            self,
+            indices=self.indices[which],
+            boxes=self.boxes[which],
+            scores=self.scores[which],
+            labels=self.labels[which],
+            mask_boxes=self.mask_boxes[which],
+            mask_logits=self.mask_logits[which],
+        )
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How a slice lies in the square network input: scale, then shift; exactly invertible.
+
+    ``network = slice * scale + (offset_x, offset_y)`` for pixel-edge coordinates.
+    """
+
+    slice_shape: tuple[int, int]
+    size: int
+    scale_x: float
+    scale_y: float
+    offset_x: float
+    offset_y: float
+
+    def to_slice(self, boxes: FloatArray) -> FloatArray:
+        """Map (N, 4) boxes from network-input pixels to slice pixels."""
+        shift = np.array([self.offset_x, self.offset_y] * 2, np.float32)
+        scale = np.array([self.scale_x, self.scale_y] * 2, np.float32)
+        return ((boxes - shift) / scale).astype(np.float32)
+
+    def in_slice(self, boxes: FloatArray) -> FloatArray:
+        """Map boxes as `to_slice` does, and cut off what reaches over the edge of the slice.
+
+        A slice that is not square has a border in the network's input, and boxes may reach into it.
+        """
+        height, width = self.slice_shape
+        return np.clip(self.to_slice(boxes), 0, np.array([width, height] * 2, np.float32))
+
+    def to_network(self, boxes: FloatArray) -> FloatArray:
+        """Map (N, 4) boxes from slice pixels to network-input pixels."""
+        shift = np.array([self.offset_x, self.offset_y] * 2, np.float32)
+        scale = np.array([self.scale_x, self.scale_y] * 2, np.float32)
+        return (boxes * scale + shift).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class SliceResult:
+    """What the engine keeps of one slice: all that thresholds, NMS, masks and the class need later.
+
+    Attributes
+    ----------
+    detection_candidates, evidence_candidates:
+        One object where both branches are the same network.
+    verdict:
+        The class from the evidence that the weights define, or None without a classifier.
+    features:
+        FPN maps by level name, float16, for the mask of any detection candidate; also those of the mirror
+        image where the network looked at it.
+    mask_cache:
+        Raw mask logits (28, 28) of candidates once asked for; filled by the pipeline.
+    """
+
+    series_id: str
+    weights_id: str
+    slice_index: int
+    placement: Placement
+    evidence_placement: Placement
+    detection_candidates: Candidates
+    evidence_candidates: Candidates | None
+    verdict: ImageVerdict | None
+    features: dict[str, npt.NDArray[np.float16]] = field(repr=False)
+    mask_cache: dict[int, FloatArray] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class RoiRow:
+    """One distinct RoI of the evidence as a table shows it.
+
+    ``box`` in slice pixels; ``copies`` how often it stands in the RoI batch, 0 without a
+    classifier; ``class_number`` that of ``label`` among the region classes, from 1; ``detected`` whether the
+    same candidate is among the shown detections; None where the
+    class has regions of its own (two branches or two networks), so that the shown detections are others.
+    ``unshown`` says why it is not; with "overlap", ``suppressor`` is the rank of the better region that
+    suppressed it (None where that one is not in the table).
+    """
+
+    rank: int
+    candidate: int
+    score: float
+    label: str
+    box: tuple[float, float, float, float]
+    area_px: float
+    area_mm2: float | None
+    copies: int
+    detected: bool | None
+    class_number: int = 0
+    unshown: UnshownReason | None = None
+    suppressor: int | None = None
+
+    @property
+    def why_unshown(self) -> str:
+        """Say why no shown region is this one's: what it fails, or that it is joined with others."""
+        if self.detected:
+            return "no lesion of its own"
+        if self.unshown == "overlap":
+            better = "a better one" if self.suppressor is None else f"region {self.suppressor}"
+            return f"suppressed by {better} (NMS)"
+        reasons = {
+            "score": "not above the score threshold",
+            "area": "its box is too small",
+            "limit": "beyond the most detections shown",
+        }
+        return reasons.get(self.unshown or "", "not shown at these thresholds")
+
+
+@dataclass(frozen=True)
+class SliceSummary:
+    """What the strip and the scan need of one slice. Areas are of the union of shown masks.
+
+    ``from_bias`` as in `ImageVerdict`.
+    """
+
+    slice_index: int
+    detections: int
+    lesion_px: int
+    lesion_mm2: float | None
+    probabilities: tuple[float, ...] | None
+    from_bias: bool = False
+
+
+@dataclass(frozen=True)
+class ScanVerdict:
+    """The class of the scan, with the rule that combines the slices spelled out in ``rule``.
+
+    ``from_bias``: no region is left in the evidence of any slice used.
+    """
+
+    probabilities: tuple[float, ...]
+    class_index: int
+    slices_used: tuple[int, ...]
+    rule: str
+    basis: EvidenceBasis
+    from_bias: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class ShownSlice:
+    """Everything drawn over one slice, computed once per (slice, settings).
+
+    Attributes
+    ----------
+    masks:
+        (D, H, W) bool, one per detection (or connected region, see `explain.shown_lesions`), in slice pixels.
+    logit_map:
+        (H, W) float32 maximum (or sum) of the pasted raw mask logits; NaN outside every mask box.
+    """
+
+    slice_index: int
+    detections: Detections
+    masks: BoolArray
+    logit_map: FloatArray
+    rois: tuple[RoiRow, ...]
+    verdict: ImageVerdict | None
+    summary: SliceSummary
+
+    @property
+    def logit_range(self) -> tuple[float, float] | None:
+        """Logits at the ends of the colours: the 1st and 99th percentile of the map; None where it is empty.
+
+        A few extreme pixels would take the colours of all others.
+        """
+        present = self.logit_map[np.isfinite(self.logit_map)]
+        if not present.size:
+            return None
+        low, high = (float(end) for end in np.percentile(present, LOGIT_PERCENTILES))
+        return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the scores of ``rois`` are calibrated by a temperature, not the network's own."""
+        settings = self.detections.settings if self.verdict is None else self.verdict.settings
+        return settings.temperature != 1

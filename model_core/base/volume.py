@@ -1,0 +1,172 @@
+"""What a scan finds and a reader opens: problems, series, volumes.
+
+Arrays of a volume are ``(D, H, W)`` in *display order*: axial slices head to feet, rows anterior to
+posterior, columns patient right to left (so ``voxels[k]`` is the picture as shown).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from model_core.base.arrays import DoubleArray, VoxelArray
+from model_core.base.geometry import Geometry
+
+Plane = Literal["axial", "coronal", "sagittal", "oblique", "unknown"]
+Unit = Literal["HU", "values", "grey"]
+Level = Literal["info", "warning", "error"]
+VoiFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something noticed while reading; checks report, callers decide.
+
+    ``text`` says what was found, ``action`` what was done about it, ``files`` names them (base names).
+    """
+
+    level: Level
+    text: str
+    action: str = ""
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Window:
+    """A VOI window in the volume's unit (PS3.3 C.11.2).
+
+    ``curve``, where it is not empty, is a VOI LUT: display values 0..255, spread evenly over the window from
+    its first to its last value. A width of its length gives each value an entry of its own.
+    """
+
+    width: float
+    level: float
+    name: str = ""
+    function: VoiFunction = "LINEAR"
+    curve: bytes = field(default=b"", repr=False)
+
+
+LUNG_WINDOW = Window(1500, -600, "Lung")
+
+
+@dataclass(frozen=True)
+class PatientText:
+    """Identifying text of a study as the files hold it: shown unless privacy mode is on, never logged.
+
+    ``name`` is a DICOM person name (PS3.5 6.2.1.2), such as ``Doe^Jane^Mary``; `readable_name` is for people.
+    """
+
+    name: str = ""
+    patient_id: str = ""
+    birth_date: str = ""
+    sex: str = ""
+    age: str = ""
+    study_date: str = ""
+    study_description: str = ""
+    institution: str = ""
+
+
+def readable_name(name: str) -> str:
+    """Return a DICOM person name (PS3.5 6.2.1.2) for people: "Family, Given Middle".
+
+    Of its representations the first that is not empty: alphabetic, ideographic, phonetic. The latter two are
+    written without a comma.
+    """
+    for index, group in enumerate(name.split("=")):
+        family, *given = (" ".join(part.split()) for part in group.split("^")[:3])
+        words = [word for word in (family, " ".join(filter(None, given))) if word]
+        if words:
+            return (", " if index == 0 else " ").join(words)
+    return ""
+
+
+@dataclass(frozen=True)
+class SeriesEntry:
+    """One openable series found by a scan; holds no pixels. ``patient`` is whose it is.
+
+    ``series_id`` is an opaque stable hash (no patient data). ``files`` are in display order.
+    ``source`` is the reader's own key; only `model_core.read` looks at it. ``every`` is above 1 where
+    only every n-th slice of what was found is opened (`model_core.read.thin`).
+    """
+
+    series_id: str
+    title: str
+    modality: str
+    size: tuple[int, int, int]
+    files: tuple[str, ...]
+    problems: tuple[Problem, ...] = ()
+    plane: Plane = "unknown"
+    spacing_mm: tuple[float | None, float | None, float | None] = (None, None, None)
+    series_uid: str = ""
+    source: Any = field(default=None, repr=False, compare=False)
+    every: int = 1
+    patient: PatientText = field(default=PatientText(), repr=False)
+
+    @property
+    def status(self) -> Literal["ok", "warning", "error"]:
+        """The worst of the problems."""
+        levels = {problem.level for problem in self.problems}
+        return "error" if "error" in levels else "warning" if "warning" in levels else "ok"
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What became of one file of a scan."""
+
+    path: str
+    status: Literal["ok", "warning", "error", "skipped"]
+    reason: str = ""
+    transfer_syntax: str = ""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Result of scanning a path: the series, best guess first, and one report per file."""
+
+    root: str
+    series: tuple[SeriesEntry, ...]
+    files: tuple[FileReport, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """An opened series.
+
+    Attributes
+    ----------
+    voxels:
+        (D, H, W) int16 in display order: HU, or other stored values, or 0..255 grey.
+    unit:
+        "HU" for CT in Hounsfield units, "grey" for 8-bit pictures, else "values".
+    slice_positions_mm:
+        (D,) ImagePositionPatient projected on the slice normal of the files, or None.
+    slice_names:
+        D base names of files, for messages and exports; or empty.
+    windows:
+        The file's own windows (of the middle slice), possibly none.
+    every:
+        Above 1 where only every n-th slice of the series was opened (`SeriesEntry.every`).
+    """
+
+    series_id: str
+    title: str
+    voxels: VoxelArray
+    geometry: Geometry
+    unit: Unit = "HU"
+    plane: Plane = "unknown"
+    modality: str = "CT"
+    series_uid: str = ""
+    slice_positions_mm: DoubleArray | None = None
+    slice_names: tuple[str, ...] = ()
+    windows: tuple[Window, ...] = ()
+    patient: PatientText = field(default=PatientText(), repr=False)
+    lossy: bool = False
+    inverted: bool = False
+    padding_value: int | None = None
+    problems: tuple[Problem, ...] = ()
+    every: int = 1
+
+    @property
+    def slices(self) -> int:
+        """Number of slices."""
+        return int(self.voxels.shape[0])

@@ -1,0 +1,236 @@
+"""Class sets of any known layout: class folders, COVIDx-CT and iCTCF as in the papers (spec §1.2, §1.3)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from model_core.base.errors import DataError
+from model_core.data.classes import (
+    CLASS_FOLDERS,
+    COVIDX,
+    ClassifiedSlice,
+    list_class_folders,
+    source_of,
+)
+from model_core.data.layouts import group_pictures, is_folder, picture_folder
+from model_core.data.lists import data_and_list, missing_names, read_list
+from model_core.data.pictures import hu_range, read_index, refuse_absent
+
+# The classes of COVIDx-CT. Its class 1 is common pneumonia proper; class folders hold any other disease.
+PAPER_CLASSES = ("Control", "Common Pneumonia", "COVID-19")
+ICTCF = "iCTCF"
+
+_WORDS = {"Normal": 0, "CP": 1, "NCP": 2}
+_COVIDX_NAME = re.compile(r"([012]|Normal|CP|NCP)_([^_]+)_(.+)")
+_ICTCF_NAME = re.compile(r"(?:([02])_)?([np])CT(\d+)")
+_INDEX_CLASSES = {name: label for label, name in enumerate(CLASS_FOLDERS)} | {"0": 0, "1": 1, "2": 2}
+
+EXPECTED_CLASSES = (
+    f"class folders ({', '.join(CLASS_FOLDERS)}), pictures with an index.tsv that has a column class, names "
+    "class_patient_scan_slice (COVIDx-CT; class 0, 1, 2 or Normal, CP, NCP), names 2_pCT<id> and 0_nCT<id> "
+    "(iCTCF), or a split list that gives each picture its class"
+)
+
+
+class UnknownClassError(DataError):
+    """Neither name, list nor index says the class of a picture."""
+
+
+@dataclass(frozen=True)
+class ClassOfSlice:
+    """What name, list and index say of one picture."""
+
+    label: int
+    patient: str
+    source: str
+
+
+def read_classes(folder: Path, *, list_file: Path | None = None) -> list[ClassifiedSlice]:
+    """List the slices of a class set by name, whatever known layout it has.
+
+    Parameters
+    ----------
+    folder:
+        Class folders (see `classes.read_class_folders`); or pictures, in the folder itself or in
+        ``images/``, ``imgs/`` or ``2A_images/``, whose class is in their name, in ``index.tsv`` or in the
+        list. Or a split list inside such a folder.
+    list_file:
+        Split list of the released code (names) or of COVIDx-CT (name, class, box); only the slices it
+        names are returned. The box is not used: the papers do not crop.
+
+    Returns
+    -------
+    list of ClassifiedSlice
+        Labels 0 control, 1 common pneumonia or other, 2 COVID-19; `class_names` gives the words. iCTCF has
+        0 and 2 only. Its names carry no patient, so there each slice is a patient of its own.
+
+    Raises
+    ------
+    DataError
+        If the layout is none of these, a class is unknown or contradicts itself, a listed picture is missing,
+        or the content of a file is not here.
+    """
+    found = _list_classes(*data_and_list(folder, list_file))
+    refuse_absent(one.image_path for one in found)
+    return found
+
+
+def _list_classes(folder: Path, list_file: Path | None) -> list[ClassifiedSlice]:
+    if has_class_folders(folder):
+        found = list_class_folders(folder)
+        return found if list_file is None else listed_slices(found, list_file)
+    listed = {} if list_file is None else read_list(list_file)
+    groups = group_pictures(picture_folder(folder), nested=False)
+    if not groups:
+        raise DataError(f"'{folder.name}' holds no png or jpg picture: expected {EXPECTED_CLASSES}.")
+    listed = {numbered(name): label for name, label in listed.items()}
+    if list_file is not None and (missing := sorted(set(listed) - set(map(numbered, groups)))):
+        raise missing_names(list_file, missing)
+    index = read_index(folder / "index.tsv")
+    return [
+        classified_slice(name, paths, listed_label=listed.get(numbered(name)), row=index.get(name, {}))
+        for name, paths in groups.items()
+        if list_file is None or numbered(name) in listed
+    ]
+
+
+def listed_slices(found: Sequence[ClassifiedSlice], list_file: Path) -> list[ClassifiedSlice]:
+    """Return the pictures of class folders that a list names: by ``class/name``, or by name alone.
+
+    Raises
+    ------
+    DataError
+        If a name is not there, lies in several classes, stands twice, or contradicts the list's class.
+    """
+    names = tuple(CLASS_FOLDERS)
+    listed = read_list(list_file, folders=names)
+    by_name: dict[str, list[ClassifiedSlice]] = {}
+    for one in found:
+        by_name.setdefault(one.name, []).append(one)
+        by_name[f"{names[one.label]}/{one.name}"] = [one]
+    if missing := sorted(set(listed) - set(by_name)):
+        raise missing_names(list_file, missing)
+    kept = set()
+    for name, label in listed.items():
+        if len(by_name[name]) > 1:
+            where = " and ".join(names[one.label] for one in by_name[name])
+            raise DataError(
+                f"{list_file.name} names '{name}', which lies in {where}: write the folder before the name "
+                f"({names[by_name[name][0].label]}/{name})."
+            )
+        (one,) = by_name[name]
+        if label not in (None, one.label):
+            raise DataError(
+                f"'{one.name}' lies in the folder of class {one.label}, but {list_file.name} gives it "
+                f"class {label}."
+            )
+        if (one.label, one.name) in kept:
+            raise DataError(f"The list {list_file.name} names '{one.name}' twice.")
+        kept.add((one.label, one.name))
+    return [one for one in found if (one.label, one.name) in kept]
+
+
+def numbered(name: str) -> str:
+    """Return a COVIDx-CT name with its class as a number (``NCP_96_1328_0035``: ``2_96_1328_0035``).
+
+    The set is distributed with words; the released code renamed its files and lists them by numbers.
+    """
+    word, _, rest = name.partition("_")
+    return f"{_WORDS[word]}_{rest}" if word in _WORDS else name
+
+
+def has_class_folders(folder: Path) -> bool:
+    """Say whether a folder is sorted by class (``normal/``, ``other/``, ``covid/``; not all are needed).
+
+    Raises
+    ------
+    DataError
+        If one of these is a link that leads nowhere.
+    """
+    return any(is_folder(folder / name) for name in CLASS_FOLDERS)
+
+
+def class_names(slices: Iterable[ClassifiedSlice]) -> tuple[str, ...]:
+    """Return the names of the classes 0, 1, 2 in a set of slices.
+
+    Class 1 is "Common Pneumonia" where all its slices (or, without any, all slices) are from COVIDx-CT.
+    """
+    slices = tuple(slices)
+    telling = [one for one in slices if one.label == 1] or slices
+    if telling and all(one.source == COVIDX for one in telling):
+        return PAPER_CLASSES
+    return tuple(CLASS_FOLDERS.values())
+
+
+def classified_slice(
+    name: str, paths: tuple[Path, ...], *, listed_label: int | None, row: Mapping[str, str]
+) -> ClassifiedSlice:
+    """Return one slice of a folder of pictures.
+
+    Raises
+    ------
+    DataError
+        If two files have the name, or its class is unknown or said differently in two places.
+    """
+    if len(paths) > 1:
+        raise DataError(f"Two pictures are called '{name}' in '{paths[0].parent.name}'.")
+    about = class_of(name, listed_label=listed_label, row=row)
+    low, high, stated = hu_range(row, name=name)
+    return ClassifiedSlice(name, about.label, about.source, about.patient, paths[0], low, high, stated)
+
+
+def class_of(name: str, *, listed_label: int | None, row: Mapping[str, str]) -> ClassOfSlice:
+    """Return class, patient and source of a picture from its name, its list and its index row.
+
+    Raises
+    ------
+    UnknownClassError
+        If none of them gives a class.
+    DataError
+        If two differ.
+    """
+    named = _by_name(name)
+    said = {"name": named.label if named else None, "list": listed_label, "index.tsv": _by_index(name, row)}
+    labels = {where: label for where, label in said.items() if label is not None}
+    if not labels:
+        raise UnknownClassError(f"The class of '{name}' is unknown: expected {EXPECTED_CLASSES}.")
+    if len(set(labels.values())) > 1:
+        text = ", ".join(f"{label} by its {where}" for where, label in labels.items())
+        raise DataError(f"The class of '{name}' contradicts itself: {text}.")
+    label = next(iter(labels.values()))
+    patient = row.get("patient") or (named.patient if named else _without_slice(name))
+    source = row.get("source") or (named.source if named else source_of(name, row))
+    return ClassOfSlice(label, patient, source)
+
+
+def _by_name(name: str) -> ClassOfSlice | None:
+    if match := _ICTCF_NAME.fullmatch(name):
+        label = 2 if match[2] == "p" else 0
+        if match[1] is not None and int(match[1]) != label:
+            raise DataError(
+                f"The class of '{name}' contradicts itself: pCT is 2 (COVID-19), nCT is 0 (negative)."
+            )
+        return ClassOfSlice(label, name, ICTCF)
+    if match := _COVIDX_NAME.fullmatch(name):
+        label = _WORDS[match[1]] if match[1] in _WORDS else int(match[1])
+        return ClassOfSlice(label, f"{label}_{match[2]}", COVIDX)
+    return None
+
+
+def _by_index(name: str, row: Mapping[str, str]) -> int | None:
+    text = row.get("class", "").strip().lower()
+    if not text:
+        return None
+    if text not in _INDEX_CLASSES:
+        raise DataError(
+            f"The class of '{name}' in index.tsv is '{text}'; use {', '.join(CLASS_FOLDERS)} or 0, 1, 2."
+        )
+    return _INDEX_CLASSES[text]
+
+
+def _without_slice(name: str) -> str:
+    """Return a name without the number at its end, which is all that tells slices of one scan apart."""
+    return re.sub(r"[-_][A-Za-z]*\d+$", "", name) or name

@@ -1,0 +1,423 @@
+"""Fill a volume with the pixels of a DICOM series."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from model_core.base.arrays import FloatArray, VoxelArray
+from model_core.base.errors import ReadError
+from model_core.base.jobs import Progress
+from model_core.base.volume import Problem, SeriesEntry, Unit, Volume, Window
+from model_core.read import hounsfield
+from model_core.read.dicom.display import windows_in
+from model_core.read.dicom.pixels import (
+    darken_padding,
+    is_plain,
+    padding_mask,
+    read_each,
+    read_int16,
+    read_stored,
+    rescaled,
+    store_int16,
+)
+from model_core.read.dicom.records import Frame, is_hounsfield
+from model_core.read.dicom.series import DicomSource, displayed_size, stack_origins
+from model_core.read.failures import LIBRARY_FAILURES, FileError, plain_reason, quiet
+from model_core.read.memory import check_memory
+from model_core.read.stack import Stack, arrange, named
+from model_core.read.straightening import straightened
+from model_core.read.tolerances import AIR_HU, AIR_INTERCEPT, PADDING_HU
+from model_core.read.values import Fitted, fit_int16
+
+_THREADS = min(4, os.cpu_count() or 1)
+# Tasks per batch between two progress reports; a batch keeps every thread busy.
+_BATCH = 2 * _THREADS
+# Frames per task: of uncompressed files, and of one compressed file.
+_PLAIN_TASK, _DECODED_TASK = 16, 16
+# So often per task a decoder may crash or be stopped before the rest of the task is given up.
+_MOST_ENDS = 3
+
+
+@dataclass
+class _Filling:
+    """A volume being read: threads write to disjoint slices of it, and report here when they are done."""
+
+    stack: Stack
+    voxels: VoxelArray
+    exact: FloatArray | None
+    hounsfield: bool
+    spares: dict[tuple[str, int], list[Frame]]
+    failed: dict[int, str] = field(default_factory=dict)
+    clipped: int = 0
+    padded: int = 0
+
+    @property
+    def upright(self) -> bool:
+        """Whether a picture is stored the way it is shown."""
+        geometry = self.stack.geometry
+        return geometry.native_axes == (0, 1, 2) and not any(geometry.native_flips[1:])
+
+
+@dataclass
+class _Done:
+    """What one task did."""
+
+    clipped: int = 0
+    padded: int = 0
+    failed: dict[int, str] = field(default_factory=dict)
+
+
+def load_series(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
+    """Read the pixels of a DICOM series; the last item is the Volume.
+
+    A file that cannot be read is replaced by a copy where the scan found one, else its slice is left out.
+
+    Raises
+    ------
+    ReadError
+        Not one of the slices can be read.
+    MemoryNeeded
+        The series does not fit into memory.
+    """
+    source = cast(DicomSource, entry.source)
+    depth, height, width = entry.size
+    hounsfield = _may_be_hounsfield(source.frames)
+    as_int16 = hounsfield or _fits_int16(source.frames)
+    stack = arrange(source.frames)
+    needed = depth * height * width * (2 if as_int16 else 6)
+    if source.straight:
+        # The size of the entry is that of the grown picture; the slices as they are come on top.
+        height, width = displayed_size(stack)
+        needed += depth * height * width * (2 if as_int16 else 6)
+    check_memory(needed, slices=depth)
+    filling = _Filling(
+        stack=stack,
+        voxels=np.empty((depth, height, width), np.int16),
+        # Values of no known unit keep their fractions and range until all of them are known.
+        exact=None if as_int16 else np.empty((depth, height, width), np.float32),
+        hounsfield=hounsfield,
+        spares={},
+    )
+    for spare in source.spares:
+        filling.spares.setdefault((spare.header.sop_uid, spare.index), []).append(spare)
+    yield from _fill(filling)
+    problems = _slice_problems(filling, entry)
+    fitted = Fitted()
+    if filling.exact is not None:
+        fitted = fit_int16(filling.exact, filling.voxels)
+        problems += fitted.problems
+    problems += _value_problems(filling)
+    unit: Unit = "values"
+    if hounsfield:
+        if _plausible(filling.voxels, filling.stack.frames):
+            unit = "HU"
+        else:
+            text = (
+                "The images are labelled CT, but their values are not Hounsfield units (no air among them)."
+            )
+            problems.append(Problem("warning", text, "They are shown as plain values."))
+    else:
+        problems += _not_hounsfield(source.frames)
+    volume = _volume(entry, filling, unit=unit, fitted=fitted, problems=problems)
+    origins = stack_origins(filling.stack) if source.straight else None
+    if origins is None:
+        yield volume
+    else:
+        yield from straightened(volume, origins)
+
+
+def _fill(filling: _Filling) -> Generator[Progress, None, None]:
+    depth = len(filling.stack.frames)
+    done = 0
+    yield Progress(0, depth, "Reading slices")
+    tasks = _tasks(filling.stack.frames)
+    batches = [tasks[start : start + _BATCH] for start in range(0, len(tasks), _BATCH)]
+    with ThreadPoolExecutor(_THREADS, "ctmasknet-read") as pool:
+        coming: deque[list[Future[_Done]]] = deque()
+        try:
+            for number, batch in enumerate(batches):
+                # The next batch is queued while one is read: no thread waits for the slowest.
+                for queued in batches[number + len(coming) : number + 2]:
+                    coming.append([pool.submit(_read_task, task, filling) for task in queued])
+                with quiet():
+                    results = [task.result() for task in coming.popleft()]
+                for result in results:
+                    filling.clipped += result.clipped
+                    filling.padded += result.padded
+                    filling.failed |= result.failed
+                done += sum(len(task) for task in batch)
+                yield Progress(done, depth, "Reading slices")
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # cancelled: what is queued is not read
+
+
+def _tasks(frames: Sequence[Frame]) -> list[list[tuple[int, Frame]]]:
+    """Cut the work: some uncompressed frames each, or frames of one compressed file."""
+    tasks: list[list[tuple[int, Frame]]] = []
+    compressed: dict[Path, list[tuple[int, Frame]]] = {}
+    plain: list[tuple[int, Frame]] = []
+    for index, frame in enumerate(frames):
+        if is_plain(frame.header):
+            plain.append((index, frame))
+        else:
+            compressed.setdefault(frame.header.path, []).append((index, frame))
+    tasks += [plain[start : start + _PLAIN_TASK] for start in range(0, len(plain), _PLAIN_TASK)]
+    for members in compressed.values():
+        tasks += [members[start : start + _DECODED_TASK] for start in range(0, len(members), _DECODED_TASK)]
+    return tasks
+
+
+def _read_task(task: Sequence[tuple[int, Frame]], filling: _Filling) -> _Done:
+    done = _Done()
+    if is_plain(task[0][1].header):
+        for index, frame in task:
+            _read_one(index, frame, filling, done)
+        return done
+    ends = 0
+    while task:
+        decoded = 0
+        try:
+            pictures = read_each(task[0][1].header, [frame.index for _, frame in task])
+            for (index, frame), picture in zip(task, pictures, strict=True):
+                if isinstance(picture, FileError):
+                    _try_spares(index, frame, picture, filling, done)
+                else:
+                    _store(index, frame, picture, filling, done)
+                decoded += 1
+        except FileError as error:
+            # The decoder ended at one frame: those after it may be sound, unless that goes on.
+            ends += 1
+            lost = 1 if ends < _MOST_ENDS else len(task)
+            for index, frame in task[decoded : decoded + lost]:
+                _try_spares(index, frame, error, filling, done)
+            decoded += lost
+        task = task[decoded:]
+    return done
+
+
+def _read_one(index: int, frame: Frame, filling: _Filling, done: _Done) -> None:
+    """Read one uncompressed frame: straight into the volume where nothing has to be turned or scaled."""
+    try:
+        if filling.exact is None and filling.upright:
+            counts = read_int16(frame, filling.voxels[index], air=filling.hounsfield)
+            if counts is not None:
+                done.clipped += counts[0]
+                done.padded += counts[1]
+                return
+        picture = next(iter(read_stored(frame.header, [frame.index])))
+        _store(index, frame, picture, filling, done)
+    except FileError as error:
+        _try_spares(index, frame, error, filling, done)
+
+
+def _try_spares(index: int, frame: Frame, error: FileError, filling: _Filling, done: _Done) -> None:
+    for spare in filling.spares.get((frame.header.sop_uid, frame.index), ()):
+        if (spare.header.rows, spare.header.columns) != (frame.header.rows, frame.header.columns):
+            continue
+        try:
+            picture = next(iter(read_stored(spare.header, [spare.index])))
+        except FileError:
+            continue
+        _store(index, spare, picture, filling, done)
+        return
+    done.failed[index] = error.message
+
+
+def _store(index: int, frame: Frame, stored: npt.NDArray[Any], filling: _Filling, done: _Done) -> None:
+    picture = in_plane(rescaled(stored, frame), filling.stack)
+    padding = padding_mask(stored, frame.header)
+    if padding is not None:
+        padding = in_plane(padding, filling.stack)
+    if filling.exact is None:
+        counts = store_int16(picture, padding, filling.voxels[index], air=filling.hounsfield)
+        done.clipped += counts[0]
+        done.padded += counts[1]
+        return
+    filling.exact[index] = picture
+    if padding is not None:
+        darken_padding(filling.exact[index], padding)
+
+
+def in_plane(picture: npt.NDArray[Any], stack: Stack) -> npt.NDArray[Any]:
+    """Turn one native picture (file rows, file columns) the way it is shown."""
+    geometry = stack.geometry
+    flips = tuple(axis - 1 for axis in (1, 2) if geometry.native_flips[axis])
+    turned = np.flip(picture, flips) if flips else picture
+    return turned.T if geometry.native_axes == (0, 2, 1) else turned
+
+
+def _slice_problems(filling: _Filling, entry: SeriesEntry) -> list[Problem]:
+    """Drop the slices that failed from the volume; say which, and what that does to the geometry."""
+    if not filling.failed:
+        return list(entry.problems)
+    before = filling.stack
+    reasons = list(dict.fromkeys(filling.failed.values()))
+    keep = [index for index in range(len(before.frames)) if index not in filling.failed]
+    if not keep:
+        raise ReadError(f"No slice of this series can be read: {reasons[0]}")
+    names = named(before.frames[index].name for index in sorted(filling.failed))
+    text = f"{len(filling.failed)} slice(s) cannot be read: {' '.join(reasons[:3])}"
+    filling.stack = arrange([before.frames[index] for index in keep])
+    filling.voxels = filling.voxels[keep]
+    filling.exact = None if filling.exact is None else filling.exact[keep]
+    other = [problem for problem in entry.problems if problem not in before.problems]
+    return [*other, Problem("warning", text, "They are left out.", names), *filling.stack.problems]
+
+
+def _value_problems(filling: _Filling) -> list[Problem]:
+    problems = []
+    if filling.clipped:
+        text = f"{filling.clipped} values lie outside 16-bit integers."
+        problems.append(Problem("warning", text, "They are cut to that range."))
+    if filling.padded:
+        text = f"{filling.padded} pixels lie outside the scanned field."
+        action = f"They count as {PADDING_HU}." if filling.hounsfield else "They are shown as background."
+        problems.append(Problem("info", text, action))
+    return problems
+
+
+def _not_hounsfield(frames: Sequence[Frame]) -> list[Problem]:
+    """Say why CT images, or what may be some, are not taken for Hounsfield units; nothing of other images."""
+    header = frames[0].header
+    if header.localizer or header.colour:
+        return []
+    if header.modality in ("", "OT") and min(frame.intercept for frame in frames) <= AIR_INTERCEPT:
+        text = "The values may be Hounsfield units, but neither Modality nor RescaleType says so."
+        return [Problem("info", text, "The series is shown as plain values.")]
+    if header.modality != "CT":
+        return []
+    other = [frame for frame in frames if not _rescaled_to_hounsfield(frame)]
+    unsaid = [frame for frame in other if not frame.header.rescaled]
+    if unsaid:
+        other = unsaid
+        text = "do not say how their values become Hounsfield units (RescaleSlope, RescaleIntercept)."
+    else:
+        kinds = sorted({_quoted(frame.header.rescale_type) for frame in other})
+        text = f"hold values that are not Hounsfield units (RescaleType {', '.join(kinds)})."
+    if not other:
+        return []
+    names = named(frame.name for frame in other)
+    text = f"{'The' if len(other) == len(frames) else f'{len(other)} of {len(frames)}'} images {text}"
+    return [Problem("warning", text, "The series is shown as plain values.", names)]
+
+
+# Defined terms of RescaleType (PS3.3 C.11.1.1.2); anything else is free text.
+_TERMS = ("OD", "HU", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT")
+_LONGEST_KIND = 24
+
+
+def _quoted(kind: str) -> str:
+    """Return a RescaleType for a message: free text in quotes, cut to what a word may be."""
+    if kind.upper() in _TERMS:
+        return kind.upper()
+    plain = " ".join("".join(sign if sign.isprintable() else " " for sign in kind).split())
+    return f'"{plain if len(plain) <= _LONGEST_KIND else plain[:_LONGEST_KIND] + "…"}"'
+
+
+def _rescaled_to_hounsfield(frame: Frame) -> bool:
+    return frame.header.rescaled and is_hounsfield(frame.header.rescale_type)
+
+
+def _may_be_hounsfield(frames: Sequence[Frame]) -> bool:
+    """Whether the headers allow Hounsfield units: CT, rescaled to HU or to nothing else stated.
+
+    Where no modality is stated, a rescale to HU by name says it, too.
+    """
+    header = frames[0].header
+    said = header.modality == "CT" or (
+        header.modality in ("", "OT") and all(frame.header.rescale_type for frame in frames)
+    )
+    return (
+        said
+        and not header.localizer
+        and not header.colour
+        and header.pixel_keyword == "PixelData"
+        and all(map(_rescaled_to_hounsfield, frames))
+    )
+
+
+def _fits_int16(frames: Sequence[Frame]) -> bool:
+    """Whether the headers promise whole numbers that int16 holds."""
+    for frame in frames:
+        header = frame.header
+        if header.pixel_keyword != "PixelData" or header.colour:
+            return False
+        if not (frame.slope.is_integer() and frame.intercept.is_integer()):
+            return False
+        low, high = (-1, 1) if header.signed else (0, 2)
+        scale = 1 << (header.bits_stored - 1)
+        ends = (low * scale * frame.slope + frame.intercept, high * scale * frame.slope + frame.intercept)
+        if min(ends) < -(1 << 15) or max(ends) >= 1 << 15:
+            return False
+    return True
+
+
+def _plausible(voxels: VoxelArray, frames: Sequence[Frame]) -> bool:
+    if min(frame.intercept for frame in frames) <= AIR_INTERCEPT or int(voxels.min()) <= AIR_HU:
+        return True
+    # Without air, as where a body was cut out, fat beside soft tissue says it, too.
+    scale = hounsfield.recognise(voxels)
+    return scale is not None and scale.offset == 0
+
+
+def _volume(
+    entry: SeriesEntry, filling: _Filling, *, unit: Unit, fitted: Fitted, problems: Sequence[Problem]
+) -> Volume:
+    stack = filling.stack
+    frames = stack.frames
+    middle = frames[len(frames) // 2]
+    with quiet():
+        windows = windows_in(middle)
+    return Volume(
+        series_id=entry.series_id,
+        title=entry.title,
+        voxels=filling.voxels,
+        geometry=stack.geometry,
+        unit=unit,
+        plane=stack.plane,
+        modality=entry.modality,
+        series_uid=entry.series_uid,
+        slice_positions_mm=stack.positions_mm,
+        slice_names=tuple(frame.name for frame in frames),
+        windows=fitted.windows(windows),
+        patient=entry.patient,
+        lossy=any(frame.header.lossy for frame in frames),
+        inverted=middle.header.photometric == "MONOCHROME1",
+        padding_value=PADDING_HU if filling.padded else None,
+        problems=tuple(problems),
+        every=entry.every,
+    )
+
+
+def middle_picture(entry: SeriesEntry) -> tuple[npt.NDArray[Any], tuple[Window, ...], bool]:
+    """Read the middle slice alone: values as shown, the file's windows, whether black is white.
+
+    Raises
+    ------
+    ReadError
+        The slice cannot be read.
+    """
+    frames = cast(DicomSource, entry.source).frames
+    frame = frames[len(frames) // 2]
+    stack = arrange(frames)
+    with quiet():
+        try:
+            stored = next(iter(read_stored(frame.header, [frame.index])))
+            picture = rescaled(stored, frame)
+            padding = padding_mask(stored, frame.header)
+            if padding is not None:
+                darken_padding(picture, padding)
+            picture = in_plane(picture, stack)
+            windows = windows_in(frame)
+        except LIBRARY_FAILURES as error:
+            raise ReadError(plain_reason(error)) from error
+    return picture, windows, frame.header.photometric == "MONOCHROME1"

@@ -1,0 +1,265 @@
+"""Data sets packed into one array file over the network's HU window, so that an epoch reads no pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from model_core.base.arrays import ByteArray, FloatArray
+from model_core.base.errors import DataError
+from model_core.base.settings import InputSpec
+from model_core.base.volume import Volume
+from model_core.data import ClassifiedSlice, LabelledSlice, read_class_folders, read_pairs
+from model_core.data.classes import CLASS_FOLDERS
+from model_core.data.pictures import read_grey, read_index_picture, refuse_absent, to_hu
+from model_core.engine.greymap import estimate_hu_range
+from model_core.measure.slices import one_slice_volume
+from model_core.train.recipe import Recipe, Source
+
+logger = logging.getLogger(__name__)
+
+LESION_BITS, LUNG_BIT = 0b011, 0b100
+_VERSION = 3
+_CLASS_OF_KIND = {"negatives": "normal", "unlabelled": "covid"}
+
+
+@dataclass(frozen=True, eq=False)
+class PackedSlice:
+    """A slice ready for augmentation.
+
+    Attributes
+    ----------
+    image:
+        (H, W) uint8 over the network's HU window.
+    labels:
+        (H, W) uint8: the lesion value in the low two bits, lung in the third.
+    has_lung:
+        Whether lung masks exist (where not, the lung bit means nothing).
+    unlabelled:
+        What is a lesion is not known: the labels are empty, or a network's (`train.self_training`).
+    original:
+        `digest` of the slice before it was made smaller for travel; empty where it is as it was read.
+    image_class:
+        Of a classified picture: index into `data.classes.CLASS_FOLDERS`.
+    """
+
+    name: str
+    source: str
+    patient: str
+    validation: bool
+    cropped: bool
+    has_lung: bool
+    hu_error: float
+    image: ByteArray
+    labels: ByteArray
+    original: str = ""
+    unlabelled: bool = False
+    image_class: int | None = None
+
+    @property
+    def lesion(self) -> ByteArray:
+        """(H, W) mask: 0 background, 1 GGO or lesion, 2 consolidation."""
+        lesion: ByteArray = np.bitwise_and(self.labels, LESION_BITS, dtype=np.uint8)
+        return lesion
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of picture and labels: what a split list names a slice by."""
+        return self.original or hashlib.sha256(self.image.tobytes() + self.lesion.tobytes()).hexdigest()
+
+
+def pack(recipe: Recipe, data: Path, cache: Path) -> list[PackedSlice]:
+    """Return every slice of the recipe's sources, from the cache file where it fits.
+
+    Parameters
+    ----------
+    data:
+        The folder that holds the sources' folders.
+    cache:
+        A folder; gets ``packed-<hash>.npz``, another one where files of the sources change.
+
+    Raises
+    ------
+    DataError
+        If a source is missing, empty or damaged, a validation patient does not exist, or the cache is
+        damaged.
+    """
+    key = {
+        name: [source.folder, source.kind, source.prefix, *([source.image_class] * bool(source.image_class))]
+        for name, source in recipe.sources.items()
+    }
+    folders = sorted({data / source.folder for source in recipe.sources.values()})
+    known = [_VERSION, key, [files_digest(folder) for folder in folders]]
+    digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:12]
+    path = cache / f"packed-{digest}.npz"
+    if not path.is_file():
+        _write(recipe, data, path)
+    return _read(recipe, path)
+
+
+def files_digest(folder: Path) -> str:
+    """Return a hash of what lies in a folder (names, sizes and times of its files): a cache of it is another.
+
+    The same for a folder that does not exist and an empty one; who reads them says so.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        about = path.stat()
+        digest.update(f"{path.relative_to(folder).as_posix()} {about.st_size} {about.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def window_to_bytes(hu: FloatArray, spec: InputSpec | None = None) -> ByteArray:
+    """Map HU to 0..255 over the network's window, rounded and clipped."""
+    spec = spec or InputSpec()
+    scaled = (hu - spec.low_hu) * (255.0 / (spec.high_hu - spec.low_hu))
+    packed: ByteArray = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return packed
+
+
+def slice_volume(one: PackedSlice) -> Volume:
+    """Return a packed slice as a volume of one slice in HU."""
+    spec = InputSpec()
+    hu = spec.low_hu + one.image.astype(np.float32) * ((spec.high_hu - spec.low_hu) / 255.0)
+    return one_slice_volume(hu, name=one.name)
+
+
+def _write(recipe: Recipe, data: Path, path: Path) -> None:
+    rows, pixels, labels = [], [], []
+    for name, source in recipe.sources.items():
+        for stem, patient, image, mask, has_lung in _slices(source, data):
+            if image.shape != mask.shape:
+                raise DataError(
+                    f"Picture and mask '{stem}' differ in size: {image.shape[1]} x {image.shape[0]} and "
+                    f"{mask.shape[1]} x {mask.shape[0]}."
+                )
+            rows.append([name, stem, patient, *image.shape, has_lung])
+            pixels.append(image.ravel())
+            labels.append(mask.ravel())
+        if not any(row[0] == name for row in rows):
+            raise DataError(
+                f"The source {name} has no slice: '{source.folder}' holds no picture of its kind"
+                + (f" whose source begins with '{source.prefix}'." if source.prefix else ".")
+            )
+        logger.info("packed %s", name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name("writing-" + path.name)
+    np.savez_compressed(
+        temporary,
+        rows=np.array(json.dumps(rows)),
+        pixels=np.concatenate(pixels),
+        labels=np.concatenate(labels),
+    )
+    temporary.replace(path)
+
+
+def _slices(source: Source, data: Path) -> Iterator[tuple[str, str, ByteArray, ByteArray, bool]]:
+    folder = data / source.folder
+    if source.kind == "pairs":
+        for pair in read_pairs(folder):
+            yield (pair.name, pair.patient, window_to_bytes(pair.image_hu()), *_labels(pair, folder))
+    else:
+        wanted = list(CLASS_FOLDERS).index(source.image_class or _CLASS_OF_KIND[source.kind])
+        for one in read_class_folders(folder):
+            if one.label == wanted and one.source.startswith(source.prefix):
+                image = _normalised(one)
+                yield one.name, one.patient, image, np.zeros_like(image), False
+
+
+def _labels(pair: LabelledSlice, folder: Path) -> tuple[ByteArray, bool]:
+    """Return the packed labels of a slice and whether they know the lung."""
+    mask: ByteArray = pair.mask()
+    path = folder / "lung_masks" / pair.mask_path.name
+    refuse_absent([path])
+    if not path.is_file():
+        return mask, False
+    lung = read_index_picture(path)
+    return mask | np.where(lung > 0, LUNG_BIT, 0).astype(np.uint8), True
+
+
+def _normalised(one: ClassifiedSlice) -> ByteArray:
+    """Bring a picture without a grey-to-HU map to the network's window by its lung and tissue peaks."""
+    grey = read_grey(one.image_path)
+    low, high = estimate_hu_range(grey)
+    return window_to_bytes(to_hu(grey, low=low, high=high))
+
+
+def _read(recipe: Recipe, path: Path) -> list[PackedSlice]:
+    try:
+        with path.open("rb") as raw, np.load(raw) as file:
+            rows, pixels, labels = json.loads(str(file["rows"])), file["pixels"], file["labels"]
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise DataError(f"{path.name} is damaged; delete it to pack again.", details=str(error)) from error
+    found, start = [], 0
+    for name, stem, patient, height, width, has_lung in rows:
+        end = start + height * width
+        found.append(
+            as_slice(
+                recipe.sources[name],
+                pixels[start:end].reshape(height, width),
+                labels[start:end].reshape(height, width),
+                name=stem,
+                source_name=name,
+                patient=patient,
+                has_lung=has_lung,
+            )
+        )
+        start = end
+    return chosen(recipe, found)
+
+
+def as_slice(
+    source: Source,
+    image: ByteArray,
+    labels: ByteArray,
+    *,
+    name: str,
+    source_name: str,
+    patient: str,
+    has_lung: bool,
+    original: str = "",
+) -> PackedSlice:
+    """Return a packed slice with what its source says about it."""
+    return PackedSlice(
+        name=name,
+        source=source_name,
+        patient=patient,
+        validation=source.holds_out(name=name, patient=patient),
+        cropped=source.cropped,
+        has_lung=has_lung,
+        hu_error=source.hu_error,
+        image=image,
+        labels=labels,
+        original=original,
+        unlabelled=source.kind in ("unlabelled", "classified"),
+        image_class=list(CLASS_FOLDERS).index(source.image_class) if source.image_class else None,
+    )
+
+
+def chosen(recipe: Recipe, slices: list[PackedSlice]) -> list[PackedSlice]:
+    """Return the slices without those that their source excludes.
+
+    Raises
+    ------
+    DataError
+        If a held-out patient or an excluded slice does not exist.
+    """
+    _check_validation(recipe, slices)
+    for name, source in recipe.sources.items():
+        if missing := sorted(set(source.exclude) - {one.name for one in slices if one.source == name}):
+            raise DataError(f"Excluded slices of {name} are not in the data: {', '.join(missing)}.")
+    return [one for one in slices if one.name not in recipe.sources[one.source].exclude]
+
+
+def _check_validation(recipe: Recipe, slices: list[PackedSlice]) -> None:
+    for name, source in recipe.sources.items():
+        patients = {one.patient for one in slices if one.source == name}
+        if missing := sorted(set(source.validation) - patients):
+            raise DataError(f"Held-out patients of {name} are not in the data: {', '.join(missing)}.")

@@ -1,0 +1,425 @@
+"""A recipe: everything that decides what weights come out of a data folder, as one JSON file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from model_core.base.errors import SettingsError
+from model_core.base.resources import resource
+from model_core.base.settings import Architecture, DetectorSettings, DetectorTraining
+from model_core.data.classes import CLASS_FOLDERS
+from model_core.train.systems.moving import SegmentationMode
+
+StageKind = Literal["dense", "detect", "joint"]
+SourceKind = Literal["pairs", "negatives", "unlabelled", "classified"]
+
+# The schedules of `ctmasknet train cross-validate` and of each variant of `train compare`: plans of a recipe.
+CROSS_VALIDATION, COMPARISON = "cross_validation", "comparison"
+# What `train compare` calls a recipe without any change; no variant has this name.
+AS_IT_IS = "as-it-is"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One data set of a recipe.
+
+    Attributes
+    ----------
+    folder:
+        Below the data folder.
+    kind:
+        ``pairs`` of picture and mask, lesion-free ``negatives`` of a class folder's ``normal``,
+        ``unlabelled`` pictures of its ``covid``, for stages that self-train (`train.self_training`), or
+        ``classified`` pictures of its ``image_class``, for the image loss of ``joint`` stages.
+    weight:
+        Share of the training draws (relative); a stage may have its own (`Stage.shares`). Classified
+        sources share draws of their own.
+    validation:
+        Patients (or groups) held out; never drawn in training.
+    prefix:
+        Kinds of class folders: only pictures whose source starts like this.
+    image_class:
+        ``classified``: ``normal``, ``other`` or ``covid``.
+    cropped:
+        The pictures are cropped to the lungs, so they may also be shown shrunken inside a body.
+    hu_error:
+        Spread of the grey-to-HU map in HU, for the window augmentation.
+    hold_out:
+        Share of the pictures held out by the hash of their name, see `held_out`: normal scans that a
+        classifier on this detector is later tested on.
+    exclude:
+        Names of slices that are neither trained on nor measured (their class is in doubt).
+    """
+
+    folder: str
+    kind: SourceKind = "pairs"
+    weight: float = 1.0
+    validation: tuple[str, ...] = ()
+    prefix: str = ""
+    cropped: bool = True
+    hu_error: float = 60.0
+    hold_out: float = 0.0
+    exclude: tuple[str, ...] = ()
+    image_class: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.kind == "classified") != (self.image_class in CLASS_FOLDERS):
+            raise SettingsError(
+                f"A classified source, and no other, has an image class ({', '.join(CLASS_FOLDERS)}), not "
+                f"'{self.image_class}'."
+            )
+        if not 0.0 <= self.hold_out < 1.0:
+            raise SettingsError(f"The held-out share of a source lies in 0..1, not {self.hold_out}.")
+        if self.kind not in get_args(SourceKind):
+            raise SettingsError(
+                f"A source has one of the kinds {', '.join(get_args(SourceKind))}, not '{self.kind}'."
+            )
+
+    def holds_out(self, *, name: str, patient: str) -> bool:
+        """Whether a slice of this source is never drawn in training."""
+        return patient in self.validation or held_out(name, self.hold_out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One part of the training: what is learned, at which size, for how many steps.
+
+    Attributes
+    ----------
+    kind:
+        ``dense``: pixels, the backbone alone; ``detect``: the detector; ``joint``: the detector and, in a
+        second step of its own, the image class (`train.joint`).
+    zoom:
+        Range of the picture's scale relative to filling the input.
+    paste:
+        Share of the draws that get a lesion of another training slice (`train.pasting`).
+    synthetic:
+        Share of the lesion-free draws that get computed lesions (`train.synthetic`).
+    appearance:
+        Share of the draws whose window, sharpness, noise and compression change (`train.appearance`).
+    shares:
+        Weights of sources in this stage in place of their own.
+    image_batch:
+        ``joint``: classified pictures of one step.
+    teachers:
+        Weights (names or files) that together label the unlabelled pictures of this stage; none: the network
+        as it is when the stage begins.
+    moves:
+        ``full``: all weights; ``heads``: the backbone and its statistics stay as they are.
+    training:
+        Settings of `DetectorTraining` that differ from the recipe's in this stage.
+    """
+
+    kind: StageKind
+    steps: int
+    size: int
+    batch: int
+    learning_rate: float
+    final_rate: float
+    zoom: tuple[float, float] = (0.85, 1.4)
+    dense_weight: float = 0.5
+    paste: float = 0.0
+    synthetic: float = 0.0
+    appearance: float = 1.0
+    shares: dict[str, float] = field(default_factory=dict)
+    image_batch: int = 8
+    teachers: tuple[str, ...] = ()
+    moves: SegmentationMode = "full"
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or min(self.size, self.batch, self.image_batch) < 1 or self.size % 32:
+            raise SettingsError(
+                f"A stage has steps, a batch and a size that 32 divides, not {self.steps}, {self.batch} and "
+                f"{self.size}."
+            )
+        if self.moves not in get_args(SegmentationMode) or (self.moves == "heads" and self.kind != "detect"):
+            raise SettingsError(
+                f"A stage moves 'full', or a detection stage 'heads', not '{self.moves}' ({self.kind})."
+            )
+        for share in (self.paste, self.synthetic, self.appearance):
+            if not 0.0 <= share <= 1.0:
+                raise SettingsError(f"A share of the draws lies in 0..1, not {share}.")
+        if not isinstance(self.teachers, tuple) or not all(isinstance(one, str) for one in self.teachers):
+            raise SettingsError(f"The teachers of a stage are a list of weights, not {self.teachers!r}.")
+        if any(share < 0 for share in self.shares.values()):
+            raise SettingsError(f"The weights of a stage's sources are not negative: {self.shares}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All of it. Two runs of one recipe on one machine see the same pictures in the same order.
+
+    ``plans`` are other schedules by name: ``gpu`` with large batches, ``cross_validation`` short,
+    ``comparison`` shorter. ``variants`` are other choices of anchors or augmentation by name, for
+    `train.comparison`: what they change of the ``architecture``, of the sampling and losses
+    (``training``), of each of the ``stages``, and of the ``detector`` (``mirror``, ``mask_box_scale``).
+    ``start`` names weights (shipped ones, or a file) that the network starts from; empty starts it at
+    random. ``backbone_weights`` is the file of a torchvision ResNet that the backbone starts from, below the
+    data folder until `with_backbone` says where it lies; empty where it starts at random. ``mirror``
+    and ``mask_box_scale``: how what is trained is used and measured (`DetectorSettings`); the boxes that the
+    mask branch learns in are a setting of ``training``.
+    """
+
+    name: str
+    title: str
+    seed: int
+    architecture: Architecture
+    training: DetectorTraining
+    sources: dict[str, Source]
+    stages: tuple[Stage, ...]
+    weight_decay: float = 0.05
+    ema: float = 0.998
+    notes: str = ""
+    classifier: dict[str, Any] = field(default_factory=dict)
+    plans: dict[str, tuple[Stage, ...]] = field(default_factory=dict)
+    variants: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    start: str = ""
+    backbone_weights: str = ""
+    mirror: bool = False
+    mask_box_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        _ = self.detector  # says what is not possible
+        if self.start and self.backbone_weights:
+            raise SettingsError("A recipe starts from lesion weights or from a backbone file, not from both.")
+        for variant in self.variants:
+            self.variant(variant)
+        for stage in (*self.stages, *(stage for plan in self.plans.values() for stage in plan)):
+            if unknown := sorted(set(stage.shares) - set(self.sources)):
+                raise SettingsError(f"A stage names sources that are not there: {', '.join(unknown)}.")
+            self.detector_training(stage)
+            if stage.teachers and not any(self.sources[name].kind == "unlabelled" for name in stage.shares):
+                raise SettingsError("A stage has teachers, but no share of pictures without outlines.")
+        unlabelled = [name for name, source in self.sources.items() if source.kind == "unlabelled"]
+        if unlabelled and self.architecture.region_classes > 2:
+            raise SettingsError(f"Unlabelled sources ({', '.join(unlabelled)}) get merged lesions only.")
+        joint = any(stage.kind == "joint" for stage in self.stages)
+        if joint and not (self.architecture.kind == "single_shot" and self.class_weights()):
+            raise SettingsError("A joint stage trains a single-shot model and draws from classified sources.")
+
+    @property
+    def detector(self) -> DetectorSettings:
+        """How the trained network is used."""
+        return DetectorSettings(mirror=self.mirror, mask_box_scale=self.mask_box_scale)
+
+    def detector_training(self, stage: Stage) -> DetectorTraining:
+        """Return the sampling and losses of a stage.
+
+        Raises
+        ------
+        SettingsError
+            If the stage names a setting that is not one.
+        """
+        known = {one.name for one in dataclasses.fields(DetectorTraining)}
+        if unknown := sorted(set(stage.training) - known):
+            raise SettingsError(f"A stage trains by settings that do not exist: {', '.join(unknown)}.")
+        return dataclasses.replace(self.training, **stage.training)
+
+    @property
+    def digest(self) -> str:
+        """Hash of what a checkpoint depends on: network, sources, seed; stages may still be lengthened."""
+        values = dataclasses.asdict(self)
+        others = (
+            "title notes classifier stages plans variants ema weight_decay training mirror mask_box_scale"
+        )
+        for other in others.split():
+            values.pop(other)
+        values["backbone_weights"] = Path(self.backbone_weights).name  # wherever it lies
+        for name in ("start", "backbone_weights"):
+            if not values[name]:
+                del values[name]
+        # Unlabelled sources count from the stage on that draws them, and may join like a stage.
+        values["sources"] = {
+            name: source for name, source in values["sources"].items() if source["kind"] != "unlabelled"
+        }
+        for source in values["sources"].values():
+            # Absent and at its default is the same: checkpoints from before these fields go on.
+            for name in ("hold_out", "exclude", "image_class"):
+                if not source[name]:
+                    del source[name]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+    def without(self, names: tuple[str, ...]) -> Recipe:
+        """Return the recipe with some sources switched off.
+
+        Raises
+        ------
+        SettingsError
+            If a name is unknown or nothing with lesions would be left.
+        """
+        if unknown := sorted(set(names) - set(self.sources)):
+            raise SettingsError(
+                f"The recipe has no source {', '.join(unknown)}; it has {', '.join(self.sources)}."
+            )
+        left = {key: source for key, source in self.sources.items() if key not in names}
+        if not any(source.kind == "pairs" for source in left.values()):
+            raise SettingsError("At least one source with lesion masks must stay.")
+
+        def fitting(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+            return tuple(
+                dataclasses.replace(
+                    stage, shares={key: share for key, share in stage.shares.items() if key in left}
+                )
+                for stage in stages
+            )
+
+        plans = {plan: fitting(stages) for plan, stages in self.plans.items()}
+        return dataclasses.replace(self, sources=left, stages=fitting(self.stages), plans=plans)
+
+    def with_backbone(self, *, data: Path | None = None, file: Path | None = None) -> Recipe:
+        """Return the recipe with the place of the backbone's file: ``file``, else its own below ``data``.
+
+        Raises
+        ------
+        SettingsError
+            If the recipe starts from lesion weights.
+        """
+        if file is None and data is not None and self.backbone_weights:
+            file = data / self.backbone_weights
+        return self if file is None else dataclasses.replace(self, backbone_weights=str(file))
+
+    def weights(self, stage: Stage) -> dict[str, float]:
+        """Return the weight of each source that the stage draws from.
+
+        Unlabelled sources take part where the stage names them; classified ones have `class_weights`.
+        """
+        own = {
+            name: stage.shares.get(name, 0.0 if source.kind == "unlabelled" else source.weight)
+            for name, source in self.sources.items()
+            if source.kind != "classified"
+        }
+        return {name: weight for name, weight in own.items() if weight > 0}
+
+    def class_weights(self) -> dict[str, float]:
+        """Return the weight of each classified source in joint stages."""
+        return {name: one.weight for name, one in self.sources.items() if one.kind == "classified"}
+
+    def planned(self, plan: str) -> Recipe:
+        """Return the recipe with the stages of one of its plans; an empty name keeps its own.
+
+        Raises
+        ------
+        SettingsError
+            If it has no such plan.
+        """
+        if not plan:
+            return self
+        if plan not in self.plans:
+            raise SettingsError(
+                f"The recipe has no plan '{plan}'; it has {', '.join(self.plans) or 'none'} "
+                "besides its own stages."
+            )
+        return dataclasses.replace(self, stages=self.plans[plan])
+
+    def variant(self, name: str) -> Recipe:
+        """Return the recipe as one of its variants, of the name NAME-VARIANT.
+
+        Raises
+        ------
+        SettingsError
+            If it has no such variant, or what it changes does not exist.
+        """
+        if name not in self.variants or not _VARIANT.fullmatch(name):
+            raise SettingsError(
+                f"The recipe has no variant '{name}'; it has {', '.join(self.variants) or 'none'}."
+            )
+        changes = {key: _tuples(values) for key, values in self.variants[name].items()}
+        if unknown := sorted(set(changes) - set(_CHANGEABLE)):
+            raise SettingsError(f"The variant '{name}' changes what a variant cannot: {', '.join(unknown)}.")
+
+        for key, known in _CHANGEABLE.items():
+            if wrong := sorted(set(changes.get(key, {})) - known):
+                raise SettingsError(f"A variant cannot change {', '.join(wrong)} of the {key}.")
+
+        def changed(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+            return tuple(dataclasses.replace(stage, **changes.get("stages", {})) for stage in stages)
+
+        architecture = dataclasses.replace(self.architecture, **changes.get("architecture", {}))
+        try:
+            return dataclasses.replace(
+                self,
+                name=f"{self.name}-{name}",
+                architecture=architecture,
+                training=dataclasses.replace(self.training, **changes.get("training", {})),
+                **changes.get("detector", {}),
+                stages=changed(self.stages),
+                plans={plan: changed(stages) for plan, stages in self.plans.items()},
+                variants={},
+            )
+        except TypeError as error:
+            raise SettingsError(
+                f"The variant '{name}' has a value of the wrong kind.", details=str(error)
+            ) from error
+
+
+# What a variant of a recipe may change of what, see `Recipe.variant`.
+_FIXED = {"kind", "size", "steps", "region_classes", "image_classes", "shares", "teachers"}
+_CHANGEABLE: dict[str, set[str]] = {
+    "detector": {"mirror", "mask_box_scale"},
+    **{
+        key: {one.name for one in dataclasses.fields(kind)} - _FIXED
+        for key, kind in (("architecture", Architecture), ("stages", Stage), ("training", DetectorTraining))
+    },
+}
+# The name of a variant becomes that of a folder.
+_VARIANT = re.compile(rf"(?!{AS_IT_IS}$)[a-z0-9][a-z0-9-]*")
+
+
+def held_out(name: str, share: float) -> bool:
+    """Whether a slice of this name is among the held-out share: the same answer in every recipe and run."""
+    if not share:
+        return False
+    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) < share * 2**32
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Return the names of the shipped recipes."""
+    return tuple(sorted(path.stem for path in resource("recipes").glob("*.json")))
+
+
+def read_recipe(name_or_path: str) -> Recipe:
+    """Read a shipped recipe by name, or a recipe file.
+
+    Raises
+    ------
+    SettingsError
+        If there is none, or it is damaged.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".json":
+        path = resource("recipes") / f"{name_or_path}.json"
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        as_they_are = {one.name: values[one.name] for one in dataclasses.fields(Recipe) if one.name in values}
+        return Recipe(
+            **{
+                **as_they_are,
+                "seed": int(values["seed"]),
+                "architecture": Architecture(**_tuples(values["architecture"])),
+                "training": DetectorTraining(**values["training"]),
+                "sources": {key: Source(**_tuples(source)) for key, source in values["sources"].items()},
+                "stages": _stages(values["stages"]),
+                "plans": {plan: _stages(stages) for plan, stages in values.get("plans", {}).items()},
+            }
+        )
+    except FileNotFoundError as error:
+        raise SettingsError(
+            f"There is no recipe '{name_or_path}'; shipped are: {', '.join(recipe_names()) or 'none'}."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SettingsError(f"The recipe {path.name} is damaged.", details=str(error)) from error
+
+
+def _stages(values: list[dict[str, Any]]) -> tuple[Stage, ...]:
+    return tuple(Stage(**_tuples(stage)) for stage in values)
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}

@@ -1,0 +1,406 @@
+"""From a checkpoint to the files that are shipped: averaged weights, measured cards, module S."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from torch import Tensor
+
+from model_core.base.errors import DataError
+from model_core.base.jobs import Progress
+from model_core.base.settings import SINGLE_SHOT_MIN_AREA, DetectionSettings, EvidenceSettings, InputSpec
+from model_core.data.classes import CLASS_FOLDERS
+from model_core.engine import Pipeline
+from model_core.engine.load import load_network
+from model_core.engine.torch_backend import TorchBackend, choose_device
+from model_core.export import atomic_path
+from model_core.networks import CovidCTMaskNet, MaskRCNN
+from model_core.train.checkpoints import read_checkpoint
+from model_core.train.cross_validation_report import for_card
+from model_core.train.image_class import (
+    HELD_OUT_CONTROLS,
+    SELF_TRAINED,
+    UNSEEN,
+    VIEWS,
+    HeadTraining,
+    RoiRows,
+    WindowedSlice,
+    cross_validate,
+    extract,
+    limited,
+    measure_classes,
+    read_slices,
+    train_head,
+    unseen_slices,
+)
+from model_core.train.lesion import CHECKPOINT, averaged_network
+from model_core.train.packing import PackedSlice, files_digest
+from model_core.train.recipe import Recipe
+from model_core.train.tuning import NO_LESION, Measured, choose, measure
+from model_core.weights.card import ModelCard
+from model_core.weights.store import SUFFIX, load_weights, save_weights
+
+logger = logging.getLogger(__name__)
+
+MAX_DETECTIONS = 60
+LICENCE = "Research and non-commercial use only; see LICENSE.txt in the folder of the weights."
+NOT_VALIDATED = "Not validated for diagnosis."
+LESION_NOTES = (
+    f"{NOT_VALIDATED} Finds ground-glass opacity and consolidation as one class; trained on "
+    "COVID-19 lesions only, so other opacities may be marked as well."
+)
+BOTH_NOTES = (
+    f"{NOT_VALIDATED} Tells ground-glass opacity from consolidation; trained on COVID-19 lesions "
+    "of few patients, so other opacities may be marked as well and the two classes may be confused."
+)
+CLASS_NOTES = (
+    "The class 'Other (non-COVID)' is slices of patients without SARS-CoV-2 and "
+    "not confirmed pneumonia. Labels are confounded with their source: class probabilities can be compared "
+    "within one source only and mean little on a scanner the network has not seen."
+)
+
+
+def mask_type(recipe: Recipe) -> str:
+    """Return which instances the recipe's detector knows, see `data.instances`."""
+    return "merge" if recipe.architecture.region_classes == 2 else "both"
+
+
+def lesion_network(recipe: Recipe, average: dict[str, Tensor]) -> MaskRCNN:
+    """Return the network with averaged weights as they are stored, in 16-bit floats, and used."""
+    network = averaged_network(recipe, average)
+    network.load_state_dict(
+        {k: v.half().float() if v.is_floating_point() else v for k, v in network.state_dict().items()}
+    )
+    network.mirror = recipe.detector.mirror
+    return network.eval()
+
+
+def lesion_pipeline(
+    recipe: Recipe, average: dict[str, Tensor], *, size: int | None = None, device: str = "cpu"
+) -> Pipeline:
+    """Return averaged weights as `lesion_network` does, ready to run.
+
+    ``size`` is the side of the network's input; None takes the default of the shipped weights.
+    """
+    spec = InputSpec(outside="air", grey="estimate")
+    merged = mask_type(recipe) == "merge"
+    notes = LESION_NOTES if merged else BOTH_NOTES
+    classes: dict[str, Any] = {}
+    if recipe.architecture.has_image_head:
+        notes = f"{notes} {CLASS_NOTES}"
+        classes = {
+            "image_classes": tuple(CLASS_FOLDERS.values()),
+            "evidence": EvidenceSettings(min_area=SINGLE_SHOT_MIN_AREA),
+        }
+    card = ModelCard(
+        name=recipe.name,
+        title=recipe.title,
+        architecture=recipe.architecture,
+        region_classes=("Lesion",) if merged else ("GGO", "Consolidation"),
+        detector=recipe.detector,
+        input=spec if size is None else dataclasses.replace(spec, size=size),
+        detections=DetectionSettings(max_detections=MAX_DETECTIONS),
+        licence=LICENCE,
+        notes=notes,
+        **classes,
+    )
+    network = lesion_network(recipe, average)
+    return Pipeline(backend=TorchBackend(network, device=choose_device(device)), cards=(card,))
+
+
+def export_lesions(
+    recipe: Recipe,
+    slices: Sequence[PackedSlice],
+    work: Path,
+    output: Path,
+    *,
+    stride: int = 1,
+    device: str = "cpu",
+    cross_validation: Mapping[str, Any] | None = None,
+) -> Generator[Progress | ModelCard, None, None]:
+    """Write the averaged weights of the current checkpoint with thresholds chosen on held-out patients.
+
+    Parameters
+    ----------
+    work:
+        The run's folder (checkpoint).
+    output:
+        Folder to write ``NAME.safetensors`` and ``NAME.json`` into.
+    stride:
+        Measure every stride-th slice of a held-out patient with many.
+    device:
+        Where the measuring runs.
+    cross_validation:
+        A report that the card quotes, see `cross_validation_report.read_report`.
+
+    Yields `Progress` and, last, the written card.
+
+    Raises
+    ------
+    DataError
+        If there is no checkpoint, or no held-out slice has a lesion.
+    """
+    state = read_checkpoint(work / CHECKPOINT, recipe=recipe.digest)
+    if state is None:
+        raise DataError(f"There is no checkpoint in '{work}'. Train first.")
+    pipeline = lesion_pipeline(recipe, state["average"], device=device)
+    network = lesion_network(recipe, state["average"]).to(choose_device(device))
+    card = pipeline.cards[0]
+    held = thinned([one for one in slices if one.validation and not one.unlabelled], stride)
+    if not any(one.lesion.any() for one in held):
+        raise DataError(NO_LESION)
+    measured: list[tuple[tuple[float, float], Measured]] = []
+    for item in measure(pipeline, held, mask_type=mask_type(recipe)):
+        if isinstance(item, Progress):
+            yield item
+        else:
+            measured.append(item)
+    choice = choose(measured, max_detections=MAX_DETECTIONS)
+    if isinstance(network, CovidCTMaskNet):
+        card = dataclasses.replace(
+            card, evidence=dataclasses.replace(card.evidence, temperature=choice.settings.temperature)
+        )
+        pictures = [one for one in slices if one.validation and one.image_class is not None]
+        prefixes = {name: source.prefix for name, source in recipe.sources.items()}
+        for found in measure_classes(network, pictures, prefixes, card.evidence, size=card.input.size):
+            if isinstance(found, Progress):
+                yield found
+            else:
+                choice.metrics["within_source"] = found
+    if cross_validation is not None:
+        choice.metrics["cross_validation"] = for_card(cross_validation)
+    card = dataclasses.replace(
+        card,
+        detections=choice.settings,
+        training={
+            "recipe": recipe.name,
+            "stages": [dataclasses.asdict(stage) for stage in recipe.stages],
+            "stage": min(state["stage"] + 1, len(recipe.stages)),
+            "step": state["step"],
+            "finished": state["stage"] >= len(recipe.stages),
+            "backbone_start": recipe.start or "random",
+            **state.get("started", {}),
+            "notes": recipe.notes,
+            "sources": {
+                name: sum(one.source == name and not one.validation for one in slices)
+                for name in recipe.sources
+            },
+            HELD_OUT_CONTROLS: {
+                source.prefix: source.hold_out
+                for source in recipe.sources.values()
+                if source.kind == "negatives" and source.hold_out and not recipe.start
+            },
+            "held_out_pictures": {
+                source.prefix: source.hold_out
+                for source in recipe.sources.values()
+                if source.kind == "classified" and source.hold_out
+            },
+            "self_labelled": len(state.get("labels", {})),  # pictures of the last stage that self-trained
+            SELF_TRAINED: _self_trained(recipe),
+        },
+        metrics={
+            "note": "Held-out patients; thresholds were chosen on the same slices, so slightly optimistic.",
+            **choice.metrics,
+        },
+    )
+    yield save_weights(output / f"{recipe.name}{SUFFIX}", network.state_dict(), card, half=True)
+
+
+def _self_trained(recipe: Recipe) -> dict[str, float]:
+    """Return the held-out share of each source (by prefix) that the network or its start labelled."""
+    drawn = {name for stage in recipe.stages for name in recipe.weights(stage)}
+    unlabelled = [one for name, one in sorted(recipe.sources.items()) if name in drawn]
+    shares = {one.prefix: one.hold_out for one in unlabelled if one.kind == "unlabelled"}
+    former = load_weights(recipe.start).card.training.get(SELF_TRAINED) or {} if recipe.start else {}
+    # Held out by hash: what the smaller share holds out, the larger does, too.
+    return {
+        prefix: min(taught[prefix] for taught in (former, shares) if prefix in taught)
+        for prefix in sorted({*former, *shares})
+    }
+
+
+def thinned(slices: Sequence[PackedSlice], stride: int) -> list[PackedSlice]:
+    """Return every stride-th slice of patients with over ten slices, all of the others."""
+    counts: dict[tuple[str, str], int] = {}
+    for one in slices:
+        key = (one.source, one.patient)
+        counts[key] = counts.get(key, 0) + 1
+    seen: dict[tuple[str, str], int] = {}
+    kept = []
+    for one in slices:
+        key = (one.source, one.patient)
+        seen[key] = seen.get(key, -1) + 1
+        if counts[key] <= 10 or seen[key] % stride == 0:
+            kept.append(one)
+    return kept
+
+
+def export_classifier(
+    base: Path,
+    folder: Path,
+    output: Path,
+    *,
+    name: str,
+    settings: HeadTraining | None = None,
+    cache: Path | None = None,
+    limit: int | None = None,
+    device: str = "cpu",
+) -> Generator[Progress | ModelCard, None, None]:
+    """Train module S on the frozen detector in ``base`` and write it alone (S-only).
+
+    Parameters
+    ----------
+    folder:
+        Class folders ``normal``, ``other``, ``covid``.
+    cache:
+        Folder that keeps the RoI batches of this detector.
+    limit:
+        At most so many slices of each source and class, evenly spread; None takes all.
+    device:
+        Where the frozen detector runs.
+
+    Yields `Progress` and, last, the written card.
+
+    Raises
+    ------
+    DataError
+        If there are too few slices, or what the cache holds is damaged.
+    ExportError
+        If the cache or the card cannot be written.
+    """
+    settings = settings or HeadTraining()
+    loaded = load_weights(str(base))
+    lesion = loaded.card
+    evidence = EvidenceSettings(temperature=lesion.detections.temperature)
+    views = f"{VIEWS}+fast" if lesion.detector.mirror else VIEWS
+    kind = f"{lesion.sha256[:12]}-{files_digest(folder)[:8]}-{limit or 'all'}-{settings.seed}-{views}"
+    stored = cache / f"roi-rows-{kind}.npz" if cache is not None else None
+    if stored is not None and stored.is_file():
+        rows = _read_rows(stored)
+    else:
+        rows = yield from _all_rows(base, limited(read_slices(folder), limit), evidence, settings, device)
+        if stored is not None:
+            _write_rows(stored, rows)
+    classes = len(CLASS_FOLDERS)
+    architecture = dataclasses.replace(lesion.architecture, kind="classifier", image_classes=classes)
+    width = architecture.s_width
+    quality = cross_validate(
+        rows, settings, width=width, classes=classes, unseen=unseen_slices(rows, lesion.training)
+    )
+    head = train_head(rows, np.arange(len(rows.labels)), settings, width=width, classes=classes)
+    card = ModelCard(
+        name=name,
+        title="image class (module S)",
+        architecture=architecture,
+        region_classes=lesion.region_classes,
+        image_classes=tuple(CLASS_FOLDERS.values()),
+        detector=lesion.detector,
+        input=lesion.input,
+        detections=lesion.detections,
+        evidence=evidence,
+        base_sha256=lesion.sha256,
+        licence=LICENCE,
+        notes=f"{NOT_VALIDATED} {CLASS_NOTES}",
+        training={
+            "mode": "S only",
+            **dataclasses.asdict(settings),
+            "slices": {label: int((rows.labels == k).sum()) for k, label in enumerate(CLASS_FOLDERS)},
+        },
+        metrics={
+            "note": f"{FOLDS_TEXT} {_seen(lesion)} in its own training, so these numbers are optimistic; "
+            "classes are compared within one source only."
+            + (f" {BOTH_LOOKS_TEXT}" if lesion.detector.mirror else "")
+            + (f" {UNSEEN_TEXT}" if UNSEEN in quality else ""),
+            "within_source": quality,
+        },
+    )
+    tensors = {f"s2new.{key}": value for key, value in head.state_dict().items()}
+    yield save_weights(output / f"{name}{SUFFIX}", tensors, card, half=True)
+
+
+def _all_rows(
+    base: Path,
+    slices: Sequence[WindowedSlice],
+    evidence: EvidenceSettings,
+    settings: HeadTraining,
+    device: str,
+) -> Generator[Progress, None, RoiRows]:
+    """Return the RoI batches of a frozen detector; of one that mirrors, also those of a fast analysis."""
+    weights = load_weights(str(base))
+    network, size = load_network(weights).to(choose_device(device)), weights.card.input.size
+    looks: list[RoiRows] = []
+    for mirror in (True, False) if network.mirror else (False,):
+        network.mirror = mirror
+        for item in extract(network, slices, evidence, size=size, seed=settings.seed):
+            if isinstance(item, Progress):
+                yield item
+            else:
+                looks.append(item)
+    return dataclasses.replace(looks[0], rows=np.concatenate([one.rows for one in looks], axis=1))
+
+
+FOLDS_TEXT = (
+    "Five-fold cross-validation by slice of module S alone; the shipped file is trained on all folds. The "
+    "frozen detector has seen the control pictures (as slices without lesion) and"
+)
+BOTH_LOOKS_TEXT = "Trained on regions with and without the mirror image, measured on those with it."
+UNSEEN_TEXT = (
+    f"'{UNSEEN}' are the same measures with only those pictures that the detector never saw; slices that "
+    "another set outlines under another name are not told apart."
+)
+
+
+def _seen(lesion: ModelCard) -> str:
+    if lesion.training.get(SELF_TRAINED):
+        started = lesion.training.get("backbone_start", "random") != "random"
+        by = "itself or the weights it started from" if started else "itself"
+        return f"many of the COVID-19 pictures (ten outlined, others labelled by {by})"
+    return "ten of the COVID-19 pictures"
+
+
+def write_default(output: Path, names: Sequence[str]) -> None:
+    """Name the default weights of a folder."""
+    text = json.dumps({"weights": list(names)}, indent=2) + "\n"
+    (output / "default.json").write_text(text, "utf-8")
+
+
+def split_lists(slices: Sequence[PackedSlice]) -> dict[str, Any]:
+    """Return what was trained on and what was held out: slice names by source, each with its hash."""
+    lists: dict[str, dict[str, dict[str, str]]] = {"train": {}, "validation": {}}
+    for one in slices:
+        part = lists["validation" if one.validation else "train"]
+        part.setdefault(one.source, {})[one.name] = one.digest[:16]
+    return lists
+
+
+def _write_rows(path: Path, rows: RoiRows) -> None:
+    with atomic_path(path, overwrite=True) as temporary:
+        np.savez_compressed(
+            temporary,
+            rows=rows.rows,
+            labels=rows.labels,
+            names=np.array(rows.names),
+            sources=np.array(rows.sources),
+        )
+
+
+def _read_rows(path: Path) -> RoiRows:
+    try:
+        with path.open("rb") as raw, np.load(raw) as file:
+            return RoiRows(
+                file["rows"],
+                file["labels"],
+                tuple(str(source) for source in file["sources"]),
+                tuple(str(name) for name in file["names"]),
+            )
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise DataError(
+            f"{path.name} is damaged; delete it to compute it again.", details=str(error)
+        ) from error

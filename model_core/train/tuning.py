@@ -1,0 +1,353 @@
+"""Default thresholds of a detector, chosen on held-out patients, and what it reaches there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from model_core.base.arrays import BoolArray, DoubleArray, FloatArray, IntArray
+from model_core.base.errors import DataError
+from model_core.base.jobs import Progress
+from model_core.base.results import Detections, SliceResult
+from model_core.base.settings import DetectionSettings
+from model_core.data import instances
+from model_core.engine import Pipeline, calibrated, detect, run
+from model_core.explain import mask_pixels, touching_regions
+from model_core.measure.average_precision import ap_from_iou, mask_iou, matches, overlaps
+from model_core.measure.bootstrap import macro_interval, mean_interval, quoted
+from model_core.measure.calibration import fit_temperature, reliability
+from model_core.measure.coco import CocoImage, coco_image
+from model_core.train.packing import PackedSlice, slice_volume
+
+SCORES: DoubleArray = np.arange(0.1, 0.96, 0.05).round(2)
+NMS_IOUS = (0.3, 0.5, 0.7)
+MASK_LOGITS = (-0.5, 0.0)
+# Sums of Dice and AP that differ by less are the same on so few patients.
+AS_GOOD = 0.015
+# NMS IoU and mask logit of COCO's average precision, which has no score threshold.
+COCO_SETTING = (0.3, 0.0)
+# Candidates below the lowest score are never looked at; more than this many are not shown.
+_LIMIT = 60
+NO_LESION = (
+    "Thresholds are chosen on slices with lesions, and none of those held out has any. Hold out other "
+    "patients, or more of them."
+)
+# Fewer right, or fewer wrong, detections give no temperature.
+_ENOUGH = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Metrics of one slice under one NMS and mask threshold, at each of `SCORES`.
+
+    ``ap`` (T, 10) of the papers' definition; ``detections`` (T,) how many are shown, touching ones as one;
+    ``found`` (T,) how many of the ``lesions`` reference lesions and ``right`` (T,) how many of the shown find
+    their other (`average_precision.matches`); ``lesion``: there are lesion pixels, perhaps too few for one
+    that counts; ``predicted`` and ``shared`` (T,) lesion pixels, of ``reference`` in the mask;
+    ``scores`` (P,) and ``hits`` (P,) of all single detections above the lowest score, for calibration:
+    several that touch are one lesion, so each may be right with the same reference.
+    """
+
+    name: str
+    source: str
+    patient: str
+    lesion: bool
+    ap: DoubleArray
+    detections: DoubleArray
+    lesions: int
+    found: DoubleArray
+    right: DoubleArray
+    predicted: DoubleArray
+    shared: DoubleArray
+    reference: int
+    scores: FloatArray
+    hits: BoolArray
+
+    @property
+    def dice(self) -> DoubleArray:
+        """(T,) Dice of the pixels; NaN where the slice has no lesion."""
+        if not self.reference:
+            return np.full(len(self.shared), np.nan)
+        return 2 * self.shared / (self.predicted + self.reference)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The thresholds that were best, and the metrics there: overall and by source.
+
+    ``settings`` are on the scale of calibrated scores: their threshold passes the same detections as the one
+    that was chosen on the network's scores.
+    """
+
+    settings: DetectionSettings
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+def measure(
+    pipeline: Pipeline,
+    slices: Sequence[PackedSlice],
+    *,
+    mask_type: str = "merge",
+    coco: list[CocoImage] | None = None,
+) -> Generator[Progress | tuple[tuple[float, float], Measured], None, None]:
+    """Run the detector once per slice and yield ((NMS IoU, mask logit), metrics) for every combination.
+
+    ``coco`` gets one image per slice, of the detections that score above the lowest of `SCORES` at
+    `COCO_SETTING`.
+    """
+    widest = DetectionSettings(score=float(SCORES[0]), nms_iou=max(NMS_IOUS), max_detections=_LIMIT)
+    single = pipeline.without_class(widest)
+    for done, one in enumerate(slices):
+        yield Progress(done, len(slices), one.name)
+        results = run(single, slice_volume(one), [0])
+        (result,) = (item for item in results if isinstance(item, SliceResult))
+        for nms in NMS_IOUS:
+            for logit in MASK_LOGITS:
+                settings = dataclasses.replace(widest, nms_iou=nms, mask_threshold=logit)
+                found = detect(single, result, settings)
+                kept = coco if (nms, logit) == COCO_SETTING else None
+                yield (nms, logit), _measure_one(found, one, mask_type, kept)
+
+
+def _measure_one(
+    found: Detections, one: PackedSlice, mask_type: str, coco: list[CocoImage] | None
+) -> Measured:
+    height, width = one.lesion.shape
+    masks = mask_pixels(found, (height, width))
+    references, labels = instances(one.lesion, mask_type)
+    if coco is not None:
+        coco.append(coco_image(masks, found.scores.tolist(), found.labels, references, labels))
+    iou = mask_iou(masks, references)
+    truth = one.lesion > 0
+    counts = (found.scores[None] > SCORES[:, None]).sum(1)
+    at = {
+        count: _at(found, masks[:count], references, labels, truth) for count in sorted(set(counts.tolist()))
+    }
+    shown = [at[count] for count in counts.tolist()]
+    return Measured(
+        name=one.name,
+        source=one.source,
+        patient=one.patient,
+        lesion=bool(truth.any()),
+        ap=np.array([row.ap for row in shown]),
+        detections=np.array([row.lesions for row in shown], np.float64),
+        lesions=len(labels),
+        found=np.array([row.found for row in shown], np.float64),
+        right=np.array([row.right for row in shown], np.float64),
+        predicted=np.array([row.predicted for row in shown], np.float64),
+        shared=np.array([row.shared for row in shown], np.float64),
+        reference=int(truth.sum()),
+        scores=found.scores,
+        hits=overlaps(iou, found.labels, labels),
+    )
+
+
+class _Shown(NamedTuple):
+    ap: DoubleArray
+    lesions: int
+    found: int
+    right: int
+    predicted: int
+    shared: int
+
+
+def _at(
+    found: Detections, masks: BoolArray, references: BoolArray, reference_labels: IntArray, truth: BoolArray
+) -> _Shown:
+    """Measure the connected regions of the first detections, as the weights show them."""
+    regions = touching_regions(masks, found.labels[: len(masks)])
+    labels = found.labels[regions.best]
+    iou = mask_iou(regions.masks, references)
+    matched = matches(iou, labels, reference_labels)
+    shown = regions.masks.any(axis=0)
+    return _Shown(
+        ap=ap_from_iou(iou, found.scores[regions.best], labels, reference_labels),
+        lesions=len(labels),
+        found=int((matched >= 0).sum()),
+        right=len(set(matched[matched >= 0].tolist())),
+        predicted=int(shown.sum()),
+        shared=int((shown & truth).sum()),
+    )
+
+
+def choose(measured: Iterable[tuple[tuple[float, float], Measured]], *, max_detections: int) -> Choice:
+    """Return the thresholds with the largest mean of Dice and AP, each averaged over sources.
+
+    Of settings that are as good (`AS_GOOD`) the one with the highest score is taken, because most slices of a
+    scan have no lesion and most held-out slices have one, so that false detections weigh too little in both
+    measures; of several with that score the best. The metrics of ``all`` are of the sources with lesions;
+    those without count in the choice, and have metrics of their own.
+    """
+    by_setting: dict[tuple[float, float], list[Measured]] = {}
+    for key, one in measured:
+        by_setting.setdefault(key, []).append(one)
+    (nms, logit), index = best_threshold(by_setting)
+    rows = by_setting[nms, logit]
+    temperature = score_temperature(rows)
+    settings = DetectionSettings(
+        # Four digits: what passes is the same for all but scores equal to the threshold.
+        score=round(float(calibrated(np.array(SCORES[index]), temperature)), 4),
+        nms_iou=nms,
+        max_detections=max_detections,
+        mask_threshold=logit,
+        temperature=temperature,
+        join_touching=True,
+    )
+    # Beside them, whole sources of lesion-free slices would make the papers' AP a matter of their number.
+    outlined = {row.source for row in rows if row.lesion}
+    groups = {"all": [r for r in rows if r.source in outlined]} | {
+        source: [r for r in rows if r.source == source] for source in sorted({r.source for r in rows})
+    }
+    metrics: dict[str, Any] = {name: summary(group, index) for name, group in groups.items()}
+    others = at_thresholds_of_others(by_setting)
+    if others:
+        metrics["thresholds_of_others"] = summary([r for r in others if r.source in outlined], 0)
+    metrics["calibration"] = _calibration(rows, temperature)
+    return Choice(settings, metrics)
+
+
+def best_threshold(
+    by_setting: Mapping[tuple[float, float], Sequence[Measured]],
+) -> tuple[tuple[float, float], int]:
+    """Return the (NMS IoU, mask logit) and the index into `SCORES` that are best, see `choose`.
+
+    Raises
+    ------
+    DataError
+        If no slice has a lesion.
+    """
+    if not any(row.lesion for rows in by_setting.values() for row in rows):
+        raise DataError(NO_LESION)
+    worth = {
+        key: _by_source(rows, lambda r: r.ap.mean(1)) + _by_source(rows, lambda r: r.dice)
+        for key, rows in by_setting.items()
+    }
+    enough = max(float(np.nanmax(values)) for values in worth.values()) - AS_GOOD
+    good = [
+        (int(index), float(values[index]), key)
+        for key, values in worth.items()
+        for index in np.flatnonzero(values >= enough)
+    ]
+    index, _, setting = max(good)
+    return setting, index
+
+
+def at_thresholds_of_others(
+    by_setting: Mapping[tuple[float, float], Sequence[Measured]],
+) -> list[Measured]:
+    """Return each slice at the one threshold that is best on the slices of all other patients.
+
+    Thresholds chosen on the slices that they are measured on look better than they are; these do not. Empty
+    where not even two patients have lesions.
+    """
+    rows = next(iter(by_setting.values()))
+    if len({row.patient for row in rows if row.lesion}) < 2:
+        return []
+    found = []
+    for patient in dict.fromkeys(row.patient for row in rows):
+        others = {
+            key: [row for row in measured if row.patient != patient] for key, measured in by_setting.items()
+        }
+        setting, index = best_threshold(others)
+        found += [_at_one(row, index) for row in by_setting[setting] if row.patient == patient]
+    return found
+
+
+def _at_one(row: Measured, index: int) -> Measured:
+    """Return what was measured at one of the thresholds."""
+    arrays = ("ap", "detections", "found", "right", "predicted", "shared")
+    return dataclasses.replace(row, **{name: getattr(row, name)[index : index + 1] for name in arrays})
+
+
+def score_temperature(rows: Sequence[Measured]) -> float:
+    """Return the temperature that calibrates the scores; 1 where too few detections say anything."""
+    scores, right = scored(rows)
+    if min(int(right.sum()), int((~right).sum())) < _ENOUGH:
+        return 1.0
+    fitted = fit_temperature(scores, right)
+    return 1.0 if np.isnan(fitted) else round(float(fitted), 3)
+
+
+def scored(rows: Sequence[Measured]) -> tuple[DoubleArray, BoolArray]:
+    """Return the scores (P,) of all single detections of these slices, and whether each finds a lesion."""
+    scores = np.concatenate([np.asarray(row.scores, np.float64) for row in rows] or [np.zeros(0)])
+    return scores, np.concatenate([row.hits for row in rows] or [np.zeros(0, bool)])
+
+
+def _calibration(rows: Sequence[Measured], temperature: float) -> dict[str, Any]:
+    """Return expected calibration errors before and after, of detections above the lowest score."""
+    scores, right = scored(rows)
+
+    def error(values: DoubleArray) -> float | None:
+        ece = reliability(values, right).ece
+        return None if np.isnan(ece) else round(ece, 4)
+
+    return {
+        "temperature": temperature,
+        "detections": len(scores),
+        "ece_before": error(scores),
+        "ece_after": error(calibrated(scores, temperature)),
+    }
+
+
+def _by_patient(name: str, of_slices: Sequence[float], rows: Sequence[Measured]) -> dict[str, Any]:
+    """Return the mean over slices' interval, and the mean over patients with its own."""
+    patients = [row.patient for row in rows]
+    return quoted(name, mean_interval(of_slices, patients).rounded()) | quoted(
+        f"{name}_by_patient", macro_interval(of_slices, patients).rounded()
+    )
+
+
+def _by_source(rows: Sequence[Measured], value: Any) -> FloatArray:
+    """Return (T,) the mean over sources of the mean over their slices."""
+    means = []
+    for source in sorted({row.source for row in rows}):
+        values = np.stack([value(row) for row in rows if row.source == source])
+        if not np.isnan(values).all():
+            means.append(np.nanmean(values[~np.isnan(values).all(1)], axis=0))
+    mean: FloatArray = np.mean(means, axis=0).astype(np.float32)
+    return mean
+
+
+def summary(rows: Sequence[Measured], index: int) -> dict[str, Any]:
+    """Return the metrics of slices at one threshold: means over slices, and over patients with intervals.
+
+    ``..._by_patient`` are means over patients of the means over their slices; intervals are the 95 %
+    bootstrap over patients, left out where there is only one.
+    """
+    lesion = [row for row in rows if row.lesion]
+    ap = np.mean([row.ap[index] for row in rows], axis=0)
+
+    def rounded(value: float) -> float:
+        return round(float(value), 4)
+
+    lesions = sum(row.lesions for row in rows)
+    values: dict[str, Any] = {
+        "images": len(rows),
+        "negative_images": len(rows) - len(lesion),
+        "patients": len({row.patient for row in rows}),
+        "paper_map": rounded(ap.mean()),
+        "paper_ap50": rounded(ap[0]),
+        "paper_ap75": rounded(ap[5]),
+        "false_positives_per_image": rounded(np.mean([r.detections[index] - r.right[index] for r in rows])),
+    }
+    if lesions:
+        values["lesions"] = lesions
+        values["sensitivity"] = rounded(sum(row.found[index] for row in rows) / lesions)
+        # Without a reference that counts, AP is that of a lesion-free slice.
+        counting = [row for row in rows if row.lesions]
+        values["paper_map_lesion_images"] = rounded(np.mean([row.ap[index].mean() for row in counting]))
+    if lesion:
+        values["dice"] = rounded(np.mean([row.dice[index] for row in lesion]))
+        marked = sum(row.predicted[index] + row.reference for row in rows)
+        values["dice_of_all_pixels"] = rounded(2 * sum(row.shared[index] for row in rows) / marked)
+        values |= _by_patient("dice", [row.dice[index] for row in lesion], lesion)
+    values |= _by_patient("paper_map", [row.ap[index].mean() for row in rows], rows)
+    if len(lesion) < len(rows):
+        clean = [row.detections[index] == 0 for row in rows if not row.lesion]
+        values["negative_images_without_detection"] = rounded(np.mean(clean))
+    return values

@@ -1,0 +1,185 @@
+"""Training stops and resumes exactly, and several processes compute what one does."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+import torch.multiprocessing
+from small_systems import SMALL_HEAD, example, network
+
+from model_core.base.errors import DataError, SettingsError
+from model_core.base.jobs import Progress
+from model_core.train.systems.classifier import ClassifierSystem
+from model_core.train.systems.segmentation import SegmentationSystem
+from model_core.train.systems.single_shot import SingleShotSystem
+from model_core.train.systems.trainer import BEST, EpochReport, Trainer, TrainingSettings
+
+EXAMPLES = [example(seed, label=seed % 3, lesion=seed != 4) for seed in range(5)]
+
+
+def make(kind, *, reproducible=False, **options):
+    if kind == "segmentation":
+        return SegmentationSystem(network(kind), reproducible=reproducible)
+    if kind == "classifier":
+        return ClassifierSystem(network(kind, **SMALL_HEAD), reproducible=reproducible, **options)
+    return SingleShotSystem(
+        network(kind, branches=2, **SMALL_HEAD), EXAMPLES, reproducible=reproducible, **options
+    )
+
+
+def trainer(system, folder, *, kind="x", validation=None, **settings):
+    values = {"epochs": 2, "batch": 2, "learning_rate": 1e-3, **settings}
+    return Trainer(
+        system, EXAMPLES, TrainingSettings(**values), folder, kind={"kind": kind}, validation=validation
+    )
+
+
+def run(one, **options):
+    return [item for item in one.run(**options) if isinstance(item, EpochReport)]
+
+
+def assert_same(first, second, **tolerance):
+    for (name, a), b in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
+        if tolerance:
+            torch.testing.assert_close(a, b, **tolerance, msg=lambda text, name=name: f"{name}: {text}")
+        else:
+            assert torch.equal(a, b), name
+
+
+@pytest.mark.parametrize("kind", ["segmentation", "classifier", "single_shot"])
+def test_resume_is_exact(tmp_path, kind):
+    whole = trainer(make(kind), tmp_path / "whole")
+    reports = run(whole)
+    first = trainer(make(kind), tmp_path / "parts")
+    run(first, max_steps=4)  # stops within the second epoch
+    assert (first.epoch, first.position) == (1, 1)
+    second = trainer(make(kind), tmp_path / "parts")
+    assert second.resume()
+    rest = run(second)
+    assert [report.epoch for report in reports] == [1, 2]
+    assert rest[-1] == reports[-1]
+    assert_same(whole.system.network, second.system.network)
+    assert whole.system.state() == second.system.state()
+    assert second.rows == whole.rows
+
+
+def test_cancel_keeps_what_was_learned(tmp_path):
+    one = trainer(make("classifier"), tmp_path)
+    job = one.run()
+    steps = 0
+    for item in job:
+        if isinstance(item, Progress):
+            steps += 1
+        if steps == 3:
+            break
+    job.close()
+    again = trainer(make("classifier"), tmp_path)
+    assert again.resume()
+    assert again.position == 2
+    assert_same(one.system.network, again.system.network)
+
+
+def test_best_is_the_lowest_validation_loss(tmp_path):
+    one = trainer(make("classifier"), tmp_path, validation=EXAMPLES[:2], epochs=3, learning_rate=3e-2)
+    reports = run(one)
+    lowest = min(report.validation for report in reports)
+    assert one.best == lowest < math.inf
+    assert reports[-1].best == (reports[-1].validation == lowest)
+    assert set(one.weights(BEST)) == set(one.system.network.state_dict())
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
+    run(trainer(make("classifier"), tmp_path), max_steps=1)
+    with pytest.raises(DataError, match="other settings"):
+        trainer(make("classifier"), tmp_path, learning_rate=5e-4).resume()
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path):
+    run(trainer(make("classifier"), tmp_path), max_steps=1)
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(DataError, match="damaged"):
+        trainer(make("classifier"), tmp_path).resume()
+
+
+def test_senseless_settings_are_refused():
+    with pytest.raises(SettingsError):
+        TrainingSettings(epochs=0)
+    with pytest.raises(SettingsError):
+        TrainingSettings(epochs=1, learning_rate=0.0)
+
+
+CASES = {
+    "classifier, S only": ("classifier", {"mode": "s"}, EXAMPLES),
+    "classifier, S and BN": ("classifier", {"mode": "s_bn"}, EXAMPLES),
+    "classifier, full": ("classifier", {"mode": "full"}, EXAMPLES),
+    "segmentation": ("segmentation", {}, EXAMPLES),
+    # With one lesion in the batch a rank has nothing to learn from.
+    "segmentation, one lesion": ("segmentation", {}, [example(k, lesion=k == 2) for k in range(4)]),
+    "single-shot": ("single_shot", {}, EXAMPLES),
+}
+
+
+def _double(name, folder):
+    """Return a trainer of the case in double precision.
+
+    Adam's first step is nearly the sign of the gradient, so in single precision the noise of a vanishing
+    gradient would show in the weights.
+    """
+    kind, options, examples = CASES[name]
+    system = make(kind, reproducible=True, **options)
+    system.network.double()
+    doubled = [dataclasses.replace(one, image=one.image.double()) for one in examples]
+    if kind == "single_shot":
+        system._segmentation = doubled
+    settings = TrainingSettings(epochs=1, batch=4, learning_rate=1e-3, save_every=1)
+    return Trainer(system, doubled, settings, folder, kind={"kind": kind})
+
+
+def _rank(rank, folder):
+    import os
+
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1")
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    for name in CASES:
+        run(_double(name, folder / name), max_steps=1)
+        torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture
+def double_precision():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def test_two_processes_equal_one(tmp_path, double_precision):
+    (tmp_path / "two").mkdir()
+    torch.multiprocessing.spawn(_rank, args=(tmp_path / "two",), nprocs=2)
+    for name in CASES:
+        alone = _double(name, tmp_path / "one" / name)
+        start = {key: tensor.clone() for key, tensor in alone.system.network.state_dict().items()}
+        run(alone, max_steps=1)
+        network = alone.system.network.state_dict()
+        moved = [key for key, tensor in network.items() if not torch.equal(tensor, start[key])]
+        assert moved, name
+        state = torch.load(tmp_path / "two" / name / "checkpoint.pt", weights_only=True)
+        for key, tensor in network.items():
+            torch.testing.assert_close(
+                state["network"][key], tensor, atol=1e-5, rtol=1e-5, msg=f"{name} {key}"
+            )
+        # The same parameters have gradients at all: Adam keeps no moments of the others.
+        own = alone.optimizer_state["state"]
+        assert state["optimizer"]["state"].keys() == own.keys(), name
+        for number, moments in own.items():
+            torch.testing.assert_close(
+                state["optimizer"]["state"][number]["exp_avg"],
+                moments["exp_avg"],
+                atol=1e-8,
+                rtol=1e-5,
+                msg=f"{name} {number}",
+            )

@@ -1,0 +1,361 @@
+"""Drawing of batches: pasted and computed lesions, workers, travel file, recipe fields."""
+
+import dataclasses
+import json
+import weakref
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from chests import GREY_LESION, GREY_LUNG, GREY_SOFT, chest, disc, slices_of, tiny_recipe
+
+from model_core.base.errors import DataError, SettingsError
+from model_core.base.jobs import finish
+from model_core.train import parenchyma
+from model_core.train.drawing import StageSteps, batches
+from model_core.train.lesion import LesionTraining
+from model_core.train.packing import LUNG_BIT
+from model_core.train.parenchyma import find_lung
+from model_core.train.pasting import paste_lesion
+from model_core.train.recipe import Source, Stage, held_out, read_recipe, recipe_names
+from model_core.train.sampler import PatientSampler
+from model_core.train.synthetic import add_lesions
+from model_core.train.travel import read_packed, write_packed
+
+
+def in_air(one):
+    """The same chest as part of a full field of view, with a table of the lungs' grey below."""
+    image = np.zeros((200, 200), np.uint8)
+    labels = np.zeros((200, 200), np.uint8)
+    image[25:151, 25:175] = GREY_SOFT
+    image[40:136, 40:160], labels[40:136, 40:160] = one.image, one.labels
+    image[160:185, 20:180] = GREY_LUNG
+    return dataclasses.replace(one, image=image, labels=labels, cropped=False)
+
+
+# --------------------------------------------------------------------------------------------- lung
+
+
+def test_lung_without_a_mask_is_the_dark_of_the_body_alone():
+    true = (in_air(chest()).labels & LUNG_BIT) > 0
+    found = find_lung(in_air(chest(has_lung=False)))
+    assert (found.inside & true).sum() / (found.inside | true).sum() > 0.85
+    assert not found.inside[150:].any()
+    assert found.level == pytest.approx(GREY_LUNG / 255, abs=0.02)
+
+
+def test_the_lung_of_a_slice_is_kept_while_there_is_the_slice(monkeypatch):
+    monkeypatch.setattr(parenchyma, "_KEPT", 2)
+    first, second, third = (chest(seed=k) for k in range(3))
+    lung = find_lung(first)
+    others = weakref.ref(find_lung(second))
+    assert find_lung(first) is lung
+    assert others() is not None
+    find_lung(third)  # of more slices than are kept, the one that was used longest ago goes
+    assert others() is None
+    assert find_lung(first) is lung
+    # What is made for one step goes with the step.
+    pasted = add_lesions(first, np.random.default_rng(0))
+    gone = weakref.ref(pasted), weakref.ref(find_lung(pasted))
+    del pasted
+    assert [reference() for reference in gone] == [None, None]
+
+
+def test_a_slice_of_soft_tissue_or_air_has_no_lung():
+    for grey in (0, 30, GREY_SOFT, 255):
+        flat = np.full((64, 64), grey, np.uint8)
+        one = dataclasses.replace(chest(has_lung=False), image=flat, labels=np.zeros_like(flat))
+        if grey != 30:  # corners of a lung-dark picture count as air
+            assert find_lung(one) is None
+        assert add_lesions(one, np.random.default_rng(0)) is one
+
+
+# ------------------------------------------------------------------------------------------ pasting
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_pasted_lesions_lie_in_the_lung_and_keep_their_class(seed):
+    target, donor = chest(seed=1), chest("d", lesion=2, seed=2)
+    new = paste_lesion(target, donor, np.random.default_rng(seed))
+    added = new.lesion > 0
+    lung = (target.labels & LUNG_BIT) > 0
+    assert added.sum() > 40
+    assert not (added & ~lung).any()
+    assert set(np.unique(new.lesion)) == {0, 2}
+    np.testing.assert_array_equal(new.labels & LUNG_BIT, target.labels & LUNG_BIT)
+    far = ~disc(added.shape, (0, 0), 0) & (new.image == target.image)
+    assert far[~lung].mean() > 0.99
+    middle = added & (new.image > target.image.astype(int) + 30)
+    assert middle.sum() > 0.5 * added.sum()
+    assert not target.lesion.any()
+
+
+def test_pasting_matches_the_grey_level_of_the_lung():
+    bright = chest(seed=3)
+    lifted = dataclasses.replace(bright, image=np.where(bright.image < 100, bright.image + 30, bright.image))
+    new = paste_lesion(lifted, chest("d", lesion=1), np.random.default_rng(1))
+    inner = np.median(new.image[new.lesion > 0])
+    assert inner == pytest.approx(GREY_LESION + 30, abs=8)
+
+
+def test_nothing_to_paste_leaves_the_slice():
+    empty, one = chest(), chest(lesion=1)
+    assert paste_lesion(one, empty, np.random.default_rng(0)) is one
+    tiny = np.zeros_like(one.labels)
+    tiny[40:42, 40:42] = 1
+    dots = dataclasses.replace(one, labels=tiny, has_lung=False)
+    assert paste_lesion(empty, dots, np.random.default_rng(0)) is empty
+
+
+def test_lesions_that_are_there_stay():
+    one = chest(lesion=1)
+    for seed in range(5):
+        new = paste_lesion(one, chest("d", lesion=2), np.random.default_rng(seed))
+        assert (new.lesion[one.lesion > 0] == 1).all()
+
+
+# ---------------------------------------------------------------------------------------- synthetic
+
+
+def test_computed_lesions_are_brighter_lung_with_a_label():
+    one, seen = chest(), set()
+    for seed in range(20):
+        new = add_lesions(one, np.random.default_rng(seed))
+        lung = (one.labels & LUNG_BIT) > 0
+        added = new.lesion > 0
+        assert not (added & ~lung).any()
+        np.testing.assert_array_equal(new.labels & LUNG_BIT, one.labels & LUNG_BIT)
+        if added.any():
+            assert np.median(new.image[added]) > GREY_LUNG + 15
+            assert np.abs(new.image.astype(int) - one.image)[~lung].max() <= 1
+        seen |= set(np.unique(new.lesion).tolist())
+        consolidated = new.lesion == 2
+        if consolidated.sum() > 60:  # -100..50 HU
+            assert np.median(new.image[consolidated]) > 150
+    assert seen == {0, 1, 2}
+
+
+def test_changed_slices_are_deterministic():
+    one, donor = chest(), chest("d", lesion=1)
+    for change in (lambda g: add_lesions(one, g), lambda g: paste_lesion(one, donor, g)):
+        first, again = change(np.random.default_rng(7)), change(np.random.default_rng(7))
+        np.testing.assert_array_equal(first.image, again.image)
+        np.testing.assert_array_equal(first.labels, again.labels)
+
+
+# ------------------------------------------------------------------------------------------- batches
+
+
+def steps(**values):
+    slices = [chest(str(k), lesion=k % 3, patient=str(k), seed=k) for k in range(6)]
+    settings = {"kind": "detect", "steps": 3, "size": 64, "batch": 4, "learning_rate": 1e-3}
+    stage = Stage(**settings | {"final_rate": 1e-4} | values)
+    return StageSteps(PatientSampler(slices, {"A": 1.0}), stage, key=(5, 0), mask_type="merge")
+
+
+def equal(first, second):
+    assert first.seed == second.seed
+    for name in ("images", "dense", "known"):
+        assert torch.equal(getattr(first, name), getattr(second, name))
+    for one, other in zip(first.targets, second.targets, strict=True):
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_workers_draw_what_the_process_itself_draws():
+    drawn = steps(paste=0.5, synthetic=0.5)
+    cpu = torch.device("cpu")
+    alone = list(batches(drawn, start=1, workers=0, device=cpu))
+    together = list(batches(drawn, start=1, workers=2, device=cpu))
+    assert len(alone) == len(together) == 2
+    for first, second in zip(alone, together, strict=True):
+        equal(first, second)
+
+
+def test_shares_of_zero_leave_the_stream_as_it_was():
+    from model_core.train.augment import augment
+    from model_core.train.targets import dense_targets, detection_target
+
+    drawn = steps()
+    generator = np.random.default_rng([5, 0, 2])
+    seed = int(generator.integers(2**31))
+    sampler = PatientSampler(
+        [chest(str(k), lesion=k % 3, patient=str(k), seed=k) for k in range(6)], {"A": 1.0}
+    )
+    wanted = [augment(one, generator, size=64, zoom=(0.85, 1.4)) for one in sampler.draw(generator, 4)]
+    batch = drawn.draw(2).on(torch.device("cpu"))
+    assert batch.seed == seed
+    assert batch.images.shape == (4, 3, 64, 64)
+    for channel in range(3):
+        assert np.array_equal(batch.images[:, channel].numpy(), np.stack([one.image for one in wanted]))
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    dense, known = dense_targets(wanted, mask_type="merge")
+    assert torch.equal(batch.dense, dense)
+    assert torch.equal(batch.known, known)
+    for one, found in zip(wanted, batch.targets, strict=True):
+        target = detection_target(one.lesion, mask_type="merge")
+        assert all(torch.equal(target[key], found[key]) for key in target)
+        assert {key: value.dtype for key, value in target.items()} == {k: v.dtype for k, v in found.items()}
+
+
+def test_pasting_gives_more_lesions():
+    def lesions(drawn):
+        return sum(int(np.unpackbits(drawn.draw(k).dense[:, 0]).sum()) for k in range(3))
+
+    assert lesions(steps(paste=1.0, synthetic=1.0)) > 1.2 * lesions(steps())
+
+
+def test_pasting_needs_a_lesion():
+    sampler = PatientSampler([chest()], {"A": 1.0})
+    stage = Stage(kind="dense", steps=1, size=64, batch=1, learning_rate=1, final_rate=1, paste=0.1)
+    with pytest.raises(DataError, match="paste"):
+        StageSteps(sampler, stage, key=(0, 0), mask_type="merge")
+
+
+# ---------------------------------------------------------------------------------------------- runs
+
+
+@pytest.fixture
+def recipe():
+    return tiny_recipe()
+
+
+def test_a_run_with_workers_gives_the_same_weights(recipe, tmp_path):
+    slices = slices_of(recipe)
+    alone = LesionTraining(recipe, slices, tmp_path / "alone", device="cpu", workers=0)
+    finish(alone.run())
+    for steps_at_once in (2, None):
+        shared = LesionTraining(recipe, slices, tmp_path / "shared", device="cpu", workers=1)
+        finish(shared.run(max_steps=steps_at_once))
+    assert shared.finished
+    for name, tensor in alone.network.state_dict().items():
+        assert torch.equal(tensor, shared.network.state_dict()[name]), name
+
+
+def test_the_mixed_precision_path_holds_together(recipe, tmp_path, monkeypatch):
+    """What a GPU runs in bfloat16 runs here too, in the CPU's autocast."""
+    mixed = lambda _self: torch.autocast("cpu", torch.bfloat16)  # noqa: E731
+    monkeypatch.setattr(LesionTraining, "_mixed", mixed)
+    training = LesionTraining(recipe, slices_of(recipe), tmp_path, device="cpu")
+    finish(training.run(max_steps=2))
+    assert training.stage == 1
+    assert all(torch.isfinite(t).all() for t in training.network.state_dict().values())
+    assert all(p.dtype == torch.float32 for p in training.network.parameters())
+
+
+def test_a_worker_that_dies_is_one_clear_line(recipe, tmp_path, monkeypatch):
+    import os
+
+    monkeypatch.setattr(StageSteps, "draw", lambda _self, _step: os._exit(9))
+    training = LesionTraining(recipe, slices_of(recipe), tmp_path, device="cpu", workers=1)
+    with pytest.raises(SettingsError, match="fewer workers"):
+        finish(training.run())
+
+
+def test_an_unknown_device_is_refused(recipe, tmp_path):
+    with pytest.raises(SettingsError, match="device"):
+        LesionTraining(recipe, slices_of(recipe), tmp_path, device="abacus")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_run_changes_devices(recipe, tmp_path):
+    slices = slices_of(recipe)
+    for device in ("cuda", "cpu", "cuda"):
+        training = LesionTraining(recipe, slices, tmp_path, device=device, workers=1)
+        finish(training.run(max_steps=1))
+    assert training.finished
+    assert all(torch.isfinite(t).all() for t in training.average.state.values())
+
+
+# ------------------------------------------------------------------------------------------- travel
+
+
+def test_packed_file_keeps_labels_hashes_and_split(recipe, tmp_path):
+    slices = [*slices_of(recipe), chest("big", lesion=1, shape=(700, 400), patient="p9", source="A")]
+    path = finish(write_packed(slices, tmp_path / "sub" / "x.packed", error=1))[-1]
+    found = read_packed(recipe, path)
+    assert [one.name for one in found] == [one.name for one in slices]
+    assert [one.digest for one in found] == [one.digest for one in slices]
+    assert [one.validation for one in found[:6]] == [False] * 5 + [True]
+    for one, other in zip(slices[:-1], found[:-1], strict=True):
+        np.testing.assert_array_equal(one.labels, other.labels)
+        assert np.abs(one.image.astype(int) - other.image).max() <= 1
+        assert (one.patient, one.has_lung, one.source) == (other.patient, other.has_lung, other.source)
+    assert found[-1].image.shape == found[-1].labels.shape == (512, 293)
+    exact = finish(write_packed(slices[:2], tmp_path / "y", error=0))[-1]
+    only = dataclasses.replace(recipe, sources={"A": Source(folder="a")})
+    np.testing.assert_array_equal(read_packed(only, exact)[1].image, slices[1].image)
+
+
+def test_bad_packed_files_are_data_errors(recipe, tmp_path):
+    path = finish(write_packed(slices_of(recipe)[:6], tmp_path / "x"))[-1]
+    with pytest.raises(DataError, match="no slices of N"):
+        read_packed(recipe, path)
+    with pytest.raises(DataError, match="There is no file"):
+        read_packed(recipe, tmp_path / "nothing")
+    cut = tmp_path / "cut"
+    cut.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(DataError, match="damaged"):
+        read_packed(recipe, cut)
+    strange = tmp_path / "strange"
+    for index in ({"format": "other", "slices": []}, {}, [], {"format": 1}):
+        with zipfile.ZipFile(strange, "w") as file:
+            file.writestr("index.json", json.dumps(index))
+        with pytest.raises(DataError, match="damaged"):
+            read_packed(recipe, strange)
+    with pytest.raises(SettingsError, match="grey steps"):
+        finish(write_packed([], tmp_path / "z", error=9))
+
+
+# ------------------------------------------------------------------------------------- recipe fields
+
+
+def test_digest_of_recipes_before_the_new_fields():
+    """Checkpoints made before these fields existed go on."""
+    recipe = read_recipe("lesion-r18t1")
+    assert recipe.digest == "c03a67637652f50601b84d3454cfacbc90cbb7d5c1facc8e017e31f4cf692b33"
+    other = dataclasses.replace(
+        recipe, sources=recipe.sources | {"A": dataclasses.replace(recipe.sources["A"], exclude=("x",))}
+    )
+    assert other.digest != recipe.digest
+
+
+def test_names_are_held_out_by_their_share_and_nested():
+    names = [f"slice_{k}" for k in range(2000)]
+    few, many = ({n for n in names if held_out(n, share)} for share in (0.1, 0.3))
+    assert 0.07 < len(few) / 2000 < 0.13
+    assert 0.26 < len(many) / 2000 < 0.34
+    assert few < many
+    assert not any(held_out(n, 0.0) for n in names)
+
+
+def test_wrong_fields_are_settings_errors():
+    stage = {"kind": "dense", "steps": 1, "size": 64, "batch": 1, "learning_rate": 1, "final_rate": 1}
+    for wrong in ({"paste": 1.5}, {"synthetic": -0.1}, {"size": 100}, {"batch": 0}):
+        with pytest.raises(SettingsError):
+            Stage(**stage | wrong)
+    with pytest.raises(SettingsError):
+        Source(folder="x", hold_out=1.0)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_has_one_patient_split(name):
+    """What one recipe holds out, no other trains on."""
+    reference = read_recipe("lesion-r18t1")
+    for key, source in read_recipe(name).sources.items():
+        if source.kind == "classified":
+            continue
+        assert source.validation == reference.sources[key].validation
+        assert source.folder == reference.sources[key].folder
+
+
+def test_the_two_class_recipe_takes_only_sources_with_two_classes():
+    recipe = read_recipe("lesion-both-r18t1")
+    assert recipe.architecture.region_classes == 3
+    assert {key for key, source in recipe.sources.items() if source.kind == "pairs"} == {"A", "A3"}
+    assert len(recipe.sources["A3"].exclude) == 6
+
+
+def test_unknown_plan():
+    with pytest.raises(SettingsError, match="no plan"):
+        read_recipe("lesion-r18t1").planned("never")

@@ -1,0 +1,68 @@
+"""The shipped weights: complete, small, measured, and trained on nothing that was held out."""
+
+import json
+
+import numpy as np
+import pytest
+
+from model_core.base.geometry import Geometry
+from model_core.base.results import SliceResult
+from model_core.base.volume import Volume
+from model_core.engine import run
+from model_core.engine.load import load_pipeline
+from model_core.weights.store import SUFFIX, default_names, shipped, weights_folder
+
+# Every copy of the program holds them; package indexes take wheels of up to 100 MB.
+LIMIT = 80 * 1024**2
+
+
+def test_default_pair_loads_and_needs_one_pass():
+    pipeline = load_pipeline(device="cpu")
+    assert pipeline.passes == 1
+    assert pipeline.region_classes == ("Lesion",)
+    assert pipeline.image_classes == ("Control", "Other (non-COVID)", "COVID-19")
+    assert set(default_names()) <= {card.name for card in shipped()}
+
+
+def test_all_weights_together_are_small_and_licensed():
+    folder = weights_folder()
+    assert sum(path.stat().st_size for path in folder.glob(f"*{SUFFIX}")) < LIMIT
+    text = folder.joinpath("LICENSE.txt").read_text("utf-8")
+    assert "non-commercial" in text
+    assert "arXiv:2005.06465" in text
+
+
+@pytest.mark.parametrize("card", shipped(), ids=lambda card: card.name)
+def test_cards_say_how_trained_and_how_good(card):
+    assert card.training
+    assert card.metrics["note"]
+    assert "diagnosis" in card.notes
+    assert "Common" not in " ".join(card.image_classes)
+    if card.kind != "classifier":
+        assert 0 < card.metrics["all"]["dice"] < 1
+        assert card.metrics["all"]["negative_images"] > 0
+    if card.image_classes:
+        assert card.metrics["within_source"]
+    if card.kind == "classifier":
+        assert card.base_sha256 in {other.sha256 for other in shipped()}
+
+
+@pytest.mark.parametrize("path", sorted(weights_folder().glob("*.slices.txt")), ids=lambda path: path.name)
+def test_no_held_out_slice_was_trained_on(path):
+    lists = json.loads(path.read_text("utf-8"))
+    train, held = (
+        {digest for slices in lists[part].values() for digest in slices.values()}
+        for part in ("train", "validation")
+    )
+    assert held
+    assert not train & held
+
+
+def test_air_has_no_lesion():
+    pipeline = load_pipeline(device="cpu")
+    voxels = np.full((1, 128, 128), -1000, np.int16)
+    volume = Volume("air", "air", voxels, Geometry())
+    (result,) = (item for item in run(pipeline, volume, [0]) if isinstance(item, SliceResult))
+    assert not (result.detection_candidates.scores > pipeline.detections.score).any()
+    assert result.verdict is not None
+    assert np.isfinite(result.verdict.logits).all()
