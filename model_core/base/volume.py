@@ -128,6 +128,22 @@ class Catalogue:
     files: tuple[FileReport, ...]
 
 
+@dataclass(frozen=True)
+class DicomInstance:
+    """The DICOM object (SOP instance, PS3.3 C.12.1) that a slice was read from.
+
+    A UID that the file does not state is empty. ``frame_number`` counts from 1 as ReferencedFrameNumber does
+    (PS3.3 10.3); None where the object holds one frame only.
+    """
+
+    study_uid: str
+    series_uid: str
+    frame_of_reference_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    frame_number: int | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Volume:
     """An opened series.
@@ -142,6 +158,9 @@ class Volume:
         (D,) ImagePositionPatient projected on the slice normal of the files, or None.
     slice_names:
         D base names of files, for messages and exports; or empty.
+    instances:
+        Of DICOM: D objects that the slices were read from; else empty. Like ``patient`` they are identity:
+        never logged, and not exported unless asked for.
     windows:
         The file's own windows (of the middle slice), possibly none.
     every:
@@ -155,9 +174,9 @@ class Volume:
     unit: Unit = "HU"
     plane: Plane = "unknown"
     modality: str = "CT"
-    series_uid: str = ""
     slice_positions_mm: DoubleArray | None = None
     slice_names: tuple[str, ...] = ()
+    instances: tuple[DicomInstance, ...] = field(default=(), repr=False)
     windows: tuple[Window, ...] = ()
     patient: PatientText = field(default=PatientText(), repr=False)
     lossy: bool = False
@@ -170,3 +189,32 @@ class Volume:
     def slices(self) -> int:
         """Number of slices."""
         return int(self.voxels.shape[0])
+
+    @property
+    def study_uid(self) -> str:
+        """StudyInstanceUID of all slices; empty where it is not known or they differ."""
+        return _common({instance.study_uid for instance in self.instances})
+
+    @property
+    def series_uid(self) -> str:
+        """SeriesInstanceUID of all slices; empty where it is not known or they differ."""
+        return _common({instance.series_uid for instance in self.instances})
+
+    @property
+    def frame_of_reference_uid(self) -> str:
+        """FrameOfReferenceUID of all slices; empty where it is not known or they differ."""
+        return _common({instance.frame_of_reference_uid for instance in self.instances})
+
+    @property
+    def sop_instance_uids(self) -> tuple[str, ...]:
+        """SOPInstanceUID of each slice; frames of one object have the same."""
+        return tuple(instance.sop_instance_uid for instance in self.instances)
+
+    @property
+    def frame_numbers(self) -> tuple[int | None, ...]:
+        """Number of each slice within its object, from 1; None where the object is a single picture."""
+        return tuple(instance.frame_number for instance in self.instances)
+
+
+def _common(uids: set[str]) -> str:
+    return next(iter(uids)) if len(uids) == 1 else ""

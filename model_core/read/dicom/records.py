@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model_core.base.volume import PatientText
+from model_core.base.volume import DicomInstance, PatientText
 from model_core.read.dicom.lookup import LookupTable
 from model_core.read.dicom.transfer_syntax import DEFLATED_LE, NATIVE_SYNTAXES, undecodable
 
@@ -168,6 +168,19 @@ class Frame:
         if self.header.frame_count > 1:
             return f"{self.header.name}#{self.index}"
         return self.header.name
+
+    @property
+    def instance(self) -> DicomInstance:
+        """The object that this is a frame of."""
+        header = self.header
+        return DicomInstance(
+            study_uid=header.study_uid,
+            series_uid=header.series_uid,
+            frame_of_reference_uid=header.frame_of_reference,
+            sop_class_uid=header.sop_class,
+            sop_instance_uid=header.sop_uid,
+            frame_number=self.index + 1 if header.frame_count > 1 else None,
+        )
 
 
 def cross(row: Vector, column: Vector) -> Vector:

@@ -65,7 +65,8 @@ def segments_on(path: Path, volume: Volume) -> ByteArray:
             "NIfTI, NRRD, MHA or PNG mask."
         )
     stated = _stated(path)
-    if stated.series and volume.series_uid and volume.series_uid not in stated.series:
+    series = {instance.series_uid for instance in volume.instances} - {""}
+    if stated.series and series and stated.series.isdisjoint(series):
         raise ReadError(
             f"'{path.name}' is a segmentation of another series than the open one: open that series first."
         )
