@@ -7,7 +7,7 @@ from model_core.base.volume import SeriesEntry, Volume
 
 def is_localizer(entry: SeriesEntry | None) -> bool:
     """Whether a scan recognised a series as an overview image (DICOM C.7.6.1.1.2, image type LOCALIZER)."""
-    return entry is not None and any(problem.text.startswith("A localizer") for problem in entry.problems)
+    return entry is not None and any(problem.code == "localizer" for problem in entry.problems)
 
 
 def caution(volume: Volume, entry: SeriesEntry | None = None) -> str:

@@ -452,7 +452,12 @@ def _unreadable(catalogue: Catalogue) -> list[Problem]:
             name = report.path.replace("\\", "/").rsplit("/", 1)[-1]
             reasons.setdefault(report.reason or "not readable", []).append(name)
     return [
-        Problem("error", f"{len(names)} file{'s' * (len(names) > 1)}: {reason}", files=tuple(names))
+        Problem(
+            "error",
+            f"{len(names)} file{'s' * (len(names) > 1)}: {reason}",
+            files=tuple(names),
+            code="unreadable_files",
+        )
         for reason, names in reasons.items()
     ]
 

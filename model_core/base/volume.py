@@ -15,6 +15,63 @@ from model_core.base.geometry import Geometry
 Plane = Literal["axial", "coronal", "sagittal", "oblique", "unknown"]
 Unit = Literal["HU", "values", "grey"]
 Level = Literal["info", "warning", "error"]
+# What a problem is, for programs: its text is for people and may change. In alphabetical order.
+ProblemCode = Literal[
+    "almost_even_spacing",
+    "burned_in_annotation",
+    "clipped_values",
+    "dead_link",
+    "decimal_comma",
+    "duplicate_position",
+    "duplicate_sop_instance_uid",
+    "every_nth_slice",
+    "frame_of_reference_per_slice",
+    "gap",
+    "hounsfield_offset",
+    "localizer",
+    "lossy_compression",
+    "missing_concatenation_part",
+    "missing_orientation",
+    "missing_pixel_spacing",
+    "missing_position",
+    "missing_rescale",
+    "missing_series_uid",
+    "missing_slice_distance",
+    "mixed_patients",
+    "mixed_sizes",
+    "mixed_studies",
+    "modality_by_sop_class",
+    "no_finite_value",
+    "no_geometry",
+    "not_finite",
+    "not_hounsfield",
+    "oblique",
+    "other",
+    "padding",
+    "phases",
+    "pixdim_disagrees",
+    "possibly_hounsfield",
+    "rescale_type",
+    "scaled_for_display",
+    "series_uid_per_slice",
+    "several_components",
+    "several_volumes",
+    "sform_qform_disagree",
+    "sheared",
+    "shifted_slices",
+    "single_image_series",
+    "single_position",
+    "skewed_pixels",
+    "split_series",
+    "study_uid_per_slice",
+    "tilt_corrected",
+    "unevenly_spaced",
+    "unreadable_files",
+    "unreadable_slices",
+    "unsupported_transfer_syntax",
+    "unusable_scaling",
+    "unusable_sform",
+]
 VoiFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 
 
@@ -22,13 +79,15 @@ VoiFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 class Problem:
     """Something noticed while reading; checks report, callers decide.
 
-    ``text`` says what was found, ``action`` what was done about it, ``files`` names them (base names).
+    ``text`` says what was found, ``action`` what was done about it, ``files`` names them (base names),
+    ``code`` is what programs decide by.
     """
 
     level: Level
     text: str
     action: str = ""
     files: tuple[str, ...] = ()
+    code: ProblemCode = "other"
 
 
 @dataclass(frozen=True)
@@ -111,12 +170,13 @@ class SeriesEntry:
 
 @dataclass(frozen=True)
 class FileReport:
-    """What became of one file of a scan."""
+    """What became of one file of a scan. ``absent``: a link or pointer to content that is not here."""
 
     path: str
     status: Literal["ok", "warning", "error", "skipped"]
     reason: str = ""
     transfer_syntax: str = ""
+    absent: bool = False
 
 
 @dataclass(frozen=True)

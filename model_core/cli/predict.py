@@ -138,7 +138,9 @@ def run(arguments: argparse.Namespace) -> int:
             scan=None if basis is None else scan_verdict(summaries, basis=basis, control=control),
         )
         notes = write_lesions(work / LABELS, volume, labels)
-        document["series"]["problems"] = [told_problem(note, volume) for note in (*volume.problems, *notes)]
+        document["series"]["problems"] = [
+            {"code": note.code, **told_problem(note, volume)} for note in (*volume.problems, *notes)
+        ]
         write_json(work / DOCUMENT, document)
         for path in former:
             path.unlink()

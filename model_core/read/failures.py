@@ -68,6 +68,10 @@ class FileError(ReadError):
         self.series_uid = series_uid
 
 
+class AbsentFileError(FileError):
+    """A link or pointer to content that is not here."""
+
+
 class IndexFileError(FileError):
     """The file is a DICOMDIR: the index of other files, not an image."""
 

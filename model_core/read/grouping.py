@@ -109,7 +109,8 @@ def _groups_of(members: Sequence[Frame], key: str, chosen: Collection[Path]) -> 
         what = "One folder without SeriesInstanceUID"
         names = named(frame.name for frame in members)
         text = "The files do not say to which series they belong (SeriesInstanceUID is missing)."
-        extra = (Problem("warning", text, "Files of one folder that fit together are one series.", names),)
+        action = "Files of one folder that fit together are one series."
+        extra = (Problem("warning", text, action, names, code="missing_series_uid"),)
     groups: list[Group] = []
     for part in split_identities(members, what=what):
         part_key = f"{key}|{part.mark}" if part.mark else key
@@ -214,7 +215,8 @@ def _joined(members: list[Group]) -> list[Group]:
         told = tuple(dict.fromkeys(problem for group in mine for problem in group.problems))
         text = f"Each of these {len(part)} images has a SeriesInstanceUID of its own."
         action = "They are alike in everything else and make one stack, so they are shown as one."
-        problem = Problem("warning", text, action, named(frame.name for frame in part))
+        names = named(frame.name for frame in part)
+        problem = Problem("warning", text, action, names, code="series_uid_per_slice")
         key = f"slices|{identity_of(part[0])}|{min(frame.header.series_uid for frame in part)}"
         copies = tuple(copy for group in mine for copy in group.copies)
         result.append(Group(part, key, label, (problem, *told), copies))
@@ -225,7 +227,7 @@ def _apart(members: list[Group], why: str) -> list[Group]:
     """Tell of slices that may be one stack, but need not."""
     text = f"{len(members)} series of one image each are alike, but {why}."
     names = named(group.frames[0].name for group in members)
-    problem = Problem("info", text, "They are not put together.", names)
+    problem = Problem("info", text, "They are not put together.", names, code="single_image_series")
     return [replace(group, problems=(*group.problems, problem)) for group in members]
 
 
@@ -329,7 +331,7 @@ def _split_series(frames: Sequence[Frame], key: str) -> list[Group]:
         label = "localizer" if header.localizer else f"part {number} of {len(ordered)}"
         other = ordered[0 if number > 1 else 1][1][0]
         action = f"Split into {len(ordered)}; this is {label}."
-        problem = Problem("info", text, action, named((members[0].name, other.name)))
+        problem = Problem("info", text, action, named((members[0].name, other.name)), code="split_series")
         result.append(Group(tuple(members), split_key, label, (problem, *problems)))
     return result
 
@@ -358,7 +360,7 @@ def _without_idle_references(
         text = f"The {len(together)} images name {len(members)} different frames of reference."
         action = "Their positions make one stack, so they are shown as one."
         names = named(frame.name for frame in together)
-        problems.append(Problem("warning", text, action, names))
+        problems.append(Problem("warning", text, action, names, code="frame_of_reference_per_slice"))
     return joined, tuple(problems)
 
 
@@ -456,7 +458,8 @@ def _with_missing_parts(group: Group) -> Group:
         f"{len(missing)} of {total} files of this concatenation are missing (InConcatenationNumber {which})."
     )
     names = named(header.name for header in parts.values())
-    problem = Problem("warning", text, "The frames of the others are shown.", names)
+    action = "The frames of the others are shown."
+    problem = Problem("warning", text, action, names, code="missing_concatenation_part")
     return replace(group, problems=(*group.problems, problem))
 
 
@@ -496,7 +499,8 @@ def _phases(group: Group, mark: str, parts: dict[str, list[Frame]]) -> list[Grou
     result = []
     for number, (value, members) in enumerate(parts.items(), 1):
         label = " ".join(filter(None, (group.label, f"{mark} {number} of {len(parts)}")))
-        problem = Problem("info", text, f"Split into {len(parts)} series; this is {mark} {number}.")
+        action = f"Split into {len(parts)} series; this is {mark} {number}."
+        problem = Problem("info", text, action, code="phases")
         key = f"{group.key}|{mark}={value}"
         result.append(Group(tuple(members), key, label, (*group.problems, problem), group.copies))
     return result
@@ -542,7 +546,8 @@ def _without_copies(group: Group) -> Group:
         "their pixels were not compared."
     )
     names = named(name for copy in copies for name in (copy.kept.name, copy.frame.name))
-    problem = Problem("warning", text, "One of each is used; the copies are left out.", names)
+    action = "One of each is used; the copies are left out."
+    problem = Problem("warning", text, action, names, code="duplicate_sop_instance_uid")
     return Group(tuple(kept.values()), group.key, group.label, (*group.problems, problem), tuple(copies))
 
 
@@ -565,7 +570,8 @@ def _split_by_occurrence(group: Group) -> list[Group]:
         "nothing in the files says which belong together."
     )
     action = "All are shown, those at one position one after another: they may be of several scans."
-    problem = Problem("warning", text, action, named(frame.name for frame in group.frames))
+    names = named(frame.name for frame in group.frames)
+    problem = Problem("warning", text, action, names, code="duplicate_position")
     in_order = tuple(sorted(group.frames, key=lambda frame: frame.header.instance_number or 0))
     return [replace(group, frames=in_order, problems=(*group.problems, problem))]
 
@@ -610,6 +616,7 @@ def _without_extra(group: Group, places: Sequence[Sequence[int]]) -> Group:
         "nothing in the files tells them apart."
     )
     names = named((*pair, *(copy.frame.name for copy in copies)))
-    problem = Problem("warning", text, "One of each is used; the others are left out.", names)
+    action = "One of each is used; the others are left out."
+    problem = Problem("warning", text, action, names, code="duplicate_position")
     problems = (*group.problems, problem)
     return Group(tuple(used), group.key, group.label, problems, (*group.copies, *copies))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from model_core.base.volume import PatientText, Problem
+from model_core.base.volume import PatientText, Problem, ProblemCode
 from model_core.read.dicom.records import Frame
 from model_core.read.stack import mostly_even, named, on_one_grid
 
@@ -143,6 +143,7 @@ def _told(
     )
     kind = "patient" if any(place >= _PATIENT for place in differing) else "study"
     kinds = {"patient": "patients", "study": "studies"}[kind]
+    code: ProblemCode = "mixed_patients" if kind == "patient" else "mixed_studies"
     names = ", ".join(dict.fromkeys(_ATTRIBUTES[place] for place in differing))
     text = f"{what} stands for images of {len(parts)} {kinds}: they differ in {names}."
     result = []
@@ -150,7 +151,7 @@ def _told(
         label = f"{kind} {number} of {len(parts)}"
         other = parts[0 if number > 1 else 1][1][0]
         action = f"They are never mixed: split, and this is {label}."
-        problem = Problem("warning", text, action, named((members[0].name, other.name)))
+        problem = Problem("warning", text, action, named((members[0].name, other.name)), code=code)
         result.append(Part(tuple(members), label, repr(max(cluster, key=_said)), (problem, *told)))
     return result
 
@@ -209,4 +210,5 @@ def _without_idle_studies(
         merged.setdefault(("", *identity[1:]), []).extend(members)
     text = f"The {len(frames)} images name {len(studies)} different studies (StudyInstanceUID)."
     action = "Their positions make one stack, so they are shown as one."
-    return merged, (Problem("warning", text, action, named(frame.name for frame in frames)),)
+    names = named(frame.name for frame in frames)
+    return merged, (Problem("warning", text, action, names, code="study_uid_per_slice"),)

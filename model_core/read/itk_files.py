@@ -45,7 +45,7 @@ def read_information(path: Path) -> dict[str, Any]:
     dict
         ``dimensions``, ``size`` and ``components`` of the file; ``steps`` (3, 3), the vectors from voxel to
         voxel in mm, and which of their lengths are ``known``; ``origin``; whether the file says how it is
-        ``placed`` in the patient; ``problems`` as level, text and action; ``forms`` of NIfTI, else None.
+        ``placed`` in the patient; ``problems`` as code, level, text, action; ``forms`` of NIfTI, else None.
 
     Raises
     ------

@@ -121,7 +121,7 @@ def read_header(path: Path) -> VolumeHeader:
         components=int(info["components"]),
         placed=bool(info["placed"]),
         problems=tuple(
-            Problem(level, text, action, (path.name,)) for level, text, action in info["problems"]
+            Problem(level, text, action, (path.name,), code) for code, level, text, action in info["problems"]
         ),
         forms=forms and NiftiForms(**{name: _frozen(value) for name, value in forms.items()}),
     )
@@ -174,6 +174,7 @@ def entry_of(header: VolumeHeader) -> SeriesEntry:
                 "warning",
                 "The file does not say how far its voxels are apart.",
                 "The distance counts as unknown; what needs it in mm is left out.",
+                code="missing_slice_distance",
             )
         )
     if not header.placed:
@@ -182,11 +183,17 @@ def entry_of(header: VolumeHeader) -> SeriesEntry:
                 "warning",
                 "The file does not say how the volume lies in the patient.",
                 "It is shown as if stored in the usual order; the sides are not to be relied on.",
+                code="missing_orientation",
             )
         )
     if header.extra > 1:
         problems.append(
-            Problem("warning", f"The file holds {header.extra} volumes.", "The first one is shown.")
+            Problem(
+                "warning",
+                f"The file holds {header.extra} volumes.",
+                "The first one is shown.",
+                code="several_volumes",
+            )
         )
     if header.components > 1:
         problems.append(
@@ -194,6 +201,7 @@ def entry_of(header: VolumeHeader) -> SeriesEntry:
                 "info",
                 f"The voxels have {header.components} components.",
                 "Of colours (8 bits) the brightness is shown, else the first component.",
+                code="several_components",
             )
         )
     stem = header.path.name[: -len(suffix_of(header.path))]
@@ -220,9 +228,11 @@ def _shear(header: VolumeHeader, geometry: Geometry) -> list[Problem]:
         sideways = float(np.linalg.norm(travel)) ** 2 - along**2
         shift = float(np.sqrt(max(sideways, 0.0)))
         angle = float(np.degrees(np.arctan2(shift, abs(along))))
-        (sheared,) = straightening.SHEARED
-        text = f"{sheared}: slices shift sideways by up to {shift:.1f} mm, {angle:.1f}° over the stack."
-        problems.append(Problem("warning", text, NOT_STRAIGHT, (header.path.name,)))
+        text = (
+            f"The stack is sheared: slices shift sideways by up to {shift:.1f} mm, "
+            f"{angle:.1f}° over the stack."
+        )
+        problems.append(Problem("warning", text, NOT_STRAIGHT, (header.path.name,), code="sheared"))
     first, second = (axis for axis in range(3) if axis != header.layout.axes.index(0))
     steps = header.steps / np.linalg.norm(header.steps, axis=1)[:, None]
     cosine = float(steps[first] @ steps[second])
@@ -231,7 +241,7 @@ def _shear(header: VolumeHeader, geometry: Geometry) -> list[Problem]:
             f"Rows and columns of the file meet at {np.degrees(np.arccos(cosine)):.1f}°, not at right angles."
         )
         action = "Slices are shown as if they did; lengths and areas in them are off."
-        problems.append(Problem("warning", text, action, (header.path.name,)))
+        problems.append(Problem("warning", text, action, (header.path.name,), code="skewed_pixels"))
     return problems
 
 

@@ -228,7 +228,7 @@ def _unscaled(header: _Header) -> list[list[str]]:
     if math.isfinite(header.slope) and math.isfinite(header.intercept):
         return []
     text = f"The scaling of the file is unusable: slope {header.slope:g}, intercept {header.intercept:g}."
-    return [["warning", text, "The values are used as they are stored."]]
+    return [["unusable_scaling", "warning", text, "The values are used as they are stored."]]
 
 
 @contextmanager
@@ -346,7 +346,7 @@ def _lengths(forms: NiftiForms) -> tuple[DoubleArray, tuple[bool, bool, bool]]:
 
 
 def _placed(header: _Header) -> tuple[_Place, list[list[str]]]:
-    """Return where the voxels lie, and level, text and action of what there is to tell."""
+    """Return where the voxels lie, and code, level, text and action of what there is to tell."""
     forms = header.forms
     by_sform = _by_sform(forms) if forms.sform_code else None
     by_qform = _by_qform(forms) if forms.qform_code else None
@@ -354,7 +354,7 @@ def _placed(header: _Header) -> tuple[_Place, list[list[str]]]:
     if forms.sform_code and by_sform is None:
         text = "The sform of the file is no usable matrix."
         rest = "The qform is used." if by_qform else "Only the sizes of voxels are used."
-        problems.append(["warning", text, rest])
+        problems.append(["unusable_sform", "warning", text, rest])
     if by_sform is not None:
         place, told = _with_pixdim(by_sform, forms)
         problems += told + (_disagreement(header, by_sform, by_qform) if by_qform else [])
@@ -379,8 +379,9 @@ def _with_pixdim(place: _Place, forms: NiftiForms) -> tuple[_Place, list[list[st
     if np.abs(place.lengths - 1).max() < 1e-3 and all(known):
         # Some programs leave the sizes to pixdim and write directions only.
         moved = _Place(place.steps * lengths[:, None], place.origin)
-        return moved, [["warning", text, "The sform has directions only; the sizes of pixdim are used."]]
-    return place, [["warning", text, "Those of the sform are used."]]
+        action = "The sform has directions only; the sizes of pixdim are used."
+        return moved, [["pixdim_disagrees", "warning", text, action]]
+    return place, [["pixdim_disagrees", "warning", text, "Those of the sform are used."]]
 
 
 def _disagreement(header: _Header, by_sform: _Place, by_qform: _Place) -> list[list[str]]:
@@ -396,7 +397,8 @@ def _disagreement(header: _Header, by_sform: _Place, by_qform: _Place) -> list[l
         f"the sform (code {_code(forms.sform_code)}, axes to {by_sform.letters}) and "
         f"the qform (code {_code(forms.qform_code)}, axes to {by_qform.letters})."
     )
-    return [["warning", text, "The sform is used, as nibabel does; exported masks keep both."]]
+    action = "The sform is used, as nibabel does; exported masks keep both."
+    return [["sform_qform_disagree", "warning", text, action]]
 
 
 def _code(number: int) -> str:

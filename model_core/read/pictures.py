@@ -97,6 +97,7 @@ def entries(headers: Sequence[PictureHeader]) -> list[SeriesEntry]:
                 "info",
                 "Pictures say neither where they lie in the patient nor how large a pixel is.",
                 "Slices are in natural order of their names; lengths in mm are off.",
+                code="no_geometry",
             )
         ]
         title = f"{folder.name} pictures" if len(paths) > 1 else paths[0].name
@@ -108,6 +109,7 @@ def entries(headers: Sequence[PictureHeader]) -> list[SeriesEntry]:
                     text,
                     f"Each is a series; this one is {width} x {height}.",
                     named(p.name for p in paths),
+                    code="mixed_sizes",
                 )
             )
             title += f" {width} x {height}" if len(paths) > 1 else ""
@@ -215,7 +217,9 @@ def load_pictures(entry: SeriesEntry) -> Generator[Progress | Volume, None, None
     problems = list(entry.problems)
     if failed:
         text = f"{len(failed)} picture(s) cannot be read: {' '.join(dict.fromkeys(failed.values()))}"
-        problems.append(Problem("warning", text, "They are left out.", named(failed)))
+        problems.append(
+            Problem("warning", text, "They are left out.", named(failed), code="unreadable_slices")
+        )
     voxels = voxels[: len(kept)]
     unit: Unit = "grey"
     if exact is not None:

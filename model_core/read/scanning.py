@@ -19,7 +19,14 @@ from model_core.read.dicom import directory as dicomdir
 from model_core.read.dicom import header as dicom_header
 from model_core.read.dicom import series as dicom_series
 from model_core.read.dicom.records import FileHeader, Frame
-from model_core.read.failures import LIBRARY_FAILURES, FileError, IndexFileError, plain_reason, quiet
+from model_core.read.failures import (
+    LIBRARY_FAILURES,
+    AbsentFileError,
+    FileError,
+    IndexFileError,
+    plain_reason,
+    quiet,
+)
 from model_core.read.stack import named, natural_key
 
 # Data files that belong to a header file of their own.
@@ -30,7 +37,6 @@ KINDS = "DICOM, also in a ZIP, NIfTI, NRRD, MHA, PNG and JPEG"
 _BATCH = 8
 # What a Mac keeps beside a file on other disks: ._name, a file of its own format (RFC 1740).
 _APPLE_DOUBLE = b"\x00\x05\x16\x07"
-_ABSENT = "The file itself is not here, this is"
 _DEAD_LINK = "A link to what is not here: moved, on a disk that is not connected, or not fetched yet."
 
 
@@ -48,7 +54,6 @@ class _Found:
     indices: list[Path] = field(default_factory=list)
     siblings: set[Path] = field(default_factory=set)
     candidates: set[Path] = field(default_factory=set)
-    dead_links: list[Path] = field(default_factory=list)
     # Where they really are, of the folders that were looked through.
     folders: set[Path] = field(default_factory=set)
 
@@ -207,7 +212,6 @@ def _read_archive(path: Path, found: _Found) -> Generator[Progress, None, None]:
     found.pictures += inside.pictures
     found.volumes += inside.volumes
     found.broken += inside.broken
-    found.dead_links += inside.dead_links
     found.reports |= inside.reports
     found.reports |= {Path(f"{report.path}#{index}"): report for index, report in enumerate(unpacked.refused)}
     count = len(inside.reports) + len(unpacked.refused)
@@ -295,7 +299,13 @@ def _read_one(path: Path, found: _Found) -> None:
     except FileError as error:
         if error.status == "error":
             found.broken.append((path, error))
-        found.reports[path] = FileReport(str(path), error.status, error.message, error.transfer_syntax)
+        found.reports[path] = FileReport(
+            str(path),
+            error.status,
+            error.message,
+            error.transfer_syntax,
+            absent=isinstance(error, AbsentFileError),
+        )
     except LIBRARY_FAILURES as error:
         reason = plain_reason(error)
         found.broken.append((path, FileError(reason)))
@@ -306,8 +316,7 @@ def _recognise(path: Path, found: _Found) -> FileReport:
     """Tell what a file is by its first bytes, and read its header."""
     if not path.is_file():
         if path.is_symlink() and not path.exists():
-            found.dead_links.append(path)
-            raise FileError(_DEAD_LINK, status="skipped")
+            raise AbsentFileError(_DEAD_LINK, status="skipped")
         raise FileError("Not a regular file.", status="skipped")
     with path.open("rb") as stream:
         start = stream.read(132)
@@ -318,8 +327,7 @@ def _recognise(path: Path, found: _Found) -> FileReport:
     if start.startswith(_APPLE_DOUBLE):
         raise FileError("What a Mac noted of another file (AppleDouble), not an image.", status="skipped")
     if why := absent(path):
-        found.dead_links.append(path)
-        raise FileError(f"{_ABSENT} {why}. {FETCH}", status="skipped")
+        raise AbsentFileError(f"The file itself is not here, this is {why}. {FETCH}", status="skipped")
     if archives.looks_like_zip(start):
         found.zips.append(path)
         return FileReport(str(path), "ok", "An archive.")
@@ -403,7 +411,8 @@ def _with_broken(entry: SeriesEntry, found: _Found) -> SeriesEntry:
     else:
         text = f"{len(mine)} file(s) beside this series cannot be read: {reasons[:300]}"
     names = named(path.name for path, _ in mine)
-    problem = Problem("warning", text, "They are left out; slices may be missing.", names)
+    action = "They are left out; slices may be missing."
+    problem = Problem("warning", text, action, names, code="unreadable_files")
     return replace(entry, problems=(*entry.problems, problem))
 
 
@@ -411,11 +420,13 @@ def _with_dead_links(entry: SeriesEntry, found: _Found) -> SeriesEntry:
     """Name the links and pointers beside a series that are called like its files, which are not here."""
     folders = {Path(name).parent for name in entry.files}
     endings = {Path(name).suffix.lower() for name in entry.files}
-    dead = [path for path in found.dead_links if path.parent in folders and path.suffix.lower() in endings]
+    absent = [path for path, report in found.reports.items() if report.absent]
+    dead = [path for path in absent if path.parent in folders and path.suffix.lower() in endings]
     if not dead:
         return entry
     text = f"{len(dead)} link(s) beside this series lead to files that are not here."
-    problem = Problem("warning", text, "Slices may be missing.", named(path.name for path in dead))
+    names = named(path.name for path in dead)
+    problem = Problem("warning", text, "Slices may be missing.", names, code="dead_link")
     return replace(entry, problems=(*entry.problems, problem))
 
 
@@ -448,7 +459,7 @@ def nothing_found(path: Path, reports: Sequence[FileReport]) -> str:
     inside = all(Path(report.path).is_relative_to(path) for report in reports)
     where = f"Nothing in '{path.name}'" if inside else "None of these"
     nothing = f"{where} can be opened:"
-    dead = [Path(r.path).name for r in reports if r.reason == _DEAD_LINK or r.reason.startswith(_ABSENT)]
+    dead = [Path(report.path).name for report in reports if report.absent]
     if dead:
         return (
             f"{nothing} {len(dead)} of {len(reports)} files are links to what is not here "

@@ -14,7 +14,7 @@ import numpy as np
 
 from model_core.base.arrays import DoubleArray
 from model_core.base.geometry import Geometry
-from model_core.base.volume import Plane, Problem
+from model_core.base.volume import Plane, Problem, ProblemCode
 from model_core.read.dicom.records import Frame, cross
 from model_core.read.orientation import Layout, display_geometry, layout_of
 from model_core.read.tolerances import (
@@ -165,6 +165,7 @@ def _unplaced(ordered: Sequence[Frame]) -> list[Problem]:
     if len(ordered) < 2:
         return []
     same = in_one_place(ordered)
+    code: ProblemCode = "single_position" if same else "missing_position"
     if len({frame.header.path for frame in ordered}) == 1 or ordered[0].header.concatenation is not None:
         return [
             Problem(
@@ -173,6 +174,7 @@ def _unplaced(ordered: Sequence[Frame]) -> list[Problem]:
                 if same
                 else "The frames of this file have no position in the patient.",
                 "They are shown in the order of the file; the distance between them is unknown.",
+                code=code,
             )
         ]
     text = (
@@ -184,7 +186,8 @@ def _unplaced(ordered: Sequence[Frame]) -> list[Problem]:
         "Slices are in order of InstanceNumber, then file name; the distance between them is "
         "unknown, and so is which side is which where no letters are shown."
     )
-    return [Problem("warning", text, action, named(f.name for f in ordered if same or not in_space(f)))]
+    names = named(frame.name for frame in ordered if same or not in_space(frame))
+    return [Problem("warning", text, action, names, code=code)]
 
 
 def named(names: Iterable[str]) -> tuple[str, ...]:
@@ -220,6 +223,7 @@ def _arrange_in_space(frames: Sequence[Frame]) -> Stack:
                 "warning",
                 "The size of a pixel is not stated (PixelSpacing is missing or not positive).",
                 f"{drawn}Lengths and areas in mm are off.",
+                code="missing_pixel_spacing",
             )
         )
     first, last = native[0].position, native[-1].position
@@ -241,6 +245,7 @@ def _arrange_in_space(frames: Sequence[Frame]) -> Stack:
                 "info",
                 "The slices are oblique to every plane of the body.",
                 "They are shown like the nearest plane; read the orientation letters.",
+                code="oblique",
             )
         )
     return Stack(tuple(native), geometry, layout.plane, np.ascontiguousarray(positions), tuple(problems))
@@ -262,12 +267,15 @@ def _step(native: Sequence[Frame], positions: DoubleArray) -> tuple[float | None
     spread = float(np.abs(steps - step).max()) / step
     if deviation <= ALMOST_EVEN_STEP and spread <= ALMOST_EVEN_STEP:
         text = f"Slice distances differ by up to {spread:.0%} from their mean of {step:.3f} mm."
-        return step, [Problem("info", text, "The mean is used as the slice distance.")]
+        action = "The mean is used as the slice distance."
+        return step, [Problem("info", text, action, code="almost_even_spacing")]
     usual = float(np.median(steps))
     ratios = steps / max(usual, SAME_POSITION_MM)
     whole = np.rint(ratios)
+    code: ProblemCode = "unevenly_spaced"
     gaps = [int(gap) for gap in np.flatnonzero(whole > 1)]
     if gaps and bool((whole >= 1).all()) and float(np.abs(ratios - whole).max()) <= ALMOST_EVEN_STEP:
+        code = "gap"
         missing = int((whole[gaps] - 1).sum())
         names = [name for gap in gaps for name in (native[gap].name, native[gap + 1].name)]
         places = ", ".join(
@@ -283,7 +291,7 @@ def _step(native: Sequence[Frame], positions: DoubleArray) -> tuple[float | None
             f"{steps[large]:.2f} mm between {names[2]} and {names[3]}."
         )
     action = "Shown as they are; the slice distance counts as unknown, so volumes in mm³ are off."
-    return None, [Problem("warning", text, action, named(names))]
+    return None, [Problem("warning", text, action, named(names), code=code)]
 
 
 def _shear(native: Sequence[Frame], positions: DoubleArray, directions: DoubleArray) -> list[Problem]:
@@ -320,7 +328,7 @@ def _tilted(native: Sequence[Frame], sideways: DoubleArray, slope: DoubleArray) 
         f"The stack is sheared: slices shift sideways by up to {shift[worst]:.1f} mm, "
         f"{angle:.1f}° over the stack{tilted}."
     )
-    return Problem("warning", text, NOT_STRAIGHT, (native[0].name, native[worst].name))
+    return Problem("warning", text, NOT_STRAIGHT, (native[0].name, native[worst].name), code="sheared")
 
 
 def _shifted(native: Sequence[Frame], shifted: DoubleArray, limit: float) -> Problem:
@@ -331,4 +339,5 @@ def _shifted(native: Sequence[Frame], shifted: DoubleArray, limit: float) -> Pro
         f"{int((shifted > limit).sum())} slice(s) are shifted sideways against the others, "
         f"{native[worst].name} by {shifted[worst]:.1f} mm against {native[beside].name}."
     )
-    return Problem("warning", text, NOT_STRAIGHT, (native[worst].name, native[beside].name))
+    names = (native[worst].name, native[beside].name)
+    return Problem("warning", text, NOT_STRAIGHT, names, code="shifted_slices")

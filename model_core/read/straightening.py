@@ -19,8 +19,6 @@ from model_core.base.volume import Problem, SeriesEntry, Volume
 from model_core.read.grouping import series_id
 from model_core.read.tolerances import MAX_SHEAR, PADDING_HU
 
-# How the problems that a correction settles begin (see `stack`).
-SHEARED = ("The stack is sheared",)
 _CORRECTED = ", tilt corrected"
 # Shifts that are whole pixels but for the rounding of decimal strings.
 _ROUNDING = 1e-6
@@ -30,7 +28,7 @@ _BATCH = 16
 
 def is_sheared(entry: SeriesEntry) -> bool:
     """Whether a scan found the slices of a series shifted evenly against each other."""
-    return any(problem.text.startswith(SHEARED) for problem in entry.problems)
+    return any(problem.code == "sheared" for problem in entry.problems)
 
 
 def straight_entry(entry: SeriesEntry, shape: tuple[int, int]) -> SeriesEntry:
@@ -51,11 +49,12 @@ def straight_entry(entry: SeriesEntry, shape: tuple[int, int]) -> SeriesEntry:
 
 
 def _settled(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
-    rest = tuple(problem for problem in problems if not problem.text.startswith(SHEARED))
+    rest = tuple(problem for problem in problems if problem.code != "sheared")
     told = Problem(
         "info",
         "The tilt of the gantry is corrected: the slices are shifted in their planes.",
         "Values are interpolated linearly within each slice, and the picture is larger than in the files.",
+        code="tilt_corrected",
     )
     return (told, *rest) if told not in rest else rest
 

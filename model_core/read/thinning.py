@@ -26,11 +26,12 @@ def with_fewer_slices(entry: SeriesEntry, step: int) -> SeriesEntry:
     every = entry.every * step
     of = f" of {depth}" if entry.every == 1 else ""
     title = entry.title.removesuffix(_suffix(entry.every))
-    kept = tuple(problem for problem in entry.problems if not problem.text.startswith(_ONLY_EVERY))
+    kept = tuple(problem for problem in entry.problems if problem.code != "every_nth_slice")
     told = Problem(
         "warning",
-        f"{_ONLY_EVERY} {ordinal(every)} slice is opened: {left}{of}.",
+        f"Only every {ordinal(every)} slice is opened: {left}{of}.",
         "Small findings may lie between them.",
+        code="every_nth_slice",
     )
     return replace(
         entry,
@@ -40,9 +41,6 @@ def with_fewer_slices(entry: SeriesEntry, step: int) -> SeriesEntry:
         problems=(told, *kept),
         every=every,
     )
-
-
-_ONLY_EVERY = "Only every"
 
 
 def _suffix(every: int) -> str:

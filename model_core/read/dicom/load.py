@@ -16,7 +16,7 @@ import numpy.typing as npt
 from model_core.base.arrays import FloatArray, VoxelArray
 from model_core.base.errors import ReadError
 from model_core.base.jobs import Progress
-from model_core.base.volume import Problem, SeriesEntry, Unit, Volume, Window
+from model_core.base.volume import Problem, ProblemCode, SeriesEntry, Unit, Volume, Window
 from model_core.read import hounsfield
 from model_core.read.dicom.display import windows_in
 from model_core.read.dicom.pixels import (
@@ -124,7 +124,9 @@ def load_series(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
             text = (
                 "The images are labelled CT, but their values are not Hounsfield units (no air among them)."
             )
-            problems.append(Problem("warning", text, "They are shown as plain values."))
+            problems.append(
+                Problem("warning", text, "They are shown as plain values.", code="not_hounsfield")
+            )
     else:
         problems += _not_hounsfield(source.frames)
     volume = _volume(entry, filling, unit=unit, fitted=fitted, problems=problems)
@@ -270,18 +272,19 @@ def _slice_problems(filling: _Filling, entry: SeriesEntry) -> list[Problem]:
     filling.voxels = filling.voxels[keep]
     filling.exact = None if filling.exact is None else filling.exact[keep]
     other = [problem for problem in entry.problems if problem not in before.problems]
-    return [*other, Problem("warning", text, "They are left out.", names), *filling.stack.problems]
+    problem = Problem("warning", text, "They are left out.", names, code="unreadable_slices")
+    return [*other, problem, *filling.stack.problems]
 
 
 def _value_problems(filling: _Filling) -> list[Problem]:
     problems = []
     if filling.clipped:
         text = f"{filling.clipped} values lie outside 16-bit integers."
-        problems.append(Problem("warning", text, "They are cut to that range."))
+        problems.append(Problem("warning", text, "They are cut to that range.", code="clipped_values"))
     if filling.padded:
         text = f"{filling.padded} pixels lie outside the scanned field."
         action = f"They count as {PADDING_HU}." if filling.hounsfield else "They are shown as background."
-        problems.append(Problem("info", text, action))
+        problems.append(Problem("info", text, action, code="padding"))
     return problems
 
 
@@ -292,11 +295,12 @@ def _not_hounsfield(frames: Sequence[Frame]) -> list[Problem]:
         return []
     if header.modality in ("", "OT") and min(frame.intercept for frame in frames) <= AIR_INTERCEPT:
         text = "The values may be Hounsfield units, but neither Modality nor RescaleType says so."
-        return [Problem("info", text, "The series is shown as plain values.")]
+        return [Problem("info", text, "The series is shown as plain values.", code="possibly_hounsfield")]
     if header.modality != "CT":
         return []
     other = [frame for frame in frames if not _rescaled_to_hounsfield(frame)]
     unsaid = [frame for frame in other if not frame.header.rescaled]
+    code: ProblemCode = "missing_rescale" if unsaid else "rescale_type"
     if unsaid:
         other = unsaid
         text = "do not say how their values become Hounsfield units (RescaleSlope, RescaleIntercept)."
@@ -307,7 +311,7 @@ def _not_hounsfield(frames: Sequence[Frame]) -> list[Problem]:
         return []
     names = named(frame.name for frame in other)
     text = f"{'The' if len(other) == len(frames) else f'{len(other)} of {len(frames)}'} images {text}"
-    return [Problem("warning", text, "The series is shown as plain values.", names)]
+    return [Problem("warning", text, "The series is shown as plain values.", names, code=code)]
 
 
 # Defined terms of RescaleType (PS3.3 C.11.1.1.2); anything else is free text.

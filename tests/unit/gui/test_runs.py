@@ -177,7 +177,7 @@ def test_caution_on_what_is_no_axial_chest_ct_once_per_series(make_rig, changes,
 
 def test_caution_on_a_localizer_and_none_on_plain_ct_and_pictures():
     volume = make_volume()
-    overview = make_entry(volume, problems=(Problem("info", "A localizer (overview) image.", ""),))
+    overview = make_entry(volume, problems=(Problem("info", "An overview.", code="localizer"),))
     assert "this localizer mean" in caution(volume, overview)
     assert caution(volume, make_entry(volume)) == ""
     assert caution(volume) == ""
