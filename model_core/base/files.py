@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from model_core.base.errors import ExportError
 
@@ -59,6 +61,24 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
+    """Write a UTF-8 text file; see `atomic_path`."""
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        temporary.write_text(text, "utf-8")
+
+
+def write_json(path: Path, document: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    """Write an indented JSON document; see `atomic_path`.
+
+    Raises
+    ------
+    ValueError
+        If a number in it is not finite: JSON has no word for that.
+    """
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n", overwrite=overwrite)
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:

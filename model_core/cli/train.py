@@ -304,8 +304,7 @@ def run_comparison(arguments: argparse.Namespace) -> int:
 
 def run_export(arguments: argparse.Namespace) -> int:
     """Write the weight files of a recipe from its checkpoint."""
-    import json
-
+    from model_core.base.files import write_json
     from model_core.cli.progress import last
     from model_core.train.cross_validation_report import read_report
     from model_core.train.shipping import export_lesions, split_lists, write_default
@@ -340,8 +339,7 @@ def run_export(arguments: argparse.Namespace) -> int:
         names.append(arguments.name)
     if recipe.classifier or not (output / "default.json").is_file():
         write_default(output, names)
-    lists = json.dumps(split_lists(slices), indent=1) + "\n"
-    (output / f"{recipe.name}.slices.txt").write_text(lists, "utf-8")
+    write_json(output / f"{recipe.name}.slices.txt", split_lists(slices), overwrite=True)
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import os
 import shutil
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from model_core.base.errors import ExportError
+from model_core.base.files import atomic_path
 
 REPORT = "report.json"
 
@@ -101,14 +101,9 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Write indented JSON; NaN is refused."""
-    path.write_text(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
-
-
 def write_csv(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
     """Write the values of columns by their titles; None becomes an empty cell, floats keep six digits."""
-    with path.open("w", encoding="utf-8", newline="") as stream:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(columns)
         writer.writerows([_cell(value) for value in row] for row in zip(*columns.values(), strict=True))

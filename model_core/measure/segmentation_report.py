@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from model_core.base.files import write_json
 from model_core.base.settings import GreyMap
 from model_core.measure import coco, figures
 from model_core.measure.average_precision import HIT_IOU, IOU_THRESHOLDS
 from model_core.measure.bootstrap import DRAWS
 from model_core.measure.calibration import reliability
 from model_core.measure.document import Block, Table, cell, table
-from model_core.measure.output import REPORT, report_folder, write_csv, write_json
+from model_core.measure.output import REPORT, report_folder, write_csv
 from model_core.measure.report_parts import common_settings, evaluation_document
 from model_core.measure.segmentation import (
     ReferenceSlice,

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from model_core.base.errors import DataError, ExportError
+from model_core.base.errors import DataError
+from model_core.weights.published import write_pickled
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -18,13 +19,7 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     ExportError
         If the file cannot be written.
     """
-    temporary = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, temporary)
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:
-        raise ExportError(f"The checkpoint {path.name} cannot be written.", details=str(error)) from error
+    write_pickled(path, state)
 
 
 def read_checkpoint(path: Path, *, recipe: str) -> dict[str, Any] | None:

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from model_core.base import files
 from model_core.base.errors import DataError, SettingsError
 from model_core.base.jobs import Progress
-from model_core.export import atomic_path
 from model_core.measure import coco
 from model_core.train.checkpoints import read_checkpoint
 from model_core.train.cross_validation_report import FoldRows, markdown, report
@@ -256,7 +256,6 @@ def _measured(values: Mapping[str, Any]) -> Measured:
 
 def write_text(path: Path, text: str) -> Path:
     """Write a file whole or not at all, and return its path."""
-    with atomic_path(path, overwrite=True) as temporary:
-        temporary.write_text(text, "utf-8")
+    files.write_text(path, text, overwrite=True)
     logger.info("wrote %s", path.name)
     return path

@@ -14,6 +14,7 @@ import numpy as np
 
 from model_core.base.arrays import ByteArray, FloatArray
 from model_core.base.errors import DataError
+from model_core.base.files import atomic_path
 from model_core.base.settings import InputSpec
 from model_core.base.volume import Volume
 from model_core.data import ClassifiedSlice, LabelledSlice, read_class_folders, read_pairs
@@ -149,15 +150,13 @@ def _write(recipe: Recipe, data: Path, path: Path) -> None:
                 + (f" whose source begins with '{source.prefix}'." if source.prefix else ".")
             )
         logger.info("packed %s", name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name("writing-" + path.name)
-    np.savez_compressed(
-        temporary,
-        rows=np.array(json.dumps(rows)),
-        pixels=np.concatenate(pixels),
-        labels=np.concatenate(labels),
-    )
-    temporary.replace(path)
+    with atomic_path(path, overwrite=True) as temporary:
+        np.savez_compressed(
+            temporary,
+            rows=np.array(json.dumps(rows)),
+            pixels=np.concatenate(pixels),
+            labels=np.concatenate(labels),
+        )
 
 
 def _slices(source: Source, data: Path) -> Iterator[tuple[str, str, ByteArray, ByteArray, bool]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
@@ -14,13 +13,13 @@ import numpy as np
 from torch import Tensor
 
 from model_core.base.errors import DataError
+from model_core.base.files import atomic_path, write_json
 from model_core.base.jobs import Progress
 from model_core.base.settings import SINGLE_SHOT_MIN_AREA, DetectionSettings, EvidenceSettings, InputSpec
 from model_core.data.classes import CLASS_FOLDERS
 from model_core.engine import Pipeline
 from model_core.engine.load import load_network
 from model_core.engine.torch_backend import TorchBackend, choose_device
-from model_core.export import atomic_path
 from model_core.networks import CovidCTMaskNet, MaskRCNN
 from model_core.train.checkpoints import read_checkpoint
 from model_core.train.cross_validation_report import for_card
@@ -367,8 +366,7 @@ def _seen(lesion: ModelCard) -> str:
 
 def write_default(output: Path, names: Sequence[str]) -> None:
     """Name the default weights of a folder."""
-    text = json.dumps({"weights": list(names)}, indent=2) + "\n"
-    (output / "default.json").write_text(text, "utf-8")
+    write_json(output / "default.json", {"weights": list(names)}, overwrite=True)
 
 
 def split_lists(slices: Sequence[PackedSlice]) -> dict[str, Any]:

@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 from model_core.base.arrays import ByteArray
-from model_core.base.errors import DataError, ExportError, SettingsError
+from model_core.base.errors import DataError, SettingsError
+from model_core.base.files import atomic_path
 from model_core.base.jobs import Progress
 from model_core.train.packing import PackedSlice, as_slice, chosen
 from model_core.train.recipe import Recipe
@@ -53,23 +54,18 @@ def write_packed(
     if not 0 <= error <= LARGEST_ERROR:
         raise SettingsError(f"A pixel may be off by 0 to {LARGEST_ERROR} grey steps, not {error}.")
     rows = []
-    temporary = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as file:
-            for number, one in enumerate(slices):
-                yield Progress(number, len(slices), one.source)
-                image, labels = _smaller(one, longest)
-                rows.append([one.source, one.name, one.patient, *image.shape, bool(one.has_lung), one.digest])
-                coded = jpeg_ls.encode(np.ascontiguousarray(image), lossy_error=error)
-                file.writestr(f"{number}.jls", coded.tobytes())
-                file.writestr(f"{number}.labels", zlib.compress(labels.tobytes(), 9))
-            file.writestr(_INDEX, json.dumps({"format": FORMAT, "slices": rows}))
-        temporary.replace(path)
-    except OSError as failure:
-        raise ExportError(f"{path.name} cannot be written.", details=str(failure)) from failure
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        atomic_path(path, overwrite=True) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as file,
+    ):
+        for number, one in enumerate(slices):
+            yield Progress(number, len(slices), one.source)
+            image, labels = _smaller(one, longest)
+            rows.append([one.source, one.name, one.patient, *image.shape, bool(one.has_lung), one.digest])
+            coded = jpeg_ls.encode(np.ascontiguousarray(image), lossy_error=error)
+            file.writestr(f"{number}.jls", coded.tobytes())
+            file.writestr(f"{number}.labels", zlib.compress(labels.tobytes(), 9))
+        file.writestr(_INDEX, json.dumps({"format": FORMAT, "slices": rows}))
     yield path
 
 

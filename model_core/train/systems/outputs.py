@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from model_core.base.files import atomic_path
 from model_core.train.systems.trainer import BEST, LAST, Trainer
 from model_core.weights.card import ModelCard
 from model_core.weights.published import PublishedCheckpoint, write_published
@@ -64,7 +65,8 @@ def write_plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     axes.grid(alpha=0.3)
     if rows:
         axes.legend(fontsize=8)
-    figure.savefig(path)
+    with atomic_path(path, overwrite=True) as temporary:
+        figure.savefig(temporary)
 
 
 def write_tensorboard(rows: Sequence[dict[str, Any]], folder: Path) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from model_core.base.errors import DataError, SettingsError
+from model_core.base.files import atomic_path
 from model_core.base.jobs import Progress
 from model_core.train.checkpoints import read_checkpoint, write_checkpoint
 from model_core.train.systems.examples import Example
@@ -326,12 +327,13 @@ class Trainer:
 
     def _write_log(self) -> None:
         columns = list(dict.fromkeys(key for row in self._rows for key in row))
-        temporary = self.folder / (LOG + ".part")
-        with temporary.open("w", newline="", encoding="utf-8") as stream:
+        with (
+            atomic_path(self.folder / LOG, overwrite=True) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as stream,
+        ):
             writer = csv.DictWriter(stream, columns)
             writer.writeheader()
             writer.writerows(self._rows)
-        temporary.replace(self.folder / LOG)
 
 
 def _mix(first: int, second: int) -> int:
