@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.privacy import shown_text
-from ctmasknet_gui.view.style import MUTED, STATUS_COLOURS, STATUS_SHAPES, TEXT, icon
+from ctmasknet_gui.view.style import ACCENT, MUTED, STATUS_COLOURS, STATUS_SHAPES, TEXT, icon
 from ctmasknet_gui.view.viewport.layer import device_ratio
 from model_core.base.arrays import ByteArray
 from model_core.base.volume import Catalogue, PatientText, Problem, SeriesEntry, readable_name
@@ -519,7 +519,7 @@ class _SeriesDelegate(QStyledItemDelegate):
         chosen = bool(flags & QStyle.StateFlag.State_Selected)
         hovered = bool(flags & QStyle.StateFlag.State_MouseOver)
         if chosen or hovered:
-            painter.setPen(QColor("#2f7fd1") if chosen else Qt.PenStyle.NoPen)
+            painter.setPen(QColor(ACCENT) if chosen else Qt.PenStyle.NoPen)
             painter.setBrush(QColor("#21344a" if chosen else "#222b36"))
             painter.drawRoundedRect(rect, 6, 6)
         side = _THUMBNAIL - 4

@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from model_core.measure import figures
+from model_core.scene import palette
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -119,3 +122,83 @@ def test_there_is_one_writer():
         and not node.keywords
     }
     assert found == {"model_core/base/files.py", "model_core/cli/predict.py", "model_core/measure/output.py"}
+
+
+# --------------------------------------------------------------------------------------- one of each
+
+
+def sources(*packages):
+    """Name and text of every module of the packages, or rooms of them."""
+    for package in packages:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            yield str(path.relative_to(ROOT)), path.read_text("utf-8")
+
+
+COLOUR = re.compile(r"#[0-9a-fA-F]{6}\b")
+
+
+def test_there_is_one_palette():
+    """Colours of plots and pictures are the palette's; a theme has its greys, the window its own chrome."""
+    own = {name for name, text in sources("model_core") if COLOUR.search(text)}
+    assert own == {
+        "model_core/export/look.py",  # the ground of a picture
+        "model_core/plots/style.py",  # the greys of the two themes
+        "model_core/scene/palette.py",
+    }
+    meaningful = {
+        colour.lower()
+        for colour in COLOUR.findall((ROOT / "model_core/scene/palette.py").read_text("utf-8"))
+        if len({colour[1:3], colour[3:5], colour[5:7]}) > 1  # greys mean nothing
+    }
+    assert len(meaningful) > 20
+    repeated = {
+        (name, colour)
+        for name, text in sources("ctmasknet_gui", "model_core")
+        for colour in COLOUR.findall(text)
+        if colour.lower() in meaningful and name != "model_core/scene/palette.py"
+    }
+    assert repeated == set()
+
+
+def test_reports_have_the_colours_of_the_window():
+    assert (figures.BLUE, figures.GREEN, figures.ORANGE) == (palette.BLUE, palette.GREEN, palette.ORANGE)
+    assert figures.REFERENCE == palette.REFERENCE
+    assert figures.image_colour is palette.image_colour
+
+
+def test_there_is_one_rule_of_letters():
+    """Letters at the edges are made of directions in one place; readers know those that files write."""
+    sides = set("RLAPHF")
+    found = set()
+    for name, text in sources("model_core", "ctmasknet_gui"):
+        words = {
+            node.value
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) in (1, 3)
+        }
+        letters = {letter for word in words if set(word) <= sides | set("IS") for letter in word}
+        if len(letters & sides) >= 4:
+            found.add(name)
+    assert found == {
+        "model_core/scene/letters.py",
+        "ctmasknet_gui/view/actions.py",  # keys
+        "model_core/read/nifti.py",  # the axes of a file, in a message
+        "model_core/read/text_headers.py",  # what NRRD and MetaImage call their axes
+    }
+
+
+def test_there_is_one_hit_threshold():
+    """Whether a detection finds a lesion is asked with `HIT_IOU` wherever it is asked."""
+    pattern = re.compile(
+        r"\b\w*hit\w*\s*(:\s*\w+\s*)?=\s*0?\.\d+|(iou|overlap)\w*\)?\s*[<>]=?\s*0?\.\d"
+        r"|(def .*|^ +.*)\bthreshold\b[^=\n]*=\s*0?\.\d",
+        re.IGNORECASE | re.MULTILINE,
+    )
+    found = {
+        (name, match[0].strip())
+        for name, text in sources(
+            "model_core/measure", "model_core/train", "model_core/cli", "model_core/plots"
+        )
+        for match in pattern.finditer(text)
+    }
+    assert found == {("model_core/measure/average_precision.py", "HIT_IOU = 0.5")}

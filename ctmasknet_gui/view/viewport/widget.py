@@ -23,6 +23,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.style import ACCENT
 from ctmasknet_gui.view.viewport import overlays
 from ctmasknet_gui.view.viewport.annotations import Annotations
 from ctmasknet_gui.view.viewport.corners import scene_settings, viewport_corners
@@ -45,7 +46,7 @@ from model_core.scene import (
 from model_core.scene.labels import Rect, unshown_roi
 
 _BACKGROUND = QColor("#000000")
-_ACCENT = QColor("#2f7fd1")
+_ACCENT = QColor(ACCENT)
 # A press that moves less than this is a click.
 _CLICK_PIXELS = 4
 _ZOOM_STEP = 1.25
