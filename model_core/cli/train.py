@@ -270,7 +270,7 @@ def run_export(arguments: argparse.Namespace) -> int:
     import json
 
     from model_core.cli.progress import last
-    from model_core.train.cross_validation_report import read_report
+    from model_core.measure.cross_validation_report import read_report
     from model_core.train.shipping import export_lesions, split_lists, write_default
     from model_core.weights.store import SUFFIX
 

@@ -22,7 +22,9 @@ from model_core.base.errors import DataError, SettingsError
 from model_core.base.jobs import Progress
 from model_core.export import atomic_path
 from model_core.measure import coco
-from model_core.train.cross_validation_report import FoldRows, markdown, report
+from model_core.measure.cross_validation_report import FoldRows, markdown, report
+from model_core.measure.segmentation import SWEEP, Measured
+from model_core.measure.thresholds import MASK_LOGITS, NMS_IOUS, measure
 from model_core.train.drawing import mask_type
 from model_core.train.folds import fold_recipe, held_slices, patient_folds
 from model_core.train.lesion import LesionTraining
@@ -30,7 +32,6 @@ from model_core.train.loop import CHECKPOINT
 from model_core.train.packing import PackedSlice
 from model_core.train.recipe import CROSS_VALIDATION, Recipe
 from model_core.train.shipping import lesion_pipeline, thinned
-from model_core.train.tuning import MASK_LOGITS, NMS_IOUS, SCORES, Measured, measure
 
 logger = logging.getLogger(__name__)
 
@@ -212,7 +213,7 @@ def _identity(recipe: Recipe, settings: CrossValidation) -> dict[str, Any]:
         "stride": settings.stride,
         "nms_ious": NMS_IOUS,
         "mask_logits": MASK_LOGITS,
-        "scores": SCORES.tolist(),
+        "scores": SWEEP.tolist(),
     }
     plain: dict[str, Any] = json.loads(json.dumps(identity))
     return plain

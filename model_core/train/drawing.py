@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ MIN_AREA = 24
 _MOST_WORKERS = 12
 
 
-def mask_type(architecture: Architecture) -> str:
+def mask_type(architecture: Architecture) -> Literal["merge", "both"]:
     """Return which instances a detector knows, see `data.instances`."""
     return "merge" if architecture.region_classes == 2 else "both"
 

@@ -251,8 +251,11 @@ class LesionTraining(Training):
         stages = self.recipe.stages
         if self.finished:
             return f"All {len(stages)} stages of {self.recipe.name} are done"
-        stage = f"stage {self.epoch + 1} of {len(stages)}"
-        return f"{self.recipe.name} is at {stage}, step {self.position} of {stages[self.epoch].steps}"
+        # Between two stages it is at the end of the first.
+        ended = self.position == 0 and self.epoch > 0
+        epoch = self.epoch - 1 if ended else self.epoch
+        position, steps = stages[epoch].steps if ended else self.position, stages[epoch].steps
+        return f"{self.recipe.name} is at stage {epoch + 1} of {len(stages)}, step {position} of {steps}"
 
 
 def learning_rate(stage: Stage, step: int) -> float:

@@ -76,6 +76,16 @@ class PackedSlice:
         lesion: ByteArray = np.bitwise_and(self.labels, LESION_BITS, dtype=np.uint8)
         return lesion
 
+    def image_hu(self) -> FloatArray:
+        """Return the picture as (H, W) HU."""
+        spec = InputSpec()
+        hu: FloatArray = spec.low_hu + self.image.astype(np.float32) * ((spec.high_hu - spec.low_hu) / 255.0)
+        return hu
+
+    def mask(self) -> ByteArray:
+        """Return `lesion`."""
+        return self.lesion
+
     @property
     def digest(self) -> str:
         """SHA-256 of picture and labels: what a split list names a slice by."""
@@ -133,9 +143,7 @@ def window_to_bytes(hu: FloatArray, spec: InputSpec | None = None) -> ByteArray:
 
 def slice_volume(one: PackedSlice) -> Volume:
     """Return a packed slice as a volume of one slice in HU."""
-    spec = InputSpec()
-    hu = spec.low_hu + one.image.astype(np.float32) * ((spec.high_hu - spec.low_hu) / 255.0)
-    return one_slice_volume(hu, name=one.name)
+    return one_slice_volume(one.image_hu(), name=one.name)
 
 
 def write_packed(slices: Iterable[PackedSlice], path: Path, *, error: int = 1) -> Path:

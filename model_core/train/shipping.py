@@ -21,9 +21,11 @@ from model_core.engine import Pipeline
 from model_core.engine.load import load_network
 from model_core.engine.torch_backend import TorchBackend, choose_device
 from model_core.export import atomic_path
+from model_core.measure.cross_validation_report import for_card
+from model_core.measure.segmentation import Measured
+from model_core.measure.thresholds import NO_LESION, choose, measure
 from model_core.networks import CovidCTMaskNet, MaskRCNN
 from model_core.train.checkpoints import read_checkpoint
-from model_core.train.cross_validation_report import for_card
 from model_core.train.drawing import mask_type
 from model_core.train.image_class import (
     HELD_OUT_CONTROLS,
@@ -45,7 +47,6 @@ from model_core.train.lesion import averaged_network
 from model_core.train.loop import CHECKPOINT
 from model_core.train.packing import PackedSlice, files_digest
 from model_core.train.recipe import Recipe
-from model_core.train.tuning import NO_LESION, Measured, choose, measure
 from model_core.weights.card import ModelCard
 from model_core.weights.store import SUFFIX, load_weights, save_weights
 

@@ -14,15 +14,16 @@ from model_core.base.jobs import Progress, finish
 from model_core.cli.main import main
 from model_core.engine import calibrated
 from model_core.engine.load import load_pipeline
+from model_core.measure.cross_validation_report import FoldRows, for_card, markdown, read_report, report
+from model_core.measure.segmentation import SWEEP, Measured
+from model_core.measure.thresholds import best_threshold, choose
 from model_core.train import shipping
 from model_core.train.cross_validation import CrossValidation, cross_validate
-from model_core.train.cross_validation_report import FoldRows, for_card, markdown, read_report, report
 from model_core.train.folds import fold_recipe, held_slices, patient_folds
 from model_core.train.lesion import LesionTraining
 from model_core.train.packing import read_packed, write_packed
 from model_core.train.recipe import read_recipe, recipe_names
 from model_core.train.shipping import export_lesions
-from model_core.train.tuning import SCORES, Measured, best_threshold, choose
 from model_core.weights.card import read_card
 
 
@@ -150,7 +151,7 @@ def test_lesions_in_one_fold_alone_are_refused_before_anything_is_trained(tmp_pa
 
 def measured(name, *, source="A", patient, good, lesion=True):
     """One lesion, found with AP 1 up to the score ``good``; one false detection up to 0.3."""
-    below, false = good > SCORES, SCORES < 0.3
+    below, false = good > SWEEP, SWEEP < 0.3
     ap = np.repeat(below[:, None], 10, 1).astype(float) if lesion else np.repeat(~false[:, None], 10, 1) * 1.0
     return Measured(
         name=name,
@@ -233,7 +234,7 @@ def test_sources_of_lesion_free_slices_do_not_raise_the_measures_of_all():
 def test_lesions_too_small_to_count_are_no_lesion_slices_for_ap():
     """Nothing is marked, so the papers' AP of such a slice is 1: it says nothing about lesions."""
     small = dataclasses.replace(
-        measured("small", patient="s", good=0.0), lesions=0, ap=np.ones((len(SCORES), 10))
+        measured("small", patient="s", good=0.0), lesions=0, ap=np.ones((len(SWEEP), 10))
     )
     found = [small, *(measured(f"a{k}", patient="p", good=0.0) for k in range(3))]
     metrics = choose([((0.3, 0.0), one) for one in found], max_detections=9).metrics["all"]
@@ -307,7 +308,7 @@ def test_of_equally_good_settings_the_highest_score_then_the_best_is_taken():
     }
     setting, index = best_threshold(by_setting)
     assert setting == (0.7, 0.0)
-    assert SCORES[index] == 0.8
+    assert SWEEP[index] == 0.8
 
 
 def test_slices_are_also_measured_at_the_thresholds_of_other_patients():
@@ -330,7 +331,7 @@ def test_slices_are_also_measured_at_the_thresholds_of_other_patients():
 def test_few_detections_give_no_temperature():
     choice = choose([((0.3, 0.0), measured("a", patient="p", good=0.7))], max_detections=9)
     assert choice.settings.temperature == 1.0
-    assert choice.settings.score in SCORES
+    assert choice.settings.score in SWEEP
 
 
 # ------------------------------------------------------------------------------------ shipped recipes
