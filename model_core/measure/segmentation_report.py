@@ -141,8 +141,7 @@ def write_segmentation_report(
     """
     pooled = coco_ap(outcomes, classes=len(settings.class_names))
     report = headline(outcomes, pooled) | {"settings": about}
-    joined = settings.detections.join_touching
-    more = details(outcomes, settings.class_names, pooled=pooled, sources=sources, joined=joined)
+    more = details(outcomes, settings.class_names, pooled=pooled, sources=sources)
     by_name = {item.name: item for item in slices}
     pixels = {"All classes merged" if k == "merged" else k: row for k, row in more["pixels"].items()}
     with report_folder(target, overwrite=overwrite) as folder:
@@ -207,7 +206,7 @@ def _results(report: Mapping[str, Any], more: Mapping[str, Any]) -> list[Block]:
 def _figures(
     outcomes: Sequence[SliceOutcome], more: Mapping[str, Any], settings: SegmentationSettings
 ) -> list[Block]:
-    hits = reliability(*scored_hits(outcomes, joined=settings.detections.join_touching))
+    hits = reliability(*scored_hits([o.sweep for o in outcomes]))
     temperature = cell(more["calibration"]["temperature"], digits=2)
     return [
         figures.ap_by_iou(IOU_THRESHOLDS.tolist(), more["ap_by_iou"]),

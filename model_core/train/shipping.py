@@ -20,9 +20,12 @@ from model_core.data.classes import CLASS_FOLDERS
 from model_core.engine import Pipeline
 from model_core.engine.load import load_network
 from model_core.engine.torch_backend import TorchBackend, choose_device
+from model_core.measure.cross_validation_report import for_card
+from model_core.measure.segmentation import Measured
+from model_core.measure.thresholds import NO_LESION, choose, measure
 from model_core.networks import CovidCTMaskNet, MaskRCNN
 from model_core.train.checkpoints import read_checkpoint
-from model_core.train.cross_validation_report import for_card
+from model_core.train.drawing import mask_type
 from model_core.train.image_class import (
     HELD_OUT_CONTROLS,
     SELF_TRAINED,
@@ -39,10 +42,10 @@ from model_core.train.image_class import (
     train_head,
     unseen_slices,
 )
-from model_core.train.lesion import CHECKPOINT, averaged_network
+from model_core.train.lesion import averaged_network
+from model_core.train.loop import CHECKPOINT
 from model_core.train.packing import PackedSlice, files_digest
 from model_core.train.recipe import Recipe
-from model_core.train.tuning import NO_LESION, Measured, choose, measure
 from model_core.weights.card import ModelCard
 from model_core.weights.store import SUFFIX, load_weights, save_weights
 
@@ -66,11 +69,6 @@ CLASS_NOTES = (
 )
 
 
-def mask_type(recipe: Recipe) -> str:
-    """Return which instances the recipe's detector knows, see `data.instances`."""
-    return "merge" if recipe.architecture.region_classes == 2 else "both"
-
-
 def lesion_network(recipe: Recipe, average: dict[str, Tensor]) -> MaskRCNN:
     """Return the network with averaged weights as they are stored, in 16-bit floats, and used."""
     network = averaged_network(recipe, average)
@@ -89,7 +87,7 @@ def lesion_pipeline(
     ``size`` is the side of the network's input; None takes the default of the shipped weights.
     """
     spec = InputSpec(outside="air", grey="estimate")
-    merged = mask_type(recipe) == "merge"
+    merged = mask_type(recipe.architecture) == "merge"
     notes = LESION_NOTES if merged else BOTH_NOTES
     classes: dict[str, Any] = {}
     if recipe.architecture.has_image_head:
@@ -146,17 +144,18 @@ def export_lesions(
     DataError
         If there is no checkpoint, or no held-out slice has a lesion.
     """
-    state = read_checkpoint(work / CHECKPOINT, recipe=recipe.digest)
+    state = read_checkpoint(work / CHECKPOINT, identity=recipe.digest)
     if state is None:
         raise DataError(f"There is no checkpoint in '{work}'. Train first.")
-    pipeline = lesion_pipeline(recipe, state["average"], device=device)
-    network = lesion_network(recipe, state["average"]).to(choose_device(device))
+    trained = state["system"]
+    pipeline = lesion_pipeline(recipe, trained["average"], device=device)
+    network = lesion_network(recipe, trained["average"]).to(choose_device(device))
     card = pipeline.cards[0]
     held = thinned([one for one in slices if one.validation and not one.unlabelled], stride)
     if not any(one.lesion.any() for one in held):
         raise DataError(NO_LESION)
     measured: list[tuple[tuple[float, float], Measured]] = []
-    for item in measure(pipeline, held, mask_type=mask_type(recipe)):
+    for item in measure(pipeline, held, mask_type=mask_type(recipe.architecture)):
         if isinstance(item, Progress):
             yield item
         else:
@@ -181,11 +180,11 @@ def export_lesions(
         training={
             "recipe": recipe.name,
             "stages": [dataclasses.asdict(stage) for stage in recipe.stages],
-            "stage": min(state["stage"] + 1, len(recipe.stages)),
-            "step": state["step"],
-            "finished": state["stage"] >= len(recipe.stages),
+            "stage": min(state["epoch"] + 1, len(recipe.stages)),
+            "step": state["position"],
+            "finished": state["epoch"] >= len(recipe.stages),
             "backbone_start": recipe.start or "random",
-            **state.get("started", {}),
+            **trained["started"],
             "notes": recipe.notes,
             "sources": {
                 name: sum(one.source == name and not one.validation for one in slices)
@@ -201,7 +200,7 @@ def export_lesions(
                 for source in recipe.sources.values()
                 if source.kind == "classified" and source.hold_out
             },
-            "self_labelled": len(state.get("labels", {})),  # pictures of the last stage that self-trained
+            "self_labelled": len(trained["labels"]),  # pictures of the last stage that self-trained
             SELF_TRAINED: _self_trained(recipe),
         },
         metrics={

@@ -260,13 +260,15 @@ def test_halves_of_a_lesion_are_one_where_touching_detections_are_joined():
         assert len(joined.coco.predicted) == 2
     # Two detections of one whole lesion: both are right where they are joined, one where each counts.
     twice = [(10, 10, 70, 70), (12, 10, 70, 70)]
-    one = compare(detections(twice, scores, [1, 1], settings), mask, settings, item=Drawn(mask))
-    assert sorted(scored_hits([one], joined=False)[1].tolist()) == [False, True]
-    assert scored_hits([one], joined=True)[1].tolist() == [True, True]
+    for join, right in ((False, [False, True]), (True, [True, True])):
+        shown = dataclasses.replace(SHARP, join_touching=join)
+        settings = SegmentationSettings(mask_type="merge", detections=shown)
+        one = compare(detections(twice, scores, [1, 1], settings), mask, settings, item=Drawn(mask))
+        assert sorted(scored_hits([one.sweep])[1].tolist()) == right
     # Between the two scores one half alone is left.
     for threshold, found, false in ((0.3, 1, 0), (0.75, 0, 1), (0.95, 0, 0)):
-        point = joined.sweep[int(np.flatnonzero(threshold == SWEEP)[0])]
-        assert (point.found, point.false_positives) == (found, false)
+        at, points = int(np.flatnonzero(threshold == SWEEP)[0]), joined.sweep
+        assert (points.found[at], points.detections[at] - points.right[at]) == (found, false)
     assert sweep([joined])["sensitivity"][0] == 1.0
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.multiprocessing
@@ -10,10 +11,10 @@ from small_systems import SMALL_HEAD, example, network
 
 from model_core.base.errors import DataError, SettingsError
 from model_core.base.jobs import Progress
+from model_core.train.loop import EpochReport, Passes, Training, TrainingSettings, identity_of
 from model_core.train.systems.classifier import ClassifierSystem
 from model_core.train.systems.segmentation import SegmentationSystem
 from model_core.train.systems.single_shot import SingleShotSystem
-from model_core.train.systems.trainer import BEST, EpochReport, Trainer, TrainingSettings
 
 EXAMPLES = [example(seed, label=seed % 3, lesion=seed != 4) for seed in range(5)]
 
@@ -28,10 +29,15 @@ def make(kind, *, reproducible=False, **options):
     )
 
 
-def trainer(system, folder, *, kind="x", validation=None, **settings):
-    values = {"epochs": 2, "batch": 2, "learning_rate": 1e-3, **settings}
-    return Trainer(
-        system, EXAMPLES, TrainingSettings(**values), folder, kind={"kind": kind}, validation=validation
+def trainer(system, folder, *, examples=EXAMPLES, validation=None, **settings):
+    settings = TrainingSettings(**{"epochs": 2, "batch": 2, "learning_rate": 1e-3, **settings})
+    return Training(
+        system,
+        Passes(examples, settings),
+        folder,
+        settings=settings,
+        identity=identity_of({"kind": "x"}, settings, len(examples)),
+        validation=validation,
     )
 
 
@@ -86,7 +92,7 @@ def test_best_is_the_lowest_validation_loss(tmp_path):
     lowest = min(report.validation for report in reports)
     assert one.best == lowest < math.inf
     assert reports[-1].best == (reports[-1].validation == lowest)
-    assert set(one.weights(BEST)) == set(one.system.network.state_dict())
+    assert set(one.best_weights()) == set(one.network.state_dict())
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
@@ -130,11 +136,10 @@ def _double(name, folder):
     kind, options, examples = CASES[name]
     system = make(kind, reproducible=True, **options)
     system.network.double()
-    doubled = [dataclasses.replace(one, image=one.image.double()) for one in examples]
+    doubled = [dataclasses.replace(one, image=one.image.astype(np.float64)) for one in examples]
     if kind == "single_shot":
         system._segmentation = doubled
-    settings = TrainingSettings(epochs=1, batch=4, learning_rate=1e-3, save_every=1)
-    return Trainer(system, doubled, settings, folder, kind={"kind": kind})
+    return trainer(system, folder, examples=doubled, epochs=1, batch=4, save_every=1)
 
 
 def _rank(rank, folder):

@@ -5,30 +5,34 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import numpy as np
 
-from model_core.base.arrays import BoolArray, DoubleArray, FloatArray, IntArray
+from model_core.base.arrays import DoubleArray, FloatArray
 from model_core.base.errors import DataError
 from model_core.base.jobs import Progress
-from model_core.base.results import Detections, SliceResult
 from model_core.base.settings import DetectionSettings
-from model_core.data import instances
-from model_core.engine import Pipeline, calibrated, detect, run
-from model_core.explain import mask_pixels, touching_regions
-from model_core.measure.average_precision import ap_from_iou, mask_iou, matches, overlaps
+from model_core.engine import Pipeline, calibrated
 from model_core.measure.bootstrap import macro_interval, mean_interval, quoted
 from model_core.measure.calibration import fit_temperature, reliability
-from model_core.measure.coco import CocoImage, coco_image
-from model_core.train.packing import PackedSlice, slice_volume
+from model_core.measure.coco import CocoImage
+from model_core.measure.segmentation import (
+    SWEEP,
+    MaskType,
+    Measured,
+    ReferenceSlice,
+    SegmentationSettings,
+    measure_slices,
+)
+from model_core.measure.segmentation_summary import scored_hits
 
-SCORES: DoubleArray = np.arange(0.1, 0.96, 0.05).round(2)
+Setting = tuple[float, float]  # NMS IoU, mask logit
 NMS_IOUS = (0.3, 0.5, 0.7)
 MASK_LOGITS = (-0.5, 0.0)
 # Sums of Dice and AP that differ by less are the same on so few patients.
 AS_GOOD = 0.015
-# NMS IoU and mask logit of COCO's average precision, which has no score threshold.
+# What COCO's average precision is measured at, which has no score threshold.
 COCO_SETTING = (0.3, 0.0)
 # Candidates below the lowest score are never looked at; more than this many are not shown.
 _LIMIT = 60
@@ -38,41 +42,6 @@ NO_LESION = (
 )
 # Fewer right, or fewer wrong, detections give no temperature.
 _ENOUGH = 20
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """Metrics of one slice under one NMS and mask threshold, at each of `SCORES`.
-
-    ``ap`` (T, 10) of the papers' definition; ``detections`` (T,) how many are shown, touching ones as one;
-    ``found`` (T,) how many of the ``lesions`` reference lesions and ``right`` (T,) how many of the shown find
-    their other (`average_precision.matches`); ``lesion``: there are lesion pixels, perhaps too few for one
-    that counts; ``predicted`` and ``shared`` (T,) lesion pixels, of ``reference`` in the mask;
-    ``scores`` (P,) and ``hits`` (P,) of all single detections above the lowest score, for calibration:
-    several that touch are one lesion, so each may be right with the same reference.
-    """
-
-    name: str
-    source: str
-    patient: str
-    lesion: bool
-    ap: DoubleArray
-    detections: DoubleArray
-    lesions: int
-    found: DoubleArray
-    right: DoubleArray
-    predicted: DoubleArray
-    shared: DoubleArray
-    reference: int
-    scores: FloatArray
-    hits: BoolArray
-
-    @property
-    def dice(self) -> DoubleArray:
-        """(T,) Dice of the pixels; NaN where the slice has no lesion."""
-        if not self.reference:
-            return np.full(len(self.shared), np.nan)
-        return 2 * self.shared / (self.predicted + self.reference)
 
 
 @dataclass(frozen=True)
@@ -87,94 +56,54 @@ class Choice:
     metrics: dict[str, Any] = field(default_factory=dict)
 
 
+class SourcedSlice(ReferenceSlice, Protocol):
+    """A slice that knows its data set."""
+
+    @property
+    def source(self) -> str:
+        """Name of the data set."""
+
+
 def measure(
     pipeline: Pipeline,
-    slices: Sequence[PackedSlice],
+    slices: Sequence[SourcedSlice],
     *,
-    mask_type: str = "merge",
+    mask_type: MaskType = "merge",
     coco: list[CocoImage] | None = None,
-) -> Generator[Progress | tuple[tuple[float, float], Measured], None, None]:
+) -> Generator[Progress | tuple[Setting, Measured], None, None]:
     """Run the detector once per slice and yield ((NMS IoU, mask logit), metrics) for every combination.
 
-    ``coco`` gets one image per slice, of the detections that score above the lowest of `SCORES` at
-    `COCO_SETTING`.
+    Touching detections are one lesion, as the weights show them. ``coco`` gets one image per slice, of the
+    detections at `COCO_SETTING`.
     """
-    widest = DetectionSettings(score=float(SCORES[0]), nms_iou=max(NMS_IOUS), max_detections=_LIMIT)
-    single = pipeline.without_class(widest)
-    for done, one in enumerate(slices):
-        yield Progress(done, len(slices), one.name)
-        results = run(single, slice_volume(one), [0])
-        (result,) = (item for item in results if isinstance(item, SliceResult))
-        for nms in NMS_IOUS:
-            for logit in MASK_LOGITS:
-                settings = dataclasses.replace(widest, nms_iou=nms, mask_threshold=logit)
-                found = detect(single, result, settings)
-                kept = coco if (nms, logit) == COCO_SETTING else None
-                yield (nms, logit), _measure_one(found, one, mask_type, kept)
-
-
-def _measure_one(
-    found: Detections, one: PackedSlice, mask_type: str, coco: list[CocoImage] | None
-) -> Measured:
-    height, width = one.lesion.shape
-    masks = mask_pixels(found, (height, width))
-    references, labels = instances(one.lesion, mask_type)
-    if coco is not None:
-        coco.append(coco_image(masks, found.scores.tolist(), found.labels, references, labels))
-    iou = mask_iou(masks, references)
-    truth = one.lesion > 0
-    counts = (found.scores[None] > SCORES[:, None]).sum(1)
-    at = {
-        count: _at(found, masks[:count], references, labels, truth) for count in sorted(set(counts.tolist()))
+    grid = {
+        (nms, logit): SegmentationSettings(
+            mask_type=mask_type,
+            detections=DetectionSettings(
+                score=float(SWEEP[0]),
+                nms_iou=nms,
+                max_detections=_LIMIT,
+                mask_threshold=logit,
+                join_touching=True,
+            ),
+            coco=coco is not None and (nms, logit) == COCO_SETTING,
+        )
+        for nms in NMS_IOUS
+        for logit in MASK_LOGITS
     }
-    shown = [at[count] for count in counts.tolist()]
-    return Measured(
-        name=one.name,
-        source=one.source,
-        patient=one.patient,
-        lesion=bool(truth.any()),
-        ap=np.array([row.ap for row in shown]),
-        detections=np.array([row.lesions for row in shown], np.float64),
-        lesions=len(labels),
-        found=np.array([row.found for row in shown], np.float64),
-        right=np.array([row.right for row in shown], np.float64),
-        predicted=np.array([row.predicted for row in shown], np.float64),
-        shared=np.array([row.shared for row in shown], np.float64),
-        reference=int(truth.sum()),
-        scores=found.scores,
-        hits=overlaps(iou, found.labels, labels),
-    )
+    waiting = iter(slices)
+    for item in measure_slices(pipeline, slices, list(grid.values())):
+        if isinstance(item, Progress):
+            yield item
+            continue
+        source = next(waiting).source
+        for setting, outcome in zip(grid, item, strict=True):
+            if coco is not None and outcome.coco is not None:
+                coco.append(outcome.coco)
+            yield setting, dataclasses.replace(outcome.sweep, source=source)
 
 
-class _Shown(NamedTuple):
-    ap: DoubleArray
-    lesions: int
-    found: int
-    right: int
-    predicted: int
-    shared: int
-
-
-def _at(
-    found: Detections, masks: BoolArray, references: BoolArray, reference_labels: IntArray, truth: BoolArray
-) -> _Shown:
-    """Measure the connected regions of the first detections, as the weights show them."""
-    regions = touching_regions(masks, found.labels[: len(masks)])
-    labels = found.labels[regions.best]
-    iou = mask_iou(regions.masks, references)
-    matched = matches(iou, labels, reference_labels)
-    shown = regions.masks.any(axis=0)
-    return _Shown(
-        ap=ap_from_iou(iou, found.scores[regions.best], labels, reference_labels),
-        lesions=len(labels),
-        found=int((matched >= 0).sum()),
-        right=len(set(matched[matched >= 0].tolist())),
-        predicted=int(shown.sum()),
-        shared=int((shown & truth).sum()),
-    )
-
-
-def choose(measured: Iterable[tuple[tuple[float, float], Measured]], *, max_detections: int) -> Choice:
+def choose(measured: Iterable[tuple[Setting, Measured]], *, max_detections: int) -> Choice:
     """Return the thresholds with the largest mean of Dice and AP, each averaged over sources.
 
     Of settings that are as good (`AS_GOOD`) the one with the highest score is taken, because most slices of a
@@ -182,7 +111,7 @@ def choose(measured: Iterable[tuple[tuple[float, float], Measured]], *, max_dete
     measures; of several with that score the best. The metrics of ``all`` are of the sources with lesions;
     those without count in the choice, and have metrics of their own.
     """
-    by_setting: dict[tuple[float, float], list[Measured]] = {}
+    by_setting: dict[Setting, list[Measured]] = {}
     for key, one in measured:
         by_setting.setdefault(key, []).append(one)
     (nms, logit), index = best_threshold(by_setting)
@@ -190,7 +119,7 @@ def choose(measured: Iterable[tuple[tuple[float, float], Measured]], *, max_dete
     temperature = score_temperature(rows)
     settings = DetectionSettings(
         # Four digits: what passes is the same for all but scores equal to the threshold.
-        score=round(float(calibrated(np.array(SCORES[index]), temperature)), 4),
+        score=round(float(calibrated(np.array(SWEEP[index]), temperature)), 4),
         nms_iou=nms,
         max_detections=max_detections,
         mask_threshold=logit,
@@ -211,9 +140,9 @@ def choose(measured: Iterable[tuple[tuple[float, float], Measured]], *, max_dete
 
 
 def best_threshold(
-    by_setting: Mapping[tuple[float, float], Sequence[Measured]],
-) -> tuple[tuple[float, float], int]:
-    """Return the (NMS IoU, mask logit) and the index into `SCORES` that are best, see `choose`.
+    by_setting: Mapping[Setting, Sequence[Measured]],
+) -> tuple[Setting, int]:
+    """Return the (NMS IoU, mask logit) and the index into `SWEEP` that are best, see `choose`.
 
     Raises
     ------
@@ -237,7 +166,7 @@ def best_threshold(
 
 
 def at_thresholds_of_others(
-    by_setting: Mapping[tuple[float, float], Sequence[Measured]],
+    by_setting: Mapping[Setting, Sequence[Measured]],
 ) -> list[Measured]:
     """Return each slice at the one threshold that is best on the slices of all other patients.
 
@@ -265,22 +194,16 @@ def _at_one(row: Measured, index: int) -> Measured:
 
 def score_temperature(rows: Sequence[Measured]) -> float:
     """Return the temperature that calibrates the scores; 1 where too few detections say anything."""
-    scores, right = scored(rows)
+    scores, right = scored_hits(rows)
     if min(int(right.sum()), int((~right).sum())) < _ENOUGH:
         return 1.0
     fitted = fit_temperature(scores, right)
     return 1.0 if np.isnan(fitted) else round(float(fitted), 3)
 
 
-def scored(rows: Sequence[Measured]) -> tuple[DoubleArray, BoolArray]:
-    """Return the scores (P,) of all single detections of these slices, and whether each finds a lesion."""
-    scores = np.concatenate([np.asarray(row.scores, np.float64) for row in rows] or [np.zeros(0)])
-    return scores, np.concatenate([row.hits for row in rows] or [np.zeros(0, bool)])
-
-
 def _calibration(rows: Sequence[Measured], temperature: float) -> dict[str, Any]:
     """Return expected calibration errors before and after, of detections above the lowest score."""
-    scores, right = scored(rows)
+    scores, right = scored_hits(rows)
 
     def error(values: DoubleArray) -> float | None:
         ece = reliability(values, right).ece

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,10 +16,10 @@ from model_core.engine import calibrated
 from model_core.measure.bootstrap import macro_interval, mean_interval, quoted, ratio_interval, rounded
 from model_core.measure.calibration import reliability
 from model_core.measure.document import Document, cell, table
-from model_core.train.recipe import Recipe, Stage
-from model_core.train.tuning import SCORES, Measured, best_threshold, score_temperature, scored
+from model_core.measure.segmentation import SWEEP, Measured
+from model_core.measure.segmentation_summary import scored_hits
+from model_core.measure.thresholds import Setting, best_threshold, score_temperature
 
-Setting = tuple[float, float]
 NOTE = (
     "Every slice was measured by a network that was not trained on its patient, at thresholds and a "
     "temperature chosen on the other folds. Similarity groups stand for patients where these are unknown "
@@ -47,10 +47,20 @@ class FoldRows:
     coco: tuple[float, ...] | None
 
 
-def report(
-    recipe: Recipe, folds: Sequence[FoldRows], *, size: int, stages: Sequence[Stage]
-) -> dict[str, Any]:
-    """Return all numbers of a cross-validation as plain values."""
+class Named(Protocol):
+    """What a report says of a recipe."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def seed(self) -> int:
+        """What everything random in it follows from."""
+
+
+def report(recipe: Named, folds: Sequence[FoldRows], *, size: int, stages: Sequence[Any]) -> dict[str, Any]:
+    """Return all numbers of a cross-validation as plain values; by ``stages`` each fold was trained."""
     slices: list[dict[str, Any]] = []
     by_fold = []
     for number, fold in enumerate(folds):
@@ -64,7 +74,7 @@ def report(
                 "fold": number + 1,
                 "nms_iou": setting[0],
                 "mask_logit": setting[1],
-                "score": float(SCORES[index]),
+                "score": float(SWEEP[index]),
                 "coco_ap": None if fold.coco is None else [rounded(value) for value in fold.coco],
                 "calibration": _calibration(pooled[setting], fold.by_setting[setting]),
                 **_summary(own),
@@ -152,7 +162,7 @@ def _mean_coco(folds: Sequence[FoldRows]) -> list[float | None] | None:
 def _calibration(others: Sequence[Measured], own: Sequence[Measured]) -> dict[str, Any]:
     """Return the temperature fitted on other folds, and the error of this fold's scores without and with."""
     temperature = score_temperature(others)
-    scores, right = scored(own)
+    scores, right = scored_hits(own)
     divided = calibrated(scores, temperature)
     return {
         "temperature": rounded(temperature),
@@ -245,10 +255,7 @@ def markdown(values: Mapping[str, Any]) -> str:
     ]
     if values["coco_ap"] is not None:
         mean, at50, at75 = map(cell, values["coco_ap"])
-        opening.append(
-            f"COCO AP {mean}, AP50 {at50}, AP75 {at75} (mean of the folds; detections that score above "
-            f"{SCORES[0]:g})."
-        )
+        opening.append(f"COCO AP {mean}, AP50 {at50}, AP75 {at75} (mean of the folds).")
     document = Document(
         f"Cross-validation of {values['recipe']}: {len(folds)} folds by patient at {values['size']} px",
         opening,

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from model_core.base.files import atomic_path
-from model_core.train.systems.trainer import BEST, LAST, Trainer
+from model_core.train.loop import Training
 from model_core.weights.card import ModelCard
 from model_core.weights.published import PublishedCheckpoint, write_published
 from model_core.weights.store import save_weights
 
 
-def write_weights(trainer: Trainer, folder: Path, card: ModelCard, *, released: bool = False) -> ModelCard:
+def write_weights(training: Training, folder: Path, card: ModelCard, *, released: bool = False) -> ModelCard:
     """Write the best weights as ``NAME.safetensors`` with their card, and the last as ``NAME-last``.
 
     ``released`` writes the last weights also as ``NAME_ckpt_E.pth`` with their optimiser, as the papers'
@@ -21,23 +21,23 @@ def write_weights(trainer: Trainer, folder: Path, card: ModelCard, *, released: 
     A classifier that stores module S alone is saved by ``base_sha256`` in its card.
     """
     saved = card
-    for which, name in ((LAST, f"{card.name}-last"), (BEST, card.name)):
-        tensors = trainer.weights(which)
+    last = {key: value.cpu() for key, value in training.network.state_dict().items()}
+    for tensors, name in ((last, f"{card.name}-last"), (training.best_weights(), card.name)):
         if card.base_sha256:
             tensors = {key: value for key, value in tensors.items() if key.startswith("s2new.")}
         saved = save_weights(folder / f"{name}.safetensors", tensors, card)
     if released:
         shape = card.architecture
         write_published(
-            folder / f"{card.name}_ckpt_{trainer.epoch}.pth",
+            folder / f"{card.name}_ckpt_{training.epoch}.pth",
             PublishedCheckpoint(
-                tensors=trainer.weights(LAST),
+                tensors=last,
                 anchor_sizes=shape.anchor_sizes,
                 aspect_ratios=shape.aspect_ratios,
-                epoch=trainer.epoch,
+                epoch=training.epoch,
                 model_name=card.name,
-                lrate=trainer.settings.learning_rate,
-                optimizer_state=trainer.optimizer_state,
+                lrate=training.settings.learning_rate,
+                optimizer_state=training.optimizer_state,
             ),
             single_shot=card.kind == "single_shot",
         )
