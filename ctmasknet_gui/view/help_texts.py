@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
-from PySide6.QtGui import QKeySequence
-
+from ctmasknet_gui.view.actions import Actions, keys_text
 from ctmasknet_gui.view.card_html import card_html, table
 from ctmasknet_gui.view.status import DISCLAIMER
 from model_core import __version__
 from model_core.weights.card import ModelCard
-
-if TYPE_CHECKING:
-    from ctmasknet_gui.view.actions import Actions
 
 MOUSE = (
     ("Wheel", "previous, next slice"),
@@ -34,15 +29,9 @@ NOT_YET = (
 
 def keys_html(actions: Actions) -> str:
     """Return the list of mouse actions, then of the keys by category, read from the actions themselves."""
-    from ctmasknet_gui.view.actions import CATEGORIES
-
     parts = ["<h3>Mouse</h3>", table(MOUSE, "key")]
-    for category in CATEGORIES:
-        rows = [
-            (_keys(action.shortcuts()), action.text().replace("…", "").replace("&", ""))
-            for action in actions.in_category(category)
-            if action.shortcuts()
-        ]
+    for category, members in actions.by_category():
+        rows = [(keys_text(a), a.text().replace("…", "").replace("&", "")) for a in members if a.shortcuts()]
         if rows:
             parts += [f"<h3>{category}</h3>", table(rows, "key")]
     parts += [f"<p class='muted'>{note}</p>" for note in NOT_YET]
@@ -72,7 +61,3 @@ def weights_html(cards: Sequence[ModelCard]) -> str:
     if not cards:
         return "<p>No weights are loaded. They are loaded with the first run.</p>"
     return "<hr>".join(card_html(card) for card in cards)
-
-
-def _keys(sequences: Sequence[QKeySequence]) -> str:
-    return ", ".join(key.toString(QKeySequence.SequenceFormat.NativeText) for key in sequences)

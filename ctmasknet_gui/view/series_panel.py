@@ -23,7 +23,7 @@ from PySide6.QtWidgets import (
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.privacy import shown_text
 from ctmasknet_gui.view.style import MUTED, STATUS_COLOURS, STATUS_SHAPES, TEXT, icon
-from ctmasknet_gui.view.viewport.layer import device_ratio
+from ctmasknet_gui.view.viewport.pictures import device_ratio
 from model_core.base.arrays import ByteArray
 from model_core.base.volume import Catalogue, PatientText, Problem, SeriesEntry, readable_name
 from model_core.scene.corners import readable_date

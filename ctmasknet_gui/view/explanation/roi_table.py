@@ -17,13 +17,14 @@ from PySide6.QtWidgets import (
 )
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.explanation.evidence import gives_no_class, why_no_evidence
 from ctmasknet_gui.view.explanation.roi_model import (
     BOX_COLUMN,
     COLUMNS,
     COPIES_COLUMN,
     SHOWN_COLUMN,
     RoiModel,
+    gives_no_class,
+    why_no_evidence,
 )
 from model_core.base.results import RoiRow
 

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QLabel, QPushButto
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.explanation.controls import LABEL_WIDTH, QuietComboBox, ThresholdSlider
-from ctmasknet_gui.view.explanation.evidence import gives_no_class
+from ctmasknet_gui.view.explanation.roi_model import gives_no_class
 from ctmasknet_gui.view.style import icon
 from model_core.base.settings import DetectionSettings, EvidenceSettings, MaskScale, Scoring
 

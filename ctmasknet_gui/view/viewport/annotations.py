@@ -6,7 +6,6 @@ from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QLinearGradient, QPainter, QPen
 
 from ctmasknet_gui.view.viewport.mapping import View
-from ctmasknet_gui.view.viewport.text import elided, halo_text, pill, sized
 from model_core.base.geometry import Geometry
 from model_core.scene import Corners, EdgeLetters, Line
 from model_core.scene.corners import signed
@@ -19,6 +18,34 @@ _CENTRE = 44.0
 _SWATCH = 10.0
 _BAR_WIDTH = 12.0
 _PATCH = QColor(0, 0, 0, 150)
+_HALO = QColor(0, 0, 0, 185)
+_OFFSETS = tuple(QPointF(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y)
+
+
+def sized(font: QFont, pixels: int, *, bold: bool = False) -> QFont:
+    """Return the font at a size in screen pixels."""
+    result = QFont(font)
+    result.setPixelSize(pixels)
+    result.setBold(bold)
+    return result
+
+
+def _halo_text(painter: QPainter, baseline: QPointF, text: str, colour: str) -> None:
+    """Draw text with a dark rim."""
+    painter.setPen(_HALO)
+    for offset in _OFFSETS:
+        painter.drawText(baseline + offset, text)
+    painter.setPen(QColor(colour))
+    painter.drawText(baseline, text)
+
+
+def _pill(painter: QPainter, rect: QRectF, text: str, *, background: str, ink: str) -> None:
+    """Draw text on a rounded patch."""
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(QColor(background))
+    painter.drawRoundedRect(rect, 3, 3)
+    painter.setPen(QColor(ink))
+    painter.drawText(rect, Qt.AlignmentFlag.AlignCenter, text)
 
 
 class Annotations:
@@ -63,7 +90,7 @@ class Annotations:
         place = self.note_place(text)
         self._back(painter, place)
         painter.setFont(self._font)
-        halo_text(painter, QPointF(place.left(), place.top() + self._metrics.ascent()), text, MUTED)
+        _halo_text(painter, QPointF(place.left(), place.top() + self._metrics.ascent()), text, MUTED)
         self.taken.append(place)
 
     def letters(self, painter: QPainter, letters: EdgeLetters) -> None:
@@ -86,7 +113,7 @@ class Annotations:
             width = metrics.horizontalAdvance(text)
             rect = QRectF(x - share * width, top, width, high)
             self._back(painter, rect)
-            halo_text(painter, QPointF(rect.left(), top + metrics.ascent()), text, LETTER)
+            _halo_text(painter, QPointF(rect.left(), top + metrics.ascent()), text, LETTER)
             self.taken.append(rect)
 
     def scale_bar(
@@ -117,7 +144,7 @@ class Annotations:
         at = QPointF(right - (pixels + width) / 2, y - 6 - self._metrics.descent())
         if width > pixels:
             at.setX(right - width)
-        halo_text(painter, at, text, WHITE)
+        _halo_text(painter, at, text, WHITE)
         self.taken.append(whole)
 
     def colour_bar(
@@ -146,7 +173,7 @@ class Annotations:
         width = self._metrics.horizontalAdvance(title)
         whole = QRectF(right - width, top, width, self._line + 12 + height)
         self._back(painter, whole)
-        halo_text(painter, QPointF(right - width, top + self._metrics.ascent()), title, WHITE)
+        _halo_text(painter, QPointF(right - width, top + self._metrics.ascent()), title, WHITE)
         bar = QRectF(right - _BAR_WIDTH, top + self._line + 6, _BAR_WIDTH, height)
         gradient = QLinearGradient(bar.bottomLeft(), bar.topLeft())
         for k, colour in enumerate(CIVIDIS):
@@ -171,27 +198,29 @@ class Annotations:
         painter.setPen(QPen(QColor(colour), 1.5))
         painter.drawLine(QPointF(bar.left() - 4, y), QPointF(bar.left(), y))
         baseline = y + self._metrics.ascent() / 2 - 1
-        halo_text(painter, QPointF(bar.left() - 8 - width, baseline), text, colour)
+        _halo_text(painter, QPointF(bar.left() - 8 - width, baseline), text, colour)
 
     def _block(self, painter: QPainter, lines: tuple[Line, ...], top: float, *, right: bool) -> None:
         for k, line in enumerate(lines):
             y = top + k * self._line
             indent = _SWATCH + 5 if line.swatch else 0.0
             padding = 5.0 if line.patch else 0.0
-            text = elided(self._metrics, line.text, self._room - indent - 2 * padding)
+            text = self._metrics.elidedText(
+                line.text, Qt.TextElideMode.ElideRight, self._room - indent - 2 * padding
+            )
             width = self._metrics.horizontalAdvance(text) + indent + 2 * padding
             left = self._width - MARGIN - width if right else MARGIN
             rect = QRectF(left, y, width, self._line)
             self._back(painter, rect)
             if line.patch:
-                pill(painter, rect.adjusted(0, 0.5, 0, -0.5), text, background=AMBER, ink=INK)
+                _pill(painter, rect.adjusted(0, 0.5, 0, -0.5), text, background=AMBER, ink=INK)
             else:
                 place = QRectF(left, y + (self._line - _SWATCH) / 2, _SWATCH, _SWATCH)
                 if line.dashed:
                     self._dashes(painter, place, line.swatch)
                 elif line.swatch:
                     self._swatch(painter, place, line.swatch)
-                halo_text(painter, QPointF(left + indent, y + self._metrics.ascent()), text, line.colour)
+                _halo_text(painter, QPointF(left + indent, y + self._metrics.ascent()), text, line.colour)
             self.taken.append(rect)
 
     def _back(self, painter: QPainter, rect: QRectF) -> None:

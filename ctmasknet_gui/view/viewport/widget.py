@@ -27,11 +27,15 @@ from ctmasknet_gui.view.viewport import overlays
 from ctmasknet_gui.view.viewport.annotations import Annotations
 from ctmasknet_gui.view.viewport.corners import scene_settings, viewport_corners
 from ctmasknet_gui.view.viewport.empty import EmptyState
-from ctmasknet_gui.view.viewport.gestures import WheelSteps, dragged_window, dragged_zoom, wheel_zoom
-from ctmasknet_gui.view.viewport.layer import Layer
 from ctmasknet_gui.view.viewport.mapping import View, fit_zoom, pixel_aspect
-from ctmasknet_gui.view.viewport.picking import candidate_at
-from ctmasknet_gui.view.viewport.pictures import GreyPictures, draw_image
+from ctmasknet_gui.view.viewport.mouse import (
+    WheelSteps,
+    candidate_at,
+    dragged_window,
+    dragged_zoom,
+    wheel_zoom,
+)
+from ctmasknet_gui.view.viewport.pictures import GreyPictures, Layer, draw_image
 from model_core.base.volume import Volume, Window
 from model_core.scene import (
     Corners,

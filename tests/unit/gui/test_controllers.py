@@ -445,7 +445,7 @@ def test_export_holds_what_was_on_screen_when_asked(opened):
     opened.exporter.gate.set()
     opened.settle()
     job = opened.exporter.jobs[0]
-    assert job.look.window.name == "Mediastinum"
+    assert job.appearance.window.name == "Mediastinum"
     assert job.slices == (3,)
 
 

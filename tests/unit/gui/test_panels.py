@@ -17,7 +17,6 @@ from window_case import fill, show
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.explanation.class_panel import ClassPanel
-from ctmasknet_gui.view.explanation.evidence import why_no_evidence
 from ctmasknet_gui.view.explanation.panel import ExplanationPanel
 from ctmasknet_gui.view.explanation.plots import PlotPanel
 from ctmasknet_gui.view.explanation.roi_model import (
@@ -27,6 +26,7 @@ from ctmasknet_gui.view.explanation.roi_model import (
     SCORE_COLUMN,
     SHOWN_COLUMN,
     RoiModel,
+    why_no_evidence,
 )
 from ctmasknet_gui.view.explanation.roi_table import RoiTable
 from ctmasknet_gui.view.explanation.threshold_panel import ThresholdPanel, convert_mask_threshold
