@@ -303,7 +303,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("next_region", "Next region", "Select the region below in the table",
                 keys=("]",), when=_shown),
         Command("clear_selection", "Clear selection", "Select no region", keys=("Backspace",),
-                when=_shown),
+                when=_shown, do=lambda use, _: use.pick(None)),
         Command("copy_table", "Copy table of regions", "Copy the listed regions as text",
                 keys=("Ctrl+Shift+C",), image="copy", when=_shown),
     ),

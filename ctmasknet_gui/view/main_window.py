@@ -22,7 +22,7 @@ from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.explanation import ExplanationPanel
 from ctmasknet_gui.view.explanation.controls import QuietSpinBox
 from ctmasknet_gui.view.file_dialogs import FileDialogs
-from ctmasknet_gui.view.help_texts import about_html, keys_html, weights_html
+from ctmasknet_gui.view.help import TextDialog, about_html, keys_html, weights_html
 from ctmasknet_gui.view.keyboard import ShortcutGuard, keep_click_focus
 from ctmasknet_gui.view.layout import Arrangement, from_bytes, to_bytes
 from ctmasknet_gui.view.menus import Menus
@@ -33,7 +33,7 @@ from ctmasknet_gui.view.status import StatusBar
 from ctmasknet_gui.view.strip import SliceStrip
 from ctmasknet_gui.view.tool_bar import ToolBar
 from ctmasknet_gui.view.use_cases import UseCases
-from ctmasknet_gui.view.viewport import Viewport
+from ctmasknet_gui.view.viewport import Viewport, local_paths
 from model_core.base.arrays import ByteArray
 
 TITLE = "CTMaskNet"
@@ -95,7 +95,7 @@ class MainWindow(QMainWindow):
         self.viewport = Viewport(state)
         self.strip = SliceStrip(state)
         self.series = SeriesPanel(state)
-        self.explanation = ExplanationPanel(state, self.commands)
+        self.explanation = ExplanationPanel(state)
         self.status = StatusBar(state, self.commands)
         self.menus = Menus(self.menuBar(), state, self.commands)
         self.tool_bar = ToolBar(state, self.commands, self.menus)
@@ -163,11 +163,12 @@ class MainWindow(QMainWindow):
         for spin in self.findChildren(QuietSpinBox):
             spin.left.connect(self._focus_slices)
         explanation = self.explanation
-        explanation.detectionsChanged.connect(use.set_detections)
-        explanation.evidenceChanged.connect(use.set_evidence)
-        explanation.linkToggled.connect(use.set_linked)
-        explanation.candidatePicked.connect(use.pick)
-        explanation.topChosen.connect(use.set_top)
+        explanation.thresholds.detectionsChanged.connect(use.set_detections)
+        explanation.thresholds.evidenceChanged.connect(use.set_evidence)
+        explanation.thresholds.linkToggled.connect(use.set_linked)
+        explanation.table.candidatePicked.connect(use.pick)
+        explanation.table.topChosen.connect(use.set_top)
+        explanation.plots.candidatePicked.connect(use.pick)
         self.tool_bar.opacityEdited.connect(use.set_opacity)
         menus.weightsChosen.connect(use.choose_weights)
         menus.recentChosen.connect(lambda path: use.open_paths((path,)))
@@ -187,9 +188,9 @@ class MainWindow(QMainWindow):
         viewport.candidate_selected.connect(use.pick)
         viewport.paths_dropped.connect(lambda paths: use.open_paths(tuple(paths)))
         viewport.menu_requested.connect(self._show_slice_menu)
-        viewport.open_file_requested.connect(self.dialogs.ask_files)
-        viewport.open_folder_requested.connect(self.dialogs.ask_folder)
-        viewport.demo_requested.connect(use.open_demo)
+        viewport.empty.open_file.clicked.connect(self.commands.open_file.trigger)
+        viewport.empty.open_folder.clicked.connect(self.commands.open_folder.trigger)
+        viewport.empty.demo.clicked.connect(self.commands.open_demo.trigger)
         self.strip.slice_requested.connect(use.show_slice)
 
     def _connect_own_commands(self) -> None:
@@ -209,6 +210,9 @@ class MainWindow(QMainWindow):
             (commands.zoom_in, self.viewport.zoom_in),
             (commands.zoom_out, self.viewport.zoom_out),
             (commands.find_series, self.find_series),
+            (commands.next_region, partial(self.explanation.table.step, 1)),
+            (commands.previous_region, partial(self.explanation.table.step, -1)),
+            (commands.copy_table, self.explanation.table.copy),
             (commands.keys, self._show_keys),
             (commands.about, self._show_about),
             (commands.about_weights, self._show_weights),
@@ -305,8 +309,6 @@ class MainWindow(QMainWindow):
 
     def show_text(self, title: str, html: str) -> None:
         """Show help or information in a dialog of its own."""
-        from ctmasknet_gui.view.text_dialog import TextDialog
-
         dialog = TextDialog(title, html, parent=self)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
@@ -411,15 +413,15 @@ class MainWindow(QMainWindow):
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Accept local files and folders."""
-        if _local_paths(event):
+        if local_paths(event.mimeData()):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
         """Open what was dropped."""
-        paths = _local_paths(event)
+        paths = local_paths(event.mimeData())
         if paths:
             event.acceptProposedAction()
-            self.use.open_paths(paths)
+            self.use.open_paths(tuple(paths))
 
     def changeEvent(self, event: QEvent) -> None:
         """Check full screen as the window is: it may begin so, and a window manager may change it."""
@@ -431,7 +433,3 @@ class MainWindow(QMainWindow):
         """Tell that the window closes."""
         self.closing.emit()
         event.accept()
-
-
-def _local_paths(event: QDropEvent) -> tuple[Path, ...]:
-    return tuple(Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile())

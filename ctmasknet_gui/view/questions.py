@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Slot
+from PySide6.QtCore import Slot
 from PySide6.QtWidgets import (
     QButtonGroup,
     QDialog,
     QDialogButtonBox,
-    QLabel,
     QPushButton,
     QRadioButton,
     QVBoxLayout,
@@ -15,10 +14,41 @@ from PySide6.QtWidgets import (
 )
 
 from ctmasknet_gui.view.requests import FewerSlices, MaskFound
+from ctmasknet_gui.view.style import label
 from model_core.base.errors import as_memory, ordinal
 
 
-class FewerSlicesDialog(QDialog):
+class _Question(QDialog):
+    """A text, choices below it, a note in grey, and buttons: Cancel and those that the question adds."""
+
+    def __init__(
+        self,
+        title: str,
+        text: str,
+        note: str,
+        *,
+        choices: tuple[QWidget, ...] = (),
+        width: int,
+        parent: QWidget | None,
+    ) -> None:
+        super().__init__(parent)
+        self.setWindowTitle(title)
+        self.text, self.note = label(text, wrap=True), label(note, role="muted", wrap=True)
+        self.note.setVisible(bool(note))
+        self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
+        self.buttons.accepted.connect(self.accept)
+        self.buttons.rejected.connect(self.reject)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(18, 16, 18, 14)
+        layout.setSpacing(9)
+        for widget in (self.text, *choices, self.note):
+            layout.addWidget(widget)
+        layout.addSpacing(6)
+        layout.addWidget(self.buttons)
+        self.setMinimumWidth(width)
+
+
+class FewerSlicesDialog(_Question):
     """Offers every n-th slice for a few n, the smallest one that fits first; `step` is what was chosen.
 
     Parameters
@@ -30,44 +60,27 @@ class FewerSlicesDialog(QDialog):
     """
 
     def __init__(self, question: FewerSlices, *, private: bool, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Not enough memory")
         self.question = question
         name = "The series" if private or not question.title else f"“{question.title}”"
-        text = (
+        self.choices = tuple(QRadioButton(self._choice_text(step)) for step in question.steps)
+        super().__init__(
+            "Not enough memory",
             f"{name} needs {as_memory(question.needed)} of memory for its {question.slices} slices; "
-            f"{as_memory(question.free)} are free for it."
+            f"{as_memory(question.free)} are free for it.",
+            "Small findings may lie between the slices. To open all of them, close other programs and choose "
+            "the series again.",
+            choices=self.choices,
+            width=460,
+            parent=parent,
         )
-        self.text = _label(text)
         self._choices = QButtonGroup(self)
-        self.choices: list[QRadioButton] = []
-        for step in question.steps:
-            button = QRadioButton(self._choice_text(step))
+        for button, step in zip(self.choices, question.steps, strict=True):
             self._choices.addButton(button, step)
-            self.choices.append(button)
         self.choices[0].setChecked(True)
         self.open_button = QPushButton()
         self.open_button.setDefault(True)
+        self.buttons.addButton(self.open_button, QDialogButtonBox.ButtonRole.AcceptRole)
         self._choices.idToggled.connect(self._refresh)
-        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
-        buttons.addButton(self.open_button, QDialogButtonBox.ButtonRole.AcceptRole)
-        buttons.accepted.connect(self.accept)
-        buttons.rejected.connect(self.reject)
-        note = _label(
-            "Small findings may lie between the slices. To open all of them, close other programs and choose "
-            "the series again."
-        )
-        note.setProperty("role", "muted")
-        layout = _column(self)
-        layout.addWidget(self.text)
-        layout.addSpacing(2)
-        for button in self.choices:
-            layout.addWidget(button)
-        layout.addSpacing(2)
-        layout.addWidget(note)
-        layout.addSpacing(6)
-        layout.addWidget(buttons)
-        self.setMinimumWidth(460)
         self._refresh()
 
     @property
@@ -92,7 +105,7 @@ class FewerSlicesDialog(QDialog):
         )
 
 
-class MaskDialog(QDialog):
+class MaskDialog(_Question):
     """Accepted means: show it over the open series. ``open_button`` opens it as a series in place of that.
 
     Where the mask does not fit, only the latter is offered, and nothing is done by default.
@@ -106,51 +119,20 @@ class MaskDialog(QDialog):
     """
 
     def __init__(self, found: MaskFound, *, private: bool, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Reference mask?")
         name = "This file" if private else f"'{found.name}'"
-        if not found.why_not:
-            told = f"{name} is a mask that fits the open series."
-            note = (
-                "A reference mask is drawn over the CT, to compare with. A series takes the place of the CT."
-            )
-        else:
-            told = f"{name} is a mask, but it does not fit the open series."
+        text = f"{name} is a mask that fits the open series."
+        note = "A reference mask is drawn over the CT, to compare with. A series takes the place of the CT."
+        if found.why_not:
+            text = f"{name} is a mask, but it does not fit the open series."
             note = "" if private else found.why_not
-        self.text, self.note = _label(told), _label(note)
-        self.note.setProperty("role", "muted")
-        self.note.setVisible(bool(note))
-        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
+        super().__init__("Reference mask?", text, note, width=440, parent=parent)
         self.use_button = QPushButton("Use as &reference mask")
         self.open_button = QPushButton("&Open as a series")
         self.open_button.setAutoDefault(False)
         self.open_button.clicked.connect(self.reject)
-        buttons.addButton(self.open_button, QDialogButtonBox.ButtonRole.ActionRole)
+        self.buttons.addButton(self.open_button, QDialogButtonBox.ButtonRole.ActionRole)
         if found.why_not:
-            buttons.button(QDialogButtonBox.StandardButton.Cancel).setDefault(True)
+            self.buttons.button(QDialogButtonBox.StandardButton.Cancel).setDefault(True)
         else:
-            buttons.addButton(self.use_button, QDialogButtonBox.ButtonRole.AcceptRole)
+            self.buttons.addButton(self.use_button, QDialogButtonBox.ButtonRole.AcceptRole)
             self.use_button.setDefault(True)
-        buttons.accepted.connect(self.accept)
-        buttons.rejected.connect(self.reject)
-        layout = _column(self)
-        layout.addWidget(self.text)
-        layout.addWidget(self.note)
-        layout.addSpacing(6)
-        layout.addWidget(buttons)
-        self.setMinimumWidth(440)
-
-
-def _label(text: str) -> QLabel:
-    label = QLabel(text)
-    label.setWordWrap(True)
-    # A title or name comes from a file and is no markup.
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    return label
-
-
-def _column(dialog: QDialog) -> QVBoxLayout:
-    layout = QVBoxLayout(dialog)
-    layout.setContentsMargins(18, 16, 18, 14)
-    layout.setSpacing(9)
-    return layout

@@ -90,8 +90,6 @@ class Viewport(QWidget):
         Local paths.
     menu_requested(QPoint)
         Global position.
-    open_file_requested, open_folder_requested, demo_requested
-        Buttons of the empty state.
     """
 
     slice_requested = Signal(int)
@@ -101,9 +99,6 @@ class Viewport(QWidget):
     candidate_selected = Signal(object)
     paths_dropped = Signal(list)
     menu_requested = Signal(QPoint)
-    open_file_requested = Signal()
-    open_folder_requested = Signal()
-    demo_requested = Signal()
 
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -126,9 +121,6 @@ class Viewport(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
         self.setAccessibleName("Slice")
         self.empty = EmptyState(state, self)
-        self.empty.open_file_requested.connect(self.open_file_requested)
-        self.empty.open_folder_requested.connect(self.open_folder_requested)
-        self.empty.demo_requested.connect(self.demo_requested)
         for part in (state.display, state.results, state.selection, state.thresholds, state.weights):
             part.events.all.connect(self._refresh)
         state.case.events.all.connect(self._on_case)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from gui_fakes import make_card, make_volume
 from PySide6.QtCore import QByteArray, QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QAction, QDropEvent, QStatusTipEvent
+from PySide6.QtGui import QAction, QDropEvent, QGuiApplication, QStatusTipEvent
 from PySide6.QtWidgets import (
     QAbstractButton,
     QAbstractSlider,
@@ -273,10 +273,32 @@ def test_a_box_a_row_and_a_point_ask_for_the_same_selection(qtbot, window, state
     assert picked == [1, 1, 1]
 
 
+def test_the_region_commands_step_through_the_rows_and_copy_them(window, state):
+    picked, commands = hear(window.use.pick), window.commands
+    commands.next_region.trigger()
+    state.selection.candidate = picked[-1]
+    commands.next_region.trigger()
+    state.selection.candidate = 0
+    commands.previous_region.trigger()
+    commands.clear_selection.trigger()
+    assert picked == [0, 1, 0, None]
+    commands.copy_table.trigger()
+    lines = QGuiApplication.clipboard().text().splitlines()
+    assert len(lines) == 7
+    assert lines[1].split("\t")[:3] == ["1", "lesion", "0.950"]
+
+
 def test_strip_and_wheel_ask_for_slices(qtbot, window):
     wanted = hear(window.use.show_slice)
     qtbot.mouseClick(window.strip, Qt.MouseButton.LeftButton, pos=QPoint(20, window.strip.height() - 10))
     assert wanted[-1] == 6
+
+
+def test_the_buttons_of_the_empty_window_do_what_the_menu_does(qtbot, make_window):
+    window = make_window(AppState())
+    demos = hear(window.use.open_demo)
+    qtbot.mouseClick(window.viewport.empty.demo, Qt.MouseButton.LeftButton)
+    assert len(demos) == 1
 
 
 def test_dropped_files_are_opened(window, tmp_path):
