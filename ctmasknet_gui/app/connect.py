@@ -14,9 +14,9 @@ from ctmasknet_gui.controller.exporter import ExportJob
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.case import WEIGHT_SUFFIXES
+from ctmasknet_gui.state.privacy import shown_text
+from ctmasknet_gui.state.requests import ExportRequest
 from ctmasknet_gui.view.main_window import MainWindow
-from ctmasknet_gui.view.privacy import shown_text
-from ctmasknet_gui.view.requests import ExportRequest
 from ctmasknet_gui.view.use_cases import UseCases
 
 

@@ -13,7 +13,7 @@ from ctmasknet_gui.controller.jobs import Handlers, Jobs
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.weights import WeightsController
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.requests import ExportRequest
+from ctmasknet_gui.state.requests import ExportRequest
 from ctmasknet_gui.worker import Priority
 from model_core.base.volume import Problem, Volume
 

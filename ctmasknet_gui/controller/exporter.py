@@ -11,7 +11,7 @@ import numpy as np
 
 from ctmasknet_gui.controller.ports import Engine, Pipeline
 from ctmasknet_gui.state.display import PRESETS
-from ctmasknet_gui.view.requests import ExportRequest
+from ctmasknet_gui.state.requests import ExportRequest
 from model_core.base.arrays import ByteArray
 from model_core.base.jobs import Progress
 from model_core.base.results import ShownSlice, SliceResult

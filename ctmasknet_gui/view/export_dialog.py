@@ -26,8 +26,8 @@ from PySide6.QtWidgets import (
 )
 
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state.requests import ExportKind, ExportRequest, ExportSlices, PlotFormat
 from ctmasknet_gui.view.numbers import NumberBox, WholeNumberBox
-from ctmasknet_gui.view.requests import ExportKind, ExportRequest, ExportSlices, PlotFormat
 from ctmasknet_gui.view.style import STATUS_COLOURS, label
 from model_core.base.errors import SettingsError
 

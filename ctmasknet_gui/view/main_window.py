@@ -18,6 +18,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QMainWindow, QWidget
 
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state.requests import ExportKind, FewerSlices, MaskFound
 from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.explanation import ExplanationPanel
 from ctmasknet_gui.view.explanation.controls import QuietSpinBox
@@ -27,7 +28,6 @@ from ctmasknet_gui.view.keyboard import ShortcutGuard, keep_click_focus
 from ctmasknet_gui.view.layout import Arrangement, from_bytes, to_bytes
 from ctmasknet_gui.view.menus import Menus
 from ctmasknet_gui.view.message_bar import MessageBar
-from ctmasknet_gui.view.requests import ExportKind, FewerSlices, MaskFound
 from ctmasknet_gui.view.series_panel import SeriesPanel
 from ctmasknet_gui.view.status import StatusBar
 from ctmasknet_gui.view.strip import SliceStrip

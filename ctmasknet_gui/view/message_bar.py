@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from ctmasknet_gui.state import AppState, Message
-from ctmasknet_gui.view.privacy import shown_text
+from ctmasknet_gui.state.privacy import shown_text
 from ctmasknet_gui.view.style import icon, label, restyle
 
 _ICON = 20

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from ctmasknet_gui.view.requests import FewerSlices, MaskFound
+from ctmasknet_gui.state.requests import FewerSlices, MaskFound
 from ctmasknet_gui.view.style import label
 from model_core.base.errors import as_memory, ordinal
 

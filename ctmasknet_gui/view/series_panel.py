@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 )
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.privacy import shown_text
+from ctmasknet_gui.state.privacy import shown_text
 from ctmasknet_gui.view.style import MUTED, STATUS_COLOURS, STATUS_SHAPES, TEXT, icon, label
 from ctmasknet_gui.view.viewport.pictures import device_ratio
 from model_core.base.arrays import ByteArray

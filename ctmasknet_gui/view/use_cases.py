@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctmasknet_gui.state import Message
-from ctmasknet_gui.view.requests import ExportRequest
+from ctmasknet_gui.state.requests import ExportRequest
 from model_core.base.settings import DetectionSettings, EvidenceSettings, Scoring
 from model_core.base.volume import Window
 

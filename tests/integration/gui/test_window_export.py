@@ -12,8 +12,8 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QMessageBox
 
+from ctmasknet_gui.state.requests import ExportRequest
 from ctmasknet_gui.view.export_dialog import ExportDialog
-from ctmasknet_gui.view.requests import ExportRequest
 from model_core.export import Overlays, render_slice
 
 

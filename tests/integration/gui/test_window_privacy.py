@@ -10,7 +10,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QLabel, QMessageBox, QPlainTextEdit
 
 from ctmasknet_gui.controller.ports import Reader
-from ctmasknet_gui.view.requests import ExportRequest
+from ctmasknet_gui.state.requests import ExportRequest
 
 NAMES = [f"DOE JANE {index}.dcm" for index in range(6)]
 

@@ -14,8 +14,8 @@ from ctmasknet_gui.app import start as start_module
 from ctmasknet_gui.controller import feature_maps
 from ctmasknet_gui.controller.script import Options
 from ctmasknet_gui.state.case import WEIGHT_SUFFIXES
+from ctmasknet_gui.state.requests import ExportRequest
 from ctmasknet_gui.view.export_dialog import ExportDialog
-from ctmasknet_gui.view.requests import ExportRequest
 
 
 def answer(monkeypatch, button):

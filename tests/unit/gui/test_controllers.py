@@ -14,7 +14,7 @@ from ctmasknet_gui.controller.ports import numbered_apart
 from ctmasknet_gui.controller.time_left import TimeLeft
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state.display import LUNG, PRESETS
-from ctmasknet_gui.view.requests import ExportRequest
+from ctmasknet_gui.state.requests import ExportRequest
 from model_core.base.errors import ExportError
 from model_core.base.volume import PatientText
 from model_core.scene import Overlays

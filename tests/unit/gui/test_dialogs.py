@@ -11,13 +11,13 @@ from PySide6.QtWidgets import QApplication, QFileDialog, QWidget
 from window_case import fill
 
 from ctmasknet_gui.state import AppState, Message
+from ctmasknet_gui.state.requests import ExportRequest
 from ctmasknet_gui.view import message_bar
 from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.export_dialog import ExportDialog, with_suffix
 from ctmasknet_gui.view.file_dialogs import FileDialogs
 from ctmasknet_gui.view.help import TextDialog, about_html, keys_html, weights_html
 from ctmasknet_gui.view.message_bar import MessageBar
-from ctmasknet_gui.view.requests import ExportRequest
 from model_core.base.errors import SettingsError
 from model_core.weights.store import shipped
 

@@ -8,7 +8,7 @@ import pytest
 from PySide6.QtCore import Qt
 
 from ctmasknet_gui.controller.exporter import Exporter, without_arrays, without_free_text
-from ctmasknet_gui.view.requests import ExportRequest
+from ctmasknet_gui.state.requests import ExportRequest
 from model_core.base.volume import Window
 
 
