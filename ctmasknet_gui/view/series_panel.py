@@ -299,13 +299,15 @@ class SeriesPanel(QWidget):
 
     def _describe(self) -> None:
         """Write title, size and state of each series into its item: shown, in the tip, and read aloud."""
-        number = 0
+        catalogue = self._state.case.catalogue
+        series = () if catalogue is None else catalogue.series
+        # In the order in which they were found, not that of the list.
+        numbers = {entry.series_id: number for number, entry in enumerate(series, start=1)}
         for item, what in self._rows():
             if isinstance(what, _Heading):
                 self._describe_heading(item, what)
             else:
-                number += 1
-                self._describe_series(item, what.entry, number)
+                self._describe_series(item, what.entry, numbers[what.entry.series_id])
 
     def _describe_heading(self, item: QListWidgetItem, heading: _Heading) -> None:
         if self._state.display.privacy:

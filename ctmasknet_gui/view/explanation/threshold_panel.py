@@ -207,16 +207,10 @@ class ThresholdPanel(QWidget):
         )
 
     def _show(self, **changes: Any) -> None:
-        """Ask for other shown detections, unless they are the present ones."""
-        present = self._state.thresholds.detections
-        if (wanted := replace(present, **changes)) != present:
-            self.detectionsChanged.emit(wanted)
+        self.detectionsChanged.emit(replace(self._state.thresholds.detections, **changes))
 
     def _rank(self, **changes: Any) -> None:
-        """Ask for another evidence, unless it is the present one."""
-        present = self._state.thresholds.evidence
-        if (wanted := replace(present, **changes)) != present:
-            self.evidenceChanged.emit(wanted)
+        self.evidenceChanged.emit(replace(self._state.thresholds.evidence, **changes))
 
     @Slot(int)
     def _on_mask_scale(self, index: int) -> None:

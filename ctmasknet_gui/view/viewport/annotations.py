@@ -30,7 +30,7 @@ def sized(font: QFont, pixels: int, *, bold: bool = False) -> QFont:
     return result
 
 
-def _halo_text(painter: QPainter, baseline: QPointF, text: str, colour: str) -> None:
+def halo_text(painter: QPainter, baseline: QPointF, text: str, colour: str) -> None:
     """Draw text with a dark rim."""
     painter.setPen(_HALO)
     for offset in _OFFSETS:
@@ -39,7 +39,7 @@ def _halo_text(painter: QPainter, baseline: QPointF, text: str, colour: str) -> 
     painter.drawText(baseline, text)
 
 
-def _pill(painter: QPainter, rect: QRectF, text: str, *, background: str, ink: str) -> None:
+def pill(painter: QPainter, rect: QRectF, text: str, *, background: str, ink: str) -> None:
     """Draw text on a rounded patch."""
     painter.setPen(Qt.PenStyle.NoPen)
     painter.setBrush(QColor(background))
@@ -90,7 +90,7 @@ class Annotations:
         place = self.note_place(text)
         self._back(painter, place)
         painter.setFont(self._font)
-        _halo_text(painter, QPointF(place.left(), place.top() + self._metrics.ascent()), text, MUTED)
+        halo_text(painter, QPointF(place.left(), place.top() + self._metrics.ascent()), text, MUTED)
         self.taken.append(place)
 
     def letters(self, painter: QPainter, letters: EdgeLetters) -> None:
@@ -113,7 +113,7 @@ class Annotations:
             width = metrics.horizontalAdvance(text)
             rect = QRectF(x - share * width, top, width, high)
             self._back(painter, rect)
-            _halo_text(painter, QPointF(rect.left(), top + metrics.ascent()), text, LETTER)
+            halo_text(painter, QPointF(rect.left(), top + metrics.ascent()), text, LETTER)
             self.taken.append(rect)
 
     def scale_bar(
@@ -144,7 +144,7 @@ class Annotations:
         at = QPointF(right - (pixels + width) / 2, y - 6 - self._metrics.descent())
         if width > pixels:
             at.setX(right - width)
-        _halo_text(painter, at, text, WHITE)
+        halo_text(painter, at, text, WHITE)
         self.taken.append(whole)
 
     def colour_bar(
@@ -173,7 +173,7 @@ class Annotations:
         width = self._metrics.horizontalAdvance(title)
         whole = QRectF(right - width, top, width, self._line + 12 + height)
         self._back(painter, whole)
-        _halo_text(painter, QPointF(right - width, top + self._metrics.ascent()), title, WHITE)
+        halo_text(painter, QPointF(right - width, top + self._metrics.ascent()), title, WHITE)
         bar = QRectF(right - _BAR_WIDTH, top + self._line + 6, _BAR_WIDTH, height)
         gradient = QLinearGradient(bar.bottomLeft(), bar.topLeft())
         for k, colour in enumerate(CIVIDIS):
@@ -198,7 +198,7 @@ class Annotations:
         painter.setPen(QPen(QColor(colour), 1.5))
         painter.drawLine(QPointF(bar.left() - 4, y), QPointF(bar.left(), y))
         baseline = y + self._metrics.ascent() / 2 - 1
-        _halo_text(painter, QPointF(bar.left() - 8 - width, baseline), text, colour)
+        halo_text(painter, QPointF(bar.left() - 8 - width, baseline), text, colour)
 
     def _block(self, painter: QPainter, lines: tuple[Line, ...], top: float, *, right: bool) -> None:
         for k, line in enumerate(lines):
@@ -213,14 +213,14 @@ class Annotations:
             rect = QRectF(left, y, width, self._line)
             self._back(painter, rect)
             if line.patch:
-                _pill(painter, rect.adjusted(0, 0.5, 0, -0.5), text, background=AMBER, ink=INK)
+                pill(painter, rect.adjusted(0, 0.5, 0, -0.5), text, background=AMBER, ink=INK)
             else:
                 place = QRectF(left, y + (self._line - _SWATCH) / 2, _SWATCH, _SWATCH)
                 if line.dashed:
                     self._dashes(painter, place, line.swatch)
                 elif line.swatch:
                     self._swatch(painter, place, line.swatch)
-                _halo_text(painter, QPointF(left + indent, y + self._metrics.ascent()), text, line.colour)
+                halo_text(painter, QPointF(left + indent, y + self._metrics.ascent()), text, line.colour)
             self.taken.append(rect)
 
     def _back(self, painter: QPainter, rect: QRectF) -> None:
