@@ -72,7 +72,7 @@ class MainWindow(QMainWindow):
         self._collapsed = self._pinned = False
         self.commands = Actions(state, self)
         self.commands.connect_to(use)
-        self.dialogs = FileDialogs(self)
+        self.dialogs = FileDialogs(self, use)
         self._make_widgets()
         self._make_docks()
         self._connect_widgets()
@@ -97,7 +97,7 @@ class MainWindow(QMainWindow):
         self.series = SeriesPanel(state)
         self.explanation = ExplanationPanel(state)
         self.status = StatusBar(state, self.commands)
-        self.menus = Menus(self.menuBar(), state, self.commands)
+        self.menus = Menus(self.menuBar(), state, self.commands, self.use)
         self.tool_bar = ToolBar(state, self.commands, self.menus)
         self.addToolBar(Qt.ToolBarArea.TopToolBarArea, self.tool_bar)
         self.setStatusBar(self.status)
@@ -154,10 +154,7 @@ class MainWindow(QMainWindow):
 
     def _connect_widgets(self) -> None:
         self._connect_viewport()
-        use, dialogs, menus = self.use, self.dialogs, self.menus
-        dialogs.pathsChosen.connect(use.open_paths)
-        dialogs.referenceChosen.connect(use.open_reference)
-        dialogs.weightsChosen.connect(use.choose_weights)
+        use = self.use
         self.series.seriesChosen.connect(use.open_series)
         self.series.seriesPicked.connect(self._focus_slices)
         for spin in self.findChildren(QuietSpinBox):
@@ -170,10 +167,6 @@ class MainWindow(QMainWindow):
         explanation.table.topChosen.connect(use.set_top)
         explanation.plots.candidatePicked.connect(use.pick)
         self.tool_bar.opacityEdited.connect(use.set_opacity)
-        menus.weightsChosen.connect(use.choose_weights)
-        menus.recentChosen.connect(lambda path: use.open_paths((path,)))
-        menus.recentCleared.connect(use.clear_recent)
-        menus.windowChosen.connect(use.choose_window)
         self.message_bar.dismissed.connect(use.dismiss_messages)
         self.message_bar.faded.connect(use.forget_message)
         self.message_bar.offerTaken.connect(use.take_offer)

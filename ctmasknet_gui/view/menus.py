@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QAction, QActionGroup
 from PySide6.QtWidgets import QMenu, QMenuBar
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.actions import COMMANDS, Actions, same_window
 from ctmasknet_gui.view.style import icon
+from ctmasknet_gui.view.use_cases import UseCases
 from ctmasknet_gui.view.weights_text import architecture, at_length, in_one_line
 from model_core.base.volume import Window
 from model_core.weights.card import ModelCard
@@ -79,15 +80,11 @@ _SLICE = _Menu("Slice", (
 class Menus(QObject):
     """Fills a menu bar; ``open_menu``, ``window_menu``, ``run_menu``, ``weights_menu`` serve the tool bar."""
 
-    weightsChosen = Signal(object)
-    windowChosen = Signal(object)
-    recentChosen = Signal(object)
-    recentCleared = Signal()
-
-    def __init__(self, bar: QMenuBar, state: AppState, actions: Actions) -> None:
+    def __init__(self, bar: QMenuBar, state: AppState, actions: Actions, use: UseCases) -> None:
         super().__init__(bar)
         self._state = state
         self._actions = actions
+        self._use = use
         self._recent: tuple[Path, ...] = ()
         self._file_windows: list[QAction] = []
         # Menus without a parent widget of their own belong to the bar.
@@ -148,10 +145,10 @@ class Menus(QObject):
             action = menu.addAction(f"&{number % 10} {shown}")
             if not private:
                 action.setToolTip(str(path))
-            action.triggered.connect(lambda _=False, path=path: self.recentChosen.emit(path))
+            action.triggered.connect(lambda _=False, path=path: self._use.open_paths((path,)))
         menu.addSeparator()
         clear = menu.addAction("&Clear list")
-        clear.triggered.connect(lambda *_: self.recentCleared.emit())
+        clear.triggered.connect(lambda *_: self._use.clear_recent())
         menu.setEnabled(bool(self._recent))
 
     def _fill_windows(self) -> None:
@@ -170,7 +167,7 @@ class Menus(QObject):
             action.setData(chosen)
             action.setStatusTip("Window stored in the file")
             # A click turns the check over before anybody agreed; state has the last word.
-            action.triggered.connect(lambda _=False, chosen=chosen: self.windowChosen.emit(chosen))
+            action.triggered.connect(lambda _=False, chosen=chosen: self._use.choose_window(chosen))
             action.triggered.connect(self._check_windows)
             self._file_windows.append(action)
         for menu in _menus_with(self._actions.window_file):
@@ -190,7 +187,7 @@ class Menus(QObject):
         default.setToolTip("The pair of weights that comes with the program.")
         if weights.cards and not weights.chosen:
             default.setToolTip(f"{default.toolTip()}\n{at_length(weights.cards)}")
-        default.triggered.connect(lambda *_: self.weightsChosen.emit(()))
+        default.triggered.connect(lambda *_: self._use.choose_weights(()))
         menu.addSeparator()
         choices: list[tuple[QAction, tuple[str, ...]]] = [(default, ())]
         for names, cards in weight_choices(weights.available):
@@ -198,7 +195,7 @@ class Menus(QObject):
             text = f"{in_one_line(cards, fast=weights.fast)}\t{architecture(cards)}"
             action = menu.addAction(text.replace("&", "&&"))
             action.setToolTip(at_length(cards, fast=weights.fast))
-            action.triggered.connect(lambda _=False, names=names: self.weightsChosen.emit(names))
+            action.triggered.connect(lambda _=False, names=names: self._use.choose_weights(names))
             choices.append((action, names))
         if weights.chosen and weights.chosen not in [names for _, names in choices]:
             other = menu.addAction(" + ".join(Path(name).name for name in weights.chosen).replace("&", "&&"))
