@@ -18,7 +18,6 @@ AUTO_PERCENTILES = (1.0, 99.0)
 AUTO_KEY, FILE_KEY, FIRST_PRESET_KEY = 0, 1, 2
 MIN_WIDTH = 1.0
 MAX_WIDTH = 65535.0
-ZOOM_STEP = 1.25
 ZOOM_RANGE = (0.05, 64.0)
 UNDER_LOGITS = ("masks", "outlines")
 OVERLAYS = ("masks", "outlines", "boxes", "labels", "logits", "reference")
@@ -56,14 +55,6 @@ class DisplayController(QObject):
         """Show the last slice."""
         if self._state.case.volume is not None:
             self.show_slice(self._state.case.volume.slices - 1)
-
-    @Slot(int)
-    def step_finding(self, direction: int) -> None:
-        """Show the next slice with a shown detection, or the one before."""
-        if direction > 0:
-            self.next_finding()
-        else:
-            self.previous_finding()
 
     def next_finding(self) -> None:
         """Show the next slice with a shown detection, if there is one."""

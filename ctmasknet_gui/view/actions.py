@@ -20,8 +20,6 @@ CINE_SPEEDS = (5.0, 10.0, 15.0, 20.0, 30.0)  # slices per second
 OPACITY_STEP = 0.1
 TEN = 10
 _FIRST_PRESET_KEY = 2
-# Larger than any series; the controller clamps to the last slice.
-_LAST = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -204,14 +202,14 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("forward_ten", "Ten slices down", "Ten slices down", keys=("PgDown",),
                 when=_opened, do=lambda use, _: use.step(TEN)),
         Command("first_slice", "First slice", "First slice", keys=("Home",), image="first",
-                when=_opened, do=lambda use, _: use.show_slice(0)),
+                when=_opened, do=lambda use, _: use.first()),
         Command("last_slice", "Last slice", "Last slice", keys=("End",), image="last",
-                when=_opened, do=lambda use, _: use.show_slice(_LAST)),
+                when=_opened, do=lambda use, _: use.last()),
         Command("next_finding", "Next finding", "Next slice with a finding", keys=("N",),
-                image="finding-next", when=_with_findings, do=lambda use, _: use.step_finding(1)),
+                image="finding-next", when=_with_findings, do=lambda use, _: use.next_finding()),
         Command("previous_finding", "Previous finding", "Previous slice with a finding",
                 keys=("P",), image="finding-previous", when=_with_findings,
-                do=lambda use, _: use.step_finding(-1)),
+                do=lambda use, _: use.previous_finding()),
         Command("cine", "Cine", "Play the slices as a loop", keys=("Space",), image="cine",
                 when=_opened, do=lambda use, _: use.toggle_cine(), checked=lambda state: state.display.cine),
         *map(_cine_speed, CINE_SPEEDS),
@@ -347,16 +345,6 @@ class Actions(QObject):
     def all(self) -> tuple[QAction, ...]:
         """Every action, in the order of the commands."""
         return tuple(self._actions.values())
-
-    @property
-    def presets(self) -> tuple[QAction, ...]:
-        """The preset windows, by key."""
-        return tuple(self._choices["window"].actions())
-
-    @property
-    def cine_speeds(self) -> tuple[QAction, ...]:
-        """The speeds that slices can be played at, slowest first."""
-        return tuple(self._choices["cine speed"].actions())
 
     def connect_to(self, use: UseCases) -> None:
         """Let the actions call their use cases."""

@@ -37,7 +37,10 @@ class UseCases:
 
     show_slice: Callable[[int], None]
     step: Callable[[int], None]
-    step_finding: Callable[[int], None]
+    first: Callable[[], None]
+    last: Callable[[], None]
+    next_finding: Callable[[], None]
+    previous_finding: Callable[[], None]
     toggle_cine: Callable[[], None]
     set_cine_speed: Callable[[float], None]
 

@@ -1,4 +1,4 @@
-"""The viewport: shows state, turns mouse and drops into intents."""
+"""The viewport: shows state, turns mouse and drops into requests."""
 
 from __future__ import annotations
 

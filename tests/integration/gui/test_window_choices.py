@@ -11,9 +11,10 @@ from model_core.base.volume import Window
 
 def test_cine_speed_is_kept_in_state_and_shown(opened):
     commands = opened.commands
-    commands.cine_speeds[-1].trigger()
+    speeds = [getattr(commands, f"cine_{speed}") for speed in (5, 10, 15, 20, 30)]
+    speeds[-1].trigger()
     assert opened.state.display.cine_fps == 30
-    assert [action.isChecked() for action in commands.cine_speeds] == [False, False, False, False, True]
+    assert [action.isChecked() for action in speeds] == [False, False, False, False, True]
 
 
 def test_the_second_window_of_a_file_can_be_chosen(make_app):

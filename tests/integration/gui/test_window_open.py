@@ -159,7 +159,7 @@ def test_presets_by_keys_change_the_picture(opened):
     for number, preset in enumerate(PRESETS, start=2):
         opened.key(getattr(Key, f"Key_{number}"))
         assert opened.state.display.window == preset
-        assert opened.commands.presets[number - 2].isChecked()
+        assert getattr(opened.commands, f"preset_{number}").isChecked()
         image = opened.viewport.grab().toImage()
         pictures.add(bytes(image.constBits()))
     assert len(pictures) == len(PRESETS)
