@@ -40,8 +40,6 @@ class Command:
         Whether it is on, for a command that turns something on and off.
     choice:
         Commands of which one at most is on share this word.
-    data:
-        What `QAction.data` holds.
     """
 
     name: str
@@ -54,7 +52,6 @@ class Command:
     when: Callable[[AppState], bool] = lambda _: True
     checked: Callable[[AppState], bool] | None = None
     choice: str = ""
-    data: object = None
 
 
 def _opened(state: AppState) -> bool:
@@ -133,7 +130,7 @@ def _switch(
 def _cine_speed(speed: float) -> Command:
     return Command(
         f"cine_{speed:g}", f"{speed:g} slices per second", f"Play {speed:g} slices per second",
-        when=_opened, choice="cine speed", data=speed, do=lambda use, _: use.set_cine_speed(speed),
+        when=_opened, choice="cine speed", do=lambda use, _: use.set_cine_speed(speed),
         checked=lambda state: state.display.cine_fps == speed,
     )  # fmt: skip
 
@@ -142,7 +139,7 @@ def _preset(key: int, window: Window) -> Command:
     return Command(
         f"preset_{key}", window.name,
         f"{window.name} window: width {window.width:g}, level {window.level:g} HU",
-        keys=(str(key),), when=_opened, choice="window", data=window,
+        keys=(str(key),), when=_opened, choice="window",
         do=lambda use, _: use.preset(key),
         checked=lambda state: same_window(window, state.display.window),
     )  # fmt: skip
@@ -366,7 +363,6 @@ class Actions(QObject):
         shown = keys_text(action)
         action.setToolTip(f"{command.tip} ({shown})" if shown else command.tip)
         action.setStatusTip(command.tip)
-        action.setData(command.data)
         if command.checked is not None:
             action.setCheckable(True)
             # A click turns the check over before anybody agreed; state has the last word.

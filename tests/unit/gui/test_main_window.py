@@ -192,10 +192,14 @@ def test_cine_speed_is_chosen_in_the_menu(window, state):
         for action in top.menu().actions()
         if action.menu() is not None and "Cine" in action.text()
     )
-    assert [int(action.data()) for action in menu.actions()] == [5, 10, 15, 20, 30]
+
+    def speed(action):
+        return float(action.text().split()[0])
+
+    assert [speed(action) for action in menu.actions()] == [5, 10, 15, 20, 30]
 
     def checked():
-        return [action.data() for action in menu.actions() if action.isChecked()]
+        return [speed(action) for action in menu.actions() if action.isChecked()]
 
     assert checked() == [10.0]
     menu.actions()[3].trigger()
