@@ -35,11 +35,12 @@ class Wiring(QObject):
         self.use = self._use_cases()
 
     def _use_cases(self) -> UseCases:
-        all_ = self._controllers
-        opening, display, thresholds, messages = all_.opening, all_.display, all_.thresholds, all_.messages
+        controllers = self._controllers
+        opening, display = controllers.opening, controllers.display
+        thresholds, messages = controllers.thresholds, controllers.messages
         return UseCases(
             open_paths=self._open_paths,
-            open_demo=all_.demo.open,
+            open_demo=controllers.demo.open,
             open_series=opening.open_series,
             open_every=opening.open_every,
             open_mask=opening.open_mask,
@@ -48,8 +49,8 @@ class Wiring(QObject):
             close_case=opening.close_case,
             open_reference=self._open_reference,
             close_reference=opening.close_reference,
-            choose_weights=all_.weights.choose,
-            set_fast=all_.weights.set_fast,
+            choose_weights=controllers.weights.choose,
+            set_fast=controllers.weights.set_fast,
             clear_recent=self._clear_recent,
             export=self._export,
             show_slice=display.show_slice,
@@ -58,8 +59,8 @@ class Wiring(QObject):
             last=display.last,
             next_finding=display.next_finding,
             previous_finding=display.previous_finding,
-            toggle_cine=all_.cine.toggle,
-            set_cine_speed=all_.cine.set_speed,
+            toggle_cine=controllers.cine.toggle,
+            set_cine_speed=controllers.cine.set_speed,
             preset=display.preset,
             choose_window=display.choose_window,
             set_window=display.set_window,
@@ -69,17 +70,17 @@ class Wiring(QObject):
             toggle_overlays=display.toggle_overlays,
             set_opacity=display.set_opacity,
             change_opacity=display.change_opacity,
-            run_slice=all_.running.run_slice,
-            run_series=all_.running.run_series,
-            stop=all_.stop,
+            run_slice=controllers.running.run_slice,
+            run_series=controllers.running.run_series,
+            stop=controllers.stop,
             set_detections=thresholds.set_detections,
             set_evidence=thresholds.set_evidence,
             set_linked=thresholds.set_linked,
             set_scoring=thresholds.set_scoring,
             toggle_nms=thresholds.toggle_nms,
             reset_thresholds=thresholds.reset,
-            pick=all_.selection.pick,
-            set_top=all_.selection.set_top,
+            pick=controllers.selection.pick,
+            set_top=controllers.selection.set_top,
             forget_message=messages.forget,
             dismiss_messages=messages.dismiss_all,
             take_offer=opening.take_offer,
