@@ -8,12 +8,12 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 
-from ctmasknet_gui.controller.export_job import Existing, Exporter, ExportJob, Look
+from ctmasknet_gui.controller.exporter import Appearance, Existing, Exporter, ExportJob
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.weights import WeightsController
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.requests import ExportRequest
+from ctmasknet_gui.state.requests import ExportRequest
 from ctmasknet_gui.worker import Priority
 from model_core.base.volume import Problem, Volume
 
@@ -189,7 +189,7 @@ class ExportController(QObject):
             image_classes=state.weights.image_classes,
             weights=state.weights.text,
             reference=state.case.reference,
-            look=Look(
+            appearance=Appearance(
                 window=display.window,
                 inverted=display.inverted,
                 flip_horizontal=display.flip_horizontal,

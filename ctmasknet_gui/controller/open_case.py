@@ -17,7 +17,7 @@ from ctmasknet_gui.controller.shown import ShownController
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state import AppState, Message
 from ctmasknet_gui.state.display import LUNG, PRESETS
-from ctmasknet_gui.view.requests import FewerSlices, MaskFound
+from ctmasknet_gui.state.requests import FewerSlices, MaskFound
 from ctmasknet_gui.worker import Priority
 from ctmasknet_gui.worker.job import JobFactory
 from model_core.base.arrays import ByteArray

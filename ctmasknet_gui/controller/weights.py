@@ -10,8 +10,7 @@ from PySide6.QtCore import QObject, Signal
 
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
 from ctmasknet_gui.controller.messages import MessageController
-from ctmasknet_gui.controller.ports import Engine, Pipeline
-from ctmasknet_gui.controller.warm_up import tidy_up, warm_up_plots
+from ctmasknet_gui.controller.ports import Engine, Pipeline, tidy_up, warm_up_plots
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.case import WEIGHT_SUFFIXES
 from ctmasknet_gui.worker import Priority

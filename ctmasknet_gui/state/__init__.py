@@ -1,6 +1,6 @@
 """What is open, shown, selected and running: observable plain Python, no Qt, no torch.
 
-Only controllers write state; views read it, subscribe to its events and emit intents.
+Only controllers write state; views read it, subscribe to its events and ask for use cases.
 """
 
 from ctmasknet_gui.state.case import CaseState, WeightsState

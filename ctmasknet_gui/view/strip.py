@@ -21,6 +21,8 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.actions import TEN
+from ctmasknet_gui.view.viewport.mouse import WheelSteps
 from model_core.base.results import SliceSummary, probability_text
 from model_core.scene import class_name, image_colour
 from model_core.scene.palette import NEUTRAL, SELECTED
@@ -34,8 +36,6 @@ _CLASS_LEFT, _CLASS_WIDTH = 5.0, 7.0
 _BAR_LEFT = 15.0
 _THICKEST = 9.0
 _MARGIN = 6.0
-_TEN = 10
-_NOTCH = 120
 # Areas above this percentile by more than the factor are outliers; of fewer areas than that none is.
 _PERCENTILE, _FACTOR, _FEWEST = 95.0, 2.0, 3
 
@@ -54,7 +54,7 @@ class SliceStrip(QWidget):
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._state = state
-        self._rest = 0
+        self._wheel = WheelSteps()
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
@@ -212,11 +212,9 @@ class SliceStrip(QWidget):
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         """Move slice by slice."""
-        self._rest += event.angleDelta().y()
-        notches = int(self._rest / _NOTCH)
-        self._rest -= notches * _NOTCH
-        if notches:
-            self._ask(self._state.display.slice_index - notches)
+        steps = self._wheel.add(event.angleDelta().y())
+        if steps:
+            self._ask(self._state.display.slice_index + steps)
         event.accept()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -225,8 +223,8 @@ class SliceStrip(QWidget):
         targets = {
             Qt.Key.Key_Up: here - 1,
             Qt.Key.Key_Down: here + 1,
-            Qt.Key.Key_PageUp: here - _TEN,
-            Qt.Key.Key_PageDown: here + _TEN,
+            Qt.Key.Key_PageUp: here - TEN,
+            Qt.Key.Key_PageDown: here + TEN,
             Qt.Key.Key_Home: 0,
             Qt.Key.Key_End: self.slices - 1,
         }

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from PySide6.QtCore import QRect, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPaintEvent, QResizeEvent
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.style import TEXT, TRACK
+from ctmasknet_gui.view.style import TEXT, TRACK, label
 from model_core.base.results import ScanVerdict, probability_text
 from model_core.scene import class_name, image_colour
 
@@ -97,22 +97,15 @@ class ClassPanel(QWidget):
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._state = state
-        self._heading = QLabel("IMAGE CLASS")
-        self._heading.setProperty("role", "heading")
-        self.badge = QLabel("edited evidence")
-        self.badge.setProperty("role", "badge")
+        self._heading = label("IMAGE CLASS", role="heading")
+        self.badge = label("edited evidence", role="badge")
         self.badge.setToolTip("The thresholds of the evidence differ from those that the weights define.")
         self.bars = ProbabilityBars()
         # Beside the heading: a line of its own would move the sliders below it away from under the mouse.
-        self.bias = QLabel("network's bias")
-        self.bias.setProperty("role", "badge")
+        self.bias = label("network's bias", role="badge")
         self.bias.setToolTip(_BIAS)
-        self.note = QLabel()
-        self.note.setProperty("role", "muted")
-        self.note.setWordWrap(True)
-        self.scan = QLabel()
-        self.scan.setProperty("role", "muted")
-        self.scan.setWordWrap(True)
+        self.note = label(role="muted", wrap=True)
+        self.scan = label(role="muted", wrap=True)
         self.scan.setAlignment(Qt.AlignmentFlag.AlignTop)
 
         head = QHBoxLayout()

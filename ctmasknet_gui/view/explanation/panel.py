@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QFrame, QScrollArea, QSplitter, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.explanation.class_panel import ClassPanel
 from ctmasknet_gui.view.explanation.plots import PlotPanel
 from ctmasknet_gui.view.explanation.roi_table import RoiTable
 from ctmasknet_gui.view.explanation.threshold_panel import ThresholdPanel
+from ctmasknet_gui.view.style import rule
 
 _MARGIN = 12
 
 
 class ExplanationPanel(QScrollArea):
-    """Why the class is what it is; passes on the intents of its parts."""
+    """Why the class is what it is: ``classes``, ``thresholds``, ``table`` and ``plots``."""
 
-    detectionsChanged = Signal(object)
-    evidenceChanged = Signal(object)
-    linkToggled = Signal(bool)
-    candidatePicked = Signal(object)
-    topChosen = Signal(object)
-
-    def __init__(self, state: AppState, actions: Actions, parent: QWidget | None = None) -> None:
+    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.classes = ClassPanel(state)
         self.thresholds = ThresholdPanel(state)
@@ -42,9 +36,9 @@ class ExplanationPanel(QScrollArea):
         layout.setContentsMargins(_MARGIN, 8, _MARGIN, 6)
         layout.setSpacing(7)
         layout.addWidget(self.classes)
-        layout.addWidget(_rule())
+        layout.addWidget(rule())
         layout.addWidget(self.thresholds)
-        layout.addWidget(_rule())
+        layout.addWidget(rule())
         layout.addWidget(self.split, 1)
         self.setWidget(content)
         self.setWidgetResizable(True)
@@ -52,7 +46,6 @@ class ExplanationPanel(QScrollArea):
         self.setFrameShape(QFrame.Shape.NoFrame)
         # A click beside its controls leaves the keys where they are.
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._connect(actions)
 
     def showEvent(self, event: QShowEvent) -> None:
         """Never become narrower than the controls are in the font of this screen."""
@@ -63,18 +56,6 @@ class ExplanationPanel(QScrollArea):
     def sizeHint(self) -> QSize:
         """Wide enough for the table with its boxes."""
         return QSize(420, 700)
-
-    def _connect(self, actions: Actions) -> None:
-        self.thresholds.detectionsChanged.connect(self.detectionsChanged)
-        self.thresholds.evidenceChanged.connect(self.evidenceChanged)
-        self.thresholds.linkToggled.connect(self.linkToggled)
-        self.table.candidatePicked.connect(self.candidatePicked)
-        self.table.topChosen.connect(self.topChosen)
-        self.plots.candidatePicked.connect(self.candidatePicked)
-        actions.next_region.triggered.connect(lambda *_: self.table.step(1))
-        actions.previous_region.triggered.connect(lambda *_: self.table.step(-1))
-        actions.clear_selection.triggered.connect(lambda *_: self.candidatePicked.emit(None))
-        actions.copy_table.triggered.connect(lambda *_: self.table.copy())
 
 
 class _Splitter(QSplitter):
@@ -114,9 +95,3 @@ class _Splitter(QSplitter):
     def _on_moved(self, *_: object) -> None:
         upper, lower = self.sizes()
         self._share = upper / max(1, upper + lower)
-
-
-def _rule() -> QFrame:
-    rule = QFrame()
-    rule.setProperty("role", "rule")
-    return rule

@@ -14,7 +14,7 @@ from ctmasknet_gui.controller.ports import numbered_apart
 from ctmasknet_gui.controller.time_left import TimeLeft
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state.display import LUNG, PRESETS
-from ctmasknet_gui.view.requests import ExportRequest
+from ctmasknet_gui.state.requests import ExportRequest
 from model_core.base.errors import ExportError
 from model_core.base.volume import PatientText
 from model_core.scene import Overlays
@@ -445,7 +445,7 @@ def test_export_holds_what_was_on_screen_when_asked(opened):
     opened.exporter.gate.set()
     opened.settle()
     job = opened.exporter.jobs[0]
-    assert job.look.window.name == "Mediastinum"
+    assert job.appearance.window.name == "Mediastinum"
     assert job.slices == (3,)
 
 

@@ -15,10 +15,7 @@ from PySide6.QtWidgets import QApplication
 from window_case import fill, show
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.explanation.class_panel import ClassPanel
-from ctmasknet_gui.view.explanation.evidence import why_no_evidence
-from ctmasknet_gui.view.explanation.panel import ExplanationPanel
 from ctmasknet_gui.view.explanation.plots import PlotPanel
 from ctmasknet_gui.view.explanation.roi_model import (
     COLUMNS,
@@ -27,6 +24,7 @@ from ctmasknet_gui.view.explanation.roi_model import (
     SCORE_COLUMN,
     SHOWN_COLUMN,
     RoiModel,
+    why_no_evidence,
 )
 from ctmasknet_gui.view.explanation.roi_table import RoiTable
 from ctmasknet_gui.view.explanation.threshold_panel import ThresholdPanel, convert_mask_threshold
@@ -714,24 +712,6 @@ def test_sorting_keeps_the_selection_and_breaks_ties_by_rank(qtbot, state, colle
     table.table.sortByColumn(3, Qt.SortOrder.DescendingOrder)
     assert [table.model.roi(k).rank for k in range(6)] == [1, 2, 3, 4, 5, 6]
     assert picked == []
-
-
-def test_arrow_keys_of_the_region_actions_step_through_the_rows(qtbot, state, collect):
-    actions = Actions(state)
-    panel = ExplanationPanel(state, actions)
-    qtbot.addWidget(panel)
-    picked = collect(panel.candidatePicked)
-    actions.next_region.trigger()
-    state.selection.candidate = picked[-1]
-    actions.next_region.trigger()
-    state.selection.candidate = 0
-    actions.previous_region.trigger()
-    actions.clear_selection.trigger()
-    assert picked == [0, 1, 0, None]
-    actions.copy_table.trigger()
-    lines = QGuiApplication.clipboard().text().splitlines()
-    assert len(lines) == 7
-    assert lines[1].split("\t")[:3] == ["1", "lesion", "0.950"]
 
 
 def test_unknown_spacing_has_no_square_millimetres(qtbot, state):

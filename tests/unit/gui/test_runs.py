@@ -8,10 +8,10 @@ import pytest
 from gui_fakes import FakeEngine, FakeReader, make_entry, make_volume
 
 from ctmasknet_gui.controller import feature_maps
-from ctmasknet_gui.controller.caution import caution
 from ctmasknet_gui.controller.feature_maps import map_bytes, within_budget
 from ctmasknet_gui.controller.run_case import Analysed
 from ctmasknet_gui.controller.run_queue import RunQueue
+from ctmasknet_gui.controller.unlike_training import unlike_training
 from model_core.base.errors import SettingsError
 from model_core.base.volume import Catalogue, Problem
 
@@ -178,10 +178,10 @@ def test_caution_on_what_is_no_axial_chest_ct_once_per_series(make_rig, changes,
 def test_caution_on_a_localizer_and_none_on_plain_ct_and_pictures():
     volume = make_volume()
     overview = make_entry(volume, problems=(Problem("info", "An overview.", code="localizer"),))
-    assert "this localizer mean" in caution(volume, overview)
-    assert caution(volume, make_entry(volume)) == ""
-    assert caution(volume) == ""
-    assert caution(make_volume(unit="grey", modality="", plane="unknown")) == ""
+    assert "this localizer mean" in unlike_training(volume, overview)
+    assert unlike_training(volume, make_entry(volume)) == ""
+    assert unlike_training(volume) == ""
+    assert unlike_training(make_volume(unit="grey", modality="", plane="unknown")) == ""
 
 
 # -------------------------------------------------------------------------------------------- memory

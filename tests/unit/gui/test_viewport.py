@@ -841,10 +841,9 @@ def test_empty_state_invites_and_disappears(viewport, state, qtbot):
     viewport.grab()
     wheel(viewport, 120)
     click(viewport, QPointF(5, 5))
-    with qtbot.waitSignal(viewport.open_file_requested):
-        qtbot.mouseClick(viewport.empty.open_file, LEFT)
-    with qtbot.waitSignal(viewport.demo_requested):
-        qtbot.mouseClick(viewport.empty.demo, LEFT)
+    for button in (viewport.empty.open_file, viewport.empty.open_folder, viewport.empty.demo):
+        with qtbot.waitSignal(button.clicked):
+            qtbot.mouseClick(button, LEFT)
     state.run.kind = "open"
     assert not viewport.empty.open_file.isVisible()
     state.run.kind = ""

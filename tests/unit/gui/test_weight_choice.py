@@ -6,7 +6,7 @@ import threading
 import pytest
 from gui_fakes import FakeEngine, make_card
 
-from ctmasknet_gui.controller.ports import CoreEngine
+from ctmasknet_gui.controller.ports import Engine
 from model_core.base.errors import WeightsError
 from model_core.base.settings import DetectionSettings
 
@@ -199,7 +199,7 @@ def test_thresholds_are_those_of_the_cards_before_anything_is_loaded(make_rig):
 
 
 def test_cards_of_the_shipped_default_are_known():
-    engine = CoreEngine()
+    engine = Engine()
     segmentation, classifier = engine.cards_of(())
     assert (segmentation.kind, classifier.kind) == ("segmentation", "classifier")
     assert engine.cards_of((classifier.name, segmentation.name)) == (segmentation, classifier)

@@ -1,4 +1,4 @@
-"""What dialogs are asked with and what they return: plain values, checked where they are made."""
+"""What dialogs ask with and return, and controllers take: plain values, checked where they are made."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ def is_localizer(entry: SeriesEntry | None) -> bool:
     return entry is not None and any(problem.code == "localizer" for problem in entry.problems)
 
 
-def caution(volume: Volume, entry: SeriesEntry | None = None) -> str:
+def unlike_training(volume: Volume, entry: SeriesEntry | None = None) -> str:
     """Return a warning for a series that is not axial chest CT, as far as its files tell; else "".
 
     Pictures and other files that name neither modality nor plane are taken as they are.

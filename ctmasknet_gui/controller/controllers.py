@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from ctmasknet_gui.controller.cine import CineController
 from ctmasknet_gui.controller.demo import DemoController
-from ctmasknet_gui.controller.display import DisplayController
+from ctmasknet_gui.controller.display import CineController, DisplayController, SelectionController
 from ctmasknet_gui.controller.export_case import ExportController
-from ctmasknet_gui.controller.export_job import Exporter
+from ctmasknet_gui.controller.exporter import Exporter
 from ctmasknet_gui.controller.jobs import Jobs
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.open_case import OpenController
 from ctmasknet_gui.controller.ports import Engine, Reader
 from ctmasknet_gui.controller.remember import RememberController
 from ctmasknet_gui.controller.run_case import RunController
-from ctmasknet_gui.controller.selection import SelectionController
 from ctmasknet_gui.controller.shown import ShownController
 from ctmasknet_gui.controller.thresholds import ThresholdController
 from ctmasknet_gui.controller.thumbnails import ThumbnailController

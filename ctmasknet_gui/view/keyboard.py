@@ -1,4 +1,4 @@
-"""Keeps one-key shortcuts from firing while a control needs the same keys."""
+"""Who gets a key: the slices, whatever was clicked last, unless a control needs it itself."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from PySide6.QtWidgets import (
     QAbstractSpinBox,
     QComboBox,
     QLineEdit,
+    QListWidget,
     QWidget,
 )
 
@@ -66,3 +67,18 @@ class ShortcutGuard(QObject):
             event.accept()
             return True
         return False
+
+
+# Fields to type into and the table of regions are not here: they need the keys after a click.
+_CONTROLS = (QAbstractButton, QAbstractSlider, QComboBox, QListWidget)
+
+
+def keep_click_focus(root: QWidget) -> None:
+    """Let the controls below ``root`` take focus from Tab only.
+
+    Otherwise Down, Page Down, Home or Space would change a threshold after one click on it, where the
+    reader means the next slice.
+    """
+    for control in root.findChildren(QWidget):
+        if isinstance(control, _CONTROLS) and control.focusPolicy() & Qt.FocusPolicy.ClickFocus:
+            control.setFocusPolicy(Qt.FocusPolicy.TabFocus)

@@ -1,21 +1,68 @@
-"""The real exporter, over `model_core.export` and `model_core.plots`; both are imported when first used."""
+"""What an export is and how it is written, over `model_core.export`, which is imported when first used."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ctmasknet_gui.controller.export_job import ExportJob
-from ctmasknet_gui.controller.ports import Engine
+from ctmasknet_gui.controller.ports import Engine, Pipeline
 from ctmasknet_gui.state.display import PRESETS
+from ctmasknet_gui.state.requests import ExportRequest
+from model_core.base.arrays import ByteArray
 from model_core.base.jobs import Progress
-from model_core.base.results import ShownSlice
-from model_core.base.volume import Problem, Window
+from model_core.base.results import ShownSlice, SliceResult
+from model_core.base.settings import DetectionSettings, EvidenceSettings
+from model_core.base.volume import Problem, Volume, Window
+from model_core.scene import Overlays
 
 _OWN_NAMES = {"auto", *(preset.name.casefold() for preset in PRESETS)}
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """How the viewport shows a slice."""
+
+    window: Window
+    inverted: bool
+    flip_horizontal: bool
+    flip_vertical: bool
+    overlays: Overlays
+
+
+@dataclass(frozen=True, eq=False)
+class ExportJob:
+    """One export, with state as it was when that was asked for: later changes do not reach it.
+
+    ``slices`` are what it covers; ``results`` those of them that were analysed.
+    """
+
+    request: ExportRequest
+    volume: Volume
+    slices: tuple[int, ...]
+    results: Mapping[int, SliceResult]
+    pipeline: Pipeline | None
+    detections: DetectionSettings
+    evidence: EvidenceSettings
+    edited: bool
+    region_classes: tuple[str, ...]
+    image_classes: tuple[str, ...]
+    weights: str
+    reference: ByteArray | None
+    appearance: Appearance
+    top: int | None
+    selected: int | None
+    overwrite: bool
+
+
+@dataclass(frozen=True)
+class Existing:
+    """Files that an export would replace."""
+
+    paths: tuple[Path, ...]
 
 
 def without_arrays(shown: ShownSlice) -> ShownSlice:
@@ -36,14 +83,14 @@ def without_free_text(window: Window) -> Window:
     return window if window.name.casefold() in _OWN_NAMES else dataclasses.replace(window, name="")
 
 
-class CoreExporter:
-    """Implements `Exporter`; the engine computes what is drawn over slices that are not on screen."""
+class Exporter:
+    """Writes exports, in the worker thread; the engine computes what is drawn over slices not on screen."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def targets(self, job: ExportJob) -> tuple[Path, ...]:
-        """See `Exporter.targets`."""
+        """Return the files that the job will write."""
         from model_core.export import slice_file_name
         from model_core.export.plots import KINDS, REGION_KINDS
 
@@ -59,7 +106,7 @@ class CoreExporter:
         return (request.target,)
 
     def export(self, job: ExportJob) -> Generator[Progress | Path | Problem, None, None]:
-        """See `Exporter.export`."""
+        """Write them, each whole or not at all, and tell what had to be assumed. Raises `ExportError`."""
         if job.request.kind == "png":
             yield from self._pictures(job)
         elif job.request.kind == "plots":
@@ -73,10 +120,10 @@ class CoreExporter:
         from model_core.export import export_slices, render_slice, write_png
         from model_core.export.look import LookArguments
 
-        request, look = job.request, job.look
+        request, appearance = job.request, job.appearance
         arguments: LookArguments = {
-            "window": look.window if request.identity else without_free_text(look.window),
-            "overlays": look.overlays,
+            "window": appearance.window if request.identity else without_free_text(appearance.window),
+            "overlays": appearance.overlays,
             "region_classes": job.region_classes,
             "image_classes": job.image_classes,
             "weights": job.weights,
@@ -84,9 +131,9 @@ class CoreExporter:
             "identity": request.identity,
             "plots": request.plots,
             "edited": job.edited,
-            "inverted": look.inverted,
-            "flip_horizontal": look.flip_horizontal,
-            "flip_vertical": look.flip_vertical,
+            "inverted": appearance.inverted,
+            "flip_horizontal": appearance.flip_horizontal,
+            "flip_vertical": appearance.flip_vertical,
         }
         if request.slices != "current":
             yield from export_slices(
