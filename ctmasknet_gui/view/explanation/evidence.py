@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ctmasknet_gui.state import AppState
 
+COMPUTING = "The masks of this slice are being computed…"
 NO_BATCH = "These weights give no image class: nothing reads a RoI batch."
 
 
@@ -15,7 +16,7 @@ def gives_no_class(state: AppState) -> bool:
 def why_no_evidence(state: AppState, *, waiting: str) -> str:
     """Return why there are no ranked regions; ``waiting`` where the slice has not been analysed."""
     if state.results.shown is None:
-        return waiting
+        return COMPUTING if state.results.computing else waiting
     if gives_no_class(state):
         return "No region passes the thresholds of the ranked regions."
     verdict = state.results.shown.verdict

@@ -301,6 +301,7 @@ def test_thresholds_never_call_the_backbone(opened):
     before = len(state.results.shown.detections)
     for score in np.linspace(0.1, 0.9, 15):
         thresholds.set_detections(replace(state.thresholds.detections, score=float(score)))
+        opened.settle()
         assert len(state.results.shown.detections) == (np.linspace(0.95, 0.05, CANDIDATES) > score).sum()
     thresholds.toggle_nms()
     thresholds.set_scoring("sigmoid")
