@@ -91,6 +91,8 @@ class Wiring(QObject):
         window.nmsToggled.connect(thresholds.toggle_nms)
         window.scoringRequested.connect(thresholds.set_scoring)
         window.thresholdsReset.connect(thresholds.reset)
+        window.undoRequested.connect(thresholds.undo)
+        window.redoRequested.connect(thresholds.redo)
         window.candidatePicked.connect(selection.pick)
         window.topChosen.connect(selection.set_top)
         window.runSliceRequested.connect(controllers.running.run_slice)

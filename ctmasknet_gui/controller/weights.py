@@ -12,7 +12,7 @@ from ctmasknet_gui.controller.jobs import Handlers, Jobs
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.ports import Engine, Pipeline
 from ctmasknet_gui.controller.warm_up import tidy_up, warm_up_plots
-from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state import AppState, Thresholds
 from ctmasknet_gui.state.case import WEIGHT_SUFFIXES
 from ctmasknet_gui.worker import Priority
 from model_core.base.errors import WeightsError
@@ -140,11 +140,8 @@ class WeightsController(QObject):
             return
         thresholds.default_detections = detections
         thresholds.default_evidence = evidence
-        thresholds.linked = False
-        thresholds.detections = detections
-        thresholds.evidence = evidence
-        if detections.nms_iou is not None:
-            thresholds.last_nms_iou = detections.nms_iou
+        nms_iou = thresholds.last_nms_iou if detections.nms_iou is None else detections.nms_iou
+        thresholds.put(Thresholds(detections, evidence, last_nms_iou=nms_iou))
 
     def set_fast(self, fast: bool) -> None:
         """Leave mirror images out from now on, or look at them; results of the other way are put away."""

@@ -7,7 +7,7 @@ from ctmasknet_gui.state.case import CaseState, WeightsState
 from ctmasknet_gui.state.display import DisplayState
 from ctmasknet_gui.state.results import ResultState, SelectionState
 from ctmasknet_gui.state.running import Message, MessageState, RunState
-from ctmasknet_gui.state.thresholds import ThresholdState
+from ctmasknet_gui.state.thresholds import Thresholds, ThresholdState
 
 __all__ = [
     "AppState",
@@ -19,6 +19,7 @@ __all__ = [
     "RunState",
     "SelectionState",
     "ThresholdState",
+    "Thresholds",
     "WeightsState",
 ]
 

@@ -76,6 +76,8 @@ class Actions(QObject):
         action.setStatusTip(tip)
         action.setCheckable(check)
         action.setProperty("category", category)
+        # The text of some says what they would do now.
+        action.setProperty("name", text)
         # A click turns the check over before anybody agreed; state has the last word.
         action.triggered.connect(self._refresh_checks)
         self.all.append(action)
@@ -267,6 +269,8 @@ class Actions(QObject):
             "Link evidence to shown thresholds", cat, "The evidence follows the shown thresholds",
             image="link", check=True,
         )  # fmt: skip
+        self.undo = make("Undo", cat, "Take the last change of a threshold back", keys="Ctrl+Z", image="undo")
+        self.redo = make("Redo", cat, "Change the threshold again", keys="Ctrl+Shift+Z Ctrl+Y", image="redo")
         self.reset_thresholds = make(
             "Reset thresholds", cat, "Thresholds as the weights define them", image="reset"
         )
@@ -366,6 +370,12 @@ class Actions(QObject):
         self.run_series.setEnabled(opened)
         self.stop.setEnabled(running)
         self.about_weights.setEnabled(bool(state.weights.cards or state.weights.available))
+        for action, text, edit in (
+            (self.undo, "Undo", state.thresholds.undo),
+            (self.redo, "Redo", state.thresholds.redo),
+        ):
+            action.setText(f"{text} {edit}".rstrip())
+            action.setEnabled(edit != "")
 
 
 def same_window(one: Window, other: Window) -> bool:

@@ -39,7 +39,7 @@ def keys_html(actions: Actions) -> str:
     parts = ["<h3>Mouse</h3>", table(MOUSE, "key")]
     for category in CATEGORIES:
         rows = [
-            (_keys(action.shortcuts()), action.text().replace("…", "").replace("&", ""))
+            (_keys(action.shortcuts()), action.property("name").replace("…", "").replace("&", ""))
             for action in actions.in_category(category)
             if action.shortcuts()
         ]

@@ -123,6 +123,8 @@ def _connect_analysis(window: MainWindow) -> None:
     )
     actions.link.triggered.connect(window.linkToggled)
     actions.fast.triggered.connect(window.fastToggled)
+    actions.undo.triggered.connect(_emit(window.undoRequested))
+    actions.redo.triggered.connect(_emit(window.redoRequested))
     actions.reset_thresholds.triggered.connect(_emit(window.thresholdsReset))
     actions.scoring_softmax.triggered.connect(_emit(window.scoringRequested, "softmax"))
     actions.scoring_sigmoid.triggered.connect(_emit(window.scoringRequested, "sigmoid"))

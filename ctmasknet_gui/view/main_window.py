@@ -120,6 +120,8 @@ class MainWindow(QMainWindow):
     nmsToggled = Signal()
     scoringRequested = Signal(str)
     thresholdsReset = Signal()
+    undoRequested = Signal()
+    redoRequested = Signal()
 
     candidatePicked = Signal(object)
     topChosen = Signal(object)

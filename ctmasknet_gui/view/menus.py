@@ -77,6 +77,8 @@ class Menus(QObject):
     def _make_edit(self, bar: QMenuBar) -> None:
         a = self._actions
         menu = _menu(bar, "&Edit")
+        menu.addActions([a.undo, a.redo])
+        menu.addSeparator()
         menu.addActions([a.previous_region, a.next_region, a.clear_selection])
         menu.addSeparator()
         menu.addAction(a.copy_table)

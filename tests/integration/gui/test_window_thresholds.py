@@ -178,3 +178,25 @@ def test_new_masks_are_awaited_in_words_and_known_ones_are_there_at_once(real, c
         assert state.results.shown.summary == state.results.summaries[index]
     assert not real.controllers.jobs.busy
     assert len(calls) == 4
+
+
+def test_ctrl_z_takes_a_threshold_back_and_the_menu_says_which(analysed):
+    state, commands = analysed.state, analysed.commands
+    control, shift = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
+    assert not commands.undo.isEnabled()
+    assert not commands.redo.isEnabled()
+    slider, first = analysed.window.explanation.thresholds.score.slider, state.thresholds.detections.score
+    for place in (50, 60, 70):
+        slider.setValue(place)
+    assert (commands.undo.text(), commands.undo.isEnabled()) == ("Undo score", True)
+    analysed.key(Qt.Key.Key_Z, control)
+    assert state.thresholds.detections.score == first
+    assert slider.value() == round(100 * first)
+    assert (commands.undo.text(), commands.undo.isEnabled()) == ("Undo", False)
+    assert commands.redo.text() == "Redo score"
+    analysed.key(Qt.Key.Key_Z, control | shift)
+    assert state.thresholds.detections.score == pytest.approx(0.7)
+    analysed.key(Qt.Key.Key_Z, control)
+    analysed.key(Qt.Key.Key_Y, control)
+    assert state.thresholds.detections.score == pytest.approx(0.7)
+    assert commands.undo in analysed.window.menuBar().actions()[1].menu().actions()
