@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from PySide6.QtCore import QObject, Signal
 
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
-from ctmasknet_gui.controller.kept_results import Kept, KeptResults
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.ports import Engine, Pipeline
 from ctmasknet_gui.controller.run_queue import RunQueue
@@ -109,7 +108,6 @@ class ShownController(QObject):
         # Which summaries have still to follow, and what of: maps that are dropped meanwhile are still needed.
         self._queue = RunQueue(())
         self._stored: dict[int, SliceResult] = {}
-        self._kept = KeptResults()
         state.display.events.slice_index.connect(self._on_slice)
         weights.changed.connect(self._on_weights)
 
@@ -121,7 +119,7 @@ class ShownController(QObject):
         self._wanted.clear()
         self._jobs.cancel("shown")
         self._jobs.cancel("summaries")
-        self._keep()
+        self._put_away()
         results = self._state.results
         self._stale.clear()
         results.updating = False
@@ -134,33 +132,33 @@ class ShownController(QObject):
     def restore(self, *, go_back: bool = False) -> None:
         """Show again what is kept of the open volume under the weights that run.
 
-        With ``go_back`` the slice that was visible then is so again.
+        With ``go_back`` the slice that was visible then is so again, and the region of it selected.
         """
         volume, pipeline = self._state.case.volume, self._weights.pipeline
-        kept = None if volume is None or pipeline is None else self._kept.take(volume, pipeline.weights_id)
-        if volume is None or kept is None:
+        if volume is None or pipeline is None:
+            return
+        case = self._state.cases.take(volume, pipeline.weights_id)
+        if case is None:
             return
         if go_back:
-            self._state.display.slice_index = min(kept.slice_index, volume.slices - 1)
+            self._state.display.slice_index = min(case.slice_index, volume.slices - 1)
         results, thresholds = self._state.results, self._state.thresholds
-        results.slices = dict(kept.slices)
-        whole = kept.summaries.keys() == kept.slices.keys()
-        if whole and kept.settings == (thresholds.detections, thresholds.evidence):
-            self._put(dict(kept.summaries))
+        results.slices = dict(case.slices)
+        whole = case.summaries.keys() == case.slices.keys()
+        if whole and case.settings == (thresholds.detections, thresholds.evidence):
+            self._put(dict(case.summaries))
             self.refresh()
         else:
             self.settings_changed()
+        if go_back:
+            self._state.selection.candidate = case.candidate
 
-    def _keep(self) -> None:
-        """Put the results away without their FPN maps; a changed threshold may need them to be run again."""
-        volume, results = self._state.case.volume, self._state.results
-        if volume is None or not results.slices:
-            return
-        weights_id = next(iter(results.slices.values())).weights_id
-        slices = {k: replace(r, features={}) for k, r in results.slices.items() if r.weights_id == weights_id}
-        summaries = {k: s for k, s in results.summaries.items() if k in slices and k not in self._stale}
-        kept = Kept(slices, summaries, self._settings, self._state.display.slice_index)
-        self._kept.put(volume, weights_id, kept)
+    def _put_away(self) -> None:
+        """Put the open case away; a changed threshold may need its slices to be run again."""
+        case = self._state.open_case()
+        if case is not None and case.slices:
+            summaries = {k: s for k, s in case.summaries.items() if k not in self._stale}
+            self._state.cases.put(replace(case, summaries=summaries, settings=self._settings).put_away())
 
     def _on_weights(self) -> None:
         """Put the results of the former weights away, and bring back those of the ones that run now."""
