@@ -122,6 +122,7 @@ class ShownController(QObject):
         self._put_away()
         results = self._state.results
         self._stale.clear()
+        self._stored = {}
         results.updating = False
         self._state.selection.candidate = None
         self._show_nothing()
@@ -241,7 +242,8 @@ class ShownController(QObject):
 
         def take(item: object) -> None:
             now = self._request(self._state.display.slice_index)
-            if not isinstance(item, _Made) or now is None:
+            # Where nothing is missing any more, as thresholds or slice went back, it is not wanted.
+            if not isinstance(item, _Made) or now is None or not self._state.results.computing:
                 return
             if item.request.result.slice_index == now.result.slice_index:
                 self._show(now, item)
@@ -315,11 +317,13 @@ class ShownController(QObject):
                     batch.clear()
 
         def finish() -> None:
+            self._stored = {}
             self._put(batch)
             self._forget(undrawable)
             self._follow()
 
         def fail(error: BaseException) -> None:
+            self._stored = {}
             self._put(batch)
             self._forget(undrawable)
             self._drop_stale()

@@ -305,6 +305,21 @@ def test_of_twenty_moves_of_a_slider_the_last_is_shown(slow_masks):
     assert len(rig.engine.backbone_calls) == calls
 
 
+def test_thresholds_that_went_back_keep_their_masks(slow_masks):
+    rig, state = slow_masks, slow_masks.state
+    before = state.results.shown
+    move(rig, score=0.9)
+    rig.qtbot.waitUntil(lambda: rig.asked != [])
+    move(rig, score=0.4)
+    assert not state.results.computing
+    rig.gate.set()
+    rig.settle()
+    assert state.results.shown.masks is before.masks
+    assert state.results.shown.detections.settings == state.thresholds.detections
+    assert not state.results.computing
+    assert not state.results.updating
+
+
 def test_class_and_table_need_not_wait_for_the_masks(slow_masks):
     rig, state = slow_masks, slow_masks.state
     before = state.results.shown
