@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -248,6 +248,15 @@ class FakeEngine:
             mask_logits=np.zeros((len(kept), 28, 28), np.float32),
             settings=detections,
         )
+        rois, verdict = self.judged(pipeline, result, kept, evidence)
+        area = int(masks.any(0).sum()) if len(masks) else 0
+        summary = SliceSummary(
+            result.slice_index, len(kept), area, area * 0.64, tuple(float(p) for p in verdict.probabilities)
+        )
+        return ShownSlice(result.slice_index, shown, masks, logit_map, rois, verdict, summary)
+
+    def judged(self, pipeline, result, kept, evidence):
+        candidates = result.detection_candidates
         evident = np.flatnonzero(candidates.scores > evidence.score)
         rois = tuple(
             RoiRow(
@@ -272,11 +281,14 @@ class FakeEngine:
             settings=evidence,
             basis=pipeline.evidence_basis(evidence),
         )
-        area = int(masks.any(0).sum()) if len(masks) else 0
-        summary = SliceSummary(
-            result.slice_index, len(kept), area, area * 0.64, tuple(float(p) for p in verdict.probabilities)
-        )
-        return ShownSlice(result.slice_index, shown, masks, logit_map, rois, verdict, summary)
+        return rois, verdict
+
+    def with_evidence(self, pipeline, volume, result, detections, evidence, *, shown):
+        kept = np.flatnonzero(result.detection_candidates.scores > detections.score)
+        rois, verdict = self.judged(pipeline, result, kept, evidence)
+        probabilities = tuple(float(p) for p in verdict.probabilities)
+        summary = replace(shown.summary, probabilities=probabilities)
+        return shown.changed(rois=rois, verdict=verdict, summary=summary)
 
     def summarise(self, pipeline, volume, result, detections, evidence):
         return self.show(pipeline, volume, result, detections, evidence).summary

@@ -79,6 +79,8 @@ class Wiring(QObject):
             set_scoring=thresholds.set_scoring,
             toggle_nms=thresholds.toggle_nms,
             reset_thresholds=thresholds.reset,
+            undo=thresholds.undo,
+            redo=thresholds.redo,
             pick=controllers.selection.pick,
             set_top=controllers.selection.set_top,
             forget_message=messages.forget,

@@ -22,14 +22,15 @@ from ctmasknet_gui.worker import WorkerThread
 
 
 class Controllers:
-    """Holds the controllers and the worker thread they share; knows no widget."""
+    """Holds the controllers and the worker threads they share; knows no widget."""
 
     def __init__(
         self, state: AppState, settings: Settings, *, engine: Engine, reader: Reader, exporter: Exporter
     ) -> None:
         self.state = state
         self.thread = WorkerThread()
-        self.jobs = Jobs(state.run, self.thread)
+        self.beside = WorkerThread("beside")
+        self.jobs = Jobs(state.run, self.thread, beside=self.beside)
         self.messages = MessageController(state)
         self.weights = WeightsController(state, self.jobs, engine=engine, messages=self.messages)
         self.shown = ShownController(
@@ -59,7 +60,12 @@ class Controllers:
         self.thresholds = ThresholdController(state, self.shown)
         self.selection = SelectionController(state)
         self.exporting = ExportController(
-            state, self.jobs, exporter=exporter, weights=self.weights, messages=self.messages
+            state,
+            self.jobs,
+            exporter=exporter,
+            weights=self.weights,
+            shown=self.shown,
+            messages=self.messages,
         )
         self.remember = RememberController(state, settings)
 
@@ -68,6 +74,6 @@ class Controllers:
         self.jobs.cancel_visible()
 
     def shutdown(self, timeout_ms: int = 15_000) -> bool:
-        """Stop playing, cancel every job and join the worker thread."""
+        """Stop playing, cancel every job and join the worker threads."""
         self.cine.stop()
         return self.jobs.shutdown(timeout_ms)

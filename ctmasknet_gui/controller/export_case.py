@@ -11,6 +11,7 @@ from PySide6.QtCore import QObject, Qt, Signal, Slot
 from ctmasknet_gui.controller.exporter import Appearance, Existing, Exporter, ExportJob
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
 from ctmasknet_gui.controller.messages import MessageController
+from ctmasknet_gui.controller.shown import ShownController
 from ctmasknet_gui.controller.weights import WeightsController
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.requests import ExportRequest
@@ -49,6 +50,7 @@ class ExportController(QObject):
         *,
         exporter: Exporter,
         weights: WeightsController,
+        shown: ShownController,
         messages: MessageController,
         parent: QObject | None = None,
     ) -> None:
@@ -57,6 +59,7 @@ class ExportController(QObject):
         self._jobs = jobs
         self._exporter = exporter
         self._weights = weights
+        self._shown = shown
         self._messages = messages
         self._waiting: list[ExportJob] = []
         self._stopped.connect(self._tell_stopped, Qt.ConnectionType.QueuedConnection)
@@ -79,6 +82,7 @@ class ExportController(QObject):
                 "info", "The findings are being updated to the new thresholds. Export in a moment."
             )
             return
+        self._shown.forget_undrawable()
         slices = self._slices(request, volume)
         if not slices:
             self._messages.post("info", self._why_nothing(request))

@@ -87,7 +87,14 @@ def numbered_apart(shown: ShownSlice, first: int) -> ShownSlice:
         source = np.where(batch.source >= 0, batch.source + first, batch.source)
         verdict = replace(verdict, batch=replace(batch, source=source, kept=batch.kept + first))
     rois = tuple(replace(row, candidate=row.candidate + first) for row in shown.rois)
-    return replace(shown, rois=rois, verdict=verdict)
+    return shown.changed(rois=rois, verdict=verdict)
+
+
+def _one_numbering(result: SliceResult, shown: ShownSlice) -> ShownSlice:
+    """Return a shown slice in which a number means one region."""
+    if result.evidence_candidates in (None, result.detection_candidates):
+        return shown
+    return numbered_apart(shown, len(result.detection_candidates))
 
 
 class Engine:
@@ -138,10 +145,23 @@ class Engine:
         """Compute what is drawn over a slice; never runs the backbone."""
         from model_core.explain import show
 
-        shown = show(pipeline, volume, result, detections, evidence)
-        if result.evidence_candidates in (None, result.detection_candidates):
-            return shown
-        return numbered_apart(shown, len(result.detection_candidates))
+        return _one_numbering(result, show(pipeline, volume, result, detections, evidence))
+
+    def with_evidence(
+        self,
+        pipeline: Any,
+        volume: Volume,
+        result: SliceResult,
+        detections: DetectionSettings,
+        evidence: EvidenceSettings,
+        *,
+        shown: ShownSlice,
+    ) -> ShownSlice:
+        """Compute class and table of a slice anew, its masks as they are; runs nothing but module S."""
+        from model_core.explain import with_evidence
+
+        changed = with_evidence(pipeline, volume, result, detections, evidence, shown=shown)
+        return _one_numbering(result, changed)
 
     def summarise(
         self,

@@ -40,6 +40,8 @@ class Command:
         Whether it is on, for a command that turns something on and off.
     choice:
         Commands of which one at most is on share this word.
+    about:
+        What it would do now, written behind its text.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Command:
     when: Callable[[AppState], bool] = lambda _: True
     checked: Callable[[AppState], bool] | None = None
     choice: str = ""
+    about: Callable[[AppState], str] | None = None
 
 
 def _opened(state: AppState) -> bool:
@@ -287,6 +290,12 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
                 tip="The evidence follows the shown thresholds",
                 do=lambda use, state: use.set_linked(not state.thresholds.linked),
                 checked=lambda state: state.thresholds.linked),
+        Command("undo", "Undo", "Take the last change of a threshold back", keys=("Ctrl+Z",), image="undo",
+                when=lambda state: state.thresholds.undo != "", about=lambda state: state.thresholds.undo,
+                do=lambda use, _: use.undo()),
+        Command("redo", "Redo", "Change the threshold again", keys=("Ctrl+Shift+Z", "Ctrl+Y"), image="redo",
+                when=lambda state: state.thresholds.redo != "", about=lambda state: state.thresholds.redo,
+                do=lambda use, _: use.redo()),
         Command("reset_thresholds", "Reset thresholds", "Thresholds as the weights define them",
                 image="reset", do=lambda use, _: use.reset_thresholds()),
         _scoring("softmax"),
@@ -356,6 +365,7 @@ class Actions(QObject):
 
     def _make(self, command: Command) -> QAction:
         action = QAction(command.text, self)
+        action.setProperty("name", command.text)
         if command.image:
             action.setIcon(icon(command.image))
         action.setShortcuts([QKeySequence(key) for key in command.keys])
@@ -387,6 +397,8 @@ class Actions(QObject):
             action.setEnabled(command.when(self._state))
             if command.checked is not None:
                 action.setChecked(command.checked(self._state))
+            if command.about is not None:
+                action.setText(f"{command.text} {command.about(self._state)}".rstrip())
 
 
 def keys_text(action: QAction) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
 
-from ctmasknet_gui.view.actions import Actions, keys_text
+from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.status import DISCLAIMER
 from ctmasknet_gui.view.weights_text import Block, card_blocks
 from model_core import __version__
@@ -64,10 +65,18 @@ def keys_html(actions: Actions) -> str:
     """Return the list of mouse actions, then of the keys by category, read from the actions themselves."""
     blocks: list[Block] = [("h3", "Mouse"), ("keys", MOUSE)]
     for category, members in actions.by_category():
-        rows = [(keys_text(a), a.text().replace("…", "").replace("&", "")) for a in members if a.shortcuts()]
+        rows = [
+            (key.toString(QKeySequence.SequenceFormat.NativeText), _plain(action.property("name")))
+            for action in members
+            for key in action.shortcuts()
+        ]
         if rows:
             blocks += [("h3", category), ("keys", rows)]
     return _render("blocks", blocks=[*blocks, *(("muted", note) for note in NOT_YET)])
+
+
+def _plain(text: str) -> str:
+    return text.replace("…", "").replace("&", "")
 
 
 def about_html() -> str:

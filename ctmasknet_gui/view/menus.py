@@ -43,7 +43,8 @@ _BAR = (
         "close_case", "quit",
     )),
     _Menu("&Edit", (
-        "previous_region", "next_region", "clear_selection", None, "copy_table", None, "reset_thresholds",
+        "undo", "redo", None, "previous_region", "next_region", "clear_selection", None, "copy_table", None,
+        "reset_thresholds",
     )),
     _Menu("&Display", (
         _Menu("&Slices", (

@@ -63,6 +63,8 @@ class UseCases:
     set_scoring: Callable[[Scoring], None]
     toggle_nms: Callable[[], None]
     reset_thresholds: Callable[[], None]
+    undo: Callable[[], None]
+    redo: Callable[[], None]
     pick: Callable[[int | None], None]
     set_top: Callable[[int | None], None]
 

@@ -5,8 +5,9 @@ Boxes are ``(N, 4)`` float32 ``x1, y1, x2, y2`` pixel *edges*: the pixel in colu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -266,6 +267,28 @@ class ScanVerdict:
     from_bias: bool = False
 
 
+class _WhenAsked:
+    """A field that may be given as a function: whoever reads it first calls it.
+
+    Threads that read it at once may each call it; the arrays that they get are equal.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: object | None, owner: type | None = None) -> FloatArray:
+        if instance is None:
+            raise AttributeError(self._name)  # to a dataclass: no default
+        value = vars(instance)[self._name]
+        if callable(value):
+            value = vars(instance)[self._name] = value()
+        array: FloatArray = value
+        return array
+
+    def __set__(self, instance: object, value: FloatArray | Callable[[], FloatArray]) -> None:
+        vars(instance)[self._name] = value
+
+
 @dataclass(frozen=True, eq=False)
 class ShownSlice:
     """Everything drawn over one slice, computed once per (slice, settings).
@@ -275,16 +298,21 @@ class ShownSlice:
     masks:
         (D, H, W) bool, one per detection (or connected region, see `explain.shown_lesions`), in slice pixels.
     logit_map:
-        (H, W) float32 maximum (or sum) of the pasted raw mask logits; NaN outside every mask box.
+        (H, W) float32 maximum (or sum) of the pasted raw mask logits; NaN outside every mask box. May be
+        given as a function, which is called once the map is asked for: it often is not.
     """
 
     slice_index: int
     detections: Detections
     masks: BoolArray
-    logit_map: FloatArray
-    rois: tuple[RoiRow, ...]
-    verdict: ImageVerdict | None
-    summary: SliceSummary
+    logit_map: _WhenAsked = _WhenAsked()  # a descriptor is no default
+    rois: tuple[RoiRow, ...]  # type: ignore[misc]
+    verdict: ImageVerdict | None  # type: ignore[misc]
+    summary: SliceSummary  # type: ignore[misc]
+
+    def changed(self, **fields: Any) -> ShownSlice:
+        """Return a copy with other fields; `dataclasses.replace` would ask for the logit map."""
+        return ShownSlice(**{**vars(self), **fields})
 
     @property
     def logit_range(self) -> tuple[float, float] | None:

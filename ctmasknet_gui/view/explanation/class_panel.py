@@ -9,6 +9,7 @@ from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPaintEvent, Q
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.explanation.roi_model import COMPUTING
 from ctmasknet_gui.view.style import TEXT, TRACK, label
 from model_core.base.results import ScanVerdict, probability_text
 from model_core.scene import class_name, image_colour
@@ -158,6 +159,8 @@ class ClassPanel(QWidget):
             return "These weights find regions only; they give no class."
         if state.results.shown is not None:
             return "No class could be computed for this slice."
+        if state.results.computing:
+            return COMPUTING
         if state.run.kind == "run":
             return "This slice has no result yet; a run is going on."
         weights = state.weights

@@ -13,6 +13,7 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.style import STATUS_COLOURS
 from model_core.base.results import RoiRow, probability_text
 
+COMPUTING = "The masks of this slice are being computed…"
 NO_BATCH = "These weights give no image class: nothing reads a RoI batch."
 
 Index = QModelIndex | QPersistentModelIndex
@@ -194,7 +195,7 @@ def gives_no_class(state: AppState) -> bool:
 def why_no_evidence(state: AppState, *, waiting: str) -> str:
     """Return why there are no ranked regions; ``waiting`` where the slice has not been analysed."""
     if state.results.shown is None:
-        return waiting
+        return COMPUTING if state.results.computing else waiting
     if gives_no_class(state):
         return "No region passes the thresholds of the ranked regions."
     verdict = state.results.shown.verdict

@@ -312,3 +312,14 @@ def test_fast_is_remembered(mirroring, make_rig):
     again = make_rig(engine=FakeEngine(mirrors=True))
     again.controllers.remember.restore()
     assert again.state.weights.fast
+
+
+def test_networks_used_before_are_in_memory_unless_a_file_may_have_been_replaced(rig):
+    weights, own = rig.controllers.weights, ("own.pth",)
+    for names in ((), ("second",), (), own, own, ("second",), own, ("third",), ("fourth",)):
+        weights.choose(names)
+        rig.settle()
+        assert rig.state.weights.chosen == names
+        assert weights.pipelines[weights.pipeline.weights_id] is weights.pipeline
+    assert rig.engine.loads == [(), ("second",), own, own, ("third",), ("fourth",)]
+    assert list(weights.pipelines) == ["id-second", "id-third", "id-fourth"]
