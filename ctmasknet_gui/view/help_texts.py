@@ -39,9 +39,12 @@ def keys_html(actions: Actions) -> str:
     parts = ["<h3>Mouse</h3>", table(MOUSE, "key")]
     for category in CATEGORIES:
         rows = [
-            (_keys(action.shortcuts()), action.property("name").replace("…", "").replace("&", ""))
+            (
+                key.toString(QKeySequence.SequenceFormat.NativeText),
+                action.property("name").replace("…", "").replace("&", ""),
+            )
             for action in actions.in_category(category)
-            if action.shortcuts()
+            for key in action.shortcuts()
         ]
         if rows:
             parts += [f"<h3>{category}</h3>", table(rows, "key")]
@@ -72,7 +75,3 @@ def weights_html(cards: Sequence[ModelCard]) -> str:
     if not cards:
         return "<p>No weights are loaded. They are loaded with the first run.</p>"
     return "<hr>".join(card_html(card) for card in cards)
-
-
-def _keys(sequences: Sequence[QKeySequence]) -> str:
-    return ", ".join(key.toString(QKeySequence.SequenceFormat.NativeText) for key in sequences)
