@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from model_core.base.jobs import Progress
 from model_core.base.volume import FileReport
 from model_core.read.failures import LIBRARY_FAILURES, FileError, plain_reason
-from model_core.read.temporary import PrivateFolder, remove_stale
+from model_core.read.sandbox import PrivateFolder, remove_stale
 from model_core.read.tolerances import (
     MAX_ARCHIVE_BYTES,
     MAX_ARCHIVE_FILES,

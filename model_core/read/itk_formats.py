@@ -1,4 +1,4 @@
-"""NIfTI, NRRD and MetaImage volumes: catalogue entries, geometry, and values from the reader process."""
+"""NIfTI, NRRD and MetaImage volumes: catalogue entries, geometry, and values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from model_core.base.errors import SettingsError
 from model_core.base.geometry import Geometry, NiftiForms
 from model_core.base.jobs import Progress
 from model_core.base.volume import Problem, SeriesEntry, Unit, Volume
-from model_core.read import isolation, straightening
+from model_core.read import itk_files, sandbox, straightening
 from model_core.read.failures import FileError
 from model_core.read.grouping import series_id
 from model_core.read.memory import check_memory
@@ -24,7 +24,6 @@ from model_core.read.stack import NOT_STRAIGHT
 from model_core.read.tolerances import SHEAR_TOLERANCE
 from model_core.read.values import measure
 
-SUFFIXES = (".nii.gz", ".nii", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd")
 # Slices of a volume format are thick where the step is this many pixels or more; else it is isotropic.
 _ANISOTROPY = 1.5
 # Right angles of single precision are right within this; steps nearer than this to one plane fill no volume.
@@ -81,12 +80,6 @@ class VolumeSource:
     straight: bool = False
 
 
-def suffix_of(path: Path) -> str:
-    """Return the volume format's suffix of a file name, or ""."""
-    name = path.name.lower()
-    return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
-
-
 def read_header(path: Path) -> VolumeHeader:
     """Read size and geometry of a volume file.
 
@@ -95,7 +88,7 @@ def read_header(path: Path) -> VolumeHeader:
     FileError
         The file is damaged, or holds nothing two- or three-dimensional.
     """
-    info = isolation.volume_header(path)
+    info = sandbox.call(itk_files.read_information, path)
     dimensions, size, forms = int(info["dimensions"]), info["size"], info["forms"]
     if dimensions < 2 or min(size) < 1:
         raise FileError("The file holds no picture.")
@@ -196,7 +189,7 @@ def entry_of(header: VolumeHeader) -> SeriesEntry:
                 "Of colours (8 bits) the brightness is shown, else the first component.",
             )
         )
-    stem = header.path.name[: -len(suffix_of(header.path))]
+    stem = header.path.name[: -len(itk_files.suffix_of(header.path))]
     step = geometry.spacing_mm[0]
     return SeriesEntry(
         series_id=series_id(f"{header.path.resolve()}"),
@@ -294,7 +287,8 @@ def read_components(header: VolumeHeader) -> npt.NDArray[Any]:
         The file is damaged.
     """
     most = int(np.prod(header.shape, dtype=np.int64)) * header.components * 8
-    return isolation.volume_array(header.path, max_bytes=most)
+    values: npt.NDArray[Any] = sandbox.call(itk_files.read_array, header.path, max_bytes=most)
+    return values
 
 
 def load_volume(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:

@@ -14,7 +14,7 @@ from model_core.base.arrays import ByteArray
 from model_core.base.errors import ReadError
 from model_core.base.filenames import FETCH, absent, partners, plain_name
 from model_core.base.volume import Volume
-from model_core.read import itk_formats, pictures
+from model_core.read import itk_files, itk_formats, pictures
 from model_core.read.dicom.dataset import looks_like_dicom
 from model_core.read.dicom.segmentation import segments_on
 from model_core.read.exif import upright
@@ -55,7 +55,7 @@ def read_labels(path: Path, volume: Volume) -> ByteArray:
     _refuse_absent(path)
     if path.is_dir():
         return _from_pictures(sorted(path.iterdir(), key=lambda item: natural_key(item.name)), volume)
-    if itk_formats.suffix_of(path):
+    if itk_files.suffix_of(path):
         return _from_volume_file(path, volume)
     if _is_dicom(path):
         return segments_on(path, volume)

@@ -2,7 +2,7 @@
 
 ITK's reader takes NaN for 0, refuses sheared forms and NIfTI-2, and prefers the qform. Here the sform is used
 if its code is above 0, else the qform if its code is, else the sizes of voxels alone (nifti1.h; nibabel's
-``get_best_affine``). Runs in the worker process, see `isolation`.
+``get_best_affine``). Runs in the sandbox.
 """
 
 from __future__ import annotations

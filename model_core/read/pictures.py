@@ -18,7 +18,7 @@ from model_core.base.errors import ReadError
 from model_core.base.geometry import Geometry
 from model_core.base.jobs import Progress
 from model_core.base.volume import Problem, SeriesEntry, Unit, Volume
-from model_core.read import isolation
+from model_core.read import sandbox
 from model_core.read.exif import upright, upright_size
 from model_core.read.failures import LIBRARY_FAILURES, FileError, plain_reason, quiet
 from model_core.read.grouping import series_id
@@ -31,6 +31,8 @@ FORMATS = ("PNG", "JPEG")
 _THREADS = min(4, os.cpu_count() or 1)
 # Pictures between two looks at cancel.
 _BATCH = 2 * _THREADS
+# Up to four channels of 32 bits.
+_MOST_BYTES = MAX_FRAME_PIXELS * 16
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 #: Everything that Pillow was seen to raise on damaged or hostile pictures.
 FAILURES: tuple[type[Exception], ...] = (*LIBRARY_FAILURES, Image.DecompressionBombError)
@@ -134,7 +136,8 @@ def read_picture(path: Path) -> npt.NDArray[Any]:
     FileError
         The file is damaged.
     """
-    return isolation.picture(path, channels=False, max_pixels=MAX_FRAME_PIXELS)
+    picture: npt.NDArray[Any] = sandbox.call(decode, path, max_bytes=_MOST_BYTES, channels=False)
+    return picture
 
 
 def read_channels(path: Path) -> npt.NDArray[Any]:
@@ -145,11 +148,12 @@ def read_channels(path: Path) -> npt.NDArray[Any]:
     FileError
         The file is damaged.
     """
-    return isolation.picture(path, channels=True, max_pixels=MAX_FRAME_PIXELS)
+    picture: npt.NDArray[Any] = sandbox.call(decode, path, max_bytes=_MOST_BYTES, channels=True)
+    return picture
 
 
 def decode(path: Path, *, channels: bool) -> npt.NDArray[Any]:
-    """Decode a picture. Runs in the worker process, see `isolation`.
+    """Decode a picture. Runs in a process of its own, see `sandbox`.
 
     Raises
     ------

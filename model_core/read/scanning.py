@@ -13,7 +13,7 @@ from model_core.base.errors import ReadError
 from model_core.base.filenames import FETCH, absent
 from model_core.base.jobs import Progress
 from model_core.base.volume import Catalogue, FileReport, Problem, SeriesEntry
-from model_core.read import archives, itk_formats, pictures
+from model_core.read import archives, itk_files, itk_formats, pictures
 from model_core.read.dicom import dataset as dicom_dataset
 from model_core.read.dicom import directory as dicomdir
 from model_core.read.dicom import header as dicom_header
@@ -326,7 +326,7 @@ def _recognise(path: Path, found: _Found) -> FileReport:
     if pictures.looks_like_picture(start):
         found.pictures.append(pictures.read_header(path))
         return FileReport(str(path), "ok")
-    if itk_formats.suffix_of(path):
+    if itk_files.suffix_of(path):
         found.volumes.append(itk_formats.read_header(path))
         return FileReport(str(path), "ok")
     raise _unknown(path)

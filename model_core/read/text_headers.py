@@ -1,7 +1,7 @@
 """Headers of NRRD and MetaImage files: where their data lie, and what they say of their place in the patient.
 
 The library that reads these files follows any data file that a header names, and puts identity where a header
-says nothing. Runs in the worker process, see `isolation`.
+says nothing. Runs in the sandbox.
 """
 
 from __future__ import annotations

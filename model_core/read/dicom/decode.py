@@ -1,4 +1,4 @@
-"""Decode the compressed frames of a DICOM file. Runs in the worker process, see `isolation`.
+"""Decode the compressed frames of a DICOM file. Runs in the sandbox.
 
 pydicom tries each installed decoder in turn; what it does not know is done here: one-bit RLE, the
 deflated image frame syntax, and SimpleITK as the only decoder without the GPL for 12-bit JPEG.
@@ -24,7 +24,7 @@ from model_core.read.dicom.dataset import read_dataset
 from model_core.read.dicom.records import FileHeader
 from model_core.read.dicom.transfer_syntax import DEFLATED_LE, ENCAPSULATED_LE, NATIVE_SYNTAXES, syntax_name
 from model_core.read.failures import LIBRARY_FAILURES, FileError, plain_reason
-from model_core.read.temporary import PrivateFolder
+from model_core.read.sandbox import PrivateFolder
 
 StoredArray = npt.NDArray[Any]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.valuerep import PersonName
@@ -121,6 +121,8 @@ _WANTED: dict[int, tuple[str, str]] = {
     0x00283000: ("ModalityLUTSequence", _GENERAL),
     0x3004000C: ("GridFrameOffsetVector", "DS"),
 }
+#: Keywords of the elements that are picked.
+PICKED = tuple(keyword for keyword, _ in _WANTED.values())
 _NUMBERS = {"US": "H", "SS": "h", "FL": "f", "FD": "d"}
 
 
@@ -130,6 +132,27 @@ class _Unusual(ValueError):  # noqa: N818 - not an error: the general parser tak
 
 class _TooShort(ValueError):  # noqa: N818 - not an error: more of the file is read
     """The buffer ends before the pixels."""
+
+
+class Asked(dict[str, tuple[str, bytes]]):
+    """Elements that know which of them, there or not, were asked for."""
+
+    def __init__(self, values: dict[str, tuple[str, bytes]]) -> None:
+        super().__init__(values)
+        self.asked: set[str] = set()
+
+    def get(self, keyword: str, default: Any = None) -> Any:
+        """Return an element as a dictionary does."""
+        self.asked.add(keyword)
+        return super().get(keyword, default)
+
+    def __getitem__(self, keyword: str) -> tuple[str, bytes]:
+        self.asked.add(keyword)
+        return super().__getitem__(keyword)
+
+    def __contains__(self, keyword: object) -> bool:
+        self.asked.add(str(keyword))
+        return super().__contains__(keyword)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from model_core.read.dicom.codestream import is_lossy
 from model_core.read.dicom.dataset import (
+    Remembered,
     commas_read,
     integer,
     items_of,
@@ -26,7 +27,7 @@ from model_core.read.dicom.dataset import (
     transfer_syntax_of,
 )
 from model_core.read.dicom.elements import Elements, read_elements
-from model_core.read.dicom.frames import find_item, frames_of, modality_table, remember
+from model_core.read.dicom.frames import find_item, frames_of, modality_table
 from model_core.read.dicom.records import Concatenation, FileHeader, Frame, is_hounsfield
 from model_core.read.dicom.transfer_syntax import (
     DEFLATED_LE,
@@ -52,44 +53,6 @@ _PIXEL_TAGS = {
     0x7FE00009: "DoubleFloatPixelData",
     0x7FE00010: "PixelData",
 }
-# What the files of a series share, so that it is worked out once. Everything `_common` reads is here.
-_COMMON_KEYWORDS = (
-    "SpecificCharacterSet",
-    "SOPClassUID",
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "PatientAge",
-    "StudyInstanceUID",
-    "StudyDate",
-    "StudyDescription",
-    "InstitutionName",
-    "SeriesInstanceUID",
-    "SeriesNumber",
-    "SeriesDescription",
-    "ProtocolName",
-    "Modality",
-    "ImageType",
-    "FrameOfReferenceUID",
-    "Rows",
-    "Columns",
-    "SamplesPerPixel",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "PhotometricInterpretation",
-    "NumberOfFrames",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "RescaleType",
-    "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
-    "LossyImageCompression",
-    "BurnedInAnnotation",
-    "GantryDetectorTilt",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,11 +200,7 @@ def _no_pixels(dataset: Any, syntax: str) -> FileError:
 
 def _header(path: Path, dataset: Any, syntax: str, pixel: _PixelElement) -> FileHeader:
     native = syntax in NATIVE_SYNTAXES and pixel.length != 0xFFFFFFFF
-    if isinstance(dataset, Elements):
-        key = (syntax, pixel.keyword, *map(dataset.values.get, _COMMON_KEYWORDS))
-        common = remember(key, lambda: _common(dataset, syntax, pixel))
-    else:
-        common = _common(dataset, syntax, pixel)
+    common = (_remembered if isinstance(dataset, Elements) else _common)(dataset, syntax, pixel.keyword)
     instance = number(dataset, "InstanceNumber")
     return FileHeader(
         path=path,
@@ -271,11 +230,11 @@ def _with_own_losses(header: FileHeader, dataset: Any, stream: BinaryIO, offset:
     return header if told is None or stated else replace(header, lossy=told)
 
 
-def _common(dataset: Any, syntax: str, pixel: _PixelElement) -> dict[str, Any]:
+def _common(dataset: Any, syntax: str, pixel_keyword: str) -> dict[str, Any]:
     """Return the fields of `FileHeader` that do not differ between the slices of a series."""
     allocated = integer(dataset, "BitsAllocated", 0)
-    if pixel.keyword != "PixelData":
-        allocated = 32 if pixel.keyword == "FloatPixelData" else 64
+    if pixel_keyword != "PixelData":
+        allocated = 32 if pixel_keyword == "FloatPixelData" else 64
     stored = integer(dataset, "BitsStored", allocated) or allocated
     signed = integer(dataset, "PixelRepresentation", 0) == 1
     image_type = text(dataset, "ImageType").upper().split("\\")
@@ -326,8 +285,12 @@ def _common(dataset: Any, syntax: str, pixel: _PixelElement) -> dict[str, Any]:
         "lossy": text(dataset, "LossyImageCompression") == "01" or syntax in LOSSY_SYNTAXES,
         "burned_in": text(dataset, "BurnedInAnnotation").upper() == "YES",
         "tilt_degrees": number(dataset, "GantryDetectorTilt"),
-        "pixel_keyword": pixel.keyword,
+        "pixel_keyword": pixel_keyword,
     }
+
+
+# The files of a series share all of that.
+_remembered = Remembered(_common)
 
 
 def _padding(dataset: Any, *, signed: bool, bits: int, stored: int) -> tuple[int, int] | None:

@@ -7,13 +7,16 @@ process of its own.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from model_core.base.arrays import BoolArray, FloatArray, VoxelArray
-from model_core.read import isolation
+from model_core.base.volume import PatientText
+from model_core.read import sandbox
 from model_core.read.dicom.bits import used_bits
 from model_core.read.dicom.records import FileHeader, Frame
 from model_core.read.dicom.transfer_syntax import EXPLICIT_BE
@@ -67,7 +70,7 @@ def read_each(
         if is_plain(header):
             yield from _plain(header, indices)
         else:
-            for frame in isolation.decode_frames(header, list(indices), palette=palette):
+            for frame in _decoded(header, list(indices), palette=palette):
                 if isinstance(frame, FileError):
                     frame.transfer_syntax = header.transfer_syntax
                 yield frame
@@ -108,6 +111,33 @@ def padding_mask(stored: StoredArray, header: FileHeader) -> BoolArray | None:
         return None
     mask: BoolArray = (stored >= header.padding[0]) & (stored <= header.padding[1])
     return mask if mask.any() else None
+
+
+# ---------------------------------------------------------------------------------------- compressed
+
+
+def _decoded(header: FileHeader, indices: list[int], *, palette: bool) -> Iterator[StoredArray | FileError]:
+    # Decoders need to know neither whose picture it is nor what it is a part of.
+    values = asdict(replace(header, padding=None, concatenation=None, patient=PatientText()))
+    for keyword in ("path", "concatenation", "patient"):
+        del values[keyword]
+    # Palettes hold up to three 16-bit values per pixel, decoders answer with up to 32 bits.
+    most = header.rows * header.columns * max(3, header.samples) * 8
+    yield from sandbox.stream(
+        decode, header.path, max_bytes=most, values=values, indices=indices, palette=palette
+    )
+
+
+def decode(
+    path: Path, *, values: dict[str, Any], indices: list[int], palette: bool
+) -> Iterator[StoredArray | FileError]:
+    """Decode frames of a file, of whose header these are the values; see `dicom.decode.decode_frames`.
+
+    Runs in the sandbox. The decoders are imported there only: that takes a while.
+    """
+    from model_core.read.dicom.decode import decode_frames
+
+    return decode_frames(FileHeader(path=path, **values), indices, palette=palette)
 
 
 # -------------------------------------------------------------------------------------- uncompressed
