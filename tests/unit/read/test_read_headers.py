@@ -136,8 +136,8 @@ def test_what_readers_ask_for_is_picked(tmp_path, monkeypatch):
         item.save_as(tmp_path / f"{number}.dcm", enforce_file_format=True)
         dicom_header.read_header(tmp_path / f"{number}.dcm")
     assert {"Rows", "PatientName", "ProtocolName", "PixelAspectRatio"} < asked
-    # What a file with functional groups has; it is left to the general parser.
-    groups = {"SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"}
+    # What a file with functional groups has ("segment" is a mark of theirs): left to the general parser.
+    groups = {"SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "segment"}
     assert asked - {*PICKED, *groups, "PixelValueTransformationSequence"} == set()
 
 
