@@ -33,7 +33,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
-from model_core.read.failures import LIBRARY_FAILURES, FileError, plain_reason
+from model_core.read.errors import LIBRARY_FAILURES, FileError
 
 _LOG = logging.getLogger(__name__)
 
@@ -346,8 +346,7 @@ def _answer(request: dict[str, Any], answers: BinaryIO) -> None:
     except FileError as error:
         _send_head(answers, {"raised": _stated(error)})
     except LIBRARY_FAILURES as error:
-        stated = FileError(plain_reason(error), details=type(error).__name__)
-        _send_head(answers, {"raised": _stated(stated)})
+        _send_head(answers, {"raised": _stated(FileError.of(error))})
     answers.flush()
 
 

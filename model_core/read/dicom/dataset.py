@@ -26,7 +26,7 @@ from pydicom.uid import UID
 from model_core.base.volume import PatientText
 from model_core.read.dicom.elements import PICKED, Asked, Elements, read_meta
 from model_core.read.dicom.transfer_syntax import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
-from model_core.read.failures import LIBRARY_FAILURES, FileError, plain_reason
+from model_core.read.errors import LIBRARY_FAILURES, FileError
 from model_core.read.tolerances import HEADER_SECONDS, MAX_INFLATED_BYTES
 
 # The library's messages quote element values, which are patient data; ours are reported instead.
@@ -89,7 +89,7 @@ def read_dataset(stream: BinaryIO, *, pixels: bool, all_tags: bool = False) -> A
     except InvalidDicomError as error:
         raise FileError("This is not a DICOM file.", status="skipped") from error
     except LIBRARY_FAILURES as error:
-        raise FileError(plain_reason(error), details=type(error).__name__) from error
+        raise FileError.of(error) from error
 
 
 # When the time for the header that is being read in this thread is up.
@@ -224,19 +224,19 @@ _COMMAS: ContextVar[set[str] | None] = ContextVar("elements with a decimal comma
 @contextmanager
 def commas_read() -> Iterator[set[str]]:
     """Collect the keywords of the elements that were read with a decimal comma inside."""
-    found: set[str] = set()
-    token = _COMMAS.set(found)
+    keywords: set[str] = set()
+    token = _COMMAS.set(keywords)
     try:
-        yield found
+        yield keywords
     finally:
         _COMMAS.reset(token)
 
 
-def note_commas(keywords: Iterable[str]) -> None:
+def note_commas(read: Iterable[str]) -> None:
     """Add keywords to those that `commas_read` collects."""
-    found = _COMMAS.get()
-    if found is not None:
-        found.update(keywords)
+    keywords = _COMMAS.get()
+    if keywords is not None:
+        keywords.update(read)
 
 
 class Remembered:

@@ -190,10 +190,10 @@ def _frame_marks(own: Sequence[Any], marks: tuple[str, ...]) -> tuple[str, ...]:
     if not content:
         content = find_item((*own, {}), "FrameContentSequence", "FrameAcquisitionNumber")
     segment = find_item((*own, {}), "SegmentIdentificationSequence", "ReferencedSegmentNumber")
-    found = {
+    own_marks = {
         "acquisition": text(content, "FrameAcquisitionNumber"),
         "time point": text(content, "TemporalPositionIndex"),
         "segment": text(segment, "ReferencedSegmentNumber"),
     }
     names = [name for name, _ in PHASE_MARKS]
-    return tuple(found.get(name) or mark for name, mark in zip(names, marks, strict=True))
+    return tuple(own_marks.get(name) or mark for name, mark in zip(names, marks, strict=True))

@@ -26,7 +26,7 @@ from model_core.read.dicom.dataset import (
     time_limit,
     transfer_syntax_of,
 )
-from model_core.read.dicom.elements import Elements, read_elements
+from model_core.read.dicom.elements import PIXELS, Elements, read_elements
 from model_core.read.dicom.frames import find_item, frames_of, modality_table
 from model_core.read.dicom.records import Concatenation, FileHeader, Frame, is_hounsfield
 from model_core.read.dicom.transfer_syntax import (
@@ -37,7 +37,7 @@ from model_core.read.dicom.transfer_syntax import (
     SELF_TELLING,
     syntax_name,
 )
-from model_core.read.failures import LIBRARY_FAILURES, FileError, IndexFileError, plain_reason
+from model_core.read.errors import LIBRARY_FAILURES, FileError, IndexFileError
 from model_core.read.tolerances import MAX_EXPANSION, MAX_FRAME_PIXELS, MAX_FRAMES
 
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
@@ -47,12 +47,6 @@ _CT_CLASSES = frozenset(f"1.2.840.10008.5.1.4.1.1.2{ending}" for ending in ("", 
 _OTHER_SCANNERS = ("MR", "NM", "PT")
 # Enough for the offset table of many frames and the head of the first codestream.
 _CODESTREAM_START = 1 << 15
-
-_PIXEL_TAGS = {
-    0x7FE00008: "FloatPixelData",
-    0x7FE00009: "DoubleFloatPixelData",
-    0x7FE00010: "PixelData",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +65,7 @@ def _pixel_element(stream: BinaryIO, dataset: Any, syntax: str) -> _PixelElement
         return None
     group = int.from_bytes(start[:2], order)  # type: ignore[arg-type]
     element = int.from_bytes(start[2:4], order)  # type: ignore[arg-type]
-    keyword = _PIXEL_TAGS.get(group << 16 | element)
+    keyword = PIXELS.get(group << 16 | element)
     if keyword is None:
         return None
     implicit = dataset.original_encoding[0]
@@ -96,7 +90,7 @@ def read_header(path: Path) -> tuple[FileHeader, tuple[Frame, ...]]:
         with path.open("rb") as stream:
             return read_header_from(stream, path)
     except OSError as error:
-        raise FileError(plain_reason(error), details=type(error).__name__) from error
+        raise FileError.of(error) from error
 
 
 def read_header_from(stream: BinaryIO, path: Path) -> tuple[FileHeader, tuple[Frame, ...]]:
@@ -137,12 +131,8 @@ def _read_header(
         error.series_uid = text(dataset, "SeriesInstanceUID") if dataset is not None else ""
         raise
     except LIBRARY_FAILURES as error:
-        raise FileError(
-            plain_reason(error),
-            transfer_syntax=syntax,
-            series_uid=text(dataset, "SeriesInstanceUID") if dataset is not None else "",
-            details=type(error).__name__,
-        ) from error
+        series_uid = text(dataset, "SeriesInstanceUID") if dataset is not None else ""
+        raise FileError.of(error, transfer_syntax=syntax, series_uid=series_uid) from error
 
 
 def _with_commas(
@@ -164,7 +154,7 @@ def _parse(stream: BinaryIO, size: int) -> tuple[Any, str, _PixelElement, int]:
     if syntax == DEFLATED_LE:
         stream.seek(0)
         whole = read_dataset(stream, pixels=True)
-        keyword = next((k for k in _PIXEL_TAGS.values() if k in whole), "")
+        keyword = next((k for k in PIXELS.values() if k in whole), "")
         if not keyword:
             raise _no_pixels(dataset, syntax)
         length = len(whole[keyword].value)
@@ -225,9 +215,9 @@ def _concatenation(dataset: Any) -> Concatenation | None:
 def _with_own_losses(header: FileHeader, dataset: Any, stream: BinaryIO, offset: int) -> FileHeader:
     """Return the header with the losses that the codestream tells of; a flag in the header stands."""
     stream.seek(offset)
-    told = is_lossy(stream.read(_CODESTREAM_START))
+    lossy = is_lossy(stream.read(_CODESTREAM_START))
     stated = text(dataset, "LossyImageCompression") == "01"
-    return header if told is None or stated else replace(header, lossy=told)
+    return header if lossy is None or stated else replace(header, lossy=lossy)
 
 
 def _common(dataset: Any, syntax: str, pixel_keyword: str) -> dict[str, Any]:

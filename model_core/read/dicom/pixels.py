@@ -17,10 +17,9 @@ import numpy.typing as npt
 from model_core.base.arrays import BoolArray, FloatArray, VoxelArray
 from model_core.base.volume import PatientText
 from model_core.read import sandbox
-from model_core.read.dicom.bits import used_bits
 from model_core.read.dicom.records import FileHeader, Frame
 from model_core.read.dicom.transfer_syntax import EXPLICIT_BE
-from model_core.read.failures import LIBRARY_FAILURES, FileError, plain_reason
+from model_core.read.errors import LIBRARY_FAILURES, FileError
 from model_core.read.tolerances import PADDING_HU
 from model_core.read.values import clip_int16
 
@@ -78,9 +77,7 @@ def read_each(
         error.transfer_syntax = header.transfer_syntax
         raise
     except LIBRARY_FAILURES as error:
-        raise FileError(
-            plain_reason(error), transfer_syntax=header.transfer_syntax, details=type(error).__name__
-        ) from error
+        raise FileError.of(error, transfer_syntax=header.transfer_syntax) from error
 
 
 def rescaled(stored: StoredArray, frame: Frame) -> npt.NDArray[Any]:
@@ -168,7 +165,7 @@ def _plain(header: FileHeader, indices: Iterable[int]) -> Iterator[StoredArray]:
             if len(data) < size:
                 raise FileError("The pixel data is cut off: the file became shorter.")
             values = np.frombuffer(data, dtype).reshape(header.rows, header.columns)
-            yield used_bits(values.astype(dtype.newbyteorder("="), copy=False), header)
+            yield header.used_bits(values.astype(dtype.newbyteorder("="), copy=False))
 
 
 def read_int16(frame: Frame, out: VoxelArray, *, air: bool) -> tuple[int, int] | None:
@@ -304,6 +301,4 @@ def _read_exactly(frame: Frame, out: VoxelArray) -> None:
                     raise FileError("The pixel data is cut off: the file became shorter.")
                 done += count
     except OSError as error:
-        raise FileError(
-            plain_reason(error), transfer_syntax=frame.header.transfer_syntax, details=type(error).__name__
-        ) from error
+        raise FileError.of(error, transfer_syntax=frame.header.transfer_syntax) from error

@@ -22,7 +22,7 @@ from model_core.read import load, sandbox, scan
 from model_core.read.dicom import pixels
 from model_core.read.dicom.header import read_header
 from model_core.read.dicom.pixels import read_stored
-from model_core.read.failures import FileError
+from model_core.read.errors import FileError
 
 NOISE = np.random.default_rng(0).integers(0, 4096, (24, 32)).astype(np.int16)
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from model_core.read.failures import FileError
+from model_core.read.errors import FileError
 
 # Longest header; what follows is data.
 _LONGEST = 1 << 20

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model_core.read import nifti, text_headers
-from model_core.read.failures import LIBRARY_FAILURES, FileError, plain_reason
+from model_core.read.errors import LIBRARY_FAILURES, FileError, plain_reason
 from model_core.read.sandbox import PrivateFolder
+from model_core.read.volumes import nifti, text_headers
 
 # deflate grows data at most this much.
 _MAX_EXPANSION = 1100
