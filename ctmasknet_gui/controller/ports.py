@@ -70,7 +70,7 @@ def warm_up_plots() -> None:
 @cache
 def tidy_up() -> None:
     """Remove what a crashed run of the program left in temporary folders: copies of images among it."""
-    from model_core.read.temporary import remove_stale
+    from model_core.read.sandbox import remove_stale
 
     remove_stale()
 

@@ -18,7 +18,7 @@ from model_core.base.errors import DataError
 from model_core.base.filenames import FETCH, absent, plain_name
 from model_core.base.settings import GREY_HIGH_HU, GREY_LOW_HU
 from model_core.data.findings import Findings, tell
-from model_core.read.exif import turned, upright
+from model_core.read.pictures import turned, upright
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 

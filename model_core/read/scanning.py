@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from model_core.base.errors import ReadError
-from model_core.base.filenames import FETCH, absent
+from model_core.base.filenames import FETCH, absent, named, natural_key
 from model_core.base.jobs import Progress
 from model_core.base.volume import Catalogue, FileReport, Problem, SeriesEntry
-from model_core.read import archives, itk_formats, pictures
+from model_core.read import archives, pictures
 from model_core.read.dicom import dataset as dicom_dataset
 from model_core.read.dicom import directory as dicomdir
 from model_core.read.dicom import header as dicom_header
 from model_core.read.dicom import series as dicom_series
 from model_core.read.dicom.records import FileHeader, Frame
-from model_core.read.failures import (
+from model_core.read.errors import (
     LIBRARY_FAILURES,
     AbsentFileError,
     FileError,
@@ -27,7 +27,8 @@ from model_core.read.failures import (
     plain_reason,
     quiet,
 )
-from model_core.read.stack import named, natural_key
+from model_core.read.volumes import files as volume_files
+from model_core.read.volumes import series as volume_series
 
 # Data files that belong to a header file of their own.
 _DATA_SUFFIXES = (".raw", ".zraw", ".raw.gz", ".img", ".img.gz")
@@ -46,7 +47,7 @@ class _Found:
 
     frames: list[Frame] = field(default_factory=list)
     pictures: list[pictures.PictureHeader] = field(default_factory=list)
-    volumes: list[itk_formats.VolumeHeader] = field(default_factory=list)
+    volumes: list[volume_series.VolumeHeader] = field(default_factory=list)
     reports: dict[Path, FileReport] = field(default_factory=dict)
     broken: list[tuple[Path, FileError]] = field(default_factory=list)
     zips: list[Path] = field(default_factory=list)
@@ -334,8 +335,8 @@ def _recognise(path: Path, found: _Found) -> FileReport:
     if pictures.looks_like_picture(start):
         found.pictures.append(pictures.read_header(path))
         return FileReport(str(path), "ok")
-    if itk_formats.suffix_of(path):
-        found.volumes.append(itk_formats.read_header(path))
+    if volume_files.suffix_of(path):
+        found.volumes.append(volume_series.read_header(path))
         return FileReport(str(path), "ok")
     raise _unknown(path)
 
@@ -376,7 +377,7 @@ def _entries(found: _Found, chosen: Collection[Path]) -> list[SeriesEntry]:
             report = found.reports[copy.frame.header.path]
             found.reports[copy.frame.header.path] = replace(report, status="warning", reason=copy.reason)
     series += [_with_dead_links(entry, found) for entry in pictures.entries(found.pictures)]
-    series += [itk_formats.entry_of(header) for header in found.volumes]
+    series += [volume_series.entry_of(header) for header in found.volumes]
     # Of a series that makes several stacks, those that nobody pointed at are left out.
     beside = {str(path) for path in found.siblings}
     pointed_at = [entry for entry in series if not beside.issuperset(entry.files)]
@@ -437,7 +438,7 @@ def _preference(entry: SeriesEntry) -> tuple[object, ...]:
         header = entry.source.frames[0].header
     depth, height, width = entry.size
     localizer = header is not None and header.localizer
-    scan_like = entry.modality == "CT" or isinstance(entry.source, itk_formats.VolumeSource)
+    scan_like = entry.modality == "CT" or isinstance(entry.source, volume_series.VolumeSource)
     return (
         entry.status == "error",
         localizer,

@@ -68,10 +68,9 @@ NOT_THROUGH_ATOMIC_PATH = {
     "model_core/measure/figures.py": "into memory",
     "model_core/read/archives.py": "unpacks into a private folder",
     "model_core/read/dicom/decode.py": "into a private folder, for a library that reads files only",
-    "model_core/read/itk_files.py": "copies into a private folder for a library that wants another name",
-    "model_core/read/temporary.py": "the lock of a private folder",
+    "model_core/read/volumes/files.py": "copies into a private folder for a library that wants another name",
+    "model_core/read/sandbox.py": "the lock of a private folder",
     "model_core/train/appearance.py": "into memory",
-    "model_core/train/lesion.py": "a log that grows by a line for each step",
 }
 
 

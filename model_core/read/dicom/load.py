@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,10 +14,10 @@ import numpy.typing as npt
 
 from model_core.base.arrays import FloatArray, VoxelArray
 from model_core.base.errors import ReadError
+from model_core.base.filenames import named
 from model_core.base.jobs import Progress
 from model_core.base.volume import Problem, ProblemCode, SeriesEntry, Unit, Volume, Window
 from model_core.read import hounsfield
-from model_core.read.dicom.display import windows_in
 from model_core.read.dicom.pixels import (
     darken_padding,
     is_plain,
@@ -31,14 +30,17 @@ from model_core.read.dicom.pixels import (
 )
 from model_core.read.dicom.records import Frame, is_hounsfield
 from model_core.read.dicom.series import DicomSource, displayed_size, stack_origins
-from model_core.read.failures import LIBRARY_FAILURES, FileError, plain_reason, quiet
+from model_core.read.dicom.stack import Stack, arrange
+from model_core.read.dicom.windows import windows_in
+from model_core.read.errors import LIBRARY_FAILURES, FileError, plain_reason, quiet
 from model_core.read.memory import check_memory
-from model_core.read.stack import Stack, arrange, named
-from model_core.read.straightening import straightened
+from model_core.read.sandbox import PROCESSES
+from model_core.read.tilt import straightened
 from model_core.read.tolerances import AIR_HU, AIR_INTERCEPT, PADDING_HU
 from model_core.read.values import Fitted, fit_int16
 
-_THREADS = min(4, os.cpu_count() or 1)
+# More than decoder processes: while a thread stores its slices, another one uses its process.
+_THREADS = 2 * PROCESSES
 # Tasks per batch between two progress reports; a batch keeps every thread busy.
 _BATCH = 2 * _THREADS
 # Frames per task: of uncompressed files, and of one compressed file.

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
 
 from model_core.base.volume import DicomInstance, PatientText
 from model_core.read.dicom.lookup import LookupTable
@@ -116,6 +119,21 @@ class FileHeader:
         if not 0 <= below <= spare:
             below = 0
         return spare - below, below
+
+    def used_bits(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return stored integers with the used bits only, moved to the bottom and their sign extended.
+
+        Older files hide overlays in the other bits. Padding that needs them becomes 0, the smallest number.
+        """
+        above, below = self.unused_bits
+        if not (above or below):
+            return values
+        # Shifting up drops the bits above, shifting down again extends the sign or fills zeros.
+        used: npt.NDArray[Any] = (values << above) >> (above + below)
+        if self.padding_words is not None:
+            low, high = self.padding_words
+            used[(values >= low) & (values <= high)] = 0
+        return used
 
     @property
     def colour(self) -> bool:

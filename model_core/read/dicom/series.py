@@ -11,12 +11,13 @@ import numpy as np
 
 from model_core.base.arrays import DoubleArray
 from model_core.base.errors import SettingsError
+from model_core.base.filenames import named
 from model_core.base.volume import Level, PatientText, Problem, SeriesEntry
-from model_core.read import straightening
+from model_core.read import tilt
+from model_core.read.dicom.grouping import Copy, Group, group_frames
 from model_core.read.dicom.records import FileHeader, Frame
-from model_core.read.grouping import Copy, Group, group_frames, series_id
-from model_core.read.stack import Stack, arrange, named
-from model_core.read.thinning import with_fewer_slices
+from model_core.read.dicom.stack import Stack, arrange
+from model_core.read.entries import series_id, with_fewer_slices
 
 
 @dataclass(frozen=True)
@@ -84,16 +85,16 @@ def straight(entry: SeriesEntry) -> SeriesEntry:
     source = cast(DicomSource, entry.source)
     stack = arrange(source.frames)
     origins = stack_origins(stack)
-    found = None if origins is None else straightening.shifts(stack.geometry, origins)
-    if source.straight or found is None or not straightening.is_sheared(entry):
+    found = None if origins is None else tilt.shifts(stack.geometry, origins)
+    if source.straight or found is None or not tilt.is_sheared(entry):
         raise SettingsError("The slices of this series are not shifted by a tilt that can be corrected.")
     assert origins is not None
-    if not straightening.is_possible(stack.geometry, origins):
+    if not tilt.is_possible(stack.geometry, origins):
         raise SettingsError(
             "The slices shift sideways by more than 45 degrees, beyond any gantry: their positions are wrong."
         )
-    shape, _ = straightening.grown((entry.size[1], entry.size[2]), found)
-    return replace(straightening.straight_entry(entry, shape), source=replace(source, straight=True))
+    shape, _ = tilt.grown((entry.size[1], entry.size[2]), found)
+    return replace(tilt.straight_entry(entry, shape), source=replace(source, straight=True))
 
 
 def slice_origins(entry: SeriesEntry) -> DoubleArray | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
@@ -12,17 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
+from model_core.base.filenames import named, natural_key
 from model_core.base.volume import Problem
-from model_core.read.archives import lasting_text
+from model_core.read.dicom.identity import identity_of, split_identities
 from model_core.read.dicom.records import PHASE_MARKS, FileHeader, Frame
-from model_core.read.identity import identity_of, split_identities
-from model_core.read.stack import (
+from model_core.read.dicom.stack import (
     arrange,
     in_one_place,
     in_space,
     mostly_even,
-    named,
-    natural_key,
     on_one_grid,
     project,
     same_position_mm,
@@ -70,12 +67,6 @@ class Group:
     label: str = ""
     problems: tuple[Problem, ...] = ()
     copies: tuple[Copy, ...] = ()
-
-
-def series_id(key: str) -> str:
-    """Return an opaque stable name of a series: a hash, so that it says nothing about the patient."""
-    lasting = lasting_text(key)
-    return hashlib.sha1(lasting.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()[:20]
 
 
 def group_frames(frames: Sequence[Frame], *, chosen: Collection[Path] = ()) -> list[Group]:

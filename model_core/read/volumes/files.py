@@ -1,4 +1,4 @@
-"""Read NRRD and MetaImage with SimpleITK, NIfTI with `nifti`. Runs in the worker process, see `isolation`."""
+"""Read NRRD and MetaImage with SimpleITK, NIfTI with `nifti`. Runs in the sandbox."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model_core.read import nifti, text_headers
-from model_core.read.failures import LIBRARY_FAILURES, FileError, plain_reason
-from model_core.read.itk_formats import suffix_of
-from model_core.read.temporary import PrivateFolder
+from model_core.read.errors import LIBRARY_FAILURES, FileError, plain_reason
+from model_core.read.sandbox import PrivateFolder
+from model_core.read.volumes import nifti, text_headers
 
 # deflate grows data at most this much.
 _MAX_EXPANSION = 1100
@@ -26,6 +25,15 @@ _READERS = {
     ".mha": "MetaImageIO",
     ".mhd": "MetaImageIO",
 }
+
+
+SUFFIXES = (*nifti.SUFFIXES, *_READERS)
+
+
+def suffix_of(path: Path) -> str:
+    """Return the volume format's suffix of a file name, or ""."""
+    name = path.name.lower()
+    return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
 
 
 def library() -> Any:

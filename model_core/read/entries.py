@@ -1,12 +1,19 @@
-"""What the entry of a series says of itself once slices are left out of it to fit into memory."""
+"""Catalogue entries: the id of a series, and what its entry says once slices are left out of it."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 from model_core.base.errors import ordinal
 from model_core.base.volume import Problem, SeriesEntry
-from model_core.read.grouping import series_id
+from model_core.read.archives import lasting_text
+
+
+def series_id(key: str) -> str:
+    """Return an opaque stable name of a series: a hash, so that it says nothing about the patient."""
+    lasting = lasting_text(key)
+    return hashlib.sha1(lasting.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()[:20]
 
 
 def with_fewer_slices(entry: SeriesEntry, step: int) -> SeriesEntry:

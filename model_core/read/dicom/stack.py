@@ -6,17 +6,18 @@ SpacingBetweenSlices and InstanceNumber are never used for geometry (PS3.3 C.7.6
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from model_core.base.arrays import DoubleArray
+from model_core.base.filenames import named, natural_key
 from model_core.base.geometry import Geometry
 from model_core.base.volume import Plane, Problem, ProblemCode
 from model_core.read.dicom.records import Frame, cross
 from model_core.read.orientation import Layout, display_geometry, layout_of
+from model_core.read.tilt import NOT_STRAIGHT
 from model_core.read.tolerances import (
     ALMOST_EVEN_STEP,
     EVEN_STEP,
@@ -25,13 +26,6 @@ from model_core.read.tolerances import (
     SAME_POSITION_MM,
     SHEAR_TOLERANCE,
     SHIFT_PIXELS,
-)
-
-_MAX_NAMED = 8
-# Area times the distance along the normal is the volume, wherever the slices lie sideways.
-NOT_STRAIGHT = (
-    "Each slice is shown as it is; areas and volumes hold, distances across slices and other planes are not "
-    "to be measured."
 )
 
 
@@ -47,12 +41,6 @@ class Stack:
     plane: Plane
     positions_mm: DoubleArray | None
     problems: tuple[Problem, ...]
-
-
-def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sort key under which "slice10" follows "slice9"."""
-    parts = re.split(r"(\d+)", name.casefold())
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
 def in_space(frame: Frame) -> bool:
@@ -188,14 +176,6 @@ def _unplaced(ordered: Sequence[Frame]) -> list[Problem]:
     )
     names = named(frame.name for frame in ordered if same or not in_space(frame))
     return [Problem("warning", text, action, names, code=code)]
-
-
-def named(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the first few of many names, and how many more there are."""
-    every = tuple(dict.fromkeys(names))
-    if len(every) <= _MAX_NAMED:
-        return every
-    return (*every[:_MAX_NAMED], f"and {len(every) - _MAX_NAMED} more")
 
 
 def _directions(frame: Frame) -> DoubleArray:

@@ -2,7 +2,7 @@
 
 ITK's reader takes NaN for 0, refuses sheared forms and NIfTI-2, and prefers the qform. Here the sform is used
 if its code is above 0, else the qform if its code is, else the sizes of voxels alone (nifti1.h; nibabel's
-``get_best_affine``). Runs in the worker process, see `isolation`.
+``get_best_affine``). Runs in the sandbox.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from model_core.base.arrays import DoubleArray
 from model_core.base.geometry import NiftiForms
-from model_core.read.failures import FileError
+from model_core.read.errors import FileError
 
 SUFFIXES = (".nii.gz", ".nii", ".hdr")
 
@@ -144,7 +144,7 @@ class _Place:
 
 
 def read_information(path: Path) -> dict[str, Any]:
-    """Read size and geometry of a NIfTI file; see `itk_files.read_information`.
+    """Read size and geometry of a NIfTI file; see `files.read_information`.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Headers of NRRD and MetaImage files: where their data lie, and what they say of their place in the patient.
 
 The library that reads these files follows any data file that a header names, and puts identity where a header
-says nothing. Runs in the worker process, see `isolation`.
+says nothing. Runs in the sandbox.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from model_core.read.failures import FileError
+from model_core.read.errors import FileError
 
 # Longest header; what follows is data.
 _LONGEST = 1 << 20

@@ -19,7 +19,7 @@ from model_core.read.dicom.dataset import (
 )
 from model_core.read.dicom.lookup import LookupTable, read_table
 from model_core.read.dicom.records import Frame
-from model_core.read.failures import FileError
+from model_core.read.errors import FileError
 
 _LOG = logging.getLogger(__name__)
 # More than a menu can show are no presets any more.

@@ -1,4 +1,4 @@
-"""NIfTI, NRRD and MetaImage volumes: catalogue entries, geometry, and values from the reader process."""
+"""NIfTI, NRRD and MetaImage volumes: catalogue entries, geometry, and values."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from model_core.base.errors import SettingsError
 from model_core.base.geometry import Geometry, NiftiForms
 from model_core.base.jobs import Progress
 from model_core.base.volume import Problem, SeriesEntry, Unit, Volume
-from model_core.read import isolation, straightening
-from model_core.read.failures import FileError
-from model_core.read.grouping import series_id
+from model_core.read import sandbox, tilt
+from model_core.read.entries import series_id
+from model_core.read.errors import FileError
 from model_core.read.memory import check_memory
 from model_core.read.orientation import Layout, display_geometry, layout_of
-from model_core.read.stack import NOT_STRAIGHT
 from model_core.read.tolerances import SHEAR_TOLERANCE
 from model_core.read.values import measure
+from model_core.read.volumes import files
 
-SUFFIXES = (".nii.gz", ".nii", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd")
 # Slices of a volume format are thick where the step is this many pixels or more; else it is isotropic.
 _ANISOTROPY = 1.5
 # Right angles of single precision are right within this; steps nearer than this to one plane fill no volume.
@@ -81,12 +80,6 @@ class VolumeSource:
     straight: bool = False
 
 
-def suffix_of(path: Path) -> str:
-    """Return the volume format's suffix of a file name, or ""."""
-    name = path.name.lower()
-    return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
-
-
 def read_header(path: Path) -> VolumeHeader:
     """Read size and geometry of a volume file.
 
@@ -95,7 +88,7 @@ def read_header(path: Path) -> VolumeHeader:
     FileError
         The file is damaged, or holds nothing two- or three-dimensional.
     """
-    info = isolation.volume_header(path)
+    info = sandbox.call(files.read_information, path)
     dimensions, size, forms = int(info["dimensions"]), info["size"], info["forms"]
     if dimensions < 2 or min(size) < 1:
         raise FileError("The file holds no picture.")
@@ -204,7 +197,7 @@ def entry_of(header: VolumeHeader) -> SeriesEntry:
                 code="several_components",
             )
         )
-    stem = header.path.name[: -len(suffix_of(header.path))]
+    stem = header.path.name[: -len(files.suffix_of(header.path))]
     step = geometry.spacing_mm[0]
     return SeriesEntry(
         series_id=series_id(f"{header.path.resolve()}"),
@@ -232,7 +225,7 @@ def _shear(header: VolumeHeader, geometry: Geometry) -> list[Problem]:
             f"The stack is sheared: slices shift sideways by up to {shift:.1f} mm, "
             f"{angle:.1f}° over the stack."
         )
-        problems.append(Problem("warning", text, NOT_STRAIGHT, (header.path.name,), code="sheared"))
+        problems.append(Problem("warning", text, tilt.NOT_STRAIGHT, (header.path.name,), code="sheared"))
     first, second = (axis for axis in range(3) if axis != header.layout.axes.index(0))
     steps = header.steps / np.linalg.norm(header.steps, axis=1)[:, None]
     cosine = float(steps[first] @ steps[second])
@@ -304,7 +297,8 @@ def read_components(header: VolumeHeader) -> npt.NDArray[Any]:
         The file is damaged.
     """
     most = int(np.prod(header.shape, dtype=np.int64)) * header.components * 8
-    return isolation.volume_array(header.path, max_bytes=most)
+    values: npt.NDArray[Any] = sandbox.call(files.read_array, header.path, max_bytes=most)
+    return values
 
 
 def load_volume(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
@@ -334,7 +328,7 @@ def load_volume(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
     if origins is None:
         yield volume
     else:
-        yield from straightening.straightened(volume, origins)
+        yield from tilt.straightened(volume, origins)
 
 
 def slice_origins(geometry: Geometry, slices: int) -> DoubleArray | None:
@@ -357,11 +351,11 @@ def straight(entry: SeriesEntry) -> SeriesEntry:
     source = cast(VolumeSource, entry.source)
     geometry = source.header.geometry
     origins = slice_origins(geometry, entry.size[0])
-    found = None if origins is None else straightening.shifts(geometry, origins)
-    if origins is None or found is None or not straightening.is_possible(geometry, origins):
+    found = None if origins is None else tilt.shifts(geometry, origins)
+    if origins is None or found is None or not tilt.is_possible(geometry, origins):
         raise SettingsError("The slices of this volume are not shifted by a tilt that can be corrected.")
-    shape, _ = straightening.grown((entry.size[1], entry.size[2]), found)
-    return replace(straightening.straight_entry(entry, shape), source=replace(source, straight=True))
+    shape, _ = tilt.grown((entry.size[1], entry.size[2]), found)
+    return replace(tilt.straight_entry(entry, shape), source=replace(source, straight=True))
 
 
 def _positions(geometry: Geometry, count: int) -> DoubleArray | None:

@@ -67,6 +67,14 @@ class FileError(ReadError):
         self.transfer_syntax = transfer_syntax
         self.series_uid = series_uid
 
+    @classmethod
+    def of(cls, error: Exception, *, transfer_syntax: str = "", series_uid: str = "") -> FileError:
+        """Return the error of a file for one that a library raised: why, without quoting it."""
+        details = type(error).__name__
+        return cls(
+            plain_reason(error), transfer_syntax=transfer_syntax, series_uid=series_uid, details=details
+        )
+
 
 class AbsentFileError(FileError):
     """A link or pointer to content that is not here."""

@@ -16,9 +16,14 @@ from model_core.base.arrays import BoolArray, DoubleArray, VoxelArray
 from model_core.base.geometry import Geometry
 from model_core.base.jobs import Progress
 from model_core.base.volume import Problem, SeriesEntry, Volume
-from model_core.read.grouping import series_id
+from model_core.read.entries import series_id
 from model_core.read.tolerances import MAX_SHEAR, PADDING_HU
 
+# Area times the distance along the normal is the volume, wherever the slices lie sideways.
+NOT_STRAIGHT = (
+    "Each slice is shown as it is; areas and volumes hold, distances across slices and other planes are not "
+    "to be measured."
+)
 _CORRECTED = ", tilt corrected"
 # Shifts that are whole pixels but for the rounding of decimal strings.
 _ROUNDING = 1e-6
@@ -87,14 +92,14 @@ def shifts(geometry: Geometry, origins: DoubleArray) -> DoubleArray | None:
     _, row, column = geometry.spacing_mm
     if geometry.axes is None or row is None or column is None:
         return None
-    found: DoubleArray = (origins - origins[0]) @ geometry.axes[1:].T / (row, column)
-    return found
+    pixels: DoubleArray = (origins - origins[0]) @ geometry.axes[1:].T / (row, column)
+    return pixels
 
 
-def grown(shape: tuple[int, int], found: DoubleArray) -> tuple[tuple[int, int], tuple[int, int]]:
+def grown(shape: tuple[int, int], pixels: DoubleArray) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return the shape that has room for all shifted slices, and where the first slice lies in it."""
-    low = np.floor(found.min(axis=0) + _ROUNDING).astype(int)
-    high = np.ceil(found.max(axis=0) - _ROUNDING).astype(int)
+    low = np.floor(pixels.min(axis=0) + _ROUNDING).astype(int)
+    high = np.ceil(pixels.max(axis=0) - _ROUNDING).astype(int)
     height, width = (int(count) for count in np.array(shape) + high - low)
     return (height, width), (int(-low[0]), int(-low[1]))
 
@@ -108,17 +113,17 @@ def straightened(volume: Volume, origins: DoubleArray) -> Generator[Progress | V
         (D, 3) LPS mm of voxel [k, 0, 0] of each slice.
     """
     geometry = volume.geometry
-    found = shifts(geometry, origins)
-    if found is None or geometry.axes is None:
+    pixels = shifts(geometry, origins)
+    if pixels is None or geometry.axes is None:
         yield volume
         return
-    (height, width), (top, left) = grown((volume.voxels.shape[1], volume.voxels.shape[2]), found)
+    (height, width), (top, left) = grown((volume.voxels.shape[1], volume.voxels.shape[2]), pixels)
     padding = PADDING_HU if volume.unit == "HU" else int(volume.voxels.min())
     voxels: VoxelArray = np.empty((volume.slices, height, width), np.int16)
     for index in range(volume.slices):
         if index % _BATCH == 0:
             yield Progress(index, volume.slices, "Correcting the tilt")
-        down, right = found[index] + (top, left)
+        down, right = pixels[index] + (top, left)
         voxels[index] = _shifted(volume.voxels[index], (height, width), (down, right), padding)
     _, row, column = geometry.spacing_mm
     corner = origins[0] - top * (row or 0.0) * geometry.axes[1] - left * (column or 0.0) * geometry.axes[2]

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from model_core.base.filenames import named
 from model_core.base.volume import PatientText, Problem, ProblemCode
 from model_core.read.dicom.records import Frame
-from model_core.read.stack import mostly_even, named, on_one_grid
+from model_core.read.dicom.stack import mostly_even, on_one_grid
 
 # What is compared, in this order; a person name has three representations (PS3.5 6.2.1.2).
 _ATTRIBUTES = (
