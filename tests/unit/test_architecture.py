@@ -181,8 +181,8 @@ def test_there_is_one_rule_of_letters():
     assert found == {
         "model_core/scene/letters.py",
         "ctmasknet_gui/view/actions.py",  # keys
-        "model_core/read/nifti.py",  # the axes of a file, in a message
-        "model_core/read/text_headers.py",  # what NRRD and MetaImage call their axes
+        "model_core/read/volumes/nifti.py",  # the axes of a file, in a message
+        "model_core/read/volumes/text_headers.py",  # what NRRD and MetaImage call their axes
     }
 
 
