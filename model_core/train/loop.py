@@ -385,6 +385,7 @@ class Training:
         self._best_weights: dict[str, Tensor] | None = None
         self._rows: list[dict[str, Any]] = []
         self._sums: dict[str, list[float]] = {}
+        self._saved = time.monotonic()
 
     # -- state ------------------------------------------------------------------------------------
 
@@ -475,6 +476,7 @@ class Training:
     def save(self) -> None:
         """Write checkpoint and log (all ranks take part)."""
         sums = from_all(self._sums)
+        self._saved = time.monotonic()
         if self.rank:
             return
         state = {
@@ -537,7 +539,6 @@ class Training:
         """Make the steps of an epoch that are left, up to step ``end`` of all."""
         text = f"{self.course.title} {self.epoch + 1} of {self.course.epochs}"
         done, total = self.steps_done()
-        saved = time.monotonic()
         with closing(self.course.batches(self.epoch, self.position)) as batches:
             for batch in batches:
                 if done == end:
@@ -546,9 +547,8 @@ class Training:
                 self._step(batch)
                 done += 1
                 # Ranks do not agree on the time.
-                if self.world == 1 and time.monotonic() - saved > SAVE_SECONDS:
+                if self.world == 1 and time.monotonic() - self._saved > SAVE_SECONDS:
                     self.save()
-                    saved = time.monotonic()
 
     def _step(self, batch: list[Example]) -> None:
         seed = _mix(self.settings.seed, self.epoch, self.position)
