@@ -475,7 +475,9 @@ def _train(
 ) -> int:
     from model_core.cli.progress import follow
     from model_core.cli.stopping import until_stopped
-    from model_core.train.loop import EpochReport, Passes, Training, TrainingSettings, identity_of
+    from model_core.train.course import Passes
+    from model_core.train.loop import EpochReport, Training
+    from model_core.train.system import TrainingSettings, identity_of
 
     if arguments.tensorboard and importlib.util.find_spec("tensorboard") is None:
         # Before anything is trained, not after hours of it.

@@ -11,7 +11,9 @@ from small_systems import SMALL_HEAD, example, network
 
 from model_core.base.errors import DataError, SettingsError
 from model_core.base.jobs import Progress
-from model_core.train.loop import EpochReport, Passes, Training, TrainingSettings, identity_of
+from model_core.train.course import Passes
+from model_core.train.loop import EpochReport, Training
+from model_core.train.system import TrainingSettings, identity_of
 from model_core.train.systems.classifier import ClassifierSystem
 from model_core.train.systems.segmentation import SegmentationSystem
 from model_core.train.systems.single_shot import SingleShotSystem
