@@ -37,6 +37,19 @@ _MASK_VALUES = (
     "shared (0; 1 GGO or lesion; 2 consolidation; default), papers (0-3), released (0-3, labelled by "
     'position as the released code does), or "1=ggo,2=consolidation"'
 )
+# Options that must not change between a stop and a resume, besides those in the card.
+_SAME = (
+    "data",
+    "validation",
+    "validation_share",
+    "mask_type",
+    "mask_values",
+    "min_area",
+    "rule",
+    "copy_rule",
+    "segmentation_data",
+    "reproducible",
+)
 _REGION_CLASSES = {"merge": ("Lesion",), "ggo": ("GGO",), "both": ("GGO", "Consolidation")}
 
 
@@ -475,7 +488,9 @@ def _train(
 ) -> int:
     from model_core.cli.progress import follow
     from model_core.cli.stopping import until_stopped
-    from model_core.train.loop import EpochReport, Passes, Training, TrainingSettings, identity_of
+    from model_core.train.course import Passes
+    from model_core.train.loop import EpochReport, Training
+    from model_core.train.system import TrainingSettings, identity_of
 
     if arguments.tensorboard and importlib.util.find_spec("tensorboard") is None:
         # Before anything is trained, not after hours of it.
@@ -494,15 +509,11 @@ def _train(
     )
     if arguments.compile:
         system.network.backbone.compile()
-    same = (
-        "data validation validation_share mask_type mask_values min_area rule copy_rule segmentation_data "
-        "reproducible"
-    )
     kind = {
         "architecture": dataclasses.asdict(card.architecture),
         "input": dataclasses.asdict(card.input),
         **card.training,
-        **{name: str(getattr(arguments, name, "")) for name in same.split()},
+        **{name: str(getattr(arguments, name, "")) for name in _SAME},
     }
     course = Passes(examples, settings)
     training = Training(

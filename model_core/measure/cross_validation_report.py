@@ -13,12 +13,13 @@ import numpy as np
 
 from model_core.base.errors import DataError
 from model_core.engine import calibrated
-from model_core.measure.bootstrap import macro_interval, mean_interval, quoted, ratio_interval, rounded
+from model_core.measure import thresholds
+from model_core.measure.bootstrap import rounded
 from model_core.measure.calibration import reliability
 from model_core.measure.document import Document, cell, table
 from model_core.measure.segmentation import SWEEP, Measured
 from model_core.measure.segmentation_summary import scored_hits
-from model_core.measure.thresholds import Setting, best_threshold, score_temperature
+from model_core.measure.thresholds import Setting, best_threshold, score_temperature, summary, values_at
 
 NOTE = (
     "Every slice was measured by a network that was not trained on its patient, at thresholds and a "
@@ -26,17 +27,6 @@ NOTE = (
     "(slice-level). The schedule is shorter than that of the shipped weights; each network is used as they "
     "are (touching detections joined, the mirror image and the boxes of masks as the recipe says)."
 )
-# Measures of a slice, and what is divided by what over several.
-_MEANS = ("paper_map", "paper_ap50", "paper_ap75", "paper_map_lesion_images", "dice")
-_RATIOS = {
-    "sensitivity": ("found", "lesions"),
-    "false_positives_per_image": ("false", "one"),
-    "negative_images_without_detection": ("silent", "negative"),
-}
-
-
-# Left to the report: a card is to be read.
-_NOT_QUOTED = ("paper_ap50_by_patient", "paper_ap75_by_patient", "paper_map_lesion_images_by_patient")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +57,7 @@ def report(recipe: Named, folds: Sequence[FoldRows], *, size: int, stages: Seque
         others = [other for k, other in enumerate(folds) if k != number]
         pooled = {key: [row for o in others for row in o.by_setting[key]] for key in fold.by_setting}
         setting, index = best_threshold(pooled)
-        own = [_values(row, index) | {"fold": number + 1} for row in fold.by_setting[setting]]
+        own = [values_at(row, index) | {"fold": number + 1} for row in fold.by_setting[setting]]
         slices += own
         by_fold.append(
             {
@@ -77,7 +67,7 @@ def report(recipe: Named, folds: Sequence[FoldRows], *, size: int, stages: Seque
                 "score": float(SWEEP[index]),
                 "coco_ap": None if fold.coco is None else [rounded(value) for value in fold.coco],
                 "calibration": _calibration(pooled[setting], fold.by_setting[setting]),
-                **_summary(own),
+                **summary(own),
             }
         )
     sources = sorted({one["source"] for one in slices})
@@ -87,9 +77,9 @@ def report(recipe: Named, folds: Sequence[FoldRows], *, size: int, stages: Seque
         "seed": recipe.seed,
         "size": size,
         "stages": [dataclasses.asdict(stage) for stage in stages],
-        "all": _summary(slices),
+        "all": summary(slices),
         "coco_ap": _mean_coco(folds),
-        "sources": {name: _summary([s for s in slices if s["source"] == name]) for name in sources},
+        "sources": {name: summary([s for s in slices if s["source"] == name]) for name in sources},
         "folds": by_fold,
         "patients": {
             f"{next(s['source'] for s in slices if s['patient'] == name)}/{name}": {
@@ -101,51 +91,6 @@ def report(recipe: Named, folds: Sequence[FoldRows], *, size: int, stages: Seque
             for name in sorted({s["patient"] for s in slices if s["lesion"]})
         },
     }
-
-
-def _values(row: Measured, index: int) -> dict[str, Any]:
-    ap = row.ap[index]
-    return {
-        "source": row.source,
-        "patient": row.patient,
-        "lesion": row.lesion,
-        "paper_map": float(ap.mean()),
-        "paper_ap50": float(ap[0]),
-        "paper_ap75": float(ap[5]),
-        "paper_map_lesion_images": float(ap.mean()) if row.lesions else float("nan"),
-        "dice": float(row.dice[index]),
-        "found": float(row.found[index]),
-        "lesions": float(row.lesions),
-        "false": float(row.detections[index] - row.right[index]),
-        "one": 1.0,
-        "silent": float(not row.lesion and row.detections[index] == 0),
-        "negative": float(not row.lesion),
-    }
-
-
-def _summary(slices: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return each measure over slices, and over patients (each counts the same), with its interval."""
-
-    def column(name: str) -> list[Any]:
-        return [one[name] for one in slices]
-
-    patients = column("patient")
-    found: dict[str, Any] = {
-        "images": len(slices),
-        "negative_images": sum(not one["lesion"] for one in slices),
-        "patients": len(set(patients)),
-    }
-    for name in _MEANS:
-        known = [(one[name], one["patient"]) for one in slices if not np.isnan(one[name])]
-        if not known:
-            continue
-        values, groups = zip(*known, strict=True)
-        found[name] = mean_interval(values, groups).rounded()
-        found[f"{name}_by_patient"] = macro_interval(values, groups).rounded()
-    for name, (above, below) in _RATIOS.items():
-        if sum(column(below)):
-            found[name] = ratio_interval(column(above), column(below), patients).rounded()
-    return found
 
 
 def _of_patient(slices: Sequence[Mapping[str, Any]], patient: str, name: str) -> float | None:
@@ -203,13 +148,8 @@ def for_card(values: Mapping[str, Any]) -> dict[str, Any]:
     }
     if values["coco_ap"] is not None:
         found["coco_ap_ap50_ap75"] = values["coco_ap"]
-    for name, summary in {"all": values["all"], **values["sources"]}.items():
-        flat: dict[str, Any] = {}
-        for key, value in summary.items():
-            if key not in _NOT_QUOTED:
-                flat |= quoted(key, value) if isinstance(value, Mapping) else {key: value}
-        found[name] = flat
-    return found
+    summaries = {"all": values["all"], **values["sources"]}
+    return found | {name: thresholds.for_card(summed) for name, summed in summaries.items()}
 
 
 # ------------------------------------------------------------------------------------------ as text

@@ -14,7 +14,7 @@ from model_core.base.errors import DataError
 from model_core.base.jobs import Progress
 from model_core.base.settings import DetectionSettings
 from model_core.engine import Pipeline, calibrated
-from model_core.measure.bootstrap import macro_interval, mean_interval, quoted
+from model_core.measure.bootstrap import macro_interval, mean_interval, quoted, ratio_interval
 from model_core.measure.calibration import fit_temperature, reliability
 from model_core.measure.coco import CocoImage
 from model_core.measure.segmentation import (
@@ -40,6 +40,16 @@ NO_LESION = (
     "Thresholds are chosen on slices with lesions, and none of those held out has any. Hold out other "
     "patients, or more of them."
 )
+# Metrics of a slice, and what is divided by what over several.
+_MEANS = ("paper_map", "paper_ap50", "paper_ap75", "paper_map_lesion_images", "dice")
+_RATIOS = {
+    "sensitivity": ("found", "lesions"),
+    "false_positives_per_image": ("false", "one"),
+    "negative_images_without_detection": ("silent", "negative"),
+    "dice_of_all_pixels": ("twice_shared", "marked"),
+}
+# Left to reports: a card is to be read.
+_NOT_QUOTED = ("paper_ap50_by_patient", "paper_ap75_by_patient", "paper_map_lesion_images_by_patient")
 # Fewer right, or fewer wrong, detections give no temperature.
 _ENOUGH = 20
 
@@ -128,13 +138,16 @@ def choose(measured: Iterable[tuple[Setting, Measured]], *, max_detections: int)
     )
     # Beside them, whole sources of lesion-free slices would make the papers' AP a matter of their number.
     outlined = {row.source for row in rows if row.lesion}
-    groups = {"all": [r for r in rows if r.source in outlined]} | {
-        source: [r for r in rows if r.source == source] for source in sorted({r.source for r in rows})
+    chosen = [values_at(row, index) for row in rows]
+
+    def metrics_of(slices: Sequence[Mapping[str, Any]], sources: set[str]) -> dict[str, Any]:
+        return for_card(summary([one for one in slices if one["source"] in sources]))
+
+    metrics: dict[str, Any] = {"all": metrics_of(chosen, outlined)} | {
+        source: metrics_of(chosen, {source}) for source in sorted({row.source for row in rows})
     }
-    metrics: dict[str, Any] = {name: summary(group, index) for name, group in groups.items()}
-    others = at_thresholds_of_others(by_setting)
-    if others:
-        metrics["thresholds_of_others"] = summary([r for r in others if r.source in outlined], 0)
+    if others := at_thresholds_of_others(by_setting):
+        metrics["thresholds_of_others"] = metrics_of(others, outlined)
     metrics["calibration"] = _calibration(rows, temperature)
     return Choice(settings, metrics)
 
@@ -167,8 +180,8 @@ def best_threshold(
 
 def at_thresholds_of_others(
     by_setting: Mapping[Setting, Sequence[Measured]],
-) -> list[Measured]:
-    """Return each slice at the one threshold that is best on the slices of all other patients.
+) -> list[dict[str, Any]]:
+    """Return the values of each slice at the one threshold that is best on the slices of all other patients.
 
     Thresholds chosen on the slices that they are measured on look better than they are; these do not. Empty
     where not even two patients have lesions.
@@ -182,14 +195,8 @@ def at_thresholds_of_others(
             key: [row for row in measured if row.patient != patient] for key, measured in by_setting.items()
         }
         setting, index = best_threshold(others)
-        found += [_at_one(row, index) for row in by_setting[setting] if row.patient == patient]
+        found += [values_at(row, index) for row in by_setting[setting] if row.patient == patient]
     return found
-
-
-def _at_one(row: Measured, index: int) -> Measured:
-    """Return what was measured at one of the thresholds."""
-    arrays = ("ap", "detections", "found", "right", "predicted", "shared")
-    return dataclasses.replace(row, **{name: getattr(row, name)[index : index + 1] for name in arrays})
 
 
 def score_temperature(rows: Sequence[Measured]) -> float:
@@ -217,14 +224,6 @@ def _calibration(rows: Sequence[Measured], temperature: float) -> dict[str, Any]
     }
 
 
-def _by_patient(name: str, of_slices: Sequence[float], rows: Sequence[Measured]) -> dict[str, Any]:
-    """Return the mean over slices' interval, and the mean over patients with its own."""
-    patients = [row.patient for row in rows]
-    return quoted(name, mean_interval(of_slices, patients).rounded()) | quoted(
-        f"{name}_by_patient", macro_interval(of_slices, patients).rounded()
-    )
-
-
 def _by_source(rows: Sequence[Measured], value: Any) -> FloatArray:
     """Return (T,) the mean over sources of the mean over their slices."""
     means = []
@@ -236,41 +235,66 @@ def _by_source(rows: Sequence[Measured], value: Any) -> FloatArray:
     return mean
 
 
-def summary(rows: Sequence[Measured], index: int) -> dict[str, Any]:
-    """Return the metrics of slices at one threshold: means over slices, and over patients with intervals.
-
-    ``..._by_patient`` are means over patients of the means over their slices; intervals are the 95 %
-    bootstrap over patients, left out where there is only one.
-    """
-    lesion = [row for row in rows if row.lesion]
-    ap = np.mean([row.ap[index] for row in rows], axis=0)
-
-    def rounded(value: float) -> float:
-        return round(float(value), 4)
-
-    lesions = sum(row.lesions for row in rows)
-    values: dict[str, Any] = {
-        "images": len(rows),
-        "negative_images": len(rows) - len(lesion),
-        "patients": len({row.patient for row in rows}),
-        "paper_map": rounded(ap.mean()),
-        "paper_ap50": rounded(ap[0]),
-        "paper_ap75": rounded(ap[5]),
-        "false_positives_per_image": rounded(np.mean([r.detections[index] - r.right[index] for r in rows])),
-    }
-    if lesions:
-        values["lesions"] = lesions
-        values["sensitivity"] = rounded(sum(row.found[index] for row in rows) / lesions)
+def values_at(row: Measured, index: int) -> dict[str, Any]:
+    """Return what counts of a slice at one threshold, for `summary`."""
+    ap = row.ap[index]
+    return {
+        "source": row.source,
+        "patient": row.patient,
+        "lesion": row.lesion,
+        "paper_map": float(ap.mean()),
+        "paper_ap50": float(ap[0]),
+        "paper_ap75": float(ap[5]),
         # Without a reference that counts, AP is that of a lesion-free slice.
-        counting = [row for row in rows if row.lesions]
-        values["paper_map_lesion_images"] = rounded(np.mean([row.ap[index].mean() for row in counting]))
-    if lesion:
-        values["dice"] = rounded(np.mean([row.dice[index] for row in lesion]))
-        marked = sum(row.predicted[index] + row.reference for row in rows)
-        values["dice_of_all_pixels"] = rounded(2 * sum(row.shared[index] for row in rows) / marked)
-        values |= _by_patient("dice", [row.dice[index] for row in lesion], lesion)
-    values |= _by_patient("paper_map", [row.ap[index].mean() for row in rows], rows)
-    if len(lesion) < len(rows):
-        clean = [row.detections[index] == 0 for row in rows if not row.lesion]
-        values["negative_images_without_detection"] = rounded(np.mean(clean))
-    return values
+        "paper_map_lesion_images": float(ap.mean()) if row.lesions else float("nan"),
+        "dice": float(row.dice[index]),
+        "found": float(row.found[index]),
+        "lesions": row.lesions,
+        "false": float(row.detections[index] - row.right[index]),
+        "one": 1.0,
+        "silent": float(not row.lesion and row.detections[index] == 0),
+        "negative": float(not row.lesion),
+        "twice_shared": 2.0 * float(row.shared[index]),
+        "marked": float(row.predicted[index]) + row.reference,
+    }
+
+
+def summary(slices: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the metrics of slices (`values_at`), each with its 95 % bootstrap interval over patients.
+
+    Means over slices, and, as ``..._by_patient``, means over patients of the means over their slices. A
+    metric that says nothing of these slices is absent.
+    """
+
+    def column(name: str) -> list[Any]:
+        return [one[name] for one in slices]
+
+    patients = column("patient")
+    found: dict[str, Any] = {
+        "images": len(slices),
+        "negative_images": sum(not one["lesion"] for one in slices),
+        "patients": len(set(patients)),
+    }
+    for name in _MEANS:
+        known = [(one[name], one["patient"]) for one in slices if not np.isnan(one[name])]
+        if not known:
+            continue
+        of_slices, groups = zip(*known, strict=True)
+        found[name] = mean_interval(of_slices, groups).rounded()
+        found[f"{name}_by_patient"] = macro_interval(of_slices, groups).rounded()
+    if lesions := sum(column("lesions")):
+        found["lesions"] = lesions
+    for name, (above, below) in _RATIOS.items():
+        # Marks on lesion-free slices alone have no Dice.
+        if sum(column(below)) and (name != "dice_of_all_pixels" or any(column("lesion"))):
+            found[name] = ratio_interval(column(above), column(below), patients).rounded()
+    return found
+
+
+def for_card(summed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a `summary` as a card quotes it: numbers, and intervals where known."""
+    flat: dict[str, Any] = {}
+    for key, value in summed.items():
+        if key not in _NOT_QUOTED:
+            flat |= quoted(key, value) if isinstance(value, Mapping) else {key: value}
+    return flat

@@ -18,8 +18,8 @@ from model_core.base.settings import Architecture
 from model_core.data import instances
 from model_core.data.schemes import CONSOLIDATION
 from model_core.train.augment import augment
+from model_core.train.course import drawn
 from model_core.train.examples import Example, Instances
-from model_core.train.loop import drawn
 from model_core.train.packing import PackedSlice
 from model_core.train.pasting import paste_lesion
 from model_core.train.recipe import Recipe, Stage
@@ -174,7 +174,7 @@ def _donors(slices: Sequence[PackedSlice]) -> list[int]:
 
 
 class Stages:
-    """The course of a recipe, see `loop.Course`: each stage is an epoch.
+    """The course of a recipe, see `course.Course`: each stage is an epoch.
 
     Parameters
     ----------
@@ -197,11 +197,11 @@ class Stages:
             self._samplers(stage)
 
     def steps(self, epoch: int) -> int:
-        """See `loop.Course.steps`."""
+        """See `course.Course.steps`."""
         return self._recipe.stages[epoch].steps
 
     def batches(self, epoch: int, start: int) -> Generator[list[Example], None, None]:
-        """See `loop.Course.batches`."""
+        """See `course.Course.batches`."""
         stage = self._recipe.stages[epoch]
         sampler, classified = self._samplers(stage)
         steps = StageSteps(

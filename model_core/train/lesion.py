@@ -24,10 +24,11 @@ from model_core.train.drawing import Stages, default_workers, dense_channels, ma
 from model_core.train.ema import WeightAverage
 from model_core.train.examples import Example, stack_images, targets_of
 from model_core.train.joint import JointSteps
-from model_core.train.loop import Losses, Stepper, System, Training, TrainingSettings
+from model_core.train.loop import Training
 from model_core.train.packing import PackedSlice
 from model_core.train.recipe import Recipe, Stage
 from model_core.train.self_training import label_slices
+from model_core.train.system import Losses, Stepper, System, TrainingSettings
 from model_core.train.systems.segmentation import SEGMENTATION_LOSSES
 from model_core.train.systems.steps import summed
 from model_core.train.warm_start import load_backbone, warm_start

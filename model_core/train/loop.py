@@ -1,6 +1,6 @@
 """The loop of every training: steps, checkpoints, validation, log. Stops and resumes exactly.
 
-What a step does and what it moves is a `System`; what the steps of an epoch learn from is a `Course`.
+What a step does and moves is a `system.System`, what the steps of an epoch learn from a `course.Course`.
 Everything random in a step follows from (seed, epoch, position in it): what is drawn, the sampling of anchors
 and RoIs, replication. So a resumed run takes the same steps as one that never stopped. On one CPU that is
 exact; a GPU adds gradients of RoIs in no fixed order, so runs there agree only closely.
@@ -9,332 +9,32 @@ exact; a GPU adds gradients of RoIs in no fixed order, so runs there agree only 
 from __future__ import annotations
 
 import csv
-import hashlib
-import json
-import logging
 import math
-import multiprocessing
-import signal
 import time
-import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
-from dataclasses import asdict, dataclass
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import Parameter
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor
+from torch.utils.data import Dataset
 
-from model_core.base.errors import CTMaskNetError, DataError, SettingsError
+from model_core.base.errors import DataError, SettingsError
 from model_core.base.files import atomic_path
 from model_core.base.jobs import Progress
 from model_core.networks.mask_rcnn import MaskRCNN
 from model_core.train.checkpoints import read_checkpoint, write_checkpoint
+from model_core.train.course import Course, drawn, taken
 from model_core.train.examples import Example
-from model_core.train.parallel import Compute, Replicas, average, broadcast, from_all, from_first, join
-
-logger = logging.getLogger(__name__)
+from model_core.train.parallel import average, broadcast, from_all, from_first, join
+from model_core.train.system import Losses, Stepper, System, TrainingSettings
 
 CHECKPOINT, LOG = "checkpoint.pt", "log.csv"
 SAVE_SECONDS = 180.0
-
-Losses = dict[str, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
-    """How long and in what portions.
-
-    Attributes
-    ----------
-    batch:
-        Images of one optimiser step, over all processes.
-    micro_batch:
-        Images that go through the network at once (gradient accumulation); 0 means all of the batch.
-    save_every:
-        Epochs between checkpoints of the whole training state; the last epoch is always saved, and what
-        `SAVE_SECONDS` have brought.
-    mixed_precision:
-        Convolutions in half precision (`System.half`).
-    workers:
-        Processes that prepare the pictures of later steps. The result does not depend on it.
-    """
-
-    epochs: int
-    batch: int = 1
-    micro_batch: int = 0
-    learning_rate: float = 1e-5
-    weight_decay: float = 1e-3
-    seed: int = 0
-    save_every: int = 10
-    mixed_precision: bool = False
-    workers: int = 0
-
-    def __post_init__(self) -> None:
-        if min(self.epochs, self.batch, self.save_every) < 1 or self.micro_batch < 0 or self.workers < 0:
-            raise SettingsError("Epochs, batch and save-every are at least 1.")
-        if not (self.learning_rate > 0 and self.weight_decay >= 0):
-            raise SettingsError("The learning rate is positive and the weight decay not negative.")
-
-
-# ------------------------------------------------------------------------------------- what is trained
-
-
-class Stepper:
-    """Backward, averaging over ranks and the optimiser's step, with mixed precision where it is asked for.
-
-    Gradients are set to None, never to zero: with Adam a zero gradient still applies weight decay and
-    momentum (§6.3).
-
-    Parameters
-    ----------
-    network:
-        What is trained; its parameters must have been chosen (`System.optimizer`).
-    mixed:
-        See `TrainingSettings`.
-    half, reaches_all, clip_norm:
-        See `System`.
-    """
-
-    def __init__(
-        self,
-        network: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        *,
-        device: torch.device | str = "cpu",
-        mixed: bool = False,
-        half: torch.dtype = torch.float16,
-        reaches_all: bool = False,
-        clip_norm: float | None = None,
-    ) -> None:
-        self.optimizer = optimizer
-        self._replicas = Replicas(network, reaches_all=reaches_all)
-        self._kind = torch.device(device).type
-        self._mixed, self._half = mixed, half if self._kind == "cuda" else torch.bfloat16
-        self._clip_norm = clip_norm
-        self.scaler = torch.amp.GradScaler(self._kind, enabled=mixed and self._half == torch.float16)
-
-    def autocast(self) -> AbstractContextManager[None]:
-        """Context of the forward pass."""
-        return torch.autocast(self._kind, dtype=self._half, enabled=self._mixed)
-
-    def accumulate(self, parts: Sequence[Compute], weight: float) -> float:
-        """Add up the gradients of ``parts``, each a share of this rank's mean loss over ``weight`` images.
-
-        Returns the images of all ranks.
-        """
-        return self._replicas.accumulate(parts, weight, self._backward)
-
-    def _backward(self, loss: Tensor) -> None:
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-
-    def step(self, images: float) -> float:
-        """Step, unless no rank had an image to learn from, and set gradients to None.
-
-        Returns the norm of the gradient before it was clipped, NaN where it is not.
-        """
-        norm = math.nan
-        if images > 0:
-            if self._clip_norm is not None:
-                everything = [p for group in self.optimizer.param_groups for p in group["params"]]
-                self.scaler.unscale_(self.optimizer)
-                norm = float(nn.utils.clip_grad_norm_(everything, self._clip_norm))
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        return norm
-
-
-class System:
-    """What a step does and which parameters move; each kind of training is one.
-
-    Attributes
-    ----------
-    losses:
-        Names of the losses that `update` may return.
-    reaches_all:
-        Whether every loss reaches every trained parameter.
-    clip_norm:
-        Largest norm of the gradient, or None.
-    half:
-        Half precision on a GPU: float16 with scaled losses, or bfloat16, which has the range of float32.
-    restarts:
-        The optimiser begins anew in every epoch.
-    log_every:
-        Steps between two rows of the log; 0 gives each epoch a row.
-    keeps_best:
-        The weights of the best epoch are kept besides the last.
-    """
-
-    network: MaskRCNN
-    losses: tuple[str, ...]
-    reaches_all = True
-    clip_norm: float | None = None
-    half = torch.float16
-    restarts = False
-    log_every = 0
-    keeps_best = True
-
-    def trained(self) -> list[Parameter]:
-        """Parameters of the optimiser, in registration order."""
-        raise NotImplementedError
-
-    def optimizer(self, settings: TrainingSettings) -> torch.optim.Optimizer:
-        """Return torch's Adam, which adds weight decay to the gradient as in the released code (no AdamW)."""
-        return torch.optim.Adam(self.trained(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-
-    def begin(self, _epoch: int) -> Generator[Progress, None, None]:
-        """Prepare an epoch before its first step; a stop in between has prepared nothing."""
-        yield from ()
-
-    def enter(self, epoch: int) -> None:
-        """Take the settings of an epoch, also in its middle."""
-
-    def rate(self, _epoch: int, _position: int) -> float | None:
-        """Return the learning rate of a step; None leaves it."""
-        return None
-
-    def update(self, batch: Sequence[Sequence[Example]], stepper: Stepper, seed: int) -> Losses:
-        """Learn from one batch given as micro-batches (gradient accumulation); return its losses."""
-        raise NotImplementedError
-
-    def validation_loss(self, batch: Sequence[Example], seed: int) -> Tensor:
-        """Return the loss of a batch; no gradient, no statistics, no random state is touched."""
-        raise NotImplementedError
-
-    def state(self) -> dict[str, Any]:
-        """Return what a checkpoint must hold besides weights and optimiser."""
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take back what `state` returned."""
-
-
-# ----------------------------------------------------------------------------- what it is trained on
-
-
-class Course(Protocol):
-    """What the steps of each epoch learn from; an epoch is a pass over the examples, or a stage."""
-
-    epochs: int
-    title: str
-    """What an epoch is called."""
-
-    def steps(self, epoch: int) -> int:
-        """Return the steps of an epoch."""
-
-    def batches(self, epoch: int, start: int) -> Generator[list[Example], None, None]:
-        """Yield the batches from step ``start`` to the end of the epoch."""
-
-
-class Passes:
-    """Every example once an epoch, in an order that the seed and the epoch decide; this rank's share."""
-
-    title = "Epoch"
-
-    def __init__(self, examples: Dataset[Example], settings: TrainingSettings) -> None:
-        self.epochs, self._settings, self._examples = settings.epochs, settings, examples
-        self._rank, self._world = join()
-        self.size = len(examples)  # type: ignore[arg-type]
-        if self.size == 0:
-            raise DataError("There is nothing to train on.")
-        if settings.batch % self._world:
-            raise SettingsError(f"A batch of {settings.batch} cannot be shared by {self._world} processes.")
-
-    def steps(self, _epoch: int = 0) -> int:
-        """Return the optimiser steps of an epoch."""
-        return math.ceil(self.size / self._settings.batch)
-
-    def batches(self, epoch: int, start: int) -> Generator[list[Example], None, None]:
-        """See `Course.batches`."""
-        batch = self._settings.batch
-        order = np.random.default_rng((self._settings.seed, epoch)).permutation(self.size)
-        # With one process the last batch is short; with several it is filled up so that all have a share.
-        filled = np.resize(order, self.steps() * batch) if self._world > 1 else order
-        mine = [
-            filled[k * batch : (k + 1) * batch][self._rank :: self._world].tolist()
-            for k in range(self.steps())
-        ]
-        return drawn(partial(_taken, self._examples, mine), range(start, len(mine)), self._settings.workers)
-
-
-def _taken(examples: Dataset[Example], batches: Sequence[Sequence[int]], step: int) -> list[Example]:
-    return [examples[index] for index in batches[step]]
-
-
-def drawn(
-    draw: Callable[[int], list[Example]], order: Sequence[int], workers: int
-) -> Generator[list[Example], None, None]:
-    """Yield ``draw(step)`` of each step, prepared ahead by ``workers`` processes; close it to end them.
-
-    Raises
-    ------
-    SettingsError
-        If a worker was ended from outside (mostly for want of memory).
-    """
-    if not workers:
-        yield from map(draw, order)
-        return
-    # Forked workers share the slices with this process; elsewhere each gets a copy.
-    methods = multiprocessing.get_all_start_methods()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # more workers than CPUs are somebody's choice
-        ahead = iter(
-            DataLoader(
-                _Steps(draw),
-                batch_size=None,
-                sampler=order,
-                num_workers=workers,
-                collate_fn=_as_it_is,
-                worker_init_fn=_leave_signals,
-                multiprocessing_context="fork" if "fork" in methods else "spawn",
-            )
-        )
-    while True:
-        try:
-            batch = next(ahead)
-        except StopIteration:
-            return
-        except RuntimeError as error:
-            raise SettingsError(
-                "A process that draws pictures ended unexpectedly, mostly for want of memory. Use fewer "
-                "workers.",
-                details=str(error),
-            ) from error
-        if isinstance(batch, CTMaskNetError):
-            raise batch
-        yield batch
-
-
-class _Steps(Dataset[Any]):
-    """Steps as torch's loader asks for them; an error of ours comes back whole."""
-
-    def __init__(self, draw: Callable[[int], list[Example]]) -> None:
-        self._draw = draw
-
-    def __getitem__(self, step: int) -> list[Example] | CTMaskNetError:
-        try:
-            return self._draw(step)
-        except CTMaskNetError as error:
-            return error
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
-def _leave_signals(_worker: int) -> None:
-    """Leave Ctrl-C to the process that trains: it writes its checkpoint and ends the workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-# ------------------------------------------------------------------------------------------ the loop
 
 
 @dataclass(frozen=True)
@@ -386,6 +86,7 @@ class Training:
         self._best_weights: dict[str, Tensor] | None = None
         self._rows: list[dict[str, Any]] = []
         self._sums: dict[str, list[float]] = {}
+        self._saved = time.monotonic()
 
     # -- state ------------------------------------------------------------------------------------
 
@@ -476,6 +177,7 @@ class Training:
     def save(self) -> None:
         """Write checkpoint and log (all ranks take part)."""
         sums = from_all(self._sums)
+        self._saved = time.monotonic()
         if self.rank:
             return
         state = {
@@ -539,7 +241,6 @@ class Training:
         """Make the steps of an epoch that are left, up to step ``end`` of all."""
         text = f"{self.course.title} {self.epoch + 1} of {self.course.epochs}"
         done, total = self.steps_done()
-        saved = time.monotonic()
         with closing(self.course.batches(self.epoch, self.position)) as batches:
             for batch in batches:
                 if done == end:
@@ -548,9 +249,8 @@ class Training:
                 self._step(batch)
                 done += 1
                 # Ranks do not agree on the time.
-                if self.world == 1 and time.monotonic() - saved > SAVE_SECONDS:
+                if self.world == 1 and time.monotonic() - self._saved > SAVE_SECONDS:
                     self.save()
-                    saved = time.monotonic()
 
     def _step(self, batch: list[Example]) -> None:
         seed = _mix(self.settings.seed, self.epoch, self.position)
@@ -613,7 +313,7 @@ class Training:
             return None
         examples = self._validation
         mine = [[index] for index in range(self.rank, len(examples), self.world)]  # type: ignore[arg-type]
-        draw = partial(_taken, examples, mine)
+        draw = partial(taken, examples, mine)
         with closing(drawn(draw, range(len(mine)), self.settings.workers)) as batches:
             losses = [
                 float(self.system.validation_loss(batch, seed=self.rank + k * self.world))
@@ -625,10 +325,3 @@ class Training:
 def _mix(*numbers: int) -> int:
     """Return a seed that several numbers determine."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def identity_of(kind: Mapping[str, Any], settings: TrainingSettings, size: int) -> str:
-    """Return a hash of what must not change between a stop and a resume, with ``size`` examples."""
-    fixed = {k: v for k, v in asdict(settings).items() if k not in ("epochs", "save_every", "workers")}
-    text = json.dumps({**kind, **fixed, "size": size}, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from model_core.base.settings import EvidenceSettings
 from model_core.networks.covid_ct_mask_net import CovidCTMaskNet
 from model_core.train.examples import Example, stack_images
-from model_core.train.loop import Losses, Stepper, System
+from model_core.train.system import Losses, Stepper, System
 from model_core.train.systems.steps import trained_parameters, without_traces
 from model_core.train.systems.trainable import ClassifierMode, classifier_moves
 
@@ -45,11 +45,11 @@ class ClassifierSystem(System):
         self._evidence = evidence or EvidenceSettings(batch_size=size)
 
     def trained(self) -> list[Parameter]:
-        """See `loop.System.trained`."""
+        """See `system.System.trained`."""
         return trained_parameters(self.network, lambda name: classifier_moves(name, self.mode))
 
     def update(self, batch: Sequence[Sequence[Example]], stepper: Stepper, seed: int) -> Losses:
-        """See `loop.System.update`."""
+        """See `system.System.update`."""
         self.network.eval()
         evidence = dataclasses.replace(self._evidence, seed=seed) if self._vary else self._evidence
         loss, everywhere = accumulate_image_loss(self.network, batch, stepper, evidence, self.device)
@@ -57,7 +57,7 @@ class ClassifierSystem(System):
         return {"loss_image": loss}
 
     def validation_loss(self, batch: Sequence[Example], seed: int) -> Tensor:
-        """See `loop.System.validation_loss`."""
+        """See `system.System.validation_loss`."""
 
         def compute() -> Tensor:
             self.network.eval()

@@ -11,7 +11,7 @@ from torch.nn import Parameter
 
 from model_core.networks.mask_rcnn import MaskRCNN
 from model_core.train.examples import Example, stack_images, targets_of
-from model_core.train.loop import Losses, Stepper, System
+from model_core.train.system import Losses, Stepper, System
 from model_core.train.systems.steps import freeze_norms, summed, trained_parameters, without_traces
 from model_core.train.systems.trainable import SegmentationMode, segmentation_moves
 
@@ -52,11 +52,11 @@ class SegmentationSystem(System):
         self.device = device
 
     def trained(self) -> list[Parameter]:
-        """See `loop.System.trained`."""
+        """See `system.System.trained`."""
         return trained_parameters(self.network, lambda name: segmentation_moves(name, self.mode))
 
     def update(self, batch: Sequence[Sequence[Example]], stepper: Stepper, seed: int) -> Losses:
-        """See `loop.System.update`."""
+        """See `system.System.update`."""
         self.network.train()
         if self.reproducible:
             freeze_norms(self.network)
@@ -69,7 +69,7 @@ class SegmentationSystem(System):
         return losses
 
     def validation_loss(self, batch: Sequence[Example], seed: int) -> Tensor:
-        """See `loop.System.validation_loss`."""
+        """See `system.System.validation_loss`."""
 
         def compute() -> Tensor:
             self.network.train()

@@ -14,8 +14,8 @@ from torch.utils.data import Dataset
 from model_core.base.settings import SINGLE_SHOT_MIN_AREA, EvidenceSettings
 from model_core.networks.covid_ct_mask_net import SingleShot
 from model_core.train.examples import Example
-from model_core.train.loop import Losses, Stepper, System
 from model_core.train.parallel import average
+from model_core.train.system import Losses, Stepper, System
 from model_core.train.systems.branch_copy import ClassBranchCopy, CopyRule
 from model_core.train.systems.classifier import accumulate_image_loss, image_loss
 from model_core.train.systems.segmentation import SEGMENTATION_LOSSES, accumulate
@@ -67,11 +67,11 @@ class SingleShotSystem(System):
         )
 
     def trained(self) -> list[Parameter]:
-        """See `loop.System.trained`: one optimiser over all parameters serves both stages."""
+        """See `system.System.trained`: one optimiser over all parameters serves both stages."""
         return trained_parameters(self.network, lambda _: True)
 
     def update(self, batch: Sequence[Sequence[Example]], stepper: Stepper, seed: int) -> Losses:
-        """See `loop.System.update`."""
+        """See `system.System.update`."""
         losses = self._segmentation_stage(batch, stepper, seed)
         losses["loss_image"] = self._image_stage(batch, stepper, seed)
         return losses
@@ -104,7 +104,7 @@ class SingleShotSystem(System):
         return loss
 
     def validation_loss(self, batch: Sequence[Example], seed: int) -> Tensor:
-        """See `loop.System.validation_loss`: the image loss."""
+        """See `system.System.validation_loss`: the image loss."""
 
         def compute() -> Tensor:
             self.network.eval()
@@ -113,9 +113,9 @@ class SingleShotSystem(System):
         return without_traces(self.network, compute, seed=seed)
 
     def state(self) -> dict[str, Any]:
-        """See `loop.System.state`."""
+        """See `system.System.state`."""
         return self.copying.state()
 
     def restore(self, state: dict[str, Any]) -> None:
-        """See `loop.System.restore`."""
+        """See `system.System.restore`."""
         self.copying.restore(state)

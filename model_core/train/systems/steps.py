@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from model_core.networks.mask_rcnn import at_least_single
-from model_core.train.loop import Losses
+from model_core.train.system import Losses
 
 
 def freeze_norms(network: nn.Module) -> None:

@@ -13,10 +13,10 @@ from model_core.base.errors import DataError, SettingsError
 from model_core.base.jobs import finish
 from model_core.data import instances
 from model_core.train import parenchyma
+from model_core.train.course import drawn
 from model_core.train.drawing import MIN_AREA, PatientSampler, StageSteps
 from model_core.train.examples import Instances, stack_images
 from model_core.train.lesion import LesionTraining
-from model_core.train.loop import drawn
 from model_core.train.packing import LUNG_BIT, read_packed, write_packed
 from model_core.train.parenchyma import find_lung
 from model_core.train.pasting import paste_lesion

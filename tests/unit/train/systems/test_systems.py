@@ -5,7 +5,7 @@ import torch
 from small_systems import SMALL_HEAD, example, network
 
 from model_core.base.errors import SettingsError
-from model_core.train.loop import Stepper
+from model_core.train.system import Stepper
 from model_core.train.systems.classifier import ClassifierSystem
 from model_core.train.systems.presets import PRESETS, preset
 from model_core.train.systems.segmentation import SegmentationSystem

@@ -11,7 +11,9 @@ from small_systems import SMALL_HEAD, example, network
 
 from model_core.base.errors import DataError, SettingsError
 from model_core.base.jobs import Progress
-from model_core.train.loop import EpochReport, Passes, Training, TrainingSettings, identity_of
+from model_core.train.course import Passes
+from model_core.train.loop import EpochReport, Training
+from model_core.train.system import TrainingSettings, identity_of
 from model_core.train.systems.classifier import ClassifierSystem
 from model_core.train.systems.segmentation import SegmentationSystem
 from model_core.train.systems.single_shot import SingleShotSystem
@@ -107,6 +109,24 @@ def test_a_truncated_checkpoint_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(DataError, match="damaged"):
         trainer(make("classifier"), tmp_path).resume()
+
+
+@pytest.mark.parametrize("state", [{"recipe": "x", "epoch": 1}, {"recipe": "x", "stage": 0, "step": 3}])
+def test_a_checkpoint_of_an_earlier_form_is_refused(tmp_path, state):
+    torch.save(state, tmp_path / "checkpoint.pt")
+    with pytest.raises(DataError, match=r"checkpoint\.pt was written by another version.*delete it"):
+        trainer(make("classifier"), tmp_path).resume()
+
+
+def test_two_runs_with_one_seed_are_the_same_and_with_another_are_not(tmp_path):
+    networks = []
+    for number, seed in enumerate((3, 3, 4)):
+        one = trainer(make("single_shot"), tmp_path / str(number), seed=seed)
+        run(one, max_steps=2)
+        networks.append(one.network)
+    assert_same(networks[0], networks[1])
+    first, other = (networks[k].state_dict() for k in (0, 2))
+    assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
 def test_senseless_settings_are_refused():
