@@ -86,9 +86,9 @@ def group_frames(frames: Sequence[Frame], *, chosen: Collection[Path] = ()) -> l
     groups: list[Group] = []
     lone: list[Group] = []
     for key, members in by_series.items():
-        found = _groups_of(members, key, chosen)
-        single = len(found) == 1 and len(found[0].frames) == 1
-        (lone if single and _may_be_a_slice(members[0]) else groups).extend(found)
+        parts = _groups_of(members, key, chosen)
+        single = len(parts) == 1 and len(parts[0].frames) == 1
+        (lone if single and _may_be_a_slice(members[0]) else groups).extend(parts)
     return groups + _join_slices(lone)
 
 
@@ -118,8 +118,8 @@ def _groups_of(members: Sequence[Frame], key: str, chosen: Collection[Path]) -> 
 def _may_be_a_slice(frame: Frame) -> bool:
     header = frame.header
     # Of images without a position only slices of CT are likely to be of one scan.
-    told = in_space(frame) or header.modality == "CT"
-    return bool(header.series_uid) and told and not (header.several or header.localizer)
+    placed = in_space(frame) or header.modality == "CT"
+    return bool(header.series_uid) and placed and not (header.several or header.localizer)
 
 
 def _join_slices(lone: Sequence[Group]) -> list[Group]:
@@ -189,10 +189,10 @@ def _joined(members: list[Group]) -> list[Group]:
     if not all(map(in_space, frames)):
         return _apart(members, "not every one says where it lies in the patient")
     if _crowded(frames):
-        found = _telling_mark(frames)
-        if found is None:
+        telling = _telling_mark(frames)
+        if telling is None:
             return _apart(members, "several lie at one position")
-        mark, values = found
+        mark, values = telling
         parts = [
             (f"{mark} {number} of {len(values)}", tuple(part))
             for number, part in enumerate(values.values(), 1)
@@ -201,16 +201,16 @@ def _joined(members: list[Group]) -> list[Group]:
         return _apart(members, "they do not stand in equal steps")
     result = []
     for label, part in parts:
-        there = set(map(id, part))
-        mine = [group for group in members if id(group.frames[0]) in there]
-        told = tuple(dict.fromkeys(problem for group in mine for problem in group.problems))
+        first_frames = set(map(id, part))
+        joined = [group for group in members if id(group.frames[0]) in first_frames]
+        problems = tuple(dict.fromkeys(problem for group in joined for problem in group.problems))
         text = f"Each of these {len(part)} images has a SeriesInstanceUID of its own."
         action = "They are alike in everything else and make one stack, so they are shown as one."
         names = named(frame.name for frame in part)
         problem = Problem("warning", text, action, names, code="series_uid_per_slice")
         key = f"slices|{identity_of(part[0])}|{min(frame.header.series_uid for frame in part)}"
-        copies = tuple(copy for group in mine for copy in group.copies)
-        result.append(Group(part, key, label, (problem, *told), copies))
+        copies = tuple(copy for group in joined for copy in group.copies)
+        result.append(Group(part, key, label, (problem, *problems), copies))
     return result
 
 
@@ -374,8 +374,8 @@ def _split_phases(group: Group, chosen: Collection[Path]) -> list[Group]:
         return _split_numbered_twice(group)
     if not _crowded(group.frames):
         return _split_interleaved(group)
-    found = _telling_mark(group.frames)
-    return _split_by_occurrence(group) if found is None else _phases(group, *found)
+    telling = _telling_mark(group.frames)
+    return _split_by_occurrence(group) if telling is None else _phases(group, *telling)
 
 
 def _telling_mark(frames: Sequence[Frame]) -> tuple[str, dict[str, list[Frame]]] | None:

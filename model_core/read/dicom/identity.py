@@ -75,10 +75,11 @@ def _identity(study_uid: str, patient: PatientText) -> Identity:
 def _words(name: str) -> str:
     """Return a name without what is spelling only: case, carets, commas, spaces, ways to write an accent."""
     # Prefix and suffix, the last two of five parts, make nobody someone else.
-    told = "^".join(name.split("^")[:3])
+    main_parts = "^".join(name.split("^")[:3])
     with contextlib.suppress(UnicodeError):
-        told = told.encode("latin-1").decode("utf-8")  # a slice that does not state its character set
-    plain = unicodedata.normalize("NFKC", told).casefold()
+        # A slice that does not state its character set.
+        main_parts = main_parts.encode("latin-1").decode("utf-8")
+    plain = unicodedata.normalize("NFKC", main_parts).casefold()
     words = " ".join(filter(None, _BETWEEN_WORDS.split(plain)))
     return "" if words in _NOBODY or "\N{REPLACEMENT CHARACTER}" in words else words
 
@@ -88,11 +89,11 @@ def _date(text: str) -> str:
     return digits if len(digits) == 8 and digits.strip("0") else ""
 
 
-def contradictions(one: Identity, other: Identity) -> tuple[int, ...]:
+def contradictions(identity: Identity, other: Identity) -> tuple[int, ...]:
     """Return the places of the attributes that both state and that differ."""
-    pairs = zip(one, other, strict=True)
+    pairs = zip(identity, other, strict=True)
     differing = [place for place, (mine, theirs) in enumerate(pairs) if mine and theirs and mine != theirs]
-    if one[_STUDY] and one[_STUDY] == other[_STUDY] and _STUDY_DATE in differing:
+    if identity[_STUDY] and identity[_STUDY] == other[_STUDY] and _STUDY_DATE in differing:
         differing.remove(_STUDY_DATE)  # it may have gone on past midnight
     return tuple(differing)
 
@@ -122,7 +123,7 @@ def split_identities(frames: Sequence[Frame], *, what: str) -> list[Part]:
     # In the order of the frames that were found.
     place = {id(frame): number for number, frame in enumerate(frames)}
     parts = [
-        (cluster, sorted((f for one in cluster for f in of_identity[one]), key=lambda f: place[id(f)]))
+        (cluster, sorted((f for key in cluster for f in of_identity[key]), key=lambda f: place[id(f)]))
         for cluster in clusters
     ]
     parts.sort(key=lambda part: (-len(part[1]), place[id(part[1][0])]))
@@ -137,9 +138,9 @@ def _told(
             place
             for number, (cluster, _) in enumerate(parts)
             for other, _ in parts[:number]
-            for one in cluster
-            for two in other
-            for place in contradictions(one, two)
+            for identity in cluster
+            for contrary in other
+            for place in contradictions(identity, contrary)
         }
     )
     kind = "patient" if any(place >= _PATIENT for place in differing) else "study"

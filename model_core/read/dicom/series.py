@@ -85,15 +85,15 @@ def straight(entry: SeriesEntry) -> SeriesEntry:
     source = cast(DicomSource, entry.source)
     stack = arrange(source.frames)
     origins = stack_origins(stack)
-    found = None if origins is None else tilt.shifts(stack.geometry, origins)
-    if source.straight or found is None or not tilt.is_sheared(entry):
+    shifts = None if origins is None else tilt.shifts(stack.geometry, origins)
+    if source.straight or shifts is None or not tilt.is_sheared(entry):
         raise SettingsError("The slices of this series are not shifted by a tilt that can be corrected.")
     assert origins is not None
     if not tilt.is_possible(stack.geometry, origins):
         raise SettingsError(
             "The slices shift sideways by more than 45 degrees, beyond any gantry: their positions are wrong."
         )
-    shape, _ = tilt.grown((entry.size[1], entry.size[2]), found)
+    shape, _ = tilt.grown((entry.size[1], entry.size[2]), shifts)
     return replace(tilt.straight_entry(entry, shape), source=replace(source, straight=True))
 
 

@@ -133,9 +133,9 @@ def _arrange_by_number(frames: Sequence[Frame]) -> Stack:
     layout, directions = Layout("unknown"), None
     if first.row_direction is not None and first.column_direction is not None:
         directions = _directions(first)
-        found = layout_of(directions)
+        upright = layout_of(directions)
         # The order of slices is not known from positions, so only the picture itself is turned upright.
-        layout = Layout(found.plane, found.axes, (False, found.flips[1], found.flips[2]))
+        layout = Layout(upright.plane, upright.axes, (False, upright.flips[1], upright.flips[2]))
     row, column = first.spacing or (None, None)
     geometry = display_geometry(
         layout,

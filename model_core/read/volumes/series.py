@@ -351,10 +351,10 @@ def straight(entry: SeriesEntry) -> SeriesEntry:
     source = cast(VolumeSource, entry.source)
     geometry = source.header.geometry
     origins = slice_origins(geometry, entry.size[0])
-    found = None if origins is None else tilt.shifts(geometry, origins)
-    if origins is None or found is None or not tilt.is_possible(geometry, origins):
+    shifts = None if origins is None else tilt.shifts(geometry, origins)
+    if origins is None or shifts is None or not tilt.is_possible(geometry, origins):
         raise SettingsError("The slices of this volume are not shifted by a tilt that can be corrected.")
-    shape, _ = tilt.grown((entry.size[1], entry.size[2]), found)
+    shape, _ = tilt.grown((entry.size[1], entry.size[2]), shifts)
     return replace(tilt.straight_entry(entry, shape), source=replace(source, straight=True))
 
 

@@ -216,10 +216,10 @@ def _squeezed(key: str) -> str:
 
 def _data_name(line: bytes) -> str | None:
     """Return the name of the data file where a line gives one."""
-    found = re.match(r"([^:=]*)[:=]=?(.*)", line.decode("utf-8", "surrogateescape"), re.DOTALL)
-    if found is None or _squeezed(found[1]).lstrip("\ufeff") not in _DATA_KEYS:
+    match = re.match(r"([^:=]*)[:=]=?(.*)", line.decode("utf-8", "surrogateescape"), re.DOTALL)
+    if match is None or _squeezed(match[1]).lstrip("\ufeff") not in _DATA_KEYS:
         return None
-    return found[2].strip()
+    return match[2].strip()
 
 
 def _key(line: bytes) -> str:
@@ -229,9 +229,9 @@ def _key(line: bytes) -> str:
 def _fields(lines: Sequence[bytes]) -> dict[str, str]:
     fields = {}
     for line in lines:
-        found = re.match(r"([^:=#]*)[:=](?!=)(.*)", line.decode("utf-8", "replace"))
-        if found is not None:
-            fields[_squeezed(found[1])] = found[2].strip()
+        match = re.match(r"([^:=#]*)[:=](?!=)(.*)", line.decode("utf-8", "replace"))
+        if match is not None:
+            fields[_squeezed(match[1])] = match[2].strip()
     return fields
 
 
@@ -300,5 +300,5 @@ def _alike(path: Path) -> Path | None:
     def plain(name: str) -> str:
         return unicodedata.normalize("NFC", name).casefold()
 
-    found = [item for item in path.parent.iterdir() if plain(item.name) == plain(path.name)]
-    return found[0] if len(found) == 1 else None
+    alike = [item for item in path.parent.iterdir() if plain(item.name) == plain(path.name)]
+    return alike[0] if len(alike) == 1 else None
