@@ -197,9 +197,9 @@ def _weights(card: ModelCard) -> dict[str, Any]:
 def _scan(scan: ScanVerdict, names: Sequence[str]) -> dict[str, Any]:
     probabilities = by_name(names, [float(p) for p in scan.probabilities])
     return {
-        "class": list(probabilities)[scan.class_index],
-        "class_index": int(scan.class_index),
-        "class_probabilities": probabilities,
+        "class": None if scan.class_index is None else list(probabilities)[scan.class_index],
+        "class_index": scan.class_index,
+        "class_probabilities": probabilities or None,
         "rule": scan.rule,
         "slices_used": [int(index) for index in scan.slices_used],
         "published": scan.basis == "published",
