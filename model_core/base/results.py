@@ -240,7 +240,8 @@ class RoiRow:
 class SliceSummary:
     """What the strip and the scan need of one slice. Areas are of the union of shown masks.
 
-    ``from_bias`` as in `ImageVerdict`.
+    ``from_bias`` as in `ImageVerdict`. ``lung`` says whether the slice lies where there is lung (see
+    `anatomy.lungs.Lungs.has_lung`): slices outside (False) take no part in the class of the scan.
     """
 
     slice_index: int
@@ -249,6 +250,7 @@ class SliceSummary:
     lesion_mm2: float | None
     probabilities: tuple[float, ...] | None
     from_bias: bool = False
+    lung: bool | None = None
 
 
 @dataclass(frozen=True)
