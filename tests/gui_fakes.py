@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model_core.base.calibration import ScanCheck
 from model_core.base.errors import ExportError, ReadError, WeightsError
 from model_core.base.geometry import Geometry
 from model_core.base.jobs import Progress
@@ -293,6 +294,29 @@ class FakeEngine:
         mean = tuple(float(v) for v in np.mean(rows, axis=0))
         used = tuple(range(len(rows)))
         return ScanVerdict(mean, int(np.argmax(mean)), used, "Mean of the slices.", basis)
+
+
+def make_verdict(**changes):
+    """Make the verdict of an ill scan of calibrated weights."""
+    fields = {
+        "probabilities": (0.05, 0.4, 0.9),
+        "class_index": None,
+        "slices_used": (1, 3, 4),
+        "rule": "Mean of the slices.",
+        "basis": "trained",
+        "verdict": "ill",
+        "lung_slices": 128,
+        "ill_slices": 90,
+        "control_rate": 0.06,
+        "lesion_ml": 168.2,
+        "lung_ml": 4200.0,
+        "kind": "undecided",
+        "deciding": (3, 4, 1),
+        "verdict_rule": "Ill where more slices look ill than in controls and at least 1 ml is marked.",
+        "checked": ScanCheck(scans=40, right=36, low=0.763, high=0.972),
+        "mostly": "lower",
+    }
+    return ScanVerdict(**{**fields, **changes})
 
 
 def warning(text="One slice is missing."):

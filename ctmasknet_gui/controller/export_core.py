@@ -80,6 +80,7 @@ class CoreExporter:
             "region_classes": job.region_classes,
             "image_classes": job.image_classes,
             "weights": job.weights,
+            "scan": job.scan,
             "scale": request.scale,
             "identity": request.identity,
             "plots": request.plots,

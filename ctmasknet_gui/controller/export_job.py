@@ -14,7 +14,7 @@ from model_core.base.jobs import Progress
 from model_core.base.results import SliceResult
 from model_core.base.settings import DetectionSettings, EvidenceSettings
 from model_core.base.volume import Problem, Volume, Window
-from model_core.scene import Overlays
+from model_core.scene import Overlays, ScanWords
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class ExportJob:
     region_classes: tuple[str, ...]
     image_classes: tuple[str, ...]
     weights: str
+    scan: ScanWords | None
     reference: ByteArray | None
     look: Look
     top: int | None

@@ -233,6 +233,7 @@ class MainWindow(QMainWindow):
         explanation.linkToggled.connect(self.linkToggled)
         explanation.candidatePicked.connect(self.candidatePicked)
         explanation.topChosen.connect(self.topChosen)
+        explanation.sliceChosen.connect(self.sliceRequested)
         self.tool_bar.opacityEdited.connect(self.opacityRequested)
         self.menus.weightsChosen.connect(self.weightsChosen)
         self.menus.recentChosen.connect(self._on_recent)

@@ -17,6 +17,10 @@ from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceS
 
 # What is said of a scan; "no_class" where no slice shows lung.
 Verdict = Literal["no_class", "control", "uncertain", "ill"]
+# Thirds of the slices with lung, from the head; no lobes.
+Third = Literal["upper", "middle", "lower"]
+# Less than this of marked lesions (ml) does not speak for an ill scan.
+LEAST_LESIONS_ML = 1.0
 # The kind of pneumonia where it cannot be told.
 UNDECIDED = "undecided"
 
@@ -312,6 +316,8 @@ class ScanVerdict:
         How ``verdict`` follows from the numbers, in words.
     checked:
         Whole scans that these weights were tried on; None where there are none.
+    mostly:
+        The third of the lungs that holds more than half of ``lesion_ml``; None where none does.
     """
 
     probabilities: tuple[float, ...]
@@ -330,6 +336,7 @@ class ScanVerdict:
     deciding: tuple[int, ...] = ()
     verdict_rule: str = ""
     checked: ScanCheck | None = None
+    mostly: Third | None = None
 
 
 @dataclass(frozen=True, eq=False)

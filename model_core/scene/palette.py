@@ -13,8 +13,12 @@ ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
 BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 
 REFERENCE = YELLOW
+# Pneumonia of a kind that is not told: between the colours of the kinds.
+PNEUMONIA = "#9B8AE6"
 # What is of all regions or of no class: the bars of the strip, the bars of a histogram.
 NEUTRAL = "#A9BACB"
+# Analysed, but without a class.
+NO_CLASS = "#5C6F83"
 
 # Cividis in equal steps: blue below, grey at, yellow above the middle.
 CIVIDIS = (

@@ -15,7 +15,7 @@ from model_core.base.results import ImageVerdict, RoiRow
 
 # How far from a point a click still means it, in screen pixels.
 PICK_RADIUS = 9.0
-_HEIGHT = 172
+_HEIGHT = 138
 _HINT = "Drawn once the slice has been analysed."
 
 
