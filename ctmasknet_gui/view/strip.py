@@ -21,9 +21,10 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.explanation.verdict import MOST_DECIDING, deciding_slices
 from model_core.base.results import SliceSummary, probability_text
-from model_core.scene import class_name, image_colour
-from model_core.scene.palette import NEUTRAL, SELECTED
+from model_core.scene import class_name, image_colour, slice_words
+from model_core.scene.palette import LETTER, NEUTRAL, NO_CLASS, SELECTED
 
 _WIDTH = 44
 _BACKGROUND, _PALE, _EDGE = QColor("#10151b"), QColor("#2a3441"), QColor("#2c3641")
@@ -43,10 +44,11 @@ _PERCENTILE, _FACTOR, _FEWEST = 95.0, 2.0, 3
 class SliceStrip(QWidget):
     """One row per slice beside the viewport, first slice on top.
 
-    The square tells the most probable class of a slice by colour and its probability by strength, the
-    bar the area of the shown lesion masks; slices without a result are pale. A bar that is cut, as it would
-    make the others too short to tell apart, ends in a white tip. The tooltip says it in words. Click, drag,
-    wheel or keys emit ``slice_requested``.
+    The square tells by colour whether a slice looks ill; of weights without a calibration the most probable
+    class, its probability by strength. The bar is the area of the shown lesion masks; slices without a result
+    are pale, those outside the lung grey. A bar that is cut, as it would make the others too short to tell
+    apart, ends in a white tip. A tick at the left marks the slices that decide about the scan. The tooltip
+    says it in words. Click, drag, wheel or keys emit ``slice_requested``.
     """
 
     slice_requested = Signal(int)
@@ -64,6 +66,7 @@ class SliceStrip(QWidget):
         state.case.events.volume.connect(self._refresh)
         state.display.events.slice_index.connect(self._refresh)
         state.results.events.summaries.connect(self._refresh)
+        state.results.events.scan.connect(self._refresh)
         state.weights.events.all.connect(self._refresh)
         self._refresh()
 
@@ -109,6 +112,11 @@ class SliceStrip(QWidget):
             noun = "finding" if summary.detections == 1 else "findings"
             cut = " (bar cut)" if summary.lesion_px > self.full_scale else ""
             text = f"{head}: {summary.detections} {noun}, {_area(summary)}{cut}"
+        if index in self._deciding:
+            text += "\nOne of the slices that decide"
+        words = slice_words(summary)
+        if words is not None:
+            return text + "\n" + ", ".join((words.answer, *words.lines))
         if summary.probabilities:
             best = int(np.argmax(summary.probabilities))
             name = class_name(self._state.weights.image_classes, best)
@@ -135,6 +143,7 @@ class SliceStrip(QWidget):
         if self.slices:
             self._paint_rows(painter)
             painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+            self._paint_deciding(painter)
             self._paint_mark(painter)
         if self.hasFocus():
             painter.setBrush(Qt.BrushStyle.NoBrush)
@@ -171,9 +180,26 @@ class SliceStrip(QWidget):
         painter.fillRect(end.adjusted(-5, 0, -3, 0), _BACKGROUND)
         painter.fillRect(end.adjusted(-3, 0, 0, 0), QColor(SELECTED))
 
+    def _paint_deciding(self, painter: QPainter) -> None:
+        """Point at the slices that the verdict of the scan rests on."""
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(LETTER))
+        for index in self._deciding:
+            y = self.centre_of(index)
+            painter.drawPolygon(QPolygonF([QPointF(0, y - 4), QPointF(0, y + 4), QPointF(4.5, y)]))
+
+    @property
+    def _deciding(self) -> tuple[int, ...]:
+        results = self._state.results
+        chosen = deciding_slices(results.scan, results.summaries)[:MOST_DECIDING]
+        return tuple(index for index in chosen if 0 <= index < self.slices)
+
     def _class_colour(self, summary: SliceSummary) -> QColor:
+        words = slice_words(summary)
+        if words is not None:
+            return QColor(words.colour)
         if not summary.probabilities or summary.from_bias:
-            return QColor("#5c6f83")
+            return QColor(NO_CLASS)
         best = int(np.argmax(summary.probabilities))
         colour = QColor(image_colour(class_name(self._state.weights.image_classes, best), best))
         colour.setAlphaF(0.35 + 0.65 * min(1.0, max(0.0, float(summary.probabilities[best]))))

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from dataclasses import dataclass
 
 import numpy as np
 
 from model_core.base.errors import ordinal
-from model_core.base.results import ShownSlice, probability_text
+from model_core.base.results import UNDECIDED, ShownSlice, probability_text
 from model_core.base.volume import PatientText, Volume, Window, readable_name
 from model_core.scene.palette import AMBER, MUTED, REFERENCE, WHITE, class_name, image_colour
 from model_core.scene.settings import SceneSettings
-from model_core.scene.verdict import UNCALIBRATED, UNLIKE, ScanWords, slice_words
+from model_core.scene.verdict import UNCALIBRATED, UNCERTAIN, UNLIKE, ScanWords, slice_words
 
 RESEARCH = "Research use only"
 EDITED = "edited evidence"
 PRIVATE = "Privacy mode"
 _SCAN_WIDTH = 34  # characters
+_NO_BREAK = "\u00a0"
 
 
 @dataclass(frozen=True)
@@ -158,12 +160,13 @@ def _verdict(settings: SceneSettings, shown: ShownSlice | None, *, every: bool) 
     lines: list[Line] = []
     words = slice_words(shown.summary)
     if words is not None:
-        lines.append(Line(words.answer, bold=True, swatch=words.colour))
+        lines.append(_answer(words.answer, words.answer, words.colour))
         lines += [Line(text, AMBER if text == UNLIKE else MUTED) for text in words.lines]
     if shown.verdict is not None and shown.summary.lung is not False:
         values = tuple(float(value) for value in shown.verdict.probabilities)
         if every or words is None:
-            lines += _classes(settings, values, bias=shown.verdict.from_bias, every=every)
+            told = words is None or shown.summary.kind not in (None, UNDECIDED)
+            lines += _classes(settings, values, bias=shown.verdict.from_bias, every=every, told=told)
         if words is None:
             lines.append(Line(UNCALIBRATED, MUTED))
         if settings.edited or shown.verdict.basis == "edited":
@@ -171,7 +174,16 @@ def _verdict(settings: SceneSettings, shown: ShownSlice | None, *, every: bool) 
     return tuple(lines)
 
 
-def _classes(settings: SceneSettings, values: tuple[float, ...], *, bias: bool, every: bool) -> list[Line]:
+def _answer(text: str, answer: str, colour: str) -> Line:
+    """Return an answer with its colour; doubt stands on a patch: amber is close to the colour of lesions."""
+    doubt = answer.startswith(UNCERTAIN)
+    return Line(text, bold=not doubt, swatch="" if doubt else colour, patch=doubt)
+
+
+def _classes(
+    settings: SceneSettings, values: tuple[float, ...], *, bias: bool, every: bool, told: bool
+) -> list[Line]:
+    """Return the classes, the most probable in bold where it is ``told`` which it is."""
     best = int(np.argmax(values))
     lines = []
     if bias:
@@ -181,7 +193,7 @@ def _classes(settings: SceneSettings, values: tuple[float, ...], *, bias: bool, 
     for number, value in enumerate(values):
         if every or (number == best and not bias):
             name = class_name(settings.image_classes, number)
-            text, likely = f"{name} {probability_text(value)}", number == best and not bias
+            text, likely = f"{name} {probability_text(value)}", number == best and told and not bias
             swatch = "" if bias else image_colour(name, number)
             lines.append(Line(text, MUTED if bias else WHITE, bold=likely, swatch=swatch))
     return lines
@@ -191,10 +203,16 @@ def _scan(words: ScanWords | None) -> tuple[Line, ...]:
     """Return what is said of the scan; its sentences are broken, so that the picture stays in sight."""
     if words is None:
         return ()
-    lines = [Line(f"Scan: {words.answer}", bold=True, swatch=words.colour)]
-    for text in (words.where, words.amount, words.kind, words.worth, words.progress):
-        lines += [Line(part, MUTED) for part in textwrap.wrap(text, _SCAN_WIDTH)]
+    lines = [_answer(f"Scan: {words.answer}", words.answer, words.colour)]
+    for text in (words.where, words.amount, words.kind, words.worth):
+        lines += [Line(part, MUTED) for part in _broken(text)]
     return tuple(lines)
+
+
+def _broken(text: str) -> list[str]:
+    """Break a text into lines, but never within parentheses."""
+    whole = re.sub(r"\([^)]*\)", lambda match: match[0].replace(" ", _NO_BREAK), text)
+    return [part.replace(_NO_BREAK, " ") for part in textwrap.wrap(whole, _SCAN_WIDTH)]
 
 
 def _series(volume: Volume, settings: SceneSettings) -> tuple[Line, ...]:

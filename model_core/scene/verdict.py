@@ -111,15 +111,17 @@ def scan_words(
         "uncertain": (UNCERTAIN, _look_ill(*counted)),
         "no_class": ("No class: no lung found", _no_lung(analysed)),
     }[scan.verdict]
-    if partial and scan.verdict != "ill":
+    if partial and scan.verdict == "ill":
+        where += " so far"
+    elif partial:
         answer += " so far"
     if scan.verdict == "no_class":
-        return ScanWords(answer, where=where, kind="A verdict needs the lungs", progress=progress)
+        return ScanWords(answer, where=where, amount="A verdict needs the lungs", progress=progress)
     controls = "" if scan.control_rate is None else f" (controls: {_percent(scan.control_rate)})"
     return ScanWords(
         answer,
         colour=_colour(scan),
-        where=where + (" so far" if partial else "") + controls,
+        where=where + controls,
         amount=_amount(scan, partial=partial) or lesions,
         kind=_kind(scan, classes, rest=slices - analysed),
         worth=worth(scan.checked),

@@ -10,7 +10,7 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.explanation.verdict_card import Line
 from ctmasknet_gui.view.style import MUTED, TEXT, TRACK
 from ctmasknet_gui.view.viewport.text import sized
-from model_core.base.results import ImageVerdict, probability_text
+from model_core.base.results import UNDECIDED, ImageVerdict, probability_text
 from model_core.scene import SliceWords, class_name, image_colour, slice_words
 from model_core.scene.palette import NO_CLASS
 from model_core.scene.verdict import BIAS, UNCALIBRATED, UNLIKE
@@ -26,7 +26,7 @@ class ProbabilityBars(QWidget):
         super().__init__(parent)
         self._names: tuple[str, ...] = ()
         self._values: tuple[float, ...] = ()
-        self._bias = False
+        self._told = True
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     @property
@@ -34,14 +34,14 @@ class ProbabilityBars(QWidget):
         """Name, number and whether it is in bold of each row, from the top."""
         best = max(range(len(self._values)), key=self._values.__getitem__, default=-1)
         named = zip(self._names, self._values, strict=True)
-        return tuple((n, probability_text(v), k == best and not self._bias) for k, (n, v) in enumerate(named))
+        return tuple((n, probability_text(v), k == best and self._told) for k, (n, v) in enumerate(named))
 
-    def set_values(self, names: tuple[str, ...], values: tuple[float, ...], *, bias: bool = False) -> None:
+    def set_values(self, names: tuple[str, ...], values: tuple[float, ...], *, told: bool = True) -> None:
         """Show probabilities (0..1) in class order; missing names say which class it is.
 
-        With ``bias``, the network's answer to no region at all, no class is in bold.
+        Where it is not ``told`` which class it is, none is in bold.
         """
-        self._bias = bias
+        self._told = told
         self._names = tuple(class_name(names, k) for k in range(len(values)))
         self._values = values
         text = ", ".join(f"{name} {number}" for name, number, _ in self.rows)
@@ -205,7 +205,10 @@ class ClassPanel(QWidget):
         self.badge.setVisible(verdict is not None and verdict.basis == "edited")
         self.unlike.setVisible(words is not None and words.unlike)
         self._say(words, verdict)
-        self._show_bars(verdict, outside=shown is not None and shown.summary.lung is False)
+        summary = None if shown is None else shown.summary
+        told = words is None or (summary is not None and summary.kind not in (None, UNDECIDED))
+        outside = summary is not None and summary.lung is False
+        self._show_bars(None if outside else verdict, told=told)
         self.setAccessibleName(f"{self._heading.text().capitalize()}: {self.text}")
 
     def _say(self, words: SliceWords | None, verdict: ImageVerdict | None) -> None:
@@ -222,12 +225,12 @@ class ClassPanel(QWidget):
             words.probability if words is not None else None, words.colour if words else NO_CLASS
         )
 
-    def _show_bars(self, verdict: ImageVerdict | None, *, outside: bool) -> None:
-        shown = verdict is not None and not outside
-        self.bars.setVisible(shown)
-        if verdict is not None and shown:
+    def _show_bars(self, verdict: ImageVerdict | None, *, told: bool) -> None:
+        self.bars.setVisible(verdict is not None)
+        if verdict is not None:
             values = tuple(float(p) for p in verdict.probabilities)
-            self.bars.set_values(self._state.weights.image_classes, values, bias=verdict.from_bias)
+            told = told and not verdict.from_bias
+            self.bars.set_values(self._state.weights.image_classes, values, told=told)
 
     def _why_no_class(self) -> tuple[str, str]:
         """Return why the slice has no class, and what helps."""

@@ -9,6 +9,9 @@ from ctmasknet_gui.view.explanation.evidence import gives_no_class
 from model_core.base.results import ScanVerdict, SliceSummary
 from model_core.scene import ScanWords, scan_words
 
+# How many of the deciding slices are shown and marked.
+MOST_DECIDING = 6
+
 
 def verdict_words(state: AppState) -> ScanWords:
     """Return what is said of the open scan as it is now."""

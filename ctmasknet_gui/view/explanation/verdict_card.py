@@ -11,7 +11,12 @@ from PySide6.QtGui import QColor, QImage, QKeyEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QAbstractButton, QFrame, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.explanation.verdict import deciding_slices, lesion_volume, verdict_words
+from ctmasknet_gui.view.explanation.verdict import (
+    MOST_DECIDING,
+    deciding_slices,
+    lesion_volume,
+    verdict_words,
+)
 from ctmasknet_gui.view.style import BASE, MUTED, TEXT
 from ctmasknet_gui.view.viewport.layer import device_ratio
 from ctmasknet_gui.view.viewport.pictures import grey_image
@@ -22,7 +27,7 @@ from model_core.base.volume import Volume
 from model_core.scene import ScanWords
 from model_core.scene.palette import NO_CLASS, SELECTED
 
-_THUMBNAILS, _PICTURE, _NUMBER = 6, 42, 13
+_PICTURE, _NUMBER = 42, 13
 _STRIPE = 4
 _FRAME, _EMPTY, _FOCUS = QColor("#2c3641"), QColor("#1b222b"), QColor("#7fc0ff")
 
@@ -150,7 +155,7 @@ class VerdictCard(QFrame):
             "It is not known how often slices of controls look ill to these weights, nor what their\n"
             "probabilities mean."
         )
-        self.thumbnails = tuple(Thumbnail() for _ in range(_THUMBNAILS))
+        self.thumbnails = tuple(Thumbnail() for _ in range(MOST_DECIDING))
         self._lay_out()
         for thumbnail in self.thumbnails:
             thumbnail.clicked.connect(lambda _=False, thumbnail=thumbnail: self._on_clicked(thumbnail))
@@ -246,7 +251,7 @@ class VerdictCard(QFrame):
         here = self._state.display.slice_index
         if self._stale:
             return
-        deciding = self._deciding()[:_THUMBNAILS]
+        deciding = self._deciding()[:MOST_DECIDING]
         self._caption.setText("deciding\nslices" if deciding else "\n")
         for place, thumbnail in enumerate(self.thumbnails):
             # Empty places say that something is to come.

@@ -190,7 +190,7 @@ def test_the_verdict_is_told_in_the_same_words(judged, texts_of):
     # Long lines are broken in the picture; what they say is what the card says.
     written = " ".join(in_picture)
     card = panel.card
-    for line in (card.answer, card.where, card.amount, card.kind, card.worth, card.progress):
+    for line in (card.answer, card.where, card.amount, card.kind, card.worth):
         assert line.text() in written
     assert f"Scan: {card.answer.text()}" in in_picture
     assert has(seen, PNEUMONIA)
@@ -201,3 +201,14 @@ def test_what_uncalibrated_weights_say_of_a_scan_stays_off_pictures(analysed, te
     _, in_picture, _, _ = texts_of(analysed, analysed.folder / "d.png", lambda d: None)
     assert analysed.state.results.scan is not None
     assert not any("Scan" in text for text in in_picture)
+
+
+def test_a_deciding_slice_is_a_click_away(judged):
+    thumbnails = judged.window.explanation.card.thumbnails
+    assert [thumbnail.index for thumbnail in thumbnails[:3]] == [3, 4, 1]
+    assert thumbnails[0].current, "the middle slice is the first to be seen"
+    judged.qtbot.mouseClick(thumbnails[2], Qt.MouseButton.LeftButton)
+    assert judged.state.display.slice_index == 1
+    assert [thumbnail.current for thumbnail in thumbnails[:3]] == [False, False, True]
+    judged.key(Qt.Key.Key_Down)
+    assert judged.state.display.slice_index == 2, "the reading keys stay with the slices"

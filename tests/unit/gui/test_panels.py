@@ -358,14 +358,17 @@ def test_a_class_without_any_region_is_called_the_networks_bias(qtbot, state):
     ],
 )
 def test_class_panel_says_what_the_slice_shows(qtbot, state, changes, answer, detail):
+    shown = state.results.shown
+    state.results.shown = None
     panel = ClassPanel(state)
     qtbot.addWidget(panel)
     panel.resize(438, 62)
     panel.show()
-    shown = state.results.shown
     state.results.shown = replace(shown, summary=replace(shown.summary, **changes))
     assert (panel.answer.text(), panel.detail.text()) == (answer, detail)
     assert panel.bars.isVisible() == ("lung" not in changes)
+    named = changes.get("kind") == "COVID-19"
+    assert [name for name, _, bold in panel.bars.rows if bold] == ["COVID-19"] * named, "no kind is hinted at"
     told = panel.ill.accessibleName()
     assert told == (
         f"Probability of pneumonia {changes['ill_probability']:.2f}" if "lung" not in changes else ""
