@@ -21,6 +21,12 @@ OUTSIDE = "Outside the lung: no class"
 UNCALIBRATED = "uncalibrated"
 UNLIKE = "unlike the training data"
 BIAS = "network's bias: no region left"
+# Shorter, as there is less room beside a count.
+_SO_FAR: dict[Verdict, str] = {
+    "control": "No clear signs",
+    "uncertain": UNCERTAIN,
+    "no_class": "No lung found",
+}
 
 
 @dataclass(frozen=True)
@@ -101,9 +107,9 @@ def scan_words(
         What is said of the lesions where ``scan`` has no volume of them.
     """
     partial = analysed < slices
-    progress = f"{analysed} of {slices} so far" if partial else _all(slices)
+    progress = f"{analysed} of {slices} so far" if partial else _count(slices)
     if scan.verdict is None:
-        return _uncalibrated(scan, classes, progress, lesions)
+        return _uncalibrated(scan, classes, lesions)
     counted = scan.ill_slices, scan.lung_slices, "lung slice" if lung_known else "slice"
     answer, where = {
         "ill": (SIGNS, "in " + _some_of(*counted)),
@@ -114,7 +120,7 @@ def scan_words(
     if partial and scan.verdict == "ill":
         where += " so far"
     elif partial:
-        answer += " so far"
+        answer = f"{_SO_FAR[scan.verdict]} so far"
     if scan.verdict == "no_class":
         return ScanWords(answer, where=where, amount="A verdict needs the lungs", progress=progress)
     controls = "" if scan.control_rate is None else f" (controls: {_percent(scan.control_rate)})"
@@ -156,7 +162,7 @@ def worth(checked: ScanCheck | None) -> str:
     return f"Checked on {checked.scans} {noun}, {checked.right} right (95 %: {low}–{high} %)"
 
 
-def _uncalibrated(scan: ScanVerdict, classes: Sequence[str], progress: str, lesions: str) -> ScanWords:
+def _uncalibrated(scan: ScanVerdict, classes: Sequence[str], lesions: str) -> ScanWords:
     rule = scan.rule.split(". ")[0].rstrip(".")
     named = scan.class_index is not None and not scan.from_bias
     answer, colour = "The network's bias", NO_CLASS
@@ -171,7 +177,6 @@ def _uncalibrated(scan: ScanVerdict, classes: Sequence[str], progress: str, lesi
         amount=lesions,
         kind="No verdict: these weights are not calibrated",
         worth=worth(scan.checked),
-        progress=progress,
         uncalibrated=True,
     )
 
@@ -183,8 +188,8 @@ def _colour(scan: ScanVerdict) -> str:
     return by_verdict.get(scan.verdict, NO_CLASS)
 
 
-def _all(slices: int) -> str:
-    return f"all {slices} slices" if slices > 1 else "1 slice"
+def _count(slices: int) -> str:
+    return f"{slices} slice{'s' * (slices != 1)}"
 
 
 def _no_lung(slices: int) -> str:

@@ -103,8 +103,9 @@ class IllBar(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def set_value(self, value: float | None, colour: str) -> None:
-        """Show a probability (0..1); None leaves the place empty."""
+        """Show a probability (0..1); nothing where it is None."""
         self._value, self._colour = value, colour
+        self.setVisible(value is not None)
         text = "" if value is None else f"Probability of pneumonia {probability_text(value)}"
         self.setAccessibleName(text)
         self.setToolTip(text and f"{text}, of any kind, calibrated on patients left out of the training")

@@ -67,6 +67,8 @@ class Thumbnail(QAbstractButton):
         self.index: int | None = None
         self.current = self.framed = False
         self._picture: QImage | None = None
+        # As drawn, and what it was made of.
+        self._scaled: tuple[int, float, QImage] | None = None
         self.setFixedSize(_PICTURE + 4, _PICTURE + 4 + _NUMBER)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
@@ -77,6 +79,11 @@ class Thumbnail(QAbstractButton):
         self.setEnabled(index is not None)
         self.setAccessibleName(words)
         self.setToolTip(words)
+        self.update()
+
+    def mark(self, *, current: bool) -> None:
+        """Frame it, or not."""
+        self.current = current
         self.update()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -98,25 +105,27 @@ class Thumbnail(QAbstractButton):
                 painter.drawRect(place)
             return
         painter.fillRect(place, QColor("#000000"))
-        ratio = device_ratio(painter)
-        self._draw_picture(painter, place.adjusted(1, 1, -1, -1), ratio)
-        if self.current or self.hasFocus() or self.underMouse():
-            painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.setPen(
-                QPen(_FOCUS if self.hasFocus() else QColor(SELECTED if self.current else MUTED), 2)
-            )
+        self._draw(painter, self._picture, place.adjusted(1, 1, -1, -1))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        if self.current or self.underMouse():
+            painter.setPen(QPen(QColor(SELECTED if self.current else MUTED), 2))
             painter.drawRect(place)
+        if self.hasFocus():
+            painter.setPen(QPen(_FOCUS, 1))
+            painter.drawRoundedRect(QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5), 3, 3)
         painter.setFont(sized(self.font(), 11, bold=self.current))
         painter.setPen(QColor(TEXT if self.current else MUTED))
         below = QRectF(0, place.bottom() + 1, self.width(), _NUMBER)
         painter.drawText(below, Qt.AlignmentFlag.AlignCenter, str(self.index + 1))
 
-    def _draw_picture(self, painter: QPainter, place: QRectF, ratio: float) -> None:
-        assert self._picture is not None
-        size = (place.size() * ratio).toSize()
-        image = self._picture.scaled(
-            size, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
-        )
+    def _draw(self, painter: QPainter, picture: QImage, place: QRectF) -> None:
+        """Draw a picture as large as fits, in the middle of a place, sharp at every resolution."""
+        ratio = device_ratio(painter)
+        if self._scaled is None or self._scaled[:2] != (picture.cacheKey(), ratio):
+            size, keep = (place.size() * ratio).toSize(), Qt.AspectRatioMode.KeepAspectRatio
+            image = picture.scaled(size, keep, Qt.TransformationMode.SmoothTransformation)
+            self._scaled = picture.cacheKey(), ratio, image
+        image = self._scaled[2]
         target = QRectF(0, 0, image.width() / ratio, image.height() / ratio)
         target.moveCenter(place.center())
         painter.drawImage(target, image)
@@ -141,6 +150,9 @@ class VerdictCard(QFrame):
         self._words = ScanWords("")
         # Of a scan, to stay while new thresholds are followed.
         self._kept: ScanWords | None = None
+        # Pictures of slices, all of one volume shown in one way.
+        self._pictures: dict[int, QImage] = {}
+        self._look: tuple[object, ...] = ()
         self.setObjectName("verdict")
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.answer, self.progress = Line("answer"), QLabel()
@@ -248,8 +260,15 @@ class VerdictCard(QFrame):
 
     def _refresh_thumbnails(self) -> None:
         scan, volume = self._state.results.scan, self._state.case.volume
-        here = self._state.display.slice_index
+        display = self._state.display
+        flips = display.flip_horizontal, display.flip_vertical
+        look = (volume, display.window, display.inverted, *flips)
+        if look != self._look:
+            self._look, self._pictures = look, {}
+        here = display.slice_index
         if self._stale:
+            for thumbnail in self.thumbnails:
+                thumbnail.mark(current=thumbnail.index == here)
             return
         deciding = self._deciding()[:MOST_DECIDING]
         self._caption.setText("deciding\nslices" if deciding else "\n")
@@ -260,11 +279,16 @@ class VerdictCard(QFrame):
             if index is None or volume is None or not 0 <= index < volume.slices:
                 thumbnail.show_slice(None, None, "", current=False)
             else:
-                picture = _picture(self._state, volume, index)
+                picture = self._picture_of(volume, index)
                 thumbnail.show_slice(index, picture, self._words_of(index), current=index == here)
 
     def _deciding(self) -> Sequence[int]:
         return deciding_slices(self._state.results.scan, self._state.results.summaries)
+
+    def _picture_of(self, volume: Volume, index: int) -> QImage:
+        if index not in self._pictures:
+            self._pictures[index] = _picture(self._state, volume, index)
+        return self._pictures[index]
 
     def _words_of(self, index: int) -> str:
         summary = self._state.results.summaries.get(index)

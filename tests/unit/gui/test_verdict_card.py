@@ -15,7 +15,7 @@ from model_core.base.calibration import ScanCheck
 ILL = (
     "Pneumonia signs in 90 of 128 lung slices (controls: 6 %). 168 ml, 4 % of the lung, mostly lower third. "
     "COVID-19 or other pneumonia: cannot be told apart. Checked on 40 scans, 36 right (95 %: 76–97 %). "
-    "All 7 slices."
+    "7 slices."
 )
 
 
@@ -86,7 +86,7 @@ def test_part_of_a_series_is_told_as_such(card, state):
     summaries = state.results.summaries
     state.results.summaries = {k: summaries[k] for k in (2, 3)}
     state.results.scan = make_verdict(verdict="control", ill_slices=0, lung_slices=2)
-    assert card.answer.text() == "No clear pneumonia signs so far"
+    assert card.answer.text() == "No clear signs so far"
     assert "5 slices are not analysed yet" in card.text
     state.results.scan = make_verdict(ill_slices=1, lung_slices=2)
     assert card.text.startswith(
@@ -149,6 +149,9 @@ def test_nothing_moves_and_the_old_words_stay_while_thresholds_are_followed(card
     assert "lesion volume follows" in card.text.casefold(), "volumes of two settings are not added up"
     assert card.thumbnails[0].index == scan.deciding[0]
     stale = card.grab().toImage()
+    state.display.slice_index = 4
+    assert card.thumbnails[1].current, "scrolling goes on meanwhile"
+    state.display.slice_index = 3
     state.results.scan, state.results.updating = scan, False
     assert card.text == told
     assert card.grab().toImage() != stale
@@ -228,7 +231,13 @@ def test_no_word_is_cut_in_the_narrowest_panel(card, state):
         make_verdict(verdict="control", ill_slices=10),
         make_verdict(verdict="uncertain", lesion_ml=None),
     ]
-    for scan in words:
+    state.thresholds.detections = replace(state.thresholds.detections, score=0.9)
+    summaries = state.results.summaries
+    some = {k: summaries[k] for k in (1, 2)}
+    words += [make_verdict(verdict=verdict) for verdict in ("control", "uncertain", "no_class", "ill")]
+    words += [make_verdict(verdict=None, class_index=2, probabilities=(0.0, 0.5, 1.0))]
+    for scan, known in [(scan, known) for scan in words for known in (summaries, some)]:
+        state.results.summaries = known
         state.results.scan = scan
         card.layout().activate()
         for line in lines:
