@@ -17,6 +17,8 @@ from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceS
 
 # What is said of a scan; "no_class" where no slice shows lung.
 Verdict = Literal["no_class", "control", "uncertain", "ill"]
+# A slice of more looks ill.
+ILL_PROBABILITY = 0.5
 # The kind of pneumonia where it cannot be told.
 UNDECIDED = "undecided"
 
@@ -187,6 +189,8 @@ class SliceResult:
         image where the network looked at it.
     mask_cache:
         Raw mask logits (28, 28) of candidates once asked for; filled by the pipeline.
+    unlike_training:
+        As in `SliceSummary`, under the evidence that the weights define.
     """
 
     series_id: str
@@ -199,6 +203,7 @@ class SliceResult:
     verdict: ImageVerdict | None
     features: dict[str, npt.NDArray[np.float16]] = field(repr=False)
     mask_cache: dict[int, FloatArray] = field(default_factory=dict, repr=False)
+    unlike_training: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -258,8 +263,8 @@ class SliceSummary:
         That the slice shows pneumonia of any kind; None outside the lungs and for weights without a
         calibration.
     kind:
-        Name of the class where an ill slice's kind can be told, else `UNDECIDED`; None where the slice is not
-        ill or has no `ill_probability`.
+        Name of the class where the kind of an ill slice can be told, else `UNDECIDED`; None without an
+        `ill_probability`.
     unlike_training:
         Whether the slice is unlike those of the training: it marks, and changes nothing. None where unknown.
     """
@@ -278,7 +283,7 @@ class SliceSummary:
     @property
     def ill(self) -> bool:
         """Whether the slice rather shows pneumonia than not."""
-        return self.ill_probability is not None and self.ill_probability > 0.5
+        return self.ill_probability is not None and self.ill_probability > ILL_PROBABILITY
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def _judged(
     verdict, why = _rule(counts, calibration)
     kind = UNDECIDED
     if verdict == "ill" and calibration.kinds_told:
-        kind = _kind(ill, names)
+        kind = _kind(ill, names, calibration.ill_classes)
     telling = sorted(inside, key=lambda s: (-(s.ill_probability or 0.0), -s.lesion_px))
     named = {"control": 0, "ill": list(names).index(kind) if kind in names else None}
     return replace(
@@ -173,10 +173,10 @@ def _rule(counts: _Counts, calibration: Calibration) -> tuple[Verdict, str]:
     return "uncertain", f"{text} That is {told}, while {marks} are marked."
 
 
-def _kind(ill: Sequence[SliceSummary], names: Sequence[str]) -> str:
-    """Return the name of the ill class with the larger mean probability over the ill slices."""
+def _kind(ill: Sequence[SliceSummary], names: Sequence[str], ill_classes: Sequence[int]) -> str:
+    """Return the name of the class of pneumonia with the largest mean probability over the ill slices."""
     mean = np.mean([s.probabilities for s in ill if s.probabilities], axis=0)
-    return class_name(names, 1 + int(np.argmax(mean[1:])))
+    return class_name(names, max(ill_classes, key=lambda k: float(mean[k])))
 
 
 def _positions(inside: Sequence[SliceSummary], volume: Volume | None) -> dict[int, float] | None:
