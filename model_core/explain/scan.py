@@ -68,10 +68,17 @@ def scan_verdict(
     if not inside:
         rule = f"No lung in the slices analysed ({len(analysed)}): no class."
         return ScanVerdict((), None, (), rule, basis, verdict="no_class", verdict_rule=rule)
-    found = replace(_mean_class(inside, basis=basis, control=control), lung_slices=len(inside))
+    even = volume is not None and volume.geometry.spacing_mm[0] is not None
+    marked = _marked_ml(inside, _steps(volume))
+    found = replace(
+        _mean_class(inside, basis=basis, control=control),
+        lung_slices=len(inside),
+        lesion_ml=marked if even else None,
+        lung_ml=lung_ml,
+    )
     if calibration is None:
-        return replace(found, lung_ml=lung_ml)
-    return _judged(found, inside, calibration=calibration, volume=volume, names=names, lung_ml=lung_ml)
+        return found
+    return _judged(found, inside, marked, calibration=calibration, volume=volume, names=names)
 
 
 def _mean_class(inside: Sequence[SliceSummary], *, basis: EvidenceBasis, control: str) -> ScanVerdict:
@@ -112,11 +119,11 @@ class _Counts:
 def _judged(
     found: ScanVerdict,
     inside: Sequence[SliceSummary],
+    marked_ml: float | None,
     *,
     calibration: Calibration,
     volume: Volume | None,
     names: Sequence[str],
-    lung_ml: float | None,
 ) -> ScanVerdict:
     places = _positions(inside, volume)
     ill = [s for s in inside if s.ill]
@@ -124,7 +131,7 @@ def _judged(
         share=len(ill) / len(inside),
         apart=len(inside) if places is None else len(_apart(inside, places)),
         marked=any(s.detections for s in inside),
-        ml=_marked_ml(inside, _steps(volume)),
+        ml=marked_ml,
     )
     verdict, why = _rule(counts, calibration)
     kind = UNDECIDED
@@ -138,8 +145,6 @@ def _judged(
         verdict=verdict,
         ill_slices=len(ill),
         control_rate=calibration.control_rate,
-        lesion_ml=counts.ml if volume is not None and volume.geometry.spacing_mm[0] is not None else None,
-        lung_ml=lung_ml,
         kind=kind,
         deciding=tuple(s.slice_index for s in _apart(telling, places)[:_MOST_DECIDING]),
         verdict_rule=why,
