@@ -107,13 +107,15 @@ def _mean_class(inside: Sequence[SliceSummary], *, basis: EvidenceBasis, control
 class _Counts:
     """What the rule looks at: the share that looks ill, of so many slices ``apart``, and what is marked.
 
-    ``ml`` is an estimate where slices are missing or uneven, None where no distance is known.
+    ``ml`` is an estimate where slices are missing or uneven, None where no distance is known; ``chest`` says
+    whether lung was found.
     """
 
     share: float
     apart: int
     marked: bool
     ml: float | None
+    chest: bool
 
 
 def _judged(
@@ -132,6 +134,7 @@ def _judged(
         apart=len(inside) if places is None else len(_apart(inside, places)),
         marked=any(s.detections for s in inside),
         ml=marked_ml,
+        chest=any(s.lung for s in inside),
     )
     verdict, why = _rule(counts, calibration)
     kind = UNDECIDED
@@ -166,6 +169,8 @@ def _rule(counts: _Counts, calibration: Calibration) -> tuple[Verdict, str]:
     enough = ml is not None and ml >= LESION_ML
     little = not counts.marked or (ml is not None and ml < LESION_ML)
     marks = "an unknown volume" if ml is None and counts.marked else f"{ml or 0.0:.1f} ml"
+    if not counts.chest:
+        return "uncertain", f"{text} Whether this is a chest is not known: no lung was looked for or found."
     if not few and exceeds and enough:
         return "ill", f"{text} That is more than chance, and {marks} are marked."
     if not few and share <= limit and little:

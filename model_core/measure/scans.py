@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -96,14 +96,22 @@ def read_scans(path: Path) -> list[ListedScan]:
 
 
 def evaluate_scan(
-    pipeline: Pipeline, volume: Volume, listed: ListedScan
+    pipeline: Pipeline,
+    volume: Volume,
+    listed: ListedScan,
+    *,
+    lung: Callable[[int], bool | None] = lambda _index: None,
+    lung_ml: float | None = None,
 ) -> Generator[Progress | ScanOutcome, None, None]:
-    """Analyse all slices of a scan as `ctmasknet predict` does; the last item is its outcome."""
+    """Analyse all slices of a scan as `ctmasknet predict` does; the last item is its outcome.
+
+    ``lung`` says of a slice whether it shows lung, ``lung_ml`` how large the lungs are.
+    """
     summaries: list[SliceSummary] = []
     settings = pipeline.detections, pipeline.evidence
     for item in run(pipeline, volume, range(volume.slices)):
         if isinstance(item, SliceResult):
-            summaries.append(summarise(pipeline, volume, item, *settings))
+            summaries.append(summarise(pipeline, volume, item, *settings, lung=lung(item.slice_index)))
         else:
             yield item
     basis = pipeline.evidence_basis(pipeline.evidence)
@@ -115,6 +123,7 @@ def evaluate_scan(
         names=pipeline.image_classes,
         calibration=pipeline.calibration,
         volume=volume,
+        lung_ml=lung_ml,
     )
     assert verdict is not None
     yield ScanOutcome(

@@ -241,16 +241,18 @@ def kinds_apart(part: LeftOut) -> dict[str, Any] | None:
     }
 
 
-def fit_cloud(data: RoiRows) -> tuple[TrainingCloud, dict[str, float]]:
+def fit_cloud(parts: Sequence[RoiRows]) -> tuple[TrainingCloud, dict[str, float]]:
     """Return where slices like these lie, and the share of each source's slices that the others call unlike.
 
-    The limit is that of 95 % of the slices of left-out sources, sources weighing the same.
+    ``parts`` are the slices trained on and those tested on, what the weights are known to meet. The limit is
+    that of 95 % of the slices of left-out sources, sources weighing the same.
 
     Raises
     ------
     DataError
         If there are fewer than two sources, or no features.
     """
+    data = _together(parts)
     families = np.array(data.families)
     names = sorted(set(families.tolist()))
     if data.features is None or len(names) < 2:
@@ -266,6 +268,19 @@ def fit_cloud(data: RoiRows) -> tuple[TrainingCloud, dict[str, float]]:
     limit = float(every[order][min(place, len(every) - 1)])
     shares = {name: round(float((apart[name] > limit).mean()), 4) for name in names}
     return _cloud(data, limit=round(limit, 4)), shares
+
+
+def _together(parts: Sequence[RoiRows]) -> RoiRows:
+    """Return the slices of all parts without their regions."""
+    features = [part.features for part in parts if part.features is not None]
+    return RoiRows(
+        np.zeros((sum(map(len, parts)), 1, 1, 5), np.float32),
+        np.concatenate([part.labels for part in parts]),
+        tuple(source for part in parts for source in part.sources),
+        tuple(name for part in parts for name in part.names),
+        tuple(group for part in parts for group in part.groups),
+        np.concatenate(features) if len(features) == len(parts) else None,
+    )
 
 
 def _cloud(data: RoiRows, *, limit: float) -> TrainingCloud:
@@ -341,7 +356,7 @@ def add_calibration(
         cloud: TrainingCloud | None = None
         unlike: dict[str, float] = {}
         if len(set(part.data.families)) > 1:
-            cloud, unlike = fit_cloud(part.data)
+            cloud, unlike = fit_cloud([part.data])
         calibration, found = calibrate([part], cloud=cloud)
         metrics = {**card.metrics, "verdict": {**found, "unlike_training": unlike}}
         card = dataclasses.replace(card, calibration=calibration, metrics=metrics)

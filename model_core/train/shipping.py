@@ -22,7 +22,6 @@ from model_core.data import read_class_folders
 from model_core.data.classes import CLASS_FOLDERS
 from model_core.engine import Pipeline
 from model_core.engine.load import load_pipeline
-from model_core.engine.novelty import distance
 from model_core.engine.torch_backend import TorchBackend, choose_device
 from model_core.export import atomic_path
 from model_core.networks import CovidCTMaskNet, ImageHead, MaskRCNN
@@ -349,18 +348,15 @@ def export_classifier(
 
 def _calibration(left_out: LeftOut, tested: LeftOut | None) -> tuple[Calibration | None, dict[str, Any]]:
     """Return calibration and measures; where there are too few patients or sources, why there is none."""
+    parts = [left_out] if tested is None else [left_out, tested]
     cloud: TrainingCloud | None = None
     unlike: dict[str, float] = {}
     with contextlib.suppress(DataError):
-        cloud, unlike = fit_cloud(left_out.data)
+        cloud, unlike = fit_cloud([part.data for part in parts])
     try:
-        parts = [left_out] if tested is None else [left_out, tested]
         calibration, found = calibrate(parts, cloud=cloud)
     except DataError as error:
         return None, {"none": error.message}
-    if cloud is not None and tested is not None and tested.data.features is not None:
-        far = [distance(cloud, one) > cloud.limit for one in tested.data.features]
-        unlike = {**unlike, "tested": round(float(np.mean(far)), 4)}
     return calibration, {**found, "unlike_training": unlike}
 
 

@@ -126,7 +126,7 @@ def test_what_lies_far_from_all_sources_is_unlike_the_training():
         np.zeros((count, 1, 4, 5), np.float32), np.zeros(count, np.int64), sources,
         tuple(map(str, range(count))), features=features,
     )  # fmt: skip
-    cloud, shares = fit_cloud(data)
+    cloud, shares = fit_cloud([data])
     assert set(shares) == {"mosmed", "soares", "ho"}
     assert 0.0 < np.mean(list(shares.values())) <= 0.06
     assert distance(cloud, np.zeros(len(FEATURES))) < cloud.limit
@@ -134,8 +134,10 @@ def test_what_lies_far_from_all_sources_is_unlike_the_training():
     along, across = np.zeros(len(FEATURES)), np.zeros(len(FEATURES))
     along[:2], across[:2] = 2.0, (2.0, -2.0)
     assert distance(cloud, across) > 1.3 * distance(cloud, along)
+    parts = [data.at(np.arange(count) % 3 == k) for k in range(3)]
+    assert fit_cloud(parts)[0].limit == pytest.approx(cloud.limit, rel=0.02)
     with pytest.raises(DataError, match="two sources"):
-        fit_cloud(data.at(np.arange(0, count, 3)))
+        fit_cloud([data.at(np.arange(0, count, 3))])
 
 
 def test_a_logistic_fit_of_values_that_tell_all_apart_ends():
