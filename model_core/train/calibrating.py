@@ -25,7 +25,7 @@ from model_core.engine import Pipeline, run
 from model_core.engine.load import load_pipeline
 from model_core.engine.novelty import FEATURES, distance, features_of
 from model_core.engine.preprocess import network_input
-from model_core.measure.bootstrap import Interval, group_means, interval, rounded
+from model_core.measure.bootstrap import Interval, group_means, interval, quoted, rounded
 from model_core.measure.calibration import brier, fit_logistic, share_limits
 from model_core.measure.classification import auc
 from model_core.measure.output import REPORT
@@ -96,14 +96,14 @@ def calibrate(
         {source: rate for part in known for source, rate in _shares_ill(part, slope, bias, wanted).items()}
         for wanted in (0.0, 1.0)
     )
-    kinds = [found for part in parts if (found := kinds_apart(part)) is not None]
+    kinds = next(filter(None, map(kinds_apart, parts)), {"told": False})
     calibration = Calibration(
         slope=round(slope, _DIGITS),
         bias=round(bias, _DIGITS),
         ill_classes=parts[0].ill_classes,
         control_rate=round(float(np.mean([rate["share"] for rate in rates.values()])), 4),
-        control_limit=round(max(rate["limits"][1] for rate in rates.values()), 4),
-        kinds_told=any(found["told"] for found in kinds),
+        control_limit=round(max(rate["share_interval"][1] for rate in rates.values()), 4),
+        kinds_told=kinds["told"],
         cloud=cloud,
     )
     return calibration, {
@@ -187,13 +187,16 @@ def _measured(name: str, part: LeftOut, slope: float, bias: float) -> dict[str, 
         "calibration_slope": interval(lambda k: fit_logistic(odds[k], truth[k])[0], groups),
         "calibration_intercept": interval(lambda k: fit_logistic(odds[k], truth[k])[1], groups),
     }
+    told: dict[str, Any] = {}
+    for key, one in several.items():
+        told |= quoted(key, one.rounded())
     return {
         name: {
             "slices": len(truth),
             "patients": len(set(groups)),
             "ill": int(truth.sum()),
             "brier_of_base_rate": round(base * (1 - base), 4),
-            **{key: one.rounded() for key, one in several.items()},
+            **told,
         }
     }
 
@@ -206,12 +209,13 @@ def _shares_ill(part: LeftOut, slope: float, bias: float, wanted: float) -> dict
     for source in sorted(set(sources[part.data.ill == wanted].tolist())):
         mine = (sources == source) & (part.data.ill == wanted)
         count, hits = int(mine.sum()), int(looks_ill[mine].sum())
+        seen = {} if part.unseen is None else {"unseen_by_the_detector": int(part.unseen[mine].sum())}
         found[source] = {
             "slices": count,
             "patients": len({name for name, own in zip(part.data.groups, mine, strict=True) if own}),
             "share": round(hits / count, 4),
-            "limits": [round(limit, 4) for limit in share_limits(hits, count)],
-            "unseen_by_the_detector": None if part.unseen is None else bool(part.unseen[mine].all()),
+            "share_interval": [round(limit, 4) for limit in share_limits(hits, count)],
+            **seen,
         }
     return found
 
@@ -234,9 +238,10 @@ def kinds_apart(part: LeftOut) -> dict[str, Any] | None:
     found = interval(lambda k: auc(values[k], flags[k]), list(means))
     enough = min(int(flags.sum()), int((~flags).sum())) >= FEWEST_PATIENTS
     return {
-        "patients": [int((~flags).sum()), int(flags.sum())],
+        "patients_with_common_pneumonia": int((~flags).sum()),
+        "patients_with_covid": int(flags.sum()),
         "auc": rounded(found.value),
-        "interval": [rounded(found.low), rounded(found.high)] if enough else None,
+        **({"auc_interval": [rounded(found.low), rounded(found.high)]} if enough else {}),
         "told": bool(enough and found.low > 0.5),
     }
 

@@ -39,13 +39,12 @@ def test_slope_and_bias_are_found_again():
     assert calibration.bias == pytest.approx(-1.0 + shift, abs=0.15)
     assert found["fitted_on"] == {"slices": 4000, "patients": 4000, "left_out_of_the_detector": False}
     own = found["by_source"]["mosmed"]
-    assert own["brier"]["value"] < own["brier_of_base_rate"]
-    assert (
-        own["calibration_slope"]["low"] < own["calibration_slope"]["value"] < own["calibration_slope"]["high"]
-    )
+    assert own["brier"] < own["brier_of_base_rate"]
+    low, high = own["calibration_slope_interval"]
+    assert low < own["calibration_slope"] < high
     rate = found["controls_that_look_ill"]["mosmed_ct0"]
     assert calibration.control_rate == rate["share"]
-    assert calibration.control_limit == rate["limits"][1] > rate["share"]
+    assert calibration.control_limit == rate["share_interval"][1] > rate["share"]
     low = calibration.ill_probability((0.0, -9.0, -3.0))
     high = calibration.ill_probability((0.0, -9.0, 3.0))
     assert low < 0.05 < 0.95 < high
@@ -80,7 +79,7 @@ def test_the_source_with_most_false_alarms_limits():
     quiet, loud = left_out(300), left_out(300, seed=2, source="ho_healthy")
     loud = LeftOut(loud.logits + np.array([0.0, 0.0, 1.5]), loud.data, (2,))
     calibration, found = calibrate([quiet, loud])
-    limits = {name: rate["limits"][1] for name, rate in found["controls_that_look_ill"].items()}
+    limits = {name: rate["share_interval"][1] for name, rate in found["controls_that_look_ill"].items()}
     assert calibration.control_limit == limits["ho_healthy"] == max(limits.values())
 
 
@@ -112,7 +111,8 @@ def test_kinds_are_told_only_where_patients_show_it():
     assert kinds_apart(kinds(20, apart=4.0))["told"] is True
     assert kinds_apart(kinds(20, apart=0.0))["told"] is False
     few = kinds_apart(kinds(2, apart=9.0))
-    assert (few["auc"], few["interval"], few["told"]) == (1.0, None, False)
+    assert (few["auc"], few["told"]) == (1.0, False)
+    assert "auc_interval" not in few
     assert kinds_apart(left_out()) is None
 
 
