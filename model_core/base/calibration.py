@@ -76,7 +76,9 @@ class Calibration:
     Attributes
     ----------
     slope, bias:
-        Probability = sigmoid(slope * (logsumexp of all logits but Control - Control) + bias).
+        Probability = sigmoid(slope * (logsumexp of the logits of ``ill_classes`` - that of Control) + bias).
+    ill_classes:
+        Which classes are pneumonia: 1 and 2 (papers), or 2 alone where class 1 is any other patient.
     control_rate:
         Share of the slices of controls, left out of module S, whose probability is above one half.
     control_limit:
@@ -92,6 +94,7 @@ class Calibration:
 
     slope: float
     bias: float
+    ill_classes: tuple[int, ...]
     control_rate: float
     control_limit: float
     kinds_told: bool = False
@@ -99,6 +102,10 @@ class Calibration:
     checked: ScanCheck | None = None
 
     def __post_init__(self) -> None:
+        _check(
+            bool(self.ill_classes) and all(k >= 1 for k in self.ill_classes),
+            f"The classes of pneumonia are classes from 1 on, not {self.ill_classes}.",
+        )
         _check(self.slope > 0, f"The slope of a calibration is above 0, not {self.slope}.")
         _check(
             0.0 <= self.control_rate <= self.control_limit <= 1.0,
@@ -107,7 +114,8 @@ class Calibration:
 
     def ill_probability(self, logits: tuple[float, ...]) -> float:
         """Return the probability that the slice of these logits shows pneumonia of any kind."""
-        largest = max(logits[1:])
-        others = largest + math.log(sum(math.exp(logit - largest) for logit in logits[1:]))
-        value = self.slope * (others - logits[0]) + self.bias
+        ill = [logits[k] for k in self.ill_classes]
+        largest = max(ill)
+        several = largest + math.log(sum(math.exp(logit - largest) for logit in ill))
+        value = self.slope * (several - logits[0]) + self.bias
         return 1.0 / (1.0 + math.exp(-value)) if value > -700 else 0.0

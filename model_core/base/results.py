@@ -19,8 +19,11 @@ from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceS
 Verdict = Literal["no_class", "control", "uncertain", "ill"]
 # Thirds of the slices with lung, from the head; no lobes.
 Third = Literal["upper", "middle", "lower"]
-# Less than this of marked lesions (ml) does not speak for an ill scan.
-LEAST_LESIONS_ML = 1.0
+# Why a scan is uncertain: nobody knows whether it is a chest; too few slices; lesions of unknown volume;
+# lesions, but no more slices that look ill than in controls; slices that look ill, but hardly a lesion.
+Doubt = Literal["no_chest", "few_slices", "no_volume", "few_ill", "few_lesions"]
+# A slice of more looks ill.
+ILL_PROBABILITY = 0.5
 # The kind of pneumonia where it cannot be told.
 UNDECIDED = "undecided"
 
@@ -191,6 +194,8 @@ class SliceResult:
         image where the network looked at it.
     mask_cache:
         Raw mask logits (28, 28) of candidates once asked for; filled by the pipeline.
+    unlike_training:
+        As in `SliceSummary`, under the evidence that the weights define.
     """
 
     series_id: str
@@ -203,6 +208,7 @@ class SliceResult:
     verdict: ImageVerdict | None
     features: dict[str, npt.NDArray[np.float16]] = field(repr=False)
     mask_cache: dict[int, FloatArray] = field(default_factory=dict, repr=False)
+    unlike_training: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -262,8 +268,8 @@ class SliceSummary:
         That the slice shows pneumonia of any kind; None outside the lungs and for weights without a
         calibration.
     kind:
-        Name of the class where an ill slice's kind can be told, else `UNDECIDED`; None where the slice is not
-        ill or has no `ill_probability`.
+        Name of the class where the kind of an ill slice can be told, else `UNDECIDED`; None without an
+        `ill_probability`.
     unlike_training:
         Whether the slice is unlike those of the training: it marks, and changes nothing. None where unknown.
     """
@@ -282,7 +288,7 @@ class SliceSummary:
     @property
     def ill(self) -> bool:
         """Whether the slice rather shows pneumonia than not."""
-        return self.ill_probability is not None and self.ill_probability > 0.5
+        return self.ill_probability is not None and self.ill_probability > ILL_PROBABILITY
 
 
 @dataclass(frozen=True)
@@ -316,6 +322,8 @@ class ScanVerdict:
         How ``verdict`` follows from the numbers, in words.
     checked:
         Whole scans that these weights were tried on; None where there are none.
+    doubt:
+        Of an uncertain scan, why it is.
     mostly:
         The third of the lungs that holds more than half of ``lesion_ml``; None where none does.
     """
@@ -336,6 +344,7 @@ class ScanVerdict:
     deciding: tuple[int, ...] = ()
     verdict_rule: str = ""
     checked: ScanCheck | None = None
+    doubt: Doubt | None = None
     mostly: Third | None = None
 
 

@@ -127,7 +127,7 @@ def run(arguments: argparse.Namespace) -> int:
             # Not the slice itself: the masks of a whole series would fill the memory.
             records.append(slice_prediction(volume, seen, pipeline=pipeline))
             summaries.append(seen.summary)
-        control = pipeline.image_classes[0] if pipeline.image_classes else "Control"
+        classes = pipeline.image_classes
         basis = pipeline.evidence_basis(evidence)
         document = predictions(
             volume,
@@ -135,7 +135,16 @@ def run(arguments: argparse.Namespace) -> int:
             pipeline=pipeline,
             detections=detections,
             evidence=evidence,
-            scan=None if basis is None else scan_verdict(summaries, basis=basis, control=control),
+            scan=None
+            if basis is None
+            else scan_verdict(
+                summaries,
+                basis=basis,
+                control=classes[0],
+                names=classes,
+                calibration=pipeline.calibration,
+                volume=volume,
+            ),
         )
         notes = write_lesions(work / LABELS, volume, labels)
         document["series"]["problems"] = [told_problem(note, volume) for note in (*volume.problems, *notes)]

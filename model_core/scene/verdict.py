@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from model_core.base.calibration import ScanCheck
 from model_core.base.results import (
-    LEAST_LESIONS_ML,
     UNDECIDED,
+    Doubt,
     ScanVerdict,
     SliceSummary,
     Verdict,
@@ -21,6 +21,14 @@ OUTSIDE = "Outside the lung: no class"
 UNCALIBRATED = "uncalibrated"
 UNLIKE = "unlike the training data"
 BIAS = "network's bias: no region left"
+# What contradicts what.
+_DOUBTS: dict[Doubt, str] = {
+    "no_chest": "It is not known whether this is a chest",
+    "few_slices": "Too few slices for a verdict",
+    "no_volume": "Lesions are marked, but their volume is unknown",
+    "few_ill": "Lesions are marked, but the slices look like controls",
+    "few_lesions": "Slices look ill, but hardly any lesion is marked",
+}
 # Shorter, as there is less room beside a count.
 _SO_FAR: dict[Verdict, str] = {
     "control": "No clear signs",
@@ -234,7 +242,7 @@ def _kind(scan: ScanVerdict, classes: Sequence[str], *, rest: int) -> str:
             return f"{_kinds(classes)}: cannot be told apart"
         return f"Most like {scan.kind}"
     if scan.verdict == "uncertain":
-        return _doubt(scan)
+        return _DOUBTS[scan.doubt] if scan.doubt else "Classes and lesions contradict each other"
     if rest:
         return f"{rest} slice{' is' if rest == 1 else 's are'} not analysed yet"
     return "This does not rule pneumonia out"
@@ -246,14 +254,3 @@ def _kinds(classes: Sequence[str]) -> str:
     if len(kinds) == 2 and len(covid) == 1:
         return f"{covid[0]} or other pneumonia"
     return " or ".join(kinds) or "Kinds of pneumonia"
-
-
-def _doubt(scan: ScanVerdict) -> str:
-    """Say what contradicts what."""
-    if scan.lesion_ml is None:
-        return "The lesion volume, which decides too, is unknown"
-    if scan.lesion_ml >= LEAST_LESIONS_ML:
-        return "Lesions are marked, but the slices look like controls"
-    if scan.ill_slices > (scan.control_rate or 0.0) * scan.lung_slices:
-        return "Slices look ill, but hardly any lesion is marked"
-    return "Classes and marked lesions contradict each other"

@@ -1,6 +1,7 @@
 """The verdict's card: what it says of the scan in every state, its pictures, and that it never jumps."""
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from window_case import SLICES, fill
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.explanation.verdict_card import VerdictCard
 from model_core.base.calibration import ScanCheck
+from model_core.base.results import Doubt
 
 ILL = (
     "Pneumonia signs in 90 of 128 lung slices (controls: 6 %). 168 ml, 4 % of the lung, mostly lower third. "
@@ -61,9 +63,17 @@ def test_an_ill_scan_is_told_in_one_sentence_each(card):
             "No clear pneumonia signs. 3 of 128 lung slices look ill",
         ),
         ({"verdict": "control", "ill_slices": 0, "lesion_ml": 0.0}, "This does not rule pneumonia out."),
-        ({"verdict": "uncertain", "lesion_ml": 0.02}, "Slices look ill, but hardly any lesion is marked."),
-        ({"verdict": "uncertain", "ill_slices": 4}, "Lesions are marked, but the slices look like controls."),
-        ({"verdict": "uncertain", "lesion_ml": None}, "The lesion volume, which decides too, is unknown."),
+        (
+            {"verdict": "uncertain", "doubt": "few_lesions"},
+            "Slices look ill, but hardly any lesion is marked.",
+        ),
+        (
+            {"verdict": "uncertain", "doubt": "few_ill"},
+            "Lesions are marked, but the slices look like controls.",
+        ),
+        ({"verdict": "uncertain", "doubt": "no_volume"}, "Lesions are marked, but their volume is unknown."),
+        ({"verdict": "uncertain", "doubt": "few_slices"}, "Too few slices for a verdict."),
+        ({"verdict": "uncertain", "doubt": "no_chest"}, "It is not known whether this is a chest."),
         (
             {"verdict": "no_class", "lesion_ml": None},
             "No class: no lung found. None of the 7 slices analysed",
@@ -223,14 +233,8 @@ def test_no_word_is_cut_in_the_narrowest_panel(card, state):
     card.resize(393, card.height())
     lines = (card.answer, card.where, card.amount, card.kind, card.worth)
     words = [make_verdict(ill_slices=290, lung_slices=328), make_verdict(lesion_ml=1234.0, mostly="middle")]
-    words += [
-        make_verdict(verdict="uncertain", ill_slices=0),
-        make_verdict(verdict="uncertain", lesion_ml=0.0),
-    ]
-    words += [
-        make_verdict(verdict="control", ill_slices=10),
-        make_verdict(verdict="uncertain", lesion_ml=None),
-    ]
+    words += [make_verdict(verdict="uncertain", ill_slices=0, doubt=doubt) for doubt in get_args(Doubt)]
+    words += [make_verdict(verdict="control", ill_slices=10)]
     state.thresholds.detections = replace(state.thresholds.detections, score=0.9)
     summaries = state.results.summaries
     some = {k: summaries[k] for k in (1, 2)}
