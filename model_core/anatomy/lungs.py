@@ -2,16 +2,17 @@
 
 The method, on a grid of about 2 mm whose values are means of the voxels they cover:
 
-1. In each slice dark regions (below -400 HU) are looked at. At the border of the picture, those that are air or
-   fill a whole side or (of a picture without HU) a corner lie outside the patient. Gas in trachea, bronchi,
+1. In each slice dark regions (below -400 HU) are looked at. At the border of the picture, those that are air
+   or fill a whole side or (of a picture without HU) a corner lie outside the patient. Gas in trachea, bronchi,
    stomach and bowel is as thin as that air; lung is denser, also where it is emphysematous.
 2. What hangs together through the slices and is large is lung.
 3. Consolidated lung is as dense as muscle. It is taken where the rest of the lung says so: what closes the
-   outline of a lung, what lies between a lung and the ribs, what lies between lung above and below; never bone.
+   outline of a lung, what lies between a lung and the ribs, or between lung above and below; never bone.
 4. At full resolution the border follows the voxels.
 
-A lung that is white in all slices is therefore not in the mask. Whether a slice takes part in a verdict is said
-by `Lungs.has_lung`, which leaves no slice between two others out, nor a chest whose lungs are white all over.
+A lung that is white in all slices is therefore not in the mask. Whether a slice takes part in a verdict is
+said by `Lungs.has_lung`, which leaves no slice between two others out, nor a chest whose lungs are white all
+over.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ _CLOSE_MM = 10.0
 _HOLE_MM2 = 400.0
 _RIM_MM, _MOST_GAP = 6.0, 0.15
 _BRIDGE_MM = 30.0
-# An end of the lungs with more than this share of their largest slice is no apex and no base. How long they are.
+# An end of the lungs with more than this share of their largest slice is no apex and no base.
 _ABRUPT, _LUNG_MM = 0.3, 300.0
 # What shows a chest without aerated lung.
 _CHEST_MM, _RIB_MM2 = 100.0, (15.0, 900.0)
@@ -164,7 +165,7 @@ class _Grid:
     """Means of blocks of voxels, in HU.
 
     ``block`` is the (slices, rows, columns) of a block, ``step_mm`` its (slices, pixels) size. What is not
-    above ``gas`` is gas (None where air cannot be told from lung). ``linked``: slices are neighbours in space.
+    above ``gas`` is gas (None where air cannot be told from lung). ``linked``: slices are neighbours.
     """
 
     hu: FloatArray
