@@ -12,7 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from model_core.base.arrays import BoolArray, FloatArray, IntArray
+from model_core.base.calibration import ScanCheck
 from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceSettings
+
+# What is said of a scan; "no_class" where no slice shows lung.
+Verdict = Literal["no_class", "control", "uncertain", "ill"]
+# A slice of more looks ill.
+ILL_PROBABILITY = 0.5
+# The kind of pneumonia where it cannot be told.
+UNDECIDED = "undecided"
 
 # Why a candidate is not among the shown detections, in the order in which candidates are sorted out.
 UnshownReason = Literal["area", "score", "overlap", "limit"]
@@ -181,6 +189,8 @@ class SliceResult:
         image where the network looked at it.
     mask_cache:
         Raw mask logits (28, 28) of candidates once asked for; filled by the pipeline.
+    unlike_training:
+        As in `SliceSummary`, under the evidence that the weights define.
     """
 
     series_id: str
@@ -193,6 +203,7 @@ class SliceResult:
     verdict: ImageVerdict | None
     features: dict[str, npt.NDArray[np.float16]] = field(repr=False)
     mask_cache: dict[int, FloatArray] = field(default_factory=dict, repr=False)
+    unlike_training: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -240,8 +251,22 @@ class RoiRow:
 class SliceSummary:
     """What the strip and the scan need of one slice. Areas are of the union of shown masks.
 
-    ``from_bias`` as in `ImageVerdict`. ``lung`` says whether the slice lies where there is lung (see
-    `anatomy.lungs.Lungs.has_lung`): slices outside (False) take no part in the class of the scan.
+    Attributes
+    ----------
+    probabilities:
+        Sigmoid of each logit of module S; None without a classifier.
+    from_bias:
+        As in `ImageVerdict`.
+    lung:
+        Whether the slice lies in the range of the lungs; None where nobody looked.
+    ill_probability:
+        That the slice shows pneumonia of any kind; None outside the lungs and for weights without a
+        calibration.
+    kind:
+        Name of the class where the kind of an ill slice can be told, else `UNDECIDED`; None without an
+        `ill_probability`.
+    unlike_training:
+        Whether the slice is unlike those of the training: it marks, and changes nothing. None where unknown.
     """
 
     slice_index: int
@@ -251,21 +276,65 @@ class SliceSummary:
     probabilities: tuple[float, ...] | None
     from_bias: bool = False
     lung: bool | None = None
+    ill_probability: float | None = None
+    kind: str | None = None
+    unlike_training: bool | None = None
+
+    @property
+    def ill(self) -> bool:
+        """Whether the slice rather shows pneumonia than not."""
+        return self.ill_probability is not None and self.ill_probability > ILL_PROBABILITY
 
 
 @dataclass(frozen=True)
 class ScanVerdict:
-    """The class of the scan, with the rule that combines the slices spelled out in ``rule``.
+    """What is said of the scan, with the rules that combine the slices spelled out.
 
-    ``from_bias``: no region is left in the evidence of any slice used.
+    Attributes
+    ----------
+    probabilities:
+        Mean class probabilities of ``slices_used``; empty where no slice has a class.
+    class_index:
+        The named class; None where none is: without lungs, where the verdict is in doubt, or where the kind
+        of pneumonia cannot be told. Weights without a calibration always name the likeliest.
+    rule:
+        How ``probabilities`` were combined.
+    from_bias:
+        No region is left in the evidence of any slice used.
+    verdict:
+        None for weights without a calibration.
+    lung_slices, ill_slices:
+        How many analysed slices show lung, and how many of those look ill.
+    control_rate:
+        Share of the slices of controls that look ill all the same.
+    lesion_ml, lung_ml:
+        Volume of the shown masks in the lung slices analysed, and of the lungs; None where unknown.
+    kind:
+        Of an ill scan: the class that is named, or `UNDECIDED`; else None.
+    deciding:
+        The slices that speak most for the verdict, most telling first.
+    verdict_rule:
+        How ``verdict`` follows from the numbers, in words.
+    checked:
+        Whole scans that these weights were tried on; None where there are none.
     """
 
     probabilities: tuple[float, ...]
-    class_index: int
+    class_index: int | None
     slices_used: tuple[int, ...]
     rule: str
     basis: EvidenceBasis
     from_bias: bool = False
+    verdict: Verdict | None = None
+    lung_slices: int = 0
+    ill_slices: int = 0
+    control_rate: float | None = None
+    lesion_ml: float | None = None
+    lung_ml: float | None = None
+    kind: str | None = None
+    deciding: tuple[int, ...] = ()
+    verdict_rule: str = ""
+    checked: ScanCheck | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from model_core.train.packing import PackedSlice
     from model_core.train.recipe import Recipe
 
-# Where the class folders lie inside a folder of several data sets.
-SLICE_CLASSES = "B_slice_classification"
+# Where the class folders lie inside a folder of several data sets: those to train on, and those to test on.
+SLICE_CLASSES, TEST_CLASSES = "B_slice_classification", "F_cncb_three_classes"
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -108,7 +108,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     classifier = kinds.add_parser(
         "module-s",
         help="train module S alone on the stored RoI batches of lesion weights (fast)",
-        description="Trains module S on the RoI batches of frozen lesion weights and writes it alone.",
+        description="Trains module S on the RoI batches of frozen lesion weights, calibrates 'ill or not' on "
+        f"patients left out, and writes it alone. DIR holds class folders, or {SLICE_CLASSES} and perhaps "
+        f"{TEST_CLASSES}, which is measured on and not trained with.",
     )
     classifier.add_argument(
         "--weights", required=True, metavar="W", help="lesion weights: shipped name or file"
@@ -345,20 +347,28 @@ def run_export(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _class_folders(path: Path) -> tuple[Path, Path | None]:
+    """Return the class folders to train on, and those to test on where they lie beside."""
+    folder = _folder(path)
+    if (folder / "normal").is_dir() or not (folder / SLICE_CLASSES).is_dir():
+        return folder, None
+    tests = folder / TEST_CLASSES
+    return folder / SLICE_CLASSES, tests if tests.is_dir() else None
+
+
 def run_classifier(arguments: argparse.Namespace) -> int:
     """Train module S on frozen lesion weights and write it alone."""
     from model_core.cli.progress import last
     from model_core.train.shipping import export_classifier
     from model_core.weights.store import find
 
-    folder = _folder(arguments.data)
-    if not (folder / "normal").is_dir() and (folder / SLICE_CLASSES).is_dir():
-        folder = folder / SLICE_CLASSES
+    folder, tests = _class_folders(arguments.data)
     job = export_classifier(
         find(arguments.weights),
         folder,
         arguments.output,
         name=arguments.name,
+        tests=tests,
         cache=arguments.work,
         limit=arguments.limit,
         device=arguments.device,

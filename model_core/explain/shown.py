@@ -8,7 +8,7 @@ from model_core.base.arrays import BoolArray, ByteArray
 from model_core.base.results import Candidates, ImageVerdict, RoiRow, ShownSlice, SliceResult, SliceSummary
 from model_core.base.settings import DetectionSettings, EvidenceSettings
 from model_core.base.volume import Volume
-from model_core.engine.evidence import evidence_batch, judge
+from model_core.engine.evidence import evidence_batch, ill_probability, judge, kind_of
 from model_core.engine.pipeline import Pipeline
 from model_core.engine.select import detect, why_unshown
 from model_core.explain.masks import label_map, logit_map
@@ -22,8 +22,12 @@ def show(
     result: SliceResult,
     detections: DetectionSettings,
     evidence: EvidenceSettings,
+    *,
+    lung: bool | None = None,
 ) -> ShownSlice:
     """Compute everything drawn over a slice and listed beside it under these settings.
+
+    ``lung`` says whether it lies in the range of the lungs; outside there is no verdict.
 
     Without a classifier there is no class and no RoI batch, but the detector ranks regions all the same.
     """
@@ -55,7 +59,7 @@ def show(
         logit_map=logit_map(found, shape),
         rois=rois,
         verdict=verdict,
-        summary=_summary(volume, result.slice_index, masks, verdict),
+        summary=_summary(pipeline, volume, result, masks, verdict, lung=lung),
     )
 
 
@@ -80,11 +84,13 @@ def summarise(
     result: SliceResult,
     detections: DetectionSettings,
     evidence: EvidenceSettings,
+    *,
+    lung: bool | None = None,
 ) -> SliceSummary:
-    """Return what the strip and the scan need of a slice under these settings."""
+    """Return what the strip and the scan need of a slice under these settings; ``lung`` as for `show`."""
     found = detect(pipeline, result, detections)
     _, masks = shown_lesions(found, result.placement.slice_shape)
-    return _summary(volume, result.slice_index, masks, judge(pipeline, result, evidence))
+    return _summary(pipeline, volume, result, masks, judge(pipeline, result, evidence), lung=lung)
 
 
 def lesion_labels(shown: ShownSlice) -> ByteArray:
@@ -93,18 +99,25 @@ def lesion_labels(shown: ShownSlice) -> ByteArray:
 
 
 def _summary(
+    pipeline: Pipeline,
     volume: Volume,
-    index: int,
+    result: SliceResult,
     masks: BoolArray,
     verdict: ImageVerdict | None,
+    *,
+    lung: bool | None,
 ) -> SliceSummary:
     pixels = int(masks.any(axis=0).sum()) if len(masks) else 0
     area = volume.geometry.pixel_area_mm2
     return SliceSummary(
-        slice_index=index,
+        slice_index=result.slice_index,
         detections=len(masks),
         lesion_px=pixels,
         lesion_mm2=None if area is None else pixels * area,
         probabilities=None if verdict is None else tuple(float(p) for p in verdict.probabilities),
         from_bias=verdict is not None and verdict.from_bias,
+        lung=lung,
+        ill_probability=None if lung is False else ill_probability(pipeline, verdict),
+        kind=None if lung is False else kind_of(pipeline, verdict),
+        unlike_training=result.unlike_training,
     )

@@ -16,6 +16,7 @@ from model_core.scene import class_name, image_colour
 _ROW = 21
 _BIAS = "No region is left in the evidence: this is the network's bias, not a finding of this slice."
 _BIASED = "the network's bias"
+_UNNAMED = {"ill": "pneumonia, kind undecided", "uncertain": "uncertain", "no_class": "no lung, no class"}
 
 
 class ProbabilityBars(QWidget):
@@ -191,15 +192,21 @@ class ClassPanel(QWidget):
         if empty is None:
             known = self._state.results.summaries
             empty = sum(known[k].from_bias for k in scan.slices_used if k in known)
-        k = scan.class_index
         edited = " (edited evidence)" if scan.basis == "edited" else ""
-        name = class_name(self._state.weights.image_classes, k)
-        what = _BIASED if scan.from_bias else f"{name} {probability_text(scan.probabilities[k])}"
+        what = _BIASED if scan.from_bias else self._class_of(scan)
         rule = scan.rule.split(". ")[0].rstrip(".")
         if empty and not scan.from_bias:
             rule += f", {empty} by {_BIASED}"
         parts = (f"Scan{edited}: {what}", rule[:1].lower() + rule[1:], self._lesions())
         return " · ".join(filter(None, parts))
+
+    def _class_of(self, scan: ScanVerdict) -> str:
+        """Return the named class of a scan and its probability, or its verdict where none is named."""
+        k = scan.class_index
+        if k is None:
+            return _UNNAMED.get(scan.verdict or "", "no class")
+        name = class_name(self._state.weights.image_classes, k)
+        return f"{name} {probability_text(scan.probabilities[k])}"
 
     def _keep_height(self) -> None:
         """Keep the height of the longest text that thresholds may lead to: fewer words must move nothing."""
@@ -209,8 +216,8 @@ class ClassPanel(QWidget):
                 self.scan.setMinimumHeight(0)
             return
         names = self._state.weights.image_classes
-        longest = max(range(len(scan.probabilities)), key=lambda k: len(class_name(names, k)))
-        certain = tuple(1.0 for _ in scan.probabilities)
+        longest = max(range(len(names)), key=lambda k: len(class_name(names, k)), default=None)
+        certain = tuple(1.0 for _ in names)
         biased = replace(scan, basis="edited", from_bias=True)
         named = replace(biased, from_bias=False, probabilities=certain, class_index=longest)
         some = len(scan.slices_used) - 1
