@@ -3,8 +3,8 @@
 The method, on a grid of about 2 mm whose values are means of the voxels they cover:
 
 1. In each slice dark regions (below -400 HU) are looked at. At the border of the picture, those that are air
-   or fill a whole side or (of a picture without HU) a corner lie outside the patient. Gas in trachea, bronchi,
-   stomach and bowel is as thin as that air; lung is denser, also where it is emphysematous.
+   or fill a whole side or (of a picture without HU) a corner lie outside the patient. Gas in trachea,
+   bronchi, stomach and bowel is as thin as that air; lung is denser, also where it is emphysematous.
 2. What hangs together through the slices and is large is lung.
 3. Consolidated lung is as dense as muscle. It is taken where the rest of the lung says so: what closes the
    outline of a lung, what lies between a lung and the ribs, or between lung above and below; never bone.
