@@ -14,7 +14,9 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
+from ctmasknet_gui.state import LungSlices
 from model_core.base.arrays import ByteArray
+from model_core.base.calibration import Calibration
 from model_core.base.errors import WeightsError
 from model_core.base.jobs import Progress
 from model_core.base.resources import resource
@@ -62,6 +64,9 @@ class Engine(Protocol):
     def load(self, names: Sequence[str]) -> Pipeline:
         """Load the networks (slow; worker thread). Raises `WeightsError`."""
 
+    def find_lungs(self, volume: Volume) -> Generator[Progress | LungSlices, None, None]:
+        """Look where the lungs are (worker thread); what `show` and `summarise` say of slices follows it."""
+
     def run(
         self, pipeline: Pipeline, volume: Volume, slices: Sequence[int]
     ) -> Generator[Progress | SliceResult, None, None]:
@@ -91,9 +96,17 @@ class Engine(Protocol):
         """Whether `show` needs nothing that was dropped: FPN maps, or masks computed from them before."""
 
     def scan_verdict(
-        self, summaries: Iterable[SliceSummary], *, basis: EvidenceBasis, control: str
+        self,
+        summaries: Iterable[SliceSummary],
+        *,
+        basis: EvidenceBasis,
+        control: str,
+        names: Sequence[str] = (),
+        calibration: Calibration | None = None,
+        volume: Volume | None = None,
+        lung_ml: float | None = None,
     ) -> ScanVerdict | None:
-        """Combine the slices into the class of the scan; ``control`` names class 0 in its rule."""
+        """Combine the slices into the verdict of the scan, see `explain.scan_verdict`."""
 
 
 class Reader(Protocol):
@@ -171,6 +184,18 @@ class CoreEngine:
 
         return cast("Pipeline", load_pipeline(tuple(names)))
 
+    def find_lungs(self, volume: Volume) -> Generator[Progress | LungSlices, None, None]:
+        """See `Engine.find_lungs`."""
+        from model_core.anatomy.lungs import lung_ml
+        from model_core.engine.lungs import lungs_of
+
+        for item in lungs_of(volume):
+            if isinstance(item, Progress):
+                yield item
+            else:
+                inside = tuple(item.has_lung(index) for index in range(volume.slices))
+                yield LungSlices(inside, lung_ml(item, volume.geometry))
+
     def run(
         self, pipeline: Any, volume: Volume, slices: Sequence[int]
     ) -> Generator[Progress | SliceResult, None, None]:
@@ -217,12 +242,28 @@ class CoreEngine:
         return result.mask_cache.keys() >= set(rank(result.detection_candidates, detections).tolist())
 
     def scan_verdict(
-        self, summaries: Iterable[SliceSummary], *, basis: EvidenceBasis, control: str
+        self,
+        summaries: Iterable[SliceSummary],
+        *,
+        basis: EvidenceBasis,
+        control: str,
+        names: Sequence[str] = (),
+        calibration: Calibration | None = None,
+        volume: Volume | None = None,
+        lung_ml: float | None = None,
     ) -> ScanVerdict | None:
         """See `Engine.scan_verdict`."""
         from model_core.explain import scan_verdict
 
-        return scan_verdict(summaries, basis=basis, control=control)
+        return scan_verdict(
+            summaries,
+            basis=basis,
+            control=control,
+            names=names,
+            calibration=calibration,
+            volume=volume,
+            lung_ml=lung_ml,
+        )
 
 
 class CoreReader:

@@ -2,21 +2,22 @@
 
 The method, on a grid of about 2 mm whose values are means of the voxels they cover:
 
-1. In each slice dark regions (below -400 HU) are looked at. At the border of the picture, those that are air or
-   hold a corner lie outside the patient. Gas in trachea, bronchi, stomach and bowel is as thin as that air; lung,
-   also an emphysematous one, is denser.
-2. What hangs together through the slices and is large enough is lung, and smaller pieces beside it.
-3. Consolidated lung is as dense as muscle. It is taken where the rest of the lung says so: what closes the outline
-   of a lung, what lies between a lung and the chest wall, and what lies between lung above and below; never bone.
+1. In each slice dark regions (below -400 HU) are looked at. At the border of the picture, those that are air
+   or fill a whole side or (of a picture without HU) a corner lie outside the patient. Gas in trachea,
+   bronchi, stomach and bowel is as thin as that air; lung is denser, also where it is emphysematous.
+2. What hangs together through the slices and is large is lung.
+3. Consolidated lung is as dense as muscle. It is taken where the rest of the lung says so: what closes the
+   outline of a lung, what lies between a lung and the ribs, or between lung above and below; never bone.
 4. At full resolution the border follows the voxels.
 
-A lung that is white in all slices is therefore not in the mask. Whether a slice takes part in a verdict is said by
-`Lungs.has_lung`, which never leaves out a slice between two others.
+A lung that is white in all slices is therefore not in the mask. Whether a slice takes part in a verdict is
+said by `Lungs.has_lung`, which leaves no slice between two others out, nor a chest whose lungs are white all
+over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -42,14 +43,27 @@ _GRID_MM = 2.0
 _PICTURE_MM = 340.0
 _PICTURE_STEP_MM = 5.0
 _DARK_HU, _BONE_HU = -400.0, 180.0
-_AIR_HU, _THINNEST_LUNG = -1000.0, 35.0  # lung is denser than the air around by at least that
+_AIR_HU = -1000.0
+# Lung is denser than the air around by at least that; less in pictures, whose window may cut both off.
+_THINNEST_HU, _THINNEST_GREY = 50.0, 12.0
 _MOST_GAS = 0.6  # of what a dark region has inside
+# A smaller region of which this share is that much thinner than the lung is gas, too.
+_AIRWAY_MM2, _AIRWAY_GAS, _AIRWAY_HU = 800.0, 0.3, 50.0
+_GREY_AIR_HU = -930.0
+_WHOLE_ROW = 0.9
 _SMALLEST_MM2 = 50.0  # of a dark region in a slice
 _LARGE_MM2 = 800.0  # in one slice at least, of lung that no other lung vouches for
 _PIECE = 0.1  # of the largest
 _CLOSE_MM = 10.0
+_HOLE_MM2 = 400.0
+_RIM_MM, _MOST_GAP = 6.0, 0.15
 _BRIDGE_MM = 30.0
-_LEAST_MM2 = 100.0  # of lung in a slice that has lung
+# An end of the lungs with more than this share of their largest slice is no apex and no base.
+_ABRUPT, _LUNG_MM = 0.3, 300.0
+# What shows a chest without aerated lung.
+_CHEST_MM, _RIB_MM2 = 100.0, (15.0, 900.0)
+_DARK_SHARE, _PATIENT_SHARE = 0.03, 0.08
+_TUBE_HU, _TUBE_MM, _MIDDLE = -600.0, 40.0, 0.12
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +87,18 @@ class Lungs:
     state: State
     pixels: IntArray
     slices: range
+    _doubtful: BoolArray = field(repr=False)
     _inside: ByteArray = field(repr=False)
     _left: ByteArray = field(repr=False)
 
     def has_lung(self, index: int) -> bool | None:
-        """Whether a slice lies where there is lung; None where that is unknown. Only False is no verdict."""
-        return None if self.state == "unknown" else index in self.slices
+        """Whether a slice lies where there is lung; None where that is unknown. Only False is no verdict.
+
+        Pictures are no series: one beside others that show lung may show lung that was not found.
+        """
+        if self.state == "unknown" or (self._doubtful[index] and index not in self.slices):
+            return None
+        return index in self.slices
 
     def mask(self, index: int) -> BoolArray:
         """Return the (H, W) mask of a slice: aerated lung with its vessels, and recognised consolidation."""
@@ -126,10 +146,10 @@ def find_lungs(
     chest = yield from _lung_like(grid)
     sides = _sides(_connected(chest, grid), grid)
     if not sides.any():
-        yield _nothing(volume, "none")
+        yield _nothing(volume, "unknown" if _may_be_chest(grid, chest) else "none")
         return
     yield from _completed(sides, grid)
-    yield from _at_full_resolution(volume, grid, sides)
+    yield from _at_full_resolution(volume, grid, sides, _doubtful(grid, chest))
 
 
 def lung_ml(lungs: Lungs, geometry: Geometry) -> float | None:
@@ -144,16 +164,22 @@ def lung_ml(lungs: Lungs, geometry: Geometry) -> float | None:
 class _Grid:
     """Means of blocks of voxels, in HU.
 
-    ``block`` is the (slices, rows, columns) of a block, ``step_mm`` its (slices, pixels) size, ``air`` the HU of
-    the air around the patient (None where that is not seen), ``linked`` whether neighbours are neighbours in space.
+    ``block`` is the (slices, rows, columns) of a block, ``step_mm`` its (slices, pixels) size. What is not
+    above ``gas`` is gas (None where air cannot be told from lung). ``linked``: slices are neighbours.
     """
 
     hu: FloatArray
     block: tuple[int, int, int]
     step_mm: tuple[float, float]
-    air: float | None
+    gas: float | None
     linked: bool
     scale: tuple[float, float]
+    calibrated: bool
+
+    @property
+    def top(self) -> float:
+        """The largest HU that the voxels can say."""
+        return self.scale[0] + self.scale[1] * (3071.0 if self.calibrated else 255.0)
 
     @property
     def pixel_mm2(self) -> float:
@@ -206,21 +232,23 @@ def _to_grid(volume: Volume, scale: tuple[float, float]) -> Generator[Progress, 
         hu=hu,
         block=block,
         step_mm=((step or _PICTURE_STEP_MM) * block[0], mm),
-        air=_air(hu, volume.unit == "HU"),
+        gas=_gas(hu, calibrated=volume.unit == "HU"),
         linked=len(hu) > 1 and (volume.unit == "HU" or step is not None),
         scale=scale,
+        calibrated=volume.unit == "HU",
     )
 
 
-def _air(hu: FloatArray, calibrated: bool) -> float | None:
-    """Return the HU of air: as it is in the corners of the slices, or -1000 where that is out of sight."""
+def _gas(hu: FloatArray, *, calibrated: bool) -> float | None:
+    """Return the HU up to which it is gas, by the air in the corners; None where a picture has none there."""
     corners = hu[:, [0, 0, -1, -1], [0, -1, 0, -1]]
     dark = corners[corners < _DARK_HU]
-    if dark.size < corners.size / 4:
-        return _AIR_HU if calibrated else None
-    level = float(np.median(dark))
-    # Padding is thinner than air, a lung that fills a corner is denser.
-    return float(np.clip(level, _AIR_HU, -960.0)) if calibrated else level
+    if calibrated:
+        # Padding is thinner than air, a lung that fills a corner is denser.
+        level = float(np.median(dark)) if dark.size >= corners.size / 4 else _AIR_HU
+        return float(np.clip(level, _AIR_HU, _AIR_HU + 40)) + _THINNEST_HU
+    level = float(np.percentile(dark, 25)) if dark.size else 0.0
+    return level + _THINNEST_GREY if level < _GREY_AIR_HU else None
 
 
 def _lung_like(grid: _Grid) -> Generator[Progress, None, BoolArray]:
@@ -228,26 +256,32 @@ def _lung_like(grid: _Grid) -> Generator[Progress, None, BoolArray]:
     found = np.zeros(grid.hu.shape, bool)
     for k, hu in enumerate(grid.hu):
         yield Progress(len(grid.hu) + k, 4 * len(grid.hu), "Looking for the lung")
-        found[k] = _lung_like_in(hu, grid)
+        dark = (hu < _DARK_HU) & _inside_patient(hu, grid)
+        found[k] = dark if grid.gas is None else _without_gas(dark, hu <= grid.gas)
+    values = grid.hu[found]
+    if values.size:
+        airway = grid.hu <= np.median(values) - _AIRWAY_HU
+        for k in range(len(found)):
+            found[k] = _without_gas(found[k], airway[k], most=_AIRWAY_GAS, below=_AIRWAY_MM2 / grid.pixel_mm2)
     return found
 
 
-def _lung_like_in(hu: FloatArray, grid: _Grid) -> BoolArray:
-    dark = hu < _DARK_HU
-    inner = dark & _inside_patient(hu, grid)
-    regions, count = ndimage.label(inner)
-    if not count:
-        return inner
-    numbers = np.arange(1, count + 1)
-    good = np.bincount(regions.ravel(), minlength=count + 1)[1:] * grid.pixel_mm2 >= _SMALLEST_MM2
-    if grid.air is not None:
-        deep = ndimage.binary_erosion(inner)
-        gas = hu <= grid.air + _THINNEST_LUNG
-        counted = np.where(np.isin(regions, numbers) & deep, regions, 0)
-        total = np.bincount(counted.ravel(), minlength=count + 1)[1:]
-        thin = np.bincount(counted[gas], minlength=count + 1)[1:]
-        good &= (total > 0) & (thin <= _MOST_GAS * total)
-    return np.concatenate(([False], good))[regions]
+def _without_gas(
+    dark: BoolArray, gas: BoolArray, *, most: float = _MOST_GAS, below: float = np.inf
+) -> BoolArray:
+    """Return the regions of a slice that have something inside and are not gas there.
+
+    ``most`` is the share of gas inside that is no gas yet. Regions of at least ``below`` pixels stay.
+    """
+    regions, count = ndimage.label(dark)
+    sizes = np.bincount(regions.ravel(), minlength=count + 1)
+    deep = ndimage.binary_erosion(dark)
+    inside = np.bincount(regions[deep], minlength=count + 1)
+    thin = np.bincount(regions[deep & gas], minlength=count + 1)
+    good = (sizes >= below) | ((inside > 0) & (thin <= most * inside))
+    good[0] = False
+    kept: BoolArray = good[regions]
+    return kept
 
 
 def _inside_patient(hu: FloatArray, grid: _Grid) -> BoolArray:
@@ -259,23 +293,26 @@ def _inside_patient(hu: FloatArray, grid: _Grid) -> BoolArray:
     areas = np.bincount(solid.ravel())
     areas[0] = 0
     # In a full field of view what is not the largest is the table, an arm, a cable.
-    full = any(np.mean(hu[row] < _DARK_HU) > 0.9 for row in (0, -1))
+    full = any(np.mean(hu[row] < _DARK_HU) > _WHOLE_ROW for row in (0, -1))
     body = solid == areas.argmax() if full else (areas > 0.01 * hu.size)[solid]
     body = ndimage.binary_dilation(body)
     free, count = ndimage.label(~body)
-    edge = np.zeros(hu.shape, bool)
-    edge[[0, -1]] = edge[:, [0, -1]] = True
-    corners = np.zeros(hu.shape, bool)
-    corners[:2, :2] = corners[:2, -2:] = corners[-2:, :2] = corners[-2:, -2:] = True
     outside = np.zeros(count + 1, bool)
-    outside[free[corners]] = True
-    if grid.air is not None:
-        at_edge = np.unique(free[edge])
-        thin = np.bincount(free[hu <= grid.air + _THINNEST_LUNG], minlength=count + 1)
+    if grid.calibrated:
+        for row in (free[0], free[-1]):
+            shares = np.bincount(row, minlength=count + 1) / row.size
+            outside |= shares > _WHOLE_ROW
+    else:
+        # Lungs are round: what fills a corner is air beside the body.
+        outside[free[np.ix_((0, 1, -2, -1), (0, 1, -2, -1))]] = True
+    if grid.gas is not None:
+        at_edge = np.unique(np.concatenate((free[0], free[-1], free[:, 0], free[:, -1])))
+        thin = np.bincount(free[hu <= grid.gas], minlength=count + 1)
         share = thin / np.maximum(1, np.bincount(free.ravel(), minlength=count + 1))
         outside[at_edge] |= share[at_edge] > 0.5
     outside[0] = True
-    return ~outside[free]
+    inside: BoolArray = ~outside[free]
+    return inside
 
 
 def _connected(dark: BoolArray, grid: _Grid) -> BoolArray:
@@ -294,7 +331,8 @@ def _connected(dark: BoolArray, grid: _Grid) -> BoolArray:
     good = largest >= _LARGE_MM2 * (1.0 if grid.linked else 0.25)
     if grid.linked:
         good &= volume >= _PIECE * volume.max()
-    return good[regions]
+    chosen: BoolArray = good[regions]
+    return chosen
 
 
 def _sides(lung: BoolArray, grid: _Grid) -> ByteArray:
@@ -321,45 +359,73 @@ def _sides(lung: BoolArray, grid: _Grid) -> ByteArray:
 
 
 def _completed(sides: ByteArray, grid: _Grid) -> Generator[Progress, None, None]:
-    """Add, in place, what the lungs enclose: vessels, and consolidated lung at the chest wall."""
-    soft = (grid.hu >= _DARK_HU - 100) & (grid.hu < _BONE_HU)
-    for side in (RIGHT, LEFT):
-        for k in range(len(sides)):
-            if side == RIGHT:
-                yield Progress(2 * len(sides) + k, 4 * len(sides), "Looking for the lung")
+    """Add, in place, what the lungs enclose: vessels, and consolidated lung."""
+    tissue = grid.hu < _BONE_HU
+    for k in range(len(sides)):
+        yield Progress(2 * len(sides) + k, 4 * len(sides), "Looking for the lung")
+        for side in (RIGHT, LEFT):
             lung = sides[k] == side
             if lung.any():
-                added = _closed(lung, grid.pixels(_CLOSE_MM)) & ~lung
-                sides[k][added & (sides[k] == 0) & (grid.hu[k] < _BONE_HU)] = side
+                added = _closed(lung, grid) | _at_ribs(lung, side, grid)
+                sides[k][added & tissue[k] & (sides[k] == 0)] = side
     if grid.linked:
-        _bridge(sides, soft, grid)
+        for side in (RIGHT, LEFT):
+            sides[_between(sides == side, grid) & tissue & (sides == 0)] = side
 
 
-def _closed(lung: BoolArray, radius: int) -> BoolArray:
-    """Return the closing by a disc, with holes filled."""
-    rows, columns = (np.flatnonzero(lung.any(axis=axis)) for axis in (1, 0))
-    box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+def _between(lung: BoolArray, grid: _Grid) -> BoolArray:
+    """Return what has lung above and below, no farther apart than `_BRIDGE_MM`."""
+    depth = len(lung)
+    number = np.arange(depth, dtype=np.int32)[:, None, None]
+    above = np.maximum.accumulate(np.where(lung, number, -2 * depth), axis=0)
+    below = np.minimum.accumulate(np.where(lung, number, 3 * depth)[::-1], axis=0)[::-1]
+    between: BoolArray = below - above <= grid.slices(_BRIDGE_MM)
+    return between
+
+
+def _closed(lung: BoolArray, grid: _Grid) -> BoolArray:
+    """Return the closing by a disc, with small holes filled; a large one is the dome of the diaphragm."""
+    radius = grid.pixels(_CLOSE_MM)
+    box = ndimage.find_objects(lung.astype(np.uint8))[0]
     part = np.pad(lung[box], radius + 1)
     grown = ndimage.distance_transform_edt(~part) <= radius
-    closed = ndimage.distance_transform_edt(grown) > radius
-    closed = ndimage.binary_fill_holes(closed | part)
-    result = lung.copy()
-    result[box] |= closed[radius + 1 : -radius - 1, radius + 1 : -radius - 1]
+    closed = part | (ndimage.distance_transform_edt(grown) > radius)
+    holes, count = ndimage.label(ndimage.binary_fill_holes(closed) & ~closed)
+    small = np.bincount(holes.ravel(), minlength=count + 1) * grid.pixel_mm2 <= _HOLE_MM2
+    small[0] = False
+    result = np.zeros_like(lung)
+    result[box] = (closed | small[holes])[radius + 1 : -radius - 1, radius + 1 : -radius - 1]
     return result
 
 
-def _bridge(sides: ByteArray, soft: BoolArray, grid: _Grid) -> None:
-    """Add, in place, soft tissue that has lung of one side both above and below."""
-    reach = grid.slices(_BRIDGE_MM / 2)
-    for side in (RIGHT, LEFT):
-        lung = sides == side
-        above = ndimage.maximum_filter1d(lung, reach + 1, axis=0, origin=(reach + 1) // 2 * 0 + reach // 2)
-        below = ndimage.maximum_filter1d(lung, reach + 1, axis=0, origin=-(reach // 2))
-        sides[above & below & soft & (sides == 0)] = side
+def _at_ribs(lung: BoolArray, side: int, grid: _Grid) -> BoolArray:
+    """Return what of the convex hull of a lung has no lung towards the ribs, but for thin rims.
+
+    The rest of the hull is heart, hilum and diaphragm; so is what is large beside the lung.
+    """
+    towards = lung if side == RIGHT else lung[:, ::-1]
+    medial = np.logical_or.accumulate(towards, axis=1)
+    gap = _hull(lung) & ~(medial if side == RIGHT else medial[:, ::-1])
+    gap = ndimage.binary_opening(gap, iterations=grid.pixels(_RIM_MM))
+    return gap if gap.sum() <= _MOST_GAP * lung.sum() else np.zeros_like(gap)
+
+
+def _hull(mask: BoolArray) -> BoolArray:
+    """Return the convex hull of the pixels of a slice."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    ends = mask[rows].argmax(axis=1), mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
+    points = np.concatenate([np.stack((rows, end), axis=1) for end in ends])
+    try:
+        corners = points[ConvexHull(points).vertices]
+    except (QhullError, ValueError):
+        return mask
+    picture = Image.new("1", mask.shape[::-1])
+    ImageDraw.Draw(picture).polygon([(int(x), int(y)) for y, x in corners], fill=1)
+    return np.array(picture, bool)
 
 
 def _at_full_resolution(
-    volume: Volume, grid: _Grid, sides: ByteArray
+    volume: Volume, grid: _Grid, sides: ByteArray, doubtful: BoolArray
 ) -> Generator[Progress | Lungs, None, None]:
     depth, height, width = volume.voxels.shape
     inside = np.zeros((depth, height, -(-width // 8)), np.uint8)
@@ -390,19 +456,95 @@ def _at_full_resolution(
         shape=(depth, height, width),
         state="found",
         pixels=pixels,
-        slices=lung_range(pixels.sum(axis=1)),
+        slices=_with_white_ends(lung_range(pixels.sum(axis=1)), pixels.sum(axis=1), grid),
+        _doubtful=doubtful,
         _inside=inside,
         _left=left,
     )
 
 
 def lung_range(pixels: IntArray) -> range:
-    """Return from which slice to which there is lung, given (D,) pixels of the mask; no slice between is left out."""
+    """Return from which slice to which there is lung, given the (D,) pixels of the mask in each.
+
+    No slice between two others is left out.
+    """
     present = np.flatnonzero(pixels > 0)
     return range(int(present[0]), int(present[-1]) + 1) if present.size else range(0)
+
+
+def _with_white_ends(slices: range, pixels: IntArray, grid: _Grid) -> range:
+    """Return the range, longer where it ends abruptly among ribs: there the lung goes on, but is white.
+
+    Lung tapers off towards its apex and its base.
+    """
+    if not grid.linked:
+        return slices
+    ends = []
+    for end, outward in ((slices.start, -1), (slices.stop - 1, 1)):
+        most = round(_LUNG_MM / grid.step_mm[0] * grid.block[0]) - len(slices)
+        abrupt = pixels[end] > _ABRUPT * pixels.max()
+        while abrupt and most > 0 and 0 <= (beyond := end + outward) < len(pixels):
+            abrupt = _ribs(grid.hu[beyond // grid.block[0]], grid)
+            end, most = (beyond, most - 1) if abrupt else (end, most)
+        ends.append(end)
+    return range(ends[0], ends[1] + 1)
+
+
+def _may_be_chest(grid: _Grid, chest: BoolArray) -> bool:
+    """Whether it may be a chest whose lungs are white: ribs, and in a series a trachea between them."""
+    if not grid.linked:
+        return bool(_doubtful(grid, chest).any())
+    ribs = np.array([_ribs(hu, grid) for hu in grid.hu])
+    return bool(ribs.sum() >= grid.slices(_CHEST_MM)) and _trachea(grid, ribs)
+
+
+def _doubtful(grid: _Grid, chest: BoolArray) -> BoolArray:
+    """Return which slices, none of them neighbours in space, may show a chest though no lung was found."""
+    if grid.linked:
+        return np.zeros(len(chest) * grid.block[0], bool)
+    return np.array([bool(dark.any()) or _unclear(hu, grid) for hu, dark in zip(grid.hu, chest, strict=True)])
+
+
+def _unclear(hu: FloatArray, grid: _Grid) -> bool:
+    """Whether a picture shows ribs, no patient in these greys, or is cut so close that it may cut lung."""
+    dark = hu < _DARK_HU
+    border = np.concatenate((dark[0], dark[-1], dark[:, 0], dark[:, -1]))
+    cut = dark.mean() > _DARK_SHARE and border.mean() < 0.5
+    return bool(cut or dark.mean() > 1 - _PATIENT_SHARE or _ribs(hu, grid))
+
+
+def _ribs(hu: FloatArray, grid: _Grid) -> bool:
+    """Whether several bones lie on both sides of the patient."""
+    body, count = ndimage.label(ndimage.binary_opening(hu > _DARK_HU))
+    if not count:
+        return False
+    number = int(np.bincount(body.ravel())[1:].argmax()) + 1
+    largest = ndimage.find_objects((body == number).astype(np.uint8))[0]
+    bones, count = ndimage.label(hu[largest] > min(_BONE_HU, grid.top - 5.0))
+    sizes = np.bincount(bones.ravel(), minlength=count + 1)[1:] * grid.pixel_mm2
+    good = np.flatnonzero((sizes > _RIB_MM2[0]) & (sizes < _RIB_MM2[1])) + 1
+    columns = np.array([column for _, column in ndimage.center_of_mass(bones > 0, bones, good)])
+    width = bones.shape[1]
+    return len(good) >= 6 and bool((columns < width / 3).sum() >= 2 <= (columns > 2 * width / 3).sum())
+
+
+def _trachea(grid: _Grid, ribs: BoolArray) -> bool:
+    """Whether a tube of gas runs through the middle of the patient, where there are ribs."""
+    inner = np.stack([_inside_patient(hu, grid) & (hu < _TUBE_HU) for hu in grid.hu])
+    tubes, _ = ndimage.label(inner & ribs[:, None, None])
+    for number, box in enumerate(ndimage.find_objects(tubes), 1):
+        long = (box[0].stop - box[0].start) * grid.step_mm[0]
+        areas = (tubes[box] == number).sum(axis=(1, 2)) * grid.pixel_mm2
+        middle = (box[2].start + box[2].stop) / 2 / inner.shape[2]
+        if long >= _TUBE_MM and np.median(areas) <= _AIRWAY_MM2 and abs(middle - 0.5) < _MIDDLE:
+            return True
+    return False
 
 
 def _nothing(volume: Volume, state: State) -> Lungs:
     depth, height, width = volume.voxels.shape
     none = np.zeros((depth, height, -(-width // 8)), np.uint8)
-    return Lungs((depth, height, width), state, np.zeros((depth, 2), np.int64), range(0), none, none)
+    no_doubt = np.zeros(depth, bool)
+    return Lungs(
+        (depth, height, width), state, np.zeros((depth, 2), np.int64), range(0), no_doubt, none, none
+    )

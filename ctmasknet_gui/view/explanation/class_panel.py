@@ -13,7 +13,7 @@ from ctmasknet_gui.view.viewport.text import sized
 from model_core.base.results import UNDECIDED, ImageVerdict, probability_text
 from model_core.scene import SliceWords, class_name, image_colour, slice_words
 from model_core.scene.palette import NO_CLASS
-from model_core.scene.verdict import BIAS, UNCALIBRATED, UNLIKE
+from model_core.scene.verdict import BIAS, OUTSIDE, UNCALIBRATED, UNLIKE
 
 _ROW, _SMALL = 15, 11
 _ILL = "pneumonia"
@@ -187,6 +187,7 @@ class ClassPanel(QWidget):
         state.results.events.all.connect(self._refresh)
         state.weights.events.all.connect(self._refresh)
         state.case.events.volume.connect(self._refresh)
+        state.case.events.lungs.connect(self._refresh)
         state.display.events.slice_index.connect(self._refresh)
         state.run.events.kind.connect(self._refresh)
         self._refresh()
@@ -199,7 +200,8 @@ class ClassPanel(QWidget):
     def _refresh(self) -> None:
         state = self._state
         shown = state.results.shown
-        verdict = shown.verdict if shown is not None else None
+        outside = state.case.lungs.outside(state.display.slice_index)
+        verdict = shown.verdict if shown is not None and not outside else None
         words = None if shown is None else slice_words(shown.summary)
         opened = state.case.volume is not None
         self._heading.setText(f"SLICE {state.display.slice_index + 1}" if opened else "SLICE")
@@ -208,8 +210,8 @@ class ClassPanel(QWidget):
         self._say(words, verdict)
         summary = None if shown is None else shown.summary
         told = words is None or (summary is not None and summary.kind not in (None, UNDECIDED))
-        outside = summary is not None and summary.lung is False
-        self._show_bars(None if outside else verdict, told=told)
+        gone = summary is not None and summary.lung is False
+        self._show_bars(None if gone else verdict, told=told)
         self.setAccessibleName(f"{self._heading.text().capitalize()}: {self.text}")
 
     def _say(self, words: SliceWords | None, verdict: ImageVerdict | None) -> None:
@@ -238,6 +240,8 @@ class ClassPanel(QWidget):
         state, weights = self._state, self._state.weights
         if state.case.volume is None:
             return "", ""
+        if state.case.lungs.outside(state.display.slice_index):
+            return OUTSIDE, ""
         if weights.cards and not weights.image_classes:
             return "No class", "These weights find regions only; they give no class."
         if state.results.shown is not None:

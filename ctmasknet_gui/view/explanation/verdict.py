@@ -8,6 +8,7 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.explanation.evidence import gives_no_class
 from model_core.base.results import ScanVerdict, SliceSummary
 from model_core.scene import ScanWords, scan_words
+from model_core.scene.verdict import worth
 
 # How many of the deciding slices are shown and marked.
 MOST_DECIDING = 6
@@ -15,7 +16,7 @@ MOST_DECIDING = 6
 
 def verdict_words(state: AppState) -> ScanWords:
     """Return what is said of the open scan as it is now."""
-    volume, results = state.case.volume, state.results
+    volume, results, weights = state.case.volume, state.results, state.weights
     if volume is None:
         return ScanWords("No series open", where="Open a series to begin.")
     lesions = lesion_volume(state)
@@ -23,7 +24,7 @@ def verdict_words(state: AppState) -> ScanWords:
     if results.scan is not None:
         return scan_words(
             results.scan,
-            classes=state.weights.image_classes,
+            classes=weights.image_classes,
             analysed=analysed,
             slices=volume.slices,
             lung_known=any(summary.lung is not None for summary in results.summaries.values()),
@@ -32,17 +33,18 @@ def verdict_words(state: AppState) -> ScanWords:
     if gives_no_class(state):
         where = "These weights find regions only; they give no class."
         return ScanWords("No class", where=where, amount=lesions)
+    known = weights.calibration
+    before = "" if known is None else worth(known.checked)
     if state.run.kind == "run":
-        return ScanWords(
-            "Analysing…", where=f"No verdict yet: {analysed} of {volume.slices} slices are done."
-        )
-    weights = state.weights
+        done = f"No verdict yet: {analysed} of {volume.slices} slices are done."
+        return ScanWords("Analysing…", where=done, worth=before)
     if not (weights.cards or weights.available or weights.chosen):
         return ScanWords("No network weights", where="Choose some under Weights.")
     if analysed:
         return ScanWords("No class", where="No class could be computed for these slices.", amount=lesions)
     slices = f"all {volume.slices} slices" if volume.slices > 1 else "the slice"
-    return ScanWords("Not analysed yet", where=f"Run series (Ctrl+Shift+R) analyses {slices}.")
+    todo = f"Run series (Ctrl+Shift+R) analyses {slices}."
+    return ScanWords("Not analysed yet", where=todo, worth=before)
 
 
 def deciding_slices(scan: ScanVerdict | None, summaries: Mapping[int, SliceSummary]) -> tuple[int, ...]:
@@ -60,7 +62,7 @@ def lesion_volume(state: AppState) -> str:
     """
     volume, summaries = state.case.volume, state.results.summaries
     step = None if volume is None else volume.geometry.spacing_mm[0]
-    areas = [summary.lesion_mm2 for summary in summaries.values()]
+    areas = [summary.lesion_mm2 for summary in summaries.values() if summary.lung is not False]
     known = [area for area in areas if area is not None]
     if volume is None or not areas:
         return ""

@@ -47,7 +47,7 @@ class Calibrated(TwoClasses):
         ill = replace(shown.summary, lung=True, ill_probability=0.93, kind="undecided", unlike_training=True)
         return replace(shown, summary=ill)
 
-    def scan_verdict(self, summaries, *, basis, control="Control"):
+    def scan_verdict(self, summaries, *, basis, control="Control", **_known):
         seen = len(list(summaries))
         return make_verdict(basis=basis, lung_slices=seen, ill_slices=seen) if seen else None
 
