@@ -15,6 +15,7 @@ from ctmasknet_gui.controller.shown import ShownController
 from ctmasknet_gui.controller.weights import WeightsController
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.requests import ExportRequest
+from ctmasknet_gui.state.verdict import verdict_words
 from ctmasknet_gui.worker import Priority
 from model_core.base.volume import Problem, Volume
 
@@ -179,7 +180,7 @@ class ExportController(QObject):
         state = self._state
         # The selection is one of the visible slice.
         visible = slices == (state.display.slice_index,)
-        display, thresholds = state.display, state.thresholds
+        display, thresholds, scan = state.display, state.thresholds, state.results.scan
         return ExportJob(
             request=request,
             volume=volume,
@@ -192,6 +193,7 @@ class ExportController(QObject):
             region_classes=state.weights.region_classes,
             image_classes=state.weights.image_classes,
             weights=state.weights.text,
+            scan=None if scan is None or scan.verdict is None else verdict_words(state),
             reference=state.case.reference,
             appearance=Appearance(
                 window=display.window,

@@ -17,7 +17,7 @@ from model_core.base.jobs import Progress
 from model_core.base.results import ShownSlice, SliceResult
 from model_core.base.settings import DetectionSettings, EvidenceSettings
 from model_core.base.volume import Problem, Volume, Window
-from model_core.scene import Overlays
+from model_core.scene import Overlays, ScanWords
 
 _OWN_NAMES = {"auto", *(preset.name.casefold() for preset in PRESETS)}
 
@@ -51,6 +51,7 @@ class ExportJob:
     region_classes: tuple[str, ...]
     image_classes: tuple[str, ...]
     weights: str
+    scan: ScanWords | None
     reference: ByteArray | None
     appearance: Appearance
     top: int | None
@@ -127,6 +128,7 @@ class Exporter:
             "region_classes": job.region_classes,
             "image_classes": job.image_classes,
             "weights": job.weights,
+            "scan": job.scan,
             "scale": request.scale,
             "identity": request.identity,
             "plots": request.plots,

@@ -15,7 +15,9 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
+from ctmasknet_gui.state import LungSlices
 from model_core.base.arrays import ByteArray
+from model_core.base.calibration import Calibration
 from model_core.base.errors import WeightsError
 from model_core.base.jobs import Progress
 from model_core.base.resources import resource
@@ -126,6 +128,18 @@ class Engine:
 
         return cast("Pipeline", load_pipeline(tuple(names)))
 
+    def find_lungs(self, volume: Volume) -> Generator[Progress | LungSlices, None, None]:
+        """See `Engine.find_lungs`."""
+        from model_core.anatomy.lungs import lung_ml
+        from model_core.engine.lungs import lungs_of
+
+        for item in lungs_of(volume):
+            if isinstance(item, Progress):
+                yield item
+            else:
+                inside = tuple(item.has_lung(index) for index in range(volume.slices))
+                yield LungSlices(inside, lung_ml(item, volume.geometry))
+
     def run(
         self, pipeline: Any, volume: Volume, slices: Sequence[int]
     ) -> Generator[Progress | SliceResult, None, None]:
@@ -185,12 +199,28 @@ class Engine:
         return result.mask_cache.keys() >= set(rank(result.detection_candidates, detections).tolist())
 
     def scan_verdict(
-        self, summaries: Iterable[SliceSummary], *, basis: EvidenceBasis, control: str
+        self,
+        summaries: Iterable[SliceSummary],
+        *,
+        basis: EvidenceBasis,
+        control: str,
+        names: Sequence[str] = (),
+        calibration: Calibration | None = None,
+        volume: Volume | None = None,
+        lung_ml: float | None = None,
     ) -> ScanVerdict | None:
         """Combine the slices into the class of the scan; ``control`` names class 0 in its rule."""
         from model_core.explain import scan_verdict
 
-        return scan_verdict(summaries, basis=basis, control=control)
+        return scan_verdict(
+            summaries,
+            basis=basis,
+            control=control,
+            names=names,
+            calibration=calibration,
+            volume=volume,
+            lung_ml=lung_ml,
+        )
 
 
 class Reader:

@@ -368,6 +368,10 @@ class ShownController(QObject):
             summaries,
             basis=basis,
             control=classes[0] if classes else "Control",
+            names=classes,
+            calibration=self._state.weights.calibration,
+            volume=self._state.case.volume,
+            lung_ml=self._state.case.lungs.ml,
         )
 
     def _put(self, summaries: dict[int, SliceSummary]) -> None:

@@ -3,7 +3,7 @@
 Only controllers write state; views read it, subscribe to its events and ask for use cases.
 """
 
-from ctmasknet_gui.state.case import CaseState, WeightsState
+from ctmasknet_gui.state.case import CaseState, LungSlices, WeightsState
 from ctmasknet_gui.state.cases import Case, Cases
 from ctmasknet_gui.state.display import DisplayState
 from ctmasknet_gui.state.results import ResultState, SelectionState
@@ -16,6 +16,7 @@ __all__ = [
     "CaseState",
     "Cases",
     "DisplayState",
+    "LungSlices",
     "Message",
     "MessageState",
     "ResultState",

@@ -8,11 +8,32 @@ from typing import ClassVar
 from psygnal import SignalGroupDescriptor
 
 from model_core.base.arrays import ByteArray
+from model_core.base.calibration import Calibration
 from model_core.base.volume import Catalogue, Volume
 from model_core.weights.card import ModelCard, mirrors, names_text
 
 # What counts as a weight file when it is dropped, chosen, or named on the command line.
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
+
+
+@dataclass(frozen=True)
+class LungSlices:
+    """Which slices of the open series lie where there is lung, and the volume of the lungs.
+
+    Attributes
+    ----------
+    inside:
+        Per slice; None where that is unknown. Empty until the lungs were looked for.
+    ml:
+        None where it is unknown.
+    """
+
+    inside: tuple[bool | None, ...] = ()
+    ml: float | None = None
+
+    def outside(self, index: int) -> bool:
+        """Whether a slice is known to lie outside the lungs."""
+        return index < len(self.inside) and self.inside[index] is False
 
 
 @dataclass(eq=False)
@@ -27,6 +48,7 @@ class CaseState:
 
     catalogue: Catalogue | None = None
     volume: Volume | None = None
+    lungs: LungSlices = LungSlices()
     opening: str = ""
     reference: ByteArray | None = None
     reference_name: str = ""
@@ -61,6 +83,11 @@ class WeightsState:
     def image_classes(self) -> tuple[str, ...]:
         """Names of the image classes of what runs; empty without a classifier."""
         return next((card.image_classes for card in self.cards if card.image_classes), ())
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What turns the classes of what runs into a verdict; None where there is none."""
+        return next((card.calibration for card in self.cards if card.image_classes), None)
 
     @property
     def region_classes(self) -> tuple[str, ...]:

@@ -166,6 +166,7 @@ class MainWindow(QMainWindow):
         explanation.table.candidatePicked.connect(use.pick)
         explanation.table.topChosen.connect(use.set_top)
         explanation.plots.candidatePicked.connect(use.pick)
+        explanation.card.sliceChosen.connect(use.show_slice)
         self.tool_bar.opacityEdited.connect(use.set_opacity)
         self.message_bar.dismissed.connect(use.dismiss_messages)
         self.message_bar.faded.connect(use.forget_message)

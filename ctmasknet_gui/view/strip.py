@@ -21,14 +21,16 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state.verdict import MOST_DECIDING, deciding_slices
 from ctmasknet_gui.view.actions import TEN
 from ctmasknet_gui.view.viewport.mouse import WheelSteps
 from model_core.base.results import SliceSummary, probability_text
-from model_core.scene import class_name, image_colour
-from model_core.scene.palette import NEUTRAL, SELECTED
+from model_core.scene import class_name, image_colour, slice_words
+from model_core.scene.palette import LETTER, NEUTRAL, NO_CLASS, SELECTED
 
 _WIDTH = 44
 _BACKGROUND, _PALE, _EDGE = QColor("#10151b"), QColor("#2a3441"), QColor("#2c3641")
+_OUTSIDE = QColor("#33363a")
 _MARK = QColor("#ffffff")
 _FOCUS = QColor("#7fc0ff")
 # Columns: class of the slice, then the bar of its lesion area.
@@ -43,10 +45,11 @@ _PERCENTILE, _FACTOR, _FEWEST = 95.0, 2.0, 3
 class SliceStrip(QWidget):
     """One row per slice beside the viewport, first slice on top.
 
-    The square tells the most probable class of a slice by colour and its probability by strength, the
-    bar the area of the shown lesion masks; slices without a result are pale. A bar that is cut, as it would
-    make the others too short to tell apart, ends in a white tip. The tooltip says it in words. Click, drag,
-    wheel or keys emit ``slice_requested``.
+    The square tells by colour whether a slice looks ill; of weights without a calibration the most probable
+    class, its probability by strength. The bar is the area of the shown lesion masks; slices without a result
+    are pale, those outside the lung grey. A bar that is cut, as it would make the others too short to tell
+    apart, ends in a white tip. A tick at the left marks the slices that decide about the scan. The tooltip
+    says it in words. Click, drag, wheel or keys emit ``slice_requested``.
     """
 
     slice_requested = Signal(int)
@@ -62,8 +65,10 @@ class SliceStrip(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
         self.setAccessibleName("Slices and findings")
         state.case.events.volume.connect(self._refresh)
+        state.case.events.lungs.connect(self._refresh)
         state.display.events.slice_index.connect(self._refresh)
         state.results.events.summaries.connect(self._refresh)
+        state.results.events.scan.connect(self._refresh)
         state.weights.events.all.connect(self._refresh)
         self._refresh()
 
@@ -94,21 +99,32 @@ class SliceStrip(QWidget):
     @property
     def full_scale(self) -> int:
         """Lesion area in pixels that a bar of full length stands for; larger ones are cut."""
-        areas = [summary.lesion_px for summary in self._state.results.summaries.values()]
+        lungs, summaries = self._state.case.lungs, self._state.results.summaries
+        areas = [summary.lesion_px for index, summary in summaries.items() if not lungs.outside(index)]
         return bar_scale([area for area in areas if area > 0])
 
     def describe(self, index: int) -> str:
         """Say in words what was found in a slice; the text of its tooltip."""
         head = f"Slice {index + 1} / {self.slices}"
         summary = self._state.results.summaries.get(index)
+        outside = self._state.case.lungs.outside(index)
+        if outside:
+            head += ": outside the lung, no class"
+            if summary is not None and summary.detections:
+                head += f"\n{_findings(summary)}, which count for nothing"
+            return head
         if summary is None:
             return f"{head}: not analysed yet"
         if summary.detections == 0:
             text = f"{head}: no findings"
         else:
-            noun = "finding" if summary.detections == 1 else "findings"
             cut = " (bar cut)" if summary.lesion_px > self.full_scale else ""
-            text = f"{head}: {summary.detections} {noun}, {_area(summary)}{cut}"
+            text = f"{head}: {_findings(summary)}{cut}"
+        if index in self._deciding:
+            text += "\nOne of the slices that decide"
+        words = slice_words(summary)
+        if words is not None:
+            return text + "\n" + ", ".join((words.answer, *words.lines))
         if summary.probabilities:
             best = int(np.argmax(summary.probabilities))
             name = class_name(self._state.weights.image_classes, best)
@@ -135,6 +151,7 @@ class SliceStrip(QWidget):
         if self.slices:
             self._paint_rows(painter)
             painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+            self._paint_deciding(painter)
             self._paint_mark(painter)
         if self.hasFocus():
             painter.setBrush(Qt.BrushStyle.NoBrush)
@@ -143,14 +160,18 @@ class SliceStrip(QWidget):
 
     def _paint_rows(self, painter: QPainter) -> None:
         summaries, step = self._state.results.summaries, self._step()
+        outside = self._state.case.lungs.outside
         largest = self.full_scale
         room = self.width() - _BAR_LEFT - 5
         # Rows thinner than a pixel share one: the largest finding of those is what counts.
         for first in range(0, self.slices, max(1, math.ceil(1 / step))):
             rows = range(first, min(self.slices, first + max(1, math.ceil(1 / step))))
-            found = [summaries[k] for k in rows if k in summaries]
+            found = [summaries[k] for k in rows if k in summaries and not outside(k)]
             thick = max(1.0, min(_THICKEST, step * len(rows) * 0.8 if step > 2 else step * len(rows)))
             top = self.centre_of(first) + (len(rows) - 1) * step / 2 - thick / 2
+            if all(outside(k) for k in rows):
+                painter.fillRect(QRectF(_CLASS_LEFT, top, room + _BAR_LEFT - _CLASS_LEFT, thick), _OUTSIDE)
+                continue
             if not found:
                 painter.fillRect(QRectF(_CLASS_LEFT, top, _CLASS_WIDTH, thick), _PALE)
                 continue
@@ -171,9 +192,26 @@ class SliceStrip(QWidget):
         painter.fillRect(end.adjusted(-5, 0, -3, 0), _BACKGROUND)
         painter.fillRect(end.adjusted(-3, 0, 0, 0), QColor(SELECTED))
 
+    def _paint_deciding(self, painter: QPainter) -> None:
+        """Point at the slices that the verdict of the scan rests on."""
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(LETTER))
+        for index in self._deciding:
+            y = self.centre_of(index)
+            painter.drawPolygon(QPolygonF([QPointF(0, y - 4), QPointF(0, y + 4), QPointF(4.5, y)]))
+
+    @property
+    def _deciding(self) -> tuple[int, ...]:
+        results = self._state.results
+        chosen = deciding_slices(results.scan, results.summaries)[:MOST_DECIDING]
+        return tuple(index for index in chosen if 0 <= index < self.slices)
+
     def _class_colour(self, summary: SliceSummary) -> QColor:
+        words = slice_words(summary)
+        if words is not None:
+            return QColor(words.colour)
         if not summary.probabilities or summary.from_bias:
-            return QColor("#5c6f83")
+            return QColor(NO_CLASS)
         best = int(np.argmax(summary.probabilities))
         colour = QColor(image_colour(class_name(self._state.weights.image_classes, best), best))
         colour.setAlphaF(0.35 + 0.65 * min(1.0, max(0.0, float(summary.probabilities[best]))))
@@ -261,6 +299,11 @@ def bar_scale(areas: Sequence[int]) -> int:
         return max(areas, default=0)
     usual = float(np.percentile(areas, _PERCENTILE, method="lower"))
     return max(area for area in areas if area <= _FACTOR * usual)
+
+
+def _findings(summary: SliceSummary) -> str:
+    noun = "finding" if summary.detections == 1 else "findings"
+    return f"{summary.detections} {noun}, {_area(summary)}"
 
 
 def _area(summary: SliceSummary) -> str:

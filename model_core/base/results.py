@@ -13,7 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 from model_core.base.arrays import BoolArray, FloatArray, IntArray
+from model_core.base.calibration import ScanCheck
 from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceSettings
+
+# What is said of a scan; "no_class" where no slice shows lung.
+Verdict = Literal["no_class", "control", "uncertain", "ill"]
+# Thirds of the slices with lung, from the head; no lobes.
+Third = Literal["upper", "middle", "lower"]
+# Why a scan is uncertain: nobody knows whether it is a chest; too few slices; lesions of unknown volume;
+# lesions, but no more slices that look ill than in controls; slices that look ill, but hardly a lesion.
+Doubt = Literal["no_chest", "few_slices", "no_volume", "few_ill", "few_lesions"]
+# A slice of more looks ill.
+ILL_PROBABILITY = 0.5
+# The kind of pneumonia where it cannot be told.
+UNDECIDED = "undecided"
 
 # Why a candidate is not among the shown detections, in the order in which candidates are sorted out.
 UnshownReason = Literal["area", "score", "overlap", "limit"]
@@ -182,6 +195,8 @@ class SliceResult:
         image where the network looked at it.
     mask_cache:
         Raw mask logits (28, 28) of candidates once asked for; filled by the pipeline.
+    unlike_training:
+        As in `SliceSummary`, under the evidence that the weights define.
     """
 
     series_id: str
@@ -194,6 +209,7 @@ class SliceResult:
     verdict: ImageVerdict | None
     features: dict[str, npt.NDArray[np.float16]] = field(repr=False)
     mask_cache: dict[int, FloatArray] = field(default_factory=dict, repr=False)
+    unlike_training: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -241,7 +257,22 @@ class RoiRow:
 class SliceSummary:
     """What the strip and the scan need of one slice. Areas are of the union of shown masks.
 
-    ``from_bias`` as in `ImageVerdict`.
+    Attributes
+    ----------
+    probabilities:
+        Sigmoid of each logit of module S; None without a classifier.
+    from_bias:
+        As in `ImageVerdict`.
+    lung:
+        Whether the slice lies in the range of the lungs; None where nobody looked.
+    ill_probability:
+        That the slice shows pneumonia of any kind; None outside the lungs and for weights without a
+        calibration.
+    kind:
+        Name of the class where the kind of an ill slice can be told, else `UNDECIDED`; None without an
+        `ill_probability`.
+    unlike_training:
+        Whether the slice is unlike those of the training: it marks, and changes nothing. None where unknown.
     """
 
     slice_index: int
@@ -250,21 +281,72 @@ class SliceSummary:
     lesion_mm2: float | None
     probabilities: tuple[float, ...] | None
     from_bias: bool = False
+    lung: bool | None = None
+    ill_probability: float | None = None
+    kind: str | None = None
+    unlike_training: bool | None = None
+
+    @property
+    def ill(self) -> bool:
+        """Whether the slice rather shows pneumonia than not."""
+        return self.ill_probability is not None and self.ill_probability > ILL_PROBABILITY
 
 
 @dataclass(frozen=True)
 class ScanVerdict:
-    """The class of the scan, with the rule that combines the slices spelled out in ``rule``.
+    """What is said of the scan, with the rules that combine the slices spelled out.
 
-    ``from_bias``: no region is left in the evidence of any slice used.
+    Attributes
+    ----------
+    probabilities:
+        Mean class probabilities of ``slices_used``; empty where no slice has a class.
+    class_index:
+        The named class; None where none is: without lungs, where the verdict is in doubt, or where the kind
+        of pneumonia cannot be told. Weights without a calibration always name the likeliest.
+    rule:
+        How ``probabilities`` were combined.
+    from_bias:
+        No region is left in the evidence of any slice used.
+    verdict:
+        None for weights without a calibration.
+    lung_slices, ill_slices:
+        How many analysed slices show lung, and how many of those look ill.
+    control_rate:
+        Share of the slices of controls that look ill all the same.
+    lesion_ml, lung_ml:
+        Volume of the shown masks in the lung slices analysed, and of the lungs; None where unknown.
+    kind:
+        Of an ill scan: the class that is named, or `UNDECIDED`; else None.
+    deciding:
+        The slices that speak most for the verdict, most telling first.
+    verdict_rule:
+        How ``verdict`` follows from the numbers, in words.
+    checked:
+        Whole scans that these weights were tried on; None where there are none.
+    doubt:
+        Of an uncertain scan, why it is.
+    mostly:
+        The third of the lungs that holds more than half of ``lesion_ml``; None where none does.
     """
 
     probabilities: tuple[float, ...]
-    class_index: int
+    class_index: int | None
     slices_used: tuple[int, ...]
     rule: str
     basis: EvidenceBasis
     from_bias: bool = False
+    verdict: Verdict | None = None
+    lung_slices: int = 0
+    ill_slices: int = 0
+    control_rate: float | None = None
+    lesion_ml: float | None = None
+    lung_ml: float | None = None
+    kind: str | None = None
+    deciding: tuple[int, ...] = ()
+    verdict_rule: str = ""
+    checked: ScanCheck | None = None
+    doubt: Doubt | None = None
+    mostly: Third | None = None
 
 
 class _WhenAsked:

@@ -87,8 +87,10 @@ def _slices(text: str) -> tuple[int | None, int | None]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the networks and write the results; nothing is written before everything is computed."""
+    from model_core.anatomy.lungs import lung_ml
     from model_core.engine import run as run_networks
     from model_core.engine.load import load_pipeline
+    from model_core.engine.lungs import lungs_of
     from model_core.explain import lesion_labels, scan_verdict, show
     from model_core.export import (
         predictions,
@@ -113,6 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
     former = [path for path in pictures if path.name not in names]
     pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
     detections, evidence = _settings(arguments, pipeline)
+    lungs = last(lungs_of(volume), title="Looking for the lung")
 
     _make_folder(output)
     labels = np.zeros(volume.voxels.shape, np.uint8)
@@ -127,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
             # Not the slice itself: the masks of a whole series would fill the memory.
             records.append(slice_prediction(volume, seen, pipeline=pipeline))
             summaries.append(seen.summary)
-        control = pipeline.image_classes[0] if pipeline.image_classes else "Control"
+        classes = pipeline.image_classes
         basis = pipeline.evidence_basis(evidence)
         document = predictions(
             volume,
@@ -135,7 +138,17 @@ def run(arguments: argparse.Namespace) -> int:
             pipeline=pipeline,
             detections=detections,
             evidence=evidence,
-            scan=None if basis is None else scan_verdict(summaries, basis=basis, control=control),
+            scan=None
+            if basis is None
+            else scan_verdict(
+                summaries,
+                basis=basis,
+                control=classes[0],
+                names=classes,
+                calibration=pipeline.calibration,
+                volume=volume,
+                lung_ml=lung_ml(lungs, volume.geometry),
+            ),
         )
         notes = write_lesions(work / LABELS, volume, labels)
         document["series"]["problems"] = [

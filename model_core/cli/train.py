@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from model_core.train.packing import PackedSlice
     from model_core.train.recipe import Recipe
 
-# Where the class folders lie inside a folder of several data sets.
-SLICE_CLASSES = "B_slice_classification"
+# Where the class folders lie inside a folder of several data sets: those to train on, and those to test on.
+SLICE_CLASSES, TEST_CLASSES = "B_slice_classification", "F_cncb_three_classes"
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -106,7 +106,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     classifier = kinds.add_parser(
         "module-s",
         help="train module S alone on the stored RoI batches of lesion weights (fast)",
-        description="Trains module S on the RoI batches of frozen lesion weights and writes it alone.",
+        description="Trains module S on the RoI batches of frozen lesion weights, calibrates 'ill or not' on "
+        f"patients left out, and writes it alone. DIR holds class folders, or {SLICE_CLASSES} and perhaps "
+        f"{TEST_CLASSES}, which is measured on and not trained with.",
     )
     classifier.add_argument(
         "--weights", required=True, metavar="W", help="lesion weights: shipped name or file"
@@ -120,6 +122,32 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     _limit(classifier)
     classifier.set_defaults(run=run_classifier)
+
+    calibration = kinds.add_parser(
+        "calibrate",
+        help="add 'ill or not' to the card of weights with an image class",
+        description="Fits slope and bias of 'ill or not' on slices of patients that these weights were not "
+        "trained on, and what is unlike them, and writes the weights with a card that holds both: without "
+        "them there is no verdict of a scan. DIR holds class folders (normal, other, covid), or "
+        f"{SLICE_CLASSES}; patients are those of index.tsv.",
+    )
+    calibration.add_argument(
+        "--weights", nargs="+", required=True, metavar="W", help="shipped names or files"
+    )
+    calibration.add_argument("--data", type=Path, metavar="DIR", help="labelled slices of other patients")
+    calibration.add_argument(
+        "--checked",
+        type=Path,
+        metavar="DIR",
+        help="a report of 'evaluate scans' of these weights, to be quoted in the card: of patients that were "
+        "not used in training",
+    )
+    calibration.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the weights"
+    )
+    _device_options(calibration, workers=False)
+    _limit(calibration)
+    calibration.set_defaults(run=run_calibration)
 
 
 _NAME = "a shipped recipe (lesion-r18t1) or a recipe file (.json)"
@@ -173,7 +201,10 @@ def _stride(parser: argparse.ArgumentParser) -> None:
 
 def _limit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--limit", type=values.positive, metavar="N", help="module S: at most N slices per source and class"
+        "--limit",
+        type=values.positive,
+        metavar="N",
+        help="class: at most N slices per source and class",
     )
 
 
@@ -306,26 +337,54 @@ def run_export(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _class_folders(path: Path) -> tuple[Path, Path | None]:
+    """Return the class folders to train on, and those to test on where they lie beside."""
+    folder = _folder(path)
+    if (folder / "normal").is_dir() or not (folder / SLICE_CLASSES).is_dir():
+        return folder, None
+    tests = folder / TEST_CLASSES
+    return folder / SLICE_CLASSES, tests if tests.is_dir() else None
+
+
 def run_classifier(arguments: argparse.Namespace) -> int:
     """Train module S on frozen lesion weights and write it alone."""
     from model_core.cli.progress import last
     from model_core.train.shipping import export_classifier
     from model_core.weights.store import find
 
-    folder = _folder(arguments.data)
-    if not (folder / "normal").is_dir() and (folder / SLICE_CLASSES).is_dir():
-        folder = folder / SLICE_CLASSES
+    folder, tests = _class_folders(arguments.data)
     job = export_classifier(
         find(arguments.weights),
         folder,
         arguments.output,
         name=arguments.name,
+        tests=tests,
         cache=arguments.work,
         limit=arguments.limit,
         device=arguments.device,
     )
     card = last(job, title="Module S")
     _report(card.name, card.metrics)
+    return 0
+
+
+def run_calibration(arguments: argparse.Namespace) -> int:
+    """Calibrate weights on slices of patients left out, quote a check of scans, or both."""
+    from model_core.cli.progress import last
+    from model_core.train.calibrating import add_calibration
+
+    if arguments.data is None and arguments.checked is None:
+        raise SettingsError("Give --data, slices to calibrate on, or --checked, a report of whole scans.")
+    job = add_calibration(
+        arguments.weights,
+        None if arguments.data is None else _class_folders(arguments.data)[0],
+        arguments.output,
+        checked=arguments.checked,
+        limit=arguments.limit,
+        device=arguments.device,
+    )
+    card = last(job, title="Calibrating")
+    _report(card.name, {"verdict": card.metrics.get("verdict")})
     return 0
 
 

@@ -9,7 +9,14 @@ from scipy.special import expit
 
 from model_core.base.arrays import FloatArray
 from model_core.base.errors import SettingsError
-from model_core.base.results import Candidates, ImageVerdict, RoiBatch, SliceResult
+from model_core.base.results import (
+    ILL_PROBABILITY,
+    UNDECIDED,
+    Candidates,
+    ImageVerdict,
+    RoiBatch,
+    SliceResult,
+)
 from model_core.base.settings import EvidenceSettings
 from model_core.engine.pipeline import Pipeline
 from model_core.engine.select import network_scores
@@ -61,6 +68,27 @@ def judge_candidates(pipeline: Pipeline, candidates: Candidates, settings: Evide
         settings=settings,
         basis=basis,
     )
+
+
+def ill_probability(pipeline: Pipeline, verdict: ImageVerdict | None) -> float | None:
+    """Return the probability of pneumonia of any kind; None without a class or a calibration."""
+    if verdict is None or pipeline.calibration is None:
+        return None
+    return pipeline.calibration.ill_probability(tuple(float(logit) for logit in verdict.logits))
+
+
+def kind_of(pipeline: Pipeline, verdict: ImageVerdict | None) -> str | None:
+    """Return the name of the class of an ill slice where kinds can be told, else `UNDECIDED`.
+
+    None without a class or a calibration.
+    """
+    probability, calibration = ill_probability(pipeline, verdict), pipeline.calibration
+    if verdict is None or probability is None or calibration is None:
+        return None
+    if not calibration.kinds_told or probability <= ILL_PROBABILITY:
+        return UNDECIDED
+    likeliest = max(calibration.ill_classes, key=lambda k: float(verdict.logits[k]))
+    return pipeline.image_classes[likeliest]
 
 
 def evidence_batch(candidates: Candidates, settings: EvidenceSettings, *, size: int | None) -> RoiBatch:

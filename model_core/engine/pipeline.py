@@ -8,6 +8,7 @@ import hashlib
 import numpy as np
 
 from model_core.base.arrays import FloatArray, IntArray
+from model_core.base.calibration import Calibration
 from model_core.base.errors import SettingsError
 from model_core.base.results import SliceResult
 from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceSettings, InputSpec
@@ -94,7 +95,7 @@ class Pipeline:
         """Identity of what computes; results of another are not mixed with those of this one."""
         # The same file may come with another card: whatever of it candidates, masks or the class depend on.
         parts = [
-            repr((card.sha256, card.architecture, card.detector, card.input, card.evidence))
+            repr((card.sha256, card.architecture, card.detector, card.input, card.evidence, card.calibration))
             for card in self.cards
         ]
         parts.append(f"mirror={self.mirror}")
@@ -114,6 +115,11 @@ class Pipeline:
     def image_classes(self) -> tuple[str, ...]:
         """Names of the image logits; empty without a classifier."""
         return self.cards[-1].image_classes if self.has_class else ()
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """From logits to "ill or not"; None where the card of the class has none."""
+        return self.cards[-1].calibration if self.has_class else None
 
     @property
     def input(self) -> InputSpec:

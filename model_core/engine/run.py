@@ -6,16 +6,17 @@ from collections.abc import Generator, Sequence
 
 import numpy as np
 
+from model_core.base.arrays import FloatArray
 from model_core.base.errors import SettingsError
 from model_core.base.jobs import Progress
-from model_core.base.results import Candidates, SliceResult
+from model_core.base.results import Candidates, ImageVerdict, SliceResult
 from model_core.base.volume import Volume
-from model_core.engine.backend import Backend, Look
+from model_core.engine.backend import Look
 from model_core.engine.evidence import judge_candidates
+from model_core.engine.novelty import distance, features_of
 from model_core.engine.pipeline import Pipeline
 from model_core.engine.preprocess import network_input, placement
 from model_core.engine.select import rank
-from model_core.weights.card import ModelCard
 
 
 def run(
@@ -41,18 +42,21 @@ def run(
         yield Progress(done * pipeline.passes, total, f"Slice {index + 1}")
         place = evidence_place = placement(volume, pipeline.input)
         weights_id, card = pipeline.weights_id, pipeline.evidence_card
-        look = _look(pipeline, pipeline.cards[0], pipeline.backend, volume, index)
+        picture = network_input(volume, index, pipeline.input)
+        look = pipeline.backend.look(picture, mirror=pipeline.mirrors(pipeline.cards[0]))
         detections = evidence = pipeline.backend.regions(look, look.proposals)
         if pipeline.passes == 2:
             yield Progress(done * pipeline.passes + 1, total, f"Slice {index + 1}, evidence for the class")
             evidence_place = placement(volume, card.input)
-            other = _look(pipeline, card, pipeline.evidence_backend, volume, index)
+            picture = network_input(volume, index, card.input)
+            other = pipeline.evidence_backend.look(picture, mirror=pipeline.mirrors(card))
             evidence = _evidence(pipeline, other)
         elif pipeline.has_class and card.architecture.branches == 2:
             evidence = _evidence(pipeline, look)
         with np.errstate(over="ignore"):
             features = {level: maps.astype(np.float16) for level, maps in look.maps.items()}
         has_class = pipeline.has_class
+        verdict = judge_candidates(pipeline, evidence, pipeline.evidence) if has_class else None
         result = SliceResult(
             series_id=volume.series_id,
             weights_id=weights_id,
@@ -61,16 +65,20 @@ def run(
             evidence_placement=evidence_place,
             detection_candidates=detections,
             evidence_candidates=evidence if has_class else None,
-            verdict=judge_candidates(pipeline, evidence, pipeline.evidence) if has_class else None,
+            verdict=verdict,
             features=features,
+            unlike_training=_unlike(pipeline, picture, verdict),
         )
         pipeline.mask_logits(result, rank(detections, pipeline.detections))
         yield result
     yield Progress(total, total, "Done")
 
 
-def _look(pipeline: Pipeline, card: ModelCard, backend: Backend, volume: Volume, index: int) -> Look:
-    return backend.look(network_input(volume, index, card.input), mirror=pipeline.mirrors(card))
+def _unlike(pipeline: Pipeline, picture: FloatArray, verdict: ImageVerdict | None) -> bool | None:
+    """Return whether the picture that the class rests on is unlike those of the training; None if unknown."""
+    if verdict is None or pipeline.calibration is None or (cloud := pipeline.calibration.cloud) is None:
+        return None
+    return distance(cloud, features_of(picture, verdict.batch.rows)) > cloud.limit
 
 
 def _evidence(pipeline: Pipeline, look: Look) -> Candidates:

@@ -1,40 +1,90 @@
-"""The class of a scan from the classes of its slices. The papers stop at the slice; this rule is ours."""
+"""The verdict of a scan from its slices. The papers stop at the slice; the rules are in docs/verdict.md."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
+from scipy.special import bdtrc
 
-from model_core.base.results import ScanVerdict, SliceSummary
+from model_core.base.arrays import DoubleArray
+from model_core.base.calibration import Calibration
+from model_core.base.results import UNDECIDED, Doubt, ScanVerdict, SliceSummary, Third, Verdict
 from model_core.base.settings import EvidenceBasis
+from model_core.base.volume import Volume
+from model_core.scene import class_name
 
 SLICES_USED = 10
+# Neighbours show the same: lung slices count as one for each of these.
+APART_MM = 10.0
+# Fewer than so many of them are no scan.
+FEWEST_SLICES = 5
+LESION_ML = 1.0
+# Chance that a control whose slices look ill as often as the limit of its card passes for ill.
+_TAIL = 0.05
+_MOST_DECIDING = 6
+_SAME_MM = 1e-3
 
 
 def scan_verdict(
-    summaries: Iterable[SliceSummary], *, basis: EvidenceBasis, control: str = "Control"
+    summaries: Iterable[SliceSummary],
+    *,
+    basis: EvidenceBasis,
+    control: str = "Control",
+    names: Sequence[str] = (),
+    calibration: Calibration | None = None,
+    volume: Volume | None = None,
+    lung_ml: float | None = None,
 ) -> ScanVerdict | None:
-    """Return the mean class probabilities over the (up to) ten slices least like the control class.
+    """Return what is said of the scan: mean class probabilities, and the verdict where it is calibrated.
 
-    Most slices of an ill patient may look normal, so a mean over all would hide the disease; a single
-    worst slice would follow one mistake. Class 0 is the control class in every system of the papers.
+    The mean is over the (up to) ten slices least like the control class. Most slices of an ill patient may
+    look normal, so a mean over all would hide the disease; a single worst slice would follow one mistake.
+    Class 0 is the control class in every system of the papers. Slices outside the lungs take no part.
 
     Parameters
     ----------
     basis:
         Of the class of the slices.
-    control:
-        Name of class 0, for the text of the rule.
+    control, names:
+        Name of class 0, for the text of the rule; and of all classes, for the kind.
+    calibration:
+        Of the weights; without one the likeliest class is named, and there is no verdict but "no_class".
+    volume:
+        Where the slices lie; without it each counts for itself, and no volume is known.
+    lung_ml:
+        Volume of the lungs.
 
     Returns
     -------
     ScanVerdict or None
         None where no slice has a class.
     """
-    judged = sorted((s.probabilities, s.slice_index, s.from_bias) for s in summaries if s.probabilities)
-    if not judged:
+    analysed = [s for s in summaries if s.probabilities]
+    if not analysed:
         return None
+    inside = [s for s in analysed if s.lung is not False]
+    if not inside:
+        rule = f"No lung in the slices analysed ({len(analysed)}): no class."
+        return ScanVerdict((), None, (), rule, basis, verdict="no_class", verdict_rule=rule)
+    even = volume is not None and volume.geometry.spacing_mm[0] is not None
+    marked = _marked_ml(inside, _steps(volume))
+    found = replace(
+        _mean_class(inside, basis=basis, control=control),
+        lung_slices=len(inside),
+        lesion_ml=marked if even else None,
+        lung_ml=lung_ml,
+        mostly=_mostly(inside) if even else None,
+    )
+    if calibration is None:
+        return found
+    return _judged(found, inside, marked, calibration=calibration, volume=volume, names=names)
+
+
+def _mean_class(inside: Sequence[SliceSummary], *, basis: EvidenceBasis, control: str) -> ScanVerdict:
+    judged = sorted((s.probabilities, s.slice_index, s.from_bias) for s in inside if s.probabilities)
     used = judged[:SLICES_USED]
     mean = np.mean([probabilities for probabilities, _, _ in used], axis=0)
     empty = [index for _, index, from_bias in used if from_bias]
@@ -53,3 +103,157 @@ def scan_verdict(
         basis=basis,
         from_bias=len(empty) == len(used),
     )
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """What the rule looks at: the share that looks ill, of so many slices ``apart``, and what is marked.
+
+    ``ml`` is an estimate where slices are missing or uneven, None where no distance is known; ``chest`` says
+    whether lung was found.
+    """
+
+    share: float
+    apart: int
+    marked: bool
+    ml: float | None
+    chest: bool
+
+
+def _judged(
+    found: ScanVerdict,
+    inside: Sequence[SliceSummary],
+    marked_ml: float | None,
+    *,
+    calibration: Calibration,
+    volume: Volume | None,
+    names: Sequence[str],
+) -> ScanVerdict:
+    places = _positions(inside, volume)
+    ill = [s for s in inside if s.ill]
+    counts = _Counts(
+        share=len(ill) / len(inside),
+        apart=len(inside) if places is None else len(_apart(inside, places)),
+        marked=any(s.detections for s in inside),
+        ml=marked_ml,
+        chest=any(s.lung for s in inside),
+    )
+    verdict, why = _rule(counts, calibration)
+    kind = UNDECIDED
+    if verdict == "ill" and calibration.kinds_told:
+        kind = _kind(ill, names, calibration.ill_classes)
+    telling = sorted(inside, key=lambda s: (-(s.ill_probability or 0.0), -s.lesion_px))
+    named = {"control": 0, "ill": list(names).index(kind) if kind in names else None}
+    return replace(
+        found,
+        class_index=named.get(verdict),
+        verdict=verdict,
+        ill_slices=len(ill),
+        control_rate=calibration.control_rate,
+        kind=kind,
+        deciding=tuple(s.slice_index for s in _apart(telling, places)[:_MOST_DECIDING]),
+        verdict_rule=why,
+        checked=calibration.checked,
+        doubt=_doubt(counts) if verdict == "uncertain" else None,
+    )
+
+
+def _rule(counts: _Counts, calibration: Calibration) -> tuple[Verdict, str]:
+    """Return the verdict and how it follows, see docs/verdict.md."""
+    limit, share = calibration.control_limit, counts.share
+    seen = int(share * counts.apart + _SAME_MM)
+    exceeds = seen > 0 and float(bdtrc(seen - 1, counts.apart, limit)) < _TAIL
+    ml = counts.ml
+    text = (
+        f"{share:.0%} of the lung slices look ill, counted as {counts.apart} at least {APART_MM:g} mm apart; "
+        f"of controls {calibration.control_rate:.0%} (at most {limit:.0%})."
+    )
+    few = counts.apart < FEWEST_SLICES
+    enough = ml is not None and ml >= LESION_ML
+    little = not counts.marked or (ml is not None and ml < LESION_ML)
+    marks = "an unknown volume" if ml is None and counts.marked else f"{ml or 0.0:.1f} ml"
+    if not counts.chest:
+        return "uncertain", f"{text} Whether this is a chest is not known: no lung was looked for or found."
+    if not few and exceeds and enough:
+        return "ill", f"{text} That is more than chance, and {marks} are marked."
+    if not few and share <= limit and little:
+        return "control", f"{text} That is no more than in controls, and under {LESION_ML:g} ml is marked."
+    if few:
+        return "uncertain", f"{text} Fewer than {FEWEST_SLICES} are no scan."
+    told = "more than chance" if exceeds else "perhaps chance"
+    if share <= limit:
+        told = "no more than in controls"
+    return "uncertain", f"{text} That is {told}, while {marks} are marked."
+
+
+def _doubt(counts: _Counts) -> Doubt:
+    """Return why the rule names neither."""
+    if not counts.chest:
+        return "no_chest"
+    if counts.apart < FEWEST_SLICES:
+        return "few_slices"
+    if counts.marked and counts.ml is None:
+        return "no_volume"
+    return "few_ill" if counts.ml is not None and counts.ml >= LESION_ML else "few_lesions"
+
+
+def _mostly(inside: Sequence[SliceSummary]) -> Third | None:
+    """Return the third of the slices with lung, from the head, where more than half of the masks are.
+
+    The thirds are those of `anatomy.Lungs.third` once all slices are analysed.
+    """
+    lung = [s.slice_index for s in inside if s.lung]
+    areas = dict.fromkeys(get_args(Third), 0.0)
+    if not lung:
+        return None
+    first, length = min(lung), max(lung) - min(lung) + 1
+    for one in inside:
+        if one.lung:
+            areas[get_args(Third)[3 * (one.slice_index - first) // length]] += one.lesion_mm2 or 0.0
+    most: Third = max(areas, key=areas.__getitem__)
+    return most if 2 * areas[most] > sum(areas.values()) else None
+
+
+def _kind(ill: Sequence[SliceSummary], names: Sequence[str], ill_classes: Sequence[int]) -> str:
+    """Return the name of the class of pneumonia with the largest mean probability over the ill slices."""
+    mean = np.mean([s.probabilities for s in ill if s.probabilities], axis=0)
+    return class_name(names, max(ill_classes, key=lambda k: float(mean[k])))
+
+
+def _positions(inside: Sequence[SliceSummary], volume: Volume | None) -> dict[int, float] | None:
+    """Return where the slices lie along the stack in mm, by index; None where that is unknown."""
+    if volume is None:
+        return None
+    places, step = volume.slice_positions_mm, volume.geometry.spacing_mm[0]
+    if places is not None:
+        return {s.slice_index: float(places[s.slice_index]) for s in inside}
+    return None if step is None else {s.slice_index: s.slice_index * step for s in inside}
+
+
+def _apart(ordered: Sequence[SliceSummary], places: dict[int, float] | None) -> list[SliceSummary]:
+    """Return those, in their order, that lie at least `APART_MM` from all before them."""
+    if places is None:
+        return list(ordered)
+    kept: list[SliceSummary] = []
+    for one in ordered:
+        place = places[one.slice_index]
+        if all(abs(place - places[other.slice_index]) > APART_MM - _SAME_MM for other in kept):
+            kept.append(one)
+    return kept
+
+
+def _steps(volume: Volume | None) -> DoubleArray | None:
+    """Return (D,) how thick each slice counts in mm: half the way to either neighbour where these differ."""
+    if volume is None:
+        return None
+    step, places = volume.geometry.spacing_mm[0], volume.slice_positions_mm
+    if step is not None:
+        return np.full(volume.slices, step)
+    return None if places is None or len(places) < 2 else np.abs(np.gradient(places))
+
+
+def _marked_ml(inside: Sequence[SliceSummary], steps: DoubleArray | None) -> float | None:
+    """Return the volume of the masks; None where it cannot be known."""
+    if steps is None or any(s.lesion_mm2 is None for s in inside):
+        return None
+    return sum((s.lesion_mm2 or 0.0) * float(steps[s.slice_index]) for s in inside) / 1000.0

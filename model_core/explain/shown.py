@@ -8,7 +8,8 @@ from model_core.base.arrays import BoolArray, ByteArray, IntArray
 from model_core.base.results import Candidates, ImageVerdict, RoiRow, ShownSlice, SliceResult, SliceSummary
 from model_core.base.settings import DetectionSettings, EvidenceSettings
 from model_core.base.volume import Volume
-from model_core.engine.evidence import evidence_batch, judge
+from model_core.engine.evidence import evidence_batch, ill_probability, judge, kind_of
+from model_core.engine.lungs import known_lungs
 from model_core.engine.pipeline import Pipeline
 from model_core.engine.select import detect, rank, why_unshown
 from model_core.explain.masks import label_map, logit_map
@@ -22,8 +23,13 @@ def show(
     result: SliceResult,
     detections: DetectionSettings,
     evidence: EvidenceSettings,
+    *,
+    lung: bool | None = None,
 ) -> ShownSlice:
     """Compute everything drawn over a slice and listed beside it under these settings.
+
+    ``lung`` says whether it lies in the range of the lungs, by default what is known of the volume
+    (`engine.lungs`); outside there is no verdict.
 
     Without a classifier there is no class and no RoI batch, but the detector ranks regions all the same.
     """
@@ -38,7 +44,7 @@ def show(
         logit_map=lambda: logit_map(found, shape),
         rois=_rois(pipeline, volume, result, found.indices, detections, evidence, verdict),
         verdict=verdict,
-        summary=_summary(volume, result.slice_index, masks, verdict),
+        summary=_summary(pipeline, volume, result, masks, verdict, lung=lung),
     )
 
 
@@ -60,7 +66,7 @@ def with_evidence(
     return shown.changed(
         rois=_rois(pipeline, volume, result, indices, detections, evidence, verdict),
         verdict=verdict,
-        summary=_judged(shown.summary, verdict),
+        summary=_judged(pipeline, volume, shown.summary, verdict),
     )
 
 
@@ -113,11 +119,13 @@ def summarise(
     result: SliceResult,
     detections: DetectionSettings,
     evidence: EvidenceSettings,
+    *,
+    lung: bool | None = None,
 ) -> SliceSummary:
-    """Return what the strip and the scan need of a slice under these settings."""
+    """Return what the strip and the scan need of a slice under these settings; ``lung`` as for `show`."""
     found = detect(pipeline, result, detections)
     _, masks = shown_lesions(found, result.placement.slice_shape)
-    return _summary(volume, result.slice_index, masks, judge(pipeline, result, evidence))
+    return _summary(pipeline, volume, result, masks, judge(pipeline, result, evidence), lung=lung)
 
 
 def lesion_labels(shown: ShownSlice) -> ByteArray:
@@ -126,26 +134,40 @@ def lesion_labels(shown: ShownSlice) -> ByteArray:
 
 
 def _summary(
+    pipeline: Pipeline,
     volume: Volume,
-    index: int,
+    result: SliceResult,
     masks: BoolArray,
     verdict: ImageVerdict | None,
+    *,
+    lung: bool | None,
 ) -> SliceSummary:
     pixels = int(masks.any(axis=0).sum()) if len(masks) else 0
     area = volume.geometry.pixel_area_mm2
     summary = SliceSummary(
-        slice_index=index,
+        slice_index=result.slice_index,
         detections=len(masks),
         lesion_px=pixels,
         lesion_mm2=None if area is None else pixels * area,
         probabilities=None,
+        lung=lung,
+        unlike_training=result.unlike_training,
     )
-    return _judged(summary, verdict)
+    return _judged(pipeline, volume, summary, verdict)
 
 
-def _judged(summary: SliceSummary, verdict: ImageVerdict | None) -> SliceSummary:
+def _judged(
+    pipeline: Pipeline, volume: Volume, summary: SliceSummary, verdict: ImageVerdict | None
+) -> SliceSummary:
+    """Return a summary with what the verdict says."""
+    lung, lungs = summary.lung, known_lungs(volume)
+    if lung is None and lungs is not None:
+        lung = lungs.has_lung(summary.slice_index)
     return replace(
         summary,
         probabilities=None if verdict is None else tuple(float(p) for p in verdict.probabilities),
         from_bias=verdict is not None and verdict.from_bias,
+        lung=lung,
+        ill_probability=None if lung is False else ill_probability(pipeline, verdict),
+        kind=None if lung is False else kind_of(pipeline, verdict),
     )

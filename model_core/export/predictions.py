@@ -67,6 +67,11 @@ def predictions(
     one of the papers to the last setting, else "trained", "fast" (without the mirror image that the weights
     look at) or "edited"; ``network_bias`` is true where no region was left in the evidence.
 
+    ``lung``: whether a slice lies in the range of the lungs. ``ill_probability`` (of pneumonia of any kind)
+    and ``kind`` (a class name or "undecided") are null outside it and for weights without a calibration. The
+    ``verdict`` of the scan is "no_class", "control", "uncertain" or "ill" (docs/verdict.md); its ``class`` is
+    null where none is named.
+
     Parameters
     ----------
     slices:
@@ -143,6 +148,10 @@ def slice_prediction(volume: Volume, shown: ShownSlice, *, pipeline: Networks) -
         if verdict is None
         else by_name(pipeline.image_classes, [float(p) for p in verdict.probabilities]),
         "network_bias": None if verdict is None else verdict.from_bias,
+        "lung": shown.summary.lung,
+        "ill_probability": shown.summary.ill_probability,
+        "kind": shown.summary.kind,
+        "unlike_training": shown.summary.unlike_training,
         "detections": [
             {
                 "label": names[int(label) - 1],
@@ -180,12 +189,22 @@ def _weights(card: ModelCard) -> dict[str, Any]:
 def _scan(scan: ScanVerdict, names: Sequence[str]) -> dict[str, Any]:
     probabilities = by_name(names, [float(p) for p in scan.probabilities])
     return {
-        "class": list(probabilities)[scan.class_index],
-        "class_index": int(scan.class_index),
-        "class_probabilities": probabilities,
+        "class": None if scan.class_index is None else list(probabilities)[scan.class_index],
+        "class_index": scan.class_index,
+        "class_probabilities": probabilities or None,
         "rule": scan.rule,
         "slices_used": [int(index) for index in scan.slices_used],
         "published": scan.basis == "published",
         "evidence_basis": scan.basis,
         "network_bias": bool(scan.from_bias),
+        "verdict": scan.verdict,
+        "verdict_rule": scan.verdict_rule or None,
+        "kind": scan.kind,
+        "lung_slices": int(scan.lung_slices),
+        "ill_slices": int(scan.ill_slices),
+        "control_rate": scan.control_rate,
+        "lesion_ml": scan.lesion_ml,
+        "lung_ml": scan.lung_ml,
+        "deciding_slices": [int(index) for index in scan.deciding],
+        "checked": None if scan.checked is None else dataclasses.asdict(scan.checked),
     }

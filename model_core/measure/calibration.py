@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
-from scipy.special import logit
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import betaincinv, expit, logit
 
 from model_core.base.arrays import DoubleArray, IntArray
+from model_core.measure.bootstrap import LEVEL
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,3 +72,45 @@ def fit_temperature(scores: npt.NDArray[np.floating], right: npt.NDArray[np.bool
 
     best = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
     return float(np.exp(best.x))
+
+
+def fit_logistic(
+    values: npt.NDArray[np.floating],
+    truth: npt.NDArray[np.bool_],
+    weights: npt.NDArray[np.floating] | None = None,
+) -> tuple[float, float]:
+    """Return slope and bias for which sigmoid(slope * value + bias) best predicts (n,) truth (Platt 1999).
+
+    Minimises the weighted negative log-likelihood over targets that are not quite 0 and 1, as Platt does, so
+    that values which tell all apart give no endless slope. NaN where all are true or all false.
+    """
+    flags, x = np.asarray(truth, bool), np.asarray(values, np.float64)
+    positives, negatives = int(flags.sum()), int((~flags).sum())
+    if not positives or not negatives:
+        return float("nan"), float("nan")
+    target = np.where(flags, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    share = np.ones(len(x)) if weights is None else np.asarray(weights, np.float64)
+    share = share / share.sum()
+
+    def loss(parameters: DoubleArray) -> tuple[float, DoubleArray]:
+        z = parameters[0] * x + parameters[1]
+        off = share * (expit(z) - target)
+        return float(share @ (np.logaddexp(0.0, z) - target * z)), np.array([off @ x, off.sum()])
+
+    best = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS")
+    return float(best.x[0]), float(best.x[1])
+
+
+def brier(probabilities: npt.NDArray[np.floating], truth: npt.NDArray[np.bool_]) -> float:
+    """Return the mean squared difference of (n,) probabilities and truth; NaN without any."""
+    if not len(probabilities):
+        return float("nan")
+    return float(np.mean((np.asarray(probabilities, np.float64) - np.asarray(truth, np.float64)) ** 2))
+
+
+def share_limits(hits: int, count: int) -> tuple[float, float]:
+    """Return the exact 95 % limits of a share (Clopper and Pearson 1934); 0 and 1 where nothing counts."""
+    tail = (1 - LEVEL) / 2
+    low = float(betaincinv(hits, count - hits + 1, tail)) if hits else 0.0
+    high = float(betaincinv(hits + 1, count - hits, 1 - tail)) if hits < count else 1.0
+    return low, high

@@ -17,8 +17,12 @@ PALE_SKY, PALE_ORANGE = "#9bd3f5", "#ffd27a"
 DEEP_SKY, DEEP_ORANGE, PAPER = "#0b5d8f", "#8a4b00", "#f1f3f5"
 
 REFERENCE = YELLOW
+# Pneumonia of a kind that is not told: between the colours of the kinds.
+PNEUMONIA = "#9B8AE6"
 # What is of all regions or of no class: the bars of the strip, the bars of a histogram.
 NEUTRAL = "#A9BACB"
+# Analysed, but without a class.
+NO_CLASS = "#5C6F83"
 
 # Cividis in equal steps: blue below, grey at, yellow above the middle.
 CIVIDIS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Generator, Mapping, Sequence
@@ -12,33 +13,40 @@ from zipfile import BadZipFile
 import numpy as np
 from torch import Tensor
 
+from model_core.base.calibration import Calibration, TrainingCloud
 from model_core.base.errors import DataError
 from model_core.base.files import atomic_path, write_json
 from model_core.base.jobs import Progress
 from model_core.base.settings import SINGLE_SHOT_MIN_AREA, DetectionSettings, EvidenceSettings, InputSpec
+from model_core.data import read_class_folders
 from model_core.data.classes import CLASS_FOLDERS
 from model_core.engine import Pipeline
-from model_core.engine.load import load_network
+from model_core.engine.load import load_pipeline
 from model_core.engine.torch_backend import TorchBackend, choose_device
 from model_core.measure.cross_validation_report import for_card
 from model_core.measure.segmentation import Measured
 from model_core.measure.thresholds import NO_LESION, choose, measure
-from model_core.networks import CovidCTMaskNet, MaskRCNN
+from model_core.networks import CovidCTMaskNet, ImageHead, MaskRCNN
+from model_core.train.calibrating import LeftOut, calibrate, fit_cloud
 from model_core.train.checkpoints import read_checkpoint
 from model_core.train.drawing import mask_type
 from model_core.train.image_class import (
+    BACKGROUND,
+    FOLDS,
     HELD_OUT_CONTROLS,
     SELF_TRAINED,
     UNSEEN,
-    VIEWS,
     HeadTraining,
     RoiRows,
-    WindowedSlice,
-    cross_validate,
+    batches,
+    cross_logits,
     extract,
+    head_logits,
+    ill_logits,
     limited,
     measure_classes,
-    read_slices,
+    measured_within,
+    patient_folds,
     train_head,
     unseen_slices,
 )
@@ -246,25 +254,29 @@ def export_classifier(
     output: Path,
     *,
     name: str,
+    tests: Path | None = None,
     settings: HeadTraining | None = None,
     cache: Path | None = None,
     limit: int | None = None,
     device: str = "cpu",
 ) -> Generator[Progress | ModelCard, None, None]:
-    """Train module S on the frozen detector in ``base`` and write it alone (S-only).
+    """Train module S on the frozen detector in ``base``, calibrate it and write it alone (S-only).
 
     Parameters
     ----------
     folder:
         Class folders ``normal``, ``other``, ``covid``.
+    tests:
+        Further class folders that it is measured on and not trained with.
     cache:
-        Folder that keeps the RoI batches of this detector.
+        Folder that keeps the regions of this detector.
     limit:
         At most so many slices of each source and class, evenly spread; None takes all.
     device:
         Where the frozen detector runs.
 
-    Yields `Progress` and, last, the written card.
+    Yields `Progress` and, last, the written card. Where there are too few patients for a calibration, the
+    card has none.
 
     Raises
     ------
@@ -274,31 +286,44 @@ def export_classifier(
         If the cache or the card cannot be written.
     """
     settings = settings or HeadTraining()
-    loaded = load_weights(str(base))
-    lesion = loaded.card
+    pipeline = load_pipeline([str(base)], device=device)
+    lesion = pipeline.cards[0]
     evidence = EvidenceSettings(temperature=lesion.detections.temperature)
-    views = f"{VIEWS}+fast" if lesion.detector.mirror else VIEWS
-    kind = f"{lesion.sha256[:12]}-{files_digest(folder)[:8]}-{limit or 'all'}-{settings.seed}-{views}"
-    stored = cache / f"roi-rows-{kind}.npz" if cache is not None else None
-    if stored is not None and stored.is_file():
-        rows = _read_rows(stored)
-    else:
-        rows = yield from _all_rows(base, limited(read_slices(folder), limit), evidence, settings, device)
-        if stored is not None:
-            _write_rows(stored, rows)
-    classes = len(CLASS_FOLDERS)
+    rows = yield from _all_rows(pipeline, folder, evidence, cache=cache, limit=limit)
+    test_rows = None
+    if tests is not None:
+        test_rows = yield from _all_rows(pipeline, tests, evidence, cache=cache, limit=limit)
+    classes, size = len(CLASS_FOLDERS), evidence.batch_size
     architecture = dataclasses.replace(lesion.architecture, kind="classifier", image_classes=classes)
-    width = architecture.s_width
-    quality = cross_validate(
-        rows, settings, width=width, classes=classes, unseen=unseen_slices(rows, lesion.training)
-    )
-    head = train_head(rows, np.arange(len(rows.labels)), settings, width=width, classes=classes)
+    shape: dict[str, Any] = {"width": architecture.s_width, "classes": classes, "size": size}
+    unseen = unseen_slices(rows, lesion.training)
+    fold = patient_folds(rows, FOLDS, settings.seed)
+    left_out = LeftOut(cross_logits(rows, fold, settings, **shape), rows, rows.ill_classes, unseen)
+    head = train_head(rows, np.arange(len(rows)), settings, **shape)
+    tested = None
+    if test_rows is not None:
+        logits = head_logits(head, batches(test_rows.rows[:, 0], size))
+        tested = LeftOut(logits, test_rows, rows.ill_classes, np.ones(len(test_rows), bool))
+    metrics: dict[str, Any] = {
+        "note": f"{FOLDS_TEXT} {_seen(lesion)} in its own training, so these numbers are optimistic; "
+        "classes are compared within one source only."
+        + (f" {BOTH_LOOKS_TEXT}" if lesion.detector.mirror else "")
+        + (f" {UNSEEN_TEXT}" if unseen is not None else ""),
+        "within_source": measured_within(left_out.logits, rows, unseen),
+    }
+    calibration, metrics["verdict"] = _calibration(left_out, tested)
+    middle = 0.0 if calibration is None else -calibration.bias / calibration.slope
+    if tested is None:
+        first = train_head(rows, np.flatnonzero(fold), settings, **shape)
+        metrics["removals"] = removals(first, left_out.at(fold == 0), size=size, middle=middle)
+    else:
+        metrics["removals"] = removals(head, tested, size=size, middle=middle)
     card = ModelCard(
         name=name,
         title="image class (module S)",
         architecture=architecture,
         region_classes=lesion.region_classes,
-        image_classes=tuple(CLASS_FOLDERS.values()),
+        image_classes=rows.image_classes,
         detector=lesion.detector,
         input=lesion.input,
         detections=lesion.detections,
@@ -306,46 +331,78 @@ def export_classifier(
         base_sha256=lesion.sha256,
         licence=LICENCE,
         notes=f"{NOT_VALIDATED} {CLASS_NOTES}",
+        calibration=calibration,
         training={
             "mode": "S only",
             **dataclasses.asdict(settings),
             "slices": {label: int((rows.labels == k).sum()) for k, label in enumerate(CLASS_FOLDERS)},
+            "tested_on": [] if test_rows is None else sorted(set(test_rows.sources)),
         },
-        metrics={
-            "note": f"{FOLDS_TEXT} {_seen(lesion)} in its own training, so these numbers are optimistic; "
-            "classes are compared within one source only."
-            + (f" {BOTH_LOOKS_TEXT}" if lesion.detector.mirror else "")
-            + (f" {UNSEEN_TEXT}" if UNSEEN in quality else ""),
-            "within_source": quality,
-        },
+        metrics=metrics,
     )
     tensors = {f"s2new.{key}": value for key, value in head.state_dict().items()}
     yield save_weights(output / f"{name}{SUFFIX}", tensors, card, half=True)
 
 
+def _calibration(left_out: LeftOut, tested: LeftOut | None) -> tuple[Calibration | None, dict[str, Any]]:
+    """Return calibration and measures; where there are too few patients or sources, why there is none."""
+    parts = [left_out] if tested is None else [left_out, tested]
+    cloud: TrainingCloud | None = None
+    unlike: dict[str, float] = {}
+    with contextlib.suppress(DataError):
+        cloud, unlike = fit_cloud([part.data for part in parts])
+    try:
+        calibration, found = calibrate(parts, cloud=cloud)
+    except DataError as error:
+        return None, {"none": error.message}
+    return calibration, {**found, "unlike_training": unlike}
+
+
+def removals(head: ImageHead, part: LeftOut, *, size: int, middle: float) -> dict[str, Any]:
+    """Return what it changes to remove one background row of the RoI batches of slices left out.
+
+    A slice looks ill where its logit of "ill or not" is above ``middle``.
+    """
+    flips, changes = [], []
+    for rows in part.data.rows[:, 0]:
+        low = np.flatnonzero((rows[:size, 0] > 0) & (rows[:size, 0] < BACKGROUND))
+        several = [rows, *(np.vstack((np.delete(rows, k, axis=0), np.zeros_like(rows[:1]))) for k in low)]
+        logits = head_logits(head, batches(np.stack(several), size))
+        ill = ill_logits(logits, part.ill_classes) > middle
+        flips += (ill[1:] != ill[0]).tolist()
+        changes += np.abs(logits[1:] - logits[0]).max(axis=1).tolist()
+    if not changes:
+        return {"slices": len(part.data), "removals": 0}
+    return {
+        "slices": len(part.data),
+        "removals": len(changes),
+        "flipped": round(float(np.mean(flips)), 5),
+        "median_change_of_a_logit": round(float(np.median(changes)), 4),
+    }
+
+
 def _all_rows(
-    base: Path,
-    slices: Sequence[WindowedSlice],
-    evidence: EvidenceSettings,
-    settings: HeadTraining,
-    device: str,
+    pipeline: Pipeline, folder: Path, evidence: EvidenceSettings, *, cache: Path | None, limit: int | None
 ) -> Generator[Progress, None, RoiRows]:
-    """Return the RoI batches of a frozen detector; of one that mirrors, also those of a fast analysis."""
-    weights = load_weights(str(base))
-    network, size = load_network(weights).to(choose_device(device)), weights.card.input.size
-    looks: list[RoiRows] = []
-    for mirror in (True, False) if network.mirror else (False,):
-        network.mirror = mirror
-        for item in extract(network, slices, evidence, size=size, seed=settings.seed):
-            if isinstance(item, Progress):
-                yield item
-            else:
-                looks.append(item)
-    return dataclasses.replace(looks[0], rows=np.concatenate([one.rows for one in looks], axis=1))
+    """Return the ranked regions of class folders, kept ones where the cache has them."""
+    kind = f"{pipeline.cards[0].sha256[:12]}-{files_digest(folder)[:8]}-{limit or 'all'}"
+    stored = cache / f"roi-rows-{kind}-{pipeline.mirror:d}.npz" if cache is not None else None
+    if stored is not None and stored.is_file():
+        return _read_rows(stored)
+    found = None
+    for item in extract(pipeline, limited(read_class_folders(folder), limit), evidence):
+        if isinstance(item, Progress):
+            yield item
+        else:
+            found = item
+    assert found is not None
+    if stored is not None:
+        _write_rows(stored, found)
+    return found
 
 
 FOLDS_TEXT = (
-    "Five-fold cross-validation by slice of module S alone; the shipped file is trained on all folds. The "
+    "Five-fold cross-validation by patient of module S alone; the shipped file is trained on all folds. The "
     "frozen detector has seen the control pictures (as slices without lesion) and"
 )
 BOTH_LOOKS_TEXT = "Trained on regions with and without the mirror image, measured on those with it."
@@ -383,20 +440,20 @@ def _write_rows(path: Path, rows: RoiRows) -> None:
             temporary,
             rows=rows.rows,
             labels=rows.labels,
+            features=np.zeros((len(rows), 0)) if rows.features is None else rows.features,
             names=np.array(rows.names),
             sources=np.array(rows.sources),
+            patients=np.array(rows.patients),
         )
 
 
 def _read_rows(path: Path) -> RoiRows:
     try:
         with path.open("rb") as raw, np.load(raw) as file:
-            return RoiRows(
-                file["rows"],
-                file["labels"],
-                tuple(str(source) for source in file["sources"]),
-                tuple(str(name) for name in file["names"]),
+            sources, names, patients = (
+                tuple(str(text) for text in file[key]) for key in ("sources", "names", "patients")
             )
+            return RoiRows(file["rows"], file["labels"], sources, names, patients, file["features"])
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise DataError(
             f"{path.name} is damaged; delete it to compute it again.", details=str(error)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from model_core.base.calibration import Calibration
 from model_core.base.errors import SettingsError, WeightsError
 from model_core.base.settings import (
     LARGEST_SIZE,
@@ -49,6 +50,9 @@ class ModelCard:
         Of the weight file's bytes.
     base_sha256:
         For a classifier that stores module S alone: the segmentation file whose detector it reads.
+    calibration:
+        From the logits of module S to "ill or not"; None where nobody fitted it
+        (``ctmasknet train calibrate``).
     training, metrics:
         How it was trained and what was measured; free JSON.
     """
@@ -66,6 +70,7 @@ class ModelCard:
     base_sha256: str = ""
     licence: str = ""
     notes: str = ""
+    calibration: Calibration | None = None
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
 
@@ -239,6 +244,9 @@ def _check_parts(card: ModelCard) -> None:
         )
     elif len(card.image_classes) != images:
         wrong = f"image_classes has {len(card.image_classes)} names for {images} image classes"
+    elif card.calibration is not None and not all(k < images for k in card.calibration.ill_classes):
+        numbers = list(card.calibration.ill_classes)
+        wrong = f"calibration.ill_classes are {numbers} of {images} image classes, counted from 0"
     elif size % SIZE_STEP or not 0 < size <= LARGEST_SIZE:
         wrong = f"input.size is {size}, not a multiple of {SIZE_STEP} up to {LARGEST_SIZE}"
     if wrong:

@@ -7,7 +7,9 @@ import pytest
 import torch
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
+from model_core.base.calibration import Calibration
 from model_core.base.errors import SettingsError
+from model_core.base.geometry import Geometry
 from model_core.base.results import (
     Candidates,
     Detections,
@@ -17,6 +19,7 @@ from model_core.base.results import (
     probability_text,
 )
 from model_core.base.settings import DetectionSettings
+from model_core.base.volume import Volume
 from model_core.data import instances
 from model_core.explain import (
     label_map,
@@ -339,3 +342,134 @@ def test_scan_of_few_slices_or_none():
     assert scan_verdict([_summary(3)], basis="trained") is None
     verdict = scan_verdict([_summary(3, 0.7, 0.2)], basis="edited")
     assert (verdict.class_index, verdict.slices_used, verdict.basis) == (0, (3,), "edited")
+
+
+def _chest(steps=30, step_mm=5.0):
+    """A volume of slices some mm apart, and a calibration that says of 5 % of controls that they look ill."""
+    geometry = Geometry((step_mm, 0.8, 0.8))
+    voxels = np.zeros((steps, 4, 4), np.int16)
+    positions = np.arange(steps, dtype=np.float64) * step_mm
+    return Volume("v", "v", voxels, geometry, slice_positions_mm=positions)
+
+
+CALIBRATION = Calibration(slope=1.0, bias=0.0, ill_classes=(2,), control_rate=0.05, control_limit=0.1)
+
+
+def _scan(ill, *, count=30, area=400.0, outside=(), lung=True, **options):
+    """The verdict of slices of which those in ``ill`` look ill and hold ``area`` mm2 of masks."""
+    summaries = [
+        SliceSummary(
+            k,
+            int(k in ill and area > 0),
+            0,
+            area if k in ill else 0.0,
+            (0.2, 0.1, 0.9) if k in ill else (0.9, 0.1, 0.1),
+            lung=False if k in outside else lung,
+            ill_probability=None if k in outside else (0.9 if k in ill else 0.1),
+        )
+        for k in range(count)
+    ]
+    options = {"calibration": CALIBRATION, "volume": _chest(count), **options}
+    return scan_verdict(summaries, basis="trained", names=("Control", "Other", "COVID-19"), **options)
+
+
+def test_a_scan_is_ill_where_more_looks_ill_than_in_controls_and_enough_is_marked():
+    found = _scan(range(10, 22))
+    assert (found.verdict, found.kind, found.class_index) == ("ill", "undecided", None)
+    assert (found.lung_slices, found.ill_slices) == (30, 12)
+    assert found.lesion_ml == pytest.approx(12 * 400 * 5 / 1000)
+    assert found.control_rate == 0.05
+    assert set(found.deciding) <= set(range(10, 22)) | set(range(30))
+    # 10 mm apart, most telling first.
+    assert found.deciding[0] in range(10, 22)
+    assert all(abs(a - b) >= 2 for a in found.deciding for b in found.deciding if a != b)
+    assert "40%" in found.verdict_rule
+    assert "15 at least 10 mm apart" in found.verdict_rule
+
+
+def test_a_scan_is_uncertain_where_masks_and_class_contradict_each_other():
+    assert _scan(range(10, 22), area=10.0).verdict == "uncertain"  # ill, 0.6 ml
+    assert _scan([3, 4], area=400.0).verdict == "uncertain"  # 4 ml in slices that hardly look ill
+    assert _scan([3, 4, 5, 6], area=0.0).verdict == "uncertain"  # 13 % may be chance
+    assert _scan([3, 4], area=40.0).verdict == "control"
+    clear = _scan([])
+    assert (clear.verdict, clear.class_index, clear.lesion_ml) == ("control", 0, 0.0)
+
+
+def test_an_uncertain_scan_says_why():
+    assert _scan(range(10, 22), area=10.0).doubt == "few_lesions"
+    assert _scan([3, 4], area=400.0).doubt == "few_ill"
+    assert _scan([0], count=1).doubt == "few_slices"
+    assert _scan([], lung=None).doubt == "no_chest"
+    nowhere = Volume("v", "v", np.zeros((30, 4, 4), np.int16), Geometry())
+    assert _scan(range(10, 22), volume=nowhere).doubt == "no_volume"
+    assert _scan(range(10, 22)).doubt is None
+    assert _scan([]).doubt is None
+
+
+def test_in_which_third_of_the_lungs_most_of_the_lesions_are():
+    assert _scan(range(10, 20)).mostly == "middle"
+    assert _scan(range(18, 30)).mostly == "lower"
+    assert _scan(range(4, 16)).mostly is None, "half and half"
+    # Thirds of the slices with lung, here of 5 to 19.
+    assert _scan(range(5, 9), outside=(*range(5), *range(20, 30))).mostly == "upper"
+    assert _scan(range(10, 20), lung=None).mostly is None
+    assert _scan([]).mostly is None
+
+
+def test_neighbours_count_once_and_few_slices_are_no_scan():
+    # 40 % of 30 slices 1 mm apart are 40 % of 3.
+    assert _scan(range(12), volume=_chest(30, 1.0), area=4000.0).verdict == "uncertain"
+    assert _scan([], volume=_chest(30, 1.0)).verdict == "uncertain"
+    assert _scan(range(12), area=4000.0).verdict == "ill"
+    assert _scan([0], count=1).verdict == "uncertain"
+
+
+def test_without_known_distances_no_volume_is_known():
+    found = _scan(range(10, 22), volume=Volume("v", "v", np.zeros((30, 4, 4), np.int16), Geometry()))
+    assert (found.verdict, found.lesion_ml) == ("uncertain", None)
+    assert "an unknown volume" in found.verdict_rule
+    assert _scan([], volume=None).verdict == "control"
+
+
+def test_missing_slices_leave_a_verdict_but_no_volume():
+    positions = np.delete(np.arange(31, dtype=np.float64) * 5, 15)
+    uneven = Volume(
+        "v", "v", np.zeros((30, 4, 4), np.int16), Geometry((None, 0.8, 0.8)), slice_positions_mm=positions
+    )
+    found = _scan(range(10, 22), volume=uneven)
+    assert (found.verdict, found.lesion_ml) == ("ill", None)
+
+
+def test_slices_outside_the_lungs_take_no_part():
+    everything = _scan(range(20, 30))
+    gated = _scan(range(20, 30), outside=range(20, 30))
+    assert (everything.verdict, gated.verdict) == ("ill", "control")
+    assert (gated.lung_slices, gated.lesion_ml) == (20, 0.0)
+    none = _scan(range(20, 30), outside=range(30))
+    assert (none.verdict, none.class_index, none.probabilities, none.kind) == ("no_class", None, (), None)
+    uncalibrated = _scan(range(20, 30), outside=range(30), calibration=None)
+    assert uncalibrated.verdict == "no_class"
+
+
+def test_what_is_not_known_to_be_a_chest_is_uncertain_at_most():
+    for ill in (range(10, 22), []):
+        known = _scan(ill)
+        unknown = _scan(ill, lung=None)
+        assert known.verdict in ("ill", "control")
+        assert (unknown.verdict, unknown.lung_slices, unknown.ill_slices) == (
+            "uncertain", known.lung_slices, known.ill_slices
+        )  # fmt: skip
+        assert "not known" in unknown.verdict_rule
+
+
+def test_weights_without_calibration_name_the_likeliest_class_as_before():
+    found = _scan(range(10, 22), calibration=None)
+    assert (found.verdict, found.kind, found.class_index) == (None, None, 2)
+
+
+def test_kinds_are_named_where_they_can_be_told():
+    told = dataclasses.replace(CALIBRATION, kinds_told=True)
+    assert _scan(range(10, 22), calibration=told).kind == "COVID-19"
+    assert _scan(range(10, 22), calibration=told).class_index == 2
+    assert _scan([], calibration=told).kind == "undecided"

@@ -1,4 +1,4 @@
-"""The right panel: class, thresholds, regions and plots, in one column that scrolls when it is short."""
+"""The right panel: the verdict on top; slice, thresholds, regions and plots in a column that scrolls."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from ctmasknet_gui.view.explanation.class_panel import ClassPanel
 from ctmasknet_gui.view.explanation.plots import PlotPanel
 from ctmasknet_gui.view.explanation.roi_table import RoiTable
 from ctmasknet_gui.view.explanation.threshold_panel import ThresholdPanel
+from ctmasknet_gui.view.explanation.verdict_card import VerdictCard
 from ctmasknet_gui.view.style import rule
 
 _MARGIN = 12
 
 
-class ExplanationPanel(QScrollArea):
-    """Why the class is what it is: ``classes``, ``thresholds``, ``table`` and ``plots``."""
+class ExplanationPanel(QWidget):
+    """The verdict, always in sight, and why it is what it is."""
 
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.card = VerdictCard(state)
         self.classes = ClassPanel(state)
         self.thresholds = ThresholdPanel(state)
         self.table = RoiTable(state)
@@ -33,24 +35,33 @@ class ExplanationPanel(QScrollArea):
         content = self._content = QWidget()
         content.setObjectName("column")
         layout = QVBoxLayout(content)
-        layout.setContentsMargins(_MARGIN, 8, _MARGIN, 6)
-        layout.setSpacing(7)
+        layout.setContentsMargins(_MARGIN, 6, _MARGIN, 4)
+        layout.setSpacing(6)
         layout.addWidget(self.classes)
         layout.addWidget(rule())
         layout.addWidget(self.thresholds)
         layout.addWidget(rule())
         layout.addWidget(self.split, 1)
-        self.setWidget(content)
-        self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setFrameShape(QFrame.Shape.NoFrame)
+        column = self.column = QScrollArea()
+        column.setWidget(content)
+        column.setWidgetResizable(True)
+        column.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        column.setFrameShape(QFrame.Shape.NoFrame)
         # A click beside its controls leaves the keys where they are.
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        column.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        top = QVBoxLayout()
+        top.setContentsMargins(_MARGIN, 8, _MARGIN, 0)
+        top.addWidget(self.card)
+        both = QVBoxLayout(self)
+        both.setContentsMargins(0, 0, 0, 0)
+        both.setSpacing(0)
+        both.addLayout(top)
+        both.addWidget(column, 1)
 
     def showEvent(self, event: QShowEvent) -> None:
         """Never become narrower than the controls are in the font of this screen."""
         super().showEvent(event)
-        bar = self.verticalScrollBar().sizeHint().width()
+        bar = self.column.verticalScrollBar().sizeHint().width()
         self.setMinimumWidth(self._content.minimumSizeHint().width() + bar)
 
     def sizeHint(self) -> QSize:

@@ -10,6 +10,7 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 from PySide6.QtGui import QColor
 
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state.verdict import gives_no_class
 from ctmasknet_gui.view.style import STATUS_COLOURS
 from model_core.base.results import RoiRow, probability_text
 
@@ -185,11 +186,6 @@ def _alignment(column: int) -> Qt.AlignmentFlag:
     if column == SHOWN_COLUMN:
         side = Qt.AlignmentFlag.AlignHCenter
     return side | Qt.AlignmentFlag.AlignVCenter
-
-
-def gives_no_class(state: AppState) -> bool:
-    """Whether the weights that run only find regions; weights not loaded yet may give a class."""
-    return bool(state.weights.cards) and not state.weights.image_classes
 
 
 def why_no_evidence(state: AppState, *, waiting: str) -> str:

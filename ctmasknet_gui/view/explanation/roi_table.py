@@ -145,7 +145,7 @@ class RoiTable(QWidget):
         table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         table.setSortingEnabled(True)
         table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
-        table.setMinimumHeight(4 * _ROW_HEIGHT + 6)
+        table.setMinimumHeight(3 * _ROW_HEIGHT + 6)
         self.fit_columns()
         table.resized.connect(self.fit_columns)
         table.selectionModel().selectionChanged.connect(self._on_selection)

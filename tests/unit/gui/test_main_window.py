@@ -553,7 +553,7 @@ def test_nothing_is_cut(qtbot, make_window, size):
     assert window.tool_bar.needed_width() <= size[0]
     extension = window.tool_bar.findChild(QAbstractButton, "qt_toolbar_ext_button")
     assert extension is None or not extension.isVisible()
-    panel = window.explanation
+    panel = window.explanation.column
     assert panel.widget().width() <= panel.viewport().width()
     window.resizeDocks([window.explanation_dock], [100], Qt.Orientation.Horizontal)
     qtbot.wait(20)

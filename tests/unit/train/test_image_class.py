@@ -7,7 +7,7 @@ from PIL import Image
 
 from model_core.base.errors import DataError
 from model_core.base.jobs import finish
-from model_core.base.settings import Architecture, DetectorSettings, EvidenceSettings, InputSpec
+from model_core.base.settings import Architecture, DetectorSettings, InputSpec
 from model_core.data import ClassifiedSlice
 from model_core.engine.load import load_pipeline
 from model_core.networks import build
@@ -17,14 +17,15 @@ from model_core.train.image_class import (
     UNSEEN,
     HeadTraining,
     RoiRows,
-    WindowedSlice,
+    batches,
     cross_validate,
     head_logits,
+    ill_logits,
     limited,
-    roi_rows,
+    patient_folds,
+    perturbed,
     train_head,
     unseen_slices,
-    views,
     within_source,
 )
 from model_core.train.shipping import export_classifier
@@ -44,7 +45,7 @@ def rows_of(count=60, seed=0):
 def test_separable_batches_are_learned_and_reported_within_sources():
     data = rows_of()
     quality = cross_validate(
-        data, HeadTraining(epochs=40, learning_rate=3e-3, weight_decay=0.0, noise=0.02), width=16, classes=3
+        data, HeadTraining(epochs=120, learning_rate=5e-3, weight_decay=0.0, noise=0.02), width=32, classes=3
     )
     assert quality["mosmed"]["classes"] == [0, 2]
     assert quality["soares"]["classes"] == [1, 2]
@@ -74,12 +75,8 @@ def test_auc_and_balanced_accuracy_by_hand():
 
 
 def test_limit_is_per_source_and_class_and_evenly_spread(tmp_path):
-    blank = np.zeros((2, 2), np.uint8)
-    slices = [
-        WindowedSlice(ClassifiedSlice(str(k), k % 2, "a", str(k), tmp_path, 0, 1), blank, blank)
-        for k in range(20)
-    ]
-    kept = [one.label.name for one in limited(slices, 3)]
+    slices = [ClassifiedSlice(str(k), k % 2, "a", str(k), tmp_path, 0, 1) for k in range(20)]
+    kept = [one.name for one in limited(slices, 3)]
     assert kept == ["0", "8", "18", "1", "9", "19"]
     assert len(limited(slices, None)) == 20
 
@@ -96,24 +93,99 @@ def test_sources_of_one_slice_are_spread_over_the_folds():
     assert quality["mosmed"]["slices"] == [4, 4]
 
 
-@pytest.mark.parametrize("full_field", [True, False])
-def test_views_show_both_crops(full_field):
-    image = np.full((60, 80), 200, np.uint8)
-    image[20:40, 20:60] = 60
-    plain, other = views(image, np.random.default_rng(0), full_field=full_field, size=96)
-    assert plain.shape == other.shape == (96, 96)
-    dark = [float((picture[20:76] < 0.5).mean()) for picture in (plain, other)]
-    assert dark[0] != dark[1]
+def ranked(count=12, regions=40, seed=1):
+    """Ranked regions of slices: some certain ones, many of the background; zeros beyond."""
+    rng = np.random.default_rng(seed)
+    rows = np.zeros((count, regions, 5), np.float32)
+    certain = rng.uniform(0.3, 0.9, (count, 4))
+    background = rng.uniform(0.001, 0.04, (count, 26))
+    rows[:, :30, 0] = -np.sort(-np.hstack((certain, background)), axis=1)
+    rows[:, :30, 1:] = rng.normal(0, 1, (count, 30, 4))
+    return rows
 
 
-def test_roi_rows_are_ranked_batches():
-    network = build(
-        Architecture(kind="segmentation", truncation=2, anchor_sizes=(8, 16), aspect_ratios=(1.0,))
-    ).eval()
-    pictures = np.random.default_rng(0).random((2, 64, 64)).astype(np.float32)
-    rows = roi_rows(network, pictures, EvidenceSettings(batch_size=16))
-    assert rows.shape == (2, 16, 5)
-    assert (np.diff(rows[..., 0], axis=1) <= 0).all()
+def test_perturbed_batches_are_ranked_and_full_and_exchange_only_background():
+    rows, size = ranked(), 24
+    settings = HeadTraining(drop=0.3, noise=0.0, exchange=1.0)
+    batch = perturbed(rows, np.random.default_rng(0), settings, size=size)
+    assert batch.shape == (12, size, 5)
+    assert (np.diff(batch[..., 0], axis=1) <= 0).all()
+    assert (batch[..., 0] > 0).all()  # what was dropped is refilled
+    strangers = 0
+    for own, one in zip(rows, batch, strict=True):
+        foreign = ~np.isin(one[:, 1], own[:, 1])
+        strangers += int(foreign.sum())
+        assert (one[foreign, 0] < 0.05).all()
+    assert strangers > 12
+    still = HeadTraining(drop=0.0, noise=0.0, exchange=0.0)
+    same = perturbed(rows, np.random.default_rng(0), still, size=size)
+    np.testing.assert_allclose(same, batches(rows, size), rtol=1e-5)
+    swapped = perturbed(rows, np.random.default_rng(0), HeadTraining(drop=0.0, exchange=0.0), size=size)
+    assert (np.diff(swapped[..., 0], axis=1) <= 0).all()
+    assert not np.array_equal(swapped[..., 1], batches(rows, size)[..., 1])
+
+
+def test_fewer_regions_than_rows_are_spread_as_in_use():
+    rows = ranked(2)
+    (batch, _) = batches(rows, 32)
+    assert len(np.unique(batch[:, 1])) == 30
+    assert (np.diff(batch[:, 0]) <= 0).all()
+    np.testing.assert_array_equal(batches(np.zeros((1, 40, 5), np.float32), 32), 0)
+
+
+def noisy(count=90, seed=3):
+    """Slices whose class is in their certain regions, among 60 of the background."""
+    rng = np.random.default_rng(seed)
+    labels = np.array([0, 2] * (count // 2))
+    rows = np.zeros((count, 1, 64, 5), np.float32)
+    rows[:, 0, :, 0] = rng.uniform(0.001, 0.04, (count, 64))
+    ill = np.flatnonzero(labels)
+    rows[ill, 0, :4, 0] = rng.uniform(0.5, 0.9, (len(ill), 4))
+    rows[:, 0, :, 0] = -np.sort(-rows[:, 0, :, 0], axis=1)
+    rows[..., 1:] = rng.normal(0, 2, (count, 1, 64, 4))
+    names = tuple(map(str, range(count)))
+    return RoiRows(rows, labels, tuple("mosmed_ct0" if not k else "mosmed_ct2" for k in labels), names)
+
+
+def test_no_single_background_row_decides():
+    data = noisy()
+    chosen, left = np.arange(60), np.arange(60, 90)
+    head = train_head(data, chosen, HeadTraining(epochs=60, batch=32), width=32, classes=3, size=32)
+    ill = ill_logits(head_logits(head, batches(data.rows[left, 0], 32)), data.ill_classes)
+    assert ((ill > 0) == (data.labels[left] == 2)).all()
+    flips, changes = 0, []
+    for rows, was in zip(data.rows[left, 0], ill, strict=True):
+        low = np.flatnonzero(rows[:32, 0] < 0.05)
+        fewer = np.stack([np.vstack((np.delete(rows, k, axis=0), rows[-1:])) for k in low])
+        now = ill_logits(head_logits(head, batches(fewer, 32)), data.ill_classes)
+        flips += int(((now > 0) != (was > 0)).sum())
+        changes += np.abs(now - was).tolist()
+    assert flips == 0
+    assert np.median(changes) < 0.5
+
+
+def test_class_1_counts_as_pneumonia_only_where_confirmed_cases_train_it():
+    rows = np.zeros((4, 1, 4, 5), np.float32)
+    labels, names = np.array([0, 1, 1, 2]), ("a", "b", "c", "d")
+    other = RoiRows(rows, labels, ("ho_healthy", "soares", "soares", "soares"), names)
+    assert other.ill_classes == (2,)
+    assert other.image_classes == ("Control", "Other (non-COVID)", "COVID-19")
+    np.testing.assert_array_equal(other.ill, [0, np.nan, np.nan, 1])
+    both = RoiRows(rows, labels, ("ho_healthy", "soares", "COVIDx-CT", "soares"), names)
+    assert both.ill_classes == (1, 2)
+    assert both.image_classes == ("Control", "Common Pneumonia", "COVID-19")
+    np.testing.assert_array_equal(both.ill, [0, np.nan, 1, 1])
+    logits = np.array([[1.0, 5.0, 2.0], [0.0, 0.0, 0.0]])
+    np.testing.assert_allclose(ill_logits(logits, (2,)), [1.0, 0.0])
+    np.testing.assert_allclose(ill_logits(logits, (1, 2)), [np.logaddexp(5, 2) - 1, np.log(2)])
+
+
+def test_slices_of_a_patient_are_in_one_fold():
+    data = rows_of(60)
+    patients = tuple(f"p{k // 4}" for k in range(60))
+    fold = patient_folds(RoiRows(data.rows, data.labels, data.sources, data.names, patients), 5, 0)
+    assert all(len(set(fold[k : k + 4])) == 1 for k in range(0, 60, 4))
+    assert set(fold) == set(range(5))
 
 
 def test_controls_the_detector_never_saw_are_reported_apart():

@@ -1,0 +1,443 @@
+"""From logits of patients left out to the calibration of a card: ill or not, false alarms, likeness."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections import Counter
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import expit, logit
+
+from model_core.base.arrays import BoolArray, DoubleArray, FloatArray
+from model_core.base.calibration import Calibration, ScanCheck, TrainingCloud
+from model_core.base.errors import DataError, ExportError
+from model_core.base.files import atomic_path
+from model_core.base.jobs import Progress
+from model_core.base.results import SliceResult
+from model_core.data import ClassifiedSlice, read_class_folders
+from model_core.engine import Pipeline, run
+from model_core.engine.load import load_pipeline
+from model_core.engine.novelty import FEATURES, distance, features_of
+from model_core.engine.preprocess import network_input
+from model_core.measure.bootstrap import Interval, group_means, interval, quoted, rounded
+from model_core.measure.calibration import brier, fit_logistic, share_limits
+from model_core.measure.classification import auc
+from model_core.measure.output import REPORT
+from model_core.measure.slices import one_slice_volume, with_grey_map
+from model_core.train.image_class import RoiRows, ill_logits, limited
+from model_core.weights.card import ModelCard
+from model_core.weights.store import SUFFIX, default_names, find, load_weights, save_weights
+
+# Fewer patients of a kind, left out, can show nothing.
+FEWEST_PATIENTS = 10
+# Of the covariance: so much of it is taken as if the features were independent.
+SHRINKAGE = 0.4
+_WITHIN = 0.95  # of the slices of left-out sources
+_DIGITS = 6
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """Slices with the logits of a module S that was not trained on their patients.
+
+    ``unseen`` (n,) are those that the detector was not trained on either; None where that is unknown.
+    """
+
+    logits: FloatArray
+    data: RoiRows
+    ill_classes: tuple[int, ...]
+    unseen: BoolArray | None = None
+
+    @property
+    def values(self) -> DoubleArray:
+        """(n,) logits of "ill or not"."""
+        return ill_logits(self.logits, self.ill_classes)
+
+    def at(self, which: BoolArray) -> LeftOut:
+        """Return some of the slices."""
+        unseen = None if self.unseen is None else self.unseen[which]
+        return LeftOut(self.logits[which], self.data.at(which), self.ill_classes, unseen)
+
+
+def calibrate(
+    parts: Sequence[LeftOut], *, cloud: TrainingCloud | None = None
+) -> tuple[Calibration, dict[str, Any]]:
+    """Return the calibration of "ill or not" and its measures.
+
+    Slope and bias are fitted on the slices that the detector did not see either, where these are of at least
+    `FEWEST_PATIENTS` ill patients and controls; never on slices whose label is that of the study, as it would
+    be learned that slices without a finding are ill. ``control_limit`` is that of the source whose controls
+    look ill most often: another scanner is another source.
+
+    Raises
+    ------
+    DataError
+        If there are too few ill patients or controls, or their logits do not tell them apart at all.
+    """
+    known = [part.at(~np.isnan(part.data.ill)) for part in parts]
+    sure = [part.at(~part.data.weak) for part in known]
+    unseen = [part.at(part.unseen) for part in sure if part.unseen is not None]
+    apart = _enough(unseen)
+    used = unseen if apart else sure
+    if not _enough(used):
+        raise DataError(
+            f"A calibration needs at least {FEWEST_PATIENTS} patients with pneumonia and as many controls."
+        )
+    slope, bias = _fit(used)
+    if not slope > 0:
+        raise DataError("The logits of these weights do not tell ill slices from controls: no calibration.")
+    rates, hits = (
+        {source: rate for part in known for source, rate in _shares_ill(part, slope, bias, wanted).items()}
+        for wanted in (0.0, 1.0)
+    )
+    kinds = next(filter(None, map(kinds_apart, parts)), {"told": False})
+    calibration = Calibration(
+        slope=round(slope, _DIGITS),
+        bias=round(bias, _DIGITS),
+        ill_classes=parts[0].ill_classes,
+        control_rate=round(float(np.mean([rate["share"] for rate in rates.values()])), 4),
+        control_limit=round(max(rate["share_interval"][1] for rate in rates.values()), 4),
+        kinds_told=kinds["told"],
+        cloud=cloud,
+    )
+    return calibration, {
+        "fitted_on": {
+            "slices": sum(len(part.data) for part in used),
+            "patients": sum(len(set(part.data.groups)) for part in used),
+            "left_out_of_the_detector": apart,
+        },
+        "controls_that_look_ill": rates,
+        "ill_that_look_ill": hits,
+        "by_source": _by_source(known, sure),
+        "kinds": kinds,
+    }
+
+
+def _enough(parts: Sequence[LeftOut]) -> bool:
+    """Whether there are enough patients with pneumonia and controls."""
+    patients = {
+        (ill, group) for part in parts for ill, group in zip(part.data.ill, part.data.groups, strict=True)
+    }
+    return all(sum(ill == wanted for ill, _ in patients) >= FEWEST_PATIENTS for wanted in (0.0, 1.0))
+
+
+def _fit(parts: Sequence[LeftOut]) -> tuple[float, float]:
+    """Return slope and bias: ill and controls weigh the same, in each the sources, in these the patients."""
+    keys = [
+        key
+        for part in parts
+        for key in zip(part.data.ill.tolist(), part.data.families, part.data.groups, strict=True)
+    ]
+    slices = Counter(keys)
+    patients = Counter(key[:2] for key in slices)
+    sources = Counter(key[0] for key in patients)
+    weights = [1 / (sources[key[0]] * patients[key[:2]] * slices[key]) for key in keys]
+    values = np.concatenate([part.values for part in parts])
+    return fit_logistic(values, np.array([key[0] for key in keys]) > 0.5, np.array(weights))
+
+
+def _by_source(known: Sequence[LeftOut], sure: Sequence[LeftOut]) -> dict[str, Any]:
+    """Return `measures` of each source under slope and bias of the others; of all where these are too few.
+
+    Slope and bias are fitted on the slices with a ``sure`` label.
+    """
+    found: dict[str, Any] = {}
+    for part in known:
+        families = np.array(part.data.families)
+        for source in sorted(set(families.tolist())):
+            others = [one.at(np.array(one.data.families) != source) for one in sure]
+            apart = _enough(others)
+            slope, bias = _fit(others if apart else sure)
+            for name, values in measures(part.at(families == source), slope, bias).items():
+                found[name] = {**values, "slope_and_bias_of_other_sources": apart}
+    return found
+
+
+def measures(part: LeftOut, slope: float, bias: float) -> dict[str, Any]:
+    """Return, by source with ill slices and controls, Brier score and slope and intercept of calibration.
+
+    With and without the slices whose label is that of the study. Intervals are over patients.
+    """
+    found: dict[str, Any] = {}
+    families = np.array(part.data.families)
+    for source in sorted(set(families.tolist())):
+        mine = (families == source) & ~np.isnan(part.data.ill)
+        found |= _measured(source, part.at(mine), slope, bias)
+        if part.data.weak[mine].any():
+            found |= _measured(f"{source}, without weak labels", part.at(mine & ~part.data.weak), slope, bias)
+    return found
+
+
+def _measured(name: str, part: LeftOut, slope: float, bias: float) -> dict[str, Any]:
+    truth = part.data.ill > 0.5
+    if truth.all() or not truth.any():
+        return {}
+    probability = expit(slope * part.values + bias)
+    groups, odds = part.data.groups, logit(np.clip(probability, 1e-6, 1 - 1e-6))
+    base = float(truth.mean())
+    several: dict[str, Interval] = {
+        "auc": interval(lambda k: auc(part.values[k], truth[k]), groups),
+        "brier": interval(lambda k: brier(probability[k], truth[k]), groups),
+        "calibration_slope": interval(lambda k: fit_logistic(odds[k], truth[k])[0], groups),
+        "calibration_intercept": interval(lambda k: fit_logistic(odds[k], truth[k])[1], groups),
+    }
+    told: dict[str, Any] = {}
+    for key, one in several.items():
+        told |= quoted(key, one.rounded())
+    return {
+        name: {
+            "slices": len(truth),
+            "patients": len(set(groups)),
+            "ill": int(truth.sum()),
+            "brier_of_base_rate": round(base * (1 - base), 4),
+            **told,
+        }
+    }
+
+
+def _shares_ill(part: LeftOut, slope: float, bias: float, wanted: float) -> dict[str, Any]:
+    """Return the share of slices with this truth that look ill, by source, with its exact limits."""
+    found: dict[str, Any] = {}
+    sources = np.array(part.data.sources)
+    looks_ill = slope * part.values + bias > 0
+    for source in sorted(set(sources[part.data.ill == wanted].tolist())):
+        mine = (sources == source) & (part.data.ill == wanted)
+        count, hits = int(mine.sum()), int(looks_ill[mine].sum())
+        seen = {} if part.unseen is None else {"unseen_by_the_detector": int(part.unseen[mine].sum())}
+        found[source] = {
+            "slices": count,
+            "patients": len({name for name, own in zip(part.data.groups, mine, strict=True) if own}),
+            "share": round(hits / count, 4),
+            "share_interval": [round(limit, 4) for limit in share_limits(hits, count)],
+            **seen,
+        }
+    return found
+
+
+def kinds_apart(part: LeftOut) -> dict[str, Any] | None:
+    """Return the AUC by patient of COVID-19 against confirmed common pneumonia, and whether it tells kinds.
+
+    None where there are not both. They can be told where the lower limit of the AUC is above one half and
+    there are `FEWEST_PATIENTS` of each: of fewer, an interval over patients is no interval.
+    """
+    covid = part.data.labels == 2
+    both = covid | part.data.confirmed
+    if not covid.any() or not part.data.confirmed.any():
+        return None
+    margin = (part.logits[:, 2] - part.logits[:, 1])[both]
+    groups = [name for name, own in zip(part.data.groups, both, strict=True) if own]
+    means = group_means(margin, groups)
+    truth = group_means(covid[both].astype(np.float64), groups)
+    values, flags = np.array(list(means.values())), np.array([truth[name] > 0.5 for name in means])
+    found = interval(lambda k: auc(values[k], flags[k]), list(means))
+    enough = min(int(flags.sum()), int((~flags).sum())) >= FEWEST_PATIENTS
+    return {
+        "patients_with_common_pneumonia": int((~flags).sum()),
+        "patients_with_covid": int(flags.sum()),
+        "auc": rounded(found.value),
+        **({"auc_interval": [rounded(found.low), rounded(found.high)]} if enough else {}),
+        "told": bool(enough and found.low > 0.5),
+    }
+
+
+def fit_cloud(parts: Sequence[RoiRows]) -> tuple[TrainingCloud, dict[str, float]]:
+    """Return where slices like these lie, and the share of each source's slices that the others call unlike.
+
+    ``parts`` are the slices trained on and those tested on, what the weights are known to meet. The limit is
+    that of 95 % of the slices of left-out sources, sources weighing the same.
+
+    Raises
+    ------
+    DataError
+        If there are fewer than two sources, or no features.
+    """
+    data = _together(parts)
+    families = np.array(data.families)
+    names = sorted(set(families.tolist()))
+    if data.features is None or len(names) < 2:
+        raise DataError("What is unlike the training data needs pictures of at least two sources.")
+    apart: dict[str, DoubleArray] = {}
+    for name in names:
+        cloud = _cloud(data.at(families != name), limit=1.0)
+        apart[name] = np.array([distance(cloud, one) for one in data.features[families == name]])
+    every = np.concatenate([apart[name] for name in names])
+    weights = np.concatenate([np.full(len(apart[name]), 1 / len(apart[name])) for name in names])
+    order = np.argsort(every)
+    place = int(np.searchsorted(np.cumsum(weights[order]) / weights.sum(), _WITHIN))
+    limit = float(every[order][min(place, len(every) - 1)])
+    shares = {name: round(float((apart[name] > limit).mean()), 4) for name in names}
+    return _cloud(data, limit=round(limit, 4)), shares
+
+
+def _together(parts: Sequence[RoiRows]) -> RoiRows:
+    """Return the slices of all parts without their regions."""
+    features = [part.features for part in parts if part.features is not None]
+    return RoiRows(
+        np.zeros((sum(map(len, parts)), 1, 1, 5), np.float32),
+        np.concatenate([part.labels for part in parts]),
+        tuple(source for part in parts for source in part.sources),
+        tuple(name for part in parts for name in part.names),
+        tuple(group for part in parts for group in part.groups),
+        np.concatenate(features) if len(features) == len(parts) else None,
+    )
+
+
+def _cloud(data: RoiRows, *, limit: float) -> TrainingCloud:
+    """Return mean and shrunk covariance; sources weigh by the square root of their patients."""
+    assert data.features is not None
+    keys = list(zip(data.families, data.groups, strict=True))
+    slices = Counter(keys)
+    patients = Counter(source for source, _ in slices)
+    weights = np.array([patients[key[0]] ** -0.5 / slices[key] for key in keys])
+    weights /= weights.sum()
+    mean = weights @ data.features
+    scale = np.sqrt(weights @ (data.features - mean) ** 2) + 1e-6
+    scaled = (data.features - mean) / scale
+    covariance = (scaled * weights[:, None]).T @ scaled
+    covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.eye(len(FEATURES))
+    return TrainingCloud(
+        features=FEATURES,
+        mean=_numbers(mean),
+        scale=_numbers(scale),
+        precision=tuple(_numbers(row) for row in np.linalg.inv(covariance)),
+        limit=limit,
+    )
+
+
+def _numbers(values: DoubleArray) -> tuple[float, ...]:
+    return tuple(round(float(value), _DIGITS) for value in values)
+
+
+def add_calibration(
+    names: Sequence[str],
+    folder: Path | None,
+    output: Path,
+    *,
+    checked: Path | None = None,
+    limit: int | None = None,
+    device: str = "cpu",
+) -> Generator[Progress | ModelCard, None, None]:
+    """Write weights with an image class again with a calibrated card.
+
+    Parameters
+    ----------
+    names:
+        Weights as for `engine.load.load_pipeline`; written is the file that gives the class, by its name.
+    folder:
+        Class folders of patients that these weights were not trained on; None keeps the calibration there is.
+    checked:
+        Folder of a report of `measure.scans` of these weights, to be quoted.
+    limit:
+        At most so many slices of each source and class.
+
+    Yields `Progress` and, last, the written card.
+
+    Raises
+    ------
+    SettingsError
+        If the weights give no image class.
+    DataError
+        If there are too few patients, or the report is none of these weights.
+    ExportError
+        If the files cannot be written.
+    """
+    whole = load_pipeline(names, device=device)
+    pipeline, card = whole.class_alone(), whole.cards[-1]
+    path = next(path for path in map(find, names or default_names()) if load_weights(str(path)).card == card)
+    if folder is not None:
+        part = None
+        for item in _left_out(pipeline, limited(read_class_folders(folder), limit)):
+            if isinstance(item, Progress):
+                yield item
+            else:
+                part = item
+        assert part is not None
+        cloud: TrainingCloud | None = None
+        unlike: dict[str, float] = {}
+        if len(set(part.data.families)) > 1:
+            cloud, unlike = fit_cloud([part.data])
+        calibration, found = calibrate([part], cloud=cloud)
+        metrics = {**card.metrics, "verdict": {**found, "unlike_training": unlike}}
+        card = dataclasses.replace(card, calibration=calibration, metrics=metrics)
+    if checked is not None:
+        card = dataclasses.replace(card, calibration=_checked(card, checked))
+    yield _write_again(path, output, card)
+
+
+def _left_out(
+    pipeline: Pipeline, slices: Sequence[ClassifiedSlice]
+) -> Generator[Progress | LeftOut, None, None]:
+    """Run the weights over slices of other patients as in use."""
+    spec, names = pipeline.evidence_card.input, pipeline.image_classes
+    logits, features = [], []
+    for done, item in enumerate(slices):
+        yield Progress(done, len(slices), "Logits")
+        (shown,) = with_grey_map([item], spec.grey)
+        volume = one_slice_volume(shown.image_hu(), name=item.name)
+        (result,) = (one for one in run(pipeline, volume, [0]) if isinstance(one, SliceResult))
+        assert result.verdict is not None
+        logits.append(result.verdict.logits)
+        features.append(features_of(network_input(volume, 0, spec), result.verdict.batch.rows))
+    data = RoiRows(
+        np.zeros((len(slices), 1, 1, 5), np.float32),
+        np.array([one.label for one in slices], np.int64),
+        tuple(one.source for one in slices),
+        tuple(one.name for one in slices),
+        tuple(one.patient for one in slices),
+        np.stack(features),
+    )
+    ill = tuple(k for k, name in enumerate(names) if k and not name.startswith("Other"))
+    yield LeftOut(np.stack(logits), data, ill)
+
+
+def _checked(card: ModelCard, folder: Path) -> Calibration:
+    """Return the calibration of a card with what a report says of these weights.
+
+    Raises
+    ------
+    DataError
+        If it is no such report, or of other weights.
+    """
+    if card.calibration is None:
+        raise DataError(
+            f"'{card.name}' has no calibration yet, so that no scan can have been checked with it."
+        )
+    try:
+        report = json.loads((folder / REPORT).read_text("utf-8"))
+        weights = {one["sha256"] for one in report["settings"]["weights"]}
+        check = ScanCheck(
+            scans=report["scans"],
+            right=report["right"],
+            low=round(report["share_right"]["low"], 4),
+            high=round(report["share_right"]["high"], 4),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"'{folder.name}' holds no report of 'ctmasknet evaluate scans'.", details=str(error)
+        ) from error
+    if card.sha256 not in weights:
+        raise DataError(f"The report in '{folder.name}' is of other weights than '{card.name}'.")
+    return dataclasses.replace(card.calibration, checked=check)
+
+
+def _write_again(path: Path, output: Path, card: ModelCard) -> ModelCard:
+    """Write the weights of a file with another card; safetensors keep their bytes."""
+    target = output / f"{path.stem}{SUFFIX}"
+    if path.suffix != SUFFIX:
+        return save_weights(target, load_weights(str(path)).tensors, card)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ExportError(f"The folder '{output.name}' cannot be made.", details=str(error)) from error
+    if not (target.exists() and target.samefile(path)):
+        with atomic_path(target, overwrite=True) as temporary:
+            shutil.copyfile(path, temporary)
+    with atomic_path(target.with_suffix(".json"), overwrite=True) as temporary:
+        temporary.write_text(card.to_json(), "utf-8")
+    return card
