@@ -184,7 +184,7 @@ class SliceStrip(QWidget):
                     self._paint_cut(painter, QRectF(_BAR_LEFT + length, top, 0.0, thick))
             else:
                 # A thin stem tells "analysed, nothing found" from "not analysed".
-                painter.fillRect(QRectF(_BAR_LEFT, top, 2.0, thick), QColor("#5c6f83"))
+                painter.fillRect(QRectF(_BAR_LEFT, top, 2.0, thick), QColor(NO_CLASS))
 
     @staticmethod
     def _paint_cut(painter: QPainter, end: QRectF) -> None:

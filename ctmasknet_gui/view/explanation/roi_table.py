@@ -16,13 +16,13 @@ from PySide6.QtWidgets import (
 )
 
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state.verdict import gives_no_class
 from ctmasknet_gui.view.explanation.roi_model import (
     BOX_COLUMN,
     COLUMNS,
     COPIES_COLUMN,
     SHOWN_COLUMN,
     RoiModel,
-    gives_no_class,
     why_no_evidence,
 )
 from ctmasknet_gui.view.style import label

@@ -10,8 +10,8 @@ from PySide6.QtCore import QSignalBlocker, QSize, Signal, Slot
 from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state.verdict import gives_no_class
 from ctmasknet_gui.view.explanation.controls import LABEL_WIDTH, QuietComboBox, ThresholdSlider
-from ctmasknet_gui.view.explanation.roi_model import gives_no_class
 from ctmasknet_gui.view.style import icon, label, rule
 from model_core.base.settings import MaskScale, Scoring
 
