@@ -124,8 +124,12 @@ def write_json(path: Path, document: Mapping[str, Any], *, overwrite: bool = Fal
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Raise `ExportError` where ``path`` may not be written because something is there."""
-    if path.is_dir():
+    """Raise `ExportError` where ``path`` may not be written because something is there, or never could be."""
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:  # such as of a name that is too long
+        raise cannot_write(path, error) from error
+    if is_folder:
         raise ExportError(f"'{path.name}' is a folder: choose another file name.")
     if not overwrite and os.path.lexists(path):
         raise _exists(path)

@@ -369,9 +369,8 @@ def test_json_refuses_what_json_cannot_say(tmp_path):
 
 def test_a_folder_of_files_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     target = tmp_path / "deep" / "out"
-    with pytest.raises(RuntimeError), atomic_folder(target, last="a.json") as work:
-        (work / "b.txt").write_text("new")
-        raise RuntimeError
+    with pytest.raises(ExportError), atomic_folder(target, last="a.json") as work:
+        (work / "sub" / "b.txt").write_text("new")
     assert not target.exists(), "made for nothing"
     target.mkdir()
     for name in ("b.txt", "mine.txt", "old.png"):
@@ -401,3 +400,11 @@ def test_a_folder_of_files_appears_whole_or_not_at_all(tmp_path, monkeypatch):
         atomic_folder(tmp_path / "file", last=""),
     ):
         pass
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_name_that_is_too_long_is_told(tmp_path, overwrite):
+    target = tmp_path / ("n" * 300 + ".txt")
+    with pytest.raises(ExportError, match="the name is too long"), atomic_path(target, overwrite=overwrite):
+        pass
+    assert list(tmp_path.iterdir()) == []
