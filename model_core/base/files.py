@@ -108,7 +108,8 @@ def atomic_folder(target: Path, *, last: str, outdated: Iterable[Path] = ()) -> 
 def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
     """Write a UTF-8 text file; see `atomic_path`."""
     with atomic_path(path, overwrite=overwrite) as temporary:
-        temporary.write_text(text, "utf-8")
+        # A file name need not be text; written so, it is what JSON calls it.
+        temporary.write_text(text, "utf-8", "backslashreplace")
 
 
 def write_json(path: Path, document: Mapping[str, Any], *, overwrite: bool = False) -> None:
