@@ -110,7 +110,7 @@ def test_files_appear_whole_or_not_at_all():
 
 
 def test_there_is_one_writer():
-    """A rename into place stands in the writer and in the two that make whole folders, nowhere else."""
+    """A rename into place stands in the writer, nowhere else."""
     found = {
         str(path.relative_to(ROOT))
         for path in sorted((*ROOT.glob("model_core/**/*.py"), *ROOT.glob("ctmasknet_gui/**/*.py")))
@@ -120,7 +120,7 @@ def test_there_is_one_writer():
         and len(node.args) == 1  # of a path; of a text there are two
         and not node.keywords
     }
-    assert found == {"model_core/base/files.py", "model_core/cli/predict.py", "model_core/measure/output.py"}
+    assert found == {"model_core/base/files.py"}
 
 
 # --------------------------------------------------------------------------------------- one of each
