@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ctmasknet_gui.state import LungSlices
 from model_core.base.errors import ExportError, ReadError, WeightsError
 from model_core.base.geometry import Geometry
 from model_core.base.jobs import Progress
@@ -172,6 +173,7 @@ class FakeEngine:
     known: dict = field(default_factory=dict)
     controls: set = field(default_factory=set)
     threads: set = field(default_factory=set)
+    no_lung: set = field(default_factory=set)
 
     def available(self):
         return () if self.missing else (make_card(),)
@@ -186,6 +188,10 @@ class FakeEngine:
         name = names[0] if names else "fake"
         cards = (make_card(name, mirrors=self.mirrors),)
         return FakePipeline(name, cards, f"id-{name}", mirrors=self.mirrors)
+
+    def find_lungs(self, volume):
+        yield Progress(0, volume.slices)
+        yield LungSlices(tuple(k not in self.no_lung for k in range(volume.slices)))
 
     def run(self, pipeline, volume, slices):
         for index in slices:
@@ -274,7 +280,12 @@ class FakeEngine:
         )
         area = int(masks.any(0).sum()) if len(masks) else 0
         summary = SliceSummary(
-            result.slice_index, len(kept), area, area * 0.64, tuple(float(p) for p in verdict.probabilities)
+            result.slice_index,
+            len(kept),
+            area,
+            area * 0.64,
+            tuple(float(p) for p in verdict.probabilities),
+            lung=result.slice_index not in self.no_lung,
         )
         return ShownSlice(result.slice_index, shown, masks, logit_map, rois, verdict, summary)
 

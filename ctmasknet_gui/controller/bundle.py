@@ -8,6 +8,7 @@ from ctmasknet_gui.controller.display import DisplayController
 from ctmasknet_gui.controller.export_case import ExportController
 from ctmasknet_gui.controller.export_job import Exporter
 from ctmasknet_gui.controller.jobs import Jobs
+from ctmasknet_gui.controller.lungs import LungController
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.open_case import OpenController
 from ctmasknet_gui.controller.ports import Engine, Reader
@@ -37,6 +38,7 @@ class Controllers:
         self.shown = ShownController(
             state, self.jobs, engine=engine, weights=self.weights, messages=self.messages
         )
+        self.lungs = LungController(state, self.jobs, engine=engine, shown=self.shown)
         self.display = DisplayController(state)
         self.cine = CineController(state)
         self.thumbnails = ThumbnailController(state, self.jobs, reader=reader)

@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
+from ctmasknet_gui.state import LungSlices
 from model_core.base.arrays import ByteArray
 from model_core.base.errors import WeightsError
 from model_core.base.jobs import Progress
@@ -61,6 +62,9 @@ class Engine(Protocol):
 
     def load(self, names: Sequence[str]) -> Pipeline:
         """Load the networks (slow; worker thread). Raises `WeightsError`."""
+
+    def find_lungs(self, volume: Volume) -> Generator[Progress | LungSlices, None, None]:
+        """Look where the lungs are (worker thread); what `show` and `summarise` say of slices follows it."""
 
     def run(
         self, pipeline: Pipeline, volume: Volume, slices: Sequence[int]
@@ -170,6 +174,18 @@ class CoreEngine:
         from model_core.engine.load import load_pipeline
 
         return cast("Pipeline", load_pipeline(tuple(names)))
+
+    def find_lungs(self, volume: Volume) -> Generator[Progress | LungSlices, None, None]:
+        """See `Engine.find_lungs`."""
+        from model_core.anatomy.lungs import lung_ml
+        from model_core.engine.lungs import lungs_of
+
+        for item in lungs_of(volume):
+            if isinstance(item, Progress):
+                yield item
+            else:
+                inside = tuple(item.has_lung(index) for index in range(volume.slices))
+                yield LungSlices(inside, lung_ml(item, volume.geometry))
 
     def run(
         self, pipeline: Any, volume: Volume, slices: Sequence[int]

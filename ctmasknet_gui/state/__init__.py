@@ -3,7 +3,7 @@
 Only controllers write state; views read it, subscribe to its events and emit intents.
 """
 
-from ctmasknet_gui.state.case import CaseState, WeightsState
+from ctmasknet_gui.state.case import CaseState, LungSlices, WeightsState
 from ctmasknet_gui.state.display import DisplayState
 from ctmasknet_gui.state.results import ResultState, SelectionState
 from ctmasknet_gui.state.running import Message, MessageState, RunState
@@ -13,6 +13,7 @@ __all__ = [
     "AppState",
     "CaseState",
     "DisplayState",
+    "LungSlices",
     "Message",
     "MessageState",
     "ResultState",

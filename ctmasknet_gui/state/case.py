@@ -15,6 +15,26 @@ from model_core.weights.card import ModelCard, mirrors, names_text
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
+@dataclass(frozen=True)
+class LungSlices:
+    """Which slices of the open series lie where there is lung, and the volume of the lungs.
+
+    Attributes
+    ----------
+    inside:
+        Per slice; None where that is unknown. Empty until the lungs were looked for.
+    ml:
+        None where it is unknown.
+    """
+
+    inside: tuple[bool | None, ...] = ()
+    ml: float | None = None
+
+    def outside(self, index: int) -> bool:
+        """Whether a slice is known to lie outside the lungs."""
+        return index < len(self.inside) and self.inside[index] is False
+
+
 @dataclass(eq=False)
 class CaseState:
     """The open series. ``reference`` is a (D, H, W) label volume of the same grid, or None.
@@ -27,6 +47,7 @@ class CaseState:
 
     catalogue: Catalogue | None = None
     volume: Volume | None = None
+    lungs: LungSlices = LungSlices()
     opening: str = ""
     reference: ByteArray | None = None
     reference_name: str = ""

@@ -27,6 +27,7 @@ from model_core.scene.palette import NEUTRAL, SELECTED
 
 _WIDTH = 44
 _BACKGROUND, _PALE, _EDGE = QColor("#10151b"), QColor("#2a3441"), QColor("#2c3641")
+_OUTSIDE = QColor("#33363a")
 _MARK = QColor("#ffffff")
 _FOCUS = QColor("#7fc0ff")
 # Columns: class of the slice, then the bar of its lesion area.
@@ -44,9 +45,9 @@ class SliceStrip(QWidget):
     """One row per slice beside the viewport, first slice on top.
 
     The square tells the most probable class of a slice by colour and its probability by strength, the
-    bar the area of the shown lesion masks; slices without a result are pale. A bar that is cut, as it would
-    make the others too short to tell apart, ends in a white tip. The tooltip says it in words. Click, drag,
-    wheel or keys emit ``slice_requested``.
+    bar the area of the shown lesion masks; slices without a result are pale, those outside the lungs grey,
+    as they take no part. A bar that is cut, as it would make the others too short to tell apart, ends in a
+    white tip. The tooltip says it in words. Click, drag, wheel or keys emit ``slice_requested``.
     """
 
     slice_requested = Signal(int)
@@ -62,6 +63,7 @@ class SliceStrip(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
         self.setAccessibleName("Slices and findings")
         state.case.events.volume.connect(self._refresh)
+        state.case.events.lungs.connect(self._refresh)
         state.display.events.slice_index.connect(self._refresh)
         state.results.events.summaries.connect(self._refresh)
         state.weights.events.all.connect(self._refresh)
@@ -94,21 +96,27 @@ class SliceStrip(QWidget):
     @property
     def full_scale(self) -> int:
         """Lesion area in pixels that a bar of full length stands for; larger ones are cut."""
-        areas = [summary.lesion_px for summary in self._state.results.summaries.values()]
+        lungs, summaries = self._state.case.lungs, self._state.results.summaries
+        areas = [summary.lesion_px for index, summary in summaries.items() if not lungs.outside(index)]
         return bar_scale([area for area in areas if area > 0])
 
     def describe(self, index: int) -> str:
         """Say in words what was found in a slice; the text of its tooltip."""
         head = f"Slice {index + 1} / {self.slices}"
         summary = self._state.results.summaries.get(index)
+        outside = self._state.case.lungs.outside(index)
+        if outside:
+            head += ": outside the lung, no class"
+            if summary is not None and summary.detections:
+                head += f"\n{_findings(summary)}, which count for nothing"
+            return head
         if summary is None:
             return f"{head}: not analysed yet"
         if summary.detections == 0:
             text = f"{head}: no findings"
         else:
-            noun = "finding" if summary.detections == 1 else "findings"
             cut = " (bar cut)" if summary.lesion_px > self.full_scale else ""
-            text = f"{head}: {summary.detections} {noun}, {_area(summary)}{cut}"
+            text = f"{head}: {_findings(summary)}{cut}"
         if summary.probabilities:
             best = int(np.argmax(summary.probabilities))
             name = class_name(self._state.weights.image_classes, best)
@@ -143,14 +151,18 @@ class SliceStrip(QWidget):
 
     def _paint_rows(self, painter: QPainter) -> None:
         summaries, step = self._state.results.summaries, self._step()
+        outside = self._state.case.lungs.outside
         largest = self.full_scale
         room = self.width() - _BAR_LEFT - 5
         # Rows thinner than a pixel share one: the largest finding of those is what counts.
         for first in range(0, self.slices, max(1, math.ceil(1 / step))):
             rows = range(first, min(self.slices, first + max(1, math.ceil(1 / step))))
-            found = [summaries[k] for k in rows if k in summaries]
+            found = [summaries[k] for k in rows if k in summaries and not outside(k)]
             thick = max(1.0, min(_THICKEST, step * len(rows) * 0.8 if step > 2 else step * len(rows)))
             top = self.centre_of(first) + (len(rows) - 1) * step / 2 - thick / 2
+            if all(outside(k) for k in rows):
+                painter.fillRect(QRectF(_CLASS_LEFT, top, room + _BAR_LEFT - _CLASS_LEFT, thick), _OUTSIDE)
+                continue
             if not found:
                 painter.fillRect(QRectF(_CLASS_LEFT, top, _CLASS_WIDTH, thick), _PALE)
                 continue
@@ -263,6 +275,11 @@ def bar_scale(areas: Sequence[int]) -> int:
         return max(areas, default=0)
     usual = float(np.percentile(areas, _PERCENTILE, method="lower"))
     return max(area for area in areas if area <= _FACTOR * usual)
+
+
+def _findings(summary: SliceSummary) -> str:
+    noun = "finding" if summary.detections == 1 else "findings"
+    return f"{summary.detections} {noun}, {_area(summary)}"
 
 
 def _area(summary: SliceSummary) -> str:

@@ -87,8 +87,10 @@ def _slices(text: str) -> tuple[int | None, int | None]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the networks and write the results; nothing is written before everything is computed."""
+    from model_core.anatomy.lungs import lung_ml
     from model_core.engine import run as run_networks
     from model_core.engine.load import load_pipeline
+    from model_core.engine.lungs import lungs_of
     from model_core.explain import lesion_labels, scan_verdict, show
     from model_core.export import (
         predictions,
@@ -113,6 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
     former = [path for path in pictures if path.name not in names]
     pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
     detections, evidence = _settings(arguments, pipeline)
+    lungs = last(lungs_of(volume), title="Looking for the lung")
 
     _make_folder(output)
     labels = np.zeros(volume.voxels.shape, np.uint8)
@@ -144,6 +147,7 @@ def run(arguments: argparse.Namespace) -> int:
                 names=classes,
                 calibration=pipeline.calibration,
                 volume=volume,
+                lung_ml=lung_ml(lungs, volume.geometry),
             ),
         )
         notes = write_lesions(work / LABELS, volume, labels)

@@ -9,6 +9,7 @@ from model_core.base.results import Candidates, ImageVerdict, RoiRow, ShownSlice
 from model_core.base.settings import DetectionSettings, EvidenceSettings
 from model_core.base.volume import Volume
 from model_core.engine.evidence import evidence_batch, ill_probability, judge, kind_of
+from model_core.engine.lungs import known_lungs
 from model_core.engine.pipeline import Pipeline
 from model_core.engine.select import detect, why_unshown
 from model_core.explain.masks import label_map, logit_map
@@ -27,7 +28,8 @@ def show(
 ) -> ShownSlice:
     """Compute everything drawn over a slice and listed beside it under these settings.
 
-    ``lung`` says whether it lies in the range of the lungs; outside there is no verdict.
+    ``lung`` says whether it lies in the range of the lungs, by default what is known of the volume
+    (`engine.lungs`); outside there is no verdict.
 
     Without a classifier there is no class and no RoI batch, but the detector ranks regions all the same.
     """
@@ -107,6 +109,9 @@ def _summary(
     *,
     lung: bool | None,
 ) -> SliceSummary:
+    lungs = known_lungs(volume)
+    if lung is None and lungs is not None:
+        lung = lungs.has_lung(result.slice_index)
     pixels = int(masks.any(axis=0).sum()) if len(masks) else 0
     area = volume.geometry.pixel_area_mm2
     return SliceSummary(

@@ -136,6 +136,7 @@ class ClassPanel(QWidget):
         state.results.events.all.connect(self._refresh)
         state.weights.events.all.connect(self._refresh)
         state.case.events.volume.connect(self._refresh)
+        state.case.events.lungs.connect(self._refresh)
         state.display.events.slice_index.connect(self._refresh)
         state.run.events.kind.connect(self._refresh)
         self._refresh()
@@ -143,7 +144,8 @@ class ClassPanel(QWidget):
     def _refresh(self) -> None:
         state = self._state
         shown = state.results.shown
-        verdict = shown.verdict if shown is not None else None
+        outside = state.case.lungs.outside(state.display.slice_index)
+        verdict = shown.verdict if shown is not None and not outside else None
         opened = state.case.volume is not None
         where = f" · SLICE {state.display.slice_index + 1}" if opened else ""
         self._heading.setText(f"IMAGE CLASS{where}")
@@ -162,6 +164,8 @@ class ClassPanel(QWidget):
         state = self._state
         if state.case.volume is None:
             return "Open a series to begin."
+        if state.case.lungs.outside(state.display.slice_index):
+            return "This slice lies outside the lung: no class."
         if state.weights.cards and not state.weights.image_classes:
             return "These weights find regions only; they give no class."
         if state.results.shown is not None:
@@ -240,7 +244,8 @@ class ClassPanel(QWidget):
         """
         volume, summaries = self._state.case.volume, self._state.results.summaries
         step = None if volume is None else volume.geometry.spacing_mm[0]
-        areas = [summary.lesion_mm2 for summary in summaries.values()]
+        outside = self._state.case.lungs.outside
+        areas = [summary.lesion_mm2 for index, summary in summaries.items() if not outside(index)]
         known = [area for area in areas if area is not None]
         if volume is None or not areas:
             return ""
