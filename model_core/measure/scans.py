@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
+from model_core.anatomy.lungs import lung_ml
 from model_core.base.errors import DataError
 from model_core.base.files import write_json
 from model_core.base.jobs import Progress
 from model_core.base.results import ScanVerdict, SliceResult, SliceSummary, Verdict
 from model_core.base.volume import Volume
 from model_core.engine import Pipeline, run
+from model_core.engine.lungs import lungs_of
 from model_core.explain import scan_verdict, summarise
 from model_core.measure.calibration import share_limits
 from model_core.measure.document import Table
@@ -97,22 +99,21 @@ def read_scans(path: Path) -> list[ListedScan]:
 
 
 def evaluate_scan(
-    pipeline: Pipeline,
-    volume: Volume,
-    listed: ListedScan,
-    *,
-    lung: Callable[[int], bool | None] = lambda _index: None,
-    lung_ml: float | None = None,
+    pipeline: Pipeline, volume: Volume, listed: ListedScan
 ) -> Generator[Progress | ScanOutcome, None, None]:
-    """Analyse all slices of a scan as `ctmasknet predict` does; the last item is its outcome.
-
-    ``lung`` says of a slice whether it shows lung, ``lung_ml`` how large the lungs are.
-    """
+    """Analyse all slices of a scan as `ctmasknet predict` does; the last item is its outcome."""
+    lungs = None
+    for found in lungs_of(volume):
+        if isinstance(found, Progress):
+            yield found
+        else:
+            lungs = found
+    assert lungs is not None
     summaries: list[SliceSummary] = []
     settings = pipeline.detections, pipeline.evidence
     for item in run(pipeline, volume, range(volume.slices)):
         if isinstance(item, SliceResult):
-            summaries.append(summarise(pipeline, volume, item, *settings, lung=lung(item.slice_index)))
+            summaries.append(summarise(pipeline, volume, item, *settings))
         else:
             yield item
     basis = pipeline.evidence_basis(pipeline.evidence)
@@ -124,7 +125,7 @@ def evaluate_scan(
         names=pipeline.image_classes,
         calibration=pipeline.calibration,
         volume=volume,
-        lung_ml=lung_ml,
+        lung_ml=lung_ml(lungs, volume.geometry),
     )
     assert verdict is not None
     yield ScanOutcome(

@@ -92,8 +92,9 @@ def calibrate(
     slope, bias = _fit(used)
     if not slope > 0:
         raise DataError("The logits of these weights do not tell ill slices from controls: no calibration.")
+    left_out = [part.at(part.unseen) for part in known if part.unseen is not None] if apart else known
     rates, hits = (
-        {source: rate for part in known for source, rate in _shares_ill(part, slope, bias, wanted).items()}
+        {source: rate for part in left_out for source, rate in _shares_ill(part, slope, bias, wanted).items()}
         for wanted in (0.0, 1.0)
     )
     kinds = next(filter(None, map(kinds_apart, parts)), {"told": False})

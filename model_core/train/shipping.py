@@ -70,10 +70,13 @@ BOTH_NOTES = (
     f"{NOT_VALIDATED} Tells ground-glass opacity from consolidation; trained on COVID-19 lesions "
     "of few patients, so other opacities may be marked as well and the two classes may be confused."
 )
+CONFOUNDED = (
+    "Labels are confounded with their source: class probabilities can be compared "
+    "within one source only and mean little on a scanner the network has not seen."
+)
 CLASS_NOTES = (
     "The class 'Other (non-COVID)' is slices of patients without SARS-CoV-2 and "
-    "not confirmed pneumonia. Labels are confounded with their source: class probabilities can be compared "
-    "within one source only and mean little on a scanner the network has not seen."
+    f"not confirmed pneumonia. {CONFOUNDED}"
 )
 
 
@@ -330,7 +333,7 @@ def export_classifier(
         evidence=evidence,
         base_sha256=lesion.sha256,
         licence=LICENCE,
-        notes=f"{NOT_VALIDATED} {CLASS_NOTES}",
+        notes=f"{NOT_VALIDATED} {CONFOUNDED if rows.confirmed.any() else CLASS_NOTES}",
         calibration=calibration,
         training={
             "mode": "S only",

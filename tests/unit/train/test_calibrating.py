@@ -62,6 +62,7 @@ def test_slices_that_the_detector_saw_do_not_calibrate_where_others_are_enough()
     alone, _ = calibrate([part.at(unseen)])
     assert found["fitted_on"]["left_out_of_the_detector"] is True
     assert (apart.slope, apart.bias) == (alone.slope, alone.bias)
+    assert (apart.control_rate, apart.control_limit) == (alone.control_rate, alone.control_limit)
     few = calibrate([LeftOut(logits, part.data, (2,), np.arange(400) < 12)])[1]
     assert few["fitted_on"]["left_out_of_the_detector"] is False
 
