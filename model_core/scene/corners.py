@@ -144,6 +144,8 @@ def _verdict(settings: SceneSettings, shown: ShownSlice | None, *, every: bool) 
     """Return the most probable class, or every one in the order of the weights, the most probable in bold."""
     if shown is None or shown.verdict is None or not len(shown.verdict.probabilities):
         return ()
+    if shown.summary.lung is False:
+        return (Line("Outside the lung: no class", MUTED),)
     values = [float(value) for value in shown.verdict.probabilities]
     best, bias = int(np.argmax(values)), shown.verdict.from_bias
     lines = []
