@@ -43,6 +43,7 @@ _GRID_MM = 2.0
 _PICTURE_MM = 340.0
 _PICTURE_STEP_MM = 5.0
 _DARK_HU, _BONE_HU = -400.0, 180.0
+_CROSS = ndimage.generate_binary_structure(2, 1)[None]
 _AIR_HU = -1000.0
 # Lung is denser than the air around by at least that; less in pictures, whose window may cut both off.
 _THINNEST_HU, _THINNEST_GREY = 50.0, 12.0
@@ -258,11 +259,14 @@ def _lung_like(grid: _Grid) -> Generator[Progress, None, BoolArray]:
         yield Progress(len(grid.hu) + k, 4 * len(grid.hu), "Looking for the lung")
         dark = (hu < _DARK_HU) & _inside_patient(hu, grid)
         found[k] = dark if grid.gas is None else _without_gas(dark, hu <= grid.gas)
-    values = grid.hu[found]
-    if values.size:
-        airway = grid.hu <= np.median(values) - _AIRWAY_HU
-        for k in range(len(found)):
-            found[k] = _without_gas(found[k], airway[k], most=_AIRWAY_GAS, below=_AIRWAY_MM2 / grid.pixel_mm2)
+    if not found.any():
+        return found
+    gas = grid.hu <= np.median(grid.hu[found]) - _AIRWAY_HU
+    if grid.linked:
+        # The wall between trachea and lung may be too thin to part them.
+        found &= ~ndimage.binary_dilation(_airways(gas, grid), _CROSS, iterations=2)
+    for k in range(len(found)):
+        found[k] = _without_gas(found[k], gas[k], most=_AIRWAY_GAS, below=_AIRWAY_MM2 / grid.pixel_mm2)
     return found
 
 
@@ -360,7 +364,9 @@ def _sides(lung: BoolArray, grid: _Grid) -> ByteArray:
 
 def _completed(sides: ByteArray, grid: _Grid) -> Generator[Progress, None, None]:
     """Add, in place, what the lungs enclose: vessels, and consolidated lung."""
-    tissue = grid.hu < _BONE_HU
+    # Neither bone nor gas: a trachea lies in the nook between the right lung and the spine.
+    gas = grid.hu <= np.median(grid.hu[sides > 0]) - _AIRWAY_HU
+    tissue = (grid.hu < _BONE_HU) & ~ndimage.binary_dilation(gas, _CROSS)
     for k in range(len(sides)):
         yield Progress(2 * len(sides) + k, 4 * len(sides), "Looking for the lung")
         for side in (RIGHT, LEFT):
@@ -479,13 +485,12 @@ def _with_white_ends(slices: range, pixels: IntArray, grid: _Grid) -> range:
     """
     if not grid.linked:
         return slices
+    room = max(0, round(_LUNG_MM / grid.step_mm[0] * grid.block[0]) - len(slices))
     ends = []
     for end, outward in ((slices.start, -1), (slices.stop - 1, 1)):
-        most = round(_LUNG_MM / grid.step_mm[0] * grid.block[0]) - len(slices)
-        abrupt = pixels[end] > _ABRUPT * pixels.max()
-        while abrupt and most > 0 and 0 <= (beyond := end + outward) < len(pixels):
-            abrupt = _ribs(grid.hu[beyond // grid.block[0]], grid)
-            end, most = (beyond, most - 1) if abrupt else (end, most)
+        if pixels[end] > _ABRUPT * pixels.max():
+            beyond = range(end + outward, max(-1, min(len(pixels), end + outward * (room + 1))), outward)
+            end = next((k for k in reversed(beyond) if _ribs(grid.hu[k // grid.block[0]], grid)), end)
         ends.append(end)
     return range(ends[0], ends[1] + 1)
 
@@ -495,7 +500,10 @@ def _may_be_chest(grid: _Grid, chest: BoolArray) -> bool:
     if not grid.linked:
         return bool(_doubtful(grid, chest).any())
     ribs = np.array([_ribs(hu, grid) for hu in grid.hu])
-    return bool(ribs.sum() >= grid.slices(_CHEST_MM)) and _trachea(grid, ribs)
+    if ribs.sum() < grid.slices(_CHEST_MM):
+        return False
+    inner = np.array([_inside_patient(hu, grid) & (hu < _TUBE_HU) for hu in grid.hu])
+    return bool(_airways(inner & ribs[:, None, None], grid).any())
 
 
 def _doubtful(grid: _Grid, chest: BoolArray) -> BoolArray:
@@ -528,17 +536,20 @@ def _ribs(hu: FloatArray, grid: _Grid) -> bool:
     return len(good) >= 6 and bool((columns < width / 3).sum() >= 2 <= (columns > 2 * width / 3).sum())
 
 
-def _trachea(grid: _Grid, ribs: BoolArray) -> bool:
-    """Whether a tube of gas runs through the middle of the patient, where there are ribs."""
-    inner = np.stack([_inside_patient(hu, grid) & (hu < _TUBE_HU) for hu in grid.hu])
-    tubes, _ = ndimage.label(inner & ribs[:, None, None])
+def _airways(gas: BoolArray, grid: _Grid) -> BoolArray:
+    """Return the tube of gas that runs through the middle of the patient, with what branches off it."""
+    tubes, count = ndimage.label(gas)
+    chosen = np.zeros(count + 1, bool)
     for number, box in enumerate(ndimage.find_objects(tubes), 1):
-        long = (box[0].stop - box[0].start) * grid.step_mm[0]
-        areas = (tubes[box] == number).sum(axis=(1, 2)) * grid.pixel_mm2
-        middle = (box[2].start + box[2].stop) / 2 / inner.shape[2]
-        if long >= _TUBE_MM and np.median(areas) <= _AIRWAY_MM2 and abs(middle - 0.5) < _MIDDLE:
-            return True
-    return False
+        if (box[0].stop - box[0].start) * grid.step_mm[0] < _TUBE_MM:
+            continue
+        tube = tubes[box] == number
+        areas = tube.sum(axis=(1, 2)) * grid.pixel_mm2
+        middle = (box[2].start + float(ndimage.center_of_mass(tube)[2])) / gas.shape[2]
+        slim = np.median(areas) <= _AIRWAY_MM2 and areas.max() <= 2 * _AIRWAY_MM2
+        chosen[number] = slim and abs(middle - 0.5) < _MIDDLE
+    airways: BoolArray = chosen[tubes]
+    return airways
 
 
 def _nothing(volume: Volume, state: State) -> Lungs:
