@@ -28,6 +28,8 @@ from model_core.scene.palette import NO_CLASS, SELECTED
 
 _PICTURE, _NUMBER = 42, 13
 _STRIPE = 4
+# What the pictures are; of a control the slices that speak most against it.
+_DECIDING, _LOOK_ILL = "deciding\nslices", "look most\nill"
 _FRAME, _EMPTY, _FOCUS = QColor("#2c3641"), QColor("#1b222b"), QColor("#7fc0ff")
 
 
@@ -195,10 +197,14 @@ class VerdictCard(QFrame):
             head.addWidget(widget)
         self.edited.ensurePolished()
         head.addStrut(self.edited.sizeHint().height())
-        self._caption = QLabel("deciding\nslices")
+        self._caption = QLabel()
         self._caption.setProperty("role", "worth")
         self._caption.ensurePolished()
-        self._caption.setFixedWidth(self._caption.sizeHint().width())
+        widths = []
+        for caption in (_DECIDING, _LOOK_ILL):
+            self._caption.setText(caption)
+            widths.append(self._caption.sizeHint().width())
+        self._caption.setFixedWidth(max(widths))
         row = QHBoxLayout()
         row.setSpacing(5)
         row.addWidget(self._caption)
@@ -270,7 +276,8 @@ class VerdictCard(QFrame):
                 thumbnail.mark(current=thumbnail.index == here)
             return
         deciding = self._deciding()[:MOST_DECIDING]
-        self._caption.setText("deciding\nslices" if deciding else "\n")
+        caption = _LOOK_ILL if scan is not None and scan.verdict == "control" else _DECIDING
+        self._caption.setText(caption if deciding else "\n")
         for place, thumbnail in enumerate(self.thumbnails):
             # Empty places say that something is to come.
             thumbnail.framed = scan is None and volume is not None
@@ -291,7 +298,9 @@ class VerdictCard(QFrame):
 
     def _words_of(self, index: int) -> str:
         summary = self._state.results.summaries.get(index)
-        text = f"Deciding slice {index + 1}"
+        scan = self._state.results.scan
+        control = scan is not None and scan.verdict == "control"
+        text = f"Slice {index + 1}, looks most ill" if control else f"Deciding slice {index + 1}"
         if summary is not None and summary.ill_probability is not None:
             text += f": pneumonia {probability_text(summary.ill_probability)}"
         return text

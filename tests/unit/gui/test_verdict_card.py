@@ -211,6 +211,8 @@ def test_deciding_slices_lead_there_by_mouse_and_keys(qtbot, card, state):
     assert card.thumbnails[1].focusPolicy() == Qt.FocusPolicy.TabFocus
     state.display.slice_index = 4
     assert [thumbnail.current for thumbnail in card.thumbnails[:3]] == [False, True, False]
+    state.results.scan = make_verdict(verdict="control")
+    assert card.thumbnails[1].accessibleName() == "Slice 5, looks most ill: pneumonia 0.90"
 
 
 def test_thumbnails_are_as_the_slice_is_shown(card, state):
