@@ -209,8 +209,8 @@ class Training:
         """Train to the last epoch, or for ``max_steps`` further steps; close the generator to stop.
 
         A checkpoint is written every few epochs and minutes, at the end, and where ``max_steps`` or a
-        close stops the run (with several processes a close falls back to the last one written). After an
-        error the folder is as it was.
+        close stops the run (with several processes a close falls back to the last one written). An error
+        leaves the last one.
 
         Raises
         ------
