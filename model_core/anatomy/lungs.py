@@ -2,7 +2,7 @@
 
 The method, on a grid of about 2 mm whose values are means of the voxels they cover:
 
-1. In each slice dark regions (below -400 HU) are looked at. At the border of the picture, those that are air
+1. In each slice dark regions (below -300 HU) are looked at. At the border of the picture, those that are air
    or fill a whole side or (of a picture without HU) a corner lie outside the patient. Gas in trachea,
    bronchi, stomach and bowel is as thin as that air; lung is denser, also where it is emphysematous.
 2. What hangs together through the slices and is large is lung.
@@ -42,7 +42,8 @@ _GRID_MM = 2.0
 # A picture without pixel size: its longer side is about that of a chest.
 _PICTURE_MM = 340.0
 _PICTURE_STEP_MM = 5.0
-_DARK_HU, _BONE_HU = -400.0, 180.0
+# Lung with vessels and ground glass; the skin; bone.
+_DARK_HU, _SKIN_HU, _BONE_HU = -300.0, -400.0, 180.0
 _CROSS = ndimage.generate_binary_structure(2, 1)[None]
 _AIR_HU = -1000.0
 # Lung is denser than the air around by at least that; less in pictures, whose window may cut both off.
@@ -58,13 +59,13 @@ _PIECE = 0.1  # of the largest
 _CLOSE_MM = 10.0
 _HOLE_MM2 = 400.0
 _RIM_MM, _MOST_GAP = 6.0, 0.15
-_BRIDGE_MM = 30.0
+_BRIDGE_MM = 50.0
 # An end of the lungs with more than this share of their largest slice is no apex and no base.
 _ABRUPT, _LUNG_MM = 0.3, 300.0
 # What shows a chest without aerated lung.
 _CHEST_MM, _RIB_MM2 = 100.0, (15.0, 900.0)
 _DARK_SHARE, _PATIENT_SHARE = 0.03, 0.08
-_TUBE_HU, _TUBE_MM, _MIDDLE = -600.0, 40.0, 0.12
+_TUBE_HU, _TUBE_MM, _MIDDLE, _BRANCH_MM, _WALLED = -600.0, 40.0, 0.12, 30.0, 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +244,7 @@ def _to_grid(volume: Volume, scale: tuple[float, float]) -> Generator[Progress, 
 def _gas(hu: FloatArray, *, calibrated: bool) -> float | None:
     """Return the HU up to which it is gas, by the air in the corners; None where a picture has none there."""
     corners = hu[:, [0, 0, -1, -1], [0, -1, 0, -1]]
-    dark = corners[corners < _DARK_HU]
+    dark = corners[corners < _SKIN_HU]
     if calibrated:
         # Padding is thinner than air, a lung that fills a corner is denser.
         level = float(np.median(dark)) if dark.size >= corners.size / 4 else _AIR_HU
@@ -290,14 +291,14 @@ def _without_gas(
 
 def _inside_patient(hu: FloatArray, grid: _Grid) -> BoolArray:
     """Return what tissue encloses, or the border of a picture that cuts the patient."""
-    tissue = hu > _DARK_HU
+    tissue = hu > _SKIN_HU
     solid, count = ndimage.label(ndimage.binary_opening(np.pad(tissue, 2, mode="edge"))[2:-2, 2:-2])
     if not count:
         return np.zeros(hu.shape, bool)
     areas = np.bincount(solid.ravel())
     areas[0] = 0
     # In a full field of view what is not the largest is the table, an arm, a cable.
-    full = any(np.mean(hu[row] < _DARK_HU) > _WHOLE_ROW for row in (0, -1))
+    full = any(np.mean(hu[row] < _SKIN_HU) > _WHOLE_ROW for row in (0, -1))
     body = solid == areas.argmax() if full else (areas > 0.01 * hu.size)[solid]
     body = ndimage.binary_dilation(body)
     free, count = ndimage.label(~body)
@@ -515,7 +516,7 @@ def _doubtful(grid: _Grid, chest: BoolArray) -> BoolArray:
 
 def _unclear(hu: FloatArray, grid: _Grid) -> bool:
     """Whether a picture shows ribs, no patient in these greys, or is cut so close that it may cut lung."""
-    dark = hu < _DARK_HU
+    dark = hu < _SKIN_HU
     border = np.concatenate((dark[0], dark[-1], dark[:, 0], dark[:, -1]))
     cut = dark.mean() > _DARK_SHARE and border.mean() < 0.5
     return bool(cut or dark.mean() > 1 - _PATIENT_SHARE or _ribs(hu, grid))
@@ -523,7 +524,7 @@ def _unclear(hu: FloatArray, grid: _Grid) -> bool:
 
 def _ribs(hu: FloatArray, grid: _Grid) -> bool:
     """Whether several bones lie on both sides of the patient."""
-    body, count = ndimage.label(ndimage.binary_opening(hu > _DARK_HU))
+    body, count = ndimage.label(ndimage.binary_opening(hu > _SKIN_HU))
     if not count:
         return False
     number = int(np.bincount(body.ravel())[1:].argmax()) + 1
@@ -537,18 +538,25 @@ def _ribs(hu: FloatArray, grid: _Grid) -> bool:
 
 
 def _airways(gas: BoolArray, grid: _Grid) -> BoolArray:
-    """Return the tube of gas that runs through the middle of the patient, with what branches off it."""
-    tubes, count = ndimage.label(gas)
-    chosen = np.zeros(count + 1, bool)
+    """Return the tube of gas that runs through the middle of the patient, with what branches off near it."""
+    tubes, _ = ndimage.label(gas)
+    airways = np.zeros_like(gas)
+    rows, columns = np.ogrid[: gas.shape[1], : gas.shape[2]]
     for number, box in enumerate(ndimage.find_objects(tubes), 1):
         if (box[0].stop - box[0].start) * grid.step_mm[0] < _TUBE_MM:
             continue
-        tube = tubes[box] == number
+        tube = tubes[box[0]] == number
         areas = tube.sum(axis=(1, 2)) * grid.pixel_mm2
-        middle = (box[2].start + float(ndimage.center_of_mass(tube)[2])) / gas.shape[2]
+        half = -(-len(tube) // 2)
+        _, row, column = ndimage.center_of_mass(tube[:half])
+        # Emphysema has lung around it.
+        ring = ndimage.binary_dilation(tube[:half], _CROSS, iterations=3)
+        ring &= ~ndimage.binary_dilation(tube[:half], _CROSS)
+        walled = np.mean(grid.hu[box[0]][:half][ring] > _SKIN_HU) > _WALLED
         slim = np.median(areas) <= _AIRWAY_MM2 and areas.max() <= 2 * _AIRWAY_MM2
-        chosen[number] = slim and abs(middle - 0.5) < _MIDDLE
-    airways: BoolArray = chosen[tubes]
+        if walled and slim and abs(column / gas.shape[2] - 0.5) < _MIDDLE:
+            near = np.hypot(rows - row, columns - column) * grid.step_mm[1] <= _BRANCH_MM
+            airways[box[0]] |= tube & near
     return airways
 
 
