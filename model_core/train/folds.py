@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from model_core.base.errors import SettingsError
-from model_core.train.packing import PackedSlice
+from model_core.train.packing import PackedSlice, same_side
 from model_core.train.recipe import CROSS_VALIDATION, Recipe, Stage
 
 
@@ -78,10 +78,10 @@ def fold_recipe(
 
 
 def held_slices(recipe: Recipe, slices: Sequence[PackedSlice]) -> list[PackedSlice]:
-    """Return the slices marked as the fold's recipe says: held out or not."""
-    return [
+    """Return the slices marked as the fold's recipe says: held out or not; see `packing.same_side`."""
+    return same_side(
         dataclasses.replace(
             one, validation=recipe.sources[one.source].holds_out(name=one.name, patient=one.patient)
         )
         for one in slices
-    ]
+    )

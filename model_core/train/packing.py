@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 LESION_BITS, LUNG_BIT = 0b011, 0b100
 # Grey steps of the network's window (5.9 HU) that a pixel may be off; the grey scales are known to 50 HU.
 LARGEST_ERROR = 3
-_VERSION = 4
+_VERSION = 5
 _CLASS_OF_KIND = {"negatives": "normal", "unlabelled": "covid"}
 
 
@@ -55,6 +55,8 @@ class PackedSlice:
         `digest` of the slice in the data folder; empty where it is as it was read.
     image_class:
         Of a classified picture: index into `data.classes.CLASS_FOLDERS`.
+    picture:
+        SHA-256 of the grey levels of the file: one picture has one, whatever it is called in which data set.
     """
 
     name: str
@@ -69,6 +71,7 @@ class PackedSlice:
     original: str = ""
     unlabelled: bool = False
     image_class: int | None = None
+    picture: str = ""
 
     @property
     def lesion(self) -> ByteArray:
@@ -166,7 +169,7 @@ def write_packed(slices: Iterable[PackedSlice], path: Path, *, error: int = 1) -
             np.asarray(jpeg_ls.encode(np.ascontiguousarray(one.image), lossy_error=error), np.uint8)
         )
         labels.append(one.labels.ravel())
-        about = [one.source, one.name, one.patient, bool(one.has_lung), one.digest]
+        about = [one.source, one.name, one.patient, bool(one.has_lung), one.digest, one.picture]
         rows.append([*about, *one.image.shape, len(pixels[-1])])
     none = [np.zeros(0, np.uint8)]
     with atomic_path(path, overwrite=True) as temporary, temporary.open("wb") as file:
@@ -194,12 +197,13 @@ def read_packed(recipe: Recipe, path: Path) -> list[PackedSlice]:
     try:
         with path.open("rb") as raw, np.load(raw) as file:
             rows, pixels, labels = json.loads(str(file["rows"])), file["pixels"], file["labels"]
-        for source, name, patient, has_lung, digest, height, width, length in rows:
+        for source, name, patient, has_lung, digest, picture, height, width, length in rows:
             end = start + height * width
             if source in recipe.sources:
                 image = np.asarray(jpeg_ls.decode(pixels[coded : coded + length]), np.uint8)
                 own = labels[start:end].reshape(image.shape)
-                found.append(_as_slice(recipe, source, image, own, name, patient, has_lung, digest))
+                one = _as_slice(recipe, source, image, own, name, patient, has_lung)
+                found.append(replace(one, original=digest, picture=picture))
             start, coded = end, coded + length
     except FileNotFoundError as error:
         raise DataError(f"There is no file '{path}'. `ctmasknet train pack` makes one.") from error
@@ -224,7 +228,6 @@ def _as_slice(
     name: str,
     patient: str,
     has_lung: bool,
-    digest: str,
 ) -> PackedSlice:
     """Return a packed slice with what its source says about it."""
     source = recipe.sources[source_name]
@@ -238,7 +241,6 @@ def _as_slice(
         hu_error=source.hu_error,
         image=image,
         labels=labels,
-        original=digest,
         unlabelled=source.kind in ("unlabelled", "classified"),
         image_class=list(CLASS_FOLDERS).index(source.image_class) if source.image_class else None,
     )
@@ -247,13 +249,14 @@ def _as_slice(
 def _read_all(recipe: Recipe, data: Path) -> Iterator[PackedSlice]:
     for name, source in recipe.sources.items():
         empty = True
-        for stem, patient, image, mask, has_lung in _slices(source, data):
+        for stem, patient, path, image, mask, has_lung in _slices(source, data):
             if image.shape != mask.shape:
                 raise DataError(
                     f"Picture and mask '{stem}' differ in size: {image.shape[1]} x {image.shape[0]} and "
                     f"{mask.shape[1]} x {mask.shape[0]}."
                 )
-            yield _as_slice(recipe, name, image, mask, stem, patient, has_lung, "")
+            one = _as_slice(recipe, name, image, mask, stem, patient, has_lung)
+            yield replace(one, picture=hashlib.sha256(read_grey(path).tobytes()).hexdigest())
             empty = False
         if empty:
             raise DataError(
@@ -263,17 +266,18 @@ def _read_all(recipe: Recipe, data: Path) -> Iterator[PackedSlice]:
         logger.info("packed %s", name)
 
 
-def _slices(source: Source, data: Path) -> Iterator[tuple[str, str, ByteArray, ByteArray, bool]]:
+def _slices(source: Source, data: Path) -> Iterator[tuple[str, str, Path, ByteArray, ByteArray, bool]]:
     folder = data / source.folder
     if source.kind == "pairs":
         for pair in read_pairs(folder):
-            yield (pair.name, pair.patient, window_to_bytes(pair.image_hu()), *_labels(pair, folder))
+            image = window_to_bytes(pair.image_hu())
+            yield (pair.name, pair.patient, pair.image_path, image, *_labels(pair, folder))
     else:
         wanted = list(CLASS_FOLDERS).index(source.image_class or _CLASS_OF_KIND[source.kind])
         for one in read_class_folders(folder):
             if one.label == wanted and one.source.startswith(source.prefix):
                 image = _normalised(one)
-                yield one.name, one.patient, image, np.zeros_like(image), False
+                yield one.name, one.patient, one.image_path, image, np.zeros_like(image), False
 
 
 def _labels(pair: LabelledSlice, folder: Path) -> tuple[ByteArray, bool]:
@@ -295,7 +299,7 @@ def _normalised(one: ClassifiedSlice) -> ByteArray:
 
 
 def _chosen(recipe: Recipe, slices: list[PackedSlice]) -> list[PackedSlice]:
-    """Return the slices without those that their source excludes.
+    """Return the slices without those that their source excludes; see `same_side`.
 
     Raises
     ------
@@ -308,4 +312,11 @@ def _chosen(recipe: Recipe, slices: list[PackedSlice]) -> list[PackedSlice]:
             raise DataError(f"Held-out patients of {name} are not in the data: {', '.join(missing)}.")
         if missing := sorted(set(source.exclude) - {one.name for one in mine}):
             raise DataError(f"Excluded slices of {name} are not in the data: {', '.join(missing)}.")
-    return [one for one in slices if one.name not in recipe.sources[one.source].exclude]
+    return same_side([one for one in slices if one.name not in recipe.sources[one.source].exclude])
+
+
+def same_side(slices: Iterable[PackedSlice]) -> list[PackedSlice]:
+    """Return the slices with a picture that is held out under one name held out under every name."""
+    slices = list(slices)
+    held = {one.picture for one in slices if one.validation} - {""}
+    return [replace(one, validation=one.validation or one.picture in held) for one in slices]

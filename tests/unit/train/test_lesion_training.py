@@ -452,3 +452,32 @@ def test_a_detector_is_trained_and_used_as_its_recipe_says(tmp_path):
     assert (pipeline.cards[0].detector.mask_box_scale, pipeline.mirror) == (1.5, True)
     with pytest.raises(SettingsError, match="1 to 4 times"):
         dataclasses.replace(recipe, mask_box_scale=0.5)
+
+
+def test_a_picture_under_two_names_is_held_out_under_both(data, recipe, tmp_path):
+    # Among the negatives clean_2 is the held-out s4; s0 is drawn, and so is its twin clean_3.
+    for name, twin in (("s4", "clean_2"), ("s0", "clean_3")):
+        picture = data / "set" / "images" / f"{name}.png"
+        (data / "classes" / "normal" / f"{twin}.png").write_bytes(picture.read_bytes())
+    sides = {one.name: one.validation for one in pack(recipe, data, tmp_path)}
+    held = {name for name, side in sides.items() if side}
+    assert held == {"s4", "s5", "clean_2"}
+    again = {one.name: one.validation for one in pack(recipe, data, tmp_path)}  # from the cache
+    assert again == sides
+
+
+@pytest.mark.shared_data
+def test_the_eleven_slices_that_two_sets_share_are_on_one_side(shared_data, recipe, tmp_path):
+    outlined = Source(folder="A5_mosmed_lesion", validation=("study_0257", "study_0280"), cropped=False)
+    graded = Source(folder="B_slice_classification", kind="unlabelled", prefix="mosmed_ct1", cropped=False)
+    slices = pack(dataclasses.replace(recipe, sources={"A5": outlined, "B": graded}), shared_data, tmp_path)
+    named = {}
+    for one in slices:
+        named.setdefault(one.picture, []).append(one)
+    twins = [ones for ones in named.values() if len(ones) > 1]
+    assert len(twins) == 11
+    assert all({one.source for one in ones} == {"A5", "B"} for ones in twins)
+    held = [ones for ones in twins if ones[0].validation]
+    assert len(held) == 2
+    assert all(one.validation for ones in held for one in ones)
+    assert not any(one.validation for ones in twins if ones not in held for one in ones)
