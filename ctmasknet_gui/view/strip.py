@@ -46,8 +46,8 @@ class SliceStrip(QWidget):
 
     The square tells the most probable class of a slice by colour and its probability by strength, the
     bar the area of the shown lesion masks; slices without a result are pale. Those outside the lungs are
-    grey, as they take no part. A bar that is cut, as it would make the others too short to tell apart, ends in a
-    white tip. The tooltip says it in words. Click, drag, wheel or keys emit ``slice_requested``.
+    grey, as they take no part. A bar that is cut, as it would make the others too short to tell apart, ends
+    in a white tip. The tooltip says it in words. Click, drag, wheel or keys emit ``slice_requested``.
     """
 
     slice_requested = Signal(int)

@@ -14,7 +14,7 @@ from PySide6.QtGui import QFont, QFontMetrics, QGuiApplication, QImage
 from PySide6.QtWidgets import QApplication
 from window_case import fill, show
 
-from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state import AppState, LungSlices
 from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.explanation.class_panel import ClassPanel
 from ctmasknet_gui.view.explanation.evidence import why_no_evidence
@@ -366,6 +366,18 @@ def test_class_panel_says_why_there_is_no_volume(qtbot, state, spacing, position
         state.results.summaries = {k: replace(s, lesion_mm2=None) for k, s in summaries.items()}
     state.results.scan = replace(state.results.scan)
     assert panel.scan.text().endswith(f"lesion volume off: {expected}")
+
+
+def test_class_panel_gives_no_class_outside_the_lungs(qtbot, state):
+    panel = ClassPanel(state)
+    qtbot.addWidget(panel)
+    assert panel.bars.isVisibleTo(panel)
+    index, slices = state.display.slice_index, state.case.volume.slices
+    state.case.lungs = LungSlices(tuple(k != index for k in range(slices)))
+    assert not panel.bars.isVisibleTo(panel)
+    assert panel.note.text() == "This slice lies outside the lung: no class."
+    state.case.lungs = LungSlices((None,) * slices)
+    assert panel.bars.isVisibleTo(panel)
 
 
 def test_class_panel_keeps_its_height_while_thresholds_are_followed(qtbot, state):
