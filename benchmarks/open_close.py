@@ -75,7 +75,7 @@ def rounds(paths: Sequence[Path], count: int, settings: Path) -> list[int]:
     memory = []
     for _ in range(count):
         for path in paths:
-            app.window.pathsChosen.emit((path,))
+            app.window.use.open_paths((path,))
             while app.controllers.jobs.busy:
                 QTest.qWait(5)
             assert app.state.case.volume is not None, [m.text for m in app.state.messages.messages]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from ctmasknet_gui.state import LungSlices
+from model_core.base.calibration import ScanCheck
 from model_core.base.errors import ExportError, ReadError, WeightsError
 from model_core.base.geometry import Geometry
 from model_core.base.jobs import Progress
@@ -256,6 +257,20 @@ class FakeEngine:
             mask_logits=np.zeros((len(kept), 28, 28), np.float32),
             settings=detections,
         )
+        rois, verdict = self.judged(pipeline, result, kept, evidence)
+        area = int(masks.any(0).sum()) if len(masks) else 0
+        summary = SliceSummary(
+            result.slice_index,
+            len(kept),
+            area,
+            area * 0.64,
+            tuple(float(p) for p in verdict.probabilities),
+            lung=result.slice_index not in self.no_lung,
+        )
+        return ShownSlice(result.slice_index, shown, masks, logit_map, rois, verdict, summary)
+
+    def judged(self, pipeline, result, kept, evidence):
+        candidates = result.detection_candidates
         evident = np.flatnonzero(candidates.scores > evidence.score)
         rois = tuple(
             RoiRow(
@@ -280,16 +295,14 @@ class FakeEngine:
             settings=evidence,
             basis=pipeline.evidence_basis(evidence),
         )
-        area = int(masks.any(0).sum()) if len(masks) else 0
-        summary = SliceSummary(
-            result.slice_index,
-            len(kept),
-            area,
-            area * 0.64,
-            tuple(float(p) for p in verdict.probabilities),
-            lung=result.slice_index not in self.no_lung,
-        )
-        return ShownSlice(result.slice_index, shown, masks, logit_map, rois, verdict, summary)
+        return rois, verdict
+
+    def with_evidence(self, pipeline, volume, result, detections, evidence, *, shown):
+        kept = np.flatnonzero(result.detection_candidates.scores > detections.score)
+        rois, verdict = self.judged(pipeline, result, kept, evidence)
+        probabilities = tuple(float(p) for p in verdict.probabilities)
+        summary = replace(shown.summary, probabilities=probabilities)
+        return shown.changed(rois=rois, verdict=verdict, summary=summary)
 
     def summarise(self, pipeline, volume, result, detections, evidence):
         return self.show(pipeline, volume, result, detections, evidence).summary
@@ -298,7 +311,7 @@ class FakeEngine:
         wanted = np.flatnonzero(result.detection_candidates.scores > detections.score)
         return self.maps == 0 or bool(result.features) or result.mask_cache.keys() >= set(wanted.tolist())
 
-    def scan_verdict(self, summaries, *, basis, control="Control"):
+    def scan_verdict(self, summaries, *, basis, control="Control", **_known):
         self.controls.add(control)
         rows = [s.probabilities for s in summaries if s.probabilities is not None]
         if not rows:
@@ -306,6 +319,29 @@ class FakeEngine:
         mean = tuple(float(v) for v in np.mean(rows, axis=0))
         used = tuple(range(len(rows)))
         return ScanVerdict(mean, int(np.argmax(mean)), used, "Mean of the slices.", basis)
+
+
+def make_verdict(**changes):
+    """Make the verdict of an ill scan of calibrated weights."""
+    fields = {
+        "probabilities": (0.05, 0.4, 0.9),
+        "class_index": None,
+        "slices_used": (1, 3, 4),
+        "rule": "Mean of the slices.",
+        "basis": "trained",
+        "verdict": "ill",
+        "lung_slices": 128,
+        "ill_slices": 90,
+        "control_rate": 0.06,
+        "lesion_ml": 168.2,
+        "lung_ml": 4200.0,
+        "kind": "undecided",
+        "deciding": (3, 4, 1),
+        "verdict_rule": "Ill where more slices look ill than in controls and at least 1 ml is marked.",
+        "checked": ScanCheck(scans=40, right=36, low=0.763, high=0.972),
+        "mostly": "lower",
+    }
+    return ScanVerdict(**{**fields, **changes})
 
 
 def warning(text="One slice is missing."):

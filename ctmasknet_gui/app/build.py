@@ -6,9 +6,9 @@ from PySide6.QtCore import QEvent, QObject, Slot
 from PySide6.QtWidgets import QMessageBox
 
 from ctmasknet_gui.app.connect import Wiring
-from ctmasknet_gui.controller.bundle import Controllers
-from ctmasknet_gui.controller.export_core import CoreExporter
-from ctmasknet_gui.controller.ports import CoreEngine, CoreReader, Engine, Reader
+from ctmasknet_gui.controller.controllers import Controllers
+from ctmasknet_gui.controller.exporter import Exporter
+from ctmasknet_gui.controller.ports import Engine, Reader
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.main_window import MainWindow
@@ -29,15 +29,16 @@ class App(QObject):
         self.settings = settings
         self.state = AppState()
         self.controllers = Controllers(
-            self.state, settings, engine=engine, reader=reader, exporter=CoreExporter(engine)
+            self.state, settings, engine=engine, reader=reader, exporter=Exporter(engine)
         )
         # What was remembered is in state before the window reads it.
         self.controllers.weights.list_available()
         self.controllers.remember.restore()
         self.controllers.weights.expect()
-        self.window = MainWindow(self.state)
+        self._wiring = Wiring(self.state, self.controllers, settings)
+        self.window = MainWindow(self.state, self._wiring.use)
         self.window.restore_layout(settings.bytes(GEOMETRY_KEY), settings.bytes(LAYOUT_KEY))
-        self._wiring = Wiring(self.state, self.window, self.controllers, settings)
+        self._wiring.attach(self.window)
         self._joined: bool | None = None
         self._asks = True
         self.window.installEventFilter(self)
@@ -92,4 +93,4 @@ def build(
     *, settings: Settings | None = None, engine: Engine | None = None, reader: Reader | None = None
 ) -> App:
     """Return a window, not yet shown, over the user's settings, the real networks and readers by default."""
-    return App(settings or Settings(), engine=engine or CoreEngine(), reader=reader or CoreReader())
+    return App(settings or Settings(), engine=engine or Engine(), reader=reader or Reader())

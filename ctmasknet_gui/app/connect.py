@@ -1,4 +1,4 @@
-"""Connects what the window asks for to the use case that does it."""
+"""Says which method does each use case that the window offers."""
 
 from __future__ import annotations
 
@@ -9,102 +9,99 @@ from PySide6.QtCore import QObject, QUrl, Slot
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QMessageBox
 
-from ctmasknet_gui.controller.bundle import Controllers
-from ctmasknet_gui.controller.export_job import ExportJob
+from ctmasknet_gui.controller.controllers import Controllers
+from ctmasknet_gui.controller.exporter import ExportJob
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.case import WEIGHT_SUFFIXES
+from ctmasknet_gui.state.privacy import shown_text
+from ctmasknet_gui.state.requests import ExportRequest
 from ctmasknet_gui.view.main_window import MainWindow
-from ctmasknet_gui.view.privacy import shown_text
-from ctmasknet_gui.view.requests import ExportRequest
+from ctmasknet_gui.view.use_cases import UseCases
 
 
 class Wiring(QObject):
-    """Holds the connections between one window and its controllers.
+    """Gives the window its use cases, and tells it what the controllers have to say.
 
-    Most intents go straight to a controller's method; the slots here are those few that also touch the
-    settings or ask a question first.
+    Most use cases are a controller's method; the methods here are those few that also touch the settings or
+    ask a question first. The window is built with ``use`` and then given to `attach`.
     """
 
-    def __init__(
-        self, state: AppState, window: MainWindow, controllers: Controllers, settings: Settings
-    ) -> None:
-        super().__init__(window)
+    def __init__(self, state: AppState, controllers: Controllers, settings: Settings) -> None:
+        super().__init__()
         self._state = state
-        self._window = window
         self._controllers = controllers
         self._settings = settings
-        self._connect_files()
-        self._connect_display()
-        self._connect_analysis()
-        self._connect_export()
-        self._show_recent()
+        self.use = self._use_cases()
 
-    def _connect_files(self) -> None:
-        window, opening = self._window, self._controllers.opening
-        window.pathsChosen.connect(self._open_paths)
-        window.recentCleared.connect(self._clear_recent)
-        window.demoRequested.connect(self._controllers.demo.open)
-        window.seriesChosen.connect(opening.open_series)
-        window.everyNthChosen.connect(opening.open_every)
-        window.tiltCorrectionRequested.connect(opening.correct_tilt)
+    def _use_cases(self) -> UseCases:
+        controllers = self._controllers
+        opening, display = controllers.opening, controllers.display
+        thresholds, messages = controllers.thresholds, controllers.messages
+        return UseCases(
+            open_paths=self._open_paths,
+            open_demo=controllers.demo.open,
+            open_series=opening.open_series,
+            open_every=opening.open_every,
+            open_mask=opening.open_mask,
+            use_mask=opening.use_mask,
+            correct_tilt=opening.correct_tilt,
+            close_case=opening.close_case,
+            open_reference=self._open_reference,
+            close_reference=opening.close_reference,
+            choose_weights=controllers.weights.choose,
+            set_fast=controllers.weights.set_fast,
+            clear_recent=self._clear_recent,
+            export=self._export,
+            show_slice=display.show_slice,
+            step=display.step,
+            first=display.first,
+            last=display.last,
+            next_finding=display.next_finding,
+            previous_finding=display.previous_finding,
+            toggle_cine=controllers.cine.toggle,
+            set_cine_speed=controllers.cine.set_speed,
+            preset=display.preset,
+            choose_window=display.choose_window,
+            set_window=display.set_window,
+            set_zoom=display.set_zoom,
+            reset_view=display.reset_view,
+            toggle=display.toggle,
+            toggle_overlays=display.toggle_overlays,
+            set_opacity=display.set_opacity,
+            change_opacity=display.change_opacity,
+            run_slice=controllers.running.run_slice,
+            run_series=controllers.running.run_series,
+            stop=controllers.stop,
+            set_detections=thresholds.set_detections,
+            set_evidence=thresholds.set_evidence,
+            set_linked=thresholds.set_linked,
+            set_scoring=thresholds.set_scoring,
+            toggle_nms=thresholds.toggle_nms,
+            reset_thresholds=thresholds.reset,
+            undo=thresholds.undo,
+            redo=thresholds.redo,
+            pick=controllers.selection.pick,
+            set_top=controllers.selection.set_top,
+            forget_message=messages.forget,
+            dismiss_messages=messages.dismiss_all,
+            take_offer=opening.take_offer,
+            show_folder=self._show_folder,
+        )
+
+    def attach(self, window: MainWindow) -> None:
+        """Let the window hear of what was found, read and asked."""
+        self.setParent(window)
+        self._window = window
+        opening = self._controllers.opening
         opening.too_large.connect(window.ask_fewer_slices)
         opening.mask_found.connect(window.ask_mask_use)
-        window.maskUsed.connect(opening.use_mask)
-        window.maskOpened.connect(opening.open_mask)
-        window.offerTaken.connect(opening.take_offer)
-        window.closeCaseRequested.connect(opening.close_case)
-        window.referenceChosen.connect(self._open_reference)
-        window.referenceClosed.connect(opening.close_reference)
-        window.weightsChosen.connect(self._controllers.weights.choose)
-        window.fastToggled.connect(self._controllers.weights.set_fast)
-        window.messagesDismissed.connect(self._controllers.messages.dismiss_all)
-        window.messageFaded.connect(self._controllers.messages.forget)
-        window.folderRequested.connect(self._show_folder)
         opening.catalogued.connect(self._show_recent)
         opening.failed.connect(self._show_recent)
         self._controllers.thumbnails.ready.connect(window.set_thumbnail)
+        self._controllers.exporting.overwrite_asked.connect(self._confirm_overwrite)
+        self._show_recent()
 
-    def _connect_display(self) -> None:
-        window, display = self._window, self._controllers.display
-        window.sliceRequested.connect(display.show_slice)
-        window.sliceStepped.connect(display.step)
-        window.findingStepped.connect(display.step_finding)
-        window.cineToggled.connect(self._controllers.cine.toggle)
-        window.cineSpeedChosen.connect(self._controllers.cine.set_speed)
-        window.presetChosen.connect(display.preset)
-        window.windowChosen.connect(display.choose_window)
-        window.windowRequested.connect(display.set_window)
-        window.zoomRequested.connect(display.set_zoom)
-        window.viewReset.connect(display.reset_view)
-        window.switchToggled.connect(display.toggle)
-        window.overlaysToggled.connect(display.toggle_overlays)
-        window.opacityRequested.connect(display.set_opacity)
-        window.opacityStepped.connect(display.change_opacity)
-
-    def _connect_analysis(self) -> None:
-        window, controllers = self._window, self._controllers
-        thresholds, selection = controllers.thresholds, controllers.selection
-        window.detectionsChanged.connect(thresholds.set_detections)
-        window.evidenceChanged.connect(thresholds.set_evidence)
-        window.linkToggled.connect(thresholds.set_linked)
-        window.nmsToggled.connect(thresholds.toggle_nms)
-        window.scoringRequested.connect(thresholds.set_scoring)
-        window.thresholdsReset.connect(thresholds.reset)
-        window.candidatePicked.connect(selection.pick)
-        window.topChosen.connect(selection.set_top)
-        window.runSliceRequested.connect(controllers.running.run_slice)
-        window.runSeriesRequested.connect(controllers.running.run_series)
-        window.stopRequested.connect(controllers.stop)
-
-    def _connect_export(self) -> None:
-        exporting = self._controllers.exporting
-        self._window.exportRequested.connect(self._export)
-        exporting.overwrite_asked.connect(self._confirm_overwrite)
-
-    # ------------------------------------------------------------------------------------- slots
-
-    @Slot(object)
     def _open_paths(self, paths: Sequence[Path]) -> None:
         # Weight files that were dropped on the window, perhaps together with images.
         weights = [path for path in paths if path.suffix.lower() in WEIGHT_SUFFIXES]
@@ -116,13 +113,11 @@ class Wiring(QObject):
         self._controllers.opening.open_paths(images)
         self._window.set_last_folder(self._settings.last_folder)
 
-    @Slot(object)
     def _open_reference(self, path: Path) -> None:
         self._settings.last_folder = path.parent
         self._window.set_last_folder(self._settings.last_folder)
         self._controllers.opening.open_reference(path)
 
-    @Slot()
     def _clear_recent(self) -> None:
         self._settings.clear_recent()
         self._show_recent()
@@ -133,7 +128,6 @@ class Wiring(QObject):
         self._window.set_last_folder(self._settings.last_folder)
         self._window.dialogs.export_folder = self._settings.last_export_folder
 
-    @Slot(str)
     def _show_folder(self, where: str) -> None:
         """Open a folder, or the one that a file lies in, with the system's file manager."""
         path = Path(where)
@@ -143,7 +137,6 @@ class Wiring(QObject):
                 "warning", f"The folder '{folder.name}' cannot be shown: is it still there?", path=folder
             )
 
-    @Slot(object)
     def _export(self, request: ExportRequest) -> None:
         self._settings.last_export_folder = request.target.parent
         self._window.dialogs.export_folder = self._settings.last_export_folder

@@ -1,4 +1,4 @@
-"""How the slice is shown: position, window, orientation on screen, overlays."""
+"""How slices are shown: position, cine, window, orientation on screen, overlays, the selected region."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
-from PySide6.QtCore import QObject, Slot
+from PySide6.QtCore import QObject, QTimer, Slot
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.display import LUNG, PRESETS, DisplayState
@@ -18,7 +18,6 @@ AUTO_PERCENTILES = (1.0, 99.0)
 AUTO_KEY, FILE_KEY, FIRST_PRESET_KEY = 0, 1, 2
 MIN_WIDTH = 1.0
 MAX_WIDTH = 65535.0
-ZOOM_STEP = 1.25
 ZOOM_RANGE = (0.05, 64.0)
 UNDER_LOGITS = ("masks", "outlines")
 OVERLAYS = ("masks", "outlines", "boxes", "labels", "logits", "reference")
@@ -56,14 +55,6 @@ class DisplayController(QObject):
         """Show the last slice."""
         if self._state.case.volume is not None:
             self.show_slice(self._state.case.volume.slices - 1)
-
-    @Slot(int)
-    def step_finding(self, direction: int) -> None:
-        """Show the next slice with a shown detection, or the one before."""
-        if direction > 0:
-            self.next_finding()
-        else:
-            self.previous_finding()
 
     def next_finding(self) -> None:
         """Show the next slice with a shown detection, if there is one."""
@@ -200,3 +191,58 @@ def uncover(display: DisplayState) -> None:
     covered, display.covered = display.covered, ()
     for name in covered:
         setattr(display, name, True)
+
+
+class CineController(QObject):
+    """Steps the shown slice while `DisplayState.cine` is on; stops when the volume closes."""
+
+    def __init__(self, state: AppState, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._state = state
+        self._timer = QTimer(self)
+        self._timer.timeout.connect(self._advance)
+        state.display.events.cine.connect(self._apply)
+        state.display.events.cine_fps.connect(self._apply)
+        state.case.events.volume.connect(self.stop)
+
+    def toggle(self) -> None:
+        """Start or stop."""
+        self._state.display.cine = not self._state.display.cine and self._state.case.volume is not None
+
+    def stop(self) -> None:
+        """Stop."""
+        self._state.display.cine = False
+
+    def set_speed(self, fps: float) -> None:
+        """Play this many slices per second."""
+        self._state.display.cine_fps = float(fps)
+
+    def _apply(self) -> None:
+        if self._state.display.cine:
+            self._timer.start(max(10, round(1000 / max(0.5, self._state.display.cine_fps))))
+        else:
+            self._timer.stop()
+
+    @Slot()
+    def _advance(self) -> None:
+        volume = self._state.case.volume
+        if volume is not None:
+            self._state.display.slice_index = (self._state.display.slice_index + 1) % volume.slices
+
+
+class SelectionController(QObject):
+    """Writes `SelectionState`."""
+
+    def __init__(self, state: AppState, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._state = state
+
+    @Slot(object)
+    def pick(self, candidate: int | None) -> None:
+        """Select a candidate of the visible slice, or nothing."""
+        self._state.selection.candidate = None if candidate is None else int(candidate)
+
+    @Slot(object)
+    def set_top(self, top: int | None) -> None:
+        """Show the best few RoIs only, or all with None."""
+        self._state.selection.top = None if top is None else max(1, int(top))

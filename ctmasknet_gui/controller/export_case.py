@@ -8,12 +8,14 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 
-from ctmasknet_gui.controller.export_job import Existing, Exporter, ExportJob, Look
+from ctmasknet_gui.controller.exporter import Appearance, Existing, Exporter, ExportJob
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
 from ctmasknet_gui.controller.messages import MessageController
+from ctmasknet_gui.controller.shown import ShownController
 from ctmasknet_gui.controller.weights import WeightsController
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.requests import ExportRequest
+from ctmasknet_gui.state.requests import ExportRequest
+from ctmasknet_gui.state.verdict import verdict_words
 from ctmasknet_gui.worker import Priority
 from model_core.base.volume import Problem, Volume
 
@@ -49,6 +51,7 @@ class ExportController(QObject):
         *,
         exporter: Exporter,
         weights: WeightsController,
+        shown: ShownController,
         messages: MessageController,
         parent: QObject | None = None,
     ) -> None:
@@ -57,6 +60,7 @@ class ExportController(QObject):
         self._jobs = jobs
         self._exporter = exporter
         self._weights = weights
+        self._shown = shown
         self._messages = messages
         self._waiting: list[ExportJob] = []
         self._stopped.connect(self._tell_stopped, Qt.ConnectionType.QueuedConnection)
@@ -79,6 +83,7 @@ class ExportController(QObject):
                 "info", "The findings are being updated to the new thresholds. Export in a moment."
             )
             return
+        self._shown.forget_undrawable()
         slices = self._slices(request, volume)
         if not slices:
             self._messages.post("info", self._why_nothing(request))
@@ -175,7 +180,7 @@ class ExportController(QObject):
         state = self._state
         # The selection is one of the visible slice.
         visible = slices == (state.display.slice_index,)
-        display, thresholds = state.display, state.thresholds
+        display, thresholds, scan = state.display, state.thresholds, state.results.scan
         return ExportJob(
             request=request,
             volume=volume,
@@ -188,8 +193,9 @@ class ExportController(QObject):
             region_classes=state.weights.region_classes,
             image_classes=state.weights.image_classes,
             weights=state.weights.text,
+            scan=None if scan is None or scan.verdict is None else verdict_words(state),
             reference=state.case.reference,
-            look=Look(
+            appearance=Appearance(
                 window=display.window,
                 inverted=display.inverted,
                 flip_horizontal=display.flip_horizontal,

@@ -1,4 +1,4 @@
-"""Submits jobs to the worker thread and hands their events to whoever asked, in the GUI thread."""
+"""Submits jobs to the worker threads and hands their events to whoever asked, in the GUI thread."""
 
 from __future__ import annotations
 
@@ -40,26 +40,36 @@ class _Active:
 
 
 class Jobs(QObject):
-    """The only listener of the worker; drops the events of replaced and cancelled jobs by number.
+    """The only listener of the workers; drops the events of replaced and cancelled jobs by number.
 
-    Writes `RunState` for jobs that the user should see.
+    Two threads: what reads, runs and writes, and beside it what follows the thresholds, which a step of a
+    network must not hold up. Writes `RunState` for jobs that the user should see.
+
+    ``idle()``: every job of both has ended.
     """
 
     idle = Signal()
 
-    def __init__(self, run_state: RunState, thread: WorkerThread, parent: QObject | None = None) -> None:
+    def __init__(
+        self,
+        run_state: RunState,
+        thread: WorkerThread,
+        *,
+        beside: WorkerThread,
+        parent: QObject | None = None,
+    ) -> None:
         super().__init__(parent)
         self._state = run_state
-        self._thread = thread
+        self._thread, self._beside = thread, beside
         self._active: dict[int, _Active] = {}
         self._closed = False
         queued = Qt.ConnectionType.QueuedConnection
-        worker = thread.worker
-        worker.progressed.connect(self._on_progressed, queued)
-        worker.produced.connect(self._on_produced, queued)
-        worker.finished.connect(self._on_finished, queued)
-        worker.failed.connect(self._on_failed, queued)
-        worker.cancelled.connect(self._on_cancelled, queued)
+        for worker in (thread.worker, beside.worker):
+            worker.progressed.connect(self._on_progressed, queued)
+            worker.produced.connect(self._on_produced, queued)
+            worker.finished.connect(self._on_finished, queued)
+            worker.failed.connect(self._on_failed, queued)
+            worker.cancelled.connect(self._on_cancelled, queued)
 
     @property
     def busy(self) -> bool:
@@ -78,12 +88,17 @@ class Jobs(QObject):
         *,
         priority: Priority = Priority.RUN,
         visible: bool = True,
+        beside: bool = False,
     ) -> None:
-        """Start a job; an unfinished one of the same kind is cancelled and its events are dropped."""
+        """Start a job; an unfinished one of the same kind is cancelled and its events are dropped.
+
+        ``beside``: in the second thread.
+        """
         if self._closed:
             return
         self._drop(kind)
-        job = self._thread.submit(kind, factory, priority=priority)
+        thread = self._beside if beside else self._thread
+        job = thread.submit(kind, factory, priority=priority)
         if job is None:
             return
         self._active[job.job_id] = _Active(job, handlers, visible)
@@ -92,6 +107,7 @@ class Jobs(QObject):
     def cancel(self, kind: str | None = None) -> None:
         """Cancel the jobs of a kind, or all; none of their later events is delivered."""
         self._thread.cancel(kind)
+        self._beside.cancel(kind)
         self._drop(kind)
         self._settle()
 
@@ -102,11 +118,12 @@ class Jobs(QObject):
             self.cancel(entry.job.kind)
 
     def shutdown(self, timeout_ms: int = 15_000) -> bool:
-        """Cancel everything and join the thread."""
+        """Cancel everything and join the threads."""
         self._closed = True
         self._drop(None)
         self._settle()
-        return self._thread.shutdown(timeout_ms)
+        joined = [thread.shutdown(timeout_ms) for thread in (self._thread, self._beside)]
+        return all(joined)
 
     def _drop(self, kind: str | None) -> None:
         dropped = [entry for entry in self._active.values() if kind is None or entry.job.kind == kind]

@@ -14,7 +14,7 @@ from types import TracebackType
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 
 from ctmasknet_gui.state import AppState, Message
-from ctmasknet_gui.view.privacy import without_patients
+from ctmasknet_gui.state.privacy import without_patients
 from model_core.base.errors import Cancelled, CTMaskNetError
 from model_core.base.volume import Level
 

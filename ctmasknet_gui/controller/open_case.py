@@ -1,4 +1,4 @@
-"""Opens a path: scan, choice of a series, reading, reference mask."""
+"""Opens a path: scan, choice of a series, reading."""
 
 from __future__ import annotations
 
@@ -6,18 +6,26 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from ctmasknet_gui.controller.display import DisplayController
+from ctmasknet_gui.controller.found_series import (
+    Scanned,
+    best_of,
+    entry_of,
+    first_opened,
+    not_opened,
+    nothing_found,
+)
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.ports import Reader
+from ctmasknet_gui.controller.reference_mask import MaskRead, ReferenceMasks
 from ctmasknet_gui.controller.shown import ShownController
 from ctmasknet_gui.settings import Settings
-from ctmasknet_gui.state import AppState, Message
+from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.display import LUNG, PRESETS
-from ctmasknet_gui.view.requests import FewerSlices, MaskFound
+from ctmasknet_gui.state.requests import FewerSlices
 from ctmasknet_gui.worker import Priority
 from ctmasknet_gui.worker.job import JobFactory
 from model_core.base.arrays import ByteArray
@@ -26,10 +34,6 @@ from model_core.base.jobs import Progress
 from model_core.base.volume import Catalogue, SeriesEntry, Volume
 
 DEMO_TITLE = "Synthetic chest phantom"
-# Topic of what is told of reference masks.
-REFERENCE = "reference"
-# Masks beside a series that are offered; more would hide everything else that is told.
-_MOST_OFFERED = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,93 +45,17 @@ class Opened:
     reference_name: str = ""
 
 
-@dataclass(frozen=True, eq=False)
-class Scanned:
-    """A catalogue, and the ids of its series that are masks of others."""
-
-    catalogue: Catalogue
-    masks: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, eq=False)
-class MaskRead:
-    """What was to be opened is a mask: its labels on the grid of the open volume, or why there are none."""
-
-    name: str
-    volume: Volume
-    labels: ByteArray | None = None
-    why_not: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Beside:
-    """A mask in the catalogue that fits the open volume."""
-
-    entry: SeriesEntry
-    volume: Volume
-
-
-def best_of(scanned: Scanned, *, choose_best: bool = False, paths: Sequence[Path] = ()) -> SeriesEntry | None:
-    """Return the series to read without asking: the only one, or the best one if that was asked for.
-
-    Masks of other series do not count beside these. Of several paths the first that holds images counts.
-    """
-    series = scanned.catalogue.series
-    images = [entry for entry in series if entry.series_id not in scanned.masks] or list(series)
-    if len(paths) > 1:
-        groups = ([entry for entry in images if lies_in(entry, path)] for path in paths)
-        images = next(filter(None, groups), images)
-    openable = [entry for entry in images if entry.status != "error"]
-    return openable[0] if openable and (choose_best or len(images) == 1) else None
-
-
-def lies_in(entry: SeriesEntry, path: Path) -> bool:
-    """Whether some of a series' files are this one, or lie in this folder or archive."""
-    return any(path in (Path(name), *Path(name).parents) for name in entry.files)
-
-
-def name_of(entry: SeriesEntry) -> str:
-    """Return what to call a series that is a mask: its file, or the folder of its files."""
-    if not entry.files:
-        return entry.title
-    first = Path(entry.files[0])
-    return first.name if len(entry.files) == 1 else first.parent.name
-
-
-def first_opened(catalogue: Catalogue, paths: Sequence[Path]) -> Path:
-    """Return the first of several paths that can be opened, or the first where none can."""
-    unusable = {report.path for report in catalogue.files if report.status in ("error", "skipped")}
-    return next((path for path in paths if str(path) not in unusable), paths[0])
-
-
-def not_opened(catalogue: Catalogue, paths: Sequence[Path]) -> list[str]:
-    """Say which of several paths hold nothing that can be opened, and why."""
-    if len(paths) < 2:
-        return []
-    wanted = {str(path) for path in paths}
-    return [
-        f"'{Path(report.path).name}' cannot be opened. {report.reason}"
-        for report in catalogue.files
-        if report.path in wanted and report.status in ("error", "skipped")
-    ]
-
-
-class OpenController(QObject):
+class OpenController(ReferenceMasks):
     """Opens what the user chose; the only writer of `CaseState`.
 
     ``too_large(FewerSlices)``: a series does not fit into memory, every n-th slice would; `open_every` opens
-    them. That it failed is told before. ``mask_found(MaskFound)``: what is to be opened looks like a mask,
-    and a series is open; `use_mask` or `open_mask` go on. ``cancelled()``: what was being read was stopped,
-    or makes way.
+    them. That it failed is told before. ``cancelled()``: what was being read was stopped, or makes way.
     """
 
     catalogued = Signal()
     cancelled = Signal()
     too_large = Signal(object)
-    mask_found = Signal(object)
     opened = Signal()
-    failed = Signal(object)
-    reference_loaded = Signal()
 
     def __init__(
         self,
@@ -141,22 +69,12 @@ class OpenController(QObject):
         settings: Settings,
         parent: QObject | None = None,
     ) -> None:
-        super().__init__(parent)
-        self._state = state
-        self._jobs = jobs
-        self._reader = reader
+        super().__init__(state, jobs, reader=reader, messages=messages, parent=parent)
         self._shown = shown
         self._display = display
-        self._messages = messages
         self._settings = settings
         # Of several paths those that hold nothing, told once what takes their place is there.
         self._left_out: list[str] = []
-        # Series of the catalogue that are masks; those offered as reference mask, by topic of the message.
-        self._masks: frozenset[str] = frozenset()
-        self._offered: dict[str, Beside] = {}
-        # The mask that was asked about, and how it is opened as a series of its own.
-        self._mask: MaskRead | None = None
-        self._open_mask: Callable[[], None] | None = None
 
     def open_paths(
         self, paths: Sequence[Path], *, choose_best: bool = False, ask_of_masks: bool = True
@@ -222,35 +140,6 @@ class OpenController(QObject):
         if entry is not None:
             yield from self._reader.load(entry)
 
-    def _read_mask(self, entries: Sequence[SeriesEntry], volume: Volume) -> MaskRead:
-        """Return the first of these masks that fits a volume, or why the first one does not."""
-        why_not = ""
-        for entry in entries:
-            try:
-                return MaskRead(name_of(entry), volume, self._reader.mask_for(entry, volume))
-            except CTMaskNetError as error:
-                why_not = why_not or error.message
-        return MaskRead(name_of(entries[0]), volume, why_not=why_not)
-
-    def _ask(self, mask: MaskRead, otherwise: Callable[[], None]) -> None:
-        """Ask what to do with a mask: `use_mask`, or `open_mask` for what it would have been otherwise."""
-        self._mask, self._open_mask = mask, otherwise
-        self.mask_found.emit(MaskFound(name=mask.name, why_not=mask.why_not))
-
-    @Slot()
-    def use_mask(self) -> None:
-        """Show the mask that was asked about over the series it was read for."""
-        mask, self._mask = self._mask, None
-        if mask is not None and mask.labels is not None and self._state.case.volume is mask.volume:
-            self._show_reference(mask.labels, mask.name)
-
-    @Slot()
-    def open_mask(self) -> None:
-        """Open the mask that was asked about as a series of its own."""
-        otherwise, self._open_mask, self._mask = self._open_mask, None, None
-        if otherwise is not None:
-            otherwise()
-
     def _remember(self, path: Path, *, openable: bool) -> None:
         """Put a path on top of the recent ones, or take it off where nothing could be opened."""
         if openable:
@@ -262,7 +151,7 @@ class OpenController(QObject):
     def open_series(self, series_id: str) -> None:
         """Read one series of the catalogue."""
         catalogue, volume = self._state.case.catalogue, self._state.case.volume
-        entry = self._entry(catalogue, series_id)
+        entry = entry_of(catalogue, series_id)
         if entry is None or series_id == self._state.case.opening:
             return
         if volume is not None and volume.series_id == series_id:
@@ -298,7 +187,7 @@ class OpenController(QObject):
     @Slot(str, int)
     def open_every(self, series_id: str, step: int) -> None:
         """Read every ``step``-th slice of a series of the catalogue; they are listed beside it."""
-        entry = self._entry(self._state.case.catalogue, series_id)
+        entry = entry_of(self._state.case.catalogue, series_id)
         if entry is not None:
             self._open_beside(entry, lambda: self._reader.thin(entry, step))
 
@@ -306,7 +195,7 @@ class OpenController(QObject):
     def correct_tilt(self) -> None:
         """Read the open series with its tilt corrected; that is listed beside it."""
         volume = self._state.case.volume
-        entry = None if volume is None else self._entry(self._state.case.catalogue, volume.series_id)
+        entry = None if volume is None else entry_of(self._state.case.catalogue, volume.series_id)
         if entry is not None and not self._open_beside(entry, lambda: self._reader.straighten(entry)):
             self._messages.post(
                 "info", "The slices of this series are not shifted evenly, so there is no tilt to correct."
@@ -326,7 +215,7 @@ class OpenController(QObject):
             return True
         if derived.series_id == entry.series_id:
             return False
-        if self._entry(catalogue, derived.series_id) is None:
+        if entry_of(catalogue, derived.series_id) is None:
             place = catalogue.series.index(entry) + 1
             series = (*catalogue.series[:place], derived, *catalogue.series[place:])
             self._state.case.catalogue = replace(catalogue, series=series)
@@ -335,7 +224,7 @@ class OpenController(QObject):
 
     def _offer_fewer(self, series_id: str, error: BaseException) -> None:
         """Ask for fewer slices of a series that does not fit into memory, where fewer would."""
-        entry = self._entry(self._state.case.catalogue, series_id)
+        entry = entry_of(self._state.case.catalogue, series_id)
         if entry is None or not isinstance(error, MemoryNeeded) or not error.steps:
             return
         question = FewerSlices(
@@ -368,45 +257,6 @@ class OpenController(QObject):
             yield Opened(volume, labels, DEMO_TITLE)
 
         self._submit(work, self._take, self._on_failed)
-
-    def open_reference(self, path: Path) -> None:
-        """Read a mask file on the grid of the open volume."""
-        volume = self._state.case.volume
-        if volume is None:
-            self._messages.post("info", "Open the CT series first, then its reference mask.")
-            return
-        self._messages.may_name(path)
-        self._submit_reference(lambda: self._reader.read_labels(path, volume), volume, path.name, path)
-
-    def _submit_reference(self, read: Callable[[], ByteArray], volume: Volume, name: str, path: Path) -> None:
-        """Read a mask in the worker, and show it over the volume that it was read for."""
-
-        def work() -> Generator[object, None, None]:
-            yield Progress(0, 0, "Reading the reference mask")
-            yield read()
-
-        def take(item: object) -> None:
-            # Read on the grid of that volume, it means nothing on another.
-            if isinstance(item, np.ndarray) and self._state.case.volume is volume:
-                self._show_reference(item, name)
-
-        def fail(error: BaseException) -> None:
-            self._messages.report(error, topic=REFERENCE, path=path)
-            self.failed.emit(error)
-
-        self._jobs.submit("reference", work, Handlers(produced=take, failed=fail), priority=Priority.ASKED)
-
-    def _show_reference(self, labels: ByteArray, name: str) -> None:
-        self._messages.withdraw(REFERENCE)
-        self._state.case.reference_name = name
-        self._state.case.reference = labels
-        self._state.display.reference = True
-        self.reference_loaded.emit()
-
-    def close_reference(self) -> None:
-        """Forget the reference mask."""
-        self._state.case.reference = None
-        self._state.case.reference_name = ""
 
     def close_case(self) -> None:
         """Close the series and its catalogue."""
@@ -452,7 +302,7 @@ class OpenController(QObject):
             self._jobs.cancel(kind)
         # What was told of the former series is no longer true.
         self._messages.dismiss_all()
-        self._mask = self._open_mask = None
+        self._forget_question()
 
     def _take(self, item: object) -> None:
         if isinstance(item, Scanned):
@@ -515,45 +365,6 @@ class OpenController(QObject):
         self.opened.emit()
         self._look_for_masks(volume)
 
-    def _look_for_masks(self, volume: Volume) -> None:
-        """Offer the masks of the catalogue that fit the open series, unless it is one itself."""
-        self._offered = {}
-        catalogue = self._state.case.catalogue
-        if catalogue is None or volume.series_id in self._masks or not self._masks:
-            return
-        by_file = {entry.files[:1]: entry for entry in catalogue.series if entry.series_id in self._masks}
-
-        def work() -> Generator[object, None, None]:
-            for entry in by_file.values():
-                yield Progress(0, 0)
-                if self._read_mask([entry], volume).labels is not None:
-                    yield Beside(entry, volume)
-
-        def take(item: object) -> None:
-            if isinstance(item, Beside) and len(self._offered) < _MOST_OFFERED:
-                topic = f"mask {item.entry.series_id}"
-                self._offered[topic] = item
-                self._messages.post(
-                    "info",
-                    f"'{name_of(item.entry)}' is a mask of this series.",
-                    topic=topic,
-                    offer="Use as reference mask",
-                )
-
-        self._jobs.submit("masks", work, Handlers(produced=take), priority=Priority.IDLE, visible=False)
-
-    @Slot(object)
-    def take_offer(self, message: Message) -> None:
-        """Show the mask that a message offers over the open series."""
-        self._messages.forget(message)
-        beside = self._offered.pop(message.topic, None)
-        if beside is None or self._state.case.volume is not beside.volume:
-            return
-        entry, volume = beside.entry, beside.volume
-        self._submit_reference(
-            lambda: self._reader.mask_for(entry, volume), volume, name_of(entry), Path(entry.files[0])
-        )
-
     def _tell_left_out(self) -> None:
         left_out, self._left_out = self._left_out, []
         for text in left_out:
@@ -562,20 +373,3 @@ class OpenController(QObject):
     def _on_failed(self, error: BaseException, path: Path | None = None) -> None:
         self._messages.report(error, path=path)
         self.failed.emit(error)
-
-    @staticmethod
-    def _entry(catalogue: Catalogue | None, series_id: str) -> SeriesEntry | None:
-        series = () if catalogue is None else catalogue.series
-        return next((entry for entry in series if entry.series_id == series_id), None)
-
-
-def nothing_found(catalogue: Catalogue) -> ReadError:
-    """Say that a path holds no image, with the first reasons of its files."""
-    reasons = {report.reason for report in catalogue.files if report.reason}
-    looked = len(catalogue.files)
-    files = "file" if looked == 1 else "files"
-    return ReadError(
-        f"No image was found in the {looked} {files} looked at. CTMaskNet opens DICOM (also as ZIP), NIfTI, "
-        "NRRD, MHA and folders of PNG or JPEG slices.",
-        details="\n".join(sorted(reasons)[:10]),
-    )

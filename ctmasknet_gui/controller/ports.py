@@ -1,7 +1,7 @@
-"""What the controllers need of `model_core`, as protocols, and the real implementations.
+"""What the controllers need of `model_core`; all that is slow to import is imported where it is called.
 
-The real ones import torch, the readers and matplotlib inside their methods, so that the empty window
-starts without them; most methods are called in the worker thread.
+So the empty window starts without torch, the readers and matplotlib. What may take long is called in the
+worker thread. Tests give the controllers other objects with these methods.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -16,11 +17,13 @@ import numpy as np
 
 from ctmasknet_gui.state import LungSlices
 from model_core.base.arrays import ByteArray
+from model_core.base.calibration import Calibration
 from model_core.base.errors import WeightsError
 from model_core.base.jobs import Progress
 from model_core.base.resources import resource
 from model_core.base.results import ScanVerdict, ShownSlice, SliceResult, SliceSummary
 from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceSettings
+from model_core.base.threads import DRAWING
 from model_core.base.volume import Catalogue, SeriesEntry, Volume
 from model_core.weights.card import ModelCard, read_card
 
@@ -51,84 +54,27 @@ class Pipeline(Protocol):
         """Return what a class from this evidence is; None where the weights give no class."""
 
 
-class Engine(Protocol):
-    """Runs networks and explains their results."""
+@cache
+def warm_up_plots() -> None:
+    """Draw one small figure, so that the first plot of the window finds library and fonts ready."""
+    import matplotlib.backends.backend_qtagg  # noqa: F401 - what the window draws with
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    def available(self) -> tuple[ModelCard, ...]:
-        """Cards of the shipped weights, without loading any network."""
-
-    def cards_of(self, names: Sequence[str]) -> tuple[ModelCard, ...]:
-        """Cards of these shipped weights (none: the default), segmentation first; empty where unknown."""
-
-    def load(self, names: Sequence[str]) -> Pipeline:
-        """Load the networks (slow; worker thread). Raises `WeightsError`."""
-
-    def find_lungs(self, volume: Volume) -> Generator[Progress | LungSlices, None, None]:
-        """Look where the lungs are (worker thread); what `show` and `summarise` say of slices follows it."""
-
-    def run(
-        self, pipeline: Pipeline, volume: Volume, slices: Sequence[int]
-    ) -> Generator[Progress | SliceResult, None, None]:
-        """Run the networks over slices (worker thread)."""
-
-    def show(
-        self,
-        pipeline: Pipeline,
-        volume: Volume,
-        result: SliceResult,
-        detections: DetectionSettings,
-        evidence: EvidenceSettings,
-    ) -> ShownSlice:
-        """Compute what is drawn over a slice; never runs the backbone."""
-
-    def summarise(
-        self,
-        pipeline: Pipeline,
-        volume: Volume,
-        result: SliceResult,
-        detections: DetectionSettings,
-        evidence: EvidenceSettings,
-    ) -> SliceSummary:
-        """Compute what the strip and the scan need of a slice; never runs the backbone."""
-
-    def can_show(self, result: SliceResult, detections: DetectionSettings) -> bool:
-        """Whether `show` needs nothing that was dropped: FPN maps, or masks computed from them before."""
-
-    def scan_verdict(
-        self, summaries: Iterable[SliceSummary], *, basis: EvidenceBasis, control: str
-    ) -> ScanVerdict | None:
-        """Combine the slices into the class of the scan; ``control`` names class 0 in its rule."""
+    with DRAWING:
+        figure = Figure(figsize=(1, 1), layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_xlabel("score")
+        canvas: Any = FigureCanvasAgg(figure)
+        canvas.draw()
 
 
-class Reader(Protocol):
-    """Reads images."""
+@cache
+def tidy_up() -> None:
+    """Remove what a crashed run of the program left in temporary folders: copies of images among it."""
+    from model_core.read.sandbox import remove_stale
 
-    def scan(self, path: Path, *more: Path) -> Generator[Progress | Catalogue, None, None]:
-        """Find the series of one or more paths; the last item is the catalogue."""
-
-    def load(self, entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
-        """Read a series; the last item is the volume."""
-
-    def thin(self, entry: SeriesEntry, step: int) -> SeriesEntry:
-        """Return the series with every ``step``-th slice only; reads nothing."""
-
-    def straighten(self, entry: SeriesEntry) -> SeriesEntry:
-        """Return the series with its tilt corrected when it is read; the same where it has none."""
-
-    def thumbnail(self, entry: SeriesEntry) -> ByteArray:
-        """Return a small windowed picture of the middle slice."""
-
-    def read_labels(self, path: Path, volume: Volume) -> ByteArray:
-        """Read a reference mask on the volume's grid."""
-
-    def masks_among(self, catalogue: Catalogue, volume: Volume | None) -> frozenset[str]:
-        """Return the ids of the series that are masks of others, or of the open volume (worker thread)."""
-
-    def mask_for(self, entry: SeriesEntry, volume: Volume) -> ByteArray:
-        """Return a mask found by a scan on the volume's grid. Raises `ReadError` where it does not fit."""
-
-    def phantom(self) -> tuple[Volume, ByteArray]:
-        """Make the demo case and its labels."""
+    remove_stale()
 
 
 def numbered_apart(shown: ShownSlice, first: int) -> ShownSlice:
@@ -143,20 +89,27 @@ def numbered_apart(shown: ShownSlice, first: int) -> ShownSlice:
         source = np.where(batch.source >= 0, batch.source + first, batch.source)
         verdict = replace(verdict, batch=replace(batch, source=source, kept=batch.kept + first))
     rois = tuple(replace(row, candidate=row.candidate + first) for row in shown.rois)
-    return replace(shown, rois=rois, verdict=verdict)
+    return shown.changed(rois=rois, verdict=verdict)
 
 
-class CoreEngine:
-    """`Engine` over `model_core.engine`."""
+def _one_numbering(result: SliceResult, shown: ShownSlice) -> ShownSlice:
+    """Return a shown slice in which a number means one region."""
+    if result.evidence_candidates in (None, result.detection_candidates):
+        return shown
+    return numbered_apart(shown, len(result.detection_candidates))
+
+
+class Engine:
+    """Runs networks and explains their results, over `model_core.engine` and `model_core.explain`."""
 
     def available(self) -> tuple[ModelCard, ...]:
-        """See `Engine.available`."""
+        """Return the cards of the shipped weights, without loading any network."""
         # Not through the store: that imports torch, and the list is wanted in the empty window.
         files = sorted(resource("weights").glob("*.safetensors"))
         return tuple(read_card(path.with_suffix(".json")) for path in files)
 
     def cards_of(self, names: Sequence[str]) -> tuple[ModelCard, ...]:
-        """See `Engine.cards_of`."""
+        """Return cards of shipped weights (no name: the default), segmentation first; empty where unknown."""
         try:
             if not names:
                 text = resource("weights").joinpath("default.json").read_text("utf-8")
@@ -170,7 +123,7 @@ class CoreEngine:
         return tuple(found) if found and found[0].kind != "classifier" else ()
 
     def load(self, names: Sequence[str]) -> Pipeline:
-        """See `Engine.load`."""
+        """Load the networks, which takes seconds. Raises `WeightsError`."""
         from model_core.engine.load import load_pipeline
 
         return cast("Pipeline", load_pipeline(tuple(names)))
@@ -190,7 +143,7 @@ class CoreEngine:
     def run(
         self, pipeline: Any, volume: Volume, slices: Sequence[int]
     ) -> Generator[Progress | SliceResult, None, None]:
-        """See `Engine.run`."""
+        """Run the networks over slices."""
         from model_core.engine import run
 
         yield from run(pipeline, volume, slices)
@@ -203,13 +156,26 @@ class CoreEngine:
         detections: DetectionSettings,
         evidence: EvidenceSettings,
     ) -> ShownSlice:
-        """See `Engine.show`."""
+        """Compute what is drawn over a slice; never runs the backbone."""
         from model_core.explain import show
 
-        shown = show(pipeline, volume, result, detections, evidence)
-        if result.evidence_candidates in (None, result.detection_candidates):
-            return shown
-        return numbered_apart(shown, len(result.detection_candidates))
+        return _one_numbering(result, show(pipeline, volume, result, detections, evidence))
+
+    def with_evidence(
+        self,
+        pipeline: Any,
+        volume: Volume,
+        result: SliceResult,
+        detections: DetectionSettings,
+        evidence: EvidenceSettings,
+        *,
+        shown: ShownSlice,
+    ) -> ShownSlice:
+        """Compute class and table of a slice anew, its masks as they are; runs nothing but module S."""
+        from model_core.explain import with_evidence
+
+        changed = with_evidence(pipeline, volume, result, detections, evidence, shown=shown)
+        return _one_numbering(result, changed)
 
     def summarise(
         self,
@@ -219,13 +185,13 @@ class CoreEngine:
         detections: DetectionSettings,
         evidence: EvidenceSettings,
     ) -> SliceSummary:
-        """See `Engine.summarise`."""
+        """Compute what the strip and the scan need of a slice; never runs the backbone."""
         from model_core.explain import summarise
 
         return summarise(pipeline, volume, result, detections, evidence)
 
     def can_show(self, result: SliceResult, detections: DetectionSettings) -> bool:
-        """See `Engine.can_show`."""
+        """Whether `show` needs nothing that was dropped: FPN maps, or masks computed from them before."""
         if result.features:
             return True
         from model_core.engine.select import rank
@@ -233,68 +199,84 @@ class CoreEngine:
         return result.mask_cache.keys() >= set(rank(result.detection_candidates, detections).tolist())
 
     def scan_verdict(
-        self, summaries: Iterable[SliceSummary], *, basis: EvidenceBasis, control: str
+        self,
+        summaries: Iterable[SliceSummary],
+        *,
+        basis: EvidenceBasis,
+        control: str,
+        names: Sequence[str] = (),
+        calibration: Calibration | None = None,
+        volume: Volume | None = None,
+        lung_ml: float | None = None,
     ) -> ScanVerdict | None:
-        """See `Engine.scan_verdict`."""
+        """Combine the slices into the class of the scan; ``control`` names class 0 in its rule."""
         from model_core.explain import scan_verdict
 
-        return scan_verdict(summaries, basis=basis, control=control)
+        return scan_verdict(
+            summaries,
+            basis=basis,
+            control=control,
+            names=names,
+            calibration=calibration,
+            volume=volume,
+            lung_ml=lung_ml,
+        )
 
 
-class CoreReader:
-    """`Reader` over `model_core.read` and `model_core.phantom`."""
+class Reader:
+    """Reads images, over `model_core.read` and `model_core.phantom`, whose functions tell the details."""
 
     def scan(self, path: Path, *more: Path) -> Generator[Progress | Catalogue, None, None]:
-        """See `Reader.scan`."""
+        """Find the series of one or more paths; the last item is the catalogue."""
         from model_core import read
 
         yield from read.scan(path, *more)
 
     def load(self, entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
-        """See `Reader.load`."""
+        """Read a series; the last item is the volume."""
         from model_core import read
 
         yield from read.load(entry)
 
     def thin(self, entry: SeriesEntry, step: int) -> SeriesEntry:
-        """See `Reader.thin`."""
+        """Return the series with every ``step``-th slice only; reads nothing."""
         from model_core import read
 
         return read.thin(entry, step)
 
     def straighten(self, entry: SeriesEntry) -> SeriesEntry:
-        """See `Reader.straighten`."""
+        """Return the series with its tilt corrected when it is read; the same where it has none."""
         from model_core import read
 
         return read.straighten(entry)
 
     def thumbnail(self, entry: SeriesEntry) -> ByteArray:
-        """See `Reader.thumbnail`."""
+        """Return a small windowed picture of the middle slice."""
         from model_core import read
 
         # 52 screen pixels in the list, sharp on a screen of twice the resolution too.
         return read.thumbnail(entry, size=112)
 
     def read_labels(self, path: Path, volume: Volume) -> ByteArray:
-        """See `Reader.read_labels`."""
+        """Read a reference mask on the volume's grid."""
         from model_core import read
 
         return read.read_labels(path, volume)
 
     def masks_among(self, catalogue: Catalogue, volume: Volume | None) -> frozenset[str]:
-        """See `Reader.masks_among`."""
+        """Return the ids of the series that are masks of others, or of the open volume."""
         from model_core import read
 
         return read.masks_among(catalogue, volume=volume)
 
     def mask_for(self, entry: SeriesEntry, volume: Volume) -> ByteArray:
-        """See `Reader.mask_for`."""
+        """Return a mask found by a scan on the volume's grid. Raises `ReadError` where it does not fit."""
         from model_core import read
 
         return read.mask_for(entry, volume)
 
     def phantom(self) -> tuple[Volume, ByteArray]:
-        """See `Reader.phantom`."""
+        """Make the demo case and its labels."""
         from model_core.phantom import make_phantom
 
         return make_phantom()

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from PySide6.QtCore import QObject, Signal
 
-from ctmasknet_gui.controller.caution import caution
 from ctmasknet_gui.controller.feature_maps import within_budget
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.ports import Engine, Pipeline
 from ctmasknet_gui.controller.run_queue import RunQueue
 from ctmasknet_gui.controller.shown import ShownController, Summarised
+from ctmasknet_gui.controller.unlike_training import unlike_training
 from ctmasknet_gui.controller.weights import WEIGHTS, LoadedPipeline, WeightsController, path_of
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.worker import Priority
@@ -137,7 +137,7 @@ class RunController(QObject):
         catalogue = self._state.case.catalogue
         series = () if catalogue is None else catalogue.series
         entry = next((entry for entry in series if entry.series_id == volume.series_id), None)
-        text = caution(volume, entry)
+        text = unlike_training(volume, entry)
         if text:
             self._messages.post("warning", text)
 

@@ -1,4 +1,4 @@
-"""The slices that a run still has to do: the window adds to them while the worker takes from them."""
+"""The slices that a job still has to do: the window adds to them while a worker takes from them."""
 
 from __future__ import annotations
 

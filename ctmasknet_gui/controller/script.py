@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from ctmasknet_gui.controller.run_case import RunController
 from ctmasknet_gui.controller.weights import WeightsController
 from ctmasknet_gui.state import AppState
 from model_core.base.errors import CTMaskNetError, ExportError, SettingsError
+from model_core.base.files import atomic_path
 
 FAILED, USAGE = 1, 2
 
@@ -172,14 +171,8 @@ def save_screenshot(target: Path, grab: Callable[[Path], bool]) -> None:
     ExportError
         If the folder does not exist or cannot be written.
     """
-    # No longer than the name itself may be.
-    temporary = target.with_name(f".part-{secrets.token_hex(4)}.png")
-    try:
+    if not target.parent.is_dir():
+        raise ExportError(f"The picture {target.name} cannot be written. Does its folder exist?")
+    with atomic_path(target, overwrite=True) as temporary:
         if not grab(temporary):
-            raise ExportError(f"The picture {target.name} cannot be written. Does its folder exist?")
-        temporary.replace(target)
-    except OSError as error:
-        raise ExportError(f"The picture {target.name} cannot be written.", details=str(error)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            raise ExportError(f"The picture {target.name} cannot be written.")

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 
 from PySide6.QtCore import QObject, Signal
 
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
-from ctmasknet_gui.controller.kept_results import Kept, KeptResults
 from ctmasknet_gui.controller.messages import MessageController
-from ctmasknet_gui.controller.ports import Engine
+from ctmasknet_gui.controller.ports import Engine, Pipeline
+from ctmasknet_gui.controller.run_queue import RunQueue
 from ctmasknet_gui.controller.weights import WeightsController
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.worker import Priority
 from model_core.base.errors import CTMaskNetError
 from model_core.base.jobs import Progress
-from model_core.base.results import SliceSummary
+from model_core.base.results import ShownSlice, SliceResult, SliceSummary
 from model_core.base.settings import DetectionSettings, EvidenceSettings
+from model_core.base.volume import Volume
+
+# Every new dict of summaries redraws the strip; a batch keeps that rare.
+_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -29,12 +34,48 @@ class Summarised:
     evidence: EvidenceSettings
 
 
+@dataclass(frozen=True)
+class _Request:
+    """A slice that is to be shown."""
+
+    pipeline: Pipeline
+    volume: Volume
+    result: SliceResult
+    detections: DetectionSettings
+    evidence: EvidenceSettings
+
+    @property
+    def settings(self) -> tuple[DetectionSettings, EvidenceSettings]:
+        return self.detections, self.evidence
+
+    def show(self, engine: Engine) -> ShownSlice:
+        return engine.show(self.pipeline, self.volume, self.result, self.detections, self.evidence)
+
+    def with_evidence(self, engine: Engine, shown: ShownSlice) -> ShownSlice:
+        return engine.with_evidence(
+            self.pipeline, self.volume, self.result, self.detections, self.evidence, shown=shown
+        )
+
+
+@dataclass(frozen=True)
+class _Made:
+    request: _Request
+    shown: ShownSlice
+
+
+@dataclass(frozen=True)
+class _Undrawable:
+    index: int
+
+
 class ShownController(QObject):
     """Derives `ResultState.shown`, `.summaries` and `.scan` from stored results and thresholds.
 
-    The visible slice is computed at once in the GUI thread (masks and module S only, no backbone); the
-    summaries of all other slices follow in the worker, nearest first, where new thresholds replace them.
-    Until they have, the scan has no class where the evidence changed.
+    Class and table of the visible slice are computed at once in the GUI thread: they take milliseconds. So
+    are its masks where it becomes visible and they are known. New masks follow in the second thread, which
+    takes the latest request when it is done with one; until they are there the former ones stay. Then the
+    summaries of all other slices follow, nearest first; until they have, the scan has no class where the
+    evidence changed. No backbone runs. All is settled once no job is left (`Jobs.idle`).
 
     ``forgotten(indices)``: results were dropped, as their new masks would need FPN maps that are gone.
     """
@@ -62,7 +103,11 @@ class ShownController(QObject):
         # Whether their class is, too.
         self._class_stale = False
         self._settings: tuple[DetectionSettings, EvidenceSettings] | None = None
-        self._kept = KeptResults()
+        # The latest request for the visible slice, until the job takes it out.
+        self._wanted: deque[_Request] = deque(maxlen=1)
+        # Which summaries have still to follow, and what of: maps that are dropped meanwhile are still needed.
+        self._queue = RunQueue(())
+        self._stored: dict[int, SliceResult] = {}
         state.display.events.slice_index.connect(self._on_slice)
         weights.changed.connect(self._on_weights)
 
@@ -71,13 +116,16 @@ class ShownController(QObject):
 
         A run is left alone: it may be what brought other weights.
         """
+        self._wanted.clear()
+        self._jobs.cancel("shown")
         self._jobs.cancel("summaries")
-        self._keep()
+        self._put_away()
         results = self._state.results
         self._stale.clear()
+        self._stored = {}
         results.updating = False
         self._state.selection.candidate = None
-        results.shown = None
+        self._show_nothing()
         results.scan = None
         results.summaries = {}
         results.slices = {}
@@ -85,33 +133,33 @@ class ShownController(QObject):
     def restore(self, *, go_back: bool = False) -> None:
         """Show again what is kept of the open volume under the weights that run.
 
-        With ``go_back`` the slice that was visible then is so again.
+        With ``go_back`` the slice that was visible then is so again, and the region of it selected.
         """
         volume, pipeline = self._state.case.volume, self._weights.pipeline
-        kept = None if volume is None or pipeline is None else self._kept.take(volume, pipeline.weights_id)
-        if volume is None or kept is None:
+        if volume is None or pipeline is None:
+            return
+        case = self._state.cases.take(volume, pipeline.weights_id)
+        if case is None:
             return
         if go_back:
-            self._state.display.slice_index = min(kept.slice_index, volume.slices - 1)
+            self._state.display.slice_index = min(case.slice_index, volume.slices - 1)
         results, thresholds = self._state.results, self._state.thresholds
-        results.slices = dict(kept.slices)
-        whole = kept.summaries.keys() == kept.slices.keys()
-        if whole and kept.settings == (thresholds.detections, thresholds.evidence):
-            self._put(dict(kept.summaries))
+        results.slices = dict(case.slices)
+        whole = case.summaries.keys() == case.slices.keys()
+        if whole and case.settings == (thresholds.detections, thresholds.evidence):
+            self._put(dict(case.summaries))
             self.refresh()
         else:
             self.settings_changed()
+        if go_back:
+            self._state.selection.candidate = case.candidate
 
-    def _keep(self) -> None:
-        """Put the results away without their FPN maps; a changed threshold may need them to be run again."""
-        volume, results = self._state.case.volume, self._state.results
-        if volume is None or not results.slices:
-            return
-        weights_id = next(iter(results.slices.values())).weights_id
-        slices = {k: replace(r, features={}) for k, r in results.slices.items() if r.weights_id == weights_id}
-        summaries = {k: s for k, s in results.summaries.items() if k in slices and k not in self._stale}
-        kept = Kept(slices, summaries, self._settings, self._state.display.slice_index)
-        self._kept.put(volume, weights_id, kept)
+    def _put_away(self) -> None:
+        """Put the open case away; a changed threshold may need its slices to be run again."""
+        case = self._state.open_case()
+        if case is not None and case.slices:
+            summaries = {k: s for k, s in case.summaries.items() if k not in self._stale}
+            self._state.cases.put(replace(case, summaries=summaries, settings=self._settings).put_away())
 
     def _on_weights(self) -> None:
         """Put the results of the former weights away, and bring back those of the ones that run now."""
@@ -119,23 +167,107 @@ class ShownController(QObject):
         self.restore()
 
     def refresh(self) -> None:
-        """Recompute what is drawn over the visible slice."""
-        results, thresholds = self._state.results, self._state.thresholds
+        """Show what is known of the visible slice, and ask for what is not."""
+        self._wanted.clear()
+        request = self._request(self._state.display.slice_index)
+        if request is None:
+            self._show_nothing()
+        elif not self._engine.can_show(request.result, request.detections):
+            self._forget((request.result.slice_index,))
+        elif not self._show(request):
+            if self._jobs.active("shown"):
+                self._wanted.append(request)
+            else:
+                self._make(request)
+        self._follow()
+
+    def _request(self, index: int) -> _Request | None:
+        """Return what it takes to show a slice now; None where it has no result."""
         volume, pipeline = self._state.case.volume, self._weights.pipeline
-        result = results.slices.get(self._state.display.slice_index)
+        result = self._state.results.slices.get(index)
         if volume is None or pipeline is None or result is None:
-            results.shown = None
-            return
+            return None
+        thresholds = self._state.thresholds
+        return _Request(pipeline, volume, result, thresholds.detections, thresholds.evidence)
+
+    def _show(self, request: _Request, made: _Made | None = None) -> bool:
+        """Show at once what can be: what was just made, or new class and table with masks that there are.
+
+        Returns whether nothing more is to be made.
+        """
+        results, engine = self._state.results, self._engine
+        former = results.shown if made is None else made.shown
+        if former is not None and former.slice_index != request.result.slice_index:
+            former = None
         try:
-            shown = self._engine.show(pipeline, volume, result, thresholds.detections, thresholds.evidence)
+            if made is not None and made.request.settings == request.settings:
+                shown = made.shown
+            elif former is not None:
+                shown = request.with_evidence(engine, former)
+            elif engine.can_show(replace(request.result, features={}), request.detections):
+                shown = request.show(engine)
+            else:
+                shown = None
         except CTMaskNetError as error:
+            self._show_nothing()
             self._messages.report(error)
-            results.shown = None
-            return
+            return True
+        results.computing = shown is None or shown.detections.settings != request.detections
         results.shown = shown
-        index = result.slice_index
+        if shown is None or results.computing:
+            return False
+        index = shown.slice_index
         if index in self._stale or results.summaries.get(index) != shown.summary:
             self._put({index: shown.summary})
+        return True
+
+    def _show_nothing(self) -> None:
+        self._state.results.computing = False
+        self._state.results.shown = None
+
+    def _make(self, request: _Request) -> None:
+        """Have a slice made, and then whatever was asked for last meanwhile."""
+        # One of its own for each job: a cancelled one may still be at work.
+        wanted = self._wanted = deque((request,), maxlen=1)
+        engine = self._engine
+
+        def work() -> Generator[Progress | _Made, None, None]:
+            while wanted:
+                yield Progress(0, 0)
+                try:
+                    latest = wanted.pop()
+                except IndexError:
+                    return
+                yield _Made(latest, latest.show(engine))
+
+        def take(item: object) -> None:
+            now = self._request(self._state.display.slice_index)
+            # Where nothing is missing any more, as thresholds or slice went back, it is not wanted.
+            if not isinstance(item, _Made) or now is None or not self._state.results.computing:
+                return
+            if item.request.result.slice_index == now.result.slice_index:
+                self._show(now, item)
+
+        def finish() -> None:
+            if wanted:
+                # Asked for in the moment between the last one and this news of the end.
+                self._make(wanted.pop())
+            else:
+                self._follow()
+
+        def fail(error: BaseException) -> None:
+            self._show_nothing()
+            self._messages.report(error)
+            finish()
+
+        self._jobs.submit(
+            "shown",
+            work,
+            Handlers(produced=take, finished=finish, failed=fail),
+            priority=Priority.ASKED,
+            visible=False,
+            beside=True,
+        )
 
     def settings_changed(self, *, class_too: bool = True) -> None:
         """Recompute everything that depends on thresholds; the latest change wins.
@@ -143,42 +275,57 @@ class ShownController(QObject):
         Where only the shown detections changed (``class_too`` is off), the class of the scan stays.
         """
         self._jobs.cancel("summaries")
-        self._forget_undrawable()
         results = self._state.results
         self._class_stale = class_too or (self._class_stale and bool(self._stale))
         self._stale = {*results.summaries, *results.slices}
         self.refresh()
         self.update_scan()
+
+    def _follow(self) -> None:
+        """Let the summaries follow the thresholds once the visible slice has."""
+        if not self._stale or self._jobs.active("shown") or self._jobs.active("summaries"):
+            return
         volume, pipeline = self._state.case.volume, self._weights.pipeline
-        here = self._state.display.slice_index
-        order = sorted(results.slices, key=lambda k: abs(k - here))
-        stored = [results.slices[k] for k in order if k != here]
-        if volume is None or pipeline is None or not stored:
+        slices = self._state.results.slices
+        waiting = self._stale & slices.keys()
+        if volume is None or pipeline is None or not waiting:
             self._drop_stale()
             return
-        engine = self._engine
+        stored = self._stored = {k: slices[k] for k in waiting}
+        queue = self._queue = RunQueue(waiting)
         settings = self._state.thresholds.detections, self._state.thresholds.evidence
+        engine, display = self._engine, self._state.display
 
-        def work() -> Generator[Progress | Summarised, None, None]:
-            for done, result in enumerate(stored):
-                yield Progress(done, len(stored), "Updating the other slices")
-                yield Summarised(engine.summarise(pipeline, volume, result, *settings), *settings)
+        def work() -> Generator[Progress | Summarised | _Undrawable, None, None]:
+            while (index := queue.take(display.slice_index)) is not None:
+                yield Progress(0, 0)
+                if engine.can_show(stored[index], settings[0]):
+                    yield Summarised(engine.summarise(pipeline, volume, stored[index], *settings), *settings)
+                else:
+                    yield _Undrawable(index)
 
         batch: dict[int, SliceSummary] = {}
+        undrawable: list[int] = []
 
         def take(item: object) -> None:
-            if isinstance(item, Summarised):
+            if isinstance(item, _Undrawable):
+                undrawable.append(item.index)
+            elif isinstance(item, Summarised):
                 batch[item.summary.slice_index] = item.summary
-                # Every new dict redraws the strip; a batch keeps that rare.
-                if len(batch) >= 16:
+                if len(batch) >= _BATCH:
                     self._put(batch)
                     batch.clear()
 
         def finish() -> None:
+            self._stored = {}
             self._put(batch)
+            self._forget(undrawable)
+            self._follow()
 
         def fail(error: BaseException) -> None:
+            self._stored = {}
             self._put(batch)
+            self._forget(undrawable)
             self._drop_stale()
             self._messages.report(error)
 
@@ -188,24 +335,23 @@ class ShownController(QObject):
             Handlers(produced=take, finished=finish, failed=fail),
             priority=Priority.FOLLOW,
             visible=False,
+            beside=True,
         )
 
     def take(self, summarised: Summarised) -> None:
-        """Add the summary of a slice that just ran; recomputed where thresholds moved meanwhile."""
+        """Add the summary of a slice that just ran; where thresholds moved meanwhile it has to follow."""
         thresholds = self._state.thresholds
-        summary = summarised.summary
-        if (summarised.detections, summarised.evidence) != (thresholds.detections, thresholds.evidence):
-            volume, pipeline = self._state.case.volume, self._weights.pipeline
-            result = self._state.results.slices.get(summary.slice_index)
-            if volume is None or pipeline is None or result is None:
-                return
-            if not self._engine.can_show(result, thresholds.detections):
-                self._forget_undrawable()
-                return
-            summary = self._engine.summarise(
-                pipeline, volume, result, thresholds.detections, thresholds.evidence
-            )
-        self._put({summary.slice_index: summary})
+        index = summarised.summary.slice_index
+        if (summarised.detections, summarised.evidence) == (thresholds.detections, thresholds.evidence):
+            self._put({index: summarised.summary})
+            return
+        moved_class = summarised.evidence != thresholds.evidence
+        self._class_stale = moved_class or (self._class_stale and bool(self._stale))
+        self._stale.add(index)
+        self._stored[index] = self._state.results.slices[index]
+        self._queue.add([index])
+        self.update_scan()
+        self._follow()
 
     def update_scan(self) -> None:
         """Combine the summaries into the class of the scan; none while some are of former evidence."""
@@ -222,6 +368,10 @@ class ShownController(QObject):
             summaries,
             basis=basis,
             control=classes[0] if classes else "Control",
+            names=classes,
+            calibration=self._state.weights.calibration,
+            volume=self._state.case.volume,
+            lung_ml=self._state.case.lungs.ml,
         )
 
     def _put(self, summaries: dict[int, SliceSummary]) -> None:
@@ -238,21 +388,33 @@ class ShownController(QObject):
         self._stale.clear()
         self.update_scan()
 
-    def _forget_undrawable(self) -> None:
-        """Forget the results whose masks under the present thresholds need FPN maps that were dropped."""
+    def forget_undrawable(self) -> None:
+        """Forget the results whose masks under the present thresholds need FPN maps that were dropped.
+
+        They are found by and by, too; who needs to know at once which there are calls this.
+        """
         results, detections = self._state.results, self._state.thresholds.detections
-        gone = [k for k, r in results.slices.items() if not self._engine.can_show(r, detections)]
+        self._forget([k for k, r in results.slices.items() if not self._engine.can_show(r, detections)])
+
+    def _forget(self, indices: Iterable[int]) -> None:
+        """Forget results that must be run again, and say so."""
+        results = self._state.results
+        gone = results.slices.keys() & set(indices)
         if not gone:
             return
+        self._stale -= gone
         results.summaries = {k: s for k, s in results.summaries.items() if k not in gone}
         results.slices = {k: r for k, r in results.slices.items() if k not in gone}
+        if self._state.display.slice_index in gone:
+            self._show_nothing()
+        self.update_scan()
         one = len(gone) == 1
         self._messages.post(
             "info",
             f"{len(gone)} slice{'' if one else 's'} must be run again for the masks under these thresholds: "
             "to save memory not all intermediate maps are kept. Run series does it.",
         )
-        self.forgotten.emit(tuple(gone))
+        self.forgotten.emit(tuple(sorted(gone)))
 
     def _on_slice(self) -> None:
         self._state.selection.candidate = None

@@ -1,44 +1,104 @@
-"""Changes the two groups of thresholds; everything shown follows, the backbone is never called."""
+"""Changes the two groups of thresholds and takes changes back; what is shown follows, no backbone runs."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 
 from PySide6.QtCore import QObject, Slot
 
 from ctmasknet_gui.controller.shown import ShownController
-from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state import AppState, Thresholds
 from model_core.base.settings import DetectionSettings, EvidenceSettings, Scoring
+
+# Changes of one threshold without a longer pause are one edit: a slider that is dragged.
+PAUSE_S = 1.0
+_MOST_EDITS = 200
+_RESET = "reset of the thresholds"
+# What an edit is called, by the first field that it changed. A new scale converts the mask threshold.
+_WORDS = {
+    "score": "score",
+    "nms_iou": "NMS",
+    "mask_scale": "mask scale",
+    "mask_threshold": "mask threshold",
+    "scoring": "scoring",
+    "join_touching": "joining of detections",
+    "logit_rule": "sum of logits",
+}
+
+
+@dataclass(frozen=True)
+class _Edit:
+    """The name of an edit, and the thresholds before it (to undo) or after it (to redo)."""
+
+    name: str
+    values: Thresholds
+
+
+def name_of(before: Thresholds, after: Thresholds) -> str:
+    """Return what an edit of thresholds is called."""
+    if before.linked != after.linked and before.detections == after.detections:
+        return "link of the evidence"
+    for old, new, of in (
+        (before.detections, after.detections, ""),
+        (before.evidence, after.evidence, " of the evidence"),
+    ):
+        changed = {
+            field.name for field in fields(old) if getattr(old, field.name) != getattr(new, field.name)
+        }
+        if changed:
+            return next((words + of for name, words in _WORDS.items() if name in changed), f"thresholds{of}")
+    return "thresholds"
 
 
 class ThresholdController(QObject):
-    """Writes `ThresholdState` and asks for what depends on it."""
+    """Writes `ThresholdState`, asks for what depends on it, and keeps the former values for undo.
 
-    def __init__(self, state: AppState, shown: ShownController, parent: QObject | None = None) -> None:
+    Edits are of the weights whose thresholds they began with: others forget them.
+    """
+
+    def __init__(
+        self,
+        state: AppState,
+        shown: ShownController,
+        parent: QObject | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(parent)
-        self._state = state
         self._thresholds = state.thresholds
         self._shown = shown
+        self._clock = clock
+        self._done: list[_Edit] = []
+        self._undone: list[_Edit] = []
+        # Until when a further change belongs to the last edit.
+        self._open_until = 0.0
+        for defaults in (
+            state.thresholds.events.default_detections,
+            state.thresholds.events.default_evidence,
+        ):
+            defaults.connect(self._forget_edits)
 
     @Slot(object)
     def set_detections(self, settings: DetectionSettings) -> None:
         """Show other detections; with the link on the evidence follows."""
-        self._apply(settings, self._linked_evidence(settings) or self._thresholds.evidence)
+        values = self._thresholds.values
+        self._edit(self._linked(replace(values, detections=settings)))
 
     @Slot(object)
     def set_evidence(self, settings: EvidenceSettings) -> None:
         """Compute the class from other evidence. Moving it by hand ends the link."""
-        if self._thresholds.linked and settings != self._linked_evidence(self._thresholds.detections):
-            self._thresholds.linked = False
-        self._apply(self._thresholds.detections, settings)
+        values = self._thresholds.values
+        linked = values.linked and settings == self._linked(values).evidence
+        self._edit(replace(values, evidence=settings, linked=linked))
 
     @Slot(bool)
     def set_linked(self, linked: bool) -> None:
         """Let the evidence follow the shown detections, or go back to that of the weights."""
-        self._thresholds.linked = bool(linked)
-        detections = self._thresholds.detections
-        evidence = self._linked_evidence(detections) or self._thresholds.default_evidence
-        self._apply(detections, evidence)
+        evidence = self._thresholds.default_evidence
+        values = replace(self._thresholds.values, linked=bool(linked), evidence=evidence)
+        self._edit(self._linked(values))
 
     @Slot()
     def toggle_nms(self) -> None:
@@ -54,27 +114,71 @@ class ThresholdController(QObject):
     @Slot()
     def reset(self) -> None:
         """Back to the weights' own thresholds, for the class too."""
-        self._thresholds.linked = False
-        self._apply(self._thresholds.default_detections, self._thresholds.default_evidence)
+        defaults = self._thresholds.default_detections, self._thresholds.default_evidence
+        self._edit(
+            replace(self._thresholds.values, linked=False, detections=defaults[0], evidence=defaults[1]),
+            name=_RESET,
+        )
 
-    def _linked_evidence(self, detections: DetectionSettings) -> EvidenceSettings | None:
-        if not self._thresholds.linked:
-            return None
-        return replace(
+    @Slot()
+    def undo(self) -> None:
+        """Take the last edit back."""
+        self._step(self._done, self._undone)
+
+    @Slot()
+    def redo(self) -> None:
+        """Do again what was undone last."""
+        self._step(self._undone, self._done)
+
+    def _linked(self, values: Thresholds) -> Thresholds:
+        """Return thresholds whose evidence follows the detections, where they are linked."""
+        if not values.linked:
+            return values
+        detections = values.detections
+        evidence = replace(
             self._thresholds.default_evidence,
             score=detections.score,
             nms_iou=detections.nms_iou,
             scoring=detections.scoring,
             temperature=detections.temperature,
         )
+        return replace(values, evidence=evidence)
 
-    def _apply(self, detections: DetectionSettings, evidence: EvidenceSettings) -> None:
-        thresholds = self._thresholds
-        if detections.nms_iou is not None:
-            thresholds.last_nms_iou = detections.nms_iou
-        if (detections, evidence) == (thresholds.detections, thresholds.evidence):
+    def _edit(self, values: Thresholds, name: str = "") -> None:
+        """Put edited thresholds in force and remember the former ones."""
+        before = self._thresholds.values
+        if values.detections.nms_iou is not None:
+            values = replace(values, last_nms_iou=values.detections.nms_iou)
+        if values == before:
             return
-        class_too = evidence != thresholds.evidence
-        thresholds.detections = detections
-        thresholds.evidence = evidence
-        self._shown.settings_changed(class_too=class_too)
+        name, now = name or name_of(before, values), self._clock()
+        goes_on = bool(self._done) and self._done[-1].name == name and now < self._open_until
+        if not goes_on:
+            self._done = [*self._done, _Edit(name, before)][-_MOST_EDITS:]
+        self._open_until = now + PAUSE_S
+        self._undone = []
+        self._put(values)
+
+    def _step(self, source: list[_Edit], target: list[_Edit]) -> None:
+        if source:
+            edit = source.pop()
+            target.append(_Edit(edit.name, self._thresholds.values))
+            self._open_until = 0.0
+            self._put(edit.values)
+
+    def _put(self, values: Thresholds) -> None:
+        thresholds = self._thresholds
+        class_too = values.evidence != thresholds.evidence
+        changed = class_too or values.detections != thresholds.detections
+        thresholds.put(values)
+        self._tell_edits()
+        if changed:
+            self._shown.settings_changed(class_too=class_too)
+
+    def _forget_edits(self) -> None:
+        self._done, self._undone = [], []
+        self._tell_edits()
+
+    def _tell_edits(self) -> None:
+        self._thresholds.undo = self._done[-1].name if self._done else ""
+        self._thresholds.redo = self._undone[-1].name if self._undone else ""

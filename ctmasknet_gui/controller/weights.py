@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +10,8 @@ from PySide6.QtCore import QObject, Signal
 
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
 from ctmasknet_gui.controller.messages import MessageController
-from ctmasknet_gui.controller.ports import Engine, Pipeline
-from ctmasknet_gui.controller.warm_up import tidy_up, warm_up_plots
-from ctmasknet_gui.state import AppState
+from ctmasknet_gui.controller.ports import Engine, Pipeline, tidy_up, warm_up_plots
+from ctmasknet_gui.state import AppState, Thresholds
 from ctmasknet_gui.state.case import WEIGHT_SUFFIXES
 from ctmasknet_gui.worker import Priority
 from model_core.base.errors import WeightsError
@@ -28,6 +27,15 @@ def path_of(names: Sequence[str]) -> Path | None:
     """Return the file that weights were named by; None for shipped ones, and where several files were."""
     files = [Path(name) for name in names if Path(name).suffix.lower() in WEIGHT_SUFFIXES]
     return files[0].absolute() if len(files) == 1 else None
+
+
+# Networks held in memory: going back to weights used before needs no loading.
+_MOST_LOADED = 3
+
+
+def names_files(names: Sequence[str]) -> bool:
+    """Whether weights are named by files, which may be replaced while the program runs."""
+    return any(Path(name).suffix.lower() in WEIGHT_SUFFIXES for name in names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +75,15 @@ class WeightsController(QObject):
         # Names being loaded, and the choice to go back to when weights that were never loaded fail.
         self._pending: tuple[str, ...] | None = None
         self._former: tuple[str, ...] = ()
-        # Written in the worker thread only; a run queued behind a loading job finds the networks here.
-        self._cache: LoadedPipeline | None = None
+        # By names, loaded last at the end. Written in the worker thread only; a run queued behind a loading
+        # job finds the networks here.
+        self._loaded: dict[tuple[str, ...], Pipeline] = {}
+
+    @property
+    def pipelines(self) -> Mapping[str, Pipeline]:
+        """The networks in memory by their ``weights_id``: what runs, and what ran before."""
+        held = [*self._loaded.values()] if self.pipeline is None else [*self._loaded.values(), self.pipeline]
+        return {pipeline.weights_id: pipeline for pipeline in held}
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -140,17 +155,15 @@ class WeightsController(QObject):
             return
         thresholds.default_detections = detections
         thresholds.default_evidence = evidence
-        thresholds.linked = False
-        thresholds.detections = detections
-        thresholds.evidence = evidence
-        if detections.nms_iou is not None:
-            thresholds.last_nms_iou = detections.nms_iou
+        nms_iou = thresholds.last_nms_iou if detections.nms_iou is None else detections.nms_iou
+        thresholds.put(Thresholds(detections, evidence, last_nms_iou=nms_iou))
 
     def set_fast(self, fast: bool) -> None:
         """Leave mirror images out from now on, or look at them; results of the other way are put away."""
         self._state.weights.fast = fast
-        if self._cache is not None and self._cache.pipeline is not self.pipeline:
-            self._cache.pipeline.fast = fast
+        for pipeline in tuple(self._loaded.values()):
+            if pipeline is not self.pipeline:
+                pipeline.fast = fast
         self._apply_fast()
 
     def _apply_fast(self) -> None:
@@ -165,15 +178,19 @@ class WeightsController(QObject):
 
     def loading(self, names: tuple[str, ...]) -> Generator[Progress | LoadedPipeline, None, None]:
         """Load the networks; iterated in the worker thread, alone or at the head of a run."""
-        cached = self._cache
-        if cached is None or cached.names != names:
+        pipeline = self._loaded.get(names)
+        fresh = pipeline is None
+        if pipeline is None:
             yield Progress(0, 0, "Loading the network")
-            cached = self._cache = LoadedPipeline(names, self._engine.load(names))
-            cached.pipeline.fast = self._state.weights.fast
+            pipeline = self._engine.load(names)
+            pipeline.fast = self._state.weights.fast
+        others = [item for item in self._loaded.items() if item[0] != names and not names_files(item[0])]
+        self._loaded = dict([*others, (names, pipeline)][-_MOST_LOADED:])
+        if fresh:
             yield Progress(0, 0, "Preparing the plots")
             warm_up_plots()
             tidy_up()
-        yield cached
+        yield LoadedPipeline(names, pipeline)
 
     def adopt(self, loaded: object) -> None:
         """Take over a loaded pipeline: choice, cards, default thresholds, results of its own.

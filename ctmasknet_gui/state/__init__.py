@@ -1,17 +1,20 @@
 """What is open, shown, selected and running: observable plain Python, no Qt, no torch.
 
-Only controllers write state; views read it, subscribe to its events and emit intents.
+Only controllers write state; views read it, subscribe to its events and ask for use cases.
 """
 
 from ctmasknet_gui.state.case import CaseState, LungSlices, WeightsState
+from ctmasknet_gui.state.cases import Case, Cases
 from ctmasknet_gui.state.display import DisplayState
 from ctmasknet_gui.state.results import ResultState, SelectionState
 from ctmasknet_gui.state.running import Message, MessageState, RunState
-from ctmasknet_gui.state.thresholds import ThresholdState
+from ctmasknet_gui.state.thresholds import Thresholds, ThresholdState
 
 __all__ = [
     "AppState",
+    "Case",
     "CaseState",
+    "Cases",
     "DisplayState",
     "LungSlices",
     "Message",
@@ -20,12 +23,17 @@ __all__ = [
     "RunState",
     "SelectionState",
     "ThresholdState",
+    "Thresholds",
     "WeightsState",
 ]
 
 
 class AppState:
-    """All state of one window, each part observable on its own (``part.events.field.connect``)."""
+    """All state of one window, each part observable on its own (``part.events.field.connect``).
+
+    One case is open: `case`, `results`, `selection` and the place in `display` are its parts, and `open_case`
+    returns them as one value. ``cases`` holds those that were put away.
+    """
 
     def __init__(self) -> None:
         self.case = CaseState()
@@ -36,3 +44,23 @@ class AppState:
         self.selection = SelectionState()
         self.run = RunState()
         self.messages = MessageState()
+        self.cases = Cases()
+
+    def open_case(self) -> Case | None:
+        """Return the open case as it is now; None without one."""
+        volume = self.case.volume
+        if volume is None:
+            return None
+        slices = self.results.slices
+        return Case(
+            series_id=volume.series_id,
+            weights_id=next(iter(slices.values())).weights_id if slices else "",
+            volume=volume,
+            reference=self.case.reference,
+            reference_name=self.case.reference_name,
+            slices=slices,
+            summaries=self.results.summaries,
+            settings=(self.thresholds.detections, self.thresholds.evidence),
+            slice_index=self.display.slice_index,
+            candidate=self.selection.candidate,
+        )

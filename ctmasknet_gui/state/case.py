@@ -8,6 +8,7 @@ from typing import ClassVar
 from psygnal import SignalGroupDescriptor
 
 from model_core.base.arrays import ByteArray
+from model_core.base.calibration import Calibration
 from model_core.base.volume import Catalogue, Volume
 from model_core.weights.card import ModelCard, mirrors, names_text
 
@@ -82,6 +83,11 @@ class WeightsState:
     def image_classes(self) -> tuple[str, ...]:
         """Names of the image classes of what runs; empty without a classifier."""
         return next((card.image_classes for card in self.cards if card.image_classes), ())
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What turns the classes of what runs into a verdict; None where there is none."""
+        return next((card.calibration for card in self.cards if card.image_classes), None)
 
     @property
     def region_classes(self) -> tuple[str, ...]:

@@ -15,9 +15,10 @@ class ResultState:
     """Results of the open volume under the weights that run.
 
     ``slices`` and ``summaries`` are replaced, never mutated in place, so that observers hear of it.
-    ``shown`` is what is drawn over the current slice; None where it has no result yet. ``updating``: the
-    summaries follow new thresholds; where these change the evidence, ``scan`` is None: a class mixed of old
-    and new ones would be wrong.
+    ``shown`` is what is drawn over the current slice; None where it has no result yet. ``computing``: its
+    masks are not yet those of the thresholds; until they are, those of former ones stand in, or none.
+    ``updating``: the summaries follow new thresholds; where these change the evidence, ``scan`` is None: a
+    class mixed of old and new ones would be wrong.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
@@ -25,6 +26,7 @@ class ResultState:
     slices: dict[int, SliceResult] = field(default_factory=dict)
     summaries: dict[int, SliceSummary] = field(default_factory=dict)
     shown: ShownSlice | None = None
+    computing: bool = False
     scan: ScanVerdict | None = None
     updating: bool = False
 

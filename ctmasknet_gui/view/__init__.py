@@ -1,1 +1,1 @@
-"""Widgets: they read state, listen to its events and emit intents; they never write it."""
+"""Widgets: they read state, listen to its events and ask for use cases; they never write it."""

@@ -1,8 +1,10 @@
-"""Every user action by name: text, icon, keys, tooltip, category. Controllers connect to ``triggered``."""
+"""Every command of the window, one entry each: text, tip, keys, icon, what it does, when it can be used."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass, replace
+from functools import partial
 
 from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence
@@ -10,362 +12,399 @@ from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.display import PRESETS
 from ctmasknet_gui.view.style import icon
+from ctmasknet_gui.view.use_cases import UseCases
+from model_core.base.settings import Scoring
 from model_core.base.volume import Window
 
-CATEGORIES = ("File", "Slices", "Window", "View", "Overlays", "Analysis", "Regions", "Help")
+CINE_SPEEDS = (5.0, 10.0, 15.0, 20.0, 30.0)  # slices per second
+OPACITY_STEP = 0.1
+TEN = 10
+_FIRST_PRESET_KEY = 2
 
-CINE_SPEEDS = (5, 10, 15, 20, 30)
 
-# Fields of the display state that a checkable action shows.
-_MIRRORED = (
-    "window",
-    "inverted",
-    "flip_horizontal",
-    "flip_vertical",
-    "masks",
-    "outlines",
-    "boxes",
-    "labels",
-    "logits",
-    "reference",
-    "cine",
-    "cine_fps",
-    "privacy",
-)
+@dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Attributes
+    ----------
+    name:
+        The attribute of `Actions` that holds it.
+    keys:
+        Shortcuts, as `QKeySequence` writes them.
+    do:
+        Calls its use case. None for what the window does by itself: zoom, panels, dialogs.
+    when:
+        Whether it can be used now.
+    checked:
+        Whether it is on, for a command that turns something on and off.
+    choice:
+        Commands of which one at most is on share this word.
+    about:
+        What it would do now, written behind its text.
+    """
+
+    name: str
+    text: str
+    tip: str
+    _: KW_ONLY
+    keys: tuple[str, ...] = ()
+    image: str = ""
+    do: Callable[[UseCases, AppState], object] | None = None
+    when: Callable[[AppState], bool] = lambda _: True
+    checked: Callable[[AppState], bool] | None = None
+    choice: str = ""
+    about: Callable[[AppState], str] | None = None
+
+
+def _opened(state: AppState) -> bool:
+    return state.case.volume is not None
+
+
+def _analysed(state: AppState) -> bool:
+    return _opened(state) and (bool(state.results.slices) or state.results.shown is not None)
+
+
+def _with_findings(state: AppState) -> bool:
+    return _opened(state) and bool(state.results.summaries)
+
+
+def _shown(state: AppState) -> bool:
+    return state.results.shown is not None
+
+
+def _with_reference(state: AppState) -> bool:
+    return state.case.reference is not None
+
+
+def _tilted(state: AppState) -> bool:
+    return state.case.volume is not None and state.case.volume.geometry.sheared
+
+
+def _closable(state: AppState) -> bool:
+    # Without a series open, closing empties the list of series.
+    return _opened(state) or state.case.catalogue is not None
+
+
+def _with_window(state: AppState) -> bool:
+    return state.case.volume is not None and bool(state.case.volume.windows)
+
+
+def _running(state: AppState) -> bool:
+    return state.run.kind != ""
+
+
+def _with_cards(state: AppState) -> bool:
+    return bool(state.weights.cards or state.weights.available)
+
+
+def _summed(state: AppState) -> bool:
+    return state.thresholds.detections.logit_rule == "sum"
+
+
+def _joined(state: AppState) -> bool:
+    return state.thresholds.detections.join_touching
+
+
+def _any_overlay(state: AppState) -> bool:
+    display = state.display
+    return display.overlays.findings or display.logits or (display.reference and _with_reference(state))
+
+
+def _switch(
+    name: str,
+    text: str,
+    tip: str,
+    *,
+    key: str,
+    image: str,
+    field: str = "",
+    when: Callable[[AppState], bool] = lambda _: True,
+) -> Command:
+    """Return the command that turns a field of `DisplayState` over: ``field``, or the one of its name."""
+    field = field or name
+    return Command(
+        name, text, tip, keys=(key,), image=image, when=when,
+        do=lambda use, _: use.toggle(field),
+        checked=lambda state: bool(getattr(state.display, field)),
+    )  # fmt: skip
+
+
+def _cine_speed(speed: float) -> Command:
+    return Command(
+        f"cine_{speed:g}", f"{speed:g} slices per second", f"Play {speed:g} slices per second",
+        when=_opened, choice="cine speed", do=lambda use, _: use.set_cine_speed(speed),
+        checked=lambda state: state.display.cine_fps == speed,
+    )  # fmt: skip
+
+
+def _preset(key: int, window: Window) -> Command:
+    return Command(
+        f"preset_{key}", window.name,
+        f"{window.name} window: width {window.width:g}, level {window.level:g} HU",
+        keys=(str(key),), when=_opened, choice="window",
+        do=lambda use, _: use.preset(key),
+        checked=lambda state: same_window(window, state.display.window),
+    )  # fmt: skip
+
+
+def _scoring(scoring: Scoring) -> Command:
+    return Command(
+        f"scoring_{scoring}", f"{scoring.capitalize()} scores", f"Score regions with the {scoring}",
+        choice="scoring", do=lambda use, _: use.set_scoring(scoring),
+        checked=lambda state: state.thresholds.detections.scoring == scoring,
+    )  # fmt: skip
+
+
+_OPEN_TIP = "Open DICOM files, a DICOMDIR or ZIP, a volume file or pictures"
+_FAST_TIP = "Leave out the mirror image where the weights look at it too: half the time, a little less good"
+_JOIN_TIP = "Show detections whose masks touch as one lesion; otherwise each by itself"
+
+# By the headings of the list of keys.
+# fmt: off
+COMMANDS: dict[str, tuple[Command, ...]] = {
+    "File": (
+        Command("open_file", "Open file…", _OPEN_TIP, keys=("Ctrl+O",), image="file"),
+        Command("open_folder", "Open folder…", "Open a folder of DICOM slices or pictures",
+                keys=("Ctrl+Shift+O",), image="folder"),
+        Command("open_demo", "Open demo case", "Open a synthetic chest CT with known lesions",
+                image="volume", do=lambda use, _: use.open_demo()),
+        Command("load_reference", "Load reference mask…", "Load a lesion mask to compare with",
+                image="reference", when=_opened),
+        Command("close_reference", "Close reference mask", "Forget the loaded reference mask",
+                when=_with_reference, do=lambda use, _: use.close_reference()),
+        Command("load_weights", "Load weights file…", "Load network weights from a file",
+                image="weights"),
+        Command("export", "Export…", "Export pictures, tables, plots or masks",
+                keys=("Ctrl+E",), image="export", when=_opened),
+        Command("export_png", "Pictures (PNG)…", "Export annotated pictures", image="image",
+                when=_opened),
+        Command("export_csv", "Table of regions (CSV)…", "Export every ranked region as a table",
+                image="table", when=_analysed),
+        Command("export_plots", "Plots (PNG, SVG)…", "Export the plots of this slice",
+                image="plot", when=_analysed),
+        Command("export_lesions", "Lesion mask (NIfTI)…", image="volume", when=_analysed,
+                tip="Export the lesion mask in the geometry of the series"),
+        Command("correct_tilt", "Correct gantry tilt", when=_tilted,
+                tip="Shift the slices of a tilted gantry back, and open that as a series of its own",
+                do=lambda use, _: use.correct_tilt()),
+        Command("close_case", "Close series", "Close the open series", image="close",
+                when=_closable, do=lambda use, _: use.close_case()),
+        Command("quit", "Quit", "Leave the program", keys=("Ctrl+Q",)),
+    ),
+    "Slices": (
+        Command("previous_slice", "Previous slice", "One slice up", keys=("Up",),
+                image="previous", when=_opened, do=lambda use, _: use.step(-1)),
+        Command("next_slice", "Next slice", "One slice down", keys=("Down",),
+                image="next", when=_opened, do=lambda use, _: use.step(1)),
+        Command("back_ten", "Ten slices up", "Ten slices up", keys=("PgUp",),
+                when=_opened, do=lambda use, _: use.step(-TEN)),
+        Command("forward_ten", "Ten slices down", "Ten slices down", keys=("PgDown",),
+                when=_opened, do=lambda use, _: use.step(TEN)),
+        Command("first_slice", "First slice", "First slice", keys=("Home",), image="first",
+                when=_opened, do=lambda use, _: use.first()),
+        Command("last_slice", "Last slice", "Last slice", keys=("End",), image="last",
+                when=_opened, do=lambda use, _: use.last()),
+        Command("next_finding", "Next finding", "Next slice with a finding", keys=("N",),
+                image="finding-next", when=_with_findings, do=lambda use, _: use.next_finding()),
+        Command("previous_finding", "Previous finding", "Previous slice with a finding",
+                keys=("P",), image="finding-previous", when=_with_findings,
+                do=lambda use, _: use.previous_finding()),
+        Command("cine", "Cine", "Play the slices as a loop", keys=("Space",), image="cine",
+                when=_opened, do=lambda use, _: use.toggle_cine(), checked=lambda state: state.display.cine),
+        *map(_cine_speed, CINE_SPEEDS),
+    ),
+    "Window": (
+        Command("window_auto", "Automatic window", "Window from the values of this slice",
+                keys=("0",), when=_opened, do=lambda use, _: use.preset(0)),
+        Command("window_file", "Window of the file", "Window stored in the file",
+                keys=("1",), when=_with_window, do=lambda use, _: use.preset(1)),
+        *(_preset(key, window) for key, window in enumerate(PRESETS, start=_FIRST_PRESET_KEY)),
+    ),
+    "View": (
+        _switch("invert", "Invert grey", "Swap black and white", key="I", image="invert", field="inverted",
+                when=_opened),
+        _switch("flip_horizontal", "Flip left-right", "Mirror the picture; the letters follow", key="H",
+                image="flip-h", when=_opened),
+        _switch("flip_vertical", "Flip up-down", "Mirror the picture; the letters follow", key="V",
+                image="flip-v", when=_opened),
+        Command("zoom_in", "Zoom in", "Enlarge the picture", keys=("+",), image="zoom-in",
+                when=_opened),
+        Command("zoom_out", "Zoom out", "Shrink the picture", keys=("-",), image="zoom-out",
+                when=_opened),
+        Command("zoom_fit", "Fit to window", "Show the whole slice", keys=("=",), image="fit",
+                when=_opened, do=lambda use, _: use.set_zoom(None, (0.0, 0.0))),
+        Command("reset_view", "Reset view", keys=("R",), image="reset", when=_opened,
+                tip="Undo zoom, pan, flips and inversion; lung window", do=lambda use, _: use.reset_view()),
+        _switch("privacy", "Privacy mode", "Hide everything that identifies the patient",
+                key="Ctrl+Shift+P", image="privacy"),
+        Command("series_panel", "Series list", "Show or hide the list of series",
+                keys=("F8",), image="panel-left"),
+        Command("explanation_panel", "Explanation", keys=("F9",), image="panel-right",
+                tip="Show or hide the explanation at the right"),
+        Command("find_series", "Search series", keys=("Ctrl+F",),
+                tip="Go to the series list, and search it where it is long"),
+        Command("full_screen", "Full screen", "Fill the screen", keys=("F11",),
+                image="fullscreen"),
+    ),
+    "Overlays": (
+        Command("overlays", "All overlays", "Show or hide all overlays", keys=("S",),
+                image="overlays", do=lambda use, _: use.toggle_overlays(), checked=_any_overlay),
+        _switch("outlines", "Outlines", "Outlines of the detections", key="O", image="outlines"),
+        _switch("labels", "Labels", "Rank, class and score of the detections", key="L", image="labels"),
+        _switch("masks", "Fill", "Masks of the detections, filled", key="F", image="masks"),
+        _switch("boxes", "Boxes", "Boxes of the detections", key="B", image="boxes"),
+        _switch("logits", "Logits", "Raw mask logits before the sigmoid, without fill and outlines", key="M",
+                image="logits"),
+        Command("sum_logits", "Sum logits where boxes overlap",
+                "Add up the logit maps; otherwise the greatest is shown",
+                do=lambda use, state: use.set_detections(
+                    replace(state.thresholds.detections, logit_rule="max" if _summed(state) else "sum")),
+                checked=_summed),
+        _switch("reference", "Reference", "Outline of the loaded reference mask", key="G",
+                image="reference", when=_with_reference),
+        Command("less_opacity", "Less opacity", "Make the fill more transparent", keys=("A",),
+                image="less", do=lambda use, _: use.change_opacity(-OPACITY_STEP)),
+        Command("more_opacity", "More opacity", "Make the fill less transparent", keys=("D",),
+                image="more", do=lambda use, _: use.change_opacity(OPACITY_STEP)),
+    ),
+    "Analysis": (
+        # Without weights a run says so, in more words than a grey button.
+        Command("run_slice", "Run slice", "Analyse this slice", keys=("Ctrl+R",), image="run",
+                when=_opened, do=lambda use, _: use.run_slice()),
+        Command("run_series", "Run series", "Analyse every slice, this one first",
+                keys=("Ctrl+Shift+R",), image="run-series", when=_opened, do=lambda use, _: use.run_series()),
+        Command("stop", "Stop", "Stop what is running; what is done stays", keys=("Esc",),
+                image="stop", when=_running, do=lambda use, _: use.stop()),
+        Command("toggle_nms", "Suppress overlapping boxes (NMS)", keys=("T",), image="nms",
+                tip="Non-maximum suppression of the shown detections", do=lambda use, _: use.toggle_nms(),
+                checked=lambda state: state.thresholds.detections.nms_iou is not None),
+        Command("join_touching", "Join touching detections", _JOIN_TIP, keys=("J",),
+                do=lambda use, state: use.set_detections(
+                    replace(state.thresholds.detections, join_touching=not _joined(state))),
+                checked=_joined),
+        Command("fast", "Fast analysis (no mirror image)", _FAST_TIP,
+                do=lambda use, state: use.set_fast(not state.weights.fast),
+                checked=lambda state: state.weights.fast),
+        Command("link", "Link evidence to shown thresholds", image="link",
+                tip="The evidence follows the shown thresholds",
+                do=lambda use, state: use.set_linked(not state.thresholds.linked),
+                checked=lambda state: state.thresholds.linked),
+        Command("undo", "Undo", "Take the last change of a threshold back", keys=("Ctrl+Z",), image="undo",
+                when=lambda state: state.thresholds.undo != "", about=lambda state: state.thresholds.undo,
+                do=lambda use, _: use.undo()),
+        Command("redo", "Redo", "Change the threshold again", keys=("Ctrl+Shift+Z", "Ctrl+Y"), image="redo",
+                when=lambda state: state.thresholds.redo != "", about=lambda state: state.thresholds.redo,
+                do=lambda use, _: use.redo()),
+        Command("reset_thresholds", "Reset thresholds", "Thresholds as the weights define them",
+                image="reset", do=lambda use, _: use.reset_thresholds()),
+        _scoring("softmax"),
+        _scoring("sigmoid"),
+    ),
+    "Regions": (
+        Command("previous_region", "Previous region", "Select the region above in the table",
+                keys=("[",), when=_shown),
+        Command("next_region", "Next region", "Select the region below in the table",
+                keys=("]",), when=_shown),
+        Command("clear_selection", "Clear selection", "Select no region", keys=("Backspace",),
+                when=_shown, do=lambda use, _: use.pick(None)),
+        Command("copy_table", "Copy table of regions", "Copy the listed regions as text",
+                keys=("Ctrl+Shift+C",), image="copy", when=_shown),
+    ),
+    "Help": (
+        Command("keys", "Mouse and keys", "List of mouse actions and keys", keys=("F1",),
+                image="keys"),
+        Command("about_weights", "About these weights", image="weights", when=_with_cards,
+                tip="How they were trained and how good they are"),
+        Command("about", "About CTMaskNet", "Version, purpose and licence", image="about"),
+    ),
+}
+# fmt: on
 
 
 class Actions(QObject):
-    """The actions of one window.
+    """The actions of one window, each an attribute of its command's name.
 
-    Checkable ones mirror state: a click emits ``triggered`` and the controller's answer in state sets
-    the check. None of them holds logic. ``presets`` carry their `Window` in ``data()``, ``cine_speeds``
-    their pictures per second.
+    Those that turn something on and off mirror state: a click asks for the use case, whose answer in state
+    sets the check.
     """
 
     def __init__(self, state: AppState, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._state = state
-        self.all: list[QAction] = []
-        self._make_file()
-        self._make_slices()
-        self._make_window()
-        self._make_view()
-        self._make_overlays()
-        self._make_analysis()
-        self._make_regions()
-        self._make_help()
-        self._listen()
-        self._refresh_checks()
-        self._refresh_enabled()
+        self._commands = {command.name: command for group in COMMANDS.values() for command in group}
+        self._choices: dict[str, QActionGroup] = {}
+        self._actions = {name: self._make(command) for name, command in self._commands.items()}
+        parts = (state.display, state.thresholds, state.case, state.run, state.results, state.weights)
+        for part in parts:
+            part.events.all.connect(self._refresh)
+        self._refresh()
 
-    def in_category(self, category: str) -> list[QAction]:
-        """Return the actions of a category in the order they were made."""
-        return [action for action in self.all if action.property("category") == category]
+    def __getattr__(self, name: str) -> QAction:
+        """Return the action of a command."""
+        actions: dict[str, QAction] = self.__dict__.get("_actions", {})
+        if name not in actions:
+            raise AttributeError(f"There is no command {name!r}.")
+        return actions[name]
 
-    def _make(
-        self, text: str, category: str, tip: str, *, keys: str = "", image: str = "", check: bool = False
-    ) -> QAction:
-        action = QAction(text, self)
-        if image:
-            action.setIcon(icon(image))
-        sequences = [QKeySequence(key) for key in keys.split()]
-        action.setShortcuts(sequences)
+    @property
+    def all(self) -> tuple[QAction, ...]:
+        """Every action, in the order of the commands."""
+        return tuple(self._actions.values())
+
+    def connect_to(self, use: UseCases) -> None:
+        """Let the actions call their use cases."""
+        for name, command in self._commands.items():
+            if command.do is not None:
+                self._actions[name].triggered.connect(partial(self._call, command.do, use))
+
+    def by_category(self) -> Iterator[tuple[str, tuple[QAction, ...]]]:
+        """Yield the categories with their actions."""
+        for category, group in COMMANDS.items():
+            yield category, tuple(self._actions[command.name] for command in group)
+
+    def _make(self, command: Command) -> QAction:
+        action = QAction(command.text, self)
+        action.setProperty("name", command.text)
+        if command.image:
+            action.setIcon(icon(command.image))
+        action.setShortcuts([QKeySequence(key) for key in command.keys])
         action.setShortcutContext(Qt.ShortcutContext.WindowShortcut)
-        shown = ", ".join(key.toString(QKeySequence.SequenceFormat.NativeText) for key in sequences)
-        action.setToolTip(f"{tip} ({shown})" if shown else tip)
-        action.setStatusTip(tip)
-        action.setCheckable(check)
-        action.setProperty("category", category)
-        # A click turns the check over before anybody agreed; state has the last word.
-        action.triggered.connect(self._refresh_checks)
-        self.all.append(action)
+        shown = keys_text(action)
+        action.setToolTip(f"{command.tip} ({shown})" if shown else command.tip)
+        action.setStatusTip(command.tip)
+        if command.checked is not None:
+            action.setCheckable(True)
+            # A click turns the check over before anybody agreed; state has the last word.
+            action.triggered.connect(self._refresh)
+        if command.choice:
+            self._group(command.choice).addAction(action)
         return action
 
-    def _make_file(self) -> None:
-        make, cat = self._make, "File"
-        self.open_file = make(
-            "Open file…", cat, "Open DICOM files, a DICOMDIR or ZIP, a volume file or pictures",
-            keys="Ctrl+O", image="file",
-        )  # fmt: skip
-        self.open_folder = make(
-            "Open folder…",
-            cat,
-            "Open a folder of DICOM slices or pictures",
-            keys="Ctrl+Shift+O",
-            image="folder",
-        )
-        self.open_demo = make(
-            "Open demo case", cat, "Open a synthetic chest CT with known lesions", image="volume"
-        )
-        self.load_reference = make(
-            "Load reference mask…", cat, "Load a lesion mask to compare with", image="reference"
-        )
-        self.close_reference = make("Close reference mask", cat, "Forget the loaded reference mask")
-        self.load_weights = make(
-            "Load weights file…", cat, "Load network weights from a file", image="weights"
-        )
-        self.export = make(
-            "Export…", cat, "Export pictures, tables, plots or masks", keys="Ctrl+E", image="export"
-        )
-        self.export_png = make("Pictures (PNG)…", cat, "Export annotated pictures", image="image")
-        self.export_csv = make(
-            "Table of regions (CSV)…", cat, "Export every ranked region as a table", image="table"
-        )
-        self.export_plots = make("Plots (PNG, SVG)…", cat, "Export the plots of this slice", image="plot")
-        self.export_lesions = make(
-            "Lesion mask (NIfTI)…",
-            cat,
-            "Export the lesion mask in the geometry of the series",
-            image="volume",
-        )
-        self.correct_tilt = make(
-            "Correct gantry tilt",
-            cat,
-            "Shift the slices of a tilted gantry back, and open that as a series of its own",
-        )
-        self.close_case = make("Close series", cat, "Close the open series", image="close")
-        self.quit = make("Quit", cat, "Leave the program", keys="Ctrl+Q")
+    def _group(self, choice: str) -> QActionGroup:
+        if choice not in self._choices:
+            group = self._choices[choice] = QActionGroup(self)
+            # What state holds may be none of them.
+            group.setExclusionPolicy(QActionGroup.ExclusionPolicy.ExclusiveOptional)
+        return self._choices[choice]
 
-    def _make_slices(self) -> None:
-        make, cat = self._make, "Slices"
-        self.previous_slice = make("Previous slice", cat, "One slice up", keys="Up", image="previous")
-        self.next_slice = make("Next slice", cat, "One slice down", keys="Down", image="next")
-        self.back_ten = make("Ten slices up", cat, "Ten slices up", keys="PgUp")
-        self.forward_ten = make("Ten slices down", cat, "Ten slices down", keys="PgDown")
-        self.first_slice = make("First slice", cat, "First slice", keys="Home", image="first")
-        self.last_slice = make("Last slice", cat, "Last slice", keys="End", image="last")
-        self.next_finding = make(
-            "Next finding", cat, "Next slice with a finding", keys="N", image="finding-next"
-        )
-        self.previous_finding = make(
-            "Previous finding", cat, "Previous slice with a finding", keys="P", image="finding-previous"
-        )
-        self.cine = make("Cine", cat, "Play the slices as a loop", keys="Space", image="cine", check=True)
-        self._speed_group = QActionGroup(self)
-        # A speed of the settings that is none of these leaves all of them unchecked.
-        self._speed_group.setExclusionPolicy(QActionGroup.ExclusionPolicy.ExclusiveOptional)
-        speeds = []
-        for speed in CINE_SPEEDS:
-            tip = f"Play {speed} slices per second"
-            action = make(f"{speed} slices per second", cat, tip, check=True)
-            action.setData(float(speed))
-            self._speed_group.addAction(action)
-            speeds.append(action)
-        self.cine_speeds: tuple[QAction, ...] = tuple(speeds)
+    def _call(self, do: Callable[[UseCases, AppState], object], use: UseCases, *_: object) -> None:
+        do(use, self._state)
 
-    def _make_window(self) -> None:
-        make, cat = self._make, "Window"
-        self.window_auto = make("Automatic window", cat, "Window from the values of this slice", keys="0")
-        self.window_file = make("Window of the file", cat, "Window stored in the file", keys="1")
-        presets = []
-        self._preset_group = QActionGroup(self)
-        self._preset_group.setExclusionPolicy(QActionGroup.ExclusionPolicy.ExclusiveOptional)
-        for number, window in enumerate(PRESETS, start=2):
-            tip = f"{window.name} window: width {window.width:g}, level {window.level:g} HU"
-            action = make(window.name, cat, tip, keys=str(number), check=True)
-            action.setData(window)
-            self._preset_group.addAction(action)
-            presets.append(action)
-        self.presets: tuple[QAction, ...] = tuple(presets)
+    def _refresh(self) -> None:
+        for name, command in self._commands.items():
+            action = self._actions[name]
+            action.setEnabled(command.when(self._state))
+            if command.checked is not None:
+                action.setChecked(command.checked(self._state))
+            if command.about is not None:
+                action.setText(f"{command.text} {command.about(self._state)}".rstrip())
 
-    def _make_view(self) -> None:
-        make, cat = self._make, "View"
-        self.invert = make("Invert grey", cat, "Swap black and white", keys="I", image="invert", check=True)
-        self.flip_horizontal = make(
-            "Flip left-right",
-            cat,
-            "Mirror the picture; the letters follow",
-            keys="H",
-            image="flip-h",
-            check=True,
-        )
-        self.flip_vertical = make(
-            "Flip up-down",
-            cat,
-            "Mirror the picture; the letters follow",
-            keys="V",
-            image="flip-v",
-            check=True,
-        )
-        self.zoom_in = make("Zoom in", cat, "Enlarge the picture", keys="+", image="zoom-in")
-        self.zoom_out = make("Zoom out", cat, "Shrink the picture", keys="-", image="zoom-out")
-        self.zoom_fit = make("Fit to window", cat, "Show the whole slice", keys="=", image="fit")
-        self.reset_view = make(
-            "Reset view", cat, "Undo zoom, pan, flips and inversion; lung window", keys="R", image="reset"
-        )
-        self.privacy = make(
-            "Privacy mode", cat, "Hide everything that identifies the patient", keys="Ctrl+Shift+P",
-            image="privacy", check=True,
-        )  # fmt: skip
-        self.series_panel = make(
-            "Series list", cat, "Show or hide the list of series", keys="F8", image="panel-left", check=True
-        )
-        self.explanation_panel = make(
-            "Explanation", cat, "Show or hide the explanation at the right", keys="F9", image="panel-right",
-            check=True,
-        )  # fmt: skip
-        self.find_series = make(
-            "Search series", cat, "Go to the series list, and search it where it is long", keys="Ctrl+F"
-        )
-        self.full_screen = make(
-            "Full screen", cat, "Fill the screen", keys="F11", image="fullscreen", check=True
-        )
 
-    def _make_overlays(self) -> None:
-        make, cat = self._make, "Overlays"
-        self.overlays = make(
-            "All overlays", cat, "Show or hide all overlays", keys="S", image="overlays", check=True
-        )
-        self.outlines = make(
-            "Outlines", cat, "Outlines of the detections", keys="O", image="outlines", check=True
-        )
-        self.labels = make(
-            "Labels", cat, "Rank, class and score of the detections", keys="L", image="labels", check=True
-        )
-        self.masks = make("Fill", cat, "Masks of the detections, filled", keys="F", image="masks", check=True)
-        self.boxes = make("Boxes", cat, "Boxes of the detections", keys="B", image="boxes", check=True)
-        self.logits = make(
-            "Logits", cat, "Raw mask logits before the sigmoid, without fill and outlines", keys="M",
-            image="logits", check=True,
-        )  # fmt: skip
-        self.sum_logits = make(
-            "Sum logits where boxes overlap", cat, "Add up the logit maps; otherwise the greatest is shown",
-            check=True,
-        )  # fmt: skip
-        self.reference = make(
-            "Reference", cat, "Outline of the loaded reference mask", keys="G", image="reference", check=True
-        )
-        self.less_opacity = make(
-            "Less opacity", cat, "Make the fill more transparent", keys="A", image="less"
-        )
-        self.more_opacity = make(
-            "More opacity", cat, "Make the fill less transparent", keys="D", image="more"
-        )
-
-    def _make_analysis(self) -> None:
-        make, cat = self._make, "Analysis"
-        self.run_slice = make("Run slice", cat, "Analyse this slice", keys="Ctrl+R", image="run")
-        self.run_series = make(
-            "Run series", cat, "Analyse every slice, this one first", keys="Ctrl+Shift+R", image="run-series"
-        )
-        self.stop = make("Stop", cat, "Stop what is running; what is done stays", keys="Esc", image="stop")
-        self.toggle_nms = make(
-            "Suppress overlapping boxes (NMS)", cat, "Non-maximum suppression of the shown detections",
-            keys="T", image="nms", check=True,
-        )  # fmt: skip
-        self.join_touching = make(
-            "Join touching detections", cat,
-            "Show detections whose masks touch as one lesion; otherwise each by itself",
-            keys="J", check=True,
-        )  # fmt: skip
-        self.fast = make(
-            "Fast analysis (no mirror image)", cat,
-            "Leave out the mirror image where the weights look at it too: half the time, a little less good",
-            check=True,
-        )  # fmt: skip
-        self.link = make(
-            "Link evidence to shown thresholds", cat, "The evidence follows the shown thresholds",
-            image="link", check=True,
-        )  # fmt: skip
-        self.reset_thresholds = make(
-            "Reset thresholds", cat, "Thresholds as the weights define them", image="reset"
-        )
-        self.scoring_softmax = make("Softmax scores", cat, "Score regions with the softmax", check=True)
-        self.scoring_sigmoid = make("Sigmoid scores", cat, "Score regions with the sigmoid", check=True)
-        group = QActionGroup(self)
-        group.addAction(self.scoring_softmax)
-        group.addAction(self.scoring_sigmoid)
-
-    def _make_regions(self) -> None:
-        make, cat = self._make, "Regions"
-        self.previous_region = make("Previous region", cat, "Select the region above in the table", keys="[")
-        self.next_region = make("Next region", cat, "Select the region below in the table", keys="]")
-        self.clear_selection = make("Clear selection", cat, "Select no region", keys="Backspace")
-        self.copy_table = make(
-            "Copy table of regions", cat, "Copy the listed regions as text", keys="Ctrl+Shift+C", image="copy"
-        )
-
-    def _make_help(self) -> None:
-        make, cat = self._make, "Help"
-        self.keys = make("Mouse and keys", cat, "List of mouse actions and keys", keys="F1", image="keys")
-        self.about_weights = make("About these weights", cat, "How they were trained and how good they are",
-                                  image="weights")  # fmt: skip
-        self.about = make("About CTMaskNet", cat, "Version, purpose and licence", image="about")
-
-    def _listen(self) -> None:
-        state = self._state
-        for name in _MIRRORED:
-            state.display.events[name].connect(self._refresh_checks)
-        for group in (state.thresholds, state.case, state.run, state.results, state.weights):
-            group.events.all.connect(self._on_event)
-
-    def _on_event(self) -> None:
-        self._refresh_checks()
-        self._refresh_enabled()
-
-    def _refresh_checks(self) -> None:
-        display, thresholds = self._state.display, self._state.thresholds
-        checks = {
-            self.cine: display.cine,
-            self.invert: display.inverted,
-            self.flip_horizontal: display.flip_horizontal,
-            self.flip_vertical: display.flip_vertical,
-            self.privacy: display.privacy,
-            self.masks: display.masks,
-            self.outlines: display.outlines,
-            self.boxes: display.boxes,
-            self.labels: display.labels,
-            self.logits: display.logits,
-            self.sum_logits: thresholds.detections.logit_rule == "sum",
-            self.reference: display.reference,
-            self.overlays: display.overlays.findings
-            or display.logits
-            or (display.reference and self._state.case.reference is not None),
-            self.toggle_nms: thresholds.detections.nms_iou is not None,
-            self.join_touching: thresholds.detections.join_touching,
-            self.link: thresholds.linked,
-            self.fast: self._state.weights.fast,
-            self.scoring_softmax: thresholds.detections.scoring == "softmax",
-            self.scoring_sigmoid: thresholds.detections.scoring == "sigmoid",
-        }
-        for action, checked in checks.items():
-            action.setChecked(checked)
-        for action in self.presets:
-            action.setChecked(same_window(action.data(), display.window))
-        for action in self.cine_speeds:
-            action.setChecked(action.data() == display.cine_fps)
-
-    def _refresh_enabled(self) -> None:
-        state = self._state
-        volume = state.case.volume
-        opened, running = volume is not None, state.run.kind != ""
-        analysed = bool(state.results.slices) or state.results.shown is not None
-        always_with_volume = [
-            *self.in_category("Slices"),
-            *self.in_category("Window"),
-            self.invert, self.flip_horizontal, self.flip_vertical,
-            self.zoom_in, self.zoom_out, self.zoom_fit, self.reset_view,
-            self.export, self.export_png, self.load_reference,
-        ]  # fmt: skip
-        for action in always_with_volume:
-            action.setEnabled(opened)
-        # Without one open, it closes the list of series.
-        self.close_case.setEnabled(opened or state.case.catalogue is not None)
-        self.window_file.setEnabled(volume is not None and bool(volume.windows))
-        for action in (self.next_finding, self.previous_finding):
-            action.setEnabled(opened and bool(state.results.summaries))
-        for action in (self.export_csv, self.export_plots, self.export_lesions):
-            action.setEnabled(opened and analysed)
-        for action in self.in_category("Regions"):
-            action.setEnabled(state.results.shown is not None)
-        self.correct_tilt.setEnabled(volume is not None and volume.geometry.sheared)
-        for action in (self.reference, self.close_reference):
-            action.setEnabled(state.case.reference is not None)
-        # Without weights a run says so, in more words than a grey button.
-        self.run_slice.setEnabled(opened)
-        self.run_series.setEnabled(opened)
-        self.stop.setEnabled(running)
-        self.about_weights.setEnabled(bool(state.weights.cards or state.weights.available))
+def keys_text(action: QAction) -> str:
+    """Return the shortcuts of an action as the system writes them."""
+    native = QKeySequence.SequenceFormat.NativeText
+    return ", ".join(key.toString(native) for key in action.shortcuts())
 
 
 def same_window(one: Window, other: Window) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Slot
@@ -25,31 +26,53 @@ from PySide6.QtWidgets import (
 )
 
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state.requests import ExportKind, ExportRequest, ExportSlices, PlotFormat
 from ctmasknet_gui.view.numbers import NumberBox, WholeNumberBox
-from ctmasknet_gui.view.requests import ExportKind, ExportRequest, ExportSlices, PlotFormat
-from ctmasknet_gui.view.style import STATUS_COLOURS
+from ctmasknet_gui.view.style import STATUS_COLOURS, label
 from model_core.base.errors import SettingsError
 
-_KINDS: tuple[tuple[str, ExportKind], ...] = (
-    ("Annotated pictures (PNG)", "png"),
-    ("Table of all regions (CSV)", "csv"),
-    ("Plots of this slice (PNG or SVG)", "plots"),
-    ("Lesion mask of the series (NIfTI)", "lesions"),
-)
+
+@dataclass(frozen=True)
+class _Kind:
+    """What can be exported: its name in the list, a hint below it, its file or folder."""
+
+    title: str
+    hint: str
+    proposed: str
+    suffix: str = ""
+    filter: str = ""
+
+
+_KINDS: dict[ExportKind, _Kind] = {
+    "png": _Kind(
+        "Annotated pictures (PNG)",
+        "Each picture is the whole slice with the overlays, window and flips on screen, not its zoom.",
+        "ctmasknet_slice_{number:04d}.png",
+        ".png",
+        "PNG picture (*.png)",
+    ),
+    "csv": _Kind(
+        "Table of all regions (CSV)",
+        "Every ranked region of every analysed slice, one per line.",
+        "ctmasknet_regions.csv",
+        ".csv",
+        "CSV table (*.csv)",
+    ),
+    "plots": _Kind(
+        "Plots of this slice (PNG or SVG)",
+        "Histogram, scatter plot, class bars and RoI batch, one file each.",
+        "ctmasknet_plots_slice_{number:04d}",
+    ),
+    "lesions": _Kind(
+        "Lesion mask of the series (NIfTI)",
+        "The shown masks as a label volume in the file's own geometry.",
+        "ctmasknet_lesions.nii.gz",
+        ".nii.gz",
+        "NIfTI (*.nii.gz)",
+    ),
+}
+_PICTURES_FOLDER = "ctmasknet_pictures"
 _FORMATS: tuple[tuple[str, PlotFormat], ...] = (("PNG picture", "png"), ("SVG drawing", "svg"))
-_SUFFIXES: dict[ExportKind, str] = {"png": ".png", "csv": ".csv", "lesions": ".nii.gz", "plots": ""}
-_FILTERS: dict[ExportKind, str] = {
-    "png": "PNG picture (*.png)",
-    "csv": "CSV table (*.csv)",
-    "lesions": "NIfTI (*.nii.gz)",
-    "plots": "",
-}
-_HINTS: dict[ExportKind, str] = {
-    "png": "Each picture is the whole slice with the overlays, window and flips on screen, not its zoom.",
-    "csv": "Every ranked region of every analysed slice, one per line.",
-    "plots": "Histogram, scatter plot, class bars and RoI batch, one file each.",
-    "lesions": "The shown masks as a label volume in the file's own geometry.",
-}
 
 
 class ExportDialog(QDialog):
@@ -87,13 +110,11 @@ class ExportDialog(QDialog):
 
     def _make_kind(self, kind: ExportKind) -> None:
         self.kind = QComboBox()
-        for text, value in _KINDS:
-            self.kind.addItem(text, value)
+        for value, described in _KINDS.items():
+            self.kind.addItem(described.title, value)
         self.kind.setCurrentIndex(self.kind.findData(kind))
         self.kind.setAccessibleName("What to export")
-        self.hint = QLabel()
-        self.hint.setProperty("role", "muted")
-        self.hint.setWordWrap(True)
+        self.hint = label(role="muted", wrap=True)
 
     def _make_slices(self) -> None:
         volume = self._state.case.volume
@@ -143,8 +164,7 @@ class ExportDialog(QDialog):
         self.scale.setFixedWidth(90)
         self.scale.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.scale.setToolTip("Picture pixels per slice pixel")
-        self.size_label = QLabel()
-        self.size_label.setProperty("role", "muted")
+        self.size_label = label(role="muted")
         self.plots = QCheckBox("&Plots beside the picture")
         self.plots.setEnabled(bool(self._state.results.summaries))
         self.identity = QCheckBox("Show patient &identity in the picture")
@@ -179,8 +199,7 @@ class ExportDialog(QDialog):
         self.browse.setAutoDefault(False)
         self.target_label = QLabel("File")
         self.target_label.setBuddy(self.target)
-        self.problem = QLabel()
-        self.problem.setWordWrap(True)
+        self.problem = label(wrap=True)
         self.problem.setStyleSheet(f"color: {STATUS_COLOURS['error']};")
         self.problem.setVisible(False)
         self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
@@ -249,7 +268,7 @@ class ExportDialog(QDialog):
     @Slot()
     def _refresh(self) -> None:
         kind = self.chosen_kind
-        self.hint.setText(_HINTS[kind])
+        self.hint.setText(_KINDS[kind].hint)
         self.slices_box.setVisible(kind == "png")
         self.pictures_box.setVisible(kind == "png")
         self.format_box.setVisible(kind == "plots")
@@ -266,14 +285,9 @@ class ExportDialog(QDialog):
         if self.target.text() != self._proposed:
             return
         kind = self.chosen_kind
-        slice_number = self._index + 1
-        names = {
-            "png": "ctmasknet_pictures" if self.wants_folder else f"ctmasknet_slice_{slice_number:04d}.png",
-            "csv": "ctmasknet_regions.csv",
-            "plots": f"ctmasknet_plots_slice_{slice_number:04d}",
-            "lesions": "ctmasknet_lesions.nii.gz",
-        }
-        self._proposed = str(self._folder / names[kind])
+        several = kind == "png" and self.wants_folder
+        name = _PICTURES_FOLDER if several else _KINDS[kind].proposed.format(number=self._index + 1)
+        self._proposed = str(self._folder / name)
         self.target.setText(self._proposed)
         self.target.setCursorPosition(len(self._proposed))
 
@@ -288,7 +302,7 @@ class ExportDialog(QDialog):
                 self,
                 "Export to file",
                 start,
-                _FILTERS[self.chosen_kind],
+                _KINDS[self.chosen_kind].filter,
                 options=QFileDialog.Option.DontConfirmOverwrite,
             )
         if name:
@@ -351,7 +365,7 @@ class ExportDialog(QDialog):
             # The root has no name that a suffix could follow.
             if not target.name or target.is_dir():
                 raise SettingsError("This is a folder: add a file name.")
-            target = with_suffix(target, _SUFFIXES[self.chosen_kind])
+            target = with_suffix(target, _KINDS[self.chosen_kind].suffix)
             if target.is_dir():
                 raise SettingsError("A folder has this name. Choose another.")
         if not target.parent.is_dir():

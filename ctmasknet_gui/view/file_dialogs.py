@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QDir, QObject, Signal, Slot
+from PySide6.QtCore import QDir
 from PySide6.QtWidgets import QFileDialog, QWidget
+
+from ctmasknet_gui.view.use_cases import UseCases
 
 _IMAGES = (
     "CT images (*.dcm *.dicom *.ima DICOMDIR *.zip *.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd "
@@ -17,53 +19,45 @@ _WEIGHTS = "Network weights (*.safetensors *.pth *.pt)"
 _ANY = "All files (*)"
 
 
-class FileDialogs(QObject):
-    """Emits what the user chose; nothing on cancel.
+class FileDialogs:
+    """Opens what the user chose; does nothing on cancel.
 
     ``folder`` is where the dialogs start, ``export_folder`` where an export is proposed.
     """
 
-    pathsChosen = Signal(object)
-    referenceChosen = Signal(object)
-    weightsChosen = Signal(object)
-
-    def __init__(self, window: QWidget) -> None:
-        super().__init__(window)
+    def __init__(self, window: QWidget, use: UseCases) -> None:
         self._window = window
+        self._use = use
         self.folder = self.export_folder = Path(QDir.homePath())
 
-    @Slot()
     def ask_files(self) -> None:
         """Ask for files to open."""
         names, _ = QFileDialog.getOpenFileNames(
             self._window, "Open CT files", str(self.folder), f"{_IMAGES};;{_ANY}"
         )
         if names:
-            self.pathsChosen.emit(tuple(Path(name) for name in names))
+            self._use.open_paths(tuple(Path(name) for name in names))
 
-    @Slot()
     def ask_folder(self) -> None:
         """Ask for a folder to open."""
         name = QFileDialog.getExistingDirectory(
             self._window, "Open a folder of DICOM slices or pictures", str(self.folder)
         )
         if name:
-            self.pathsChosen.emit((Path(name),))
+            self._use.open_paths((Path(name),))
 
-    @Slot()
     def ask_reference(self) -> None:
         """Ask for a mask file of the open series."""
         name, _ = QFileDialog.getOpenFileName(
             self._window, "Load a reference mask", str(self.folder), f"{_MASKS};;{_ANY}"
         )
         if name:
-            self.referenceChosen.emit(Path(name))
+            self._use.open_reference(Path(name))
 
-    @Slot()
     def ask_weights(self) -> None:
         """Ask for weight files: one, or a segmentation and a classifier."""
         names, _ = QFileDialog.getOpenFileNames(
             self._window, "Load network weights", str(self.folder), f"{_WEIGHTS};;{_ANY}"
         )
         if names:
-            self.weightsChosen.emit(tuple(names))
+            self._use.choose_weights(tuple(names))

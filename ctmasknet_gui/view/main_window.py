@@ -1,8 +1,9 @@
-"""The one window: series list, slice, strip and explanation; turns what the user does into intents."""
+"""The one window: series list, slice, strip and explanation; asks for what the user wants."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QByteArray, QEvent, QPoint, Qt, Signal, Slot
@@ -14,25 +15,25 @@ from PySide6.QtGui import (
     QShowEvent,
     QStatusTipEvent,
 )
-from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QMainWindow, QMenu, QWidget
+from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QMainWindow, QWidget
 
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state.requests import ExportKind, FewerSlices, MaskFound
 from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.explanation import ExplanationPanel
 from ctmasknet_gui.view.explanation.controls import QuietSpinBox
 from ctmasknet_gui.view.file_dialogs import FileDialogs
-from ctmasknet_gui.view.focus import keep_click_focus
-from ctmasknet_gui.view.intents import connect_actions
+from ctmasknet_gui.view.help import TextDialog, about_html, keys_html, weights_html
+from ctmasknet_gui.view.keyboard import ShortcutGuard, keep_click_focus
 from ctmasknet_gui.view.layout import Arrangement, from_bytes, to_bytes
 from ctmasknet_gui.view.menus import Menus
 from ctmasknet_gui.view.message_bar import MessageBar
-from ctmasknet_gui.view.requests import ExportKind, FewerSlices, MaskFound
 from ctmasknet_gui.view.series_panel import SeriesPanel
-from ctmasknet_gui.view.shortcut_guard import ShortcutGuard
 from ctmasknet_gui.view.status import StatusBar
 from ctmasknet_gui.view.strip import SliceStrip
 from ctmasknet_gui.view.tool_bar import ToolBar
-from ctmasknet_gui.view.viewport import Viewport
+from ctmasknet_gui.view.use_cases import UseCases
+from ctmasknet_gui.view.viewport import Viewport, local_paths
 from model_core.base.arrays import ByteArray
 
 TITLE = "CTMaskNet"
@@ -46,107 +47,36 @@ _LAYOUT_VERSION = 1
 
 
 class MainWindow(QMainWindow):
-    """Main window over `AppState`. It reads state and emits intents; it never writes state.
+    """Main window over `AppState`. It reads state and asks for use cases; it never writes state.
+
+    Parameters
+    ----------
+    use:
+        What its actions and widgets call.
 
     Signals
     -------
-    pathsChosen(tuple[Path, ...]):
-        Open these files or folders (dialog, drop, recent list).
-    referenceChosen(Path), weightsChosen(tuple[str, ...]):
-        Load a reference mask; run these weights (names or files; empty for the default).
-    presetChosen(int):
-        Window by digit key: 0 automatic, 1 the file's own, 2 to 7 the presets.
-    windowChosen(Window):
-        One of several windows of the file.
-    cineSpeedChosen(float):
-        Pictures per second.
-    windowRequested(width, level), zoomRequested(zoom or None, (dx, dy)):
-        Of the viewport's drags, HU and screen pixels.
-    fastToggled(bool):
-        Leave mirror images out of the analysis.
-    switchToggled(str):
-        Name of a switch of `DisplayState` to turn over (``masks``, ``inverted``, ``privacy``, ...).
-    detectionsChanged(DetectionSettings), evidenceChanged(EvidenceSettings):
-        Complete new settings.
-    candidatePicked(int or None), topChosen(int or None):
-        The selected RoI; how many of the best RoIs are listed.
-    maskUsed(), maskOpened():
-        Of a mask that was asked about: show it over the open series, open it as a series.
-    everyNthChosen(series id, n):
-        Open every n-th slice only of a series that does not fit into memory.
-    exportRequested(ExportRequest):
-        What to export and where to.
-    messageFaded(Message), offerTaken(Message):
-        A note has been read; the user wants what a message offers.
-    folderRequested(str):
-        Show where this file or folder lies in the file manager.
     closing():
         The window is about to close: store settings, stop the worker.
     """
 
-    pathsChosen = Signal(object)
-    demoRequested = Signal()
-    seriesChosen = Signal(str)
-    everyNthChosen = Signal(str, int)
-    maskUsed = Signal()
-    maskOpened = Signal()
-    closeCaseRequested = Signal()
-    tiltCorrectionRequested = Signal()
-    referenceChosen = Signal(object)
-    referenceClosed = Signal()
-    weightsChosen = Signal(object)
-    recentCleared = Signal()
-
-    sliceRequested = Signal(int)
-    sliceStepped = Signal(int)
-    findingStepped = Signal(int)
-    cineToggled = Signal()
-    cineSpeedChosen = Signal(float)
-
-    presetChosen = Signal(int)
-    windowChosen = Signal(object)
-    windowRequested = Signal(float, float)
-    zoomRequested = Signal(object, object)
-    viewReset = Signal()
-    switchToggled = Signal(str)
-    overlaysToggled = Signal()
-    opacityRequested = Signal(float)
-    opacityStepped = Signal(float)
-
-    detectionsChanged = Signal(object)
-    evidenceChanged = Signal(object)
-    linkToggled = Signal(bool)
-    fastToggled = Signal(bool)
-    nmsToggled = Signal()
-    scoringRequested = Signal(str)
-    thresholdsReset = Signal()
-
-    candidatePicked = Signal(object)
-    topChosen = Signal(object)
-
-    runSliceRequested = Signal()
-    runSeriesRequested = Signal()
-    stopRequested = Signal()
-    exportRequested = Signal(object)
-    messagesDismissed = Signal()
-    messageFaded = Signal(object)
-    offerTaken = Signal(object)
-    folderRequested = Signal(str)
     closing = Signal()
 
-    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
+    def __init__(self, state: AppState, use: UseCases, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._state = state
+        self.use = use
         self._dock_widths: tuple[int, int] | None = None
         self._layout_restored = False
         # The list of series gave way to the picture; the user opened it all the same.
         self._collapsed = self._pinned = False
         self.commands = Actions(state, self)
-        self.dialogs = FileDialogs(self)
+        self.commands.connect_to(use)
+        self.dialogs = FileDialogs(self, use)
         self._make_widgets()
         self._make_docks()
         self._connect_widgets()
-        connect_actions(self)
+        self._connect_own_commands()
         self.guard = ShortcutGuard(self)
         self.guard.watch(self)
         keep_click_focus(self)
@@ -165,9 +95,9 @@ class MainWindow(QMainWindow):
         self.viewport = Viewport(state)
         self.strip = SliceStrip(state)
         self.series = SeriesPanel(state)
-        self.explanation = ExplanationPanel(state, self.commands)
+        self.explanation = ExplanationPanel(state)
         self.status = StatusBar(state, self.commands)
-        self.menus = Menus(self.menuBar(), state, self.commands)
+        self.menus = Menus(self.menuBar(), state, self.commands, self.use)
         self.tool_bar = ToolBar(state, self.commands, self.menus)
         self.addToolBar(Qt.ToolBarArea.TopToolBarArea, self.tool_bar)
         self.setStatusBar(self.status)
@@ -204,6 +134,7 @@ class MainWindow(QMainWindow):
             (self.explanation_dock, self.commands.explanation_panel),
         ):
             dock.visibilityChanged.connect(self._check_panels)
+            action.setCheckable(True)
             action.triggered.connect(lambda shown, dock=dock: dock.setVisible(shown))
         self.commands.series_panel.triggered.connect(self._on_series_panel)
         self._check_panels()
@@ -223,42 +154,66 @@ class MainWindow(QMainWindow):
 
     def _connect_widgets(self) -> None:
         self._connect_viewport()
-        self.series.seriesChosen.connect(self.seriesChosen)
+        use = self.use
+        self.series.seriesChosen.connect(use.open_series)
         self.series.seriesPicked.connect(self._focus_slices)
         for spin in self.findChildren(QuietSpinBox):
             spin.left.connect(self._focus_slices)
         explanation = self.explanation
-        explanation.detectionsChanged.connect(self.detectionsChanged)
-        explanation.evidenceChanged.connect(self.evidenceChanged)
-        explanation.linkToggled.connect(self.linkToggled)
-        explanation.candidatePicked.connect(self.candidatePicked)
-        explanation.topChosen.connect(self.topChosen)
-        self.tool_bar.opacityEdited.connect(self.opacityRequested)
-        self.menus.weightsChosen.connect(self.weightsChosen)
-        self.menus.recentChosen.connect(self._on_recent)
-        self.menus.recentCleared.connect(self.recentCleared)
-        self.menus.windowChosen.connect(self.windowChosen)
-        self.message_bar.dismissed.connect(self.messagesDismissed)
-        self.message_bar.faded.connect(self.messageFaded)
-        self.message_bar.offerTaken.connect(self.offerTaken)
-        self.message_bar.folderRequested.connect(self.folderRequested)
+        explanation.thresholds.detectionsChanged.connect(use.set_detections)
+        explanation.thresholds.evidenceChanged.connect(use.set_evidence)
+        explanation.thresholds.linkToggled.connect(use.set_linked)
+        explanation.table.candidatePicked.connect(use.pick)
+        explanation.table.topChosen.connect(use.set_top)
+        explanation.plots.candidatePicked.connect(use.pick)
+        explanation.card.sliceChosen.connect(use.show_slice)
+        self.tool_bar.opacityEdited.connect(use.set_opacity)
+        self.message_bar.dismissed.connect(use.dismiss_messages)
+        self.message_bar.faded.connect(use.forget_message)
+        self.message_bar.offerTaken.connect(use.take_offer)
+        self.message_bar.folderRequested.connect(use.show_folder)
 
     def _connect_viewport(self) -> None:
-        viewport, commands = self.viewport, self.commands
-        viewport.slice_requested.connect(self.sliceRequested)
-        viewport.scroll_requested.connect(self.sliceStepped)
-        viewport.window_requested.connect(self.windowRequested)
-        viewport.view_requested.connect(self.zoomRequested)
-        viewport.candidate_selected.connect(self.candidatePicked)
-        viewport.paths_dropped.connect(self._on_dropped)
+        viewport, use = self.viewport, self.use
+        viewport.slice_requested.connect(use.show_slice)
+        viewport.scroll_requested.connect(use.step)
+        viewport.window_requested.connect(use.set_window)
+        viewport.view_requested.connect(use.set_zoom)
+        viewport.candidate_selected.connect(use.pick)
+        viewport.paths_dropped.connect(lambda paths: use.open_paths(tuple(paths)))
         viewport.menu_requested.connect(self._show_slice_menu)
-        viewport.open_file_requested.connect(self.dialogs.ask_files)
-        viewport.open_folder_requested.connect(self.dialogs.ask_folder)
-        viewport.demo_requested.connect(self.demoRequested)
-        commands.zoom_in.triggered.connect(lambda *_: viewport.zoom_in())
-        commands.zoom_out.triggered.connect(lambda *_: viewport.zoom_out())
-        commands.zoom_fit.triggered.connect(lambda *_: self.zoomRequested.emit(None, (0.0, 0.0)))
-        self.strip.slice_requested.connect(self.sliceRequested)
+        viewport.empty.open_file.clicked.connect(self.commands.open_file.trigger)
+        viewport.empty.open_folder.clicked.connect(self.commands.open_folder.trigger)
+        viewport.empty.demo.clicked.connect(self.commands.open_demo.trigger)
+        self.strip.slice_requested.connect(use.show_slice)
+
+    def _connect_own_commands(self) -> None:
+        """Connect the commands that nobody but the window is needed for."""
+        commands, dialogs = self.commands, self.dialogs
+        for action, do in (
+            (commands.open_file, dialogs.ask_files),
+            (commands.open_folder, dialogs.ask_folder),
+            (commands.load_reference, dialogs.ask_reference),
+            (commands.load_weights, dialogs.ask_weights),
+            (commands.export, partial(self.show_export, "png")),
+            (commands.export_png, partial(self.show_export, "png")),
+            (commands.export_csv, partial(self.show_export, "csv")),
+            (commands.export_plots, partial(self.show_export, "plots")),
+            (commands.export_lesions, partial(self.show_export, "lesions")),
+            (commands.quit, self.close),
+            (commands.zoom_in, self.viewport.zoom_in),
+            (commands.zoom_out, self.viewport.zoom_out),
+            (commands.find_series, self.find_series),
+            (commands.next_region, partial(self.explanation.table.step, 1)),
+            (commands.previous_region, partial(self.explanation.table.step, -1)),
+            (commands.copy_table, self.explanation.table.copy),
+            (commands.keys, self._show_keys),
+            (commands.about, self._show_about),
+            (commands.about_weights, self._show_weights),
+        ):
+            action.triggered.connect(lambda _=False, do=do: do())
+        commands.full_screen.setCheckable(True)
+        commands.full_screen.triggered.connect(self._set_full_screen)
 
     # -------------------------------------------------------------------------------- from outside
 
@@ -309,75 +264,70 @@ class MainWindow(QMainWindow):
         return self.grab().save(str(target), "PNG")
 
     def show_export(self, kind: ExportKind) -> None:
-        """Ask what to export and where to; emits ``exportRequested`` unless it is cancelled."""
+        """Ask what to export and where to, and export it unless that is cancelled."""
         from ctmasknet_gui.view.export_dialog import ExportDialog
 
         if self._state.display.cine:
             # "This slice" must stay the one that was seen.
-            self.cineToggled.emit()
+            self.use.toggle_cine()
         dialog = ExportDialog(self._state, kind=kind, folder=self.dialogs.export_folder, parent=self)
-        dialog.accepted.connect(lambda: self._on_export(dialog))
+
+        def export() -> None:
+            if dialog.request is not None:
+                self.use.export(dialog.request)
+
+        dialog.accepted.connect(export)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
 
     @Slot(object)
     def ask_fewer_slices(self, question: FewerSlices) -> None:
-        """Ask whether every n-th slice will do; emits ``everyNthChosen`` unless it is cancelled."""
-        from ctmasknet_gui.view.fewer_slices_dialog import FewerSlicesDialog
+        """Ask whether every n-th slice will do, and open them unless that is cancelled."""
+        from ctmasknet_gui.view.questions import FewerSlicesDialog
 
         dialog = FewerSlicesDialog(question, private=self._state.display.privacy, parent=self)
-        dialog.accepted.connect(lambda: self.everyNthChosen.emit(question.series_id, dialog.step))
+        dialog.accepted.connect(lambda: self.use.open_every(question.series_id, dialog.step))
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
 
     @Slot(object)
     def ask_mask_use(self, found: MaskFound) -> None:
-        """Ask what a mask is meant for; emits ``maskUsed``, ``maskOpened`` or nothing."""
-        from ctmasknet_gui.view.mask_dialog import MaskDialog
+        """Ask what a mask is meant for: to be shown over the open series, opened as one, or nothing."""
+        from ctmasknet_gui.view.questions import MaskDialog
 
         dialog = MaskDialog(found, private=self._state.display.privacy, parent=self)
-        dialog.accepted.connect(self.maskUsed)
-        dialog.open_button.clicked.connect(self.maskOpened)
+        dialog.accepted.connect(self.use.use_mask)
+        dialog.open_button.clicked.connect(lambda *_: self.use.open_mask())
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
 
     def show_text(self, title: str, html: str) -> None:
         """Show help or information in a dialog of its own."""
-        from ctmasknet_gui.view.text_dialog import TextDialog
-
         dialog = TextDialog(title, html, parent=self)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
 
     # ------------------------------------------------------------------------------------- events
 
-    def _on_export(self, dialog: object) -> None:
-        from ctmasknet_gui.view.export_dialog import ExportDialog
+    def _show_keys(self) -> None:
+        self.show_text("Mouse and keys", keys_html(self.commands))
 
-        assert isinstance(dialog, ExportDialog)
-        if dialog.request is not None:
-            self.exportRequested.emit(dialog.request)
+    def _show_about(self) -> None:
+        self.show_text("About CTMaskNet", about_html())
 
-    @Slot(object)
-    def _on_recent(self, path: Path) -> None:
-        self.pathsChosen.emit((path,))
+    def _show_weights(self) -> None:
+        weights = self._state.weights
+        self.show_text("About these weights", weights_html(weights.cards or weights.available))
 
-    @Slot(list)
-    def _on_dropped(self, paths: list[Path]) -> None:
-        self.pathsChosen.emit(tuple(paths))
+    @Slot(bool)
+    def _set_full_screen(self, on: bool) -> None:
+        # A maximised window is maximised again afterwards.
+        full = Qt.WindowState.WindowFullScreen
+        self.setWindowState(self.windowState() | full if on else self.windowState() & ~full)
 
     @Slot(QPoint)
     def _show_slice_menu(self, position: QPoint) -> None:
-        a = self.commands
-        menu = QMenu(self)
-        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        menu.addActions([a.run_slice, a.outlines, a.labels, a.masks, a.boxes, a.logits, a.reference])
-        menu.addSeparator()
-        menu.addMenu(self.menus.window_menu)
-        menu.addActions([a.zoom_fit, a.reset_view])
-        menu.addSeparator()
-        menu.addAction(a.export_png)
-        menu.popup(position)
+        self.menus.slice_menu().popup(position)
 
     @Slot(bool)
     def _on_series_panel(self, shown: bool) -> None:
@@ -457,15 +407,15 @@ class MainWindow(QMainWindow):
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Accept local files and folders."""
-        if _local_paths(event):
+        if local_paths(event.mimeData()):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
         """Open what was dropped."""
-        paths = _local_paths(event)
+        paths = local_paths(event.mimeData())
         if paths:
             event.acceptProposedAction()
-            self.pathsChosen.emit(paths)
+            self.use.open_paths(tuple(paths))
 
     def changeEvent(self, event: QEvent) -> None:
         """Check full screen as the window is: it may begin so, and a window manager may change it."""
@@ -477,7 +427,3 @@ class MainWindow(QMainWindow):
         """Tell that the window closes."""
         self.closing.emit()
         event.accept()
-
-
-def _local_paths(event: QDropEvent) -> tuple[Path, ...]:
-    return tuple(Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile())

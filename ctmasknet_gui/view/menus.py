@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QAction, QActionGroup
 from PySide6.QtWidgets import QMenu, QMenuBar
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.actions import Actions, same_window
+from ctmasknet_gui.view.actions import COMMANDS, Actions, same_window
 from ctmasknet_gui.view.style import icon
+from ctmasknet_gui.view.use_cases import UseCases
 from ctmasknet_gui.view.weights_text import architecture, at_length, in_one_line
 from model_core.base.volume import Window
 from model_core.weights.card import ModelCard
@@ -21,31 +22,80 @@ _MAX_NAME = 60
 _MAX_WINDOWS = 20
 
 
+@dataclass(frozen=True)
+class _Menu:
+    """A menu: names of commands, of menus that are filled as the program runs, menus; None separates."""
+
+    title: str
+    entries: tuple[str | _Menu | None, ...]
+    image: str = ""
+
+
+_PRESETS = tuple(command.name for command in COMMANDS["Window"] if command.choice)
+_SPEEDS = tuple(command.name for command in COMMANDS["Slices"] if command.choice)
+_RECENT, _WEIGHTS, _WINDOWS = "recent_menu", "weights_menu", "window_menu"
+# fmt: off
+_BAR = (
+    _Menu("&File", (
+        "open_file", "open_folder", _RECENT, "open_demo", None,
+        "load_reference", "close_reference", "correct_tilt", "load_weights", None,
+        "export", _Menu("Export &as", ("export_png", "export_csv", "export_plots", "export_lesions")), None,
+        "close_case", "quit",
+    )),
+    _Menu("&Edit", (
+        "undo", "redo", None, "previous_region", "next_region", "clear_selection", None, "copy_table", None,
+        "reset_thresholds",
+    )),
+    _Menu("&Display", (
+        _Menu("&Slices", (
+            "previous_slice", "next_slice", "back_ten", "forward_ten", "first_slice", "last_slice",
+        )),
+        "previous_finding", "next_finding", "cine", _Menu("&Cine speed", _SPEEDS), None,
+        _Menu("&Window", ("window_auto", "window_file", None, *_PRESETS), image="window"),
+        "invert", "flip_horizontal", "flip_vertical", None,
+        "zoom_in", "zoom_out", "zoom_fit", "reset_view", None,
+        _Menu("&Overlays", (
+            "overlays", "outlines", "labels", "masks", "boxes", "logits", "reference", None,
+            "sum_logits", None, "less_opacity", "more_opacity",
+        ), image="overlays"),
+        _Menu("&Panels", ("series_panel", "explanation_panel")), None,
+        "find_series", "privacy", "full_screen",
+    )),
+    _Menu("&Run", (
+        "run_slice", "run_series", "stop", None,
+        "toggle_nms", "join_touching", "scoring_softmax", "scoring_sigmoid", None,
+        "link", None, "fast", _WEIGHTS,
+    )),
+    _Menu("&Help", ("keys", "about_weights", None, "about")),
+)
+_OPEN = _Menu("Open", ("open_file", "open_folder", _RECENT, "open_demo"))
+_WINDOW = _Menu("Window", (*_PRESETS, None, "window_auto", "window_file", "invert"))
+_RUN = _Menu("Run", ("run_series", "run_slice"))
+_SLICE = _Menu("Slice", (
+    "run_slice", "outlines", "labels", "masks", "boxes", "logits", "reference", None,
+    _WINDOWS, "zoom_fit", "reset_view", None, "export_png",
+))
+# fmt: on
+
+
 class Menus(QObject):
     """Fills a menu bar; ``open_menu``, ``window_menu``, ``run_menu``, ``weights_menu`` serve the tool bar."""
 
-    weightsChosen = Signal(object)
-    windowChosen = Signal(object)
-    recentChosen = Signal(object)
-    recentCleared = Signal()
-
-    def __init__(self, bar: QMenuBar, state: AppState, actions: Actions) -> None:
+    def __init__(self, bar: QMenuBar, state: AppState, actions: Actions, use: UseCases) -> None:
         super().__init__(bar)
         self._state = state
         self._actions = actions
+        self._use = use
         self._recent: tuple[Path, ...] = ()
         self._file_windows: list[QAction] = []
         # Menus without a parent widget of their own belong to the bar.
-        self._shared = bar
-        self.recent_menu = QMenu("Open &recent", bar)
-        self.recent_menu.setIcon(icon("recent"))
-        self.recent_menu.setToolTipsVisible(True)
-        self._make_file(bar)
-        self._make_edit(bar)
-        self._make_display(bar)
-        self._make_run(bar)
-        self._make_help(bar)
-        self._make_tool_menus(bar)
+        self._bar = bar
+        self.recent_menu = self._filled_later("Open &recent", "recent")
+        self.weights_menu = self._filled_later("&Weights", "weights")
+        for menu in _BAR:
+            bar.addMenu(self._make(menu))
+        self.open_menu, self.run_menu = self._make(_OPEN), self._make(_RUN)
+        self.window_menu = self._make(_WINDOW)
         state.weights.events.all.connect(self._fill_weights)
         state.display.events.privacy.connect(self._fill_recent)
         state.case.events.volume.connect(self._fill_windows)
@@ -59,93 +109,32 @@ class Menus(QObject):
         self._recent = paths
         self._fill_recent()
 
-    def _make_file(self, bar: QMenuBar) -> None:
-        a = self._actions
-        menu = _menu(bar, "&File")
-        menu.addActions([a.open_file, a.open_folder])
-        menu.addMenu(self.recent_menu)
-        menu.addAction(a.open_demo)
-        menu.addSeparator()
-        menu.addActions([a.load_reference, a.close_reference, a.correct_tilt, a.load_weights])
-        menu.addSeparator()
-        menu.addAction(a.export)
-        export = menu.addMenu("Export &as")
-        export.addActions([a.export_png, a.export_csv, a.export_plots, a.export_lesions])
-        menu.addSeparator()
-        menu.addActions([a.close_case, a.quit])
+    def slice_menu(self) -> QMenu:
+        """Return a new menu of what can be done with the slice under the mouse; it goes when it closes."""
+        menu = self._make(_SLICE)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        return menu
 
-    def _make_edit(self, bar: QMenuBar) -> None:
-        a = self._actions
-        menu = _menu(bar, "&Edit")
-        menu.addActions([a.previous_region, a.next_region, a.clear_selection])
-        menu.addSeparator()
-        menu.addAction(a.copy_table)
-        menu.addSeparator()
-        menu.addAction(a.reset_thresholds)
+    def _filled_later(self, title: str, image: str) -> QMenu:
+        menu = QMenu(title, self._bar)
+        menu.setIcon(icon(image))
+        menu.setToolTipsVisible(True)
+        return menu
 
-    def _make_display(self, bar: QMenuBar) -> None:
-        a = self._actions
-        menu = _menu(bar, "&Display")
-        slices = menu.addMenu("&Slices")
-        slices.addActions([a.previous_slice, a.next_slice, a.back_ten, a.forward_ten])
-        slices.addActions([a.first_slice, a.last_slice])
-        menu.addActions([a.previous_finding, a.next_finding, a.cine])
-        speeds = menu.addMenu("&Cine speed")
-        speeds.addActions(list(a.cine_speeds))
-        menu.addSeparator()
-        window = self._display_window_menu = menu.addMenu("&Window")
-        window.setIcon(icon("window"))
-        window.addActions([a.window_auto, a.window_file])
-        window.addSeparator()
-        window.addActions(list(a.presets))
-        menu.addActions([a.invert, a.flip_horizontal, a.flip_vertical])
-        menu.addSeparator()
-        menu.addActions([a.zoom_in, a.zoom_out, a.zoom_fit, a.reset_view])
-        menu.addSeparator()
-        overlays = menu.addMenu("&Overlays")
-        overlays.setIcon(icon("overlays"))
-        overlays.addActions([a.overlays, a.outlines, a.labels, a.masks, a.boxes, a.logits, a.reference])
-        overlays.addSeparator()
-        overlays.addAction(a.sum_logits)
-        overlays.addSeparator()
-        overlays.addActions([a.less_opacity, a.more_opacity])
-        panels = menu.addMenu("&Panels")
-        panels.addActions([a.series_panel, a.explanation_panel])
-        menu.addSeparator()
-        menu.addActions([a.find_series, a.privacy, a.full_screen])
-
-    def _make_run(self, bar: QMenuBar) -> None:
-        a = self._actions
-        menu = _menu(bar, "&Run")
-        menu.addActions([a.run_slice, a.run_series, a.stop])
-        menu.addSeparator()
-        menu.addActions([a.toggle_nms, a.join_touching, a.scoring_softmax, a.scoring_sigmoid])
-        menu.addSeparator()
-        menu.addAction(a.link)
-        menu.addSeparator()
-        menu.addAction(a.fast)
-        self.weights_menu = menu.addMenu(icon("weights"), "&Weights")
-        self.weights_menu.setToolTipsVisible(True)
-
-    def _make_help(self, bar: QMenuBar) -> None:
-        a = self._actions
-        menu = _menu(bar, "&Help")
-        menu.addActions([a.keys, a.about_weights])
-        menu.addSeparator()
-        menu.addAction(a.about)
-
-    def _make_tool_menus(self, bar: QMenuBar) -> None:
-        a = self._actions
-        self.open_menu = QMenu("Open", bar)
-        self.open_menu.addActions([a.open_file, a.open_folder])
-        self.open_menu.addMenu(self.recent_menu)
-        self.open_menu.addAction(a.open_demo)
-        self.window_menu = QMenu("Window", bar)
-        self.window_menu.addActions([*a.presets])
-        self.window_menu.addSeparator()
-        self.window_menu.addActions([a.window_auto, a.window_file, a.invert])
-        self.run_menu = QMenu("Run", bar)
-        self.run_menu.addActions([a.run_series, a.run_slice])
+    def _make(self, wanted: _Menu) -> QMenu:
+        menu = QMenu(wanted.title, self._bar)
+        if wanted.image:
+            menu.setIcon(icon(wanted.image))
+        for entry in wanted.entries:
+            if entry is None:
+                menu.addSeparator()
+            elif isinstance(entry, _Menu):
+                menu.addMenu(self._make(entry))
+            elif entry in (_RECENT, _WEIGHTS, _WINDOWS):
+                menu.addMenu(getattr(self, entry))
+            else:
+                menu.addAction(getattr(self._actions, entry))
+        return menu
 
     def _fill_recent(self) -> None:
         menu = self.recent_menu
@@ -157,16 +146,16 @@ class Menus(QObject):
             action = menu.addAction(f"&{number % 10} {shown}")
             if not private:
                 action.setToolTip(str(path))
-            action.triggered.connect(lambda _=False, path=path: self.recentChosen.emit(path))
+            action.triggered.connect(lambda _=False, path=path: self._use.open_paths((path,)))
         menu.addSeparator()
         clear = menu.addAction("&Clear list")
-        clear.triggered.connect(lambda *_: self.recentCleared.emit())
+        clear.triggered.connect(lambda *_: self._use.clear_recent())
         menu.setEnabled(bool(self._recent))
 
     def _fill_windows(self) -> None:
         """List the windows of the file below the action for the first of them, where there are several."""
         for old in self._file_windows:
-            for menu in (self.window_menu, self._display_window_menu):
+            for menu in _menus_with(old):
                 menu.removeAction(old)
             old.deleteLater()
         volume = self._state.case.volume
@@ -179,10 +168,10 @@ class Menus(QObject):
             action.setData(chosen)
             action.setStatusTip("Window stored in the file")
             # A click turns the check over before anybody agreed; state has the last word.
-            action.triggered.connect(lambda _=False, chosen=chosen: self.windowChosen.emit(chosen))
+            action.triggered.connect(lambda _=False, chosen=chosen: self._use.choose_window(chosen))
             action.triggered.connect(self._check_windows)
             self._file_windows.append(action)
-        for menu in (self.window_menu, self._display_window_menu):
+        for menu in _menus_with(self._actions.window_file):
             following = menu.actions()[menu.actions().index(self._actions.window_file) + 1]
             menu.insertActions(following, self._file_windows)
         self._check_windows()
@@ -199,7 +188,7 @@ class Menus(QObject):
         default.setToolTip("The pair of weights that comes with the program.")
         if weights.cards and not weights.chosen:
             default.setToolTip(f"{default.toolTip()}\n{at_length(weights.cards)}")
-        default.triggered.connect(lambda *_: self.weightsChosen.emit(()))
+        default.triggered.connect(lambda *_: self._use.choose_weights(()))
         menu.addSeparator()
         choices: list[tuple[QAction, tuple[str, ...]]] = [(default, ())]
         for names, cards in weight_choices(weights.available):
@@ -207,7 +196,7 @@ class Menus(QObject):
             text = f"{in_one_line(cards, fast=weights.fast)}\t{architecture(cards)}"
             action = menu.addAction(text.replace("&", "&&"))
             action.setToolTip(at_length(cards, fast=weights.fast))
-            action.triggered.connect(lambda _=False, names=names: self.weightsChosen.emit(names))
+            action.triggered.connect(lambda _=False, names=names: self._use.choose_weights(names))
             choices.append((action, names))
         if weights.chosen and weights.chosen not in [names for _, names in choices]:
             other = menu.addAction(" + ".join(Path(name).name for name in weights.chosen).replace("&", "&&"))
@@ -255,7 +244,5 @@ def short_path(path: Path) -> str:
     return text.replace("&", "&&")
 
 
-def _menu(bar: QMenuBar, title: str) -> QMenu:
-    menu = bar.addMenu(title)
-    menu.setToolTipsVisible(False)
-    return menu
+def _menus_with(action: QAction) -> list[QMenu]:
+    return [menu for menu in action.associatedObjects() if isinstance(menu, QMenu)]

@@ -18,8 +18,8 @@ from PySide6.QtWidgets import (
 )
 
 from ctmasknet_gui.state import AppState, Message
-from ctmasknet_gui.view.privacy import shown_text
-from ctmasknet_gui.view.style import icon, restyle
+from ctmasknet_gui.state.privacy import shown_text
+from ctmasknet_gui.view.style import icon, label, restyle
 
 _ICON = 20
 _BUTTON_HEIGHT = 26
@@ -85,12 +85,9 @@ class MessageBar(QFrame):
     def _make_widgets(self) -> None:
         self.picture = QLabel()
         self.picture.setFixedWidth(_ICON)
-        self.text = QLabel()
-        self.text.setWordWrap(True)
-        self.text.setTextFormat(Qt.TextFormat.PlainText)
+        self.text = label(wrap=True)
         self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.count = QLabel()
-        self.count.setProperty("role", "muted")
+        self.count = label(role="muted")
         self.count.setFixedHeight(_BUTTON_HEIGHT)
         self.older_button = _tool("previous", "Earlier message")
         self.newer_button = _tool("next", "Later message")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, QRect, QSize, Qt, Signal, Slot
 from PySide6.QtGui import QColor, QFont, QFontMetrics, QIcon, QImage, QKeyEvent, QPainter, QPixmap
 from PySide6.QtWidgets import (
-    QLabel,
     QLineEdit,
     QListWidget,
     QListWidgetItem,
@@ -21,25 +21,22 @@ from PySide6.QtWidgets import (
 )
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.privacy import shown_text
-from ctmasknet_gui.view.style import MUTED, STATUS_COLOURS, STATUS_SHAPES, TEXT, icon
-from ctmasknet_gui.view.viewport.layer import device_ratio
+from ctmasknet_gui.state.privacy import shown_text
+from ctmasknet_gui.view.style import ACCENT, MUTED, STATUS_COLOURS, STATUS_SHAPES, TEXT, icon, label
+from ctmasknet_gui.view.viewport.pictures import device_ratio
 from model_core.base.arrays import ByteArray
 from model_core.base.volume import Catalogue, PatientText, Problem, SeriesEntry, readable_name
 from model_core.scene.corners import readable_date
 
-_ID = Qt.ItemDataRole.UserRole
-_ENTRY = Qt.ItemDataRole.UserRole + 1
-_TITLE = Qt.ItemDataRole.UserRole + 2
-_STATUS = Qt.ItemDataRole.UserRole + 3
-_SIZE = Qt.ItemDataRole.UserRole + 4
-_HEADING = Qt.ItemDataRole.UserRole + 5
+# What an item of the list stands for: a `_Series` or a `_Heading`.
+_WHAT = Qt.ItemDataRole.UserRole
 _THUMBNAIL = 56
 _MARGIN = 8
 _PATIENT_HEIGHT, _STUDY_HEIGHT = 26, 18
 # Lists longer than a screen holds are searched.
 _MANY = 9
 _NO_STUDY = "Study not stated"
+_NOTHING_OPEN = "Open a file or folder, or drop it here, to see its series."
 _STATUS_RANK = {"error": 2, "warning": 1, "info": 0}
 
 
@@ -93,6 +90,25 @@ def count_problems(entry: SeriesEntry) -> str:
 def describe_problem(problem: Problem) -> str:
     """Return a problem and what was done about it."""
     return f"{problem.text} {problem.action}".strip()
+
+
+@dataclass(frozen=True)
+class _Series:
+    """A series of the list and what is written of it."""
+
+    entry: SeriesEntry
+    title: str = ""
+    size: str = ""
+    status: str = ""
+
+
+@dataclass(frozen=True)
+class _Heading:
+    """A patient or a study of the list, by its number where names stay hidden."""
+
+    patient: PatientText
+    number: int
+    of_study: bool
 
 
 class _SeriesList(QListWidget):
@@ -169,8 +185,7 @@ class SeriesPanel(QWidget):
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._state = state
-        self._heading = QLabel("SERIES")
-        self._heading.setProperty("role", "heading")
+        self._heading = label("SERIES", role="heading")
         self.search = _Search()
         self.search.setPlaceholderText("Search (Ctrl+F)")
         self.search.setClearButtonEnabled(True)
@@ -184,9 +199,7 @@ class SeriesPanel(QWidget):
         self.list.setVerticalScrollMode(QListWidget.ScrollMode.ScrollPerPixel)
         self.list.setMouseTracking(True)
         self.list.setAccessibleName("Series")
-        self._empty = QLabel("Open a file or folder, or drop it here, to see its series.")
-        self._empty.setProperty("role", "muted")
-        self._empty.setWordWrap(True)
+        self._empty = label(_NOTHING_OPEN, role="muted", wrap=True)
         self._empty.setAlignment(Qt.AlignmentFlag.AlignTop)
         self._problems_toggle = QToolButton()
         self._problems_toggle.setProperty("flat", "true")
@@ -239,16 +252,20 @@ class SeriesPanel(QWidget):
     @Slot(str, object)
     def set_thumbnail(self, series_id: str, picture: ByteArray) -> None:
         """Show a (h, w) uint8 grey picture, or (h, w, 3) RGB, beside a series; unknown ids are ignored."""
-        for item in self._items():
-            if item.data(_ID) == series_id:
+        for item, series in self._items():
+            if series.entry.series_id == series_id:
                 item.setData(Qt.ItemDataRole.DecorationRole, _pixmap(picture))
 
-    def _items(self) -> Iterator[QListWidgetItem]:
-        """Yield the items of series, without headings."""
+    def _rows(self) -> Iterator[tuple[QListWidgetItem, _Series | _Heading]]:
         for row in range(self.list.count()):
             item = self.list.item(row)
-            if item.data(_ENTRY) is not None:
-                yield item
+            yield item, item.data(_WHAT)
+
+    def _items(self) -> Iterator[tuple[QListWidgetItem, _Series]]:
+        """Yield the items of series, without headings."""
+        for item, what in self._rows():
+            if isinstance(what, _Series):
+                yield item, what
 
     def _fill(self) -> None:
         catalogue = self._state.case.catalogue
@@ -258,15 +275,12 @@ class SeriesPanel(QWidget):
         several = sum(len(studies) for studies in patients) > 1
         for number, studies in enumerate(patients, start=1):
             if several:
-                self._add_heading(studies[0][0], number, of_study=False)
+                self._add(_Heading(studies[0][0].patient, number, of_study=False))
             for place, entries in enumerate(studies, start=1):
                 if several and study_text(entries[0].patient) != _NO_STUDY:
-                    self._add_heading(entries[0], place, of_study=True)
+                    self._add(_Heading(entries[0].patient, place, of_study=True))
                 for entry in entries:
-                    item = QListWidgetItem()
-                    item.setData(_ID, entry.series_id)
-                    item.setData(_ENTRY, entry)
-                    self.list.addItem(item)
+                    self._add(_Series(entry))
         self._describe()
         count = len(series)
         self._empty.setVisible(count == 0)
@@ -276,48 +290,52 @@ class SeriesPanel(QWidget):
         self.search.clear()
         self._on_volume()
 
-    def _add_heading(self, entry: SeriesEntry, number: int, *, of_study: bool) -> None:
+    def _add(self, what: _Series | _Heading) -> None:
         item = QListWidgetItem()
-        item.setFlags(Qt.ItemFlag.NoItemFlags)  # the arrow keys go past it
-        item.setData(_HEADING, (entry.patient, number, of_study))
+        item.setData(_WHAT, what)
+        if isinstance(what, _Heading):
+            item.setFlags(Qt.ItemFlag.NoItemFlags)  # the arrow keys go past it
         self.list.addItem(item)
-
-    def _describe_heading(self, item: QListWidgetItem) -> None:
-        patient, number, of_study = item.data(_HEADING)
-        if self._state.display.privacy:
-            text = f"Study {number}" if of_study else f"Patient {number}"
-        else:
-            text = study_text(patient) if of_study else patient_text(patient)
-        item.setText(text)
-        item.setToolTip(text)
 
     def _describe(self) -> None:
         """Write title, size and state of each series into its item: shown, in the tip, and read aloud."""
-        catalogue, private = self._state.case.catalogue, self._state.display.privacy
+        catalogue = self._state.case.catalogue
         series = () if catalogue is None else catalogue.series
+        # In the order in which they were found, not that of the list.
         numbers = {entry.series_id: number for number, entry in enumerate(series, start=1)}
-        for row in range(self.list.count()):
-            item = self.list.item(row)
-            if item.data(_HEADING) is not None:
-                self._describe_heading(item)
-                continue
-            entry: SeriesEntry = item.data(_ENTRY)
-            title = f"Series {numbers[entry.series_id]}" if private else entry.title
-            loaded = self._loaded.get(entry.series_id)
-            size = describe_size(entry, loaded)
-            text = f"{title}, {size}, {self._status(entry)}"
-            lines = [title, size]
-            if loaded is not None and loaded != entry.size[0]:
-                lines.append(f"{loaded} of {entry.size[0]} slices could be read")
-            if not private and entry.patient != PatientText():
-                lines += [patient_text(entry.patient), study_text(entry.patient)]
-            lines += [f"{STATUS_SHAPES[p.level]} {self._told(p)}" for p in entry.problems]
-            item.setData(_TITLE, title)
-            item.setData(_SIZE, size)
-            item.setData(_STATUS, self._status(entry))
-            item.setText(text)
-            item.setData(Qt.ItemDataRole.AccessibleTextRole, text)
-            item.setToolTip("\n".join(lines if entry.problems else [*lines, "● complete"]))
+        for item, what in self._rows():
+            if isinstance(what, _Heading):
+                self._describe_heading(item, what)
+            else:
+                self._describe_series(item, what.entry, numbers[what.entry.series_id])
+
+    def _describe_heading(self, item: QListWidgetItem, heading: _Heading) -> None:
+        if self._state.display.privacy:
+            text = f"{'Study' if heading.of_study else 'Patient'} {heading.number}"
+        else:
+            text = study_text(heading.patient) if heading.of_study else patient_text(heading.patient)
+        item.setText(text)
+        item.setToolTip(text)
+
+    def _describe_series(self, item: QListWidgetItem, entry: SeriesEntry, number: int) -> None:
+        private, loaded = self._state.display.privacy, self._loaded.get(entry.series_id)
+        shown = _Series(
+            entry,
+            title=f"Series {number}" if private else entry.title,
+            size=describe_size(entry, loaded),
+            status=self._status(entry),
+        )
+        lines = [shown.title, shown.size]
+        if loaded is not None and loaded != entry.size[0]:
+            lines.append(f"{loaded} of {entry.size[0]} slices could be read")
+        if not private and entry.patient != PatientText():
+            lines += [patient_text(entry.patient), study_text(entry.patient)]
+        lines += [f"{STATUS_SHAPES[p.level]} {self._told(p)}" for p in entry.problems]
+        text = f"{shown.title}, {shown.size}, {shown.status}"
+        item.setData(_WHAT, shown)
+        item.setText(text)
+        item.setData(Qt.ItemDataRole.AccessibleTextRole, text)
+        item.setToolTip("\n".join(lines if entry.problems else [*lines, "● complete"]))
 
     def _status(self, entry: SeriesEntry) -> str:
         return shown_text(describe_status(entry), self._state)
@@ -335,8 +353,8 @@ class SeriesPanel(QWidget):
         if volume is not None and self._loaded.get(volume.series_id) != volume.slices:
             self._loaded[volume.series_id] = volume.slices
             self._describe()
-        for item in self._items():
-            if volume is not None and item.data(_ID) == volume.series_id:
+        for item, series in self._items():
+            if volume is not None and series.entry.series_id == volume.series_id:
                 self.list.setCurrentItem(item)
         self._fill_problems()
 
@@ -347,20 +365,17 @@ class SeriesPanel(QWidget):
         """Show the series that hold every word that was typed, and the headings above them."""
         words = self.search.text().casefold().split()
         above: list[QListWidgetItem] = []
-        for row in range(self.list.count()):
-            item = self.list.item(row)
-            heading = item.data(_HEADING)
-            if heading is not None:
+        for item, what in self._rows():
+            if isinstance(what, _Heading):
                 # A study stays below its patient; a patient ends what came before.
-                above = [*above[:1], item] if heading[2] else [item]
+                above = [*above[:1], item] if what.of_study else [item]
                 item.setHidden(True)
                 continue
-            text = "\n".join([item.text(), *(one.text() for one in above)]).casefold()
-            hidden = not all(word in text for word in words)
-            item.setHidden(hidden)
-            if not hidden:
-                for one in above:
-                    one.setHidden(False)
+            text = "\n".join(row.text() for row in (item, *above)).casefold()
+            item.setHidden(not all(word in text for word in words))
+            if not item.isHidden():
+                for heading in above:
+                    heading.setHidden(False)
 
     def focus_search(self) -> None:
         """Let the keys go to the search field, or to the list where it is short."""
@@ -371,7 +386,7 @@ class SeriesPanel(QWidget):
             self.list.setFocus(Qt.FocusReason.ShortcutFocusReason)
 
     def _first_found(self) -> QListWidgetItem | None:
-        return next((item for item in self._items() if not item.isHidden()), None)
+        return next((item for item, _ in self._items() if not item.isHidden()), None)
 
     @Slot()
     def _leave_search(self) -> None:
@@ -405,11 +420,7 @@ class SeriesPanel(QWidget):
         self._problems_toggle.setText(f"{count} {noun} on reading")
         self._problems_toggle.setVisible(count > 0)
         self.problems.setVisible(count > 0 and self._problems_toggle.isChecked())
-        self._empty.setText(
-            "No series here."
-            if case.catalogue is not None
-            else "Open a file or folder, or drop it here, to see its series."
-        )
+        self._empty.setText("No series here." if case.catalogue is not None else _NOTHING_OPEN)
 
     @Slot(bool)
     def _on_problems_toggled(self, opened: bool) -> None:
@@ -418,10 +429,10 @@ class SeriesPanel(QWidget):
 
     @Slot(QListWidgetItem)
     def _on_picked(self, item: QListWidgetItem) -> None:
-        if item.data(_ENTRY) is None:
+        series = item.data(_WHAT)
+        if not isinstance(series, _Series):
             return
-        volume = self._state.case.volume
-        series_id = str(item.data(_ID))
+        volume, series_id = self._state.case.volume, series.entry.series_id
         # A second, slower click while the series is being read does not read it anew.
         reading = self._state.case.opening == series_id
         # While another series is being read, picking the open one calls that off.
@@ -452,7 +463,12 @@ def _unreadable(catalogue: Catalogue) -> list[Problem]:
             name = report.path.replace("\\", "/").rsplit("/", 1)[-1]
             reasons.setdefault(report.reason or "not readable", []).append(name)
     return [
-        Problem("error", f"{len(names)} file{'s' * (len(names) > 1)}: {reason}", files=tuple(names))
+        Problem(
+            "error",
+            f"{len(names)} file{'s' * (len(names) > 1)}: {reason}",
+            files=tuple(names),
+            code="unreadable_files",
+        )
         for reason, names in reasons.items()
     ]
 
@@ -480,9 +496,9 @@ class _SeriesDelegate(QStyledItemDelegate):
     """Paints thumbnail, title, size and status of a series, and the headings."""
 
     def sizeHint(self, _option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> QSize:
-        heading = index.data(_HEADING)
-        if heading is not None:
-            return QSize(150, _STUDY_HEIGHT if heading[2] else _PATIENT_HEIGHT)
+        what = index.data(_WHAT)
+        if isinstance(what, _Heading):
+            return QSize(150, _STUDY_HEIGHT if what.of_study else _PATIENT_HEIGHT)
         return QSize(150, _THUMBNAIL + 2 * _MARGIN)
 
     def _paint_heading(self, painter: QPainter, rect: QRect, text: str, *, of_study: bool) -> None:
@@ -498,14 +514,13 @@ class _SeriesDelegate(QStyledItemDelegate):
     def paint(
         self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
     ) -> None:
-        heading = index.data(_HEADING)
-        if heading is not None:
+        what: _Series | _Heading = index.data(_WHAT)
+        if isinstance(what, _Heading):
             painter.save()
             text = str(index.data(Qt.ItemDataRole.DisplayRole))
-            self._paint_heading(painter, option.rect, text, of_study=heading[2])
+            self._paint_heading(painter, option.rect, text, of_study=what.of_study)
             painter.restore()
             return
-        entry: SeriesEntry = index.data(_ENTRY)
         rect: QRect = option.rect.adjusted(1, 2, -1, -2)
         flags: QStyle.StateFlag = option.state
         painter.save()
@@ -514,7 +529,7 @@ class _SeriesDelegate(QStyledItemDelegate):
         chosen = bool(flags & QStyle.StateFlag.State_Selected)
         hovered = bool(flags & QStyle.StateFlag.State_MouseOver)
         if chosen or hovered:
-            painter.setPen(QColor("#2f7fd1") if chosen else Qt.PenStyle.NoPen)
+            painter.setPen(QColor(ACCENT) if chosen else Qt.PenStyle.NoPen)
             painter.setBrush(QColor("#21344a" if chosen else "#222b36"))
             painter.drawRoundedRect(rect, 6, 6)
         side = _THUMBNAIL - 4
@@ -533,33 +548,23 @@ class _SeriesDelegate(QStyledItemDelegate):
             painter.drawPixmap(target, picture)
         left = frame.right() + _MARGIN + 2
         room = QRect(left, rect.top(), rect.right() - left - 4, rect.height())
-        words = [str(index.data(role)) for role in (_TITLE, _SIZE, _STATUS)]
-        self._paint_text(painter, room, *words, status=entry.status, counted=count_problems(entry))
+        self._paint_text(painter, room, what)
         painter.restore()
 
-    def _paint_text(
-        self,
-        painter: QPainter,
-        rect: QRect,
-        title: str,
-        size: str,
-        told: str,
-        *,
-        status: str,
-        counted: str,
-    ) -> None:
+    def _paint_text(self, painter: QPainter, rect: QRect, series: _Series) -> None:
         base = QFont(painter.font())
         base.setPixelSize(13)
         small = QFont(base)
         small.setPixelSize(11)
-        told = f"{STATUS_SHAPES[status]} {told}"
+        level = series.entry.status
+        told = f"{STATUS_SHAPES[level]} {series.status}"
         if QFontMetrics(small).horizontalAdvance(told) > rect.width():
-            told = f"{STATUS_SHAPES[status]} {counted}"
-        status_colour = STATUS_COLOURS[status] if status != "ok" else MUTED
-        titles = two_lines(title, QFontMetrics(base), rect.width())
+            told = f"{STATUS_SHAPES[level]} {count_problems(series.entry)}"
+        status_colour = STATUS_COLOURS[level] if level != "ok" else MUTED
+        titles = two_lines(series.title, QFontMetrics(base), rect.width())
         lines = [
             *((base, TEXT, 17, line) for line in titles),
-            (small, MUTED, 15, size),
+            (small, MUTED, 15, series.size),
             (small, status_colour, 15, told),
         ]
         top = rect.center().y() - sum(height for _, _, height, _ in lines) // 2

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QLabel, QProgressBar, QSizePolicy, QStatusBar, QToolButton, QWidget
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.actions import Actions
-from ctmasknet_gui.view.style import restyle
+from ctmasknet_gui.view.style import label, restyle
 from ctmasknet_gui.view.weights_text import at_length, finds, in_one_line
 from model_core.base.settings import EvidenceBasis
 
@@ -55,8 +54,7 @@ class StatusBar(QStatusBar):
         self._state = state
         self._tip = ""
         self.setSizeGripEnabled(False)
-        self.text = QLabel()
-        self.text.setTextFormat(Qt.TextFormat.PlainText)
+        self.text = label()
         self.text.setContentsMargins(8, 0, 4, 0)
         self.progress = QProgressBar()
         self.progress.setTextVisible(False)
@@ -68,11 +66,9 @@ class StatusBar(QStatusBar):
         self.cancel.clicked.connect(actions.stop.trigger)
         self.cancel.setProperty("flat", "true")
         self.cancel.setAccessibleName("Cancel what is running")
-        self.weights = QLabel()
-        self.weights.setProperty("role", "muted")
+        self.weights = label(role="muted")
         self.evidence = QLabel()
-        self.disclaimer = QLabel(DISCLAIMER)
-        self.disclaimer.setProperty("role", "after")
+        self.disclaimer = label(DISCLAIMER, role="after")
         spring = QWidget()
         spring.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.addWidget(self.text)

@@ -21,9 +21,12 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state.verdict import MOST_DECIDING, deciding_slices
+from ctmasknet_gui.view.actions import TEN
+from ctmasknet_gui.view.viewport.mouse import WheelSteps
 from model_core.base.results import SliceSummary, probability_text
-from model_core.scene import class_name, image_colour
-from model_core.scene.palette import NEUTRAL, SELECTED
+from model_core.scene import class_name, image_colour, slice_words
+from model_core.scene.palette import LETTER, NEUTRAL, NO_CLASS, SELECTED
 
 _WIDTH = 44
 _BACKGROUND, _PALE, _EDGE = QColor("#10151b"), QColor("#2a3441"), QColor("#2c3641")
@@ -35,8 +38,6 @@ _CLASS_LEFT, _CLASS_WIDTH = 5.0, 7.0
 _BAR_LEFT = 15.0
 _THICKEST = 9.0
 _MARGIN = 6.0
-_TEN = 10
-_NOTCH = 120
 # Areas above this percentile by more than the factor are outliers; of fewer areas than that none is.
 _PERCENTILE, _FACTOR, _FEWEST = 95.0, 2.0, 3
 
@@ -44,10 +45,11 @@ _PERCENTILE, _FACTOR, _FEWEST = 95.0, 2.0, 3
 class SliceStrip(QWidget):
     """One row per slice beside the viewport, first slice on top.
 
-    The square tells the most probable class of a slice by colour and its probability by strength, the
-    bar the area of the shown lesion masks; slices without a result are pale. Those outside the lungs are
-    grey, as they take no part. A bar that is cut, as it would make the others too short to tell apart, ends
-    in a white tip. The tooltip says it in words. Click, drag, wheel or keys emit ``slice_requested``.
+    The square tells by colour whether a slice looks ill; of weights without a calibration the most probable
+    class, its probability by strength. The bar is the area of the shown lesion masks; slices without a result
+    are pale, those outside the lung grey. A bar that is cut, as it would make the others too short to tell
+    apart, ends in a white tip. A tick at the left marks the slices that decide about the scan. The tooltip
+    says it in words. Click, drag, wheel or keys emit ``slice_requested``.
     """
 
     slice_requested = Signal(int)
@@ -55,7 +57,7 @@ class SliceStrip(QWidget):
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._state = state
-        self._rest = 0
+        self._wheel = WheelSteps()
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
@@ -66,6 +68,7 @@ class SliceStrip(QWidget):
         state.case.events.lungs.connect(self._refresh)
         state.display.events.slice_index.connect(self._refresh)
         state.results.events.summaries.connect(self._refresh)
+        state.results.events.scan.connect(self._refresh)
         state.weights.events.all.connect(self._refresh)
         self._refresh()
 
@@ -117,6 +120,11 @@ class SliceStrip(QWidget):
         else:
             cut = " (bar cut)" if summary.lesion_px > self.full_scale else ""
             text = f"{head}: {_findings(summary)}{cut}"
+        if index in self._deciding:
+            text += "\nOne of the slices that decide"
+        words = slice_words(summary)
+        if words is not None:
+            return text + "\n" + ", ".join((words.answer, *words.lines))
         if summary.probabilities:
             best = int(np.argmax(summary.probabilities))
             name = class_name(self._state.weights.image_classes, best)
@@ -143,6 +151,7 @@ class SliceStrip(QWidget):
         if self.slices:
             self._paint_rows(painter)
             painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+            self._paint_deciding(painter)
             self._paint_mark(painter)
         if self.hasFocus():
             painter.setBrush(Qt.BrushStyle.NoBrush)
@@ -175,7 +184,7 @@ class SliceStrip(QWidget):
                     self._paint_cut(painter, QRectF(_BAR_LEFT + length, top, 0.0, thick))
             else:
                 # A thin stem tells "analysed, nothing found" from "not analysed".
-                painter.fillRect(QRectF(_BAR_LEFT, top, 2.0, thick), QColor("#5c6f83"))
+                painter.fillRect(QRectF(_BAR_LEFT, top, 2.0, thick), QColor(NO_CLASS))
 
     @staticmethod
     def _paint_cut(painter: QPainter, end: QRectF) -> None:
@@ -183,9 +192,26 @@ class SliceStrip(QWidget):
         painter.fillRect(end.adjusted(-5, 0, -3, 0), _BACKGROUND)
         painter.fillRect(end.adjusted(-3, 0, 0, 0), QColor(SELECTED))
 
+    def _paint_deciding(self, painter: QPainter) -> None:
+        """Point at the slices that the verdict of the scan rests on."""
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(LETTER))
+        for index in self._deciding:
+            y = self.centre_of(index)
+            painter.drawPolygon(QPolygonF([QPointF(0, y - 4), QPointF(0, y + 4), QPointF(4.5, y)]))
+
+    @property
+    def _deciding(self) -> tuple[int, ...]:
+        results = self._state.results
+        chosen = deciding_slices(results.scan, results.summaries)[:MOST_DECIDING]
+        return tuple(index for index in chosen if 0 <= index < self.slices)
+
     def _class_colour(self, summary: SliceSummary) -> QColor:
+        words = slice_words(summary)
+        if words is not None:
+            return QColor(words.colour)
         if not summary.probabilities or summary.from_bias:
-            return QColor("#5c6f83")
+            return QColor(NO_CLASS)
         best = int(np.argmax(summary.probabilities))
         colour = QColor(image_colour(class_name(self._state.weights.image_classes, best), best))
         colour.setAlphaF(0.35 + 0.65 * min(1.0, max(0.0, float(summary.probabilities[best]))))
@@ -224,11 +250,9 @@ class SliceStrip(QWidget):
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         """Move slice by slice."""
-        self._rest += event.angleDelta().y()
-        notches = int(self._rest / _NOTCH)
-        self._rest -= notches * _NOTCH
-        if notches:
-            self._ask(self._state.display.slice_index - notches)
+        steps = self._wheel.add(event.angleDelta().y())
+        if steps:
+            self._ask(self._state.display.slice_index + steps)
         event.accept()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -237,8 +261,8 @@ class SliceStrip(QWidget):
         targets = {
             Qt.Key.Key_Up: here - 1,
             Qt.Key.Key_Down: here + 1,
-            Qt.Key.Key_PageUp: here - _TEN,
-            Qt.Key.Key_PageDown: here + _TEN,
+            Qt.Key.Key_PageUp: here - TEN,
+            Qt.Key.Key_PageDown: here + TEN,
             Qt.Key.Key_Home: 0,
             Qt.Key.Key_End: self.slices - 1,
         }

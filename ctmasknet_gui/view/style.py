@@ -1,4 +1,4 @@
-"""The dark theme: style sheet, palette, icons."""
+"""The dark theme: style sheet, palette, icons, and the plain widgets that it knows by their role."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import importlib.util
 from functools import cache
 from pathlib import Path
 
-from PySide6.QtCore import QEvent
+from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QColor, QFontDatabase, QFontMetrics, QIcon, QPalette
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QApplication, QFrame, QLabel, QWidget
 
 from model_core.base.resources import resource
 
@@ -77,3 +77,20 @@ def restyle(widget: QWidget, **properties: object) -> None:
     widget.style().polish(widget)
     # Frames learn of another padding by this alone.
     QApplication.sendEvent(widget, QEvent(QEvent.Type.StyleChange))
+
+
+def label(text: str = "", *, role: str = "", wrap: bool = False) -> QLabel:
+    """Return a label in a role of the style sheet; its text is never markup, for it may come from a file."""
+    result = QLabel(text)
+    result.setTextFormat(Qt.TextFormat.PlainText)
+    result.setWordWrap(wrap)
+    if role:
+        result.setProperty("role", role)
+    return result
+
+
+def rule() -> QFrame:
+    """Return a horizontal line between two parts of a panel."""
+    result = QFrame()
+    result.setProperty("role", "rule")
+    return result

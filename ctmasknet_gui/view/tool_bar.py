@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QLabel, QSizePolicy, QSlider, QToolBar, QToolButto
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.menus import Menus
-from ctmasknet_gui.view.style import icon
+from ctmasknet_gui.view.style import icon, label
 from ctmasknet_gui.view.weights_text import at_length, finds
 
 _ICON = QSize(18, 18)
@@ -83,8 +83,7 @@ class ToolBar(QToolBar):
         self.opacity.setAccessibleName("Opacity of masks")
         self.opacity.valueChanged.connect(lambda value: self.opacityEdited.emit(value / 100))
         self._opacity_action = self.addWidget(self.opacity)
-        spacer = QLabel()
-        spacer.setProperty("role", "spacer")
+        spacer = label(role="spacer")
         spacer.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.addWidget(spacer)
         self._overlay_buttons = overlays

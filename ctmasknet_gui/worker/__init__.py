@@ -1,4 +1,4 @@
-"""The one worker thread: numbered jobs are generators, iterated one step at a time."""
+"""Worker threads: numbered jobs are generators, iterated one step at a time."""
 
 from ctmasknet_gui.worker.job import Job, Priority
 from ctmasknet_gui.worker.thread import WorkerThread

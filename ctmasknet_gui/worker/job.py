@@ -26,7 +26,7 @@ class Job:
     Attributes
     ----------
     job_id:
-        Rises by one per job of a window; events of replaced jobs are told apart by it.
+        Rises with every job; events of replaced jobs are told apart by it.
     kind:
         What it does ("open", "run", ...). A new job replaces an unfinished one of the same kind.
     factory:

@@ -1,4 +1,4 @@
-"""Owner of the worker thread: start, submit, cancel, shut down."""
+"""Owner of a worker thread: start, submit, cancel, shut down."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from ctmasknet_gui.worker.worker import Worker
 
 _log = logging.getLogger(__name__)
 
+# Of all threads together: a job's number tells it from every other.
+_NUMBERS = itertools.count(1)
+
 
 class WorkerThread(QObject):
     """Starts one thread with one `Worker` on the first job and joins it at the end.
@@ -22,12 +25,11 @@ class WorkerThread(QObject):
 
     _wake = Signal()
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self, name: str = "worker", parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._numbers = itertools.count(1)
         self._queue = JobQueue()
         self._thread = QThread()
-        self._thread.setObjectName("ctmasknet-worker")
+        self._thread.setObjectName(f"ctmasknet-{name}")
         self.worker = Worker(self._queue)
         self.worker.moveToThread(self._thread)
         self._wake.connect(self.worker.work, Qt.ConnectionType.QueuedConnection)
@@ -39,7 +41,7 @@ class WorkerThread(QObject):
 
     def submit(self, kind: str, factory: JobFactory, *, priority: Priority = Priority.RUN) -> Job | None:
         """Queue a job, replacing an unfinished one of its kind; None after `shutdown`."""
-        job = Job(next(self._numbers), kind, factory, priority)
+        job = Job(next(_NUMBERS), kind, factory, priority)
         if not self._queue.put(job):
             return None
         if not self._thread.isRunning():

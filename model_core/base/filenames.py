@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -13,6 +14,8 @@ FETCH = "Fetch them (git annex get, git lfs pull) or complete the copy."
 
 # Longer files are no pointers.
 _POINTER_BYTES = 1024
+# Of many names, so many are told.
+_MAX_NAMED = 8
 _LFS = b"version https://git-lfs.github.com/spec/"
 _ANNEX = b"/annex/objects/"
 
@@ -25,6 +28,20 @@ def plain_name(name: str) -> str:
 def folded_name(name: str) -> str:
     """Return a name without the difference of upper and lower case (Unicode 3.13, canonical caseless)."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Sort key under which "slice10" follows "slice9"."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
+
+
+def named(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the first few of many names, and how many more there are."""
+    every = tuple(dict.fromkeys(names))
+    if len(every) <= _MAX_NAMED:
+        return every
+    return (*every[:_MAX_NAMED], f"and {len(every) - _MAX_NAMED} more")
 
 
 def partners(names: Iterable[str], given: Iterable[str]) -> dict[str, str]:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import secrets
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from model_core.base.errors import ExportError
+
+# How names begin of what is not finished: left behind only where a program was killed.
+PARTIAL = ".partial-"
 
 _REASONS = {
     errno.ENOSPC: "there is no space left on the disk",
@@ -47,7 +53,7 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """
     refuse_existing(path, overwrite=overwrite)
     suffixes = "".join(path.suffixes[-2:])
-    temporary = path.with_name(f".partial-{secrets.token_hex(6)}{suffixes}")
+    temporary = path.with_name(f"{PARTIAL}{secrets.token_hex(6)}{suffixes}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -61,9 +67,70 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def atomic_folder(target: Path, *, last: str, outdated: Iterable[Path] = ()) -> Iterator[Path]:
+    """Give a temporary folder to write into; its files become those of ``target`` when the block ends.
+
+    Where it ends with an error, nothing of ``target`` changes, and a folder made for nothing is removed.
+    Files of the same names are replaced, others stay.
+
+    Parameters
+    ----------
+    last:
+        Name of the file that tells of the others: it comes last, so that where it is, everything is.
+    outdated:
+        Files to remove before.
+
+    Raises
+    ------
+    ExportError
+        If the folder cannot be written.
+    """
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target, prefix=PARTIAL, ignore_cleanup_errors=True) as name:
+            work = Path(name)
+            yield work
+            for path in outdated:
+                path.unlink()
+            files = (path for path in work.rglob("*") if path.is_file())
+            for path in sorted(files, key=lambda path: (path.name == last, path)):
+                place = target / path.relative_to(work)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(place)
+    except OSError as error:
+        raise cannot_write(target, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            target.rmdir()  # only if empty
+
+
+def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
+    """Write a UTF-8 text file; see `atomic_path`."""
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        # A file name need not be text; written so, it is what JSON calls it.
+        temporary.write_text(text, "utf-8", "backslashreplace")
+
+
+def write_json(path: Path, document: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    """Write an indented JSON document; see `atomic_path`.
+
+    Raises
+    ------
+    ValueError
+        If a number in it is not finite: JSON has no word for that.
+    """
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n", overwrite=overwrite)
+
+
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Raise `ExportError` where ``path`` may not be written because something is there."""
-    if path.is_dir():
+    """Raise `ExportError` where ``path`` may not be written because something is there, or never could be."""
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:  # such as of a name that is too long
+        raise cannot_write(path, error) from error
+    if is_folder:
         raise ExportError(f"'{path.name}' is a folder: choose another file name.")
     if not overwrite and os.path.lexists(path):
         raise _exists(path)

@@ -5,8 +5,9 @@ Boxes are ``(N, 4)`` float32 ``x1, y1, x2, y2`` pixel *edges*: the pixel in colu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,11 @@ from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceS
 
 # What is said of a scan; "no_class" where no slice shows lung.
 Verdict = Literal["no_class", "control", "uncertain", "ill"]
+# Thirds of the slices with lung, from the head; no lobes.
+Third = Literal["upper", "middle", "lower"]
+# Why a scan is uncertain: nobody knows whether it is a chest; too few slices; lesions of unknown volume;
+# lesions, but no more slices that look ill than in controls; slices that look ill, but hardly a lesion.
+Doubt = Literal["no_chest", "few_slices", "no_volume", "few_ill", "few_lesions"]
 # A slice of more looks ill.
 ILL_PROBABILITY = 0.5
 # The kind of pneumonia where it cannot be told.
@@ -317,6 +323,10 @@ class ScanVerdict:
         How ``verdict`` follows from the numbers, in words.
     checked:
         Whole scans that these weights were tried on; None where there are none.
+    doubt:
+        Of an uncertain scan, why it is.
+    mostly:
+        The third of the lungs that holds more than half of ``lesion_ml``; None where none does.
     """
 
     probabilities: tuple[float, ...]
@@ -335,6 +345,30 @@ class ScanVerdict:
     deciding: tuple[int, ...] = ()
     verdict_rule: str = ""
     checked: ScanCheck | None = None
+    doubt: Doubt | None = None
+    mostly: Third | None = None
+
+
+class _WhenAsked:
+    """A field that may be given as a function: whoever reads it first calls it.
+
+    Threads that read it at once may each call it; the arrays that they get are equal.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: object | None, owner: type | None = None) -> FloatArray:
+        if instance is None:
+            raise AttributeError(self._name)  # to a dataclass: no default
+        value = vars(instance)[self._name]
+        if callable(value):
+            value = vars(instance)[self._name] = value()
+        array: FloatArray = value
+        return array
+
+    def __set__(self, instance: object, value: FloatArray | Callable[[], FloatArray]) -> None:
+        vars(instance)[self._name] = value
 
 
 @dataclass(frozen=True, eq=False)
@@ -346,16 +380,21 @@ class ShownSlice:
     masks:
         (D, H, W) bool, one per detection (or connected region, see `explain.shown_lesions`), in slice pixels.
     logit_map:
-        (H, W) float32 maximum (or sum) of the pasted raw mask logits; NaN outside every mask box.
+        (H, W) float32 maximum (or sum) of the pasted raw mask logits; NaN outside every mask box. May be
+        given as a function, which is called once the map is asked for: it often is not.
     """
 
     slice_index: int
     detections: Detections
     masks: BoolArray
-    logit_map: FloatArray
-    rois: tuple[RoiRow, ...]
-    verdict: ImageVerdict | None
-    summary: SliceSummary
+    logit_map: _WhenAsked = _WhenAsked()  # a descriptor is no default
+    rois: tuple[RoiRow, ...]  # type: ignore[misc]
+    verdict: ImageVerdict | None  # type: ignore[misc]
+    summary: SliceSummary  # type: ignore[misc]
+
+    def changed(self, **fields: Any) -> ShownSlice:
+        """Return a copy with other fields; `dataclasses.replace` would ask for the logit map."""
+        return ShownSlice(**{**vars(self), **fields})
 
     @property
     def logit_range(self) -> tuple[float, float] | None:

@@ -15,6 +15,97 @@ from model_core.base.geometry import Geometry
 Plane = Literal["axial", "coronal", "sagittal", "oblique", "unknown"]
 Unit = Literal["HU", "values", "grey"]
 Level = Literal["info", "warning", "error"]
+# What a problem is, for programs: its text is for people and may change. In alphabetical order.
+ProblemCode = Literal[
+    "absent_file",
+    "almost_even_spacing",
+    "ambiguous_name",
+    "burned_in_annotation",
+    "clipped_values",
+    "confounded_source",
+    "dead_link",
+    "decimal_comma",
+    "duplicate_name",
+    "duplicate_picture",
+    "duplicate_position",
+    "duplicate_sop_instance_uid",
+    "empty_class",
+    "every_nth_slice",
+    "exif_orientation",
+    "frame_of_reference_per_slice",
+    "gap",
+    "grey_map",
+    "hounsfield_offset",
+    "index_table",
+    "large_mask",
+    "localizer",
+    "lossy_compression",
+    "mask_scheme",
+    "missing_concatenation_part",
+    "missing_listed_picture",
+    "missing_mask",
+    "missing_orientation",
+    "missing_picture",
+    "missing_pixel_spacing",
+    "missing_position",
+    "missing_rescale",
+    "missing_series_uid",
+    "missing_slice_distance",
+    "mixed_patients",
+    "mixed_sizes",
+    "mixed_studies",
+    "modality_by_sop_class",
+    "no_class",
+    "no_finite_value",
+    "no_geometry",
+    "no_ggo",
+    "no_lesion",
+    "no_mask",
+    "no_picture",
+    "not_finite",
+    "not_hounsfield",
+    "oblique",
+    "one_grey_value",
+    "other",
+    "other_class",
+    "other_mask",
+    "padding",
+    "phases",
+    "pixdim_disagrees",
+    "possibly_hounsfield",
+    "released_rule",
+    "rescale_type",
+    "scaled_for_display",
+    "series_uid_per_slice",
+    "several_components",
+    "several_volumes",
+    "sform_qform_disagree",
+    "shared_patient",
+    "shared_picture",
+    "sheared",
+    "shifted_slices",
+    "single_image_series",
+    "single_position",
+    "size_mismatch",
+    "skewed_pixels",
+    "split_list",
+    "split_series",
+    "stray_index_row",
+    "study_uid_per_slice",
+    "tilt_corrected",
+    "unevenly_spaced",
+    "unknown_class",
+    "unknown_mask_value",
+    "unknown_patient",
+    "unreadable_files",
+    "unreadable_mask",
+    "unreadable_picture",
+    "unreadable_slices",
+    "unsupported_transfer_syntax",
+    "unusable_scaling",
+    "unusable_sform",
+    "wrong_class",
+]
 VoiFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 
 
@@ -22,13 +113,15 @@ VoiFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 class Problem:
     """Something noticed while reading; checks report, callers decide.
 
-    ``text`` says what was found, ``action`` what was done about it, ``files`` names them (base names).
+    ``text`` says what was found, ``action`` what was done about it, ``files`` names them (base names),
+    ``code`` is what programs decide by.
     """
 
     level: Level
     text: str
     action: str = ""
     files: tuple[str, ...] = ()
+    code: ProblemCode = "other"
 
 
 @dataclass(frozen=True)
@@ -111,12 +204,13 @@ class SeriesEntry:
 
 @dataclass(frozen=True)
 class FileReport:
-    """What became of one file of a scan."""
+    """What became of one file of a scan. ``absent``: a link or pointer to content that is not here."""
 
     path: str
     status: Literal["ok", "warning", "error", "skipped"]
     reason: str = ""
     transfer_syntax: str = ""
+    absent: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,6 +220,22 @@ class Catalogue:
     root: str
     series: tuple[SeriesEntry, ...]
     files: tuple[FileReport, ...]
+
+
+@dataclass(frozen=True)
+class DicomInstance:
+    """The DICOM object (SOP instance, PS3.3 C.12.1) that a slice was read from.
+
+    A UID that the file does not state is empty. ``frame_number`` counts from 1 as ReferencedFrameNumber does
+    (PS3.3 10.3); None where the object holds one frame only.
+    """
+
+    study_uid: str
+    series_uid: str
+    frame_of_reference_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    frame_number: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +252,9 @@ class Volume:
         (D,) ImagePositionPatient projected on the slice normal of the files, or None.
     slice_names:
         D base names of files, for messages and exports; or empty.
+    instances:
+        Of DICOM: D objects that the slices were read from; else empty. Like ``patient`` they are identity:
+        never logged, and not exported unless asked for.
     windows:
         The file's own windows (of the middle slice), possibly none.
     every:
@@ -155,9 +268,9 @@ class Volume:
     unit: Unit = "HU"
     plane: Plane = "unknown"
     modality: str = "CT"
-    series_uid: str = ""
     slice_positions_mm: DoubleArray | None = None
     slice_names: tuple[str, ...] = ()
+    instances: tuple[DicomInstance, ...] = field(default=(), repr=False)
     windows: tuple[Window, ...] = ()
     patient: PatientText = field(default=PatientText(), repr=False)
     lossy: bool = False
@@ -170,3 +283,32 @@ class Volume:
     def slices(self) -> int:
         """Number of slices."""
         return int(self.voxels.shape[0])
+
+    @property
+    def study_uid(self) -> str:
+        """StudyInstanceUID of all slices; empty where it is not known or they differ."""
+        return _common({instance.study_uid for instance in self.instances})
+
+    @property
+    def series_uid(self) -> str:
+        """SeriesInstanceUID of all slices; empty where it is not known or they differ."""
+        return _common({instance.series_uid for instance in self.instances})
+
+    @property
+    def frame_of_reference_uid(self) -> str:
+        """FrameOfReferenceUID of all slices; empty where it is not known or they differ."""
+        return _common({instance.frame_of_reference_uid for instance in self.instances})
+
+    @property
+    def sop_instance_uids(self) -> tuple[str, ...]:
+        """SOPInstanceUID of each slice; frames of one object have the same."""
+        return tuple(instance.sop_instance_uid for instance in self.instances)
+
+    @property
+    def frame_numbers(self) -> tuple[int | None, ...]:
+        """Number of each slice within its object, from 1; None where the object is a single picture."""
+        return tuple(instance.frame_number for instance in self.instances)
+
+
+def _common(uids: set[str]) -> str:
+    return next(iter(uids)) if len(uids) == 1 else ""

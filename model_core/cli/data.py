@@ -194,15 +194,14 @@ def _write(output: Path, document: dict[str, Any], checked: CheckedSet, *, overw
     """Write the figures, then the document: where it is, everything is."""
     from matplotlib.figure import Figure
 
-    from model_core.base.files import atomic_path
+    from model_core.base.files import atomic_path, write_json
 
     for name, draw in _figures(checked).items():
         figure = Figure(figsize=(6.0, 3.2))
         draw(figure)
         with atomic_path(output / name, overwrite=overwrite) as path:
             figure.savefig(path, format="png", dpi=120, metadata={"Software": None})
-    with atomic_path(output / DOCUMENT, overwrite=overwrite) as path:
-        path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", "utf-8")
+    write_json(output / DOCUMENT, document, overwrite=overwrite)
     _LOG.info("Wrote %s and figures.", DOCUMENT)
 
 

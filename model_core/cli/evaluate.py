@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_core.base.errors import SettingsError
+from model_core.base.errors import DataError, SettingsError
 from model_core.cli import values
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register the command and its two subcommands."""
+    """Register the command and its subcommands."""
     parser = commands.add_parser(
         "evaluate",
         help="measure weights on a labelled data set and write a report",
@@ -30,6 +30,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     kinds = parser.add_subparsers(dest="evaluation", required=True, metavar="WHAT")
     _add_segmentation(kinds)
     _add_classifier(kinds)
+    _add_scans(kinds)
 
 
 def _add_segmentation(kinds: Any) -> None:
@@ -100,6 +101,19 @@ def _add_classifier(kinds: Any) -> None:
     parser.set_defaults(run=run_classifier)
 
 
+def _add_scans(kinds: Any) -> None:
+    parser = kinds.add_parser(
+        "scans",
+        help="the verdict of whole scans against what is known of them",
+        description="LIST is a text file with one scan a line, separated by tabs or commas: path (from the "
+        "folder of the list), label (ill, control, or no_class for what shows no chest) and perhaps a group "
+        "(source, scanner: results are also given by group). Every slice of every scan is analysed.",
+    )
+    parser.add_argument("list", type=Path, metavar="LIST", help="scans and their labels")
+    _add_output(parser)
+    parser.set_defaults(run=run_scans)
+
+
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="labelled data set")
     parser.add_argument("--list", type=Path, metavar="FILE", help="split list: only the slices it names")
@@ -109,6 +123,10 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         help="pictures without a grey-to-HU map: taken as a lung window, or as a wider one where their lung "
         "and soft-tissue peaks show it (default: as the weights have it, which is what the app does)",
     )
+    _add_output(parser)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT", help="folder of the report"
     )
@@ -237,6 +255,45 @@ def run_classifier(arguments: argparse.Namespace) -> int:
         overwrite=arguments.overwrite,
     )
     _tell(report, ("accuracy", "balanced_accuracy", "f1"), arguments.output)
+    return 0
+
+
+def run_scans(arguments: argparse.Namespace) -> int:
+    """Analyse the scans of a list; the report is written once everything is computed."""
+    from model_core.cli.progress import last
+    from model_core.engine.load import load_pipeline
+    from model_core.measure.output import check_target
+    from model_core.measure.report_parts import common_settings
+    from model_core.measure.scans import evaluate_scan, read_scans, write_scan_report
+    from model_core.read import load, scan
+
+    check_target(arguments.output, overwrite=arguments.overwrite)
+    listed = read_scans(arguments.list)
+    pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
+    if pipeline.calibration is None:
+        raise SettingsError(
+            "These weights give no verdict, as their card has no calibration: 'ctmasknet train calibrate' "
+            "adds it."
+        )
+    outcomes = []
+    for item in listed:
+        usable = [one for one in last(scan(item.path), title="Reading").series if one.status != "error"]
+        if len(usable) != 1:
+            found = "no series" if not usable else f"{len(usable)} series"
+            raise DataError(f"'{item.name}' holds {found} that can be opened: a line names one scan.")
+        volume = last(load(usable[0]), title="Opening")
+        outcomes.append(last(evaluate_scan(pipeline, volume, item), title=item.name))
+    about = common_settings(
+        pipeline.cards, data=arguments.list.name, device=pipeline.device, own={"mirror": pipeline.mirror}
+    )
+    report = write_scan_report(
+        arguments.output, outcomes, pipeline=pipeline, about=about, overwrite=arguments.overwrite
+    )
+    share = report["share_right"]
+    sys.stdout.write(
+        f"{report['scans']} scans, {report['right']} right (95 %: {share['low']:.0%}-{share['high']:.0%}), "
+        f"{report['uncertain']} uncertain, {report['wrong']} wrong\n{arguments.output / 'report.html'}\n"
+    )
     return 0
 
 

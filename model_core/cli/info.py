@@ -101,7 +101,8 @@ def _tell_undecodable(row: dict[str, Any], failed: dict[str, str]) -> None:
     row["status"] = "error" if "error" in (level, row["status"]) else "warning"
     row["warnings"].append(text)
     names = [Path(path).name for path in mine[:8]]
-    row["problems"].append({"level": level, "text": text, "action": "They are left out.", "files": names})
+    code, action = "unreadable_files", "They are left out."
+    row["problems"].append({"level": level, "code": code, "text": text, "action": action, "files": names})
 
 
 def _printable(text: str) -> str:
@@ -132,6 +133,7 @@ def _series(entry: SeriesEntry) -> dict[str, Any]:
         "problems": [
             {
                 "level": problem.level,
+                "code": problem.code,
                 "text": problem.text,
                 "action": problem.action,
                 "files": list(problem.files),

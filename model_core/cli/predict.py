@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from model_core.base.errors import DataError, ExportError, MemoryNeeded, ReadError
+from model_core.base.files import atomic_folder
 from model_core.base.results import ShownSlice
 from model_core.base.settings import DetectionSettings, EvidenceSettings
 from model_core.base.volume import LUNG_WINDOW, SeriesEntry, Volume
@@ -121,7 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
     labels = np.zeros(volume.voxels.shape, np.uint8)
     records, summaries = [], []
     # Everything is written beside its place and moved there at the end, or not at all.
-    with _workplace(output) as work:
+    with atomic_folder(output, last=DOCUMENT, outdated=former) as work:
         for result in follow(run_networks(pipeline, volume, slices), title="Analysing"):
             seen = show(pipeline, volume, result, detections, evidence)
             labels[seen.slice_index] = lesion_labels(seen)
@@ -130,7 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
             # Not the slice itself: the masks of a whole series would fill the memory.
             records.append(slice_prediction(volume, seen, pipeline=pipeline))
             summaries.append(seen.summary)
-        control = pipeline.image_classes[0] if pipeline.image_classes else "Control"
+        classes = pipeline.image_classes
         basis = pipeline.evidence_basis(evidence)
         document = predictions(
             volume,
@@ -143,40 +142,24 @@ def run(arguments: argparse.Namespace) -> int:
             else scan_verdict(
                 summaries,
                 basis=basis,
-                control=control,
-                names=pipeline.image_classes,
+                control=classes[0],
+                names=classes,
                 calibration=pipeline.calibration,
                 volume=volume,
                 lung_ml=lung_ml(lungs, volume.geometry),
             ),
         )
         notes = write_lesions(work / LABELS, volume, labels)
-        document["series"]["problems"] = [told_problem(note, volume) for note in (*volume.problems, *notes)]
+        document["series"]["problems"] = [
+            {"code": note.code, **told_problem(note, volume)} for note in (*volume.problems, *notes)
+        ]
         write_json(work / DOCUMENT, document)
-        for path in former:
-            path.unlink()
-        # The document last: it tells what lies beside it.
-        for name in reversed(names):
-            (work / name).replace(output / name)
     for problem in volume.problems:
         if problem.level != "info":
             sys.stderr.write(f"ctmasknet: {problem.text} {problem.action}\n")
     for note in notes:
         sys.stderr.write(f"ctmasknet: {LABELS}: {note.text} {note.action}\n")
     return 0
-
-
-@contextlib.contextmanager
-def _workplace(output: Path) -> Iterator[Path]:
-    """Give a temporary folder inside the output; an output folder made for nothing is removed again."""
-    try:
-        with tempfile.TemporaryDirectory(dir=output, prefix=".part-") as folder:
-            yield Path(folder)
-    except OSError as error:
-        raise ExportError(f"The results cannot be written to '{output.name}'.", details=str(error)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            output.rmdir()  # only if empty
 
 
 def _make_folder(folder: Path) -> None:

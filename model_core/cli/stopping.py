@@ -1,22 +1,28 @@
-"""Ctrl-C as a question that a long command asks between two steps."""
+"""Ctrl-C and a termination signal close a long job between two steps."""
 
 from __future__ import annotations
 
-import contextlib
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Generator
+from contextlib import closing
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
-@contextlib.contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C and a termination signal into a question asked after every step."""
+def until_stopped(job: Generator[T, None, None]) -> Generator[T, None, None]:
+    """Yield what a job yields; where a stop was asked for, close it, which keeps what it has done."""
     asked: list[int] = []
     before = {
         number: signal.signal(number, lambda received, _frame: asked.append(received))
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        yield lambda: bool(asked)
+        with closing(job):
+            for item in job:
+                yield item
+                if asked:
+                    return
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from model_core.base.errors import SettingsError
 from model_core.cli import train_systems, values
-from model_core.cli.stopping import stop_requests
 
 if TYPE_CHECKING:
     from model_core.train.packing import PackedSlice
@@ -40,8 +39,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     packing = kinds.add_parser(
         "pack",
         help="write the slices of a recipe as one file, to train elsewhere",
-        description="Writes pictures (JPEG-LS, at most 512 pixels), masks and patients of the recipe's data "
-        "into one file for 'train recipe --packed FILE' on a machine without the data folder.",
+        description="Writes pictures (JPEG-LS), masks and patients of the recipe's data into one file "
+        " for 'train recipe --packed FILE' on a machine without the data folder.",
     )
     packing.add_argument("name", help=_NAME)
     packing.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the data sets")
@@ -64,23 +63,22 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "it on the fold, and writes cross-validation.json and .md once all folds are there. Stop it at any "
         "time; the same command goes on.",
     )
-    _fold_options(folds, folds=5, size=384)
+    _recipe_options(folds, plan=False)
+    _device_options(folds)
+    folds.add_argument(
+        "--folds", type=values.positive, default=5, metavar="N", help="of patients (default 5)"
+    )
+    folds.add_argument(
+        "--size",
+        type=values.positive,
+        default=384,
+        metavar="PX",
+        help="input of the network (default 384)",
+    )
+    _stride(folds)
     folds.add_argument("--fold", type=values.positive, metavar="K", help="only fold K, from 1")
     folds.add_argument("--steps", type=values.positive, metavar="N", help="stop after N further steps")
     folds.set_defaults(run=run_cross_validation)
-
-    variants = kinds.add_parser(
-        "compare",
-        help="cross-validate the variants of a recipe (anchors, augmentation)",
-        description="Trains and measures the recipe and each of its variants on the same folds of patients, "
-        "by its shortest schedule, and writes comparison.json and .md with the differences once all are "
-        "there. Stop it at any time; the same command goes on.",
-    )
-    _fold_options(variants, folds=3, size=256)
-    variants.add_argument(
-        "--variant", default="", metavar="NAME", help="only this one; 'as-it-is' without change"
-    )
-    variants.set_defaults(run=run_comparison)
 
     export = kinds.add_parser(
         "export",
@@ -125,6 +123,32 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _limit(classifier)
     classifier.set_defaults(run=run_classifier)
 
+    calibration = kinds.add_parser(
+        "calibrate",
+        help="add 'ill or not' to the card of weights with an image class",
+        description="Fits slope and bias of 'ill or not' on slices of patients that these weights were not "
+        "trained on, and what is unlike them, and writes the weights with a card that holds both: without "
+        "them there is no verdict of a scan. DIR holds class folders (normal, other, covid), or "
+        f"{SLICE_CLASSES}; patients are those of index.tsv.",
+    )
+    calibration.add_argument(
+        "--weights", nargs="+", required=True, metavar="W", help="shipped names or files"
+    )
+    calibration.add_argument("--data", type=Path, metavar="DIR", help="labelled slices of other patients")
+    calibration.add_argument(
+        "--checked",
+        type=Path,
+        metavar="DIR",
+        help="a report of 'evaluate scans' of these weights, to be quoted in the card: of patients that were "
+        "not used in training",
+    )
+    calibration.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the weights"
+    )
+    _device_options(calibration, workers=False)
+    _limit(calibration)
+    calibration.set_defaults(run=run_calibration)
+
 
 _NAME = "a shipped recipe (lesion-r18t1) or a recipe file (.json)"
 
@@ -146,17 +170,6 @@ def _recipe_options(parser: argparse.ArgumentParser, *, plan: bool = True) -> No
         parser.add_argument(
             "--plan", default="", metavar="NAME", help="another schedule of the recipe (gpu: larger batches)"
         )
-
-
-def _fold_options(parser: argparse.ArgumentParser, *, folds: int, size: int) -> None:
-    _recipe_options(parser, plan=False)
-    _device_options(parser)
-    parser.add_argument(
-        "--folds", type=values.positive, default=folds, metavar="N", help=f"of patients (default {folds})"
-    )
-    text = f"input of the network (default {size})"
-    parser.add_argument("--size", type=values.positive, default=size, metavar="PX", help=text)
-    _stride(parser)
 
 
 def _work(parser: argparse.ArgumentParser) -> None:
@@ -188,7 +201,10 @@ def _stride(parser: argparse.ArgumentParser) -> None:
 
 def _limit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--limit", type=values.positive, metavar="N", help="module S: at most N slices per source and class"
+        "--limit",
+        type=values.positive,
+        metavar="N",
+        help="class: at most N slices per source and class",
     )
 
 
@@ -202,9 +218,8 @@ def _read_slices(arguments: argparse.Namespace) -> tuple[Recipe, list[PackedSlic
     """Return the recipe with its sources switched off, and its slices."""
     import torch
 
-    from model_core.train.packing import pack
+    from model_core.train.packing import pack, read_packed
     from model_core.train.recipe import read_recipe
-    from model_core.train.travel import read_packed
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -224,7 +239,9 @@ def _run_folder(arguments: argparse.Namespace, name: str) -> Path:
 def run_recipe(arguments: argparse.Namespace) -> int:
     """Train by the recipe until it is done."""
     from model_core.cli.progress import follow
-    from model_core.train.lesion import CHECKPOINT, LesionTraining
+    from model_core.cli.stopping import until_stopped
+    from model_core.train.lesion import LesionTraining
+    from model_core.train.loop import CHECKPOINT
 
     recipe, slices = _read_slices(arguments)
     training = LesionTraining(
@@ -234,11 +251,10 @@ def run_recipe(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         workers=arguments.workers,
     )
-    with stop_requests() as stopped:
-        job = training.run(max_steps=arguments.steps, stopped=stopped)
-        for _ in follow(job, title=f"Training {recipe.name}"):
-            pass
-    sys.stdout.write(f"{training.place}; the checkpoint is {training.work / CHECKPOINT}.\n")
+    job = until_stopped(training.run(max_steps=arguments.steps))
+    for _ in follow(job, title=f"Training {recipe.name}"):
+        pass
+    sys.stdout.write(f"{training.place}; the checkpoint is {training.folder / CHECKPOINT}.\n")
     if not training.finished:
         sys.stdout.write("The same command goes on from there.\n")
     return 0
@@ -246,70 +262,45 @@ def run_recipe(arguments: argparse.Namespace) -> int:
 
 def run_pack(arguments: argparse.Namespace) -> int:
     """Write the packed file of a recipe."""
-    from model_core.cli.progress import last
-    from model_core.train.packing import pack
+    from model_core.train.packing import pack, write_packed
     from model_core.train.recipe import read_recipe
-    from model_core.train.travel import write_packed
 
     recipe = read_recipe(arguments.name).without(tuple(arguments.without))
     slices = pack(recipe, _folder(arguments.data), arguments.work)
-    path = last(write_packed(slices, arguments.output, error=arguments.error), title="Packing")
+    path = write_packed(slices, arguments.output, error=arguments.error)
     sys.stdout.write(f"{len(slices)} slices, {path.stat().st_size / 2**20:.1f} MiB\n")
     return 0
-
-
-def _fold_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    names = ("folds", "size", "stride", "device", "workers")
-    return {name: getattr(arguments, name) for name in names}
 
 
 def run_cross_validation(arguments: argparse.Namespace) -> int:
     """Train and measure the folds of a recipe."""
     from model_core.cli.progress import follow
+    from model_core.cli.stopping import until_stopped
     from model_core.train.cross_validation import CrossValidation, cross_validate
 
     if arguments.fold is not None and arguments.fold > arguments.folds:
         raise SettingsError(f"There are folds 1 to {arguments.folds}, no fold {arguments.fold}.")
     recipe, slices = _read_slices(arguments)
-    settings = CrossValidation(**_fold_settings(arguments))
-    with stop_requests() as stopped:
-        job = cross_validate(
-            recipe,
-            slices,
-            arguments.work / f"{recipe.name}-{arguments.folds}x{arguments.size}",
-            settings,
-            only=None if arguments.fold is None else arguments.fold - 1,
-            max_steps=arguments.steps,
-            stopped=stopped,
-        )
-        for path in follow(job, title=f"Cross-validation of {recipe.name}"):
-            sys.stdout.write(f"{path}\n")
-    return 0
-
-
-def run_comparison(arguments: argparse.Namespace) -> int:
-    """Cross-validate the variants of a recipe."""
-    from model_core.cli.progress import follow
-    from model_core.train.comparison import compare
-    from model_core.train.cross_validation import CrossValidation
-    from model_core.train.recipe import COMPARISON
-
-    recipe, slices = _read_slices(arguments)
-    settings = CrossValidation(plan=COMPARISON, **_fold_settings(arguments))
-    work = arguments.work / f"{recipe.name}-variants-{arguments.folds}x{arguments.size}"
-    with stop_requests() as stopped:
-        job = compare(recipe, slices, work, settings, only=arguments.variant, stopped=stopped)
-        for path in follow(job, title=f"Variants of {recipe.name}"):
-            sys.stdout.write(f"{path}\n")
+    names = ("folds", "size", "stride", "device", "workers")
+    settings = CrossValidation(**{name: getattr(arguments, name) for name in names})
+    job = cross_validate(
+        recipe,
+        slices,
+        arguments.work / f"{recipe.name}-{arguments.folds}x{arguments.size}",
+        settings,
+        only=None if arguments.fold is None else arguments.fold - 1,
+        max_steps=arguments.steps,
+    )
+    for path in follow(until_stopped(job), title=f"Cross-validation of {recipe.name}"):
+        sys.stdout.write(f"{path}\n")
     return 0
 
 
 def run_export(arguments: argparse.Namespace) -> int:
     """Write the weight files of a recipe from its checkpoint."""
-    import json
-
+    from model_core.base.files import write_json
     from model_core.cli.progress import last
-    from model_core.train.cross_validation_report import read_report
+    from model_core.measure.cross_validation_report import read_report
     from model_core.train.shipping import export_lesions, split_lists, write_default
     from model_core.weights.store import SUFFIX
 
@@ -342,8 +333,7 @@ def run_export(arguments: argparse.Namespace) -> int:
         names.append(arguments.name)
     if recipe.classifier or not (output / "default.json").is_file():
         write_default(output, names)
-    lists = json.dumps(split_lists(slices), indent=1) + "\n"
-    (output / f"{recipe.name}.slices.txt").write_text(lists, "utf-8")
+    write_json(output / f"{recipe.name}.slices.txt", split_lists(slices), overwrite=True)
     return 0
 
 
@@ -375,6 +365,26 @@ def run_classifier(arguments: argparse.Namespace) -> int:
     )
     card = last(job, title="Module S")
     _report(card.name, card.metrics)
+    return 0
+
+
+def run_calibration(arguments: argparse.Namespace) -> int:
+    """Calibrate weights on slices of patients left out, quote a check of scans, or both."""
+    from model_core.cli.progress import last
+    from model_core.train.calibrating import add_calibration
+
+    if arguments.data is None and arguments.checked is None:
+        raise SettingsError("Give --data, slices to calibrate on, or --checked, a report of whole scans.")
+    job = add_calibration(
+        arguments.weights,
+        None if arguments.data is None else _class_folders(arguments.data)[0],
+        arguments.output,
+        checked=arguments.checked,
+        limit=arguments.limit,
+        device=arguments.device,
+    )
+    card = last(job, title="Calibrating")
+    _report(card.name, {"verdict": card.metrics.get("verdict")})
     return 0
 
 

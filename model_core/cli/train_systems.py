@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,14 +28,27 @@ if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
     from model_core.data import ClassifiedSlice, LabelledSlice
-    from model_core.train.systems.examples import Example
+    from model_core.train.examples import Example
+    from model_core.train.loop import Training
     from model_core.train.systems.presets import Preset
-    from model_core.train.systems.trainer import Trainer
     from model_core.weights.card import ModelCard
 
 _MASK_VALUES = (
     "shared (0; 1 GGO or lesion; 2 consolidation; default), papers (0-3), released (0-3, labelled by "
     'position as the released code does), or "1=ggo,2=consolidation"'
+)
+# Options that must not change between a stop and a resume, besides those in the card.
+_SAME = (
+    "data",
+    "validation",
+    "validation_share",
+    "mask_type",
+    "mask_values",
+    "min_area",
+    "rule",
+    "copy_rule",
+    "segmentation_data",
+    "reproducible",
 )
 _REGION_CLASSES = {"merge": ("Lesion",), "ggo": ("GGO",), "both": ("GGO", "Consolidation")}
 
@@ -167,7 +180,7 @@ def _masks(parser: argparse.ArgumentParser) -> None:
 def run_segmentation(arguments: argparse.Namespace) -> int:
     """Train a segmentation Mask R-CNN."""
     from model_core.data import read_segmentation
-    from model_core.train.systems.examples import SegmentationExamples
+    from model_core.train.examples import SegmentationExamples
     from model_core.train.systems.segmentation import SegmentationSystem
     from model_core.train.systems.start import new_network
     from model_core.train.warm_start import load_backbone
@@ -204,8 +217,8 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
 
 def run_classifier(arguments: argparse.Namespace) -> int:
     """Train or fine-tune a COVID-CT-Mask-Net."""
+    from model_core.train.examples import ClassExamples
     from model_core.train.systems.classifier import ClassifierSystem
-    from model_core.train.systems.examples import ClassExamples
     from model_core.train.systems.start import classifier_from_classifier, classifier_from_segmentation
     from model_core.weights.store import find_base, load_weights
 
@@ -285,7 +298,7 @@ def run_single_shot(arguments: argparse.Namespace) -> int:
     """Train a single-shot model."""
     from model_core.data import read_segmentation
     from model_core.networks import SingleShot
-    from model_core.train.systems.examples import ClassExamples, SegmentationExamples
+    from model_core.train.examples import ClassExamples, SegmentationExamples
     from model_core.train.systems.single_shot import SingleShotSystem
     from model_core.train.systems.start import copy_segmentation_into, new_network
     from model_core.train.warm_start import load_backbone
@@ -355,14 +368,14 @@ def _spec(arguments: argparse.Namespace) -> InputSpec:
 
 def _device(arguments: argparse.Namespace) -> str:
     from model_core.engine.torch_backend import choose_device
-    from model_core.train.systems.parallel import local_device
+    from model_core.train.parallel import local_device
 
     return local_device(choose_device(arguments.device))
 
 
 def _check(arguments: argparse.Namespace, slices: list[LabelledSlice]) -> None:
     from model_core.cli.progress import follow
-    from model_core.train.systems.examples import check_masks
+    from model_core.train.examples import check_masks
 
     job = check_masks(slices, mask_type=arguments.mask_type, min_area=arguments.min_area)
     for _ in follow(job, title="Checking the data"):
@@ -473,8 +486,11 @@ def _train(
     validation: Dataset[Example] | None,
     batch: int,
 ) -> int:
-    from model_core.cli.stopping import stop_requests
-    from model_core.train.systems.trainer import EpochReport, Trainer, TrainingSettings
+    from model_core.cli.progress import follow
+    from model_core.cli.stopping import until_stopped
+    from model_core.train.course import Passes
+    from model_core.train.loop import EpochReport, Training
+    from model_core.train.system import TrainingSettings, identity_of
 
     if arguments.tensorboard and importlib.util.find_spec("tensorboard") is None:
         # Before anything is trained, not after hours of it.
@@ -493,76 +509,58 @@ def _train(
     )
     if arguments.compile:
         system.network.backbone.compile()
-    same = (
-        "data validation validation_share mask_type mask_values min_area rule copy_rule segmentation_data "
-        "reproducible"
-    )
     kind = {
         "architecture": dataclasses.asdict(card.architecture),
         "input": dataclasses.asdict(card.input),
         **card.training,
-        **{name: str(getattr(arguments, name, "")) for name in same.split()},
+        **{name: str(getattr(arguments, name, "")) for name in _SAME},
     }
-    trainer = Trainer(
+    course = Passes(examples, settings)
+    training = Training(
         system,
-        examples,
-        settings,
+        course,
         arguments.output,
-        kind=kind,
+        settings=settings,
+        identity=identity_of(kind, settings, course.size),
         validation=validation,
         device=_device(arguments),
     )
-    if not trainer.resume() and arguments.ckpt:
-        _take_released(arguments.ckpt, trainer)
-    with stop_requests() as stopped:
-        job = trainer.run(max_steps=arguments.max_steps)
-        for report in _until(job, stopped, title=f"Training {card.name}"):
-            if isinstance(report, EpochReport) and not trainer.rank:
-                sys.stdout.write(_line(report) + "\n")
-    if not trainer.rank:
-        if trainer.epoch:
-            _write(arguments, trainer, card)
-        sys.stdout.write("".join(f"{line}\n" for line in _state(trainer, card)))
+    if not training.resume() and arguments.ckpt:
+        _take_released(arguments.ckpt, training)
+    job = until_stopped(training.run(max_steps=arguments.max_steps))
+    for report in follow(job, title=f"Training {card.name}"):
+        if isinstance(report, EpochReport) and not training.rank:
+            sys.stdout.write(_line(report) + "\n")
+    if not training.rank:
+        if training.epoch:
+            _write(arguments, training, card, images=course.size)
+        sys.stdout.write("".join(f"{line}\n" for line in _state(training, card)))
     return 0
 
 
-def _state(trainer: Trainer, card: ModelCard) -> Iterator[str]:
+def _state(training: Training, card: ModelCard) -> Iterator[str]:
     """Say how far the training is, where everything lies, and how it goes on."""
-    from model_core.train.systems.trainer import CHECKPOINT
+    from model_core.train.loop import CHECKPOINT
     from model_core.weights.store import SUFFIX
 
-    epochs = trainer.settings.epochs
-    done, steps = trainer.epoch * trainer.batches + trainer.position, epochs * trainer.batches
-    yield f"{trainer.epoch} of {epochs} epochs done ({done} of {steps} steps)"
-    yield f"checkpoint: {trainer.folder / CHECKPOINT}"
-    if trainer.epoch:
-        yield f"weights:    {trainer.folder / card.name}{SUFFIX}"
+    epochs = training.settings.epochs
+    done, steps = training.steps_done()
+    yield f"{training.epoch} of {epochs} epochs done ({done} of {steps} steps)"
+    yield f"checkpoint: {training.folder / CHECKPOINT}"
+    if training.epoch:
+        yield f"weights:    {training.folder / card.name}{SUFFIX}"
     else:
         yield "weights:    none yet, they are written when an epoch has ended"
-    if trainer.epoch < epochs:
+    if training.epoch < epochs:
         yield "To go on, start the same command again; without --max-steps it trains to the end."
 
 
-def _until(job: Any, stopped: Callable[[], bool], *, title: str) -> Iterator[Any]:
-    """Follow a job between two steps of which a stop may be asked for; closing it saves what was done."""
-    from model_core.cli.progress import follow
-
-    def watched() -> Any:
-        for item in job:
-            yield item
-            if stopped():
-                job.close()
-                return
-
-    yield from follow(watched(), title=title)
-
-
-def _take_released(path: Path, trainer: Trainer) -> None:
+def _take_released(path: Path, training: Training) -> None:
     """Go on from a checkpoint in the released form: weights, optimiser and epoch."""
     from model_core.weights.published import read_published
 
     checkpoint = read_published(path)
-    network = trainer.system.network
+    network = training.system.network
     own = network.state_dict()
     if set(checkpoint.tensors) != set(own) or any(
         own[name].shape != tensor.shape for name, tensor in checkpoint.tensors.items()
@@ -570,7 +568,7 @@ def _take_released(path: Path, trainer: Trainer) -> None:
         raise DataError(f"{path.name} is a checkpoint of another network than the one asked for.")
     network.load_state_dict(checkpoint.tensors)
     if checkpoint.optimizer_state:
-        trainer.load_optimizer(checkpoint.optimizer_state, epoch=checkpoint.epoch or 0)
+        training.load_optimizer(checkpoint.optimizer_state, epoch=checkpoint.epoch or 0)
 
 
 def _line(report: Any) -> str:
@@ -579,17 +577,17 @@ def _line(report: Any) -> str:
     return f"epoch {report.epoch}: {losses}{validation}{' (best)' if report.best else ''}"
 
 
-def _write(arguments: argparse.Namespace, trainer: Trainer, card: ModelCard) -> None:
-    from model_core.train.systems.outputs import write_plot, write_tensorboard, write_weights
+def _write(arguments: argparse.Namespace, training: Training, card: ModelCard, *, images: int) -> None:
+    from model_core.train.outputs import write_plot, write_tensorboard, write_weights
 
-    training = {**card.training, "epochs": trainer.epoch, **dataclasses.asdict(trainer.settings)}
-    training.update(epochs=trainer.epoch, best_loss=trainer.best, images=trainer.size)
+    settings = dataclasses.asdict(training.settings)
+    told = {**card.training, **settings, "epochs": training.epoch, "best_loss": training.best}
     write_weights(
-        trainer,
+        training,
         arguments.output,
-        dataclasses.replace(card, training=training),
+        dataclasses.replace(card, training={**told, "images": images}),
         released=arguments.released,
     )
-    write_plot(trainer.rows, arguments.output / "losses.png")
+    write_plot(training.rows, arguments.output / "losses.png")
     if arguments.tensorboard:
-        write_tensorboard(trainer.rows, arguments.output / "tensorboard")
+        write_tensorboard(training.rows, arguments.output / "tensorboard")

@@ -100,6 +100,11 @@ def _info(arguments: argparse.Namespace) -> int:
         lines["RPN levels"] = "5 (first release, with the pooled level)" if shape.extra_pool else "4"
     if shape.has_image_head:
         lines["module S"] = f"N = {shape.roi_batch_size}, width {shape.s_width}, {shape.branches} branch(es)"
+    if (known := card.calibration) is not None:
+        lines["ill or not"] = (
+            f"slope {known.slope:g}, bias {known.bias:g}; of controls {known.control_rate:.0%} look ill "
+            f"(at most {known.control_limit:.0%}); kinds {'told' if known.kinds_told else 'not told'}"
+        )
     if card.base_sha256:
         lines["reads RoIs of"] = card.base_sha256
     for key, value in lines.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from model_core.data.classes import (
     list_class_folders,
     source_of,
 )
-from model_core.data.layouts import group_pictures, is_folder, picture_folder
-from model_core.data.lists import data_and_list, missing_names, read_list
+from model_core.data.findings import Findings, tell
+from model_core.data.layouts import group_pictures, is_folder, one_each, picture_folder
+from model_core.data.lists import data_and_list, read_listed
 from model_core.data.pictures import hu_range, read_index, refuse_absent
 
 # The classes of COVIDx-CT. Its class 1 is common pneumonia proper; class folders hold any other disease.
@@ -73,64 +74,45 @@ def read_classes(folder: Path, *, list_file: Path | None = None) -> list[Classif
         If the layout is none of these, a class is unknown or contradicts itself, a listed picture is missing,
         or the content of a file is not here.
     """
-    found = _list_classes(*data_and_list(folder, list_file))
+    folder, list_file = data_and_list(folder, list_file)
+    found = list_classes(folder, list_file=list_file)
     refuse_absent(one.image_path for one in found)
     return found
 
 
-def _list_classes(folder: Path, list_file: Path | None) -> list[ClassifiedSlice]:
-    if has_class_folders(folder):
-        found = list_class_folders(folder)
-        return found if list_file is None else listed_slices(found, list_file)
-    listed = {} if list_file is None else read_list(list_file)
-    groups = group_pictures(picture_folder(folder), nested=False)
-    if not groups:
-        raise DataError(f"'{folder.name}' holds no png or jpg picture: expected {EXPECTED_CLASSES}.")
-    listed = {numbered(name): label for name, label in listed.items()}
-    if list_file is not None and (missing := sorted(set(listed) - set(map(numbered, groups)))):
-        raise missing_names(list_file, missing)
-    index = read_index(folder / "index.tsv")
-    return [
-        classified_slice(name, paths, listed_label=listed.get(numbered(name)), row=index.get(name, {}))
-        for name, paths in groups.items()
-        if list_file is None or numbered(name) in listed
-    ]
-
-
-def listed_slices(found: Sequence[ClassifiedSlice], list_file: Path) -> list[ClassifiedSlice]:
-    """Return the pictures of class folders that a list names: by ``class/name``, or by name alone.
+def list_classes(
+    folder: Path, *, list_file: Path | None = None, report: Findings | None = None
+) -> list[ClassifiedSlice]:
+    """As `read_classes`, but files whose content is not here are listed, and faults may be reported.
 
     Raises
     ------
     DataError
-        If a name is not there, lies in several classes, stands twice, or contradicts the list's class.
+        See there; what is no class set at all is never reported.
     """
-    names = tuple(CLASS_FOLDERS)
-    listed = read_list(list_file, folders=names)
-    by_name: dict[str, list[ClassifiedSlice]] = {}
-    for one in found:
-        by_name.setdefault(one.name, []).append(one)
-        by_name[f"{names[one.label]}/{one.name}"] = [one]
-    if missing := sorted(set(listed) - set(by_name)):
-        raise missing_names(list_file, missing)
-    kept = set()
-    for name, label in listed.items():
-        if len(by_name[name]) > 1:
-            where = " and ".join(names[one.label] for one in by_name[name])
-            raise DataError(
-                f"{list_file.name} names '{name}', which lies in {where}: write the folder before the name "
-                f"({names[by_name[name][0].label]}/{name})."
-            )
-        (one,) = by_name[name]
-        if label not in (None, one.label):
-            raise DataError(
-                f"'{one.name}' lies in the folder of class {one.label}, but {list_file.name} gives it "
-                f"class {label}."
-            )
-        if (one.label, one.name) in kept:
-            raise DataError(f"The list {list_file.name} names '{one.name}' twice.")
-        kept.add((one.label, one.name))
-    return [one for one in found if (one.label, one.name) in kept]
+    if has_class_folders(folder):
+        return list_class_folders(folder, list_file=list_file, report=report)
+    groups = group_pictures(picture_folder(folder), nested=False)
+    if not groups:
+        error = DataError(f"'{folder.name}' holds no png or jpg picture: expected {EXPECTED_CLASSES}.")
+        tell(report, error, "no_picture", text="There is no png or jpg picture.")
+    known = {numbered(name) for name in groups}
+    listed = read_listed(list_file, known, named=numbered, report=report)
+    if listed is not None:
+        groups = {name: paths for name, paths in groups.items() if numbered(name) in listed}
+    index = read_index(folder / "index.tsv", report=report)
+    found = []
+    for name, path in one_each(groups, report=report).items():
+        label = None if listed is None else listed.get(numbered(name))
+        try:
+            found.append(classified_slice(name, path, listed_label=label, row=index.get(name, {})))
+        except UnknownClassError as error:
+            text, action = "The class of pictures is unknown.", f"Expected {EXPECTED_CLASSES}."
+            tell(report, error, "unknown_class", text=text, action=action, files=[name])
+        except DataError as error:
+            text = "The class of pictures or their grey-to-HU map is wrong."
+            tell(report, error, "wrong_class", text=text, files=[error.message])
+    return found
 
 
 def numbered(name: str) -> str:
@@ -166,20 +148,18 @@ def class_names(slices: Iterable[ClassifiedSlice]) -> tuple[str, ...]:
 
 
 def classified_slice(
-    name: str, paths: tuple[Path, ...], *, listed_label: int | None, row: Mapping[str, str]
+    name: str, path: Path, *, listed_label: int | None, row: Mapping[str, str]
 ) -> ClassifiedSlice:
     """Return one slice of a folder of pictures.
 
     Raises
     ------
     DataError
-        If two files have the name, or its class is unknown or said differently in two places.
+        If its class is unknown or said differently in two places, or its grey-to-HU map is not one.
     """
-    if len(paths) > 1:
-        raise DataError(f"Two pictures are called '{name}' in '{paths[0].parent.name}'.")
     about = class_of(name, listed_label=listed_label, row=row)
     low, high, stated = hu_range(row, name=name)
-    return ClassifiedSlice(name, about.label, about.source, about.patient, paths[0], low, high, stated)
+    return ClassifiedSlice(name, about.label, about.source, about.patient, path, low, high, stated)
 
 
 def class_of(name: str, *, listed_label: int | None, row: Mapping[str, str]) -> ClassOfSlice:

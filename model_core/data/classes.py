@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from model_core.base.arrays import FloatArray
 from model_core.base.errors import DataError
-from model_core.data.layouts import is_folder
+from model_core.data.findings import Findings, tell
+from model_core.data.layouts import is_folder, list_pictures
+from model_core.data.lists import read_listed
 from model_core.data.pictures import (
     hu_range,
-    list_pictures,
     read_grey,
     read_index,
     refuse_absent,
+    tell_stray_rows,
     to_hu,
 )
 
@@ -115,26 +117,66 @@ def read_class_folders(folder: Path) -> list[ClassifiedSlice]:
     return found
 
 
-def list_class_folders(folder: Path) -> list[ClassifiedSlice]:
-    """As `read_class_folders`, but files whose content is not here are listed.
+def list_class_folders(
+    folder: Path, *, list_file: Path | None = None, report: Findings | None = None
+) -> list[ClassifiedSlice]:
+    """As `read_class_folders`, those of a list, but without their content; faults may be reported.
 
     Raises
     ------
     DataError
-        See there.
+        See there; or if a name of the list is not there, lies in several classes, stands twice, or
+        contradicts the list's class.
     """
-    index = read_index_of_classes(folder)
-    found = [
-        folder_slice(name, stem, path, index.get(f"{name}/{stem}", {}))
+    index = read_index(folder / "index.tsv", report=report)
+    pictures = {
+        (name, stem): path
         for name in CLASS_FOLDERS
         if is_folder(folder / name)
-        for stem, path in list_pictures(folder / name).items()
-    ]
-    if not found:
+        for stem, path in list_pictures(folder / name, report=report).items()
+    }
+    if report is not None:
+        for inner in sorted(folder.iterdir()):
+            if inner.is_dir() and inner.name not in CLASS_FOLDERS:
+                report.add("warning", "no_class", "Folders that are no class are not read.", file=inner.name)
+    elif not pictures:
         raise DataError(f"'{folder.name}' holds no picture in a class folder ({', '.join(CLASS_FOLDERS)}).")
+    tell_stray_rows(sorted(index), {f"{name}/{stem}" for name, stem in pictures}, report=report)
+    listed = _listed(pictures, list_file, report)
+    found = []
+    for name, stem in pictures if listed is None else (key for key in pictures if key in listed):
+        row = index.get(f"{name}/{stem}", {})
+        try:
+            found.append(folder_slice(name, stem, pictures[name, stem], row))
+        except DataError as error:
+            tell(report, error, "grey_map")
     return found
 
 
-def read_index_of_classes(folder: Path) -> dict[str, dict[str, str]]:
-    """Return the rows of ``index.tsv`` by ``class/stem``."""
-    return read_index(folder / "index.tsv")
+def _listed(
+    pictures: Collection[tuple[str, str]], list_file: Path | None, report: Findings | None
+) -> set[tuple[str, str]] | None:
+    """Return the pictures, class folder and stem, that a list names: by ``class/name``, or by name alone."""
+    meant: dict[str, list[tuple[str, str]]] = {}
+    for name, stem in pictures:
+        meant.setdefault(stem, []).append((name, stem))
+        meant[f"{name}/{stem}"] = [(name, stem)]
+    listed = read_listed(list_file, meant, folders=CLASS_FOLDERS, report=report)
+    if listed is None:
+        return None
+    assert list_file is not None
+    kept: set[tuple[str, str]] = set()
+    for text, label in listed.items():
+        name, stem = meant[text][0]
+        number = list(CLASS_FOLDERS).index(name)
+        if len(meant[text]) > 1:
+            where = " and ".join(other for other, _ in meant[text])
+            says = f"names '{text}', which lies in {where}: write the folder before the name ({name}/{text})."
+            tell(report, DataError(f"{list_file.name} {says}"), "ambiguous_name")
+        elif label not in (None, number):
+            says = f"lies in the folder of class {number}, but {list_file.name} gives it class {label}."
+            tell(report, DataError(f"'{stem}' {says}"), "wrong_class")
+        elif (name, stem) in kept:
+            tell(report, DataError(f"The list {list_file.name} names '{stem}' twice."), "split_list")
+        kept.update(meant[text])
+    return kept

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from model_core.base.errors import DataError
 from model_core.base.filenames import absent, plain_name
+from model_core.data.findings import Findings, shown, tell
 from model_core.data.pictures import SUFFIXES, refuse_absent
 
 # Folder names: ours, those of the released code (imgs, masks), those of the CNCB archive (image, mask).
@@ -78,6 +81,42 @@ def group_pictures(folder: Path, *, nested: bool = True) -> dict[str, tuple[Path
             for path in _pictures(inner) if inner.is_dir() else ():
                 found.setdefault(plain_name(f"{inner.name}_{path.stem}"), []).append(path)
     return {name: tuple(paths) for name, paths in sorted(found.items())}
+
+
+def one_each(groups: Mapping[str, tuple[Path, ...]], *, report: Findings | None = None) -> dict[str, Path]:
+    """Return the file of every name; of several, where that is reported, the first.
+
+    Raises
+    ------
+    DataError
+        If there are several of one name and nothing is reported.
+    """
+    for name, paths in groups.items():
+        if len(paths) > 1:
+            error = DataError(
+                f"Two pictures are called '{name}' in '{paths[0].parent.name}'.", details=str(paths[0].parent)
+            )
+            text = "Two files have one name and differ in their ending."
+            tell(report, error, "duplicate_name", text=text, files=[", ".join(map(shown, paths))])
+    return {name: paths[0] for name, paths in groups.items()}
+
+
+def list_pictures(folder: Path, *, report: Findings | None = None) -> dict[str, Path]:
+    """Return the pictures of a folder by stem (composed Unicode), in the order of their file names.
+
+    Files whose content is not here are listed, too, see `pictures.refuse_absent`.
+
+    Raises
+    ------
+    DataError
+        If the folder is missing, or holds two pictures of one stem and nothing is reported.
+    """
+    if not folder.is_dir():
+        raise DataError(
+            f"The folder '{folder.name}' is missing in '{folder.parent.name}'.", details=str(folder)
+        )
+    found = one_each(group_pictures(folder, nested=False), report=report)
+    return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
 def picture_folder(folder: Path) -> Path:

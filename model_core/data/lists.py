@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path, PurePosixPath
 
 from model_core.base.errors import DataError
 from model_core.base.filenames import plain_name
+from model_core.data.findings import Findings, tell
 
 CLASSES = 3
 
@@ -80,9 +81,41 @@ def data_and_list(path: Path, list_file: Path | None) -> tuple[Path, Path | None
     return path, list_file
 
 
-def missing_names(path: Path, missing: list[str], *, what: str = "picture") -> DataError:
-    """Return the error that a list names pictures which are not there."""
-    return DataError(
-        f"{len(missing)} names of the list {path.name} have no {what}, first '{missing[0]}'. "
-        "Take them out of the list or complete the data."
-    )
+def read_listed(
+    list_file: Path | None,
+    known: Collection[str],
+    *,
+    folders: Collection[str] = (),
+    named: Callable[[str], str] = str,
+    report: Findings | None = None,
+) -> dict[str, int | None] | None:
+    """Return the pictures of a list, all of which are ``known``, with their classes; see `read_list`.
+
+    None without a list. Where faults are reported, also with one that cannot be read, and without the names
+    that are not known.
+
+    Parameters
+    ----------
+    named:
+        What the set calls a picture of the list.
+
+    Raises
+    ------
+    DataError
+        If the list cannot be read or names what is not there, and nothing is reported.
+    """
+    if list_file is None:
+        return None
+    try:
+        listed = {named(name): label for name, label in read_list(list_file, folders=folders).items()}
+    except DataError as error:
+        tell(report, error, "split_list")
+        return None
+    known = set(known)
+    if missing := sorted(set(listed) - known):
+        wrong = DataError(
+            f"{len(missing)} names of the list {list_file.name} have no picture, first '{missing[0]}'. "
+            "Take them out of the list or complete the data."
+        )
+        tell(report, wrong, "missing_listed_picture", text="Listed pictures are missing.", files=missing)
+    return {name: label for name, label in listed.items() if name in known}

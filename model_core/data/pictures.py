@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,8 @@ from model_core.base.arrays import ByteArray, FloatArray
 from model_core.base.errors import DataError
 from model_core.base.filenames import FETCH, absent, plain_name
 from model_core.base.settings import GREY_HIGH_HU, GREY_LOW_HU
-from model_core.read.exif import turned, upright
+from model_core.data.findings import Findings, tell
+from model_core.read.pictures import turned, upright
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -28,30 +29,6 @@ _FAILURES: tuple[type[Exception], ...] = (
 )
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _MODES = ("L", "1", "P", "RGB", "RGBA", "LA")
-
-
-def list_pictures(folder: Path) -> dict[str, Path]:
-    """Return the pictures of a folder by stem (composed Unicode), in the order of their names.
-
-    Files whose content is not here are listed, too, see `refuse_absent`.
-
-    Raises
-    ------
-    DataError
-        If the folder is missing or holds two pictures of one stem.
-    """
-    if not folder.is_dir():
-        raise DataError(
-            f"The folder '{folder.name}' is missing in '{folder.parent.name}'.", details=str(folder)
-        )
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-            name = plain_name(path.stem)
-            if name in found:
-                raise DataError(f"Two pictures are called '{name}' in '{folder.name}'.", details=str(folder))
-            found[name] = path
-    return found
 
 
 def refuse_absent(paths: Iterable[Path]) -> None:
@@ -131,18 +108,24 @@ def to_hu(grey: ByteArray, *, low: float, high: float) -> FloatArray:
     return (low + grey.astype(np.float32) * np.float32((high - low) / 255.0)).astype(np.float32)
 
 
-def read_index(path: Path) -> dict[str, dict[str, str]]:
+def read_index(path: Path, *, report: Findings | None = None) -> dict[str, dict[str, str]]:
     """Return the rows of a tab-separated ``index.tsv`` by the stem of their ``file`` or ``slice`` column.
 
-    A missing file is an empty index.
+    A missing file is an empty index; so is one that is wrong, where that is reported.
 
     Raises
     ------
     DataError
-        If it names no file or slice column, or lists one twice.
+        If it names no file or slice column, or lists one twice, and nothing is reported.
     """
-    if not path.is_file():
+    try:
+        return _index_rows(path) if path.is_file() else {}
+    except DataError as error:
+        tell(report, error, "index_table")
         return {}
+
+
+def _index_rows(path: Path) -> dict[str, dict[str, str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, delimiter="\t", strict=True)
@@ -164,6 +147,14 @@ def read_index(path: Path) -> dict[str, dict[str, str]]:
             f"{path.name} cannot be read as a tab-separated table.", details=str(error)
         ) from error
     return rows
+
+
+def tell_stray_rows(index: Iterable[str], pictures: Container[str], *, report: Findings | None) -> None:
+    """Report the rows of an index that are of no picture; they are not used."""
+    if report is not None:
+        text = "Rows of index.tsv have no picture."
+        for name in (name for name in index if name not in pictures):
+            report.add("warning", "stray_index_row", text, action="Not used.", file=name)
 
 
 class HuRange(NamedTuple):

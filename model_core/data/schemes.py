@@ -27,6 +27,11 @@ class MaskScheme:
     name: str
     values: tuple[tuple[int, int], ...]
 
+    def unknown(self, stored: ByteArray) -> list[int]:
+        """Return the values of a mask file that the scheme does not know."""
+        known = dict(self.values)
+        return [int(value) for value in np.unique(stored) if int(value) not in known]
+
     def apply(self, stored: ByteArray, *, file: str) -> ByteArray:
         """Return the (H, W) mask in the values 0, 1, 2.
 
@@ -35,12 +40,10 @@ class MaskScheme:
         DataError
             If the file holds a value outside the scheme; it is never silently background.
         """
-        known = dict(self.values)
-        found = np.unique(stored)
-        if unknown := [int(value) for value in found if int(value) not in known]:
+        if unknown := self.unknown(stored):
             raise DataError(
                 f"The mask {file} holds the values {', '.join(map(str, unknown))}, which the scheme "
-                f"'{self.name}' does not know (it has {', '.join(str(v) for v in sorted(known))}). "
+                f"'{self.name}' does not know (it has {', '.join(str(value) for value, _ in self.values)}). "
                 "Say what the values mean with --mask-values.",
             )
         table = np.zeros(256, np.uint8)

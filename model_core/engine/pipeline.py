@@ -155,7 +155,8 @@ class Pipeline:
 
         Each for its own class.
 
-        Runs the mask branch on the stored FPN maps; what was computed once is kept with the result.
+        Runs the mask branch on the stored FPN maps; what was computed once is kept with the result. Several
+        threads may ask.
         """
         cache = result.mask_cache
         missing = np.array([i for i in indices.tolist() if i not in cache], np.int64)
@@ -167,7 +168,9 @@ class Pipeline:
                 candidates.labels[missing],
                 size=result.placement.size,
             )
-            cache.update(zip(missing.tolist(), logits, strict=True))
+            for index, own in zip(missing.tolist(), logits, strict=True):
+                # Of two threads the first has its way: the last digits depend on what is asked for together.
+                cache.setdefault(index, own)
         if not len(indices):
             return np.zeros((0, 28, 28), np.float32)
         return np.stack([cache[i] for i in indices.tolist()])

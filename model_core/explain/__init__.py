@@ -11,7 +11,7 @@ from model_core.explain.masks import (
 from model_core.explain.regions import Regions, shown_lesions, touching_regions
 from model_core.explain.rois import roi_table
 from model_core.explain.scan import scan_verdict
-from model_core.explain.shown import lesion_labels, show, summarise
+from model_core.explain.shown import lesion_labels, show, summarise, with_evidence
 
 __all__ = [
     "Patch",
@@ -28,4 +28,5 @@ __all__ = [
     "shown_lesions",
     "summarise",
     "touching_regions",
+    "with_evidence",
 ]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 from scipy.special import bdtrc
 
 from model_core.base.arrays import DoubleArray
 from model_core.base.calibration import Calibration
-from model_core.base.results import UNDECIDED, ScanVerdict, SliceSummary, Verdict
+from model_core.base.results import UNDECIDED, Doubt, ScanVerdict, SliceSummary, Third, Verdict
 from model_core.base.settings import EvidenceBasis
 from model_core.base.volume import Volume
 from model_core.scene import class_name
@@ -68,10 +69,18 @@ def scan_verdict(
     if not inside:
         rule = f"No lung in the slices analysed ({len(analysed)}): no class."
         return ScanVerdict((), None, (), rule, basis, verdict="no_class", verdict_rule=rule)
-    found = replace(_mean_class(inside, basis=basis, control=control), lung_slices=len(inside))
+    even = volume is not None and volume.geometry.spacing_mm[0] is not None
+    marked = _marked_ml(inside, _steps(volume))
+    found = replace(
+        _mean_class(inside, basis=basis, control=control),
+        lung_slices=len(inside),
+        lesion_ml=marked if even else None,
+        lung_ml=lung_ml,
+        mostly=_mostly(inside) if even else None,
+    )
     if calibration is None:
-        return replace(found, lung_ml=lung_ml)
-    return _judged(found, inside, calibration=calibration, volume=volume, names=names, lung_ml=lung_ml)
+        return found
+    return _judged(found, inside, marked, calibration=calibration, volume=volume, names=names)
 
 
 def _mean_class(inside: Sequence[SliceSummary], *, basis: EvidenceBasis, control: str) -> ScanVerdict:
@@ -100,23 +109,25 @@ def _mean_class(inside: Sequence[SliceSummary], *, basis: EvidenceBasis, control
 class _Counts:
     """What the rule looks at: the share that looks ill, of so many slices ``apart``, and what is marked.
 
-    ``ml`` is an estimate where slices are missing or uneven, None where no distance is known.
+    ``ml`` is an estimate where slices are missing or uneven, None where no distance is known; ``chest`` says
+    whether lung was found.
     """
 
     share: float
     apart: int
     marked: bool
     ml: float | None
+    chest: bool
 
 
 def _judged(
     found: ScanVerdict,
     inside: Sequence[SliceSummary],
+    marked_ml: float | None,
     *,
     calibration: Calibration,
     volume: Volume | None,
     names: Sequence[str],
-    lung_ml: float | None,
 ) -> ScanVerdict:
     places = _positions(inside, volume)
     ill = [s for s in inside if s.ill]
@@ -124,7 +135,8 @@ def _judged(
         share=len(ill) / len(inside),
         apart=len(inside) if places is None else len(_apart(inside, places)),
         marked=any(s.detections for s in inside),
-        ml=_marked_ml(inside, _steps(volume)),
+        ml=marked_ml,
+        chest=any(s.lung for s in inside),
     )
     verdict, why = _rule(counts, calibration)
     kind = UNDECIDED
@@ -138,12 +150,11 @@ def _judged(
         verdict=verdict,
         ill_slices=len(ill),
         control_rate=calibration.control_rate,
-        lesion_ml=counts.ml if volume is not None and volume.geometry.spacing_mm[0] is not None else None,
-        lung_ml=lung_ml,
         kind=kind,
         deciding=tuple(s.slice_index for s in _apart(telling, places)[:_MOST_DECIDING]),
         verdict_rule=why,
         checked=calibration.checked,
+        doubt=_doubt(counts) if verdict == "uncertain" else None,
     )
 
 
@@ -161,6 +172,8 @@ def _rule(counts: _Counts, calibration: Calibration) -> tuple[Verdict, str]:
     enough = ml is not None and ml >= LESION_ML
     little = not counts.marked or (ml is not None and ml < LESION_ML)
     marks = "an unknown volume" if ml is None and counts.marked else f"{ml or 0.0:.1f} ml"
+    if not counts.chest:
+        return "uncertain", f"{text} Whether this is a chest is not known: no lung was looked for or found."
     if not few and exceeds and enough:
         return "ill", f"{text} That is more than chance, and {marks} are marked."
     if not few and share <= limit and little:
@@ -171,6 +184,34 @@ def _rule(counts: _Counts, calibration: Calibration) -> tuple[Verdict, str]:
     if share <= limit:
         told = "no more than in controls"
     return "uncertain", f"{text} That is {told}, while {marks} are marked."
+
+
+def _doubt(counts: _Counts) -> Doubt:
+    """Return why the rule names neither."""
+    if not counts.chest:
+        return "no_chest"
+    if counts.apart < FEWEST_SLICES:
+        return "few_slices"
+    if counts.marked and counts.ml is None:
+        return "no_volume"
+    return "few_ill" if counts.ml is not None and counts.ml >= LESION_ML else "few_lesions"
+
+
+def _mostly(inside: Sequence[SliceSummary]) -> Third | None:
+    """Return the third of the slices with lung, from the head, where more than half of the masks are.
+
+    The thirds are those of `anatomy.Lungs.third` once all slices are analysed.
+    """
+    lung = [s.slice_index for s in inside if s.lung]
+    areas = dict.fromkeys(get_args(Third), 0.0)
+    if not lung:
+        return None
+    first, length = min(lung), max(lung) - min(lung) + 1
+    for one in inside:
+        if one.lung:
+            areas[get_args(Third)[3 * (one.slice_index - first) // length]] += one.lesion_mm2 or 0.0
+    most: Third = max(areas, key=areas.__getitem__)
+    return most if 2 * areas[most] > sum(areas.values()) else None
 
 
 def _kind(ill: Sequence[SliceSummary], names: Sequence[str], ill_classes: Sequence[int]) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from model_core.base.arrays import BoolArray, ByteArray
+from model_core.base.arrays import BoolArray, ByteArray, IntArray
 from model_core.base.results import Candidates, ImageVerdict, RoiRow, ShownSlice, SliceResult, SliceSummary
 from model_core.base.settings import DetectionSettings, EvidenceSettings
 from model_core.base.volume import Volume
 from model_core.engine.evidence import evidence_batch, ill_probability, judge, kind_of
 from model_core.engine.lungs import known_lungs
 from model_core.engine.pipeline import Pipeline
-from model_core.engine.select import detect, why_unshown
+from model_core.engine.select import detect, rank, why_unshown
 from model_core.explain.masks import label_map, logit_map
 from model_core.explain.regions import shown_lesions
 from model_core.explain.rois import roi_table
@@ -37,6 +37,49 @@ def show(
     shape = result.placement.slice_shape
     lesions, masks = shown_lesions(found, shape)
     verdict = judge(pipeline, result, evidence)
+    return ShownSlice(
+        slice_index=result.slice_index,
+        detections=lesions,
+        masks=masks,
+        logit_map=lambda: logit_map(found, shape),
+        rois=_rois(pipeline, volume, result, found.indices, detections, evidence, verdict),
+        verdict=verdict,
+        summary=_summary(pipeline, volume, result, masks, verdict, lung=lung),
+    )
+
+
+def with_evidence(
+    pipeline: Pipeline,
+    volume: Volume,
+    result: SliceResult,
+    detections: DetectionSettings,
+    evidence: EvidenceSettings,
+    *,
+    shown: ShownSlice,
+) -> ShownSlice:
+    """Return what is shown of a slice with class and table under these settings, its masks as they are.
+
+    It takes a few milliseconds, whatever the masks under these settings would take.
+    """
+    verdict = judge(pipeline, result, evidence)
+    indices = rank(result.detection_candidates, detections)
+    return shown.changed(
+        rois=_rois(pipeline, volume, result, indices, detections, evidence, verdict),
+        verdict=verdict,
+        summary=_judged(pipeline, volume, shown.summary, verdict),
+    )
+
+
+def _rois(
+    pipeline: Pipeline,
+    volume: Volume,
+    result: SliceResult,
+    detected: IntArray,
+    detections: DetectionSettings,
+    evidence: EvidenceSettings,
+    verdict: ImageVerdict | None,
+) -> tuple[RoiRow, ...]:
+    """Return the table of the regions; ``detected`` are the candidates among the detections."""
     candidates = result.evidence_candidates
     if candidates is None:
         candidates = result.detection_candidates
@@ -47,22 +90,12 @@ def show(
         placement=result.evidence_placement,
         names=pipeline.region_classes if shared else pipeline.cards[-1].region_classes,
         pixel_area_mm2=volume.geometry.pixel_area_mm2,
-        detected=set(found.indices.tolist()) if shared else None,
+        detected=set(detected.tolist()) if shared else None,
         temperature=evidence.temperature,
     )
     if verdict is None:
         rois = tuple(replace(roi, copies=0) for roi in rois)
-    if shared:
-        rois = _with_reasons(rois, candidates, detections)
-    return ShownSlice(
-        slice_index=result.slice_index,
-        detections=lesions,
-        masks=masks,
-        logit_map=logit_map(found, shape),
-        rois=rois,
-        verdict=verdict,
-        summary=_summary(pipeline, volume, result, masks, verdict, lung=lung),
-    )
+    return _with_reasons(rois, candidates, detections) if shared else rois
 
 
 def _with_reasons(
@@ -109,20 +142,32 @@ def _summary(
     *,
     lung: bool | None,
 ) -> SliceSummary:
-    lungs = known_lungs(volume)
-    if lung is None and lungs is not None:
-        lung = lungs.has_lung(result.slice_index)
     pixels = int(masks.any(axis=0).sum()) if len(masks) else 0
     area = volume.geometry.pixel_area_mm2
-    return SliceSummary(
+    summary = SliceSummary(
         slice_index=result.slice_index,
         detections=len(masks),
         lesion_px=pixels,
         lesion_mm2=None if area is None else pixels * area,
+        probabilities=None,
+        lung=lung,
+        unlike_training=result.unlike_training,
+    )
+    return _judged(pipeline, volume, summary, verdict)
+
+
+def _judged(
+    pipeline: Pipeline, volume: Volume, summary: SliceSummary, verdict: ImageVerdict | None
+) -> SliceSummary:
+    """Return a summary with what the verdict says."""
+    lung, lungs = summary.lung, known_lungs(volume)
+    if lung is None and lungs is not None:
+        lung = lungs.has_lung(summary.slice_index)
+    return replace(
+        summary,
         probabilities=None if verdict is None else tuple(float(p) for p in verdict.probabilities),
         from_bias=verdict is not None and verdict.from_bias,
         lung=lung,
         ill_probability=None if lung is False else ill_probability(pipeline, verdict),
         kind=None if lung is False else kind_of(pipeline, verdict),
-        unlike_training=result.unlike_training,
     )

@@ -137,13 +137,15 @@ def native_grid(volume: Volume) -> Grid:
         spacing[0] = float(np.linalg.norm(travel)) if travel is not None else _mean_step(volume)
         text = "The slices are not evenly spaced or their distance is unknown."
         used = "1 mm" if spacing[0] is None else f"Their mean distance, {spacing[0]:.3f} mm,"
-        problems.append(Problem("warning", text, f"{used} is written as the slice distance of the mask."))
+        action = f"{used} is written as the slice distance of the mask."
+        problems.append(Problem("warning", text, action, code="unevenly_spaced"))
     if geometry.axes is None or geometry.origin_mm is None or None in spacing[1:]:
         problems.append(
             Problem(
                 "warning",
                 "Where the series lies in the patient is not fully known.",
                 "The mask is written voxel by voxel without position: it fits the series by index only.",
+                code="no_geometry",
             )
         )
         steps = _known(spacing)[list(geometry.native_axes)]
@@ -162,6 +164,7 @@ def native_grid(volume: Volume) -> Grid:
                     "warning",
                     "The slices are shifted sideways against each other (gantry tilt).",
                     "The mask fits the series slice by slice; positions in mm are right in the first slice.",
+                    code="sheared",
                 )
             )
     origin = np.array(geometry.origin_mm, float)

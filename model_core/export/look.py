@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from model_core.base.errors import SettingsError
 from model_core.base.volume import Window
-from model_core.scene import Overlays, SceneSettings
+from model_core.scene import Overlays, ScanWords, SceneSettings
 
 DARK = "#000000"
 
@@ -33,6 +33,7 @@ class LookArguments(TypedDict, total=False):
     selected: int | None
     logit_range: tuple[float, float] | None
     weights: str
+    scan: ScanWords | None
 
 
 @dataclass(frozen=True, kw_only=True)

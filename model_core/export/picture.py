@@ -115,12 +115,11 @@ class _Scene:
             rois = tuple(
                 dataclasses.replace(roi, box=_rect(box)) for roi, box in zip(rois, turned, strict=True)
             )
-        return dataclasses.replace(
-            shown,
+        return shown.changed(
             rois=rois,
             detections=dataclasses.replace(shown.detections, boxes=boxes),
             masks=self.turned(shown.masks),
-            logit_map=self.turned(shown.logit_map),
+            logit_map=lambda: self.turned(shown.logit_map),
         )
 
     def turned_boxes(self, boxes: FloatArray) -> FloatArray:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 from model_core import DISCLAIMER, __version__
 from model_core.base.errors import ordinal
-from model_core.base.files import atomic_path
+from model_core.base.files import write_json as write_json
 from model_core.base.results import ScanVerdict, ShownSlice
 from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceSettings
 from model_core.base.volume import Problem, Volume
@@ -172,21 +170,6 @@ def slice_prediction(volume: Volume, shown: ShownSlice, *, pipeline: Networks) -
 def by_name(names: Sequence[str], values: Sequence[float]) -> dict[str, float]:
     """Return values by class name; one without a name is called by its count, from 1."""
     return {class_name(names, number): value for number, value in enumerate(values)}
-
-
-def write_json(path: Path, document: dict[str, Any], *, overwrite: bool = False) -> None:
-    """Write a document as indented UTF-8 JSON.
-
-    Raises
-    ------
-    ExportError
-        If the file exists and may not be replaced, or cannot be written.
-    ValueError
-        If a number in it is not finite: JSON has no word for that.
-    """
-    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
-    with atomic_path(path, overwrite=overwrite) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def _weights(card: ModelCard) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from model_core.base.arrays import IntArray
+from model_core.base.files import write_json
 from model_core.base.settings import GreyMap
 from model_core.engine import Pipeline
 from model_core.measure import classification as metrics
@@ -18,7 +19,7 @@ from model_core.measure.bootstrap import STATISTIC_DRAWS, interval
 from model_core.measure.calibration import reliability
 from model_core.measure.classifier import ClassOutcome
 from model_core.measure.document import Block, Table, cell, table
-from model_core.measure.output import REPORT, json_ready, report_folder, write_csv, write_json
+from model_core.measure.output import REPORT, json_ready, report_folder, write_csv
 from model_core.measure.report_parts import common_settings, evaluation_document
 from model_core.measure.roi_statistics import (
     ALPHA,

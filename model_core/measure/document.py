@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from model_core.base.files import atomic_path, write_text
 from model_core.base.resources import resource
 
 # A value with its interval is a mapping with value, low and high; an interval alone is low and high.
@@ -151,11 +152,10 @@ class Document:
         """Write report.md, report.html and the pictures."""
         for blocks in self.filled.values():
             for picture in (block for block in blocks if isinstance(block, Picture)):
-                place = folder / picture.path
-                place.parent.mkdir(exist_ok=True)
-                place.write_bytes(picture.png)
-        (folder / "report.md").write_text(self.markdown(), "utf-8")
-        (folder / "report.html").write_text(self.html(), "utf-8")
+                with atomic_path(folder / picture.path) as temporary:
+                    temporary.write_bytes(picture.png)
+        write_text(folder / "report.md", self.markdown())
+        write_text(folder / "report.html", self.html())
 
 
 def _escape_markdown(value: Any) -> Any:

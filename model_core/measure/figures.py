@@ -16,12 +16,12 @@ from model_core.measure.average_precision import HIT_IOU
 from model_core.measure.calibration import Reliability
 from model_core.measure.document import Picture
 from model_core.measure.roi_statistics import COUNT_THRESHOLDS, TOP, SliceRois
+from model_core.plots.style import THEMES
+from model_core.scene import image_colour
+from model_core.scene.palette import BLUE, GREEN, ORANGE, REFERENCE
 
 DPI = 110
-BLUE, ORANGE, GREEN, RED, GREY = "#2f6db3", "#d9822b", "#3a8f5c", "#c23b3b", "#6b7785"
-CLASS_COLOURS = (GREEN, ORANGE, RED, BLUE, GREY)
-# Told apart by readers with red-green blindness too.
-REFERENCE, PREDICTION = "#35c8ff", "#ff8a3c"
+LIGHT = THEMES["light"]
 
 
 def _picture(name: str, figure: Figure, caption: str) -> Picture:
@@ -36,7 +36,7 @@ def _axes(width: float, height: float, columns: int = 1) -> tuple[Figure, list[A
     axes = [figure.add_subplot(1, columns, k + 1) for k in range(columns)]
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(visible=True, color="#e3e8ee", linewidth=0.8)
+        ax.grid(visible=True, color=LIGHT.grid, linewidth=0.8)
         ax.set_axisbelow(True)
     return figure, axes
 
@@ -72,7 +72,7 @@ def score_sweep(columns: Mapping[str, Sequence[float | None]], *, chosen: float)
     )
     for key, label, colour, style in lines:
         left.plot(values["score_threshold"], values[key], style, color=colour, label=label)
-    left.axvline(chosen, color=GREY, linewidth=1, linestyle=":", label="used here")
+    left.axvline(chosen, color=LIGHT.muted, linewidth=1, linestyle=":", label="used here")
     left.set(xlabel="score threshold", ylim=(0, 1), xlim=(0, 1))
     left.legend(fontsize=8)
     right.plot(values["false_positives_per_image"], values["sensitivity"], "o-", color=ORANGE, markersize=3)
@@ -90,12 +90,12 @@ def reliability_plot(value: Reliability, *, what: str, caption: str) -> Picture:
     """Share of right answers against score, with the number of scores below."""
     figure, (left, right) = _axes(8.0, 3.4, 2)
     filled = value.counts > 0
-    left.plot([0, 1], [0, 1], ":", color=GREY)
+    left.plot([0, 1], [0, 1], ":", color=LIGHT.muted)
     left.plot(value.mean_score[filled], value.share_right[filled], "o-", color=BLUE)
     if not np.isnan(value.ece):
         left.set_title(f"expected calibration error {value.ece:.3f}", fontsize=9)
     left.set(xlabel="score", ylabel=f"share of {what}", xlim=(0, 1), ylim=(0, 1))
-    right.bar(value.edges[:-1], value.counts, width=np.diff(value.edges), align="edge", color=GREY)
+    right.bar(value.edges[:-1], value.counts, width=np.diff(value.edges), align="edge", color=LIGHT.muted)
     right.set(xlabel="score", ylabel="number", xlim=(0, 1))
     return _picture("calibration", figure, caption)
 
@@ -114,7 +114,7 @@ def dice_by_patient(values: Mapping[str, float]) -> Picture:
 def gallery(
     panels: Sequence[tuple[str, Callable[[], FloatArray], BoolArray, BoolArray]], *, columns: int = 4
 ) -> Picture:
-    """Slices in the lung window with reference (blue) and prediction (orange) outlined.
+    """Slices in the lung window with reference (dashed, yellow) and prediction (orange) outlined.
 
     Parameters
     ----------
@@ -133,12 +133,12 @@ def gallery(
         ax = figure.add_subplot(grid[number // columns, number % columns])
         ax.set_anchor("N")
         ax.imshow(read(), cmap="gray", vmin=GREY_LOW_HU, vmax=GREY_HIGH_HU, interpolation="antialiased")
-        for pixels, colour in ((reference, REFERENCE), (predicted, PREDICTION)):
+        for pixels, colour, style in ((predicted, ORANGE, "-"), (reference, REFERENCE, "--")):
             if pixels.any():
-                ax.contour(pixels, levels=[0.5], colors=[colour], linewidths=1.0)
+                ax.contour(pixels, levels=[0.5], colors=[colour], linewidths=1.0, linestyles=[style])
         ax.set_title(title, fontsize=7, parse_math=False)  # a name with $ is no formula
         ax.set_axis_off()
-    return _picture("worst", figure, "The worst slices; reference in blue, prediction in orange.")
+    return _picture("worst", figure, "The worst slices; reference in dashed yellow, prediction in orange.")
 
 
 def confusion(matrix: IntArray, names: Sequence[str]) -> Picture:
@@ -156,7 +156,7 @@ def confusion(matrix: IntArray, names: Sequence[str]) -> Picture:
             ha="center",
             va="center",
             fontsize=9,
-            color="white" if share > 0.6 else "#1d2733",
+            color=LIGHT.background if share > 0.6 else LIGHT.text,
         )
     ax.set_xticks(range(len(names)), names, fontsize=8)
     ax.set_yticks(range(len(names)), names, fontsize=8)
@@ -175,10 +175,10 @@ def roi_counts(rois: Sequence[SliceRois], labels: IntArray, names: Sequence[str]
             widths=0.6,
             patch_artist=True,
             flierprops={"markersize": 2},
-            medianprops={"color": "#1d2733"},
+            medianprops={"color": LIGHT.text},
         )
         for patch, k in zip(boxes["boxes"], present, strict=True):
-            patch.set(facecolor=CLASS_COLOURS[k % len(CLASS_COLOURS)], alpha=0.6)
+            patch.set(facecolor=image_colour(names[k], k), alpha=0.6)
         ax.set_xticks(range(1, len(present) + 1), [names[k] for k in present], fontsize=8)
         ax.set_title(f"score > {threshold:g}", fontsize=9)
     axes[0].set_ylabel("RoIs per slice")
@@ -193,7 +193,7 @@ def roi_histograms(rois: Sequence[SliceRois], labels: IntArray, names: Sequence[
     for ax, top in zip(axes, (TOP, None), strict=True):
         for k in np.unique(labels):
             own = [r.scores[:top] for r, c in zip(rois, labels, strict=True) if c == k]
-            colour = CLASS_COLOURS[int(k) % len(CLASS_COLOURS)]
+            colour = image_colour(names[k], int(k))
             ax.hist(np.concatenate(own), edges, histtype="step", color=colour, label=names[int(k)])
         ax.set(xlabel="score", yscale="log", xlim=(0, 1), title=f"top {top}" if top else "all RoIs")
     axes[0].set_ylabel("RoIs")
@@ -207,7 +207,7 @@ def roi_score_area(rois: Sequence[SliceRois], labels: IntArray, names: Sequence[
     figure, axes = _axes(3.4 * len(present), 3.4, len(present))
     for ax, k in zip(axes, present, strict=True):
         own = [r for r, c in zip(rois, labels, strict=True) if c == k]
-        for top, colour, size in ((None, "#b8c2cc", 2), (TOP, CLASS_COLOURS[k % len(CLASS_COLOURS)], 5)):
+        for top, colour, size in ((None, LIGHT.faint, 2), (TOP, image_colour(names[k], k), 5)):
             ax.scatter(
                 np.concatenate([r.scores[:top] for r in own]),
                 np.maximum(np.concatenate([r.areas[:top] for r in own]), 1.0),

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from model_core.base.errors import ExportError
+from model_core.base.files import PARTIAL, atomic_folder, atomic_path
 
 REPORT = "report.json"
 
@@ -31,7 +28,7 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         return
     if not target.is_dir():
         raise ExportError(f"'{target.name}' is a file; a report needs a folder.")
-    if not any(target.iterdir()):
+    if all(path.name.startswith(PARTIAL) for path in target.iterdir()):
         return
     if not overwrite:
         raise ExportError(f"The folder '{target.name}' is not empty; use --overwrite or another folder.")
@@ -52,40 +49,9 @@ def report_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
     ExportError
         If the folder may not be used or cannot be written.
     """
-    target = target.resolve()  # beside a linked folder's goal, so that files can be moved, not copied
     check_target(target, overwrite=overwrite)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as error:
-        raise ExportError(f"The folder '{target.parent}' cannot be written.", details=str(error)) from error
-    try:
-        yield temporary
-        _move(temporary, target)
-    except OSError as error:
-        raise ExportError(f"The report cannot be written to '{target}'.", details=str(error)) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _move(temporary: Path, target: Path) -> None:
-    # mkdtemp makes folders for the owner alone; a report is an ordinary folder.
-    temporary.chmod(0o777 & ~_umask())
-    if not target.exists():
-        temporary.rename(target)
-        return
-    files = sorted(path for path in temporary.rglob("*") if path.is_file())
-    # The document that names the others comes last.
-    for path in sorted(files, key=lambda path: path.name == REPORT):
-        place = target / path.relative_to(temporary)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(place)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with atomic_folder(target, last=REPORT) as folder:
+        yield folder
 
 
 def json_ready(document: dict[str, Any]) -> dict[str, Any]:
@@ -101,14 +67,9 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Write indented JSON; NaN is refused."""
-    path.write_text(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
-
-
 def write_csv(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
     """Write the values of columns by their titles; None becomes an empty cell, floats keep six digits."""
-    with path.open("w", encoding="utf-8", newline="") as stream:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(columns)
         writer.writerows([_cell(value) for value in row] for row in zip(*columns.values(), strict=True))

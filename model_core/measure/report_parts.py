@@ -17,18 +17,21 @@ _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pycocotools")
 
 
 def common_settings(
-    cards: Sequence[ModelCard], *, data: str, device: str, draws: int, own: Mapping[str, Any]
+    cards: Sequence[ModelCard], *, data: str, device: str, own: Mapping[str, Any], draws: int | None = None
 ) -> dict[str, Any]:
     """Return everything that the numbers of a report depend on, as JSON-ready values.
 
-    ``own`` are the settings of one kind of evaluation; ``draws`` is of the bootstrap.
+    ``own`` are the settings of one kind of evaluation; ``draws`` is of the bootstrap, None where limits are
+    exact.
     """
     return {
         "data": data,
         "date": date.today().isoformat(),
         "weights": [_weights(card) for card in cards],
         **own,
-        "intervals": f"95 %, percentile bootstrap over patients, {draws} draws, seed 0",
+        "intervals": "95 %, exact limits of a share (Clopper and Pearson)"
+        if draws is None
+        else f"95 %, percentile bootstrap over patients, {draws} draws, seed 0",
         "device": device,
         "software": _software(),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -62,11 +62,14 @@ class SegmentationSettings:
     min_area:
         Reference components are kept for AP and hits where their area in pixels of the mask file is
         greater; Dice keeps all.
+    coco:
+        Keep what COCO's average precision needs: detections of any score.
     """
 
     mask_type: MaskType
     detections: DetectionSettings
     min_area: int = 100
+    coco: bool = True
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -75,11 +78,13 @@ class SegmentationSettings:
 
     @property
     def candidates(self) -> DetectionSettings:
-        """The same detections without score cut-off: what COCO's AP and the curves are made of."""
+        """The same detections with all scores that COCO's AP and the curves are made of."""
+        lowest = EVIDENCE_SCORE if self.coco else float(SWEEP[0])
+        count = self.detections.max_detections
         return dataclasses.replace(
             self.detections,
-            score=min(self.detections.score, EVIDENCE_SCORE),
-            max_detections=max(self.detections.max_detections, coco.MAX_DETECTIONS),
+            score=min(self.detections.score, lowest),
+            max_detections=max(count, coco.MAX_DETECTIONS) if self.coco else count,
         )
 
 
@@ -133,6 +138,41 @@ class Matched:
 
 
 @dataclass(frozen=True, eq=False)
+class Measured:
+    """One slice at each score threshold of `SWEEP`: all that choosing thresholds and averaging need.
+
+    ``ap`` (T, 10) of the papers' definition; ``detections`` (T,) how many are reported; ``found`` (T,) how
+    many of the ``lesions`` reference lesions and ``right`` (T,) how many of the reported find their other
+    (`average_precision.matches`); ``lesion``: there are lesion pixels, perhaps too few for one that counts;
+    ``predicted`` and ``shared`` (T,) lesion pixels, of ``reference`` in the mask; ``scores`` (P,) and
+    ``hits`` (P,) of all single detections above the lowest score, for calibration: where touching ones are
+    one lesion, each may be right with the same reference.
+    """
+
+    name: str
+    source: str
+    patient: str
+    lesion: bool
+    ap: DoubleArray
+    detections: DoubleArray
+    lesions: int
+    found: DoubleArray
+    right: DoubleArray
+    predicted: DoubleArray
+    shared: DoubleArray
+    reference: int
+    scores: FloatArray
+    hits: BoolArray
+
+    @property
+    def dice(self) -> DoubleArray:
+        """(T,) Dice of the pixels; NaN where the slice has no lesion."""
+        if not self.reference:
+            return np.full(len(self.shared), np.nan)
+        return 2 * self.shared / (self.predicted + self.reference)
+
+
+@dataclass(frozen=True, eq=False)
 class SliceOutcome:
     """What is kept of one evaluated slice.
 
@@ -147,11 +187,11 @@ class SliceOutcome:
     pixels, class_pixels:
         Overlap of the reported masks with the whole reference, classes merged and by class.
     sweep:
-        What would be reported at each score threshold of `SWEEP`.
+        What would be reported at each score threshold.
     predicted_bits:
         The reported lesion pixels, packed, for pictures.
     coco:
-        None where pycocotools is absent.
+        None where pycocotools is absent, or it is not asked for.
     """
 
     name: str
@@ -162,7 +202,7 @@ class SliceOutcome:
     ap: DoubleArray
     pixels: Overlap
     class_pixels: tuple[Overlap, ...]
-    sweep: tuple[SweepPoint, ...]
+    sweep: Measured
     predicted_bits: ByteArray
     coco: coco.CocoImage | None
     seconds: float
@@ -197,16 +237,6 @@ class SliceOutcome:
         """The (H, W) reported lesion pixels."""
         height, width = self.size
         return np.unpackbits(self.predicted_bits, count=height * width).reshape(height, width).astype(bool)
-
-
-@dataclass(frozen=True, eq=False)
-class SweepPoint:
-    """One slice at one score threshold: (10,) AP, references found, false positives, overlap of pixels."""
-
-    ap: DoubleArray
-    found: int
-    false_positives: int
-    pixels: Overlap
 
 
 def default_mask_type(region_classes: Sequence[str]) -> MaskType:
@@ -257,9 +287,18 @@ def check_slices(slices: Iterable[ReferenceSlice]) -> Generator[Progress, None, 
 def evaluate_slices(
     pipeline: Pipeline, slices: Sequence[ReferenceSlice], settings: SegmentationSettings
 ) -> Generator[Progress | SliceOutcome, None, None]:
-    """Run the detector on each slice and compare it with its mask.
+    """Run the detector on each slice and compare it with its mask, see `measure_slices`."""
+    for item in measure_slices(pipeline, slices, [settings]):
+        yield item if isinstance(item, Progress) else item[0]
 
-    Yields `Progress` before each slice and a `SliceOutcome` after it.
+
+def measure_slices(
+    pipeline: Pipeline, slices: Sequence[ReferenceSlice], grid: Sequence[SegmentationSettings]
+) -> Generator[Progress | tuple[SliceOutcome, ...], None, None]:
+    """Run the detector once on each slice and compare it with its mask at each of the settings.
+
+    Yields `Progress` before each slice and, after it, its outcome at each of the settings, which have one
+    mask type.
 
     Raises
     ------
@@ -268,19 +307,31 @@ def evaluate_slices(
     SettingsError
         If the weights cannot be compared with masks of this type.
     """
-    check_mask_type(settings.mask_type, pipeline.region_classes)
+    mask_type = grid[0].mask_type
+    check_mask_type(mask_type, pipeline.region_classes)
     yield from check_slices(slices)
-    single = pipeline.without_class(settings.candidates)
+    every = [settings.candidates for settings in grid]
+    single = pipeline.without_class(
+        dataclasses.replace(
+            every[0],
+            score=min(one.score for one in every),
+            nms_iou=max((one.nms_iou for one in every), key=lambda iou: 1.0 if iou is None else iou),
+            max_detections=max(one.max_detections for one in every),
+        )
+    )
     for done, item in enumerate(slices):
         yield Progress(done, len(slices), item.name)
         started = time.perf_counter()
         volume = one_slice_volume(item.image_hu(), name=item.name)
         (result,) = (r for r in run(single, volume, [0]) if isinstance(r, SliceResult))
-        candidates = detect(single, result, settings.candidates)
-        seconds = time.perf_counter() - started
-        kept, labels = _as_mask_type(candidates.labels, single.region_classes, settings.mask_type)
-        counted = dataclasses.replace(candidates.at(kept), labels=labels)
-        yield compare(counted, item.mask(), settings, item=item, seconds=seconds)
+        outcomes = []
+        for settings in grid:
+            candidates = detect(single, result, settings.candidates)
+            seconds = time.perf_counter() - started
+            kept, labels = _as_mask_type(candidates.labels, single.region_classes, mask_type)
+            counted = dataclasses.replace(candidates.at(kept), labels=labels)
+            outcomes.append(compare(counted, item.mask(), settings, item=item, seconds=seconds))
+        yield tuple(outcomes)
     yield Progress(len(slices), len(slices), "Done")
 
 
@@ -322,7 +373,7 @@ def compare(
     masks = mask_pixels(candidates, shape)
     references, labels = instances(mask, settings.mask_type, settings.min_area)
     encoded = None
-    if coco.available():
+    if settings.coco and coco.available():
         encoded = coco.coco_image(masks, candidates.scores.tolist(), candidates.labels, references, labels)
     # COCO may look at more detections than the settings ever report; everything else at no more.
     limit = settings.detections.max_detections
@@ -344,7 +395,7 @@ def compare(
         ap=reported.ap(),
         pixels=overlap_merged(shown, truth),
         class_pixels=overlap_by_class(shown, truth, classes=len(settings.class_names)),
-        sweep=tuple(_sweep(every, masks, references, truth, settings.detections)),
+        sweep=_sweep(every, masks, references, truth, settings.detections, item=item),
         predicted_bits=np.packbits(shown > 0),
         coco=encoded,
         seconds=seconds,
@@ -378,17 +429,32 @@ def _sweep(
     references: BoolArray,
     truth: ByteArray,
     settings: DetectionSettings,
-) -> Iterator[SweepPoint]:
-    """Yield what is reported at each score threshold of `SWEEP`; equal reports are computed once."""
-    known: dict[int, SweepPoint] = {}
-    for threshold in SWEEP.tolist():
-        count = len(candidates.above(threshold))
+    *,
+    item: ReferenceSlice,
+) -> Measured:
+    """Measure what is reported at each score threshold; equal reports are computed once."""
+    counts = [len(candidates.above(threshold)) for threshold in SWEEP.tolist()]
+    known: dict[int, tuple[DoubleArray, int, int, int, Overlap]] = {}
+    for threshold, count in zip(SWEEP.tolist(), counts, strict=True):
         if count not in known:
             reported, shown = _reported(candidates, masks, references, settings, threshold)
-            known[count] = SweepPoint(
-                ap=reported.ap(),
-                found=int((reported.found() >= 0).sum()),
-                false_positives=int((~reported.hits()).sum()),
-                pixels=overlap_merged(shown, truth),
-            )
-        yield known[count]
+            found, right = int((reported.found() >= 0).sum()), int(reported.hits().sum())
+            known[count] = reported.ap(), len(reported), found, right, overlap_merged(shown, truth)
+    ap, detections, found_, right_, pixels = zip(*(known[count] for count in counts), strict=True)
+    scored = candidates.above(float(SWEEP[0]))
+    return Measured(
+        name=item.name,
+        source="",
+        patient=item.patient,
+        lesion=bool((truth > 0).any()),
+        ap=np.array(ap),
+        detections=np.array(detections, np.float64),
+        lesions=len(references),
+        found=np.array(found_, np.float64),
+        right=np.array(right_, np.float64),
+        predicted=np.array([one.predicted for one in pixels], np.float64),
+        shared=np.array([one.shared for one in pixels], np.float64),
+        reference=pixels[0].reference,
+        scores=scored.scores,
+        hits=scored.overlaps() if settings.join_touching else scored.hits(),
+    )

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from model_core.base.files import write_json
 from model_core.base.settings import GreyMap
 from model_core.measure import coco, figures
 from model_core.measure.average_precision import HIT_IOU, IOU_THRESHOLDS
 from model_core.measure.bootstrap import DRAWS
 from model_core.measure.calibration import reliability
 from model_core.measure.document import Block, Table, cell, table
-from model_core.measure.output import REPORT, report_folder, write_csv, write_json
+from model_core.measure.output import REPORT, report_folder, write_csv
 from model_core.measure.report_parts import common_settings, evaluation_document
 from model_core.measure.segmentation import (
     ReferenceSlice,
@@ -140,8 +141,7 @@ def write_segmentation_report(
     """
     pooled = coco_ap(outcomes, classes=len(settings.class_names))
     report = headline(outcomes, pooled) | {"settings": about}
-    joined = settings.detections.join_touching
-    more = details(outcomes, settings.class_names, pooled=pooled, sources=sources, joined=joined)
+    more = details(outcomes, settings.class_names, pooled=pooled, sources=sources)
     by_name = {item.name: item for item in slices}
     pixels = {"All classes merged" if k == "merged" else k: row for k, row in more["pixels"].items()}
     with report_folder(target, overwrite=overwrite) as folder:
@@ -206,7 +206,7 @@ def _results(report: Mapping[str, Any], more: Mapping[str, Any]) -> list[Block]:
 def _figures(
     outcomes: Sequence[SliceOutcome], more: Mapping[str, Any], settings: SegmentationSettings
 ) -> list[Block]:
-    hits = reliability(*scored_hits(outcomes, joined=settings.detections.join_touching))
+    hits = reliability(*scored_hits([o.sweep for o in outcomes]))
     temperature = cell(more["calibration"]["temperature"], digits=2)
     return [
         figures.ap_by_iou(IOU_THRESHOLDS.tolist(), more["ap_by_iou"]),

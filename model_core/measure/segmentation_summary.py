@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from model_core.base.arrays import BoolArray, FloatArray
+from model_core.base.arrays import BoolArray, DoubleArray
 from model_core.measure import coco
 from model_core.measure.average_precision import summarise_ap
 from model_core.measure.bootstrap import group_means, mean_interval, ratio_interval
 from model_core.measure.calibration import fit_temperature, reliability
 from model_core.measure.dice import Overlap, lesion_dice, mean_dice
 from model_core.measure.output import json_ready
-from model_core.measure.segmentation import SWEEP, SliceOutcome
+from model_core.measure.segmentation import SWEEP, Measured, SliceOutcome
 
 # Scores below this are so many that they would hide the rest of a reliability plot.
-CALIBRATION_FLOOR = 0.05
+CALIBRATION_FLOOR = float(SWEEP[0])
 
 
 def headline(outcomes: Sequence[SliceOutcome], pooled: coco.CocoAP | None) -> dict[str, Any]:
@@ -57,7 +57,6 @@ def details(
     *,
     pooled: coco.CocoAP | None,
     sources: Mapping[str, str] | None = None,
-    joined: bool = False,
 ) -> dict[str, Any]:
     """Return everything else: intervals over patients, per class, patient and source, curves, calibration.
 
@@ -67,8 +66,6 @@ def details(
         COCO's average precision (`coco_ap`).
     sources:
         Source of each slice by name, or None where the data set names none.
-    joined:
-        Touching detections are one lesion (`DetectionSettings.join_touching`).
     """
     patients = _groups(outcomes, [o.patient for o in outcomes])
     by_source = None
@@ -93,7 +90,7 @@ def details(
         "by_patient": patients,
         "by_source": by_source,
         "score_sweep": sweep(outcomes),
-        "calibration": _calibration(outcomes, joined=joined),
+        "calibration": _calibration(outcomes),
         "seconds_per_slice": float(np.median([o.seconds for o in outcomes])),
     }
     return json_ready(document)
@@ -185,33 +182,29 @@ def sweep(outcomes: Sequence[SliceOutcome]) -> dict[str, list[float]]:
     }
     counts = np.array([o.counts for o in outcomes], bool)
     lesions = sum(o.references for o in outcomes)
+    points = [o.sweep for o in outcomes]
     for step in range(len(SWEEP)):
-        points = [o.sweep[step] for o in outcomes]
-        per_image = np.array([point.ap for point in points])
-        dice = [point.pixels.dice for point in points if point.pixels.reference]
+        per_image = np.array([point.ap[step] for point in points])
+        dice = [point.dice[step] for point in points if point.reference]
         columns["paper_map"].append(summarise_ap(per_image).mean)
         columns["paper_map_lesion_images"].append(summarise_ap(per_image[counts]).mean)
         columns["dice"].append(float(np.mean(dice)) if dice else float("nan"))
-        columns["sensitivity"].append(sum(p.found for p in points) / lesions if lesions else float("nan"))
-        columns["false_positives_per_image"].append(sum(p.false_positives for p in points) / len(outcomes))
+        columns["sensitivity"].append(
+            sum(p.found[step] for p in points) / lesions if lesions else float("nan")
+        )
+        false = sum(point.detections[step] - point.right[step] for point in points)
+        columns["false_positives_per_image"].append(false / len(outcomes))
     return {"score_threshold": SWEEP.tolist(), **columns}
 
 
-def scored_hits(outcomes: Sequence[SliceOutcome], *, joined: bool) -> tuple[FloatArray, BoolArray]:
-    """Return all scores above `CALIBRATION_FLOOR`, and which of those single detections find a lesion.
-
-    ``joined``: touching detections are one lesion, so that several may find the same.
-    """
-    scores, right = [], []
-    for outcome in outcomes:
-        counted = outcome.candidates.above(CALIBRATION_FLOOR)
-        scores.append(counted.scores)
-        right.append(counted.overlaps() if joined else counted.hits())
-    return np.concatenate(scores), np.concatenate(right)
+def scored_hits(slices: Sequence[Measured]) -> tuple[DoubleArray, BoolArray]:
+    """Return the scores (P,) of all single detections of these slices, and whether each finds a lesion."""
+    scores = np.concatenate([np.asarray(one.scores, np.float64) for one in slices] or [np.zeros(0)])
+    return scores, np.concatenate([one.hits for one in slices] or [np.zeros(0, bool)])
 
 
-def _calibration(outcomes: Sequence[SliceOutcome], *, joined: bool) -> dict[str, Any]:
-    scores, right = scored_hits(outcomes, joined=joined)
+def _calibration(outcomes: Sequence[SliceOutcome]) -> dict[str, Any]:
+    scores, right = scored_hits([o.sweep for o in outcomes])
     value = reliability(scores, right)
     return {
         "edges": value.edges.tolist(),

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from model_core.base.errors import ExportError, SettingsError
+from model_core.base.files import atomic_path
 from model_core.base.volume import Volume
 
 RESCALE_INTERCEPT = -1024
@@ -109,4 +110,5 @@ def _write_slice(volume: Volume, index: int, path: Path) -> None:
     item.RescaleType = "HU"
     stored = (volume.voxels[index].astype(np.int32) - RESCALE_INTERCEPT).astype(np.int16)
     item.set_pixel_data(stored, "MONOCHROME2", 16, generate_instance_uid=False)
-    item.save_as(path, enforce_file_format=True)
+    with atomic_path(path, overwrite=True) as temporary:
+        item.save_as(temporary, enforce_file_format=True)

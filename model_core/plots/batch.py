@@ -15,7 +15,7 @@ from model_core.base.errors import SettingsError
 from model_core.base.results import probability_text
 from model_core.plots import style
 from model_core.plots.margins import Margins
-from model_core.scene.palette import ORANGE, SKY
+from model_core.scene.palette import DEEP_ORANGE, DEEP_SKY, ORANGE, PALE_ORANGE, PALE_SKY, PAPER, SKY
 
 # What the network does to its proposal: dx, dy, dw and dh of the papers, in words.
 COLUMNS = ("score", "right", "down", "wider", "taller")
@@ -143,7 +143,7 @@ def _pointers(axes: Axes, colours: style.Theme, rows: list[int]) -> None:
 @cache
 def _colour_map(theme: style.Theme) -> Colormap:
     # The middle is a little off the background, so that zero and blank differ.
-    stops = ["#9bd3f5", SKY, theme.grid, ORANGE, "#ffd27a"]
-    if theme.background == "#ffffff":
-        stops = ["#0b5d8f", SKY, "#f1f3f5", ORANGE, "#8a4b00"]
+    stops = [PALE_SKY, SKY, theme.grid, ORANGE, PALE_ORANGE]
+    if theme is style.THEMES["light"]:
+        stops = [DEEP_SKY, SKY, PAPER, ORANGE, DEEP_ORANGE]
     return LinearSegmentedColormap.from_list("batch", stops).with_extremes(bad=theme.background)

@@ -12,6 +12,8 @@ from matplotlib.layout_engine import LayoutEngine
 
 # Of a figure smaller than its margins this share is left for the axes.
 SMALLEST_SHARE = 0.2
+# Of a character's width to the size of the text, on average.
+_CHARACTER = 0.58
 
 
 class Margins(LayoutEngine):
@@ -25,11 +27,18 @@ class Margins(LayoutEngine):
         self.left, self.right, self.bottom, self.top = left, right, bottom, top
 
     def execute(self, fig: Figure) -> None:
-        """Place the axes; matplotlib calls this before each drawing."""
+        """Place the axes; matplotlib calls this before each drawing.
+
+        The name of the upright axis goes where it is longer than the axis and would reach into what is above.
+        """
         width, height = fig.get_size_inches()
         left, right = _shares(self.left, self.right, float(width))
         bottom, top = _shares(self.bottom, self.top, float(height))
         fig.subplots_adjust(left=left, right=1 - right, bottom=bottom, top=1 - top)
+        room = 72 * float(height) * (1 - bottom - top)
+        for axes in fig.axes:
+            name = axes.yaxis.label
+            name.set_visible(len(name.get_text()) * float(name.get_fontsize()) * _CHARACTER <= room + 8)
 
 
 def _shares(first: float, second: float, length: float) -> tuple[float, float]:

@@ -6,8 +6,7 @@ Strict about geometry, tolerant about everything else: what deviates is reported
 is repaired or invented silently.
 """
 
-from model_core.read.labels import read_labels
-from model_core.read.masks import mask_for, masks_among
+from model_core.read.labels import mask_for, masks_among, read_labels
 from model_core.read.opening import load, straighten, thin, thumbnail
 from model_core.read.scanning import scan
 

@@ -20,8 +20,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from model_core.base.jobs import Progress
 from model_core.base.volume import FileReport
-from model_core.read.failures import LIBRARY_FAILURES, FileError, plain_reason
-from model_core.read.temporary import PrivateFolder, remove_stale
+from model_core.read.errors import LIBRARY_FAILURES, FileError, plain_reason
+from model_core.read.sandbox import PrivateFolder, remove_stale
 from model_core.read.tolerances import (
     MAX_ARCHIVE_BYTES,
     MAX_ARCHIVE_FILES,
@@ -116,7 +116,7 @@ def unpack(path: Path) -> Generator[Progress | Unpacked, None, None]:
         status = path.stat()
         key = (str(path.resolve()), status.st_mtime_ns, status.st_size)
     except OSError as error:
-        raise FileError(plain_reason(error), details=type(error).__name__) from error
+        raise FileError.of(error) from error
     with _lock:
         known = _unpacked.get(key)
         shared = known.share() if known is not None and known.folder.is_dir() else None

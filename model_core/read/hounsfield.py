@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from model_core.base.arrays import DoubleArray
 
@@ -77,6 +76,8 @@ def recognise(values: npt.NDArray[Any]) -> Scale | None:
 
     Numbers that are not finite are left out.
     """
+    from scipy import ndimage  # slow to import; most files say their unit
+
     counts = _counts(values)
     total = float(counts.sum())
     if not total:

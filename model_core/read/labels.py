@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,29 @@ import numpy.typing as npt
 
 from model_core.base.arrays import ByteArray
 from model_core.base.errors import ReadError
-from model_core.base.filenames import FETCH, absent, partners, plain_name
-from model_core.base.volume import Volume
-from model_core.read import itk_formats, pictures
+from model_core.base.filenames import FETCH, absent, natural_key, partners, plain_name
+from model_core.base.volume import Catalogue, SeriesEntry, Volume
+from model_core.read import pictures
 from model_core.read.dicom.dataset import looks_like_dicom
-from model_core.read.dicom.segmentation import segments_on
-from model_core.read.exif import upright
-from model_core.read.failures import FileError, quiet
-from model_core.read.stack import natural_key
+from model_core.read.dicom.segmentation import is_segmentation, segments_on
+from model_core.read.dicom.series import DicomSource
+from model_core.read.errors import FileError, quiet
+from model_core.read.volumes import files as volume_files
+from model_core.read.volumes import series as volume_series
 
 _PICTURE = re.compile(r"\.(?:png|jpe?g)$", re.IGNORECASE)
 # Ending of a file name; the last part of a UID is a number, and none.
 _ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}$")
+
+
+# Label maps of whole bodies have some hundred labels; grey pictures have nearly all 256 values.
+_MOST_LABELS = 128
+# Pixels that equal their neighbour: nearly all of labelled areas, few of anything measured.
+_FLAT = 0.9
+# Pictures of a folder that are looked at.
+_LOOKED_AT = 8
+# Volume files and folders of pictures whose values are read to tell what they are.
+_MOST_READ = 8
 
 
 def read_labels(path: Path, volume: Volume) -> ByteArray:
@@ -55,7 +67,7 @@ def read_labels(path: Path, volume: Volume) -> ByteArray:
     _refuse_absent(path)
     if path.is_dir():
         return _from_pictures(sorted(path.iterdir(), key=lambda item: natural_key(item.name)), volume)
-    if itk_formats.suffix_of(path):
+    if volume_files.suffix_of(path):
         return _from_volume_file(path, volume)
     if _is_dicom(path):
         return segments_on(path, volume)
@@ -63,6 +75,51 @@ def read_labels(path: Path, volume: Volume) -> ByteArray:
         # One picture was chosen for one slice, whatever they are called.
         volume = dataclasses.replace(volume, slice_names=(path.name,))
     return _from_pictures([path], volume)
+
+
+def masks_among(catalogue: Catalogue, *, volume: Volume | None = None) -> frozenset[str]:
+    """Return the ids of the series that are label masks of other images, by their kind, else by their values.
+
+    DICOM segmentations say so. Of volume files and PNG pictures the values are read (few whole numbers from 0
+    to 255 in flat areas): where there are few of them, and another series, or the open ``volume``, has their
+    size. Beside an open volume masks of other sizes count too: `mask_for` brings them onto its grid.
+    """
+    masks = {entry.series_id for entry in catalogue.series if _is_segmentation(entry)}
+    others = [entry for entry in catalogue.series if not isinstance(entry.source, DicomSource)]
+    sizes = Counter(_any_order(entry.size) for entry in catalogue.series)
+    if len(others) <= _MOST_READ:
+        for entry in others:
+            if (volume is not None or sizes[_any_order(entry.size)] > 1) and _has_labels(entry):
+                masks.add(entry.series_id)
+    return frozenset(masks)
+
+
+def mask_for(entry: SeriesEntry, volume: Volume) -> ByteArray:
+    """Return a mask found by a scan on the grid of a volume.
+
+    Returns
+    -------
+    ByteArray
+        (D, H, W) labels in display order, as `read_labels` gives them.
+
+    Raises
+    ------
+    ReadError
+        It does not fit the volume, or cannot be read.
+    """
+    source = entry.source
+    if isinstance(source, DicomSource):
+        path = source.frames[0].header.path
+    elif isinstance(source, pictures.PictureSource):
+        path = source.paths[0] if len(source.paths) == 1 else source.paths[0].parent
+    elif isinstance(source, volume_series.VolumeSource):
+        path = source.header.path
+    else:
+        raise ReadError("This mask was not found by a scan: open it again.")
+    labels = read_labels(path, volume)
+    if not labels.any():
+        raise ReadError(f"Nothing of the mask '{path.name}' lies on this series.")
+    return labels
 
 
 def _as_labels(values: npt.NDArray[Any]) -> ByteArray:
@@ -75,9 +132,9 @@ def _as_labels(values: npt.NDArray[Any]) -> ByteArray:
 
 
 def _from_volume_file(path: Path, volume: Volume) -> ByteArray:
-    header = itk_formats.read_header(path)
-    values = itk_formats.read_values(header)
-    transform = itk_formats.index_transform(volume.geometry, volume.slices, header)
+    header = volume_series.read_header(path)
+    values = volume_series.read_values(header)
+    transform = volume_series.index_transform(volume.geometry, volume.slices, header)
     if transform is None:
         # One of the two does not say where it lies, so only the size can be compared.
         native = tuple(volume.geometry.to_native(volume.voxels).shape)
@@ -128,14 +185,14 @@ def _sample(
 
 
 def _from_pictures(paths: list[Path], volume: Volume) -> ByteArray:
-    found = [path for path in paths if not path.is_dir() and _is_mask(path)]
-    if not found:
+    files = [path for path in paths if not path.is_dir() and _is_mask(path)]
+    if not files:
         raise ReadError(
             "No mask was found: give a NIfTI, NRRD or MHA label volume, a DICOM SEG, or PNG pictures."
         )
     depth, height, width = volume.voxels.shape
     labels = np.zeros((depth, height, width), np.uint8)
-    for index, path in _by_slice(found, volume).items():
+    for index, path in _by_slice(files, volume).items():
         values = _mask_picture(path)
         if values.shape != (height, width):
             raise ReadError(
@@ -146,7 +203,7 @@ def _from_pictures(paths: list[Path], volume: Volume) -> ByteArray:
     return labels
 
 
-def _by_slice(found: list[Path], volume: Volume) -> dict[int, Path]:
+def _by_slice(files: list[Path], volume: Volume) -> dict[int, Path]:
     """Return the mask of each slice that has one, by name: order alone never says which slice is meant."""
     if not volume.slice_names:
         raise ReadError(
@@ -158,7 +215,7 @@ def _by_slice(found: list[Path], volume: Volume) -> dict[int, Path]:
         for key in (name, _ENDING.sub("", name)):
             slices.setdefault(key, set()).add(index)
     masks: dict[str, Path] = {}
-    for path in found:
+    for path in files:
         # Named like a picture of the series, or like a slice of any kind with an ending of its own.
         name = plain_name(path.name)
         key = name if name in slices else _PICTURE.sub("", name)
@@ -174,11 +231,11 @@ def _by_slice(found: list[Path], volume: Volume) -> dict[int, Path]:
         (index,) = slices[key]
         if meant.setdefault(index, masks[name]) != masks[name]:
             raise _two_masks(volume.slice_names[index], meant[index], masks[name])
-    lonely = [path.name for path in found if path not in meant.values()]
+    lonely = [path.name for path in files if path not in meant.values()]
     # Masks of slices that were left out when the series was opened are not missed.
     if lonely and (not meant or volume.every == 1):
         raise ReadError(
-            f"{len(lonely)} of {len(found)} mask pictures have the name of no slice, first '{lonely[0]}': "
+            f"{len(lonely)} of {len(files)} mask pictures have the name of no slice, first '{lonely[0]}': "
             f"name them like the slices (the first is '{volume.slice_names[0]}')."
         )
     return meant
@@ -233,10 +290,47 @@ def _mask_picture(path: Path) -> npt.NDArray[Any]:
             with path.open("rb") as stream, Image.open(stream, formats=("PNG",)) as image:
                 # The index of a palette picture is its label; its colours mean nothing.
                 if image.mode in ("P", "L", "1"):
-                    return np.asarray(upright(image)).astype(np.uint8)
+                    return np.asarray(pictures.upright(image)).astype(np.uint8)
         except pictures.FAILURES as error:
             raise ReadError(f"The mask {path.name} cannot be read as a PNG picture.") from error
         try:
             return pictures.read_picture(path)
         except FileError as error:
             raise ReadError(f"The mask {path.name} cannot be read: {error.message}") from error
+
+
+# -------------------------------------------------------------------------------- masks among images
+
+
+def _is_segmentation(entry: SeriesEntry) -> bool:
+    source = entry.source
+    return isinstance(source, DicomSource) and is_segmentation(source.frames[0].header)
+
+
+def _any_order(size: tuple[int, int, int]) -> tuple[int, ...]:
+    """Return a size whatever the order of its axes."""
+    return tuple(sorted(size))
+
+
+def _has_labels(entry: SeriesEntry) -> bool:
+    source = entry.source
+    try:
+        if isinstance(source, volume_series.VolumeSource):
+            return _labelled([volume_series.read_values(source.header)])
+        if isinstance(source, pictures.PictureSource) and not source.deep:
+            step = max(1, len(source.paths) // _LOOKED_AT)
+            return _labelled([pictures.read_picture(path) for path in source.paths[::step]])
+    except ReadError:
+        return False
+    return False
+
+
+def _labelled(parts: list[npt.NDArray[Any]]) -> bool:
+    values = np.concatenate([np.unique(part) for part in parts])
+    numbers = np.unique(values[np.isfinite(values)])
+    if len(numbers) < 2 or len(numbers) > _MOST_LABELS or len(values) > len(parts) * _MOST_LABELS:
+        return False
+    if numbers[0] != 0 or numbers[-1] > 255 or bool((numbers != np.rint(numbers)).any()):
+        return False
+    equal = [float(np.mean(part[..., 1:] == part[..., :-1])) for part in parts if part.shape[-1] > 1]
+    return bool(equal) and float(np.mean(equal)) >= _FLAT

@@ -15,17 +15,18 @@ from model_core.base.errors import ReadError, SettingsError, ordinal
 from model_core.base.geometry import Geometry
 from model_core.base.jobs import Progress
 from model_core.base.volume import Problem, SeriesEntry, Volume, Window
-from model_core.read import archives, itk_formats, pictures, straightening
+from model_core.read import archives, pictures, tilt
 from model_core.read.dicom import dataset as dicom_dataset
 from model_core.read.dicom import header as dicom_header
 from model_core.read.dicom import load as dicom_load
 from model_core.read.dicom import series as dicom_series
 from model_core.read.dicom.pixels import read_stored
 from model_core.read.dicom.series import DicomSource
-from model_core.read.failures import FileError, plain_reason, quiet
-from model_core.read.stack import arrange
-from model_core.read.thinning import with_fewer_slices
+from model_core.read.dicom.stack import arrange
+from model_core.read.entries import with_fewer_slices
+from model_core.read.errors import FileError, quiet
 from model_core.read.values import measure
+from model_core.read.volumes import series as volume_series
 
 # Shown where a CT file has no window of its own (width, level in HU).
 _LUNG = Window(1500.0, -600.0)
@@ -45,8 +46,8 @@ def load(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
     """
     if isinstance(entry.source, DicomSource):
         yield from dicom_load.load_series(entry)
-    elif isinstance(entry.source, itk_formats.VolumeSource):
-        yield from itk_formats.load_volume(entry)
+    elif isinstance(entry.source, volume_series.VolumeSource):
+        yield from volume_series.load_volume(entry)
     elif isinstance(entry.source, pictures.PictureSource):
         yield from pictures.load_pictures(entry)
     else:
@@ -101,10 +102,10 @@ def straighten(entry: SeriesEntry) -> SeriesEntry:
     SettingsError
         The size of a pixel is unknown, or the shift is more than that of a tilt.
     """
-    if not straightening.is_sheared(entry):
+    if not tilt.is_sheared(entry):
         return entry
-    if isinstance(entry.source, itk_formats.VolumeSource):
-        return itk_formats.straight(entry)
+    if isinstance(entry.source, volume_series.VolumeSource):
+        return volume_series.straight(entry)
     return dicom_series.straight(entry)
 
 
@@ -134,8 +135,8 @@ def thumbnail(entry: SeriesEntry, size: int = 64) -> ByteArray:
         picture, windows, inverted = dicom_load.middle_picture(entry)
         if not windows and entry.modality == "CT" and float(np.min(picture)) < _LUNG.level:
             windows = (_LUNG,)
-    elif isinstance(entry.source, itk_formats.VolumeSource):
-        picture, unit = itk_formats.middle_picture(entry)
+    elif isinstance(entry.source, volume_series.VolumeSource):
+        picture, unit = volume_series.middle_picture(entry)
         windows = (_LUNG,) if unit == "HU" and float(np.min(picture)) < _LUNG.level else ()
     elif isinstance(entry.source, pictures.PictureSource):
         with quiet():
@@ -150,7 +151,7 @@ def geometry_of(entry: SeriesEntry) -> Geometry:
     """Return the geometry that a series will have when it is loaded, as far as its headers tell."""
     if isinstance(entry.source, DicomSource):
         return arrange(entry.source.frames).geometry
-    if isinstance(entry.source, itk_formats.VolumeSource):
+    if isinstance(entry.source, volume_series.VolumeSource):
         return entry.source.header.geometry
     return Geometry()
 
@@ -159,7 +160,7 @@ def slice_origins(entry: SeriesEntry) -> DoubleArray | None:
     """Return where the first displayed voxel of each slice lies: (slices, 3) LPS mm, None where unknown."""
     if isinstance(entry.source, DicomSource):
         return dicom_series.slice_origins(entry)
-    return itk_formats.slice_origins(geometry_of(entry), entry.size[0])
+    return volume_series.slice_origins(geometry_of(entry), entry.size[0])
 
 
 def value_problems(entry: SeriesEntry) -> tuple[Problem, ...]:
@@ -170,9 +171,9 @@ def value_problems(entry: SeriesEntry) -> tuple[Problem, ...]:
     ReadError
         They cannot be read.
     """
-    if not isinstance(entry.source, itk_formats.VolumeSource):
+    if not isinstance(entry.source, volume_series.VolumeSource):
         return ()
-    return measure(itk_formats.read_values(entry.source.header)).problems
+    return measure(volume_series.read_values(entry.source.header)).problems
 
 
 def stored_pixels(path: Path) -> npt.NDArray[Any]:
@@ -194,7 +195,7 @@ def stored_pixels(path: Path) -> npt.NDArray[Any]:
         with path.open("rb") as stream:
             start = stream.read(132)
     except OSError as error:
-        raise FileError(plain_reason(error), details=type(error).__name__) from error
+        raise FileError.of(error) from error
     if archives.looks_like_zip(start):
         raise FileError("An archive has no pixels of its own.", status="skipped")
     with quiet():
@@ -204,7 +205,7 @@ def stored_pixels(path: Path) -> npt.NDArray[Any]:
             return stored[0] if len(stored) == 1 else np.stack(stored)
         if pictures.looks_like_picture(start):
             return pictures.read_channels(path)
-        return itk_formats.read_components(itk_formats.read_header(path))
+        return volume_series.read_components(volume_series.read_header(path))
 
 
 def _windowed(picture: npt.NDArray[Any], windows: Sequence[Window]) -> ByteArray:

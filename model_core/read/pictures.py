@@ -1,10 +1,12 @@
-"""Folders of PNG or JPEG slices: grey values without any unit or spacing."""
+"""Folders of PNG or JPEG slices: grey values without any unit or spacing, upright as EXIF says."""
 
 from __future__ import annotations
 
 import os
+import struct
+import warnings
 from collections import defaultdict
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +14,17 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from model_core.base.errors import ReadError
+from model_core.base.filenames import named, natural_key
 from model_core.base.geometry import Geometry
 from model_core.base.jobs import Progress
 from model_core.base.volume import Problem, SeriesEntry, Unit, Volume
-from model_core.read import isolation
-from model_core.read.exif import upright, upright_size
-from model_core.read.failures import LIBRARY_FAILURES, FileError, plain_reason, quiet
-from model_core.read.grouping import series_id
+from model_core.read import sandbox
+from model_core.read.entries import series_id
+from model_core.read.errors import LIBRARY_FAILURES, FileError, quiet
 from model_core.read.memory import check_memory
-from model_core.read.stack import named, natural_key
 from model_core.read.tolerances import MAX_FRAME_PIXELS
 from model_core.read.values import fit_int16
 
@@ -31,10 +32,18 @@ FORMATS = ("PNG", "JPEG")
 _THREADS = min(4, os.cpu_count() or 1)
 # Pictures between two looks at cancel.
 _BATCH = 2 * _THREADS
+# Up to four channels of 32 bits.
+_MOST_BYTES = MAX_FRAME_PIXELS * 16
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 #: Everything that Pillow was seen to raise on damaged or hostile pictures.
 FAILURES: tuple[type[Exception], ...] = (*LIBRARY_FAILURES, Image.DecompressionBombError)
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I", "F")
+
+
+# What damaged EXIF was seen to raise; the picture itself may be sound.
+_DAMAGED = (SyntaxError, struct.error, ValueError, TypeError, KeyError, IndexError, OverflowError)
+# Orientations that swap width and height.
+_ON_ITS_SIDE = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,39 @@ class PictureSource:
 
     paths: tuple[Path, ...]
     deep: bool
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Return a picture as every viewer shows it (Pillow's ``exif_transpose``); damaged EXIF says nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ImageOps.exif_transpose(image)
+        except _DAMAGED:
+            return image
+
+
+def turned(image: Image.Image) -> bool:
+    """Whether `upright` turns or mirrors a picture."""
+    return _orientation(image.getexif) in range(2, 9)
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height of a picture as `upright` returns it, without decoding it."""
+    width, height = image.size
+    # A PNG's own would decode the picture, to look for EXIF behind it.
+    orientation = _orientation(lambda: Image.Image.getexif(image))
+    return (height, width) if orientation in _ON_ITS_SIDE else (width, height)
+
+
+def _orientation(read: Callable[[], Image.Exif]) -> int | None:
+    """Return the orientation 1..8 (EXIF 2.32, tag 274); None where there is none or EXIF is damaged."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return read().get(ExifTags.Base.Orientation)
+        except _DAMAGED:
+            return None
 
 
 def looks_like_picture(start: bytes) -> bool:
@@ -74,7 +116,7 @@ def read_header(path: Path) -> PictureHeader:
                 width, height = upright_size(image)
                 mode = image.mode
         except FAILURES as error:
-            raise FileError(plain_reason(error), details=type(error).__name__) from error
+            raise FileError.of(error) from error
     if width * height > MAX_FRAME_PIXELS:
         raise FileError(f"A picture of {width} x {height} pixels, more than this program opens.")
     return PictureHeader(path, width, height, mode in _DEEP_MODES)
@@ -97,6 +139,7 @@ def entries(headers: Sequence[PictureHeader]) -> list[SeriesEntry]:
                 "info",
                 "Pictures say neither where they lie in the patient nor how large a pixel is.",
                 "Slices are in natural order of their names; lengths in mm are off.",
+                code="no_geometry",
             )
         ]
         title = f"{folder.name} pictures" if len(paths) > 1 else paths[0].name
@@ -108,6 +151,7 @@ def entries(headers: Sequence[PictureHeader]) -> list[SeriesEntry]:
                     text,
                     f"Each is a series; this one is {width} x {height}.",
                     named(p.name for p in paths),
+                    code="mixed_sizes",
                 )
             )
             title += f" {width} x {height}" if len(paths) > 1 else ""
@@ -134,7 +178,8 @@ def read_picture(path: Path) -> npt.NDArray[Any]:
     FileError
         The file is damaged.
     """
-    return isolation.picture(path, channels=False, max_pixels=MAX_FRAME_PIXELS)
+    picture: npt.NDArray[Any] = sandbox.call(decode, path, max_bytes=_MOST_BYTES, channels=False)
+    return picture
 
 
 def read_channels(path: Path) -> npt.NDArray[Any]:
@@ -145,11 +190,12 @@ def read_channels(path: Path) -> npt.NDArray[Any]:
     FileError
         The file is damaged.
     """
-    return isolation.picture(path, channels=True, max_pixels=MAX_FRAME_PIXELS)
+    picture: npt.NDArray[Any] = sandbox.call(decode, path, max_bytes=_MOST_BYTES, channels=True)
+    return picture
 
 
 def decode(path: Path, *, channels: bool) -> npt.NDArray[Any]:
-    """Decode a picture. Runs in the worker process, see `isolation`.
+    """Decode a picture. Runs in a process of its own, see `sandbox`.
 
     Raises
     ------
@@ -170,7 +216,7 @@ def decode(path: Path, *, channels: bool) -> npt.NDArray[Any]:
                 return np.asarray(flat.convert("L"))
             return np.asarray(shown.convert("L"))
     except FAILURES as error:
-        raise FileError(plain_reason(error), details=type(error).__name__) from error
+        raise FileError.of(error) from error
 
 
 def _picture_or_reason(path: Path) -> npt.NDArray[Any] | str:
@@ -215,7 +261,9 @@ def load_pictures(entry: SeriesEntry) -> Generator[Progress | Volume, None, None
     problems = list(entry.problems)
     if failed:
         text = f"{len(failed)} picture(s) cannot be read: {' '.join(dict.fromkeys(failed.values()))}"
-        problems.append(Problem("warning", text, "They are left out.", named(failed)))
+        problems.append(
+            Problem("warning", text, "They are left out.", named(failed), code="unreadable_slices")
+        )
     voxels = voxels[: len(kept)]
     unit: Unit = "grey"
     if exact is not None:

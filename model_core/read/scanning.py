@@ -10,17 +10,25 @@ from pathlib import Path
 from typing import BinaryIO
 
 from model_core.base.errors import ReadError
-from model_core.base.filenames import FETCH, absent
+from model_core.base.filenames import FETCH, absent, named, natural_key
 from model_core.base.jobs import Progress
 from model_core.base.volume import Catalogue, FileReport, Problem, SeriesEntry
-from model_core.read import archives, itk_formats, pictures
+from model_core.read import archives, pictures
 from model_core.read.dicom import dataset as dicom_dataset
 from model_core.read.dicom import directory as dicomdir
 from model_core.read.dicom import header as dicom_header
 from model_core.read.dicom import series as dicom_series
 from model_core.read.dicom.records import FileHeader, Frame
-from model_core.read.failures import LIBRARY_FAILURES, FileError, IndexFileError, plain_reason, quiet
-from model_core.read.stack import named, natural_key
+from model_core.read.errors import (
+    LIBRARY_FAILURES,
+    AbsentFileError,
+    FileError,
+    IndexFileError,
+    plain_reason,
+    quiet,
+)
+from model_core.read.volumes import files as volume_files
+from model_core.read.volumes import series as volume_series
 
 # Data files that belong to a header file of their own.
 _DATA_SUFFIXES = (".raw", ".zraw", ".raw.gz", ".img", ".img.gz")
@@ -30,7 +38,6 @@ KINDS = "DICOM, also in a ZIP, NIfTI, NRRD, MHA, PNG and JPEG"
 _BATCH = 8
 # What a Mac keeps beside a file on other disks: ._name, a file of its own format (RFC 1740).
 _APPLE_DOUBLE = b"\x00\x05\x16\x07"
-_ABSENT = "The file itself is not here, this is"
 _DEAD_LINK = "A link to what is not here: moved, on a disk that is not connected, or not fetched yet."
 
 
@@ -40,7 +47,7 @@ class _Found:
 
     frames: list[Frame] = field(default_factory=list)
     pictures: list[pictures.PictureHeader] = field(default_factory=list)
-    volumes: list[itk_formats.VolumeHeader] = field(default_factory=list)
+    volumes: list[volume_series.VolumeHeader] = field(default_factory=list)
     reports: dict[Path, FileReport] = field(default_factory=dict)
     broken: list[tuple[Path, FileError]] = field(default_factory=list)
     zips: list[Path] = field(default_factory=list)
@@ -48,7 +55,6 @@ class _Found:
     indices: list[Path] = field(default_factory=list)
     siblings: set[Path] = field(default_factory=set)
     candidates: set[Path] = field(default_factory=set)
-    dead_links: list[Path] = field(default_factory=list)
     # Where they really are, of the folders that were looked through.
     folders: set[Path] = field(default_factory=set)
 
@@ -207,7 +213,6 @@ def _read_archive(path: Path, found: _Found) -> Generator[Progress, None, None]:
     found.pictures += inside.pictures
     found.volumes += inside.volumes
     found.broken += inside.broken
-    found.dead_links += inside.dead_links
     found.reports |= inside.reports
     found.reports |= {Path(f"{report.path}#{index}"): report for index, report in enumerate(unpacked.refused)}
     count = len(inside.reports) + len(unpacked.refused)
@@ -295,7 +300,13 @@ def _read_one(path: Path, found: _Found) -> None:
     except FileError as error:
         if error.status == "error":
             found.broken.append((path, error))
-        found.reports[path] = FileReport(str(path), error.status, error.message, error.transfer_syntax)
+        found.reports[path] = FileReport(
+            str(path),
+            error.status,
+            error.message,
+            error.transfer_syntax,
+            absent=isinstance(error, AbsentFileError),
+        )
     except LIBRARY_FAILURES as error:
         reason = plain_reason(error)
         found.broken.append((path, FileError(reason)))
@@ -306,8 +317,7 @@ def _recognise(path: Path, found: _Found) -> FileReport:
     """Tell what a file is by its first bytes, and read its header."""
     if not path.is_file():
         if path.is_symlink() and not path.exists():
-            found.dead_links.append(path)
-            raise FileError(_DEAD_LINK, status="skipped")
+            raise AbsentFileError(_DEAD_LINK, status="skipped")
         raise FileError("Not a regular file.", status="skipped")
     with path.open("rb") as stream:
         start = stream.read(132)
@@ -318,16 +328,15 @@ def _recognise(path: Path, found: _Found) -> FileReport:
     if start.startswith(_APPLE_DOUBLE):
         raise FileError("What a Mac noted of another file (AppleDouble), not an image.", status="skipped")
     if why := absent(path):
-        found.dead_links.append(path)
-        raise FileError(f"{_ABSENT} {why}. {FETCH}", status="skipped")
+        raise AbsentFileError(f"The file itself is not here, this is {why}. {FETCH}", status="skipped")
     if archives.looks_like_zip(start):
         found.zips.append(path)
         return FileReport(str(path), "ok", "An archive.")
     if pictures.looks_like_picture(start):
         found.pictures.append(pictures.read_header(path))
         return FileReport(str(path), "ok")
-    if itk_formats.suffix_of(path):
-        found.volumes.append(itk_formats.read_header(path))
+    if volume_files.suffix_of(path):
+        found.volumes.append(volume_series.read_header(path))
         return FileReport(str(path), "ok")
     raise _unknown(path)
 
@@ -368,7 +377,7 @@ def _entries(found: _Found, chosen: Collection[Path]) -> list[SeriesEntry]:
             report = found.reports[copy.frame.header.path]
             found.reports[copy.frame.header.path] = replace(report, status="warning", reason=copy.reason)
     series += [_with_dead_links(entry, found) for entry in pictures.entries(found.pictures)]
-    series += [itk_formats.entry_of(header) for header in found.volumes]
+    series += [volume_series.entry_of(header) for header in found.volumes]
     # Of a series that makes several stacks, those that nobody pointed at are left out.
     beside = {str(path) for path in found.siblings}
     pointed_at = [entry for entry in series if not beside.issuperset(entry.files)]
@@ -403,7 +412,8 @@ def _with_broken(entry: SeriesEntry, found: _Found) -> SeriesEntry:
     else:
         text = f"{len(mine)} file(s) beside this series cannot be read: {reasons[:300]}"
     names = named(path.name for path, _ in mine)
-    problem = Problem("warning", text, "They are left out; slices may be missing.", names)
+    action = "They are left out; slices may be missing."
+    problem = Problem("warning", text, action, names, code="unreadable_files")
     return replace(entry, problems=(*entry.problems, problem))
 
 
@@ -411,11 +421,13 @@ def _with_dead_links(entry: SeriesEntry, found: _Found) -> SeriesEntry:
     """Name the links and pointers beside a series that are called like its files, which are not here."""
     folders = {Path(name).parent for name in entry.files}
     endings = {Path(name).suffix.lower() for name in entry.files}
-    dead = [path for path in found.dead_links if path.parent in folders and path.suffix.lower() in endings]
+    absent = [path for path, report in found.reports.items() if report.absent]
+    dead = [path for path in absent if path.parent in folders and path.suffix.lower() in endings]
     if not dead:
         return entry
     text = f"{len(dead)} link(s) beside this series lead to files that are not here."
-    problem = Problem("warning", text, "Slices may be missing.", named(path.name for path in dead))
+    names = named(path.name for path in dead)
+    problem = Problem("warning", text, "Slices may be missing.", names, code="dead_link")
     return replace(entry, problems=(*entry.problems, problem))
 
 
@@ -426,7 +438,7 @@ def _preference(entry: SeriesEntry) -> tuple[object, ...]:
         header = entry.source.frames[0].header
     depth, height, width = entry.size
     localizer = header is not None and header.localizer
-    scan_like = entry.modality == "CT" or isinstance(entry.source, itk_formats.VolumeSource)
+    scan_like = entry.modality == "CT" or isinstance(entry.source, volume_series.VolumeSource)
     return (
         entry.status == "error",
         localizer,
@@ -448,7 +460,7 @@ def nothing_found(path: Path, reports: Sequence[FileReport]) -> str:
     inside = all(Path(report.path).is_relative_to(path) for report in reports)
     where = f"Nothing in '{path.name}'" if inside else "None of these"
     nothing = f"{where} can be opened:"
-    dead = [Path(r.path).name for r in reports if r.reason == _DEAD_LINK or r.reason.startswith(_ABSENT)]
+    dead = [Path(report.path).name for report in reports if report.absent]
     if dead:
         return (
             f"{nothing} {len(dead)} of {len(reports)} files are links to what is not here "

@@ -65,7 +65,8 @@ def fit_int16(values: FloatArray, out: VoxelArray) -> Fitted:
     finite = np.isfinite(values)
     if not finite.any():
         out[...] = 0
-        problem = Problem("warning", "The image holds no finite number.", "It is shown as zero.")
+        text = "The image holds no finite number."
+        problem = Problem("warning", text, "It is shown as zero.", code="no_finite_value")
         return Fitted(scale=0.0, problems=(problem,))
     low, high = float(values[finite].min()), float(values[finite].max())
     fractions = 0 < high - low < 64 and bool((values[finite] != np.rint(values[finite])).any())
@@ -80,7 +81,7 @@ def fit_int16(values: FloatArray, out: VoxelArray) -> Fitted:
     why = "are fractions" if fractions else "do not fit"
     text = f"The values, {low:g} to {high:g}, {why}; whole 16-bit numbers are kept."
     action = "They are scaled linearly for display: numbers shown are not the file's."
-    return Fitted(low, scale, (Problem("warning", text, action),))
+    return Fitted(low, scale, (Problem("warning", text, action, code="scaled_for_display"),))
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def measure(values: npt.NDArray[Any], *, only: int | None = None) -> Measured:
             outside += clip_int16(exact, voxels[index])
         if outside:
             text = f"{outside} values lie outside 16-bit integers."
-            problems.append(Problem("warning", text, "They are cut to that range."))
+            problems.append(Problem("warning", text, "They are cut to that range.", code="clipped_values"))
     elif np.can_cast(values.dtype, np.int16):
         voxels[...] = values
     else:
@@ -131,7 +132,8 @@ def measure(values: npt.NDArray[Any], *, only: int | None = None) -> Measured:
         voxels[lost] = padding
         text = f"{np.count_nonzero(lost)} of {lost.size} values are no numbers (NaN or infinite)."
         unit = " HU" if scale is not None else ", the smallest value"
-        problems.append(Problem("warning", text, f"They count as background: {padding}{unit}."))
+        action = f"They count as background: {padding}{unit}."
+        problems.append(Problem("warning", text, action, code="not_finite"))
     return Measured(voxels, "values" if scale is None else "HU", padding, tuple(problems))
 
 
@@ -140,4 +142,4 @@ def _stored(scale: hounsfield.Scale) -> Problem:
     peaks = ", ".join(f"{name} at {value}" for name, value in scale.peaks)
     text = f"The values are no Hounsfield units: their distribution is that of HU + {scale.offset} ({peaks})."
     action = f"{scale.offset} is subtracted, and they are used as Hounsfield units. Check the numbers."
-    return Problem("warning", text, action)
+    return Problem("warning", text, action, code="hounsfield_offset")

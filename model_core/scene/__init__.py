@@ -5,6 +5,7 @@ from model_core.scene.labels import Label, PlacedLabels, Rect, box_labels, place
 from model_core.scene.letters import EdgeLetters, edge_letters
 from model_core.scene.palette import class_name, image_colour, region_colour, rgb
 from model_core.scene.settings import Overlays, SceneSettings
+from model_core.scene.verdict import ScanWords, SliceWords, scan_words, slice_words
 
 __all__ = [
     "Corners",
@@ -14,8 +15,10 @@ __all__ = [
     "Overlays",
     "PlacedLabels",
     "Rect",
+    "ScanWords",
     "SceneSettings",
     "Screen",
+    "SliceWords",
     "box_labels",
     "class_name",
     "corner_lines",
@@ -24,4 +27,6 @@ __all__ = [
     "place_labels",
     "region_colour",
     "rgb",
+    "scan_words",
+    "slice_words",
 ]

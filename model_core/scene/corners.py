@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from dataclasses import dataclass
 
 import numpy as np
 
 from model_core.base.errors import ordinal
-from model_core.base.results import ShownSlice, probability_text
+from model_core.base.results import UNDECIDED, ShownSlice, probability_text
 from model_core.base.volume import PatientText, Volume, Window, readable_name
 from model_core.scene.palette import AMBER, MUTED, REFERENCE, WHITE, class_name, image_colour
 from model_core.scene.settings import SceneSettings
+from model_core.scene.verdict import UNCALIBRATED, UNCERTAIN, UNLIKE, ScanWords, slice_words
 
 RESEARCH = "Research use only"
 EDITED = "edited evidence"
 PRIVATE = "Privacy mode"
+_SCAN_WIDTH = 34  # characters
+_NO_BREAK = "\u00a0"
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,8 @@ class Corners:
 class Screen:
     """What only a window says: the value under the mouse in lines, the zoom, that the patient is hidden.
 
-    A window has panels beside the picture, too. An exported picture stands alone: it lists every class, and
-    the weights and thresholds behind what it shows.
+    A window has panels beside the picture, too. An exported picture stands alone: it lists every class, what
+    is said of the scan, and the weights and thresholds behind what it shows.
     """
 
     probe: tuple[str, ...] = ()
@@ -88,7 +93,11 @@ def corner_lines(
             *_verdict(settings, shown, every=screen is None),
         ),
         top_right=(*_series(volume, settings), *_legend(settings, shown, reference=reference)),
-        bottom_left=(*_probe(screen), _slice(volume, index)),
+        bottom_left=(
+            *(_scan(settings.scan) if screen is None else ()),
+            *_probe(screen),
+            _slice(volume, index),
+        ),
         bottom_right=_display(settings, shown, screen),
     )
 
@@ -141,13 +150,41 @@ def _spaced(text: str) -> str:
 
 
 def _verdict(settings: SceneSettings, shown: ShownSlice | None, *, every: bool) -> tuple[Line, ...]:
-    """Return the most probable class, or every one in the order of the weights, the most probable in bold."""
-    if shown is None or shown.verdict is None or not len(shown.verdict.probabilities):
+    """Return what is said of the slice, in the words of the panel beside it.
+
+    With ``every`` each class of the weights follows in their order, the most probable in bold. Weights
+    without a calibration have nothing else: on a screen the most probable one then is all.
+    """
+    if shown is None:
         return ()
-    if shown.summary.lung is False:
-        return (Line("Outside the lung: no class", MUTED),)
-    values = [float(value) for value in shown.verdict.probabilities]
-    best, bias = int(np.argmax(values)), shown.verdict.from_bias
+    lines: list[Line] = []
+    words = slice_words(shown.summary)
+    if words is not None:
+        lines.append(_answer(words.answer, words.answer, words.colour))
+        lines += [Line(text, AMBER if text == UNLIKE else MUTED) for text in words.lines]
+    if shown.verdict is not None and shown.summary.lung is not False:
+        values = tuple(float(value) for value in shown.verdict.probabilities)
+        if every or words is None:
+            told = words is None or shown.summary.kind not in (None, UNDECIDED)
+            lines += _classes(settings, values, bias=shown.verdict.from_bias, every=every, told=told)
+        if words is None:
+            lines.append(Line(UNCALIBRATED, MUTED))
+        if settings.edited or shown.verdict.basis == "edited":
+            lines.append(Line(EDITED, patch=True))
+    return tuple(lines)
+
+
+def _answer(text: str, answer: str, colour: str) -> Line:
+    """Return an answer with its colour; doubt stands on a patch: amber is close to the colour of lesions."""
+    doubt = answer.startswith(UNCERTAIN)
+    return Line(text, bold=not doubt, swatch="" if doubt else colour, patch=doubt)
+
+
+def _classes(
+    settings: SceneSettings, values: tuple[float, ...], *, bias: bool, every: bool, told: bool
+) -> list[Line]:
+    """Return the classes, the most probable in bold where it is ``told`` which it is."""
+    best = int(np.argmax(values))
     lines = []
     if bias:
         lines = [Line("Network's bias: no region left", MUTED)]
@@ -156,12 +193,26 @@ def _verdict(settings: SceneSettings, shown: ShownSlice | None, *, every: bool) 
     for number, value in enumerate(values):
         if every or (number == best and not bias):
             name = class_name(settings.image_classes, number)
-            text, likely = f"{name} {probability_text(value)}", number == best and not bias
+            text, likely = f"{name} {probability_text(value)}", number == best and told and not bias
             swatch = "" if bias else image_colour(name, number)
             lines.append(Line(text, MUTED if bias else WHITE, bold=likely, swatch=swatch))
-    if settings.edited or shown.verdict.basis == "edited":
-        lines.append(Line(EDITED, patch=True))
+    return lines
+
+
+def _scan(words: ScanWords | None) -> tuple[Line, ...]:
+    """Return what is said of the scan; its sentences are broken, so that the picture stays in sight."""
+    if words is None:
+        return ()
+    lines = [_answer(f"Scan: {words.answer}", words.answer, words.colour)]
+    for text in (words.where, words.amount, words.kind, words.worth):
+        lines += [Line(part, MUTED) for part in _broken(text)]
     return tuple(lines)
+
+
+def _broken(text: str) -> list[str]:
+    """Break a text into lines, but never within parentheses."""
+    whole = re.sub(r"\([^)]*\)", lambda match: match[0].replace(" ", _NO_BREAK), text)
+    return [part.replace(_NO_BREAK, " ") for part in textwrap.wrap(whole, _SCAN_WIDTH)]
 
 
 def _series(volume: Volume, settings: SceneSettings) -> tuple[Line, ...]:

@@ -12,9 +12,17 @@ from collections.abc import Sequence
 ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
 BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 
+# Shades of two hues, for maps from one over nothing to the other: on dark and on white.
+PALE_SKY, PALE_ORANGE = "#9bd3f5", "#ffd27a"
+DEEP_SKY, DEEP_ORANGE, PAPER = "#0b5d8f", "#8a4b00", "#f1f3f5"
+
 REFERENCE = YELLOW
+# Pneumonia of a kind that is not told: between the colours of the kinds.
+PNEUMONIA = "#9B8AE6"
 # What is of all regions or of no class: the bars of the strip, the bars of a histogram.
 NEUTRAL = "#A9BACB"
+# Analysed, but without a class.
+NO_CLASS = "#5C6F83"
 
 # Cividis in equal steps: blue below, grey at, yellow above the middle.
 CIVIDIS = (

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from model_core.base.errors import SettingsError
 from model_core.base.volume import LUNG_WINDOW, Window
 from model_core.scene.palette import class_name, region_colour
+from model_core.scene.verdict import ScanWords
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,8 @@ class SceneSettings:
         Candidate to stand out; dashed where it is not among the shown detections.
     weights:
         Which weights computed the results, for people; stands with the thresholds.
+    scan:
+        What is said of the scan that the slice is of; an exported picture says it, too.
     """
 
     window: Window = LUNG_WINDOW
@@ -61,6 +64,7 @@ class SceneSettings:
     flip_vertical: bool = False
     selected: int | None = None
     weights: str = ""
+    scan: ScanWords | None = None
 
     def region_name(self, label: int) -> str:
         """Return the name of a region class (label 1 first)."""

@@ -22,7 +22,7 @@ LUNGLESS_ZOOM = (0.5, 1.4)
 
 
 @dataclass(frozen=True, eq=False)
-class Example:
+class AugmentedSlice:
     """``image`` (S, S) float32 in 0..1; ``lesion`` (S, S) values 0, 1, 2; ``lung`` (S, S) or None."""
 
     image: FloatArray
@@ -37,7 +37,7 @@ def augment(
     size: int,
     zoom: tuple[float, float],
     appearance: float = 1.0,
-) -> Example:
+) -> AugmentedSlice:
     """Return the slice moved, re-windowed and degraded at random; labels move with the picture.
 
     ``appearance`` is the share of the slices whose grey values change.
@@ -66,10 +66,10 @@ def augment(
         picture = jitter_window(picture, generator, hu_error=one.hu_error)
         picture = degrade(picture, generator)
     lung = (labels & LUNG_BIT) > 0 if one.has_lung else None
-    return Example(picture, np.bitwise_and(labels, LESION_BITS, dtype=np.uint8), lung)
+    return AugmentedSlice(picture, np.bitwise_and(labels, LESION_BITS, dtype=np.uint8), lung)
 
 
-def _nothing(generator: np.random.Generator, *, size: int) -> Example:
+def _nothing(generator: np.random.Generator, *, size: int) -> AugmentedSlice:
     """Return a slice without lungs: air, perhaps with a body of soft tissue in it."""
     air = np.zeros((size, size), np.float32)
     if generator.random() < 0.5:
@@ -80,4 +80,4 @@ def _nothing(generator: np.random.Generator, *, size: int) -> Example:
         inside[int(low[0] * size) : int(high[0] * size), int(low[1] * size) : int(high[1] * size)] = 1.0
         tissue = inside * np.float32(unit(generator.uniform(0, 80)))
         picture = put_in_body(tissue, inside, generator)
-    return Example(degrade(picture, generator), np.zeros((size, size), np.uint8), None)
+    return AugmentedSlice(degrade(picture, generator), np.zeros((size, size), np.uint8), None)

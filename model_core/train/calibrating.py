@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.special import expit, logit
 
 from model_core.base.arrays import BoolArray, DoubleArray, FloatArray
-from model_core.base.calibration import Calibration, TrainingCloud
-from model_core.base.errors import DataError
-from model_core.engine.novelty import FEATURES, distance
-from model_core.measure.bootstrap import Interval, group_means, interval, rounded
+from model_core.base.calibration import Calibration, ScanCheck, TrainingCloud
+from model_core.base.errors import DataError, ExportError
+from model_core.base.files import atomic_path
+from model_core.base.jobs import Progress
+from model_core.base.results import SliceResult
+from model_core.data import ClassifiedSlice, read_class_folders
+from model_core.engine import Pipeline, run
+from model_core.engine.load import load_pipeline
+from model_core.engine.novelty import FEATURES, distance, features_of
+from model_core.engine.preprocess import network_input
+from model_core.measure.bootstrap import Interval, group_means, interval, quoted, rounded
 from model_core.measure.calibration import brier, fit_logistic, share_limits
 from model_core.measure.classification import auc
-from model_core.train.image_class import RoiRows, ill_logits
+from model_core.measure.output import REPORT
+from model_core.measure.slices import one_slice_volume, with_grey_map
+from model_core.train.image_class import RoiRows, ill_logits, limited
+from model_core.weights.card import ModelCard
+from model_core.weights.store import SUFFIX, default_names, find, load_weights, save_weights
 
 # Fewer patients of a kind, left out, can show nothing.
 FEWEST_PATIENTS = 10
@@ -77,18 +92,19 @@ def calibrate(
     slope, bias = _fit(used)
     if not slope > 0:
         raise DataError("The logits of these weights do not tell ill slices from controls: no calibration.")
+    left_out = [part.at(part.unseen) for part in known if part.unseen is not None] if apart else known
     rates, hits = (
-        {source: rate for part in known for source, rate in _shares_ill(part, slope, bias, wanted).items()}
+        {source: rate for part in left_out for source, rate in _shares_ill(part, slope, bias, wanted).items()}
         for wanted in (0.0, 1.0)
     )
-    kinds = [found for part in parts if (found := kinds_apart(part)) is not None]
+    kinds = next(filter(None, map(kinds_apart, parts)), {"told": False})
     calibration = Calibration(
         slope=round(slope, _DIGITS),
         bias=round(bias, _DIGITS),
         ill_classes=parts[0].ill_classes,
         control_rate=round(float(np.mean([rate["share"] for rate in rates.values()])), 4),
-        control_limit=round(max(rate["limits"][1] for rate in rates.values()), 4),
-        kinds_told=any(found["told"] for found in kinds),
+        control_limit=round(max(rate["share_interval"][1] for rate in rates.values()), 4),
+        kinds_told=kinds["told"],
         cloud=cloud,
     )
     return calibration, {
@@ -172,13 +188,16 @@ def _measured(name: str, part: LeftOut, slope: float, bias: float) -> dict[str, 
         "calibration_slope": interval(lambda k: fit_logistic(odds[k], truth[k])[0], groups),
         "calibration_intercept": interval(lambda k: fit_logistic(odds[k], truth[k])[1], groups),
     }
+    told: dict[str, Any] = {}
+    for key, one in several.items():
+        told |= quoted(key, one.rounded())
     return {
         name: {
             "slices": len(truth),
             "patients": len(set(groups)),
             "ill": int(truth.sum()),
             "brier_of_base_rate": round(base * (1 - base), 4),
-            **{key: one.rounded() for key, one in several.items()},
+            **told,
         }
     }
 
@@ -191,12 +210,13 @@ def _shares_ill(part: LeftOut, slope: float, bias: float, wanted: float) -> dict
     for source in sorted(set(sources[part.data.ill == wanted].tolist())):
         mine = (sources == source) & (part.data.ill == wanted)
         count, hits = int(mine.sum()), int(looks_ill[mine].sum())
+        seen = {} if part.unseen is None else {"unseen_by_the_detector": int(part.unseen[mine].sum())}
         found[source] = {
             "slices": count,
             "patients": len({name for name, own in zip(part.data.groups, mine, strict=True) if own}),
             "share": round(hits / count, 4),
-            "limits": [round(limit, 4) for limit in share_limits(hits, count)],
-            "unseen_by_the_detector": None if part.unseen is None else bool(part.unseen[mine].all()),
+            "share_interval": [round(limit, 4) for limit in share_limits(hits, count)],
+            **seen,
         }
     return found
 
@@ -219,23 +239,26 @@ def kinds_apart(part: LeftOut) -> dict[str, Any] | None:
     found = interval(lambda k: auc(values[k], flags[k]), list(means))
     enough = min(int(flags.sum()), int((~flags).sum())) >= FEWEST_PATIENTS
     return {
-        "patients": [int((~flags).sum()), int(flags.sum())],
+        "patients_with_common_pneumonia": int((~flags).sum()),
+        "patients_with_covid": int(flags.sum()),
         "auc": rounded(found.value),
-        "interval": [rounded(found.low), rounded(found.high)] if enough else None,
+        **({"auc_interval": [rounded(found.low), rounded(found.high)]} if enough else {}),
         "told": bool(enough and found.low > 0.5),
     }
 
 
-def fit_cloud(data: RoiRows) -> tuple[TrainingCloud, dict[str, float]]:
+def fit_cloud(parts: Sequence[RoiRows]) -> tuple[TrainingCloud, dict[str, float]]:
     """Return where slices like these lie, and the share of each source's slices that the others call unlike.
 
-    The limit is that of 95 % of the slices of left-out sources, sources weighing the same.
+    ``parts`` are the slices trained on and those tested on, what the weights are known to meet. The limit is
+    that of 95 % of the slices of left-out sources, sources weighing the same.
 
     Raises
     ------
     DataError
         If there are fewer than two sources, or no features.
     """
+    data = _together(parts)
     families = np.array(data.families)
     names = sorted(set(families.tolist()))
     if data.features is None or len(names) < 2:
@@ -251,6 +274,19 @@ def fit_cloud(data: RoiRows) -> tuple[TrainingCloud, dict[str, float]]:
     limit = float(every[order][min(place, len(every) - 1)])
     shares = {name: round(float((apart[name] > limit).mean()), 4) for name in names}
     return _cloud(data, limit=round(limit, 4)), shares
+
+
+def _together(parts: Sequence[RoiRows]) -> RoiRows:
+    """Return the slices of all parts without their regions."""
+    features = [part.features for part in parts if part.features is not None]
+    return RoiRows(
+        np.zeros((sum(map(len, parts)), 1, 1, 5), np.float32),
+        np.concatenate([part.labels for part in parts]),
+        tuple(source for part in parts for source in part.sources),
+        tuple(name for part in parts for name in part.names),
+        tuple(group for part in parts for group in part.groups),
+        np.concatenate(features) if len(features) == len(parts) else None,
+    )
 
 
 def _cloud(data: RoiRows, *, limit: float) -> TrainingCloud:
@@ -279,6 +315,130 @@ def _numbers(values: DoubleArray) -> tuple[float, ...]:
     return tuple(round(float(value), _DIGITS) for value in values)
 
 
-def same_names(names: Sequence[str]) -> tuple[int, ...]:
-    """Return which image classes count as pneumonia by their names: all but Control and "Other"."""
-    return tuple(k for k, name in enumerate(names) if k and not name.startswith("Other"))
+def add_calibration(
+    names: Sequence[str],
+    folder: Path | None,
+    output: Path,
+    *,
+    checked: Path | None = None,
+    limit: int | None = None,
+    device: str = "cpu",
+) -> Generator[Progress | ModelCard, None, None]:
+    """Write weights with an image class again with a calibrated card.
+
+    Parameters
+    ----------
+    names:
+        Weights as for `engine.load.load_pipeline`; written is the file that gives the class, by its name.
+    folder:
+        Class folders of patients that these weights were not trained on; None keeps the calibration there is.
+    checked:
+        Folder of a report of `measure.scans` of these weights, to be quoted.
+    limit:
+        At most so many slices of each source and class.
+
+    Yields `Progress` and, last, the written card.
+
+    Raises
+    ------
+    SettingsError
+        If the weights give no image class.
+    DataError
+        If there are too few patients, or the report is none of these weights.
+    ExportError
+        If the files cannot be written.
+    """
+    whole = load_pipeline(names, device=device)
+    pipeline, card = whole.class_alone(), whole.cards[-1]
+    path = next(path for path in map(find, names or default_names()) if load_weights(str(path)).card == card)
+    if folder is not None:
+        part = None
+        for item in _left_out(pipeline, limited(read_class_folders(folder), limit)):
+            if isinstance(item, Progress):
+                yield item
+            else:
+                part = item
+        assert part is not None
+        cloud: TrainingCloud | None = None
+        unlike: dict[str, float] = {}
+        if len(set(part.data.families)) > 1:
+            cloud, unlike = fit_cloud([part.data])
+        calibration, found = calibrate([part], cloud=cloud)
+        metrics = {**card.metrics, "verdict": {**found, "unlike_training": unlike}}
+        card = dataclasses.replace(card, calibration=calibration, metrics=metrics)
+    if checked is not None:
+        card = dataclasses.replace(card, calibration=_checked(card, checked))
+    yield _write_again(path, output, card)
+
+
+def _left_out(
+    pipeline: Pipeline, slices: Sequence[ClassifiedSlice]
+) -> Generator[Progress | LeftOut, None, None]:
+    """Run the weights over slices of other patients as in use."""
+    spec, names = pipeline.evidence_card.input, pipeline.image_classes
+    logits, features = [], []
+    for done, item in enumerate(slices):
+        yield Progress(done, len(slices), "Logits")
+        (shown,) = with_grey_map([item], spec.grey)
+        volume = one_slice_volume(shown.image_hu(), name=item.name)
+        (result,) = (one for one in run(pipeline, volume, [0]) if isinstance(one, SliceResult))
+        assert result.verdict is not None
+        logits.append(result.verdict.logits)
+        features.append(features_of(network_input(volume, 0, spec), result.verdict.batch.rows))
+    data = RoiRows(
+        np.zeros((len(slices), 1, 1, 5), np.float32),
+        np.array([one.label for one in slices], np.int64),
+        tuple(one.source for one in slices),
+        tuple(one.name for one in slices),
+        tuple(one.patient for one in slices),
+        np.stack(features),
+    )
+    ill = tuple(k for k, name in enumerate(names) if k and not name.startswith("Other"))
+    yield LeftOut(np.stack(logits), data, ill)
+
+
+def _checked(card: ModelCard, folder: Path) -> Calibration:
+    """Return the calibration of a card with what a report says of these weights.
+
+    Raises
+    ------
+    DataError
+        If it is no such report, or of other weights.
+    """
+    if card.calibration is None:
+        raise DataError(
+            f"'{card.name}' has no calibration yet, so that no scan can have been checked with it."
+        )
+    try:
+        report = json.loads((folder / REPORT).read_text("utf-8"))
+        weights = {one["sha256"] for one in report["settings"]["weights"]}
+        check = ScanCheck(
+            scans=report["scans"],
+            right=report["right"],
+            low=round(report["share_right"]["low"], 4),
+            high=round(report["share_right"]["high"], 4),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"'{folder.name}' holds no report of 'ctmasknet evaluate scans'.", details=str(error)
+        ) from error
+    if card.sha256 not in weights:
+        raise DataError(f"The report in '{folder.name}' is of other weights than '{card.name}'.")
+    return dataclasses.replace(card.calibration, checked=check)
+
+
+def _write_again(path: Path, output: Path, card: ModelCard) -> ModelCard:
+    """Write the weights of a file with another card; safetensors keep their bytes."""
+    target = output / f"{path.stem}{SUFFIX}"
+    if path.suffix != SUFFIX:
+        return save_weights(target, load_weights(str(path)).tensors, card)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ExportError(f"The folder '{output.name}' cannot be made.", details=str(error)) from error
+    if not (target.exists() and target.samefile(path)):
+        with atomic_path(target, overwrite=True) as temporary:
+            shutil.copyfile(path, temporary)
+    with atomic_path(target.with_suffix(".json"), overwrite=True) as temporary:
+        temporary.write_text(card.to_json(), "utf-8")
+    return card

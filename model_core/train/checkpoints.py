@@ -7,7 +7,11 @@ from typing import Any
 
 import torch
 
-from model_core.base.errors import DataError, ExportError
+from model_core.base.errors import DataError
+from model_core.weights.published import write_pickled
+
+# Form of what `loop.Training` writes; those before had none.
+FORM = "ctmasknet training 1"
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -18,35 +22,34 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     ExportError
         If the file cannot be written.
     """
-    temporary = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, temporary)
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:
-        raise ExportError(f"The checkpoint {path.name} cannot be written.", details=str(error)) from error
+    write_pickled(path, {"form": FORM, **state})
 
 
-def read_checkpoint(path: Path, *, recipe: str) -> dict[str, Any] | None:
+def read_checkpoint(path: Path, *, identity: str) -> dict[str, Any] | None:
     """Return the state, or None where there is no file. Runs no code from the file.
 
     Raises
     ------
     DataError
-        If the file is damaged or belongs to another recipe.
+        If the file is damaged, of an older form, or belongs to another recipe or other settings.
     """
     if not path.is_file():
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        owner = state["recipe"]
+        form, owner = state.get("form"), state.get("identity")
     except Exception as error:  # a damaged checkpoint can fail in any way
         raise DataError(
             f"The checkpoint {path.name} is damaged; delete it to start again.", details=str(error)
         ) from error
-    if owner != recipe:
+    if form != FORM:
+        raise DataError(
+            f"The checkpoint {path.name} was written by another version of this program, whose training "
+            "cannot go on in this one. Use another folder, or delete it to start again."
+        )
+    if owner != identity:
         raise DataError(
             f"The checkpoint {path.name} belongs to another recipe or other settings. "
-            "Use another work folder, or delete it to start again."
+            "Use another folder, or delete it to start again."
         )
     return state

@@ -9,25 +9,29 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
+from model_core.base import files
 from model_core.base.errors import DataError, SettingsError
 from model_core.base.jobs import Progress
-from model_core.export import atomic_path
 from model_core.measure import coco
-from model_core.train.checkpoints import read_checkpoint
-from model_core.train.cross_validation_report import FoldRows, markdown, report
+from model_core.measure.cross_validation_report import FoldRows, markdown, report
+from model_core.measure.segmentation import SWEEP, Measured
+from model_core.measure.thresholds import MASK_LOGITS, NMS_IOUS, measure
+from model_core.train.drawing import mask_type
 from model_core.train.folds import fold_recipe, held_slices, patient_folds
-from model_core.train.lesion import CHECKPOINT, LesionTraining
+from model_core.train.lesion import LesionTraining
+from model_core.train.loop import CHECKPOINT
 from model_core.train.packing import PackedSlice
 from model_core.train.recipe import CROSS_VALIDATION, Recipe
-from model_core.train.shipping import lesion_pipeline, mask_type, thinned
-from model_core.train.tuning import MASK_LOGITS, NMS_IOUS, SCORES, Measured, measure
+from model_core.train.shipping import lesion_pipeline, thinned
 
 logger = logging.getLogger(__name__)
 
@@ -65,9 +69,11 @@ def cross_validate(
     *,
     only: int | None = None,
     max_steps: int | None = None,
-    stopped: Callable[[], bool] = lambda: False,
 ) -> Generator[Progress | Path, None, None]:
     """Train and measure the folds that are missing in ``work``, and write the report once all are there.
+
+    Closed in between, it goes on from there when it is called again; what was measured of a fold is measured
+    anew.
 
     Parameters
     ----------
@@ -115,15 +121,17 @@ def cross_validate(
             workers=settings.workers,
         )
         title = f"fold {number + 1} of {settings.folds}"
-        for progress in training.run(max_steps=left, stopped=stopped):
-            left = None if left is None else left - 1
-            yield dataclasses.replace(progress, text=f"{title}, {progress.text}")
+        before = training.steps_done()[0]
+        with closing(training.run(max_steps=left)) as job:
+            for item in job:
+                if isinstance(item, Progress):
+                    yield dataclasses.replace(item, text=f"{title}, {item.text}")
+        left = None if left is None else left - (training.steps_done()[0] - before)
         if not training.finished:
             return
+        average = training.system.average.state
         del training
-        yield from _measure(one, mine, work, path, settings, title=title, stopped=stopped)
-        if not path.is_file():
-            return
+        yield from _measure(one, average, mine, path, settings, title=title)
     found = [_read(work / f"fold{k + 1}.json", one, settings) for k, one in enumerate(recipes)]
     folds = [rows for rows in found if rows is not None]
     if len(folds) == settings.folds:
@@ -134,26 +142,20 @@ def cross_validate(
 
 def _measure(
     recipe: Recipe,
+    average: dict[str, Tensor],
     slices: Sequence[PackedSlice],
-    work: Path,
     path: Path,
     settings: CrossValidation,
     *,
     title: str,
-    stopped: Callable[[], bool],
 ) -> Generator[Progress | Path, None, None]:
-    """Measure the held-out slices of a fold at every threshold and write them, unless stopped."""
-    state = read_checkpoint(work / path.stem / CHECKPOINT, recipe=recipe.digest)
-    if state is None:
-        raise DataError(f"The checkpoint of {path.stem} is missing; delete its folder to train it again.")
-    pipeline = lesion_pipeline(recipe, state["average"], size=settings.size, device=settings.device)
+    """Measure the held-out slices of a fold at every threshold and write them."""
+    pipeline = lesion_pipeline(recipe, average, size=settings.size, device=settings.device)
     held = thinned([one for one in slices if one.validation], settings.stride)
     rows: list[list[Any]] = []
     images: list[coco.CocoImage] | None = [] if coco.available() else None
-    for item in measure(pipeline, held, mask_type=mask_type(recipe), coco=images):
+    for item in measure(pipeline, held, mask_type=mask_type(recipe.architecture), coco=images):
         if isinstance(item, Progress):
-            if stopped():
-                return
             yield dataclasses.replace(item, text=f"{title}, measuring")
         else:
             (nms, logit), one = item
@@ -211,7 +213,7 @@ def _identity(recipe: Recipe, settings: CrossValidation) -> dict[str, Any]:
         "stride": settings.stride,
         "nms_ious": NMS_IOUS,
         "mask_logits": MASK_LOGITS,
-        "scores": SCORES.tolist(),
+        "scores": SWEEP.tolist(),
     }
     plain: dict[str, Any] = json.loads(json.dumps(identity))
     return plain
@@ -256,7 +258,6 @@ def _measured(values: Mapping[str, Any]) -> Measured:
 
 def write_text(path: Path, text: str) -> Path:
     """Write a file whole or not at all, and return its path."""
-    with atomic_path(path, overwrite=True) as temporary:
-        temporary.write_text(text, "utf-8")
+    files.write_text(path, text, overwrite=True)
     logger.info("wrote %s", path.name)
     return path

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model_core.networks.backbone import FPN_CHANNELS
+from model_core.train.examples import Example
 
 SHUFFLE = 4  # sub-pixels per side that one FPN cell predicts
 
@@ -14,7 +18,7 @@ SHUFFLE = 4  # sub-pixels per side that one FPN cell predicts
 class DenseHead(nn.Module):
     """1x1 convolution to SHUFFLE x SHUFFLE sub-pixels per cell and channel: stride 16 answers at stride 4.
 
-    What the channels are, `targets.dense_channels` says.
+    What the channels are, `drawing.dense_channels` says.
     """
 
     def __init__(self, channels: int = 2) -> None:
@@ -30,11 +34,14 @@ class DenseHead(nn.Module):
         return logits
 
 
-def dense_loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
+def dense_loss(logits: Tensor, examples: Sequence[Example]) -> Tensor:
     """Binary cross-entropy plus soft Dice over the batch, on the grid of the logits.
 
-    ``target`` (B, C, S, S) is averaged down; ``known`` (B, C, 1, 1) masks what has no label.
+    The pixels of the examples are averaged down; channels that are not known are left out.
     """
+    target = torch.from_numpy(np.stack([one.pixels for one in examples])).to(logits.device).float()
+    known = torch.from_numpy(np.stack([one.known for one in examples])).to(logits.device).float()
+    known = known[..., None, None]
     stride = target.shape[-1] // logits.shape[-1]
     wanted = F.avg_pool2d(target, stride)
     entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")

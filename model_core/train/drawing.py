@@ -1,121 +1,97 @@
-"""What a training step sees: pictures and targets of step n, drawn in this process or in worker processes.
+"""What the steps of a recipe's stages see: slices drawn, changed, augmented, with their targets.
 
-A step follows from (seed, stage, step) alone, so workers may draw steps ahead in any order: the run is the
-same with any number of them.
+A step follows from (seed, stage, step) alone, so processes may draw steps ahead in any order.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import threading
-import time
-from collections import deque
-from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Generator, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from model_core.base.arrays import ByteArray, FloatArray, IntArray
-from model_core.base.errors import DataError, SettingsError
-from model_core.networks.mask_rcnn import Target
-from model_core.train.augment import Example, augment
+from model_core.base.errors import DataError
+from model_core.base.settings import Architecture
+from model_core.data import instances
+from model_core.data.schemes import CONSOLIDATION
+from model_core.train.augment import augment
+from model_core.train.course import drawn
+from model_core.train.examples import Example, Instances
 from model_core.train.packing import PackedSlice
 from model_core.train.pasting import paste_lesion
-from model_core.train.recipe import Stage
-from model_core.train.sampler import PatientSampler
+from model_core.train.recipe import Recipe, Stage
+from model_core.train.self_training import with_labels
 from model_core.train.synthetic import add_lesions
-from model_core.train.targets import dense_targets, detection_target
 
+# A patient with n slices is drawn n ** 0.5 as often as one with a single slice: neighbours are
+# near-duplicates, but a whole lung shows more than one slice.
+PATIENT_POWER = 0.5
+# In pixels of the input: smaller components are neither learned nor seen at stride 16.
+MIN_AREA = 24
 # A picture takes some 50 ms to draw; a GPU takes a step in 0.1 to 0.2 s.
 _MOST_WORKERS = 12
-_STEPS_AHEAD = 2  # per worker
-_LOOK_EVERY = 2.0  # seconds
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """One step's input as the network takes it.
+def mask_type(architecture: Architecture) -> Literal["merge", "both"]:
+    """Return which instances a detector knows, see `data.instances`."""
+    return "merge" if architecture.region_classes == 2 else "both"
 
-    Attributes
+
+def dense_channels(masks: str) -> int:
+    """Return how many channels the dense head has: lesion and lung, and consolidation with "both"."""
+    return 3 if masks == "both" else 2
+
+
+def default_workers(device: torch.device) -> int:
+    """Return how many processes draw: none beside a CPU that is busy with the network anyway."""
+    return 0 if device.type == "cpu" else max(1, min(_MOST_WORKERS, (os.cpu_count() or 2) - 2))
+
+
+class PatientSampler:
+    """Draws training slices: a source by its weight, then a patient, then a slice; never a validation slice.
+
+    Parameters
     ----------
-    seed:
-        For what the network draws in this step (anchors, RoIs).
-    images:
-        (B, 3, S, S) float32 in 0..1.
-    targets:
-        Instances of each picture; none in a dense stage.
-    dense, known:
-        (B, C, S, S) and (B, C, 1, 1), see `targets.dense_targets`.
-    classified, image_classes:
-        (P, 3, S, S) pictures and (P,) classes for the image loss; P is 0 but in a joint stage.
+    slices:
+        All packed slices; those of validation patients are left out.
+    weights:
+        Share of each source; sources that are not named are not drawn.
+
+    Raises
+    ------
+    DataError
+        If nothing is left to draw.
     """
 
-    seed: int
-    images: Tensor
-    targets: list[Target]
-    dense: Tensor
-    known: Tensor
-    classified: Tensor
-    image_classes: Tensor
+    def __init__(self, slices: Sequence[PackedSlice], weights: Mapping[str, float]) -> None:
+        self._slices: list[PackedSlice] = []
+        probabilities: list[float] = []
+        for name, weight in weights.items():
+            mine = [one for one in slices if one.source == name and not one.validation]
+            counts: dict[str, int] = {}
+            for one in mine:
+                counts[one.patient] = counts.get(one.patient, 0) + 1
+            total = sum(count**PATIENT_POWER for count in counts.values())
+            for one in mine:
+                share = counts[one.patient] ** PATIENT_POWER / total
+                self._slices.append(one)
+                probabilities.append(weight * share / counts[one.patient])
+        if not sum(probabilities):
+            raise DataError("No training slice is left; every patient is held out or every weight is 0.")
+        self.probabilities = np.asarray(probabilities) / sum(probabilities)
 
+    @property
+    def slices(self) -> tuple[PackedSlice, ...]:
+        """The slices that can be drawn, in the order of `probabilities`."""
+        return tuple(self._slices)
 
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """A batch as it travels between processes: small plain arrays, no shared memory.
-
-    ``pictures`` (B, S, S); ``boxes`` (K, 4), ``labels`` (K,) and ``masks`` (K, S * S / 8) of all pictures one
-    after another, ``counts`` of each; ``dense`` (B, C, S * S / 8) and ``known`` (B, C). Masks are bits.
-    ``classified`` (P, S, S) and ``image_classes`` (P,).
-    """
-
-    seed: int
-    pictures: FloatArray
-    boxes: FloatArray
-    labels: IntArray
-    masks: ByteArray
-    counts: tuple[int, ...]
-    dense: ByteArray
-    known: FloatArray
-    classified: FloatArray
-    image_classes: IntArray
-
-    def on(self, device: torch.device) -> Batch:
-        """Return the batch as tensors on a device."""
-        size = self.pictures.shape[-1]
-        masks = _bits(torch.from_numpy(self.masks).to(device), size)
-        boxes = torch.from_numpy(self.boxes).to(device)
-        labels = torch.from_numpy(self.labels).to(device)
-        ends = np.cumsum(self.counts, dtype=np.int64).tolist()
-        own = [slice(end - count, end) for end, count in zip(ends, self.counts, strict=True)]
-        return Batch(
-            seed=self.seed,
-            images=_three_channels(self.pictures, device),
-            targets=[{"boxes": boxes[k], "labels": labels[k], "masks": masks[k]} for k in own],
-            dense=_bits(torch.from_numpy(self.dense).to(device), size).float(),
-            known=torch.from_numpy(self.known).to(device)[..., None, None],
-            classified=_three_channels(self.classified, device),
-            image_classes=torch.from_numpy(self.image_classes).to(device),
-        )
-
-
-def _three_channels(pictures: FloatArray, device: torch.device) -> Tensor:
-    """Return (B, 3, S, S) of (B, S, S), the channels alike."""
-    grey = torch.from_numpy(pictures).to(device)[:, None]
-    return grey.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-
-
-def _bits(packed: Tensor, size: int) -> Tensor:
-    """Return (..., S, S) uint8 of (..., S * S / 8) packed bits, as numpy packs them."""
-    places = torch.arange(7, -1, -1, dtype=torch.uint8, device=packed.device)
-    single = torch.bitwise_and(torch.bitwise_right_shift(packed[..., None], places), 1)
-    return single.reshape(*packed.shape[:-1], size, size)
+    def draw(self, generator: np.random.Generator, count: int) -> list[PackedSlice]:
+        """Return ``count`` slices, with replacement."""
+        picks = generator.choice(len(self._slices), size=count, p=self.probabilities)
+        return [self._slices[index] for index in picks]
 
 
 class StageSteps:
@@ -153,62 +129,33 @@ class StageSteps:
         if stage.paste and not self._donors:
             raise DataError("There is no training slice with a lesion to paste from.")
 
-    def __len__(self) -> int:
-        return self._stage.steps
-
-    def draw(self, step: int) -> Drawn:
-        """Draw the batch of a step."""
+    def draw(self, step: int) -> list[Example]:
+        """Draw the batch of a step; in a joint stage classified pictures follow those with outlines."""
         generator = np.random.default_rng([*self._key, step])
-        seed = int(generator.integers(2**31))
-        examples = self.examples(generator)
-        size = self._stage.size
-        targets: list[Target] = []
-        if self._stage.kind != "dense":
-            targets = [detection_target(one.lesion, mask_type=self._mask_type) for one in examples]
-        dense, known = dense_targets(examples, mask_type=self._mask_type)
-        empty = torch.zeros((0, size, size), dtype=torch.uint8)
-        masks = torch.cat([empty, *(one["masks"] for one in targets)]).numpy()
-        classified, classes = self._draw_classified(generator)
-        return Drawn(
-            seed=seed,
-            pictures=np.stack([one.image for one in examples]),
-            boxes=torch.cat([torch.zeros((0, 4)), *(one["boxes"] for one in targets)]).numpy(),
-            labels=torch.cat(
-                [torch.zeros(0, dtype=torch.int64), *(one["labels"] for one in targets)]
-            ).numpy(),
-            masks=np.packbits(masks.reshape(len(masks), size * size), axis=-1),
-            counts=tuple(len(one["labels"]) for one in targets),
-            dense=np.packbits(dense.numpy().astype(bool).reshape(*dense.shape[:2], -1), axis=-1),
-            known=known.numpy()[..., 0, 0],
-            classified=classified,
-            image_classes=classes,
-        )
-
-    def _draw_classified(self, generator: np.random.Generator) -> tuple[FloatArray, IntArray]:
-        """Return (P, S, S) augmented pictures and their (P,) classes."""
-        stage, size = self._stage, self._stage.size
-        if self._classified is None:
-            return np.zeros((0, size, size), np.float32), np.zeros(0, np.int64)
-        drawn = self._classified.draw(generator, stage.image_batch)
-        pictures = [
-            augment(one, generator, size=size, zoom=stage.zoom, appearance=stage.appearance).image
-            for one in drawn
-        ]
-        return np.stack(pictures), np.array([one.image_class for one in drawn], np.int64)
-
-    def examples(self, generator: np.random.Generator) -> list[Example]:
-        """Return the augmented examples of one batch."""
         stage = self._stage
-        return [
-            augment(
-                self._changed(one, generator),
-                generator,
-                size=stage.size,
-                zoom=stage.zoom,
-                appearance=stage.appearance,
-            )
-            for one in self._sampler.draw(generator, stage.batch)
-        ]
+        slices = self._sampler.draw(generator, stage.batch)
+        batch = [self._example(self._changed(one, generator), generator) for one in slices]
+        if self._classified is not None:
+            slices = self._classified.draw(generator, stage.image_batch)
+            batch += [self._example(one, generator) for one in slices]
+        return batch
+
+    def _example(self, one: PackedSlice, generator: np.random.Generator) -> Example:
+        stage = self._stage
+        shown = augment(one, generator, size=stage.size, zoom=stage.zoom, appearance=stage.appearance)
+        if one.image_class is not None:
+            return Example(shown.image, label=one.image_class)
+        found = None
+        if stage.kind != "dense":
+            found = Instances.of(*instances(shown.lesion, self._mask_type, MIN_AREA))
+        channels, known = dense_channels(self._mask_type), np.ones(dense_channels(self._mask_type), bool)
+        pixels = np.zeros((channels, *shown.lesion.shape), bool)
+        pixels[0], known[1] = shown.lesion > 0, shown.lung is not None
+        if shown.lung is not None:
+            pixels[1] = shown.lung
+        if channels == 3:
+            pixels[2] = shown.lesion == CONSOLIDATION
+        return Example(shown.image, instances=found, pixels=pixels, known=known)
 
     def _changed(self, one: PackedSlice, generator: np.random.Generator) -> PackedSlice:
         """Return the slice, perhaps with more lesions; draws nothing where the shares are 0."""
@@ -226,76 +173,56 @@ def _donors(slices: Sequence[PackedSlice]) -> list[int]:
     return [k for k, one in enumerate(slices) if not one.unlabelled and one.lesion.any()]
 
 
-def default_workers(device: torch.device) -> int:
-    """Return how many processes draw: none beside a CPU that is busy with the network anyway."""
-    return 0 if device.type == "cpu" else max(1, min(_MOST_WORKERS, (os.cpu_count() or 2) - 2))
+class Stages:
+    """The course of a recipe, see `course.Course`: each stage is an epoch.
 
-
-def batches(
-    steps: StageSteps, *, start: int, workers: int, device: torch.device
-) -> Generator[Batch, None, None]:
-    """Yield the batches from step ``start`` to the end of the stage, drawn ahead by ``workers`` processes.
-
-    Close the generator to end the workers. With 0 workers each batch is drawn when it is asked for.
+    Parameters
+    ----------
+    workers:
+        Processes that draw ahead.
 
     Raises
     ------
-    SettingsError
-        If a worker was ended from outside (mostly for want of memory).
+    DataError
+        If a stage has nothing to draw.
     """
-    if workers:
-        yield from _drawn_ahead(steps, range(start, len(steps)), workers, device)
-    else:
-        for step in range(start, len(steps)):
-            yield steps.draw(step).on(device)
 
+    title = "Stage"
 
-def _drawn_ahead(
-    steps: StageSteps, order: Sequence[int], workers: int, device: torch.device
-) -> Generator[Batch, None, None]:
-    # Forked workers share the slices with this process; elsewhere each gets a copy.
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_Worker.begin, initargs=(steps,))
-    coming: deque[Future[Drawn]] = deque()
-    left = iter(order)
-    try:
-        for step in left:
-            coming.append(pool.submit(_Worker.draw, step))
-            if len(coming) >= workers * _STEPS_AHEAD:
-                yield coming.popleft().result().on(device)
-        while coming:
-            yield coming.popleft().result().on(device)
-    except BrokenProcessPool as error:
-        raise SettingsError(
-            "A process that draws pictures ended unexpectedly, mostly for want of memory. Use fewer workers.",
-            details=str(error),
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    def __init__(self, recipe: Recipe, slices: Sequence[PackedSlice], *, workers: int = 0) -> None:
+        self._recipe, self._slices, self._workers = recipe, tuple(slices), workers
+        self.epochs = len(recipe.stages)
+        self.labels: dict[str, Tensor] = {}  # the network's own, of unlabelled slices
+        for stage in recipe.stages:  # says so at once
+            self._samplers(stage)
 
+    def steps(self, epoch: int) -> int:
+        """See `course.Course.steps`."""
+        return self._recipe.stages[epoch].steps
 
-class _Worker:
-    """What a worker process holds."""
+    def batches(self, epoch: int, start: int) -> Generator[list[Example], None, None]:
+        """See `course.Course.batches`."""
+        stage = self._recipe.stages[epoch]
+        sampler, classified = self._samplers(stage)
+        steps = StageSteps(
+            sampler,
+            stage,
+            key=(self._recipe.seed, epoch),
+            mask_type=mask_type(self._recipe.architecture),
+            classified=classified,
+        )
+        return drawn(steps.draw, range(start, stage.steps), self._workers)
 
-    steps: ClassVar[StageSteps]
+    def unlabelled(self, epoch: int) -> list[PackedSlice]:
+        """Return the training slices without an outline that a stage draws from."""
+        weights = self._recipe.weights(self._recipe.stages[epoch])
+        return [o for o in self._slices if o.unlabelled and not o.validation and o.source in weights]
 
-    @classmethod
-    def begin(cls, steps: StageSteps) -> None:
-        cls.steps = steps
-        # Ctrl-C is for the process that trains: it writes its checkpoint and ends the workers.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        torch.set_num_threads(1)
-        threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-
-    @classmethod
-    def draw(cls, step: int) -> Drawn:
-        return cls.steps.draw(step)
-
-
-def _end_with_parent(parent: int) -> None:
-    """End this worker when the process that trains was killed: nobody else would."""
-    while os.getppid() == parent:
-        time.sleep(_LOOK_EVERY)
-    os._exit(1)
+    def _samplers(self, stage: Stage) -> tuple[PatientSampler, PatientSampler | None]:
+        """Return what draws the slices of a stage (unlabelled ones with labels), and its classes."""
+        slices = with_labels(self._slices, self.labels)
+        joint = stage.kind == "joint"
+        return (
+            PatientSampler(slices, self._recipe.weights(stage)),
+            PatientSampler(self._slices, self._recipe.class_weights()) if joint else None,
+        )

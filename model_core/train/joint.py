@@ -18,9 +18,9 @@ from torch import Tensor
 
 from model_core.base.settings import SINGLE_SHOT_MIN_AREA, EvidenceSettings
 from model_core.networks.covid_ct_mask_net import SingleShot
+from model_core.train.systems.branch_copy import ClassBranchCopy
 from model_core.train.systems.classifier import class_loss
-from model_core.train.systems.copying import ClassBranchCopy
-from model_core.train.systems.moving import forget_gradients, image_stage_moves, segmentation_stage_moves
+from model_core.train.systems.trainable import forget_gradients, image_stage_moves, segmentation_stage_moves
 
 MEMORY = 512  # RoI batches
 _REPLAYED = 32  # of them in each step

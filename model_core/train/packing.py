@@ -1,11 +1,15 @@
-"""Data sets packed into one array file over the network's HU window, so that an epoch reads no pictures."""
+"""Data sets packed into one file over the network's HU window, so that an epoch reads no pictures.
+
+Pictures are JPEG-LS (ISO 14495-1), exact or with a bounded error, labels exact. The file also serves where
+the data folder is not: a slice keeps the hash it had there, so that split lists agree.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -13,7 +17,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from model_core.base.arrays import ByteArray, FloatArray
-from model_core.base.errors import DataError
+from model_core.base.errors import DataError, SettingsError
+from model_core.base.files import atomic_path
 from model_core.base.settings import InputSpec
 from model_core.base.volume import Volume
 from model_core.data import ClassifiedSlice, LabelledSlice, read_class_folders, read_pairs
@@ -26,7 +31,9 @@ from model_core.train.recipe import Recipe, Source
 logger = logging.getLogger(__name__)
 
 LESION_BITS, LUNG_BIT = 0b011, 0b100
-_VERSION = 3
+# Grey steps of the network's window (5.9 HU) that a pixel may be off; the grey scales are known to 50 HU.
+LARGEST_ERROR = 3
+_VERSION = 4
 _CLASS_OF_KIND = {"negatives": "normal", "unlabelled": "covid"}
 
 
@@ -45,7 +52,7 @@ class PackedSlice:
     unlabelled:
         What is a lesion is not known: the labels are empty, or a network's (`train.self_training`).
     original:
-        `digest` of the slice before it was made smaller for travel; empty where it is as it was read.
+        `digest` of the slice in the data folder; empty where it is as it was read.
     image_class:
         Of a classified picture: index into `data.classes.CLASS_FOLDERS`.
     """
@@ -68,6 +75,16 @@ class PackedSlice:
         """(H, W) mask: 0 background, 1 GGO or lesion, 2 consolidation."""
         lesion: ByteArray = np.bitwise_and(self.labels, LESION_BITS, dtype=np.uint8)
         return lesion
+
+    def image_hu(self) -> FloatArray:
+        """Return the picture as (H, W) HU."""
+        spec = InputSpec()
+        hu: FloatArray = spec.low_hu + self.image.astype(np.float32) * ((spec.high_hu - spec.low_hu) / 255.0)
+        return hu
+
+    def mask(self) -> ByteArray:
+        """Return `lesion`."""
+        return self.lesion
 
     @property
     def digest(self) -> str:
@@ -100,8 +117,8 @@ def pack(recipe: Recipe, data: Path, cache: Path) -> list[PackedSlice]:
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:12]
     path = cache / f"packed-{digest}.npz"
     if not path.is_file():
-        _write(recipe, data, path)
-    return _read(recipe, path)
+        write_packed(_read_all(recipe, data), path, error=0)
+    return read_packed(recipe, path)
 
 
 def files_digest(folder: Path) -> str:
@@ -126,38 +143,124 @@ def window_to_bytes(hu: FloatArray, spec: InputSpec | None = None) -> ByteArray:
 
 def slice_volume(one: PackedSlice) -> Volume:
     """Return a packed slice as a volume of one slice in HU."""
-    spec = InputSpec()
-    hu = spec.low_hu + one.image.astype(np.float32) * ((spec.high_hu - spec.low_hu) / 255.0)
-    return one_slice_volume(hu, name=one.name)
+    return one_slice_volume(one.image_hu(), name=one.name)
 
 
-def _write(recipe: Recipe, data: Path, path: Path) -> None:
+def write_packed(slices: Iterable[PackedSlice], path: Path, *, error: int = 1) -> Path:
+    """Write slices as one file whose pixels are off by at most ``error`` grey steps, 0 to 3.
+
+    Raises
+    ------
+    SettingsError
+        If ``error`` is outside 0..3.
+    ExportError
+        If the file cannot be written.
+    """
+    import jpeg_ls  # type: ignore[import-untyped]
+
+    if not 0 <= error <= LARGEST_ERROR:
+        raise SettingsError(f"A pixel may be off by 0 to {LARGEST_ERROR} grey steps, not {error}.")
     rows, pixels, labels = [], [], []
+    for one in slices:
+        pixels.append(
+            np.asarray(jpeg_ls.encode(np.ascontiguousarray(one.image), lossy_error=error), np.uint8)
+        )
+        labels.append(one.labels.ravel())
+        about = [one.source, one.name, one.patient, bool(one.has_lung), one.digest]
+        rows.append([*about, *one.image.shape, len(pixels[-1])])
+    none = [np.zeros(0, np.uint8)]
+    with atomic_path(path, overwrite=True) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            rows=np.array(json.dumps(rows)),
+            pixels=np.concatenate(pixels or none),
+            labels=np.concatenate(labels or none),
+        )
+    return path
+
+
+def read_packed(recipe: Recipe, path: Path) -> list[PackedSlice]:
+    """Return the slices of the recipe's sources; other sources in the file are skipped.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged or of another kind, or lacks a source, a held-out patient or an
+        excluded slice of the recipe.
+    """
+    import jpeg_ls
+
+    found, start, coded = [], 0, 0
+    try:
+        with path.open("rb") as raw, np.load(raw) as file:
+            rows, pixels, labels = json.loads(str(file["rows"])), file["pixels"], file["labels"]
+        for source, name, patient, has_lung, digest, height, width, length in rows:
+            end = start + height * width
+            if source in recipe.sources:
+                image = np.asarray(jpeg_ls.decode(pixels[coded : coded + length]), np.uint8)
+                own = labels[start:end].reshape(image.shape)
+                found.append(_as_slice(recipe, source, image, own, name, patient, has_lung, digest))
+            start, coded = end, coded + length
+    except FileNotFoundError as error:
+        raise DataError(f"There is no file '{path}'. `ctmasknet train pack` makes one.") from error
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, BadZipFile) as error:
+        raise DataError(
+            f"{path.name} is no file of packed slices, or damaged; delete it to pack again.",
+            details=str(error),
+        ) from error
+    if missing := sorted(set(recipe.sources) - {one.source for one in found}):
+        raise DataError(
+            f"{path.name} has no slices of {', '.join(missing)}: pack with this recipe, or switch the "
+            "sources off (--without)."
+        )
+    return _chosen(recipe, found)
+
+
+def _as_slice(
+    recipe: Recipe,
+    source_name: str,
+    image: ByteArray,
+    labels: ByteArray,
+    name: str,
+    patient: str,
+    has_lung: bool,
+    digest: str,
+) -> PackedSlice:
+    """Return a packed slice with what its source says about it."""
+    source = recipe.sources[source_name]
+    return PackedSlice(
+        name=name,
+        source=source_name,
+        patient=patient,
+        validation=source.holds_out(name=name, patient=patient),
+        cropped=source.cropped,
+        has_lung=has_lung,
+        hu_error=source.hu_error,
+        image=image,
+        labels=labels,
+        original=digest,
+        unlabelled=source.kind in ("unlabelled", "classified"),
+        image_class=list(CLASS_FOLDERS).index(source.image_class) if source.image_class else None,
+    )
+
+
+def _read_all(recipe: Recipe, data: Path) -> Iterator[PackedSlice]:
     for name, source in recipe.sources.items():
+        empty = True
         for stem, patient, image, mask, has_lung in _slices(source, data):
             if image.shape != mask.shape:
                 raise DataError(
                     f"Picture and mask '{stem}' differ in size: {image.shape[1]} x {image.shape[0]} and "
                     f"{mask.shape[1]} x {mask.shape[0]}."
                 )
-            rows.append([name, stem, patient, *image.shape, has_lung])
-            pixels.append(image.ravel())
-            labels.append(mask.ravel())
-        if not any(row[0] == name for row in rows):
+            yield _as_slice(recipe, name, image, mask, stem, patient, has_lung, "")
+            empty = False
+        if empty:
             raise DataError(
                 f"The source {name} has no slice: '{source.folder}' holds no picture of its kind"
                 + (f" whose source begins with '{source.prefix}'." if source.prefix else ".")
             )
         logger.info("packed %s", name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name("writing-" + path.name)
-    np.savez_compressed(
-        temporary,
-        rows=np.array(json.dumps(rows)),
-        pixels=np.concatenate(pixels),
-        labels=np.concatenate(labels),
-    )
-    temporary.replace(path)
 
 
 def _slices(source: Source, data: Path) -> Iterator[tuple[str, str, ByteArray, ByteArray, bool]]:
@@ -191,59 +294,7 @@ def _normalised(one: ClassifiedSlice) -> ByteArray:
     return window_to_bytes(to_hu(grey, low=low, high=high))
 
 
-def _read(recipe: Recipe, path: Path) -> list[PackedSlice]:
-    try:
-        with path.open("rb") as raw, np.load(raw) as file:
-            rows, pixels, labels = json.loads(str(file["rows"])), file["pixels"], file["labels"]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise DataError(f"{path.name} is damaged; delete it to pack again.", details=str(error)) from error
-    found, start = [], 0
-    for name, stem, patient, height, width, has_lung in rows:
-        end = start + height * width
-        found.append(
-            as_slice(
-                recipe.sources[name],
-                pixels[start:end].reshape(height, width),
-                labels[start:end].reshape(height, width),
-                name=stem,
-                source_name=name,
-                patient=patient,
-                has_lung=has_lung,
-            )
-        )
-        start = end
-    return chosen(recipe, found)
-
-
-def as_slice(
-    source: Source,
-    image: ByteArray,
-    labels: ByteArray,
-    *,
-    name: str,
-    source_name: str,
-    patient: str,
-    has_lung: bool,
-    original: str = "",
-) -> PackedSlice:
-    """Return a packed slice with what its source says about it."""
-    return PackedSlice(
-        name=name,
-        source=source_name,
-        patient=patient,
-        validation=source.holds_out(name=name, patient=patient),
-        cropped=source.cropped,
-        has_lung=has_lung,
-        hu_error=source.hu_error,
-        image=image,
-        labels=labels,
-        original=original,
-        unlabelled=source.kind in ("unlabelled", "classified"),
-        image_class=list(CLASS_FOLDERS).index(source.image_class) if source.image_class else None,
-    )
-
-
-def chosen(recipe: Recipe, slices: list[PackedSlice]) -> list[PackedSlice]:
+def _chosen(recipe: Recipe, slices: list[PackedSlice]) -> list[PackedSlice]:
     """Return the slices without those that their source excludes.
 
     Raises
@@ -251,15 +302,10 @@ def chosen(recipe: Recipe, slices: list[PackedSlice]) -> list[PackedSlice]:
     DataError
         If a held-out patient or an excluded slice does not exist.
     """
-    _check_validation(recipe, slices)
     for name, source in recipe.sources.items():
-        if missing := sorted(set(source.exclude) - {one.name for one in slices if one.source == name}):
+        mine = [one for one in slices if one.source == name]
+        if missing := sorted(set(source.validation) - {one.patient for one in mine}):
+            raise DataError(f"Held-out patients of {name} are not in the data: {', '.join(missing)}.")
+        if missing := sorted(set(source.exclude) - {one.name for one in mine}):
             raise DataError(f"Excluded slices of {name} are not in the data: {', '.join(missing)}.")
     return [one for one in slices if one.name not in recipe.sources[one.source].exclude]
-
-
-def _check_validation(recipe: Recipe, slices: list[PackedSlice]) -> None:
-    for name, source in recipe.sources.items():
-        patients = {one.patient for one in slices if one.source == name}
-        if missing := sorted(set(source.validation) - patients):
-            raise DataError(f"Held-out patients of {name} are not in the data: {', '.join(missing)}.")

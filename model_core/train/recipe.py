@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,15 +13,13 @@ from model_core.base.errors import SettingsError
 from model_core.base.resources import resource
 from model_core.base.settings import Architecture, DetectorSettings, DetectorTraining
 from model_core.data.classes import CLASS_FOLDERS
-from model_core.train.systems.moving import SegmentationMode
+from model_core.train.systems.trainable import SegmentationMode
 
 StageKind = Literal["dense", "detect", "joint"]
 SourceKind = Literal["pairs", "negatives", "unlabelled", "classified"]
 
-# The schedules of `ctmasknet train cross-validate` and of each variant of `train compare`: plans of a recipe.
-CROSS_VALIDATION, COMPARISON = "cross_validation", "comparison"
-# What `train compare` calls a recipe without any change; no variant has this name.
-AS_IT_IS = "as-it-is"
+# The schedule of `ctmasknet train cross-validate`, a plan of the recipe.
+CROSS_VALIDATION = "cross_validation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +104,6 @@ class Stage:
         Weights of sources in this stage in place of their own.
     image_batch:
         ``joint``: classified pictures of one step.
-    teachers:
-        Weights (names or files) that together label the unlabelled pictures of this stage; none: the network
-        as it is when the stage begins.
     moves:
         ``full``: all weights; ``heads``: the backbone and its statistics stay as they are.
     training:
@@ -129,7 +123,6 @@ class Stage:
     appearance: float = 1.0
     shares: dict[str, float] = field(default_factory=dict)
     image_batch: int = 8
-    teachers: tuple[str, ...] = ()
     moves: SegmentationMode = "full"
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -146,8 +139,6 @@ class Stage:
         for share in (self.paste, self.synthetic, self.appearance):
             if not 0.0 <= share <= 1.0:
                 raise SettingsError(f"A share of the draws lies in 0..1, not {share}.")
-        if not isinstance(self.teachers, tuple) or not all(isinstance(one, str) for one in self.teachers):
-            raise SettingsError(f"The teachers of a stage are a list of weights, not {self.teachers!r}.")
         if any(share < 0 for share in self.shares.values()):
             raise SettingsError(f"The weights of a stage's sources are not negative: {self.shares}.")
 
@@ -156,10 +147,7 @@ class Stage:
 class Recipe:
     """All of it. Two runs of one recipe on one machine see the same pictures in the same order.
 
-    ``plans`` are other schedules by name: ``gpu`` with large batches, ``cross_validation`` short,
-    ``comparison`` shorter. ``variants`` are other choices of anchors or augmentation by name, for
-    `train.comparison`: what they change of the ``architecture``, of the sampling and losses
-    (``training``), of each of the ``stages``, and of the ``detector`` (``mirror``, ``mask_box_scale``).
+    ``plans`` are other schedules by name: ``gpu`` with large batches, ``cross_validation`` short.
     ``start`` names weights (shipped ones, or a file) that the network starts from; empty starts it at
     random. ``backbone_weights`` is the file of a torchvision ResNet that the backbone starts from, below the
     data folder until `with_backbone` says where it lies; empty where it starts at random. ``mirror``
@@ -179,7 +167,6 @@ class Recipe:
     notes: str = ""
     classifier: dict[str, Any] = field(default_factory=dict)
     plans: dict[str, tuple[Stage, ...]] = field(default_factory=dict)
-    variants: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     start: str = ""
     backbone_weights: str = ""
     mirror: bool = False
@@ -189,14 +176,10 @@ class Recipe:
         _ = self.detector  # says what is not possible
         if self.start and self.backbone_weights:
             raise SettingsError("A recipe starts from lesion weights or from a backbone file, not from both.")
-        for variant in self.variants:
-            self.variant(variant)
         for stage in (*self.stages, *(stage for plan in self.plans.values() for stage in plan)):
             if unknown := sorted(set(stage.shares) - set(self.sources)):
                 raise SettingsError(f"A stage names sources that are not there: {', '.join(unknown)}.")
             self.detector_training(stage)
-            if stage.teachers and not any(self.sources[name].kind == "unlabelled" for name in stage.shares):
-                raise SettingsError("A stage has teachers, but no share of pictures without outlines.")
         unlabelled = [name for name, source in self.sources.items() if source.kind == "unlabelled"]
         if unlabelled and self.architecture.region_classes > 2:
             raise SettingsError(f"Unlabelled sources ({', '.join(unlabelled)}) get merged lesions only.")
@@ -226,25 +209,13 @@ class Recipe:
     def digest(self) -> str:
         """Hash of what a checkpoint depends on: network, sources, seed; stages may still be lengthened."""
         values = dataclasses.asdict(self)
-        others = (
-            "title notes classifier stages plans variants ema weight_decay training mirror mask_box_scale"
-        )
-        for other in others.split():
-            values.pop(other)
-        values["backbone_weights"] = Path(self.backbone_weights).name  # wherever it lies
-        for name in ("start", "backbone_weights"):
-            if not values[name]:
-                del values[name]
+        kept = {name: values[name] for name in ("name", "seed", "architecture", "start")}
         # Unlabelled sources count from the stage on that draws them, and may join like a stage.
-        values["sources"] = {
+        sources = {
             name: source for name, source in values["sources"].items() if source["kind"] != "unlabelled"
         }
-        for source in values["sources"].values():
-            # Absent and at its default is the same: checkpoints from before these fields go on.
-            for name in ("hold_out", "exclude", "image_class"):
-                if not source[name]:
-                    del source[name]
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+        kept |= {"sources": sources, "backbone": Path(self.backbone_weights).name}  # wherever it lies
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
     def without(self, names: tuple[str, ...]) -> Recipe:
         """Return the recipe with some sources switched off.
@@ -317,59 +288,6 @@ class Recipe:
                 "besides its own stages."
             )
         return dataclasses.replace(self, stages=self.plans[plan])
-
-    def variant(self, name: str) -> Recipe:
-        """Return the recipe as one of its variants, of the name NAME-VARIANT.
-
-        Raises
-        ------
-        SettingsError
-            If it has no such variant, or what it changes does not exist.
-        """
-        if name not in self.variants or not _VARIANT.fullmatch(name):
-            raise SettingsError(
-                f"The recipe has no variant '{name}'; it has {', '.join(self.variants) or 'none'}."
-            )
-        changes = {key: _tuples(values) for key, values in self.variants[name].items()}
-        if unknown := sorted(set(changes) - set(_CHANGEABLE)):
-            raise SettingsError(f"The variant '{name}' changes what a variant cannot: {', '.join(unknown)}.")
-
-        for key, known in _CHANGEABLE.items():
-            if wrong := sorted(set(changes.get(key, {})) - known):
-                raise SettingsError(f"A variant cannot change {', '.join(wrong)} of the {key}.")
-
-        def changed(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-            return tuple(dataclasses.replace(stage, **changes.get("stages", {})) for stage in stages)
-
-        architecture = dataclasses.replace(self.architecture, **changes.get("architecture", {}))
-        try:
-            return dataclasses.replace(
-                self,
-                name=f"{self.name}-{name}",
-                architecture=architecture,
-                training=dataclasses.replace(self.training, **changes.get("training", {})),
-                **changes.get("detector", {}),
-                stages=changed(self.stages),
-                plans={plan: changed(stages) for plan, stages in self.plans.items()},
-                variants={},
-            )
-        except TypeError as error:
-            raise SettingsError(
-                f"The variant '{name}' has a value of the wrong kind.", details=str(error)
-            ) from error
-
-
-# What a variant of a recipe may change of what, see `Recipe.variant`.
-_FIXED = {"kind", "size", "steps", "region_classes", "image_classes", "shares", "teachers"}
-_CHANGEABLE: dict[str, set[str]] = {
-    "detector": {"mirror", "mask_box_scale"},
-    **{
-        key: {one.name for one in dataclasses.fields(kind)} - _FIXED
-        for key, kind in (("architecture", Architecture), ("stages", Stage), ("training", DetectorTraining))
-    },
-}
-# The name of a variant becomes that of a folder.
-_VARIANT = re.compile(rf"(?!{AS_IT_IS}$)[a-z0-9][a-z0-9-]*")
 
 
 def held_out(name: str, share: float) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
@@ -16,19 +15,21 @@ from torch import Tensor
 
 from model_core.base.calibration import Calibration, TrainingCloud
 from model_core.base.errors import DataError
+from model_core.base.files import atomic_path, write_json
 from model_core.base.jobs import Progress
 from model_core.base.settings import SINGLE_SHOT_MIN_AREA, DetectionSettings, EvidenceSettings, InputSpec
 from model_core.data import read_class_folders
 from model_core.data.classes import CLASS_FOLDERS
 from model_core.engine import Pipeline
 from model_core.engine.load import load_pipeline
-from model_core.engine.novelty import distance
 from model_core.engine.torch_backend import TorchBackend, choose_device
-from model_core.export import atomic_path
+from model_core.measure.cross_validation_report import for_card
+from model_core.measure.segmentation import Measured
+from model_core.measure.thresholds import NO_LESION, choose, measure
 from model_core.networks import CovidCTMaskNet, ImageHead, MaskRCNN
 from model_core.train.calibrating import LeftOut, calibrate, fit_cloud
 from model_core.train.checkpoints import read_checkpoint
-from model_core.train.cross_validation_report import for_card
+from model_core.train.drawing import mask_type
 from model_core.train.image_class import (
     BACKGROUND,
     FOLDS,
@@ -49,10 +50,10 @@ from model_core.train.image_class import (
     train_head,
     unseen_slices,
 )
-from model_core.train.lesion import CHECKPOINT, averaged_network
+from model_core.train.lesion import averaged_network
+from model_core.train.loop import CHECKPOINT
 from model_core.train.packing import PackedSlice, files_digest
 from model_core.train.recipe import Recipe
-from model_core.train.tuning import NO_LESION, Measured, choose, measure
 from model_core.weights.card import ModelCard
 from model_core.weights.store import SUFFIX, load_weights, save_weights
 
@@ -69,16 +70,14 @@ BOTH_NOTES = (
     f"{NOT_VALIDATED} Tells ground-glass opacity from consolidation; trained on COVID-19 lesions "
     "of few patients, so other opacities may be marked as well and the two classes may be confused."
 )
-CLASS_NOTES = (
-    "The class 'Other (non-COVID)' is slices of patients without SARS-CoV-2 and "
-    "not confirmed pneumonia. Labels are confounded with their source: class probabilities can be compared "
+CONFOUNDED = (
+    "Labels are confounded with their source: class probabilities can be compared "
     "within one source only and mean little on a scanner the network has not seen."
 )
-
-
-def mask_type(recipe: Recipe) -> str:
-    """Return which instances the recipe's detector knows, see `data.instances`."""
-    return "merge" if recipe.architecture.region_classes == 2 else "both"
+CLASS_NOTES = (
+    "The class 'Other (non-COVID)' is slices of patients without SARS-CoV-2 and "
+    f"not confirmed pneumonia. {CONFOUNDED}"
+)
 
 
 def lesion_network(recipe: Recipe, average: dict[str, Tensor]) -> MaskRCNN:
@@ -99,7 +98,7 @@ def lesion_pipeline(
     ``size`` is the side of the network's input; None takes the default of the shipped weights.
     """
     spec = InputSpec(outside="air", grey="estimate")
-    merged = mask_type(recipe) == "merge"
+    merged = mask_type(recipe.architecture) == "merge"
     notes = LESION_NOTES if merged else BOTH_NOTES
     classes: dict[str, Any] = {}
     if recipe.architecture.has_image_head:
@@ -156,17 +155,18 @@ def export_lesions(
     DataError
         If there is no checkpoint, or no held-out slice has a lesion.
     """
-    state = read_checkpoint(work / CHECKPOINT, recipe=recipe.digest)
+    state = read_checkpoint(work / CHECKPOINT, identity=recipe.digest)
     if state is None:
         raise DataError(f"There is no checkpoint in '{work}'. Train first.")
-    pipeline = lesion_pipeline(recipe, state["average"], device=device)
-    network = lesion_network(recipe, state["average"]).to(choose_device(device))
+    trained = state["system"]
+    pipeline = lesion_pipeline(recipe, trained["average"], device=device)
+    network = lesion_network(recipe, trained["average"]).to(choose_device(device))
     card = pipeline.cards[0]
     held = thinned([one for one in slices if one.validation and not one.unlabelled], stride)
     if not any(one.lesion.any() for one in held):
         raise DataError(NO_LESION)
     measured: list[tuple[tuple[float, float], Measured]] = []
-    for item in measure(pipeline, held, mask_type=mask_type(recipe)):
+    for item in measure(pipeline, held, mask_type=mask_type(recipe.architecture)):
         if isinstance(item, Progress):
             yield item
         else:
@@ -191,11 +191,11 @@ def export_lesions(
         training={
             "recipe": recipe.name,
             "stages": [dataclasses.asdict(stage) for stage in recipe.stages],
-            "stage": min(state["stage"] + 1, len(recipe.stages)),
-            "step": state["step"],
-            "finished": state["stage"] >= len(recipe.stages),
+            "stage": min(state["epoch"] + 1, len(recipe.stages)),
+            "step": state["position"],
+            "finished": state["epoch"] >= len(recipe.stages),
             "backbone_start": recipe.start or "random",
-            **state.get("started", {}),
+            **trained["started"],
             "notes": recipe.notes,
             "sources": {
                 name: sum(one.source == name and not one.validation for one in slices)
@@ -211,7 +211,7 @@ def export_lesions(
                 for source in recipe.sources.values()
                 if source.kind == "classified" and source.hold_out
             },
-            "self_labelled": len(state.get("labels", {})),  # pictures of the last stage that self-trained
+            "self_labelled": len(trained["labels"]),  # pictures of the last stage that self-trained
             SELF_TRAINED: _self_trained(recipe),
         },
         metrics={
@@ -333,7 +333,7 @@ def export_classifier(
         evidence=evidence,
         base_sha256=lesion.sha256,
         licence=LICENCE,
-        notes=f"{NOT_VALIDATED} {CLASS_NOTES}",
+        notes=f"{NOT_VALIDATED} {CONFOUNDED if rows.confirmed.any() else CLASS_NOTES}",
         calibration=calibration,
         training={
             "mode": "S only",
@@ -349,18 +349,15 @@ def export_classifier(
 
 def _calibration(left_out: LeftOut, tested: LeftOut | None) -> tuple[Calibration | None, dict[str, Any]]:
     """Return calibration and measures; where there are too few patients or sources, why there is none."""
+    parts = [left_out] if tested is None else [left_out, tested]
     cloud: TrainingCloud | None = None
     unlike: dict[str, float] = {}
     with contextlib.suppress(DataError):
-        cloud, unlike = fit_cloud(left_out.data)
+        cloud, unlike = fit_cloud([part.data for part in parts])
     try:
-        parts = [left_out] if tested is None else [left_out, tested]
         calibration, found = calibrate(parts, cloud=cloud)
     except DataError as error:
         return None, {"none": error.message}
-    if cloud is not None and tested is not None and tested.data.features is not None:
-        far = [distance(cloud, one) > cloud.limit for one in tested.data.features]
-        unlike = {**unlike, "tested": round(float(np.mean(far)), 4)}
     return calibration, {**found, "unlike_training": unlike}
 
 
@@ -428,8 +425,7 @@ def _seen(lesion: ModelCard) -> str:
 
 def write_default(output: Path, names: Sequence[str]) -> None:
     """Name the default weights of a folder."""
-    text = json.dumps({"weights": list(names)}, indent=2) + "\n"
-    (output / "default.json").write_text(text, "utf-8")
+    write_json(output / "default.json", {"weights": list(names)}, overwrite=True)
 
 
 def split_lists(slices: Sequence[PackedSlice]) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from model_core.base.errors import WeightsError
+from model_core.base.errors import ExportError, WeightsError
+from model_core.base.files import atomic_path
 from model_core.networks import modern_name, published_name
 
 _LOG = logging.getLogger(__name__)
@@ -272,7 +273,7 @@ def write_published(
 
     Raises
     ------
-    WeightsError
+    ExportError
         If it cannot be written.
     """
     anchors = SimpleNamespace(
@@ -288,13 +289,22 @@ def write_published(
         "lrate": checkpoint.lrate if checkpoint.lrate is not None else 0.0,
         "anchor_generator": anchors,
     }
-    temporary = path.with_name(path.name + ".part")
-    try:
-        torch.save(content, temporary)
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
-        raise WeightsError(f"'{path.name}' cannot be written.", details=str(error)) from error
+    write_pickled(path, content)
+
+
+def write_pickled(path: Path, content: Mapping[str, Any]) -> None:
+    """Write what PyTorch pickles, in place of a file that may be there.
+
+    Raises
+    ------
+    ExportError
+        If it cannot be written; a file that was there is as it was.
+    """
+    with atomic_path(path, overwrite=True) as temporary:
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # the library's word for a full disk
+            raise ExportError(f"'{path.name}' cannot be written.", details=str(error)) from error
 
 
 def _damaged(path: Path, error: BaseException) -> WeightsError:

@@ -15,8 +15,9 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from model_core.base.errors import ExportError, WeightsError
+from model_core.base.errors import WeightsError
 from model_core.base.filenames import FETCH, absent
+from model_core.base.files import atomic_path, write_text
 from model_core.base.resources import resource
 from model_core.base.settings import (
     GREY_HIGH_HU,
@@ -237,7 +238,12 @@ def card_for(
 def save_weights(path: Path, tensors: dict[str, Tensor], card: ModelCard, *, half: bool = False) -> ModelCard:
     """Write tensors and card (``path`` with .json); return the card with the file's SHA-256.
 
-    ``half`` stores floats as fp16, half the size. Both files are replaced atomically.
+    ``half`` stores floats as fp16, half the size.
+
+    Raises
+    ------
+    ExportError
+        If a file cannot be written; it is then as it was.
     """
     stored = {
         name: (tensor.half() if half and tensor.is_floating_point() else tensor).detach().cpu().contiguous()
@@ -245,18 +251,9 @@ def save_weights(path: Path, tensors: dict[str, Tensor], card: ModelCard, *, hal
     }
     data = save_safetensors(stored)
     card = dataclasses.replace(card, sha256=hashlib.sha256(data).hexdigest())
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ExportError(f"The folder '{path.parent.name}' cannot be made.", details=str(error)) from error
-    for target, content in ((path, data), (path.with_suffix(".json"), card.to_json().encode())):
-        temporary = target.with_name(target.name + ".part")
-        try:
-            temporary.write_bytes(content)
-            temporary.replace(target)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise ExportError(f"'{target.name}' cannot be written.", details=str(error)) from error
+    with atomic_path(path, overwrite=True) as temporary:
+        temporary.write_bytes(data)
+    write_text(path.with_suffix(".json"), card.to_json(), overwrite=True)
     return card
 
 

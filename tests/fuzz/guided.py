@@ -34,7 +34,7 @@ INSTRUMENTED = [
 with atheris.instrument_imports(include=INSTRUMENTED):
     from fuzz.mutate import TOKENS
     from fuzz.targets import TARGETS, open_any
-    from model_core.read import archives, isolation
+    from model_core.read import archives, sandbox
 
 # Largest file that is tried, in bytes: the seeds have a few kilobytes.
 _LONGEST = 65536
@@ -53,7 +53,7 @@ def main() -> None:
     quoted = ("".join(f"\\x{byte:02x}" for byte in token) for token in TOKENS)
     words.write_text("".join(f'"{word}"\n' for word in quoted))
     # No reader processes: what they would do is done here.
-    isolation._workers._usable = False
+    sandbox.shared.usable = False
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / name
 

@@ -1,6 +1,8 @@
 """The engine over a small phantom with small random networks: what runs, what is kept, what thresholds do."""
 
 import dataclasses
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from model_core.engine.pipeline import Pipeline
 from model_core.engine.preprocess import network_input
 from model_core.engine.select import rank, why_unshown
 from model_core.engine.torch_backend import TorchBackend
-from model_core.explain import mask_pixels, scan_verdict, show, summarise
+from model_core.explain import mask_pixels, scan_verdict, show, summarise, with_evidence
 from model_core.networks import build
 from model_core.networks.mask_rcnn import ROI_BOX_WEIGHTS
 from model_core.phantom import make_phantom
@@ -78,6 +80,40 @@ def test_thresholds_never_run_the_backbone(pipeline, volume, result, backbone_ca
     assert many.verdict.basis == "edited"
     assert {row.candidate for row in few.rois if row.detected} <= set(few.detections.indices.tolist())
     assert summarise(pipeline, volume, result, low, linked) == many.summary
+
+
+def test_class_and_table_alone_are_those_of_all(pipeline, volume, result, backbone_calls, monkeypatch):
+    low = dataclasses.replace(pipeline.detections, score=0.0, nms_iou=None, max_detections=40)
+    linked = dataclasses.replace(pipeline.evidence, score=0.4, nms_iou=0.2)
+    few = show(pipeline, volume, result, pipeline.detections, pipeline.evidence)
+    monkeypatch.setattr(type(pipeline.backend), "masks", None)
+    mixed = with_evidence(pipeline, volume, result, low, linked, shown=few)
+    assert mixed.masks is few.masks
+    assert mixed.detections is few.detections
+    assert mixed.summary.lesion_px == few.summary.lesion_px
+    monkeypatch.undo()
+    many = show(pipeline, volume, result, low, linked)
+    assert mixed.rois == many.rois
+    assert np.array_equal(mixed.verdict.logits, many.verdict.logits)
+    assert mixed.summary.probabilities == many.summary.probabilities
+    assert np.array_equal(mixed.logit_map, few.logit_map, equal_nan=True)
+
+
+def test_two_threads_may_ask_for_masks_at_once(pipeline, volume):
+    low = dataclasses.replace(pipeline.detections, score=0.0, nms_iou=None, max_detections=40)
+    (shared,) = finish(run(pipeline, volume, [2]))
+    start = threading.Barrier(4)
+
+    def ask(_thread):
+        start.wait()
+        return show(pipeline, volume, shared, low, pipeline.evidence)
+
+    with ThreadPoolExecutor(4) as threads:
+        shown = list(threads.map(ask, range(4)))
+    for other in shown[1:]:
+        assert np.array_equal(shown[0].detections.mask_logits, other.detections.mask_logits)
+        assert np.array_equal(shown[0].masks, other.masks)
+        assert np.array_equal(shown[0].logit_map, other.logit_map, equal_nan=True)
 
 
 def test_detections_obey_their_settings(pipeline, result):

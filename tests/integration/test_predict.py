@@ -277,6 +277,7 @@ def test_every_second_slice_of_a_series_that_does_not_fit(series, weights, tmp_p
     assert found["size"] == [3, SIZE, SIZE]
     assert found["title"].endswith(", every 2nd slice")
     assert found["problems"][0]["text"] == "Only every 2nd slice is opened: 3 of 6."
+    assert found["problems"][0]["code"] == "every_nth_slice"
     assert SimpleITK.ReadImage(tmp_path / "out/lesions.nii.gz").GetSize() == (SIZE, SIZE, 3)
     assert predict(series, tmp_path / "b", *weights, "--every", "6") == 2
 

@@ -14,7 +14,7 @@ from model_core.data import read_classes
 from model_core.engine.load import load_pipeline
 from model_core.measure.slices import with_grey_map
 from model_core.phantom import make_phantom
-from model_core.train.systems import examples
+from model_core.train import examples
 from model_core.weights.published import read_published
 from model_core.weights.store import load_weights, save_weights
 

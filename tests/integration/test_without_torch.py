@@ -7,7 +7,7 @@ PROGRAM = """
 import dataclasses, sys
 import numpy as np
 import ctmasknet_gui.app, ctmasknet_gui.controller
-from ctmasknet_gui.controller.ports import CoreEngine
+from ctmasknet_gui.controller.ports import Engine
 from model_core.base.settings import DetectionSettings
 from model_core.engine import Look, ModuleS, Pipeline, run
 from model_core.engine.evidence import judge
@@ -41,7 +41,7 @@ class Backend:
         return ModuleS(((np.ones((3, rows.size), np.float32), np.arange(3, dtype=np.float32)),))(rows)
 
 
-engine = CoreEngine()
+engine = Engine()
 card = next(card for card in engine.available() if card.architecture.has_image_head)
 size = card.architecture.roi_batch_size
 pipeline = Pipeline(backend=Backend(), cards=(card,), has_class=True)

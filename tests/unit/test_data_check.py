@@ -1,6 +1,7 @@
 """`ctmasknet data check`: tells everything that is wrong with a data set, and what it holds."""
 
 import json
+import os
 import struct
 import zlib
 
@@ -315,3 +316,19 @@ def test_real_sets(shared_data, capsys):
     code, text = check(capsys, shared_data / "A5_mosmed_lesion")
     assert code == 0
     assert "37 readable pictures" in text
+
+
+def test_a_file_name_that_is_no_text_is_in_the_document(pairs, capsys, tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    (pairs / "images" / f"{name}.png").write_bytes((pairs / "images" / "s0.png").read_bytes())
+    out = tmp_path / "out"
+    assert check(capsys, pairs, "-o", out)[0] == 1
+    problems = json.loads((out / "check.json").read_text("utf-8"))["problems"]
+    assert f"images/{name}.png" in [file for problem in problems for file in problem["files"]]
+
+
+def test_problems_have_codes(pairs, capsys):
+    (pairs / "masks" / "s0.png").unlink()
+    write(pairs / "images" / "s1.png", picture((9, 9)))
+    codes = [one["code"] for one in json.loads(check(capsys, pairs, "--json")[1])["problems"]]
+    assert codes == ["missing_mask", "size_mismatch", "no_lesion", "no_ggo"]

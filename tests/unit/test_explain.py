@@ -355,7 +355,7 @@ def _chest(steps=30, step_mm=5.0):
 CALIBRATION = Calibration(slope=1.0, bias=0.0, ill_classes=(2,), control_rate=0.05, control_limit=0.1)
 
 
-def _scan(ill, *, count=30, area=400.0, outside=(), **options):
+def _scan(ill, *, count=30, area=400.0, outside=(), lung=True, **options):
     """The verdict of slices of which those in ``ill`` look ill and hold ``area`` mm2 of masks."""
     summaries = [
         SliceSummary(
@@ -364,7 +364,7 @@ def _scan(ill, *, count=30, area=400.0, outside=(), **options):
             0,
             area if k in ill else 0.0,
             (0.2, 0.1, 0.9) if k in ill else (0.9, 0.1, 0.1),
-            lung=k not in outside,
+            lung=False if k in outside else lung,
             ill_probability=None if k in outside else (0.9 if k in ill else 0.1),
         )
         for k in range(count)
@@ -394,6 +394,27 @@ def test_a_scan_is_uncertain_where_masks_and_class_contradict_each_other():
     assert _scan([3, 4], area=40.0).verdict == "control"
     clear = _scan([])
     assert (clear.verdict, clear.class_index, clear.lesion_ml) == ("control", 0, 0.0)
+
+
+def test_an_uncertain_scan_says_why():
+    assert _scan(range(10, 22), area=10.0).doubt == "few_lesions"
+    assert _scan([3, 4], area=400.0).doubt == "few_ill"
+    assert _scan([0], count=1).doubt == "few_slices"
+    assert _scan([], lung=None).doubt == "no_chest"
+    nowhere = Volume("v", "v", np.zeros((30, 4, 4), np.int16), Geometry())
+    assert _scan(range(10, 22), volume=nowhere).doubt == "no_volume"
+    assert _scan(range(10, 22)).doubt is None
+    assert _scan([]).doubt is None
+
+
+def test_in_which_third_of_the_lungs_most_of_the_lesions_are():
+    assert _scan(range(10, 20)).mostly == "middle"
+    assert _scan(range(18, 30)).mostly == "lower"
+    assert _scan(range(4, 16)).mostly is None, "half and half"
+    # Thirds of the slices with lung, here of 5 to 19.
+    assert _scan(range(5, 9), outside=(*range(5), *range(20, 30))).mostly == "upper"
+    assert _scan(range(10, 20), lung=None).mostly is None
+    assert _scan([]).mostly is None
 
 
 def test_neighbours_count_once_and_few_slices_are_no_scan():
@@ -429,6 +450,17 @@ def test_slices_outside_the_lungs_take_no_part():
     assert (none.verdict, none.class_index, none.probabilities, none.kind) == ("no_class", None, (), None)
     uncalibrated = _scan(range(20, 30), outside=range(30), calibration=None)
     assert uncalibrated.verdict == "no_class"
+
+
+def test_what_is_not_known_to_be_a_chest_is_uncertain_at_most():
+    for ill in (range(10, 22), []):
+        known = _scan(ill)
+        unknown = _scan(ill, lung=None)
+        assert known.verdict in ("ill", "control")
+        assert (unknown.verdict, unknown.lung_slices, unknown.ill_slices) == (
+            "uncertain", known.lung_slices, known.ill_slices
+        )  # fmt: skip
+        assert "not known" in unknown.verdict_rule
 
 
 def test_weights_without_calibration_name_the_likeliest_class_as_before():

@@ -14,9 +14,9 @@ from model_core.base.settings import Architecture, InputSpec
 from model_core.cli.main import build_parser
 from model_core.data import read_segmentation
 from model_core.networks import build
-from model_core.train.systems.examples import SegmentationExamples
-from model_core.train.systems.moving import classifier_moves, image_stage_moves, segmentation_stage_moves
+from model_core.train.examples import SegmentationExamples
 from model_core.train.systems.presets import preset
+from model_core.train.systems.trainable import classifier_moves, image_stage_moves, segmentation_stage_moves
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "reproduction.md").read_text("utf-8")
@@ -166,5 +166,5 @@ def test_what_it_says_of_greys(tmp_path, low, high, shift):
     examples = SegmentationExamples(
         read_segmentation(tmp_path), spec=InputSpec(size=16), mask_type="merge", min_area=100
     )
-    found = examples[0].image.numpy()
+    found = examples[0].image
     np.testing.assert_allclose(found, np.clip(grey / 255 + shift, 0, 1), atol=1 / 3000 + 1e-4)

@@ -1,22 +1,23 @@
-"""Class probabilities of the slice and of the scan, in words where there are none."""
+"""What the shown slice says: ill or not, of which kind, and the weights' own classes; or why nothing."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from PySide6.QtCore import QRect, QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPaintEvent, QResizeEvent
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtCore import QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent
+from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.style import TEXT, TRACK
-from model_core.base.results import ScanVerdict, probability_text
-from model_core.scene import class_name, image_colour
+from ctmasknet_gui.view.explanation.roi_model import COMPUTING
+from ctmasknet_gui.view.explanation.verdict_card import Line
+from ctmasknet_gui.view.style import MUTED, TEXT, TRACK, label
+from ctmasknet_gui.view.viewport.annotations import sized
+from model_core.base.results import UNDECIDED, ImageVerdict, probability_text
+from model_core.scene import SliceWords, class_name, image_colour, slice_words
+from model_core.scene.palette import NO_CLASS
+from model_core.scene.verdict import BIAS, OUTSIDE, UNCALIBRATED, UNLIKE
 
-_ROW = 21
-_BIAS = "No region is left in the evidence: this is the network's bias, not a finding of this slice."
-_BIASED = "the network's bias"
-_UNNAMED = {"ill": "pneumonia, kind undecided", "uncertain": "uncertain", "no_class": "no lung, no class"}
+_ROW, _SMALL = 15, 11
+_ILL = "pneumonia"
 
 
 class ProbabilityBars(QWidget):
@@ -26,7 +27,7 @@ class ProbabilityBars(QWidget):
         super().__init__(parent)
         self._names: tuple[str, ...] = ()
         self._values: tuple[float, ...] = ()
-        self._bias = False
+        self._told = True
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     @property
@@ -34,14 +35,14 @@ class ProbabilityBars(QWidget):
         """Name, number and whether it is in bold of each row, from the top."""
         best = max(range(len(self._values)), key=self._values.__getitem__, default=-1)
         named = zip(self._names, self._values, strict=True)
-        return tuple((n, probability_text(v), k == best and not self._bias) for k, (n, v) in enumerate(named))
+        return tuple((n, probability_text(v), k == best and self._told) for k, (n, v) in enumerate(named))
 
-    def set_values(self, names: tuple[str, ...], values: tuple[float, ...], *, bias: bool = False) -> None:
+    def set_values(self, names: tuple[str, ...], values: tuple[float, ...], *, told: bool = True) -> None:
         """Show probabilities (0..1) in class order; missing names say which class it is.
 
-        With ``bias``, the network's answer to no region at all, no class is in bold.
+        Where it is not ``told`` which class it is, none is in bold.
         """
-        self._bias = bias
+        self._told = told
         self._names = tuple(class_name(names, k) for k in range(len(values)))
         self._values = values
         text = ", ".join(f"{name} {number}" for name, number, _ in self.rows)
@@ -55,22 +56,22 @@ class ProbabilityBars(QWidget):
 
     def sizeHint(self) -> QSize:
         """One row of text per class."""
-        return QSize(300, _ROW * max(1, len(self._values)))
+        return QSize(200, _ROW * max(3, len(self._values)))
 
     def paintEvent(self, _event: QPaintEvent) -> None:
         """Draw the rows."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        bold = QFont(self.font())
-        bold.setBold(True)
+        plain, bold = sized(self.font(), _SMALL), sized(self.font(), _SMALL, bold=True)
+        painter.setFont(plain)
         name_width = min(
-            self.width() * 0.42,
-            max((painter.fontMetrics().horizontalAdvance(n) * 1.12 for n in self._names), default=0.0) + 14,
+            self.width() * 0.6,
+            max((QFontMetricsF(bold).horizontalAdvance(n) for n in self._names), default=0.0) + 10,
         )
-        number_width = QFontMetricsF(bold).horizontalAdvance("> 0.99") + 8
+        number_width = QFontMetricsF(bold).horizontalAdvance("> 0.99") + 6
         for k, (_, number, emphasised) in enumerate(self.rows):
             top = k * _ROW
-            painter.setFont(bold if emphasised else self.font())
+            painter.setFont(bold if emphasised else plain)
             painter.setPen(QColor(TEXT))
             align = Qt.AlignmentFlag.AlignVCenter
             name = painter.fontMetrics().elidedText(
@@ -82,56 +83,105 @@ class ProbabilityBars(QWidget):
                 align | Qt.AlignmentFlag.AlignRight,
                 number,
             )
-            track = QRectF(name_width, top + 5, self.width() - name_width - number_width, _ROW - 10)
+            track = QRectF(name_width, top + 4, self.width() - name_width - number_width, _ROW - 8)
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(QColor(TRACK))
-            painter.drawRoundedRect(track, 3, 3)
+            painter.drawRoundedRect(track, 2, 2)
             filled = track.width() * min(1.0, max(0.0, self._values[k]))
             if filled >= 1.0:
                 painter.setBrush(QColor(image_colour(self._names[k], k)))
-                painter.drawRoundedRect(QRectF(track.left(), track.top(), filled, track.height()), 3, 3)
+                painter.drawRoundedRect(QRectF(track.left(), track.top(), filled, track.height()), 2, 2)
+
+
+class IllBar(QWidget):
+    """How probable pneumonia of any kind is, as a bar and a number."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._value: float | None = None
+        self._colour = NO_CLASS
+        self.setFixedHeight(_ROW)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def set_value(self, value: float | None, colour: str) -> None:
+        """Show a probability (0..1); nothing where it is None."""
+        self._value, self._colour = value, colour
+        self.setVisible(value is not None)
+        text = "" if value is None else f"Probability of pneumonia {probability_text(value)}"
+        self.setAccessibleName(text)
+        self.setToolTip(text and f"{text}, of any kind, calibrated on patients left out of the training")
+        self.update()
+
+    def paintEvent(self, _event: QPaintEvent) -> None:
+        """Draw bar and number, and a mark at one half."""
+        if self._value is None:
+            return
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        bold = sized(self.font(), 12, bold=True)
+        number_width = QFontMetricsF(bold).horizontalAdvance("> 0.99") + 8
+        small = sized(self.font(), _SMALL)
+        label_width = QFontMetricsF(small).horizontalAdvance(_ILL) + 8
+        painter.setFont(small)
+        painter.setPen(QColor(MUTED))
+        painter.drawText(QRectF(0, 0, label_width, _ROW), Qt.AlignmentFlag.AlignVCenter, _ILL)
+        track = QRectF(label_width, 3, self.width() - label_width - number_width, _ROW - 6)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(TRACK))
+        painter.drawRoundedRect(track, 3, 3)
+        painter.setBrush(QColor(self._colour))
+        painter.drawRoundedRect(track.adjusted(0, 0, track.width() * (self._value - 1), 0), 3, 3)
+        painter.fillRect(
+            QRectF(track.center().x() - 0.5, track.top() - 2, 1, track.height() + 4), QColor(TEXT)
+        )
+        painter.setFont(bold)
+        painter.setPen(QColor(TEXT))
+        number = QRectF(track.right(), 0, number_width, _ROW)
+        painter.drawText(
+            number, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, probability_text(self._value)
+        )
 
 
 class ClassPanel(QWidget):
-    """Probabilities of the shown slice, the scan verdict with its rule, and the badge of edited evidence."""
+    """The shown slice: what is said of it, and beside it the probabilities of the weights' classes."""
 
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._state = state
-        self._heading = QLabel("IMAGE CLASS")
-        self._heading.setProperty("role", "heading")
-        self.badge = QLabel("edited evidence")
-        self.badge.setProperty("role", "badge")
+        self._heading = label("SLICE", role="heading")
+        self.badge, self.unlike = label("edited evidence", role="badge"), label(UNLIKE, role="badge")
         self.badge.setToolTip("The thresholds of the evidence differ from those that the weights define.")
-        self.bars = ProbabilityBars()
-        # Beside the heading: a line of its own would move the sliders below it away from under the mouse.
-        self.bias = QLabel("network's bias")
-        self.bias.setProperty("role", "badge")
-        self.bias.setToolTip(_BIAS)
-        self.note = QLabel()
-        self.note.setProperty("role", "muted")
-        self.note.setWordWrap(True)
-        self.scan = QLabel()
-        self.scan.setProperty("role", "muted")
-        self.scan.setWordWrap(True)
-        self.scan.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.unlike.setToolTip(
+            "This slice lies farther from the slices of the training than 95 of 100 of other hospitals do:\n"
+            "less is known of how often the answer is right. The answer itself is not changed."
+        )
+        self.answer, self.detail = Line("slice"), Line("worth")
+        self.ill, self.bars = IllBar(), ProbabilityBars()
 
         head = QHBoxLayout()
         head.setSpacing(6)
         head.addWidget(self._heading)
         head.addStretch(1)
-        head.addWidget(self.bias)
-        head.addWidget(self.badge)
-        for badge in (self.bias, self.badge):
+        for badge in (self.unlike, self.badge):
             badge.ensurePolished()
+            head.addWidget(badge)
         head.addStrut(self.badge.sizeHint().height())
+        words = QVBoxLayout()
+        words.setSpacing(0)
+        for widget in (self.answer, self.ill, self.detail):
+            words.addWidget(widget)
+        words.addStretch(1)
+        both = QHBoxLayout()
+        both.setSpacing(12)
+        both.addLayout(words, 4)
+        both.addWidget(self.bars, 5)
+        # Whatever is said, what is below stays where it is under the mouse.
+        both.addStrut(max(3 * _ROW, words.sizeHint().height()))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
+        layout.setSpacing(2)
         layout.addLayout(head)
-        layout.addWidget(self.bars)
-        layout.addWidget(self.note)
-        layout.addWidget(self.scan)
+        layout.addLayout(both)
 
         state.results.events.all.connect(self._refresh)
         state.weights.events.all.connect(self._refresh)
@@ -141,123 +191,64 @@ class ClassPanel(QWidget):
         state.run.events.kind.connect(self._refresh)
         self._refresh()
 
+    @property
+    def text(self) -> str:
+        """Everything it says of the slice in words."""
+        return " · ".join(filter(None, (self.answer.text(), self.detail.text())))
+
     def _refresh(self) -> None:
         state = self._state
         shown = state.results.shown
         outside = state.case.lungs.outside(state.display.slice_index)
         verdict = shown.verdict if shown is not None and not outside else None
+        words = None if shown is None else slice_words(shown.summary)
         opened = state.case.volume is not None
-        where = f" · SLICE {state.display.slice_index + 1}" if opened else ""
-        self._heading.setText(f"IMAGE CLASS{where}")
+        self._heading.setText(f"SLICE {state.display.slice_index + 1}" if opened else "SLICE")
         self.badge.setVisible(verdict is not None and verdict.basis == "edited")
+        self.unlike.setVisible(words is not None and words.unlike)
+        self._say(words, verdict)
+        summary = None if shown is None else shown.summary
+        told = words is None or (summary is not None and summary.kind not in (None, UNDECIDED))
+        gone = summary is not None and summary.lung is False
+        self._show_bars(None if gone else verdict, told=told)
+        self.setAccessibleName(f"{self._heading.text().capitalize()}: {self.text}")
+
+    def _say(self, words: SliceWords | None, verdict: ImageVerdict | None) -> None:
+        if words is not None:
+            answer, detail = words.answer, words.detail
+        elif verdict is not None:
+            answer = UNCALIBRATED.capitalize()
+            detail = BIAS if verdict.from_bias else "classes only, no verdict"
+        else:
+            answer, detail = self._why_no_class()
+        self.answer.setText(answer)
+        self.detail.setText(detail)
+        self.ill.set_value(
+            words.probability if words is not None else None, words.colour if words else NO_CLASS
+        )
+
+    def _show_bars(self, verdict: ImageVerdict | None, *, told: bool) -> None:
         self.bars.setVisible(verdict is not None)
         if verdict is not None:
             values = tuple(float(p) for p in verdict.probabilities)
-            self.bars.set_values(state.weights.image_classes, values, bias=verdict.from_bias)
-        self.bias.setVisible(verdict is not None and verdict.from_bias)
-        note = self._why_no_class() if verdict is None else ""
-        self.note.setText(note)
-        self.note.setVisible(bool(note))
-        self._refresh_scan()
+            told = told and not verdict.from_bias
+            self.bars.set_values(self._state.weights.image_classes, values, told=told)
 
-    def _why_no_class(self) -> str:
-        state = self._state
+    def _why_no_class(self) -> tuple[str, str]:
+        """Return why the slice has no class, and what helps."""
+        state, weights = self._state, self._state.weights
         if state.case.volume is None:
-            return "Open a series to begin."
+            return "", ""
         if state.case.lungs.outside(state.display.slice_index):
-            return "This slice lies outside the lung: no class."
-        if state.weights.cards and not state.weights.image_classes:
-            return "These weights find regions only; they give no class."
+            return OUTSIDE, ""
+        if weights.cards and not weights.image_classes:
+            return "No class", "These weights find regions only; they give no class."
         if state.results.shown is not None:
-            return "No class could be computed for this slice."
+            return "No class", "No class could be computed for this slice."
+        if state.results.computing:
+            return "No class yet", COMPUTING
         if state.run.kind == "run":
-            return "This slice has no result yet; a run is going on."
-        weights = state.weights
+            return "No result yet", "A run is going on."
         if not (weights.cards or weights.available or weights.chosen):
-            return "No network weights are loaded: choose some under Weights."
-        return "This slice has not been analysed. Run slice (Ctrl+R) analyses it."
-
-    def _refresh_scan(self) -> None:
-        results = self._state.results
-        scan = results.scan
-        # While it follows new thresholds it keeps its place: what is below must not jump under the mouse.
-        self.scan.setVisible(scan is not None or (results.updating and self.scan.text() != ""))
-        if scan is None:
-            self.scan.setText("Scan: following the thresholds…" if self.scan.isVisibleTo(self) else "")
-        else:
-            self.scan.setText(self._describe_scan(scan))
-            used = ", ".join(str(index + 1) for index in scan.slices_used[:40])
-            noun = "slice" if len(scan.slices_used) == 1 else "slices"
-            self.scan.setToolTip(f"{scan.rule}\nFrom {noun} {used}")
-        self._keep_height()
-
-    def _describe_scan(self, scan: ScanVerdict, *, empty: int | None = None) -> str:
-        """Return class, rule and lesion volume of a scan; of ``empty`` of its slices no region is left."""
-        if empty is None:
-            known = self._state.results.summaries
-            empty = sum(known[k].from_bias for k in scan.slices_used if k in known)
-        edited = " (edited evidence)" if scan.basis == "edited" else ""
-        what = _BIASED if scan.from_bias else self._class_of(scan)
-        rule = scan.rule.split(". ")[0].rstrip(".")
-        if empty and not scan.from_bias:
-            rule += f", {empty} by {_BIASED}"
-        parts = (f"Scan{edited}: {what}", rule[:1].lower() + rule[1:], self._lesions())
-        return " · ".join(filter(None, parts))
-
-    def _class_of(self, scan: ScanVerdict) -> str:
-        """Return the named class of a scan and its probability, or its verdict where none is named."""
-        k = scan.class_index
-        if k is None:
-            return _UNNAMED.get(scan.verdict or "", "no class")
-        name = class_name(self._state.weights.image_classes, k)
-        return f"{name} {probability_text(scan.probabilities[k])}"
-
-    def _keep_height(self) -> None:
-        """Keep the height of the longest text that thresholds may lead to: fewer words must move nothing."""
-        scan = self._state.results.scan
-        if scan is None:
-            if not self._state.results.summaries:
-                self.scan.setMinimumHeight(0)
-            return
-        names = self._state.weights.image_classes
-        longest = max(range(len(names)), key=lambda k: len(class_name(names, k)), default=None)
-        certain = tuple(1.0 for _ in names)
-        biased = replace(scan, basis="edited", from_bias=True)
-        named = replace(biased, from_bias=False, probabilities=certain, class_index=longest)
-        some = len(scan.slices_used) - 1
-        texts = (self.scan.text(), self._describe_scan(biased), self._describe_scan(named, empty=some))
-        metrics, flags = self.scan.fontMetrics(), Qt.TextFlag.TextWordWrap
-        room = QRect(0, 0, self.width(), 1000)
-        heights = (metrics.boundingRect(room, flags, text).height() for text in texts)
-        self.scan.setMinimumHeight(max(heights))
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        """Begin anew in another width."""
-        super().resizeEvent(event)
-        if event.size().width() != event.oldSize().width():
-            self._keep_height()
-
-    def _lesions(self) -> str:
-        """Volume of the shown masks over the analysed slices, or why it is off.
-
-        Area times distance along the normal: true for slices that a tilted gantry shifts sideways too.
-        """
-        volume, summaries = self._state.case.volume, self._state.results.summaries
-        step = None if volume is None else volume.geometry.spacing_mm[0]
-        outside = self._state.case.lungs.outside
-        areas = [summary.lesion_mm2 for index, summary in summaries.items() if not outside(index)]
-        known = [area for area in areas if area is not None]
-        if volume is None or not areas:
-            return ""
-        if self._state.results.updating:
-            return "lesion volume follows…"
-        if len(known) < len(areas):
-            return "lesion volume off: the pixel size is unknown"
-        if step is None:
-            uneven = volume.slices > 1 and volume.slice_positions_mm is not None
-            why = "slices are missing or uneven" if uneven else "the slice distance is unknown"
-            return f"lesion volume off: {why}"
-        where = ""
-        if len(summaries) < volume.slices:
-            where = " in this slice" if len(summaries) == 1 else " in these slices"
-        return f"lesions{where} {sum(known) * step / 1000:.0f} ml"
+            return "No class", "No network weights are loaded: choose some under Weights."
+        return "Not analysed", "Run slice (Ctrl+R) analyses it."

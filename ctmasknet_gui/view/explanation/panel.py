@@ -1,32 +1,28 @@
-"""The right panel: class, thresholds, regions and plots, in one column that scrolls when it is short."""
+"""The right panel: the verdict on top; slice, thresholds, regions and plots in a column that scrolls."""
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QFrame, QScrollArea, QSplitter, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.explanation.class_panel import ClassPanel
 from ctmasknet_gui.view.explanation.plots import PlotPanel
 from ctmasknet_gui.view.explanation.roi_table import RoiTable
 from ctmasknet_gui.view.explanation.threshold_panel import ThresholdPanel
+from ctmasknet_gui.view.explanation.verdict_card import VerdictCard
+from ctmasknet_gui.view.style import rule
 
 _MARGIN = 12
 
 
-class ExplanationPanel(QScrollArea):
-    """Why the class is what it is; passes on the intents of its parts."""
+class ExplanationPanel(QWidget):
+    """The verdict, always in sight, and why it is what it is."""
 
-    detectionsChanged = Signal(object)
-    evidenceChanged = Signal(object)
-    linkToggled = Signal(bool)
-    candidatePicked = Signal(object)
-    topChosen = Signal(object)
-
-    def __init__(self, state: AppState, actions: Actions, parent: QWidget | None = None) -> None:
+    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.card = VerdictCard(state)
         self.classes = ClassPanel(state)
         self.thresholds = ThresholdPanel(state)
         self.table = RoiTable(state)
@@ -39,42 +35,38 @@ class ExplanationPanel(QScrollArea):
         content = self._content = QWidget()
         content.setObjectName("column")
         layout = QVBoxLayout(content)
-        layout.setContentsMargins(_MARGIN, 8, _MARGIN, 6)
-        layout.setSpacing(7)
+        layout.setContentsMargins(_MARGIN, 6, _MARGIN, 4)
+        layout.setSpacing(6)
         layout.addWidget(self.classes)
-        layout.addWidget(_rule())
+        layout.addWidget(rule())
         layout.addWidget(self.thresholds)
-        layout.addWidget(_rule())
+        layout.addWidget(rule())
         layout.addWidget(self.split, 1)
-        self.setWidget(content)
-        self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setFrameShape(QFrame.Shape.NoFrame)
+        column = self.column = QScrollArea()
+        column.setWidget(content)
+        column.setWidgetResizable(True)
+        column.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        column.setFrameShape(QFrame.Shape.NoFrame)
         # A click beside its controls leaves the keys where they are.
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._connect(actions)
+        column.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        top = QVBoxLayout()
+        top.setContentsMargins(_MARGIN, 8, _MARGIN, 0)
+        top.addWidget(self.card)
+        both = QVBoxLayout(self)
+        both.setContentsMargins(0, 0, 0, 0)
+        both.setSpacing(0)
+        both.addLayout(top)
+        both.addWidget(column, 1)
 
     def showEvent(self, event: QShowEvent) -> None:
         """Never become narrower than the controls are in the font of this screen."""
         super().showEvent(event)
-        bar = self.verticalScrollBar().sizeHint().width()
+        bar = self.column.verticalScrollBar().sizeHint().width()
         self.setMinimumWidth(self._content.minimumSizeHint().width() + bar)
 
     def sizeHint(self) -> QSize:
         """Wide enough for the table with its boxes."""
         return QSize(420, 700)
-
-    def _connect(self, actions: Actions) -> None:
-        self.thresholds.detectionsChanged.connect(self.detectionsChanged)
-        self.thresholds.evidenceChanged.connect(self.evidenceChanged)
-        self.thresholds.linkToggled.connect(self.linkToggled)
-        self.table.candidatePicked.connect(self.candidatePicked)
-        self.table.topChosen.connect(self.topChosen)
-        self.plots.candidatePicked.connect(self.candidatePicked)
-        actions.next_region.triggered.connect(lambda *_: self.table.step(1))
-        actions.previous_region.triggered.connect(lambda *_: self.table.step(-1))
-        actions.clear_selection.triggered.connect(lambda *_: self.candidatePicked.emit(None))
-        actions.copy_table.triggered.connect(lambda *_: self.table.copy())
 
 
 class _Splitter(QSplitter):
@@ -114,9 +106,3 @@ class _Splitter(QSplitter):
     def _on_moved(self, *_: object) -> None:
         upper, lower = self.sizes()
         self._share = upper / max(1, upper + lower)
-
-
-def _rule() -> QFrame:
-    rule = QFrame()
-    rule.setProperty("role", "rule")
-    return rule

@@ -8,9 +8,9 @@ from typing import Any
 
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QColor, QPalette, QShowEvent
-from PySide6.QtWidgets import QLabel, QSizePolicy, QStackedLayout, QWidget
+from PySide6.QtWidgets import QSizePolicy, QStackedLayout, QWidget
 
-from ctmasknet_gui.view.style import BACKGROUND
+from ctmasknet_gui.view.style import BACKGROUND, label
 from model_core.base.threads import DRAWING
 
 # Several changes of state in one go become one picture. Waiting twice as long as a picture takes keeps
@@ -41,9 +41,7 @@ class PlotPage(QWidget):
         self._filled = False
         self._stale = False
         self.canvas: Any = None
-        self.hint = QLabel()
-        self.hint.setProperty("role", "muted")
-        self.hint.setWordWrap(True)
+        self.hint = label(role="muted", wrap=True)
         self.hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._stack = QStackedLayout(self)
         self._stack.addWidget(self.hint)

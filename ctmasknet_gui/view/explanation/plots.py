@@ -9,13 +9,14 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.explanation.evidence import NO_BATCH, gives_no_class, why_no_evidence
+from ctmasknet_gui.state.verdict import gives_no_class
 from ctmasknet_gui.view.explanation.plot_page import PlotPage
+from ctmasknet_gui.view.explanation.roi_model import NO_BATCH, why_no_evidence
 from model_core.base.results import ImageVerdict, RoiRow
 
 # How far from a point a click still means it, in screen pixels.
 PICK_RADIUS = 9.0
-_HEIGHT = 172
+_HEIGHT = 138
 _HINT = "Drawn once the slice has been analysed."
 
 

@@ -1,4 +1,4 @@
-"""The RoIs of the evidence as a sortable Qt table model."""
+"""The RoIs of the evidence as a sortable Qt table model, and why there are none."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from typing import Any
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 from PySide6.QtGui import QColor
 
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state.verdict import gives_no_class
 from ctmasknet_gui.view.style import STATUS_COLOURS
 from model_core.base.results import RoiRow, probability_text
+
+COMPUTING = "The masks of this slice are being computed…"
+NO_BATCH = "These weights give no image class: nothing reads a RoI batch."
 
 Index = QModelIndex | QPersistentModelIndex
 _NONE = QModelIndex()
@@ -181,3 +186,14 @@ def _alignment(column: int) -> Qt.AlignmentFlag:
     if column == SHOWN_COLUMN:
         side = Qt.AlignmentFlag.AlignHCenter
     return side | Qt.AlignmentFlag.AlignVCenter
+
+
+def why_no_evidence(state: AppState, *, waiting: str) -> str:
+    """Return why there are no ranked regions; ``waiting`` where the slice has not been analysed."""
+    if state.results.shown is None:
+        return COMPUTING if state.results.computing else waiting
+    if gives_no_class(state):
+        return "No region passes the thresholds of the ranked regions."
+    verdict = state.results.shown.verdict
+    bias = " The class is the network's bias, not a finding of this slice."
+    return "No region passes the evidence thresholds." + (bias if verdict and verdict.from_bias else "")

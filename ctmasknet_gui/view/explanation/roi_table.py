@@ -9,7 +9,6 @@ from PySide6.QtWidgets import (
     QButtonGroup,
     QHBoxLayout,
     QHeaderView,
-    QLabel,
     QPushButton,
     QTableView,
     QVBoxLayout,
@@ -17,14 +16,16 @@ from PySide6.QtWidgets import (
 )
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.explanation.evidence import gives_no_class, why_no_evidence
+from ctmasknet_gui.state.verdict import gives_no_class
 from ctmasknet_gui.view.explanation.roi_model import (
     BOX_COLUMN,
     COLUMNS,
     COPIES_COLUMN,
     SHOWN_COLUMN,
     RoiModel,
+    why_no_evidence,
 )
+from ctmasknet_gui.view.style import label
 from model_core.base.results import RoiRow
 
 TOP = 16
@@ -65,13 +66,10 @@ class RoiTable(QWidget):
         super().__init__(parent)
         self._state = state
         self._restoring = False
-        self.heading = QLabel("REGIONS")
-        self.heading.setProperty("role", "heading")
+        self.heading = label("REGIONS", role="heading")
         self._make_top_buttons()
         self._make_table()
-        self.empty = QLabel()
-        self.empty.setProperty("role", "muted")
-        self.empty.setWordWrap(True)
+        self.empty = label(role="muted", wrap=True)
         self.empty.setAlignment(Qt.AlignmentFlag.AlignTop)
         # Two lines, whatever the splitter leaves to it.
         self.empty.setMinimumHeight(2 * self.empty.fontMetrics().lineSpacing())
@@ -147,7 +145,7 @@ class RoiTable(QWidget):
         table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         table.setSortingEnabled(True)
         table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
-        table.setMinimumHeight(4 * _ROW_HEIGHT + 6)
+        table.setMinimumHeight(3 * _ROW_HEIGHT + 6)
         self.fit_columns()
         table.resized.connect(self.fit_columns)
         table.selectionModel().selectionChanged.connect(self._on_selection)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 from PySide6.QtCore import QSignalBlocker, QSize, Signal, Slot
-from PySide6.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state.verdict import gives_no_class
 from ctmasknet_gui.view.explanation.controls import LABEL_WIDTH, QuietComboBox, ThresholdSlider
-from ctmasknet_gui.view.explanation.evidence import gives_no_class
-from ctmasknet_gui.view.style import icon
-from model_core.base.settings import DetectionSettings, EvidenceSettings, MaskScale, Scoring
+from ctmasknet_gui.view.style import icon, label, rule
+from model_core.base.settings import MaskScale, Scoring
 
 _LOGIT_LIMIT = 10.0
 # Removes nothing from softmax scores.
@@ -102,7 +103,7 @@ class ThresholdPanel(QWidget):
             switchable=True,
         )
         self.link = QCheckBox("Link")
-        self.evidence_heading = _heading("EVIDENCE FOR THE CLASS")
+        self.evidence_heading = label("EVIDENCE FOR THE CLASS", role="heading")
 
     def _lay_out(self) -> None:
         self.reset_detections = self._reset_button("Reset", "Shown detections as the weights define them.")
@@ -110,7 +111,7 @@ class ThresholdPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        layout.addLayout(_header(_heading("SHOWN DETECTIONS"), self.join, self.reset_detections))
+        layout.addLayout(_header(label("SHOWN DETECTIONS", role="heading"), self.join, self.reset_detections))
         for slider in (self.score, self.nms, self.mask_level):
             layout.addWidget(slider)
         choices = QHBoxLayout()
@@ -125,10 +126,8 @@ class ThresholdPanel(QWidget):
         choices.addWidget(scoring_label)
         choices.addWidget(self.scoring, 1)
         layout.addLayout(choices)
-        rule = QFrame()
-        rule.setProperty("role", "rule")
         layout.addSpacing(3)
-        layout.addWidget(rule)
+        layout.addWidget(rule())
         layout.addLayout(_header(self.evidence_heading, self.link, self.reset_evidence))
         layout.addWidget(self.evidence_score)
         layout.addWidget(self.evidence_nms)
@@ -141,19 +140,26 @@ class ThresholdPanel(QWidget):
         return button
 
     def _connect(self) -> None:
-        self.score.valueEdited.connect(self._on_score)
-        self.nms.valueEdited.connect(self._on_nms)
-        self.nms.switched.connect(self._on_nms_switched)
-        self.mask_level.valueEdited.connect(self._on_mask)
+        self.score.valueEdited.connect(lambda value: self._show(score=value))
+        self.nms.valueEdited.connect(lambda value: self._show(nms_iou=value))
+        self.nms.switched.connect(
+            lambda on: self._show(nms_iou=self._state.thresholds.last_nms_iou if on else None)
+        )
+        self.mask_level.valueEdited.connect(lambda value: self._show(mask_threshold=value))
         self.mask_scale.activated.connect(self._on_mask_scale)
-        self.scoring.activated.connect(self._on_scoring)
-        self.join.clicked.connect(self._on_join)
-        self.evidence_score.valueEdited.connect(self._on_evidence_score)
-        self.evidence_nms.valueEdited.connect(self._on_evidence_nms)
-        self.evidence_nms.switched.connect(self._on_evidence_nms_switched)
+        self.scoring.activated.connect(lambda index: self._show(scoring=self.scoring.itemData(index)))
+        self.join.clicked.connect(lambda on: self._show(join_touching=on))
+        self.evidence_score.valueEdited.connect(lambda value: self._rank(score=value))
+        self.evidence_nms.valueEdited.connect(lambda value: self._rank(nms_iou=value))
+        self.evidence_nms.switched.connect(
+            lambda on: self._rank(nms_iou=self.evidence_nms.value if on else None)
+        )
         self.link.clicked.connect(self.linkToggled)
-        self.reset_detections.clicked.connect(self._on_reset_detections)
-        self.reset_evidence.clicked.connect(self._on_reset_evidence)
+        thresholds = self._state.thresholds
+        self.reset_detections.clicked.connect(
+            lambda: self.detectionsChanged.emit(thresholds.default_detections)
+        )
+        self.reset_evidence.clicked.connect(lambda: self.evidenceChanged.emit(thresholds.default_evidence))
         self._state.thresholds.events.all.connect(self._refresh)
         self._state.weights.events.cards.connect(self._refresh)
 
@@ -200,69 +206,19 @@ class ThresholdPanel(QWidget):
             "Not linked: the class is computed as the weights define it unless you change it here."
         )
 
-    @property
-    def _detections(self) -> DetectionSettings:
-        return self._state.thresholds.detections
+    def _show(self, **changes: Any) -> None:
+        self.detectionsChanged.emit(replace(self._state.thresholds.detections, **changes))
 
-    @property
-    def _evidence(self) -> EvidenceSettings:
-        return self._state.thresholds.evidence
-
-    @Slot(bool)
-    def _on_join(self, on: bool) -> None:
-        self.detectionsChanged.emit(replace(self._detections, join_touching=on))
-
-    @Slot(float)
-    def _on_score(self, value: float) -> None:
-        self.detectionsChanged.emit(replace(self._detections, score=value))
-
-    @Slot(float)
-    def _on_nms(self, value: float) -> None:
-        self.detectionsChanged.emit(replace(self._detections, nms_iou=value))
-
-    @Slot(bool)
-    def _on_nms_switched(self, on: bool) -> None:
-        value = self._state.thresholds.last_nms_iou if on else None
-        self.detectionsChanged.emit(replace(self._detections, nms_iou=value))
-
-    @Slot(float)
-    def _on_mask(self, value: float) -> None:
-        self.detectionsChanged.emit(replace(self._detections, mask_threshold=value))
+    def _rank(self, **changes: Any) -> None:
+        self.evidenceChanged.emit(replace(self._state.thresholds.evidence, **changes))
 
     @Slot(int)
     def _on_mask_scale(self, index: int) -> None:
         scale: MaskScale = self.mask_scale.itemData(index)
-        old = self._detections
-        if scale != old.mask_scale:
-            value = convert_mask_threshold(old.mask_threshold, scale)
-            self.detectionsChanged.emit(replace(old, mask_scale=scale, mask_threshold=value))
-
-    @Slot(int)
-    def _on_scoring(self, index: int) -> None:
-        scoring: Scoring = self.scoring.itemData(index)
-        if scoring != self._detections.scoring:
-            self.detectionsChanged.emit(replace(self._detections, scoring=scoring))
-
-    @Slot(float)
-    def _on_evidence_score(self, value: float) -> None:
-        self.evidenceChanged.emit(replace(self._evidence, score=value))
-
-    @Slot(float)
-    def _on_evidence_nms(self, value: float) -> None:
-        self.evidenceChanged.emit(replace(self._evidence, nms_iou=value))
-
-    @Slot(bool)
-    def _on_evidence_nms_switched(self, on: bool) -> None:
-        value = self.evidence_nms.value if on else None
-        self.evidenceChanged.emit(replace(self._evidence, nms_iou=value))
-
-    @Slot()
-    def _on_reset_detections(self) -> None:
-        self.detectionsChanged.emit(self._state.thresholds.default_detections)
-
-    @Slot()
-    def _on_reset_evidence(self) -> None:
-        self.evidenceChanged.emit(self._state.thresholds.default_evidence)
+        present = self._state.thresholds.detections
+        if scale != present.mask_scale:
+            value = convert_mask_threshold(present.mask_threshold, scale)
+            self._show(mask_scale=scale, mask_threshold=value)
 
 
 def _show_nms(slider: ThresholdSlider, iou: float | None, otherwise: float) -> None:
@@ -270,16 +226,10 @@ def _show_nms(slider: ThresholdSlider, iou: float | None, otherwise: float) -> N
     slider.set_switched(iou is not None)
 
 
-def _heading(text: str) -> QLabel:
-    label = QLabel(text)
-    label.setProperty("role", "heading")
-    return label
-
-
-def _header(label: QLabel, *controls: QWidget) -> QHBoxLayout:
+def _header(heading: QLabel, *controls: QWidget) -> QHBoxLayout:
     layout = QHBoxLayout()
     layout.setSpacing(8)
-    layout.addWidget(label)
+    layout.addWidget(heading)
     layout.addStretch(1)
     for control in controls:
         layout.addWidget(control)

@@ -6,7 +6,6 @@ from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QLinearGradient, QPainter, QPen
 
 from ctmasknet_gui.view.viewport.mapping import View
-from ctmasknet_gui.view.viewport.text import elided, halo_text, pill, sized
 from model_core.base.geometry import Geometry
 from model_core.scene import Corners, EdgeLetters, Line
 from model_core.scene.corners import signed
@@ -19,6 +18,34 @@ _CENTRE = 44.0
 _SWATCH = 10.0
 _BAR_WIDTH = 12.0
 _PATCH = QColor(0, 0, 0, 150)
+_HALO = QColor(0, 0, 0, 185)
+_OFFSETS = tuple(QPointF(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y)
+
+
+def sized(font: QFont, pixels: int, *, bold: bool = False) -> QFont:
+    """Return the font at a size in screen pixels."""
+    result = QFont(font)
+    result.setPixelSize(pixels)
+    result.setBold(bold)
+    return result
+
+
+def halo_text(painter: QPainter, baseline: QPointF, text: str, colour: str) -> None:
+    """Draw text with a dark rim."""
+    painter.setPen(_HALO)
+    for offset in _OFFSETS:
+        painter.drawText(baseline + offset, text)
+    painter.setPen(QColor(colour))
+    painter.drawText(baseline, text)
+
+
+def pill(painter: QPainter, rect: QRectF, text: str, *, background: str, ink: str) -> None:
+    """Draw text on a rounded patch."""
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(QColor(background))
+    painter.drawRoundedRect(rect, 3, 3)
+    painter.setPen(QColor(ink))
+    painter.drawText(rect, Qt.AlignmentFlag.AlignCenter, text)
 
 
 class Annotations:
@@ -178,7 +205,9 @@ class Annotations:
             y = top + k * self._line
             indent = _SWATCH + 5 if line.swatch else 0.0
             padding = 5.0 if line.patch else 0.0
-            text = elided(self._metrics, line.text, self._room - indent - 2 * padding)
+            text = self._metrics.elidedText(
+                line.text, Qt.TextElideMode.ElideRight, self._room - indent - 2 * padding
+            )
             width = self._metrics.horizontalAdvance(text) + indent + 2 * padding
             left = self._width - MARGIN - width if right else MARGIN
             rect = QRectF(left, y, width, self._line)

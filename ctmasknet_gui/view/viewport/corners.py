@@ -42,7 +42,7 @@ def viewport_corners(state: AppState, volume: Volume, view: View, cursor: tuple[
     display, index = state.display, state.display.slice_index
     shown = state.results.shown
     if shown is not None:
-        fits = shown.slice_index == index and shown.logit_map.shape == volume.voxels.shape[1:]
+        fits = shown.slice_index == index and shown.masks.shape[1:] == volume.voxels.shape[1:]
         shown = shown if fits else None
     labels = state.case.reference
     reference = False

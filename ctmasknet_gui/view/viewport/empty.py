@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QRectF, Qt, Signal
+from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.style import icon
+from ctmasknet_gui.view.style import icon, label
 from model_core.scene.corners import PRIVATE
 
 _TITLE = "Open a chest CT"
@@ -19,37 +19,27 @@ _NARROW = 540
 
 
 class EmptyState(QWidget):
-    """Invitation to open something, by drop, button or key; tells what is being opened meanwhile."""
+    """Invitation to open something, by drop, button (``open_file``, ``open_folder``, ``demo``) or key.
 
-    open_file_requested = Signal()
-    open_folder_requested = Signal()
-    demo_requested = Signal()
+    Meanwhile it tells what is being opened.
+    """
 
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._state = state
         self._picture = QLabel()
         self._picture.setPixmap(icon("folder").pixmap(56, 56))
-        self._title = QLabel(_TITLE)
-        self._title.setProperty("role", "title")
-        self._text = QLabel(_TEXT)
-        self._text.setWordWrap(True)
-        self._text.setProperty("role", "muted")
-        self._keys = QLabel()
-        self._keys.setProperty("role", "muted")
-        self._private = QLabel(f"{PRIVATE}: names of patients, files and folders are hidden")
-        self._private.setProperty("role", "muted")
-        note = QLabel("Research use only. Not for diagnosis.")
-        note.setProperty("role", "muted")
+        self._title = label(_TITLE, role="title")
+        self._text = label(_TEXT, role="muted", wrap=True)
+        self._keys = label(role="muted")
+        self._private = label(f"{PRIVATE}: names of patients, files and folders are hidden", role="muted")
+        note = label("Research use only. Not for diagnosis.", role="muted")
         self.open_file = QPushButton(icon("file"), "Open file…")
         self.open_folder = QPushButton(icon("folder"), "Open folder…")
         self.demo = QPushButton(icon("volume"), "Open demo case")
         self.open_file.setToolTip("Open a CT file or picture (Ctrl+O)")
         self.open_folder.setToolTip("Open a folder of DICOM slices or pictures (Ctrl+Shift+O)")
         self.demo.setToolTip("Open a synthetic chest CT with known lesions")
-        self.open_file.clicked.connect(self.open_file_requested)
-        self.open_folder.clicked.connect(self.open_folder_requested)
-        self.demo.clicked.connect(self.demo_requested)
 
         self._buttons = QWidget()
         self._buttons.setAutoFillBackground(False)
@@ -75,8 +65,8 @@ class EmptyState(QWidget):
         layout.addStretch(1)
         layout.addWidget(self._private)
         layout.addWidget(note)
-        for label in (self._keys, self._private, note):
-            label.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        for line in (self._keys, self._private, note):
+            line.setAlignment(Qt.AlignmentFlag.AlignCenter)
         state.run.events.all.connect(self._refresh)
         state.case.events.catalogue.connect(self._refresh)
         state.display.events.privacy.connect(self._refresh)

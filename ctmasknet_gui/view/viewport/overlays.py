@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QPainter, QPainterPath, QPen
 
+from ctmasknet_gui.view.viewport.annotations import sized
 from ctmasknet_gui.view.viewport.mapping import View
 from ctmasknet_gui.view.viewport.outlines import contour_path
 from ctmasknet_gui.view.viewport.pictures import logit_image
-from ctmasknet_gui.view.viewport.text import sized
 from model_core.base.arrays import ByteArray
 from model_core.base.results import RoiRow, ShownSlice
 from model_core.scene import PlacedLabels, class_name, region_colour

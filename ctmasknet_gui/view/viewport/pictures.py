@@ -1,9 +1,10 @@
-"""Arrays of a slice as Qt images: the windowed grey picture and the map of raw mask logits."""
+"""Arrays of a slice as Qt images, and drawn overlays kept as one: grey picture, logit map, layer."""
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from functools import cache
 
 import numpy as np
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QImage, QPainter, QTransform
 
-from ctmasknet_gui.view.viewport.layer import device_ratio
 from ctmasknet_gui.view.viewport.mapping import View
 from model_core.base.arrays import ByteArray, FloatArray
 from model_core.base.voi import apply_window
@@ -132,3 +132,59 @@ def _flipped(image: QImage, view: View) -> QImage:
     # QImage.flipped is not in every Qt that is allowed, QImage.mirrored no longer in the newest.
     mirror = QTransform.fromScale(-1 if view.flip_horizontal else 1, -1 if view.flip_vertical else 1)
     return image.transformed(mirror)
+
+
+def device_ratio(painter: QPainter) -> float:
+    """Return device pixels per screen pixel of what is painted on, be it another image than the widget."""
+    return abs(painter.deviceTransform().m11())
+
+
+class Layer:
+    """The overlays of a frame as a transparent image, kept while only the grey picture or the text changes.
+
+    It has the viewport's size in device pixels and is drawn again when its key changes.
+    """
+
+    def __init__(self) -> None:
+        self._key: Hashable = None
+        self._image: QImage | None = None
+
+    def paint(
+        self,
+        painter: QPainter,
+        size: tuple[float, float],
+        *,
+        key: Hashable,
+        draw: Callable[[QPainter], None],
+    ) -> None:
+        """Paint what ``draw`` draws; it is called only when ``key``, size or resolution are new.
+
+        Parameters
+        ----------
+        size:
+            Width and height in screen pixels.
+        key:
+            Everything the drawing depends on.
+        """
+        ratio = device_ratio(painter)
+        full = (key, size, ratio)
+        if self._image is None or self._key != full:
+            image = QImage(
+                math.ceil(size[0] * ratio),
+                math.ceil(size[1] * ratio),
+                QImage.Format.Format_ARGB32_Premultiplied,
+            )
+            image.setDevicePixelRatio(ratio)
+            image.fill(0)
+            inner = QPainter(image)
+            inner.setRenderHint(QPainter.RenderHint.Antialiasing)
+            try:
+                draw(inner)
+            finally:
+                inner.end()
+            self._image, self._key = image, full
+        painter.drawImage(0, 0, self._image)
+
+    def clear(self) -> None:
+        """Forget the image."""
+        self._key = self._image = None

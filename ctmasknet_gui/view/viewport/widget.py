@@ -1,4 +1,4 @@
-"""The viewport: shows state, turns mouse and drops into intents."""
+"""The viewport: shows state, turns mouse and drops into requests."""
 
 from __future__ import annotations
 
@@ -23,15 +23,20 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.style import ACCENT
 from ctmasknet_gui.view.viewport import overlays
 from ctmasknet_gui.view.viewport.annotations import Annotations
 from ctmasknet_gui.view.viewport.corners import scene_settings, viewport_corners
 from ctmasknet_gui.view.viewport.empty import EmptyState
-from ctmasknet_gui.view.viewport.gestures import WheelSteps, dragged_window, dragged_zoom, wheel_zoom
-from ctmasknet_gui.view.viewport.layer import Layer
 from ctmasknet_gui.view.viewport.mapping import View, fit_zoom, pixel_aspect
-from ctmasknet_gui.view.viewport.picking import candidate_at
-from ctmasknet_gui.view.viewport.pictures import GreyPictures, draw_image
+from ctmasknet_gui.view.viewport.mouse import (
+    WheelSteps,
+    candidate_at,
+    dragged_window,
+    dragged_zoom,
+    wheel_zoom,
+)
+from ctmasknet_gui.view.viewport.pictures import GreyPictures, Layer, draw_image
 from model_core.base.volume import Volume, Window
 from model_core.scene import (
     Corners,
@@ -45,7 +50,7 @@ from model_core.scene import (
 from model_core.scene.labels import Rect, unshown_roi
 
 _BACKGROUND = QColor("#000000")
-_ACCENT = QColor("#2f7fd1")
+_ACCENT = QColor(ACCENT)
 # A press that moves less than this is a click.
 _CLICK_PIXELS = 4
 _ZOOM_STEP = 1.25
@@ -86,8 +91,6 @@ class Viewport(QWidget):
         Local paths.
     menu_requested(QPoint)
         Global position.
-    open_file_requested, open_folder_requested, demo_requested
-        Buttons of the empty state.
     """
 
     slice_requested = Signal(int)
@@ -97,9 +100,6 @@ class Viewport(QWidget):
     candidate_selected = Signal(object)
     paths_dropped = Signal(list)
     menu_requested = Signal(QPoint)
-    open_file_requested = Signal()
-    open_folder_requested = Signal()
-    demo_requested = Signal()
 
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -122,9 +122,6 @@ class Viewport(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
         self.setAccessibleName("Slice")
         self.empty = EmptyState(state, self)
-        self.empty.open_file_requested.connect(self.open_file_requested)
-        self.empty.open_folder_requested.connect(self.open_folder_requested)
-        self.empty.demo_requested.connect(self.demo_requested)
         for part in (state.display, state.results, state.selection, state.thresholds, state.weights):
             part.events.all.connect(self._refresh)
         state.case.events.all.connect(self._on_case)

@@ -1,4 +1,4 @@
-"""What a check finds: facts of each slice, and problems grouped by what is wrong."""
+"""What a check finds: facts of each slice, read where what fails becomes a finding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from typing import Literal
 import numpy as np
 
 from model_core.base.arrays import ByteArray
-from model_core.base.volume import Level, Problem
+from model_core.base.errors import DataError
+from model_core.base.filenames import FETCH, absent
+from model_core.base.volume import Problem, ProblemCode
+from model_core.data.findings import Findings, shown
+from model_core.data.pictures import read_upright
 
 
 @dataclass(frozen=True)
@@ -91,23 +95,42 @@ class CheckedSet:
         return sum(problem.level == "error" for problem in self.problems)
 
 
-class Findings:
-    """Collects problems; those of one kind become one problem that names every file."""
+def read_picture(path: Path, findings: Findings) -> ByteArray | None:
+    """Return a picture as (H, W) grey, or None where it cannot be read."""
+    grey = _read(path, "unreadable_picture", "Pictures cannot be read.", findings)
+    if grey is not None and grey.min() == grey.max():
+        findings.add(
+            "warning", "one_grey_value", "Pictures are of one grey value all over.", file=shown(path)
+        )
+    return grey
 
-    def __init__(self) -> None:
-        self._found: dict[tuple[Level, str, str], list[str]] = {}
 
-    def add(self, level: Level, text: str, *, action: str = "", file: str = "") -> None:
-        """Add a problem, or one more file of a known problem."""
-        files = self._found.setdefault((level, text, action), [])
-        if file:
-            files.append(file)
+def read_stored(path: Path, findings: Findings) -> ByteArray | None:
+    """Return the stored values of a mask file as (H, W), or None where it cannot be read."""
+    return _read(path, "unreadable_mask", "Masks cannot be read.", findings, mask=True)
 
-    def problems(self) -> tuple[Problem, ...]:
-        """Return the problems, errors first, else in the order they were found."""
-        order = {"error": 0, "warning": 1, "info": 2}
-        found = [Problem(*about, tuple(files)) for about, files in self._found.items()]
-        return tuple(sorted(found, key=lambda problem: order[problem.level]))
+
+def _read(
+    path: Path, code: ProblemCode, text: str, findings: Findings, *, mask: bool = False
+) -> ByteArray | None:
+    if reason := absent(path):
+        file = f"{shown(path)} ({reason})"
+        findings.add("error", "absent_file", "Files are not here.", action=FETCH, file=file)
+        return None
+    try:
+        values, turned = read_upright(path, mask=mask)
+    except DataError as error:
+        findings.add("error", code, text, file=f"{shown(path)}: {error.message}")
+        return None
+    if turned:
+        findings.add(
+            "warning",
+            "exif_orientation",
+            "Files are turned or mirrored by their EXIF orientation.",
+            action="Applied in training, too. A mask drawn without it does not fit: store both upright.",
+            file=shown(path),
+        )
+    return values
 
 
 def picture_digest(grey: ByteArray) -> str:
@@ -117,9 +140,9 @@ def picture_digest(grey: ByteArray) -> str:
     return digest.hexdigest()
 
 
-def shown(path: Path) -> str:
-    """Return a file with its folder: names alone are the same for a picture and its mask."""
-    return f"{path.parent.name}/{path.name}"
+def shape_of(picture: ByteArray) -> tuple[int, int]:
+    """Return height and width of a picture as plain numbers."""
+    return int(picture.shape[0]), int(picture.shape[1])
 
 
 def size_text(shape: tuple[int, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Checks of a segmentation set: pairs, sizes, mask values, instances."""
+"""Checks of a segmentation set: sizes, mask values, instances."""
 
 from __future__ import annotations
 
@@ -8,29 +8,22 @@ from pathlib import Path
 import numpy as np
 
 from model_core.base.arrays import ByteArray
-from model_core.base.errors import DataError
-from model_core.base.filenames import partners
 from model_core.base.jobs import Progress
 from model_core.data.checking.facts import (
     CheckedSet,
-    Findings,
     MaskFacts,
     SliceFacts,
     picture_digest,
-    shown,
-    size_text,
-)
-from model_core.data.checking.files import (
-    check_listed,
-    lenient_index,
-    one_each,
     read_picture,
     read_stored,
+    shape_of,
+    size_text,
 )
+from model_core.data.findings import Findings, shown
 from model_core.data.instances import instances
-from model_core.data.layouts import MaskLayout, group_pictures
+from model_core.data.layouts import MaskLayout
 from model_core.data.schemes import CONSOLIDATION, GGO, SHARED, MaskScheme, ReleasedScheme
-from model_core.data.segmentation_sets import labelled_slice
+from model_core.data.segmentation_sets import NegativeSlice, list_segmentation
 
 # A lesion mask that covers more of a picture than this is rather a lung or body mask.
 _MOST = 0.5
@@ -40,98 +33,58 @@ def check_masks(
     layout: MaskLayout, *, list_file: Path | None, scheme: MaskScheme, mask_type: str, min_area: int
 ) -> Generator[Progress | CheckedSet, None, None]:
     """Check every slice of a segmentation set; the last item is the `CheckedSet`."""
-    folder, findings = layout.images.parent, Findings()
-    index = lenient_index(folder, findings)
-    images = one_each(group_pictures(layout.images, nested=not layout.complete), findings)
-    masks = one_each(group_pictures(layout.masks, nested=not layout.complete), findings)
-    meant = {mask: name for name, mask in partners(images, masks).items()}
-    masks = {meant.get(name, name): path for name, path in masks.items()}
-    if not images:
-        findings.add("error", f"{layout.images.name}/ holds no png or jpg picture.")
-    listed = check_listed(list_file, set(images), findings)
-    _check_pairs(images, masks, layout, listed, findings)
-    if stray := [name for name in index if name not in images]:
-        for name in stray:
-            findings.add("warning", "Rows of index.tsv have no picture.", action="Not used.", file=name)
-    names = [name for name in images if listed is None or name in listed]
+    findings = Findings()
+    found = list_segmentation(layout, scheme=scheme, list_file=list_file, report=findings)
     values: dict[int, int] = {}
     slices = []
-    for done, name in enumerate(names):
-        yield Progress(done, len(names), name)
-        try:
-            one = labelled_slice(
-                name, images[name], masks.get(name), layout=layout, row=index.get(name, {}), scheme=scheme
-            )
-        except DataError as error:
-            findings.add("error", error.message)
-            continue
+    for done, one in enumerate(found):
+        yield Progress(done, len(found), one.name)
         picture = read_picture(one.image_path, findings)
-        mask = _checked_mask(masks.get(name), picture, scheme, values, findings)
+        mask = None
+        if not isinstance(one, NegativeSlice):
+            mask = _checked_mask(one.mask_path, picture, scheme, values, findings)
+        elif picture is not None and not layout.complete:
+            mask = np.zeros(picture.shape, np.uint8)
         if picture is None:
             continue
-        facts = None
-        if mask is None and name not in masks and not layout.complete:
-            mask = np.zeros(picture.shape, np.uint8)
-        if mask is not None:
-            facts = _mask_facts(mask, mask_type, min_area)
-        patient = one.patient if one.patient != name else ""
-        slices.append(SliceFacts(name, patient, _shape(picture), picture_digest(picture), mask=facts))
+        facts = None if mask is None else _mask_facts(mask, mask_type, min_area)
+        patient = one.patient if one.patient != one.name else ""
+        slices.append(SliceFacts(one.name, patient, shape_of(picture), picture_digest(picture), mask=facts))
     _check_lesions(slices, min_area, findings)
     _check_scheme(layout, scheme, values, findings)
-    yield CheckedSet("segmentation", folder.name, tuple(slices), findings.problems(), (), values)
-
-
-def _check_pairs(
-    images: dict[str, Path],
-    masks: dict[str, Path],
-    layout: MaskLayout,
-    listed: set[str] | None,
-    findings: Findings,
-) -> None:
-    for name, path in images.items():
-        if name in masks or (listed is not None and name not in listed):
-            continue
-        if layout.complete:
-            findings.add(
-                "error", "Pictures have no mask.", action="Each needs one of its name.", file=shown(path)
-            )
-        else:
-            findings.add("info", "Pictures have no mask.", action="Negative slices.", file=shown(path))
-    for name, path in masks.items():
-        if name not in images and listed is None:
-            findings.add("error", "Masks have no picture of their name.", file=shown(path))
+    name = layout.images.parent.name
+    yield CheckedSet("segmentation", name, tuple(slices), findings.problems(), (), values)
 
 
 def _checked_mask(
-    path: Path | None,
+    path: Path,
     picture: ByteArray | None,
     scheme: MaskScheme,
     values: dict[int, int],
     findings: Findings,
 ) -> ByteArray | None:
     """Return the mask in the values 0, 1, 2, or None where it cannot be used."""
-    if path is None:
-        return None
     stored = read_stored(path, findings)
     if stored is None:
         return None
     for value, pixels in zip(*np.unique(stored, return_counts=True), strict=True):
         values[int(value)] = values.get(int(value), 0) + int(pixels)
     usable = True
-    known = dict(scheme.values)
-    if unknown := [int(value) for value in np.unique(stored) if int(value) not in known]:
+    if unknown := scheme.unknown(stored):
         text = ", ".join(map(str, unknown))
         findings.add(
             "error",
+            "unknown_mask_value",
             f"Masks hold values that the scheme '{scheme.name}' does not know "
-            f"(it has {', '.join(map(str, sorted(known)))}).",
+            f"(it has {', '.join(str(value) for value, _ in scheme.values)}).",
             action="Say what they mean with --mask-values.",
             file=f"{shown(path)} ({text})",
         )
         usable = False
     if picture is not None and stored.shape != picture.shape:
         sizes = f"picture {size_text(picture.shape)}, mask {size_text(stored.shape)}"
-        findings.add("error", "Picture and mask differ in size.", file=f"{shown(path)} ({sizes})")
+        text = "Picture and mask differ in size."
+        findings.add("error", "size_mismatch", text, file=f"{shown(path)} ({sizes})")
         usable = False
     if not usable:
         return None
@@ -139,6 +92,7 @@ def _checked_mask(
     if isinstance(scheme, ReleasedScheme) and scheme.differs(stored, file=path.name):
         findings.add(
             "warning",
+            "released_rule",
             "The released rule labels this mask otherwise than its values mean.",
             action="Use --mask-values papers unless a released run is to be repeated.",
             file=shown(path),
@@ -167,6 +121,7 @@ def _check_lesions(slices: list[SliceFacts], min_area: int, findings: Findings) 
         # A set of negatives alone can be evaluated, but not trained on.
         findings.add(
             "warning",
+            "no_lesion",
             f"No slice has a lesion of more than {min_area} pixels.",
             action="Segmentation cannot be trained on it.",
         )
@@ -175,6 +130,7 @@ def _check_lesions(slices: list[SliceFacts], min_area: int, findings: Findings) 
         if one.mask.lesion_px > _MOST * one.shape[0] * one.shape[1]:
             findings.add(
                 "warning",
+                "large_mask",
                 "Masks cover more than half of the picture.",
                 action="Is the lung marked instead of lesions?",
                 file=one.name,
@@ -185,13 +141,11 @@ def _check_scheme(layout: MaskLayout, scheme: MaskScheme, values: dict[int, int]
     if not layout.complete and scheme == SHARED and values.get(1):
         findings.add(
             "warning",
+            "mask_scheme",
             "The folders are those of the papers' data, where mask value 1 is lung, but the scheme 'shared' "
             "takes 1 as lesion.",
             action="Use --mask-values papers.",
         )
     if values and not any(values.get(value) for value, label in scheme.values if label == GGO):
-        findings.add("warning", "No mask holds GGO (or lesion).", action="Mask type ggo would find nothing.")
-
-
-def _shape(picture: ByteArray) -> tuple[int, int]:
-    return int(picture.shape[0]), int(picture.shape[1])
+        text, action = "No mask holds GGO (or lesion).", "Mask type ggo would find nothing."
+        findings.add("warning", "no_ggo", text, action=action)

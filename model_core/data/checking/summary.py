@@ -29,6 +29,7 @@ def summarise_set(checked: CheckedSet, *, settings: dict[str, Any]) -> dict[str,
         "problems": [
             {
                 "level": problem.level,
+                "code": problem.code,
                 "text": problem.text,
                 "action": problem.action,
                 "files": list(problem.files),

@@ -7,9 +7,10 @@ import math
 import re
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from io import BytesIO
 from typing import Any, BinaryIO, cast
 
@@ -23,9 +24,9 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from model_core.base.volume import PatientText
-from model_core.read.dicom.elements import read_meta
+from model_core.read.dicom.elements import PICKED, Asked, Elements, read_meta
 from model_core.read.dicom.transfer_syntax import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
-from model_core.read.failures import LIBRARY_FAILURES, FileError, plain_reason
+from model_core.read.errors import LIBRARY_FAILURES, FileError
 from model_core.read.tolerances import HEADER_SECONDS, MAX_INFLATED_BYTES
 
 # The library's messages quote element values, which are patient data; ours are reported instead.
@@ -33,69 +34,14 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
 
 # What a header is read for; other elements are skipped.
-_TAGS = [
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "StudyInstanceUID",
-    "StudyDate",
-    "StudyDescription",
-    "InstitutionName",
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "PatientAge",
-    "SeriesInstanceUID",
-    "SeriesNumber",
-    "SeriesDescription",
-    "ProtocolName",
-    "Modality",
-    "ImageType",
-    "InstanceNumber",
-    "AcquisitionNumber",
-    "AcquisitionTime",
-    "ContentTime",
-    "TemporalPositionIdentifier",
-    "TriggerTime",
-    "NominalPercentageOfCardiacPhase",
-    "EchoNumbers",
-    "ConvolutionKernel",
-    "DiffusionBValue",
-    "FrameOfReferenceUID",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "PixelAspectRatio",
-    "ImagerPixelSpacing",
-    "NominalScannedPixelSpacing",
-    "GantryDetectorTilt",
-    "GridFrameOffsetVector",
-    "SpacingBetweenSlices",
-    "Rows",
-    "Columns",
-    "SamplesPerPixel",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "PhotometricInterpretation",
-    "PlanarConfiguration",
-    "NumberOfFrames",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "RescaleType",
-    "ModalityLUTSequence",
-    "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
-    "LossyImageCompression",
-    "BurnedInAnnotation",
-    "ConcatenationUID",
+_TAGS = (
+    *PICKED,
     "InConcatenationNumber",
     "InConcatenationTotalNumber",
     "ConcatenationFrameOffsetNumber",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
-]
+)
 
 
 # ------------------------------------------------------------------------------------- parsing
@@ -143,7 +89,7 @@ def read_dataset(stream: BinaryIO, *, pixels: bool, all_tags: bool = False) -> A
     except InvalidDicomError as error:
         raise FileError("This is not a DICOM file.", status="skipped") from error
     except LIBRARY_FAILURES as error:
-        raise FileError(plain_reason(error), details=type(error).__name__) from error
+        raise FileError.of(error) from error
 
 
 # When the time for the header that is being read in this thread is up.
@@ -278,19 +224,53 @@ _COMMAS: ContextVar[set[str] | None] = ContextVar("elements with a decimal comma
 @contextmanager
 def commas_read() -> Iterator[set[str]]:
     """Collect the keywords of the elements that were read with a decimal comma inside."""
-    found: set[str] = set()
-    token = _COMMAS.set(found)
+    keywords: set[str] = set()
+    token = _COMMAS.set(keywords)
     try:
-        yield found
+        yield keywords
     finally:
         _COMMAS.reset(token)
 
 
-def note_commas(keywords: Iterable[str]) -> None:
+def note_commas(read: Iterable[str]) -> None:
     """Add keywords to those that `commas_read` collects."""
-    found = _COMMAS.get()
-    if found is not None:
-        found.update(keywords)
+    keywords = _COMMAS.get()
+    if keywords is not None:
+        keywords.update(read)
+
+
+class Remembered:
+    """Works something out once for all headers that agree in every element that it was worked out from.
+
+    Which elements these are is not stated but seen: whatever any header was asked for so far has to agree.
+
+    Parameters
+    ----------
+    work_out:
+        From a header, and from anything else that has a hash.
+    """
+
+    _MOST = 256
+
+    def __init__(self, work_out: Callable[..., Any]) -> None:
+        self._work_out = work_out
+        self._asked: tuple[str, ...] = ()
+        self._results: dict[tuple[object, ...], tuple[Any, frozenset[str]]] = {}
+
+    def __call__(self, elements: Elements, *others: object) -> Any:
+        """Return what is worked out from a header; decimal commas count as read again (`commas_read`)."""
+        asked, values = self._asked, elements.values
+        known = self._results.get((asked, *others, *map(values.get, asked)))
+        if known is None:
+            recorded = Asked(values)
+            with commas_read() as commas:
+                known = self._work_out(replace(elements, values=recorded), *others), frozenset(commas)
+            asked = self._asked = tuple(sorted(recorded.asked.union(asked)))
+            if len(self._results) >= self._MOST:
+                self._results.clear()
+            self._results[(asked, *others, *map(values.get, asked))] = known
+        note_commas(known[1])
+        return known[0]
 
 
 def _decimal_text(dataset: Any, keyword: str) -> Any:

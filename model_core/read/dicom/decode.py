@@ -1,4 +1,4 @@
-"""Decode the compressed frames of a DICOM file. Runs in the worker process, see `isolation`.
+"""Decode the compressed frames of a DICOM file. Runs in the sandbox.
 
 pydicom tries each installed decoder in turn; what it does not know is done here: one-bit RLE, the
 deflated image frame syntax, and SimpleITK as the only decoder without the GPL for 12-bit JPEG.
@@ -18,13 +18,12 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.uid import UID, SecondaryCaptureImageStorage
 
-from model_core.read.dicom.bits import used_bits
 from model_core.read.dicom.codestream import declared_size
 from model_core.read.dicom.dataset import read_dataset
 from model_core.read.dicom.records import FileHeader
 from model_core.read.dicom.transfer_syntax import DEFLATED_LE, ENCAPSULATED_LE, NATIVE_SYNTAXES, syntax_name
-from model_core.read.failures import LIBRARY_FAILURES, FileError, plain_reason
-from model_core.read.temporary import PrivateFolder
+from model_core.read.errors import LIBRARY_FAILURES, FileError
+from model_core.read.sandbox import PrivateFolder
 
 StoredArray = npt.NDArray[Any]
 
@@ -78,15 +77,9 @@ def decode_frames(
         error.transfer_syntax = header.transfer_syntax
         raise
     except LIBRARY_FAILURES as error:
-        raise _failure(error, header) from error
+        raise FileError.of(error, transfer_syntax=header.transfer_syntax) from error
     for index in indices:
         yield _decode_one(dataset, header, index, palette=palette)
-
-
-def _failure(error: Exception, header: FileHeader) -> FileError:
-    return FileError(
-        plain_reason(error), transfer_syntax=header.transfer_syntax, details=type(error).__name__
-    )
 
 
 def _decode_one(dataset: Any, header: FileHeader, index: int, *, palette: bool) -> StoredArray | FileError:
@@ -98,7 +91,7 @@ def _decode_one(dataset: Any, header: FileHeader, index: int, *, palette: bool) 
         error.transfer_syntax = header.transfer_syntax
         return error
     except LIBRARY_FAILURES as error:
-        return _failure(error, header)
+        return FileError.of(error, transfer_syntax=header.transfer_syntax)
     return picture
 
 
@@ -118,13 +111,13 @@ def _decode(dataset: Any, header: FileHeader, index: int) -> StoredArray:
     return picture
 
 
-def _check_shape(found: tuple[int, int] | None, header: FileHeader) -> None:
+def _check_shape(size: tuple[int, int] | None, header: FileHeader) -> None:
     # JPEG may leave the rows to a marker behind the picture (T.81 B.2.5): they are 0 then.
-    if found is not None and max(found) > _LARGEST_SIDE:
+    if size is not None and max(size) > _LARGEST_SIDE:
         raise FileError("The compressed picture is damaged: the size that it declares is impossible.")
-    if found is not None and found != (header.rows, header.columns) and found[0] != 0:
+    if size is not None and size != (header.rows, header.columns) and size[0] != 0:
         raise FileError(
-            f"The picture in the file is {found[1]} x {found[0]} pixels, "
+            f"The picture in the file is {size[1]} x {size[0]} pixels, "
             f"the header says {header.columns} x {header.rows}."
         )
 
@@ -149,7 +142,7 @@ def _with_libraries(dataset: Any, header: FileHeader, index: int) -> StoredArray
             # The library takes the used bits for the lowest ones, whatever HighBit says.
             as_they_are: Any = {"raw": True, "correct_unused_bits": False}
             words: StoredArray = decoder.as_array(dataset, index=index, **as_they_are)[0]
-            return used_bits(words, header) if words.dtype.kind in "iu" else words
+            return header.used_bits(words) if words.dtype.kind in "iu" else words
         array: StoredArray = decoder.as_array(dataset, index=index, raw=header.samples == 1)[0]
     except LIBRARY_FAILURES as error:
         if header.transfer_syntax in _ITK_SYNTAXES and header.samples == 1:
@@ -178,7 +171,7 @@ def _from_bytes(data: bytes, header: FileHeader) -> StoredArray:
         bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
         return bits[:count].reshape(shape)
     dtype = np.dtype(f"<{'i' if header.signed else 'u'}{header.bits_allocated // 8}")
-    return used_bits(np.frombuffer(data, dtype, count).reshape(shape), header)
+    return header.used_bits(np.frombuffer(data, dtype, count).reshape(shape))
 
 
 def _inflated_frame(dataset: Any, header: FileHeader, index: int) -> bytes:
@@ -219,7 +212,7 @@ def unpack_rle(frame: bytes, needed: int) -> bytes:
 
 def _with_itk(dataset: Any, header: FileHeader, index: int) -> StoredArray:
     """Decode one JPEG frame with SimpleITK from a private file that holds nothing but the pixels."""
-    from model_core.read.itk_files import library
+    from model_core.read.volumes.files import library
 
     sitk = library()
     frames = generate_frames(dataset.PixelData, number_of_frames=header.frame_count)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pydicom
 
 from model_core.read.dicom.dataset import items_of, read_dataset, time_limit
-from model_core.read.failures import LIBRARY_FAILURES, FileError
+from model_core.read.errors import LIBRARY_FAILURES, FileError
 
 _MAX_RECORDS = 100_000
 _FAILURES: tuple[type[Exception], ...] = (FileError, *LIBRARY_FAILURES)

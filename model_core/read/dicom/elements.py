@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from pydicom.charset import convert_encodings, decode_bytes
-from pydicom.valuerep import PersonName
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STANDARD_VR, PersonName
 
 _IMPLICIT_LE = "1.2.840.10008.1.2"
 # Syntaxes whose header is not little endian and plain: big endian and the two deflated ones.
@@ -27,99 +28,80 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xE000, 0xE00D, 0xE0DD
 _EXPLICIT = struct.Struct("<HH2sH")
 _IMPLICIT = struct.Struct("<HHI")
 _LENGTH = struct.Struct("<I")
-_LONG_VRS = frozenset(
-    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
-)
-_VRS = _LONG_VRS | frozenset(
-    (
-        b"AE",
-        b"AS",
-        b"AT",
-        b"CS",
-        b"DA",
-        b"DS",
-        b"DT",
-        b"FL",
-        b"FD",
-        b"IS",
-        b"LO",
-        b"LT",
-        b"PN",
-        b"SH",
-        b"SL",
-        b"SS",
-        b"ST",
-        b"TM",
-        b"UI",
-        b"UL",
-        b"US",
-    )
-)
+_LONG_VRS = frozenset(kind.encode() for kind in EXPLICIT_VR_LENGTH_32)
+_VRS = frozenset(kind.encode() for kind in STANDARD_VR)
 
-_PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
+#: Tags and keywords of the elements that hold pixels.
+PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 # Frames described one by one, or by offsets: for the general parser.
 _FRAME_GROUPS = frozenset((0x52009229, 0x52009230))
 
-# In place of a value representation: a header with this element is for the general parser.
-_GENERAL = "general"
-# Tag: keyword and value representation(s) that are understood here.
-_WANTED: dict[int, tuple[str, str]] = {
-    0x00080005: ("SpecificCharacterSet", "CS"),
-    0x00080008: ("ImageType", "CS"),
-    0x00080016: ("SOPClassUID", "UI"),
-    0x00080018: ("SOPInstanceUID", "UI"),
-    0x00080020: ("StudyDate", "DA"),
-    0x00080032: ("AcquisitionTime", "TM"),
-    0x00080033: ("ContentTime", "TM"),
-    0x00080060: ("Modality", "CS"),
-    0x00080080: ("InstitutionName", "LO"),
-    0x00081030: ("StudyDescription", "LO"),
-    0x0008103E: ("SeriesDescription", "LO"),
-    0x00100010: ("PatientName", "PN"),
-    0x00100020: ("PatientID", "LO"),
-    0x00100030: ("PatientBirthDate", "DA"),
-    0x00100040: ("PatientSex", "CS"),
-    0x00101010: ("PatientAge", "AS"),
-    0x00180086: ("EchoNumbers", "IS"),
-    0x00181030: ("ProtocolName", "LO"),
-    0x00181060: ("TriggerTime", "DS"),
-    0x00181120: ("GantryDetectorTilt", "DS"),
-    0x00181164: ("ImagerPixelSpacing", "DS"),
-    0x00181210: ("ConvolutionKernel", "SH"),
-    0x00182010: ("NominalScannedPixelSpacing", "DS"),
-    0x00189087: ("DiffusionBValue", "FD"),
-    0x0020000D: ("StudyInstanceUID", "UI"),
-    0x0020000E: ("SeriesInstanceUID", "UI"),
-    0x00200011: ("SeriesNumber", "IS"),
-    0x00200012: ("AcquisitionNumber", "IS"),
-    0x00200013: ("InstanceNumber", "IS"),
-    0x00200032: ("ImagePositionPatient", "DS"),
-    0x00200037: ("ImageOrientationPatient", "DS"),
-    0x00200052: ("FrameOfReferenceUID", "UI"),
-    0x00200100: ("TemporalPositionIdentifier", "IS"),
-    0x00209161: ("ConcatenationUID", _GENERAL),
-    0x00209241: ("NominalPercentageOfCardiacPhase", "FL"),
-    0x00280002: ("SamplesPerPixel", "US"),
-    0x00280004: ("PhotometricInterpretation", "CS"),
-    0x00280006: ("PlanarConfiguration", "US"),
-    0x00280008: ("NumberOfFrames", "IS"),
-    0x00280010: ("Rows", "US"),
-    0x00280011: ("Columns", "US"),
-    0x00280030: ("PixelSpacing", "DS"),
-    0x00280034: ("PixelAspectRatio", "IS"),
-    0x00280100: ("BitsAllocated", "US"),
-    0x00280101: ("BitsStored", "US"),
-    0x00280102: ("HighBit", "US"),
-    0x00280103: ("PixelRepresentation", "US"),
-    0x00280120: ("PixelPaddingValue", "US SS"),
-    0x00280121: ("PixelPaddingRangeLimit", "US SS"),
-    0x00280301: ("BurnedInAnnotation", "CS"),
-    0x00281052: ("RescaleIntercept", "DS"),
-    0x00281053: ("RescaleSlope", "DS"),
-    0x00281054: ("RescaleType", "LO"),
-    0x00282110: ("LossyImageCompression", "CS"),
-    0x00283000: ("ModalityLUTSequence", _GENERAL),
-    0x3004000C: ("GridFrameOffsetVector", "DS"),
+# A header with one of these is for the general parser.
+_GENERAL = ("ConcatenationUID", "ModalityLUTSequence")
+#: Keywords of the elements that are picked.
+PICKED = (
+    "SpecificCharacterSet",
+    "ImageType",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyDate",
+    "AcquisitionTime",
+    "ContentTime",
+    "Modality",
+    "InstitutionName",
+    "StudyDescription",
+    "SeriesDescription",
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientAge",
+    "EchoNumbers",
+    "ProtocolName",
+    "TriggerTime",
+    "GantryDetectorTilt",
+    "ImagerPixelSpacing",
+    "ConvolutionKernel",
+    "NominalScannedPixelSpacing",
+    "DiffusionBValue",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "AcquisitionNumber",
+    "InstanceNumber",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "FrameOfReferenceUID",
+    "TemporalPositionIdentifier",
+    "ConcatenationUID",
+    "NominalPercentageOfCardiacPhase",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "PixelSpacing",
+    "PixelAspectRatio",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "BurnedInAnnotation",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "RescaleType",
+    "LossyImageCompression",
+    "ModalityLUTSequence",
+    "GridFrameOffsetVector",
+)
+# Of each by its tag: keyword, and value representation(s) that are understood here.
+_WANTED = {
+    tag: (keyword, dictionary_VR(tag))
+    for tag, keyword in ((tag_for_keyword(keyword), keyword) for keyword in PICKED)
+    if tag is not None
 }
 _NUMBERS = {"US": "H", "SS": "h", "FL": "f", "FD": "d"}
 
@@ -130,6 +112,27 @@ class _Unusual(ValueError):  # noqa: N818 - not an error: the general parser tak
 
 class _TooShort(ValueError):  # noqa: N818 - not an error: more of the file is read
     """The buffer ends before the pixels."""
+
+
+class Asked(dict[str, tuple[str, bytes]]):
+    """Elements that know which of them, there or not, were asked for."""
+
+    def __init__(self, values: dict[str, tuple[str, bytes]]) -> None:
+        super().__init__(values)
+        self.asked: set[str] = set()
+
+    def get(self, keyword: str, default: Any = None) -> Any:
+        """Return an element as a dictionary does."""
+        self.asked.add(keyword)
+        return super().get(keyword, default)
+
+    def __getitem__(self, keyword: str) -> tuple[str, bytes]:
+        self.asked.add(keyword)
+        return super().__getitem__(keyword)
+
+    def __contains__(self, keyword: object) -> bool:
+        self.asked.add(str(keyword))
+        return super().__contains__(keyword)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +150,9 @@ class Elements:
 
     def get(self, keyword: str) -> str | list[str] | list[float] | None:
         """Return an element: numbers as a list, UIDs and words as text, None where absent or empty."""
-        found = self.values.get(keyword)
-        if found is None or not found[1]:
+        kind, data = self.values.get(keyword, ("", b""))
+        if not data:
             return None
-        kind, data = found
         code = _NUMBERS.get(kind)
         if code is not None:
             count = len(data) // struct.calcsize(code)
@@ -217,11 +219,11 @@ def _walk(buffer: bytes) -> Elements:
             if position > len(buffer):
                 raise _TooShort
             values[keyword] = kind, buffer[value:position]
-        elif tag in _PIXELS:
+        elif tag in PIXELS:
             if "SOPClassUID" not in values:
                 raise _Unusual
             values = _with_padding(values, implicit=implicit)
-            return Elements(values, syntax, _PIXELS[tag], value, length)
+            return Elements(values, syntax, PIXELS[tag], value, length)
         elif length == _UNDEFINED:
             position = _after_undefined(buffer, value, kind, implicit=implicit)
     raise _TooShort
@@ -233,11 +235,11 @@ def _new_head(buffer: bytes, position: int, *, implicit: bool) -> tuple[_Head, i
     tag = group << 16 | element
     keyword, known = _WANTED.get(tag, ("", ""))
     kind = stated.decode() or known[:2]
-    odd = tag in _FRAME_GROUPS or (group > 0x7FE0 and tag not in _PIXELS)
-    if odd or known is _GENERAL or (keyword and kind not in known):
+    odd = tag in _FRAME_GROUPS or (group > 0x7FE0 and tag not in PIXELS)
+    if odd or keyword in _GENERAL or (keyword and kind not in known):
         raise _Unusual
     head = tag, length, keyword, kind
-    if size == 8 and length != _UNDEFINED and tag not in _PIXELS:
+    if size == 8 and length != _UNDEFINED and tag not in PIXELS:
         heads = _heads[implicit]
         if len(heads) >= _MOST_HEADS:
             heads.clear()

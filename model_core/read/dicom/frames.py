@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from model_core.read.dicom.dataset import (
+    Remembered,
     check_time,
-    commas_read,
     items_of,
-    note_commas,
     number,
     numbers,
     text,
@@ -25,28 +24,7 @@ _FRAMES_PER_LOOK = 256
 # What tells the shape of a pixel where there is no PixelSpacing, in this order (PS3.3 C.7.6.3.1.7). The sizes
 # are those at the detector or on film, not in the patient: only their ratio holds.
 _ASPECT_KEYWORDS = ("ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
-_PLACE_KEYWORDS = (
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "RescaleSlope",
-    "RescaleIntercept",
-    *_ASPECT_KEYWORDS,
-)
 _MARK_KEYWORDS = tuple(keyword for _, keyword in PHASE_MARKS)
-_remembered: dict[tuple[object, ...], Any] = {}
-_MAX_REMEMBERED = 256
-
-
-def remember(key: tuple[object, ...], make: Callable[[], Any]) -> Any:
-    """Return what was made for a key before, else make it."""
-    found = _remembered.get(key)
-    if found is None:
-        if len(_remembered) >= _MAX_REMEMBERED:
-            _remembered.clear()
-        with commas_read() as commas:
-            found = _remembered[key] = make(), frozenset(commas)
-    note_commas(found[1])
-    return found[0]
 
 
 def modality_table(dataset: Any, *, signed: bool) -> LookupTable | None:
@@ -107,19 +85,24 @@ def _aspect(dataset: Any) -> float | None:
     return None
 
 
+def _place_and_rescale(dataset: Elements) -> tuple[Any, ...]:
+    """Return what the only frames of the files of a series have in common."""
+    return (
+        _directions(numbers(dataset, "ImageOrientationPatient")),
+        _spacing(numbers(dataset, "PixelSpacing")),
+        number(dataset, "RescaleSlope"),
+        number(dataset, "RescaleIntercept"),
+        _aspect(dataset),
+    )
+
+
+_shared_of = Remembered(_place_and_rescale)
+
+
 def _only_frame(dataset: Elements, header: FileHeader) -> Frame:
     """Return the frame of an ordinary file that holds one."""
     values = dataset.values
-    directions, spacing, slope, intercept, aspect = remember(
-        tuple(map(values.get, _PLACE_KEYWORDS)),
-        lambda: (
-            _directions(numbers(dataset, "ImageOrientationPatient")),
-            _spacing(numbers(dataset, "PixelSpacing")),
-            number(dataset, "RescaleSlope"),
-            number(dataset, "RescaleIntercept"),
-            _aspect(dataset),
-        ),
-    )
+    directions, spacing, slope, intercept, aspect = _shared_of(dataset)
     return Frame(
         header=header,
         index=0,
@@ -207,10 +190,10 @@ def _frame_marks(own: Sequence[Any], marks: tuple[str, ...]) -> tuple[str, ...]:
     if not content:
         content = find_item((*own, {}), "FrameContentSequence", "FrameAcquisitionNumber")
     segment = find_item((*own, {}), "SegmentIdentificationSequence", "ReferencedSegmentNumber")
-    found = {
+    own_marks = {
         "acquisition": text(content, "FrameAcquisitionNumber"),
         "time point": text(content, "TemporalPositionIndex"),
         "segment": text(segment, "ReferencedSegmentNumber"),
     }
     names = [name for name, _ in PHASE_MARKS]
-    return tuple(found.get(name) or mark for name, mark in zip(names, marks, strict=True))
+    return tuple(own_marks.get(name) or mark for name, mark in zip(names, marks, strict=True))

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from model_core.read.dicom.codestream import is_lossy
 from model_core.read.dicom.dataset import (
+    Remembered,
     commas_read,
     integer,
     items_of,
@@ -25,8 +26,8 @@ from model_core.read.dicom.dataset import (
     time_limit,
     transfer_syntax_of,
 )
-from model_core.read.dicom.elements import Elements, read_elements
-from model_core.read.dicom.frames import find_item, frames_of, modality_table, remember
+from model_core.read.dicom.elements import PIXELS, Elements, read_elements
+from model_core.read.dicom.frames import find_item, frames_of, modality_table
 from model_core.read.dicom.records import Concatenation, FileHeader, Frame, is_hounsfield
 from model_core.read.dicom.transfer_syntax import (
     DEFLATED_LE,
@@ -36,7 +37,7 @@ from model_core.read.dicom.transfer_syntax import (
     SELF_TELLING,
     syntax_name,
 )
-from model_core.read.failures import LIBRARY_FAILURES, FileError, IndexFileError, plain_reason
+from model_core.read.errors import LIBRARY_FAILURES, FileError, IndexFileError
 from model_core.read.tolerances import MAX_EXPANSION, MAX_FRAME_PIXELS, MAX_FRAMES
 
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
@@ -46,50 +47,6 @@ _CT_CLASSES = frozenset(f"1.2.840.10008.5.1.4.1.1.2{ending}" for ending in ("", 
 _OTHER_SCANNERS = ("MR", "NM", "PT")
 # Enough for the offset table of many frames and the head of the first codestream.
 _CODESTREAM_START = 1 << 15
-
-_PIXEL_TAGS = {
-    0x7FE00008: "FloatPixelData",
-    0x7FE00009: "DoubleFloatPixelData",
-    0x7FE00010: "PixelData",
-}
-# What the files of a series share, so that it is worked out once. Everything `_common` reads is here.
-_COMMON_KEYWORDS = (
-    "SpecificCharacterSet",
-    "SOPClassUID",
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "PatientAge",
-    "StudyInstanceUID",
-    "StudyDate",
-    "StudyDescription",
-    "InstitutionName",
-    "SeriesInstanceUID",
-    "SeriesNumber",
-    "SeriesDescription",
-    "ProtocolName",
-    "Modality",
-    "ImageType",
-    "FrameOfReferenceUID",
-    "Rows",
-    "Columns",
-    "SamplesPerPixel",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "PhotometricInterpretation",
-    "NumberOfFrames",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "RescaleType",
-    "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
-    "LossyImageCompression",
-    "BurnedInAnnotation",
-    "GantryDetectorTilt",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +65,7 @@ def _pixel_element(stream: BinaryIO, dataset: Any, syntax: str) -> _PixelElement
         return None
     group = int.from_bytes(start[:2], order)  # type: ignore[arg-type]
     element = int.from_bytes(start[2:4], order)  # type: ignore[arg-type]
-    keyword = _PIXEL_TAGS.get(group << 16 | element)
+    keyword = PIXELS.get(group << 16 | element)
     if keyword is None:
         return None
     implicit = dataset.original_encoding[0]
@@ -133,7 +90,7 @@ def read_header(path: Path) -> tuple[FileHeader, tuple[Frame, ...]]:
         with path.open("rb") as stream:
             return read_header_from(stream, path)
     except OSError as error:
-        raise FileError(plain_reason(error), details=type(error).__name__) from error
+        raise FileError.of(error) from error
 
 
 def read_header_from(stream: BinaryIO, path: Path) -> tuple[FileHeader, tuple[Frame, ...]]:
@@ -174,12 +131,8 @@ def _read_header(
         error.series_uid = text(dataset, "SeriesInstanceUID") if dataset is not None else ""
         raise
     except LIBRARY_FAILURES as error:
-        raise FileError(
-            plain_reason(error),
-            transfer_syntax=syntax,
-            series_uid=text(dataset, "SeriesInstanceUID") if dataset is not None else "",
-            details=type(error).__name__,
-        ) from error
+        series_uid = text(dataset, "SeriesInstanceUID") if dataset is not None else ""
+        raise FileError.of(error, transfer_syntax=syntax, series_uid=series_uid) from error
 
 
 def _with_commas(
@@ -201,7 +154,7 @@ def _parse(stream: BinaryIO, size: int) -> tuple[Any, str, _PixelElement, int]:
     if syntax == DEFLATED_LE:
         stream.seek(0)
         whole = read_dataset(stream, pixels=True)
-        keyword = next((k for k in _PIXEL_TAGS.values() if k in whole), "")
+        keyword = next((k for k in PIXELS.values() if k in whole), "")
         if not keyword:
             raise _no_pixels(dataset, syntax)
         length = len(whole[keyword].value)
@@ -237,11 +190,7 @@ def _no_pixels(dataset: Any, syntax: str) -> FileError:
 
 def _header(path: Path, dataset: Any, syntax: str, pixel: _PixelElement) -> FileHeader:
     native = syntax in NATIVE_SYNTAXES and pixel.length != 0xFFFFFFFF
-    if isinstance(dataset, Elements):
-        key = (syntax, pixel.keyword, *map(dataset.values.get, _COMMON_KEYWORDS))
-        common = remember(key, lambda: _common(dataset, syntax, pixel))
-    else:
-        common = _common(dataset, syntax, pixel)
+    common = (_remembered if isinstance(dataset, Elements) else _common)(dataset, syntax, pixel.keyword)
     instance = number(dataset, "InstanceNumber")
     return FileHeader(
         path=path,
@@ -266,16 +215,16 @@ def _concatenation(dataset: Any) -> Concatenation | None:
 def _with_own_losses(header: FileHeader, dataset: Any, stream: BinaryIO, offset: int) -> FileHeader:
     """Return the header with the losses that the codestream tells of; a flag in the header stands."""
     stream.seek(offset)
-    told = is_lossy(stream.read(_CODESTREAM_START))
+    lossy = is_lossy(stream.read(_CODESTREAM_START))
     stated = text(dataset, "LossyImageCompression") == "01"
-    return header if told is None or stated else replace(header, lossy=told)
+    return header if lossy is None or stated else replace(header, lossy=lossy)
 
 
-def _common(dataset: Any, syntax: str, pixel: _PixelElement) -> dict[str, Any]:
+def _common(dataset: Any, syntax: str, pixel_keyword: str) -> dict[str, Any]:
     """Return the fields of `FileHeader` that do not differ between the slices of a series."""
     allocated = integer(dataset, "BitsAllocated", 0)
-    if pixel.keyword != "PixelData":
-        allocated = 32 if pixel.keyword == "FloatPixelData" else 64
+    if pixel_keyword != "PixelData":
+        allocated = 32 if pixel_keyword == "FloatPixelData" else 64
     stored = integer(dataset, "BitsStored", allocated) or allocated
     signed = integer(dataset, "PixelRepresentation", 0) == 1
     image_type = text(dataset, "ImageType").upper().split("\\")
@@ -326,8 +275,12 @@ def _common(dataset: Any, syntax: str, pixel: _PixelElement) -> dict[str, Any]:
         "lossy": text(dataset, "LossyImageCompression") == "01" or syntax in LOSSY_SYNTAXES,
         "burned_in": text(dataset, "BurnedInAnnotation").upper() == "YES",
         "tilt_degrees": number(dataset, "GantryDetectorTilt"),
-        "pixel_keyword": pixel.keyword,
+        "pixel_keyword": pixel_keyword,
     }
+
+
+# The files of a series share all of that.
+_remembered = Remembered(_common)
 
 
 def _padding(dataset: Any, *, signed: bool, bits: int, stored: int) -> tuple[int, int] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,10 +14,10 @@ import numpy.typing as npt
 
 from model_core.base.arrays import FloatArray, VoxelArray
 from model_core.base.errors import ReadError
+from model_core.base.filenames import named
 from model_core.base.jobs import Progress
-from model_core.base.volume import Problem, SeriesEntry, Unit, Volume, Window
+from model_core.base.volume import Problem, ProblemCode, SeriesEntry, Unit, Volume, Window
 from model_core.read import hounsfield
-from model_core.read.dicom.display import windows_in
 from model_core.read.dicom.pixels import (
     darken_padding,
     is_plain,
@@ -31,14 +30,17 @@ from model_core.read.dicom.pixels import (
 )
 from model_core.read.dicom.records import Frame, is_hounsfield
 from model_core.read.dicom.series import DicomSource, displayed_size, stack_origins
-from model_core.read.failures import LIBRARY_FAILURES, FileError, plain_reason, quiet
+from model_core.read.dicom.stack import Stack, arrange
+from model_core.read.dicom.windows import windows_in
+from model_core.read.errors import LIBRARY_FAILURES, FileError, plain_reason, quiet
 from model_core.read.memory import check_memory
-from model_core.read.stack import Stack, arrange, named
-from model_core.read.straightening import straightened
+from model_core.read.sandbox import PROCESSES
+from model_core.read.tilt import straightened
 from model_core.read.tolerances import AIR_HU, AIR_INTERCEPT, PADDING_HU
 from model_core.read.values import Fitted, fit_int16
 
-_THREADS = min(4, os.cpu_count() or 1)
+# More than decoder processes: while a thread stores its slices, another one uses its process.
+_THREADS = 2 * PROCESSES
 # Tasks per batch between two progress reports; a batch keeps every thread busy.
 _BATCH = 2 * _THREADS
 # Frames per task: of uncompressed files, and of one compressed file.
@@ -124,7 +126,9 @@ def load_series(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
             text = (
                 "The images are labelled CT, but their values are not Hounsfield units (no air among them)."
             )
-            problems.append(Problem("warning", text, "They are shown as plain values."))
+            problems.append(
+                Problem("warning", text, "They are shown as plain values.", code="not_hounsfield")
+            )
     else:
         problems += _not_hounsfield(source.frames)
     volume = _volume(entry, filling, unit=unit, fitted=fitted, problems=problems)
@@ -270,18 +274,19 @@ def _slice_problems(filling: _Filling, entry: SeriesEntry) -> list[Problem]:
     filling.voxels = filling.voxels[keep]
     filling.exact = None if filling.exact is None else filling.exact[keep]
     other = [problem for problem in entry.problems if problem not in before.problems]
-    return [*other, Problem("warning", text, "They are left out.", names), *filling.stack.problems]
+    problem = Problem("warning", text, "They are left out.", names, code="unreadable_slices")
+    return [*other, problem, *filling.stack.problems]
 
 
 def _value_problems(filling: _Filling) -> list[Problem]:
     problems = []
     if filling.clipped:
         text = f"{filling.clipped} values lie outside 16-bit integers."
-        problems.append(Problem("warning", text, "They are cut to that range."))
+        problems.append(Problem("warning", text, "They are cut to that range.", code="clipped_values"))
     if filling.padded:
         text = f"{filling.padded} pixels lie outside the scanned field."
         action = f"They count as {PADDING_HU}." if filling.hounsfield else "They are shown as background."
-        problems.append(Problem("info", text, action))
+        problems.append(Problem("info", text, action, code="padding"))
     return problems
 
 
@@ -292,11 +297,12 @@ def _not_hounsfield(frames: Sequence[Frame]) -> list[Problem]:
         return []
     if header.modality in ("", "OT") and min(frame.intercept for frame in frames) <= AIR_INTERCEPT:
         text = "The values may be Hounsfield units, but neither Modality nor RescaleType says so."
-        return [Problem("info", text, "The series is shown as plain values.")]
+        return [Problem("info", text, "The series is shown as plain values.", code="possibly_hounsfield")]
     if header.modality != "CT":
         return []
     other = [frame for frame in frames if not _rescaled_to_hounsfield(frame)]
     unsaid = [frame for frame in other if not frame.header.rescaled]
+    code: ProblemCode = "missing_rescale" if unsaid else "rescale_type"
     if unsaid:
         other = unsaid
         text = "do not say how their values become Hounsfield units (RescaleSlope, RescaleIntercept)."
@@ -307,7 +313,7 @@ def _not_hounsfield(frames: Sequence[Frame]) -> list[Problem]:
         return []
     names = named(frame.name for frame in other)
     text = f"{'The' if len(other) == len(frames) else f'{len(other)} of {len(frames)}'} images {text}"
-    return [Problem("warning", text, "The series is shown as plain values.", names)]
+    return [Problem("warning", text, "The series is shown as plain values.", names, code=code)]
 
 
 # Defined terms of RescaleType (PS3.3 C.11.1.1.2); anything else is free text.
@@ -385,9 +391,9 @@ def _volume(
         unit=unit,
         plane=stack.plane,
         modality=entry.modality,
-        series_uid=entry.series_uid,
         slice_positions_mm=stack.positions_mm,
         slice_names=tuple(frame.name for frame in frames),
+        instances=tuple(frame.instance for frame in frames),
         windows=fitted.windows(windows),
         patient=entry.patient,
         lossy=any(frame.header.lossy for frame in frames),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model_core.read.failures import LIBRARY_FAILURES, FileError
+from model_core.read.errors import LIBRARY_FAILURES, FileError
 
 # A descriptor of 0 entries means this many: 16 bits cannot hold the number.
 _ALL_ENTRIES = 1 << 16
@@ -42,8 +42,8 @@ class LookupTable:
     def apply(self, values: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
         """Return the entries of values; fractions count as the whole number below."""
         places = np.clip(np.floor(values).astype(np.int64) - self.first, 0, self.entries.size - 1)
-        found: npt.NDArray[np.uint16] = self.entries[places]
-        return found
+        mapped: npt.NDArray[np.uint16] = self.entries[places]
+        return mapped
 
 
 def read_table(item: Any, *, signed: bool) -> LookupTable:

@@ -7,17 +7,19 @@ process of its own.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from model_core.base.arrays import BoolArray, FloatArray, VoxelArray
-from model_core.read import isolation
-from model_core.read.dicom.bits import used_bits
+from model_core.base.volume import PatientText
+from model_core.read import sandbox
 from model_core.read.dicom.records import FileHeader, Frame
 from model_core.read.dicom.transfer_syntax import EXPLICIT_BE
-from model_core.read.failures import LIBRARY_FAILURES, FileError, plain_reason
+from model_core.read.errors import LIBRARY_FAILURES, FileError
 from model_core.read.tolerances import PADDING_HU
 from model_core.read.values import clip_int16
 
@@ -67,7 +69,7 @@ def read_each(
         if is_plain(header):
             yield from _plain(header, indices)
         else:
-            for frame in isolation.decode_frames(header, list(indices), palette=palette):
+            for frame in _decoded(header, list(indices), palette=palette):
                 if isinstance(frame, FileError):
                     frame.transfer_syntax = header.transfer_syntax
                 yield frame
@@ -75,9 +77,7 @@ def read_each(
         error.transfer_syntax = header.transfer_syntax
         raise
     except LIBRARY_FAILURES as error:
-        raise FileError(
-            plain_reason(error), transfer_syntax=header.transfer_syntax, details=type(error).__name__
-        ) from error
+        raise FileError.of(error, transfer_syntax=header.transfer_syntax) from error
 
 
 def rescaled(stored: StoredArray, frame: Frame) -> npt.NDArray[Any]:
@@ -110,6 +110,33 @@ def padding_mask(stored: StoredArray, header: FileHeader) -> BoolArray | None:
     return mask if mask.any() else None
 
 
+# ---------------------------------------------------------------------------------------- compressed
+
+
+def _decoded(header: FileHeader, indices: list[int], *, palette: bool) -> Iterator[StoredArray | FileError]:
+    # Decoders need to know neither whose picture it is nor what it is a part of.
+    values = asdict(replace(header, padding=None, concatenation=None, patient=PatientText()))
+    for keyword in ("path", "concatenation", "patient"):
+        del values[keyword]
+    # Palettes hold up to three 16-bit values per pixel, decoders answer with up to 32 bits.
+    most = header.rows * header.columns * max(3, header.samples) * 8
+    yield from sandbox.stream(
+        decode, header.path, max_bytes=most, values=values, indices=indices, palette=palette
+    )
+
+
+def decode(
+    path: Path, *, values: dict[str, Any], indices: list[int], palette: bool
+) -> Iterator[StoredArray | FileError]:
+    """Decode frames of a file, of whose header these are the values; see `dicom.decode.decode_frames`.
+
+    Runs in the sandbox. The decoders are imported there only: that takes a while.
+    """
+    from model_core.read.dicom.decode import decode_frames
+
+    return decode_frames(FileHeader(path=path, **values), indices, palette=palette)
+
+
 # -------------------------------------------------------------------------------------- uncompressed
 
 
@@ -138,7 +165,7 @@ def _plain(header: FileHeader, indices: Iterable[int]) -> Iterator[StoredArray]:
             if len(data) < size:
                 raise FileError("The pixel data is cut off: the file became shorter.")
             values = np.frombuffer(data, dtype).reshape(header.rows, header.columns)
-            yield used_bits(values.astype(dtype.newbyteorder("="), copy=False), header)
+            yield header.used_bits(values.astype(dtype.newbyteorder("="), copy=False))
 
 
 def read_int16(frame: Frame, out: VoxelArray, *, air: bool) -> tuple[int, int] | None:
@@ -274,6 +301,4 @@ def _read_exactly(frame: Frame, out: VoxelArray) -> None:
                     raise FileError("The pixel data is cut off: the file became shorter.")
                 done += count
     except OSError as error:
-        raise FileError(
-            plain_reason(error), transfer_syntax=frame.header.transfer_syntax, details=type(error).__name__
-        ) from error
+        raise FileError.of(error, transfer_syntax=frame.header.transfer_syntax) from error

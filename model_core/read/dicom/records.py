@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from model_core.base.volume import PatientText
+import numpy.typing as npt
+
+from model_core.base.volume import DicomInstance, PatientText
 from model_core.read.dicom.lookup import LookupTable
 from model_core.read.dicom.transfer_syntax import DEFLATED_LE, NATIVE_SYNTAXES, undecodable
 
@@ -117,6 +120,21 @@ class FileHeader:
             below = 0
         return spare - below, below
 
+    def used_bits(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return stored integers with the used bits only, moved to the bottom and their sign extended.
+
+        Older files hide overlays in the other bits. Padding that needs them becomes 0, the smallest number.
+        """
+        above, below = self.unused_bits
+        if not (above or below):
+            return values
+        # Shifting up drops the bits above, shifting down again extends the sign or fills zeros.
+        used: npt.NDArray[Any] = (values << above) >> (above + below)
+        if self.padding_words is not None:
+            low, high = self.padding_words
+            used[(values >= low) & (values <= high)] = 0
+        return used
+
     @property
     def colour(self) -> bool:
         """Whether a pixel has more than one sample, or a palette."""
@@ -168,6 +186,19 @@ class Frame:
         if self.header.frame_count > 1:
             return f"{self.header.name}#{self.index}"
         return self.header.name
+
+    @property
+    def instance(self) -> DicomInstance:
+        """The object that this is a frame of."""
+        header = self.header
+        return DicomInstance(
+            study_uid=header.study_uid,
+            series_uid=header.series_uid,
+            frame_of_reference_uid=header.frame_of_reference,
+            sop_class_uid=header.sop_class,
+            sop_instance_uid=header.sop_uid,
+            frame_number=self.index + 1 if header.frame_count > 1 else None,
+        )
 
 
 def cross(row: Vector, column: Vector) -> Vector:

@@ -17,7 +17,7 @@ from model_core.read.dicom.dataset import integer, items_of, number, read_datase
 from model_core.read.dicom.frames import find_item
 from model_core.read.dicom.pixels import read_stored
 from model_core.read.dicom.records import PHASE_MARKS, FileHeader, Frame, cross
-from model_core.read.failures import FileError, plain_reason
+from model_core.read.errors import FileError
 from model_core.read.tolerances import DIRECTION_TOLERANCE
 
 # Segmentation Storage and Label Map Segmentation Storage (PS3.4 B.5).
@@ -65,7 +65,8 @@ def segments_on(path: Path, volume: Volume) -> ByteArray:
             "NIfTI, NRRD, MHA or PNG mask."
         )
     stated = _stated(path)
-    if stated.series and volume.series_uid and volume.series_uid not in stated.series:
+    series = {instance.series_uid for instance in volume.instances} - {""}
+    if stated.series and series and stated.series.isdisjoint(series):
         raise ReadError(
             f"'{path.name}' is a segmentation of another series than the open one: open that series first."
         )
@@ -101,7 +102,7 @@ def _stated(path: Path) -> _Stated:
                 thickness=apart if apart and apart > 0 else None,
             )
     except OSError as error:
-        raise FileError(plain_reason(error), details=type(error).__name__) from error
+        raise FileError.of(error) from error
 
 
 def _slice_origins(volume: Volume) -> DoubleArray:
@@ -177,15 +178,15 @@ def _sampled(
     if row_mm is None or column_mm is None:
         raise ReadError("The size of a pixel of the series is unknown: no segmentation can be placed on it.")
     rows, columns = np.mgrid[: volume.voxels.shape[1], : volume.voxels.shape[2]]
-    found = []
+    places = []
     for step in (plane.row_step, plane.column_step):
         unit = step / float(step @ step)
         start = float((origin - plane.origin) @ unit)
         down = float(geometry.axes[1] @ unit) * row_mm
         right = float(geometry.axes[2] @ unit) * column_mm
-        found.append(np.floor(start + down * rows + right * columns + 0.5 + 1e-6).astype(np.intp))
-    inside: BoolArray = (found[0] >= 0) & (found[0] < shape[0]) & (found[1] >= 0) & (found[1] < shape[1])
-    return (found[0][inside], found[1][inside]), inside
+        places.append(np.floor(start + down * rows + right * columns + 0.5 + 1e-6).astype(np.intp))
+    inside: BoolArray = (places[0] >= 0) & (places[0] < shape[0]) & (places[1] >= 0) & (places[1] < shape[1])
+    return (places[0][inside], places[1][inside]), inside
 
 
 def _put(
@@ -201,6 +202,6 @@ def _put(
         numbers = np.where(values >= least, number_, 0)
     if numbers.size and int(numbers.max()) > _MOST_SEGMENTS:
         raise ReadError(f"The segmentation has more than {_MOST_SEGMENTS} segments.")
-    there = inside.copy()
-    there[inside] = numbers > 0
-    target[there] = numbers[numbers > 0]
+    labelled = inside.copy()
+    labelled[inside] = numbers > 0
+    target[labelled] = numbers[numbers > 0]

@@ -11,12 +11,13 @@ import numpy as np
 
 from model_core.base.arrays import DoubleArray
 from model_core.base.errors import SettingsError
+from model_core.base.filenames import named
 from model_core.base.volume import Level, PatientText, Problem, SeriesEntry
-from model_core.read import straightening
+from model_core.read import tilt
+from model_core.read.dicom.grouping import Copy, Group, group_frames
 from model_core.read.dicom.records import FileHeader, Frame
-from model_core.read.grouping import Copy, Group, group_frames, series_id
-from model_core.read.stack import Stack, arrange, named
-from model_core.read.thinning import with_fewer_slices
+from model_core.read.dicom.stack import Stack, arrange
+from model_core.read.entries import series_id, with_fewer_slices
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def every_nth(entry: SeriesEntry, step: int) -> SeriesEntry:
     before = arrange(source.frames).problems
     few = with_fewer_slices(entry, step)
     kept = [problem for problem in few.problems if problem not in before]
-    new = [p for p in stack.problems if not (source.straight and p.text.startswith(straightening.SHEARED))]
+    new = [p for p in stack.problems if not (source.straight and p.code == "sheared")]
     return replace(
         few,
         files=tuple(dict.fromkeys(str(frame.header.path) for frame in stack.frames)),
@@ -84,16 +85,16 @@ def straight(entry: SeriesEntry) -> SeriesEntry:
     source = cast(DicomSource, entry.source)
     stack = arrange(source.frames)
     origins = stack_origins(stack)
-    found = None if origins is None else straightening.shifts(stack.geometry, origins)
-    if source.straight or found is None or not straightening.is_sheared(entry):
+    shifts = None if origins is None else tilt.shifts(stack.geometry, origins)
+    if source.straight or shifts is None or not tilt.is_sheared(entry):
         raise SettingsError("The slices of this series are not shifted by a tilt that can be corrected.")
     assert origins is not None
-    if not straightening.is_possible(stack.geometry, origins):
+    if not tilt.is_possible(stack.geometry, origins):
         raise SettingsError(
             "The slices shift sideways by more than 45 degrees, beyond any gantry: their positions are wrong."
         )
-    shape, _ = straightening.grown((entry.size[1], entry.size[2]), found)
-    return replace(straightening.straight_entry(entry, shape), source=replace(source, straight=True))
+    shape, _ = tilt.grown((entry.size[1], entry.size[2]), shifts)
+    return replace(tilt.straight_entry(entry, shape), source=replace(source, straight=True))
 
 
 def slice_origins(entry: SeriesEntry) -> DoubleArray | None:
@@ -179,30 +180,53 @@ def _content_problems(stack: Stack) -> list[Problem]:
         names = named(frame.name for frame in stack.frames if frame.header.undecodable)
         every = all(frame.header.undecodable for frame in stack.frames)
         level: Level = "error" if every else "warning"
-        problems.append(Problem(level, closed.undecodable, "These images cannot be opened.", names))
+        problems.append(
+            Problem(
+                level,
+                closed.undecodable,
+                "These images cannot be opened.",
+                names,
+                code="unsupported_transfer_syntax",
+            )
+        )
     assumed = [frame for frame in stack.frames if frame.header.stated_modality != frame.header.modality]
     if assumed:
         stated = assumed[0].header.stated_modality
         said = "missing" if not stated else stated if stated.isalnum() and len(stated) < 9 else "another one"
         text = f"These are CT images by their SOP class; their Modality is {said}."
-        problems.append(Problem("info", text, "They count as CT.", named(frame.name for frame in assumed)))
+        names = named(frame.name for frame in assumed)
+        problems.append(Problem("info", text, "They count as CT.", names, code="modality_by_sop_class"))
     commas = sorted({keyword for frame in stack.frames for keyword in frame.header.commas})
     if commas:
         text = f"Numbers are written with a decimal comma, against the standard ({', '.join(commas)})."
         names = named(frame.name for frame in stack.frames if frame.header.commas)
-        problems.append(Problem("warning", text, "They are read with a point: 0,7 is 0.7.", names))
+        action = "They are read with a point: 0,7 is 0.7."
+        problems.append(Problem("warning", text, action, names, code="decimal_comma"))
     if header.localizer:
         problems.append(
-            Problem("info", "A localizer (overview) image.", "Its values do not count as Hounsfield units.")
+            Problem(
+                "info",
+                "A localizer (overview) image.",
+                "Its values do not count as Hounsfield units.",
+                code="localizer",
+            )
         )
     if any(frame.header.lossy for frame in stack.frames):
         problems.append(
             Problem(
-                "info", "The images were compressed with loss.", "Fine detail and values are approximate."
+                "info",
+                "The images were compressed with loss.",
+                "Fine detail and values are approximate.",
+                code="lossy_compression",
             )
         )
     if any(frame.header.burned_in for frame in stack.frames):
         problems.append(
-            Problem("info", "The images say that text is burnt in.", "Exported pictures may show identity.")
+            Problem(
+                "info",
+                "The images say that text is burnt in.",
+                "Exported pictures may show identity.",
+                code="burned_in_annotation",
+            )
         )
     return problems

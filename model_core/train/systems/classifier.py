@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,12 +13,13 @@ from torch.nn import functional as F
 
 from model_core.base.settings import EvidenceSettings
 from model_core.networks.covid_ct_mask_net import CovidCTMaskNet
-from model_core.train.systems.examples import Example, stack_images
-from model_core.train.systems.moving import ClassifierMode, classifier_moves
-from model_core.train.systems.system import Losses, Stepper, trained_parameters, without_traces
+from model_core.train.examples import Example, stack_images
+from model_core.train.system import Losses, Stepper, System
+from model_core.train.systems.steps import trained_parameters, without_traces
+from model_core.train.systems.trainable import ClassifierMode, classifier_moves
 
 
-class ClassifierSystem:
+class ClassifierSystem(System):
     """The whole network stays in test mode: no detector losses, BatchNorm on running statistics."""
 
     network: CovidCTMaskNet
@@ -45,11 +45,11 @@ class ClassifierSystem:
         self._evidence = evidence or EvidenceSettings(batch_size=size)
 
     def trained(self) -> list[Parameter]:
-        """See `System.trained`."""
+        """See `system.System.trained`."""
         return trained_parameters(self.network, lambda name: classifier_moves(name, self.mode))
 
     def update(self, batch: Sequence[Sequence[Example]], stepper: Stepper, seed: int) -> Losses:
-        """See `System.update`."""
+        """See `system.System.update`."""
         self.network.eval()
         evidence = dataclasses.replace(self._evidence, seed=seed) if self._vary else self._evidence
         loss, everywhere = accumulate_image_loss(self.network, batch, stepper, evidence, self.device)
@@ -57,20 +57,13 @@ class ClassifierSystem:
         return {"loss_image": loss}
 
     def validation_loss(self, batch: Sequence[Example], seed: int) -> Tensor:
-        """See `System.validation_loss`."""
+        """See `system.System.validation_loss`."""
 
         def compute() -> Tensor:
             self.network.eval()
             return image_loss(self.network, batch, self._evidence, self.device)
 
         return without_traces(self.network, compute, seed=seed)
-
-    def state(self) -> dict[str, Any]:
-        """See `System.state`."""
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """See `System.restore`."""
 
 
 def accumulate_image_loss(

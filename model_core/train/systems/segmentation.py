@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from model_core.networks.mask_rcnn import MaskRCNN, at_least_single
-from model_core.train.systems.examples import Example, stack_images
-from model_core.train.systems.moving import SegmentationMode, segmentation_moves
-from model_core.train.systems.system import (
-    Losses,
-    Stepper,
-    freeze_norms,
-    trained_parameters,
-    without_traces,
-)
+from model_core.networks.mask_rcnn import MaskRCNN
+from model_core.train.examples import Example, stack_images, targets_of
+from model_core.train.system import Losses, Stepper, System
+from model_core.train.systems.steps import freeze_norms, summed, trained_parameters, without_traces
+from model_core.train.systems.trainable import SegmentationMode, segmentation_moves
 
 SEGMENTATION_LOSSES = (
     "loss_objectness",
@@ -30,7 +24,7 @@ SEGMENTATION_LOSSES = (
 )
 
 
-class SegmentationSystem:
+class SegmentationSystem(System):
     """Slices without instances are skipped, as released.
 
     Parameters
@@ -43,7 +37,6 @@ class SegmentationSystem:
     """
 
     losses = SEGMENTATION_LOSSES
-    reaches_all = True
 
     def __init__(
         self,
@@ -59,22 +52,24 @@ class SegmentationSystem:
         self.device = device
 
     def trained(self) -> list[Parameter]:
-        """See `System.trained`."""
+        """See `system.System.trained`."""
         return trained_parameters(self.network, lambda name: segmentation_moves(name, self.mode))
 
     def update(self, batch: Sequence[Sequence[Example]], stepper: Stepper, seed: int) -> Losses:
-        """See `System.update`."""
+        """See `system.System.update`."""
         self.network.train()
         if self.reproducible:
             freeze_norms(self.network)
         elif self.mode == "heads":
             self.network.backbone.eval()
-        return segmentation_step(
+        losses, _, everywhere = accumulate(
             self.network, batch, stepper, seed=seed, each=self.reproducible, device=self.device
         )
+        stepper.step(everywhere)
+        return losses
 
     def validation_loss(self, batch: Sequence[Example], seed: int) -> Tensor:
-        """See `System.validation_loss`."""
+        """See `system.System.validation_loss`."""
 
         def compute() -> Tensor:
             self.network.train()
@@ -84,24 +79,14 @@ class SegmentationSystem:
         return without_traces(self.network, compute, seed=seed)
 
     def _losses(self, batch: Sequence[Example]) -> dict[str, Tensor]:
-        return self.network.losses(stack_images(batch, self.device), targets_on(batch, self.device))
-
-    def state(self) -> dict[str, Any]:
-        """See `System.state`."""
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """See `System.restore`."""
-
-
-def targets_on(batch: Sequence[Example], device: str) -> list[dict[str, Tensor]]:
-    """Return the targets of a batch on a device."""
-    return [{k: v.to(device) for k, v in (one.target or {}).items()} for one in batch]
+        return self.network.losses(stack_images(batch, self.device), targets_of(batch, self.device))
 
 
 def with_instances(batch: Sequence[Sequence[Example]]) -> list[list[Example]]:
     """Drop examples without instances, then empty micro-batches."""
-    kept = [[one for one in part if one.target is not None and len(one.target["labels"])] for part in batch]
+    kept = [
+        [one for one in part if one.instances is not None and len(one.instances.labels)] for part in batch
+    ]
     return [part for part in kept if part]
 
 
@@ -129,28 +114,9 @@ def accumulate(
     def compute(part: list[Example]) -> Tensor:
         if each:
             torch.manual_seed((seed * 1_000_003 + part[0].number) % 2**63)
-        share = len(part) / count
         with stepper.autocast():
-            losses = network.losses(stack_images(part, device), targets_on(part, device))
-        for name, loss in losses.items():
-            totals[name] = totals.get(name, 0.0) + float(loss.detach()) * share
-        # In half precision the sum of five losses would lose digits.
-        return torch.stack([at_least_single(loss) for loss in losses.values()]).sum() * share
+            losses = network.losses(stack_images(part, device), targets_of(part, device))
+        return summed(losses, totals, share=len(part) / count)
 
     everywhere = stepper.accumulate([partial(compute, part) for part in parts], count)
     return totals, count, everywhere
-
-
-def segmentation_step(
-    network: MaskRCNN,
-    batch: Sequence[Sequence[Example]],
-    stepper: Stepper,
-    *,
-    seed: int,
-    each: bool,
-    device: str,
-) -> Losses:
-    """Do one optimiser step on the five losses."""
-    losses, _, everywhere = accumulate(network, batch, stepper, seed=seed, each=each, device=device)
-    stepper.step(everywhere)
-    return losses

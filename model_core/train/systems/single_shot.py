@@ -13,27 +13,22 @@ from torch.utils.data import Dataset
 
 from model_core.base.settings import SINGLE_SHOT_MIN_AREA, EvidenceSettings
 from model_core.networks.covid_ct_mask_net import SingleShot
+from model_core.train.examples import Example
+from model_core.train.parallel import average
+from model_core.train.system import Losses, Stepper, System
+from model_core.train.systems.branch_copy import ClassBranchCopy, CopyRule
 from model_core.train.systems.classifier import accumulate_image_loss, image_loss
-from model_core.train.systems.copying import ClassBranchCopy, CopyRule
-from model_core.train.systems.examples import Example
-from model_core.train.systems.moving import (
+from model_core.train.systems.segmentation import SEGMENTATION_LOSSES, accumulate
+from model_core.train.systems.steps import freeze_norms, trained_parameters, without_traces
+from model_core.train.systems.trainable import (
     ImageRule,
     forget_gradients,
     image_stage_moves,
     segmentation_stage_moves,
 )
-from model_core.train.systems.parallel import average
-from model_core.train.systems.segmentation import SEGMENTATION_LOSSES, accumulate
-from model_core.train.systems.system import (
-    Losses,
-    Stepper,
-    freeze_norms,
-    trained_parameters,
-    without_traces,
-)
 
 
-class SingleShotSystem:
+class SingleShotSystem(System):
     """For each class image one segmentation image is drawn at random with replacement.
 
     Parameters
@@ -72,11 +67,11 @@ class SingleShotSystem:
         )
 
     def trained(self) -> list[Parameter]:
-        """See `System.trained`: one optimiser over all parameters serves both stages."""
+        """See `system.System.trained`: one optimiser over all parameters serves both stages."""
         return trained_parameters(self.network, lambda _: True)
 
     def update(self, batch: Sequence[Sequence[Example]], stepper: Stepper, seed: int) -> Losses:
-        """See `System.update`."""
+        """See `system.System.update`."""
         losses = self._segmentation_stage(batch, stepper, seed)
         losses["loss_image"] = self._image_stage(batch, stepper, seed)
         return losses
@@ -109,7 +104,7 @@ class SingleShotSystem:
         return loss
 
     def validation_loss(self, batch: Sequence[Example], seed: int) -> Tensor:
-        """See `System.validation_loss`: the image loss."""
+        """See `system.System.validation_loss`: the image loss."""
 
         def compute() -> Tensor:
             self.network.eval()
@@ -118,9 +113,9 @@ class SingleShotSystem:
         return without_traces(self.network, compute, seed=seed)
 
     def state(self) -> dict[str, Any]:
-        """See `System.state`."""
+        """See `system.System.state`."""
         return self.copying.state()
 
     def restore(self, state: dict[str, Any]) -> None:
-        """See `System.restore`."""
+        """See `system.System.restore`."""
         self.copying.restore(state)

@@ -37,7 +37,7 @@ class AppRig:
         return path
 
     def open(self, path=None):
-        self.window.pathsChosen.emit((path or self.case(),))
+        self.window.use.open_paths((path or self.case(),))
         self.settle()
 
     def run_series(self):
@@ -113,10 +113,10 @@ def analysed(opened):
 @pytest.fixture
 def real(make_app, tiny_weights):
     """The real engine with small random networks, over a small volume."""
-    from ctmasknet_gui.controller.ports import CoreEngine
+    from ctmasknet_gui.controller.ports import Engine
 
-    rig = make_app(engine=CoreEngine(), reader=FakeReader([make_volume(slices=4)]))
-    rig.window.weightsChosen.emit(
+    rig = make_app(engine=Engine(), reader=FakeReader([make_volume(slices=4)]))
+    rig.window.use.choose_weights(
         (str(tiny_weights / "tiny.safetensors"), str(tiny_weights / "tiny-s.safetensors"))
     )
     rig.settle()

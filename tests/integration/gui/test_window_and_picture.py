@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from gui_fakes import FakeEngine, FakeReader, make_card, make_volume
+from gui_fakes import FakeEngine, FakeReader, make_card, make_verdict, make_volume
 from PIL import Image, ImageDraw
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QImage, QPainter
@@ -15,7 +15,7 @@ from model_core.base.volume import PatientText
 from model_core.export.png import RESEARCH_USE
 from model_core.scene import image_colour, region_colour, rgb
 from model_core.scene.corners import RESEARCH
-from model_core.scene.palette import LETTER, REFERENCE
+from model_core.scene.palette import LETTER, PNEUMONIA, REFERENCE
 
 REGIONS = ("GGO", "Consolidation")
 # Leaning by 12 degrees: between the two rules that once stood for the window and for exported pictures.
@@ -39,6 +39,19 @@ class TwoClasses(FakeEngine):
         return result
 
 
+class Calibrated(TwoClasses):
+    """Every slice is ill, and so is the scan."""
+
+    def show(self, pipeline, volume, result, detections, evidence):
+        shown = super().show(pipeline, volume, result, detections, evidence)
+        ill = replace(shown.summary, lung=True, ill_probability=0.93, kind="undecided", unlike_training=True)
+        return replace(shown, summary=ill)
+
+    def scan_verdict(self, summaries, *, basis, control="Control", **_known):
+        seen = len(list(summaries))
+        return make_verdict(basis=basis, lung_slices=seen, ill_slices=seen) if seen else None
+
+
 def volume_of(axes):
     patient = PatientText("Doe^Jane", "4711", "19500101", "F", "071Y", "20200301", "Chest", "Clinic")
     return make_volume(
@@ -57,6 +70,14 @@ def analysed(request, make_app):
     rig.run_slice()
     rig.controllers.opening.open_reference(rig.folder / "mask.nii")
     rig.settle()
+    return rig
+
+
+@pytest.fixture
+def judged(make_app):
+    rig = make_app(engine=Calibrated(), reader=FakeReader([volume_of(TILTED)]))
+    rig.open()
+    rig.run_series()
     return rig
 
 
@@ -155,3 +176,39 @@ def test_flips_privacy_and_overlays_are_the_same(analysed, texts_of):
     for word in ("Doe", "4711", "1950", "Chest", "Clinic", "Series"):
         assert not any(word in text for text in (*on_screen, *in_picture))
     assert not any(name in text for name in REGIONS for text in in_picture if "·" in text), "labels are off"
+
+
+def test_the_verdict_is_told_in_the_same_words(judged, texts_of):
+    panel = judged.window.explanation
+    out = judged.folder / "c.png"
+    on_screen, in_picture, seen, pixels = texts_of(judged, out, lambda d: None)
+    slice_words = ["Pneumonia signs", "pneumonia 0.93", "kind undecided", "unlike the training data"]
+    assert panel.classes.text == "Pneumonia signs · kind undecided"
+    for text in slice_words:
+        assert text in on_screen
+        assert on_screen[text] == in_picture[text]
+    # Long lines are broken in the picture; what they say is what the card says.
+    written = " ".join(in_picture)
+    card = panel.card
+    for line in (card.answer, card.where, card.amount, card.kind, card.worth):
+        assert line.text() in written
+    assert f"Scan: {card.answer.text()}" in in_picture
+    assert has(seen, PNEUMONIA)
+    assert has(pixels, PNEUMONIA)
+
+
+def test_what_uncalibrated_weights_say_of_a_scan_stays_off_pictures(analysed, texts_of):
+    _, in_picture, _, _ = texts_of(analysed, analysed.folder / "d.png", lambda d: None)
+    assert analysed.state.results.scan is not None
+    assert not any("Scan" in text for text in in_picture)
+
+
+def test_a_deciding_slice_is_a_click_away(judged):
+    thumbnails = judged.window.explanation.card.thumbnails
+    assert [thumbnail.index for thumbnail in thumbnails[:3]] == [3, 4, 1]
+    assert thumbnails[0].current, "the middle slice is the first to be seen"
+    judged.qtbot.mouseClick(thumbnails[2], Qt.MouseButton.LeftButton)
+    assert judged.state.display.slice_index == 1
+    assert [thumbnail.current for thumbnail in thumbnails[:3]] == [False, False, True]
+    judged.key(Qt.Key.Key_Down)
+    assert judged.state.display.slice_index == 2, "the reading keys stay with the slices"

@@ -11,9 +11,10 @@ from model_core.base.volume import Window
 
 def test_cine_speed_is_kept_in_state_and_shown(opened):
     commands = opened.commands
-    commands.cine_speeds[-1].trigger()
+    speeds = [getattr(commands, f"cine_{speed}") for speed in (5, 10, 15, 20, 30)]
+    speeds[-1].trigger()
     assert opened.state.display.cine_fps == 30
-    assert [action.isChecked() for action in commands.cine_speeds] == [False, False, False, False, True]
+    assert [action.isChecked() for action in speeds] == [False, False, False, False, True]
 
 
 def test_the_second_window_of_a_file_can_be_chosen(make_app):
@@ -29,10 +30,10 @@ def test_the_second_window_of_a_file_can_be_chosen(make_app):
 
 def test_a_region_below_the_listed_ones_gets_its_row(analysed):
     state, table = analysed.state, analysed.window.explanation.table
-    analysed.window.topChosen.emit(2)
+    analysed.window.use.set_top(2)
     assert table.model.rowCount() == 2
     candidate = state.results.shown.rois[3].candidate
-    analysed.window.candidatePicked.emit(candidate)
+    analysed.window.use.pick(candidate)
     assert state.selection.top is None
     rows = table.table.selectionModel().selectedRows()
     assert [row.row() for row in rows] == [table.model.row_of(candidate)]
@@ -48,8 +49,8 @@ def test_cine_stands_still_once_an_export_is_asked_for(analysed):
     index = analysed.state.display.slice_index
     dialog = QApplication.activeModalWidget()
     dialog.target.setText(str(analysed.folder / "one.png"))
-    asked = []
-    analysed.window.exportRequested.connect(asked.append)
+    asked, use = [], analysed.window.use
+    analysed.window.use = replace(use, export=lambda request: (asked.append(request), use.export(request)))
     dialog.export_button.click()
     analysed.settle()
     assert [request.slice_index for request in asked] == [index]

@@ -13,7 +13,7 @@ from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
 from PySide6.QtWidgets import QApplication
 
-from ctmasknet_gui.controller.ports import CoreReader
+from ctmasknet_gui.controller.ports import Reader
 from model_core.phantom import make_phantom, write_dicom
 
 SLICES = 5
@@ -34,7 +34,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def rig(make_app):
-    return make_app(reader=CoreReader())
+    return make_app(reader=Reader())
 
 
 def drop(rig, widget, *paths, accepted=True):
@@ -151,7 +151,7 @@ def test_a_zip_of_two_series_is_a_choice_that_opens(rig, made, tmp_path):
     archive = shutil.make_archive(str(tmp_path / "both"), "zip", made)
     drop(rig, rig.viewport, archive)
     assert len(listed(rig)) == 2
-    rig.window.seriesChosen.emit(rig.state.case.catalogue.series[0].series_id)
+    rig.window.use.open_series(rig.state.case.catalogue.series[0].series_id)
     rig.settle()
     assert rig.state.case.volume is not None
 

@@ -12,8 +12,8 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QMessageBox
 
+from ctmasknet_gui.state.requests import ExportRequest
 from ctmasknet_gui.view.export_dialog import ExportDialog
-from ctmasknet_gui.view.requests import ExportRequest
 from model_core.export import Overlays, render_slice
 
 
@@ -227,7 +227,7 @@ def test_export_that_fails_is_told_and_leaves_nothing(analysed, out):
     dialog.reject()
     gone = ExportRequest(kind="csv", target=out / "a.csv")
     (out / "a.csv").mkdir()
-    analysed.window.exportRequested.emit(gone)
+    analysed.window.use.export(gone)
     analysed.settle()
     assert "is a folder" in analysed.window.message_bar.text.text()
     assert [path.name for path in out.iterdir()] == ["a.csv"]

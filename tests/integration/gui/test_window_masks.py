@@ -10,8 +10,8 @@ import SimpleITK
 from dicom_files import segmentation
 from PIL import Image
 
-from ctmasknet_gui.controller.ports import CoreReader
-from ctmasknet_gui.view.mask_dialog import MaskDialog
+from ctmasknet_gui.controller.ports import Reader
+from ctmasknet_gui.view.questions import MaskDialog
 from model_core.phantom import make_phantom, write_dicom
 
 SLICES = 5
@@ -46,7 +46,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def rig(make_app, made):
-    rig = make_app(reader=CoreReader())
+    rig = make_app(reader=Reader())
     rig.open(made[0] / "ct")
     assert rig.state.case.volume.slices == SLICES
     return rig
@@ -114,7 +114,7 @@ def test_a_folder_with_a_ct_and_its_mask_opens_the_ct_and_offers_the_mask(make_a
     root, lesions = made
     shutil.copytree(root / "ct", tmp_path / "both" / "ct")
     shutil.copytree(root / mask, tmp_path / "both" / "a mask")
-    rig = make_app(reader=CoreReader())
+    rig = make_app(reader=Reader())
     drop(rig, tmp_path / "both")
     assert rig.state.case.volume.slices == SLICES
     assert rig.state.case.volume.modality == "CT"
@@ -130,13 +130,13 @@ def test_a_folder_with_a_ct_and_its_mask_opens_the_ct_and_offers_the_mask(make_a
 def test_a_segmentation_of_another_series_beside_the_ct_is_not_offered(make_app, made, tmp_path):
     shutil.copytree(made[0] / "ct", tmp_path / "both" / "ct")
     shutil.copytree(made[0] / "other", tmp_path / "both" / "other")
-    rig = make_app(reader=CoreReader())
+    rig = make_app(reader=Reader())
     drop(rig, tmp_path / "both")
     assert rig.state.case.volume.modality == "CT"
     assert rig.texts == []
     # Picked from the list it is what the user wants to look at.
     seg = next(e for e in rig.state.case.catalogue.series if e.modality == "SEG")
-    rig.window.seriesChosen.emit(seg.series_id)
+    rig.window.use.open_series(seg.series_id)
     rig.settle()
     rig.qtbot.waitUntil(lambda: rig.state.case.volume.series_id == seg.series_id)
 
@@ -144,10 +144,10 @@ def test_a_segmentation_of_another_series_beside_the_ct_is_not_offered(make_app,
 def test_a_mask_picked_from_the_list_is_asked_about(make_app, made, tmp_path):
     shutil.copytree(made[0] / "ct", tmp_path / "both" / "ct")
     shutil.copytree(made[0] / "seg", tmp_path / "both" / "seg")
-    rig = make_app(reader=CoreReader())
+    rig = make_app(reader=Reader())
     drop(rig, tmp_path / "both")
     seg = next(e for e in rig.state.case.catalogue.series if e.modality == "SEG")
-    rig.window.seriesChosen.emit(seg.series_id)
+    rig.window.use.open_series(seg.series_id)
     rig.settle()
     dialog(rig).open_button.click()
     rig.settle()

@@ -3,8 +3,8 @@
 import pytest
 from PySide6.QtWidgets import QApplication
 
-from ctmasknet_gui.controller.ports import CoreReader
-from ctmasknet_gui.view.fewer_slices_dialog import FewerSlicesDialog
+from ctmasknet_gui.controller.ports import Reader
+from ctmasknet_gui.view.questions import FewerSlicesDialog
 from model_core.phantom import make_phantom, write_dicom
 from model_core.read import memory
 
@@ -32,7 +32,7 @@ def free(monkeypatch):
 
 @pytest.fixture
 def rig(make_app):
-    return make_app(reader=CoreReader())
+    return make_app(reader=Reader())
 
 
 def question(rig):
@@ -86,7 +86,7 @@ def test_fewer_slices_can_be_chosen_and_all_of_them_later(rig, folder, free):
     assert rig.state.case.volume.slices == 3
     free(WHOLE)
     whole = rig.state.case.catalogue.series[0]
-    rig.window.seriesChosen.emit(whole.series_id)
+    rig.window.use.open_series(whole.series_id)
     rig.settle()
     assert rig.state.case.volume.slices == SLICES
     assert rig.texts == []

@@ -159,7 +159,7 @@ def test_presets_by_keys_change_the_picture(opened):
     for number, preset in enumerate(PRESETS, start=2):
         opened.key(getattr(Key, f"Key_{number}"))
         assert opened.state.display.window == preset
-        assert opened.commands.presets[number - 2].isChecked()
+        assert getattr(opened.commands, f"preset_{number}").isChecked()
         image = opened.viewport.grab().toImage()
         pictures.add(bytes(image.constBits()))
     assert len(pictures) == len(PRESETS)
@@ -281,17 +281,17 @@ def test_warnings_of_a_series_are_shown(make_app):
 def test_warnings_of_the_former_series_are_forgotten(make_app):
     rig = make_app(reader=FakeReader([make_volume("one", problems=(warning(),)), make_volume("second")]))
     rig.open()
-    rig.window.seriesChosen.emit("one")
+    rig.window.use.open_series("one")
     rig.settle()
     assert rig.window.message_bar.isVisible()
-    rig.window.seriesChosen.emit("second")
+    rig.window.use.open_series("second")
     rig.settle()
     assert not rig.window.message_bar.isVisible()
 
 
 def test_opening_shows_progress_and_can_be_cancelled(make_app):
     rig = make_app(reader=FakeReader(gate=threading.Event()))
-    rig.window.pathsChosen.emit((rig.case(),))
+    rig.window.use.open_paths((rig.case(),))
     rig.qtbot.waitUntil(lambda: rig.state.case.catalogue is not None)
     assert rig.window.status.progress.isVisible()
     assert rig.commands.stop.isEnabled()
@@ -312,13 +312,13 @@ def test_closing_the_series_returns_to_the_invitation(opened):
 def test_the_reference_mask_of_a_former_series_is_let_go(make_app):
     rig = make_app(engine=FakeEngine(), reader=FakeReader([make_volume("one"), make_volume("second")]))
     rig.open()
-    rig.window.seriesChosen.emit("one")
+    rig.window.use.open_series("one")
     rig.settle()
     rig.controllers.opening.open_reference(rig.folder / "mask.nii")
     rig.settle()
     rig.window.grab()  # the viewport prepares its outline
     labels = weakref.ref(rig.state.case.reference)
-    rig.window.seriesChosen.emit("second")
+    rig.window.use.open_series("second")
     rig.settle()
     assert rig.state.case.volume.series_id == "second"
     rig.window.grab()

@@ -9,8 +9,8 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QLabel, QMessageBox, QPlainTextEdit
 
-from ctmasknet_gui.controller.ports import CoreReader
-from ctmasknet_gui.view.requests import ExportRequest
+from ctmasknet_gui.controller.ports import Reader
+from ctmasknet_gui.state.requests import ExportRequest
 
 NAMES = [f"DOE JANE {index}.dcm" for index in range(6)]
 
@@ -36,7 +36,7 @@ def words(rig):
 
 @pytest.fixture
 def rig(make_app):
-    return make_app(engine=FakeEngine(), reader=CoreReader())
+    return make_app(engine=FakeEngine(), reader=Reader())
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_targets_of_exports_are_not_named(rig, uneven, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(QMessageBox, "question", lambda *words: asked.append(words[2]) or words[4])
     for _ in range(2):  # the second asks whether to replace the first
-        rig.window.exportRequested.emit(ExportRequest(kind="png", target=target))
+        rig.window.use.export(ExportRequest(kind="png", target=target))
         rig.settle()
     assert target.exists()
     assert "is written to" in rig.window.message_bar.text.text()
@@ -100,7 +100,7 @@ def test_what_the_files_say_of_the_patient_is_told_in_no_form(rig, tmp_path):
     write_stack(tmp_path / "a", along_z(3), PatientName="Doe^Jane^Mary", PatientID="4711-99")
     write_stack(tmp_path / "b", along_z(2), PatientName="Roe^Richard", SeriesInstanceUID="1.2.3")
     rig.open(tmp_path)
-    rig.window.seriesChosen.emit(rig.state.case.catalogue.series[0].series_id)
+    rig.window.use.open_series(rig.state.case.catalogue.series[0].series_id)
     rig.settle()
     assert rig.state.case.volume.patient.name == "Doe^Jane^Mary"
     assert "Doe, Jane Mary" in rig.viewport.corners.text

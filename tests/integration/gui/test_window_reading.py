@@ -8,7 +8,7 @@ from gui_fakes import FakeEngine
 from PIL import Image
 from PySide6.QtCore import Qt
 
-from ctmasknet_gui.controller.ports import CoreReader
+from ctmasknet_gui.controller.ports import Reader
 from model_core.export import write_lesions
 from model_core.phantom import make_phantom, write_dicom
 
@@ -20,7 +20,7 @@ def phantom():
 
 @pytest.fixture
 def rig(make_app):
-    return make_app(engine=FakeEngine(), reader=CoreReader())
+    return make_app(engine=FakeEngine(), reader=Reader())
 
 
 def test_dicom_series_with_its_reference_mask(rig, phantom, tmp_path):
@@ -35,7 +35,7 @@ def test_dicom_series_with_its_reference_mask(rig, phantom, tmp_path):
     assert not rig.window.series.list.item(0).data(Qt.ItemDataRole.DecorationRole).isNull()
     mask = tmp_path / "reference.nii.gz"
     write_lesions(mask, opened, labels)
-    rig.window.referenceChosen.emit(mask)
+    rig.window.use.open_reference(mask)
     rig.settle()
     assert rig.texts == []
     assert np.array_equal(rig.state.case.reference, labels)
@@ -55,7 +55,7 @@ def test_mask_of_another_series_is_refused_in_words(rig, phantom, tmp_path):
     other, labels = make_phantom(slices=5, size=64)
     elsewhere = replace(other.geometry, origin_mm=(9000.0, 9000.0, 9000.0))
     write_lesions(tmp_path / "other.nii.gz", replace(other, geometry=elsewhere), labels)
-    rig.window.referenceChosen.emit(tmp_path / "other.nii.gz")
+    rig.window.use.open_reference(tmp_path / "other.nii.gz")
     rig.settle()
     assert rig.state.case.reference is None
     assert rig.window.message_bar.isVisible()

@@ -14,8 +14,8 @@ from ctmasknet_gui.app import start as start_module
 from ctmasknet_gui.controller import feature_maps
 from ctmasknet_gui.controller.script import Options
 from ctmasknet_gui.state.case import WEIGHT_SUFFIXES
+from ctmasknet_gui.state.requests import ExportRequest
 from ctmasknet_gui.view.export_dialog import ExportDialog
-from ctmasknet_gui.view.requests import ExportRequest
 
 
 def answer(monkeypatch, button):
@@ -40,7 +40,7 @@ def exporting(opened, monkeypatch):
         yield job.request.target
 
     monkeypatch.setattr(opened.controllers.exporting._exporter, "export", export)
-    opened.window.exportRequested.emit(ExportRequest(kind="png", target=opened.folder / "a.png"))
+    opened.window.use.export(ExportRequest(kind="png", target=opened.folder / "a.png"))
     assert opened.controllers.jobs.active("export")
     yield opened, gate
     gate.set()
@@ -101,7 +101,7 @@ def test_overwriting_replaces_what_was_confirmed(analysed, monkeypatch):
 
     def question(*_args):
         # The user looks around while the question is open.
-        analysed.window.sliceRequested.emit(0)
+        analysed.window.use.show_slice(0)
         return QMessageBox.StandardButton.Yes
 
     monkeypatch.setattr(QMessageBox, "question", question)
@@ -111,7 +111,7 @@ def test_overwriting_replaces_what_was_confirmed(analysed, monkeypatch):
         analysed.controllers.exporting._exporter, "export", lambda job: (jobs.append(job), export(job))[1]
     )
     with analysed.qtbot.waitSignal(analysed.controllers.exporting.exported):
-        analysed.window.exportRequested.emit(ExportRequest(kind="png", target=target))
+        analysed.window.use.export(ExportRequest(kind="png", target=target))
     assert analysed.state.display.slice_index == 0
     assert [job.slices for job in jobs] == [(3,)]
     assert target.read_bytes().startswith(b"\x89PNG")
@@ -148,14 +148,14 @@ def test_images_dropped_with_weights_are_opened(rig):
 def test_a_path_that_is_gone_leaves_the_recent_list(rig):
     gone = rig.folder / "gone"
     rig.settings.add_recent(gone)
-    rig.window.pathsChosen.emit((gone,))
+    rig.window.use.open_paths((gone,))
     rig.settle()
     assert rig.settings.recent == ()
     assert not rig.window.menus.recent_menu.isEnabled()
 
 
 def test_a_broken_weight_file_leaves_the_mark_where_it_was(analysed):
-    analysed.window.weightsChosen.emit(("nothing",))
+    analysed.window.use.choose_weights(("nothing",))
     analysed.settle()
     assert "no weights" in analysed.window.message_bar.text.text()
     assert len(analysed.state.results.slices) == 7
@@ -189,11 +189,11 @@ def test_real_masks_survive_dropped_maps_until_new_ones_are_wanted(real, monkeyp
     results, engine = real.state.results, real.controllers.running._engine
     assert [k for k, result in results.slices.items() if result.features] == [2]
     assert len(results.summaries) == 4
-    real.window.sliceRequested.emit(0)
+    real.window.use.show_slice(0)
     assert results.shown is not None
     detections = replace(real.state.thresholds.detections, score=0.0, nms_iou=None)
     needs = not engine.can_show(results.slices[0], detections)
-    real.window.detectionsChanged.emit(detections)
+    real.window.use.set_detections(detections)
     real.settle()
     assert needs
     assert results.slices.keys() == results.summaries.keys()

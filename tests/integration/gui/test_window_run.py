@@ -87,11 +87,11 @@ def test_results_of_a_replaced_run_never_appear(make_app):
     engine = FakeEngine(gate=threading.Event())
     rig = make_app(engine=engine, reader=FakeReader([make_volume("one"), make_volume("second", slices=5)]))
     rig.open()
-    rig.window.seriesChosen.emit("one")
+    rig.window.use.open_series("one")
     rig.settle()
     rig.commands.run_series.trigger()
     rig.qtbot.waitUntil(lambda: rig.state.run.total > 0)
-    rig.window.seriesChosen.emit("second")
+    rig.window.use.open_series("second")
     engine.gate.set()
     rig.settle()
     assert rig.state.case.volume.series_id == "second"

@@ -7,7 +7,7 @@ from gui_fakes import FakeReader
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
-from ctmasknet_gui.controller.ports import CoreEngine
+from ctmasknet_gui.controller.ports import Engine
 
 
 def box_centre(rig, position):
@@ -91,9 +91,9 @@ def two_networks(tiny_weights, tmp_path):
 
 
 def test_with_two_networks_a_number_means_one_region(make_app, two_networks):
-    rig = make_app(engine=CoreEngine(), reader=FakeReader())
+    rig = make_app(engine=Engine(), reader=FakeReader())
     rig.open()
-    rig.window.weightsChosen.emit(two_networks)
+    rig.window.use.choose_weights(two_networks)
     rig.settle()
     rig.run_slice()
     assert rig.texts == []
@@ -102,7 +102,7 @@ def test_with_two_networks_a_number_means_one_region(make_app, two_networks):
     assert len(shown.detections) > 0
     assert len(shown.rois) > 0
     assert not {row.candidate for row in shown.rois} & set(shown.detections.indices.tolist())
-    rig.window.candidatePicked.emit(int(shown.detections.indices[0]))
+    rig.window.use.pick(int(shown.detections.indices[0]))
     assert selected_rows(rig) == []
     table.table.selectRow(0)
     assert state.selection.candidate == table.model.roi(0).candidate

@@ -14,7 +14,7 @@ def test_window_and_choices_are_remembered(make_app):
     first.commands.logits.trigger()
     first.commands.boxes.trigger()
     first.commands.labels.trigger()
-    first.window.opacityRequested.emit(0.6)
+    first.window.use.set_opacity(0.6)
     first.commands.privacy.trigger()
     first.window.resize(1400, 860)
     first.window.series_dock.hide()
@@ -38,7 +38,7 @@ def test_window_and_choices_are_remembered(make_app):
     second.commands.privacy.trigger()
     recent = [action.text() for action in second.window.menus.recent_menu.actions()]
     assert recent[0].endswith("case")
-    second.window.pathsChosen.emit(second.settings.recent[:1])
+    second.window.use.open_paths(second.settings.recent[:1])
     second.settle()
     assert second.state.case.volume is not None
 
@@ -55,7 +55,7 @@ def test_window_state_is_remembered(make_app):
 
 
 def test_recent_files_can_be_forgotten(opened):
-    opened.window.recentCleared.emit()
+    opened.window.use.clear_recent()
     assert opened.settings.recent == ()
 
 
@@ -63,7 +63,7 @@ def test_weights_chosen_in_the_window_are_remembered(make_app, tmp_path):
     first = make_app()
     file = tmp_path / "own.safetensors"
     file.touch()
-    first.window.weightsChosen.emit((str(file),))
+    first.window.use.choose_weights((str(file),))
     first.settle()
     first.close()
     second = make_app()

@@ -28,6 +28,7 @@ def test_sliders_never_call_the_backbone(real, calls):
     shown = []
     for value in (0.05, 0.3, 0.45, 0.6, 0.95):
         panel.score.spin.setValue(value)
+        real.settle()
         shown.append(len(real.state.results.shown.detections))
         assert real.state.thresholds.detections.score == pytest.approx(value)
     assert shown == sorted(shown, reverse=True)
@@ -53,8 +54,10 @@ def test_masks_follow_the_mask_threshold(real, calls):
     real.run_slice()
     panel = real.window.explanation.thresholds
     panel.score.spin.setValue(0.2)
+    real.settle()
     before = [m.sum() for m in real.state.results.shown.masks]
     panel.mask_level.spin.setValue(panel.mask_level.spin.maximum())
+    real.settle()
     after = [m.sum() for m in real.state.results.shown.masks]
     assert before
     assert sum(after) < sum(before)
@@ -65,15 +68,18 @@ def test_logits_are_summed_on_request_and_the_choice_is_shown(real, calls):
     real.run_slice()
     state, commands = real.state, real.commands
     real.window.explanation.thresholds.score.spin.setValue(0.05)
+    real.settle()
     greatest = state.results.shown.logit_map
     assert not commands.sum_logits.isChecked()
     commands.sum_logits.trigger()
     assert state.thresholds.detections.logit_rule == "sum"
     assert commands.sum_logits.isChecked()
+    real.settle()
     summed = state.results.shown.logit_map
     assert np.array_equal(np.isnan(summed), np.isnan(greatest))
     assert not np.array_equal(summed, greatest, equal_nan=True)
     commands.sum_logits.trigger()
+    real.settle()
     assert np.array_equal(state.results.shown.logit_map, greatest, equal_nan=True)
     assert len(calls) == 1
 
@@ -83,12 +89,14 @@ def test_touching_detections_are_joined_on_request(real, calls):
     state, panel = real.state, real.window.explanation.thresholds
     panel.score.spin.setValue(0.05)
     panel.nms.spin.setValue(1.0)
+    real.settle()
     single = state.results.shown
     assert not panel.join.isChecked()
     real.key(Qt.Key.Key_J)
     assert state.thresholds.detections.join_touching
     assert panel.join.isChecked()
     assert real.commands.join_touching.isChecked()
+    real.settle()
     joined = state.results.shown
     assert 0 < len(joined.detections) < len(single.detections)
     assert np.array_equal(joined.masks.any(axis=0), single.masks.any(axis=0))
@@ -101,6 +109,7 @@ def test_touching_detections_are_joined_on_request(real, calls):
     assert row.why_unshown == "no lesion of its own"
     panel.join.click()
     assert not state.thresholds.detections.join_touching
+    real.settle()
     assert len(state.results.shown.detections) == len(single.detections)
     assert len(calls) == 1
 
@@ -150,3 +159,44 @@ def test_fast_analysis_is_a_switch_of_the_menu(real, calls):
     real.commands.fast.trigger()
     assert not real.state.weights.fast
     assert len(calls) == 1
+
+
+def test_new_masks_are_awaited_in_words_and_known_ones_are_there_at_once(real, calls):
+    real.run_series()
+    state, explanation = real.state, real.window.explanation
+    explanation.thresholds.score.spin.setValue(0.05)
+    explanation.thresholds.nms.spin.setValue(1.0)
+    real.window.use.show_slice(1)
+    assert state.results.shown is None
+    assert "being computed" in explanation.classes.note.text()
+    real.settle()
+    assert state.results.shown.slice_index == 1
+    assert "being computed" not in explanation.classes.note.text()
+    for index in (0, 3, 2, 1):
+        real.window.use.show_slice(index)
+        assert state.results.shown.slice_index == index
+        assert state.results.shown.summary == state.results.summaries[index]
+    assert not real.controllers.jobs.busy
+    assert len(calls) == 4
+
+
+def test_ctrl_z_takes_a_threshold_back_and_the_menu_says_which(analysed):
+    state, commands = analysed.state, analysed.commands
+    control, shift = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
+    assert not commands.undo.isEnabled()
+    assert not commands.redo.isEnabled()
+    slider, first = analysed.window.explanation.thresholds.score.slider, state.thresholds.detections.score
+    for place in (50, 60, 70):
+        slider.setValue(place)
+    assert (commands.undo.text(), commands.undo.isEnabled()) == ("Undo score", True)
+    analysed.key(Qt.Key.Key_Z, control)
+    assert state.thresholds.detections.score == first
+    assert slider.value() == round(100 * first)
+    assert (commands.undo.text(), commands.undo.isEnabled()) == ("Undo", False)
+    assert commands.redo.text() == "Redo score"
+    analysed.key(Qt.Key.Key_Z, control | shift)
+    assert state.thresholds.detections.score == pytest.approx(0.7)
+    analysed.key(Qt.Key.Key_Z, control)
+    analysed.key(Qt.Key.Key_Y, control)
+    assert state.thresholds.detections.score == pytest.approx(0.7)
+    assert commands.undo in analysed.window.menuBar().actions()[1].menu().actions()

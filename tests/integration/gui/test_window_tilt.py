@@ -6,7 +6,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from ctmasknet_gui.controller.ports import CoreReader
+from ctmasknet_gui.controller.ports import Reader
 from model_core.cli.main import main
 from model_core.phantom import make_phantom, write_dicom
 
@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def rig(make_app):
-    return make_app(reader=CoreReader())
+    return make_app(reader=Reader())
 
 
 def test_the_menu_opens_the_corrected_series_beside_the_other(rig, folder):
@@ -47,7 +47,7 @@ def test_the_menu_opens_the_corrected_series_beside_the_other(rig, folder):
     listed = rig.window.series.list
     assert listed.count() == 2
     assert listed.currentRow() == 1
-    rig.window.seriesChosen.emit(plain.series_id)
+    rig.window.use.open_series(plain.series_id)
     rig.settle()
     assert np.array_equal(rig.state.case.volume.voxels, plain.voxels)
     correct.trigger()

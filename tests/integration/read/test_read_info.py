@@ -161,3 +161,11 @@ def test_pixels_of_a_volume_file_tell_of_its_values(tmp_path, capsys):
     assert "36 of 36864 values are no numbers" in series["problems"][1]["text"]
     _, out, _ = info(capsys, tmp_path, "--pixels")
     assert "1024 is subtracted" in out
+
+
+def test_the_document_has_a_code_beside_each_text(tmp_path, capsys):
+    write_stack(tmp_path, [(0, 0, z) for z in (0, 2, 6, 8, 10)])
+    assert main(["info", str(tmp_path), "--json"]) == 0
+    (problem,) = json.loads(capsys.readouterr().out)["series"][0]["problems"]
+    assert set(problem) == {"level", "code", "text", "action", "files"}
+    assert (problem["level"], problem["code"]) == ("warning", "gap")

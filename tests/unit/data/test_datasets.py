@@ -457,3 +457,84 @@ def test_check_command(folder, capsys, bad, code):
     arguments = parser.parse_args(["data", "check", str(folder)])
     assert arguments.run(arguments) == code
     assert ("wrong:" in capsys.readouterr().out) == bad
+
+
+# ------------------------------------------------------------------- the readers and the check agree
+
+
+def _no_mask(folder):
+    (folder / "masks" / "b.png").unlink()
+
+
+def _no_picture(folder):
+    write(folder / "masks" / "z.png", np.ones((4, 4)))
+
+
+def _two_of_one_name(folder):
+    (folder / "images" / "b.jpg").write_bytes((folder / "images" / "b.png").read_bytes())
+
+
+def _map_of_a_listed_slice(folder):
+    (folder / "index.tsv").write_text("file\tapprox_hu_at_0\tapprox_hu_at_255\na.png\t5\t1\n")
+
+
+def _map_of_another_slice(folder):
+    (folder / "index.tsv").write_text("file\tapprox_hu_at_0\tapprox_hu_at_255\nb.png\t5\t1\n")
+
+
+def _index_without_columns(folder):
+    (folder / "index.tsv").write_text("name\nb\n")
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "with_list"),
+    [
+        (_no_mask, "missing_mask", True),
+        (_no_picture, "missing_picture", True),
+        (_two_of_one_name, "duplicate_name", True),
+        (_map_of_a_listed_slice, "grey_map", True),
+        (_map_of_another_slice, "grey_map", False),
+        (_index_without_columns, "index_table", True),
+    ],
+)
+def test_what_training_refuses_is_told_and_nothing_else(tmp_path, fault, code, with_list):
+    """Also of a part of a set: a mask without a picture may be that of a listed one, misnamed."""
+    for k, name in enumerate("ab"):
+        write(tmp_path / "images" / f"{name}.png", np.arange(400).reshape(20, 20) % 251 + k)
+        write(tmp_path / "masks" / f"{name}.png", np.full((20, 20), k))
+    (tmp_path / "part.txt").write_text("a.png\n")
+    for path in (tmp_path, tmp_path / "part.txt"):
+        assert len(read_segmentation(path)) == (2 if path == tmp_path else 1)
+        assert not finish(check_data(path))[-1].errors
+    fault(tmp_path)
+    for path, refused in ((tmp_path, True), (tmp_path / "part.txt", with_list)):
+        codes = [p.code for p in finish(check_data(path))[-1].problems if p.level == "error"]
+        assert codes == [code] * refused, path
+        if refused:
+            with pytest.raises(DataError):
+                read_segmentation(path)
+        else:
+            assert [one.name for one in read_segmentation(path)] == ["a"]
+
+
+def test_of_class_folders_those_of_a_list_are_judged(tmp_path):
+    for k, name in enumerate(("normal/1", "other/2", "covid/3", "covid/4")):
+        write(tmp_path / f"{name}.png", np.arange(16).reshape(4, 4) + k)
+    (tmp_path / "index.tsv").write_text("file\tapprox_hu_at_0\tapprox_hu_at_255\ncovid/4.png\t5\t1\n")
+    (tmp_path / "part.txt").write_text("1.png\n2.png\n3.png\n")
+    assert len(read_classes(tmp_path / "part.txt")) == 3
+    assert not finish(check_data(tmp_path / "part.txt"))[-1].errors
+    with pytest.raises(DataError, match="grey-to-HU map of '4'"):
+        read_classes(tmp_path)
+    assert [p.code for p in finish(check_data(tmp_path))[-1].problems if p.level == "error"] == ["grey_map"]
+
+
+def test_every_fault_of_a_list_is_told(tmp_path):
+    for k, name in enumerate(("normal/1", "covid/1", "other/2", "covid/3")):
+        write(tmp_path / f"{name}.png", np.arange(16).reshape(4, 4) + k)
+    (tmp_path / "part.txt").write_text("1.png\nother/2.png 0\ncovid/3.png\n3.png\ngone.png\n")
+    checked = finish(check_data(tmp_path / "part.txt"))[-1]
+    assert [problem.code for problem in checked.problems if problem.level == "error"] == [
+        *("missing_listed_picture", "ambiguous_name", "wrong_class", "split_list")
+    ]
+    assert len(checked.slices) == 4

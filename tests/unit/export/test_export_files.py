@@ -4,12 +4,14 @@ import csv
 import errno
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from model_core.base.errors import ExportError
+from model_core.base.files import atomic_folder
 from model_core.base.jobs import Progress, finish
 from model_core.base.results import ScanVerdict
 from model_core.base.settings import Architecture, DetectionSettings, EvidenceSettings
@@ -362,4 +364,47 @@ def test_the_name_of_a_series_is_not_in_the_document(make_volume):
 def test_json_refuses_what_json_cannot_say(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_files_appears_whole_or_not_at_all(tmp_path, monkeypatch):
+    target = tmp_path / "deep" / "out"
+    with pytest.raises(ExportError), atomic_folder(target, last="a.json") as work:
+        (work / "sub" / "b.txt").write_text("new")
+    assert not target.exists(), "made for nothing"
+    target.mkdir()
+    for name in ("b.txt", "mine.txt", "old.png"):
+        (target / name).write_text("before")
+    moved = []
+    replace_file = Path.replace
+
+    def noted(path, place):
+        moved.append(place.relative_to(target).as_posix())
+        return replace_file(path, place)
+
+    monkeypatch.setattr(Path, "replace", noted)
+    with atomic_folder(target, last="a.json", outdated=[target / "old.png"]) as work:
+        (work / "sub").mkdir()
+        for name in ("b.txt", "a.json", "sub/c.txt"):
+            (work / name).write_text("new")
+        assert (target / "b.txt").read_text() == "before"
+        assert (target / "old.png").exists()
+    assert moved == ["b.txt", "sub/c.txt", "a.json"], "the document last"
+    assert {p.relative_to(target).as_posix(): p.read_text() for p in target.rglob("*") if p.is_file()} == {
+        **dict.fromkeys(moved, "new"),
+        "mine.txt": "before",
+    }
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(ExportError, match="'file' cannot be written"),
+        atomic_folder(tmp_path / "file", last=""),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_name_that_is_too_long_is_told(tmp_path, overwrite):
+    target = tmp_path / ("n" * 300 + ".txt")
+    with pytest.raises(ExportError, match="the name is too long"), atomic_path(target, overwrite=overwrite):
+        pass
     assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,18 @@ from model_core.export import Overlays
 from model_core.export import render_slice as render
 from model_core.export.look import Look
 from model_core.export.text import TextLayer
-from model_core.scene import Corners, EdgeLetters, Label, Line, corner_lines, edge_letters, palette, rgb
+from model_core.scene import (
+    Corners,
+    EdgeLetters,
+    Label,
+    Line,
+    ScanWords,
+    Screen,
+    corner_lines,
+    edge_letters,
+    palette,
+    rgb,
+)
 
 OUTLINE = Overlays(masks=False, outlines=True, boxes=False)
 ORANGE, VERMILION, REFERENCE_COLOUR = map(rgb, (palette.ORANGE, palette.VERMILION, palette.REFERENCE))
@@ -193,12 +204,46 @@ def test_words_of_the_class(make_volume, make_shown):
         return [(line.text, line.bold) for line in lines]
 
     classes = ["Control < 0.01", "Other 0.40", "COVID-19 > 0.99"]
-    assert words(sure) == [("Class of this slice", False), *zip(classes, (False, False, True), strict=True)]
+    doubt = ("uncalibrated", False)
+    likely = zip(classes, (False, False, True), strict=True)
+    assert words(sure) == [("Class of this slice", False), *likely, doubt]
     bias = dataclasses.replace(sure, batch=nothing)
     assert words(bias) == [
         ("Network's bias: no region left", False),
         *((name, False) for name in classes),
+        doubt,
     ]
+
+
+def test_calibrated_weights_say_ill_or_not_and_the_scan(make_volume, make_shown):
+    volume = make_volume()
+    shown = make_shown(volume)
+    look = Look(image_classes=("Control", "Other", "COVID-19"))
+
+    def words(screen=None, look=look, **changes):
+        changes = {"ill_probability": 0.93, "kind": "undecided", "lung": True, "detections": 2, **changes}
+        seen = dataclasses.replace(shown, summary=dataclasses.replace(shown.summary, **changes))
+        return corner_lines(volume, 1, look, seen, screen=screen)
+
+    said = ["Pneumonia signs", "pneumonia 0.93", "kind undecided"]
+    assert [line.text for line in words(Screen()).top_left] == said
+    classes = ["Class of this slice", "Control 0.05", "Other 0.25", "COVID-19 0.90"]
+    assert [line.text for line in words().top_left] == [*said, *classes]
+    assert words(Screen()).top_left[0].swatch == palette.PNEUMONIA
+    doubt = [line.text for line in words(Screen(), detections=0, unlike_training=True).top_left]
+    assert doubt == ["Uncertain", said[1], "looks ill; no lesion marked", "unlike the training data"]
+    outside = words(lung=False, ill_probability=None, kind=None).top_left
+    assert [line.text for line in outside] == ["Outside the lung: no class"]
+    scan = ScanWords("Pneumonia signs", where="in 90 of 128 lung slices (controls: 6 %)", worth="Not checked")
+    told = dataclasses.replace(look, scan=scan)
+    assert [line.text for line in words(look=told).bottom_left] == [
+        "Scan: Pneumonia signs",
+        "in 90 of 128 lung slices",
+        "(controls: 6 %)",
+        "Not checked",
+        "Slice 2 / 3 · 28.0 mm",
+    ]
+    assert len(words(Screen(), told).bottom_left) == 1, "a window says it in its panel"
 
 
 def test_a_selected_roi_that_is_not_shown_is_dashed(make_volume, make_shown, rectangle):
@@ -298,7 +343,14 @@ def test_corner_text_holds_what_is_asked_for_and_no_patient_unasked(make_volume,
     look = Look(window=Window(1500, -600, "Lung"), **NAMES)
     place = ["CT", "0.70 × 0.70 × 2.00 mm", "lossy compression"]
     assert words(corner_lines(volume, 1, look, shown, reference=True)) == [
-        ["Class of this slice", "Control 0.05", "Other 0.25", "COVID-19 0.90", "edited evidence"],
+        [
+            "Class of this slice",
+            "Control 0.05",
+            "Other 0.25",
+            "COVID-19 0.90",
+            "uncalibrated",
+            "edited evidence",
+        ],
         [*place, "Consolidation", "reference mask"],
         ["Slice 2 / 3 · 28.0 mm"],
         ["score > 0.50, NMS 0.75", "W 1500  L −600 (Lung)"],

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from gui_fakes import FakeEngine, FakeExporter, FakeReader, make_volume
 
-from ctmasknet_gui.controller.bundle import Controllers
+from ctmasknet_gui.controller.controllers import Controllers
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state import AppState
 

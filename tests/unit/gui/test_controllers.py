@@ -14,7 +14,7 @@ from ctmasknet_gui.controller.ports import numbered_apart
 from ctmasknet_gui.controller.time_left import TimeLeft
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state.display import LUNG, PRESETS
-from ctmasknet_gui.view.requests import ExportRequest
+from ctmasknet_gui.state.requests import ExportRequest
 from model_core.base.errors import ExportError
 from model_core.base.volume import PatientText
 from model_core.scene import Overlays
@@ -301,6 +301,7 @@ def test_thresholds_never_call_the_backbone(opened):
     before = len(state.results.shown.detections)
     for score in np.linspace(0.1, 0.9, 15):
         thresholds.set_detections(replace(state.thresholds.detections, score=float(score)))
+        opened.settle()
         assert len(state.results.shown.detections) == (np.linspace(0.95, 0.05, CANDIDATES) > score).sum()
     thresholds.toggle_nms()
     thresholds.set_scoring("sigmoid")
@@ -368,6 +369,119 @@ def test_thresholds_moved_during_a_run_hold_for_every_slice(make_rig):
     rig.engine.gate.set()
     rig.settle()
     assert {s.detections for k, s in rig.state.results.summaries.items() if k} == {1}
+
+
+# ---------------------------------------------------------------------------------------------- undo
+
+
+@pytest.fixture
+def edits(opened, monkeypatch):
+    """An analysed series; ``now`` is the time that edits are told apart by, in seconds."""
+    opened.run_all()
+    opened.now = 100.0
+    monkeypatch.setattr(opened.controllers.thresholds, "_clock", lambda: opened.now)
+
+    def edit(change, *arguments, pause=5.0):
+        change(*arguments)
+        opened.now += pause
+
+    opened.edit = edit
+    return opened
+
+
+def test_edits_are_undone_and_done_again_one_by_one(edits):
+    state, thresholds, edit = edits.state.thresholds, edits.controllers.thresholds, edits.edit
+    first = state.values
+    edit(thresholds.set_detections, replace(state.detections, score=0.6))
+    second = state.values
+    edit(thresholds.toggle_nms)
+    edit(thresholds.set_evidence, replace(state.evidence, score=0.5))
+    last = state.values
+    assert (state.undo, state.redo) == ("score of the evidence", "")
+    thresholds.undo()
+    assert (state.undo, state.redo) == ("NMS", "score of the evidence")
+    thresholds.undo()
+    assert state.values == second
+    thresholds.undo()
+    thresholds.undo()
+    assert state.values == first
+    assert (state.undo, state.redo) == ("", "score")
+    edits.settle()
+    assert edits.state.results.shown.detections.settings == first.detections
+    for _ in range(4):
+        thresholds.redo()
+    assert state.values == last
+    assert (state.undo, state.redo) == ("score of the evidence", "")
+    edits.settle()
+    assert edits.state.results.scan.basis == "edited"
+    thresholds.undo()
+    edits.settle()
+    assert edits.state.results.scan.basis == "trained"
+    edit(thresholds.set_scoring, "sigmoid")
+    assert (state.undo, state.redo) == ("scoring", ""), "what was undone is given up"
+
+
+def test_a_drag_is_one_edit_and_a_pause_ends_it(edits):
+    state, thresholds = edits.state.thresholds, edits.controllers.thresholds
+    first = state.values
+    for step in range(20):
+        edits.edit(thresholds.set_detections, replace(state.detections, score=0.5 + 0.01 * step), pause=0.2)
+    dragged = state.values
+    edits.edit(thresholds.set_detections, replace(state.detections, mask_threshold=1.0), pause=0.2)
+    edits.now += 3.0
+    edits.edit(thresholds.set_detections, replace(state.detections, mask_threshold=2.0), pause=0.2)
+    thresholds.undo()
+    assert state.detections.mask_threshold == 1.0
+    thresholds.undo()
+    assert state.values == dragged
+    thresholds.undo()
+    assert state.values == first
+    assert state.undo == ""
+    # What is moved at once after an undo is an edit of its own.
+    thresholds.redo()
+    thresholds.set_detections(replace(state.detections, score=0.99))
+    thresholds.undo()
+    assert state.values == dragged
+
+
+def test_link_and_reset_are_edits_too(edits):
+    state, thresholds, edit = edits.state.thresholds, edits.controllers.thresholds, edits.edit
+    edit(thresholds.set_detections, replace(state.detections, score=0.7))
+    edit(thresholds.set_linked, True)
+    linked = state.values
+    assert (linked.linked, linked.evidence.score, state.undo) == (True, 0.7, "link of the evidence")
+    edit(thresholds.reset)
+    assert (state.linked, state.detections, state.undo) == (
+        False,
+        state.default_detections,
+        "reset of the thresholds",
+    )
+    thresholds.undo()
+    assert state.values == linked
+    thresholds.undo()
+    assert not state.linked
+    assert not state.evidence_edited
+
+
+def test_other_weights_forget_the_edits_of_former_ones(edits, monkeypatch):
+    state, thresholds = edits.state.thresholds, edits.controllers.thresholds
+    edits.edit(thresholds.set_detections, replace(state.detections, score=0.7))
+    edits.controllers.weights.choose(["like-before"])
+    edits.settle()
+    assert (state.detections.score, state.undo) == (0.7, "score")
+    load = edits.engine.load
+
+    def other(names):
+        pipeline = load(names)
+        pipeline.detections = replace(pipeline.detections, score=0.25)
+        return pipeline
+
+    monkeypatch.setattr(edits.engine, "load", other)
+    edits.controllers.weights.choose(["other"])
+    edits.settle()
+    assert (state.detections.score, state.undo, state.redo) == (0.25, "", "")
+    thresholds.undo()
+    assert state.detections.score == 0.25
 
 
 # -------------------------------------------------------------------------------------------- export
@@ -445,7 +559,7 @@ def test_export_holds_what_was_on_screen_when_asked(opened):
     opened.exporter.gate.set()
     opened.settle()
     job = opened.exporter.jobs[0]
-    assert job.look.window.name == "Mediastinum"
+    assert job.appearance.window.name == "Mediastinum"
     assert job.slices == (3,)
 
 

@@ -8,17 +8,16 @@ from gui_fakes import make_card
 from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, Qt
 from PySide6.QtGui import QEnterEvent, QGuiApplication
 from PySide6.QtWidgets import QApplication, QFileDialog, QWidget
-from window_case import fill
+from window_case import fill, hear, heard_use_cases
 
 from ctmasknet_gui.state import AppState, Message
+from ctmasknet_gui.state.requests import ExportRequest
 from ctmasknet_gui.view import message_bar
 from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.export_dialog import ExportDialog, with_suffix
 from ctmasknet_gui.view.file_dialogs import FileDialogs
-from ctmasknet_gui.view.help_texts import about_html, keys_html, weights_html
+from ctmasknet_gui.view.help import TextDialog, about_html, keys_html, weights_html
 from ctmasknet_gui.view.message_bar import MessageBar
-from ctmasknet_gui.view.requests import ExportRequest
-from ctmasknet_gui.view.text_dialog import TextDialog
 from model_core.base.errors import SettingsError
 from model_core.weights.store import shipped
 
@@ -353,9 +352,11 @@ def test_a_card_of_another_program_is_shown_as_it_stands(qtbot):
 def test_file_dialogs_start_in_the_last_folder_and_emit_paths(qtbot, monkeypatch, tmp_path):
     window = QWidget()
     qtbot.addWidget(window)
-    dialogs = FileDialogs(window)
+    use = heard_use_cases()
+    dialogs = FileDialogs(window, use)
     dialogs.folder = tmp_path
-    started, heard = [], []
+    started = []
+    paths, references, weights = hear(use.open_paths), hear(use.open_reference), hear(use.choose_weights)
 
     def answer(value):
         def choose(parent, title, folder, *rest):
@@ -367,35 +368,28 @@ def test_file_dialogs_start_in_the_last_folder_and_emit_paths(qtbot, monkeypatch
     monkeypatch.setattr(QFileDialog, "getOpenFileNames", answer((["/a/ü.dcm", "/a/2.dcm"], "")))
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", answer("/b"))
     monkeypatch.setattr(QFileDialog, "getOpenFileName", answer(("/c/mask.nii", "")))
-    dialogs.pathsChosen.connect(heard.append)
-    dialogs.referenceChosen.connect(heard.append)
-    dialogs.weightsChosen.connect(heard.append)
     dialogs.ask_files()
     dialogs.ask_folder()
     dialogs.ask_reference()
     dialogs.ask_weights()
-    assert heard == [
-        (Path("/a/ü.dcm"), Path("/a/2.dcm")),
-        (Path("/b"),),
-        Path("/c/mask.nii"),
-        ("/a/ü.dcm", "/a/2.dcm"),
-    ]
+    assert paths == [(Path("/a/ü.dcm"), Path("/a/2.dcm")), (Path("/b"),)]
+    assert references == [Path("/c/mask.nii")]
+    assert weights == [("/a/ü.dcm", "/a/2.dcm")]
     assert set(started) == {str(tmp_path)}
 
 
-def test_cancelled_file_dialogs_emit_nothing(qtbot, monkeypatch):
+def test_cancelled_file_dialogs_open_nothing(qtbot, monkeypatch):
     window = QWidget()
     qtbot.addWidget(window)
-    dialogs = FileDialogs(window)
-    heard = []
-    for signal in (dialogs.pathsChosen, dialogs.referenceChosen, dialogs.weightsChosen):
-        signal.connect(heard.append)
+    use = heard_use_cases()
+    dialogs = FileDialogs(window, use)
+    heard = [hear(wanted) for wanted in (use.open_paths, use.open_reference, use.choose_weights)]
     monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *_: ([], ""))
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: "")
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: ("", ""))
     for ask_for in (dialogs.ask_files, dialogs.ask_folder, dialogs.ask_reference, dialogs.ask_weights):
         ask_for()
-    assert heard == []
+    assert heard == [[], [], []]
 
 
 # ------------------------------------------------------------------------------------------ messages

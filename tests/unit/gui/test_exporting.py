@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PySide6.QtCore import Qt
 
-from ctmasknet_gui.controller.export_core import CoreExporter, without_arrays, without_free_text
-from ctmasknet_gui.view.requests import ExportRequest
+from ctmasknet_gui.controller.exporter import Exporter, without_arrays, without_free_text
+from ctmasknet_gui.state.requests import ExportRequest
 from model_core.base.volume import Window
 
 
@@ -37,7 +37,7 @@ def test_the_confirmed_job_is_the_one_that_replaces_files(opened):
     written = opened.exporter.jobs[0]
     assert written.overwrite
     assert written.slices == (3,)
-    assert dataclasses.replace(written, overwrite=False).look == job.look
+    assert dataclasses.replace(written, overwrite=False).appearance == job.appearance
     assert written.results is job.results
 
 
@@ -207,7 +207,7 @@ def test_the_name_that_a_file_gives_a_window_is_in_no_picture_unless_asked(opene
         with opened.qtbot.waitSignal(opened.controllers.exporting.exported):
             opened.controllers.exporting.export(request)
         request.target.unlink()  # written by the fake
-        (_, path) = CoreExporter(opened.engine).export(opened.exporter.jobs[-1])
+        (_, path) = Exporter(opened.engine).export(opened.exporter.jobs[-1])
         assert path == request.target
     assert seen == [Window(1400, -500, kept), Window(1400, -500, name)]
     assert without_free_text(Window(1400, -500, name)).name == kept

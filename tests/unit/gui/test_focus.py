@@ -13,7 +13,7 @@ from PySide6.QtWidgets import (
     QStyle,
     QStyleOptionSpinBox,
 )
-from window_case import fill
+from window_case import fill, hear, heard_use_cases
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.main_window import MainWindow
@@ -28,7 +28,7 @@ def state():
 
 @pytest.fixture
 def window(qtbot, state):
-    window = MainWindow(state)
+    window = MainWindow(state, heard_use_cases())
     qtbot.addWidget(window)
     window.resize(1280, 800)
     window.show()
@@ -36,12 +36,6 @@ def window(qtbot, state):
     window.activateWindow()
     window.viewport.setFocus()
     return window
-
-
-def hear(signal):
-    values = []
-    signal.connect(lambda *items: values.append(items[0] if len(items) == 1 else items))
-    return values
 
 
 def controls(window):
@@ -63,8 +57,8 @@ def test_a_click_leaves_the_keys_with_the_slices(qtbot, window, state, name):
 
     state.thresholds.detections = replace(state.thresholds.detections, score=0.3)
     qtbot.mouseClick(controls(window)[name], LEFT)
-    steps, cines = hear(window.sliceStepped), hear(window.cineToggled)
-    detections, opacities = hear(window.detectionsChanged), hear(window.opacityRequested)
+    steps, cines = hear(window.use.step), hear(window.use.toggle_cine)
+    detections, opacities = hear(window.use.set_detections), hear(window.use.set_opacity)
     assert QApplication.focusWidget() is window.viewport
     for key in (Qt.Key.Key_Down, Qt.Key.Key_PageDown, Qt.Key.Key_Space):
         QTest.keyClick(QApplication.focusWidget(), key)
@@ -92,7 +86,7 @@ def test_a_choice_from_a_list_box_gives_the_keys_back(qtbot, window):
 
 
 def test_numbers_are_typed_after_a_click_and_return_gives_the_keys_back(qtbot, window):
-    detections, steps = hear(window.detectionsChanged), hear(window.sliceStepped)
+    detections, steps = hear(window.use.set_detections), hear(window.use.step)
     spin = window.explanation.thresholds.score.spin
     qtbot.mouseClick(spin.lineEdit(), LEFT)
     assert spin.hasFocus()
@@ -107,7 +101,7 @@ def test_numbers_are_typed_after_a_click_and_return_gives_the_keys_back(qtbot, w
 
 def test_escape_drops_what_was_typed_and_stops_nothing(qtbot, window, state):
     state.run.total, state.run.kind = 148, "run"
-    detections, stops = hear(window.detectionsChanged), hear(window.stopRequested)
+    detections, stops = hear(window.use.set_detections), hear(window.use.stop)
     spin = window.explanation.thresholds.score.spin
     spin.setFocus()
     before = spin.text()
@@ -122,7 +116,7 @@ def test_escape_drops_what_was_typed_and_stops_nothing(qtbot, window, state):
 
 
 def test_the_arrows_of_a_number_take_no_keys(qtbot, window):
-    detections = hear(window.detectionsChanged)
+    detections = hear(window.use.set_detections)
     spin = window.explanation.thresholds.score.spin
     option = QStyleOptionSpinBox()
     spin.initStyleOption(option)
@@ -134,7 +128,7 @@ def test_the_arrows_of_a_number_take_no_keys(qtbot, window):
 
 
 def test_a_picked_series_and_an_opened_volume_give_the_keys_to_the_slices(qtbot, window, state):
-    chosen = hear(window.seriesChosen)
+    chosen = hear(window.use.open_series)
     series = window.series.list
     series.setFocus(Qt.FocusReason.TabFocusReason)
     place = series.visualItemRect(series.item(1)).center()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from gui_fakes import FakeEngine, FakeReader, make_volume
 
-from ctmasknet_gui.controller.kept_results import Kept, KeptResults, fingerprint, held_bytes
+from ctmasknet_gui.state.cases import Case, Cases, fingerprint, held_bytes
 from model_core.base.geometry import Geometry
 
 
@@ -44,6 +44,7 @@ def test_a_series_has_its_results_at_once_on_return(rig):
     rig.controllers.display.show_slice(5)
     rig.controllers.running.run_slice()
     rig.settle()
+    rig.controllers.selection.pick(2)
     before = snapshot(rig)
     assert before[3] is not None
     show(rig, "second")
@@ -53,6 +54,7 @@ def test_a_series_has_its_results_at_once_on_return(rig):
     second = snapshot(rig)
     show(rig, "one")
     assert rig.state.display.slice_index == 5, "where it was left"
+    assert rig.state.selection.candidate == 2
     assert snapshot(rig) == before
     show(rig, "second")
     assert snapshot(rig) == second
@@ -188,6 +190,27 @@ def test_maps_are_not_kept_and_masks_that_need_them_run_again(make_rig):
     assert rig.state.results.slices[3].features
 
 
+def test_cases_are_values_of_a_series_under_weights(rig):
+    choose(rig)
+    rig.run_all()
+    rig.controllers.opening.open_reference(rig.folder / "mask.nii")
+    rig.settle()
+    case = rig.state.open_case()
+    choose(rig, "other")
+    rig.controllers.running.run_slice()
+    rig.settle()
+    show(rig, "second")
+    assert [(put.series_id, put.weights_id, len(put.slices)) for put in rig.state.cases] == [
+        ("one", "id-fake", 7),
+        ("one", "id-other", 1),
+    ]
+    assert {put.volume for put in rig.state.cases} == {put.reference for put in rig.state.cases} == {None}
+    # What was taken before stays as it was.
+    assert (case.volume.series_id, case.reference_name, len(case.slices)) == ("one", "mask.nii", 7)
+    assert case.settings == (rig.state.thresholds.detections, rig.state.thresholds.evidence)
+    assert rig.state.open_case().series_id == "second"
+
+
 # -------------------------------------------------------------------------------------------- memory
 
 
@@ -195,16 +218,17 @@ def kept_of(volume, slices=3):
     engine = FakeEngine()
     pipeline = engine.load(())
     results = {k: engine.result(pipeline, volume, k) for k in range(slices)}
-    return Kept(results, {}, None, 0)
+    return Case(volume.series_id, "w", volume, results, {}, None, slice_index=0).put_away()
 
 
 def test_what_was_put_away_longest_ago_goes_first():
     volumes = [make_volume(name) for name in ("a", "b", "c")]
     kept = [kept_of(volume) for volume in volumes]
     size = sum(held_bytes(result) for result in kept[0].slices.values())
-    store = KeptResults(budget=2 * size)
-    for volume, results in zip(volumes, kept, strict=True):
-        store.put(volume, "w", results)
+    store = Cases(budget=2 * size)
+    for case in kept:
+        store.put(case)
+    assert [case.series_id for case in store] == ["b", "c"]
     assert store.take(volumes[0], "w") is None
     assert store.take(volumes[2], "w") is kept[2]
     assert store.take(volumes[2], "w") is None, "given back"

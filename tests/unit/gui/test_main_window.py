@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from gui_fakes import make_card, make_volume
 from PySide6.QtCore import QByteArray, QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QAction, QDropEvent, QStatusTipEvent
+from PySide6.QtGui import QAction, QDropEvent, QGuiApplication, QStatusTipEvent
 from PySide6.QtWidgets import (
     QAbstractButton,
     QAbstractSlider,
@@ -18,9 +18,10 @@ from PySide6.QtWidgets import (
     QMenu,
     QWidget,
 )
-from window_case import fill
+from window_case import fill, hear, heard_use_cases
 
 from ctmasknet_gui.state import AppState, Message
+from ctmasknet_gui.view.actions import COMMANDS
 from ctmasknet_gui.view.layout import from_bytes
 from ctmasknet_gui.view.main_window import MainWindow
 from ctmasknet_gui.view.menus import short_path, weight_choices
@@ -49,7 +50,7 @@ def state():
 @pytest.fixture
 def make_window(qtbot):
     def make(state, size=(1280, 800)):
-        window = MainWindow(state)
+        window = MainWindow(state, heard_use_cases())
         qtbot.addWidget(window)
         window.resize(*size)
         window.show()
@@ -64,24 +65,18 @@ def window(make_window, state):
     return make_window(state)
 
 
-def hear(signal):
-    values = []
-    signal.connect(lambda *items: values.append(items[0] if len(items) == 1 else items))
-    return values
-
-
 # ----------------------------------------------------------------------------------------- shortcuts
 
 
 def test_keys_emit_what_they_stand_for(qtbot, window):
-    steps, wanted = hear(window.sliceStepped), hear(window.sliceRequested)
-    presets, switches = hear(window.presetChosen), hear(window.switchToggled)
+    steps, first, last = hear(window.use.step), hear(window.use.first), hear(window.use.last)
+    presets, switches = hear(window.use.preset), hear(window.use.toggle)
     overlays, nms, findings = (
-        hear(window.overlaysToggled),
-        hear(window.nmsToggled),
-        hear(window.findingStepped),
+        hear(window.use.toggle_overlays),
+        hear(window.use.toggle_nms),
+        (hear(window.use.next_finding), hear(window.use.previous_finding)),
     )
-    opacity, cine = hear(window.opacityStepped), hear(window.cineToggled)
+    opacity, cine = hear(window.use.change_opacity), hear(window.use.toggle_cine)
     viewport = window.viewport
     viewport.setFocus()
     key = Qt.Key
@@ -94,17 +89,16 @@ def test_keys_emit_what_they_stand_for(qtbot, window):
     for pressed in (key.Key_A, key.Key_D, key.Key_Space):
         qtbot.keyClick(viewport, pressed)
     assert steps == [-1, 1, -10, 10]
-    assert wanted[0] == 0
-    assert wanted[1] >= 6
+    assert (len(first), len(last)) == (1, 1)
     assert presets == [0, 1, 2, 7]
     assert switches == ["inverted", "flip_horizontal", "flip_vertical"]
     assert (len(overlays), len(nms), len(cine)) == (1, 1, 1)
-    assert findings == [1, -1]
+    assert [len(asked) for asked in findings] == [1, 1]
     assert opacity == [-0.1, 0.1]
 
 
 def test_view_keys_ask_for_zoom(qtbot, window):
-    zooms, resets = hear(window.zoomRequested), hear(window.viewReset)
+    zooms, resets = hear(window.use.set_zoom), hear(window.use.reset_view)
     window.viewport.setFocus()
     qtbot.keyClick(window.viewport, "+")
     qtbot.keyClick(window.viewport, "-")
@@ -117,9 +111,9 @@ def test_view_keys_ask_for_zoom(qtbot, window):
 
 def test_typing_a_number_fires_no_shortcut(qtbot, window):
     presets, zooms, detections = (
-        hear(window.presetChosen),
-        hear(window.zoomRequested),
-        hear(window.detectionsChanged),
+        hear(window.use.preset),
+        hear(window.use.set_zoom),
+        hear(window.use.set_detections),
     )
     spin = window.explanation.thresholds.score.spin
     spin.setFocus()
@@ -133,7 +127,7 @@ def test_typing_a_number_fires_no_shortcut(qtbot, window):
 
 def test_editing_keys_belong_to_the_field(qtbot, window, state):
     state.selection.candidate = 1
-    picked = hear(window.candidatePicked)
+    picked = hear(window.use.pick)
     spin = window.explanation.thresholds.score.spin
     spin.setFocus()
     spin.selectAll()
@@ -146,21 +140,21 @@ def test_editing_keys_belong_to_the_field(qtbot, window, state):
 
 
 def test_arrows_move_the_focused_slider_not_the_slices(qtbot, window):
-    steps, detections = hear(window.sliceStepped), hear(window.detectionsChanged)
+    steps, detections = hear(window.use.step), hear(window.use.set_detections)
     slider = window.explanation.thresholds.score.slider
     slider.setFocus()
     qtbot.keyClick(slider, Qt.Key.Key_Up)
     assert steps == []
     assert detections[0].score == pytest.approx(0.41)
     # Keys it does not need still work.
-    presets = hear(window.presetChosen)
+    presets = hear(window.use.preset)
     qtbot.keyClick(slider, Qt.Key.Key_3)
     assert presets == [3]
 
 
 def test_clicked_tools_leave_the_keys_with_the_slices(qtbot, window):
     window.viewport.setFocus()
-    switches, steps = hear(window.switchToggled), hear(window.sliceStepped)
+    switches, steps = hear(window.use.toggle), hear(window.use.step)
     button = window.tool_bar.widgetForAction(window.commands.masks)
     qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
     qtbot.keyClick(QApplication.focusWidget(), Qt.Key.Key_Down)
@@ -172,8 +166,11 @@ def test_clicked_tools_leave_the_keys_with_the_slices(qtbot, window):
 
 
 def test_every_action_is_connected(window):
-    for action in window.commands.all:
-        assert action.receivers("2triggered(bool)") > 1, f"{action.text()} does nothing"
+    for command in (command for group in COMMANDS.values() for command in group):
+        action = getattr(window.commands, command.name)
+        # A check that state decides is set again after every click, whatever the click did.
+        others = 0 if command.checked is None else 1
+        assert action.receivers("2triggered(bool)") > others, f"{action.text()} does nothing"
 
 
 def test_checks_show_state_not_clicks(window, state):
@@ -182,23 +179,27 @@ def test_checks_show_state_not_clicks(window, state):
     assert not action.isChecked(), "nobody changed state"
     state.display.masks = True
     assert action.isChecked()
-    lung = window.commands.presets[0]
+    lung = window.commands.preset_2
     lung.trigger()
     assert lung.isChecked()
 
 
 def test_cine_speed_is_chosen_in_the_menu(window, state):
-    speeds = hear(window.cineSpeedChosen)
+    speeds = hear(window.use.set_cine_speed)
     menu = next(
         action.menu()
         for top in window.menuBar().actions()
         for action in top.menu().actions()
         if action.menu() is not None and "Cine" in action.text()
     )
-    assert [int(action.data()) for action in menu.actions()] == [5, 10, 15, 20, 30]
+
+    def speed(action):
+        return float(action.text().split()[0])
+
+    assert [speed(action) for action in menu.actions()] == [5, 10, 15, 20, 30]
 
     def checked():
-        return [action.data() for action in menu.actions() if action.isChecked()]
+        return [speed(action) for action in menu.actions() if action.isChecked()]
 
     assert checked() == [10.0]
     menu.actions()[3].trigger()
@@ -214,7 +215,7 @@ def test_every_window_of_the_file_is_offered(window, state):
     from dataclasses import replace
 
     windows = (Window(350, 50, "Soft & tissue"), Window(2000.5, 300, "BONE"), Window(1600, -600))
-    chosen = hear(window.windowChosen)
+    chosen = hear(window.use.choose_window)
     menus = [m for m in window.commands.window_file.associatedObjects() if isinstance(m, QMenu)]
     assert len(menus) == 2
 
@@ -239,14 +240,14 @@ def test_every_window_of_the_file_is_offered(window, state):
 
 def test_run_stop_and_link(window, state):
     slices, series, stops = (
-        hear(window.runSliceRequested),
-        hear(window.runSeriesRequested),
-        hear(window.stopRequested),
+        hear(window.use.run_slice),
+        hear(window.use.run_series),
+        hear(window.use.stop),
     )
     links, scorings, resets = (
-        hear(window.linkToggled),
-        hear(window.scoringRequested),
-        hear(window.thresholdsReset),
+        hear(window.use.set_linked),
+        hear(window.use.set_scoring),
+        hear(window.use.reset_thresholds),
     )
     commands = window.commands
     commands.run_slice.trigger()
@@ -263,7 +264,7 @@ def test_run_stop_and_link(window, state):
 
 
 def test_a_box_a_row_and_a_point_ask_for_the_same_selection(qtbot, window, state):
-    picked = hear(window.candidatePicked)
+    picked = hear(window.use.pick)
     roi = state.results.shown.rois[1]
     view = window.viewport.current_view
     centre = view.transform.map(QPointF((roi.box[0] + roi.box[2]) / 2, (roi.box[1] + roi.box[3]) / 2))
@@ -275,14 +276,36 @@ def test_a_box_a_row_and_a_point_ask_for_the_same_selection(qtbot, window, state
     assert picked == [1, 1, 1]
 
 
+def test_the_region_commands_step_through_the_rows_and_copy_them(window, state):
+    picked, commands = hear(window.use.pick), window.commands
+    commands.next_region.trigger()
+    state.selection.candidate = picked[-1]
+    commands.next_region.trigger()
+    state.selection.candidate = 0
+    commands.previous_region.trigger()
+    commands.clear_selection.trigger()
+    assert picked == [0, 1, 0, None]
+    commands.copy_table.trigger()
+    lines = QGuiApplication.clipboard().text().splitlines()
+    assert len(lines) == 7
+    assert lines[1].split("\t")[:3] == ["1", "lesion", "0.950"]
+
+
 def test_strip_and_wheel_ask_for_slices(qtbot, window):
-    wanted = hear(window.sliceRequested)
+    wanted = hear(window.use.show_slice)
     qtbot.mouseClick(window.strip, Qt.MouseButton.LeftButton, pos=QPoint(20, window.strip.height() - 10))
     assert wanted[-1] == 6
 
 
+def test_the_buttons_of_the_empty_window_do_what_the_menu_does(qtbot, make_window):
+    window = make_window(AppState())
+    demos = hear(window.use.open_demo)
+    qtbot.mouseClick(window.viewport.empty.demo, Qt.MouseButton.LeftButton)
+    assert len(demos) == 1
+
+
 def test_dropped_files_are_opened(window, tmp_path):
-    paths = hear(window.pathsChosen)
+    paths = hear(window.use.open_paths)
     for target in (window, window.viewport):
         data = QMimeData()
         data.setUrls([QUrl.fromLocalFile(str(tmp_path / "ü x.dcm")), QUrl("https://example.org/x")])
@@ -299,7 +322,7 @@ def test_dropped_files_are_opened(window, tmp_path):
 
 def test_opacity_slider_and_state(window, state):
     assert window.tool_bar.opacity.accessibleName() == "Opacity of masks"
-    heard = hear(window.opacityRequested)
+    heard = hear(window.use.set_opacity)
     window.tool_bar.opacity.setValue(80)
     assert heard == [0.8]
     state.display.opacity = 0.2
@@ -308,7 +331,7 @@ def test_opacity_slider_and_state(window, state):
 
 
 def test_recent_cases_open_and_hide_their_names_in_privacy_mode(window, state, tmp_path):
-    paths, cleared = hear(window.pathsChosen), hear(window.recentCleared)
+    paths, cleared = hear(window.use.open_paths), hear(window.use.clear_recent)
     window.set_recent((tmp_path / "Doe & Jane", tmp_path / "other"))
     menu = window.menus.recent_menu
     assert menu.isEnabled()
@@ -335,7 +358,7 @@ def test_weights_menu_offers_models_and_pairs(window, state):
     orphan = replace(head, name="lost", base_sha256="zz")
     assert [names for names, _ in weight_choices((base, head, orphan))] == [("seg",), ("seg", "cls")]
     state.weights.available = (base, head)
-    chosen = hear(window.weightsChosen)
+    chosen = hear(window.use.choose_weights)
     window.menus.weights_menu.actions()[3].trigger()
     window.menus.weights_menu.actions()[0].trigger()
     assert chosen == [("seg", "cls"), ()]
@@ -381,7 +404,7 @@ def test_weights_are_named_for_people_and_by_their_cards_alone(qtbot, window, st
 
 def test_export_dialog_returns_a_request(qtbot, window, tmp_path):
     window.dialogs.export_folder = tmp_path
-    requests = hear(window.exportRequested)
+    requests = hear(window.use.export)
     window.commands.export_csv.trigger()
     dialog = QApplication.activeModalWidget()
     qtbot.waitUntil(dialog.isVisible)
@@ -390,7 +413,7 @@ def test_export_dialog_returns_a_request(qtbot, window, tmp_path):
 
 
 def test_the_slices_stand_still_while_the_export_is_asked_for(qtbot, window, state):
-    cines = hear(window.cineToggled)
+    cines = hear(window.use.toggle_cine)
     window.commands.export_png.trigger()
     QApplication.activeModalWidget().reject()
     assert cines == []
@@ -436,7 +459,8 @@ def test_help_dialogs_open(qtbot, window):
 
 
 def test_closing_is_told(window):
-    closing = hear(window.closing)
+    closing = []
+    window.closing.connect(lambda: closing.append(True))
     window.close()
     assert len(closing) == 1
 
@@ -529,7 +553,7 @@ def test_nothing_is_cut(qtbot, make_window, size):
     assert window.tool_bar.needed_width() <= size[0]
     extension = window.tool_bar.findChild(QAbstractButton, "qt_toolbar_ext_button")
     assert extension is None or not extension.isVisible()
-    panel = window.explanation
+    panel = window.explanation.column
     assert panel.widget().width() <= panel.viewport().width()
     window.resizeDocks([window.explanation_dock], [100], Qt.Orientation.Horizontal)
     qtbot.wait(20)
@@ -630,7 +654,7 @@ def test_what_gave_way_and_what_was_opened_all_the_same_come_back(qtbot, make_wi
     if opened:
         first.commands.series_panel.trigger()
     geometry, layout = first.layout_bytes()
-    second = MainWindow(fill(AppState()))
+    second = MainWindow(fill(AppState()), heard_use_cases())
     qtbot.addWidget(second)
     second.restore_layout(geometry, layout)
     second.show()
@@ -647,11 +671,11 @@ def test_layout_comes_back_and_damage_changes_nothing(make_window, qtbot):
     first.series_dock.hide()
     first.resize(1400, 900)
     geometry, layout = first.layout_bytes()
-    second = MainWindow(AppState())
+    second = MainWindow(AppState(), heard_use_cases())
     qtbot.addWidget(second)
     second.restore_layout(geometry, layout)
     assert second.series_dock.isHidden()
-    third = MainWindow(AppState())
+    third = MainWindow(AppState(), heard_use_cases())
     qtbot.addWidget(third)
     third.restore_layout(QByteArray(b"rubbish"), QByteArray(b"rubbish"))
     assert not third.series_dock.isHidden()
@@ -669,7 +693,7 @@ def test_splitter_plot_and_notes_come_back(make_window, qtbot):
     first.explanation.plots.tabs.setCurrentIndex(2)
     first.series.notes_open = True
     geometry, layout = first.layout_bytes()
-    second = MainWindow(fill(AppState()))
+    second = MainWindow(fill(AppState()), heard_use_cases())
     qtbot.addWidget(second)
     second.restore_layout(geometry, layout)
     second.show()
@@ -690,14 +714,14 @@ def test_layouts_of_other_versions_and_cut_ones_are_taken_as_far_as_they_go(make
     first.explanation.plots.tabs.setCurrentIndex(1)
     _, layout = first.layout_bytes()
     for cut in (3, 10, layout.size() // 2, layout.size() - 1):
-        window = MainWindow(AppState())
+        window = MainWindow(AppState(), heard_use_cases())
         qtbot.addWidget(window)
         window.restore_layout(QByteArray(), layout.first(cut))
         assert not window.series_dock.isHidden()
         assert window.explanation.plots.tabs.currentIndex() == 0
     # The layout of the docks alone, as it was remembered before.
     docks = first.saveState(1)
-    window = MainWindow(AppState())
+    window = MainWindow(AppState(), heard_use_cases())
     qtbot.addWidget(window)
     window.restore_layout(QByteArray(), docks)
     assert window.series_dock.isHidden()
@@ -741,7 +765,10 @@ def test_empty_window_imports_neither_torch_nor_matplotlib():
         "app = QApplication([])\n"
         "from ctmasknet_gui.state import AppState\n"
         "from ctmasknet_gui.view.main_window import MainWindow\n"
-        "window = MainWindow(AppState())\n"
+        "from ctmasknet_gui.view.use_cases import UseCases\n"
+        "from dataclasses import fields\n"
+        "use = UseCases(**{field.name: print for field in fields(UseCases)})\n"
+        "window = MainWindow(AppState(), use)\n"
         "window.show()\n"
         "app.processEvents()\n"
         "print([m for m in ('torch', 'matplotlib', 'scipy', 'SimpleITK') if m in sys.modules])\n"

@@ -11,7 +11,7 @@ from gui_fakes import FakeReader, make_volume, warning
 from ctmasknet_gui.controller.script import Options, ScriptController
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state.display import LUNG, PRESETS
-from ctmasknet_gui.view.requests import ExportRequest
+from ctmasknet_gui.state.requests import ExportRequest
 from model_core.base.errors import ReadError
 from model_core.base.volume import Catalogue, FileReport
 

@@ -14,11 +14,8 @@ from PySide6.QtGui import QFont, QFontMetrics, QGuiApplication, QImage
 from PySide6.QtWidgets import QApplication
 from window_case import fill, show
 
-from ctmasknet_gui.state import AppState, LungSlices
-from ctmasknet_gui.view.actions import Actions
+from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.explanation.class_panel import ClassPanel
-from ctmasknet_gui.view.explanation.evidence import why_no_evidence
-from ctmasknet_gui.view.explanation.panel import ExplanationPanel
 from ctmasknet_gui.view.explanation.plots import PlotPanel
 from ctmasknet_gui.view.explanation.roi_model import (
     COLUMNS,
@@ -27,9 +24,11 @@ from ctmasknet_gui.view.explanation.roi_model import (
     SCORE_COLUMN,
     SHOWN_COLUMN,
     RoiModel,
+    why_no_evidence,
 )
 from ctmasknet_gui.view.explanation.roi_table import RoiTable
 from ctmasknet_gui.view.explanation.threshold_panel import ThresholdPanel, convert_mask_threshold
+from ctmasknet_gui.view.explanation.verdict_card import VerdictCard
 from ctmasknet_gui.view.series_panel import SeriesPanel, count_problems, elided, two_lines
 from model_core.base.jobs import finish
 from model_core.base.volume import Catalogue, FileReport, PatientText, Problem
@@ -309,7 +308,7 @@ def test_long_titles_break_between_words_and_never_lose_text(qtbot):
 # --------------------------------------------------------------------------------------------- class
 
 
-def test_class_panel_shows_probabilities_and_the_rule_of_the_scan(qtbot, state):
+def test_class_panel_shows_the_classes_of_uncalibrated_weights(qtbot, state):
     panel = ClassPanel(state)
     qtbot.addWidget(panel)
     panel.show()
@@ -320,9 +319,7 @@ def test_class_panel_shows_probabilities_and_the_rule_of_the_scan(qtbot, state):
         ("COVID-19", "> 0.99", True),
     )
     assert "COVID-19 > 0.99" in panel.bars.accessibleName()
-    assert "Scan: COVID-19 > 0.99" in panel.scan.text()
-    assert "mean of the slices · lesions" in panel.scan.text()
-    assert "ml" in panel.scan.text()
+    assert panel.answer.text() == "Uncalibrated"
     assert not panel.badge.isVisible()
     state.thresholds.evidence = replace(state.thresholds.evidence, score=0.5)
     show(state)
@@ -331,108 +328,85 @@ def test_class_panel_shows_probabilities_and_the_rule_of_the_scan(qtbot, state):
 
 
 def test_a_class_without_any_region_is_called_the_networks_bias(qtbot, state):
-    panel = ClassPanel(state)
+    panel, card = ClassPanel(state), VerdictCard(state)
     qtbot.addWidget(panel)
+    qtbot.addWidget(card)
     panel.show()
-    assert not panel.bias.isVisible()
     state.thresholds.evidence = replace(state.thresholds.evidence, score=0.99)
     show(state)
     assert not state.results.shown.rois
-    assert panel.bias.isVisible()
-    assert panel.bias.text() == "network's bias"
+    assert panel.detail.text() == "network's bias: no region left"
     assert "not a finding of this slice" in why_no_evidence(state, waiting="")
     assert not any(bold for _, _, bold in panel.bars.rows)
+    assert "COVID-19" in card.text
     state.results.scan = replace(state.results.scan, from_bias=True)
-    assert "Scan: the network's bias · " in panel.scan.text()
-    assert "COVID-19" not in panel.scan.text()
+    assert card.answer.text() == "The network's bias"
+    assert "COVID-19" not in card.text
 
 
 @pytest.mark.parametrize(
-    ("spacing", "positions", "expected"),
+    ("changes", "answer", "detail"),
     [
-        ((None, 0.8, 0.8), np.array([0.0, 2, 4, 6, 12, 14, 16]), "slices are missing or uneven"),
-        ((None, 0.8, 0.8), None, "the slice distance is unknown"),
-        ((None, None, None), None, "the pixel size is unknown"),
+        ({"ill_probability": 0.93, "kind": "undecided"}, "Pneumonia signs", "kind undecided"),
+        ({"ill_probability": 0.93, "kind": "COVID-19"}, "Pneumonia signs", "most like COVID-19"),
+        ({"ill_probability": 0.08, "detections": 0}, "No clear pneumonia signs", ""),
+        ({"ill_probability": 0.93, "detections": 0}, "Uncertain", "looks ill; no lesion marked"),
+        ({"ill_probability": 0.08}, "Uncertain", "lesion marked; looks normal"),
+        ({"lung": False}, "Outside the lung: no class", ""),
     ],
 )
-def test_class_panel_says_why_there_is_no_volume(qtbot, state, spacing, positions, expected):
+def test_class_panel_says_what_the_slice_shows(qtbot, state, changes, answer, detail):
+    shown = state.results.shown
+    state.results.shown = None
     panel = ClassPanel(state)
     qtbot.addWidget(panel)
-    volume = state.case.volume
-    geometry = replace(volume.geometry, spacing_mm=spacing)
-    state.case.volume = replace(volume, geometry=geometry, slice_positions_mm=positions)
-    if spacing[1] is None:
-        summaries = state.results.summaries
-        state.results.summaries = {k: replace(s, lesion_mm2=None) for k, s in summaries.items()}
-    state.results.scan = replace(state.results.scan)
-    assert panel.scan.text().endswith(f"lesion volume off: {expected}")
-
-
-def test_class_panel_gives_no_class_outside_the_lungs(qtbot, state):
-    panel = ClassPanel(state)
-    qtbot.addWidget(panel)
-    assert panel.bars.isVisibleTo(panel)
-    index, slices = state.display.slice_index, state.case.volume.slices
-    state.case.lungs = LungSlices(tuple(k != index for k in range(slices)))
-    assert not panel.bars.isVisibleTo(panel)
-    assert panel.note.text() == "This slice lies outside the lung: no class."
-    state.case.lungs = LungSlices((None,) * slices)
-    assert panel.bars.isVisibleTo(panel)
-
-
-def test_class_panel_keeps_its_height_while_thresholds_are_followed(qtbot, state):
-    panel = ClassPanel(state)
-    qtbot.addWidget(panel)
-    panel.resize(300, 200)
+    panel.resize(438, 62)
     panel.show()
-    scan, height = state.results.scan, panel.sizeHint().height()
-    lines = panel.scan.height()
-    state.results.updating, state.results.scan = True, None
-    assert panel.scan.isVisible()
-    assert panel.sizeHint().height() == height
-    state.results.scan = scan
-    assert "lesion volume follows" in panel.scan.text(), "volumes of two settings are not added up"
-    state.results.updating = False
-    assert (panel.sizeHint().height(), panel.scan.height()) == (height, lines)
-    state.results.summaries, state.results.scan = {}, None
-    assert not panel.scan.isVisible()
+    state.results.shown = replace(shown, summary=replace(shown.summary, **changes))
+    assert (panel.answer.text(), panel.detail.text()) == (answer, detail)
+    assert panel.bars.isVisible() == ("lung" not in changes)
+    named = changes.get("kind") == "COVID-19"
+    assert [name for name, _, bold in panel.bars.rows if bold] == ["COVID-19"] * named, "no kind is hinted at"
+    told = panel.ill.accessibleName()
+    assert told == (
+        f"Probability of pneumonia {changes['ill_probability']:.2f}" if "lung" not in changes else ""
+    )
+    assert answer in panel.accessibleName()
+    assert not panel.unlike.isVisible()
+    state.results.shown = replace(shown, summary=replace(shown.summary, unlike_training=True, **changes))
+    assert panel.unlike.isVisible()
+    assert panel.unlike.text() == "unlike the training data"
+    assert panel.answer.text() == answer, "it marks, and changes nothing"
 
 
-def test_class_panel_keeps_its_height_whatever_thresholds_leave_of_the_evidence(qtbot, state):
+def test_class_panel_keeps_its_height_whatever_it_says(qtbot, state):
     panel = ClassPanel(state)
     qtbot.addWidget(panel)
-    panel.resize(350, 300)
+    panel.resize(438, 62)
     panel.show()
-    scan, layout = state.results.scan, panel.layout()
-    height = layout.totalHeightForWidth(panel.width())
-    summaries = dict(state.results.summaries)
-    for empty in (scan.slices_used[:2], scan.slices_used):
-        every = len(empty) == len(scan.slices_used)
-        told = f"{scan.rule} No region is left in {len(empty)} of those: there it is the network's bias."
-        state.thresholds.evidence = replace(state.thresholds.evidence, score=0.99)
-        show(state)
-        state.results.summaries = summaries | {k: replace(summaries[k], from_bias=True) for k in empty}
-        state.results.scan = replace(scan, basis="edited", from_bias=every, rule=told)
-        assert panel.bias.isVisible()
-        assert panel.badge.isVisible()
-        assert f"{len(empty)} by the network's bias" in panel.scan.text() or every
-        assert layout.totalHeightForWidth(panel.width()) == height
+    shown, layout = state.results.shown, panel.layout()
+    height = layout.totalSizeHint().height()
+    for changes in ({"lung": False}, {"ill_probability": 0.9}, {"unlike_training": True, "lung": False}):
+        state.results.shown = replace(shown, summary=replace(shown.summary, **changes))
+        assert layout.totalSizeHint().height() == height
+    for nothing in (None, replace(shown, verdict=None)):
+        state.results.shown = nothing
+        assert layout.totalSizeHint().height() == height
 
 
 def test_class_panel_says_why_there_is_no_class(qtbot):
     state = AppState()
     panel = ClassPanel(state)
     qtbot.addWidget(panel)
-    assert "Open a series" in panel.note.text()
     state.case.volume = make_volume()
-    assert "No network weights" in panel.note.text()
+    assert "No network weights" in panel.text
     state.weights.chosen = ("some.safetensors",)
-    assert "has not been analysed" in panel.note.text()
+    assert "Not analysed" in panel.text
     fill(state)
     state.results.shown = None
-    assert "has not been analysed" in panel.note.text()
+    assert "Not analysed" in panel.text
     state.run.kind = "run"
-    assert "a run is going on" in panel.note.text()
+    assert "A run is going on" in panel.text
 
 
 # ---------------------------------------------------------------------------------------- thresholds
@@ -726,24 +700,6 @@ def test_sorting_keeps_the_selection_and_breaks_ties_by_rank(qtbot, state, colle
     table.table.sortByColumn(3, Qt.SortOrder.DescendingOrder)
     assert [table.model.roi(k).rank for k in range(6)] == [1, 2, 3, 4, 5, 6]
     assert picked == []
-
-
-def test_arrow_keys_of_the_region_actions_step_through_the_rows(qtbot, state, collect):
-    actions = Actions(state)
-    panel = ExplanationPanel(state, actions)
-    qtbot.addWidget(panel)
-    picked = collect(panel.candidatePicked)
-    actions.next_region.trigger()
-    state.selection.candidate = picked[-1]
-    actions.next_region.trigger()
-    state.selection.candidate = 0
-    actions.previous_region.trigger()
-    actions.clear_selection.trigger()
-    assert picked == [0, 1, 0, None]
-    actions.copy_table.trigger()
-    lines = QGuiApplication.clipboard().text().splitlines()
-    assert len(lines) == 7
-    assert lines[1].split("\t")[:3] == ["1", "lesion", "0.950"]
 
 
 def test_unknown_spacing_has_no_square_millimetres(qtbot, state):

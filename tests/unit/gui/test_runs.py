@@ -8,10 +8,11 @@ import pytest
 from gui_fakes import FakeEngine, FakeReader, make_entry, make_volume
 
 from ctmasknet_gui.controller import feature_maps
-from ctmasknet_gui.controller.caution import caution
 from ctmasknet_gui.controller.feature_maps import map_bytes, within_budget
 from ctmasknet_gui.controller.run_case import Analysed
 from ctmasknet_gui.controller.run_queue import RunQueue
+from ctmasknet_gui.controller.unlike_training import unlike_training
+from ctmasknet_gui.state.requests import ExportRequest
 from model_core.base.errors import SettingsError
 from model_core.base.volume import Catalogue, Problem
 
@@ -177,11 +178,11 @@ def test_caution_on_what_is_no_axial_chest_ct_once_per_series(make_rig, changes,
 
 def test_caution_on_a_localizer_and_none_on_plain_ct_and_pictures():
     volume = make_volume()
-    overview = make_entry(volume, problems=(Problem("info", "A localizer (overview) image.", ""),))
-    assert "this localizer mean" in caution(volume, overview)
-    assert caution(volume, make_entry(volume)) == ""
-    assert caution(volume) == ""
-    assert caution(make_volume(unit="grey", modality="", plane="unknown")) == ""
+    overview = make_entry(volume, problems=(Problem("info", "An overview.", code="localizer"),))
+    assert "this localizer mean" in unlike_training(volume, overview)
+    assert unlike_training(volume, make_entry(volume)) == ""
+    assert unlike_training(volume) == ""
+    assert unlike_training(make_volume(unit="grey", modality="", plane="unknown")) == ""
 
 
 # -------------------------------------------------------------------------------------------- memory
@@ -255,6 +256,180 @@ def test_thresholds_lowered_during_a_run_forget_what_cannot_be_drawn(make_rig, m
     results, detections = rig.state.results, rig.state.thresholds.detections
     assert results.slices.keys() == results.summaries.keys()
     assert all(rig.engine.can_show(result, detections) for result in results.slices.values())
+
+
+# ------------------------------------------------------------------------------------ thresholds move
+
+
+@pytest.fixture
+def slow_masks(opened, monkeypatch):
+    """An analysed series whose masks wait for ``gate``; the slices and threads of ``asked`` made some."""
+    opened.run_all()
+    opened.gate, opened.asked = threading.Event(), []
+    show = opened.engine.show
+
+    def slow(pipeline, volume, result, *settings):
+        opened.asked.append((result.slice_index, threading.current_thread().name))
+        assert opened.gate.wait(10)
+        return show(pipeline, volume, result, *settings)
+
+    monkeypatch.setattr(opened.engine, "show", slow)
+    yield opened
+    opened.gate.set()
+
+
+def move(rig, **changes):
+    rig.controllers.thresholds.set_detections(replace(rig.state.thresholds.detections, **changes))
+
+
+def test_of_twenty_moves_of_a_slider_the_last_is_shown(slow_masks):
+    rig, state = slow_masks, slow_masks.state
+    calls, before = len(rig.engine.backbone_calls), state.results.shown
+    summaries = []
+    state.results.events.summaries.connect(lambda new, _old=None: summaries.append(new))
+    for step in range(20):
+        move(rig, score=0.9 - 0.04 * step)
+        rig.qtbot.wait(1)
+    assert state.results.computing
+    assert np.array_equal(state.results.shown.masks, before.masks), "they stay until there are new ones"
+    assert summaries == []
+    rig.gate.set()
+    rig.settle()
+    assert state.results.shown.detections.settings == state.thresholds.detections
+    assert state.results.shown.detections.settings.score == pytest.approx(0.14)
+    assert not state.results.computing
+    here, others = ([asked for asked in rig.asked if (asked[0] == 3) is own] for own in (True, False))
+    assert len(here) == 2, "what was begun first, and the last"
+    assert sorted(others) == [(k, others[0][1]) for k in (0, 1, 2, 4, 5, 6)]
+    assert threading.current_thread().name not in {thread for _, thread in rig.asked}
+    assert len(rig.engine.backbone_calls) == calls
+
+
+def test_thresholds_that_went_back_keep_their_masks(slow_masks):
+    rig, state = slow_masks, slow_masks.state
+    before = state.results.shown
+    move(rig, score=0.9)
+    rig.qtbot.waitUntil(lambda: rig.asked != [])
+    move(rig, score=0.4)
+    assert not state.results.computing
+    rig.gate.set()
+    rig.settle()
+    assert state.results.shown.masks is before.masks
+    assert state.results.shown.detections.settings == state.thresholds.detections
+    assert not state.results.computing
+    assert not state.results.updating
+
+
+def test_class_and_table_need_not_wait_for_the_masks(slow_masks):
+    rig, state = slow_masks, slow_masks.state
+    before = state.results.shown
+    rig.controllers.thresholds.set_linked(True)
+    move(rig, score=0.7)
+    shown = state.results.shown
+    assert shown.verdict.settings == state.thresholds.evidence
+    assert shown.verdict.basis == "edited"
+    assert [roi.detected for roi in shown.rois] == [True, True]
+    assert len(shown.masks) == len(before.masks) == 4
+    assert state.results.summaries[3].detections == 4, "no mixture of two settings is summed up"
+    rig.gate.set()
+    rig.settle()
+    assert len(state.results.shown.masks) == 2
+    assert state.results.summaries[3] == state.results.shown.summary
+
+
+def test_other_evidence_needs_no_masks(slow_masks):
+    rig, state = slow_masks, slow_masks.state
+    masks = state.results.shown.masks
+    rig.controllers.thresholds.set_evidence(replace(state.thresholds.evidence, score=0.5))
+    assert not state.results.computing
+    assert state.results.shown.masks is masks
+    assert len(state.results.shown.rois) == 3
+    assert state.results.summaries[3] == state.results.shown.summary
+
+
+def test_masks_follow_while_a_network_is_at_work(opened, monkeypatch):
+    opened.controllers.running.run_slice()
+    opened.settle()
+    gate, run = threading.Event(), opened.engine.run
+
+    def busy(pipeline, volume, slices):
+        assert gate.wait(10)
+        yield from run(pipeline, volume, slices)
+
+    monkeypatch.setattr(opened.engine, "run", busy)
+    opened.controllers.running.run_series()
+    move(opened, score=0.9)
+    opened.qtbot.waitUntil(lambda: len(opened.state.results.shown.detections) == 1)
+    assert opened.controllers.jobs.active("run")
+    gate.set()
+    opened.settle()
+    assert {s.detections for k, s in opened.state.results.summaries.items() if k} == {1}
+
+
+def test_masks_of_a_slice_that_was_left_are_not_shown(slow_masks):
+    rig, state = slow_masks, slow_masks.state
+    seen = []
+    state.results.events.shown.connect(lambda shown, _old=None: seen.append(shown and shown.slice_index))
+    move(rig, score=0.9)
+    rig.qtbot.waitUntil(lambda: rig.asked != [])
+    rig.gate.set()
+    rig.controllers.display.show_slice(5)
+    assert state.results.shown.slice_index == 5, "known masks are there at once"
+    rig.settle()
+    assert set(seen[1:]) == {5}, "the first move left the masks of slice 3 as they were"
+    assert all(s.detections == (k > 0) for k, s in state.results.summaries.items())
+
+
+def test_masks_that_cannot_be_made_are_told(opened, monkeypatch):
+    opened.run_all()
+
+    def fail(*_arguments):
+        raise SettingsError("There are no such masks.")
+
+    monkeypatch.setattr(opened.engine, "show", fail)
+    move(opened, score=0.9)
+    assert opened.state.results.shown is not None
+    opened.settle()
+    assert opened.state.results.shown is None
+    assert not opened.state.results.computing
+    assert "no such masks" in opened.texts[-1]
+
+
+def test_leaving_a_series_drops_what_was_on_its_way(make_rig, monkeypatch):
+    rig = make_rig(reader=FakeReader([make_volume("one"), make_volume("second", slices=5)]))
+    rig.open()
+    rig.run_all()
+    show, gate, begun = rig.engine.show, threading.Event(), threading.Event()
+
+    def slow(pipeline, volume, result, *settings):
+        begun.set()
+        assert gate.wait(10)
+        return show(pipeline, volume, result, *settings)
+
+    monkeypatch.setattr(rig.engine, "show", slow)
+    move(rig, score=0.9)
+    assert begun.wait(10)
+    rig.controllers.opening.open_series("second")
+    rig.qtbot.waitUntil(lambda: rig.state.case.volume.series_id == "second")
+    gate.set()
+    rig.settle()
+    assert rig.state.results.shown is None
+    assert rig.state.results.summaries == {}
+    rig.controllers.opening.open_series("one")
+    rig.settle()
+    assert len(rig.state.results.shown.detections) == 1
+    assert sorted(rig.state.results.summaries) == list(range(7))
+
+
+def test_an_export_holds_nothing_that_cannot_be_drawn(make_rig, monkeypatch):
+    monkeypatch.setattr(feature_maps.within_budget, "__kwdefaults__", {"budget": 650})
+    rig = make_rig(engine=FakeEngine(maps=100))
+    rig.open()
+    rig.run_all()
+    move(rig, score=0.2)
+    rig.controllers.exporting.export(ExportRequest(kind="csv", target=rig.folder / "rois.csv"))
+    rig.settle()
+    assert rig.exporter.jobs[0].slices == (2, 3, 4)
 
 
 # --------------------------------------------------------------------------------------------- class

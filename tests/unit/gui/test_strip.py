@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from gui_fakes import make_card, make_volume
+from gui_fakes import make_card, make_verdict, make_volume
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QApplication
@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QApplication
 from ctmasknet_gui.state import AppState, LungSlices
 from ctmasknet_gui.view.strip import SliceStrip
 from model_core.base.results import SliceSummary
-from model_core.scene.palette import NEUTRAL
+from model_core.scene.palette import AMBER, GREEN, NEUTRAL, NO_CLASS, PNEUMONIA
 
 LEFT = Qt.MouseButton.LeftButton
 
@@ -98,6 +98,36 @@ def test_the_networks_bias_is_no_class_of_a_slice(strip, state):
     state.results.summaries = {3: replace(summary(3), from_bias=True)}
     assert "no region left in the evidence: the network's bias (COVID-19" in strip.describe(3)
     assert strip.grab().toImage() != before
+
+
+def test_calibrated_weights_say_ill_or_not_in_words_and_colours(strip, state):
+    ill = replace(summary(3), lung=True, ill_probability=0.93, kind="undecided")
+    well = replace(summary(5, detections=0, px=0), lung=True, ill_probability=0.08)
+    doubt = replace(well, slice_index=7, ill_probability=0.9)
+    outside = replace(summary(9, detections=0, px=0), lung=False)
+    state.results.summaries = {s.slice_index: s for s in (ill, well, doubt, outside)}
+    assert strip.describe(3).endswith("14.2 cm²\nPneumonia signs, pneumonia 0.93, kind undecided")
+    assert strip.describe(5).endswith("no findings\nNo clear pneumonia signs, pneumonia 0.08")
+    assert "Uncertain" in strip.describe(7)
+    assert strip.describe(9).endswith("Outside the lung: no class")
+    image = strip.grab().toImage()
+    colours = [image.pixelColor(8, round(strip.centre_of(k))).name() for k in (3, 5, 7, 9)]
+    assert colours == [colour.lower() for colour in (PNEUMONIA, GREEN, AMBER, NO_CLASS)]
+
+
+def test_the_slices_that_decide_are_marked(strip, state):
+    state.results.summaries = {k: summary(k) for k in range(20)}
+    before = strip.grab().toImage()
+    state.results.scan = make_verdict(deciding=(4, 9))
+    image = strip.grab().toImage()
+    changed = [
+        k
+        for k in range(20)
+        if image.pixel(1, round(strip.centre_of(k))) != before.pixel(1, round(strip.centre_of(k)))
+    ]
+    assert changed == [4, 9]
+    assert "One of the slices that decide" in strip.describe(4)
+    assert "decide" not in strip.describe(5)
 
 
 def test_bars_follow_the_lesion_area(strip, state):

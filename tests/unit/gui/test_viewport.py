@@ -456,6 +456,27 @@ def test_the_probe_says_logit_and_probability_where_there_is_one(viewport, state
     assert probed(2, 3)[0] == "sum of logits −1.0"
 
 
+def test_the_logit_map_is_made_once_and_only_where_it_is_drawn_or_probed(viewport, state):
+    shape, made = (9, 14), []
+
+    def make():
+        made.append(True)
+        return np.zeros(shape, np.float32)
+
+    state.case.volume = volume_of(np.zeros((1, *shape)), spacing=(2.0, 1.6, 0.8))
+    state.results.shown = make_shown(shape, [pixel_mask(shape, (4, 4))], logit_map=make)
+    only(state.display, masks=True, outlines=True, boxes=True, labels=True)
+    viewport.grab()
+    state.results.shown = state.results.shown.changed(rois=())
+    viewport.grab()
+    assert made == []
+    mouse(viewport, QEvent.Type.MouseMove, viewport.current_view.to_screen(3.5, 2.5))
+    assert "logit 0.0" in viewport.corners.text
+    only(state.display, logits=True)
+    viewport.grab()
+    assert made == [True]
+
+
 def test_the_logit_map_is_opaque_and_its_bar_tells_its_range(viewport, state, monkeypatch):
     from ctmasknet_gui.view.viewport import annotations as module
 
@@ -841,10 +862,9 @@ def test_empty_state_invites_and_disappears(viewport, state, qtbot):
     viewport.grab()
     wheel(viewport, 120)
     click(viewport, QPointF(5, 5))
-    with qtbot.waitSignal(viewport.open_file_requested):
-        qtbot.mouseClick(viewport.empty.open_file, LEFT)
-    with qtbot.waitSignal(viewport.demo_requested):
-        qtbot.mouseClick(viewport.empty.demo, LEFT)
+    for button in (viewport.empty.open_file, viewport.empty.open_folder, viewport.empty.demo):
+        with qtbot.waitSignal(button.clicked):
+            qtbot.mouseClick(button, LEFT)
     state.run.kind = "open"
     assert not viewport.empty.open_file.isVisible()
     state.run.kind = ""

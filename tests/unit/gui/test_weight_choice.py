@@ -6,7 +6,7 @@ import threading
 import pytest
 from gui_fakes import FakeEngine, make_card
 
-from ctmasknet_gui.controller.ports import CoreEngine
+from ctmasknet_gui.controller.ports import Engine
 from model_core.base.errors import WeightsError
 from model_core.base.settings import DetectionSettings
 
@@ -199,7 +199,7 @@ def test_thresholds_are_those_of_the_cards_before_anything_is_loaded(make_rig):
 
 
 def test_cards_of_the_shipped_default_are_known():
-    engine = CoreEngine()
+    engine = Engine()
     segmentation, classifier = engine.cards_of(())
     assert (segmentation.kind, classifier.kind) == ("segmentation", "classifier")
     assert engine.cards_of((classifier.name, segmentation.name)) == (segmentation, classifier)
@@ -312,3 +312,14 @@ def test_fast_is_remembered(mirroring, make_rig):
     again = make_rig(engine=FakeEngine(mirrors=True))
     again.controllers.remember.restore()
     assert again.state.weights.fast
+
+
+def test_networks_used_before_are_in_memory_unless_a_file_may_have_been_replaced(rig):
+    weights, own = rig.controllers.weights, ("own.pth",)
+    for names in ((), ("second",), (), own, own, ("second",), own, ("third",), ("fourth",)):
+        weights.choose(names)
+        rig.settle()
+        assert rig.state.weights.chosen == names
+        assert weights.pipelines[weights.pipeline.weights_id] is weights.pipeline
+    assert rig.engine.loads == [(), ("second",), own, own, ("third",), ("fourth",)]
+    assert list(weights.pipelines) == ["id-second", "id-third", "id-fourth"]

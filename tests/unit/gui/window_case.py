@@ -1,14 +1,35 @@
 """State as controllers leave it after a run, for windows without controllers."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 from gui_fakes import FakeEngine, FakePipeline, make_card, make_entry, make_volume, warning
 
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.view.use_cases import UseCases
 from model_core.base.volume import Catalogue
 
 SLICES = 7
+
+
+def heard_use_cases():
+    """Use cases that do nothing but tell what they are called with: see `hear`."""
+
+    def note():
+        def call(*values):
+            for listener in call.listeners:
+                listener.append(values[0] if len(values) == 1 else values)
+
+        call.listeners = []
+        return call
+
+    return UseCases(**{field.name: note() for field in fields(UseCases)})
+
+
+def hear(use_case):
+    """Return a list that grows by what a use case of `heard_use_cases` is called with from now on."""
+    use_case.listeners.append([])
+    return use_case.listeners[-1]
 
 
 def fill(state: AppState, *, index: int = 3) -> AppState:

@@ -18,11 +18,11 @@ from model_core.base.jobs import finish
 from model_core.base.results import Detections
 from model_core.base.settings import Architecture, DetectionSettings
 from model_core.cli.main import main
-from model_core.data import read_pairs
+from model_core.data import LabelledSlice, read_pairs
 from model_core.engine import run
 from model_core.engine.load import load_pipeline
 from model_core.explain import show
-from model_core.measure import coco
+from model_core.measure import coco, segmentation, thresholds
 from model_core.measure.segmentation import (
     SWEEP,
     SegmentationSettings,
@@ -260,13 +260,15 @@ def test_halves_of_a_lesion_are_one_where_touching_detections_are_joined():
         assert len(joined.coco.predicted) == 2
     # Two detections of one whole lesion: both are right where they are joined, one where each counts.
     twice = [(10, 10, 70, 70), (12, 10, 70, 70)]
-    one = compare(detections(twice, scores, [1, 1], settings), mask, settings, item=Drawn(mask))
-    assert sorted(scored_hits([one], joined=False)[1].tolist()) == [False, True]
-    assert scored_hits([one], joined=True)[1].tolist() == [True, True]
+    for join, right in ((False, [False, True]), (True, [True, True])):
+        shown = dataclasses.replace(SHARP, join_touching=join)
+        settings = SegmentationSettings(mask_type="merge", detections=shown)
+        one = compare(detections(twice, scores, [1, 1], settings), mask, settings, item=Drawn(mask))
+        assert sorted(scored_hits([one.sweep])[1].tolist()) == right
     # Between the two scores one half alone is left.
     for threshold, found, false in ((0.3, 1, 0), (0.75, 0, 1), (0.95, 0, 0)):
-        point = joined.sweep[int(np.flatnonzero(threshold == SWEEP)[0])]
-        assert (point.found, point.false_positives) == (found, false)
+        at, points = int(np.flatnonzero(threshold == SWEEP)[0]), joined.sweep
+        assert (points.found[at], points.detections[at] - points.right[at]) == (found, false)
     assert sweep([joined])["sensitivity"][0] == 1.0
 
 
@@ -283,6 +285,43 @@ def test_what_is_measured_is_what_the_app_shows(tiny_weights, pairs_folder, join
     assert len(outcome.reported) == len(shown.detections) > 0
     np.testing.assert_allclose(outcome.reported.scores, shown.detections.scores, rtol=1e-6)
     np.testing.assert_array_equal(outcome.predicted, shown.masks.any(axis=0))
+
+
+def test_thresholds_are_chosen_on_one_look_and_what_a_report_measures(
+    tiny_weights, pairs_folder, monkeypatch
+):
+    @dataclasses.dataclass(frozen=True)
+    class Sourced(LabelledSlice):
+        source: str = "S"
+
+    pipeline = load_pipeline([str(tiny_weights / "tiny.safetensors")], device="cpu")
+    slices = [Sourced(**vars(item)) for item in read_pairs(pairs_folder) if item.name >= "slice_009"][:3]
+    looks = []
+
+    def spy(*arguments):
+        looks.append(arguments)
+        return run(*arguments)
+
+    monkeypatch.setattr(segmentation, "run", spy)
+    found = finish(thresholds.measure(pipeline, slices))
+    assert len(looks) == len(slices) > 1
+    assert len(found) == len(slices) * len(thresholds.NMS_IOUS) * len(thresholds.MASK_LOGITS)
+    assert {one.source for _, one in found} == {"S"}
+    shown = DetectionSettings(
+        score=0.5, nms_iou=0.5, max_detections=60, mask_threshold=-0.5, join_touching=True
+    )
+    settings = SegmentationSettings(mask_type="merge", detections=shown)
+    reported = finish(evaluate_slices(pipeline, slices, settings))
+    at = int(np.flatnonzero(SWEEP == 0.5)[0])
+    mine = [one for setting, one in found if setting == (0.5, -0.5)]
+    assert any(len(outcome.reported) for outcome in reported)
+    for one, outcome in zip(mine, reported, strict=True):
+        assert one.name == outcome.name
+        np.testing.assert_array_equal(one.ap[at], outcome.ap)
+        assert one.detections[at] == len(outcome.reported)
+        assert (one.predicted[at], one.shared[at]) == (outcome.pixels.predicted, outcome.pixels.shared)
+        np.testing.assert_array_equal(one.ap, outcome.sweep.ap)
+        np.testing.assert_array_equal(one.hits, outcome.sweep.hits)
 
 
 def test_small_lesions_alone_are_a_lesion_image_without_reference():

@@ -19,8 +19,8 @@ from PIL import Image
 from model_core.base.errors import ReadError
 from model_core.base.jobs import finish
 from model_core.read import archives, load, scan
+from model_core.read.sandbox import PREFIX, PrivateFolder, remove_stale
 from model_core.read.scanning import scan_reports
-from model_core.read.temporary import PREFIX, PrivateFolder, remove_stale
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -292,3 +292,28 @@ def test_a_split_series_names_a_file_of_each_part(tmp_path):
     large, small = catalogue(tmp_path).series
     assert large.problems[0].files == ("000.dcm", "002.dcm")
     assert small.problems[0].files == ("002.dcm", "000.dcm")
+
+
+@pytest.mark.parametrize(
+    ("code", "positions", "elements"),
+    [
+        ("gap", [(0, 0, z) for z in (0, 2, 6, 8, 10)], {}),
+        ("unevenly_spaced", [(0, 0, z) for z in (0, 1, 4, 5, 9)], {}),
+        ("almost_even_spacing", [(0, 0, z) for z in (0, 2.1, 4, 6, 8)], {}),
+        ("sheared", [(0, 0.5 * z, z) for z in range(5)], {}),
+        ("single_position", [(0, 0, 0)] * 5, {}),
+        ("missing_pixel_spacing", along_z(5), {"PixelSpacing": None}),
+        ("missing_series_uid", along_z(5), {"SeriesInstanceUID": None}),
+        ("frame_of_reference_per_slice", along_z(5), {"FrameOfReferenceUID": list("12345")}),
+        ("series_uid_per_slice", along_z(5), {"SeriesInstanceUID": list("12345")}),
+        ("study_uid_per_slice", along_z(5), {"StudyInstanceUID": list("12345")}),
+        ("localizer", along_z(5), {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}),
+        ("burned_in_annotation", along_z(5), {"BurnedInAnnotation": "YES"}),
+        ("modality_by_sop_class", along_z(5), {"Modality": ""}),
+    ],
+)
+def test_a_problem_has_a_code(tmp_path, code, positions, elements):
+    elements = {key: [value] * 5 if key == "ImageType" else value for key, value in elements.items()}
+    write_stack(tmp_path, positions, **elements)
+    (entry,) = catalogue(tmp_path).series
+    assert [problem.code for problem in entry.problems] == [code]

@@ -39,13 +39,12 @@ def test_slope_and_bias_are_found_again():
     assert calibration.bias == pytest.approx(-1.0 + shift, abs=0.15)
     assert found["fitted_on"] == {"slices": 4000, "patients": 4000, "left_out_of_the_detector": False}
     own = found["by_source"]["mosmed"]
-    assert own["brier"]["value"] < own["brier_of_base_rate"]
-    assert (
-        own["calibration_slope"]["low"] < own["calibration_slope"]["value"] < own["calibration_slope"]["high"]
-    )
+    assert own["brier"] < own["brier_of_base_rate"]
+    low, high = own["calibration_slope_interval"]
+    assert low < own["calibration_slope"] < high
     rate = found["controls_that_look_ill"]["mosmed_ct0"]
     assert calibration.control_rate == rate["share"]
-    assert calibration.control_limit == rate["limits"][1] > rate["share"]
+    assert calibration.control_limit == rate["share_interval"][1] > rate["share"]
     low = calibration.ill_probability((0.0, -9.0, -3.0))
     high = calibration.ill_probability((0.0, -9.0, 3.0))
     assert low < 0.05 < 0.95 < high
@@ -63,6 +62,7 @@ def test_slices_that_the_detector_saw_do_not_calibrate_where_others_are_enough()
     alone, _ = calibrate([part.at(unseen)])
     assert found["fitted_on"]["left_out_of_the_detector"] is True
     assert (apart.slope, apart.bias) == (alone.slope, alone.bias)
+    assert (apart.control_rate, apart.control_limit) == (alone.control_rate, alone.control_limit)
     few = calibrate([LeftOut(logits, part.data, (2,), np.arange(400) < 12)])[1]
     assert few["fitted_on"]["left_out_of_the_detector"] is False
 
@@ -80,7 +80,7 @@ def test_the_source_with_most_false_alarms_limits():
     quiet, loud = left_out(300), left_out(300, seed=2, source="ho_healthy")
     loud = LeftOut(loud.logits + np.array([0.0, 0.0, 1.5]), loud.data, (2,))
     calibration, found = calibrate([quiet, loud])
-    limits = {name: rate["limits"][1] for name, rate in found["controls_that_look_ill"].items()}
+    limits = {name: rate["share_interval"][1] for name, rate in found["controls_that_look_ill"].items()}
     assert calibration.control_limit == limits["ho_healthy"] == max(limits.values())
 
 
@@ -112,7 +112,8 @@ def test_kinds_are_told_only_where_patients_show_it():
     assert kinds_apart(kinds(20, apart=4.0))["told"] is True
     assert kinds_apart(kinds(20, apart=0.0))["told"] is False
     few = kinds_apart(kinds(2, apart=9.0))
-    assert (few["auc"], few["interval"], few["told"]) == (1.0, None, False)
+    assert (few["auc"], few["told"]) == (1.0, False)
+    assert "auc_interval" not in few
     assert kinds_apart(left_out()) is None
 
 
@@ -126,7 +127,7 @@ def test_what_lies_far_from_all_sources_is_unlike_the_training():
         np.zeros((count, 1, 4, 5), np.float32), np.zeros(count, np.int64), sources,
         tuple(map(str, range(count))), features=features,
     )  # fmt: skip
-    cloud, shares = fit_cloud(data)
+    cloud, shares = fit_cloud([data])
     assert set(shares) == {"mosmed", "soares", "ho"}
     assert 0.0 < np.mean(list(shares.values())) <= 0.06
     assert distance(cloud, np.zeros(len(FEATURES))) < cloud.limit
@@ -134,8 +135,10 @@ def test_what_lies_far_from_all_sources_is_unlike_the_training():
     along, across = np.zeros(len(FEATURES)), np.zeros(len(FEATURES))
     along[:2], across[:2] = 2.0, (2.0, -2.0)
     assert distance(cloud, across) > 1.3 * distance(cloud, along)
+    parts = [data.at(np.arange(count) % 3 == k) for k in range(3)]
+    assert fit_cloud(parts)[0].limit == pytest.approx(cloud.limit, rel=0.02)
     with pytest.raises(DataError, match="two sources"):
-        fit_cloud(data.at(np.arange(0, count, 3)))
+        fit_cloud([data.at(np.arange(0, count, 3))])
 
 
 def test_a_logistic_fit_of_values_that_tell_all_apart_ends():

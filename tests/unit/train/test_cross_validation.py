@@ -14,15 +14,16 @@ from model_core.base.jobs import Progress, finish
 from model_core.cli.main import main
 from model_core.engine import calibrated
 from model_core.engine.load import load_pipeline
+from model_core.measure.cross_validation_report import FoldRows, for_card, markdown, read_report, report
+from model_core.measure.segmentation import SWEEP, Measured
+from model_core.measure.thresholds import best_threshold, choose
 from model_core.train import shipping
 from model_core.train.cross_validation import CrossValidation, cross_validate
-from model_core.train.cross_validation_report import FoldRows, for_card, markdown, read_report, report
 from model_core.train.folds import fold_recipe, held_slices, patient_folds
 from model_core.train.lesion import LesionTraining
+from model_core.train.packing import read_packed, write_packed
 from model_core.train.recipe import read_recipe, recipe_names
 from model_core.train.shipping import export_lesions
-from model_core.train.travel import read_packed, write_packed
-from model_core.train.tuning import SCORES, Measured, best_threshold, choose
 from model_core.weights.card import read_card
 
 
@@ -125,17 +126,12 @@ def test_a_fold_begun_by_another_schedule_does_not_go_on(tmp_path):
 def test_stopped_while_it_measures_it_writes_nothing_and_goes_on_there(tmp_path):
     recipe, settings = with_plan(), CrossValidation(folds=2, size=64)
     slices = slices_of(recipe)
-    asked = []
-
-    def run(job):
-        for item in job:
-            if isinstance(item, Progress) and "measuring" in item.text:
-                asked.append(item)  # noqa: PERF401 - read in between, by what stops the job
-
-    run(cross_validate(recipe, slices, tmp_path, settings, only=0, stopped=lambda: len(asked) > 1))
-    assert len(asked) == 2
+    job = cross_validate(recipe, slices, tmp_path, settings, only=0)
+    measured = [next(item for item in job if isinstance(item, Progress) and "measuring" in item.text)]
+    job.close()
+    assert measured
     assert not (tmp_path / "fold1.json").exists()
-    run(cross_validate(recipe, slices, tmp_path, settings, only=0))
+    finish(cross_validate(recipe, slices, tmp_path, settings, only=0))
     assert (tmp_path / "fold1.json").exists()
 
 
@@ -155,7 +151,7 @@ def test_lesions_in_one_fold_alone_are_refused_before_anything_is_trained(tmp_pa
 
 def measured(name, *, source="A", patient, good, lesion=True):
     """One lesion, found with AP 1 up to the score ``good``; one false detection up to 0.3."""
-    below, false = good > SCORES, SCORES < 0.3
+    below, false = good > SWEEP, SWEEP < 0.3
     ap = np.repeat(below[:, None], 10, 1).astype(float) if lesion else np.repeat(~false[:, None], 10, 1) * 1.0
     return Measured(
         name=name,
@@ -238,7 +234,7 @@ def test_sources_of_lesion_free_slices_do_not_raise_the_measures_of_all():
 def test_lesions_too_small_to_count_are_no_lesion_slices_for_ap():
     """Nothing is marked, so the papers' AP of such a slice is 1: it says nothing about lesions."""
     small = dataclasses.replace(
-        measured("small", patient="s", good=0.0), lesions=0, ap=np.ones((len(SCORES), 10))
+        measured("small", patient="s", good=0.0), lesions=0, ap=np.ones((len(SWEEP), 10))
     )
     found = [small, *(measured(f"a{k}", patient="p", good=0.0) for k in range(3))]
     metrics = choose([((0.3, 0.0), one) for one in found], max_detections=9).metrics["all"]
@@ -312,7 +308,7 @@ def test_of_equally_good_settings_the_highest_score_then_the_best_is_taken():
     }
     setting, index = best_threshold(by_setting)
     assert setting == (0.7, 0.0)
-    assert SCORES[index] == 0.8
+    assert SWEEP[index] == 0.8
 
 
 def test_slices_are_also_measured_at_the_thresholds_of_other_patients():
@@ -335,7 +331,7 @@ def test_slices_are_also_measured_at_the_thresholds_of_other_patients():
 def test_few_detections_give_no_temperature():
     choice = choose([((0.3, 0.0), measured("a", patient="p", good=0.7))], max_detections=9)
     assert choice.settings.temperature == 1.0
-    assert choice.settings.score in SCORES
+    assert choice.settings.score in SWEEP
 
 
 # ------------------------------------------------------------------------------------ shipped recipes
@@ -387,7 +383,7 @@ def test_commands_train_from_a_packed_file(tmp_path, capsys):
     recipe = with_plan()
     values = json.loads(json.dumps(dataclasses.asdict(recipe)))
     (tmp_path / "tiny.json").write_text(json.dumps(values))
-    finish(write_packed(slices_of(recipe), tmp_path / "tiny.packed"))
+    write_packed(slices_of(recipe), tmp_path / "tiny.packed")
     common = ["--packed", str(tmp_path / "tiny.packed"), "--work", str(tmp_path / "work"), "--device", "cpu"]
     command = ["train", "recipe", str(tmp_path / "tiny.json"), *common]
     planned = [*command, "--plan", "cross_validation", "--workers", "0"]

@@ -1,9 +1,8 @@
 """Drawing of batches: pasted and computed lesions, workers, travel file, recipe fields."""
 
 import dataclasses
-import json
 import weakref
-import zipfile
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -12,16 +11,17 @@ from chests import GREY_LESION, GREY_LUNG, GREY_SOFT, chest, disc, slices_of, ti
 
 from model_core.base.errors import DataError, SettingsError
 from model_core.base.jobs import finish
+from model_core.data import instances
 from model_core.train import parenchyma
-from model_core.train.drawing import StageSteps, batches
+from model_core.train.course import drawn
+from model_core.train.drawing import MIN_AREA, PatientSampler, StageSteps
+from model_core.train.examples import Instances, stack_images
 from model_core.train.lesion import LesionTraining
-from model_core.train.packing import LUNG_BIT
+from model_core.train.packing import LUNG_BIT, read_packed, write_packed
 from model_core.train.parenchyma import find_lung
 from model_core.train.pasting import paste_lesion
 from model_core.train.recipe import Source, Stage, held_out, read_recipe, recipe_names
-from model_core.train.sampler import PatientSampler
 from model_core.train.synthetic import add_lesions
-from model_core.train.travel import read_packed, write_packed
 
 
 def in_air(one):
@@ -154,53 +154,65 @@ def steps(**values):
     return StageSteps(PatientSampler(slices, {"A": 1.0}), stage, key=(5, 0), mask_type="merge")
 
 
-def equal(first, second):
-    assert first.seed == second.seed
-    for name in ("images", "dense", "known"):
-        assert torch.equal(getattr(first, name), getattr(second, name))
-    for one, other in zip(first.targets, second.targets, strict=True):
-        assert all(torch.equal(one[key], other[key]) for key in one)
-
-
 def test_workers_draw_what_the_process_itself_draws():
-    drawn = steps(paste=0.5, synthetic=0.5)
-    cpu = torch.device("cpu")
-    alone = list(batches(drawn, start=1, workers=0, device=cpu))
-    together = list(batches(drawn, start=1, workers=2, device=cpu))
+    draw = steps(paste=0.5, synthetic=0.5).draw
+    alone, together = (list(drawn(draw, range(1, 3), workers)) for workers in (0, 2))
     assert len(alone) == len(together) == 2
-    for first, second in zip(alone, together, strict=True):
-        equal(first, second)
+    for first, second in zip(chain(*alone), chain(*together), strict=True):
+        for name in ("image", "pixels", "known"):
+            np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+        np.testing.assert_array_equal(first.instances.regions, second.instances.regions)
+        np.testing.assert_array_equal(first.instances.labels, second.instances.labels)
+
+
+def test_an_error_in_a_worker_is_told_as_it_is():
+    with pytest.raises(DataError, match=r"^no picture 7$"):
+        list(drawn(refuse, [7], 1))
+
+
+def refuse(step):
+    raise DataError(f"no picture {step}")
 
 
 def test_shares_of_zero_leave_the_stream_as_it_was():
     from model_core.train.augment import augment
-    from model_core.train.targets import dense_targets, detection_target
 
-    drawn = steps()
     generator = np.random.default_rng([5, 0, 2])
-    seed = int(generator.integers(2**31))
     sampler = PatientSampler(
         [chest(str(k), lesion=k % 3, patient=str(k), seed=k) for k in range(6)], {"A": 1.0}
     )
     wanted = [augment(one, generator, size=64, zoom=(0.85, 1.4)) for one in sampler.draw(generator, 4)]
-    batch = drawn.draw(2).on(torch.device("cpu"))
-    assert batch.seed == seed
-    assert batch.images.shape == (4, 3, 64, 64)
+    batch = steps().draw(2)
+    images = stack_images(batch, "cpu")
+    assert images.shape == (4, 3, 64, 64)
     for channel in range(3):
-        assert np.array_equal(batch.images[:, channel].numpy(), np.stack([one.image for one in wanted]))
-    assert batch.images.is_contiguous(memory_format=torch.channels_last)
-    dense, known = dense_targets(wanted, mask_type="merge")
-    assert torch.equal(batch.dense, dense)
-    assert torch.equal(batch.known, known)
-    for one, found in zip(wanted, batch.targets, strict=True):
-        target = detection_target(one.lesion, mask_type="merge")
-        assert all(torch.equal(target[key], found[key]) for key in target)
-        assert {key: value.dtype for key, value in target.items()} == {k: v.dtype for k, v in found.items()}
+        assert np.array_equal(images[:, channel].numpy(), np.stack([one.image for one in wanted]))
+    for one, found in zip(wanted, batch, strict=True):
+        np.testing.assert_array_equal(found.pixels[0], one.lesion > 0)
+        assert found.known.tolist() == [True, one.lung is not None]
+        masks, labels = instances(one.lesion, "merge", MIN_AREA)
+        target = found.instances.target()
+        assert np.array_equal(target["masks"].numpy(), masks)
+        assert np.array_equal(target["labels"].numpy(), labels)
+        assert [target[key].dtype for key in ("boxes", "labels", "masks")] == [
+            torch.float32,
+            torch.int64,
+            torch.uint8,
+        ]
+
+
+def test_one_map_holds_all_lesions_and_empty_ones_are_dropped():
+    masks = np.zeros((3, 20, 20), bool)
+    masks[0, 2:5, 3:9] = masks[2, 10:20, 0:4] = True
+    target = Instances.of(masks, np.array([1, 2, 2])).target()
+    assert target["boxes"].tolist() == [[3, 2, 9, 5], [0, 10, 4, 20]]
+    assert target["labels"].tolist() == [1, 2]
+    np.testing.assert_array_equal(target["masks"].numpy(), masks[[0, 2]])
 
 
 def test_pasting_gives_more_lesions():
-    def lesions(drawn):
-        return sum(int(np.unpackbits(drawn.draw(k).dense[:, 0]).sum()) for k in range(3))
+    def lesions(stage):
+        return sum(int(one.pixels[0].sum()) for k in range(3) for one in stage.draw(k))
 
     assert lesions(steps(paste=1.0, synthetic=1.0)) > 1.2 * lesions(steps())
 
@@ -234,11 +246,10 @@ def test_a_run_with_workers_gives_the_same_weights(recipe, tmp_path):
 
 def test_the_mixed_precision_path_holds_together(recipe, tmp_path, monkeypatch):
     """What a GPU runs in bfloat16 runs here too, in the CPU's autocast."""
-    mixed = lambda _self: torch.autocast("cpu", torch.bfloat16)  # noqa: E731
-    monkeypatch.setattr(LesionTraining, "_mixed", mixed)
     training = LesionTraining(recipe, slices_of(recipe), tmp_path, device="cpu")
+    monkeypatch.setattr(training._stepper, "_mixed", True)
     finish(training.run(max_steps=2))
-    assert training.stage == 1
+    assert training.epoch == 1
     assert all(torch.isfinite(t).all() for t in training.network.state_dict().values())
     assert all(p.dtype == torch.float32 for p in training.network.parameters())
 
@@ -264,60 +275,60 @@ def test_a_run_changes_devices(recipe, tmp_path):
         training = LesionTraining(recipe, slices, tmp_path, device=device, workers=1)
         finish(training.run(max_steps=1))
     assert training.finished
-    assert all(torch.isfinite(t).all() for t in training.average.state.values())
+    assert all(torch.isfinite(t).all() for t in training.system.average.state.values())
 
 
-# ------------------------------------------------------------------------------------------- travel
+# -------------------------------------------------------------------------------------- packed file
 
 
 def test_packed_file_keeps_labels_hashes_and_split(recipe, tmp_path):
-    slices = [*slices_of(recipe), chest("big", lesion=1, shape=(700, 400), patient="p9", source="A")]
-    path = finish(write_packed(slices, tmp_path / "sub" / "x.packed", error=1))[-1]
+    slices = slices_of(recipe)
+    path = write_packed(slices, tmp_path / "sub" / "x.packed", error=1)
     found = read_packed(recipe, path)
     assert [one.name for one in found] == [one.name for one in slices]
     assert [one.digest for one in found] == [one.digest for one in slices]
     assert [one.validation for one in found[:6]] == [False] * 5 + [True]
-    for one, other in zip(slices[:-1], found[:-1], strict=True):
+    for one, other in zip(slices, found, strict=True):
         np.testing.assert_array_equal(one.labels, other.labels)
         assert np.abs(one.image.astype(int) - other.image).max() <= 1
         assert (one.patient, one.has_lung, one.source) == (other.patient, other.has_lung, other.source)
-    assert found[-1].image.shape == found[-1].labels.shape == (512, 293)
-    exact = finish(write_packed(slices[:2], tmp_path / "y", error=0))[-1]
+    exact = write_packed(slices[:2], tmp_path / "y", error=0)
     only = dataclasses.replace(recipe, sources={"A": Source(folder="a")})
     np.testing.assert_array_equal(read_packed(only, exact)[1].image, slices[1].image)
 
 
 def test_bad_packed_files_are_data_errors(recipe, tmp_path):
-    path = finish(write_packed(slices_of(recipe)[:6], tmp_path / "x"))[-1]
+    path = write_packed(slices_of(recipe)[:6], tmp_path / "x")
     with pytest.raises(DataError, match="no slices of N"):
         read_packed(recipe, path)
     with pytest.raises(DataError, match="There is no file"):
         read_packed(recipe, tmp_path / "nothing")
-    cut = tmp_path / "cut"
-    cut.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(DataError, match="damaged"):
-        read_packed(recipe, cut)
     strange = tmp_path / "strange"
-    for index in ({"format": "other", "slices": []}, {}, [], {"format": 1}):
-        with zipfile.ZipFile(strange, "w") as file:
-            file.writestr("index.json", json.dumps(index))
+    for content in (path.read_bytes()[:-200], b"", b"nothing of ours"):
+        strange.write_bytes(content)
         with pytest.raises(DataError, match="damaged"):
             read_packed(recipe, strange)
+    np.savez(tmp_path / "other.npz", rows=np.array("[[1]]"), pixels=np.zeros(1), labels=np.zeros(1))
+    with pytest.raises(DataError, match="damaged"):
+        read_packed(recipe, tmp_path / "other.npz")
     with pytest.raises(SettingsError, match="grey steps"):
-        finish(write_packed([], tmp_path / "z", error=9))
+        write_packed([], tmp_path / "z", error=9)
 
 
 # ------------------------------------------------------------------------------------- recipe fields
 
 
-def test_digest_of_recipes_before_the_new_fields():
-    """Checkpoints made before these fields existed go on."""
+def test_what_a_checkpoint_belongs_to():
+    """Stages may be lengthened; other pictures, networks and starts are another training."""
     recipe = read_recipe("lesion-r18t1")
-    assert recipe.digest == "c03a67637652f50601b84d3454cfacbc90cbb7d5c1facc8e017e31f4cf692b33"
-    other = dataclasses.replace(
-        recipe, sources=recipe.sources | {"A": dataclasses.replace(recipe.sources["A"], exclude=("x",))}
-    )
-    assert other.digest != recipe.digest
+    sources = recipe.sources | {"A": dataclasses.replace(recipe.sources["A"], exclude=("x",))}
+    assert dataclasses.replace(recipe, stages=recipe.stages[:2], notes="x", ema=0.5).digest == recipe.digest
+    others = ({"sources": sources}, {"seed": 1}, {"start": "lesion-r18t2"}, {"backbone_weights": "a/b.pth"})
+    digests = {dataclasses.replace(recipe, **change).digest for change in others}
+    assert len(digests) == len(others)
+    assert recipe.digest not in digests
+    moved = dataclasses.replace(recipe, backbone_weights="elsewhere/b.pth")
+    assert moved.digest in digests
 
 
 def test_names_are_held_out_by_their_share_and_nested():

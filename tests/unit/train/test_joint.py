@@ -15,12 +15,11 @@ from model_core.engine import run
 from model_core.engine.load import load_pipeline
 from model_core.train import shipping
 from model_core.train.augment import augment
-from model_core.train.drawing import StageSteps
+from model_core.train.drawing import PatientSampler, StageSteps
 from model_core.train.joint import JointSteps
 from model_core.train.lesion import LesionTraining
 from model_core.train.packing import pack, slice_volume
 from model_core.train.recipe import Source, Stage, read_recipe
-from model_core.train.sampler import PatientSampler
 from model_core.train.shipping import export_lesions
 
 STAGE = {"size": 64, "batch": 2, "learning_rate": 1e-3, "final_rate": 1e-4}
@@ -72,7 +71,7 @@ def test_detector_and_class_learn_in_the_same_step(recipe, slices, tmp_path):
     for part in ("rpn.head.cls_logits.weight", "roi_heads.box_head.fc6.weight", "s2new.fc_scores.weight"):
         assert not torch.equal(after[part], before[part]), part
     # The first loss is the best so far: the class branch took what the other was before it moved.
-    assert training.joint.copies == 1
+    assert training.system.joint.copies == 1
     for name in BRANCH:
         of_class = name.replace(".", "_s2.", 1)
         given = before[f"roi_heads.{name}.weight"]
@@ -128,7 +127,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(recipe, slices, tmp_path):
     again = LesionTraining(recipe, slices, tmp_path / "parts")
     finish(again.run())
     assert again.finished
-    left, right = again.joint.state(), whole.joint.state()
+    left, right = again.system.joint.state(), whole.system.joint.state()
     assert (left["copies"], left["best_loss"]) == (right["copies"], right["best_loss"])
     assert len(left["rows"]) == 9
     assert torch.equal(left["rows"], right["rows"])
@@ -150,11 +149,10 @@ def test_classified_pictures_are_drawn_for_the_class_alone(recipe, slices):
         classified=sampler,
     )
     drawn = steps.draw(0)
-    assert drawn.classified.shape == (3, 64, 64)
-    assert set(drawn.image_classes.tolist()) <= {0, 2}
-    assert drawn.pictures.shape == (2, 64, 64)
-    dense = StageSteps(sampler, Stage(kind="dense", steps=1, **STAGE), key=(1, 0), mask_type="merge")
-    assert len(dense.draw(0).image_classes) == 0
+    assert [one.instances is None for one in drawn] == [False] * 2 + [True] * 3
+    assert {one.label for one in drawn[:2]} == {-1}
+    assert {one.label for one in drawn[2:]} <= {0, 2}
+    assert {one.image.shape for one in drawn} == {(64, 64)}
 
 
 def test_a_classified_picture_is_never_shown_as_nothing(slices):

@@ -12,16 +12,17 @@ from PIL import Image
 from model_core.base.errors import DataError, SettingsError
 from model_core.base.jobs import finish
 from model_core.base.settings import Architecture, DetectorTraining
+from model_core.data import instances
 from model_core.train.augment import augment
 from model_core.train.dense import DenseHead, dense_loss
+from model_core.train.drawing import MIN_AREA, PatientSampler, StageSteps
 from model_core.train.ema import WeightAverage
+from model_core.train.examples import Instances
 from model_core.train.geometry import Motion, draw_motion, warp
 from model_core.train.lesion import LesionTraining, learning_rate
 from model_core.train.packing import LUNG_BIT, PackedSlice, pack, window_to_bytes
 from model_core.train.recipe import Recipe, Source, Stage, read_recipe, recipe_names
-from model_core.train.sampler import PatientSampler
 from model_core.train.shipping import export_lesions, lesion_pipeline, split_lists, thinned
-from model_core.train.targets import dense_channels, dense_targets, detection_target
 
 
 def disc(size, centre, radius):
@@ -130,38 +131,42 @@ def test_detection_target_boxes_are_pixel_edges():
     lesion = np.zeros((40, 40), np.uint8)
     lesion[3:10, 5:20] = 1
     lesion[30:32, 30:32] = 1  # too small to learn
-    target = detection_target(lesion, mask_type="merge")
+    target = Instances.of(*instances(lesion, "merge", MIN_AREA)).target()
     assert target["boxes"].tolist() == [[5, 3, 20, 10]]
     assert target["masks"].sum() == 7 * 15
-    empty = detection_target(np.zeros((40, 40), np.uint8), mask_type="merge")
+    empty = Instances.of(*instances(np.zeros((40, 40), np.uint8), "merge", MIN_AREA)).target()
     assert empty["boxes"].shape == (0, 4)
     assert empty["masks"].shape == (0, 40, 40)
 
 
+def drawn(one, *, mask_type="merge", seed=0):
+    """The example of a slice as a dense stage draws it."""
+    stage = Stage(kind="dense", steps=1, size=64, batch=1, learning_rate=1, final_rate=1, zoom=(0.9, 1.1))
+    steps = StageSteps(PatientSampler([one], {"A": 1.0}), stage, key=(seed, 0), mask_type=mask_type)
+    return steps.draw(0)[0]
+
+
 def test_dense_loss_falls_with_the_right_answer_and_ignores_unknown_lung():
-    generator = np.random.default_rng(0)
-    examples = [augment(packed(), generator, size=64, zoom=(0.9, 1.1))]
-    examples.append(dataclasses.replace(examples[0], lung=None))
-    target, known = dense_targets(examples, mask_type="merge")
+    examples = [drawn(packed(), seed=1)]
+    examples.append(dataclasses.replace(examples[0], known=np.array([True, False])))
+    target = torch.from_numpy(np.stack([one.pixels for one in examples])).float()
     right = (torch.nn.functional.avg_pool2d(target, 4) - 0.5) * 12
-    assert dense_loss(right, target, known) < 0.2 < dense_loss(-right, target, known)
+    assert dense_loss(right, examples) < 0.2 < dense_loss(-right, examples)
     changed = right.clone()
     changed[1, 1] = 50.0
-    torch.testing.assert_close(dense_loss(changed, target, known), dense_loss(right, target, known))
+    torch.testing.assert_close(dense_loss(changed, examples), dense_loss(right, examples))
     assert DenseHead()(torch.zeros(1, 256, 4, 4)).shape == (1, 2, 16, 16)
 
 
 def test_dense_head_of_two_lesion_classes_also_learns_consolidation():
     both = packed()
     both.labels[28:34, 36:44] = 2 | LUNG_BIT
-    example = augment(both, np.random.default_rng(0), size=64, zoom=(0.9, 1.1))
-    assert {1, 2} <= set(np.unique(example.lesion))
-    target, known = dense_targets([example], mask_type="both")
-    assert target.shape[1] == known.shape[1] == dense_channels("both") == 3
-    np.testing.assert_array_equal(target[0, 0], example.lesion > 0)
-    np.testing.assert_array_equal(target[0, 2], example.lesion == 2)
-    merged, _ = dense_targets([example], mask_type="merge")
-    torch.testing.assert_close(target[:, :2], merged)
+    example, merged = drawn(both, mask_type="both"), drawn(both)
+    assert len(example.pixels) == len(example.known) == 3
+    assert example.pixels[2].any()
+    assert not (example.pixels[2] & ~example.pixels[0]).any()
+    assert (example.pixels[0] & ~example.pixels[2]).any()
+    np.testing.assert_array_equal(example.pixels[:2], merged.pixels)
     assert DenseHead(3)(torch.zeros(1, 256, 4, 4)).shape == (1, 3, 16, 16)
 
 
@@ -296,7 +301,7 @@ def test_two_and_two_steps_equal_four(data, recipe, tmp_path):
     assert again.finished
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(tensor, again.network.state_dict()[name]), name
-        assert torch.equal(whole.average.state[name], again.average.state[name]), name
+        assert torch.equal(whole.system.average.state[name], again.system.average.state[name]), name
 
 
 def test_checkpoint_of_another_recipe_or_damaged(data, recipe, tmp_path):
@@ -332,12 +337,14 @@ def test_export_writes_a_pair_of_file_and_card_that_loads(data, recipe, tmp_path
     assert pipeline.cards[0].training["finished"]
 
 
-def test_a_stop_is_asked_for_after_every_step(data, recipe, tmp_path):
+def test_a_run_that_is_closed_keeps_its_steps(data, recipe, tmp_path):
     slices = pack(recipe, data, tmp_path)
     training = LesionTraining(recipe, slices, tmp_path / "work")
-    answers = iter([False, True])
-    assert len(list(training.run(stopped=lambda: next(answers)))) == 1
-    assert LesionTraining(recipe, slices, tmp_path / "work").step == 1
+    job = training.run()
+    next(job)
+    next(job)
+    job.close()
+    assert LesionTraining(recipe, slices, tmp_path / "work").position == 1
 
 
 def test_learning_rate_warms_up_and_falls():

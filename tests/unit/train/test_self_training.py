@@ -9,23 +9,13 @@ from chests import GREY_LESION, chest, disc, slices_of, tiny_recipe
 from PIL import Image
 from torch.nn import functional as F
 
-from model_core.base.errors import DataError, SettingsError, WeightsError
+from model_core.base.errors import DataError, SettingsError
 from model_core.base.jobs import finish
-from model_core.phantom import make_phantom
-from model_core.train.drawing import StageSteps
+from model_core.train.drawing import PatientSampler, StageSteps
 from model_core.train.lesion import LesionTraining
-from model_core.train.packing import pack, window_to_bytes
+from model_core.train.packing import pack
 from model_core.train.recipe import Source, Stage
-from model_core.train.sampler import PatientSampler
-from model_core.train.self_training import (
-    Answer,
-    dense_answer,
-    key_of,
-    label_slices,
-    sure_lesion,
-    teachers_answer,
-    with_labels,
-)
+from model_core.train.self_training import key_of, label_slices, sure_lesion, with_labels
 from model_core.train.shipping import export_lesions, split_lists
 
 UNLABELLED = Source(folder="u", kind="unlabelled", hold_out=0.4)
@@ -69,12 +59,9 @@ class Seeing:
         return torch.cat((lesion, torch.zeros_like(lesion)), 1)
 
 
-def eyes():
-    return dense_answer(Seeing(), Seeing(), device=torch.device("cpu"))
-
-
-def sure_of(probability):
-    return sure_lesion(Answer(lambda _: probability, lesion=0.5, unsure=(0.3, 0.7)), unlabelled("u"))
+def labelled(slices):
+    """What eyes that see would label."""
+    yield from label_slices(Seeing(), Seeing(), slices, device=torch.device("cpu"))
 
 
 # ------------------------------------------------------------------------------------- the answers
@@ -85,15 +72,15 @@ def test_a_sure_answer_is_a_mask_without_dots():
     spot = disc((60, 80), (30, 40), 9)
     probability[spot] = 0.95
     probability[3:6, 3:6] = 0.95
-    np.testing.assert_array_equal(sure_of(probability) > 0, spot)
+    np.testing.assert_array_equal(sure_lesion(probability) > 0, spot)
 
 
 def test_no_lesion_and_a_doubtful_one_are_no_answer():
     nothing = np.full((60, 80), 0.1, np.float32)
-    assert sure_of(nothing) is None
+    assert sure_lesion(nothing) is None
     doubtful = nothing.copy()
     doubtful[disc((60, 80), (30, 40), 12)] = 0.55
-    assert sure_of(doubtful) is None
+    assert sure_lesion(doubtful) is None
 
 
 @pytest.mark.parametrize("shape", [(96, 120), (130, 90)])
@@ -103,54 +90,10 @@ def test_labels_lie_where_the_lesion_is(shape):
     spot = disc(shape, (40, 30), 11)
     image[spot] = GREY_LESION
     one = dataclasses.replace(one, image=image, labels=np.zeros_like(image))
-    labels = list(label_slices(eyes(), [one]))[-1]
-    (labelled,) = with_labels([one], labels)
-    mask = labelled.lesion > 0
+    labels = list(labelled([one]))[-1]
+    (known,) = with_labels([one], labels)
+    mask = known.lesion > 0
     assert (mask & spot).sum() / (mask | spot).sum() > 0.85
-
-
-def test_teachers_answer_for_a_picture_as_for_its_mirror_image():
-    volume, lesions = make_phantom(slices=12, size=128)
-    index = int(np.argmax((lesions > 0).sum((1, 2))))
-    hu = volume.voxels[index].astype(np.float32)
-    one = dataclasses.replace(unlabelled("u"), image=window_to_bytes(hu), cropped=False)
-    answer = teachers_answer(("lesion-r18t2",), device="cpu")
-    seen = answer.probability(one)
-    assert seen.shape == hu.shape
-    assert 0.3 < seen.max() <= 1
-    mirrored = dataclasses.replace(one, image=np.ascontiguousarray(one.image[:, ::-1]))
-    np.testing.assert_allclose(answer.probability(mirrored)[:, ::-1], seen, atol=1e-4)
-
-
-def test_a_stage_with_teachers_learns_from_their_answer(recipe, slices, tmp_path, monkeypatch):
-    from model_core.train import lesion
-
-    asked = []
-    spot = disc(slices[-1].image.shape, (40, 80), 9)
-
-    def teachers(names, *, device):
-        asked.append((names, device))
-        return Answer(lambda _: spot.astype(np.float32), lesion=0.5, unsure=(0.3, 0.7))
-
-    monkeypatch.setattr(lesion, "teachers_answer", teachers)
-    monkeypatch.setattr(lesion, "find", lambda name: name)
-    taught = dataclasses.replace(recipe.stages[-1], teachers=("one", "two"))
-    training = LesionTraining(dataclasses.replace(recipe, stages=(taught,)), slices, tmp_path)
-    finish(training.run())
-    assert asked == [(("one", "two"), "cpu")]
-    labelled = [one for one in with_labels(slices, training.labels) if one.unlabelled]
-    assert len(labelled) == sum(one.unlabelled and not one.validation for one in slices)
-    assert all(np.array_equal(one.lesion > 0, spot) for one in labelled)
-
-
-def test_teachers_that_are_not_there_are_told_before_anything_runs(recipe, slices, tmp_path):
-    taught = dataclasses.replace(recipe.stages[-1], teachers=("nobody",))
-    with pytest.raises(WeightsError, match="nobody"):
-        LesionTraining(dataclasses.replace(recipe, stages=(*recipe.stages, taught)), slices, tmp_path)
-    with pytest.raises(SettingsError, match="no share of pictures"):
-        dataclasses.replace(recipe, stages=(dataclasses.replace(taught, shares={"A": 1.0}),))
-    with pytest.raises(SettingsError, match="list of weights"):
-        dataclasses.replace(taught, teachers="nobody")
 
 
 def test_slices_without_an_answer_are_left_out():
@@ -225,11 +168,11 @@ def sure(monkeypatch):
 
     seen = []
 
-    def labelled(_answer, slices):
+    def spy(_network, _head, slices, **_where):
         seen.append([one.name for one in slices])
-        yield from label_slices(eyes(), slices)
+        yield from labelled(slices)
 
-    monkeypatch.setattr(lesion, "label_slices", labelled)
+    monkeypatch.setattr(lesion, "label_slices", spy)
     return seen
 
 
@@ -239,7 +182,7 @@ def test_a_stopped_run_goes_on_with_its_labels(recipe, slices, sure, tmp_path):
     held = {one.name for one in slices if one.unlabelled and one.validation}
     assert held
     assert set(sure[0]) == {f"u{k}" for k in range(8)} - held
-    assert len(whole.labels) == len(sure[0])
+    assert len(whole.course.labels) == len(sure[0])
     for steps in (4, 1):  # inside the stage that self-trains
         finish(LesionTraining(recipe, slices, tmp_path / "parts").run(max_steps=steps))
     again = LesionTraining(recipe, slices, tmp_path / "parts")
@@ -252,14 +195,16 @@ def test_a_stopped_run_goes_on_with_its_labels(recipe, slices, sure, tmp_path):
 
 def test_a_stop_while_labelling_labels_nothing(recipe, slices, sure, tmp_path):
     training = LesionTraining(recipe, slices, tmp_path)
-    finish(training.run(stopped=lambda: training.stage == 2))
+    job = training.run()
+    next(item for item in job if sure)
+    job.close()
     assert sure  # it had begun
-    assert not training.labels
+    assert not training.course.labels
     again = LesionTraining(recipe, slices, tmp_path)
-    assert (again.stage, again.step) == (2, 0)
+    assert (again.epoch, again.position) == (2, 0)
     finish(again.run())
     assert again.finished
-    assert again.labels
+    assert again.course.labels
 
 
 def test_what_the_network_labelled_is_not_measured_and_is_listed(recipe, slices, sure, tmp_path):

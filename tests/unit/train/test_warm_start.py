@@ -38,10 +38,10 @@ def test_a_run_starts_from_its_weights_and_then_from_its_checkpoint(weights, tmp
     fresh = LesionTraining(tiny_recipe(), slices, tmp_path / "fresh").network.state_dict()
     name = "backbone.body.layer1.0.conv1.weight"
     assert not torch.equal(before[name], fresh[name])
-    assert torch.equal(training.average.state[name], before[name])
+    assert torch.equal(training.system.average.state[name], before[name])
     finish(training.run(max_steps=1))
     again = LesionTraining(recipe, slices, tmp_path / "run")
-    assert again.step == 1
+    assert (again.epoch, again.position) == (1, 0)
     assert torch.equal(again.network.state_dict()[name], training.network.state_dict()[name])
     assert not torch.equal(again.network.state_dict()[name], before[name])
 
@@ -119,7 +119,7 @@ def test_a_backbone_starts_from_its_file_and_then_from_the_checkpoint(trunk, tmp
     given = load_file(trunk)
     own = training.network.backbone.body.state_dict()
     assert all(torch.equal(tensor, given[name]) for name, tensor in own.items())
-    assert torch.equal(training.average.state["backbone.body.conv1.weight"], given["conv1.weight"])
+    assert torch.equal(training.system.average.state["backbone.body.conv1.weight"], given["conv1.weight"])
     finish(training.run())
     moved = trunk.rename(tmp_path / trunk.name)  # the same file elsewhere is the same recipe
     again = LesionTraining(recipe.with_backbone(file=moved), slices_of(recipe), tmp_path / "run")

@@ -5,7 +5,7 @@ import torch
 
 from model_core.base.settings import Architecture, DetectorTraining, InputSpec
 from model_core.networks import build
-from model_core.train.systems.examples import Example
+from model_core.train.examples import Example, Instances
 
 SIZE = 64
 SMALL = {"truncation": 2, "anchor_sizes": (8, 16, 32), "aspect_ratios": (0.5, 1.0, 2.0)}
@@ -16,15 +16,13 @@ TRAINING = DetectorTraining(rpn_pre_nms=100, rpn_post_nms=50, roi_fg_iou=0.5, ro
 def example(seed, *, lesion=True, label=0):
     rng = np.random.default_rng(seed)
     image = rng.uniform(0, 0.3, (SIZE, SIZE)).astype(np.float32)
-    masks = torch.zeros((int(lesion), SIZE, SIZE), dtype=torch.uint8)
-    boxes = torch.zeros((int(lesion), 4))
+    masks = np.zeros((int(lesion), SIZE, SIZE), bool)
     if lesion:
         x, y = rng.integers(4, 30, 2)
         image[y : y + 20, x : x + 24] += 0.6
-        masks[0, y : y + 20, x : x + 24] = 1
-        boxes[0] = torch.tensor([x, y, x + 24, y + 20])
-    target = {"boxes": boxes, "labels": torch.ones(int(lesion), dtype=torch.int64), "masks": masks}
-    return Example(image=torch.from_numpy(image), number=seed, target=target, label=label)
+        masks[0, y : y + 20, x : x + 24] = True
+    found = Instances.of(masks, np.ones(int(lesion), np.int64))
+    return Example(image, number=seed, instances=found, label=label)
 
 
 def network(kind, **extra):

@@ -5,11 +5,11 @@ import torch
 from small_systems import SMALL_HEAD, example, network
 
 from model_core.base.errors import SettingsError
+from model_core.train.system import Stepper
 from model_core.train.systems.classifier import ClassifierSystem
 from model_core.train.systems.presets import PRESETS, preset
 from model_core.train.systems.segmentation import SegmentationSystem
 from model_core.train.systems.single_shot import SingleShotSystem
-from model_core.train.systems.system import Stepper
 
 
 def stepper(system, lr=1e-3, weight_decay=1e-3):

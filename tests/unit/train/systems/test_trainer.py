@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.multiprocessing
@@ -10,10 +11,12 @@ from small_systems import SMALL_HEAD, example, network
 
 from model_core.base.errors import DataError, SettingsError
 from model_core.base.jobs import Progress
+from model_core.train.course import Passes
+from model_core.train.loop import EpochReport, Training
+from model_core.train.system import TrainingSettings, identity_of
 from model_core.train.systems.classifier import ClassifierSystem
 from model_core.train.systems.segmentation import SegmentationSystem
 from model_core.train.systems.single_shot import SingleShotSystem
-from model_core.train.systems.trainer import BEST, EpochReport, Trainer, TrainingSettings
 
 EXAMPLES = [example(seed, label=seed % 3, lesion=seed != 4) for seed in range(5)]
 
@@ -28,10 +31,15 @@ def make(kind, *, reproducible=False, **options):
     )
 
 
-def trainer(system, folder, *, kind="x", validation=None, **settings):
-    values = {"epochs": 2, "batch": 2, "learning_rate": 1e-3, **settings}
-    return Trainer(
-        system, EXAMPLES, TrainingSettings(**values), folder, kind={"kind": kind}, validation=validation
+def trainer(system, folder, *, examples=EXAMPLES, validation=None, **settings):
+    settings = TrainingSettings(**{"epochs": 2, "batch": 2, "learning_rate": 1e-3, **settings})
+    return Training(
+        system,
+        Passes(examples, settings),
+        folder,
+        settings=settings,
+        identity=identity_of({"kind": "x"}, settings, len(examples)),
+        validation=validation,
     )
 
 
@@ -86,7 +94,7 @@ def test_best_is_the_lowest_validation_loss(tmp_path):
     lowest = min(report.validation for report in reports)
     assert one.best == lowest < math.inf
     assert reports[-1].best == (reports[-1].validation == lowest)
-    assert set(one.weights(BEST)) == set(one.system.network.state_dict())
+    assert set(one.best_weights()) == set(one.network.state_dict())
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
@@ -101,6 +109,24 @@ def test_a_truncated_checkpoint_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(DataError, match="damaged"):
         trainer(make("classifier"), tmp_path).resume()
+
+
+@pytest.mark.parametrize("state", [{"recipe": "x", "epoch": 1}, {"recipe": "x", "stage": 0, "step": 3}])
+def test_a_checkpoint_of_an_earlier_form_is_refused(tmp_path, state):
+    torch.save(state, tmp_path / "checkpoint.pt")
+    with pytest.raises(DataError, match=r"checkpoint\.pt was written by another version.*delete it"):
+        trainer(make("classifier"), tmp_path).resume()
+
+
+def test_two_runs_with_one_seed_are_the_same_and_with_another_are_not(tmp_path):
+    networks = []
+    for number, seed in enumerate((3, 3, 4)):
+        one = trainer(make("single_shot"), tmp_path / str(number), seed=seed)
+        run(one, max_steps=2)
+        networks.append(one.network)
+    assert_same(networks[0], networks[1])
+    first, other = (networks[k].state_dict() for k in (0, 2))
+    assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
 def test_senseless_settings_are_refused():
@@ -130,11 +156,10 @@ def _double(name, folder):
     kind, options, examples = CASES[name]
     system = make(kind, reproducible=True, **options)
     system.network.double()
-    doubled = [dataclasses.replace(one, image=one.image.double()) for one in examples]
+    doubled = [dataclasses.replace(one, image=one.image.astype(np.float64)) for one in examples]
     if kind == "single_shot":
         system._segmentation = doubled
-    settings = TrainingSettings(epochs=1, batch=4, learning_rate=1e-3, save_every=1)
-    return Trainer(system, doubled, settings, folder, kind={"kind": kind})
+    return trainer(system, folder, examples=doubled, epochs=1, batch=4, save_every=1)
 
 
 def _rank(rank, folder):

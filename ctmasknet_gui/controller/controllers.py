@@ -1,0 +1,81 @@
+"""All controllers of one window, built in the order of their needs."""
+
+from __future__ import annotations
+
+from ctmasknet_gui.controller.demo import DemoController
+from ctmasknet_gui.controller.display import CineController, DisplayController, SelectionController
+from ctmasknet_gui.controller.export_case import ExportController
+from ctmasknet_gui.controller.exporter import Exporter
+from ctmasknet_gui.controller.jobs import Jobs
+from ctmasknet_gui.controller.lungs import LungController
+from ctmasknet_gui.controller.messages import MessageController
+from ctmasknet_gui.controller.open_case import OpenController
+from ctmasknet_gui.controller.ports import Engine, Reader
+from ctmasknet_gui.controller.remember import RememberController
+from ctmasknet_gui.controller.run_case import RunController
+from ctmasknet_gui.controller.shown import ShownController
+from ctmasknet_gui.controller.thresholds import ThresholdController
+from ctmasknet_gui.controller.thumbnails import ThumbnailController
+from ctmasknet_gui.controller.weights import WeightsController
+from ctmasknet_gui.settings import Settings
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.worker import WorkerThread
+
+
+class Controllers:
+    """Holds the controllers and the worker threads they share; knows no widget."""
+
+    def __init__(
+        self, state: AppState, settings: Settings, *, engine: Engine, reader: Reader, exporter: Exporter
+    ) -> None:
+        self.state = state
+        self.thread = WorkerThread()
+        self.beside = WorkerThread("beside")
+        self.jobs = Jobs(state.run, self.thread, beside=self.beside)
+        self.messages = MessageController(state)
+        self.weights = WeightsController(state, self.jobs, engine=engine, messages=self.messages)
+        self.shown = ShownController(
+            state, self.jobs, engine=engine, weights=self.weights, messages=self.messages
+        )
+        self.lungs = LungController(state, self.jobs, engine=engine, shown=self.shown)
+        self.display = DisplayController(state)
+        self.cine = CineController(state)
+        self.thumbnails = ThumbnailController(state, self.jobs, reader=reader)
+        self.opening = OpenController(
+            state,
+            self.jobs,
+            reader=reader,
+            shown=self.shown,
+            display=self.display,
+            messages=self.messages,
+            settings=settings,
+        )
+        self.running = RunController(
+            state,
+            self.jobs,
+            engine=engine,
+            weights=self.weights,
+            shown=self.shown,
+            messages=self.messages,
+        )
+        self.demo = DemoController(state, opening=self.opening, running=self.running, display=self.display)
+        self.thresholds = ThresholdController(state, self.shown)
+        self.selection = SelectionController(state)
+        self.exporting = ExportController(
+            state,
+            self.jobs,
+            exporter=exporter,
+            weights=self.weights,
+            shown=self.shown,
+            messages=self.messages,
+        )
+        self.remember = RememberController(state, settings)
+
+    def stop(self) -> None:
+        """Stop what the user sees running; what is done stays."""
+        self.jobs.cancel_visible()
+
+    def shutdown(self, timeout_ms: int = 15_000) -> bool:
+        """Stop playing, cancel every job and join the worker threads."""
+        self.cine.stop()
+        return self.jobs.shutdown(timeout_ms)

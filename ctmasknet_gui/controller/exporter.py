@@ -1,0 +1,206 @@
+"""What an export is and how it is written, over `model_core.export`, which is imported when first used."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ctmasknet_gui.controller.ports import Engine, Pipeline
+from ctmasknet_gui.state.display import PRESETS
+from ctmasknet_gui.state.requests import ExportRequest
+from model_core.base.arrays import ByteArray
+from model_core.base.jobs import Progress
+from model_core.base.results import ShownSlice, SliceResult
+from model_core.base.settings import DetectionSettings, EvidenceSettings
+from model_core.base.volume import Problem, Volume, Window
+from model_core.scene import Overlays, ScanWords
+
+_OWN_NAMES = {"auto", *(preset.name.casefold() for preset in PRESETS)}
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """How the viewport shows a slice."""
+
+    window: Window
+    inverted: bool
+    flip_horizontal: bool
+    flip_vertical: bool
+    overlays: Overlays
+
+
+@dataclass(frozen=True, eq=False)
+class ExportJob:
+    """One export, with state as it was when that was asked for: later changes do not reach it.
+
+    ``slices`` are what it covers; ``results`` those of them that were analysed.
+    """
+
+    request: ExportRequest
+    volume: Volume
+    slices: tuple[int, ...]
+    results: Mapping[int, SliceResult]
+    pipeline: Pipeline | None
+    detections: DetectionSettings
+    evidence: EvidenceSettings
+    edited: bool
+    region_classes: tuple[str, ...]
+    image_classes: tuple[str, ...]
+    weights: str
+    scan: ScanWords | None
+    reference: ByteArray | None
+    appearance: Appearance
+    top: int | None
+    selected: int | None
+    overwrite: bool
+
+
+@dataclass(frozen=True)
+class Existing:
+    """Files that an export would replace."""
+
+    paths: tuple[Path, ...]
+
+
+def without_arrays(shown: ShownSlice) -> ShownSlice:
+    """Return a shown slice without its masks and maps.
+
+    New empty arrays: a view of no masks would keep all of them in memory.
+    """
+    return dataclasses.replace(
+        shown,
+        detections=dataclasses.replace(shown.detections, mask_logits=np.zeros((0, 28, 28), np.float32)),
+        masks=np.zeros((0, 1, 1), bool),
+        logit_map=np.zeros((0, 0), np.float32),
+    )
+
+
+def without_free_text(window: Window) -> Window:
+    """Return a window without the name that a file gives it, unless that is one of ours."""
+    return window if window.name.casefold() in _OWN_NAMES else dataclasses.replace(window, name="")
+
+
+class Exporter:
+    """Writes exports, in the worker thread; the engine computes what is drawn over slices not on screen."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def targets(self, job: ExportJob) -> tuple[Path, ...]:
+        """Return the files that the job will write."""
+        from model_core.export import slice_file_name
+        from model_core.export.plots import KINDS, REGION_KINDS
+
+        request = job.request
+        if request.kind == "png" and request.slices != "current":
+            return tuple(request.target / slice_file_name(index) for index in job.slices)
+        if request.kind == "plots":
+            names = [
+                slice_file_name(job.slices[0], suffix=f"-{kind}.{request.plot_format}")
+                for kind in (KINDS if job.image_classes else REGION_KINDS)
+            ]
+            return tuple(request.target / name for name in names)
+        return (request.target,)
+
+    def export(self, job: ExportJob) -> Generator[Progress | Path | Problem, None, None]:
+        """Write them, each whole or not at all, and tell what had to be assumed. Raises `ExportError`."""
+        if job.request.kind == "png":
+            yield from self._pictures(job)
+        elif job.request.kind == "plots":
+            yield from self._plots(job)
+        elif job.request.kind == "csv":
+            yield from self._table(job)
+        else:
+            yield from self._lesions(job)
+
+    def _pictures(self, job: ExportJob) -> Generator[Progress | Path, None, None]:
+        from model_core.export import export_slices, render_slice, write_png
+        from model_core.export.look import LookArguments
+
+        request, appearance = job.request, job.appearance
+        arguments: LookArguments = {
+            "window": appearance.window if request.identity else without_free_text(appearance.window),
+            "overlays": appearance.overlays,
+            "region_classes": job.region_classes,
+            "image_classes": job.image_classes,
+            "weights": job.weights,
+            "scan": job.scan,
+            "scale": request.scale,
+            "identity": request.identity,
+            "plots": request.plots,
+            "edited": job.edited,
+            "inverted": appearance.inverted,
+            "flip_horizontal": appearance.flip_horizontal,
+            "flip_vertical": appearance.flip_vertical,
+        }
+        if request.slices != "current":
+            yield from export_slices(
+                request.target,
+                job.volume,
+                job.slices,
+                shown=lambda index: next(self._shown(job, index), None),
+                reference=job.reference,
+                overwrite=job.overwrite,
+                **arguments,
+            )
+            return
+        index = job.slices[0]
+        # The selection is one of the visible slice.
+        arguments["selected"] = job.selected
+        yield Progress(0, 1, f"Slice {index + 1}")
+        picture = render_slice(
+            job.volume,
+            index,
+            shown=next(self._shown(job, index), None),
+            reference=job.reference,
+            **arguments,
+        )
+        write_png(request.target, picture, overwrite=job.overwrite)
+        yield request.target
+
+    def _plots(self, job: ExportJob) -> Generator[Progress | Path, None, None]:
+        from model_core.export import export_plots
+
+        for shown in self._shown(job, job.slices[0]):
+            yield from export_plots(
+                job.request.target,
+                shown,
+                image_classes=job.image_classes,
+                plot_format=job.request.plot_format,
+                top=job.top,
+                selected=job.selected,
+                overwrite=job.overwrite,
+            )
+
+    def _table(self, job: ExportJob) -> Generator[Progress | Path, None, None]:
+        from model_core.export import write_rois_csv
+
+        # Without masks a slice is small, and the file is written in one go once all are there.
+        rows: list[ShownSlice] = []
+        for done, index in enumerate(job.slices):
+            yield Progress(done, len(job.slices), f"Slice {index + 1}")
+            rows.extend(without_arrays(shown) for shown in self._shown(job, index))
+        write_rois_csv(job.request.target, job.volume, rows, overwrite=job.overwrite)
+        yield job.request.target
+
+    def _lesions(self, job: ExportJob) -> Generator[Progress | Path | Problem, None, None]:
+        from model_core.explain.masks import label_map
+        from model_core.export import write_lesions
+
+        labels = np.zeros(job.volume.voxels.shape, np.uint8)
+        for done, index in enumerate(job.slices):
+            yield Progress(done, len(job.slices), f"Slice {index + 1}")
+            for shown in self._shown(job, index):
+                labels[index] = label_map(shown.masks, shown.detections.labels)
+        yield from write_lesions(job.request.target, job.volume, labels, overwrite=job.overwrite)
+        yield job.request.target
+
+    def _shown(self, job: ExportJob, index: int) -> Iterator[ShownSlice]:
+        """Yield what is drawn over a slice, if it was analysed."""
+        result = job.results.get(index)
+        if result is not None and job.pipeline is not None:
+            yield self._engine.show(job.pipeline, job.volume, result, job.detections, job.evidence)

@@ -1,0 +1,473 @@
+"""Run native decoders in processes of their own, so that a crash or an endless loop ends one file only.
+
+The processes start when the first file needs them, are used again for the next ones, and end with the
+program. Where a process cannot be started, the work is done here, and the log says so. What goes in and
+comes out is JSON and raw arrays, nothing that can run code: a decoder that a hostile file has taken over can
+answer with wrong pixels only.
+
+Private temporary folders (`PrivateFolder`) do not outlive their process, not even where it crashed: each
+holds a file that is kept locked, and one whose lock is free is removed by `remove_stale`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib
+import json
+import logging
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from model_core.read.errors import LIBRARY_FAILURES, FileError
+
+_LOG = logging.getLogger(__name__)
+
+#: Longest time that one file may take to decode, in seconds.
+FILE_SECONDS = 15.0
+# Large files get another second for each of these.
+_BYTES_PER_SECOND = 20 << 20
+# So long after a file took too long, it is not tried again: it may have a thousand frames.
+_LATE_SECONDS = 120.0
+#: How many processes there are at most.
+PROCESSES = min(4, os.cpu_count() or 1)
+# Address space that one process may take, where the system can limit it.
+_MAX_MEMORY = 16 << 30
+_MAX_MESSAGE = 64 << 20
+# Kinds of numbers that an array may hold.
+_KINDS = "biuf"
+
+
+def call(function: Callable[..., Any], path: Path, *, max_bytes: int = 0, **arguments: Any) -> Any:
+    """Return what ``function(path, **arguments)`` returns in a process of its own; see `stream`.
+
+    Raises
+    ------
+    FileError
+        The file cannot be read.
+    """
+    (answer,) = stream(function, path, max_bytes=max_bytes, **arguments)
+    if isinstance(answer, FileError):
+        raise answer
+    return answer
+
+
+def stream(
+    function: Callable[..., Any], path: Path, *, max_bytes: int = 0, **arguments: Any
+) -> Iterator[Any]:
+    """Yield what ``function(path, **arguments)`` yields in a process of its own.
+
+    Parameters
+    ----------
+    function:
+        Of a module, known by its name in the process. It returns or yields arrays of numbers, dictionaries
+        that JSON can hold, or in place of one a `FileError`.
+    path:
+        The file. It may take `FILE_SECONDS`, and more where it is large.
+    max_bytes:
+        Most that an array may take.
+    arguments:
+        What JSON can hold.
+
+    Raises
+    ------
+    FileError
+        The file cannot be read, or the process crashed or took too long after the last answer that came.
+    """
+    answers, error = shared.run(function, path, arguments, max_bytes=max_bytes)
+    yield from answers
+    if error is not None:
+        raise error
+
+
+class Sandbox:
+    """Up to `PROCESSES` processes, each used by one thread at a time."""
+
+    def __init__(self) -> None:
+        self._idle: list[_Process] = []
+        self._slots = threading.BoundedSemaphore(PROCESSES)
+        # Files that took too long: why, and until when their other frames are not tried.
+        self._late: dict[Path, tuple[str, float]] = {}
+        self.usable = bool(sys.executable)
+
+    def run(
+        self, function: Callable[..., Any], path: Path, arguments: dict[str, Any], *, max_bytes: int
+    ) -> tuple[list[Any], FileError | None]:
+        """Return the answers of a function, and the error that ended them, if any; see `stream`."""
+        message, until = self._late.get(path, ("", 0.0))
+        if time.monotonic() < until:
+            return [], FileError(message)
+        answers: list[Any] = []
+        error = None
+        with self._slots:
+            process = self._process()
+            if process is None:
+                return list(_results(function(path, **arguments))), None
+            seconds = _seconds(path)
+            name = f"{function.__module__}:{function.__qualname__}"
+            request = {"function": name, "path": os.fspath(path), "arguments": arguments}
+            healthy = False
+            try:
+                process.ask(request, answers, max_bytes=max_bytes, seconds=seconds)
+                healthy = True
+            except FileError as stated:
+                healthy, error = True, stated
+            except TimeoutError:
+                message = f"Reading {path.name} took longer than {seconds:.0f} s and was stopped"
+                error = FileError(f"{message}: damaged or hostile.")
+                self._late[path] = error.message, time.monotonic() + _LATE_SECONDS
+            except ConnectionError:
+                message = f"The decoder crashed on {path.name}: the file is damaged or hostile."
+                error = FileError(message)
+            finally:
+                if healthy:
+                    self._idle.append(process)
+                else:
+                    process.close()
+                    # What it had put into temporary folders is nobody's now.
+                    remove_stale()
+        return answers, error
+
+    def _process(self) -> _Process | None:
+        """Return an idle process, or a new one; None where none can be started."""
+        while self.usable:
+            with contextlib.suppress(IndexError):
+                process = self._idle.pop()
+                if process.alive:
+                    return process
+                process.close()  # ended while it was idle: no file's fault
+                continue
+            try:
+                return _Process()
+            except OSError:
+                _LOG.warning("No process for decoders can be started; files are decoded in this one.")
+                self.usable = False
+        return None
+
+    @property
+    def pids(self) -> list[int]:
+        """Numbers of the idle processes."""
+        return [process.pid for process in self._idle]
+
+    def close(self) -> None:
+        """End the idle processes; the others end when their input does."""
+        while self._idle:
+            self._idle.pop().close()
+
+
+def _seconds(path: Path) -> float:
+    try:
+        return FILE_SECONDS + path.stat().st_size / _BYTES_PER_SECOND
+    except OSError:
+        return FILE_SECONDS
+
+
+class _Process:
+    """One process: gets requests through its standard input, answers through its standard output."""
+
+    def __init__(self) -> None:
+        root = str(Path(__file__).resolve().parents[2])
+        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+        self._process = subprocess.Popen(
+            # -P: a module in the current folder must not take the place of a library.
+            [sys.executable, "-P", "-W", "ignore", "-c", "import model_core.read.sandbox as s; s.serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
+        self.pid = self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.poll() is None
+
+    def ask(self, request: dict[str, Any], answers: list[Any], *, max_bytes: int, seconds: float) -> None:
+        """Send a request and append its answers as they come.
+
+        Raises
+        ------
+        FileError
+            The function raised it.
+        TimeoutError
+            The time was up; the process is killed.
+        ConnectionError
+            The process ended, or answered nonsense.
+        """
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
+            self._process.kill()
+
+        timer = threading.Timer(seconds, stop)
+        timer.daemon = True
+        timer.start()
+        incoming = cast(BinaryIO, self._process.stdout)
+        try:
+            send(cast(BinaryIO, self._process.stdin), request)
+            while (answer := receive(incoming, max_bytes=max_bytes)) is not None:
+                answers.append(answer)
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            raise (TimeoutError if late.is_set() else ConnectionError) from error
+        finally:
+            timer.cancel()
+            timer.join()
+        if late.is_set():
+            raise TimeoutError
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):  # what was left to send has no reader any more
+                cast(BinaryIO, pipe).close()
+        self._process.wait()
+
+
+shared = Sandbox()
+atexit.register(lambda: shared.close())
+
+
+# ------------------------------------------------------------------------------------------ messages
+
+
+def send(pipe: BinaryIO, answer: npt.NDArray[Any] | dict[str, Any] | FileError | None) -> None:
+    """Write one message: the length of its head in 8 bytes, the head, then the bytes of an array.
+
+    The head is JSON in ASCII, because file names may be no valid text. None is the end of the answers.
+    """
+    if isinstance(answer, np.ndarray):
+        plain = np.ascontiguousarray(answer)
+        plain = plain.astype(plain.dtype.newbyteorder("<"), copy=False)
+        _send_head(pipe, {"dtype": plain.dtype.str, "shape": answer.shape})
+        pipe.write(plain.reshape(-1).view(np.uint8).data)
+    elif isinstance(answer, FileError):
+        _send_head(pipe, {"error": _stated(answer)})
+    else:
+        _send_head(pipe, {"value": answer})
+    pipe.flush()
+
+
+def _send_head(pipe: BinaryIO, head: dict[str, Any]) -> None:
+    data = json.dumps(head).encode("ascii")
+    pipe.write(len(data).to_bytes(8, "little") + data)
+
+
+def _stated(error: FileError) -> dict[str, str]:
+    return {"message": error.message, "status": error.status, "details": error.details}
+
+
+def receive(pipe: BinaryIO, *, max_bytes: int = 0) -> Any:
+    """Read one message: an array of at most ``max_bytes``, a dictionary, a FileError, or None for the end.
+
+    Raises
+    ------
+    FileError
+        It ended the answers.
+    EOFError
+        The other side is gone.
+    ValueError, KeyError, TypeError
+        What arrived is no message.
+    """
+    length = int.from_bytes(_exactly(pipe, 8), "little")
+    if length > _MAX_MESSAGE:
+        raise ValueError("message too long")
+    head = json.loads(_exactly(pipe, length).tobytes())
+    if "raised" in head:
+        raise FileError(**head["raised"])
+    if "error" in head:
+        return FileError(**head["error"])
+    if "dtype" not in head:
+        return head["value"]
+    dtype = np.dtype(str(head["dtype"]))
+    shape = tuple(int(count) for count in head["shape"])
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    if dtype.kind not in _KINDS or min(shape, default=0) < 0 or size > max_bytes:
+        raise ValueError("not an array that was asked for")
+    return _exactly(pipe, size).view(dtype).reshape(shape)
+
+
+def _exactly(pipe: BinaryIO, size: int) -> npt.NDArray[Any]:
+    """Read so many bytes into memory of their own."""
+    data = np.empty(size, np.uint8)
+    done = 0
+    while done < size:
+        count = pipe.readinto(data.data[done:])  # type: ignore[attr-defined]
+        if not count:
+            raise EOFError
+        done += count
+    return data
+
+
+# --------------------------------------------------------------------------------- inside the process
+
+
+def serve() -> None:
+    """Answer the requests of the standard input on the standard output, until the input ends.
+
+    A decoder that crashes, hangs or eats memory takes this process with it and nothing else.
+    """
+    requests = sys.stdin.buffer
+    # What libraries print must not end up among the answers.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    warnings.simplefilter("ignore")
+    _limit_memory()
+    remove_stale()
+    with contextlib.suppress(EOFError):
+        while True:
+            _answer(receive(requests), answers)
+
+
+def _answer(request: dict[str, Any], answers: BinaryIO) -> None:
+    try:
+        module, _, name = request["function"].partition(":")
+        function = getattr(importlib.import_module(module), name)
+        for result in _results(function(Path(request["path"]), **request["arguments"])):
+            send(answers, result)
+        send(answers, None)
+    except FileError as error:
+        _send_head(answers, {"raised": _stated(error)})
+    except LIBRARY_FAILURES as error:
+        _send_head(answers, {"raised": _stated(FileError.of(error))})
+    answers.flush()
+
+
+def _results(result: Any) -> Iterator[Any]:
+    """Yield what a function yields, or the one thing that it returned."""
+    if isinstance(result, Iterator):
+        yield from result
+    else:
+        yield result
+
+
+def _limit_memory() -> None:
+    try:
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        limit = _MAX_MEMORY if hard == resource.RLIM_INFINITY else min(_MAX_MEMORY, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    except (ImportError, ValueError, OSError):
+        pass  # not on this system; the time limit still holds
+
+
+# ----------------------------------------------------------------------------------- private folders
+
+#: How the names of private folders begin.
+PREFIX = "ctmasknet-"
+_MARK = ".in-use"
+# A folder without its lock file was left half made, or is being made right now.
+_HALF_MADE_SECONDS = 24 * 3600.0
+_ATTEMPTS = 3
+
+
+class PrivateFolder:
+    """A new folder that only the user may enter (mode 0700), removed by `remove` or at the end of a block.
+
+    Attributes
+    ----------
+    path:
+        The folder, without links in it.
+
+    Raises
+    ------
+    OSError
+        It cannot be made.
+    FileError
+        Another program keeps removing it.
+    """
+
+    path: Path
+
+    def __init__(self) -> None:
+        for _ in range(_ATTEMPTS):
+            self.path = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
+            try:
+                self._mark = (self.path / _MARK).open("xb")
+            except FileNotFoundError:
+                continue
+            except OSError:
+                shutil.rmtree(self.path, ignore_errors=True)
+                raise
+            # Between making and locking it, another program could have taken it for a stale one.
+            if _lock(self._mark) and (self.path / _MARK).exists():
+                return
+            self._mark.close()
+        raise FileError("No private temporary folder can be made: check the folder for temporary files.")
+
+    def remove(self) -> None:
+        """Remove the folder with all that is in it; what the system keeps goes at the next start."""
+        self._mark.close()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
+
+
+def remove_stale() -> int:
+    """Remove the folders that crashed programs of this user left behind; return how many they were."""
+    removed = 0
+    try:
+        folders = [entry for entry in os.scandir(tempfile.gettempdir()) if entry.name.startswith(PREFIX)]
+    except OSError:
+        return 0
+    for entry in folders:
+        with contextlib.suppress(OSError):
+            if _is_own_folder(entry) and _is_stale(Path(entry.path)):
+                shutil.rmtree(entry.path, ignore_errors=True)
+                removed += 1
+    return removed
+
+
+def _is_own_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, not a link to one, of this user."""
+    status = entry.stat(follow_symlinks=False)
+    mine = sys.platform == "win32" or status.st_uid == os.getuid()
+    return mine and stat.S_ISDIR(status.st_mode)
+
+
+def _is_stale(folder: Path) -> bool:
+    try:
+        with (folder / _MARK).open("r+b") as mark:
+            if not _lock(mark):
+                return False
+    except FileNotFoundError:
+        return time.time() - folder.stat().st_mtime > _HALF_MADE_SECONDS
+    # Where files cannot be locked, one that is open cannot be removed either (Windows).
+    (folder / _MARK).unlink()
+    return True
+
+
+def _lock(mark: BinaryIO) -> bool:
+    """Take the lock of a file, which its closing gives back; False where another one holds it."""
+    if sys.platform != "win32":
+        import fcntl
+
+        try:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True

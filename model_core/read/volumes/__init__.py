@@ -1,0 +1,1 @@
+"""NIfTI, NRRD and MetaImage: volumes of the formats that ITK reads."""

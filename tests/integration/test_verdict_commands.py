@@ -1,0 +1,190 @@
+"""Calibrating weights, what they then say of slices and scans, and the table of scans."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model_core.base.results import SliceResult
+from model_core.cli.main import main
+from model_core.data import read_classes
+from model_core.engine import run
+from model_core.engine.load import load_pipeline
+from model_core.measure.slices import one_slice_volume, with_grey_map
+from model_core.phantom import make_phantom, write_dicom
+from model_core.weights.card import read_card
+from model_core.weights.store import load_weights
+
+PATIENTS = 12
+
+
+@pytest.fixture(scope="module")
+def weights(tiny_weights, tmp_path_factory):
+    """Random networks: what they say means nothing, so that each test has its own copy to calibrate."""
+    folder = tmp_path_factory.mktemp("weights")
+    for path in tiny_weights.glob("tiny*"):
+        shutil.copy(path, folder)
+    return [str(folder / "tiny.safetensors"), str(folder / "tiny-s.safetensors")]
+
+
+@pytest.fixture(scope="module")
+def classes(weights, tmp_path_factory):
+    """Pictures of two sources, those ill of which the network says so rather than of the others."""
+    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(4)
+    (folder / "normal").mkdir()
+    volume, _ = make_phantom(slices=2 * PATIENTS, size=96, seed=1)
+    for k, slice_ in enumerate(volume.voxels):
+        grey = np.clip((slice_ + 1350) / 1500 * rng.uniform(0.6, 1.0) * 255, 0, 255).astype(np.uint8)
+        Image.fromarray(grey).save(folder / "normal" / f"{'ab'[k % 2]}_{k:02d}.png")
+    pipeline, likeliness = load_pipeline(weights, device="cpu"), {}
+    for item in with_grey_map(read_classes(folder), "window"):
+        shown = one_slice_volume(item.image_hu(), name=item.name)
+        (result,) = (one for one in run(pipeline, shown, [0]) if isinstance(one, SliceResult))
+        likeliness[item.image_path] = result.verdict.logits[2] - result.verdict.logits[0]
+    (folder / "covid").mkdir()
+    for path in sorted(likeliness, key=likeliness.get)[PATIENTS:]:
+        path.rename(folder / "covid" / path.name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def calibrated(weights, classes, tmp_path_factory):
+    out = tmp_path_factory.mktemp("calibrated")
+    assert main(["train", "calibrate", "--weights", *weights, "--data", str(classes), "-o", str(out)]) == 0
+    return [weights[0], str(out / "tiny-s.safetensors")]
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scans") / "phantom"
+    write_dicom(make_phantom(slices=14, size=96)[0], folder)
+    return folder
+
+
+def test_a_calibration_is_added_to_the_card_and_nothing_else_changes(weights, calibrated):
+    before, after = load_weights(weights[1]), load_weights(calibrated[1])
+    assert before.card.calibration is None
+    found = after.card.calibration
+    assert found.slope > 0
+    assert found.ill_classes == (2,)  # class 1 is any other patient
+    assert 0 <= found.control_rate <= found.control_limit < 1
+    assert (found.kinds_told, found.checked) == (False, None)
+    assert len(found.cloud.features) <= 20
+    assert after.card.metrics["verdict"]["fitted_on"]["patients"] == 2 * PATIENTS
+    same = {"calibration": None, "metrics": before.card.metrics}
+    assert dataclasses.replace(after.card, **same) == before.card
+    assert after.card.sha256 == before.card.sha256
+    assert load_pipeline(calibrated, device="cpu").weights_id != load_pipeline(weights).weights_id
+
+
+def predicted(series, weights, out):
+    assert main(["predict", str(series), "-o", str(out), "--weights", *weights, "--device", "cpu"]) == 0
+    return json.loads((out / "predictions.json").read_text())
+
+
+def test_predictions_say_ill_or_not_only_with_a_calibration(series, weights, calibrated, tmp_path):
+    plain = predicted(series, weights, tmp_path / "plain")
+    told = predicted(series, calibrated, tmp_path / "told")
+    for row in plain["slices"]:
+        assert row["ill_probability"] is row["kind"] is row["unlike_training"] is None
+    assert plain["scan"]["verdict"] is plain["scan"]["kind"] is plain["scan"]["control_rate"] is None
+    assert plain["scan"]["class"] in ("Control", "Other (non-COVID)", "COVID-19")
+    calibration = read_card(tmp_path / calibrated[1].replace(".safetensors", ".json")).calibration
+    for row, before in zip(told["slices"], plain["slices"], strict=True):
+        assert isinstance(row["unlike_training"], bool)
+        assert row["class_probabilities"] == before["class_probabilities"]
+        if row["lung"] is False:
+            assert row["ill_probability"] is row["kind"] is None
+            continue
+        control, _, covid = row["image_logits"]
+        odds = calibration.slope * (covid - control) + calibration.bias
+        assert row["ill_probability"] == pytest.approx(1 / (1 + np.exp(-odds)), abs=1e-6)
+        assert row["kind"] == "undecided"
+    scan = told["scan"]
+    assert scan["verdict"] in ("control", "uncertain", "ill")
+    assert scan["kind"] == "undecided"
+    assert scan["class"] == ("Control" if scan["verdict"] == "control" else None)
+    inside = [row for row in told["slices"] if row["lung"] is not False]
+    assert scan["lung_slices"] == len(inside) > 5
+    assert scan["ill_slices"] == sum(row["ill_probability"] > 0.5 for row in inside)
+    areas = sum(found["mask_area_px"] for row in inside for found in row["detections"])
+    assert (scan["lesion_ml"] > 0) == (areas > 0)
+    assert scan["lesion_ml"] == plain["scan"]["lesion_ml"]
+    assert scan["class_probabilities"] == plain["scan"]["class_probabilities"]
+
+
+def test_scans_are_tried_and_the_check_is_quoted_in_the_card(series, calibrated, tmp_path, capsys):
+    listed = series.parent / "list.tsv"
+    listed.write_text("path\tlabel\tgroup\n# a comment\nphantom\till\tours\nphantom,control\n", "utf-8")
+    command = ["evaluate", "scans", str(listed), "--weights", *calibrated, "--device", "cpu"]
+    assert main([*command, "-o", str(tmp_path / "report")]) == 0
+    report = json.loads((tmp_path / "report/report.json").read_text())
+    told = predicted(series, calibrated, tmp_path / "told")
+    (first, second) = report["list"]
+    assert first["verdict"] == second["verdict"] == told["scan"]["verdict"]
+    assert first["lesion_ml"] == pytest.approx(told["scan"]["lesion_ml"])
+    assert (report["scans"], report["right"] + report["uncertain"] // 2) == (2, 1)
+    assert set(report["by_group"]) == {"ours"}
+    assert set(report["by_label"]) == {"ill", "control"}
+    assert first["changes"] < 14
+    rows = (tmp_path / "report/scans.csv").read_text().splitlines()
+    assert len(rows) == 3
+    assert "Exact 95 % limits" in (tmp_path / "report/report.md").read_text()
+    assert "scans," in capsys.readouterr().out
+
+    out = tmp_path / "checked"
+    command = ["train", "calibrate", "--weights", *calibrated, "-o", str(out)]
+    assert main([*command, "--checked", str(tmp_path / "report")]) == 0
+    before = read_card(tmp_path / calibrated[1].replace(".safetensors", ".json"))
+    after = read_card(out / "tiny-s.json")
+    assert (after.calibration.checked.scans, after.calibration.checked.right) == (2, report["right"])
+    assert dataclasses.replace(after.calibration, checked=None) == before.calibration
+    checked = predicted(series, [calibrated[0], str(out / "tiny-s.safetensors")], tmp_path / "again")
+    assert checked["scan"]["checked"]["scans"] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("phantom\n", "Line 1 of list.csv is no scan"),
+        ("phantom,sick\n", "ill, control or no_class"),
+        ("elsewhere,ill\n", "'elsewhere', which is not there"),
+        ("# nothing\n", "names no scan"),
+    ],
+)
+def test_lists_that_are_none(series, calibrated, tmp_path, capsys, text, message):
+    listed = series.parent / "list.csv"
+    listed.write_text(text, "utf-8")
+    command = ["evaluate", "scans", str(listed), "--weights", *calibrated, "-o", str(tmp_path / "report")]
+    assert main(command) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()
+
+
+def test_weights_without_calibration_give_no_verdict_of_scans(series, weights, tmp_path, capsys):
+    listed = series.parent / "list.csv"
+    listed.write_text("phantom,ill\n", "utf-8")
+    assert main(["evaluate", "scans", str(listed), "--weights", *weights, "-o", str(tmp_path / "r")]) == 1
+    assert "train calibrate" in capsys.readouterr().err
+
+
+def test_what_calibrates_nothing_is_told(series, weights, classes, calibrated, tmp_path, capsys):
+    base = ["train", "calibrate", "--weights", *weights, "-o", str(tmp_path)]
+    assert main(base) == 1
+    assert "--data" in capsys.readouterr().err
+    assert main([*base, "--data", str(classes), "--limit", "2"]) == 1
+    assert "at least 10 patients" in capsys.readouterr().err
+    assert main([*base, "--checked", str(classes)]) == 1
+    assert "has no calibration yet" in capsys.readouterr().err
+    again = ["train", "calibrate", "--weights", *calibrated, "-o", str(tmp_path)]
+    assert main([*again, "--checked", str(classes)]) == 1
+    assert "holds no report" in capsys.readouterr().err
+    assert (
+        main(["train", "calibrate", "--weights", weights[0], "--data", str(classes), "-o", str(tmp_path)])
+        == 1
+    )
+    assert "no image class" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
