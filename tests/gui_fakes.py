@@ -175,6 +175,7 @@ class FakeEngine:
     controls: set = field(default_factory=set)
     threads: set = field(default_factory=set)
     no_lung: set = field(default_factory=set)
+    lung_threads: set = field(default_factory=set)
 
     def available(self):
         return () if self.missing else (make_card(),)
@@ -191,6 +192,7 @@ class FakeEngine:
         return FakePipeline(name, cards, f"id-{name}", mirrors=self.mirrors)
 
     def find_lungs(self, volume):
+        self.lung_threads.add(threading.current_thread().name)
         yield Progress(0, volume.slices)
         yield LungSlices(tuple(k not in self.no_lung for k in range(volume.slices)))
 

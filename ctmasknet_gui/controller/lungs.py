@@ -54,7 +54,8 @@ class LungController(QObject):
     def _take(self, item: object) -> None:
         if isinstance(item, LungSlices):
             self._state.case.lungs = item
-            if self._state.results.summaries:
+            summaries = self._state.results.summaries
+            if any(summary.lung != item.inside[index] for index, summary in summaries.items()):
                 self._shown.settings_changed()
 
     def _on_failed(self, error: BaseException) -> None:

@@ -309,7 +309,8 @@ def _inside_patient(hu: FloatArray, grid: _Grid) -> BoolArray:
             outside |= shares > _WHOLE_ROW
     else:
         # Lungs are round: what fills a corner is air beside the body.
-        outside[free[np.ix_((0, 1, -2, -1), (0, 1, -2, -1))]] = True
+        for corner in (free[:2, :2], free[:2, -2:], free[-2:, :2], free[-2:, -2:]):
+            outside[corner] = True
     if grid.gas is not None:
         at_edge = np.unique(np.concatenate((free[0], free[-1], free[:, 0], free[:, -1])))
         thin = np.bincount(free[hu <= grid.gas], minlength=count + 1)
@@ -509,9 +510,11 @@ def _may_be_chest(grid: _Grid, chest: BoolArray) -> bool:
 
 def _doubtful(grid: _Grid, chest: BoolArray) -> BoolArray:
     """Return which slices, none of them neighbours in space, may show a chest though no lung was found."""
-    if grid.linked:
-        return np.zeros(len(chest) * grid.block[0], bool)
-    return np.array([bool(dark.any()) or _unclear(hu, grid) for hu, dark in zip(grid.hu, chest, strict=True)])
+    doubtful = [
+        not grid.linked and (bool(dark.any()) or _unclear(hu, grid))
+        for hu, dark in zip(grid.hu, chest, strict=True)
+    ]
+    return np.repeat(doubtful, grid.block[0])
 
 
 def _unclear(hu: FloatArray, grid: _Grid) -> bool:

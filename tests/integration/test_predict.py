@@ -1,5 +1,6 @@
 """``ctmasknet predict`` end to end on a synthetic DICOM series, with small random networks."""
 
+import dataclasses
 import gzip
 import json
 import subprocess
@@ -10,6 +11,7 @@ import pydicom
 import pytest
 import SimpleITK
 from PIL import Image
+from scipy import ndimage
 
 from model_core.base.jobs import finish
 from model_core.base.volume import LUNG_WINDOW
@@ -83,6 +85,28 @@ def test_writes_predictions_masks_and_pictures(series, weights, tmp_path):
     assert len(pictures) == 3
     with Image.open(pictures[0]) as picture:
         assert min(picture.size) >= SIZE
+
+
+def test_slices_outside_the_lungs_give_no_class(weights, tmp_path):
+    chest = make_phantom(slices=16, size=96)[0]
+    voxels = chest.voxels.copy()
+    # Four slices of soft tissue below the lungs.
+    voxels[-4:] = np.where(voxels[8] > -400, np.clip(voxels[8], -100, 80), -1000)
+    body = ndimage.binary_fill_holes(ndimage.binary_opening(voxels[8] > -400, iterations=2))
+    voxels[-4:, body] = 40
+    write_dicom(dataclasses.replace(chest, voxels=voxels), tmp_path / "in")
+    assert predict(tmp_path / "in", tmp_path / "out", *weights) == 0
+    document = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert [row["lung"] for row in document["slices"]][4:] == [True] * 8 + [False] * 4
+    assert set(document["scan"]["slices_used"]).isdisjoint(range(12, 16))
+    assert document["scan"]["lung_ml"] > 2000
+    assert document["scan"]["lung_slices"] <= 12
+
+    assert predict(tmp_path / "in", tmp_path / "below", *weights, "--slices", "12:16") == 0
+    document = json.loads((tmp_path / "below/predictions.json").read_text())
+    assert document["scan"]["verdict"] == "no_class"
+    assert document["scan"]["class"] is document["scan"]["class_index"] is None
+    assert all(row["class_probabilities"] for row in document["slices"]), "what the network said stays"
 
 
 def test_pictures_have_the_names_and_slices_that_the_window_gives_them(series, weights, tmp_path):

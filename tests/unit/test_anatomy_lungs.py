@@ -278,6 +278,20 @@ def test_empty_pictures_are_no_error():
         assert look(replace(volume, voxels=volume.voxels[:1, :3, :3])).state in ("none", "unknown")
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1, 5), (1, 2, 2), (4, 3, 1), (2, 40, 1)])
+@pytest.mark.parametrize("step", [None, 0.3, 5.0])
+def test_slices_of_a_few_pixels_are_no_error(shape, step):
+    noise = np.random.default_rng(5)
+    for unit, high in (("HU", 1500), ("grey", 255)):
+        voxels = noise.integers(0 if unit == "grey" else -1200, high, shape).astype(np.int16)
+        volume = Volume(
+            "few", "few", voxels, Geometry(spacing_mm=(step, 0.7, 12.0)), unit=unit, plane="axial"
+        )
+        lungs = look(volume, LUNG_WINDOW)
+        assert [lungs.mask(k).shape for k in range(shape[0])] == [shape[1:]] * shape[0]
+        assert {lungs.has_lung(k) for k in range(shape[0])} <= {True, False, None}
+
+
 def test_it_tells_how_far_it_is_and_can_be_stopped(chest):
     items = list(find_lungs(chest))
     steps = [item for item in items if isinstance(item, Progress)]

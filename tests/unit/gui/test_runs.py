@@ -508,3 +508,59 @@ def test_catalogue_without_the_series_gives_no_entry_to_caution(opened):
     opened.controllers.running.run_slice()
     opened.settle()
     assert list(opened.state.results.slices) == [3]
+
+
+# -------------------------------------------------------------------------------------- outside lungs
+
+
+def test_the_lungs_are_looked_for_in_the_worker_when_a_series_is_opened(rig):
+    rig.engine.no_lung = {0, 6}
+    rig.open()
+    rig.settle()
+    lungs = rig.state.case.lungs
+    assert lungs.inside == (False, True, True, True, True, True, False)
+    assert [lungs.outside(k) for k in (0, 1, 6, 7)] == [True, False, True, False]
+    assert rig.engine.lung_threads
+    assert threading.current_thread().name not in rig.engine.lung_threads
+    rig.state.case.volume = None
+    assert rig.state.case.lungs.inside == ()
+
+
+def test_a_run_waits_for_the_lungs(make_rig):
+    rig = make_rig(engine=FakeEngine(no_lung={2}))
+    seen = []
+    rig.state.case.events.lungs.connect(lambda lungs: seen.append(("lungs", len(lungs.inside))))
+    rig.state.results.events.summaries.connect(lambda found: seen.append(("summaries", len(found))))
+    rig.state.case.events.volume.connect(lambda volume: volume and rig.controllers.running.run_series())
+    rig.open()
+    rig.settle()
+    told = [item for item in seen if item[1]]
+    assert told[0] == ("lungs", 7)
+    assert {k: s.lung for k, s in rig.state.results.summaries.items()} == {k: k != 2 for k in range(7)}
+
+
+def test_lungs_that_are_found_late_are_heeded(opened):
+    opened.run_all()
+    shows, volume = opened.engine.shows, opened.state.case.volume
+    opened.state.case.events.volume.emit(volume, volume)
+    opened.settle()
+    assert opened.engine.shows == shows, "nothing is new"
+    opened.engine.no_lung = {5}
+    opened.state.case.events.volume.emit(volume, volume)
+    opened.settle()
+    assert {k for k, summary in opened.state.results.summaries.items() if not summary.lung} == {5}
+
+
+def test_without_lungs_a_run_goes_on(make_rig, monkeypatch):
+    engine = FakeEngine()
+
+    def fail(volume):
+        raise MemoryError
+        yield
+
+    monkeypatch.setattr(engine, "find_lungs", fail)
+    rig = make_rig(engine=engine)
+    rig.open()
+    rig.run_all()
+    assert rig.state.case.lungs.inside == ()
+    assert len(rig.state.results.summaries) == 7

@@ -8,7 +8,7 @@ from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QApplication
 
-from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state import AppState, LungSlices
 from ctmasknet_gui.view.strip import SliceStrip
 from model_core.base.results import SliceSummary
 from model_core.scene.palette import AMBER, GREEN, NEUTRAL, NO_CLASS, PNEUMONIA
@@ -179,6 +179,26 @@ def test_analysed_and_not_analysed_rows_differ(strip, state):
     image = strip.grab().toImage()
     done, pale = (image.pixelColor(8, round(strip.centre_of(k))) for k in (6, 7))
     assert done.lightness() > pale.lightness()
+
+
+def test_slices_outside_the_lungs_are_grey_and_take_no_part(strip, state):
+    state.case.lungs = LungSlices((False, False, *[True] * 16, None, False))
+    assert strip.describe(0) == "Slice 1 / 20: outside the lung, no class"
+    assert strip.describe(18) == "Slice 19 / 20: not analysed yet", "unknown is not outside"
+    before = strip.grab().toImage()
+    state.results.summaries = {1: summary(1, px=90_000), 6: summary(6), 18: summary(18), 19: summary(19)}
+    assert "2 findings, 14.2 cm², which count for nothing" in strip.describe(1)
+    assert "COVID-19" not in strip.describe(1)
+    assert "COVID-19" in strip.describe(18)
+    assert strip.full_scale == 300
+    after = strip.grab().toImage()
+    for index in (0, 1, 19):
+        y = round(strip.centre_of(index))
+        grey = after.pixelColor(8, y)
+        assert max(grey.red(), grey.green(), grey.blue()) - min(grey.red(), grey.green(), grey.blue()) < 12
+        assert grey == before.pixelColor(8, y) == after.pixelColor(30, y)
+    assert bar_length(strip, 1) == 0
+    assert bar_length(strip, 6) > 20
 
 
 @pytest.mark.parametrize("slices", [1, 2, 399, 3000])
