@@ -24,9 +24,9 @@ _FILES = re.compile(
 )
 # Folders are called so, and sentences use these words.
 _WORDS = re.compile(
-    "an?|and|as|at|be|but|by|can|cases?|check|ct|data|dicom|disk|exports?|files?|folder|for|from|has|have|head|"
-    "home|images?|in|info|is|it|lung|masks?|no|not|nothing|of|on|one|only|opened|open|or|out|path|pictures?|"
-    "results|series|slices?|table|test|that|the|this|to|volume|with",
+    "an?|and|are|as|at|be|but|by|can|cases?|check|ct|data|dicom|disk|exports?|files?|folder|for|from|has|have|"
+    "head|home|images?|in|info|is|it|lesions?|lung|masks?|no|not|nothing|of|on|one|only|opened|open|or|out|path|"
+    "pictures?|plots?|regions?|results|series|slices?|table|test|that|the|this|to|volume|with|written",
     re.IGNORECASE,
 )
 # Written in place of whatever identifies a patient.

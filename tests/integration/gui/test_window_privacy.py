@@ -1,5 +1,6 @@
 """In privacy mode no warning of the window names a file or folder: the names may be those of patients."""
 
+import re
 import shutil
 
 import pytest
@@ -93,6 +94,15 @@ def test_targets_of_exports_are_not_named(rig, uneven, tmp_path, monkeypatch):
     assert "is written to" in rig.window.message_bar.text.text()
     assert "DOE" not in words(rig)
     assert asked == ["A file exists already. Replace it?"]
+
+
+def test_a_folder_called_like_a_word_leaves_the_sentence_as_it_is(rig, uneven, tmp_path):
+    rig.open(uneven)
+    rig.run_slice()
+    rig.commands.privacy.trigger()
+    rig.window.use.export(ExportRequest(kind="plots", target=tmp_path / "plots"))
+    rig.settle()
+    assert re.fullmatch(r"\d+ plots are written to plots\.", rig.window.message_bar.text.text())
 
 
 def test_what_the_files_say_of_the_patient_is_told_in_no_form(rig, tmp_path):
