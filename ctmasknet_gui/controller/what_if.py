@@ -63,14 +63,6 @@ class WhatIfController(QObject):
             only = frozenset(roi.candidate for roi in regions)
             self._put(EvidenceEdit(only=only), f"keeping {_named(regions)} only")
 
-    @Slot(float, float)
-    def keep_scores(self, low: float, high: float) -> None:
-        """Leave the regions alone in the evidence whose score, as it is listed, lies within this range."""
-        regions = [roi for roi in self._rois if low <= roi.score <= high]
-        out = [roi.candidate for roi in self._rois if not low <= roi.score <= high]
-        edit = EvidenceEdit().exclude(out)
-        self._put(edit, "exclusion by score" if regions else "exclusion of every score")
-
     @Slot()
     def restore_all(self) -> None:
         """Put every region of the slice back."""

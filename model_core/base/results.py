@@ -406,6 +406,11 @@ class ShownSlice:
         return ShownSlice(**{**vars(self), **fields})
 
     @property
+    def excluded(self) -> frozenset[int]:
+        """The candidates that a person took out of the evidence."""
+        return frozenset(roi.candidate for roi in self.rois if roi.excluded)
+
+    @property
     def logit_range(self) -> tuple[float, float] | None:
         """Logits at the ends of the colours: the 1st and 99th percentile of the map; None where it is empty.
 

@@ -50,10 +50,6 @@ def test_only_some_stay_and_what_is_no_region_is_passed_over(analysed):
     what_if.restore([1])
     assert excluded(analysed) == [0, 2, 4, 5]
     assert analysed.state.thresholds.undo == "keeping 2 regions only, slice 4"
-    what_if.keep_scores(0.3, 0.8)
-    scores = [roi.score for roi in analysed.state.results.shown.rois if not roi.excluded]
-    assert scores == [roi.score for roi in analysed.state.results.shown.rois if 0.3 <= roi.score <= 0.8]
-    assert len(scores) == 3
 
 
 def test_every_edit_is_undone_and_done_again(analysed):
