@@ -234,7 +234,7 @@ class FakeEngine:
             features={"0": np.zeros(self.maps, np.float16)} if self.maps else {},
         )
 
-    def show(self, pipeline, volume, result, detections, evidence):
+    def show(self, pipeline, volume, result, detections, evidence, *, edit=None):
         self.shows += 1
         candidates = result.detection_candidates
         kept = np.flatnonzero(candidates.scores > detections.score)
@@ -257,7 +257,7 @@ class FakeEngine:
             mask_logits=np.zeros((len(kept), 28, 28), np.float32),
             settings=detections,
         )
-        rois, verdict = self.judged(pipeline, result, kept, evidence)
+        rois, verdict = self.judged(pipeline, result, kept, evidence, edit)
         area = int(masks.any(0).sum()) if len(masks) else 0
         summary = SliceSummary(
             result.slice_index,
@@ -266,10 +266,11 @@ class FakeEngine:
             area * 0.64,
             tuple(float(p) for p in verdict.probabilities),
             lung=result.slice_index not in self.no_lung,
+            edited=bool(edit),
         )
         return ShownSlice(result.slice_index, shown, masks, logit_map, rois, verdict, summary)
 
-    def judged(self, pipeline, result, kept, evidence):
+    def judged(self, pipeline, result, kept, evidence, edit):
         candidates = result.detection_candidates
         evident = np.flatnonzero(candidates.scores > evidence.score)
         rois = tuple(
@@ -281,31 +282,39 @@ class FakeEngine:
                 box=tuple(float(v) for v in candidates.boxes[index]),
                 area_px=80.0,
                 area_mm2=80.0 * 0.64,
-                copies=2,
+                copies=0 if edit and edit.leaves_out(index) else 2,
                 detected=int(index) in kept,
+                excluded=bool(edit and edit.leaves_out(index)),
             )
             for rank, index in enumerate(evident)
         )
+        return rois, self.judge(pipeline, result, evidence, edit)
+
+    def judge(self, pipeline, result, evidence, edit):
+        candidates = result.evidence_candidates
+        evident = np.flatnonzero(candidates.scores > evidence.score)
+        evident = np.array([k for k in evident if not (edit and edit.leaves_out(k))], np.int64)
         probability = len(evident) / CANDIDATES
         rows = np.zeros((evidence.batch_size, 5), np.float32)
-        verdict = ImageVerdict(
-            logits=np.zeros(3, np.float32),
+        return ImageVerdict(
+            logits=np.array([0, -9, len(evident) - 3], np.float32),
             probabilities=np.array([1 - probability, 0.2, probability], np.float32),
             batch=RoiBatch(rows, np.zeros(len(rows), np.int64), evident),
             settings=evidence,
-            basis=pipeline.evidence_basis(evidence),
+            basis="edited" if edit else pipeline.evidence_basis(evidence),
+            edit=edit or None,
         )
-        return rois, verdict
 
-    def with_evidence(self, pipeline, volume, result, detections, evidence, *, shown):
+    def with_evidence(self, pipeline, volume, result, detections, evidence, *, shown, edit=None):
         kept = np.flatnonzero(result.detection_candidates.scores > detections.score)
-        rois, verdict = self.judged(pipeline, result, kept, evidence)
+        rois, verdict = self.judged(pipeline, result, kept, evidence, edit)
         probabilities = tuple(float(p) for p in verdict.probabilities)
-        summary = replace(shown.summary, probabilities=probabilities)
+        summary = replace(shown.summary, probabilities=probabilities, edited=bool(edit))
         return shown.changed(rois=rois, verdict=verdict, summary=summary)
 
-    def summarise(self, pipeline, volume, result, detections, evidence):
-        return self.show(pipeline, volume, result, detections, evidence).summary
+    def summarise(self, pipeline, volume, result, detections, evidence, *, edit=None):
+        edited = {"edit": edit} if edit else {}
+        return self.show(pipeline, volume, result, detections, evidence, **edited).summary
 
     def can_show(self, result, detections):
         wanted = np.flatnonzero(result.detection_candidates.scores > detections.score)
@@ -313,6 +322,8 @@ class FakeEngine:
 
     def scan_verdict(self, summaries, *, basis, control="Control", **_known):
         self.controls.add(control)
+        summaries = list(summaries)
+        basis = "edited" if any(s.edited for s in summaries) else basis
         rows = [s.probabilities for s in summaries if s.probabilities is not None]
         if not rows:
             return None

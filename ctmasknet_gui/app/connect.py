@@ -38,6 +38,7 @@ class Wiring(QObject):
         controllers = self._controllers
         opening, display = controllers.opening, controllers.display
         thresholds, messages = controllers.thresholds, controllers.messages
+        what_if = controllers.what_if
         return UseCases(
             open_paths=self._open_paths,
             open_demo=controllers.demo.open,
@@ -82,6 +83,13 @@ class Wiring(QObject):
             undo=thresholds.undo,
             redo=thresholds.redo,
             pick=controllers.selection.pick,
+            pick_several=controllers.selection.pick_several,
+            exclude=what_if.exclude,
+            restore=what_if.restore,
+            keep_only=what_if.keep_only,
+            restore_all=what_if.restore_all,
+            restore_everywhere=what_if.restore_everywhere,
+            toggle_nms_anew=what_if.toggle_nms_anew,
             set_top=controllers.selection.set_top,
             forget_message=messages.forget,
             dismiss_messages=messages.dismiss_all,

@@ -17,6 +17,7 @@ from ctmasknet_gui.controller.shown import ShownController
 from ctmasknet_gui.controller.thresholds import ThresholdController
 from ctmasknet_gui.controller.thumbnails import ThumbnailController
 from ctmasknet_gui.controller.weights import WeightsController
+from ctmasknet_gui.controller.what_if import WhatIfController
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.worker import WorkerThread
@@ -60,6 +61,7 @@ class Controllers:
         )
         self.demo = DemoController(state, opening=self.opening, running=self.running, display=self.display)
         self.thresholds = ThresholdController(state, self.shown)
+        self.what_if = WhatIfController(state, self.thresholds, engine=engine, weights=self.weights)
         self.selection = SelectionController(state)
         self.exporting = ExportController(
             state,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -240,7 +240,15 @@ class SelectionController(QObject):
     @Slot(object)
     def pick(self, candidate: int | None) -> None:
         """Select a candidate of the visible slice, or nothing."""
-        self._state.selection.candidate = None if candidate is None else int(candidate)
+        self.pick_several(() if candidate is None else (candidate,))
+
+    @Slot(object)
+    def pick_several(self, candidates: Sequence[int]) -> None:
+        """Select candidates of the visible slice; the first is the one that pictures and plots mark."""
+        first, *others = (int(candidate) for candidate in candidates) if candidates else (None,)
+        selection = self._state.selection
+        selection.others = tuple(other for other in others if other is not None)
+        selection.candidate = first
 
     @Slot(object)
     def set_top(self, top: int | None) -> None:

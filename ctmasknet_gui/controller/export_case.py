@@ -189,6 +189,7 @@ class ExportController(QObject):
             pipeline=self._weights.pipeline,
             detections=thresholds.detections,
             evidence=thresholds.evidence,
+            edits=thresholds.edits,
             edited=thresholds.evidence_edited,
             region_classes=state.weights.region_classes,
             image_classes=state.weights.image_classes,

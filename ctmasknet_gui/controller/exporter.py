@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ctmasknet_gui.controller.ports import Engine, Pipeline
+from ctmasknet_gui.state import SliceEdits
 from ctmasknet_gui.state.display import PRESETS
 from ctmasknet_gui.state.requests import ExportRequest
 from model_core.base.arrays import ByteArray
@@ -47,6 +48,7 @@ class ExportJob:
     pipeline: Pipeline | None
     detections: DetectionSettings
     evidence: EvidenceSettings
+    edits: SliceEdits
     edited: bool
     region_classes: tuple[str, ...]
     image_classes: tuple[str, ...]
@@ -203,4 +205,5 @@ class Exporter:
         """Yield what is drawn over a slice, if it was analysed."""
         result = job.results.get(index)
         if result is not None and job.pipeline is not None:
-            yield self._engine.show(job.pipeline, job.volume, result, job.detections, job.evidence)
+            edit = job.edits.arguments(index)
+            yield self._engine.show(job.pipeline, job.volume, result, job.detections, job.evidence, **edit)

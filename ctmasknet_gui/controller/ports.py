@@ -21,8 +21,8 @@ from model_core.base.calibration import Calibration
 from model_core.base.errors import WeightsError
 from model_core.base.jobs import Progress
 from model_core.base.resources import resource
-from model_core.base.results import ScanVerdict, ShownSlice, SliceResult, SliceSummary
-from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceSettings
+from model_core.base.results import ImageVerdict, ScanVerdict, ShownSlice, SliceResult, SliceSummary
+from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceEdit, EvidenceSettings
 from model_core.base.threads import DRAWING
 from model_core.base.volume import Catalogue, SeriesEntry, Volume
 from model_core.weights.card import ModelCard, read_card
@@ -94,9 +94,19 @@ def numbered_apart(shown: ShownSlice, first: int) -> ShownSlice:
 
 def _one_numbering(result: SliceResult, shown: ShownSlice) -> ShownSlice:
     """Return a shown slice in which a number means one region."""
-    if result.evidence_candidates in (None, result.detection_candidates):
-        return shown
-    return numbered_apart(shown, len(result.detection_candidates))
+    first = _first_of_evidence(result)
+    return numbered_apart(shown, first) if first else shown
+
+
+def _first_of_evidence(result: SliceResult) -> int:
+    """Return the number of the first candidate of the evidence."""
+    apart = result.evidence_candidates not in (None, result.detection_candidates)
+    return len(result.detection_candidates) if apart else 0
+
+
+def _own_numbers(result: SliceResult, edit: EvidenceEdit | None) -> EvidenceEdit | None:
+    """Return an edit with the candidates numbered as the engine does."""
+    return None if edit is None else edit.numbered_from(-_first_of_evidence(result))
 
 
 class Engine:
@@ -155,11 +165,14 @@ class Engine:
         result: SliceResult,
         detections: DetectionSettings,
         evidence: EvidenceSettings,
+        *,
+        edit: EvidenceEdit | None = None,
     ) -> ShownSlice:
         """Compute what is drawn over a slice; never runs the backbone."""
         from model_core.explain import show
 
-        return _one_numbering(result, show(pipeline, volume, result, detections, evidence))
+        edit = _own_numbers(result, edit)
+        return _one_numbering(result, show(pipeline, volume, result, detections, evidence, edit=edit))
 
     def with_evidence(
         self,
@@ -170,12 +183,22 @@ class Engine:
         evidence: EvidenceSettings,
         *,
         shown: ShownSlice,
+        edit: EvidenceEdit | None = None,
     ) -> ShownSlice:
         """Compute class and table of a slice anew, its masks as they are; runs nothing but module S."""
         from model_core.explain import with_evidence
 
-        changed = with_evidence(pipeline, volume, result, detections, evidence, shown=shown)
+        edit = _own_numbers(result, edit)
+        changed = with_evidence(pipeline, volume, result, detections, evidence, shown=shown, edit=edit)
         return _one_numbering(result, changed)
+
+    def judge(
+        self, pipeline: Any, result: SliceResult, evidence: EvidenceSettings, edit: EvidenceEdit
+    ) -> ImageVerdict | None:
+        """Compute the class of a slice alone, in a millisecond or two; None without a class."""
+        from model_core.engine import judge
+
+        return judge(pipeline, result, evidence, _own_numbers(result, edit))
 
     def summarise(
         self,
@@ -184,11 +207,14 @@ class Engine:
         result: SliceResult,
         detections: DetectionSettings,
         evidence: EvidenceSettings,
+        *,
+        edit: EvidenceEdit | None = None,
     ) -> SliceSummary:
         """Compute what the strip and the scan need of a slice; never runs the backbone."""
         from model_core.explain import summarise
 
-        return summarise(pipeline, volume, result, detections, evidence)
+        edit = _own_numbers(result, edit)
+        return summarise(pipeline, volume, result, detections, evidence, edit=edit)
 
     def can_show(self, result: SliceResult, detections: DetectionSettings) -> bool:
         """Whether `show` needs nothing that was dropped: FPN maps, or masks computed from them before."""

@@ -168,8 +168,9 @@ class RunController(QObject):
                     if fresh and self._weights.pipeline is not ready
                     else (thresholds.detections, thresholds.evidence)
                 )
-                summary = self._engine.summarise(ready, volume, step, *settings)
-                yield Analysed(step, Summarised(summary, *settings))
+                edit = thresholds.edits.arguments(step.slice_index)
+                summary = self._engine.summarise(ready, volume, step, *settings, **edit)
+                yield Analysed(step, Summarised(summary, *settings, **edit))
 
         self._jobs.submit(
             "run",

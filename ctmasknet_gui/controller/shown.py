@@ -13,12 +13,12 @@ from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.ports import Engine, Pipeline
 from ctmasknet_gui.controller.run_queue import RunQueue
 from ctmasknet_gui.controller.weights import WeightsController
-from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state import AppState, SliceEdits
 from ctmasknet_gui.worker import Priority
 from model_core.base.errors import CTMaskNetError
 from model_core.base.jobs import Progress
 from model_core.base.results import ShownSlice, SliceResult, SliceSummary
-from model_core.base.settings import DetectionSettings, EvidenceSettings
+from model_core.base.settings import DetectionSettings, EvidenceEdit, EvidenceSettings
 from model_core.base.volume import Volume
 
 # Every new dict of summaries redraws the strip; a batch keeps that rare.
@@ -32,6 +32,12 @@ class Summarised:
     summary: SliceSummary
     detections: DetectionSettings
     evidence: EvidenceSettings
+    edit: EvidenceEdit | None = None
+
+    @property
+    def settings(self) -> tuple[DetectionSettings, EvidenceSettings, EvidenceEdit | None]:
+        """Everything that it was made under."""
+        return self.detections, self.evidence, self.edit
 
 
 @dataclass(frozen=True)
@@ -43,18 +49,20 @@ class _Request:
     result: SliceResult
     detections: DetectionSettings
     evidence: EvidenceSettings
+    edits: SliceEdits
 
     @property
-    def settings(self) -> tuple[DetectionSettings, EvidenceSettings]:
-        return self.detections, self.evidence
+    def settings(self) -> tuple[DetectionSettings, EvidenceSettings, EvidenceEdit | None]:
+        return self.detections, self.evidence, self.edits.of(self.result.slice_index)
 
     def show(self, engine: Engine) -> ShownSlice:
-        return engine.show(self.pipeline, self.volume, self.result, self.detections, self.evidence)
+        edit = self.edits.arguments(self.result.slice_index)
+        return engine.show(self.pipeline, self.volume, self.result, self.detections, self.evidence, **edit)
 
     def with_evidence(self, engine: Engine, shown: ShownSlice) -> ShownSlice:
-        return engine.with_evidence(
-            self.pipeline, self.volume, self.result, self.detections, self.evidence, shown=shown
-        )
+        edit = self.edits.arguments(self.result.slice_index)
+        settings = self.detections, self.evidence
+        return engine.with_evidence(self.pipeline, self.volume, self.result, *settings, shown=shown, **edit)
 
 
 @dataclass(frozen=True)
@@ -78,9 +86,11 @@ class ShownController(QObject):
     evidence changed. No backbone runs. All is settled once no job is left (`Jobs.idle`).
 
     ``forgotten(indices)``: results were dropped, as their new masks would need FPN maps that are gone.
+    ``left()``: the case was put away, and what was taken out of its evidence with it.
     """
 
     forgotten = Signal(object)
+    left = Signal()
 
     def __init__(
         self,
@@ -124,11 +134,14 @@ class ShownController(QObject):
         self._stale.clear()
         self._stored = {}
         results.updating = False
-        self._state.selection.candidate = None
+        self._unselect()
         self._show_nothing()
         results.scan = None
         results.summaries = {}
         results.slices = {}
+        # They name candidates of these results.
+        self._state.thresholds.edits = SliceEdits()
+        self.left.emit()
 
     def restore(self, *, go_back: bool = False) -> None:
         """Show again what is kept of the open volume under the weights that run.
@@ -145,6 +158,7 @@ class ShownController(QObject):
             self._state.display.slice_index = min(case.slice_index, volume.slices - 1)
         results, thresholds = self._state.results, self._state.thresholds
         results.slices = dict(case.slices)
+        thresholds.edits = case.edits
         whole = case.summaries.keys() == case.slices.keys()
         if whole and case.settings == (thresholds.detections, thresholds.evidence):
             self._put(dict(case.summaries))
@@ -188,7 +202,9 @@ class ShownController(QObject):
         if volume is None or pipeline is None or result is None:
             return None
         thresholds = self._state.thresholds
-        return _Request(pipeline, volume, result, thresholds.detections, thresholds.evidence)
+        return _Request(
+            pipeline, volume, result, thresholds.detections, thresholds.evidence, thresholds.edits
+        )
 
     def _show(self, request: _Request, made: _Made | None = None) -> bool:
         """Show at once what can be: what was just made, or new class and table with masks that there are.
@@ -281,6 +297,17 @@ class ShownController(QObject):
         self.refresh()
         self.update_scan()
 
+    def evidence_edited(self, indices: Iterable[int]) -> None:
+        """Recompute what depends on the evidence of some slices, of which regions were taken or put back."""
+        # It may be at work with what was taken out before.
+        self._jobs.cancel("summaries")
+        results = self._state.results
+        edited = (results.summaries.keys() | results.slices.keys()) & set(indices)
+        self._class_stale = bool(edited) or (self._class_stale and bool(self._stale))
+        self._stale |= edited
+        self.refresh()
+        self.update_scan()
+
     def _follow(self) -> None:
         """Let the summaries follow the thresholds once the visible slice has."""
         if not self._stale or self._jobs.active("shown") or self._jobs.active("summaries"):
@@ -294,13 +321,16 @@ class ShownController(QObject):
         stored = self._stored = {k: slices[k] for k in waiting}
         queue = self._queue = RunQueue(waiting)
         settings = self._state.thresholds.detections, self._state.thresholds.evidence
+        edits = self._state.thresholds.edits
         engine, display = self._engine, self._state.display
 
         def work() -> Generator[Progress | Summarised | _Undrawable, None, None]:
             while (index := queue.take(display.slice_index)) is not None:
                 yield Progress(0, 0)
                 if engine.can_show(stored[index], settings[0]):
-                    yield Summarised(engine.summarise(pipeline, volume, stored[index], *settings), *settings)
+                    edit = edits.arguments(index)
+                    summary = engine.summarise(pipeline, volume, stored[index], *settings, **edit)
+                    yield Summarised(summary, *settings, **edit)
                 else:
                     yield _Undrawable(index)
 
@@ -342,10 +372,11 @@ class ShownController(QObject):
         """Add the summary of a slice that just ran; where thresholds moved meanwhile it has to follow."""
         thresholds = self._state.thresholds
         index = summarised.summary.slice_index
-        if (summarised.detections, summarised.evidence) == (thresholds.detections, thresholds.evidence):
+        edit = thresholds.edits.of(index)
+        if summarised.settings == (thresholds.detections, thresholds.evidence, edit):
             self._put({index: summarised.summary})
             return
-        moved_class = summarised.evidence != thresholds.evidence
+        moved_class = (summarised.evidence, summarised.edit) != (thresholds.evidence, edit)
         self._class_stale = moved_class or (self._class_stale and bool(self._stale))
         self._stale.add(index)
         self._stored[index] = self._state.results.slices[index]
@@ -416,6 +447,10 @@ class ShownController(QObject):
         )
         self.forgotten.emit(tuple(sorted(gone)))
 
-    def _on_slice(self) -> None:
+    def _unselect(self) -> None:
+        self._state.selection.others = ()
         self._state.selection.candidate = None
+
+    def _on_slice(self) -> None:
+        self._unselect()
         self.refresh()

@@ -1,4 +1,4 @@
-"""Changes the two groups of thresholds and takes changes back; what is shown follows, no backbone runs."""
+"""Changes thresholds and what is taken out of the evidence, and takes changes back; no backbone runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from PySide6.QtCore import QObject, Slot
 
 from ctmasknet_gui.controller.shown import ShownController
-from ctmasknet_gui.state import AppState, Thresholds
+from ctmasknet_gui.state import AppState, SliceEdits, Thresholds
 from model_core.base.settings import DetectionSettings, EvidenceSettings, Scoring
 
 # Changes of one threshold without a longer pause are one edit: a slider that is dragged.
@@ -34,6 +34,8 @@ class _Edit:
 
     name: str
     values: Thresholds
+    # Whether it took regions out of the evidence of slices of one case, or put them back.
+    of_regions: bool = False
 
 
 def name_of(before: Thresholds, after: Thresholds) -> str:
@@ -55,7 +57,8 @@ def name_of(before: Thresholds, after: Thresholds) -> str:
 class ThresholdController(QObject):
     """Writes `ThresholdState`, asks for what depends on it, and keeps the former values for undo.
 
-    Edits are of the weights whose thresholds they began with: others forget them.
+    Edits are of the weights whose thresholds they began with: others forget them. Those of regions are of
+    the open case.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class ThresholdController(QObject):
             state.thresholds.events.default_evidence,
         ):
             defaults.connect(self._forget_edits)
+        shown.left.connect(self._forget_regions)
 
     @Slot(object)
     def set_detections(self, settings: DetectionSettings) -> None:
@@ -120,6 +124,10 @@ class ThresholdController(QObject):
             name=_RESET,
         )
 
+    def set_edits(self, edits: SliceEdits, name: str) -> None:
+        """Take regions out of the evidence of slices, or put them back; ``name`` is that of the edit."""
+        self._edit(replace(self._thresholds.values, edits=edits), name=name)
+
     @Slot()
     def undo(self) -> None:
         """Take the last edit back."""
@@ -154,7 +162,8 @@ class ThresholdController(QObject):
         name, now = name or name_of(before, values), self._clock()
         goes_on = bool(self._done) and self._done[-1].name == name and now < self._open_until
         if not goes_on:
-            self._done = [*self._done, _Edit(name, before)][-_MOST_EDITS:]
+            edit = _Edit(name, before, of_regions=values.edits != before.edits)
+            self._done = [*self._done, edit][-_MOST_EDITS:]
         self._open_until = now + PAUSE_S
         self._undone = []
         self._put(values)
@@ -162,7 +171,7 @@ class ThresholdController(QObject):
     def _step(self, source: list[_Edit], target: list[_Edit]) -> None:
         if source:
             edit = source.pop()
-            target.append(_Edit(edit.name, self._thresholds.values))
+            target.append(replace(edit, values=self._thresholds.values))
             self._open_until = 0.0
             self._put(edit.values)
 
@@ -170,13 +179,27 @@ class ThresholdController(QObject):
         thresholds = self._thresholds
         class_too = values.evidence != thresholds.evidence
         changed = class_too or values.detections != thresholds.detections
+        edited = values.edits.differing(thresholds.edits)
         thresholds.put(values)
         self._tell_edits()
         if changed:
             self._shown.settings_changed(class_too=class_too)
+        elif edited:
+            self._shown.evidence_edited(edited)
 
     def _forget_edits(self) -> None:
         self._done, self._undone = [], []
+        self._tell_edits()
+
+    @Slot()
+    def _forget_regions(self) -> None:
+        """Forget the edits that name regions of a case that was put away; those of thresholds stay."""
+        edits = self._thresholds.edits
+        self._done, self._undone = (
+            [replace(e, values=replace(e.values, edits=edits)) for e in stack if not e.of_regions]
+            for stack in (self._done, self._undone)
+        )
+        self._open_until = 0.0
         self._tell_edits()
 
     def _tell_edits(self) -> None:

@@ -156,7 +156,7 @@ class WeightsController(QObject):
         thresholds.default_detections = detections
         thresholds.default_evidence = evidence
         nms_iou = thresholds.last_nms_iou if detections.nms_iou is None else detections.nms_iou
-        thresholds.put(Thresholds(detections, evidence, last_nms_iou=nms_iou))
+        thresholds.put(Thresholds(detections, evidence, last_nms_iou=nms_iou, edits=thresholds.edits))
 
     def set_fast(self, fast: bool) -> None:
         """Leave mirror images out from now on, or look at them; results of the other way are put away."""

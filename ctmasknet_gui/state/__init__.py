@@ -6,9 +6,9 @@ Only controllers write state; views read it, subscribe to its events and ask for
 from ctmasknet_gui.state.case import CaseState, LungSlices, WeightsState
 from ctmasknet_gui.state.cases import Case, Cases
 from ctmasknet_gui.state.display import DisplayState
-from ctmasknet_gui.state.results import ResultState, SelectionState
+from ctmasknet_gui.state.results import Effect, ResultState, SelectionState
 from ctmasknet_gui.state.running import Message, MessageState, RunState
-from ctmasknet_gui.state.thresholds import Thresholds, ThresholdState
+from ctmasknet_gui.state.thresholds import SliceEdits, Thresholds, ThresholdState
 
 __all__ = [
     "AppState",
@@ -16,12 +16,14 @@ __all__ = [
     "CaseState",
     "Cases",
     "DisplayState",
+    "Effect",
     "LungSlices",
     "Message",
     "MessageState",
     "ResultState",
     "RunState",
     "SelectionState",
+    "SliceEdits",
     "ThresholdState",
     "Thresholds",
     "WeightsState",
@@ -61,6 +63,7 @@ class AppState:
             slices=slices,
             summaries=self.results.summaries,
             settings=(self.thresholds.detections, self.thresholds.evidence),
+            edits=self.thresholds.edits,
             slice_index=self.display.slice_index,
             candidate=self.selection.candidate,
         )

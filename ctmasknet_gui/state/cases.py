@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ctmasknet_gui.state.thresholds import SliceEdits, Thresholds
 from model_core.base.arrays import ByteArray
 from model_core.base.results import SliceResult, SliceSummary
 from model_core.base.settings import DetectionSettings, EvidenceSettings
@@ -35,6 +36,8 @@ class Case:
         The thresholds that ``summaries`` were made under; slices that were following others have no summary.
     slice_index, candidate:
         The visible slice, and the selected region of it.
+    edits:
+        What is taken out of the evidence of its slices, by hand.
     """
 
     series_id: str
@@ -48,6 +51,7 @@ class Case:
     reference: ByteArray | None = None
     reference_name: str = ""
     fingerprint: str = ""
+    edits: SliceEdits = Thresholds.edits
 
     def put_away(self) -> Case:
         """Return the case without images and FPN maps: they are read and computed again where needed."""

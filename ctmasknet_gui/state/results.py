@@ -7,7 +7,19 @@ from typing import ClassVar
 
 from psygnal import SignalGroupDescriptor
 
-from model_core.base.results import ScanVerdict, ShownSlice, SliceResult, SliceSummary
+from model_core.base.results import ImageVerdict, ScanVerdict, ShownSlice, SliceResult, SliceSummary
+
+
+@dataclass(frozen=True, eq=False)
+class Effect:
+    """What the class of the slice would be with the selected regions out of the evidence, or in it again.
+
+    ``ranks`` are those regions, ``restored`` whether they would come back.
+    """
+
+    verdict: ImageVerdict
+    ranks: tuple[int, ...]
+    restored: bool = False
 
 
 @dataclass(eq=False)
@@ -18,7 +30,8 @@ class ResultState:
     ``shown`` is what is drawn over the current slice; None where it has no result yet. ``computing``: its
     masks are not yet those of the thresholds; until they are, those of former ones stand in, or none.
     ``updating``: the summaries follow new thresholds; where these change the evidence, ``scan`` is None: a
-    class mixed of old and new ones would be wrong.
+    class mixed of old and new ones would be wrong. ``effect`` is that of the selected regions; None where
+    none is selected, or nothing reads them.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
@@ -29,18 +42,25 @@ class ResultState:
     computing: bool = False
     scan: ScanVerdict | None = None
     updating: bool = False
+    effect: Effect | None = None
 
 
 @dataclass(eq=False)
 class SelectionState:
     """The selected RoI: its candidate number on the current slice, or None.
 
-    ``top`` is how many of the best RoIs are listed; None lists all. Evidence and detections share candidate
-    numbers where one pass serves both; else those of the evidence begin after those of the detections, so
-    that a number means one region.
+    ``others`` are those that are selected together with it. ``top`` is how many of the best RoIs are listed;
+    None lists all. Evidence and detections share candidate numbers where one pass serves both; else those of
+    the evidence begin after those of the detections, so that a number means one region.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
 
     candidate: int | None = None
+    others: tuple[int, ...] = ()
     top: int | None = 16
+
+    @property
+    def chosen(self) -> tuple[int, ...]:
+        """Every selected RoI."""
+        return () if self.candidate is None else (self.candidate, *self.others)

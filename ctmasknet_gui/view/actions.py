@@ -73,6 +73,18 @@ def _shown(state: AppState) -> bool:
     return state.results.shown is not None
 
 
+def _chosen(state: AppState, *, excluded: bool | None = None) -> bool:
+    """Whether a region is selected that the class rests on, or that was taken out of that."""
+    shown, chosen = state.results.shown, state.selection.chosen
+    if shown is None or shown.verdict is None:
+        return False
+    return any(roi.candidate in chosen and excluded in (None, roi.excluded) for roi in shown.rois)
+
+
+def _edited_here(state: AppState) -> bool:
+    return _shown(state) and state.thresholds.edits.of(state.display.slice_index) is not None
+
+
 def _with_reference(state: AppState) -> bool:
     return state.case.reference is not None
 
@@ -159,6 +171,9 @@ def _scoring(scoring: Scoring) -> Command:
 _OPEN_TIP = "Open DICOM files, a DICOMDIR or ZIP, a volume file or pictures"
 _FAST_TIP = "Leave out the mirror image where the weights look at it too: half the time, a little less good"
 _JOIN_TIP = "Show detections whose masks touch as one lesion; otherwise each by itself"
+
+_EXCLUDE_TIP = "Show what the class would be without the selected regions: lower ranks close up"
+_NMS_TIP = "Regions that an excluded one had suppressed take its place; otherwise they stay out"
 
 # By the headings of the list of keys.
 # fmt: off
@@ -290,10 +305,12 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
                 tip="The evidence follows the shown thresholds",
                 do=lambda use, state: use.set_linked(not state.thresholds.linked),
                 checked=lambda state: state.thresholds.linked),
-        Command("undo", "Undo", "Take the last change of a threshold back", keys=("Ctrl+Z",), image="undo",
+        Command("undo", "Undo", "Take the last change of thresholds or evidence back",
+                keys=("Ctrl+Z",), image="undo",
                 when=lambda state: state.thresholds.undo != "", about=lambda state: state.thresholds.undo,
                 do=lambda use, _: use.undo()),
-        Command("redo", "Redo", "Change the threshold again", keys=("Ctrl+Shift+Z", "Ctrl+Y"), image="redo",
+        Command("redo", "Redo", "Make the change again that was taken back",
+                keys=("Ctrl+Shift+Z", "Ctrl+Y"), image="redo",
                 when=lambda state: state.thresholds.redo != "", about=lambda state: state.thresholds.redo,
                 do=lambda use, _: use.redo()),
         Command("reset_thresholds", "Reset thresholds", "Thresholds as the weights define them",
@@ -308,6 +325,22 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
                 keys=("]",), when=_shown),
         Command("clear_selection", "Clear selection", "Select no region", keys=("Backspace",),
                 when=_shown, do=lambda use, _: use.pick(None)),
+        Command("exclude_region", "Exclude from evidence", _EXCLUDE_TIP, keys=("X", "Del"),
+                when=lambda state: _chosen(state, excluded=False),
+                do=lambda use, state: use.exclude(state.selection.chosen)),
+        Command("restore_region", "Put back into evidence", "Let the selected regions count again",
+                keys=("Shift+X", "Ins"), when=lambda state: _chosen(state, excluded=True),
+                do=lambda use, state: use.restore(state.selection.chosen)),
+        Command("keep_only", "Keep only this in evidence", keys=("K",), when=_chosen,
+                tip="Show the class that rests on the selected regions alone",
+                do=lambda use, state: use.keep_only(state.selection.chosen)),
+        Command("restore_all", "Restore all regions", "Let every region of this slice count again",
+                keys=("Ctrl+Shift+X",), when=_edited_here, do=lambda use, _: use.restore_all()),
+        Command("restore_everywhere", "Restore all regions of all slices",
+                "Let every region of every slice count again",
+                when=lambda state: bool(state.thresholds.edits), do=lambda use, _: use.restore_everywhere()),
+        Command("nms_anew", "With NMS run anew", _NMS_TIP, do=lambda use, _: use.toggle_nms_anew(),
+                checked=lambda state: state.thresholds.edits.nms_anew),
         Command("copy_table", "Copy table of regions", "Copy the listed regions as text",
                 keys=("Ctrl+Shift+C",), image="copy", when=_shown),
     ),
@@ -335,7 +368,10 @@ class Actions(QObject):
         self._commands = {command.name: command for group in COMMANDS.values() for command in group}
         self._choices: dict[str, QActionGroup] = {}
         self._actions = {name: self._make(command) for name, command in self._commands.items()}
-        parts = (state.display, state.thresholds, state.case, state.run, state.results, state.weights)
+        parts = (
+            state.display, state.thresholds, state.case, state.run, state.results, state.selection,
+            state.weights,
+        )  # fmt: skip
         for part in parts:
             part.events.all.connect(self._refresh)
         self._refresh()

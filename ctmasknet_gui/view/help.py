@@ -23,6 +23,8 @@ MOUSE = (
     ("Right drag", "zoom"),
     ("Right click", "menu"),
     ("Click on box, row or point", "select the region everywhere"),
+    ("Right click on one", "menu: exclude it from the evidence, keep it only"),
+    ("Drag over points", "select their regions; the line above the plots says what they do to the class"),
 )
 
 NOT_YET = (

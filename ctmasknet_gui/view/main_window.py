@@ -164,8 +164,13 @@ class MainWindow(QMainWindow):
         explanation.thresholds.evidenceChanged.connect(use.set_evidence)
         explanation.thresholds.linkToggled.connect(use.set_linked)
         explanation.table.candidatePicked.connect(use.pick)
+        explanation.table.regionsPicked.connect(use.pick_several)
         explanation.table.topChosen.connect(use.set_top)
         explanation.plots.candidatePicked.connect(use.pick)
+        explanation.plots.regionsPicked.connect(use.pick_several)
+        for part in (explanation.table, explanation.plots):
+            part.menuRequested.connect(self._show_region_menu)
+        explanation.classes.restoreAsked.connect(use.restore_all)
         explanation.card.sliceChosen.connect(use.show_slice)
         self.tool_bar.opacityEdited.connect(use.set_opacity)
         self.message_bar.dismissed.connect(use.dismiss_messages)
@@ -328,6 +333,10 @@ class MainWindow(QMainWindow):
     @Slot(QPoint)
     def _show_slice_menu(self, position: QPoint) -> None:
         self.menus.slice_menu().popup(position)
+
+    @Slot(QPoint)
+    def _show_region_menu(self, position: QPoint) -> None:
+        self.menus.region_menu().popup(position)
 
     @Slot(bool)
     def _on_series_panel(self, shown: bool) -> None:

@@ -33,6 +33,7 @@ class _Menu:
 
 _PRESETS = tuple(command.name for command in COMMANDS["Window"] if command.choice)
 _SPEEDS = tuple(command.name for command in COMMANDS["Slices"] if command.choice)
+_EDITS = ("exclude_region", "restore_region", "keep_only")
 _RECENT, _WEIGHTS, _WINDOWS = "recent_menu", "weights_menu", "window_menu"
 # fmt: off
 _BAR = (
@@ -43,7 +44,11 @@ _BAR = (
         "close_case", "quit",
     )),
     _Menu("&Edit", (
-        "undo", "redo", None, "previous_region", "next_region", "clear_selection", None, "copy_table", None,
+        "undo", "redo", None, "previous_region", "next_region", "clear_selection", None,
+        _Menu("Class &evidence", (
+            *_EDITS, None, "restore_all", "restore_everywhere", None, "nms_anew",
+        )), None,
+        "copy_table", None,
         "reset_thresholds",
     )),
     _Menu("&Display", (
@@ -71,7 +76,11 @@ _BAR = (
 _OPEN = _Menu("Open", ("open_file", "open_folder", _RECENT, "open_demo"))
 _WINDOW = _Menu("Window", (*_PRESETS, None, "window_auto", "window_file", "invert"))
 _RUN = _Menu("Run", ("run_series", "run_slice"))
+_REGION = _Menu("Region", (
+    *_EDITS, "restore_all", None, "nms_anew", None, "clear_selection", "copy_table",
+))
 _SLICE = _Menu("Slice", (
+    *_EDITS, "restore_all", None,
     "run_slice", "outlines", "labels", "masks", "boxes", "logits", "reference", None,
     _WINDOWS, "zoom_fit", "reset_view", None, "export_png",
 ))
@@ -111,7 +120,14 @@ class Menus(QObject):
 
     def slice_menu(self) -> QMenu:
         """Return a new menu of what can be done with the slice under the mouse; it goes when it closes."""
-        menu = self._make(_SLICE)
+        return self._passing(_SLICE)
+
+    def region_menu(self) -> QMenu:
+        """Return a new menu of what can be done with the selected regions; it goes when it closes."""
+        return self._passing(_REGION)
+
+    def _passing(self, wanted: _Menu) -> QMenu:
+        menu = self._make(wanted)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         return menu
 

@@ -122,6 +122,8 @@ class SliceStrip(QWidget):
             text = f"{head}: {_findings(summary)}{cut}"
         if index in self._deciding:
             text += "\nOne of the slices that decide"
+        if summary.edited:
+            text += "\nEdited evidence: regions were excluded"
         words = slice_words(summary)
         if words is not None:
             return text + "\n" + ", ".join((words.answer, *words.lines))

@@ -66,6 +66,13 @@ class UseCases:
     undo: Callable[[], None]
     redo: Callable[[], None]
     pick: Callable[[int | None], None]
+    pick_several: Callable[[Sequence[int]], None]
+    exclude: Callable[[Sequence[int]], None]
+    restore: Callable[[Sequence[int]], None]
+    keep_only: Callable[[Sequence[int]], None]
+    restore_all: Callable[[], None]
+    restore_everywhere: Callable[[], None]
+    toggle_nms_anew: Callable[[], None]
     set_top: Callable[[int | None], None]
 
     forget_message: Callable[[Message], None]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from model_core.base.arrays import BoolArray, FloatArray, IntArray
 from model_core.base.calibration import ScanCheck
-from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceSettings
+from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceEdit, EvidenceSettings
 
 # What is said of a scan; "no_class" where no slice shows lung.
 Verdict = Literal["no_class", "control", "uncertain", "ill"]
@@ -98,13 +98,17 @@ class RoiBatch:
 
 @dataclass(frozen=True, eq=False)
 class ImageVerdict:
-    """Class logits of one slice, the evidence they were computed from, and what that is (`EvidenceBasis`)."""
+    """Class logits of one slice, the evidence they were computed from, and what that is (`EvidenceBasis`).
+
+    ``edit`` is what a person left out of the evidence; None where nothing is.
+    """
 
     logits: FloatArray
     probabilities: FloatArray
     batch: RoiBatch
     settings: EvidenceSettings
     basis: EvidenceBasis
+    edit: EvidenceEdit | None = None
 
     @property
     def from_bias(self) -> bool:
@@ -221,7 +225,8 @@ class RoiRow:
     same candidate is among the shown detections; None where the
     class has regions of its own (two branches or two networks), so that the shown detections are others.
     ``unshown`` says why it is not; with "overlap", ``suppressor`` is the rank of the better region that
-    suppressed it (None where that one is not in the table).
+    suppressed it (None where that one is not in the table). ``excluded``: a person took it out of the
+    evidence (`EvidenceEdit`); its rank is that among all rows, excluded ones included.
     """
 
     rank: int
@@ -236,6 +241,7 @@ class RoiRow:
     class_number: int = 0
     unshown: UnshownReason | None = None
     suppressor: int | None = None
+    excluded: bool = False
 
     @property
     def why_unshown(self) -> str:
@@ -273,6 +279,8 @@ class SliceSummary:
         `ill_probability`.
     unlike_training:
         Whether the slice is unlike those of the training: it marks, and changes nothing. None where unknown.
+    edited:
+        Whether a person left regions out of the evidence (`EvidenceEdit`).
     """
 
     slice_index: int
@@ -285,6 +293,7 @@ class SliceSummary:
     ill_probability: float | None = None
     kind: str | None = None
     unlike_training: bool | None = None
+    edited: bool = False
 
     @property
     def ill(self) -> bool:
@@ -395,6 +404,11 @@ class ShownSlice:
     def changed(self, **fields: Any) -> ShownSlice:
         """Return a copy with other fields; `dataclasses.replace` would ask for the logit map."""
         return ShownSlice(**{**vars(self), **fields})
+
+    @property
+    def excluded(self) -> frozenset[int]:
+        """The candidates that a person took out of the evidence."""
+        return frozenset(roi.candidate for roi in self.rois if roi.excluded)
 
     @property
     def logit_range(self) -> tuple[float, float] | None:

@@ -7,6 +7,7 @@ Standard library only, so that the GUI can hold settings without importing torch
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -261,6 +262,52 @@ class EvidenceSettings:
     def network_score(self) -> float:
         """The score threshold on the network's own scale."""
         return uncalibrated(self.score, self.temperature)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvidenceEdit:
+    """What a person takes out of the evidence of one slice, to see what the class would be without it.
+
+    The rows that stay close up, the next ranked regions follow, and the batch is replicated anew: what the
+    published rule makes of a detector that had not found these regions.
+
+    Attributes
+    ----------
+    excluded:
+        Evidence candidates that are left out.
+    only:
+        The evidence candidates that alone may stay; None leaves all but the excluded.
+    nms_anew:
+        NMS looks at what is left, so that regions come in which a region now gone had suppressed. Otherwise
+        these stay out: the lesion is gone, not the better of two boxes around it.
+    """
+
+    excluded: frozenset[int] = frozenset()
+    only: frozenset[int] | None = None
+    nms_anew: bool = False
+
+    def __bool__(self) -> bool:
+        """Whether anything is left out."""
+        return bool(self.excluded) or self.only is not None
+
+    def leaves_out(self, candidate: int) -> bool:
+        """Whether a candidate is left out."""
+        return candidate in self.excluded or (self.only is not None and candidate not in self.only)
+
+    def exclude(self, candidates: Iterable[int]) -> EvidenceEdit:
+        """Return the edit that leaves these out, too."""
+        return replace(self, excluded=self.excluded | frozenset(candidates))
+
+    def restore(self, candidates: Iterable[int]) -> EvidenceEdit:
+        """Return the edit that leaves these in again."""
+        back = frozenset(candidates)
+        only = None if self.only is None else self.only | back
+        return replace(self, excluded=self.excluded - back, only=only)
+
+    def numbered_from(self, first: int) -> EvidenceEdit:
+        """Return the edit of the same candidates where these are counted from ``first``."""
+        only = None if self.only is None else frozenset(number + first for number in self.only)
+        return replace(self, excluded=frozenset(number + first for number in self.excluded), only=only)
 
 
 def uncalibrated(score: float, temperature: float) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from model_core.base.arrays import FloatArray
+from model_core.base.arrays import BoolArray, FloatArray, IntArray
 from model_core.base.errors import SettingsError
 from model_core.base.results import (
     ILL_PROBABILITY,
@@ -17,7 +17,7 @@ from model_core.base.results import (
     RoiBatch,
     SliceResult,
 )
-from model_core.base.settings import EvidenceSettings
+from model_core.base.settings import EvidenceEdit, EvidenceSettings
 from model_core.engine.pipeline import Pipeline
 from model_core.engine.select import network_scores
 from model_core.ranking import rank_regions, roi_batch
@@ -39,19 +39,33 @@ class ModuleS:
         return logits
 
 
-def judge(pipeline: Pipeline, result: SliceResult, settings: EvidenceSettings) -> ImageVerdict | None:
-    """Return the class of a slice from its evidence under these settings; None without a classifier."""
+def judge(
+    pipeline: Pipeline, result: SliceResult, settings: EvidenceSettings, edit: EvidenceEdit | None = None
+) -> ImageVerdict | None:
+    """Return the class of a slice from its evidence under these settings; None without a classifier.
+
+    ``edit`` leaves regions out of the evidence; see `evidence_batch`.
+    """
     if result.evidence_candidates is None:
         return None
-    if result.verdict is not None and settings == result.verdict.settings:
+    if result.verdict is not None and settings == result.verdict.settings and not edit:
         return result.verdict
-    return judge_candidates(pipeline, result.evidence_candidates, settings)
+    return judge_candidates(pipeline, result.evidence_candidates, settings, edit)
 
 
-def judge_candidates(pipeline: Pipeline, candidates: Candidates, settings: EvidenceSettings) -> ImageVerdict:
+def judge_candidates(
+    pipeline: Pipeline, candidates: Candidates, settings: EvidenceSettings, edit: EvidenceEdit | None = None
+) -> ImageVerdict:
     """Build the RoI batch of the candidates and let module S read it (spec §5.2-5.4).
 
-    The probability of a class is the sigmoid of its logit, so they need not sum to 1.
+    The probability of a class is the sigmoid of its logit, so they need not sum to 1. With an ``edit`` the
+    evidence is "edited".
+
+    Raises
+    ------
+    SettingsError
+        If the weights give no class, module S reads another number of rows, or the edit names a candidate
+        that does not exist.
     """
     basis = pipeline.evidence_basis(settings)
     if basis is None:
@@ -59,14 +73,15 @@ def judge_candidates(pipeline: Pipeline, candidates: Candidates, settings: Evide
     reads = pipeline.cards[-1].architecture.roi_batch_size
     if settings.batch_size != reads:
         raise SettingsError(f"Module S of these weights reads {reads} RoIs, not {settings.batch_size}.")
-    batch = evidence_batch(candidates, settings, size=settings.batch_size)
+    batch = evidence_batch(candidates, settings, size=settings.batch_size, edit=edit)
     logits = pipeline.evidence_backend.image_head(batch.rows)
     return ImageVerdict(
         logits=logits,
         probabilities=expit(logits),
         batch=batch,
         settings=settings,
-        basis=basis,
+        basis="edited" if edit else basis,
+        edit=edit or None,
     )
 
 
@@ -91,18 +106,20 @@ def kind_of(pipeline: Pipeline, verdict: ImageVerdict | None) -> str | None:
     return pipeline.image_classes[likeliest]
 
 
-def evidence_batch(candidates: Candidates, settings: EvidenceSettings, *, size: int | None) -> RoiBatch:
-    """Rank the candidates and spread the best over ``size`` rows; None gives each one row."""
+def evidence_batch(
+    candidates: Candidates,
+    settings: EvidenceSettings,
+    *,
+    size: int | None,
+    edit: EvidenceEdit | None = None,
+) -> RoiBatch:
+    """Rank the candidates and spread the best over ``size`` rows; None gives each one row.
+
+    What an ``edit`` leaves out leaves no gap: the rows below close up, the next ranked region comes in where
+    there is one, and replication is that of as many regions.
+    """
     scores = network_scores(candidates, settings.scoring)
-    kept = rank_regions(
-        candidates.boxes,
-        scores,
-        candidates.labels,
-        score=settings.network_score,
-        nms_iou=settings.nms_iou,
-        min_area=settings.min_area,
-        limit=settings.batch_size,
-    )
+    kept = _kept(candidates, scores, settings, edit)
     return roi_batch(
         scores,
         candidates.deltas,
@@ -111,3 +128,54 @@ def evidence_batch(candidates: Candidates, settings: EvidenceSettings, *, size: 
         mode=settings.replication,
         seed=settings.seed,
     )
+
+
+def listed_candidates(
+    candidates: Candidates, settings: EvidenceSettings, edit: EvidenceEdit, kept: IntArray
+) -> IntArray:
+    """Return the regions of the edited evidence and those that the edit took out of it, by score."""
+    whole = _kept(candidates, network_scores(candidates, settings.scoring), settings, None)
+    gone = np.array([number for number in whole.tolist() if edit.leaves_out(number)], np.int64)
+    both = np.concatenate((gone, np.setdiff1d(kept, gone)))
+    # Equal scores in the order of the candidates, as in the ranking itself.
+    both.sort()
+    scores = network_scores(candidates, settings.scoring)[both]
+    return both[np.argsort(-scores, kind="stable")]
+
+
+def _kept(
+    candidates: Candidates, scores: FloatArray, settings: EvidenceSettings, edit: EvidenceEdit | None
+) -> IntArray:
+    """Return the indices of the regions in the evidence, best first."""
+    out = _left_out(candidates, edit)
+    before_nms = edit is not None and edit.nms_anew
+    among = np.flatnonzero(~out) if before_nms else np.arange(len(candidates))
+    kept = rank_regions(
+        candidates.boxes[among],
+        scores[among],
+        candidates.labels[among],
+        score=settings.network_score,
+        nms_iou=settings.nms_iou,
+        min_area=settings.min_area,
+        limit=settings.batch_size + (0 if before_nms else int(out.sum())),
+    )
+    kept = among[kept]
+    return kept[~out[kept]][: settings.batch_size]
+
+
+def _left_out(candidates: Candidates, edit: EvidenceEdit | None) -> BoolArray:
+    """Return (M,) which candidates an edit leaves out."""
+    out = np.zeros(len(candidates), np.bool_)
+    if edit is None:
+        return out
+    named = edit.excluded | (edit.only or frozenset())
+    if named and not 0 <= min(named) <= max(named) < len(candidates):
+        raise SettingsError(
+            f"The edited evidence names regions that do not exist: candidates are numbered from 0 to "
+            f"{len(candidates) - 1}."
+        )
+    if edit.only is not None:
+        out[:] = True
+        out[list(edit.only)] = False
+    out[list(edit.excluded)] = True
+    return out

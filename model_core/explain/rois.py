@@ -7,8 +7,10 @@ from collections.abc import Set as AbstractSet
 
 import numpy as np
 
+from model_core.base.arrays import IntArray
 from model_core.base.results import Candidates, Placement, RoiBatch, RoiRow
-from model_core.engine.select import calibrated
+from model_core.base.settings import Scoring
+from model_core.engine.select import calibrated, network_scores
 
 
 def roi_table(
@@ -20,6 +22,8 @@ def roi_table(
     pixel_area_mm2: float | None,
     detected: AbstractSet[int] | None = frozenset(),
     temperature: float = 1.0,
+    scoring: Scoring = "softmax",
+    listed: IntArray | None = None,
 ) -> tuple[RoiRow, ...]:
     """Return the distinct RoIs of a batch, best first, with decoded boxes in slice pixels.
 
@@ -32,32 +36,39 @@ def roi_table(
     detected:
         Indices of the candidates that are among the shown detections; None where those are not of these
         candidates at all.
+    scoring:
+        Of the scores listed.
     temperature:
         Calibrates the scores listed; the batch itself holds the network's own.
+    listed:
+        Candidates of the rows, by score; those that are not in the batch are excluded ones, with no copies.
+        None: those of the batch.
     """
-    if not len(batch.kept):
+    listed = batch.kept if listed is None else listed
+    if not len(listed):
         return ()
-    _, first = np.unique(batch.source, return_index=True)
-    shown = calibrated(batch.rows[first, 0], temperature)
-    scores = dict(zip(batch.source[first].tolist(), shown.tolist(), strict=True))
     copies = dict(zip(*(a.tolist() for a in np.unique(batch.source, return_counts=True)), strict=True))
-    boxes = placement.in_slice(candidates.boxes[batch.kept])
+    boxes = placement.in_slice(candidates.boxes[listed])
+    shown = calibrated(network_scores(candidates, scoring)[listed], temperature)
     rows = []
-    for rank, (candidate, box) in enumerate(zip(batch.kept.tolist(), boxes.tolist(), strict=True), start=1):
+    for rank, (candidate, box, score) in enumerate(
+        zip(listed.tolist(), boxes.tolist(), shown.tolist(), strict=True), start=1
+    ):
         left, top, right, bottom = box
         area = (right - left) * (bottom - top)
         rows.append(
             RoiRow(
                 rank=rank,
                 candidate=candidate,
-                score=scores[candidate],
+                score=score,
                 label=names[int(candidates.labels[candidate]) - 1],
                 box=(left, top, right, bottom),
                 area_px=area,
                 area_mm2=None if pixel_area_mm2 is None else area * pixel_area_mm2,
-                copies=copies[candidate],
+                copies=copies.get(candidate, 0),
                 detected=None if detected is None else candidate in detected,
                 class_number=int(candidates.labels[candidate]),
+                excluded=candidate not in copies,
             )
         )
     return tuple(rows)

@@ -47,7 +47,7 @@ def scan_verdict(
     Parameters
     ----------
     basis:
-        Of the class of the slices.
+        Of the class of the slices; "edited" where regions of one were excluded (`SliceSummary.edited`).
     control, names:
         Name of class 0, for the text of the rule; and of all classes, for the kind.
     calibration:
@@ -66,6 +66,9 @@ def scan_verdict(
     if not analysed:
         return None
     inside = [s for s in analysed if s.lung is not False]
+    edited = sum(s.edited for s in inside)
+    if edited:
+        basis = "edited"
     if not inside:
         rule = f"No lung in the slices analysed ({len(analysed)}): no class."
         return ScanVerdict((), None, (), rule, basis, verdict="no_class", verdict_rule=rule)
@@ -78,9 +81,16 @@ def scan_verdict(
         lung_ml=lung_ml,
         mostly=_mostly(inside) if even else None,
     )
-    if calibration is None:
-        return found
-    return _judged(found, inside, marked, calibration=calibration, volume=volume, names=names)
+    if calibration is not None:
+        found = _judged(found, inside, marked, calibration=calibration, volume=volume, names=names)
+    return _told_as_edited(found, edited) if edited else found
+
+
+def _told_as_edited(found: ScanVerdict, slices: int) -> ScanVerdict:
+    """Return the verdict with the remark, in its rules, that regions were excluded by hand."""
+    remark = f" Regions were excluded by hand in {slices} slice{'s' * (slices != 1)}."
+    verdict_rule = found.verdict_rule and found.verdict_rule + remark
+    return replace(found, rule=found.rule + remark, verdict_rule=verdict_rule)
 
 
 def _mean_class(inside: Sequence[SliceSummary], *, basis: EvidenceBasis, control: str) -> ScanVerdict:

@@ -6,9 +6,15 @@ from dataclasses import replace
 
 from model_core.base.arrays import BoolArray, ByteArray, IntArray
 from model_core.base.results import Candidates, ImageVerdict, RoiRow, ShownSlice, SliceResult, SliceSummary
-from model_core.base.settings import DetectionSettings, EvidenceSettings
+from model_core.base.settings import DetectionSettings, EvidenceEdit, EvidenceSettings
 from model_core.base.volume import Volume
-from model_core.engine.evidence import evidence_batch, ill_probability, judge, kind_of
+from model_core.engine.evidence import (
+    evidence_batch,
+    ill_probability,
+    judge,
+    kind_of,
+    listed_candidates,
+)
 from model_core.engine.lungs import known_lungs
 from model_core.engine.pipeline import Pipeline
 from model_core.engine.select import detect, rank, why_unshown
@@ -25,18 +31,20 @@ def show(
     evidence: EvidenceSettings,
     *,
     lung: bool | None = None,
+    edit: EvidenceEdit | None = None,
 ) -> ShownSlice:
     """Compute everything drawn over a slice and listed beside it under these settings.
 
     ``lung`` says whether it lies in the range of the lungs, by default what is known of the volume
-    (`engine.lungs`); outside there is no verdict.
+    (`engine.lungs`); outside there is no verdict. ``edit`` leaves regions out of the evidence: they stay in
+    the table, as excluded, and masks and detections stay as they are.
 
     Without a classifier there is no class and no RoI batch, but the detector ranks regions all the same.
     """
     found = detect(pipeline, result, detections)
     shape = result.placement.slice_shape
     lesions, masks = shown_lesions(found, shape)
-    verdict = judge(pipeline, result, evidence)
+    verdict = judge(pipeline, result, evidence, edit)
     return ShownSlice(
         slice_index=result.slice_index,
         detections=lesions,
@@ -56,12 +64,13 @@ def with_evidence(
     evidence: EvidenceSettings,
     *,
     shown: ShownSlice,
+    edit: EvidenceEdit | None = None,
 ) -> ShownSlice:
     """Return what is shown of a slice with class and table under these settings, its masks as they are.
 
     It takes a few milliseconds, whatever the masks under these settings would take.
     """
-    verdict = judge(pipeline, result, evidence)
+    verdict = judge(pipeline, result, evidence, edit)
     indices = rank(result.detection_candidates, detections)
     return shown.changed(
         rois=_rois(pipeline, volume, result, indices, detections, evidence, verdict),
@@ -84,14 +93,18 @@ def _rois(
     if candidates is None:
         candidates = result.detection_candidates
     shared = candidates is result.detection_candidates
+    batch = evidence_batch(candidates, evidence, size=None) if verdict is None else verdict.batch
+    edit = None if verdict is None else verdict.edit
     rois = roi_table(
-        evidence_batch(candidates, evidence, size=None) if verdict is None else verdict.batch,
+        batch,
         candidates,
         placement=result.evidence_placement,
         names=pipeline.region_classes if shared else pipeline.cards[-1].region_classes,
         pixel_area_mm2=volume.geometry.pixel_area_mm2,
         detected=set(detected.tolist()) if shared else None,
+        scoring=evidence.scoring,
         temperature=evidence.temperature,
+        listed=None if edit is None else listed_candidates(candidates, evidence, edit, batch.kept),
     )
     if verdict is None:
         rois = tuple(replace(roi, copies=0) for roi in rois)
@@ -121,11 +134,12 @@ def summarise(
     evidence: EvidenceSettings,
     *,
     lung: bool | None = None,
+    edit: EvidenceEdit | None = None,
 ) -> SliceSummary:
-    """Return what the strip and the scan need of a slice under these settings; ``lung`` as for `show`."""
+    """Return what the strip and the scan need of a slice; ``lung`` and ``edit`` as for `show`."""
     found = detect(pipeline, result, detections)
     _, masks = shown_lesions(found, result.placement.slice_shape)
-    return _summary(pipeline, volume, result, masks, judge(pipeline, result, evidence), lung=lung)
+    return _summary(pipeline, volume, result, masks, judge(pipeline, result, evidence, edit), lung=lung)
 
 
 def lesion_labels(shown: ShownSlice) -> ByteArray:
@@ -167,6 +181,7 @@ def _judged(
         summary,
         probabilities=None if verdict is None else tuple(float(p) for p in verdict.probabilities),
         from_bias=verdict is not None and verdict.from_bias,
+        edited=verdict is not None and verdict.edit is not None,
         lung=lung,
         ill_probability=None if lung is False else ill_probability(pipeline, verdict),
         kind=None if lung is False else kind_of(pipeline, verdict),

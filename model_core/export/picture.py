@@ -20,7 +20,7 @@ from model_core.export.sampling import PLOTS_SIDE, TEXT_SIDE, Sampling, sampling
 from model_core.export.text import TextLayer
 from model_core.scene import box_labels, corner_lines, edge_letters
 from model_core.scene.labels import Rect, unshown_roi
-from model_core.scene.palette import REFERENCE, SELECTED, WHITE
+from model_core.scene.palette import EXCLUDED, REFERENCE, SELECTED, WHITE
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
@@ -147,24 +147,30 @@ class _Scene:
             limits = self.look.logit_range or shown.logit_range
             if limits is not None:
                 paint.paint_logits(rgb, self.grid.nearest(shown.logit_map), limits)
-        labels = shown.detections.labels
+        excluded = shown.excluded
+        colours = [self._colour(shown, number, excluded) for number in range(len(shown.masks))]
         if overlays.masks:
-            combined = np.zeros(self.grid.shape, np.uint8)
-            for mask, label in zip(shown.masks[::-1], labels[::-1], strict=True):
-                combined[mask] = label  # the best detection last, so that it wins
+            combined, distinct = np.zeros(self.grid.shape, np.uint8), list(dict.fromkeys(colours))
+            for mask, colour in zip(shown.masks[::-1], colours[::-1], strict=True):
+                combined[mask] = 1 + distinct.index(colour)  # the best detection last, so that it wins
             enlarged = self.grid.nearest(combined)
-            for label in np.unique(labels).tolist():
-                paint.fill(rgb, enlarged == label, self.look.region_colour(label), opacity=overlays.opacity)
+            for number, colour in enumerate(distinct, start=1):
+                paint.fill(rgb, enlarged == number, colour, opacity=overlays.opacity)
         if overlays.outlines:
-            for mask, label in zip(shown.masks[::-1], labels[::-1], strict=True):
-                self._outline(rgb, mask, int(label))
+            for mask, colour in zip(shown.masks[::-1], colours[::-1], strict=True):
+                self._outline(rgb, mask, colour)
         return limits
 
-    def _outline(self, rgb: ByteArray, mask: BoolArray, label: int) -> None:
+    def _colour(self, shown: ShownSlice, number: int, excluded: frozenset[int]) -> str:
+        """Return the colour of a detection: that of its class, grey where it is out of the evidence."""
+        out = int(shown.detections.indices[number]) in excluded
+        return EXCLUDED if out else self.look.region_colour(int(shown.detections.labels[number]))
+
+    def _outline(self, rgb: ByteArray, mask: BoolArray, colour: str) -> None:
         patch = self.grid.patch(mask)
         if patch is not None:
             y, x, pixels = patch
-            paint.outline(rgb[y, x], pixels, self.look.region_colour(label), line=self.line)
+            paint.outline(rgb[y, x], pixels, colour, line=self.line)
 
     def paint_reference(self, rgb: ByteArray, labels: ByteArray) -> None:
         """Paint the dashed outline of the reference, all labels together."""
@@ -207,7 +213,7 @@ class _Scene:
         left, top, right, bottom = (round(float(edge)) for edge in box)
         selected = self._is_selected(shown, number)
         line = self.line * (2 if selected else 1)
-        colour = SELECTED if selected else self.look.region_colour(int(shown.detections.labels[number]))
+        colour = SELECTED if selected else self._colour(shown, number, shown.excluded)
         # Pixel edges: the last pixel inside the box is one before its right and bottom edge.
         corners = (left, top, max(left, right - 1), max(top, bottom - 1))
         rim = (corners[0] - 1, corners[1] - 1, corners[2] + 1, corners[3] + 1)

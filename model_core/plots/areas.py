@@ -33,7 +33,8 @@ def score_area(
     """Draw each RoI at its score and the area of its box.
 
     Filled diamonds are RoIs among the shown detections, open circles the others, or all of them where the
-    class has regions of its own; the colour is that of the class, a large ring is the selected one. The
+    class has regions of its own, crosses those that were excluded from the evidence; the colour is that of
+    the class, a large ring is the selected one. The
     artists with points carry the gid ``"candidate"``, can be picked, and hold in ``artist.candidates`` the
     candidate of each point (see `picked_candidate`).
 
@@ -90,8 +91,16 @@ def _points(axes: Axes, ranking: Ranking, colours: style.Theme) -> None:
         places = _places(ranking.rest)
         axes.scatter(places[:, 0], places[:, 1], s=6, c=colours.faint, linewidths=0, gid="others")
     size = 16 if len(ranking.shown) <= 300 else 9
+    excluded = [roi for roi in ranking.shown if roi.excluded]
+    if excluded:
+        places = _places(excluded)
+        artist = axes.scatter(
+            places[:, 0], places[:, 1], s=size * 1.6, marker="x", c=colours.muted, linewidths=1.2,
+            clip_on=False, picker=PICK_RADIUS_PT, gid=GID, zorder=4,
+        )  # fmt: skip
+        artist.candidates = np.array([roi.candidate for roi in excluded])  # type: ignore[attr-defined]
     for detected in (False, True):
-        rois = [roi for roi in ranking.shown if bool(roi.detected) == detected]
+        rois = [roi for roi in ranking.shown if bool(roi.detected) == detected and not roi.excluded]
         if not rois:
             continue
         places = _places(rois)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from model_core.base.results import RoiRow, ShownSlice, probability_text
-from model_core.scene.palette import SELECTED
+from model_core.scene.palette import EXCLUDED, SELECTED
 from model_core.scene.settings import SceneSettings
 
 # Left, top, right, bottom.
@@ -56,20 +56,23 @@ def box_labels(shown: ShownSlice, settings: SceneSettings) -> list[Label]:
 
     The selected region comes first. One that is not shown has a label even where labels are off.
     """
-    detections, selected = shown.detections, settings.selected
+    detections, selected, excluded = shown.detections, settings.selected, shown.excluded
     ranks = {roi.candidate: f"{roi.rank} · " for roi in shown.rois if roi.detected}
     labels = []
     for number in range(len(detections)):
         candidate, class_ = int(detections.indices[number]), int(detections.labels[number])
         score = probability_text(float(detections.scores[number]))
         name = f"{settings.region_name(class_)} {score}"
+        out = candidate in excluded
+        if out:
+            name, score = f"{name} · excluded", f"{score} out"
         left, top, right, bottom = (float(edge) for edge in detections.boxes[number])
         labels.append(
             Label(
                 candidate,
                 (left, top, right, bottom),
                 (ranks.get(candidate, "") + name, name, score),
-                settings.region_colour(class_),
+                EXCLUDED if out else settings.region_colour(class_),
                 candidate == selected,
             )
         )

@@ -23,6 +23,8 @@ PNEUMONIA = "#9B8AE6"
 NEUTRAL = "#A9BACB"
 # Analysed, but without a class.
 NO_CLASS = "#5C6F83"
+# Regions that were taken out of the evidence.
+EXCLUDED = "#A9B4C0"
 
 # Cividis in equal steps: blue below, grey at, yellow above the middle.
 CIVIDIS = (

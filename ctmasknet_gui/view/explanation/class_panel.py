@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent
-from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtCore import QRectF, QSize, Qt, Signal
+from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent, QPen
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.explanation.roi_model import COMPUTING
 from ctmasknet_gui.view.explanation.verdict_card import Line
-from ctmasknet_gui.view.style import MUTED, TEXT, TRACK, label
+from ctmasknet_gui.view.style import BASE, MUTED, TEXT, TRACK, label
 from ctmasknet_gui.view.viewport.annotations import sized
 from model_core.base.results import UNDECIDED, ImageVerdict, probability_text
 from model_core.scene import SliceWords, class_name, image_colour, slice_words
-from model_core.scene.palette import NO_CLASS
+from model_core.scene.palette import AMBER, NO_CLASS
 from model_core.scene.verdict import BIAS, OUTSIDE, UNCALIBRATED, UNLIKE
 
 _ROW, _SMALL = 15, 11
@@ -27,6 +27,7 @@ class ProbabilityBars(QWidget):
         super().__init__(parent)
         self._names: tuple[str, ...] = ()
         self._values: tuple[float, ...] = ()
+        self._former: tuple[float, ...] = ()
         self._told = True
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
@@ -37,15 +38,26 @@ class ProbabilityBars(QWidget):
         named = zip(self._names, self._values, strict=True)
         return tuple((n, probability_text(v), k == best and self._told) for k, (n, v) in enumerate(named))
 
-    def set_values(self, names: tuple[str, ...], values: tuple[float, ...], *, told: bool = True) -> None:
+    def set_values(
+        self,
+        names: tuple[str, ...],
+        values: tuple[float, ...],
+        *,
+        told: bool = True,
+        former: tuple[float, ...] = (),
+    ) -> None:
         """Show probabilities (0..1) in class order; missing names say which class it is.
 
-        Where it is not ``told`` which class it is, none is in bold.
+        Where it is not ``told`` which class it is, none is in bold. ``former`` ones are marked on the bars.
         """
+        self._former = former
         self._told = told
         self._names = tuple(class_name(names, k) for k in range(len(values)))
         self._values = values
-        text = ", ".join(f"{name} {number}" for name, number, _ in self.rows)
+        text = ", ".join(
+            f"{name} {number}" + (f" (original {probability_text(former[k])})" if former else "")
+            for k, (name, number, _) in enumerate(self.rows)
+        )
         self.setAccessibleName(f"Class probabilities: {text}")
         self.setToolTip(
             text.replace(", ", "\n") + "\n\nSigmoid of each class logit: the classes are scored one by one,\n"
@@ -91,6 +103,17 @@ class ProbabilityBars(QWidget):
             if filled >= 1.0:
                 painter.setBrush(QColor(image_colour(self._names[k], k)))
                 painter.drawRoundedRect(QRectF(track.left(), track.top(), filled, track.height()), 2, 2)
+            if self._former:
+                ghost_tick(painter, track, self._former[k])
+
+
+def ghost_tick(painter: QPainter, track: QRectF, value: float) -> None:
+    """Mark where a bar ended before regions were excluded or thresholds moved."""
+    x = track.left() + track.width() * min(1.0, max(0.0, value))
+    tick = QRectF(x - 1.5, track.top() - 3, 3, track.height() + 6)
+    painter.setPen(QPen(QColor(BASE), 1))
+    painter.setBrush(QColor(AMBER))
+    painter.drawRect(tick)
 
 
 class IllBar(QWidget):
@@ -99,15 +122,18 @@ class IllBar(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._value: float | None = None
+        self._former: float | None = None
         self._colour = NO_CLASS
         self.setFixedHeight(_ROW)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
-    def set_value(self, value: float | None, colour: str) -> None:
-        """Show a probability (0..1); nothing where it is None."""
-        self._value, self._colour = value, colour
+    def set_value(self, value: float | None, colour: str, *, former: float | None = None) -> None:
+        """Show a probability (0..1); nothing where it is None. A ``former`` one is marked."""
+        self._value, self._colour, self._former = value, colour, former
         self.setVisible(value is not None)
         text = "" if value is None else f"Probability of pneumonia {probability_text(value)}"
+        if text and former is not None:
+            text += f" (original {probability_text(former)})"
         self.setAccessibleName(text)
         self.setToolTip(text and f"{text}, of any kind, calibrated on patients left out of the training")
         self.update()
@@ -134,6 +160,8 @@ class IllBar(QWidget):
         painter.fillRect(
             QRectF(track.center().x() - 0.5, track.top() - 2, 1, track.height() + 4), QColor(TEXT)
         )
+        if self._former is not None:
+            ghost_tick(painter, track, self._former)
         painter.setFont(bold)
         painter.setPen(QColor(TEXT))
         number = QRectF(track.right(), 0, number_width, _ROW)
@@ -143,14 +171,33 @@ class IllBar(QWidget):
 
 
 class ClassPanel(QWidget):
-    """The shown slice: what is said of it, and beside it the probabilities of the weights' classes."""
+    """The shown slice: what is said of it, and beside it the probabilities of the weights' classes.
+
+    Of edited evidence the original stays pinned: what the evidence says that the weights define.
+
+    Signals
+    -------
+    restoreAsked():
+        Every region is to be put back into the evidence.
+    """
+
+    restoreAsked = Signal()
 
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._state = state
         self._heading = label("SLICE", role="heading")
         self.badge, self.unlike = label("edited evidence", role="badge"), label(UNLIKE, role="badge")
-        self.badge.setToolTip("The thresholds of the evidence differ from those that the weights define.")
+        self.badge.setToolTip(
+            "Regions were excluded from the evidence, or its thresholds differ from those that the weights\n"
+            "define. Amber marks on the bars are where they ended originally."
+        )
+        self.restore = QPushButton("Restore all")
+        self.restore.setProperty("link", "true")
+        self.restore.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.restore.setToolTip("Put every region back into the evidence of this slice (Ctrl+Shift+X)")
+        self.restore.setAccessibleName("Restore all regions of this slice")
+        self.restore.clicked.connect(lambda *_: self.restoreAsked.emit())
         self.unlike.setToolTip(
             "This slice lies farther from the slices of the training than 95 of 100 of other hospitals do:\n"
             "less is known of how often the answer is right. The answer itself is not changed."
@@ -165,6 +212,8 @@ class ClassPanel(QWidget):
         for badge in (self.unlike, self.badge):
             badge.ensurePolished()
             head.addWidget(badge)
+        head.addWidget(self.restore)
+        self.restore.setFixedHeight(self.badge.sizeHint().height())
         head.addStrut(self.badge.sizeHint().height())
         words = QVBoxLayout()
         words.setSpacing(0)
@@ -184,6 +233,7 @@ class ClassPanel(QWidget):
         layout.addLayout(both)
 
         state.results.events.all.connect(self._refresh)
+        state.thresholds.events.edits.connect(self._refresh)
         state.weights.events.all.connect(self._refresh)
         state.case.events.volume.connect(self._refresh)
         state.case.events.lungs.connect(self._refresh)
@@ -206,12 +256,21 @@ class ClassPanel(QWidget):
         self._heading.setText(f"SLICE {state.display.slice_index + 1}" if opened else "SLICE")
         self.badge.setVisible(verdict is not None and verdict.basis == "edited")
         self.unlike.setVisible(words is not None and words.unlike)
+        self.restore.setVisible(
+            verdict is not None and state.thresholds.edits.of(state.display.slice_index) is not None
+        )
         self._say(words, verdict)
         summary = None if shown is None else shown.summary
         told = words is None or (summary is not None and summary.kind not in (None, UNDECIDED))
         gone = summary is not None and summary.lung is False
         self._show_bars(None if gone else verdict, told=told)
         self.setAccessibleName(f"{self._heading.text().capitalize()}: {self.text}")
+
+    def _original(self, verdict: ImageVerdict | None) -> ImageVerdict | None:
+        """Return the verdict before the evidence was edited; None where it is not."""
+        result = self._state.results.slices.get(self._state.display.slice_index)
+        edited = verdict is not None and verdict.basis == "edited"
+        return result.verdict if edited and result is not None else None
 
     def _say(self, words: SliceWords | None, verdict: ImageVerdict | None) -> None:
         if words is not None:
@@ -221,18 +280,23 @@ class ClassPanel(QWidget):
             detail = BIAS if verdict.from_bias else "classes only, no verdict"
         else:
             answer, detail = self._why_no_class()
+        former, now = None, words.probability if words is not None else None
+        original, calibration = self._original(verdict), self._state.weights.calibration
+        if original is not None and now is not None and calibration is not None:
+            former = calibration.ill_probability(tuple(float(logit) for logit in original.logits))
+            detail = f"original {probability_text(former)} → now {probability_text(now)}"
         self.answer.setText(answer)
         self.detail.setText(detail)
-        self.ill.set_value(
-            words.probability if words is not None else None, words.colour if words else NO_CLASS
-        )
+        self.ill.set_value(now, words.colour if words else NO_CLASS, former=former)
 
     def _show_bars(self, verdict: ImageVerdict | None, *, told: bool) -> None:
         self.bars.setVisible(verdict is not None)
         if verdict is not None:
             values = tuple(float(p) for p in verdict.probabilities)
             told = told and not verdict.from_bias
-            self.bars.set_values(self._state.weights.image_classes, values, told=told)
+            original = self._original(verdict)
+            former = () if original is None else tuple(float(p) for p in original.probabilities)
+            self.bars.set_values(self._state.weights.image_classes, values, told=told, former=former)
 
     def _why_no_class(self) -> tuple[str, str]:
         """Return why the slice has no class, and what helps."""

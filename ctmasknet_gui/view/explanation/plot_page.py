@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtCore import QPoint, QRect, Qt, QTimer, Signal
 from PySide6.QtGui import QColor, QPalette, QShowEvent
-from PySide6.QtWidgets import QSizePolicy, QStackedLayout, QWidget
+from PySide6.QtWidgets import QRubberBand, QSizePolicy, QStackedLayout, QWidget
 
 from ctmasknet_gui.view.style import BACKGROUND, label
 from model_core.base.threads import DRAWING
@@ -19,10 +19,17 @@ _COALESCE_MS, _LONGEST_MS = 25, 300
 
 Draw = Callable[[Any], None]
 Pick = Callable[[Any], "int | None"]
+Within = Callable[[float, float, float, float], "tuple[int, ...]"]
+# A press that moves less than this is a click.
+_CLICK_PIXELS = 4
+# Buttons as matplotlib numbers them.
+_LEFT, _RIGHT = 1, 3
 
 
 class PlotPage(QWidget):
     """Draws with ``draw(figure)``; a click is turned into a candidate by ``pick(event)``.
+
+    Where there is ``within(left, bottom, right, top)``, in pixels of the figure, a drag picks what that says.
 
     matplotlib is imported with the first drawing, so that the empty window starts without it.
 
@@ -30,14 +37,32 @@ class PlotPage(QWidget):
     -------
     candidatePicked(int):
         A click hit the mark of this candidate.
+    regionsPicked(tuple of int):
+        A drag covers the marks of other candidates than before.
+    menuRequested(QPoint):
+        A right click, at a global position; what it hit is picked.
     """
 
     candidatePicked = Signal(object)
+    regionsPicked = Signal(object)
+    menuRequested = Signal(QPoint)
 
-    def __init__(self, title: str, *, draw: Draw, pick: Pick, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        title: str,
+        *,
+        draw: Draw,
+        pick: Pick,
+        within: Within | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
         super().__init__(parent)
         self.title = title
-        self._draw, self._pick = draw, pick
+        self._draw, self._pick, self._within = draw, pick, within
+        # Where a drag began, as matplotlib and as Qt counts, and what it covers.
+        self._origin: tuple[float, float, QPoint] | None = None
+        self._covered: tuple[int, ...] = ()
+        self._band: QRubberBand | None = None
         self._filled = False
         self._stale = False
         self.canvas: Any = None
@@ -103,9 +128,37 @@ class PlotPage(QWidget):
         self.canvas.setPalette(palette)
         self.canvas.setAccessibleName(self.title)
         self.canvas.mpl_connect("button_press_event", self._on_press)
+        self.canvas.mpl_connect("motion_notify_event", self._on_move)
+        self.canvas.mpl_connect("button_release_event", self._on_release)
+        self._band = QRubberBand(QRubberBand.Shape.Rectangle, self.canvas)
         self._stack.addWidget(self.canvas)
 
     def _on_press(self, event: Any) -> None:
         candidate = self._pick(event) if event.inaxes is not None else None
         if candidate is not None:
             self.candidatePicked.emit(candidate)
+        where = event.guiEvent
+        if event.button == _RIGHT and where is not None:
+            self.menuRequested.emit(where.globalPosition().toPoint())
+        elif event.button == _LEFT and where is not None and self._within is not None:
+            self._origin = event.x, event.y, where.position().toPoint()
+            self._covered = ()
+
+    def _on_move(self, event: Any) -> None:
+        if self._origin is None or self._within is None or self._band is None or event.guiEvent is None:
+            return
+        x, y, start = self._origin
+        here = event.guiEvent.position().toPoint()
+        if not self._band.isVisible() and (here - start).manhattanLength() < _CLICK_PIXELS:
+            return
+        self._band.setGeometry(QRect(start, here).normalized())
+        self._band.show()
+        covered = self._within(min(x, event.x), min(y, event.y), max(x, event.x), max(y, event.y))
+        if covered != self._covered:
+            self._covered = covered
+            self.regionsPicked.emit(covered)
+
+    def _on_release(self, _event: Any) -> None:
+        self._origin = None
+        if self._band is not None:
+            self._band.hide()

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QPoint, Qt, Signal
 from PySide6.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.verdict import gives_no_class
 from ctmasknet_gui.view.explanation.plot_page import PlotPage
 from ctmasknet_gui.view.explanation.roi_model import NO_BATCH, why_no_evidence
+from model_core.base.arrays import DoubleArray
 from model_core.base.results import ImageVerdict, RoiRow
 
 # How far from a point a click still means it, in screen pixels.
@@ -21,14 +22,21 @@ _HINT = "Drawn once the slice has been analysed."
 
 
 class PlotPanel(QWidget):
-    """Tabs of plots. A click on a point, a bar or a row of the batch emits ``candidatePicked(int)``."""
+    """Tabs of plots. A click on a point, a bar or a row of the batch emits ``candidatePicked(int)``.
+
+    A drag over points emits ``regionsPicked(tuple of int)``, a right click ``menuRequested(QPoint)``.
+    """
 
     candidatePicked = Signal(object)
+    regionsPicked = Signal(object)
+    menuRequested = Signal(QPoint)
 
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._state = state
-        self.scatter = PlotPage("Score and area", draw=self._draw_scatter, pick=self._pick_point)
+        self.scatter = PlotPage(
+            "Score and area", draw=self._draw_scatter, pick=self._pick_point, within=self._points_within
+        )
         self.histogram = PlotPage("Scores", draw=self._draw_histogram, pick=self._pick_bar)
         self.batch = PlotPage("RoI batch", draw=self._draw_batch, pick=self._pick_row)
         self.tabs = QTabWidget()
@@ -36,7 +44,7 @@ class PlotPanel(QWidget):
         self.tabs.tabBar().setExpanding(False)
         self.tabs.tabBar().setElideMode(Qt.TextElideMode.ElideNone)
         tips = (
-            "Score, as in the table, and area of each region; click a point to select its region",
+            "Score, as in the table, and area of each region; click a point or drag over several to select",
             "How many regions have which score, as in the table",
             "Rows that the classifier reads: raw score, shift and stretch (dx, dy, dw, dh); click one",
         )
@@ -44,6 +52,8 @@ class PlotPanel(QWidget):
             self.tabs.addTab(page, page.title)
             self.tabs.setTabToolTip(self.tabs.count() - 1, tip)
             page.candidatePicked.connect(self.candidatePicked)
+            page.regionsPicked.connect(self.regionsPicked)
+            page.menuRequested.connect(self.menuRequested)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.tabs)
@@ -113,8 +123,7 @@ class PlotPanel(QWidget):
         rois = self._listed
         if not rois:
             return None
-        places = [(min(1.0, max(0.0, roi.score)), roi.area_px) for roi in rois]
-        points = event.inaxes.transData.transform(places)
+        points = self._places(event.inaxes)
         # Display pixels of the figure are device pixels; the radius is meant on screen.
         ratio = float(getattr(event.canvas, "device_pixel_ratio", 1.0))
         distances = np.hypot(points[:, 0] - event.x, points[:, 1] - event.y) / ratio
@@ -122,6 +131,21 @@ class PlotPanel(QWidget):
         distances = np.where(np.isfinite(distances), distances, np.inf)
         nearest = int(np.argmin(distances))
         return rois[nearest].candidate if distances[nearest] <= PICK_RADIUS else None
+
+    def _places(self, axes: Any) -> DoubleArray:
+        """Return (n, 2) the places of the listed regions, in pixels of the figure."""
+        places = [(min(1.0, max(0.0, roi.score)), roi.area_px) for roi in self._listed]
+        points: DoubleArray = axes.transData.transform(places)
+        return points
+
+    def _points_within(self, left: float, bottom: float, right: float, top: float) -> tuple[int, ...]:
+        """Return the candidates of the listed regions within a part of the figure, best first."""
+        axes = self.scatter.canvas.figure.axes
+        if not axes or not self._listed:
+            return ()
+        x, y = self._places(axes[0]).T
+        inside = (left <= x) & (x <= right) & (bottom <= y) & (y <= top)
+        return tuple(roi.candidate for roi, hit in zip(self._listed, inside, strict=True) if hit)
 
     def _pick_bar(self, event: Any) -> int | None:
         """Return the best region among those of the bar at the pointer."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
-from PySide6.QtGui import QColor
+from PySide6.QtGui import QColor, QFont
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.verdict import gives_no_class
@@ -82,9 +82,10 @@ COLUMNS = (
     ),
     Column(
         "Uses",
-        "How often the classifier uses the region: its rows in the RoI batch (replication)",
-        lambda r: str(r.copies),
-        lambda r: r.copies,
+        "How often the classifier uses the region: its rows in the RoI batch (replication); "
+        "out: excluded from the evidence",
+        lambda r: "out" if r.excluded else str(r.copies),
+        lambda r: -1 if r.excluded else r.copies,
     ),
     Column("Box", "x1,y1–x2,y2 in slice pixels", describe_box, lambda r: r.box, left=True),
 )
@@ -141,12 +142,20 @@ class RoiModel(QAbstractTableModel):
             return column.text(roi)
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return int(_alignment(index.column()))
-        if role == Qt.ItemDataRole.ForegroundRole and roi.detected is False:
+        if role == Qt.ItemDataRole.FontRole and roi.excluded:
+            struck = QFont()
+            struck.setStrikeOut(index.column() != COPIES_COLUMN)
+            return struck
+        if role == Qt.ItemDataRole.AccessibleTextRole and roi.excluded:
+            return f"{column.text(roi)}, excluded"
+        if role == Qt.ItemDataRole.ForegroundRole and (roi.excluded or roi.detected is False):
             return DIMMED
         if role == Qt.ItemDataRole.ForegroundRole and index.column() == SHOWN_COLUMN:
             return QColor(STATUS_COLOURS["ok"])
         if role == Qt.ItemDataRole.ToolTipRole:
             copies = f"{roi.copies} row{'s' * (roi.copies != 1)} of the RoI batch, " if roi.copies else ""
+            if roi.excluded:
+                copies = "excluded from the evidence, "
             shown = "shown as a detection" if roi.detected else f"not shown: {roi.why_unshown}"
             if roi.detected is None:
                 shown = "of the class alone: the shown detections are other regions"

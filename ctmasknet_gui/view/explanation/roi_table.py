@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QItemSelection, QItemSelectionModel, QSignalBlocker, Qt, Signal, Slot
+import numpy as np
+from PySide6.QtCore import QItemSelection, QItemSelectionModel, QPoint, QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtGui import QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -15,7 +16,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state import AppState, Effect, WeightsState
 from ctmasknet_gui.state.verdict import gives_no_class
 from ctmasknet_gui.view.explanation.roi_model import (
     BOX_COLUMN,
@@ -25,8 +26,10 @@ from ctmasknet_gui.view.explanation.roi_model import (
     RoiModel,
     why_no_evidence,
 )
+from ctmasknet_gui.view.explanation.verdict_card import Line
 from ctmasknet_gui.view.style import label
-from model_core.base.results import RoiRow
+from model_core.base.results import ImageVerdict, RoiRow, probability_text
+from model_core.scene import class_name
 
 TOP = 16
 _ROW_HEIGHT = 20
@@ -35,8 +38,13 @@ _PADDING = 12
 _HEADER_PADDING = 9
 # Widest text of each column but the last, so that columns do not jump from slice to slice.
 _WIDEST = 120
+_MOST_NAMED = 4
+_EFFECT_TIP = (
+    "What the class would be with these regions out of the evidence, or in it again: lower ranks close up,\n"
+    "and the RoI batch is filled anew by the rule of these weights. X excludes them, Shift+X puts them back."
+)
 _WAITING = "The regions of the slice are listed here once it has been analysed."
-_SAMPLES = ("128", "Lesion", "> 0.999", "00000", "00000", "by 00", "00")
+_SAMPLES = ("128", "Lesion", "> 0.999", "00000", "00000", "by 00", "out")
 
 
 class _Table(QTableView):
@@ -57,10 +65,16 @@ class RoiTable(QWidget):
     Signals
     -------
     candidatePicked(int or None), topChosen(int or None).
+    regionsPicked(tuple of int):
+        Several, the current one first.
+    menuRequested(QPoint):
+        Global position.
     """
 
     candidatePicked = Signal(object)
     topChosen = Signal(object)
+    regionsPicked = Signal(object)
+    menuRequested = Signal(QPoint)
 
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -73,10 +87,12 @@ class RoiTable(QWidget):
         self.empty.setAlignment(Qt.AlignmentFlag.AlignTop)
         # Two lines, whatever the splitter leaves to it.
         self.empty.setMinimumHeight(2 * self.empty.fontMetrics().lineSpacing())
+        self.effect = Line("effect")
         head = QHBoxLayout()
         head.setSpacing(4)
-        head.addWidget(self.heading)
-        head.addStretch(1)
+        # One of the two: what the selected regions do to the class, or what is listed.
+        head.addWidget(self.heading, 1)
+        head.addWidget(self.effect, 1)
         head.addWidget(self.top_button)
         head.addWidget(self.all_button)
         layout = QVBoxLayout(self)
@@ -88,6 +104,8 @@ class RoiTable(QWidget):
         state.results.events.shown.connect(self._refresh)
         state.selection.events.top.connect(self._refresh)
         state.selection.events.candidate.connect(self._on_candidate)
+        state.selection.events.others.connect(self._show_selection)
+        state.results.events.effect.connect(self._show_effect)
         state.weights.events.cards.connect(self._refresh)
         self._refresh()
 
@@ -126,7 +144,7 @@ class RoiTable(QWidget):
         table.setModel(self.model)
         table.setAccessibleName("Ranked regions")
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         table.setAlternatingRowColors(True)
         table.setShowGrid(False)
@@ -148,6 +166,8 @@ class RoiTable(QWidget):
         table.setMinimumHeight(3 * _ROW_HEIGHT + 6)
         self.fit_columns()
         table.resized.connect(self.fit_columns)
+        table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        table.customContextMenuRequested.connect(self._on_menu)
         table.selectionModel().selectionChanged.connect(self._on_selection)
         self.model.layoutChanged.connect(self._show_selection)
 
@@ -195,6 +215,7 @@ class RoiTable(QWidget):
         self.empty.setVisible(not rois)
         self.empty.setText(why_no_evidence(self._state, waiting=_WAITING))
         self._show_selection()
+        self._show_effect()
 
     def _classifies(self) -> bool:
         shown = self._state.results.shown
@@ -209,26 +230,78 @@ class RoiTable(QWidget):
         self._show_selection()
 
     def _show_selection(self, *_: object) -> None:
-        row = self.model.row_of(self._state.selection.candidate)
-        selection = self.table.selectionModel()
+        chosen, current = self._state.selection.chosen, self._state.selection.candidate
+        selection, model = self.table.selectionModel(), self.model
+        selected = {model.roi(index.row()).candidate for index in selection.selectedRows()}
+        rows = [row for row in map(model.row_of, chosen) if row >= 0]
+        row = model.row_of(current)
+        # One that is right stays as it is: it may be in the middle of being extended.
+        if selected == {model.roi(k).candidate for k in rows} and selection.currentIndex().row() == row:
+            return
         self._restoring = True
         if row < 0:
             selection.clear()
         else:
-            index = self.model.index(row, 0)
             flag = QItemSelectionModel.SelectionFlag
-            selection.setCurrentIndex(index, flag.ClearAndSelect | flag.Rows)
-            self.table.scrollTo(index)
+            wanted = QItemSelection()
+            for other in rows:
+                wanted.select(model.index(other, 0), model.index(other, model.columnCount() - 1))
+            selection.setCurrentIndex(model.index(row, 0), flag.NoUpdate)
+            selection.select(wanted, flag.ClearAndSelect)
+            self.table.scrollTo(model.index(row, 0))
         self._restoring = False
 
     @Slot(QItemSelection, QItemSelection)
-    def _on_selection(self, selected: QItemSelection, _deselected: QItemSelection) -> None:
+    def _on_selection(self, _selected: QItemSelection, _deselected: QItemSelection) -> None:
         if self._restoring:
             return
-        rows = selected.indexes()
-        picked = self.model.roi(rows[0].row()).candidate if rows else None
-        if picked != self._state.selection.candidate:
-            self.candidatePicked.emit(picked)
+        selection = self.table.selectionModel()
+        rows = sorted(index.row() for index in selection.selectedRows())
+        here = selection.currentIndex().row()
+        rows.sort(key=lambda row: row != here)
+        picked = tuple(self.model.roi(row).candidate for row in rows)
+        if picked == self._state.selection.chosen:
+            return
+        if len(picked) > 1:
+            self.regionsPicked.emit(picked)
+        else:
+            self.candidatePicked.emit(picked[0] if picked else None)
+
+    def _on_menu(self, position: QPoint) -> None:
+        self.menuRequested.emit(self.table.viewport().mapToGlobal(position))
+
+    def _show_effect(self) -> None:
+        """Say what the selected regions do to the class."""
+        effect, shown = self._state.results.effect, self._state.results.shown
+        text = ""
+        if effect is not None and shown is not None and shown.verdict is not None:
+            text = effect_text(effect, shown.verdict, self._state.weights)
+        self.effect.setText(text)
+        self.effect.setToolTip(f"{text}\n\n{_EFFECT_TIP}" if text else "")
+        self.effect.setAccessibleName(text)
+        self.effect.setVisible(bool(text))
+        self.heading.setVisible(not text)
+
+
+def effect_text(effect: Effect, now: ImageVerdict, weights: WeightsState) -> str:
+    """Say how the class changes where the regions of an effect are excluded, or put back."""
+    regions = f"{len(effect.ranks)} regions"
+    if len(effect.ranks) <= _MOST_NAMED:
+        noun = "region" if len(effect.ranks) == 1 else "regions"
+        regions = f"{noun} {', '.join(str(rank) for rank in effect.ranks)}"
+    calibration = weights.calibration
+    if calibration is not None:
+        name = "pneumonia"
+        before, after = (
+            calibration.ill_probability(tuple(float(logit) for logit in verdict.logits))
+            for verdict in (now, effect.verdict)
+        )
+    else:
+        best = int(np.argmax(now.probabilities))
+        name = class_name(weights.image_classes, best)
+        before, after = (float(verdict.probabilities[best]) for verdict in (now, effect.verdict))
+    which = f"With {regions} again" if effect.restored else f"Without {regions}"
+    return f"{which}: {name} {probability_text(before)} → {probability_text(after)}"
 
 
 def _segment(text: str, tip: str) -> QPushButton:

@@ -162,7 +162,8 @@ class VerdictCard(QFrame):
         self.progress.setProperty("role", "worth")
         self.edited, self.uncalibrated = _badge("edited"), _badge("uncalibrated")
         self.edited.setToolTip(
-            "Thresholds of the shown detections or of the class evidence differ from those of the weights."
+            "Thresholds of the shown detections or of the class evidence differ from those of the weights,\n"
+            "or regions were excluded from the evidence of a slice."
         )
         self.uncalibrated.setToolTip(
             "It is not known how often slices of controls look ill to these weights, nor what their\n"

@@ -15,7 +15,7 @@ from ctmasknet_gui.view.viewport.pictures import logit_image
 from model_core.base.arrays import ByteArray
 from model_core.base.results import RoiRow, ShownSlice
 from model_core.scene import PlacedLabels, class_name, region_colour
-from model_core.scene.palette import INK, REFERENCE, SELECTED, WHITE
+from model_core.scene.palette import EXCLUDED, INK, REFERENCE, SELECTED, WHITE
 
 _RIM = QColor(0, 0, 0, 95)
 _TAG = QColor(14, 19, 25, 215)
@@ -51,14 +51,16 @@ class Findings:
         """The detections, best first."""
         if not self._outlined:
             self._outlined = True
-            detections = self.shown.detections
+            detections, excluded = self.shown.detections, self.shown.excluded
             for k in range(len(detections)):
                 label = int(detections.labels[k]) - 1
                 x1, y1, x2, y2 = (float(v) for v in detections.boxes[k])
+                own = region_colour(class_name(self.region_classes, label), label)
+                candidate = int(detections.indices[k])
                 self._items.append(
                     Finding(
-                        candidate=int(detections.indices[k]),
-                        colour=region_colour(class_name(self.region_classes, label), label),
+                        candidate=candidate,
+                        colour=EXCLUDED if candidate in excluded else own,
                         box=(x1, y1, x2, y2),
                         outline=contour_path(self.shown.masks[k]),
                     )

@@ -383,6 +383,10 @@ class Viewport(QWidget):
         if drag.button == Qt.MouseButton.LeftButton:
             self._pick(event.position())
         elif drag.button == Qt.MouseButton.RightButton:
+            # The menu is of the region under the mouse, of all that are selected where it is one of them.
+            hit = self._candidate_at(event.position())
+            if hit is not None and hit not in self._state.selection.chosen:
+                self.candidate_selected.emit(hit)
             self.menu_requested.emit(event.globalPosition().toPoint())
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
@@ -442,14 +446,18 @@ class Viewport(QWidget):
             self.view_requested.emit(zoomed.zoom, zoomed.pan)
 
     def _pick(self, point: QPointF) -> None:
+        shown, display = self._state.results.shown, self._state.display
+        if shown is not None and shown.slice_index == display.slice_index and display.overlays.findings:
+            self.candidate_selected.emit(self._candidate_at(point))
+
+    def _candidate_at(self, point: QPointF) -> int | None:
         view, shown, display = self.current_view, self._state.results.shown, self._state.display
         if view is None or shown is None or shown.slice_index != display.slice_index:
-            return
+            return None
         if not display.overlays.findings:
-            return
+            return None
         x, y = view.to_slice(point)
-        tolerance = _HIT_PIXELS / max(view.scale)
-        self.candidate_selected.emit(candidate_at(shown, x, y, tolerance=tolerance))
+        return candidate_at(shown, x, y, tolerance=_HIT_PIXELS / max(view.scale))
 
     def _update_probe(self) -> None:
         # Only the corner of the read-out changes with the mouse.

@@ -1,0 +1,169 @@
+"""Regions left out of the evidence: the class without them, the table, the summaries and the scan."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from model_core.base.errors import SettingsError
+from model_core.base.geometry import Geometry
+from model_core.base.results import Candidates, Placement, SliceResult, SliceSummary
+from model_core.base.settings import DetectionSettings, EvidenceEdit, EvidenceSettings
+from model_core.base.volume import Volume
+from model_core.engine.evidence import ModuleS, evidence_batch, judge
+from model_core.explain import scan_verdict, show, summarise, with_evidence
+
+ROWS = 8
+SETTINGS = EvidenceSettings(score=0.1, batch_size=ROWS)
+NONE = DetectionSettings(score=1.0)
+
+
+def regions():
+    """Make seven boxes apart from each other, and one (7) that lies on the best (2) and scores less."""
+    boxes = np.array([[20 * k, 0, 20 * k + 10, 10] for k in range(7)] + [[41, 0, 51, 10]], np.float32)
+    scores = np.array([0.5, 0.7, 0.9, 0.05, 0.6, 0.3, 0.2, 0.8], np.float32)
+    rng = np.random.default_rng(3)
+    return Candidates(
+        proposals=boxes,
+        boxes=boxes,
+        deltas=rng.normal(size=boxes.shape).astype(np.float32),
+        scores=scores,
+        logits=np.zeros(8, np.float32),
+        labels=np.ones(8, np.int64),
+    )
+
+
+class Backend:
+    """Module S alone: whoever asks for anything that needs the backbone fails."""
+
+    def __init__(self):
+        rng = np.random.default_rng(1)
+        layers = [(rng.normal(size=s).astype(np.float32), rng.normal(size=s[0]).astype(np.float32))
+                  for s in ((16, 5 * ROWS), (3, 16))]  # fmt: skip
+        self.image_head = ModuleS(tuple(layers))
+
+
+@pytest.fixture
+def case():
+    candidates, backend = regions(), Backend()
+    pipeline = SimpleNamespace(
+        cards=(SimpleNamespace(architecture=SimpleNamespace(roi_batch_size=ROWS)),),
+        evidence_backend=backend,
+        evidence=SETTINGS,
+        evidence_basis=lambda settings: "trained" if settings == SETTINGS else "edited",
+        calibration=None,
+        region_classes=("lesion",),
+        image_classes=("Control", "Other", "COVID-19"),
+        mask_boxes=lambda result, indices: np.zeros((0, 4), np.float32),
+        mask_logits=lambda result, indices: np.zeros((0, 28, 28), np.float32),
+    )
+    placement = Placement((150, 150), 150, 1.0, 1.0, 0.0, 0.0)
+    result = SliceResult("s", "w", 0, placement, placement, candidates, candidates, None, {})
+    volume = Volume(
+        series_id="s", title="", voxels=np.zeros((1, 150, 150), np.int16), unit="HU", plane="axial",
+        geometry=Geometry(spacing_mm=(1.0, 1.0, 1.0), origin_mm=(0.0, 0.0, 0.0), axes=np.eye(3)),
+    )  # fmt: skip
+    return SimpleNamespace(pipeline=pipeline, result=result, volume=volume, candidates=candidates)
+
+
+def without(candidates, *numbers):
+    """Return the candidates as a detector had found them that missed these."""
+    rest = np.setdiff1d(np.arange(len(candidates)), numbers)
+    names = ("proposals", "boxes", "deltas", "scores", "logits", "labels")
+    return Candidates(**{name: getattr(candidates, name)[rest] for name in names})
+
+
+@pytest.mark.parametrize("mode", ["cut_points", "insert"])
+@pytest.mark.parametrize("number", [4, 5, 1])
+def test_without_a_region_the_batch_is_that_of_a_detector_that_missed_it(mode, number):
+    candidates = regions()
+    settings = EvidenceSettings(score=0.1, batch_size=ROWS, replication=mode)
+    batch = evidence_batch(candidates, settings, size=ROWS, edit=EvidenceEdit(excluded=frozenset({number})))
+    by_hand = evidence_batch(without(candidates, number), settings, size=ROWS)
+    assert np.array_equal(batch.rows, by_hand.rows)
+    assert number not in batch.source
+
+
+def test_suppressed_neighbours_stay_out_unless_nms_is_run_anew():
+    candidates = regions()
+    kept = {
+        anew: evidence_batch(
+            candidates, SETTINGS, size=None, edit=EvidenceEdit(excluded=frozenset({2}), nms_anew=anew)
+        ).kept.tolist()
+        for anew in (False, True)
+    }
+    assert kept == {False: [1, 4, 0, 5, 6], True: [7, 1, 4, 0, 5, 6]}
+
+
+def test_the_next_ranked_region_comes_in_where_the_batch_was_full():
+    settings = EvidenceSettings(score=0.1, batch_size=3)
+    edit = EvidenceEdit(excluded=frozenset({1}))
+    assert evidence_batch(regions(), settings, size=3).kept.tolist() == [2, 1, 4]
+    assert evidence_batch(regions(), settings, size=3, edit=edit).kept.tolist() == [2, 4, 0]
+    only = EvidenceEdit(only=frozenset({6, 2}))
+    assert evidence_batch(regions(), settings, size=3, edit=only).kept.tolist() == [2, 6]
+
+
+def test_edits_say_what_they_leave_out():
+    edit = EvidenceEdit(only=frozenset({1, 2})).exclude([2])
+    assert [edit.leaves_out(k) for k in (1, 2, 3)] == [False, True, True]
+    back = edit.restore([2, 3])
+    assert not any(back.leaves_out(k) for k in (1, 2, 3))
+    assert back.leaves_out(4)
+    assert not EvidenceEdit(nms_anew=True)
+    assert not EvidenceEdit().exclude([5]).restore([5])
+    assert edit.numbered_from(10).leaves_out(12)
+    assert not edit.numbered_from(10).leaves_out(11)
+
+
+@pytest.mark.parametrize("number", [8, -1])
+def test_a_region_that_does_not_exist_is_refused(case, number):
+    with pytest.raises(SettingsError, match="0 to 7"):
+        judge(case.pipeline, case.result, SETTINGS, EvidenceEdit(excluded=frozenset({number})))
+
+
+def test_the_class_of_edited_evidence_is_marked_and_that_of_no_edit_is_not(case):
+    plain = judge(case.pipeline, case.result, SETTINGS)
+    edited = judge(case.pipeline, case.result, SETTINGS, EvidenceEdit(excluded=frozenset({2})))
+    nothing = judge(case.pipeline, case.result, SETTINGS, EvidenceEdit(nms_anew=True))
+    assert (plain.basis, edited.basis, nothing.basis) == ("trained", "edited", "trained")
+    assert np.array_equal(plain.logits, nothing.logits)
+    assert not np.allclose(plain.logits, edited.logits)
+    every = judge(case.pipeline, case.result, SETTINGS, EvidenceEdit(only=frozenset()))
+    assert every.from_bias
+    empty = np.zeros((ROWS, 5), np.float32)
+    assert np.array_equal(every.logits, case.pipeline.evidence_backend.image_head(empty))
+
+
+def test_excluded_regions_stay_in_the_table_at_their_rank(case):
+    whole = show(case.pipeline, case.volume, case.result, NONE, SETTINGS)
+    assert [roi.candidate for roi in whole.rois] == [2, 1, 4, 0, 5, 6]
+    edit = EvidenceEdit(excluded=frozenset({1}))
+    edited = with_evidence(case.pipeline, case.volume, case.result, NONE, SETTINGS, shown=whole, edit=edit)
+    assert [(roi.rank, roi.candidate, roi.score) for roi in edited.rois] == [
+        (roi.rank, roi.candidate, roi.score) for roi in whole.rois
+    ]
+    assert [roi.excluded for roi in edited.rois] == [False, True, False, False, False, False]
+    assert [roi.copies for roi in edited.rois if roi.excluded] == [0]
+    assert sum(roi.copies for roi in edited.rois) == ROWS
+    assert edited.masks is whole.masks
+    again = show(case.pipeline, case.volume, case.result, NONE, SETTINGS, edit=edit)
+    assert again.rois == edited.rois
+    assert again.summary == edited.summary
+    assert summarise(case.pipeline, case.volume, case.result, NONE, SETTINGS, edit=edit) == edited.summary
+    anew = EvidenceEdit(excluded=frozenset({2}), nms_anew=True)
+    rois = show(case.pipeline, case.volume, case.result, NONE, SETTINGS, edit=anew).rois
+    assert [(roi.candidate, roi.excluded) for roi in rois][:2] == [(2, True), (7, False)]
+
+
+def test_a_scan_with_an_edited_slice_says_so(case):
+    edit = EvidenceEdit(excluded=frozenset({1}))
+    plain = summarise(case.pipeline, case.volume, case.result, NONE, SETTINGS)
+    edited = summarise(case.pipeline, case.volume, case.result, NONE, SETTINGS, edit=edit)
+    assert (plain.edited, edited.edited) == (False, True)
+    assert scan_verdict([plain], basis="trained").basis == "trained"
+    scan = scan_verdict([plain, edited], basis="trained")
+    assert scan.basis == "edited"
+    assert "excluded by hand in 1 slice." in scan.rule
+    outside = SliceSummary(3, 0, 0, 0.0, (0.1, 0.2, 0.3), lung=False, edited=True)
+    assert scan_verdict([plain, outside], basis="trained").basis == "trained", "it takes no part"
