@@ -107,7 +107,8 @@ def _info(arguments: argparse.Namespace) -> int:
         )
     if (compared := card.references) is not None:
         lines["explained against"] = (
-            f"{compared.slices} control slices of {compared.patients} patient(s): {', '.join(compared.sources)}"
+            f"{compared.slices} control slices of {compared.patients} patient(s), "
+            f"{', '.join(compared.sources)}"
         )
     if card.base_sha256:
         lines["reads RoIs of"] = card.base_sha256

@@ -30,7 +30,7 @@ from model_core.ranking import replicate
 SEEDS = 16
 # The sum of integrated gradients is off by at most this share of the difference, or by so much of a logit.
 SHARE, LOGIT = 0.01, 0.01
-_FIRST_STEPS, _MOST_STEPS = 32, 4096
+_FIRST_STEPS, _MOST_STEPS, _STEPS_AT_ONCE = 32, 4096, 8
 # Up to so many players every set of them is looked at; of more, orders are drawn.
 MOST_ENUMERATED = 10
 # Draws of an order of the players, and its reverse, for each reference.
@@ -38,7 +38,7 @@ ROUNDS = 12
 # Sets of so many players are all tried; larger ones are found greedily.
 EXACT_TO = 3
 # Fewer where there would be more sets than this.
-_MOST_SETS = 20_000
+_MOST_SETS = 10_000
 # Sets whose values are computed at once, over all references.
 _AT_ONCE = 8192
 
@@ -104,10 +104,11 @@ class Game:
 
     def _answer(self, first: DoubleArray) -> DoubleArray:
         """Map (..., H) sums of the first layer to (..., outputs)."""
-        values = first
+        # One large product instead of many small ones.
+        values = first.reshape(-1, first.shape[-1])
         for weights, biases in self._layers[1:]:
             values = np.maximum(values, 0) @ weights.T + biases
-        return with_ill(values, self.ill_classes)
+        return with_ill(values.reshape(*first.shape[:-1], -1), self.ill_classes)
 
     def values(self, present: BoolArray) -> DoubleArray:
         """Return (M, outputs) for (M, P) which players are there, means over the references."""
@@ -148,7 +149,8 @@ class Game:
                 values = np.maximum(values, 0) @ weights.T + biases
             slope = np.broadcast_to(self._of_outputs(values), (len(values), self._outputs, values.shape[1]))
             for (weights, _), active in zip(self._layers[:0:-1], actives[::-1], strict=True):
-                slope = (slope @ weights) * active[:, None]
+                flat = slope.reshape(-1, slope.shape[-1]) @ weights
+                slope = flat.reshape(*slope.shape[:2], -1) * active[:, None]
             mean = mean + slope / len(places)
         return mean
 
@@ -278,18 +280,23 @@ class ClosedUp:
 
 
 def closed_up(
-    module_s: ModuleS, candidates: Candidates, settings: EvidenceSettings, *, ill_classes: Sequence[int] = ()
+    module_s: ModuleS,
+    candidates: Candidates,
+    settings: EvidenceSettings,
+    *,
+    ill_classes: Sequence[int] = (),
+    seed: int = 0,
 ) -> ClosedUp:
     """Remove each kept row; the first row beyond the batch enters, or rows are replicated anew (spec §5.3).
 
-    What non-maximum suppression removed stays out.
+    What non-maximum suppression removed stays out. ``seed`` is the first of the draws.
     """
     size = settings.batch_size
     longer = dataclasses.replace(settings, batch_size=size + 1)
     rows = evidence_batch(candidates, longer, size=None).rows
     kept = min(len(rows), size)
     drawn = len(rows) <= size
-    seeds = range(settings.seed, settings.seed + SEEDS) if drawn else (settings.seed,)
+    seeds = range(seed, seed + SEEDS) if drawn else (seed,)
 
     def answer(count: int, lacking: int | None) -> DoubleArray:
         left = rows if lacking is None else np.delete(rows, lacking, axis=0)
@@ -319,7 +326,7 @@ def integrated_gradients(game: Game) -> Generator[Progress | Contributions, None
     steps = _FIRST_STEPS
     while True:
         mean: DoubleArray = np.zeros(())
-        chunks = np.array_split((np.arange(steps) + 0.5) / steps, steps // _FIRST_STEPS)
+        chunks = np.array_split((np.arange(steps) + 0.5) / steps, steps // _STEPS_AT_ONCE)
         for done, places in enumerate(chunks):
             yield Progress(done, len(chunks), f"Integrated gradients, {steps} steps")
             mean = mean + game.slopes(places) * (len(places) / steps)
@@ -348,10 +355,12 @@ def shapley(
     generator = np.random.default_rng(seed)
     found = []
     for done in range(rounds):
-        yield Progress(done, rounds, "Shapley values")
         orders = generator.permuted(np.tile(np.arange(len(game)), (len(game.references), 1)), axis=1)
-        both = (game.orders(orders) + game.orders(orders[:, ::-1])) / 2
-        found.append(both.mean(axis=0))
+        halves = []
+        for half, several in enumerate((orders, orders[:, ::-1])):
+            yield Progress(2 * done + half, 2 * rounds, "Shapley values")
+            halves.append(game.orders(several).mean(axis=0))
+        found.append(np.mean(halves, axis=0))
     rounds_found = np.array(found)
     quantile = float(student.ppf(1 - 0.025 / len(game), rounds - 1))
     error = quantile * rounds_found.std(axis=0, ddof=1) / math.sqrt(rounds)
@@ -441,8 +450,10 @@ class DecisiveSet:
     exact_to: int
 
 
-def decisive_set(game: Game, rule: Rule, *, among: Sequence[int]) -> DecisiveSet:
-    """Find what the verdict hangs on; ``among`` are the players that may be in the sets."""
+def decisive_set(
+    game: Game, rule: Rule, *, among: Sequence[int]
+) -> Generator[Progress | DecisiveSet, None, None]:
+    """Yield, last, what the verdict hangs on; ``among`` are the players that may be in the sets."""
     verdict = int(rule.verdicts(game.logits[None])[0])
     exact_to = 0
     for size in range(1, EXACT_TO + 1):
@@ -450,32 +461,50 @@ def decisive_set(game: Game, rule: Rule, *, among: Sequence[int]) -> DecisiveSet
             break
         exact_to = size
 
-    def changed(sets: Sequence[Sequence[int]], alone: bool) -> tuple[BoolArray, DoubleArray]:
-        present = np.full((len(sets), len(game)), not alone)
-        for row, chosen in enumerate(sets):
-            present[row, list(chosen)] = alone
-        outputs = game.values(present)
-        kept = rule.verdicts(outputs) == verdict
-        support = rule.support(outputs, verdict)
-        return (kept, support) if alone else (~kept, -support)
+    search = _Search(game, rule, verdict, tuple(among), exact_to)
+    without = yield from search.smallest(alone=False)
+    carrying = yield from search.smallest(alone=True)
+    yield DecisiveSet(verdict, without, carrying, exact_to)
 
-    def search(*, alone: bool) -> FoundSet | None:
-        everything = tuple(among)
-        for size in range(0 if alone else 1, min(exact_to, len(among)) + 1):
-            sets = list(itertools.combinations(everything, size))
-            hits, _ = changed(sets, alone)
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """The smallest set of some players without which a verdict changes, or that alone keeps it."""
+
+    game: Game
+    rule: Rule
+    verdict: int
+    among: tuple[int, ...]
+    exact_to: int
+
+    def smallest(self, *, alone: bool) -> Generator[Progress, None, FoundSet | None]:
+        """Return the smallest set, by trying all up to ``exact_to``, then greedily; None without one."""
+        for size in range(0 if alone else 1, min(self.exact_to, len(self.among)) + 1):
+            yield Progress(size, self.exact_to, "Decisive regions")
+            sets = list(itertools.combinations(self.among, size))
+            hits, _ = self._tried(sets, alone=alone)
             if hits.any():
                 return FoundSet(sets[int(hits.argmax())], True)
-        if len(among) <= exact_to:
+        if len(self.among) <= self.exact_to:
             return None
         chosen: tuple[int, ...] = ()
-        while len(chosen) < len(among):
-            sets = [(*chosen, one) for one in everything if one not in chosen]
-            hits, towards = changed(sets, alone)
-            chosen = sets[int(towards.argmax())]
-            if hits[int(towards.argmax())]:
-                # One more than what was all tried is surely the least.
-                return FoundSet(tuple(sorted(chosen)), len(chosen) == exact_to + 1)
+        while len(chosen) < len(self.among):
+            yield Progress(len(chosen), len(self.among), "Decisive regions")
+            sets = [(*chosen, player) for player in self.among if player not in chosen]
+            hits, towards = self._tried(sets, alone=alone)
+            best = int(towards.argmax())
+            chosen = sets[best]
+            if hits[best]:
+                # All sets of one less were tried: then there is surely none that is smaller.
+                return FoundSet(tuple(sorted(chosen)), len(chosen) == self.exact_to + 1)
         return None
 
-    return DecisiveSet(verdict, search(alone=False), search(alone=True), exact_to)
+    def _tried(self, sets: Sequence[tuple[int, ...]], *, alone: bool) -> tuple[BoolArray, DoubleArray]:
+        """Return of each set whether it is one, and how much speaks for it, in logits."""
+        present = np.full((len(sets), len(self.game)), not alone)
+        for row, chosen in enumerate(sets):
+            present[row, list(chosen)] = alone
+        outputs = self.game.values(present)
+        kept = self.rule.verdicts(outputs) == self.verdict
+        support = self.rule.support(outputs, self.verdict)
+        return (kept, support) if alone else (~kept, -support)
