@@ -117,5 +117,9 @@ class Calibration:
         ill = [logits[k] for k in self.ill_classes]
         largest = max(ill)
         several = largest + math.log(sum(math.exp(logit - largest) for logit in ill))
-        value = self.slope * (several - logits[0]) + self.bias
+        return self.probability(several - logits[0])
+
+    def probability(self, logit: float) -> float:
+        """Return the probability of pneumonia that a logit of "ill or not" means."""
+        value = self.slope * logit + self.bias
         return 1.0 / (1.0 + math.exp(-value)) if value > -700 else 0.0

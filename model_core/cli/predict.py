@@ -103,11 +103,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     output: Path = arguments.output
     catalogue = last(scan(arguments.path), title="Reading")
-    entry = _choose(catalogue.series, arguments.series)
-    volume = _open(entry, every=arguments.every, straight=arguments.correct_tilt)
+    entry = choose_series(catalogue.series, arguments.series)
+    volume = open_series(entry, every=arguments.every, straight=arguments.correct_tilt)
     slices = _range(arguments.slices, volume)
     names = [DOCUMENT, LABELS, *(slice_file_name(index) for index in slices if arguments.png)]
-    _refuse_to_replace([output / name for name in names], overwrite=arguments.overwrite)
+    refuse_to_replace([output / name for name in names], overwrite=arguments.overwrite)
     # Of a run before this one, pictures of slices that are not run again would be of other results.
     again = arguments.overwrite and (output / DOCUMENT).is_file()
     pictures = output.glob("slice-[0-9][0-9][0-9][0-9].png") if again else ()
@@ -116,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
     detections, evidence = _settings(arguments, pipeline)
     lungs = last(lungs_of(volume), title="Looking for the lung")
 
-    _make_folder(output)
+    make_folder(output)
     labels = np.zeros(volume.voxels.shape, np.uint8)
     records, summaries = [], []
     # Everything is written beside its place and moved there at the end, or not at all.
@@ -162,7 +162,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make the folder of the results; raises `ExportError`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -172,7 +173,8 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def _refuse_to_replace(targets: Sequence[Path], *, overwrite: bool) -> None:
+def refuse_to_replace(targets: Sequence[Path], *, overwrite: bool) -> None:
+    """Raise `ExportError` where results are there already and may not be replaced."""
     if folders := [target.name for target in targets if target.is_dir()]:
         raise ExportError(f"{folders[0]} is a folder there and cannot be replaced: use another folder.")
     there = [target.name for target in targets if target.exists()]
@@ -182,7 +184,7 @@ def _refuse_to_replace(targets: Sequence[Path], *, overwrite: bool) -> None:
         )
 
 
-def _choose(series: Sequence[SeriesEntry], uid: str | None) -> SeriesEntry:
+def choose_series(series: Sequence[SeriesEntry], uid: str | None) -> SeriesEntry:
     """Return the series of this UID, or the best one; tells which, where there are several."""
     if uid is not None:
         chosen = [entry for entry in series if uid in (entry.series_uid, entry.series_id)]
@@ -204,7 +206,7 @@ def _choose(series: Sequence[SeriesEntry], uid: str | None) -> SeriesEntry:
     return usable[0]
 
 
-def _open(entry: SeriesEntry, *, every: int, straight: bool) -> Volume:
+def open_series(entry: SeriesEntry, *, every: int, straight: bool) -> Volume:
     """Read a series, or every n-th of its slices; where it is tilted, corrected if that is asked for."""
     from model_core.read import load, straighten, thin
 

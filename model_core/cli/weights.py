@@ -105,6 +105,11 @@ def _info(arguments: argparse.Namespace) -> int:
             f"slope {known.slope:g}, bias {known.bias:g}; of controls {known.control_rate:.0%} look ill "
             f"(at most {known.control_limit:.0%}); kinds {'told' if known.kinds_told else 'not told'}"
         )
+    if (compared := card.references) is not None:
+        lines["explained against"] = (
+            f"{compared.slices} control slices of {compared.patients} patient(s), "
+            f"{', '.join(compared.sources)}"
+        )
     if card.base_sha256:
         lines["reads RoIs of"] = card.base_sha256
     for key, value in lines.items():

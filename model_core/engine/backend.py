@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy.typing as npt
 
 from model_core.base.arrays import FloatArray, IntArray
 from model_core.base.results import Candidates
+
+if TYPE_CHECKING:
+    from model_core.engine.evidence import ModuleS
 
 # The single-shot model with two branches reads the class off regions of its own (P3).
 Branch = Literal["detections", "evidence"]
@@ -65,3 +68,7 @@ class Backend(Protocol):
         SettingsError
             If the weights give no image class.
         """
+
+    @property
+    def module_s(self) -> ModuleS | None:
+        """The numbers of module S; None where the weights give no image class."""

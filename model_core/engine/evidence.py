@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import expit
 
 from model_core.base.arrays import BoolArray, FloatArray, IntArray
@@ -22,6 +24,8 @@ from model_core.engine.pipeline import Pipeline
 from model_core.engine.select import network_scores
 from model_core.ranking import rank_regions, roi_batch
 
+Floating = TypeVar("Floating", np.float32, np.float64)
+
 
 @dataclass(frozen=True, eq=False)
 class ModuleS:
@@ -29,14 +33,13 @@ class ModuleS:
 
     layers: tuple[tuple[FloatArray, FloatArray], ...]
 
-    def __call__(self, rows: FloatArray) -> FloatArray:
-        """Map a (N, 5) RoI batch, score first, to (classes,) logits."""
-        values = rows.reshape(-1)
+    def __call__(self, rows: npt.NDArray[Floating]) -> npt.NDArray[Floating]:
+        """Map (..., N, 5) RoI batches, score first, to (..., classes) logits, in their kind of floats."""
+        values = rows.reshape(*rows.shape[:-2], -1)
         *hidden, (weights, biases) = self.layers
         for inner, offsets in hidden:
-            values = np.maximum(inner @ values + offsets, 0)
-        logits: FloatArray = weights @ values + biases
-        return logits
+            values = np.maximum(values @ inner.T + offsets, 0)
+        return values @ weights.T + biases
 
 
 def judge(

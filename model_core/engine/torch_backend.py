@@ -77,6 +77,11 @@ class TorchBackend:
             )
         return self._head(rows)
 
+    @property
+    def module_s(self) -> ModuleS | None:
+        """See `Backend.module_s`."""
+        return self._head
+
 
 def module_s(head: ImageHead) -> ModuleS:
     """Return the numbers of a torch module S."""

@@ -1,5 +1,6 @@
-"""What network output means: masks, joined regions, RoI table, what a slice shows, class of the scan."""
+"""What network output means: masks, joined regions, RoI table, what a slice shows, class of the scan, why."""
 
+from model_core.explain.explanation import Explanation, explain_slice
 from model_core.explain.masks import (
     Patch,
     label_map,
@@ -14,8 +15,10 @@ from model_core.explain.scan import scan_verdict
 from model_core.explain.shown import lesion_labels, show, summarise, with_evidence
 
 __all__ = [
+    "Explanation",
     "Patch",
     "Regions",
+    "explain_slice",
     "label_map",
     "lesion_labels",
     "logit_map",

@@ -1,6 +1,7 @@
 """Writing what was found: pictures, tables, plots, masks and JSON, each whole or not at all."""
 
 from model_core.base.files import atomic_path
+from model_core.export.explanation import explanation, in_words, picture_names, write_explanation_pictures
 from model_core.export.labels import write_lesions
 from model_core.export.picture import render_slice
 from model_core.export.plots import available_plots, export_plots, write_plot
@@ -15,14 +16,18 @@ __all__ = [
     "Overlays",
     "atomic_path",
     "available_plots",
+    "explanation",
     "export_plots",
     "export_slices",
+    "in_words",
+    "picture_names",
     "predictions",
     "render_slice",
     "slice_file_name",
     "slice_prediction",
     "slices_with_findings",
     "told_problem",
+    "write_explanation_pictures",
     "write_json",
     "write_lesions",
     "write_plot",

@@ -99,7 +99,7 @@ def predictions(
             "unit": volume.unit,
             "plane": volume.plane,
         },
-        "weights": [_weights(card) for card in pipeline.cards],
+        "weights": [weights_entry(card) for card in pipeline.cards],
         "settings": {
             "detections": dataclasses.asdict(detections),
             "evidence": dataclasses.asdict(evidence),
@@ -172,7 +172,8 @@ def by_name(names: Sequence[str], values: Sequence[float]) -> dict[str, float]:
     return {class_name(names, number): value for number, value in enumerate(values)}
 
 
-def _weights(card: ModelCard) -> dict[str, Any]:
+def weights_entry(card: ModelCard) -> dict[str, Any]:
+    """Return what a document says of one of the weights that ran."""
     return {
         "name": card.name,
         "title": card.title,

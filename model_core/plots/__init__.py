@@ -9,10 +9,13 @@ from __future__ import annotations
 from model_core.plots.areas import picked_candidate, score_area
 from model_core.plots.batch import roi_batch_image
 from model_core.plots.classes import class_bars
+from model_core.plots.contributions import contribution_bars, contribution_map
 from model_core.plots.scores import score_histogram
 
 __all__ = [
     "class_bars",
+    "contribution_bars",
+    "contribution_map",
     "picked_candidate",
     "roi_batch_image",
     "score_area",

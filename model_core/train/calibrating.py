@@ -19,6 +19,7 @@ from model_core.base.calibration import Calibration, ScanCheck, TrainingCloud
 from model_core.base.errors import DataError, ExportError
 from model_core.base.files import atomic_path
 from model_core.base.jobs import Progress
+from model_core.base.references import References
 from model_core.base.results import SliceResult
 from model_core.data import ClassifiedSlice, read_class_folders
 from model_core.engine import Pipeline, run
@@ -30,7 +31,7 @@ from model_core.measure.calibration import brier, fit_logistic, share_limits
 from model_core.measure.classification import auc
 from model_core.measure.output import REPORT
 from model_core.measure.slices import one_slice_volume, with_grey_map
-from model_core.train.image_class import RoiRows, ill_logits, limited
+from model_core.train.image_class import RoiRows, batches, ill_logits, limited
 from model_core.weights.card import ModelCard
 from model_core.weights.store import SUFFIX, default_names, find, load_weights, save_weights
 
@@ -39,6 +40,8 @@ FEWEST_PATIENTS = 10
 # Of the covariance: so much of it is taken as if the features were independent.
 SHRINKAGE = 0.4
 _WITHIN = 0.95  # of the slices of left-out sources
+# Control slices that explanations compare with.
+REFERENCES = 32
 _DIGITS = 6
 
 
@@ -276,6 +279,34 @@ def fit_cloud(parts: Sequence[RoiRows]) -> tuple[TrainingCloud, dict[str, float]
     return _cloud(data, limit=round(limit, 4)), shares
 
 
+def references_of(data: RoiRows, *, size: int) -> References | None:
+    """Return RoI batches of `REFERENCES` control slices, patients alike, of slices left out of module S.
+
+    None where there are fewer.
+    """
+    groups: dict[tuple[str, str], list[int]] = {}
+    for place in np.flatnonzero(data.labels == 0).tolist():
+        groups.setdefault((data.sources[place], data.groups[place]), []).append(place)
+    if sum(map(len, groups.values())) < REFERENCES:
+        return None
+    quotas = dict.fromkeys(groups, 0)
+    # Around the patients, one slice each, until there are enough.
+    while (missing := REFERENCES - sum(quotas.values())) > 0:
+        for key in [key for key in groups if quotas[key] < len(groups[key])][:missing]:
+            quotas[key] += 1
+    chosen = [
+        groups[key][int(k)]
+        for key, count in quotas.items()
+        for k in np.linspace(0, len(groups[key]) - 1, count).round()
+    ]
+    taken = data.at(np.array(chosen, np.int64))
+    return References.of(
+        batches(taken.rows[:, 0], size),
+        patients=len(set(zip(taken.sources, taken.groups, strict=True))),
+        sources=tuple(sorted(set(taken.sources))),
+    )
+
+
 def _together(parts: Sequence[RoiRows]) -> RoiRows:
     """Return the slices of all parts without their regions."""
     features = [part.features for part in parts if part.features is not None]
@@ -365,7 +396,9 @@ def add_calibration(
             cloud, unlike = fit_cloud([part.data])
         calibration, found = calibrate([part], cloud=cloud)
         metrics = {**card.metrics, "verdict": {**found, "unlike_training": unlike}}
-        card = dataclasses.replace(card, calibration=calibration, metrics=metrics)
+        size = card.architecture.roi_batch_size
+        references = references_of(part.data, size=size) or card.references
+        card = dataclasses.replace(card, calibration=calibration, references=references, metrics=metrics)
     if checked is not None:
         card = dataclasses.replace(card, calibration=_checked(card, checked))
     yield _write_again(path, output, card)
@@ -376,7 +409,7 @@ def _left_out(
 ) -> Generator[Progress | LeftOut, None, None]:
     """Run the weights over slices of other patients as in use."""
     spec, names = pipeline.evidence_card.input, pipeline.image_classes
-    logits, features = [], []
+    logits, features, rows = [], [], []
     for done, item in enumerate(slices):
         yield Progress(done, len(slices), "Logits")
         (shown,) = with_grey_map([item], spec.grey)
@@ -384,9 +417,10 @@ def _left_out(
         (result,) = (one for one in run(pipeline, volume, [0]) if isinstance(one, SliceResult))
         assert result.verdict is not None
         logits.append(result.verdict.logits)
+        rows.append(result.verdict.batch.rows)
         features.append(features_of(network_input(volume, 0, spec), result.verdict.batch.rows))
     data = RoiRows(
-        np.zeros((len(slices), 1, 1, 5), np.float32),
+        np.stack(rows)[:, None],
         np.array([one.label for one in slices], np.int64),
         tuple(one.source for one in slices),
         tuple(one.name for one in slices),

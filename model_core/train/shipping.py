@@ -27,7 +27,7 @@ from model_core.measure.cross_validation_report import for_card
 from model_core.measure.segmentation import Measured
 from model_core.measure.thresholds import NO_LESION, choose, measure
 from model_core.networks import CovidCTMaskNet, ImageHead, MaskRCNN
-from model_core.train.calibrating import LeftOut, calibrate, fit_cloud
+from model_core.train.calibrating import LeftOut, calibrate, fit_cloud, references_of
 from model_core.train.checkpoints import read_checkpoint
 from model_core.train.drawing import mask_type
 from model_core.train.image_class import (
@@ -279,7 +279,7 @@ def export_classifier(
         Where the frozen detector runs.
 
     Yields `Progress` and, last, the written card. Where there are too few patients for a calibration, the
-    card has none.
+    card has none; nor has it references without enough control slices among ``tests``.
 
     Raises
     ------
@@ -335,6 +335,7 @@ def export_classifier(
         licence=LICENCE,
         notes=f"{NOT_VALIDATED} {CONFOUNDED if rows.confirmed.any() else CLASS_NOTES}",
         calibration=calibration,
+        references=None if test_rows is None else references_of(test_rows, size=size),
         training={
             "mode": "S only",
             **dataclasses.asdict(settings),

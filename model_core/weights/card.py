@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from model_core.base.calibration import Calibration
 from model_core.base.errors import SettingsError, WeightsError
+from model_core.base.references import References
 from model_core.base.settings import (
     LARGEST_SIZE,
     SIZE_STEP,
@@ -53,6 +54,8 @@ class ModelCard:
     calibration:
         From the logits of module S to "ill or not"; None where nobody fitted it
         (``ctmasknet train calibrate``).
+    references:
+        RoI batches of controls left out, for explanations; None where there are none.
     training, metrics:
         How it was trained and what was measured; free JSON.
     """
@@ -71,6 +74,7 @@ class ModelCard:
     licence: str = ""
     notes: str = ""
     calibration: Calibration | None = None
+    references: References | None = None
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
 
@@ -247,6 +251,8 @@ def _check_parts(card: ModelCard) -> None:
     elif card.calibration is not None and not all(k < images for k in card.calibration.ill_classes):
         numbers = list(card.calibration.ill_classes)
         wrong = f"calibration.ill_classes are {numbers} of {images} image classes, counted from 0"
+    elif card.references is not None and card.references.size != shape.roi_batch_size:
+        wrong = f"references have {card.references.size} rows, but module S reads {shape.roi_batch_size}"
     elif size % SIZE_STEP or not 0 < size <= LARGEST_SIZE:
         wrong = f"input.size is {size}, not a multiple of {SIZE_STEP} up to {LARGEST_SIZE}"
     if wrong:

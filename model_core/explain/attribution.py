@@ -1,0 +1,510 @@
+"""Which regions carry the class of a slice: module S taken apart, row by row (docs/explanation.md).
+
+Module S reads N ranked rows and nothing else, so that each row can be taken out of them and the answer
+computed anew, exactly. A row is taken out *in place*, so that no other changes its rank: its slots are filled
+with the rows of the same rank of RoI batches of controls (`References`). All computes in float64.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.special import logsumexp, softmax
+from scipy.stats import t as student
+
+from model_core.base.arrays import BoolArray, DoubleArray, FloatArray, IntArray
+from model_core.base.calibration import Calibration
+from model_core.base.jobs import Progress
+from model_core.base.results import Candidates, RoiBatch
+from model_core.base.settings import EvidenceSettings
+from model_core.engine.evidence import ModuleS, evidence_batch
+from model_core.ranking import replicate
+
+# Where slots are drawn at random, so many draws are averaged.
+SEEDS = 16
+# The sum of integrated gradients is off by at most this share of the difference, or by so much of a logit.
+SHARE, LOGIT = 0.01, 0.01
+_FIRST_STEPS, _MOST_STEPS, _STEPS_AT_ONCE = 32, 4096, 8
+# Up to so many players every set of them is looked at; of more, orders are drawn.
+MOST_ENUMERATED = 10
+# Draws of an order of the players, and its reverse, for each reference.
+ROUNDS = 12
+# Sets of so many players are all tried; larger ones are found greedily.
+EXACT_TO = 3
+# Fewer where there would be more sets than this.
+_MOST_SETS = 10_000
+# Sets whose values are computed at once, over all references.
+_AT_ONCE = 8192
+
+
+@dataclass(frozen=True, eq=False)
+class Game:
+    """A slice's RoI batch as players that are there or filled in place.
+
+    Attributes
+    ----------
+    module_s:
+        What answers.
+    rows:
+        (N, 5) the RoI batch of the slice.
+    references:
+        (R, N, 5) RoI batches of controls.
+    players:
+        The slots of each; together all slots of ``rows``, each once.
+    ill_classes:
+        The classes of pneumonia; their logsumexp minus the logit of class 0 is the last output, "ill or not".
+        Empty without a calibration: then there is no such output.
+    """
+
+    module_s: ModuleS
+    rows: FloatArray
+    references: FloatArray
+    players: tuple[IntArray, ...]
+    ill_classes: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.players)
+
+    @cached_property
+    def _layers(self) -> list[tuple[DoubleArray, DoubleArray]]:
+        return [(w.astype(np.float64), b.astype(np.float64)) for w, b in self.module_s.layers]
+
+    @cached_property
+    def _empty(self) -> DoubleArray:
+        """(R, H) what the first layer makes of each reference."""
+        weights, biases = self._layers[0]
+        flat = self.references.reshape(len(self.references), -1).astype(np.float64)
+        empty: DoubleArray = flat @ weights.T + biases
+        return empty
+
+    @cached_property
+    def _effects(self) -> DoubleArray:
+        """(R, P, H) what each player adds to that: the first layer is linear, so that players just add up."""
+        weights = self._layers[0][0].reshape(-1, *self.rows.shape)
+        change = self.rows.astype(np.float64) - self.references
+        return np.stack(
+            [
+                np.einsum("rsc,hsc->rh", change[:, own], weights[:, own], optimize=True)
+                for own in self.players
+            ],
+            axis=1,
+        )
+
+    @cached_property
+    def _full(self) -> DoubleArray:
+        """(R, H) what the first layer makes of the slice."""
+        full: DoubleArray = self._empty + self._effects.sum(axis=1)
+        return full
+
+    def _answer(self, first: DoubleArray) -> DoubleArray:
+        """Map (..., H) sums of the first layer to (..., outputs)."""
+        # One large product instead of many small ones.
+        values = first.reshape(-1, first.shape[-1])
+        for weights, biases in self._layers[1:]:
+            values = np.maximum(values, 0) @ weights.T + biases
+        return with_ill(values.reshape(*first.shape[:-1], -1), self.ill_classes)
+
+    def values(self, present: BoolArray) -> DoubleArray:
+        """Return (M, outputs) for (M, P) which players are there, means over the references."""
+        step = max(1, _AT_ONCE // len(self._empty))
+        parts = [
+            self._answer(self._empty[:, None] + present[k : k + step].astype(np.float64) @ self._effects)
+            for k in range(0, len(present), step)
+        ]
+        return np.concatenate([part.mean(axis=0) for part in parts])
+
+    @cached_property
+    def logits(self) -> DoubleArray:
+        """(outputs,) of the slice."""
+        whole: DoubleArray = self.values(np.ones((1, len(self)), np.bool_))[0]
+        return whole
+
+    @cached_property
+    def baseline(self) -> DoubleArray:
+        """(outputs,) of the references, their mean."""
+        empty: DoubleArray = self.values(np.zeros((1, len(self)), np.bool_))[0]
+        return empty
+
+    def without_each(self) -> DoubleArray:
+        """Return (R, P, outputs) with each player filled in place, one reference at a time."""
+        return self._answer(self._full[:, None] - self._effects)
+
+    def slopes(self, places: DoubleArray) -> DoubleArray:
+        """Return (R, outputs, H) mean slopes of the outputs by the sums of the first layer.
+
+        Analytic, at these places between reference (0) and slice (1).
+        """
+        mean: DoubleArray = np.zeros(())
+        for place in places.tolist():
+            values = self._empty + place * (self._full - self._empty)
+            actives: list[BoolArray] = []
+            for weights, biases in self._layers[1:]:
+                actives.append(values > 0)
+                values = np.maximum(values, 0) @ weights.T + biases
+            slope = np.broadcast_to(self._of_outputs(values), (len(values), self._outputs, values.shape[1]))
+            for (weights, _), active in zip(self._layers[:0:-1], actives[::-1], strict=True):
+                flat = slope.reshape(-1, slope.shape[-1]) @ weights
+                slope = flat.reshape(*slope.shape[:2], -1) * active[:, None]
+            mean = mean + slope / len(places)
+        return mean
+
+    @property
+    def _outputs(self) -> int:
+        return len(self._layers[-1][1]) + bool(self.ill_classes)
+
+    def _of_outputs(self, logits: DoubleArray) -> DoubleArray:
+        """Return (R, outputs, classes) slopes of the outputs by (R, classes) logits."""
+        classes = logits.shape[1]
+        own = np.broadcast_to(np.eye(classes), (len(logits), classes, classes))
+        if not self.ill_classes:
+            return own
+        ill = np.zeros((len(logits), 1, classes))
+        several = list(self.ill_classes)
+        ill[:, 0, several] = softmax(logits[:, several], axis=1)
+        ill[:, 0, 0] -= 1.0
+        return np.concatenate((own, ill), axis=1)
+
+    def along(self, slopes: DoubleArray) -> DoubleArray:
+        """Return (P, outputs) slopes times what each player adds, means over the references."""
+        found: DoubleArray = np.einsum("rph,roh->po", self._effects, slopes, optimize=True) / len(slopes)
+        return found
+
+    def orders(self, orders: IntArray) -> DoubleArray:
+        """Return (R, P, outputs) what each player adds where the players of a reference join in this order.
+
+        ``orders`` (R, P) holds one for each reference.
+        """
+        joined = np.take_along_axis(self._effects, orders[..., None], axis=1).cumsum(axis=1)
+        sums = np.concatenate((self._empty[:, None], self._empty[:, None] + joined), axis=1)
+        steps = np.diff(self._answer(sums), axis=1)
+        found = np.empty_like(steps)
+        np.put_along_axis(found, orders[..., None], steps, axis=1)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Contributions:
+    """What each player contributes to each output.
+
+    Attributes
+    ----------
+    values:
+        (P, outputs); logits of the classes, then that of "ill or not" where there is one.
+    error:
+        (P, outputs) Shapley: with a probability of 95 % all values of an output are off by no more than this,
+        0 where every set was looked at. Leave-one-out: the standard deviation over the references. Integrated
+        gradients: (1, outputs) by what the sum misses the logit.
+    baseline:
+        (outputs,) logits of the references; with the values they add up to those of the slice, but for
+        leave-one-out, whose rest is interaction.
+    effort:
+        Steps of the path, or orders drawn for each reference (sets where all were looked at).
+    """
+
+    values: DoubleArray
+    error: DoubleArray
+    baseline: DoubleArray
+    effort: int = 0
+
+
+def with_ill(logits: DoubleArray, ill_classes: Sequence[int]) -> DoubleArray:
+    """Append the logit of "ill or not" to (..., classes) logits where there are classes of pneumonia."""
+    if not ill_classes:
+        return logits
+    ill = logsumexp(logits[..., list(ill_classes)], axis=-1) - logits[..., 0]
+    return np.concatenate((logits, ill[..., None]), axis=-1)
+
+
+def row_players(batch: RoiBatch) -> tuple[IntArray, ...]:
+    """Return the slots of each kept row with all its copies, best first; of an empty batch one, all slots."""
+    if not len(batch.kept):
+        return (np.arange(len(batch.rows)),)
+    return tuple(np.flatnonzero(batch.source == candidate) for candidate in batch.kept.tolist())
+
+
+def lesion_players(
+    slots: Sequence[IntArray], boxes: FloatArray, lesions: FloatArray
+) -> tuple[tuple[IntArray, ...], IntArray]:
+    """Return rows joined to lesions, all others as one last player, and (P,) the lesion of each row, from 0.
+
+    A row is of the lesion in whose box the centre of its own lies, of several that with the greatest overlap
+    (IoU); -1 are the others.
+
+    Parameters
+    ----------
+    slots, boxes:
+        Of each row: its slots, and (P, 4) its box in slice pixels.
+    lesions:
+        (L, 4) boxes in slice pixels.
+    """
+    owner = np.full(len(slots), -1, np.int64)
+    if len(lesions) and len(slots):
+        centres = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
+        both = (centres >= lesions[:, :2]) & (centres <= lesions[:, 2:])
+        inside = both[..., 0] & both[..., 1]
+        sides = np.minimum(boxes[:, None, 2:], lesions[None, :, 2:]) - np.maximum(
+            boxes[:, None, :2], lesions[None, :, :2]
+        )
+        common = np.maximum(sides, 0).prod(axis=2)
+        areas = [(some[:, 2:] - some[:, :2]).prod(axis=1) for some in (boxes, lesions)]
+        overlap = np.where(inside, common / np.maximum(areas[0][:, None] + areas[1] - common, 1e-9), -1.0)
+        owner = np.where(inside.any(axis=1), overlap.argmax(axis=1), -1)
+    groups = [[own for own, k in zip(slots, owner.tolist(), strict=True) if k == lesion]
+              for lesion in (*range(len(lesions)), -1)]  # fmt: skip
+    return tuple(np.concatenate(group) if group else np.zeros(0, np.int64) for group in groups), owner
+
+
+def leave_one_out(game: Game) -> Contributions:
+    """Return how much the logits fall where a player alone is filled in place, mean over the references."""
+    without = game.without_each()
+    return Contributions(game.logits - without.mean(axis=0), without.std(axis=0), game.baseline)
+
+
+@dataclass(frozen=True, eq=False)
+class ClosedUp:
+    """Each row removed, the ranks below closed up and the batch refilled by the published rule.
+
+    ``whole`` (outputs,) and ``without`` (K, outputs) are means over ``seeds`` draws of the slots; 1 where
+    nothing is drawn.
+    """
+
+    whole: DoubleArray
+    without: DoubleArray
+    seeds: int
+
+
+def closed_up(
+    module_s: ModuleS,
+    candidates: Candidates,
+    settings: EvidenceSettings,
+    *,
+    ill_classes: Sequence[int] = (),
+    seed: int = 0,
+) -> ClosedUp:
+    """Remove each kept row; the first row beyond the batch enters, or rows are replicated anew (spec §5.3).
+
+    What non-maximum suppression removed stays out. ``seed`` is the first of the draws.
+    """
+    size = settings.batch_size
+    longer = dataclasses.replace(settings, batch_size=size + 1)
+    rows = evidence_batch(candidates, longer, size=None).rows
+    kept = min(len(rows), size)
+    drawn = len(rows) <= size
+    seeds = range(seed, seed + SEEDS) if drawn else (seed,)
+
+    def answer(count: int, lacking: int | None) -> DoubleArray:
+        left = rows if lacking is None else np.delete(rows, lacking, axis=0)
+        if not count:
+            batches = np.zeros((1, size, 5), np.float32)
+        else:
+            batches = np.stack(
+                [left[replicate(count, size, mode=settings.replication, seed=seed)] for seed in seeds]
+            )
+        logits = with_ill(module_s(batches.astype(np.float64)), ill_classes)
+        mean: DoubleArray = logits.mean(axis=0)
+        return mean
+
+    left = min(len(rows) - 1, size)
+    without = [answer(left, k) for k in range(kept)]
+    whole = answer(kept, None)
+    return ClosedUp(whole, np.array(without).reshape(kept, len(whole)), len(seeds))
+
+
+def integrated_gradients(game: Game) -> Generator[Progress | Contributions, None, None]:
+    """Yield, last, integrated gradients along the straight path from each reference (Sundararajan 2017).
+
+    The whole batch moves at equal ranks, so that mixtures of sorted scores stay sorted. Steps are doubled
+    until the sum of each output is off by at most `SHARE` of the difference, or `LOGIT` where that is more.
+    """
+    wanted = game.logits - game.baseline
+    steps = _FIRST_STEPS
+    while True:
+        mean: DoubleArray = np.zeros(())
+        chunks = np.array_split((np.arange(steps) + 0.5) / steps, steps // _STEPS_AT_ONCE)
+        for done, places in enumerate(chunks):
+            yield Progress(done, len(chunks), f"Integrated gradients, {steps} steps")
+            mean = mean + game.slopes(places) * (len(places) / steps)
+        values = game.along(mean)
+        error = np.abs(values.sum(axis=0) - wanted)
+        if (error <= np.maximum(SHARE * np.abs(wanted), LOGIT)).all() or steps >= _MOST_STEPS:
+            break
+        steps *= 2
+    yield Contributions(values, error[None], game.baseline, steps)
+
+
+def shapley(
+    game: Game, *, seed: int = 0, rounds: int = ROUNDS, enumerate_up_to: int = MOST_ENUMERATED
+) -> Generator[Progress | Contributions, None, None]:
+    """Yield, last, Shapley values: what a player adds, mean over all orders in which players join.
+
+    Up to ``enumerate_up_to`` players exactly. Of more, ``rounds`` orders and their reverses are drawn for
+    each reference (Castro 2009, Mitchell 2022), so that the sum is exact all the same; the error is that of
+    all values of an output together (Bonferroni), from the spread of the rounds.
+    """
+    if len(game) <= enumerate_up_to:
+        yield Contributions(
+            _enumerated(game), np.zeros((len(game), len(game.logits))), game.baseline, 2 ** len(game)
+        )
+        return
+    generator = np.random.default_rng(seed)
+    found = []
+    for done in range(rounds):
+        orders = generator.permuted(np.tile(np.arange(len(game)), (len(game.references), 1)), axis=1)
+        halves = []
+        for half, several in enumerate((orders, orders[:, ::-1])):
+            yield Progress(2 * done + half, 2 * rounds, "Shapley values")
+            halves.append(game.orders(several).mean(axis=0))
+        found.append(np.mean(halves, axis=0))
+    rounds_found = np.array(found)
+    quantile = float(student.ppf(1 - 0.025 / len(game), rounds - 1))
+    error = quantile * rounds_found.std(axis=0, ddof=1) / math.sqrt(rounds)
+    # What rounding leaves where nothing varies.
+    error = error + 1e-9 * (1.0 + np.abs(game.logits))
+    yield Contributions(rounds_found.mean(axis=0), error, game.baseline, 2 * rounds)
+
+
+def _enumerated(game: Game) -> DoubleArray:
+    """Return (P, outputs) Shapley values from all sets of players."""
+    count = len(game)
+    sets = np.arange(2**count)
+    present = (sets[:, None] >> np.arange(count) & 1).astype(np.bool_)
+    values, sizes = game.values(present), present.sum(axis=1)
+    share = np.array([1 / (count * math.comb(count - 1, k)) for k in range(count)])
+    found = np.empty((count, values.shape[1]))
+    for player in range(count):
+        lacking = ~present[:, player]
+        added = values[sets[lacking] | 1 << player] - values[lacking]
+        found[player] = share[sizes[lacking]] @ added
+    return found
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which verdict the outputs of a slice mean.
+
+    Attributes
+    ----------
+    middle:
+        Logit of "ill or not" above which a slice looks ill; None without a calibration: then the verdict is
+        the likeliest class.
+    """
+
+    middle: float | None
+
+    @staticmethod
+    def of(calibration: Calibration | None) -> Rule:
+        """Return the rule of weights."""
+        return Rule(None if calibration is None else -calibration.bias / calibration.slope)
+
+    def verdicts(self, outputs: DoubleArray) -> IntArray:
+        """Return (M,) of (M, outputs): 1 for ill and 0 for not, or the class."""
+        found = outputs.argmax(axis=1) if self.middle is None else outputs[:, -1] > self.middle
+        verdicts: IntArray = found.astype(np.int64)
+        return verdicts
+
+    def support(self, outputs: DoubleArray, verdict: int) -> DoubleArray:
+        """Return (M,) by how many logits (M, outputs) speak for this verdict; below 0 for another."""
+        if self.middle is None:
+            others = np.delete(outputs, verdict, axis=1).max(axis=1)
+            ahead: DoubleArray = outputs[:, verdict] - others
+            return ahead
+        sign = 1.0 if verdict else -1.0
+        support: DoubleArray = sign * (outputs[:, -1] - self.middle)
+        return support
+
+
+@dataclass(frozen=True)
+class FoundSet:
+    """A set of players; ``exact`` where there is surely none that is smaller."""
+
+    players: tuple[int, ...]
+    exact: bool
+
+
+@dataclass(frozen=True)
+class DecisiveSet:
+    """What the verdict of a slice hangs on.
+
+    Attributes
+    ----------
+    verdict:
+        As `Rule.verdicts` says.
+    without:
+        The smallest set without which the verdict changes; None where it stands without all of them.
+    alone:
+        The smallest set that carries the verdict where everything else is filled in place (nothing where
+        controls have this verdict, too); None where all of them together do not.
+    exact_to:
+        Sets of up to so many players were all tried.
+    """
+
+    verdict: int
+    without: FoundSet | None
+    alone: FoundSet | None
+    exact_to: int
+
+
+def decisive_set(
+    game: Game, rule: Rule, *, among: Sequence[int]
+) -> Generator[Progress | DecisiveSet, None, None]:
+    """Yield, last, what the verdict hangs on; ``among`` are the players that may be in the sets."""
+    verdict = int(rule.verdicts(game.logits[None])[0])
+    exact_to = 0
+    for size in range(1, EXACT_TO + 1):
+        if math.comb(len(among), size) > _MOST_SETS:
+            break
+        exact_to = size
+
+    search = _Search(game, rule, verdict, tuple(among), exact_to)
+    without = yield from search.smallest(alone=False)
+    carrying = yield from search.smallest(alone=True)
+    yield DecisiveSet(verdict, without, carrying, exact_to)
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """The smallest set of some players without which a verdict changes, or that alone keeps it."""
+
+    game: Game
+    rule: Rule
+    verdict: int
+    among: tuple[int, ...]
+    exact_to: int
+
+    def smallest(self, *, alone: bool) -> Generator[Progress, None, FoundSet | None]:
+        """Return the smallest set, by trying all up to ``exact_to``, then greedily; None without one."""
+        for size in range(0 if alone else 1, min(self.exact_to, len(self.among)) + 1):
+            yield Progress(size, self.exact_to, "Decisive regions")
+            sets = list(itertools.combinations(self.among, size))
+            hits, _ = self._tried(sets, alone=alone)
+            if hits.any():
+                return FoundSet(sets[int(hits.argmax())], True)
+        if len(self.among) <= self.exact_to:
+            return None
+        chosen: tuple[int, ...] = ()
+        while len(chosen) < len(self.among):
+            yield Progress(len(chosen), len(self.among), "Decisive regions")
+            sets = [(*chosen, player) for player in self.among if player not in chosen]
+            hits, towards = self._tried(sets, alone=alone)
+            best = int(towards.argmax())
+            chosen = sets[best]
+            if hits[best]:
+                # All sets of one less were tried: then there is surely none that is smaller.
+                return FoundSet(tuple(sorted(chosen)), len(chosen) == self.exact_to + 1)
+        return None
+
+    def _tried(self, sets: Sequence[tuple[int, ...]], *, alone: bool) -> tuple[BoolArray, DoubleArray]:
+        """Return of each set whether it is one, and how much speaks for it, in logits."""
+        present = np.full((len(sets), len(self.game)), not alone)
+        for row, chosen in enumerate(sets):
+            present[row, list(chosen)] = alone
+        outputs = self.game.values(present)
+        kept = self.rule.verdicts(outputs) == self.verdict
+        support = self.rule.support(outputs, self.verdict)
+        return (kept, support) if alone else (~kept, -support)

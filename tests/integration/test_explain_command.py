@@ -1,0 +1,228 @@
+"""``ctmasknet explain`` end to end on a synthetic series, with small random networks and made references."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.special import expit
+
+from model_core.base.calibration import Calibration
+from model_core.base.references import References
+from model_core.cli.main import main
+from model_core.engine.load import load_pipeline
+from model_core.phantom import make_phantom, write_dicom
+from model_core.weights.store import load_weights, save_weights
+
+SLICES, SIZE = 5, 96
+KEYS = {
+    "image_logits",
+    "class_probabilities",
+    "roi_batch",
+    "rois",
+    "baseline_logits",
+    "operators",
+    "decisive_set",
+    "schema_version",
+}
+CLASSES = ["Control", "Other (non-COVID)", "COVID-19"]
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("series")
+    write_dicom(make_phantom(slices=SLICES, size=SIZE)[0], folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_weights):
+    return [str(tiny_weights / "tiny.safetensors"), str(tiny_weights / "tiny-s.safetensors")]
+
+
+@pytest.fixture(scope="module")
+def weights(plain, tmp_path_factory):
+    """The tiny networks with RoI batches of controls, and a calibration, in the card."""
+    loaded = load_weights(plain[1])
+    size = loaded.card.architecture.roi_batch_size
+    rng = np.random.default_rng(0)
+    rows = rng.normal(0, 0.3, (32, size, 5)).astype(np.float32)
+    rows[..., 0] = -np.sort(-rng.uniform(0, 0.1, (32, size)), axis=1)
+    card = dataclasses.replace(
+        loaded.card,
+        name="with-references",
+        references=References.of(rows, patients=4, sources=("made",)),
+        calibration=Calibration(slope=1.0, bias=0.0, ill_classes=(1, 2), control_rate=0.0, control_limit=0.1),
+    )
+    path = tmp_path_factory.mktemp("weights") / "with-references.safetensors"
+    save_weights(path, loaded.tensors, card)
+    return [plain[0], str(path)]
+
+
+def explain(path, output, *options):
+    return main(["explain", str(path), "-o", str(output), "--device", "cpu", *options])
+
+
+@pytest.fixture(scope="module")
+def document(series, weights, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    assert explain(series, out, "--slice", "3", "--weights", *weights) == 0
+    return json.loads((out / "explanation.json").read_text())
+
+
+def test_the_document_has_its_parts_and_the_class_is_that_of_predict(series, weights, document, tmp_path):
+    assert set(document) >= KEYS
+    assert main(["predict", str(series), "-o", str(tmp_path), "--device", "cpu", "--slices", "2:3",
+                 "--weights", *weights]) == 0  # fmt: skip
+    (row,) = json.loads((tmp_path / "predictions.json").read_text())["slices"]
+    assert document["image_logits"] == pytest.approx(row["image_logits"], abs=1e-6)
+    assert document["class_probabilities"] == pytest.approx(row["class_probabilities"], abs=1e-6)
+    assert document["slice_number"] == row["index"] + 1
+
+
+def test_slots_are_those_of_the_batch_each_once(document):
+    batch, rois = np.array(document["roi_batch"]), document["rois"]
+    assert batch.shape[1] == 5
+    assert sorted(slot for roi in rois for slot in roi["slots"]) == list(range(len(batch)))
+    assert [roi["rank"] for roi in rois] == list(range(1, len(rois) + 1))
+    for roi in rois:
+        assert (batch[roi["slots"], 0] == roi["score"]).all()
+        left, top, right, bottom = roi["box"]
+        assert 0 <= left <= right <= SIZE
+        assert 0 <= top <= bottom <= SIZE
+
+
+def test_leave_one_out_is_module_s_on_batches_made_by_hand(document, weights):
+    pipeline = load_pipeline(weights, device="cpu")
+    references = pipeline.cards[-1].references.batches
+    layers = [(w.astype(float), b.astype(float)) for w, b in pipeline.evidence_backend.module_s.layers]
+
+    def answer(rows):
+        values = rows.ravel()
+        for number, (matrix, offsets) in enumerate(layers):
+            values = matrix @ (np.maximum(values, 0) if number else values) + offsets
+        return values
+
+    batch = np.array(document["roi_batch"])
+    for roi in document["rois"][:6]:
+        several = []
+        for reference in references:
+            rows = batch.copy()
+            rows[roi["slots"]] = reference[roi["slots"]]
+            several.append(answer(rows))
+        without = np.mean(several, axis=0)
+        np.testing.assert_allclose(roi["leave_one_out_logits"], without, rtol=0, atol=1e-6)
+        own = [roi["contribution"]["leave_one_out"][name] for name in CLASSES]
+        np.testing.assert_allclose(own, answer(batch) - without, rtol=0, atol=1e-6)
+
+
+def test_contributions_add_up_to_the_logits(document):
+    logits = np.array(document["image_logits"])
+    for method in ("integrated_gradients", "shapley"):
+        baseline = np.array(document["baseline_logits"][method])
+        total = sum(
+            np.array([roi["contribution"][method][name] for name in CLASSES]) for roi in document["rois"]
+        )
+        allowed = np.maximum(0.01 * np.abs(logits - baseline), 0.01)
+        assert (np.abs(baseline + total - logits) <= allowed).all()
+    assert document["baseline_logits"]["leave_one_out"] is None
+    ill = document["operators"]["ill_or_not"]
+    assert ill["logit"] == pytest.approx(np.logaddexp(logits[1], logits[2]) - logits[0], abs=1e-5)
+    assert ill["baseline_logit"]["shapley"] + sum(ill["contribution"]["shapley"]) == pytest.approx(
+        ill["logit"], abs=1e-5
+    )
+
+
+def test_what_the_verdict_hangs_on_is_told_with_what_becomes_of_it(document):
+    found = document["decisive_set"]
+    assert found["text"]
+    before = document["ill_probability"]
+    if before is None:
+        assert found["verdict"] is None
+        return
+    assert found["verdict"] == ("ill" if before > 0.5 else "not ill")
+    for name, changes in (("without", True), ("alone", False)):
+        if (chosen := found[name]) is not None:
+            ill = chosen["ill_probability"]
+            assert (("ill" if ill > 0.5 else "not ill") != found["verdict"]) == changes
+            assert chosen["ranks"] == [k for p in chosen["players"] for k in found["ranks"][p - 1]]
+
+
+def test_pictures_and_a_sentence(series, weights, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert explain(series, out, "--slice", "3", "--weights", *weights, "--seed", "5") == 0
+    assert capsys.readouterr().out.strip()
+    assert sorted(path.name for path in out.iterdir()) == [
+        "explanation.json", "slice-0003-contribution-bars.png", "slice-0003-contributions.png",
+    ]  # fmt: skip
+    for path in out.glob("*.png"):
+        with Image.open(path) as picture:
+            assert len(picture.convert("L").getcolors()) > 20
+            assert "not for diagnosis" in picture.text["Software"]
+    text = (out / "explanation.json").read_text()
+    assert explain(series, out, "--slice", "3", "--weights", *weights, "--seed", "5") == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert explain(series, out, "--slice", "3", "--weights", *weights, "--seed", "5", "--overwrite") == 0
+    assert (out / "explanation.json").read_text() == text
+
+
+def test_weights_without_references_say_why_there_are_no_contributions(series, plain, tmp_path, capsys):
+    assert explain(series, tmp_path, "--slice", "1", "--weights", *plain) == 0
+    document = json.loads((tmp_path / "explanation.json").read_text())
+    assert set(document["baseline_logits"].values()) == {None}
+    for roi in document["rois"]:
+        assert set(roi["contribution"].values()) == {None}
+        assert roi["leave_one_out_logits"] is None
+    assert document["decisive_set"]["without"] is None
+    for told in (document["operators"]["why_no_contributions"], capsys.readouterr().err):
+        assert "train calibrate" in told
+    # Removed rows are refilled without any.
+    closed = document["operators"]["closed_up"]
+    assert len(closed["logits"]) == len(document["rois"])
+    assert expit(document["image_logits"]).tolist() == pytest.approx(
+        list(document["class_probabilities"].values()), abs=1e-6
+    )
+
+
+def test_no_region_left_leaves_the_bias(series, weights, tmp_path):
+    assert explain(series, tmp_path, "--slice", "1", "--weights", *weights, "--evidence-score", "1") == 0
+    document = json.loads((tmp_path / "explanation.json").read_text())
+    assert document["rois"] == []
+    assert not np.any(document["roi_batch"])
+    assert "bias" in document["operators"]["why_no_contributions"]
+    assert document["settings"]["evidence_basis"] == "edited"
+
+
+def test_thresholds_change_the_evidence_and_copies_count_with_their_row(series, weights, document, tmp_path):
+    options = ("--slice", "3", "--weights", *weights)
+    assert explain(series, tmp_path / "nms", *options, "--evidence-nms", "0.1") == 0
+    other = json.loads((tmp_path / "nms/explanation.json").read_text())
+    assert [roi["box"] for roi in other["rois"]] != [roi["box"] for roi in document["rois"]]
+
+    scores = [roi["score"] for roi in document["rois"]]
+    between = (scores[4] + scores[5]) / 2
+    assert explain(series, tmp_path / "score", *options, "--evidence-score", f"{between:.9f}") == 0
+    few = json.loads((tmp_path / "score/explanation.json").read_text())
+    assert [roi["score"] for roi in few["rois"]] == scores[:5]
+    test_slots_are_those_of_the_batch_each_once(few)
+    test_leave_one_out_is_module_s_on_batches_made_by_hand(few, weights)
+    test_contributions_add_up_to_the_logits(few)
+    # The slots of the others are drawn anew, which is averaged.
+    assert few["operators"]["closed_up"]["draws"] == 16
+
+
+@pytest.mark.parametrize("options", [(), ("--slice", "0"), ("--slice", str(SLICES + 1)), ("--slice", "x")])
+def test_wrong_usage_ends_with_2(series, weights, tmp_path, options):
+    try:
+        code = explain(series, tmp_path / "out", "--weights", *weights, *options)
+    except SystemExit as end:
+        code = end.code
+    assert code == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_class_there_is_nothing_to_explain(series, plain, tmp_path, capsys):
+    assert explain(series, tmp_path / "out", "--slice", "1", "--weights", plain[0]) == 1
+    assert "nothing to explain" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
