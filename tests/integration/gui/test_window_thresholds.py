@@ -168,10 +168,10 @@ def test_new_masks_are_awaited_in_words_and_known_ones_are_there_at_once(real, c
     explanation.thresholds.nms.spin.setValue(1.0)
     real.window.use.show_slice(1)
     assert state.results.shown is None
-    assert "being computed" in explanation.classes.text
+    assert "being computed" in explanation.table.empty.text()
     real.settle()
     assert state.results.shown.slice_index == 1
-    assert "being computed" not in explanation.classes.text
+    assert not explanation.table.empty.isVisible()
     for index in (0, 3, 2, 1):
         real.window.use.show_slice(index)
         assert state.results.shown.slice_index == index
