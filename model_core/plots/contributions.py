@@ -25,6 +25,8 @@ _MOST_NUMBERS = 12
 # So far apart, as a share of the width.
 _APART = 0.04
 _BAR = 0.66
+# Where all contribute less (logits), none has a strong colour: nothing hangs on them.
+_LEAST = 0.25
 # The least and the most that a region hides of the slice.
 _FAINT, _STRONG = 0.04, 0.5
 
@@ -137,7 +139,7 @@ def contribution_map(
     axes.imshow(grey, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0), aspect=aspect)
     axes.set_axis_off()
     largest = max((abs(value) for value in values.tolist() if math.isfinite(value)), default=0.0)
-    largest = largest or 1.0
+    largest = max(largest, _LEAST)
     scale = Normalize(-largest, largest)
     shades = LinearSegmentedColormap.from_list(
         "contribution", [SKY, PALE_SKY, colours.faint, PALE_ORANGE, ORANGE]
