@@ -34,8 +34,8 @@ METHODS: tuple[Method, ...] = ("leave_one_out", "integrated_gradients", "shapley
 # Rows below are background.
 BACKGROUND = 0.05
 NO_REFERENCES = (
-    "The card of these weights has no RoI batches of controls to fill a region's place from: "
-    "'ctmasknet train calibrate' adds them."
+    "The card of these weights has no RoI batches of controls to fill a region's place from: 'ctmasknet "
+    "train calibrate' adds them, from at least 32 control slices of patients left out of the training."
 )
 NO_REGIONS = "No region is left in the evidence: the class is the network's bias."
 OUTSIDE = "The slice lies outside the lungs and has no verdict."

@@ -211,7 +211,8 @@ def _verdict(found: Explanation, names: Sequence[str]) -> str:
 
 def _named(found: Explanation, chosen: FoundSet) -> str:
     """Name players by their best region, whose number stands in tables and pictures."""
-    numbers = [str(found.players[k][0] + 1) for k in chosen.players]
+    best = sorted(found.players[player][0] for player in chosen.players)
+    numbers = [str(row + 1) for row in best]
     several = " and ".join(filter(None, (", ".join(numbers[:-1]), numbers[-1])))
     s = "s" if len(numbers) > 1 else ""
     return f"the lesion{s} of region{s} {several}" if found.lesions else f"region{s} {several}"

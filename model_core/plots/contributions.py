@@ -21,8 +21,12 @@ from model_core.scene.palette import ORANGE, PALE_ORANGE, PALE_SKY, SKY
 # Bars of single regions; all others are one bar.
 MOST_BARS = 14
 # Regions with their number on the slice.
-_MOST_NUMBERS = 8
+_MOST_NUMBERS = 12
+# So far apart, as a share of the width.
+_APART = 0.04
 _BAR = 0.66
+# Where all contribute less (logits), none has a strong colour: nothing hangs on them.
+_LEAST = 0.25
 # The least and the most that a region hides of the slice.
 _FAINT, _STRONG = 0.04, 0.5
 
@@ -37,7 +41,7 @@ def contribution_bars(
     name: str,
     theme: style.ThemeName = "dark",
 ) -> None:
-    """Draw the largest contributions as bars, the largest on top, and all others as one.
+    """Draw the largest contributions as bars, the largest on top, and the sums of all others.
 
     Parameters
     ----------
@@ -46,7 +50,7 @@ def contribution_bars(
     contributions:
         In logits of ``name``; orange speaks for it, blue against it.
     baseline, logit:
-        Where contributions add up from and to; None where they do not.
+        Where contributions add up from and to; None where they do not: then no sum is drawn.
 
     Raises
     ------
@@ -64,7 +68,7 @@ def contribution_bars(
     # Signs stay apart, so that no large ones hide in a small sum.
     first, rest = order[:MOST_BARS], values[order[MOST_BARS:]]
     bars = [(f"region {ranks[k]}", float(values[k])) for k in first.tolist()]
-    if len(rest):
+    if len(rest) and baseline is not None:
         others = f"{len(rest)} others"
         bars += [
             (f"{others}, for", float(rest[rest > 0].sum())),
@@ -90,6 +94,10 @@ def contribution_bars(
     if baseline is not None and logit is not None:
         line = f"controls {_signed(baseline)}, regions {_signed(float(values.sum()))}: slice {_signed(logit)}"
         style.headline(axes, colours, line, colour=colours.text)
+    else:
+        style.headline(
+            axes, colours, f"the largest of {len(values)}; they do not add up", colour=colours.text
+        )
 
 
 def _signed(value: float) -> str:
@@ -131,10 +139,10 @@ def contribution_map(
     axes.imshow(grey, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0), aspect=aspect)
     axes.set_axis_off()
     largest = max((abs(value) for value in values.tolist() if math.isfinite(value)), default=0.0)
-    largest = largest or 1.0
+    largest = max(largest, _LEAST)
     scale = Normalize(-largest, largest)
     shades = LinearSegmentedColormap.from_list(
-        "contribution", [SKY, PALE_SKY, "#808a94", PALE_ORANGE, ORANGE]
+        "contribution", [SKY, PALE_SKY, colours.faint, PALE_ORANGE, ORANGE]
     )
     order = np.argsort(np.abs(values), kind="stable").tolist()
     for k in order:
@@ -151,8 +159,13 @@ def contribution_map(
                 linewidth=0.5 + 1.5 * share, gid="region",
             )
         )  # fmt: skip
+    placed: list[tuple[float, float]] = []
     for k in order[::-1][:_MOST_NUMBERS]:
         left, top, _, _ = rois[k].box
+        # Of numbers that would lie on each other the first is of the largest contribution.
+        if any(max(abs(left - x), abs(top - y)) < _APART * width for x, y in placed):
+            continue
+        placed.append((left, top))
         axes.annotate(
             f"{rois[k].rank}", (left, top), (1, 1.5), textcoords="offset points", color="white",
             fontsize=style.SMALL_PT, va="bottom", gid="number",

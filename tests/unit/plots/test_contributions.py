@@ -30,12 +30,15 @@ def test_the_largest_contributions_are_on_top_and_their_sum_is_written(figure, t
 def test_what_has_no_bar_of_its_own_is_summed_by_sign(figure, texts, assert_nothing_cut):
     figure.set_size_inches(6.4, 5.4)
     values = np.linspace(-1, 1, 128)
-    contribution_bars(figure, range(1, 129), values, baseline=None, logit=None, name="COVID-19")
+    contribution_bars(figure, range(1, 129), values, baseline=-1.0, logit=-1.0, name="COVID-19")
     lengths = [width for width, _ in bars(figure)]
     assert sum(lengths) == pytest.approx(values.sum(), abs=1e-9)
     assert lengths[-2] > 0 > lengths[-1]
     assert {"114 others, for", "114 others, against"} <= set(texts(figure))
     assert_nothing_cut(figure)
+    contribution_bars(figure, range(1, 129), values, baseline=None, logit=None, name="COVID-19")
+    assert len(bars(figure)) == 14
+    assert "the largest of 128; they do not add up" in texts(figure)
 
 
 def test_boxes_lie_on_the_slice_in_the_colour_of_their_contribution(

@@ -9,7 +9,14 @@ from model_core.base.calibration import Calibration, ScanCheck, TrainingCloud
 from model_core.base.errors import DataError, SettingsError
 from model_core.engine.novelty import FEATURES, distance
 from model_core.measure.calibration import brier, fit_logistic, share_limits
-from model_core.train.calibrating import LeftOut, calibrate, fit_cloud, kinds_apart
+from model_core.train.calibrating import (
+    REFERENCES,
+    LeftOut,
+    calibrate,
+    fit_cloud,
+    kinds_apart,
+    references_of,
+)
 from model_core.train.image_class import RoiRows
 
 
@@ -181,3 +188,31 @@ def test_checks_and_clouds_that_contradict_themselves_are_refused():
         TrainingCloud(features=("a", "b"), mean=(0.0,), scale=(1.0, 1.0), precision=square, limit=1.0)
     with pytest.raises(SettingsError, match="above 0"):
         TrainingCloud(features=("a", "b"), mean=(0.0, 0.0), scale=(1.0, 0.0), precision=square, limit=1.0)
+
+
+def control_rows(patients, size=6):
+    """Slices of these patients, whose best score is their place; every second is ill."""
+    count = 2 * len(patients)
+    rows = np.zeros((count, 1, 2 * size, 5), np.float32)
+    rows[..., 0] = 0.001
+    rows[:, 0, 0, 0] = (1 + np.arange(count)) / 256
+    twice = tuple(name for name in patients for _ in range(2))
+    names = tuple(map(str, range(count)))
+    return RoiRows(rows, np.tile([0, 2], len(patients)), ("ho_healthy",) * count, names, twice)
+
+
+def test_references_are_control_slices_with_patients_alike():
+    patients = ("few",) * 5 + ("many",) * 60
+    found = references_of(control_rows(patients), size=6)
+    assert (found.slices, found.size, found.patients) == (REFERENCES, 6, 2)
+    assert found.sources == ("ho_healthy",)
+    places = found.batches[:, 0, 0] * 256 - 1
+    assert (places % 2 == 0).all()  # those that are not ill
+    assert len(set(places.tolist())) == REFERENCES
+    assert (places < 10).sum() == 5
+    # Spread over all slices of a patient.
+    assert places.max() == 128
+
+
+def test_fewer_control_slices_are_no_references():
+    assert references_of(control_rows(("a",) * (REFERENCES - 1)), size=6) is None

@@ -24,6 +24,20 @@ def test_default_pair_loads_and_needs_one_pass():
     assert set(default_names()) <= {card.name for card in shipped()}
 
 
+def test_the_default_class_can_be_explained_against_controls_that_do_not_look_ill():
+    pipeline = load_pipeline(device="cpu")
+    references = pipeline.cards[-1].references
+    assert references.slices >= 32
+    assert references.size == pipeline.cards[-1].evidence.batch_size
+    scores = references.batches[..., 0]
+    assert (np.diff(scores, axis=1) <= 0).all()
+    ill = [
+        pipeline.calibration.ill_probability(tuple(map(float, pipeline.evidence_backend.image_head(rows))))
+        for rows in references.batches
+    ]
+    assert np.mean(np.array(ill) > 0.5) < 0.1
+
+
 def test_all_weights_together_are_small_and_licensed():
     folder = weights_folder()
     assert sum(path.stat().st_size for path in folder.glob(f"*{SUFFIX}")) < LIMIT

@@ -1,11 +1,14 @@
 """A card that no network could follow is refused, with the field, what it holds and what it may hold."""
 
 import copy
+import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from model_core.base.errors import WeightsError
+from model_core.base.references import References
 from model_core.cli.main import main
 from model_core.weights.card import ModelCard, read_card
 from model_core.weights.store import shipped
@@ -89,6 +92,19 @@ def test_what_is_allowed_stays(values):
     for field, value in (("detections.nms_iou", None), ("input.low_hu", -1000), ("metrics", {"auc": [None]})):
         card = ModelCard.from_json(changed(values, field, value))
         assert ModelCard.from_json(card.to_json()) == card
+
+
+def test_references_are_kept_and_must_fit_module_s(values):
+    kept = References.of(np.ones((2, 16, 5), np.float32), patients=2, sources=("made",))
+    size = values["architecture"]["roi_batch_size"]
+    fits = dataclasses.asdict(dataclasses.replace(kept, slices=2 * 16 // size, size=size))
+    card = ModelCard.from_json(changed(values, "references", fits))
+    assert ModelCard.from_json(card.to_json()) == card
+    other = dataclasses.asdict(dataclasses.replace(kept, slices=4, size=8))
+    with pytest.raises(WeightsError, match="references have 8 rows"):
+        ModelCard.from_json(changed(values, "references", other))
+    with pytest.raises(WeightsError, match="do not fit"):
+        ModelCard.from_json(changed(values, "references", {**fits, "slices": 3}))
 
 
 def test_every_shipped_card_loads():
