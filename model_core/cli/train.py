@@ -283,16 +283,24 @@ def run_cross_validation(arguments: argparse.Namespace) -> int:
     recipe, slices = _read_slices(arguments)
     names = ("folds", "size", "stride", "device", "workers")
     settings = CrossValidation(**{name: getattr(arguments, name) for name in names})
+    work = arguments.work / f"{recipe.name}-{arguments.folds}x{arguments.size}"
     job = cross_validate(
         recipe,
         slices,
-        arguments.work / f"{recipe.name}-{arguments.folds}x{arguments.size}",
+        work,
         settings,
         only=None if arguments.fold is None else arguments.fold - 1,
         max_steps=arguments.steps,
     )
     for path in follow(until_stopped(job), title=f"Cross-validation of {recipe.name}"):
         sys.stdout.write(f"{path}\n")
+    asked = range(1, arguments.folds + 1) if arguments.fold is None else (arguments.fold,)
+    left = [str(fold) for fold in asked if not (work / f"fold{fold}.json").is_file()]
+    if left:
+        folds = "fold" if len(left) == 1 else "folds"
+        sys.stdout.write(
+            f"Not measured yet: {folds} {', '.join(left)}. The same command goes on from there.\n"
+        )
     return 0
 
 

@@ -77,8 +77,11 @@ def load_network(weights: LoadedWeights) -> MaskRCNN:
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
     unexpected = [name for name in unexpected if ".mask_" not in name]
     if missing or unexpected:
+        found = (("missing", missing), ("too many", unexpected))
+        told = [f"{len(names)} {what}, such as '{names[0]}'" for what, names in found if names]
+        those = f"The entries of '{weights.path.name}'"
         raise WeightsError(
-            f"The entries of '{weights.path.name}' do not fit the architecture of its card.",
+            f"{those} do not fit the architecture of its card: {'; '.join(told)}.",
             details=f"missing: {missing[:5]}; unexpected: {unexpected[:5]}",
         )
     return network

@@ -402,6 +402,8 @@ def test_commands_train_from_a_packed_file(tmp_path, capsys):
     folds = ["train", "cross-validate", str(tmp_path / "tiny.json"), *common, "--folds", "3", "--size", "64"]
     assert main([*folds, "--fold", "4"]) == 1
     assert "no fold 4" in capsys.readouterr().err
+    assert main([*folds, "--fold", "2", "--steps", "1"]) == 0
+    assert capsys.readouterr().out == "Not measured yet: fold 2. The same command goes on from there.\n"
     export = ["train", "export", str(tmp_path / "tiny.json"), *common, "-o", str(tmp_path / "out")]
     assert main(export) == 1
     assert "no checkpoint" in capsys.readouterr().err
@@ -409,6 +411,7 @@ def test_commands_train_from_a_packed_file(tmp_path, capsys):
     written = capsys.readouterr().out
     found = tmp_path / "work" / "tiny-3x64" / "cross-validation.json"
     assert str(found) in written
+    assert "goes on" not in written
     quoting = [*export, "--plan", "cross_validation", "--no-classifier", "--cross-validation"]
     assert main([*quoting, str(found.with_suffix(".md"))]) == 1
     assert "no report" in capsys.readouterr().err

@@ -235,6 +235,27 @@ def test_entries_that_do_not_fit_the_others_are_named(network, tmp_path, entry):
         assert name in caught.value.details
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            lambda entries: entries.update({"extra.weight": torch.zeros(3)}),
+            r"1 too many, such as 'extra\.weight'\.",
+        ),
+        (
+            lambda entries: entries.pop(SCORES.replace("weight", "bias")),
+            r"1 missing, such as '.*score\.bias'\.",
+        ),
+    ],
+)
+def test_entries_that_do_not_fit_are_named(network, tmp_path, change, told):
+    entries = dict(network.state_dict())
+    change(entries)
+    torch.save(released(network, model_weights=entries), tmp_path / "own.pth")
+    with pytest.raises(WeightsError, match=rf"'own\.pth' do not fit the architecture of its card: {told}"):
+        load_pipeline([str(tmp_path / "own.pth")], device="cpu")
+
+
 @pytest.mark.parametrize("kind", [torch.int8, torch.complex64])
 def test_entries_of_other_numbers_are_refused(network, tmp_path, kind):
     torch.save(
