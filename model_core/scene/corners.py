@@ -200,8 +200,8 @@ def _classes(
 
 
 def _scan(words: ScanWords | None) -> tuple[Line, ...]:
-    """Return what is said of the scan; its sentences are broken, so that the picture stays in sight."""
-    if words is None:
+    """Return what is said of a whole scan; its sentences are broken, so that the picture stays in sight."""
+    if words is None or words.partial:
         return ()
     lines = [_answer(f"Scan: {words.answer}", words.answer, words.colour)]
     for text in (words.where, words.amount, words.kind, words.worth):

@@ -55,6 +55,8 @@ class ScanWords:
         How often these weights were right before.
     progress:
         How much of the series it is about.
+    partial:
+        Whether slices are still missing: the window says so, a picture that is kept says nothing of the scan.
     """
 
     answer: str
@@ -65,6 +67,7 @@ class ScanWords:
     worth: str = ""
     progress: str = ""
     uncalibrated: bool = False
+    partial: bool = False
 
     @property
     def text(self) -> str:
@@ -130,7 +133,8 @@ def scan_words(
     elif partial:
         answer = f"{_SO_FAR[scan.verdict]} so far"
     if scan.verdict == "no_class":
-        return ScanWords(answer, where=where, amount="A verdict needs the lungs", progress=progress)
+        need = "A verdict needs the lungs"
+        return ScanWords(answer, where=where, amount=need, progress=progress, partial=partial)
     controls = "" if scan.control_rate is None else f" (controls: {_percent(scan.control_rate)})"
     return ScanWords(
         answer,
@@ -140,6 +144,7 @@ def scan_words(
         kind=_kind(scan, classes, rest=slices - analysed),
         worth=worth(scan.checked),
         progress=progress,
+        partial=partial,
     )
 
 
