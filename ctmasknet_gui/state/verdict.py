@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ctmasknet_gui.state import AppState
 from model_core.base.results import ScanVerdict, SliceSummary
 from model_core.scene import ScanWords, scan_words
-from model_core.scene.verdict import worth
+from model_core.scene.verdict import NO_LESION, worth
 
 # How many of the deciding slices are shown and marked.
 MOST_DECIDING = 6
@@ -72,6 +72,8 @@ def lesion_volume(state: AppState) -> str:
         return ""
     if state.results.updating:
         return "Lesion volume follows…"
+    if not any(summary.lesion_px for summary in summaries.values() if summary.lung is not False):
+        return NO_LESION
     if len(known) < len(areas):
         return "Lesion volume off: the pixel size is unknown"
     if step is None:

@@ -19,6 +19,7 @@ from model_core.scene.palette import AMBER, GREEN, NO_CLASS, PNEUMONIA, PURPLE, 
 SIGNS, NO_SIGNS, UNCERTAIN = "Pneumonia signs", "No clear pneumonia signs", "Uncertain"
 OUTSIDE = "Outside the lung: no class"
 UNCALIBRATED = "uncalibrated"
+NO_LESION = "No lesion marked"
 UNLIKE = "unlike the training data"
 BIAS = "network's bias: no region left"
 # What contradicts what.
@@ -226,7 +227,7 @@ def _amount(scan: ScanVerdict, *, partial: bool) -> str:
     if volume is None:
         return ""
     if volume == 0:
-        return "No lesion marked"
+        return NO_LESION
     digits = 0 if volume >= 10 else 1
     text = f"{volume:.{digits}f} ml" if volume >= 0.05 else "< 0.1 ml"
     if partial:

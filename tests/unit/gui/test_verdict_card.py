@@ -138,6 +138,8 @@ def test_the_card_says_why_there_is_no_volume(card, state, spacing, positions, e
         state.results.summaries = {k: replace(s, lesion_mm2=None) for k, s in summaries.items()}
     state.results.scan = make_verdict(lesion_ml=None, lung_ml=None, mostly=None)
     assert card.amount.text() == f"Lesion volume off: {expected}"
+    state.results.summaries = {k: replace(s, lesion_px=0) for k, s in state.results.summaries.items()}
+    assert card.amount.text() == "No lesion marked"
 
 
 def test_edited_thresholds_are_marked(card, state):
