@@ -82,7 +82,10 @@ def run(arguments: argparse.Namespace) -> int:
     found = last(explain_slice(pipeline, result, shown, seed=arguments.seed), title="Explaining")
 
     make_folder(output)
-    with atomic_folder(output, last=DOCUMENT) as work:
+    former = []
+    if (output / DOCUMENT).is_file():  # pictures of another slice or of other weights
+        former = sorted(output.glob("slice-*-contribution*.png"))
+    with atomic_folder(output, last=DOCUMENT, outdated=former) as work:
         write_explanation_pictures(work, volume, shown, found, image_classes=pipeline.image_classes)
         write_json(work / DOCUMENT, explanation(shown, found, pipeline=pipeline))
     for problem in volume.problems:

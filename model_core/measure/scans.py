@@ -82,7 +82,10 @@ def read_scans(path: Path) -> list[ListedScan]:
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        (cells,) = csv.reader([line], delimiter="\t" if "\t" in line else ",")
+        try:
+            (cells,) = csv.reader([line], delimiter="\t" if "\t" in line else ",")
+        except csv.Error as error:
+            raise DataError(f"Line {number} of {path.name} is no scan: {error}.") from error
         parts = [cell.strip() for cell in cells]
         if tuple(parts[:2]) == _HEADER and not found:
             continue

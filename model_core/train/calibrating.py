@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shutil
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,8 @@ def calibrate(
     Slope and bias are fitted on the slices that the detector did not see either, where these are of at least
     `FEWEST_PATIENTS` ill patients and controls; never on slices whose label is that of the study, as it would
     be learned that slices without a finding are ill. ``control_limit`` is that of the source whose controls
-    look ill most often: another scanner is another source.
+    look ill most often: another scanner is another source. Sources of fewer than `FEWEST_PATIENTS` controls
+    count together, and only where there is no larger one.
 
     Raises
     ------
@@ -96,17 +97,17 @@ def calibrate(
     if not slope > 0:
         raise DataError("The logits of these weights do not tell ill slices from controls: no calibration.")
     left_out = [part.at(part.unseen) for part in known if part.unseen is not None] if apart else known
-    rates, hits = (
-        {source: rate for part in left_out for source, rate in _shares_ill(part, slope, bias, wanted).items()}
-        for wanted in (0.0, 1.0)
-    )
+    rates, hits = (_shares_ill(left_out, slope, bias, wanted) for wanted in (0.0, 1.0))
+    # Of a source with a handful of controls the upper limit says nothing.
+    large = [rate for rate in rates.values() if rate["patients"] >= FEWEST_PATIENTS]
+    limits = [rate["share_interval"][1] for rate in large] or [_pooled_limit(rates)]
     kinds = next(filter(None, map(kinds_apart, parts)), {"told": False})
     calibration = Calibration(
         slope=round(slope, _DIGITS),
         bias=round(bias, _DIGITS),
         ill_classes=parts[0].ill_classes,
         control_rate=round(float(np.mean([rate["share"] for rate in rates.values()])), 4),
-        control_limit=round(max(rate["share_interval"][1] for rate in rates.values()), 4),
+        control_limit=round(max(limits), 4),
         kinds_told=kinds["told"],
         cloud=cloud,
     )
@@ -159,7 +160,8 @@ def _by_source(known: Sequence[LeftOut], sure: Sequence[LeftOut]) -> dict[str, A
             apart = _enough(others)
             slope, bias = _fit(others if apart else sure)
             for name, values in measures(part.at(families == source), slope, bias).items():
-                found[name] = {**values, "slope_and_bias_of_other_sources": apart}
+                own = f"{name}, tested" if name in found else name  # a source both trained on and tested
+                found[own] = {**values, "slope_and_bias_of_other_sources": apart}
     return found
 
 
@@ -205,18 +207,28 @@ def _measured(name: str, part: LeftOut, slope: float, bias: float) -> dict[str, 
     }
 
 
-def _shares_ill(part: LeftOut, slope: float, bias: float, wanted: float) -> dict[str, Any]:
+def _pooled_limit(rates: Mapping[str, Any]) -> float:
+    """Return the upper limit of the share of slices that look ill, of all sources together."""
+    hits = sum(round(rate["share"] * rate["slices"]) for rate in rates.values())
+    return float(share_limits(hits, sum(rate["slices"] for rate in rates.values()))[1])
+
+
+def _shares_ill(parts: Sequence[LeftOut], slope: float, bias: float, wanted: float) -> dict[str, Any]:
     """Return the share of slices with this truth that look ill, by source, with its exact limits."""
     found: dict[str, Any] = {}
-    sources = np.array(part.data.sources)
-    looks_ill = slope * part.values + bias > 0
-    for source in sorted(set(sources[part.data.ill == wanted].tolist())):
-        mine = (sources == source) & (part.data.ill == wanted)
+    sources = np.array([source for part in parts for source in part.data.sources])
+    groups = [group for part in parts for group in part.data.groups]
+    truth = np.concatenate([part.data.ill for part in parts])
+    looks_ill = np.concatenate([slope * part.values + bias > 0 for part in parts])
+    unseen = [part.unseen for part in parts if part.unseen is not None]
+    for source in sorted(set(sources[truth == wanted].tolist())):
+        mine = (sources == source) & (truth == wanted)
         count, hits = int(mine.sum()), int(looks_ill[mine].sum())
-        seen = {} if part.unseen is None else {"unseen_by_the_detector": int(part.unseen[mine].sum())}
+        known = len(unseen) == len(parts)
+        seen = {"unseen_by_the_detector": int(np.concatenate(unseen)[mine].sum())} if known else {}
         found[source] = {
             "slices": count,
-            "patients": len({name for name, own in zip(part.data.groups, mine, strict=True) if own}),
+            "patients": len({name for name, own in zip(groups, mine, strict=True) if own}),
             "share": round(hits / count, 4),
             "share_interval": [round(limit, 4) for limit in share_limits(hits, count)],
             **seen,
@@ -227,12 +239,17 @@ def _shares_ill(part: LeftOut, slope: float, bias: float, wanted: float) -> dict
 def kinds_apart(part: LeftOut) -> dict[str, Any] | None:
     """Return the AUC by patient of COVID-19 against confirmed common pneumonia, and whether it tells kinds.
 
-    None where there are not both. They can be told where the lower limit of the AUC is above one half and
-    there are `FEWEST_PATIENTS` of each: of fewer, an interval over patients is no interval.
+    None where no source has both, or the weights no class for each. They can be told where the lower limit of
+    the AUC is above one half and there are `FEWEST_PATIENTS` of each: of fewer, an interval over patients is
+    no interval. Only sources with both kinds count: otherwise the scanner would be told, not the kind.
     """
-    covid = part.data.labels == 2
-    both = covid | part.data.confirmed
-    if not covid.any() or not part.data.confirmed.any():
+    if not {1, 2} <= set(part.ill_classes):
+        return None
+    families = np.array(part.data.families)
+    covid, confirmed = part.data.labels == 2, part.data.confirmed
+    shared = set(families[covid].tolist()) & set(families[confirmed].tolist())
+    both = (covid | confirmed) & np.isin(families, sorted(shared))
+    if not shared:
         return None
     margin = (part.logits[:, 2] - part.logits[:, 1])[both]
     groups = [name for name, own in zip(part.data.groups, both, strict=True) if own]

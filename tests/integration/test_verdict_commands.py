@@ -153,6 +153,7 @@ def test_scans_are_tried_and_the_check_is_quoted_in_the_card(series, calibrated,
         ("phantom,sick\n", "ill, control or no_class"),
         ("elsewhere,ill\n", "'elsewhere', which is not there"),
         ("# nothing\n", "names no scan"),
+        (f"phantom,{'x' * 200_000}\n", "Line 1 of list.csv is no scan"),
     ],
 )
 def test_lists_that_are_none(series, calibrated, tmp_path, capsys, text, message):

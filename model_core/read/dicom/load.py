@@ -271,6 +271,9 @@ def _slice_problems(filling: _Filling, entry: SeriesEntry) -> list[Problem]:
     names = named(before.frames[index].name for index in sorted(filling.failed))
     text = f"{len(filling.failed)} slice(s) cannot be read: {' '.join(reasons[:3])}"
     filling.stack = arrange([before.frames[index] for index in keep])
+    # Frames of one position may be put in another order than before: pixels stay with their frame.
+    place = {id(before.frames[index]): index for index in keep}
+    keep = [place[id(frame)] for frame in filling.stack.frames]
     filling.voxels = filling.voxels[keep]
     filling.exact = None if filling.exact is None else filling.exact[keep]
     other = [problem for problem in entry.problems if problem not in before.problems]

@@ -107,6 +107,23 @@ def test_copies_and_slices_that_fail_are_not_counted(tmp_path):
     check_pixels(volume, tmp_path)
 
 
+def test_slices_of_one_position_stay_with_their_objects_where_another_fails(tmp_path):
+    places = [(0.0, 0.0, 5.0 * k) for k in range(5)]
+    positions = [*places, *places[:3]]
+    paths = write_stack(
+        tmp_path, positions, SOPInstanceUID=uids(8), InstanceNumber=[1, 2, 3, 4, 5, 11, 12, 13]
+    )
+    entry = only_series(tmp_path)
+    whole = volume_of(entry)
+    assert whole.slices == 8
+    check_pixels(whole, tmp_path)
+    paths[4].unlink()
+    rest = volume_of(entry)
+    assert rest.slices == 7
+    assert "unreadable_slices" in {problem.code for problem in rest.problems}
+    check_pixels(rest, tmp_path)
+
+
 def test_a_series_and_a_frame_of_reference_in_every_slice(tmp_path):
     series, places = uids(6, 100), uids(6, 200)
     write_stack(

@@ -91,6 +91,26 @@ def test_the_source_with_most_false_alarms_limits():
     assert calibration.control_limit == limits["ho_healthy"] == max(limits.values())
 
 
+def test_a_source_of_one_control_limits_nothing():
+    large, tiny = left_out(300), left_out(60, seed=3, source="clinic")
+    one = np.zeros(60, bool)
+    one[np.flatnonzero(tiny.data.labels == 0)[:1]] = True
+    calibration, found = calibrate([large, tiny.at(one)])
+    rates = found["controls_that_look_ill"]
+    assert rates["clinic"]["share_interval"][1] > 0.9
+    assert calibration.control_limit == rates["mosmed_ct0"]["share_interval"][1]
+
+
+def test_false_alarms_of_a_source_in_two_parts_count_together():
+    first, second = left_out(300), left_out(200, seed=4)
+    _, both = calibrate([first, second])
+    (rate,) = both["controls_that_look_ill"].values()
+    controls = sum(int((part.data.labels == 0).sum()) for part in (first, second))
+    assert rate["slices"] == controls
+    _, turned = calibrate([second, first])
+    assert turned["controls_that_look_ill"] == both["controls_that_look_ill"]
+
+
 @pytest.mark.parametrize(
     ("part", "message"),
     [
@@ -122,6 +142,14 @@ def test_kinds_are_told_only_where_patients_show_it():
     assert (few["auc"], few["told"]) == (1.0, False)
     assert "auc_interval" not in few
     assert kinds_apart(left_out()) is None
+    told = kinds(20, apart=4.0)
+    assert kinds_apart(LeftOut(told.logits, told.data, (2,))) is None, (
+        "class 1 of these weights is no pneumonia"
+    )
+    assert kinds_apart(LeftOut(told.logits[:, :2], told.data, (1,))) is None
+    places = np.where(told.data.labels == 2, "COVIDx-CT", "elsewhere")
+    apart = dataclasses.replace(told.data, sources=tuple(places.tolist()))
+    assert kinds_apart(LeftOut(told.logits, apart, (1, 2))) is None, "no source has both kinds"
 
 
 def test_what_lies_far_from_all_sources_is_unlike_the_training():
