@@ -157,10 +157,13 @@ def _pixels(area: float) -> str:
 
 def _legend(axes: Axes, ranking: Ranking, colours: style.Theme, groups: dict[str, list[str]]) -> None:
     """Say what shape and colour mean, above the axes where no point can lie."""
-    detected = sum(bool(roi.detected) for roi in ranking.shown)
+    out = sum(roi.excluded for roi in ranking.shown)
+    detected = sum(bool(roi.detected) and not roi.excluded for roi in ranking.shown)
     listed, every = len(ranking.shown), len(ranking.shown) + len(ranking.rest)
     which = f"best {listed} of {every} regions" if ranking.rest else f"all {every} regions"
-    text = f"{which}:   ◆ {detected} shown   ○ {listed - detected} not shown"
+    text = f"{which}:   ◆ {detected} shown   ○ {listed - detected - out} not shown"
+    if out:
+        text += f"   × {out} excluded"
     if all(roi.detected is None for roi in ranking.shown):
         text = f"○ {len(ranking.shown)} regions of the class, apart from the detections"
     if len(groups) < 2:

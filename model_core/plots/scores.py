@@ -35,7 +35,7 @@ def score_histogram(
     ----------
     rois:
         The distinct RoIs of the evidence. Ones whose score or area is not finite are left out and counted
-        in a note.
+        in a note. Ones that were excluded from the evidence are left out.
     top:
         Highlight the RoIs of the best ranks, with the others as faint bars behind; None highlights all.
     selected:
@@ -53,7 +53,7 @@ def score_histogram(
         If ``top`` is less than 1 or the theme is unknown.
     """
     colours = style.theme_named(theme)
-    ranking = rank(rois, top, selected)
+    ranking = rank([roi for roi in rois if not roi.excluded], top, selected)
     if not ranking.shown:
         style.message(figure, colours, "No regions")
         return

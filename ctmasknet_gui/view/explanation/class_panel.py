@@ -213,6 +213,8 @@ class ClassPanel(QWidget):
             badge.ensurePolished()
             head.addWidget(badge)
         head.addWidget(self.restore)
+        # Whatever appears in it, the line stays as high.
+        self.restore.setStyleSheet("min-height: 0px")
         self.restore.setFixedHeight(self.badge.sizeHint().height())
         head.addStrut(self.badge.sizeHint().height())
         words = QVBoxLayout()

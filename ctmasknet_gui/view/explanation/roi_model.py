@@ -116,6 +116,10 @@ class RoiModel(QAbstractTableModel):
         """Return the table row of a candidate, or -1."""
         return next((k for k, roi in enumerate(self._rows) if roi.candidate == candidate), -1)
 
+    def texts(self) -> tuple[frozenset[str], ...]:
+        """Return the different texts of each column."""
+        return tuple(frozenset(map(column.text, self._rows)) for column in COLUMNS)
+
     def as_text(self) -> str:
         """Return the table, tab-separated with headings, as it is sorted."""
         lines = ["\t".join(column.title for column in COLUMNS)]

@@ -35,13 +35,16 @@ TOP = 16
 _ROW_HEIGHT = 20
 # Padding of the cells in the style sheet, and some air.
 _PADDING = 12
+# Of a cell alone, as `QTableView.sizeHintForColumn` has it.
+_CELL_PADDING = 9
 _HEADER_PADDING = 9
 # Widest text of each column but the last, so that columns do not jump from slice to slice.
 _WIDEST = 120
-_MOST_NAMED = 4
+_MOST_NAMED = 3
 _EFFECT_TIP = (
-    "What the class would be with these regions out of the evidence, or in it again: lower ranks close up,\n"
-    "and the RoI batch is filled anew by the rule of these weights. X excludes them, Shift+X puts them back."
+    "The class (ill: pneumonia of any kind) with these regions out of the evidence, or in it again:\n"
+    "lower ranks close up, and the RoI batch is filled anew by the rule of these weights.\n"
+    "X excludes them, Shift+X puts them back."
 )
 _WAITING = "The regions of the slice are listed here once it has been analysed."
 _SAMPLES = ("128", "Lesion", "> 0.999", "00000", "00000", "by 00", "out")
@@ -181,9 +184,11 @@ class RoiTable(QWidget):
         metrics = table.fontMetrics()
         header = table.horizontalHeader()
         header.ensurePolished()
+        # Of each text once: asking the view for the size of every cell takes longer than the class does.
+        own = [max(map(metrics.horizontalAdvance, texts), default=0) for texts in self.model.texts()]
         needed = [
             max(
-                table.sizeHintForColumn(column),
+                own[column] + _CELL_PADDING,
                 header.fontMetrics().horizontalAdvance(COLUMNS[column].title) + _HEADER_PADDING,
             )
             for column in range(len(_SAMPLES))
@@ -191,7 +196,7 @@ class RoiTable(QWidget):
         usual = [metrics.horizontalAdvance(sample) + _PADDING for sample in _SAMPLES]
         widths = [min(max(pair), _WIDEST) for pair in zip(usual, needed, strict=True)]
         shown = [width for column, width in enumerate(widths) if not table.isColumnHidden(column)]
-        if sum(shown) + table.sizeHintForColumn(BOX_COLUMN) > table.viewport().width():
+        if sum(shown) + own[BOX_COLUMN] + _CELL_PADDING > table.viewport().width():
             widths = [min(width, _WIDEST) for width in needed]
         for column, width in enumerate(widths):
             table.setColumnWidth(column, width)
@@ -291,7 +296,7 @@ def effect_text(effect: Effect, now: ImageVerdict, weights: WeightsState) -> str
         regions = f"{noun} {', '.join(str(rank) for rank in effect.ranks)}"
     calibration = weights.calibration
     if calibration is not None:
-        name = "pneumonia"
+        name = "ill"
         before, after = (
             calibration.ill_probability(tuple(float(logit) for logit in verdict.logits))
             for verdict in (now, effect.verdict)

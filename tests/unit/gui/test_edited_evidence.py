@@ -3,9 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from PySide6.QtCore import QItemSelectionModel, Qt
 
 from ctmasknet_gui.state import SliceEdits
 from ctmasknet_gui.state.requests import ExportRequest
+from ctmasknet_gui.view.explanation.class_panel import ClassPanel, ProbabilityBars
+from ctmasknet_gui.view.explanation.roi_model import COPIES_COLUMN
+from ctmasknet_gui.view.explanation.roi_table import RoiTable
 from model_core.base.settings import EvidenceEdit
 
 
@@ -173,3 +177,44 @@ def test_nms_is_a_choice_for_every_edited_slice(analysed):
     assert analysed.state.results.shown.verdict.edit.nms_anew
     thresholds.undo()
     assert not analysed.state.results.shown.verdict.edit.nms_anew
+
+
+# -------------------------------------------------------------------------------------------- window
+
+
+def test_selected_rows_are_excluded_by_key_and_the_original_stays_pinned(qtbot, analysed):
+    state, what_if = analysed.state, analysed.controllers.what_if
+    table, panel = RoiTable(state), ClassPanel(state)
+    for widget in (table, panel):
+        qtbot.addWidget(widget)
+        widget.show()
+    table.regionsPicked.connect(analysed.controllers.selection.pick_several)
+    table.candidatePicked.connect(analysed.controllers.selection.pick)
+    panel.restoreAsked.connect(what_if.restore_all)
+    table.table.selectRow(0)
+    flags = QItemSelectionModel.SelectionFlag
+    third = table.model.index(2, 0)
+    table.table.selectionModel().select(third, flags.Select | flags.Rows)
+    assert state.selection.chosen == (0, 2)
+    assert table.effect.text().startswith("Without regions 1, 3: ")
+    top = panel.answer.y()
+    what_if.exclude(state.selection.chosen)
+    assert table.effect.text().startswith("With regions 1, 3 again: ")
+    assert state.selection.chosen == (0, 2)
+    assert [table.model.data(table.model.index(row, COPIES_COLUMN)) for row in (0, 1)] == ["out", "2"]
+    struck = table.model.data(table.model.index(0, 1), Qt.ItemDataRole.FontRole)
+    assert struck.strikeOut()
+    assert table.model.data(table.model.index(1, 1), Qt.ItemDataRole.FontRole) is None
+    assert panel.badge.isVisible()
+    qtbot.wait(20)
+    assert panel.answer.y() == top, "nothing jumps"
+    panel.restore.click()
+    assert not panel.badge.isVisible()
+    assert not panel.restore.isVisible()
+
+
+def test_probabilities_before_the_edit_are_spoken(qtbot):
+    bars = ProbabilityBars()
+    qtbot.addWidget(bars)
+    bars.set_values(("Control", "COVID-19"), (0.3, 0.7), former=(0.1, 0.9))
+    assert "COVID-19 0.70 (original 0.90)" in bars.accessibleName()
