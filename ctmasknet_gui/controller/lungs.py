@@ -57,6 +57,8 @@ class LungController(QObject):
             summaries = self._state.results.summaries
             if any(summary.lung != item.inside[index] for index, summary in summaries.items()):
                 self._shown.settings_changed()
+            else:
+                self._shown.update_scan()  # it gives the share of the lung
 
     def _on_failed(self, error: BaseException) -> None:
         _log.warning("the lungs were not found: %s", type(error).__name__)

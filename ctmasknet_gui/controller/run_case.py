@@ -15,7 +15,7 @@ from ctmasknet_gui.controller.run_queue import RunQueue
 from ctmasknet_gui.controller.shown import ShownController, Summarised
 from ctmasknet_gui.controller.unlike_training import unlike_training
 from ctmasknet_gui.controller.weights import WEIGHTS, LoadedPipeline, WeightsController, path_of
-from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state import AppState, SliceEdits
 from ctmasknet_gui.worker import Priority
 from model_core.base.errors import WeightsError
 from model_core.base.jobs import Progress
@@ -163,12 +163,15 @@ class RunController(QObject):
                     yield step
                     continue
                 # With a fresh pipeline the window may not have taken over its defaults yet.
+                own = fresh and self._weights.pipeline is not ready
                 settings: tuple[DetectionSettings, EvidenceSettings] = (
                     (ready.detections, ready.evidence)
-                    if fresh and self._weights.pipeline is not ready
+                    if own
                     else (thresholds.detections, thresholds.evidence)
                 )
-                edit = thresholds.edits.arguments(step.slice_index)
+                # Its regions are others than those that may be left out at present.
+                edits = SliceEdits() if own else thresholds.edits
+                edit = edits.arguments(step.slice_index)
                 summary = self._engine.summarise(ready, volume, step, *settings, **edit)
                 yield Analysed(step, Summarised(summary, *settings, **edit))
 

@@ -349,13 +349,13 @@ class ShownController(QObject):
         def finish() -> None:
             self._stored = {}
             self._put(batch)
-            self._forget(undrawable)
+            self._forget(self._undrawable(undrawable))
             self._follow()
 
         def fail(error: BaseException) -> None:
             self._stored = {}
             self._put(batch)
-            self._forget(undrawable)
+            self._forget(self._undrawable(undrawable))
             self._drop_stale()
             self._messages.report(error)
 
@@ -424,8 +424,12 @@ class ShownController(QObject):
 
         They are found by and by, too; who needs to know at once which there are calls this.
         """
-        results, detections = self._state.results, self._state.thresholds.detections
-        self._forget([k for k, r in results.slices.items() if not self._engine.can_show(r, detections)])
+        self._forget(self._undrawable(self._state.results.slices))
+
+    def _undrawable(self, indices: Iterable[int]) -> list[int]:
+        """Return those whose masks cannot be drawn; some may have run again since they were noticed."""
+        held, detections = self._state.results.slices, self._state.thresholds.detections
+        return [k for k in indices if k in held and not self._engine.can_show(held[k], detections)]
 
     def _forget(self, indices: Iterable[int]) -> None:
         """Forget results that must be run again, and say so."""
@@ -448,8 +452,9 @@ class ShownController(QObject):
         self.forgotten.emit(tuple(sorted(gone)))
 
     def _unselect(self) -> None:
-        self._state.selection.others = ()
+        # The one first: without it none is chosen, and nobody looks at the others under other results.
         self._state.selection.candidate = None
+        self._state.selection.others = ()
 
     def _on_slice(self) -> None:
         self._unselect()

@@ -173,7 +173,9 @@ class ThresholdController(QObject):
             edit = source.pop()
             target.append(replace(edit, values=self._thresholds.values))
             self._open_until = 0.0
-            self._put(edit.values)
+            # Regions that came back with their case are not what this edit was about.
+            now = self._thresholds.edits
+            self._put(edit.values if edit.of_regions else replace(edit.values, edits=now))
 
     def _put(self, values: Thresholds) -> None:
         thresholds = self._thresholds
@@ -183,7 +185,7 @@ class ThresholdController(QObject):
         thresholds.put(values)
         self._tell_edits()
         if changed:
-            self._shown.settings_changed(class_too=class_too)
+            self._shown.settings_changed(class_too=class_too or bool(edited))
         elif edited:
             self._shown.evidence_edited(edited)
 

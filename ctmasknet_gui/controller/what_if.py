@@ -106,7 +106,7 @@ class WhatIfController(QObject):
         regions = self._among(self._state.selection.chosen)
         result = results.slices.get(self._state.display.slice_index)
         pipeline = self._weights.pipeline
-        if not regions or result is None or pipeline is None:
+        if not regions or result is None or pipeline is None or result.weights_id != pipeline.weights_id:
             if results.effect is not None:
                 results.effect = None
             return

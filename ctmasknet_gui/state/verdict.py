@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ctmasknet_gui.state import AppState
 from model_core.base.results import ScanVerdict, SliceSummary
@@ -26,7 +27,7 @@ def verdict_words(state: AppState) -> ScanWords:
     lesions = lesion_volume(state)
     analysed = len(results.summaries)
     if results.scan is not None:
-        return scan_words(
+        words = scan_words(
             results.scan,
             classes=weights.image_classes,
             analysed=analysed,
@@ -34,6 +35,9 @@ def verdict_words(state: AppState) -> ScanWords:
             lung_known=any(summary.lung is not None for summary in results.summaries.values()),
             lesions=lesions,
         )
+        thresholds = state.thresholds
+        moved = thresholds.evidence_edited or thresholds.detections != thresholds.default_detections
+        return replace(words, edited=words.edited or moved)
     if gives_no_class(state):
         where = "These weights find regions only; they give no class."
         return ScanWords("No class", where=where, amount=lesions)

@@ -17,6 +17,7 @@ from model_core.scene.verdict import UNCALIBRATED, UNCERTAIN, UNLIKE, ScanWords,
 
 RESEARCH = "Research use only"
 EDITED = "edited evidence"
+EDITED_SCAN = "edited evidence or thresholds"
 PRIVATE = "Privacy mode"
 _SCAN_WIDTH = 34  # characters
 _NO_BREAK = "\u00a0"
@@ -204,6 +205,8 @@ def _scan(words: ScanWords | None) -> tuple[Line, ...]:
     if words is None or words.partial:
         return ()
     lines = [_answer(f"Scan: {words.answer}", words.answer, words.colour)]
+    if words.edited:
+        lines.append(Line(EDITED_SCAN, patch=True))
     for text in (words.where, words.amount, words.kind, words.worth):
         lines += [Line(part, MUTED) for part in _broken(text)]
     return tuple(lines)

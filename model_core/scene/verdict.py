@@ -58,6 +58,8 @@ class ScanWords:
         How much of the series it is about.
     partial:
         Whether slices are still missing: the window says so, a picture that is kept says nothing of the scan.
+    edited:
+        Whether it rests on edited evidence or thresholds.
     """
 
     answer: str
@@ -69,6 +71,7 @@ class ScanWords:
     progress: str = ""
     uncalibrated: bool = False
     partial: bool = False
+    edited: bool = False
 
     @property
     def text(self) -> str:
@@ -146,6 +149,7 @@ def scan_words(
         worth=worth(scan.checked),
         progress=progress,
         partial=partial,
+        edited=scan.basis == "edited",
     )
 
 

@@ -244,6 +244,8 @@ def test_calibrated_weights_say_ill_or_not_and_the_scan(make_volume, make_shown)
         "Slice 2 / 3 · 28.0 mm",
     ]
     assert len(words(Screen(), told).bottom_left) == 1, "a window says it in its panel"
+    moved = dataclasses.replace(look, scan=dataclasses.replace(scan, edited=True))
+    assert "edited evidence or thresholds" in [line.text for line in words(look=moved).bottom_left]
     partly = dataclasses.replace(look, scan=dataclasses.replace(scan, partial=True))
     assert len(words(look=partly).bottom_left) == 1, "a picture is kept, what is said so far is not"
 

@@ -137,6 +137,41 @@ def test_edits_belong_to_their_case_and_come_back_with_it(two_series):
     assert excluded(rig) == [0]
 
 
+def test_undo_of_a_threshold_leaves_regions_that_came_back_out(two_series):
+    rig, state = two_series, two_series.state
+    controllers = rig.controllers
+    rig.open()
+    rig.run_all()
+    controllers.what_if.exclude([0])
+    controllers.thresholds.set_detections(replace(state.thresholds.detections, score=0.5))
+    edited = state.thresholds.edits
+    controllers.opening.open_series("second")
+    rig.settle()
+    controllers.opening.open_series("one")
+    rig.settle()
+    assert state.thresholds.edits == edited
+    controllers.thresholds.undo()
+    rig.settle()
+    assert state.thresholds.detections.score != 0.5
+    assert state.thresholds.edits == edited
+
+
+def test_weights_change_with_several_regions_selected(analysed):
+    state, judged = analysed.state, analysed.engine.judge
+    asked = []
+    analysed.engine.judge = lambda pipeline, result, *rest: (
+        asked.append(pipeline.weights_id == result.weights_id) or judged(pipeline, result, *rest)
+    )
+    analysed.controllers.selection.pick_several([0, 1, 2])
+    analysed.controllers.weights.choose(["other"])
+    analysed.settle()
+    assert asked
+    assert all(asked), "regions of one network are not judged by another"
+    assert state.selection.chosen == ()
+    assert state.results.slices == {}
+    assert state.results.effect is None
+
+
 def test_other_weights_have_other_regions(analysed):
     analysed.controllers.what_if.exclude([0])
     analysed.controllers.weights.choose(["other"])
