@@ -48,6 +48,8 @@ PROCESSES = min(4, os.cpu_count() or 1)
 # Address space that one process may take, where the system can limit it.
 _MAX_MEMORY = 16 << 30
 _MAX_MESSAGE = 64 << 20
+# What reading a message raises that is none.
+NONSENSE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 # Kinds of numbers that an array may hold.
 _KINDS = "biuf"
 
@@ -60,10 +62,12 @@ def call(function: Callable[..., Any], path: Path, *, max_bytes: int = 0, **argu
     FileError
         The file cannot be read.
     """
-    (answer,) = stream(function, path, max_bytes=max_bytes, **arguments)
-    if isinstance(answer, FileError):
-        raise answer
-    return answer
+    answers = list(stream(function, path, max_bytes=max_bytes, **arguments))
+    if len(answers) != 1:  # a decoder that damage drove astray
+        raise FileError("The decoder gave no answer that can be used.", details=f"{len(answers)} answers")
+    if isinstance(answers[0], FileError):
+        raise answers[0]
+    return answers[0]
 
 
 def stream(
@@ -224,7 +228,7 @@ class _Process:
             send(cast(BinaryIO, self._process.stdin), request)
             while (answer := receive(incoming, max_bytes=max_bytes)) is not None:
                 answers.append(answer)
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        except (OSError, EOFError, *NONSENSE) as error:
             raise (TimeoutError if late.is_set() else ConnectionError) from error
         finally:
             timer.cancel()
@@ -283,7 +287,7 @@ def receive(pipe: BinaryIO, *, max_bytes: int = 0) -> Any:
         It ended the answers.
     EOFError
         The other side is gone.
-    ValueError, KeyError, TypeError
+    NONSENSE
         What arrived is no message.
     """
     length = int.from_bytes(_exactly(pipe, 8), "little")

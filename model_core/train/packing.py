@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -130,10 +131,21 @@ def files_digest(folder: Path) -> str:
     The same for a folder that does not exist and an empty one; who reads them says so.
     """
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in sorted(_files(folder)):
         about = path.stat()
         digest.update(f"{path.relative_to(folder).as_posix()} {about.st_size} {about.st_mtime_ns}\n".encode())
     return digest.hexdigest()
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder; linked folders count, each once."""
+    entered = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        if (place := os.path.realpath(root)) in entered:
+            folders.clear()
+            continue
+        entered.add(place)
+        yield from (path for name in names if (path := Path(root, name)).is_file())
 
 
 def window_to_bytes(hu: FloatArray, spec: InputSpec | None = None) -> ByteArray:

@@ -20,7 +20,7 @@ from model_core.train.ema import WeightAverage
 from model_core.train.examples import Instances
 from model_core.train.geometry import Motion, draw_motion, warp
 from model_core.train.lesion import LesionTraining, learning_rate
-from model_core.train.packing import LUNG_BIT, PackedSlice, pack, window_to_bytes
+from model_core.train.packing import LUNG_BIT, PackedSlice, files_digest, pack, window_to_bytes
 from model_core.train.recipe import Recipe, Source, Stage, read_recipe, recipe_names
 from model_core.train.shipping import export_lesions, lesion_pipeline, split_lists, thinned
 
@@ -280,6 +280,19 @@ def test_packing_marks_validation_and_is_cached(data, recipe, tmp_path):
         path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(DataError, match="damaged; delete it"):
         pack(recipe, data, tmp_path / "cache")
+
+
+def test_pictures_in_a_linked_folder_are_seen_to_change(tmp_path):
+    pictures, folder = tmp_path / "disk", tmp_path / "set"
+    pictures.mkdir()
+    folder.mkdir()
+    (pictures / "one.png").write_bytes(b"1")
+    (folder / "images").symlink_to(pictures, target_is_directory=True)
+    (folder / "again").symlink_to(folder, target_is_directory=True)  # a circle ends
+    before = files_digest(folder)
+    assert files_digest(folder) == before
+    (pictures / "two.png").write_bytes(b"2")
+    assert files_digest(folder) != before
 
 
 def test_window_to_bytes_ends():
