@@ -4,7 +4,8 @@ torch is imported by `engine.load` and `engine.torch_backend` alone.
 """
 
 from model_core.engine.backend import Backend, Look
-from model_core.engine.evidence import ModuleS, evidence_batch, judge
+from model_core.engine.evidence import evidence_batch, judge
+from model_core.engine.module_s import ModuleS
 from model_core.engine.pipeline import Pipeline
 from model_core.engine.run import run
 from model_core.engine.select import calibrated, detect, rank, shown_scores, why_unshown

@@ -12,7 +12,7 @@ from model_core.base.arrays import FloatArray, IntArray
 from model_core.base.results import Candidates
 
 if TYPE_CHECKING:
-    from model_core.engine.evidence import ModuleS
+    from model_core.engine.module_s import ModuleS
 
 # The single-shot model with two branches reads the class off regions of its own (P3).
 Branch = Literal["detections", "evidence"]

@@ -14,7 +14,7 @@ from model_core.base.arrays import FloatArray, IntArray
 from model_core.base.errors import SettingsError
 from model_core.base.results import Candidates
 from model_core.engine.backend import Branch, Look, Maps
-from model_core.engine.evidence import ModuleS
+from model_core.engine.module_s import ModuleS
 from model_core.networks import CovidCTMaskNet, ImageHead, MaskRCNN
 
 

@@ -23,7 +23,8 @@ from model_core.base.calibration import Calibration
 from model_core.base.jobs import Progress
 from model_core.base.results import Candidates, RoiBatch
 from model_core.base.settings import EvidenceSettings
-from model_core.engine.evidence import ModuleS, evidence_batch
+from model_core.engine.evidence import evidence_batch
+from model_core.engine.module_s import ModuleS
 from model_core.ranking import replicate
 
 # Where slots are drawn at random, so many draws are averaged.

@@ -12,7 +12,8 @@ from model_core.base.jobs import finish
 from model_core.base.references import References
 from model_core.base.results import Candidates
 from model_core.base.settings import EvidenceSettings
-from model_core.engine.evidence import ModuleS, evidence_batch
+from model_core.engine.evidence import evidence_batch
+from model_core.engine.module_s import ModuleS
 from model_core.explain.attribution import (
     SEEDS,
     Game,

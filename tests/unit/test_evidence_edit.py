@@ -10,7 +10,8 @@ from model_core.base.geometry import Geometry
 from model_core.base.results import Candidates, Placement, SliceResult, SliceSummary
 from model_core.base.settings import DetectionSettings, EvidenceEdit, EvidenceSettings
 from model_core.base.volume import Volume
-from model_core.engine.evidence import ModuleS, evidence_batch, judge
+from model_core.engine.evidence import evidence_batch, judge
+from model_core.engine.module_s import ModuleS
 from model_core.explain import scan_verdict, show, summarise, with_evidence
 
 ROWS = 8
