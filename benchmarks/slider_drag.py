@@ -26,7 +26,7 @@ from PySide6.QtWidgets import QApplication
 
 from ctmasknet_gui.app import App, build
 from ctmasknet_gui.app.start import make_application
-from ctmasknet_gui.controller.ports import CoreEngine
+from ctmasknet_gui.controller.ports import Engine
 from ctmasknet_gui.settings import Settings
 from model_core.base.threads import wait_without_spinning
 
@@ -74,7 +74,7 @@ def wait_until_idle(app: App) -> None:
     wait(0.5)
 
 
-def former(app: App, engine: CoreEngine) -> None:
+def former(app: App, engine: Engine) -> None:
     """Let every move of a threshold wait for the masks, as it once did."""
     shown, state = app.controllers.shown, app.state
 
@@ -116,7 +116,7 @@ def drag(app: App, clock: Clock) -> tuple[float, float]:
 def one_turn(weights: list[str], *, way: str) -> tuple[float, float]:
     """Return the longest block of a new window, and the most that it computed in one, in milliseconds."""
     with tempfile.TemporaryDirectory() as folder:
-        engine = CoreEngine()
+        engine = Engine()
         app = build(settings=Settings(Path(folder) / "settings.ini"), engine=engine)
         app.window.resize(1280, 800)
         app.window.show()

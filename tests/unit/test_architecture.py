@@ -1,10 +1,13 @@
 """The arrows of docs/architecture.md hold."""
 
 import ast
+import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from model_core.measure import figures
 from model_core.scene import palette
@@ -201,3 +204,9 @@ def test_there_is_one_hit_threshold():
         for match in pattern.finditer(text)
     }
     assert found == {("model_core/measure/average_precision.py", "HIT_IOU = 0.5")}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_benchmarks_name_what_there_is(path):
+    spec = importlib.util.spec_from_file_location(f"benchmark_{path.stem}", path)
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
