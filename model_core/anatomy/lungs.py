@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -30,11 +30,10 @@ from scipy.spatial import ConvexHull, QhullError
 from model_core.base.arrays import BoolArray, ByteArray, FloatArray, IntArray
 from model_core.base.geometry import Geometry
 from model_core.base.jobs import Progress
+from model_core.base.results import Third
 from model_core.base.volume import Volume
 
 State = Literal["found", "none", "unknown"]
-Third = Literal["upper", "middle", "lower"]
-THIRDS: tuple[Third, ...] = ("upper", "middle", "lower")
 # Values of `Lungs.sides`.
 RIGHT, LEFT = 1, 2
 
@@ -115,13 +114,8 @@ class Lungs:
         return (inside.astype(np.uint8) * RIGHT) << left.astype(np.uint8)
 
     def third(self, index: int) -> Third | None:
-        """Return in which third of the slices with lung a slice lies, from the head; None outside of them.
-
-        Thirds are no lobes: the lower lobe reaches far up behind the others.
-        """
-        if index not in self.slices:
-            return None
-        return THIRDS[3 * (index - self.slices.start) // len(self.slices)]
+        """Return in which third of the slices with lung a slice lies (`third_of`); None outside of them."""
+        return third_of(index, self.slices) if index in self.slices else None
 
     def _unpack(self, bits: ByteArray) -> BoolArray:
         return np.unpackbits(bits, axis=-1, count=self.shape[2]).astype(bool)
@@ -469,6 +463,15 @@ def _at_full_resolution(
         _inside=inside,
         _left=left,
     )
+
+
+def third_of(index: int, slices: range) -> Third:
+    """Return in which third of the slices with lung one of them lies, from the head.
+
+    Thirds are no lobes: the lower lobe reaches far up behind the others.
+    """
+    thirds: tuple[Third, ...] = get_args(Third)
+    return thirds[len(thirds) * (index - slices.start) // len(slices)]
 
 
 def lung_range(pixels: IntArray) -> range:

@@ -7,18 +7,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_core.base.arrays import FloatArray
 from model_core.base.errors import DataError
 from model_core.data.findings import Findings, tell
 from model_core.data.layouts import is_folder, list_pictures
 from model_core.data.lists import read_listed
 from model_core.data.pictures import (
+    GreyPicture,
     hu_range,
-    read_grey,
     read_index,
     refuse_absent,
     tell_stray_rows,
-    to_hu,
 )
 
 # Class folders and the name each class is shown by; the order is the order of the image logits.
@@ -39,7 +37,7 @@ _CLASS_WORDS = {*CLASS_FOLDERS, "control", "healthy", "cp", "ncp", "cap", "pneum
 
 
 @dataclass(frozen=True)
-class ClassifiedSlice:
+class ClassifiedSlice(GreyPicture):
     """One picture and its class.
 
     Attributes
@@ -62,16 +60,6 @@ class ClassifiedSlice:
     low_hu: float
     high_hu: float
     hu_stated: bool = False
-
-    def image_hu(self) -> FloatArray:
-        """Read the picture as (H, W) approximate HU.
-
-        Raises
-        ------
-        DataError
-            If the file is damaged.
-        """
-        return to_hu(read_grey(self.image_path), low=self.low_hu, high=self.high_hu)
 
 
 def source_of(name: str, row: Mapping[str, str]) -> str:

@@ -103,6 +103,24 @@ def _one_value_per_pixel(stored: npt.NDArray[Any], path: Path) -> ByteArray:
     return stored.astype(np.uint8)
 
 
+class GreyPicture:
+    """A slice of a data set: a grey picture and the approximate HU of its ends."""
+
+    image_path: Path
+    low_hu: float
+    high_hu: float
+
+    def image_hu(self) -> FloatArray:
+        """Read the picture as (H, W) approximate HU.
+
+        Raises
+        ------
+        DataError
+            If the file is damaged.
+        """
+        return to_hu(read_grey(self.image_path), low=self.low_hu, high=self.high_hu)
+
+
 def to_hu(grey: ByteArray, *, low: float, high: float) -> FloatArray:
     """Map grey 0..255 linearly to ``low``..``high`` HU (approximate: pictures carry no HU)."""
     return (low + grey.astype(np.float32) * np.float32((high - low) / 255.0)).astype(np.float32)

@@ -9,20 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
-from model_core.base.arrays import ByteArray, FloatArray
+from model_core.base.arrays import ByteArray
 from model_core.base.errors import DataError
 from model_core.base.filenames import partners
 from model_core.data.findings import Findings, shown, tell
 from model_core.data.layouts import MaskLayout, find_mask_layout, group_pictures, list_pictures, one_each
 from model_core.data.lists import data_and_list, read_listed
 from model_core.data.pictures import (
+    GreyPicture,
     hu_range,
     read_grey,
     read_index,
     read_index_picture,
     refuse_absent,
     tell_stray_rows,
-    to_hu,
 )
 from model_core.data.schemes import SHARED, MaskScheme, parse_mask_values
 
@@ -38,7 +38,7 @@ GROUP_COLUMNS = ("patient", "similarity_group", "study", "case")
 
 
 @dataclass(frozen=True)
-class LabelledSlice:
+class LabelledSlice(GreyPicture):
     """One picture with its expert mask.
 
     Attributes
@@ -59,16 +59,6 @@ class LabelledSlice:
     high_hu: float
     scheme: MaskScheme = SHARED
     hu_stated: bool = False
-
-    def image_hu(self) -> FloatArray:
-        """Read the picture as (H, W) approximate HU.
-
-        Raises
-        ------
-        DataError
-            If the file is damaged.
-        """
-        return to_hu(read_grey(self.image_path), low=self.low_hu, high=self.high_hu)
 
     def mask(self) -> ByteArray:
         """Read the mask as (H, W): 0 background, 1 GGO or lesion, 2 consolidation.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
 
 import numpy as np
 from scipy.special import bdtrc
 
+from model_core.anatomy.lungs import third_of
 from model_core.base.arrays import DoubleArray
 from model_core.base.calibration import Calibration
 from model_core.base.results import UNDECIDED, Doubt, ScanVerdict, SliceSummary, Third, Verdict
@@ -212,15 +212,16 @@ def _mostly(inside: Sequence[SliceSummary]) -> Third | None:
 
     The thirds are those of `anatomy.Lungs.third` once all slices are analysed.
     """
-    lung = [s.slice_index for s in inside if s.lung]
-    areas = dict.fromkeys(get_args(Third), 0.0)
+    lung = [summary for summary in inside if summary.lung]
     if not lung:
         return None
-    first, length = min(lung), max(lung) - min(lung) + 1
-    for one in inside:
-        if one.lung:
-            areas[get_args(Third)[3 * (one.slice_index - first) // length]] += one.lesion_mm2 or 0.0
-    most: Third = max(areas, key=areas.__getitem__)
+    numbers = [summary.slice_index for summary in lung]
+    slices = range(min(numbers), max(numbers) + 1)
+    areas: dict[Third, float] = {}
+    for summary in lung:
+        third = third_of(summary.slice_index, slices)
+        areas[third] = areas.get(third, 0.0) + (summary.lesion_mm2 or 0.0)
+    most = max(areas, key=areas.__getitem__)
     return most if 2 * areas[most] > sum(areas.values()) else None
 
 
