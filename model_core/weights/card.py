@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
-import types
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any
 
 from model_core.base.calibration import Calibration
+from model_core.base.documents import from_values
 from model_core.base.errors import SettingsError, WeightsError
 from model_core.base.references import References
 from model_core.base.settings import (
@@ -27,12 +26,8 @@ from model_core.base.settings import (
     published_in,
 )
 
-D = TypeVar("D")
-
 # Names used where nothing better is known; "Common Pneumonia" only for weights trained on it.
 PAPER_IMAGE_CLASSES = ("Control", "Common Pneumonia", "COVID-19")
-
-_WORDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +102,7 @@ class ModelCard:
             If it is not JSON, or a field is missing, unknown, of another type or outside what is allowed.
         """
         try:
-            card = _build(ModelCard, json.loads(text), "")
+            card = from_values(ModelCard, json.loads(text))
         except (ValueError, RecursionError) as error:
             raise WeightsError("The model card is damaged: it is not JSON.", details=str(error)) from error
         except SettingsError as error:
@@ -185,57 +180,6 @@ def read_card(path: Path) -> ModelCard:
         raise WeightsError(f"{path.name}: {error.message}", details=error.details) from error
 
 
-def _build(cls: type[D], values: Any, where: str) -> D:
-    """Make a (nested) dataclass from JSON values; ``where`` is the field that holds it, "" for the whole.
-
-    Raises
-    ------
-    SettingsError
-        Naming the field, what it holds and what it may hold.
-    """
-    if not isinstance(values, dict):
-        raise SettingsError(f"{where or 'it'} is {_quoted(values)}, not an object with fields.")
-    inside = f"{where}." if where else ""
-    hints = get_type_hints(cls)
-    known = {one.name: one for one in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    if unknown := [key for key in values if key not in known]:
-        raise SettingsError(f"the field {inside}{unknown[0]} is unknown; known are {', '.join(known)}.")
-    nothing = dataclasses.MISSING
-    for key, one in known.items():
-        if key not in values and one.default is nothing and one.default_factory is nothing:
-            raise SettingsError(f"the field {inside}{key} is missing.")
-    fields = {key: _value(hints[key], value, f"{inside}{key}") for key, value in values.items()}
-    try:
-        return cls(**fields)
-    except SettingsError as error:
-        raise SettingsError(f"{where}: {error.message}") from error
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    """Return a JSON value as the type of its field: lists become tuples, objects their dataclass."""
-    kinds = get_args(hint)
-    if dataclasses.is_dataclass(hint):
-        return _build(hint, value, where)  # type: ignore[arg-type]
-    if get_origin(hint) is Literal:
-        _check(value in kinds, where, value, " or ".join(map(_quoted, kinds)))
-    elif get_origin(hint) is tuple:
-        _check(isinstance(value, list), where, value, "a list")
-        inner = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
-        _check(len(value) == len(inner), where, value, f"a list of {len(inner)}")
-        return tuple(_value(kind, one, where) for kind, one in zip(inner, value, strict=True))
-    elif get_origin(hint) is types.UnionType:
-        return None if value is None else _value(kinds[0], value, where)
-    elif hint in _WORDS:
-        # Whole numbers are numbers, too; true and false are not.
-        allowed = (int, float) if hint is float else (hint,)
-        fits = isinstance(value, allowed) and isinstance(value, bool) == (hint is bool)
-        finite = isinstance(value, str) or (fits and abs(value) <= sys.float_info.max)
-        _check(fits and finite, where, value, _WORDS[hint])
-    else:
-        _check(isinstance(value, dict), where, value, "an object")
-    return value
-
-
 def _check_parts(card: ModelCard) -> None:
     """Raise `WeightsError` where parts of a card contradict each other, or its input fits no network."""
     shape, size = card.architecture, card.input.size
@@ -257,14 +201,3 @@ def _check_parts(card: ModelCard) -> None:
         wrong = f"input.size is {size}, not a multiple of {SIZE_STEP} up to {LARGEST_SIZE}"
     if wrong:
         raise WeightsError(f"The model card contradicts itself or fits no network: {wrong}.")
-
-
-def _check(condition: bool, where: str, value: Any, allowed: str) -> None:
-    if not condition:
-        raise SettingsError(f"{where} is {_quoted(value)}; it must be {allowed}.")
-
-
-def _quoted(value: Any) -> str:
-    """Return a value as JSON has it, cut where it is long."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}..."
