@@ -24,6 +24,7 @@ class Settings:
 
     def __init__(self, path: Path | None = None, *, read_only: bool = False) -> None:
         self._read_only = read_only
+        self._own = path is not None
         if path is None:
             self._store = QSettings(
                 QSettings.Format.IniFormat, QSettings.Scope.UserScope, ORGANISATION, APPLICATION
@@ -35,6 +36,19 @@ class Settings:
     def folder(self) -> Path:
         """Folder of the settings file; the log lies beside it."""
         return Path(self._store.fileName()).parent
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing is written."""
+        return self._read_only
+
+    @property
+    def cache_folder(self) -> Path:
+        """Folder of what can be computed again: the system's, or that of a settings file given."""
+        if self._own:
+            return self.folder
+        base = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.GenericCacheLocation)
+        return Path(base) / APPLICATION if base else self.folder
 
     def sync(self) -> None:
         """Write to disk now."""

@@ -13,7 +13,7 @@ from ctmasknet_gui.controller.controllers import Controllers
 from ctmasknet_gui.controller.exporter import ExportJob
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.state.case import WEIGHT_SUFFIXES
+from ctmasknet_gui.state.case import CASE_SUFFIX, WEIGHT_SUFFIXES
 from ctmasknet_gui.state.privacy import shown_text
 from ctmasknet_gui.state.requests import ExportRequest
 from ctmasknet_gui.view.main_window import MainWindow
@@ -53,6 +53,9 @@ class Wiring(QObject):
             choose_weights=controllers.weights.choose,
             set_fast=controllers.weights.set_fast,
             clear_recent=self._clear_recent,
+            save_case=controllers.case_files.save,
+            toggle_kept=controllers.kept.toggle,
+            clear_kept=controllers.kept.clear,
             export=self._export,
             show_slice=display.show_slice,
             step=display.step,
@@ -113,9 +116,14 @@ class Wiring(QObject):
     def _open_paths(self, paths: Sequence[Path]) -> None:
         # Weight files that were dropped on the window, perhaps together with images.
         weights = [path for path in paths if path.suffix.lower() in WEIGHT_SUFFIXES]
-        images = [path for path in paths if path not in weights]
+        cases = [path for path in paths if path.suffix.lower() == CASE_SUFFIX]
+        images = [path for path in paths if path not in weights and path not in cases]
         if weights:
             self._controllers.weights.choose([str(path) for path in weights])
+        if cases:
+            # One is open at a time, and it names its series itself.
+            self._controllers.case_files.open(cases[0])
+            return
         if not images:
             return
         self._controllers.opening.open_paths(images)

@@ -176,6 +176,7 @@ def make_script(app: App, options: Options) -> ScriptController:
         options,
         jobs=controllers.jobs,
         opening=controllers.opening,
+        case_files=controllers.case_files,
         running=controllers.running,
         weights=controllers.weights,
         display=controllers.display,

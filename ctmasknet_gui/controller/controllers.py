@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ctmasknet_gui.controller.case_files import CaseFiles
 from ctmasknet_gui.controller.demo import DemoController
 from ctmasknet_gui.controller.display import CineController, DisplayController, SelectionController
 from ctmasknet_gui.controller.export_case import ExportController
 from ctmasknet_gui.controller.exporter import Exporter
 from ctmasknet_gui.controller.jobs import Jobs
+from ctmasknet_gui.controller.kept_results import KeptResults
 from ctmasknet_gui.controller.lungs import LungController
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.open_case import OpenController
@@ -62,6 +64,26 @@ class Controllers:
         self.demo = DemoController(state, opening=self.opening, running=self.running, display=self.display)
         self.thresholds = ThresholdController(state, self.shown)
         self.what_if = WhatIfController(state, self.thresholds, engine=engine, weights=self.weights)
+        self.kept = KeptResults(
+            state,
+            self.jobs,
+            weights=self.weights,
+            shown=self.shown,
+            messages=self.messages,
+            settings=settings,
+        )
+        self.case_files = CaseFiles(
+            state,
+            self.jobs,
+            reader=reader,
+            opening=self.opening,
+            weights=self.weights,
+            thresholds=self.thresholds,
+            display=self.display,
+            running=self.running,
+            messages=self.messages,
+            settings=settings,
+        )
         self.selection = SelectionController(state)
         self.exporting = ExportController(
             state,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PySide6.QtCore import QObject, QTimer, Slot
@@ -12,6 +13,9 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.display import LUNG, PRESETS, DisplayState
 from model_core.base.volume import Window
 from model_core.scene import Overlays
+
+if TYPE_CHECKING:
+    from model_core.export.case_file import CaseView
 
 # Percentiles of the slice that the automatic window spans: a few metal or padding pixels do not count.
 AUTO_PERCENTILES = (1.0, 99.0)
@@ -42,6 +46,19 @@ class DisplayController(QObject):
         volume = self._state.case.volume
         if volume is not None:
             self._display.slice_index = max(0, min(volume.slices - 1, int(index)))
+
+    def show_as(self, view: CaseView) -> None:
+        """Show a slice of the open volume as it was when its case was saved."""
+        display = self._display
+        self.show_slice(view.slice_number - 1)
+        display.window, display.inverted = view.window, view.inverted
+        display.flip_horizontal, display.flip_vertical = view.flip_horizontal, view.flip_vertical
+        self.set_zoom(view.zoom, view.pan)
+        display.covered = ()
+        for field in fields(Overlays):
+            setattr(display, field.name, getattr(view.overlays, field.name))
+        if display.logits:
+            cover(display)
 
     def step(self, count: int) -> None:
         """Move by some slices."""

@@ -101,6 +101,10 @@ class RunController(QObject):
         """Run the visible slice; in a run that goes on it comes next."""
         self._run([self._state.display.slice_index])
 
+    def run_slices(self, indices: Sequence[int]) -> None:
+        """Run these slices."""
+        self._run(indices)
+
     def run_series(self) -> None:
         """Run every slice that has no result yet, the visible one first, then outward."""
         volume, results = self._state.case.volume, self._state.results

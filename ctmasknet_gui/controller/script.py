@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
+from ctmasknet_gui.controller.case_files import CaseFiles
 from ctmasknet_gui.controller.demo import most_lesion
 from ctmasknet_gui.controller.display import DisplayController
 from ctmasknet_gui.controller.jobs import Jobs
@@ -15,6 +16,7 @@ from ctmasknet_gui.controller.open_case import OpenController
 from ctmasknet_gui.controller.run_case import RunController
 from ctmasknet_gui.controller.weights import WeightsController
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state.case import CASE_SUFFIX
 from model_core.base.errors import CTMaskNetError, ExportError, SettingsError
 from model_core.base.files import atomic_path
 
@@ -50,6 +52,7 @@ class ScriptController(QObject):
         *,
         jobs: Jobs,
         opening: OpenController,
+        case_files: CaseFiles,
         running: RunController,
         weights: WeightsController,
         display: DisplayController,
@@ -62,6 +65,7 @@ class ScriptController(QObject):
         self._jobs = jobs
         self._opening = opening
         self._running = running
+        self._case_files = case_files
         self._weights = weights
         self._display = display
         self._grab = grab
@@ -69,6 +73,7 @@ class ScriptController(QObject):
         opening.opened.connect(self._on_opened)
         opening.failed.connect(self._on_failed)
         opening.cancelled.connect(self._on_cancelled)
+        case_files.failed.connect(self._on_failed)
         running.completed.connect(self._on_run_completed)
         running.failed.connect(self._on_run_failed)
 
@@ -82,7 +87,10 @@ class ScriptController(QObject):
             self._opening.open_demo()
         elif options.paths:
             self._waiting = True
-            self._opening.open_paths(options.paths, choose_best=True)
+            if len(options.paths) == 1 and options.paths[0].suffix.lower() == CASE_SUFFIX:
+                self._case_files.open(options.paths[0])
+            else:
+                self._opening.open_paths(options.paths, choose_best=True)
         else:
             self._load_weights()
             if options.screenshot is not None:

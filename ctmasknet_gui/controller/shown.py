@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from PySide6.QtCore import QObject, Signal
@@ -167,6 +167,11 @@ class ShownController(QObject):
             self.settings_changed()
         if go_back:
             self._state.selection.candidate = case.candidate
+
+    def take_kept(self, slices: Mapping[int, SliceResult]) -> None:
+        """Show results of the open volume that were computed before, under the thresholds in force."""
+        self._state.results.slices = dict(slices)
+        self.settings_changed()
 
     def _put_away(self) -> None:
         """Put the open case away; a changed threshold may need its slices to be run again."""

@@ -128,6 +128,11 @@ class ThresholdController(QObject):
         """Take regions out of the evidence of slices, or put them back; ``name`` is that of the edit."""
         self._edit(replace(self._thresholds.values, edits=edits), name=name)
 
+    def take(self, values: Thresholds) -> None:
+        """Put the thresholds of a case that was opened in force; there is nothing to undo then."""
+        self._put(values)
+        self._forget_edits()
+
     @Slot()
     def undo(self) -> None:
         """Take the last edit back."""

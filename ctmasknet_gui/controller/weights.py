@@ -95,6 +95,11 @@ class WeightsController(QObject):
         """The networks of `wanted`, or None where they are not loaded yet."""
         return self.pipeline if self._pending is None else None
 
+    @property
+    def default(self) -> tuple[str, ...]:
+        """Names of the weights that run where none are chosen; empty where they are not there."""
+        return tuple(card.name for card in self._engine.cards_of(()))
+
     def list_available(self) -> None:
         """Read the cards of the shipped weights (no network is loaded)."""
         try:

@@ -14,6 +14,8 @@ from model_core.weights.card import ModelCard, mirrors, names_text
 
 # What counts as a weight file when it is dropped, chosen, or named on the command line.
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
+# Of a case file, see `model_core.export.case_file`.
+CASE_SUFFIX = ".ctmn"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class CaseState:
     """The open series. ``reference`` is a (D, H, W) label volume of the same grid, or None.
 
     ``opening`` is the series that is being read, or "". Once it is "" again, what is open is ``volume``,
-    whether the reading came to its end or not.
+    whether the reading came to its end or not. ``keeps_results``: what was found is kept on the disk.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
@@ -50,6 +52,7 @@ class CaseState:
     volume: Volume | None = None
     lungs: LungSlices = LungSlices()
     opening: str = ""
+    keeps_results: bool = True
     reference: ByteArray | None = None
     reference_name: str = ""
 

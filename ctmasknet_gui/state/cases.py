@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-
-import numpy as np
 
 from ctmasknet_gui.state.thresholds import SliceEdits, Thresholds
 from model_core.base.arrays import ByteArray
 from model_core.base.results import SliceResult, SliceSummary
 from model_core.base.settings import DetectionSettings, EvidenceSettings
-from model_core.base.volume import Volume
+from model_core.base.volume import Volume, fingerprint
 
 # Without images and FPN maps a slice holds 20 to 400 kB: its candidates, and the masks that were ever shown.
 BUDGET_BYTES = 400_000_000
@@ -98,15 +95,6 @@ class Cases:
     def _forget(self, key: Key) -> None:
         self._cases.pop(key, None)
         self._bytes.pop(key, None)
-
-
-def fingerprint(volume: Volume) -> str:
-    """Return what tells two volumes apart in whatever the networks see of them."""
-    checksum = 0
-    for slice_ in volume.voxels:
-        checksum = zlib.crc32(np.ascontiguousarray(slice_).data, checksum)
-    seen = (volume.voxels.shape, volume.geometry.spacing_mm, volume.unit, volume.plane, volume.inverted)
-    return f"{checksum:08x} {seen}"
 
 
 def held_bytes(result: SliceResult) -> int:

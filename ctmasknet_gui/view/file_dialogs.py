@@ -7,11 +7,13 @@ from pathlib import Path
 from PySide6.QtCore import QDir
 from PySide6.QtWidgets import QFileDialog, QWidget
 
+from ctmasknet_gui.state.case import CASE_SUFFIX
 from ctmasknet_gui.view.use_cases import UseCases
 
+_CASES = f"CTMaskNet cases (*{CASE_SUFFIX})"
 _IMAGES = (
-    "CT images (*.dcm *.dicom *.ima DICOMDIR *.zip *.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd "
-    "*.png *.jpg *.jpeg)"
+    f"CT images and cases (*.dcm *.dicom *.ima DICOMDIR *.zip *.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd "
+    f"*.png *.jpg *.jpeg *{CASE_SUFFIX})"
 )
 _MASKS = "Masks (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.png)"
 _WEIGHTS = "Network weights (*.safetensors *.pth *.pt)"
@@ -33,7 +35,7 @@ class FileDialogs:
     def ask_files(self) -> None:
         """Ask for files to open."""
         names, _ = QFileDialog.getOpenFileNames(
-            self._window, "Open CT files", str(self.folder), f"{_IMAGES};;{_ANY}"
+            self._window, "Open CT files or a case", str(self.folder), f"{_IMAGES};;{_ANY}"
         )
         if names:
             self._use.open_paths(tuple(Path(name) for name in names))
@@ -53,6 +55,14 @@ class FileDialogs:
         )
         if name:
             self._use.open_reference(Path(name))
+
+    def ask_case(self) -> None:
+        """Ask where to save the open case."""
+        proposed = str(self.export_folder / f"case{CASE_SUFFIX}")
+        name, _ = QFileDialog.getSaveFileName(self._window, "Save the case", proposed, _CASES)
+        if name:
+            path = Path(name)
+            self._use.save_case(path if path.suffix.lower() == CASE_SUFFIX else Path(f"{name}{CASE_SUFFIX}"))
 
     def ask_weights(self) -> None:
         """Ask for weight files: one, or a segmentation and a classifier."""

@@ -200,6 +200,7 @@ class MainWindow(QMainWindow):
             (commands.open_folder, dialogs.ask_folder),
             (commands.load_reference, dialogs.ask_reference),
             (commands.load_weights, dialogs.ask_weights),
+            (commands.save_case, dialogs.ask_case),
             (commands.export, partial(self.show_export, "png")),
             (commands.export_png, partial(self.show_export, "png")),
             (commands.export_csv, partial(self.show_export, "csv")),

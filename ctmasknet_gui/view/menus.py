@@ -38,9 +38,10 @@ _RECENT, _WEIGHTS, _WINDOWS = "recent_menu", "weights_menu", "window_menu"
 # fmt: off
 _BAR = (
     _Menu("&File", (
-        "open_file", "open_folder", _RECENT, "open_demo", None,
+        "open_file", "open_folder", _RECENT, "open_demo", "save_case", None,
         "load_reference", "close_reference", "correct_tilt", "load_weights", None,
         "export", _Menu("Export &as", ("export_png", "export_csv", "export_plots", "export_lesions")), None,
+        _Menu("&Kept results", ("keep_results", "clear_kept")), None,
         "close_case", "quit",
     )),
     _Menu("&Edit", (

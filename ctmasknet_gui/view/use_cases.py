@@ -33,6 +33,9 @@ class UseCases:
     choose_weights: Callable[[Sequence[str]], None]
     set_fast: Callable[[bool], None]
     clear_recent: Callable[[], None]
+    save_case: Callable[[Path], None]
+    toggle_kept: Callable[[], None]
+    clear_kept: Callable[[], None]
     export: Callable[[ExportRequest], None]
 
     show_slice: Callable[[int], None]

@@ -6,8 +6,13 @@ posterior, columns patient right to left (so ``voxels[k]`` is the picture as sho
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+import numpy as np
 
 from model_core.base.arrays import DoubleArray, VoxelArray
 from model_core.base.geometry import Geometry
@@ -308,6 +313,27 @@ class Volume:
     def frame_numbers(self) -> tuple[int | None, ...]:
         """Number of each slice within its object, from 1; None where the object is a single picture."""
         return tuple(instance.frame_number for instance in self.instances)
+
+
+_FINGERPRINTS: WeakKeyDictionary[Volume, str] = WeakKeyDictionary()
+
+
+def fingerprint(volume: Volume) -> str:
+    """Return what tells two volumes apart in whatever the networks see of them, on every machine the same.
+
+    SHA-256 in hexadecimal of the voxels, their size and spacing, unit, plane and inversion. Two names of one
+    series have one fingerprint; a file that changed has another. It is computed once for each volume.
+    """
+    known = _FINGERPRINTS.get(volume)
+    if known is None:
+        digest = hashlib.sha256()
+        for slice_ in volume.voxels:
+            digest.update(np.ascontiguousarray(slice_, "<i2").data)
+        spacing = [None if step is None else float(step) for step in volume.geometry.spacing_mm]
+        seen = (list(volume.voxels.shape), spacing, volume.unit, volume.plane, volume.inverted)
+        digest.update(json.dumps(seen).encode())
+        known = _FINGERPRINTS[volume] = digest.hexdigest()
+    return known
 
 
 def _common(uids: set[str]) -> str:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from gui_fakes import FakeEngine, FakeReader, make_volume
 
-from ctmasknet_gui.state.cases import Case, Cases, fingerprint, held_bytes
+from ctmasknet_gui.state.cases import Case, Cases, held_bytes
 from model_core.base.geometry import Geometry
+from model_core.base.volume import fingerprint
 
 
 def show(rig, series_id):

@@ -270,6 +270,7 @@ def test_what_is_opened_instead_of_what_was_asked_for_at_the_start_runs_nothing(
         Options(paths=(rig.folder / "case",), slice_index=200, run=True),
         jobs=controllers.jobs,
         opening=controllers.opening,
+        case_files=controllers.case_files,
         running=controllers.running,
         weights=controllers.weights,
         display=controllers.display,
