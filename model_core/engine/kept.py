@@ -136,7 +136,7 @@ def read_results(path: Path, *, series_id: str) -> dict[int, SliceResult]:
         If the file is missing, damaged or of another version of the program.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         contents = from_values(_Contents, json.loads(arrays.pop(_JSON).tobytes()))
         if contents.version != _VERSION:
