@@ -12,7 +12,7 @@ from model_core.cli.errors import UsageError
 from model_core.cli.predict import choose_series, make_folder, open_series, refuse_to_replace
 from model_core.cli.progress import last
 
-DOCUMENT = "explanation.json"
+DOCUMENT, REPORT = "explanation.json", "report"
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,6 +40,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
     parser.add_argument("--fast", action="store_true", help=values.FAST)
+    parser.add_argument(
+        "--report", action="store_true", help="also write one page on the slice: report.html, report.pdf"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     parser.set_defaults(run=run)
 
@@ -58,7 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
         write_explanation_pictures,
         write_json,
     )
+    from model_core.export.report_pages import PageSettings, page_names, slice_page, write_page
     from model_core.read import scan
+    from model_core.weights.card import names_text
 
     output: Path = arguments.output
     catalogue = last(scan(arguments.path), title="Reading")
@@ -68,9 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"--slice {arguments.slice} is out of range: the series has slices 1 to {volume.slices}."
         )
-    refuse_to_replace(
-        [output / name for name in (DOCUMENT, *picture_names(index))], overwrite=arguments.overwrite
-    )
+    names = (DOCUMENT, *picture_names(index), *(page_names(REPORT) if arguments.report else ()))
+    refuse_to_replace([output / name for name in names], overwrite=arguments.overwrite)
     pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
     given = {"score": arguments.evidence_score, "nms_iou": arguments.evidence_nms}
     evidence = dataclasses.replace(
@@ -84,9 +88,13 @@ def run(arguments: argparse.Namespace) -> int:
     make_folder(output)
     former = []
     if (output / DOCUMENT).is_file():  # pictures of another slice or of other weights
-        former = sorted(output.glob("slice-*-contribution*.png"))
+        former = sorted((*output.glob("slice-*-contribution*.png"), *output.glob(f"{REPORT}.[hp]*")))
     with atomic_folder(output, last=DOCUMENT, outdated=former) as work:
         write_explanation_pictures(work, volume, shown, found, image_classes=pipeline.image_classes)
+        if arguments.report:
+            weights = names_text(pipeline.cards, fast=pipeline.fast)
+            settings = PageSettings(pipeline, pipeline.detections, evidence, weights)
+            write_page(work, REPORT, slice_page(volume, shown, settings, explanation=found))
         write_json(work / DOCUMENT, explanation(shown, found, pipeline=pipeline))
     for problem in volume.problems:
         if problem.level != "info":

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from model_core.base.arrays import ByteArray
 from model_core.base.errors import DataError, ExportError, MemoryNeeded, ReadError
 from model_core.base.files import atomic_folder
-from model_core.base.results import ShownSlice
+from model_core.base.results import ShownSlice, SliceResult
 from model_core.base.settings import DetectionSettings, EvidenceSettings
 from model_core.base.volume import LUNG_WINDOW, SeriesEntry, Volume
 from model_core.cli import values
@@ -23,7 +24,7 @@ from model_core.cli.progress import follow, last
 if TYPE_CHECKING:
     from model_core.engine import Pipeline
 
-DOCUMENT, LABELS = "predictions.json", "lesions.nii.gz"
+DOCUMENT, LABELS, REPORT = "predictions.json", "lesions.nii.gz", "report"
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -66,6 +67,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
     parser.add_argument("--fast", action="store_true", help=values.FAST)
     parser.add_argument("--png", action="store_true", help="also write annotated pictures")
+    parser.add_argument(
+        "--report", action="store_true", help="also write one page on the scan: report.html, report.pdf"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     parser.set_defaults(run=run)
 
@@ -98,7 +102,9 @@ def run(arguments: argparse.Namespace) -> int:
         told_problem,
         write_json,
         write_lesions,
+        write_png,
     )
+    from model_core.export.report_pages import PageSettings, page_names, page_slices, scan_page, write_page
     from model_core.read import scan
 
     output: Path = arguments.output
@@ -107,11 +113,14 @@ def run(arguments: argparse.Namespace) -> int:
     volume = open_series(entry, every=arguments.every, straight=arguments.correct_tilt)
     slices = _range(arguments.slices, volume)
     names = [DOCUMENT, LABELS, *(slice_file_name(index) for index in slices if arguments.png)]
+    names += page_names(REPORT) if arguments.report else ()
     refuse_to_replace([output / name for name in names], overwrite=arguments.overwrite)
     # Of a run before this one, pictures of slices that are not run again would be of other results.
     again = arguments.overwrite and (output / DOCUMENT).is_file()
     pictures = output.glob("slice-[0-9][0-9][0-9][0-9].png") if again else ()
     former = [path for path in pictures if path.name not in names]
+    if again and not arguments.report:
+        former += [path for path in map(output.joinpath, page_names(REPORT)) if path.is_file()]
     pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
     detections, evidence = _settings(arguments, pipeline)
     lungs = last(lungs_of(volume), title="Looking for the lung")
@@ -119,27 +128,25 @@ def run(arguments: argparse.Namespace) -> int:
     make_folder(output)
     labels = np.zeros(volume.voxels.shape, np.uint8)
     records, summaries = [], []
+    # Of a report's pictures: without FPN maps, as their masks are known.
+    kept: dict[int, SliceResult] = {}
     # Everything is written beside its place and moved there at the end, or not at all.
     with atomic_folder(output, last=DOCUMENT, outdated=former) as work:
         for result in follow(run_networks(pipeline, volume, slices), title="Analysing"):
             seen = show(pipeline, volume, result, detections, evidence)
             labels[seen.slice_index] = lesion_labels(seen)
             if arguments.png:
-                _write_picture(work, seen, volume=volume, pipeline=pipeline)
+                write_png(work / slice_file_name(seen.slice_index), _picture(seen, volume, pipeline))
             # Not the slice itself: the masks of a whole series would fill the memory.
             records.append(slice_prediction(volume, seen, pipeline=pipeline))
             summaries.append(seen.summary)
+            if arguments.report:
+                kept[seen.slice_index] = dataclasses.replace(result, features={})
         classes = pipeline.image_classes
         basis = pipeline.evidence_basis(evidence)
-        document = predictions(
-            volume,
-            records,
-            pipeline=pipeline,
-            detections=detections,
-            evidence=evidence,
-            scan=None
-            if basis is None
-            else scan_verdict(
+        verdict = None
+        if basis is not None:
+            verdict = scan_verdict(
                 summaries,
                 basis=basis,
                 control=classes[0],
@@ -147,8 +154,18 @@ def run(arguments: argparse.Namespace) -> int:
                 calibration=pipeline.calibration,
                 volume=volume,
                 lung_ml=lung_ml(lungs, volume.geometry),
-            ),
+            )
+        document = predictions(
+            volume, records, pipeline=pipeline, detections=detections, evidence=evidence, scan=verdict
         )
+        if arguments.report:
+            page_settings = PageSettings(pipeline, detections, evidence, _weights(pipeline))
+            shown = {
+                index: _picture(show(pipeline, volume, kept[index], detections, evidence), volume, pipeline)
+                for index in page_slices(summaries, verdict)
+            }
+            page = scan_page(volume, summaries, verdict, page_settings, pictures=shown)
+            write_page(work, REPORT, page)
         notes = write_lesions(work / LABELS, volume, labels)
         document["series"]["problems"] = [
             {"code": note.code, **told_problem(note, volume)} for note in (*volume.problems, *notes)
@@ -256,13 +273,18 @@ def _settings(
     return detections, evidence
 
 
-def _write_picture(folder: Path, shown: ShownSlice, *, volume: Volume, pipeline: Pipeline) -> None:
-    from model_core.base.voi import automatic_window
-    from model_core.export import Overlays, render_slice, slice_file_name, write_png
+def _weights(pipeline: Pipeline) -> str:
     from model_core.weights.card import names_text
 
+    return names_text(pipeline.cards, fast=pipeline.fast)
+
+
+def _picture(shown: ShownSlice, volume: Volume, pipeline: Pipeline) -> ByteArray:
+    from model_core.base.voi import automatic_window
+    from model_core.export import Overlays, render_slice
+
     window = LUNG_WINDOW if volume.unit == "HU" else automatic_window(volume)
-    picture = render_slice(
+    return render_slice(
         volume,
         shown.slice_index,
         window=window,
@@ -272,6 +294,5 @@ def _write_picture(folder: Path, shown: ShownSlice, *, volume: Volume, pipeline:
         image_classes=pipeline.image_classes,
         scale=2.0,
         edited=shown.verdict is not None and shown.verdict.basis == "edited",
-        weights=names_text(pipeline.cards, fast=pipeline.fast),
+        weights=_weights(pipeline),
     )
-    write_png(folder / slice_file_name(shown.slice_index), picture)

@@ -92,7 +92,7 @@ def predictions(
         "software": {"name": "ctmasknet", "version": __version__, "disclaimer": DISCLAIMER},
         "series": {
             "id": volume.series_id,
-            "title": _title(volume),
+            "title": series_title(volume),
             "modality": volume.modality,
             "size": [int(depth), int(height), int(width)],
             "spacing_mm": [None if step is None else float(step) for step in volume.geometry.spacing_mm],
@@ -128,7 +128,7 @@ def told_problem(problem: Problem, volume: Volume) -> dict[str, str]:
     return {"level": problem.level, "text": plain(problem.text), "action": plain(problem.action)}
 
 
-def _title(volume: Volume) -> str:
+def series_title(volume: Volume) -> str:
     """Return what a series is: what its file calls it is free text, in which patients are named."""
     plane = "" if volume.plane == "unknown" else volume.plane
     kind = " ".join(filter(None, (volume.modality or "images", plane)))

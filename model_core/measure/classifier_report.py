@@ -18,7 +18,6 @@ from model_core.measure import figures
 from model_core.measure.bootstrap import STATISTIC_DRAWS, interval
 from model_core.measure.calibration import reliability
 from model_core.measure.classifier import ClassOutcome
-from model_core.measure.document import Block, Table, cell, table
 from model_core.measure.output import REPORT, json_ready, report_folder, write_csv
 from model_core.measure.report_parts import common_settings, evaluation_document
 from model_core.measure.roi_statistics import (
@@ -30,6 +29,7 @@ from model_core.measure.roi_statistics import (
     sample_per_class,
 )
 from model_core.measure.slices import GREY_MAPS
+from model_core.report.document import Block, Table, cell, table
 from model_core.weights.card import ModelCard
 
 # What the tables show: titles, and the keys of the documents.

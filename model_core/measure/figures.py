@@ -14,9 +14,9 @@ from model_core.base.arrays import BoolArray, FloatArray, IntArray
 from model_core.base.settings import GREY_HIGH_HU, GREY_LOW_HU
 from model_core.measure.average_precision import HIT_IOU
 from model_core.measure.calibration import Reliability
-from model_core.measure.document import Picture
 from model_core.measure.roi_statistics import COUNT_THRESHOLDS, TOP, SliceRois
 from model_core.plots.style import THEMES
+from model_core.report.document import Picture
 from model_core.scene import image_colour
 from model_core.scene.palette import BLUE, GREEN, ORANGE, REFERENCE
 

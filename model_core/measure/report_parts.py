@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from model_core import DISCLAIMER, __version__
-from model_core.measure.document import Block, Document, Table
+from model_core.report.document import Block, Document, Table
 from model_core.weights.card import ModelCard
 
 _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pycocotools")

@@ -19,9 +19,9 @@ from model_core.engine import Pipeline, run
 from model_core.engine.lungs import lungs_of
 from model_core.explain import scan_verdict, summarise
 from model_core.measure.calibration import share_limits
-from model_core.measure.document import Table
 from model_core.measure.output import REPORT, report_folder, write_csv
 from model_core.measure.report_parts import evaluation_document
+from model_core.report.document import Table
 
 LABELS = ("ill", "control", "no_class")
 _HEADER = ("path", "label")

@@ -13,7 +13,6 @@ from model_core.measure import coco, figures
 from model_core.measure.average_precision import HIT_IOU, IOU_THRESHOLDS
 from model_core.measure.bootstrap import DRAWS
 from model_core.measure.calibration import reliability
-from model_core.measure.document import Block, Table, cell, table
 from model_core.measure.output import REPORT, report_folder, write_csv
 from model_core.measure.report_parts import common_settings, evaluation_document
 from model_core.measure.segmentation import (
@@ -33,6 +32,7 @@ from model_core.measure.segmentation_summary import (
     worst,
 )
 from model_core.measure.slices import GREY_MAPS
+from model_core.report.document import Block, Table, cell, table
 from model_core.weights.card import ModelCard
 
 # What the tables show: titles, and the keys of the documents.

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from model_core.measure.document import Document, Picture, Table, cell, table
+from model_core.report.document import Document, Picture, Table, cell, table
 
 # What file names, patients and sources may hold.
 HOSTILE = "<script>alert('x')</script> a|b *_`[c](d)` \\ &amp; ~~ \"q\" {{ 7 * 7 }} {% raw %}"

@@ -95,7 +95,21 @@ class Picture:
         return base64.b64encode(self.png).decode("ascii")
 
 
-Block = str | Table | Picture
+class Note(str):
+    """A paragraph in small print."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """Columns side by side, each of blocks below each other; ``widths`` are their shares of the page."""
+
+    columns: Sequence[Sequence[str | Table | Picture]]
+    widths: Sequence[float]
+
+
+Block = str | Table | Picture | Row
 
 
 @dataclass(frozen=True)
@@ -108,12 +122,16 @@ class Document:
         Paragraphs, tables and pictures. Tables without rows and sections without any are left out.
     notice:
         Text that must not be overlooked.
+    answer, colour:
+        What the whole document is about, in a few words, and the colour ``#rrggbb`` that stands for it.
     """
 
     title: str
     opening: Sequence[str]
     sections: Mapping[str, Sequence[Block]]
     notice: str = ""
+    answer: str = ""
+    colour: str = ""
 
     @property
     def filled(self) -> dict[str, list[Block]]:
@@ -123,6 +141,13 @@ class Document:
             for title, blocks in self.sections.items()
         }
         return {title: blocks for title, blocks in shown.items() if blocks}
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """Every picture, also those in rows."""
+        blocks = [block for section in self.filled.values() for block in section]
+        blocks += [one for row in blocks if isinstance(row, Row) for column in row.columns for one in column]
+        return [block for block in blocks if isinstance(block, Picture)]
 
     def markdown(self) -> str:
         """Return the document as Markdown; pictures are linked by their path."""
@@ -145,15 +170,16 @@ class Document:
         environment.tests |= {
             "table": lambda block: isinstance(block, Table),
             "picture": lambda block: isinstance(block, Picture),
+            "row": lambda block: isinstance(block, Row),
+            "note": lambda block: isinstance(block, Note),
         }
         return environment.get_template(name).render(document=self)
 
     def write(self, folder: Path) -> None:
         """Write report.md, report.html and the pictures."""
-        for blocks in self.filled.values():
-            for picture in (block for block in blocks if isinstance(block, Picture)):
-                with atomic_path(folder / picture.path) as temporary:
-                    temporary.write_bytes(picture.png)
+        for picture in self.pictures:
+            with atomic_path(folder / picture.path) as temporary:
+                temporary.write_bytes(picture.png)
         write_text(folder / "report.md", self.markdown())
         write_text(folder / "report.html", self.html())
 

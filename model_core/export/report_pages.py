@@ -1,0 +1,376 @@
+"""One page on a scan, or on a slice: picture, verdict with its doubt, evidence, settings, limits."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from model_core import DISCLAIMER, __version__
+from model_core.base.arrays import ByteArray
+from model_core.base.files import refuse_existing, write_text
+from model_core.base.results import ScanVerdict, ShownSlice, SliceSummary, probability_text
+from model_core.base.settings import DetectionSettings, EvidenceSettings
+from model_core.base.threads import DRAWING
+from model_core.base.voi import automatic_window
+from model_core.base.volume import LUNG_WINDOW, Volume, readable_name
+from model_core.explain.explanation import Explanation
+from model_core.export.explanation import in_words, target
+from model_core.export.picture import render_slice
+from model_core.export.predictions import Networks, series_title, told_problem
+from model_core.report import Block, Document, Note, Picture, Row, Table, write_pdf
+from model_core.scene import Overlays, class_name, scan_words, slice_words
+from model_core.scene.palette import NO_CLASS, image_colour
+from model_core.scene.settings import SceneSettings
+from model_core.scene.verdict import worth
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_DPI = 200
+# Inches of plots that stand side by side.
+_BARS = (4.2, 2.8)
+# Regions and slices that are listed.
+_MOST_ROWS, _MOST_PICTURES = 8, 3
+_NOTICE = f"{DISCLAIMER} Nothing on this page is validated for diagnosis."
+_LIMITS = (
+    "The class rests on the regions that a network ranked, not on the whole picture, and was learned from "
+    "few patients and sources. The program's documentation says what each number means."
+)
+
+
+@dataclass(frozen=True)
+class PageSettings:
+    """What ran, and how; ``weights`` names it for people, ``identity`` allows the name of the patient."""
+
+    pipeline: Networks
+    detections: DetectionSettings
+    evidence: EvidenceSettings
+    weights: str
+    identity: bool = False
+
+
+def slice_page(
+    volume: Volume,
+    shown: ShownSlice,
+    settings: PageSettings,
+    *,
+    explanation: Explanation | None = None,
+    scene: SceneSettings | None = None,
+) -> Document:
+    """Return the page of one slice.
+
+    Parameters
+    ----------
+    explanation:
+        What carries its class; None leaves that out.
+    scene:
+        How the slice is shown; None takes the lung window (the automatic one without HU) and outlines.
+    """
+    from model_core import plots
+
+    names = settings.pipeline.image_classes
+    verdict, summary = shown.verdict, shown.summary
+    words = slice_words(summary)
+    lines = list(words.lines) if words else []
+    answer, colour = (words.answer, words.colour) if words else _likeliest(shown, names)
+    if verdict is not None and verdict.basis == "edited":
+        lines.append("edited evidence: not the class that the weights give")
+    picture = _slice_picture(volume, shown, settings, scene)
+    calibration = settings.pipeline.cards[-1].calibration
+    if words is not None and calibration is not None:
+        lines.append(f"these weights: {worth(calibration.checked).lower()}")
+    right: list[str | Table | Picture] = [f"{line[:1].upper()}{line[1:]}." for line in lines]
+    if verdict is not None:
+        classes = [class_name(names, number) for number in range(len(verdict.logits))]
+        right.append(
+            Table(
+                ("class", "probability", "logit"),
+                [
+                    (name, float(p), float(logit))
+                    for name, p, logit in zip(classes, verdict.probabilities, verdict.logits, strict=True)
+                ],
+                "Sigmoids of single logits; they need not sum to 1.",
+            )
+        )
+    right.append(_found(summary))
+    sections: dict[str, Sequence[Block]] = {"": [Row([[picture], right], (1.15, 1))]}
+    scores = _figure(
+        "score-area",
+        lambda f: plots.score_area(f, shown.rois, calibrated=shown.calibrated, theme="light"),
+        "Regions of the evidence by score and area; filled: shown as detections.",
+        size=_BARS,
+    )
+    if explanation is None:
+        sections["Evidence"] = [scores]
+    else:
+        sections["Why this class"] = _why(shown, explanation, names, beside=scores)
+    sections["Regions"] = [_regions(shown, explanation)]
+    sections["How it was made"] = _made(settings)
+    return Document(
+        title=f"Slice {shown.slice_index + 1} of {volume.slices} – {series_title(volume)}",
+        opening=_patient(volume, settings),
+        sections=sections,
+        answer=answer,
+        colour=colour,
+        notice=_NOTICE,
+    )
+
+
+def scan_page(
+    volume: Volume,
+    summaries: Sequence[SliceSummary],
+    scan: ScanVerdict | None,
+    settings: PageSettings,
+    *,
+    pictures: Mapping[int, ByteArray],
+) -> Document:
+    """Return the page of a scan.
+
+    Parameters
+    ----------
+    summaries:
+        Of the analysed slices.
+    scan:
+        None for weights without a class.
+    pictures:
+        (h, w, 3) annotated pictures by slice (from 0); the first few are shown, see `page_slices`.
+    """
+    from model_core import plots
+
+    names = settings.pipeline.image_classes
+    deciding = () if scan is None else scan.deciding
+    opening = _patient(volume, settings)
+    answer, colour = "No image class: these weights have none", NO_CLASS
+    if scan is not None:
+        words = scan_words(scan, classes=names, analysed=len(summaries), slices=volume.slices)
+        answer, colour = words.answer, words.colour
+        lines = (words.where, words.amount, words.kind, words.worth, words.progress)
+        opening += [" ".join(f"{line[:1].upper()}{line[1:].rstrip('.')}." for line in lines if line)]
+        if scan.verdict_rule:
+            opening += [f"Rule: {scan.verdict_rule}"]
+        if words.edited:
+            opening += ["Edited evidence: not the class that the weights give."]
+    profile = _figure(
+        "profile",
+        lambda figure: plots.scan_profile(
+            figure, summaries, slices=volume.slices, deciding=deciding, theme="light"
+        ),
+        "From the first slice (left) to the last.",
+        size=(7.2, 2.5),
+    )
+    chosen = [(index, pictures[index]) for index in sorted(pictures)][:_MOST_PICTURES]
+    columns = [[_png(f"slice-{index + 1:04d}", rgb, f"Slice {index + 1}.")] for index, rgb in chosen]
+    sections: dict[str, Sequence[Block]] = {"": [profile]}
+    if columns:
+        sections["Slices that carry the verdict" if deciding else "Slices with most lesion"] = [
+            Row(columns, [1] * len(columns))
+        ]
+    sections["Numbers"] = [_numbers(volume, summaries, scan)]
+    told = [told_problem(problem, volume) for problem in volume.problems if problem.level != "info"]
+    problems = [f"{problem['text']} {problem['action']}".strip() for problem in told]
+    if problems:
+        sections["What was noticed while reading"] = problems
+    sections["How it was made"] = _made(settings)
+    return Document(
+        title=f"Scan of {volume.slices} slices – {series_title(volume)}",
+        opening=opening,
+        sections=sections,
+        answer=answer,
+        colour=colour,
+        notice=_NOTICE,
+    )
+
+
+def page_slices(summaries: Sequence[SliceSummary], scan: ScanVerdict | None) -> tuple[int, ...]:
+    """Return which slices (from 0) a scan's page shows: the deciding ones, else those with most lesion."""
+    if scan is not None and scan.deciding:
+        return tuple(scan.deciding[:_MOST_PICTURES])
+    most = sorted(summaries, key=lambda summary: (-summary.lesion_px, summary.slice_index))
+    return tuple(summary.slice_index for summary in most[:_MOST_PICTURES] if summary.lesion_px)
+
+
+def page_names(stem: str) -> tuple[str, str]:
+    """Return the names of the files of a page."""
+    return f"{stem}.html", f"{stem}.pdf"
+
+
+def write_page(folder: Path, stem: str, page: Document, *, overwrite: bool = False) -> tuple[Path, Path]:
+    """Write a page as HTML, which needs no other file, and as PDF of one side of A4; return both paths.
+
+    Raises
+    ------
+    ExportError
+        If one of them exists, or cannot be written.
+    """
+    html, pdf = (folder / name for name in page_names(stem))
+    for path in (html, pdf):
+        refuse_existing(path, overwrite=overwrite)
+    write_text(html, page.html(), overwrite=overwrite)
+    write_pdf(pdf, page, one_page=True, overwrite=overwrite)
+    return html, pdf
+
+
+def _likeliest(shown: ShownSlice, names: Sequence[str]) -> tuple[str, str]:
+    """Return the answer of weights without a calibration."""
+    if shown.verdict is None:
+        return "No image class: these weights have none", NO_CLASS
+    if shown.verdict.from_bias:
+        return "The network's bias: no region left", NO_CLASS
+    likeliest = int(np.argmax(shown.verdict.logits))
+    name = class_name(names, likeliest)
+    chance = probability_text(float(shown.verdict.probabilities[likeliest]))
+    return f"{name} {chance} (uncalibrated)", image_colour(name, likeliest)
+
+
+def _patient(volume: Volume, settings: PageSettings) -> list[str]:
+    if not settings.identity:
+        return []
+    patient = volume.patient
+    parts = (readable_name(patient.name), patient.patient_id, patient.study_date, patient.study_description)
+    return [", ".join(filter(None, parts))] if any(parts) else []
+
+
+def _slice_picture(
+    volume: Volume, shown: ShownSlice, settings: PageSettings, scene: SceneSettings | None
+) -> Picture:
+    automatic = LUNG_WINDOW if volume.unit == "HU" else automatic_window(volume)
+    rgb = render_slice(
+        volume,
+        shown.slice_index,
+        shown=shown,
+        window=automatic if scene is None else scene.window,
+        overlays=Overlays() if scene is None else scene.overlays,
+        flip_horizontal=scene is not None and scene.flip_horizontal,
+        flip_vertical=scene is not None and scene.flip_vertical,
+        inverted=scene is not None and scene.inverted,
+        selected=None if scene is None else scene.selected,
+        region_classes=settings.pipeline.region_classes,
+        image_classes=settings.pipeline.image_classes,
+        identity=settings.identity,
+        weights=settings.weights,
+        scale=2.0,
+    )
+    return _png(f"slice-{shown.slice_index + 1:04d}", rgb, "The slice with what is shown of the detections.")
+
+
+def _found(summary: SliceSummary) -> str:
+    count = summary.detections
+    text = f"{count or 'No'} region{'' if count == 1 else 's'} marked"
+    if count and summary.lesion_mm2 is not None:
+        text += f", {summary.lesion_mm2 / 100:.1f} cm² together"
+    return f"{text}."
+
+
+def _why(shown: ShownSlice, found: Explanation, names: Sequence[str], *, beside: Picture) -> list[Block]:
+    from model_core import plots
+
+    if found.why_none:
+        return [found.why_none, beside]
+    sentence = in_words(found, names)
+    output, name = target(found, names)
+    exact = found.contributions["shapley"]
+    values, baseline = exact.values[:, output], float(exact.baseline[output])
+    ranks = [roi.rank for roi in shown.rois if not roi.excluded]
+    bars = _figure(
+        "contributions",
+        lambda figure: plots.contribution_bars(
+            figure,
+            ranks,
+            values,
+            baseline=baseline,
+            logit=baseline + float(values.sum()),
+            name=name,
+            theme="light",
+        ),
+        f"Shapley values in logits of {name}, against {found.references} RoI batches of controls.",
+        size=_BARS,
+    )
+    return [*([sentence] if sentence else []), Row([[bars], [beside]], (1, 1))]
+
+
+def _regions(shown: ShownSlice, found: Explanation | None) -> Table:
+    """Return the first rows of the RoI batch, with what each contributes where that is known."""
+    contributions: Mapping[int, float] = {}
+    columns = ["region", "class", "score", "box (px)", "area (mm²)", "uses", "shown"]
+    if found is not None and "shapley" in found.contributions:
+        output, _ = target(found, ())
+        values = found.contributions["shapley"].values[:, output]
+        left = [roi.rank for roi in shown.rois if not roi.excluded]
+        contributions = dict(zip(left, map(float, values), strict=True))
+        columns.append("contribution")
+    rows = []
+    for roi in shown.rois[:_MOST_ROWS]:
+        box = " ".join(f"{edge:.0f}" for edge in roi.box)
+        area = None if roi.area_mm2 is None else round(roi.area_mm2)
+        uses = "excluded" if roi.excluded else str(roi.copies)
+        there = "–" if roi.detected is None else "yes" if roi.detected else "no"
+        row: list[Any] = [str(roi.rank), roi.label, f"{roi.score:.3f}", box, area, uses, there]
+        if "contribution" in columns:
+            value = contributions.get(roi.rank)
+            row.append(None if value is None else f"{value:+.2f}".replace("-", "−"))
+        rows.append(row)
+    more = len(shown.rois) - len(rows)
+    caption = f"The best of {len(shown.rois)} regions; boxes are x1 y1 x2 y2." if more > 0 else ""
+    return Table(tuple(columns), rows, caption)
+
+
+def _numbers(volume: Volume, summaries: Sequence[SliceSummary], scan: ScanVerdict | None) -> Table:
+    rows: list[tuple[str, str]] = [("slices analysed", f"{len(summaries)} of {volume.slices}")]
+    rows.append(("slices with a marked lesion", str(sum(s.detections > 0 for s in summaries))))
+    if scan is not None and scan.verdict is not None:
+        rows.append(("lung slices that look ill", f"{scan.ill_slices} of {scan.lung_slices}"))
+        if scan.control_rate is not None:
+            rows.append(("the same in slices of controls", f"{100 * scan.control_rate:.0f} %"))
+        if scan.lesion_ml is not None:
+            rows.append(("marked in the lung", f"{scan.lesion_ml:.1f} ml"))
+        if scan.lung_ml is not None:
+            rows.append(("lung", f"{scan.lung_ml:.0f} ml"))
+    return Table(("what", "how much"), rows)
+
+
+def _made(settings: PageSettings) -> list[Block]:
+    """Say with which weights and settings, and what these weights are worth."""
+    pipeline, shown, evidence = settings.pipeline, settings.detections, settings.evidence
+    basis = pipeline.evidence_basis(evidence)
+    nms = "off" if shown.nms_iou is None else f"{shown.nms_iou:g}"
+    level, joined = f"{shown.mask_threshold:g}", ", touching detections joined" * shown.join_touching
+    nms_evidence = "off" if evidence.nms_iou is None else f"{evidence.nms_iou:g}"
+    lines = [
+        f"CTMaskNet {__version__}; weights {settings.weights}.",
+        f"Shown: score above {shown.score:g}, NMS {nms}, mask {shown.mask_scale} above {level}{joined}.",
+    ]
+    if basis is not None:
+        score = "all scores" if evidence.score < 0 else f"score above {evidence.score:g}"
+        lines.append(
+            f"Class: the best {evidence.batch_size} regions, {score}, NMS {nms_evidence} "
+            f"(evidence {'as published' if basis == 'published' else basis})."
+        )
+    notes = [card.notes for card in pipeline.cards if card.notes]
+    return [Note(" ".join([*lines, *dict.fromkeys(notes), _LIMITS]))]
+
+
+def _figure(
+    name: str, draw: Callable[[Figure], None], caption: str, *, size: tuple[float, float] = (4.2, 2.2)
+) -> Picture:
+    """Return a plot as a PNG in print quality."""
+    from matplotlib.figure import Figure
+
+    stream = io.BytesIO()
+    with DRAWING:
+        figure = Figure(figsize=size, dpi=_DPI)
+        draw(figure)
+        figure.savefig(stream, format="png", metadata={"Software": None})
+    return Picture(name, stream.getvalue(), caption)
+
+
+def _png(name: str, rgb: ByteArray, caption: str) -> Picture:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(rgb).save(stream, "PNG")
+    return Picture(name, stream.getvalue(), caption)
