@@ -24,6 +24,8 @@ NOUNS = {
     "csv": ("table", "tables"),
     "plots": ("plot", "plots"),
     "lesions": ("lesion mask", "lesion masks"),
+    "slice_page": ("page", "pages"),
+    "scan_page": ("page", "pages"),
 }
 
 
@@ -78,7 +80,8 @@ class ExportController(QObject):
                 "warning", "Nothing was exported: meanwhile another series was opened. Export again."
             )
             return
-        if request.slices == "findings" and self._state.results.updating:
+        of_summaries = request.slices == "findings" or request.kind == "scan_page"
+        if of_summaries and self._state.results.updating:
             self._messages.post(
                 "info", "The findings are being updated to the new thresholds. Export in a moment."
             )
@@ -156,9 +159,9 @@ class ExportController(QObject):
         here = self._state.display.slice_index if request.slice_index is None else request.slice_index
         if not 0 <= here < volume.slices:
             return ()
-        if request.kind == "plots":
+        if request.kind in ("plots", "slice_page"):
             return (here,) if here in results.slices else ()
-        if request.kind in ("csv", "lesions"):
+        if request.kind in ("csv", "lesions", "scan_page"):
             return tuple(sorted(results.slices))
         if request.slices == "current":
             return (here,)
@@ -172,8 +175,9 @@ class ExportController(QObject):
             return "The series has no slice in this range."
         if request.kind == "png" and analysed:
             return f"None of the {analysed} analysed slices has a finding under the present thresholds."
-        if request.kind == "plots" and analysed:
-            return "This slice is not analysed yet: run it first, then export its plots."
+        if request.kind in ("plots", "slice_page") and analysed:
+            what = "plots" if request.kind == "plots" else "page"
+            return f"This slice is not analysed yet: run it first, then export its {what}."
         return "Nothing is analysed yet: run the network first, then export."
 
     def _job(self, request: ExportRequest, volume: Volume, slices: tuple[int, ...]) -> ExportJob:
@@ -186,6 +190,8 @@ class ExportController(QObject):
             volume=volume,
             slices=slices,
             results={k: state.results.slices[k] for k in slices if k in state.results.slices},
+            summaries=state.results.summaries,
+            verdict=scan,
             pipeline=self._weights.pipeline,
             detections=thresholds.detections,
             evidence=thresholds.evidence,

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -15,11 +16,17 @@ from ctmasknet_gui.state.display import PRESETS
 from ctmasknet_gui.state.requests import ExportRequest
 from model_core.base.arrays import ByteArray
 from model_core.base.jobs import Progress
-from model_core.base.results import ShownSlice, SliceResult
+from model_core.base.results import ScanVerdict, ShownSlice, SliceResult, SliceSummary
 from model_core.base.settings import DetectionSettings, EvidenceSettings
 from model_core.base.volume import Problem, Volume, Window
-from model_core.scene import Overlays, ScanWords
+from model_core.scene import Overlays, ScanWords, SceneSettings
 
+if TYPE_CHECKING:
+    from model_core.export.predictions import Networks
+    from model_core.export.report_pages import PageSettings
+    from model_core.report import Document
+
+_PAGES = ("slice_page", "scan_page")
 _OWN_NAMES = {"auto", *(preset.name.casefold() for preset in PRESETS)}
 
 
@@ -38,13 +45,16 @@ class Appearance:
 class ExportJob:
     """One export, with state as it was when that was asked for: later changes do not reach it.
 
-    ``slices`` are what it covers; ``results`` those of them that were analysed.
+    ``slices`` are what it covers; ``results`` those of them that were analysed. ``summaries`` and ``verdict``
+    are of the whole scan.
     """
 
     request: ExportRequest
     volume: Volume
     slices: tuple[int, ...]
     results: Mapping[int, SliceResult]
+    summaries: Mapping[int, SliceSummary]
+    verdict: ScanVerdict | None
     pipeline: Pipeline | None
     detections: DetectionSettings
     evidence: EvidenceSettings
@@ -106,6 +116,8 @@ class Exporter:
                 for kind in (KINDS if job.image_classes else REGION_KINDS)
             ]
             return tuple(request.target / name for name in names)
+        if request.kind in _PAGES:
+            return tuple(request.target.with_suffix(suffix) for suffix in (".html", ".pdf"))
         return (request.target,)
 
     def export(self, job: ExportJob) -> Generator[Progress | Path | Problem, None, None]:
@@ -116,6 +128,8 @@ class Exporter:
             yield from self._plots(job)
         elif job.request.kind == "csv":
             yield from self._table(job)
+        elif job.request.kind in _PAGES:
+            yield from self._page(job)
         else:
             yield from self._lesions(job)
 
@@ -163,6 +177,76 @@ class Exporter:
         )
         write_png(request.target, picture, overwrite=job.overwrite)
         yield request.target
+
+    def _page(self, job: ExportJob) -> Generator[Progress | Path, None, None]:
+        from model_core.export.report_pages import PageSettings, write_page
+
+        request, pipeline = job.request, job.pipeline
+        assert pipeline is not None
+        networks = cast("Networks", pipeline)
+        settings = PageSettings(
+            networks, job.detections, job.evidence, job.weights, identity=request.identity
+        )
+        make = self._slice_page if request.kind == "slice_page" else self._scan_page
+        page = yield from make(job, settings)
+        yield Progress(0, 0, "Writing the page")
+        target = request.target
+        yield from write_page(target.parent, target.stem, page, overwrite=job.overwrite)
+
+    def _slice_page(self, job: ExportJob, settings: PageSettings) -> Generator[Progress, None, Document]:
+        from model_core.explain import explain_slice
+        from model_core.explain.explanation import Explanation
+        from model_core.export.report_pages import slice_page
+
+        (index,) = job.slices
+        (shown,) = self._shown(job, index)
+        result, found = job.results[index], None
+        if shown.verdict is not None:
+            own = self._engine.own_numbers(result, shown)
+            for item in explain_slice(cast("Any", job.pipeline), result, own):
+                if isinstance(item, Explanation):
+                    found = item
+                else:
+                    yield item
+        return slice_page(job.volume, shown, settings, explanation=found, scene=self._scene(job))
+
+    def _scan_page(self, job: ExportJob, settings: PageSettings) -> Generator[Progress, None, Document]:
+        from model_core.export import render_slice
+        from model_core.export.report_pages import page_slices, scan_page
+
+        summaries = [job.summaries[index] for index in sorted(job.summaries)]
+        scene, pictures = self._scene(job), {}
+        for done, index in enumerate(chosen := page_slices(summaries, job.verdict)):
+            yield Progress(done, len(chosen), f"Slice {index + 1}")
+            for shown in self._shown(job, index):
+                pictures[index] = render_slice(
+                    job.volume,
+                    index,
+                    shown=shown,
+                    window=scene.window,
+                    overlays=scene.overlays,
+                    inverted=scene.inverted,
+                    flip_horizontal=scene.flip_horizontal,
+                    flip_vertical=scene.flip_vertical,
+                    region_classes=job.region_classes,
+                    image_classes=job.image_classes,
+                    identity=job.request.identity,
+                    edited=job.edited,
+                    weights=job.weights,
+                    scale=2.0,
+                )
+        return scan_page(job.volume, summaries, job.verdict, settings, pictures=pictures)
+
+    def _scene(self, job: ExportJob) -> SceneSettings:
+        look = job.appearance
+        return SceneSettings(
+            window=look.window if job.request.identity else without_free_text(look.window),
+            overlays=look.overlays,
+            inverted=look.inverted,
+            flip_horizontal=look.flip_horizontal,
+            flip_vertical=look.flip_vertical,
+            selected=job.selected,
+        )
 
     def _plots(self, job: ExportJob) -> Generator[Progress | Path, None, None]:
         from model_core.export import export_plots

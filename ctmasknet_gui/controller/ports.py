@@ -174,6 +174,11 @@ class Engine:
         edit = _own_numbers(result, edit)
         return _one_numbering(result, show(pipeline, volume, result, detections, evidence, edit=edit))
 
+    def own_numbers(self, result: SliceResult, shown: ShownSlice) -> ShownSlice:
+        """Return what `show` gave with the regions of its evidence numbered from 0, as `model_core` does."""
+        first = _first_of_evidence(result)
+        return numbered_apart(shown, -first) if first else shown
+
     def with_evidence(
         self,
         pipeline: Any,

@@ -8,7 +8,7 @@ from typing import Literal
 
 from model_core.base.errors import SettingsError
 
-ExportKind = Literal["png", "csv", "plots", "lesions"]
+ExportKind = Literal["png", "csv", "plots", "lesions", "slice_page", "scan_page"]
 ExportSlices = Literal["current", "range", "findings"]
 PlotFormat = Literal["png", "svg"]
 
@@ -20,7 +20,7 @@ class ExportRequest:
     Attributes
     ----------
     target:
-        A file; for pictures of several slices and for plots a folder.
+        A file; for pictures of several slices and for plots a folder. Pages are written as HTML, too.
     slices:
         For pictures: the current slice, the range ``first`` to ``last``, or every slice with findings.
     first, last:

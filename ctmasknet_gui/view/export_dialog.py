@@ -70,7 +70,22 @@ _KINDS: dict[ExportKind, _Kind] = {
         ".nii.gz",
         "NIfTI (*.nii.gz)",
     ),
+    "slice_page": _Kind(
+        "Page on this slice (PDF and HTML)",
+        "Picture, class, what carries it, regions and settings on one side of A4; the same as HTML.",
+        "ctmasknet_slice_{number:04d}.pdf",
+        ".pdf",
+        "PDF document (*.pdf)",
+    ),
+    "scan_page": _Kind(
+        "Page on the scan (PDF and HTML)",
+        "Verdict with its doubt, profile, deciding slices and settings on one side of A4; the same as HTML.",
+        "ctmasknet_scan.pdf",
+        ".pdf",
+        "PDF document (*.pdf)",
+    ),
 }
+_PAGES: tuple[ExportKind, ...] = ("slice_page", "scan_page")
 _PICTURES_FOLDER = "ctmasknet_pictures"
 _FORMATS: tuple[tuple[str, PlotFormat], ...] = (("PNG picture", "png"), ("SVG drawing", "svg"))
 
@@ -167,8 +182,8 @@ class ExportDialog(QDialog):
         self.size_label = label(role="muted")
         self.plots = QCheckBox("&Plots beside the picture")
         self.plots.setEnabled(bool(self._state.results.summaries))
-        self.identity = QCheckBox("Show patient &identity in the picture")
-        self.identity.setToolTip("Off: no name, number or date of the patient is written into the picture.")
+        self.identity = QCheckBox("Show patient &identity")
+        self.identity.setToolTip("Off: no name, number or date of the patient is written.")
         if self._state.display.privacy:
             self.identity.setEnabled(False)
             self.identity.setToolTip("Not in privacy mode.")
@@ -176,7 +191,7 @@ class ExportDialog(QDialog):
         for text, value in _FORMATS:
             self.format.addItem(text, value)
         self.pictures_box = QGroupBox("Picture")
-        form = QFormLayout(self.pictures_box)
+        form = self._picture_form = QFormLayout(self.pictures_box)
         form.setVerticalSpacing(8)
         size_row = QHBoxLayout()
         size_row.setSpacing(10)
@@ -270,7 +285,10 @@ class ExportDialog(QDialog):
         kind = self.chosen_kind
         self.hint.setText(_KINDS[kind].hint)
         self.slices_box.setVisible(kind == "png")
-        self.pictures_box.setVisible(kind == "png")
+        self.pictures_box.setVisible(kind == "png" or kind in _PAGES)
+        self.pictures_box.setTitle("Picture" if kind == "png" else "Page")
+        for row in (0, 1):
+            self._picture_form.setRowVisible(row, kind == "png")
         self.format_box.setVisible(kind == "plots")
         self.target_label.setText("Fo&lder" if self.wants_folder else "Fi&le")
         volume = self._state.case.volume

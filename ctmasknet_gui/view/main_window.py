@@ -206,6 +206,8 @@ class MainWindow(QMainWindow):
             (commands.export_csv, partial(self.show_export, "csv")),
             (commands.export_plots, partial(self.show_export, "plots")),
             (commands.export_lesions, partial(self.show_export, "lesions")),
+            (commands.export_slice_page, partial(self.show_export, "slice_page")),
+            (commands.export_scan_page, partial(self.show_export, "scan_page")),
             (commands.quit, self.close),
             (commands.zoom_in, self.viewport.zoom_in),
             (commands.zoom_out, self.viewport.zoom_out),

@@ -40,7 +40,10 @@ _BAR = (
     _Menu("&File", (
         "open_file", "open_folder", _RECENT, "open_demo", "save_case", None,
         "load_reference", "close_reference", "correct_tilt", "load_weights", None,
-        "export", _Menu("Export &as", ("export_png", "export_csv", "export_plots", "export_lesions")), None,
+        "export", _Menu("Export &as", (
+            "export_png", "export_csv", "export_plots", "export_lesions", None,
+            "export_slice_page", "export_scan_page",
+        )), None,
         _Menu("&Kept results", ("keep_results", "clear_kept")), None,
         "close_case", "quit",
     )),

@@ -226,3 +226,16 @@ def test_without_a_class_there_is_nothing_to_explain(series, plain, tmp_path, ca
     assert explain(series, tmp_path / "out", "--slice", "1", "--weights", plain[0]) == 1
     assert "nothing to explain" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_page_says_the_same(series, weights, document, tmp_path):
+    options = ("--slice", "3", "--weights", *weights, "--report")
+    assert explain(series, tmp_path, *options) == 0
+    html = (tmp_path / "report.html").read_text()
+    assert "Slice 3 of 5" in html
+    assert "Shapley values" in html
+    assert f"{document['class_probabilities']['COVID-19']:.3f}" in html
+    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
+    assert explain(series, tmp_path, *options) != 0, "nothing is replaced unasked"
+    assert explain(series, tmp_path, "--slice", "2", "--weights", *weights, "--overwrite") == 0
+    assert not list(tmp_path.glob("report.*")), "it was of another slice"

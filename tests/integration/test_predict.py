@@ -351,3 +351,13 @@ def test_stored_values_are_told_and_give_the_lesions_of_hounsfield_units(weights
     (problem,) = found["stored"]["series"]["problems"]
     assert problem["level"] == "warning"
     assert "1024 is subtracted" in problem["action"]
+
+
+def test_a_page_on_the_scan(series, weights, tmp_path):
+    assert predict(series, tmp_path, *weights, "--slices", "1:4", "--report") == 0
+    html = (tmp_path / "report.html").read_text()
+    assert f"Scan of {SLICES} slices" in html
+    assert f"3 of {SLICES}" in html
+    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
+    assert predict(series, tmp_path, *weights, "--slices", "1:4", "--overwrite") == 0
+    assert not list(tmp_path.glob("report.*")), "it was of another run"

@@ -239,3 +239,22 @@ def test_grey_pictures_export_too(make_app):
     export(rig, rig.commands.export_png, rig.folder / "grey.png")
     picture = pixels(rig.folder / "grey.png")
     assert picture.std() > 5
+
+
+def test_pages_on_slice_and_scan(real, tmp_path):
+    real.run_series()
+    commands = real.commands
+    written = export(real, commands.export_slice_page, tmp_path / "slice")
+    assert written == (tmp_path / "slice.html", tmp_path / "slice.pdf")
+    assert "Slice 3 of 4" in written[0].read_text()
+    # "Doe" alone may stand in a picture's base64.
+    assert "Doe," not in written[0].read_text()
+    identity = export(
+        real,
+        commands.export_scan_page,
+        tmp_path / "scan.pdf",
+        prepare=lambda dialog: dialog.identity.setChecked(True),
+    )
+    assert identity == (tmp_path / "scan.html", tmp_path / "scan.pdf")
+    assert "Scan of 4 slices" in identity[0].read_text()
+    assert "Doe, Jane" in identity[0].read_text()

@@ -1,0 +1,186 @@
+"""A page on a slice or a scan: what it says, as HTML and as one side of PDF."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from model_core.base.errors import ExportError
+from model_core.base.results import ScanVerdict, SliceSummary
+from model_core.base.settings import Architecture, DetectionSettings, EvidenceSettings
+from model_core.base.volume import Problem
+from model_core.export.report_pages import PageSettings, page_slices, scan_page, slice_page, write_page
+from model_core.report import Document, Note, Picture, Row, Table, write_pdf
+from model_core.weights.card import ModelCard
+
+CLASSES = ("Control", "Other (non-COVID)", "COVID-19")
+
+
+class Networks:
+    region_classes = ("Lesion",)
+    image_classes = CLASSES
+    mirror = False
+    evidence = EvidenceSettings(batch_size=8)
+    cards = (
+        ModelCard(
+            name="one",
+            title="One",
+            architecture=Architecture(kind="single_shot"),
+            region_classes=("Lesion",),
+            image_classes=CLASSES,
+            notes="Learned from <few> & others.",
+        ),
+    )
+
+    def evidence_basis(self, settings):
+        return "trained"
+
+
+@pytest.fixture
+def settings():
+    return PageSettings(Networks(), DetectionSettings(), EvidenceSettings(batch_size=8), "one, fast")
+
+
+def text_of(html):
+    parser, parts = HTMLParser(convert_charrefs=True), []
+    parser.handle_data = parts.append
+    parser.feed(html)
+    return " ".join(" ".join(parts).split())
+
+
+def pages(path):
+    return len(re.findall(rb"/Type /Page\b", path.read_bytes()))
+
+
+def summaries(count, **changes):
+    return [
+        SliceSummary(
+            k, k % 3, 100 * (k % 3), 49.0 * (k % 3), (0.1, 0.2, 0.7), lung=True, ill_probability=0.1 * k
+        )
+        for k in range(count)
+    ]
+
+
+SCAN = ScanVerdict(
+    probabilities=(0.1, 0.2, 0.8),
+    class_index=None,
+    slices_used=(1, 2),
+    rule="Mean.",
+    basis="trained",
+    verdict="ill",
+    lung_slices=6,
+    ill_slices=4,
+    control_rate=0.05,
+    lesion_ml=12.34,
+    lung_ml=4000.0,
+    kind="undecided",
+    deciding=(2, 1),
+    verdict_rule="Ill where more slices look ill than in controls.",
+)
+
+
+def test_the_page_of_a_slice_says_class_regions_and_settings(make_volume, make_shown, settings, tmp_path):
+    volume = make_volume()
+    mask = np.zeros((40, 50), bool)
+    mask[10:20, 10:30] = True
+    shown = make_shown(volume, [mask])
+    html, pdf = write_page(tmp_path, "page", slice_page(volume, shown, settings))
+    text = text_of(html.read_text())
+    assert "Slice 2 of 3" in text
+    assert "COVID-19 0.90 (uncalibrated)" in text
+    assert "Control 0.050" in text
+    assert "one, fast" in text
+    assert "not a medical device" in text
+    assert "Learned from <few> & others." in text
+    assert "1 region marked" in text
+    assert pages(pdf) == 1
+    for secret in ("DOE", "PID-77", "Chest 1.0", "2020"):
+        assert secret not in text
+        assert secret.encode() not in pdf.read_bytes()
+
+
+def test_identity_is_there_only_where_it_is_asked_for(make_volume, make_shown, settings):
+    volume = make_volume()
+    page = slice_page(volume, make_shown(volume), replace(settings, identity=True))
+    assert "DOE, JANE, PID-77, 2020-01-01" in text_of(page.html())
+
+
+def test_edited_evidence_is_told(make_volume, make_shown, settings):
+    volume = make_volume()
+    page = slice_page(volume, make_shown(volume, basis="edited"), settings)
+    assert "Edited evidence: not the class that the weights give." in text_of(page.html())
+
+
+def test_the_page_of_a_scan_says_verdict_and_doubt(make_volume, settings, tmp_path):
+    problem = Problem("warning", "Doe_1.dcm is cut off.", "It was left out.", ("Doe_1.dcm",))
+    volume = make_volume(shape=(8, 40, 50), problems=(problem,))
+    pictures = {k: np.full((300, 300, 3), 50, np.uint8) for k in (1, 2)}
+    page = scan_page(volume, summaries(6), SCAN, settings, pictures=pictures)
+    html, pdf = write_page(tmp_path, "scan", page)
+    text = text_of(html.read_text())
+    assert "Pneumonia signs" in text
+    assert "In 4 of 6 lung slices" in text
+    assert "cannot be told apart" in text
+    assert "6 of 8 so far" in text
+    assert "12.3 ml" in text
+    assert "Slice 2. " in text
+    assert "Slice 3. " in text
+    assert "Not checked on whole scans" in text
+    assert "cut off" in text
+    assert "Doe_1" not in text
+    assert pages(pdf) == 1
+
+
+def test_a_scan_shows_its_deciding_slices_or_those_with_most_lesion():
+    assert page_slices(summaries(6), SCAN) == (2, 1)
+    assert page_slices(summaries(6), None) == (2, 5, 1)
+    assert page_slices([], None) == ()
+
+
+def test_weights_without_a_class_have_a_page_too(make_volume, make_shown, settings):
+    volume = make_volume()
+    text = text_of(slice_page(volume, make_shown(volume, verdict=False), settings).html())
+    assert "No image class" in text
+    text = text_of(scan_page(volume, summaries(3), None, settings, pictures={}).html())
+    assert "No image class" in text
+
+
+def test_nothing_is_replaced_unasked(make_volume, make_shown, settings, tmp_path):
+    volume = make_volume()
+    page = slice_page(volume, make_shown(volume), settings)
+    (tmp_path / "page.pdf").write_text("mine")
+    with pytest.raises(ExportError, match="exists already"):
+        write_page(tmp_path, "page", page)
+    assert [path.name for path in tmp_path.iterdir()] == ["page.pdf"]
+    write_page(tmp_path, "page", page, overwrite=True)
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_equal_documents_give_equal_files(make_volume, make_shown, settings, tmp_path):
+    volume = make_volume()
+    shown = make_shown(volume)
+    for name in "ab":
+        write_page(tmp_path, name, slice_page(volume, shown, settings))
+    for suffix in (".html", ".pdf"):
+        assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+
+
+def test_a_long_document_goes_on_or_is_made_to_fit(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (600, 500)).save(tmp_path / "x.png")
+    picture = Picture("x", (tmp_path / "x.png").read_bytes(), "A caption ≥ 1 − 2.")
+    table = Table(("name", "value"), [(f"row {k}", k / 7) for k in range(40)])
+    row = Row([[picture, "beside"], [table]], (1, 2))
+    document = Document(
+        "Long", ["<b>plain</b>"], {"Part": [row, picture, picture, Note("small")]}, answer="Yes"
+    )
+    write_pdf(tmp_path / "many.pdf", document)
+    write_pdf(tmp_path / "one.pdf", document, one_page=True)
+    assert pages(tmp_path / "many.pdf") > 1
+    assert pages(tmp_path / "one.pdf") == 1
+    assert [picture.name for picture in document.pictures] == ["x", "x", "x"]
+    assert "row 39" in document.html()
+    assert "row 39" in document.markdown()
