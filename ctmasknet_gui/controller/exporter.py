@@ -211,6 +211,8 @@ class Exporter:
         return slice_page(job.volume, shown, settings, explanation=found, scene=self._scene(job))
 
     def _scan_page(self, job: ExportJob, settings: PageSettings) -> Generator[Progress, None, Document]:
+        from model_core.engine.lungs import known_lungs
+        from model_core.explain import burden
         from model_core.export import render_slice
         from model_core.export.report_pages import page_slices, scan_page
 
@@ -235,7 +237,14 @@ class Exporter:
                     weights=job.weights,
                     scale=2.0,
                 )
-        return scan_page(job.volume, summaries, job.verdict, settings, pictures=pictures)
+        labels = yield from self._labels(job)
+        found = None
+        for item in burden(job.volume, labels, lungs=known_lungs(job.volume)):
+            if isinstance(item, Progress):
+                yield item
+            else:
+                found = item
+        return scan_page(job.volume, summaries, job.verdict, settings, pictures=pictures, lesions=found)
 
     def _scene(self, job: ExportJob) -> SceneSettings:
         look = job.appearance
@@ -274,16 +283,22 @@ class Exporter:
         yield job.request.target
 
     def _lesions(self, job: ExportJob) -> Generator[Progress | Path | Problem, None, None]:
-        from model_core.explain.masks import label_map
         from model_core.export import write_lesions
+
+        labels = yield from self._labels(job)
+        yield from write_lesions(job.request.target, job.volume, labels, overwrite=job.overwrite)
+        yield job.request.target
+
+    def _labels(self, job: ExportJob) -> Generator[Progress, None, ByteArray]:
+        """Return the (D, H, W) classes of the shown masks of all slices."""
+        from model_core.explain.masks import label_map
 
         labels = np.zeros(job.volume.voxels.shape, np.uint8)
         for done, index in enumerate(job.slices):
             yield Progress(done, len(job.slices), f"Slice {index + 1}")
             for shown in self._shown(job, index):
                 labels[index] = label_map(shown.masks, shown.detections.labels)
-        yield from write_lesions(job.request.target, job.volume, labels, overwrite=job.overwrite)
-        yield job.request.target
+        return labels
 
     def _shown(self, job: ExportJob, index: int) -> Iterator[ShownSlice]:
         """Yield what is drawn over a slice, if it was analysed."""

@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     from model_core.engine import run as run_networks
     from model_core.engine.load import load_pipeline
     from model_core.engine.lungs import lungs_of
-    from model_core.explain import lesion_labels, scan_verdict, show
+    from model_core.explain import burden, lesion_labels, scan_verdict, show
     from model_core.export import (
         predictions,
         slice_file_name,
@@ -155,8 +155,15 @@ def run(arguments: argparse.Namespace) -> int:
                 volume=volume,
                 lung_ml=lung_ml(lungs, volume.geometry),
             )
+        found = last(burden(volume, labels, lungs=lungs), title="Measuring lesions")
         document = predictions(
-            volume, records, pipeline=pipeline, detections=detections, evidence=evidence, scan=verdict
+            volume,
+            records,
+            pipeline=pipeline,
+            detections=detections,
+            evidence=evidence,
+            scan=verdict,
+            lesions=found,
         )
         if arguments.report:
             page_settings = PageSettings(pipeline, detections, evidence, _weights(pipeline))
@@ -164,7 +171,7 @@ def run(arguments: argparse.Namespace) -> int:
                 index: _picture(show(pipeline, volume, kept[index], detections, evidence), volume, pipeline)
                 for index in page_slices(summaries, verdict)
             }
-            page = scan_page(volume, summaries, verdict, page_settings, pictures=shown)
+            page = scan_page(volume, summaries, verdict, page_settings, pictures=shown, lesions=found)
             write_page(work, REPORT, page)
         notes = write_lesions(work / LABELS, volume, labels)
         document["series"]["problems"] = [

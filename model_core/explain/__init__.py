@@ -1,6 +1,7 @@
 """What network output means: masks, joined regions, RoI table, what a slice shows, class of the scan, why."""
 
 from model_core.explain.explanation import Explanation, explain_slice
+from model_core.explain.lesions import Burden, Lesion, burden
 from model_core.explain.masks import (
     Patch,
     label_map,
@@ -15,9 +16,12 @@ from model_core.explain.scan import scan_verdict
 from model_core.explain.shown import lesion_labels, show, summarise, with_evidence
 
 __all__ = [
+    "Burden",
     "Explanation",
+    "Lesion",
     "Patch",
     "Regions",
+    "burden",
     "explain_slice",
     "label_map",
     "lesion_labels",

@@ -73,7 +73,7 @@ def scan_verdict(
         rule = f"No lung in the slices analysed ({len(analysed)}): no class."
         return ScanVerdict((), None, (), rule, basis, verdict="no_class", verdict_rule=rule)
     even = volume is not None and volume.geometry.spacing_mm[0] is not None
-    marked = _marked_ml(inside, _steps(volume))
+    marked = _marked_ml(inside, slice_steps_mm(volume))
     found = replace(
         _mean_class(inside, basis=basis, control=control),
         lung_slices=len(inside),
@@ -253,7 +253,7 @@ def _apart(ordered: Sequence[SliceSummary], places: dict[int, float] | None) -> 
     return kept
 
 
-def _steps(volume: Volume | None) -> DoubleArray | None:
+def slice_steps_mm(volume: Volume | None) -> DoubleArray | None:
     """Return (D,) how thick each slice counts in mm: half the way to either neighbour where these differ."""
     if volume is None:
         return None

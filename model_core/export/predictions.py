@@ -13,6 +13,7 @@ from model_core.base.files import write_json as write_json
 from model_core.base.results import ScanVerdict, ShownSlice
 from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceSettings
 from model_core.base.volume import Problem, Volume
+from model_core.explain.lesions import Burden
 from model_core.scene import class_name
 from model_core.weights.card import ModelCard
 
@@ -57,6 +58,7 @@ def predictions(
     detections: DetectionSettings,
     evidence: EvidenceSettings,
     scan: ScanVerdict | None = None,
+    lesions: Burden | None = None,
 ) -> dict[str, Any]:
     """Return the document as JSON values; holds no patient text and no free text of the file's header.
 
@@ -71,6 +73,9 @@ def predictions(
     and ``kind`` (a class name or "undecided") are null outside it and for weights without a calibration. The
     ``verdict`` of the scan is "no_class", "control", "uncertain" or "ill" (docs/verdict.md); its ``class`` is
     null where none is named.
+
+    ``lesions`` are connected through the slices (`explain.lesions.Lesion`): ml, shares 0..1, slices from 0.
+    ``lesion_grade`` and ``lung_shares`` are those of `Burden`.
 
     Parameters
     ----------
@@ -108,8 +113,21 @@ def predictions(
             "mirror_image": pipeline.mirror,
         },
         "scan": None if scan is None else _scan(scan, pipeline.image_classes),
+        **_lesions(lesions, pipeline.region_classes),
         "slices": sorted(rows, key=lambda row: int(row["index"])),
     }
+
+
+def _lesions(found: Burden | None, names: Sequence[str]) -> dict[str, Any]:
+    if found is None:
+        return {"lesions": None, "lesion_grade": None, "lung_shares": None}
+    rows = []
+    for lesion in found.lesions:
+        values = dataclasses.asdict(lesion)
+        values |= {"label": class_name(names, lesion.label - 1), "place": list(lesion.place)}
+        rows.append(values)
+    shares = None if found.lung_shares is None else dict(found.lung_shares)
+    return {"lesions": rows, "lesion_grade": found.grade, "lung_shares": shares}
 
 
 def told_problem(problem: Problem, volume: Volume) -> dict[str, str]:

@@ -19,6 +19,7 @@ from model_core.base.threads import DRAWING
 from model_core.base.voi import automatic_window
 from model_core.base.volume import LUNG_WINDOW, Volume, readable_name
 from model_core.explain.explanation import Explanation
+from model_core.explain.lesions import Burden
 from model_core.export.explanation import in_words, target
 from model_core.export.picture import render_slice
 from model_core.export.predictions import Networks, series_title, told_problem
@@ -128,6 +129,7 @@ def scan_page(
     settings: PageSettings,
     *,
     pictures: Mapping[int, ByteArray],
+    lesions: Burden | None = None,
 ) -> Document:
     """Return the page of a scan.
 
@@ -139,6 +141,8 @@ def scan_page(
         None for weights without a class.
     pictures:
         (h, w, 3) annotated pictures by slice (from 0); the first few are shown, see `page_slices`.
+    lesions:
+        Connected through the slices; None leaves them out.
     """
     from model_core import plots
 
@@ -170,7 +174,11 @@ def scan_page(
         sections["Slices that carry the verdict" if deciding else "Slices with most lesion"] = [
             Row(columns, [1] * len(columns))
         ]
-    sections["Numbers"] = [_numbers(volume, summaries, scan)]
+    numbers: list[str | Table | Picture] = [_numbers(volume, summaries, scan, lesions)]
+    if lesions is None:
+        sections["Numbers"] = [*numbers]
+    else:
+        sections["Numbers and lesions"] = [Row([numbers, [_lesions(lesions, settings)]], (1, 1.5))]
     told = [told_problem(problem, volume) for problem in volume.problems if problem.level != "info"]
     problems = [f"{problem['text']} {problem['action']}".strip() for problem in told]
     if problems:
@@ -319,7 +327,34 @@ def _regions(shown: ShownSlice, found: Explanation | None) -> Table:
     return Table(tuple(columns), rows, caption)
 
 
-def _numbers(volume: Volume, summaries: Sequence[SliceSummary], scan: ScanVerdict | None) -> Table:
+def _lesions(found: Burden, settings: PageSettings) -> str | Table:
+    """Return the largest lesions, each with where it is and how dense."""
+    if not found.lesions:
+        return "No lesion is marked."
+    rows: list[tuple[Any, ...]] = []
+    for lesion in found.lesions[:_MOST_ROWS]:
+        where = " ".join(filter(None, (lesion.side, lesion.third)))
+        rows.append(
+            (
+                str(lesion.number),
+                class_name(settings.pipeline.region_classes, lesion.label - 1),
+                f"{lesion.first + 1}–{lesion.last + 1}",
+                "–" if lesion.ml is None else f"{lesion.ml:.1f}",
+                where or "–",
+                "–" if lesion.mean_hu is None else f"{lesion.mean_hu:.0f}".replace("-", "−"),
+                "–" if lesion.non_aerated is None else f"{100 * lesion.non_aerated:.0f} %",
+            )
+        )
+    more = len(found.lesions) - len(rows) + found.smaller
+    caption = "Connected through the slices; non-aerated: above −100 HU."
+    if more:
+        caption += f" {more} smaller one{' is' if more == 1 else 's are'} not listed."
+    return Table(("", "class", "slices", "ml", "where", "mean HU", "non-aerated"), rows, caption)
+
+
+def _numbers(
+    volume: Volume, summaries: Sequence[SliceSummary], scan: ScanVerdict | None, lesions: Burden | None
+) -> Table:
     rows: list[tuple[str, str]] = [("slices analysed", f"{len(summaries)} of {volume.slices}")]
     rows.append(("slices with a marked lesion", str(sum(s.detections > 0 for s in summaries))))
     if scan is not None and scan.verdict is not None:
@@ -330,7 +365,17 @@ def _numbers(volume: Volume, summaries: Sequence[SliceSummary], scan: ScanVerdic
             rows.append(("marked in the lung", f"{scan.lesion_ml:.1f} ml"))
         if scan.lung_ml is not None:
             rows.append(("lung", f"{scan.lung_ml:.0f} ml"))
+    if lesions is not None and lesions.lung_shares is not None:
+        shares = lesions.lung_shares
+        rows.append(
+            ("of the right and of the left lung", f"{_share(shares['right'])}, {_share(shares['left'])}")
+        )
+        rows.append(("grade by the more affected lung", f"{lesions.grade} of 4"))
     return Table(("what", "how much"), rows)
+
+
+def _share(value: float) -> str:
+    return "< 1 %" if 0 < value < 0.01 else f"{100 * value:.0f} %"
 
 
 def _made(settings: PageSettings) -> list[Block]:

@@ -358,6 +358,12 @@ def test_a_page_on_the_scan(series, weights, tmp_path):
     html = (tmp_path / "report.html").read_text()
     assert f"Scan of {SLICES} slices" in html
     assert f"3 of {SLICES}" in html
+    document = json.loads((tmp_path / "predictions.json").read_text())
+    assert document["lesions"], "random networks mark something"
+    listed = sum(lesion["pixels"] for lesion in document["lesions"])
+    marked = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(tmp_path / "lesions.nii.gz")) > 0
+    assert listed == pytest.approx(np.count_nonzero(marked), abs=200)
+    assert set(document["lung_shares"] or {"right": 0, "left": 0}) == {"right", "left"}
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
     assert predict(series, tmp_path, *weights, "--slices", "1:4", "--overwrite") == 0
     assert not list(tmp_path.glob("report.*")), "it was of another run"
