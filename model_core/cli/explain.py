@@ -41,6 +41,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
     parser.add_argument("--fast", action="store_true", help=values.FAST)
     parser.add_argument(
+        "--stability",
+        action="store_true",
+        help="also run eight slightly changed pictures (one pixel to each side, 25 HU, mirror image, noise)",
+    )
+    parser.add_argument(
         "--report", action="store_true", help="also write one page on the slice: report.html, report.pdf"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
@@ -53,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     from model_core.engine import run as run_networks
     from model_core.engine.load import load_pipeline
     from model_core.engine.lungs import lungs_of
-    from model_core.explain import explain_slice, show
+    from model_core.explain import explain_slice, show, stability
     from model_core.export import (
         explanation,
         in_words,
@@ -84,6 +89,10 @@ def run(arguments: argparse.Namespace) -> int:
     result = last(run_networks(pipeline, volume, [index]), title="Analysing")
     shown = show(pipeline, volume, result, pipeline.detections, evidence)
     found = last(explain_slice(pipeline, result, shown, seed=arguments.seed), title="Explaining")
+    steady = None
+    if arguments.stability:
+        job = stability(pipeline, volume, index, pipeline.detections, evidence, seed=arguments.seed)
+        steady = last(job, title="Changing the picture")
 
     make_folder(output)
     former = []
@@ -94,8 +103,8 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.report:
             weights = names_text(pipeline.cards, fast=pipeline.fast)
             settings = PageSettings(pipeline, pipeline.detections, evidence, weights)
-            write_page(work, REPORT, slice_page(volume, shown, settings, explanation=found))
-        write_json(work / DOCUMENT, explanation(shown, found, pipeline=pipeline))
+            write_page(work, REPORT, slice_page(volume, shown, settings, explanation=found, steady=steady))
+        write_json(work / DOCUMENT, explanation(shown, found, pipeline=pipeline, steady=steady))
     for problem in volume.problems:
         if problem.level != "info":
             sys.stderr.write(f"ctmasknet: {problem.text} {problem.action}\n")

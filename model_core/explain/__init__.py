@@ -14,6 +14,7 @@ from model_core.explain.regions import Regions, shown_lesions, touching_regions
 from model_core.explain.rois import roi_table
 from model_core.explain.scan import scan_verdict
 from model_core.explain.shown import lesion_labels, show, summarise, with_evidence
+from model_core.explain.stability import Stability, stability
 
 __all__ = [
     "Burden",
@@ -21,6 +22,7 @@ __all__ = [
     "Lesion",
     "Patch",
     "Regions",
+    "Stability",
     "burden",
     "explain_slice",
     "label_map",
@@ -33,6 +35,7 @@ __all__ = [
     "scan_verdict",
     "show",
     "shown_lesions",
+    "stability",
     "summarise",
     "touching_regions",
     "with_evidence",

@@ -18,6 +18,7 @@ from model_core.base.voi import apply_window, automatic_window
 from model_core.base.volume import LUNG_WINDOW, Volume
 from model_core.explain.attribution import FoundSet, with_ill
 from model_core.explain.explanation import BACKGROUND, METHODS, Explanation
+from model_core.explain.stability import Stability
 from model_core.export.png import RESEARCH_USE
 from model_core.export.predictions import Networks, by_name, weights_entry
 from model_core.scene import class_name
@@ -31,7 +32,9 @@ CLOSED_UP = (
 )
 
 
-def explanation(shown: ShownSlice, found: Explanation, *, pipeline: Networks) -> dict[str, Any]:
+def explanation(
+    shown: ShownSlice, found: Explanation, *, pipeline: Networks, steady: Stability | None = None
+) -> dict[str, Any]:
     """Return the document of one slice as JSON values; it holds no text of the file (docs/explanation.md).
 
     ``rank`` and ``slice_number`` count from 1, ``slots`` from 0; boxes are pixel edges of the slice as
@@ -79,6 +82,18 @@ def explanation(shown: ShownSlice, found: Explanation, *, pipeline: Networks) ->
         },
         "operators": _operators(found, count),
         "decisive_set": _decisive(found, names),
+        "stability": None if steady is None else _stability(steady),
+    }
+
+
+def _stability(found: Stability) -> dict[str, Any]:
+    """Return what small changes of the picture do, in the order of ``changes``."""
+    return {
+        "changes": list(found.changes),
+        "image_logits": None if found.logits is None else [_numbers(row) for row in found.logits],
+        "ill_probability": _numbers(found.ill) or None,
+        "lesion_mm2": _numbers(found.lesion_mm2) if found.in_mm else None,
+        "lesion_px": None if found.in_mm else _numbers(found.lesion_mm2),
     }
 
 

@@ -20,6 +20,7 @@ from model_core.base.voi import automatic_window
 from model_core.base.volume import LUNG_WINDOW, Volume, readable_name
 from model_core.explain.explanation import Explanation
 from model_core.explain.lesions import Burden
+from model_core.explain.stability import Stability
 from model_core.export.explanation import in_words, target
 from model_core.export.picture import render_slice
 from model_core.export.predictions import Networks, series_title, told_problem
@@ -61,6 +62,7 @@ def slice_page(
     settings: PageSettings,
     *,
     explanation: Explanation | None = None,
+    steady: Stability | None = None,
     scene: SceneSettings | None = None,
 ) -> Document:
     """Return the page of one slice.
@@ -69,6 +71,8 @@ def slice_page(
     ----------
     explanation:
         What carries its class; None leaves that out.
+    steady:
+        What small changes of the picture do; None leaves that out.
     scene:
         How the slice is shown; None takes the lung window (the automatic one without HU) and outlines.
     """
@@ -99,6 +103,8 @@ def slice_page(
             )
         )
     right.append(_found(summary))
+    if steady is not None:
+        right.append(steady_words(steady))
     sections: dict[str, Sequence[Block]] = {"": [Row([[picture], right], (1.15, 1))]}
     scores = _figure(
         "score-area",
@@ -272,6 +278,19 @@ def _found(summary: SliceSummary) -> str:
     if count and summary.lesion_mm2 is not None:
         text += f", {summary.lesion_mm2 / 100:.1f} cm² together"
     return f"{text}."
+
+
+def steady_words(found: Stability) -> str:
+    """Say what small changes of the picture do."""
+    low, high = found.area_range
+    unit, scale = ("cm²", 100.0) if found.in_mm else ("px", 1.0)
+    area = f"marked {low / scale:.1f} to {high / scale:.1f} {unit}"
+    chances = found.ill_range
+    ill = "" if chances is None else "pneumonia {} to {}, ".format(*map(probability_text, chances))
+    return (
+        f"After {len(found.changes)} small changes (one pixel to each side, 25 HU, mirror image, noise): "
+        f"{ill}{area}."
+    )
 
 
 def _why(shown: ShownSlice, found: Explanation, names: Sequence[str], *, beside: Picture) -> list[Block]:

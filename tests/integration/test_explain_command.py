@@ -229,9 +229,15 @@ def test_without_a_class_there_is_nothing_to_explain(series, plain, tmp_path, ca
 
 
 def test_a_page_says_the_same(series, weights, document, tmp_path):
-    options = ("--slice", "3", "--weights", *weights, "--report")
+    options = ("--slice", "3", "--weights", *weights, "--report", "--stability")
     assert explain(series, tmp_path, *options) == 0
     html = (tmp_path / "report.html").read_text()
+    steady = json.loads((tmp_path / "explanation.json").read_text())["stability"]
+    assert len(steady["changes"]) == 8
+    assert np.shape(steady["image_logits"]) == (8, 3)
+    assert len(steady["ill_probability"]) == len(steady["lesion_mm2"]) == 8
+    assert "After 8 small changes" in html
+    assert document["stability"] is None
     assert "Slice 3 of 5" in html
     assert "Shapley values" in html
     assert f"{document['class_probabilities']['COVID-19']:.3f}" in html
