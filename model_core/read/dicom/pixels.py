@@ -120,9 +120,20 @@ def _decoded(header: FileHeader, indices: list[int], *, palette: bool) -> Iterat
         del values[keyword]
     # Palettes hold up to three 16-bit values per pixel, decoders answer with up to 32 bits.
     most = header.rows * header.columns * max(3, header.samples) * 8
-    yield from sandbox.stream(
-        decode, header.path, max_bytes=most, values=values, indices=indices, palette=palette
-    )
+    shape = (header.rows, header.columns)
+    for frame in sandbox.stream(
+        decode,
+        header.path,
+        count=len(indices),
+        max_bytes=most,
+        values=values,
+        indices=indices,
+        palette=palette,
+    ):
+        answered = getattr(frame, "shape", None)
+        if not isinstance(frame, FileError) and answered not in (shape, (*shape, 3)):
+            raise sandbox.unusable(f"shape {answered}")
+        yield frame
 
 
 def decode(

@@ -29,13 +29,23 @@ NOISE = np.random.default_rng(0).integers(0, 4096, (24, 32)).astype(np.int16)
 # Decoders that fail, in a module that the processes can import.
 FAILING = """
 import json, os, pathlib, signal, sys, time
+import numpy
 from model_core.read.dicom import pixels
+
+ROW = numpy.zeros((1, 32), numpy.int16)
+NONSENSE = {
+    "nothing": [], "words": ["yes"], "rows": [ROW], "cube": [numpy.zeros((24, 32, 2), numpy.int16)],
+    "flood": [numpy.zeros((24, 32), numpy.int16)] * 1000,
+}
 
 def decode(path, *, values, indices, palette):
     bad = json.loads((pathlib.Path(__file__).parent / "bad.json").read_text())
     for index in indices:
         if bad.get(path.name) == "hang":
             time.sleep(60)
+        if str(bad.get(path.name)) in NONSENSE:
+            yield from NONSENSE[bad[path.name]]
+            continue
         if index in bad.get(path.name, ()):
             os.kill(os.getpid(), signal.SIGSEGV)
         yield from pixels.decode(path, values=values, indices=[index], palette=palette)
@@ -115,6 +125,24 @@ def test_a_crash_names_the_file_and_the_next_file_is_read(tmp_path, own, failing
         read(path)
     assert own.pids == []
     np.testing.assert_array_equal(read(packed(tmp_path / "b.dcm")), NOISE)
+
+
+@pytest.mark.parametrize("answer", ["nothing", "words", "rows", "cube"])
+def test_answers_that_are_no_frames_are_an_error_of_their_file(tmp_path, own, failing, answer):
+    failing(a=answer)
+    packed(tmp_path / "a.dcm")
+    (entry,) = finish(scan(tmp_path))[-1].series
+    with pytest.raises(ReadError, match="no answer that can be used"):
+        finish(load(entry))
+
+
+def test_frames_that_nobody_asked_for_are_not_kept(tmp_path, own, failing):
+    failing(a="flood")
+    header, _ = read_header(packed(tmp_path / "a.dcm"))
+    arguments = {"values": {}, "indices": [0], "palette": True}
+    kept, error = own.run(pixels.decode, header.path, arguments, count=2, max_bytes=NOISE.nbytes)
+    assert len(kept) == 2
+    assert error is not None
 
 
 def test_a_process_that_ended_while_it_was_idle_is_no_fault_of_the_next_file(tmp_path, own):
