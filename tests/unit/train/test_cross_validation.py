@@ -17,11 +17,10 @@ from model_core.engine.load import load_pipeline
 from model_core.measure.cross_validation_report import FoldRows, for_card, markdown, read_report, report
 from model_core.measure.segmentation import SWEEP, Measured
 from model_core.measure.thresholds import best_threshold, choose
-from model_core.train import shipping
+from model_core.train import packing, shipping
 from model_core.train.cross_validation import CrossValidation, cross_validate
 from model_core.train.folds import fold_recipe, held_slices, patient_folds
 from model_core.train.lesion import LesionTraining
-from model_core.train.packing import read_packed, write_packed
 from model_core.train.recipe import read_recipe, recipe_names
 from model_core.train.shipping import export_lesions
 from model_core.weights.card import read_card
@@ -379,12 +378,12 @@ def test_every_recipe_takes_steps_and_exports(name, tmp_path, monkeypatch):
     assert len(pipeline.region_classes) == recipe.architecture.region_classes - 1
 
 
-def test_commands_train_from_a_packed_file(tmp_path, capsys):
+def test_commands_train_measure_and_export(tmp_path, capsys, monkeypatch):
     recipe = with_plan()
     values = json.loads(json.dumps(dataclasses.asdict(recipe)))
     (tmp_path / "tiny.json").write_text(json.dumps(values))
-    write_packed(slices_of(recipe), tmp_path / "tiny.packed")
-    common = ["--packed", str(tmp_path / "tiny.packed"), "--work", str(tmp_path / "work"), "--device", "cpu"]
+    monkeypatch.setattr(packing, "pack", lambda *_: slices_of(recipe))
+    common = ["--data", str(tmp_path), "--work", str(tmp_path / "work"), "--device", "cpu"]
     command = ["train", "recipe", str(tmp_path / "tiny.json"), *common]
     planned = [*command, "--plan", "cross_validation", "--workers", "0"]
     assert main([*planned, "--steps", "1"]) == 0
@@ -421,17 +420,3 @@ def test_commands_train_from_a_packed_file(tmp_path, capsys):
     assert card.metrics["cross_validation"]["all"]["images"] == sum(
         not one.unlabelled for one in slices_of(recipe)
     )
-
-
-@pytest.mark.shared_data
-def test_pack_command_takes_a_data_folder(shared_data, tmp_path, capsys):
-    others = [name for name in read_recipe("lesion-r18t1").sources if name != "A5"]
-    command = ["train", "pack", "lesion-r18t1", "--data", str(shared_data), "--work", str(tmp_path)]
-    assert main([*command, "--without", *others, "-o", str(tmp_path / "x.packed")]) == 0
-    assert "37 slices" in capsys.readouterr().out
-    recipe = read_recipe("lesion-r18t1").without(tuple(others))
-    found = read_packed(recipe, tmp_path / "x.packed")
-    assert sum(one.validation for one in found) == 7
-    assert sum(bool(one.lesion.any()) for one in found) == 29
-    assert main([*command, "--without", *others, "--error", "9", "-o", str(tmp_path / "y")]) == 1
-    assert not (tmp_path / "y").exists()
