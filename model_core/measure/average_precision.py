@@ -6,8 +6,6 @@ are pooled, a prediction may serve several references, and the curve is integrat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
@@ -17,15 +15,6 @@ from model_core.base.arrays import BoolArray, DoubleArray, FloatArray, IntArray
 IOU_THRESHOLDS: DoubleArray = np.linspace(0.5, 0.95, 10).round(2)
 # A detection is right, and a lesion found, at an IoU strictly greater than this and the same class.
 HIT_IOU = 0.5
-
-
-@dataclass(frozen=True)
-class PaperAP:
-    """Means over images: of all ten thresholds, and of the thresholds .50 and .75 alone."""
-
-    mean: float
-    ap50: float
-    ap75: float
 
 
 def mask_iou(predicted: BoolArray, reference: BoolArray) -> DoubleArray:
@@ -162,14 +151,3 @@ def average_precision(
     """
     iou = mask_iou(predicted, reference)
     return ap_from_iou(iou, scores, labels, reference_labels, thresholds=thresholds)
-
-
-def summarise_ap(per_image: DoubleArray) -> PaperAP:
-    """Return the means over images of the (images, 10) values of `average_precision`.
-
-    NaN where there is no image.
-    """
-    if not len(per_image):
-        return PaperAP(mean=float("nan"), ap50=float("nan"), ap75=float("nan"))
-    by_threshold = np.asarray(per_image).mean(axis=0)
-    return PaperAP(mean=float(by_threshold.mean()), ap50=float(by_threshold[0]), ap75=float(by_threshold[5]))

@@ -18,8 +18,8 @@ from model_core.measure.bootstrap import rounded
 from model_core.measure.calibration import reliability
 from model_core.measure.document import Document, cell, table
 from model_core.measure.segmentation import SWEEP, Measured
-from model_core.measure.segmentation_summary import scored_hits
-from model_core.measure.thresholds import Setting, best_threshold, score_temperature, summary, values_at
+from model_core.measure.segmentation_summary import scored_hits, summary, values_at
+from model_core.measure.thresholds import Setting, best_threshold, score_temperature
 
 NOTE = (
     "Every slice was measured by a network that was not trained on its patient, at thresholds and a "
