@@ -33,8 +33,8 @@ from model_core.measure.segmentation import (
 from model_core.measure.segmentation_report import settings_document, write_segmentation_report
 from model_core.measure.segmentation_summary import (
     coco_ap,
+    details,
     headline,
-    intervals,
     reason,
     scored_hits,
     sweep,
@@ -343,7 +343,8 @@ def test_small_lesions_alone_are_a_lesion_image_without_reference():
     assert reason(missed) == "lesion missed: nothing detected"
     report = headline([outcome, missed], None)
     assert (report["paper_map"], report["paper_map_lesion_images"]) == (0.5, 0.0)
-    assert intervals([outcome, missed])["paper_map_lesion_images"]["value"] == 0.0
+    more = details([outcome, missed], ["Lesion"], pooled=None)
+    assert more["intervals"]["paper_map_lesion_images"]["value"] == 0.0
     assert sweep([outcome, missed])["paper_map_lesion_images"][0] == 0.0
 
 
