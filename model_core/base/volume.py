@@ -6,7 +6,7 @@ posterior, columns patient right to left (so ``voxels[k]`` is the picture as sho
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from model_core.base.arrays import DoubleArray, VoxelArray
@@ -122,6 +122,10 @@ class Problem:
     action: str = ""
     files: tuple[str, ...] = ()
     code: ProblemCode = "other"
+
+    def values(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {**asdict(self), "files": list(self.files)}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_core.base.errors import ExportError
+from model_core.base.streams import printable
 from model_core.cli import values
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def run_check(arguments: argparse.Namespace) -> int:
         # ASCII, because a file name need not be text that the terminal or JSON can hold.
         sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
     else:
-        sys.stdout.write(_printable("\n".join(_lines(document)) + "\n"))
+        sys.stdout.write(printable("\n".join(_lines(document)) + "\n"))
     if output is not None:
         _write(output, document, checked, overwrite=arguments.overwrite)
     return 1 if checked.errors else 0
@@ -179,12 +180,6 @@ def _quantiles(values: dict[str, float] | None, form: str) -> str:
         return "none"
     low, middle, high = (form.format(values[key]) for key in ("5", "50", "95"))
     return f"median {middle} (5 to 95 %: {low} to {high})"
-
-
-def _printable(text: str) -> str:
-    """Escape what the terminal's encoding cannot show, such as file names that are no valid text."""
-    encoding = sys.stdout.encoding or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 # ----------------------------------------------------------------------------------------- as files
