@@ -17,7 +17,7 @@ from model_core.base.arrays import ByteArray, FloatArray
 from model_core.base.errors import DataError
 from model_core.base.files import atomic_path
 from model_core.base.settings import InputSpec
-from model_core.data import ClassifiedSlice, LabelledSlice, read_class_folders, read_pairs
+from model_core.data import ClassifiedSlice, LabelledSlice, read_class_folders, read_segmentation
 from model_core.data.classes import CLASS_FOLDERS
 from model_core.data.pictures import read_grey, read_index_picture, refuse_absent, to_hu
 from model_core.engine.greymap import estimate_hu_range
@@ -232,7 +232,7 @@ def _read_all(recipe: Recipe, data: Path) -> Iterator[PackedSlice]:
 def _slices(source: Source, data: Path) -> Iterator[tuple[str, str, Path, ByteArray, ByteArray, bool]]:
     folder = data / source.folder
     if source.kind == "pairs":
-        for pair in read_pairs(folder):
+        for pair in read_segmentation(folder):
             image = window_to_bytes(pair.image_hu())
             yield (pair.name, pair.patient, pair.image_path, image, *_labels(pair, folder))
     else:
