@@ -10,10 +10,8 @@ from typing import cast
 import numpy as np
 
 from model_core.base.arrays import DoubleArray
-from model_core.base.errors import SettingsError
 from model_core.base.filenames import named
 from model_core.base.volume import Level, PatientText, Problem, SeriesEntry
-from model_core.read import tilt
 from model_core.read.dicom.grouping import Copy, Group, group_frames
 from model_core.read.dicom.records import FileHeader, Frame
 from model_core.read.dicom.stack import Stack, arrange
@@ -72,29 +70,6 @@ def every_nth(entry: SeriesEntry, step: int) -> SeriesEntry:
         spacing_mm=stack.geometry.spacing_mm,
         source=replace(source, frames=stack.frames),
     )
-
-
-def straight(entry: SeriesEntry) -> SeriesEntry:
-    """Return the series with the sideways shift of its slices taken out when it is read.
-
-    Raises
-    ------
-    SettingsError
-        The slices are not shifted, or it is not known by how many pixels.
-    """
-    source = cast(DicomSource, entry.source)
-    stack = arrange(source.frames)
-    origins = stack_origins(stack)
-    shifts = None if origins is None else tilt.shifts(stack.geometry, origins)
-    if source.straight or shifts is None or not tilt.is_sheared(entry):
-        raise SettingsError("The slices of this series are not shifted by a tilt that can be corrected.")
-    assert origins is not None
-    if not tilt.is_possible(stack.geometry, origins):
-        raise SettingsError(
-            "The slices shift sideways by more than 45 degrees, beyond any gantry: their positions are wrong."
-        )
-    shape, _ = tilt.grown((entry.size[1], entry.size[2]), shifts)
-    return replace(tilt.straight_entry(entry, shape), source=replace(source, straight=True))
 
 
 def slice_origins(entry: SeriesEntry) -> DoubleArray | None:

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from model_core.base.arrays import DoubleArray, VoxelArray
-from model_core.base.errors import SettingsError
 from model_core.base.geometry import Geometry, NiftiForms
 from model_core.base.jobs import Progress
 from model_core.base.volume import Problem, SeriesEntry, Unit, Volume
@@ -338,24 +337,6 @@ def slice_origins(geometry: Geometry, slices: int) -> DoubleArray | None:
         return None
     origins: DoubleArray = np.linspace(first, last, slices)
     return origins
-
-
-def straight(entry: SeriesEntry) -> SeriesEntry:
-    """Return the entry of a sheared volume with the sideways shift of its slices taken out when it is read.
-
-    Raises
-    ------
-    SettingsError
-        The size of a pixel is unknown, or the shift is more than that of a tilt.
-    """
-    source = cast(VolumeSource, entry.source)
-    geometry = source.header.geometry
-    origins = slice_origins(geometry, entry.size[0])
-    shifts = None if origins is None else tilt.shifts(geometry, origins)
-    if origins is None or shifts is None or not tilt.is_possible(geometry, origins):
-        raise SettingsError("The slices of this volume are not shifted by a tilt that can be corrected.")
-    shape, _ = tilt.grown((entry.size[1], entry.size[2]), shifts)
-    return replace(tilt.straight_entry(entry, shape), source=replace(source, straight=True))
 
 
 def _positions(geometry: Geometry, count: int) -> DoubleArray | None:
