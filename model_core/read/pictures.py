@@ -145,15 +145,9 @@ def entries(headers: Sequence[PictureHeader]) -> list[SeriesEntry]:
         title = f"{folder.name} pictures" if len(paths) > 1 else paths[0].name
         if siblings[folder] > 1 and len(paths) >= 1:
             text = f"The pictures of this folder have {siblings[folder]} different sizes or depths."
-            problems.append(
-                Problem(
-                    "info",
-                    text,
-                    f"Each is a series; this one is {width} x {height}.",
-                    named(p.name for p in paths),
-                    code="mixed_sizes",
-                )
-            )
+            action = f"Each is a series; this one is {width} x {height}."
+            names = named(p.name for p in paths)
+            problems.append(Problem("info", text, action, names, code="mixed_sizes"))
             title += f" {width} x {height}" if len(paths) > 1 else ""
         key = f"{folder.resolve()}|{height}|{width}|{deep}|{paths[0].name if len(paths) == 1 else ''}"
         result.append(

@@ -155,15 +155,9 @@ def _content_problems(stack: Stack) -> list[Problem]:
         names = named(frame.name for frame in stack.frames if frame.header.undecodable)
         every = all(frame.header.undecodable for frame in stack.frames)
         level: Level = "error" if every else "warning"
-        problems.append(
-            Problem(
-                level,
-                closed.undecodable,
-                "These images cannot be opened.",
-                names,
-                code="unsupported_transfer_syntax",
-            )
-        )
+        text = closed.undecodable
+        action = "These images cannot be opened."
+        problems.append(Problem(level, text, action, names, code="unsupported_transfer_syntax"))
     assumed = [frame for frame in stack.frames if frame.header.stated_modality != frame.header.modality]
     if assumed:
         stated = assumed[0].header.stated_modality
@@ -178,30 +172,15 @@ def _content_problems(stack: Stack) -> list[Problem]:
         action = "They are read with a point: 0,7 is 0.7."
         problems.append(Problem("warning", text, action, names, code="decimal_comma"))
     if header.localizer:
-        problems.append(
-            Problem(
-                "info",
-                "A localizer (overview) image.",
-                "Its values do not count as Hounsfield units.",
-                code="localizer",
-            )
-        )
+        text = "A localizer (overview) image."
+        action = "Its values do not count as Hounsfield units."
+        problems.append(Problem("info", text, action, code="localizer"))
     if any(frame.header.lossy for frame in stack.frames):
-        problems.append(
-            Problem(
-                "info",
-                "The images were compressed with loss.",
-                "Fine detail and values are approximate.",
-                code="lossy_compression",
-            )
-        )
+        text = "The images were compressed with loss."
+        action = "Fine detail and values are approximate."
+        problems.append(Problem("info", text, action, code="lossy_compression"))
     if any(frame.header.burned_in for frame in stack.frames):
-        problems.append(
-            Problem(
-                "info",
-                "The images say that text is burnt in.",
-                "Exported pictures may show identity.",
-                code="burned_in_annotation",
-            )
-        )
+        text = "The images say that text is burnt in."
+        action = "Exported pictures may show identity."
+        problems.append(Problem("info", text, action, code="burned_in_annotation"))
     return problems

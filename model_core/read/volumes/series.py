@@ -161,41 +161,21 @@ def entry_of(header: VolumeHeader) -> SeriesEntry:
     problems = list(header.problems)
     problems += _shear(header, geometry)
     if None in header.spacing[3 - min(header.dimensions, 3) :]:
-        problems.append(
-            Problem(
-                "warning",
-                "The file does not say how far its voxels are apart.",
-                "The distance counts as unknown; what needs it in mm is left out.",
-                code="missing_slice_distance",
-            )
-        )
+        text = "The file does not say how far its voxels are apart."
+        action = "The distance counts as unknown; what needs it in mm is left out."
+        problems.append(Problem("warning", text, action, code="missing_slice_distance"))
     if not header.placed:
-        problems.append(
-            Problem(
-                "warning",
-                "The file does not say how the volume lies in the patient.",
-                "It is shown as if stored in the usual order; the sides are not to be relied on.",
-                code="missing_orientation",
-            )
-        )
+        text = "The file does not say how the volume lies in the patient."
+        action = "It is shown as if stored in the usual order; the sides are not to be relied on."
+        problems.append(Problem("warning", text, action, code="missing_orientation"))
     if header.extra > 1:
-        problems.append(
-            Problem(
-                "warning",
-                f"The file holds {header.extra} volumes.",
-                "The first one is shown.",
-                code="several_volumes",
-            )
-        )
+        text = f"The file holds {header.extra} volumes."
+        action = "The first one is shown."
+        problems.append(Problem("warning", text, action, code="several_volumes"))
     if header.components > 1:
-        problems.append(
-            Problem(
-                "info",
-                f"The voxels have {header.components} components.",
-                "Of colours (8 bits) the brightness is shown, else the first component.",
-                code="several_components",
-            )
-        )
+        text = f"The voxels have {header.components} components."
+        action = "Of colours (8 bits) the brightness is shown, else the first component."
+        problems.append(Problem("info", text, action, code="several_components"))
     stem = header.path.name[: -len(files.suffix_of(header.path))]
     step = geometry.spacing_mm[0]
     return SeriesEntry(
