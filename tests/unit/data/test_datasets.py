@@ -17,7 +17,7 @@ from model_core.data import (
     read_segmentation,
 )
 from model_core.data.checking import check_data
-from model_core.data.checking.classes import check_classes
+from model_core.data.checking.check import check_classes
 
 
 def write(path, array):
