@@ -129,25 +129,10 @@ def average_precision(
     *,
     thresholds: DoubleArray = IOU_THRESHOLDS,
 ) -> DoubleArray:
-    """Return the papers' average precision of one image at each IoU threshold.
+    """Return the papers' average precision (T,) of one image at each IoU threshold.
 
-    Parameters
-    ----------
-    predicted:
-        (P, H, W) binarised predicted masks.
-    scores, labels:
-        (P,) score and class index of each prediction, in any order.
-    reference:
-        (G, H, W) masks of the reference instances, in the order of the data set.
-    reference_labels:
-        (G,) class index of each.
-    thresholds:
-        IoU thresholds; default the ten of the papers.
-
-    Returns
-    -------
-    DoubleArray
-        (T,) values in 0..1.
+    Predictions (P, H, W) with their scores and classes (P,), in any order; reference instances (G, H, W) and
+    their classes (G,), in the order of the data set.
     """
     iou = mask_iou(predicted, reference)
     return ap_from_iou(iou, scores, labels, reference_labels, thresholds=thresholds)

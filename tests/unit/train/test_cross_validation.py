@@ -26,6 +26,11 @@ from model_core.train.shipping import export_lesions
 from model_core.weights.card import read_card
 
 
+def reported(folds):
+    recipe = tiny_recipe()
+    return report(recipe.name, folds, seed=recipe.seed, size=64, stages=recipe.stages)
+
+
 def many():
     """Two sources: 7 patients of 1 to 7 slices, and 12 single ones."""
     slices = [chest(f"a{p}{k}", patient=f"p{p}") for p in range(7) for k in range(p + 1)]
@@ -178,7 +183,7 @@ def rows(good, patient, count=24):
 def test_thresholds_of_a_fold_come_from_the_others():
     setting = (0.3, 0.0)
     folds = [FoldRows({setting: rows(good, p)}, (0.1, 0.2, 0.3)) for good, p in ((0.9, "x"), (0.5, "y"))]
-    values = report(tiny_recipe(), folds, size=64, stages=tiny_recipe().stages)
+    values = reported(folds)
     first, second = values["folds"]
     # The first fold takes a threshold below 0.5 from the second, and finds all. The second takes the first
     # one's, which ties from 0.3 up to 0.9 and is chosen highest, so it finds nothing.
@@ -211,7 +216,7 @@ def test_a_patient_of_two_sources_is_one():
         dataclasses.replace(one, source=source) for source in "AB" for one in rows(0.5, "x") if one.lesion
     ]
     folds = [FoldRows({(0.3, 0.0): found}, None) for found in (both, rows(0.5, "y"))]
-    values = report(tiny_recipe(), folds, size=64, stages=tiny_recipe().stages)
+    values = reported(folds)
     assert values["all"]["patients"] == 3 + 5
     assert {"A/x0", "A/y0"} <= set(values["patients"])
     assert "B/x0" not in values["patients"]
@@ -240,7 +245,7 @@ def test_lesions_too_small_to_count_are_no_lesion_slices_for_ap():
     assert metrics["paper_map_lesion_images"] == 0.0
     assert metrics["paper_map"] == 0.25
     folds = [FoldRows({(0.3, 0.0): one}, None) for one in (found, rows(0.9, "y"))]
-    first = report(tiny_recipe(), folds, size=64, stages=tiny_recipe().stages)["folds"][0]
+    first = reported(folds)["folds"][0]
     assert first["paper_map_lesion_images"]["value"] == 0.0
 
 
@@ -253,13 +258,13 @@ def test_thresholds_need_a_lesion():
 
 def test_few_detections_give_a_fold_no_temperature():
     folds = [FoldRows({(0.3, 0.0): rows(0.5, p, count=2)}, None) for p in "xy"]
-    values = report(tiny_recipe(), folds, size=64, stages=tiny_recipe().stages)
+    values = reported(folds)
     assert {fold["calibration"]["temperature"] for fold in values["folds"]} == {1.0}
 
 
 def test_a_card_quotes_only_a_report_of_its_recipe(tmp_path):
     folds = [FoldRows({(0.3, 0.0): rows(0.5, p)}, None) for p in "xy"]
-    values = report(tiny_recipe(), folds, size=64, stages=tiny_recipe().stages)
+    values = reported(folds)
     path = tmp_path / "cross-validation.json"
     path.write_text(json.dumps(values))
     assert read_report(path, recipe="tiny") == json.loads(json.dumps(values))
