@@ -211,8 +211,7 @@ def _run_folder(arguments: argparse.Namespace, name: str) -> Path:
 
 def run_recipe(arguments: argparse.Namespace) -> int:
     """Train by the recipe until it is done."""
-    from model_core.cli.progress import follow
-    from model_core.cli.stopping import until_stopped
+    from model_core.cli.progress import follow, until_stopped
     from model_core.train.lesion import LesionTraining
     from model_core.train.loop import CHECKPOINT
 
@@ -235,8 +234,7 @@ def run_recipe(arguments: argparse.Namespace) -> int:
 
 def run_cross_validation(arguments: argparse.Namespace) -> int:
     """Train and measure the folds of a recipe."""
-    from model_core.cli.progress import follow
-    from model_core.cli.stopping import until_stopped
+    from model_core.cli.progress import follow, until_stopped
     from model_core.train.cross_validation import CrossValidation, cross_validate
 
     if arguments.fold is not None and arguments.fold > arguments.folds:

@@ -486,8 +486,7 @@ def _train(
     validation: Dataset[Example] | None,
     batch: int,
 ) -> int:
-    from model_core.cli.progress import follow
-    from model_core.cli.stopping import until_stopped
+    from model_core.cli.progress import follow, until_stopped
     from model_core.train.course import Passes
     from model_core.train.loop import EpochReport, Training
     from model_core.train.system import TrainingSettings, identity_of
