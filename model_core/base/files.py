@@ -28,7 +28,6 @@ _REASONS = {
     errno.ENAMETOOLONG: "the name is too long",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
     errno.EISDIR: "a folder has that name",
-    errno.EEXIST: "a file has that name",
 }
 
 

@@ -6,7 +6,7 @@ posterior, columns patient right to left (so ``voxels[k]`` is the picture as sho
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from model_core.base.arrays import DoubleArray, VoxelArray
@@ -125,7 +125,8 @@ class Problem:
 
     def values(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        return {**asdict(self), "files": list(self.files)}
+        said = {"level": self.level, "code": self.code, "text": self.text, "action": self.action}
+        return {**said, "files": list(self.files)}
 
 
 @dataclass(frozen=True)

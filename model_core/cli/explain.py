@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
-from model_core.cli import case, values
+from model_core.cli import values
 from model_core.cli.errors import UsageError
+from model_core.cli.predict import choose_series, make_folder, open_series, refuse_to_replace
 from model_core.cli.progress import last
 
 DOCUMENT = "explanation.json"
@@ -22,13 +24,23 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "contribution of each region as colour, and their bars. Slices count from 1, as in the window. What "
         "each number means is in docs/explanation.md.",
     )
-    case.add_options(parser)
+    parser.add_argument("path", type=Path, help="DICOM folder or file, NIfTI, NRRD, MHA, or pictures")
     parser.add_argument(
         "--slice", type=values.positive, required=True, metavar="N", help="which slice, from 1 (head first)"
     )
     parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write into"
+    )
+    parser.add_argument("--weights", nargs="+", default=[], metavar="W", help="shipped names or files")
+    parser.add_argument("--series", metavar="UID", help="series to open where the path holds several")
+    parser.add_argument("--evidence-score", type=values.score, metavar="T", help="of the RoI batch")
+    parser.add_argument("--evidence-nms", type=values.iou, metavar="T", help="of the RoI batch (IoU)")
+    parser.add_argument(
         "--seed", type=values.count, default=0, metavar="S", help="of what is drawn at random (default 0)"
     )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
+    parser.add_argument("--fast", action="store_true", help=values.FAST)
+    parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     parser.set_defaults(run=run)
 
 
@@ -50,30 +62,35 @@ def run(arguments: argparse.Namespace) -> int:
 
     output: Path = arguments.output
     catalogue = last(scan(arguments.path), title="Reading")
-    entry = case.choose_series(catalogue.series, arguments.series)
-    volume = case.open_series(entry, every=1, straight=False)
+    volume = open_series(choose_series(catalogue.series, arguments.series), every=1, straight=False)
     index = arguments.slice - 1
     if index >= volume.slices:
         raise UsageError(
             f"--slice {arguments.slice} is out of range: the series has slices 1 to {volume.slices}."
         )
-    case.refuse_to_replace(
+    refuse_to_replace(
         [output / name for name in (DOCUMENT, *picture_names(index))], overwrite=arguments.overwrite
     )
     pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
-    evidence = case.changed(pipeline.evidence, score=arguments.evidence_score, nms_iou=arguments.evidence_nms)
+    given = {"score": arguments.evidence_score, "nms_iou": arguments.evidence_nms}
+    evidence = dataclasses.replace(
+        pipeline.evidence, **{name: value for name, value in given.items() if value is not None}
+    )
     last(lungs_of(volume), title="Looking for the lung")
     result = last(run_networks(pipeline, volume, [index]), title="Analysing")
     shown = show(pipeline, volume, result, pipeline.detections, evidence)
     found = last(explain_slice(pipeline, result, shown, seed=arguments.seed), title="Explaining")
 
+    make_folder(output)
     former = []
     if (output / DOCUMENT).is_file():  # pictures of another slice or of other weights
         former = sorted(output.glob("slice-*-contribution*.png"))
     with atomic_folder(output, last=DOCUMENT, outdated=former) as work:
         write_explanation_pictures(work, volume, shown, found, image_classes=pipeline.image_classes)
         write_json(work / DOCUMENT, explanation(shown, found, pipeline=pipeline))
-    case.tell_problems(volume)
+    for problem in volume.problems:
+        if problem.level != "info":
+            sys.stderr.write(f"ctmasknet: {problem.text} {problem.action}\n")
     if found.why_none:
         sys.stderr.write(f"ctmasknet: no contributions: {found.why_none}\n")
     elif sentence := in_words(found, pipeline.image_classes):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from model_core.base.errors import DataError, ExportError, MemoryNeeded, ReadError
 from model_core.base.files import atomic_folder
 from model_core.base.results import ShownSlice
-from model_core.base.volume import LUNG_WINDOW, Volume
-from model_core.cli import case, values
+from model_core.base.settings import DetectionSettings, EvidenceSettings
+from model_core.base.volume import LUNG_WINDOW, SeriesEntry, Volume
+from model_core.cli import values
 from model_core.cli.errors import UsageError
 from model_core.cli.progress import follow, last
 
@@ -31,7 +35,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "Pictures are numbered from 1 as in the window (slice-0088.png; axial: head first); --slices and the "
         "indices in predictions.json count from 0. Boxes are pixel edges of the picture as displayed.",
     )
-    case.add_options(parser)
+    parser.add_argument("path", type=Path, help="DICOM folder or file, NIfTI, NRRD, MHA, or pictures")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write into"
+    )
+    parser.add_argument("--weights", nargs="+", default=[], metavar="W", help="shipped names or files")
+    parser.add_argument("--series", metavar="UID", help="series to open where the path holds several")
     parser.add_argument("--score-threshold", type=values.score, metavar="T", help="of shown detections")
     parser.add_argument("--nms-threshold", type=values.iou, metavar="T", help="of shown detections (IoU)")
     parser.add_argument(
@@ -39,6 +48,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         action=argparse.BooleanOptionalAction,
         help="show touching detections as one lesion (default: the card's)",
     )
+    parser.add_argument("--evidence-score", type=values.score, metavar="T", help="of the RoI batch")
+    parser.add_argument("--evidence-nms", type=values.iou, metavar="T", help="of the RoI batch (IoU)")
     parser.add_argument(
         "--every",
         type=values.positive,
@@ -52,7 +63,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="shift the slices of a tilted gantry back in their planes (linear interpolation)",
     )
     parser.add_argument("--slices", type=_slices, metavar="A:B", help="half-open range from 0; default all")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
+    parser.add_argument("--fast", action="store_true", help=values.FAST)
     parser.add_argument("--png", action="store_true", help="also write annotated pictures")
+    parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     parser.set_defaults(run=run)
 
 
@@ -89,25 +103,20 @@ def run(arguments: argparse.Namespace) -> int:
 
     output: Path = arguments.output
     catalogue = last(scan(arguments.path), title="Reading")
-    entry = case.choose_series(catalogue.series, arguments.series)
-    volume = case.open_series(entry, every=arguments.every, straight=arguments.correct_tilt)
+    entry = choose_series(catalogue.series, arguments.series)
+    volume = open_series(entry, every=arguments.every, straight=arguments.correct_tilt)
     slices = _range(arguments.slices, volume)
     names = [DOCUMENT, LABELS, *(slice_file_name(index) for index in slices if arguments.png)]
-    case.refuse_to_replace([output / name for name in names], overwrite=arguments.overwrite)
+    refuse_to_replace([output / name for name in names], overwrite=arguments.overwrite)
     # Of a run before this one, pictures of slices that are not run again would be of other results.
     again = arguments.overwrite and (output / DOCUMENT).is_file()
     pictures = output.glob("slice-[0-9][0-9][0-9][0-9].png") if again else ()
     former = [path for path in pictures if path.name not in names]
     pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
-    detections = case.changed(
-        pipeline.detections,
-        score=arguments.score_threshold,
-        nms_iou=arguments.nms_threshold,
-        join_touching=arguments.join,
-    )
-    evidence = case.changed(pipeline.evidence, score=arguments.evidence_score, nms_iou=arguments.evidence_nms)
+    detections, evidence = _settings(arguments, pipeline)
     lungs = last(lungs_of(volume), title="Looking for the lung")
 
+    make_folder(output)
     labels = np.zeros(volume.voxels.shape, np.uint8)
     records, summaries = [], []
     # Everything is written beside its place and moved there at the end, or not at all.
@@ -145,10 +154,72 @@ def run(arguments: argparse.Namespace) -> int:
             {"code": note.code, **told_problem(note, volume)} for note in (*volume.problems, *notes)
         ]
         write_json(work / DOCUMENT, document)
-    case.tell_problems(volume)
+    for problem in volume.problems:
+        if problem.level != "info":
+            sys.stderr.write(f"ctmasknet: {problem.text} {problem.action}\n")
     for note in notes:
         sys.stderr.write(f"ctmasknet: {LABELS}: {note.text} {note.action}\n")
     return 0
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of the results; raises `ExportError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "a file has its name" if isinstance(error, FileExistsError) else error.strerror
+        raise ExportError(
+            f"The folder '{folder.name}' cannot be made: {reason}.", details=str(error)
+        ) from error
+
+
+def refuse_to_replace(targets: Sequence[Path], *, overwrite: bool) -> None:
+    """Raise `ExportError` where results are there already and may not be replaced."""
+    if folders := [target.name for target in targets if target.is_dir()]:
+        raise ExportError(f"{folders[0]} is a folder there and cannot be replaced: use another folder.")
+    there = [target.name for target in targets if target.exists()]
+    if there and not overwrite:
+        raise ExportError(
+            f"{' and '.join(there)} exist already in that folder: use --overwrite or another folder."
+        )
+
+
+def choose_series(series: Sequence[SeriesEntry], uid: str | None) -> SeriesEntry:
+    """Return the series of this UID, or the best one; tells which, where there are several."""
+    if uid is not None:
+        chosen = [entry for entry in series if uid in (entry.series_uid, entry.series_id)]
+        if not chosen:
+            known = ", ".join(entry.series_uid or entry.series_id for entry in series)
+            raise UsageError(f"There is no series {uid} at that path. Found: {known or 'none'}.")
+        if len(chosen) > 1:
+            known = ", ".join(entry.series_id for entry in chosen)
+            raise UsageError(f"{len(chosen)} series at that path have this UID. Name one of {known}.")
+        return chosen[0]
+    usable = [entry for entry in series if entry.status != "error"]
+    if not usable:
+        reasons = [problem.text for entry in series for problem in entry.problems]
+        raise DataError("No series at that path can be opened. " + (reasons[0] if reasons else ""))
+    if len(usable) > 1:
+        others = ", ".join(entry.series_uid or entry.series_id for entry in usable[1:])
+        name = usable[0].series_uid or usable[0].series_id
+        sys.stderr.write(f"ctmasknet: series {name} of {len(usable)}; others, for --series: {others}\n")
+    return usable[0]
+
+
+def open_series(entry: SeriesEntry, *, every: int, straight: bool) -> Volume:
+    """Read a series, or every n-th of its slices; where it is tilted, corrected if that is asked for."""
+    from model_core.read import load, straighten, thin
+
+    if every > 1 and entry.size[0] <= every:
+        raise UsageError(f"--every {every} leaves less than two of the {entry.size[0]} slices.")
+    if straight:
+        entry = straighten(entry)
+    try:
+        return last(load(entry if every == 1 else thin(entry, every)), title="Opening")
+    except MemoryNeeded as error:
+        if not error.steps:
+            raise
+        raise ReadError(f"{error.message} --every {every * error.steps[0]} does so.") from error
 
 
 def _range(limits: tuple[int | None, int | None] | None, volume: Volume) -> range:
@@ -160,6 +231,29 @@ def _range(limits: tuple[int | None, int | None] | None, volume: Volume) -> rang
             f"(A:B is half-open, so at most 0:{volume.slices})."
         )
     return range(first, end)
+
+
+def _settings(
+    arguments: argparse.Namespace, pipeline: Pipeline
+) -> tuple[DetectionSettings, EvidenceSettings]:
+    """Return the card's settings with what the command line changes."""
+
+    def given(**values: float | None) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if value is not None}
+
+    detections = dataclasses.replace(
+        pipeline.detections,
+        **given(
+            score=arguments.score_threshold,
+            nms_iou=arguments.nms_threshold,
+            join_touching=arguments.join,
+        ),
+    )
+    evidence = dataclasses.replace(
+        pipeline.evidence,
+        **given(score=arguments.evidence_score, nms_iou=arguments.evidence_nms),
+    )
+    return detections, evidence
 
 
 def _write_picture(folder: Path, shown: ShownSlice, *, volume: Volume, pipeline: Pipeline) -> None:

@@ -36,8 +36,6 @@ _ZIP_MAGIC = b"PK\x03\x04"
 _OLD_MAGIC = b"\x80\x02\x8a\x0a"
 # Where training code keeps the state dict in a checkpoint, the released code first.
 _STATE_KEYS = ("model_weights", "model_state_dict", "state_dict", "model", "network", "net")
-# Levels of the released anchor generators, which all have the same anchors.
-_LEVELS = 5
 # What wrappers put before the names of the network that they hold.
 _WRAPPERS = ("module.", "model.", "network.", "net.", "_orig_mod.")
 
@@ -263,7 +261,9 @@ def _zipped_pickle(path: Path) -> Iterator[BinaryIO]:
             yield stream  # type: ignore[misc]
 
 
-def write_published(path: Path, checkpoint: PublishedCheckpoint, *, single_shot: bool = False) -> None:
+def write_published(
+    path: Path, checkpoint: PublishedCheckpoint, *, levels: int = 5, single_shot: bool = False
+) -> None:
     """Write a checkpoint in the released form: published names, the six keys, anchors as attributes.
 
     Single-shot checkpoints count their epochs from 0 and have no model name.
@@ -277,8 +277,8 @@ def write_published(path: Path, checkpoint: PublishedCheckpoint, *, single_shot:
         If it cannot be written.
     """
     anchors = SimpleNamespace(
-        sizes=(checkpoint.anchor_sizes or (),) * _LEVELS,
-        aspect_ratios=(checkpoint.aspect_ratios or (),) * _LEVELS,
+        sizes=(checkpoint.anchor_sizes or (),) * levels,
+        aspect_ratios=(checkpoint.aspect_ratios or (),) * levels,
     )
     epoch = checkpoint.epoch or 0
     content = {

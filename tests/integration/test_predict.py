@@ -238,7 +238,7 @@ def test_a_decimal_comma_is_a_decimal_point(series, weights, tmp_path, text):
 def test_a_file_in_place_of_the_folder_is_told(series, weights, tmp_path, capsys):
     (tmp_path / "out").write_text("mine")
     assert predict(series, tmp_path / "out", *weights, "--slices", "2:3") == 1
-    assert "'out' cannot be written: a file has that name." in capsys.readouterr().err
+    assert "The folder 'out' cannot be made: a file has its name." in capsys.readouterr().err
 
 
 def test_existing_results_are_not_replaced_unasked(series, weights, tmp_path, capsys):
