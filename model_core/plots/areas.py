@@ -52,9 +52,9 @@ def score_area(
     Raises
     ------
     SettingsError
-        If ``top`` is less than 1.
+        If ``top`` is less than 1 or the theme is unknown.
     """
-    colours = style.THEMES[theme]
+    colours = style.theme_named(theme)
     ranking = rank(rois, top, selected)
     if not ranking.shown:
         style.message(figure, colours, "No regions")

@@ -43,9 +43,9 @@ def roi_batch_image(
     Raises
     ------
     SettingsError
-        If ``rows`` is not N x 5.
+        If ``rows`` is not N x 5 or the theme is unknown.
     """
-    colours = style.THEMES[theme]
+    colours = style.theme_named(theme)
     values = np.asarray(rows, np.float32)
     if values.ndim != 2 or values.shape[1] != len(COLUMNS):
         shape = " x ".join(map(str, values.shape))

@@ -44,9 +44,9 @@ def class_bars(
     Raises
     ------
     SettingsError
-        If there are not as many names as probabilities.
+        If there are not as many names as probabilities, or the theme is unknown.
     """
-    colours = style.THEMES[theme]
+    colours = style.theme_named(theme)
     values = [float(value) for value in probabilities]
     if len(names) != len(values):
         raise SettingsError(f"Each class needs one probability: {len(names)} names, {len(values)} values.")

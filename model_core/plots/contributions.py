@@ -55,9 +55,9 @@ def contribution_bars(
     Raises
     ------
     SettingsError
-        If there are not as many contributions as ranks.
+        If there are not as many contributions as ranks, or the theme is unknown.
     """
-    colours = style.THEMES[theme]
+    colours = style.theme_named(theme)
     values = np.asarray(contributions, np.float64)
     if len(ranks) != len(values):
         raise SettingsError(f"Each region needs one contribution: {len(ranks)} and {len(values)}.")
@@ -128,9 +128,9 @@ def contribution_map(
     Raises
     ------
     SettingsError
-        If there are not as many contributions as regions.
+        If there are not as many contributions as regions, or the theme is unknown.
     """
-    colours = style.THEMES[theme]
+    colours = style.theme_named(theme)
     values = np.asarray(contributions, np.float64)
     if len(rois) != len(values):
         raise SettingsError(f"Each region needs one contribution: {len(rois)} and {len(values)}.")

@@ -50,9 +50,9 @@ def score_histogram(
     Raises
     ------
     SettingsError
-        If ``top`` is less than 1.
+        If ``top`` is less than 1 or the theme is unknown.
     """
-    colours = style.THEMES[theme]
+    colours = style.theme_named(theme)
     ranking = rank([roi for roi in rois if not roi.excluded], top, selected)
     if not ranking.shown:
         style.message(figure, colours, "No regions")

@@ -14,6 +14,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
+from model_core.base.errors import SettingsError
 from model_core.plots.margins import Margins
 from model_core.scene import rgb
 
@@ -47,7 +48,7 @@ class Theme:
 
 
 # The dark one continues the panels of resources/style/dark.qss; the light one is for reports.
-THEMES: dict[ThemeName, Theme] = {
+THEMES: dict[str, Theme] = {
     "dark": Theme("#1a2028", "#dbe3ec", "#9fb0c2", "#2c3641", "#4d5b6b", "#ffffff", "#1a2028"),
     "light": Theme("#ffffff", "#1b2026", "#4d5965", "#dde2e8", "#b4bec9", "#000000", "#3a3a3a"),
 }
@@ -59,6 +60,19 @@ def legible(colour: str, theme: Theme) -> str:
         return colour
     red, green, blue = (round(_SHADE * part) for part in rgb(colour))
     return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def theme_named(name: str) -> Theme:
+    """Return a theme.
+
+    Raises
+    ------
+    SettingsError
+        If there is none of that name.
+    """
+    if name not in THEMES:
+        raise SettingsError(f"There is no plot theme {name!r}: use {' or '.join(THEMES)}.")
+    return THEMES[name]
 
 
 def start(figure: Figure, theme: Theme, margins: Margins) -> Axes:

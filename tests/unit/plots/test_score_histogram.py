@@ -113,3 +113,5 @@ def test_labels_and_theme(figure, rois, theme, assert_nothing_cut):
 def test_wrong_arguments_are_refused(figure, rois):
     with pytest.raises(SettingsError, match="top is 1 or more, not 0"):
         score_histogram(figure, rois, top=0)
+    with pytest.raises(SettingsError, match="dark or light"):
+        score_histogram(figure, rois, theme="pink")
