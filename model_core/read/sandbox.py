@@ -122,7 +122,7 @@ class Sandbox:
         path: Path,
         arguments: dict[str, Any],
         *,
-        count: int,
+        count: int = 1,
         max_bytes: int,
     ) -> tuple[list[Any], FileError | None]:
         """Return the answers of a function, and the error that ended them, if any; see `stream`."""
