@@ -172,8 +172,7 @@ def read_picture(path: Path) -> npt.NDArray[Any]:
     FileError
         The file is damaged.
     """
-    picture: npt.NDArray[Any] = sandbox.call(decode, path, max_bytes=_MOST_BYTES, channels=False)
-    return picture
+    return _read(path, channels=False)
 
 
 def read_channels(path: Path) -> npt.NDArray[Any]:
@@ -184,7 +183,13 @@ def read_channels(path: Path) -> npt.NDArray[Any]:
     FileError
         The file is damaged.
     """
-    picture: npt.NDArray[Any] = sandbox.call(decode, path, max_bytes=_MOST_BYTES, channels=True)
+    return _read(path, channels=True)
+
+
+def _read(path: Path, *, channels: bool) -> npt.NDArray[Any]:
+    picture: npt.NDArray[Any] = sandbox.call(decode, path, max_bytes=_MOST_BYTES, channels=channels)
+    if getattr(picture, "ndim", 0) not in ((2, 3) if channels else (2,)):
+        raise sandbox.unusable("no picture")
     return picture
 
 

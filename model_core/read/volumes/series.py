@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from model_core.base.jobs import Progress
 from model_core.base.volume import Problem, SeriesEntry, Unit, Volume
 from model_core.read import sandbox, tilt
 from model_core.read.entries import series_id
-from model_core.read.errors import FileError
+from model_core.read.errors import LIBRARY_FAILURES, FileError
 from model_core.read.memory import check_memory
 from model_core.read.orientation import Layout, display_geometry, layout_of
 from model_core.read.tolerances import SHEAR_TOLERANCE
@@ -87,7 +88,13 @@ def read_header(path: Path) -> VolumeHeader:
     FileError
         The file is damaged, or holds nothing two- or three-dimensional.
     """
-    info = sandbox.call(files.read_information, path)
+    try:
+        return _header(path, sandbox.call(files.read_information, path))
+    except LIBRARY_FAILURES as error:  # no answer of ours
+        raise sandbox.unusable(type(error).__name__) from error
+
+
+def _header(path: Path, info: dict[str, Any]) -> VolumeHeader:
     dimensions, size, forms = int(info["dimensions"]), info["size"], info["forms"]
     if dimensions < 2 or min(size) < 1:
         raise FileError("The file holds no picture.")
@@ -262,8 +269,6 @@ def read_values(header: VolumeHeader) -> npt.NDArray[Any]:
         # Three numbers of 8 bits are a colour; others are times or directions: a mixture would be neither.
         colour = header.components in (3, 4) and values.dtype == np.uint8
         values = values[..., :3].astype(np.float32) @ _LUMA if colour else values[..., 0]
-    if values.size != int(np.prod(header.shape, dtype=np.int64)):
-        raise FileError("The volume changed its size since its folder was read.")
     return values.reshape(header.shape)
 
 
@@ -275,8 +280,11 @@ def read_components(header: VolumeHeader) -> npt.NDArray[Any]:
     FileError
         The file is damaged.
     """
-    most = int(np.prod(header.shape, dtype=np.int64)) * header.components * 8
-    values: npt.NDArray[Any] = sandbox.call(files.read_array, header.path, max_bytes=most)
+    count = int(np.prod(header.shape, dtype=np.int64)) * header.components
+    values: npt.NDArray[Any] = sandbox.call(files.read_array, header.path, max_bytes=count * 8)
+    shape = getattr(values, "shape", (0,))
+    if math.prod(shape) != count or (header.components > 1 and shape[-1:] != (header.components,)):
+        raise FileError("The volume changed its size since its folder was read.")
     return values
 
 

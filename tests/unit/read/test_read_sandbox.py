@@ -12,17 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK
 from dicom_files import along_z, dataset
+from PIL import Image
 from pydicom.pixels import compress
 from pydicom.uid import JPEGLSLossless
 
 from model_core.base.errors import ReadError
 from model_core.base.jobs import finish
-from model_core.read import load, sandbox, scan
+from model_core.read import load, pictures, sandbox, scan
 from model_core.read.dicom import pixels
 from model_core.read.dicom.header import read_header
 from model_core.read.dicom.pixels import read_stored
 from model_core.read.errors import FileError
+from model_core.read.volumes import series as volume_series
 
 NOISE = np.random.default_rng(0).integers(0, 4096, (24, 32)).astype(np.int16)
 
@@ -135,6 +138,20 @@ def test_answers_that_are_no_frames_are_an_error_of_their_file(tmp_path, own, fa
     (entry,) = finish(scan(tmp_path))[-1].series
     with pytest.raises(ReadError, match="no answer that can be used"):
         finish(load(entry))
+
+
+def test_pictures_and_volumes_of_another_shape_are_an_error_of_their_file(tmp_path, monkeypatch):
+    """Whatever a decoder that was taken over answers, the error is one of the file."""
+    Image.fromarray(NOISE.astype(np.uint8)).save(tmp_path / "a.png")
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.stack([NOISE] * 3)), tmp_path / "b.mha")
+    header = volume_series.read_header(tmp_path / "b.mha")
+    for answer in (np.zeros(5), np.zeros((2, 3, 4, 5)), {"a": 1}, "no", None, [[1, 2], [3]]):
+        monkeypatch.setattr(sandbox, "call", lambda *_, **__: answer)  # noqa: B023
+        for read_it in (pictures.read_picture, pictures.read_channels, volume_series.read_header):
+            with pytest.raises(FileError):
+                read_it(tmp_path / "a.png")
+        with pytest.raises(FileError):
+            volume_series.read_values(header)
 
 
 def test_frames_that_nobody_asked_for_are_not_kept(tmp_path, own, failing):
