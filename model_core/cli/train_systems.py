@@ -50,7 +50,6 @@ _SAME = (
     "segmentation_data",
     "reproducible",
 )
-_REGION_CLASSES = {"merge": ("Lesion",), "ggo": ("GGO",), "both": ("GGO", "Consolidation")}
 
 
 def add_kinds(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -180,6 +179,7 @@ def _masks(parser: argparse.ArgumentParser) -> None:
 def run_segmentation(arguments: argparse.Namespace) -> int:
     """Train a segmentation Mask R-CNN."""
     from model_core.data import read_segmentation
+    from model_core.data.instances import CLASS_NAMES
     from model_core.train.examples import SegmentationExamples
     from model_core.train.systems.segmentation import SegmentationSystem
     from model_core.train.systems.start import new_network
@@ -187,7 +187,7 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
 
     preset = _preset(arguments, "p2")
     spec = _spec(arguments)
-    regions = _REGION_CLASSES[arguments.mask_type]
+    regions = CLASS_NAMES[arguments.mask_type]
     architecture = _architecture(arguments, kind="segmentation", region_classes=len(regions) + 1)
     train, held_out = _split(
         arguments,

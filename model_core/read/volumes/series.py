@@ -21,7 +21,7 @@ from model_core.read.errors import LIBRARY_FAILURES, FileError
 from model_core.read.memory import check_memory
 from model_core.read.orientation import Layout, display_geometry, layout_of
 from model_core.read.tolerances import SHEAR_TOLERANCE
-from model_core.read.values import measure
+from model_core.read.values import LUMA, measure
 from model_core.read.volumes import files
 
 # Slices of a volume format are thick where the step is this many pixels or more; else it is isotropic.
@@ -29,7 +29,6 @@ _ANISOTROPY = 1.5
 # Right angles of single precision are right within this; steps nearer than this to one plane fill no volume.
 _ROUNDING = 1e-5
 _FLAT_COSINE = 0.1
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True)
@@ -268,7 +267,7 @@ def read_values(header: VolumeHeader) -> npt.NDArray[Any]:
     if header.components > 1:
         # Three numbers of 8 bits are a colour; others are times or directions: a mixture would be neither.
         colour = header.components in (3, 4) and values.dtype == np.uint8
-        values = values[..., :3].astype(np.float32) @ _LUMA if colour else values[..., 0]
+        values = values[..., :3].astype(np.float32) @ LUMA if colour else values[..., 0]
     return values.reshape(header.shape)
 
 
