@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import csv
-import struct
-import zlib
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from model_core.base.arrays import ByteArray, FloatArray
 from model_core.base.errors import DataError
 from model_core.base.filenames import FETCH, absent, plain_name
 from model_core.base.settings import GREY_HIGH_HU, GREY_LOW_HU
 from model_core.data.findings import Findings, tell
-from model_core.read.pictures import turned, upright
+from model_core.read.pictures import FAILURES, turned, upright
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
-# Pillow's own, and what its decoders raise on damaged or hostile files.
-_FAILURES: tuple[type[Exception], ...] = (
-    *(OSError, UnidentifiedImageError, SyntaxError, ValueError, EOFError, OverflowError, MemoryError),
-    *(struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning),
-)
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _MODES = ("L", "1", "P", "RGB", "RGBA", "LA")
 
@@ -87,7 +80,7 @@ def read_upright(path: Path, *, mask: bool = False) -> tuple[ByteArray, bool]:
             if image.mode == "1":
                 return np.asarray(shown, np.uint8).copy(), was_turned
             stored = np.asarray(shown)
-    except _FAILURES as error:
+    except (*FAILURES, *_BOMBS) as error:
         raise _unreadable("mask" if mask else "picture", path, error) from error
     return _one_value_per_pixel(stored, path), was_turned
 

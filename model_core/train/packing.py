@@ -75,8 +75,7 @@ class PackedSlice:
     def image_hu(self) -> FloatArray:
         """Return the picture as (H, W) HU."""
         spec = InputSpec()
-        hu: FloatArray = spec.low_hu + self.image.astype(np.float32) * ((spec.high_hu - spec.low_hu) / 255.0)
-        return hu
+        return to_hu(self.image, low=spec.low_hu, high=spec.high_hu)
 
     def mask(self) -> ByteArray:
         """Return `lesion`."""
