@@ -21,6 +21,7 @@ from model_core.read.pictures import FAILURES, turned, upright
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+_FAILURES: tuple[type[Exception], ...] = (*FAILURES, *_BOMBS)
 _MODES = ("L", "1", "P", "RGB", "RGBA", "LA")
 
 
@@ -80,7 +81,7 @@ def read_upright(path: Path, *, mask: bool = False) -> tuple[ByteArray, bool]:
             if image.mode == "1":
                 return np.asarray(shown, np.uint8).copy(), was_turned
             stored = np.asarray(shown)
-    except (*FAILURES, *_BOMBS) as error:
+    except _FAILURES as error:
         raise _unreadable("mask" if mask else "picture", path, error) from error
     return _one_value_per_pixel(stored, path), was_turned
 
