@@ -127,7 +127,6 @@ def export_plots(
     shown: ShownSlice,
     *,
     image_classes: Sequence[str] = (),
-    kinds: Sequence[PlotKind] | None = None,
     plot_format: PlotFormat = "png",
     top: int | None = None,
     selected: int | None = None,
@@ -135,7 +134,7 @@ def export_plots(
 ) -> Generator[Progress | Path, None, None]:
     """Write plots of a slice as ``slice-0088-score-area.png`` (numbered from 1, as on screen).
 
-    ``kinds`` None writes every plot the slice has. Yields `Progress` before and the path after each file;
+    Yields `Progress` before and the path after each file;
     nothing is written where one of the files exists and may not be replaced.
 
     Raises
@@ -144,8 +143,7 @@ def export_plots(
         As `write_plot` does.
     """
     stem = f"slice-{shown.slice_index + 1:04d}"
-    chosen = available_plots(shown) if kinds is None else kinds
-    targets = [(kind, folder / f"{stem}-{kind}.{plot_format}") for kind in chosen]
+    targets = [(kind, folder / f"{stem}-{kind}.{plot_format}") for kind in available_plots(shown)]
     for _, path in targets:
         refuse_existing(path, overwrite=overwrite)
     for done, (kind, path) in enumerate(targets):
