@@ -165,9 +165,11 @@ def _sample(
     matrix, offset = transform
     # The small shift keeps centres that lie exactly between two voxels from flickering by rounding.
     place = {"matrix": matrix, "offset": offset + 1e-6, "output_shape": shape, "order": 0}
-    if not affine_transform(np.ones(values.shape, np.uint8), mode="grid-constant", **place).any():
-        raise ReadError("The mask lies elsewhere in the patient: it does not overlap this series.")
     sampled: npt.NDArray[Any] = affine_transform(values, mode="grid-constant", **place)
+    if not sampled.any():
+        inside = affine_transform(np.ones(values.shape, np.uint8), mode="grid-constant", **place)
+        if not inside.any():
+            raise ReadError("The mask lies elsewhere in the patient: it does not overlap this series.")
     return sampled
 
 
