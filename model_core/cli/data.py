@@ -41,26 +41,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "that is wrong with it. Exit code 1 where something must be solved before training.",
     )
     check.add_argument("data", type=Path, metavar="DIR", help="data set, or a split list (.txt) inside one")
-    check.add_argument(
-        "--mask-values",
-        default="shared",
-        metavar="SCHEME",
-        help="shared (0; 1 GGO or lesion; 2 consolidation; default), papers (0-3), released (0-3 labelled by "
-        "position, as the released code does), or 1=ggo,2=consolidation",
-    )
-    check.add_argument(
-        "--mask-type",
-        choices=("merge", "both", "ggo"),
-        default="merge",
-        help="what is counted as instances (default merge: every lesion class is one)",
-    )
-    check.add_argument(
-        "--min-area",
-        type=values.count,
-        default=100,
-        metavar="PX",
-        help="components up to this area are no instances (default 100)",
-    )
+    values.add_masks(check)
     check.add_argument(
         "--against",
         type=Path,

@@ -33,10 +33,6 @@ if TYPE_CHECKING:
     from model_core.train.systems.presets import Preset
     from model_core.weights.card import ModelCard
 
-_MASK_VALUES = (
-    "shared (0; 1 GGO or lesion; 2 consolidation; default), papers (0-3), released (0-3, labelled by "
-    'position as the released code does), or "1=ggo,2=consolidation"'
-)
 # Options that must not change between a stop and a resume, besides those in the card.
 _SAME = (
     "data",
@@ -59,7 +55,7 @@ def add_kinds(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )
     _common(segmentation)
     _network(segmentation)
-    _masks(segmentation)
+    values.add_masks(segmentation)
     segmentation.add_argument(
         "--mode", choices=("full", "heads"), default="full", help="heads: backbone kept"
     )
@@ -94,7 +90,7 @@ def add_kinds(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     single.add_argument(
         "--segmentation-data", type=Path, required=True, metavar="DIR", help="slices with masks for stage 1"
     )
-    single.add_argument("--mask-values", default="shared", metavar="SCHEME", help=_MASK_VALUES)
+    single.add_argument("--mask-values", default="shared", metavar="SCHEME", help=values.MASK_VALUES)
     single.add_argument("--min-area", type=int, default=100, metavar="PX")
     single.add_argument("--branches", type=int, choices=(1, 2), default=2)
     single.add_argument("--rule", choices=("s", "s_backbone", "s_bn"), default="s_backbone")
@@ -168,12 +164,6 @@ def _network(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backbone-weights", type=Path, metavar="FILE", help="a torchvision ResNet file to start from"
     )
-
-
-def _masks(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--mask-type", choices=("both", "ggo", "merge"), default="merge")
-    parser.add_argument("--mask-values", default="shared", metavar="SCHEME", help=_MASK_VALUES)
-    parser.add_argument("--min-area", type=int, default=100, metavar="PX", help="drop components up to this")
 
 
 def run_segmentation(arguments: argparse.Namespace) -> int:
