@@ -52,7 +52,6 @@ _MOST_GAS = 0.6  # of what a dark region has inside
 _AIRWAY_MM2, _AIRWAY_GAS, _AIRWAY_HU = 800.0, 0.3, 50.0
 _GREY_AIR_HU = -930.0
 _WHOLE_ROW = 0.9
-_SMALLEST_MM2 = 50.0  # of a dark region in a slice
 _LARGE_MM2 = 800.0  # in one slice at least, of lung that no other lung vouches for
 _PIECE = 0.1  # of the largest
 _CLOSE_MM = 10.0

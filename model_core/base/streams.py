@@ -1,8 +1,9 @@
-"""Standard streams that the caller closed (``>&-``): both programs look at them before anything is opened."""
+"""Standard streams: those that the caller closed (``>&-``) are held open, and what a terminal can show."""
 
 from __future__ import annotations
 
 import os
+import sys
 
 
 def hold_standard_streams() -> None:
@@ -16,3 +17,9 @@ def hold_standard_streams() -> None:
         except OSError:
             # The lowest free number is taken: this one.
             os.open(os.devnull, os.O_RDWR)
+
+
+def printable(text: str) -> str:
+    """Escape what the terminal's encoding cannot show, such as file names that are no valid text."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -19,7 +19,6 @@ from model_core.base.volume import VoiFunction, Volume, Window
 AUTO_PERCENTILES = (1.0, 99.0)
 # Enough voxels for a percentile; a whole volume would take a second.
 _SAMPLE = 1_000_000
-_INT16_MIN = -32768
 
 
 def apply_window(values: VoxelArray, window: Window, *, inverted: bool = False) -> ByteArray:

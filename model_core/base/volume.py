@@ -128,6 +128,11 @@ class Problem:
     files: tuple[str, ...] = ()
     code: ProblemCode = "other"
 
+    def values(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        said = {"level": self.level, "code": self.code, "text": self.text, "action": self.action}
+        return {**said, "files": list(self.files)}
+
 
 @dataclass(frozen=True)
 class Window:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_core.base.errors import ExportError
+from model_core.base.streams import printable
 from model_core.cli import values
 
 if TYPE_CHECKING:
@@ -40,26 +41,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "that is wrong with it. Exit code 1 where something must be solved before training.",
     )
     check.add_argument("data", type=Path, metavar="DIR", help="data set, or a split list (.txt) inside one")
-    check.add_argument(
-        "--mask-values",
-        default="shared",
-        metavar="SCHEME",
-        help="shared (0; 1 GGO or lesion; 2 consolidation; default), papers (0-3), released (0-3 labelled by "
-        "position, as the released code does), or 1=ggo,2=consolidation",
-    )
-    check.add_argument(
-        "--mask-type",
-        choices=("merge", "both", "ggo"),
-        default="merge",
-        help="what is counted as instances (default merge: every lesion class is one)",
-    )
-    check.add_argument(
-        "--min-area",
-        type=values.count,
-        default=100,
-        metavar="PX",
-        help="components up to this area are no instances (default 100)",
-    )
+    values.add_masks(check)
     check.add_argument(
         "--against",
         type=Path,
@@ -102,7 +84,7 @@ def run_check(arguments: argparse.Namespace) -> int:
         # ASCII, because a file name need not be text that the terminal or JSON can hold.
         sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
     else:
-        sys.stdout.write(_printable("\n".join(_lines(document)) + "\n"))
+        sys.stdout.write(printable("\n".join(_lines(document)) + "\n"))
     if output is not None:
         _write(output, document, checked, overwrite=arguments.overwrite)
     return 1 if checked.errors else 0
@@ -179,12 +161,6 @@ def _quantiles(values: dict[str, float] | None, form: str) -> str:
         return "none"
     low, middle, high = (form.format(values[key]) for key in ("5", "50", "95"))
     return f"median {middle} (5 to 95 %: {low} to {high})"
-
-
-def _printable(text: str) -> str:
-    """Escape what the terminal's encoding cannot show, such as file names that are no valid text."""
-    encoding = sys.stdout.encoding or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 # ----------------------------------------------------------------------------------------- as files

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from model_core.base.errors import CTMaskNetError
 from model_core.base.jobs import finish
+from model_core.base.streams import printable
 from model_core.base.volume import Catalogue, FileReport, SeriesEntry
 
 if TYPE_CHECKING:
@@ -57,9 +58,9 @@ def run(args: argparse.Namespace) -> int:
         json.dump(document, sys.stdout, indent=2, ensure_ascii=True, allow_nan=False)
         sys.stdout.write("\n")
     else:
-        sys.stdout.write(_printable(_table(catalogue, document)))
+        sys.stdout.write(printable(_table(catalogue, document)))
     if not catalogue.series:
-        sys.stderr.write(_printable(f"ctmasknet info: {catalogue_reason(catalogue)}\n"))
+        sys.stderr.write(printable(f"ctmasknet info: {catalogue_reason(catalogue)}\n"))
         return 1
     return 0
 
@@ -105,12 +106,6 @@ def _tell_undecodable(row: dict[str, Any], failed: dict[str, str]) -> None:
     row["problems"].append({"level": level, "code": code, "text": text, "action": action, "files": names})
 
 
-def _printable(text: str) -> str:
-    """Escape what the terminal's encoding cannot show, such as file names that are no valid text."""
-    encoding = sys.stdout.encoding or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
-
-
 def _series(entry: SeriesEntry) -> dict[str, Any]:
     """Describe one series; sizes, spacing and directions in the order slices, rows, columns as shown.
 
@@ -130,16 +125,7 @@ def _series(entry: SeriesEntry) -> dict[str, Any]:
         "plane": entry.plane,
         "status": entry.status,
         "warnings": [_sentence(problem.text, problem.action) for problem in entry.problems],
-        "problems": [
-            {
-                "level": problem.level,
-                "code": problem.code,
-                "text": problem.text,
-                "action": problem.action,
-                "files": list(problem.files),
-            }
-            for problem in entry.problems
-        ],
+        "problems": [problem.values() for problem in entry.problems],
         "size": list(entry.size),
         "spacing_mm": list(entry.spacing_mm),
         "origin_mm": None if geometry.origin_mm is None else list(geometry.origin_mm),

@@ -1,8 +1,10 @@
-"""A progress bar over any job generator."""
+"""Any job generator with a progress bar; Ctrl-C and a termination signal close it between two steps."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -28,3 +30,21 @@ def last(job: Generator[Progress | T, None, None], *, title: str) -> T:
     """Run the job and return the last thing it produces."""
     *_, result = follow(job, title=title)
     return result
+
+
+def until_stopped(job: Generator[T, None, None]) -> Generator[T, None, None]:
+    """Yield what a job yields; where a stop was asked for, close it, which keeps what it has done."""
+    asked: list[int] = []
+    before = {
+        number: signal.signal(number, lambda received, _frame: asked.append(received))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        with closing(job):
+            for item in job:
+                yield item
+                if asked:
+                    return
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

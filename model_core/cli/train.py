@@ -36,26 +36,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     recipe.add_argument("--steps", type=values.positive, metavar="N", help="stop after N further steps")
     recipe.set_defaults(run=run_recipe)
 
-    packing = kinds.add_parser(
-        "pack",
-        help="write the slices of a recipe as one file, to train elsewhere",
-        description="Writes pictures (JPEG-LS), masks and patients of the recipe's data into one file "
-        " for 'train recipe --packed FILE' on a machine without the data folder.",
-    )
-    packing.add_argument("name", help=_NAME)
-    packing.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the data sets")
-    packing.add_argument("--work", type=Path, required=True, metavar="DIR", help="cache of the data")
-    packing.add_argument("--without", nargs="+", default=[], metavar="SOURCE", help="leave sources out (A5)")
-    packing.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
-    packing.add_argument(
-        "--error",
-        type=values.count,
-        default=1,
-        metavar="GREY",
-        help="steps of 5.9 HU that a pixel may be off, 0 to 3; more makes the file smaller (default 1)",
-    )
-    packing.set_defaults(run=run_pack)
-
     folds = kinds.add_parser(
         "cross-validate",
         help="train and measure a recipe on folds of patients",
@@ -150,14 +130,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     calibration.set_defaults(run=run_calibration)
 
 
-_NAME = "a shipped recipe (lesion-r18t1) or a recipe file (.json)"
-
-
 def _recipe_options(parser: argparse.ArgumentParser, *, plan: bool = True) -> None:
-    parser.add_argument("name", help=_NAME)
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", type=Path, metavar="DIR", help="folder of the data sets")
-    source.add_argument("--packed", type=Path, metavar="FILE", help="a file of 'train pack' instead")
+    parser.add_argument("name", help="a shipped recipe (lesion-r18t1) or a recipe file (.json)")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the data sets")
     _work(parser)
     parser.add_argument("--without", nargs="+", default=[], metavar="SOURCE", help="switch sources off (A5)")
     parser.add_argument(
@@ -218,15 +193,13 @@ def _read_slices(arguments: argparse.Namespace) -> tuple[Recipe, list[PackedSlic
     """Return the recipe with its sources switched off, and its slices."""
     import torch
 
-    from model_core.train.packing import pack, read_packed
+    from model_core.train.packing import pack
     from model_core.train.recipe import read_recipe
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     recipe = read_recipe(arguments.name).without(tuple(arguments.without))
     recipe = recipe.with_backbone(data=arguments.data, file=arguments.backbone_weights)
-    if arguments.packed is not None:
-        return recipe, read_packed(recipe, arguments.packed)
     return recipe, pack(recipe, _folder(arguments.data), arguments.work)
 
 
@@ -238,8 +211,7 @@ def _run_folder(arguments: argparse.Namespace, name: str) -> Path:
 
 def run_recipe(arguments: argparse.Namespace) -> int:
     """Train by the recipe until it is done."""
-    from model_core.cli.progress import follow
-    from model_core.cli.stopping import until_stopped
+    from model_core.cli.progress import follow, until_stopped
     from model_core.train.lesion import LesionTraining
     from model_core.train.loop import CHECKPOINT
 
@@ -260,22 +232,9 @@ def run_recipe(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def run_pack(arguments: argparse.Namespace) -> int:
-    """Write the packed file of a recipe."""
-    from model_core.train.packing import pack, write_packed
-    from model_core.train.recipe import read_recipe
-
-    recipe = read_recipe(arguments.name).without(tuple(arguments.without))
-    slices = pack(recipe, _folder(arguments.data), arguments.work)
-    path = write_packed(slices, arguments.output, error=arguments.error)
-    sys.stdout.write(f"{len(slices)} slices, {path.stat().st_size / 2**20:.1f} MiB\n")
-    return 0
-
-
 def run_cross_validation(arguments: argparse.Namespace) -> int:
     """Train and measure the folds of a recipe."""
-    from model_core.cli.progress import follow
-    from model_core.cli.stopping import until_stopped
+    from model_core.cli.progress import follow, until_stopped
     from model_core.train.cross_validation import CrossValidation, cross_validate
 
     if arguments.fold is not None and arguments.fold > arguments.folds:
@@ -314,11 +273,6 @@ def run_export(arguments: argparse.Namespace) -> int:
 
     recipe, slices = _read_slices(arguments)
     classified = bool(recipe.classifier) and not arguments.no_classifier
-    if classified and arguments.data is None:
-        raise SettingsError(
-            "Module S is trained on class folders, which a packed file does not hold: give --no-classifier, "
-            "and train it later with 'train module-s --data DIR'."
-        )
     recipe = recipe.planned(arguments.plan)
     work, output = _run_folder(arguments, recipe.name), arguments.output
     folds = arguments.cross_validation

@@ -33,10 +33,6 @@ if TYPE_CHECKING:
     from model_core.train.systems.presets import Preset
     from model_core.weights.card import ModelCard
 
-_MASK_VALUES = (
-    "shared (0; 1 GGO or lesion; 2 consolidation; default), papers (0-3), released (0-3, labelled by "
-    'position as the released code does), or "1=ggo,2=consolidation"'
-)
 # Options that must not change between a stop and a resume, besides those in the card.
 _SAME = (
     "data",
@@ -50,7 +46,6 @@ _SAME = (
     "segmentation_data",
     "reproducible",
 )
-_REGION_CLASSES = {"merge": ("Lesion",), "ggo": ("GGO",), "both": ("GGO", "Consolidation")}
 
 
 def add_kinds(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -60,7 +55,7 @@ def add_kinds(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )
     _common(segmentation)
     _network(segmentation)
-    _masks(segmentation)
+    values.add_masks(segmentation)
     segmentation.add_argument(
         "--mode", choices=("full", "heads"), default="full", help="heads: backbone kept"
     )
@@ -95,7 +90,7 @@ def add_kinds(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     single.add_argument(
         "--segmentation-data", type=Path, required=True, metavar="DIR", help="slices with masks for stage 1"
     )
-    single.add_argument("--mask-values", default="shared", metavar="SCHEME", help=_MASK_VALUES)
+    single.add_argument("--mask-values", default="shared", metavar="SCHEME", help=values.MASK_VALUES)
     single.add_argument("--min-area", type=int, default=100, metavar="PX")
     single.add_argument("--branches", type=int, choices=(1, 2), default=2)
     single.add_argument("--rule", choices=("s", "s_backbone", "s_bn"), default="s_backbone")
@@ -171,15 +166,10 @@ def _network(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _masks(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--mask-type", choices=("both", "ggo", "merge"), default="merge")
-    parser.add_argument("--mask-values", default="shared", metavar="SCHEME", help=_MASK_VALUES)
-    parser.add_argument("--min-area", type=int, default=100, metavar="PX", help="drop components up to this")
-
-
 def run_segmentation(arguments: argparse.Namespace) -> int:
     """Train a segmentation Mask R-CNN."""
     from model_core.data import read_segmentation
+    from model_core.data.instances import CLASS_NAMES
     from model_core.train.examples import SegmentationExamples
     from model_core.train.systems.segmentation import SegmentationSystem
     from model_core.train.systems.start import new_network
@@ -187,7 +177,7 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
 
     preset = _preset(arguments, "p2")
     spec = _spec(arguments)
-    regions = _REGION_CLASSES[arguments.mask_type]
+    regions = CLASS_NAMES[arguments.mask_type]
     architecture = _architecture(arguments, kind="segmentation", region_classes=len(regions) + 1)
     train, held_out = _split(
         arguments,
@@ -486,8 +476,7 @@ def _train(
     validation: Dataset[Example] | None,
     batch: int,
 ) -> int:
-    from model_core.cli.progress import follow
-    from model_core.cli.stopping import until_stopped
+    from model_core.cli.progress import follow, until_stopped
     from model_core.train.course import Passes
     from model_core.train.loop import EpochReport, Training
     from model_core.train.system import TrainingSettings, identity_of

@@ -67,3 +67,27 @@ def rate(text: str) -> float:
     if not value > 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
     return value
+
+
+MASK_VALUES = (
+    "shared (0; 1 GGO or lesion; 2 consolidation; default), papers (0-3), released (0-3, labelled by "
+    "position as the released code does), or 1=ggo,2=consolidation"
+)
+
+
+def add_masks(parser: argparse.ArgumentParser) -> None:
+    """Add what the values of masks mean, what counts as one class, and what is too small to count."""
+    parser.add_argument("--mask-values", default="shared", metavar="SCHEME", help=MASK_VALUES)
+    parser.add_argument(
+        "--mask-type",
+        choices=("merge", "both", "ggo"),
+        default="merge",
+        help="what is counted as instances (default merge: every lesion class is one)",
+    )
+    parser.add_argument(
+        "--min-area",
+        type=count,
+        default=100,
+        metavar="PX",
+        help="components up to this area are no instances (default 100)",
+    )

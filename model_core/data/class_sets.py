@@ -41,7 +41,7 @@ class UnknownClassError(DataError):
 
 
 @dataclass(frozen=True)
-class ClassOfSlice:
+class _ClassOfSlice:
     """What name, list and index say of one picture."""
 
     label: int
@@ -105,13 +105,18 @@ def list_classes(
     for name, path in one_each(groups, report=report).items():
         label = None if listed is None else listed.get(numbered(name))
         try:
-            found.append(classified_slice(name, path, listed_label=label, row=index.get(name, {})))
+            row = index.get(name, {})
+            about = _class_of(name, listed_label=label, row=row)
+            low, high, stated = hu_range(row, name=name)
         except UnknownClassError as error:
             text, action = "The class of pictures is unknown.", f"Expected {EXPECTED_CLASSES}."
             tell(report, error, "unknown_class", text=text, action=action, files=[name])
         except DataError as error:
             text = "The class of pictures or their grey-to-HU map is wrong."
             tell(report, error, "wrong_class", text=text, files=[error.message])
+        else:
+            where = path, low, high, stated
+            found.append(ClassifiedSlice(name, about.label, about.source, about.patient, *where))
     return found
 
 
@@ -147,31 +152,8 @@ def class_names(slices: Iterable[ClassifiedSlice]) -> tuple[str, ...]:
     return tuple(CLASS_FOLDERS.values())
 
 
-def classified_slice(
-    name: str, path: Path, *, listed_label: int | None, row: Mapping[str, str]
-) -> ClassifiedSlice:
-    """Return one slice of a folder of pictures.
-
-    Raises
-    ------
-    DataError
-        If its class is unknown or said differently in two places, or its grey-to-HU map is not one.
-    """
-    about = class_of(name, listed_label=listed_label, row=row)
-    low, high, stated = hu_range(row, name=name)
-    return ClassifiedSlice(name, about.label, about.source, about.patient, path, low, high, stated)
-
-
-def class_of(name: str, *, listed_label: int | None, row: Mapping[str, str]) -> ClassOfSlice:
-    """Return class, patient and source of a picture from its name, its list and its index row.
-
-    Raises
-    ------
-    UnknownClassError
-        If none of them gives a class.
-    DataError
-        If two differ.
-    """
+def _class_of(name: str, *, listed_label: int | None, row: Mapping[str, str]) -> _ClassOfSlice:
+    """Return class, patient and source of a picture from its name, its list and its index row."""
     named = _by_name(name)
     said = {"name": named.label if named else None, "list": listed_label, "index.tsv": _by_index(name, row)}
     labels = {where: label for where, label in said.items() if label is not None}
@@ -183,20 +165,20 @@ def class_of(name: str, *, listed_label: int | None, row: Mapping[str, str]) -> 
     label = next(iter(labels.values()))
     patient = row.get("patient") or (named.patient if named else _without_slice(name))
     source = row.get("source") or (named.source if named else source_of(name, row))
-    return ClassOfSlice(label, patient, source)
+    return _ClassOfSlice(label, patient, source)
 
 
-def _by_name(name: str) -> ClassOfSlice | None:
+def _by_name(name: str) -> _ClassOfSlice | None:
     if match := _ICTCF_NAME.fullmatch(name):
         label = 2 if match[2] == "p" else 0
         if match[1] is not None and int(match[1]) != label:
             raise DataError(
                 f"The class of '{name}' contradicts itself: pCT is 2 (COVID-19), nCT is 0 (negative)."
             )
-        return ClassOfSlice(label, name, ICTCF)
+        return _ClassOfSlice(label, name, ICTCF)
     if match := _COVIDX_NAME.fullmatch(name):
         label = _WORDS[match[1]] if match[1] in _WORDS else int(match[1])
-        return ClassOfSlice(label, f"{label}_{match[2]}", COVIDX)
+        return _ClassOfSlice(label, f"{label}_{match[2]}", COVIDX)
     return None
 
 

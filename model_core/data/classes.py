@@ -78,20 +78,6 @@ def source_of(name: str, row: Mapping[str, str]) -> str:
     return source if telling else NOT_STATED
 
 
-def folder_slice(class_folder: str, stem: str, path: Path, row: Mapping[str, str]) -> ClassifiedSlice:
-    """Return a picture of a class folder.
-
-    Raises
-    ------
-    DataError
-        If the grey-to-HU map of its index row is not one.
-    """
-    low, high, stated = hu_range(row, name=stem)
-    label = list(CLASS_FOLDERS).index(class_folder)
-    patient = row.get("patient") or f"{class_folder}/{stem}"
-    return ClassifiedSlice(stem, label, source_of(stem, row), patient, path, low, high, stated)
-
-
 def read_class_folders(folder: Path) -> list[ClassifiedSlice]:
     """List the pictures of ``normal/``, ``other/`` and ``covid/``; a class folder may be absent.
 
@@ -133,11 +119,15 @@ def list_class_folders(
     listed = _listed(pictures, list_file, report)
     found = []
     for name, stem in pictures if listed is None else (key for key in pictures if key in listed):
-        row = index.get(f"{name}/{stem}", {})
+        row, path = index.get(f"{name}/{stem}", {}), pictures[name, stem]
         try:
-            found.append(folder_slice(name, stem, pictures[name, stem], row))
+            low, high, stated = hu_range(row, name=stem)
         except DataError as error:
             tell(report, error, "grey_map")
+            continue
+        label, patient = list(CLASS_FOLDERS).index(name), row.get("patient") or f"{name}/{stem}"
+        source = source_of(stem, row)
+        found.append(ClassifiedSlice(stem, label, source, patient, path, low, high, stated))
     return found
 
 

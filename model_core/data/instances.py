@@ -15,6 +15,12 @@ MASK_TYPES: dict[str, tuple[tuple[int, ...], ...]] = {
     "both": ((GGO,), (CONSOLIDATION,)),
     "ggo": ((GGO,),),
 }
+# What they are called.
+CLASS_NAMES: dict[str, tuple[str, ...]] = {
+    "merge": ("Lesion",),
+    "both": ("GGO", "Consolidation"),
+    "ggo": ("GGO",),
+}
 PAPER_MIN_AREA = 100
 
 _EIGHT = np.ones((3, 3), bool)

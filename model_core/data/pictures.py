@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import csv
-import struct
-import zlib
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from model_core.base.arrays import ByteArray, FloatArray
 from model_core.base.errors import DataError
 from model_core.base.filenames import FETCH, absent, plain_name
 from model_core.base.settings import GREY_HIGH_HU, GREY_LOW_HU
 from model_core.data.findings import Findings, tell
-from model_core.read.pictures import turned, upright
+from model_core.read.pictures import FAILURES, turned, upright
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
-# Pillow's own, and what its decoders raise on damaged or hostile files.
-_FAILURES: tuple[type[Exception], ...] = (
-    *(OSError, UnidentifiedImageError, SyntaxError, ValueError, EOFError, OverflowError, MemoryError),
-    *(struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning),
-)
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+_FAILURES: tuple[type[Exception], ...] = (*FAILURES, *_BOMBS)
 _MODES = ("L", "1", "P", "RGB", "RGBA", "LA")
 
 

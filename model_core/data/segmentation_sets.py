@@ -86,44 +86,19 @@ class NegativeSlice(LabelledSlice):
         return np.zeros(read_grey(self.image_path).shape, np.uint8)
 
 
-def read_pairs(folder: Path, *, mask_values: str = "shared", mask_type: str = "both") -> list[LabelledSlice]:
-    """List the slices of a data set by name. Pixels are read later, by the slice.
-
-    Parameters
-    ----------
-    folder:
-        Holds ``images/`` and ``masks/`` (png or jpg, equal stems, in any Unicode form, and in any case where
-        that is unique) and perhaps ``index.tsv`` with the optional columns file or slice, approx_hu_at_0,
-        approx_hu_at_255, patient or similarity_group.
-    mask_values:
-        ``shared``, ``papers``, ``released`` or ``1=ggo,2=consolidation`` (see `schemes.parse_mask_values`).
-    mask_type:
-        Of the network; only ``released`` depends on it.
-
-    Raises
-    ------
-    DataError
-        If a folder is missing or empty, a picture or mask lacks its partner, or the content of a file is not
-        here.
-    """
-    scheme = parse_mask_values(mask_values, mask_type=mask_type)
-    if not folder.is_dir():
-        raise DataError(f"There is no data folder '{folder}'.")
-    layout = MaskLayout(folder / "images", folder / "masks", complete=True)
-    return _with_content(list_segmentation(layout, scheme=scheme))
-
-
 def read_segmentation(
     folder: Path, *, list_file: Path | None = None, mask_values: str = "shared", mask_type: str = "both"
 ) -> list[LabelledSlice]:
-    """List the slices of a segmentation set by name, whatever known layout it has.
+    """List the slices of a segmentation set by name, whatever known layout it has; pixels are read later.
 
     Parameters
     ----------
     folder:
-        ``images/`` and ``masks/`` of equal names (see `read_pairs`); or the CNCB set: ``imgs/`` (or
-        ``image/``) and ``masks/`` (or ``mask/``) with ``<patient>_<slice>`` names or a folder per patient,
-        where a picture without mask is a negative slice. Or a split list inside such a folder.
+        ``images/`` and ``masks/`` (png or jpg, equal stems, in any Unicode form, and in any case where that
+        is unique) and perhaps ``index.tsv`` with the optional columns file or slice, approx_hu_at_0,
+        approx_hu_at_255, patient or similarity_group; or the CNCB set: ``imgs/`` (or ``image/``) and
+        ``masks/`` (or ``mask/``) with ``<patient>_<slice>`` names or a folder per patient, where a picture
+        without mask is a negative slice. Or a split list inside such a folder.
     list_file:
         Split list; only the slices it names are returned.
     mask_values:
@@ -145,10 +120,7 @@ def read_segmentation(
     layout = find_mask_layout(folder)
     if layout is None:
         raise DataError(f"'{folder.name}' is no segmentation set: expected {EXPECTED_MASKS}.")
-    return _with_content(list_segmentation(layout, list_file=list_file, scheme=scheme))
-
-
-def _with_content(found: list[LabelledSlice]) -> list[LabelledSlice]:
+    found = list_segmentation(layout, list_file=list_file, scheme=scheme)
     refuse_absent(one.image_path for one in found)
     refuse_absent(one.mask_path for one in found if not isinstance(one, NegativeSlice))
     return found
@@ -186,10 +158,20 @@ def list_segmentation(
                 "info", "no_mask", "Pictures have no mask.", action="Negative slices.", file=shown(path)
             )
         try:
-            found.append(labelled_slice(name, path, mask, layout=layout, row=row, scheme=scheme))
+            low, high, stated = hu_range(row, name=name)
         except DataError as error:
             tell(report, error, "grey_map")
+            continue
+        patient = _patient(name, row, layout)
+        kind, mask = (LabelledSlice, mask) if mask else (NegativeSlice, layout.masks / f"{name}.png")
+        found.append(kind(name, patient, path, mask, low, high, scheme, stated))
     return found
+
+
+def _patient(name: str, row: Mapping[str, str], layout: MaskLayout) -> str:
+    stated = next((row[column] for column in GROUP_COLUMNS if row.get(column)), "")
+    match = None if layout.complete else _PATIENT_SLICE.fullmatch(name)
+    return stated or (match[1] if match else name)
 
 
 def _listed_once(folder: Path, layout: MaskLayout, report: Findings | None) -> dict[str, Path]:
@@ -241,29 +223,3 @@ def _tell_lonely(
         text="Masks have no picture of their name.",
         files=[shown(masks[name]) for name in orphans],
     )
-
-
-def labelled_slice(
-    name: str,
-    image: Path,
-    mask: Path | None,
-    *,
-    layout: MaskLayout,
-    row: Mapping[str, str],
-    scheme: MaskScheme,
-) -> LabelledSlice:
-    """Return one slice; without a mask a negative one.
-
-    Raises
-    ------
-    DataError
-        If the grey-to-HU map of its index row is not one.
-    """
-    low, high, stated = hu_range(row, name=name)
-    patient = next((row[column] for column in GROUP_COLUMNS if row.get(column)), "")
-    if not patient:
-        match = None if layout.complete else _PATIENT_SLICE.fullmatch(name)
-        patient = match[1] if match else name
-    if mask is None:
-        return NegativeSlice(name, patient, image, layout.masks / f"{name}.png", low, high, scheme, stated)
-    return LabelledSlice(name, patient, image, mask, low, high, scheme, stated)

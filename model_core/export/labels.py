@@ -140,14 +140,9 @@ def native_grid(volume: Volume) -> Grid:
         action = f"{used} is written as the slice distance of the mask."
         problems.append(Problem("warning", text, action, code="unevenly_spaced"))
     if geometry.axes is None or geometry.origin_mm is None or None in spacing[1:]:
-        problems.append(
-            Problem(
-                "warning",
-                "Where the series lies in the patient is not fully known.",
-                "The mask is written voxel by voxel without position: it fits the series by index only.",
-                code="no_geometry",
-            )
-        )
+        text = "Where the series lies in the patient is not fully known."
+        action = "The mask is written voxel by voxel without position: it fits the series by index only."
+        problems.append(Problem("warning", text, action, code="no_geometry"))
         steps = _known(spacing)[list(geometry.native_axes)]
         return Grid(_triple(steps[::-1]), (0.0, 0.0, 0.0), np.eye(3), tuple(problems))
     # Steps from voxel to voxel along the display axes.
@@ -159,14 +154,9 @@ def native_grid(volume: Volume) -> Grid:
         slanted = float(np.linalg.norm(sideways)) > _SHEAR * float(np.linalg.norm(travel))
         if slanted and geometry.forms is None:  # those of a NIfTI file may be sheared
             steps[0], known[0] = travel, float(np.linalg.norm(travel))
-            problems.append(
-                Problem(
-                    "warning",
-                    "The slices are shifted sideways against each other (gantry tilt).",
-                    "The mask fits the series slice by slice; positions in mm are right in the first slice.",
-                    code="sheared",
-                )
-            )
+            text = "The slices are shifted sideways against each other (gantry tilt)."
+            action = "The mask fits the series slice by slice; positions in mm are right in the first slice."
+            problems.append(Problem("warning", text, action, code="sheared"))
     origin = np.array(geometry.origin_mm, float)
     for native, display in enumerate(geometry.native_axes):
         if geometry.native_flips[native]:

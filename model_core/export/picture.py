@@ -81,7 +81,7 @@ def render_slice(
     picture = scene.annotate(rgb, shown, limits, reference=reference_slice is not None)
     if not style.plots or shown is None:
         return picture
-    from model_core.export.panel import plot_panel
+    from model_core.export.plots import plot_panel
 
     panel = plot_panel(shown, height=len(picture), image_classes=style.image_classes, selected=style.selected)
     return np.hstack([picture, panel])

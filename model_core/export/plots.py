@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,6 +30,9 @@ REGION_KINDS: tuple[PlotKind, ...] = ("score-histogram", "score-area")
 
 _SIZE_INCHES = (6.4, 4.4)
 _DPI = 150
+# Beside a picture; width over height of each.
+_PANEL: tuple[PlotKind, ...] = ("class-bars", "score-histogram", "score-area")
+_ASPECT = 1.5
 
 
 def available_plots(shown: ShownSlice) -> tuple[PlotKind, ...]:
@@ -123,7 +127,6 @@ def export_plots(
     shown: ShownSlice,
     *,
     image_classes: Sequence[str] = (),
-    kinds: Sequence[PlotKind] | None = None,
     plot_format: PlotFormat = "png",
     top: int | None = None,
     selected: int | None = None,
@@ -131,7 +134,7 @@ def export_plots(
 ) -> Generator[Progress | Path, None, None]:
     """Write plots of a slice as ``slice-0088-score-area.png`` (numbered from 1, as on screen).
 
-    ``kinds`` None writes every plot the slice has. Yields `Progress` before and the path after each file;
+    Yields `Progress` before and the path after each file;
     nothing is written where one of the files exists and may not be replaced.
 
     Raises
@@ -140,8 +143,7 @@ def export_plots(
         As `write_plot` does.
     """
     stem = f"slice-{shown.slice_index + 1:04d}"
-    chosen = available_plots(shown) if kinds is None else kinds
-    targets = [(kind, folder / f"{stem}-{kind}.{plot_format}") for kind in chosen]
+    targets = [(kind, folder / f"{stem}-{kind}.{plot_format}") for kind in available_plots(shown)]
     for _, path in targets:
         refuse_existing(path, overwrite=overwrite)
     for done, (kind, path) in enumerate(targets):
@@ -153,6 +155,36 @@ def export_plots(
     yield Progress(len(targets), len(targets), "Done")
 
 
+def plot_panel(
+    shown: ShownSlice,
+    *,
+    height: int,
+    image_classes: Sequence[str] = (),
+    selected: int | None = None,
+) -> ByteArray:
+    """Return (height, w, 3) uint8: class bars, score histogram and score/area plot below each other.
+
+    Without an image class there are no bars; the two plots keep their width and share the height.
+    """
+    kinds = [kind for kind in _PANEL if kind in available_plots(shown)]
+    edges = np.linspace(0, height, len(kinds) + 1).round().astype(int)
+    width = round(_ASPECT * height / len(_PANEL))
+    # Text grows with the picture: the figure is always about 3.5 inches wide.
+    dpi = width / 3.5
+    rows = [
+        plot_picture(
+            kind,
+            shown,
+            size=(high - low, width),
+            dpi=dpi,
+            image_classes=image_classes,
+            selected=selected,
+        )
+        for kind, (low, high) in zip(kinds, itertools.pairwise(edges.tolist()), strict=True)
+    ]
+    return np.vstack(rows)
+
+
 def plot_picture(
     kind: PlotKind,
     shown: ShownSlice,
@@ -160,7 +192,6 @@ def plot_picture(
     size: tuple[int, int],
     dpi: float,
     image_classes: Sequence[str] = (),
-    top: int | None = None,
     selected: int | None = None,
 ) -> ByteArray:
     """Draw one plot as an RGB array of exactly ``size`` (h, w)."""
@@ -172,7 +203,7 @@ def plot_picture(
         # Half a pixel more, so that rounding in the canvas never leaves one missing.
         figure = Figure(figsize=((width + 0.5) / dpi, (height + 0.5) / dpi), dpi=dpi)
         canvas: Any = FigureCanvasAgg(figure)
-        draw_plot(figure, kind, shown, image_classes=image_classes, top=top, selected=selected)
+        draw_plot(figure, kind, shown, image_classes=image_classes, selected=selected)
         canvas.draw()
     picture: ByteArray = np.array(canvas.buffer_rgba())[:height, :width, :3]
     return picture

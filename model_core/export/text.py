@@ -111,7 +111,7 @@ class TextLayer:
         for text, x, y in spots:
             if text:
                 self.write(x, y, text, LETTER, bold=True)
-                self._take((x, y, x + self.width(text, bold=True), y + self.line_height))
+                self.reserve((x, y, x + self.width(text, bold=True), y + self.line_height))
 
     def scale_bar(self, geometry: Geometry, pixel: float) -> None:
         """Draw a bar of a round length above the lower right corner block; nothing where unknown.
@@ -138,7 +138,7 @@ class TextLayer:
             for x1, y1, x2, y2 in strokes:
                 rect = (round(x1) - grown, round(y1) - grown, round(x2) + grown, round(y2) + grown)
                 self.draw.rectangle(rect, fill=colour)
-        self._take((right - max(extent, length) - 2, top, right + 2, floor + 1))
+        self.reserve((right - max(extent, length) - 2, top, right + 2, floor + 1))
 
     def labels(self, labels: Sequence[Label]) -> None:
         """Write labels where there is room inside the picture; a note says how many are left out."""
@@ -159,7 +159,7 @@ class TextLayer:
             self.draw.rectangle((plate[0], plate[1], plate[0] + border - 1, plate[3]), fill=label.colour)
             ink = INK if label.selected else WHITE
             self.draw.text((plate[0] + 2 * border, plate[1] + 1), text, fill=ink, font=font(size))
-            self._take((left, top, right, bottom))
+            self.reserve((left, top, right, bottom))
         if placed.left_out:
             self.note(f"{placed.left_out} label{'s' * (placed.left_out != 1)} left out")
 
@@ -170,13 +170,13 @@ class TextLayer:
             rect = (self.margin, y, self.margin + self.width(text), y + self.line_height)
             if self._free(rect):
                 self.write(self.margin, y, text, colour)
-                self._take(rect)
+                self.reserve(rect)
                 return
             y += self.line_height
 
     def reserve(self, rect: Rect) -> None:
         """Keep text out of a rectangle."""
-        self._take(rect)
+        self.taken.append(rect)
 
     # -------------------------------------------------------------------------------------- inside
 
@@ -194,9 +194,6 @@ class TextLayer:
         area = self._area(rect)
         dark = self.image.crop(area).point(lambda value: value * _PLATE)
         self.image.paste(dark, area[:2])
-
-    def _take(self, rect: Rect) -> None:
-        self.taken.append(rect)
 
     def _free(self, rect: Rect) -> bool:
         x1, y1, x2, y2 = rect
@@ -240,7 +237,7 @@ class TextLayer:
         y = height - self.margin / 2 - self.line_height
         self.write((width - self.width(text)) / 2, y, text, WHITE)
         self.size = full
-        self._take((0, y, width, height))
+        self.reserve((0, y, width, height))
 
     def _write_block(self, corner: Corner, lines: Sequence[Line]) -> None:
         width, height = self.image.size
@@ -262,7 +259,7 @@ class TextLayer:
                 self.draw.text((x + mark, y), text, fill=INK, font=font(self.size, bold=line.bold))
             else:
                 self.write(x + mark, y, text, line.colour, bold=line.bold)
-            self._take((x - 2, y, x + extent + 2, y + self.line_height))
+            self.reserve((x - 2, y, x + extent + 2, y + self.line_height))
 
     def _swatch(self, x: float, y: float, line: Line) -> None:
         left, right = round(x), round(x + self.size)

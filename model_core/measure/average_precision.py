@@ -6,8 +6,6 @@ are pooled, a prediction may serve several references, and the curve is integrat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
@@ -17,15 +15,6 @@ from model_core.base.arrays import BoolArray, DoubleArray, FloatArray, IntArray
 IOU_THRESHOLDS: DoubleArray = np.linspace(0.5, 0.95, 10).round(2)
 # A detection is right, and a lesion found, at an IoU strictly greater than this and the same class.
 HIT_IOU = 0.5
-
-
-@dataclass(frozen=True)
-class PaperAP:
-    """Means over images: of all ten thresholds, and of the thresholds .50 and .75 alone."""
-
-    mean: float
-    ap50: float
-    ap75: float
 
 
 def mask_iou(predicted: BoolArray, reference: BoolArray) -> DoubleArray:
@@ -140,36 +129,10 @@ def average_precision(
     *,
     thresholds: DoubleArray = IOU_THRESHOLDS,
 ) -> DoubleArray:
-    """Return the papers' average precision of one image at each IoU threshold.
+    """Return the papers' average precision (T,) of one image at each IoU threshold.
 
-    Parameters
-    ----------
-    predicted:
-        (P, H, W) binarised predicted masks.
-    scores, labels:
-        (P,) score and class index of each prediction, in any order.
-    reference:
-        (G, H, W) masks of the reference instances, in the order of the data set.
-    reference_labels:
-        (G,) class index of each.
-    thresholds:
-        IoU thresholds; default the ten of the papers.
-
-    Returns
-    -------
-    DoubleArray
-        (T,) values in 0..1.
+    Predictions (P, H, W) with their scores and classes (P,), in any order; reference instances (G, H, W) and
+    their classes (G,), in the order of the data set.
     """
     iou = mask_iou(predicted, reference)
     return ap_from_iou(iou, scores, labels, reference_labels, thresholds=thresholds)
-
-
-def summarise_ap(per_image: DoubleArray) -> PaperAP:
-    """Return the means over images of the (images, 10) values of `average_precision`.
-
-    NaN where there is no image.
-    """
-    if not len(per_image):
-        return PaperAP(mean=float("nan"), ap50=float("nan"), ap75=float("nan"))
-    by_threshold = np.asarray(per_image).mean(axis=0)
-    return PaperAP(mean=float(by_threshold.mean()), ap50=float(by_threshold[0]), ap75=float(by_threshold[5]))

@@ -50,24 +50,16 @@ def ratio_interval(
     numerators: npt.ArrayLike,
     denominators: npt.ArrayLike,
     groups: Sequence[str],
-    *,
-    draws: int = DRAWS,
-    seed: int = 0,
 ) -> Interval:
     """Return sum of numerators over sum of denominators, with its interval over resampled groups.
 
-    Parameters
-    ----------
-    numerators, denominators:
-        (n,) one per image.
-    groups:
-        n names; images of one name are drawn together.
+    One number of each and one group per image; images of one group are drawn together.
     """
     above, below = np.asarray(numerators, np.float64), np.asarray(denominators, np.float64)
 
     def drawn(codes: IntArray, count: int) -> DoubleArray:
         # A ratio needs only how often each group is drawn, so that all draws are two matrix products.
-        weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1.0 / count), size=draws)
+        weights = np.random.default_rng(0).multinomial(count, np.full(count, 1.0 / count), size=DRAWS)
         tops = weights @ np.bincount(codes, above, count)
         bottoms = weights @ np.bincount(codes, below, count)
         ratios: DoubleArray = tops[bottoms > 0] / bottoms[bottoms > 0]
@@ -77,21 +69,13 @@ def ratio_interval(
     return _percentiles(value, groups, drawn)
 
 
-def mean_interval(
-    values: npt.ArrayLike, groups: Sequence[str], *, draws: int = DRAWS, seed: int = 0
-) -> Interval:
+def mean_interval(values: npt.ArrayLike, groups: Sequence[str]) -> Interval:
     """Return the mean over images with its interval over resampled groups."""
     array = np.asarray(values, np.float64)
-    return ratio_interval(array, np.ones(len(array)), groups, draws=draws, seed=seed)
+    return ratio_interval(array, np.ones(len(array)), groups)
 
 
-def interval(
-    statistic: Callable[[IntArray], float],
-    groups: Sequence[str],
-    *,
-    draws: int = STATISTIC_DRAWS,
-    seed: int = 0,
-) -> Interval:
+def interval(statistic: Callable[[IntArray], float], groups: Sequence[str]) -> Interval:
     """Return any statistic of image indices with its interval over resampled groups.
 
     ``statistic`` gets the indices of the drawn images (with repeats); draws for which it is NaN are left out.
@@ -99,7 +83,7 @@ def interval(
 
     def drawn(codes: IntArray, count: int) -> DoubleArray:
         members = [np.flatnonzero(codes == code) for code in range(count)]
-        picks = np.random.default_rng(seed).integers(count, size=(draws, count))
+        picks = np.random.default_rng(0).integers(count, size=(STATISTIC_DRAWS, count))
         return np.array([statistic(np.concatenate([members[i] for i in pick])) for pick in picks])
 
     return _percentiles(float(statistic(np.arange(len(groups)))), groups, drawn)

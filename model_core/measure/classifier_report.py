@@ -41,6 +41,7 @@ _SOURCES = {
     "Balanced accuracy": "balanced_accuracy",
     "AUC": "auc",
 }
+_MOST_ERRORS = 20
 
 
 def settings_document(
@@ -73,12 +74,7 @@ def write_classifier_report(
     seed: int = 0,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Write report.json, details.json, rois.json, tables, figures, report.md and report.html.
-
-    Returns
-    -------
-    dict
-        What report.json holds.
+    """Write the files of a report; return what report.json holds.
 
     Raises
     ------
@@ -320,7 +316,7 @@ def _rois(
     ]
 
 
-def _errors(outcomes: Sequence[ClassOutcome], class_names: Sequence[str], *, limit: int = 20) -> list[Block]:
+def _errors(outcomes: Sequence[ClassOutcome], class_names: Sequence[str]) -> list[Block]:
     wrong = [o for o in outcomes if o.predicted != o.label]
     wrong.sort(key=lambda o: float(o.logits[o.label] - o.logits[o.predicted]))
     rows = [
@@ -332,7 +328,7 @@ def _errors(outcomes: Sequence[ClassOutcome], class_names: Sequence[str], *, lim
             float(o.probabilities[o.predicted]),
             float(o.probabilities[o.label]),
         )
-        for o in wrong[:limit]
+        for o in wrong[:_MOST_ERRORS]
     ]
     columns = ("Slice", "Source", "True", "Predicted", "Probability of predicted", "Probability of true")
     return [Table(columns, rows, digits=2)]

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from model_core.base.arrays import BoolArray, DoubleArray, IntArray
-from model_core.base.errors import SettingsError
 
 MAX_DETECTIONS = 100
 MISSING = "COCO's average precision needs pycocotools: pip install 'ctmasknet[evaluate]'. It is left out."
@@ -53,13 +52,7 @@ def coco_image(
     reference: BoolArray,
     reference_labels: IntArray,
 ) -> CocoImage:
-    """Encode one image; at most `MAX_DETECTIONS` predictions, which must come best first.
-
-    Raises
-    ------
-    SettingsError
-        If pycocotools is not installed.
-    """
+    """Encode one image; at most `MAX_DETECTIONS` predictions, which must come best first."""
     return CocoImage(
         size=(int(reference.shape[1]), int(reference.shape[2])),
         predicted=_encode(predicted[:MAX_DETECTIONS]),
@@ -70,13 +63,7 @@ def coco_image(
     )
 
 
-def _require() -> None:
-    if not available():
-        raise SettingsError(MISSING)
-
-
 def _encode(masks: BoolArray) -> tuple[dict[str, Any], ...]:
-    _require()
     coco_mask: Any = importlib.import_module("pycocotools.mask")
 
     if not len(masks):
@@ -88,17 +75,8 @@ def _encode(masks: BoolArray) -> tuple[dict[str, Any], ...]:
 def coco_average_precision(images: Sequence[CocoImage], *, classes: int) -> CocoAP:
     """Return COCO's average precision: pooled over images, greedy matching, 101 recall points.
 
-    Parameters
-    ----------
-    classes:
-        Number of classes, labels 1..classes; a class without any reference is left out of the mean.
-
-    Raises
-    ------
-    SettingsError
-        If pycocotools is not installed.
+    Labels are 1..``classes``; a class without any reference is left out of the mean.
     """
-    _require()
     if not any(image.reference for image in images):
         nan = float("nan")
         return CocoAP(nan, nan, nan, (nan,) * classes)

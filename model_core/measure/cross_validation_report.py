@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +17,8 @@ from model_core.measure import thresholds
 from model_core.measure.bootstrap import rounded
 from model_core.measure.calibration import reliability
 from model_core.measure.segmentation import SWEEP, Measured
-from model_core.measure.segmentation_summary import scored_hits
-from model_core.measure.thresholds import Setting, best_threshold, score_temperature, summary, values_at
+from model_core.measure.segmentation_summary import scored_hits, summary, values_at
+from model_core.measure.thresholds import Setting, best_threshold, score_temperature
 from model_core.report.document import Document, cell, table
 
 NOTE = (
@@ -37,19 +37,9 @@ class FoldRows:
     coco: tuple[float, ...] | None
 
 
-class Named(Protocol):
-    """What a report says of a recipe."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-
-    @property
-    def seed(self) -> int:
-        """What everything random in it follows from."""
-
-
-def report(recipe: Named, folds: Sequence[FoldRows], *, size: int, stages: Sequence[Any]) -> dict[str, Any]:
+def report(
+    recipe: str, folds: Sequence[FoldRows], *, seed: int, size: int, stages: Sequence[Any]
+) -> dict[str, Any]:
     """Return all numbers of a cross-validation as plain values; by ``stages`` each fold was trained."""
     slices: list[dict[str, Any]] = []
     by_fold = []
@@ -73,8 +63,8 @@ def report(recipe: Named, folds: Sequence[FoldRows], *, size: int, stages: Seque
     sources = sorted({one["source"] for one in slices})
     return {
         "note": NOTE,
-        "recipe": recipe.name,
-        "seed": recipe.seed,
+        "recipe": recipe,
+        "seed": seed,
         "size": size,
         "stages": [dataclasses.asdict(stage) for stage in stages],
         "all": summary(slices),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from model_core.base.arrays import BoolArray, ByteArray
 
@@ -60,12 +59,7 @@ def overlap_by_class(predicted: ByteArray, reference: ByteArray, *, classes: int
     return tuple(overlap(predicted == label, reference == label) for label in range(1, classes + 1))
 
 
-def lesion_dice(overlaps: Iterable[Overlap]) -> npt.NDArray[np.float64]:
-    """Return the Dice of every image whose reference has a lesion, in order; the others are left out."""
-    return np.array([o.dice for o in overlaps if o.reference], np.float64)
-
-
-def mean_dice(overlaps: Sequence[Overlap]) -> float:
+def mean_dice(overlaps: Iterable[Overlap]) -> float:
     """Return the mean Dice over the images whose reference has a lesion; NaN where there is none."""
-    values = lesion_dice(overlaps)
-    return float(values.mean()) if len(values) else float("nan")
+    values = [one.dice for one in overlaps if one.reference]
+    return float(np.mean(values)) if values else float("nan")

@@ -16,6 +16,7 @@ from model_core.base.jobs import Progress
 from model_core.base.results import Detections, SliceResult
 from model_core.base.settings import EVIDENCE_SCORE, DetectionSettings
 from model_core.data import MASK_TYPES, instances
+from model_core.data.instances import CLASS_NAMES
 from model_core.engine import Pipeline, detect, run
 from model_core.explain import label_map, mask_pixels, touching_regions
 from model_core.measure import coco
@@ -24,11 +25,6 @@ from model_core.measure.dice import Overlap, overlap_by_class, overlap_merged
 from model_core.measure.slices import one_slice_volume
 
 MaskType = Literal["merge", "both", "ggo"]
-CLASS_NAMES: dict[str, tuple[str, ...]] = {
-    "merge": ("Lesion",),
-    "both": ("GGO", "Consolidation"),
-    "ggo": ("GGO",),
-}
 # Score thresholds at which the curves over thresholds are computed.
 SWEEP: DoubleArray = np.linspace(0.05, 0.95, 19).round(2)
 

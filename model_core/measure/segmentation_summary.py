@@ -10,10 +10,14 @@ import numpy as np
 
 from model_core.base.arrays import BoolArray, DoubleArray
 from model_core.measure import coco
-from model_core.measure.average_precision import summarise_ap
-from model_core.measure.bootstrap import group_means, mean_interval, ratio_interval
+from model_core.measure.bootstrap import (
+    Interval,
+    group_means,
+    macro_interval,
+    ratio_interval,
+)
 from model_core.measure.calibration import fit_temperature, reliability
-from model_core.measure.dice import Overlap, lesion_dice, mean_dice
+from model_core.measure.dice import Overlap, mean_dice
 from model_core.measure.output import json_ready
 from model_core.measure.segmentation import SWEEP, Measured, SliceOutcome
 
@@ -21,26 +25,122 @@ from model_core.measure.segmentation import SWEEP, Measured, SliceOutcome
 CALIBRATION_FLOOR = float(SWEEP[0])
 
 
+# Metrics of slices: means over those where they say something, and what is divided by what (`values_at`).
+_MEANS = ("paper_map", "paper_ap50", "paper_ap75", "paper_map_lesion_images", "dice")
+_RATIOS = {
+    "sensitivity": ("found", "lesions"),
+    "false_positives_per_image": ("false", "one"),
+    "negative_images_without_detection": ("silent", "negative"),
+    "dice_of_all_pixels": ("twice_shared", "marked"),
+}
+# What curves over thresholds show, and reports with intervals.
+_CURVES = ("paper_map", "paper_map_lesion_images", "dice", "sensitivity", "false_positives_per_image")
+_REPORTED = (*_MEANS, "sensitivity", "false_positives_per_image")
+_OF_GROUP = ("paper_map", "paper_ap50", "dice", "sensitivity", "false_positives_per_image")
+
+# What counts of one slice, by name.
+Values = dict[str, Any]
+
+
+def values_at(row: Measured, index: int) -> Values:
+    """Return what counts of a slice at one score threshold of `SWEEP`."""
+    pixels = Overlap(int(row.predicted[index]), row.reference, int(row.shared[index]))
+    ap, detections, right = row.ap[index], float(row.detections[index]), float(row.right[index])
+    values = _values(ap, row.lesions, float(row.found[index]), detections, right, pixels)
+    return {"source": row.source, "patient": row.patient, "lesion": row.lesion, **values}
+
+
+def values_of(outcome: SliceOutcome) -> Values:
+    """Return what counts of a slice at the reported thresholds."""
+    detections = len(outcome.reported)
+    right = detections - outcome.false_positives
+    values = _values(outcome.ap, outcome.references, outcome.found, detections, right, outcome.pixels)
+    return {"patient": outcome.patient, "lesion": outcome.has_lesion, **values}
+
+
+def _values(
+    ap: DoubleArray, lesions: int, found: float, detections: float, right: float, pixels: Overlap
+) -> Values:
+    has_lesion = pixels.reference > 0
+    return {
+        "paper_map": float(ap.mean()),
+        "paper_ap50": float(ap[0]),
+        "paper_ap75": float(ap[5]),
+        # Without a reference that counts, AP is that of a lesion-free slice.
+        "paper_map_lesion_images": float(ap.mean()) if lesions else float("nan"),
+        "dice": pixels.dice if has_lesion else float("nan"),
+        "found": found,
+        "lesions": lesions,
+        "false": detections - right,
+        "one": 1.0,
+        "silent": float(not has_lesion and detections == 0),
+        "negative": float(not has_lesion),
+        "twice_shared": 2.0 * pixels.shared,
+        "marked": float(pixels.predicted + pixels.reference),
+    }
+
+
+def _column(rows: Sequence[Values], name: str) -> list[Any]:
+    return [row[name] for row in rows]
+
+
+def _parts(rows: Sequence[Values], name: str) -> tuple[list[Any], list[Any], list[str]]:
+    """Return what a metric divides by what, slice by slice, and the patients of these slices."""
+    above, below = _RATIOS.get(name, (name, "one"))
+    known = rows if name in _RATIOS else [row for row in rows if not np.isnan(row[name])]
+    return _column(known, above), _column(known, below), _column(known, "patient")
+
+
+def metric(rows: Sequence[Values], name: str) -> Interval:
+    """Return a metric of slices with its 95 % bootstrap interval over patients; NaN where it is undefined."""
+    return ratio_interval(*_parts(rows, name))
+
+
+def value(rows: Sequence[Values], name: str) -> float:
+    """Return a metric alone."""
+    above, below, _ = _parts(rows, name)
+    return float(np.sum(above) / np.sum(below)) if any(below) else float("nan")
+
+
+def summary(rows: Sequence[Values]) -> dict[str, Any]:
+    """Return the metrics of slices, each with its 95 % bootstrap interval over patients, rounded.
+
+    Means over slices, and, as ``..._by_patient``, means over patients of the means over their slices. A
+    metric that says nothing of these slices is absent.
+    """
+    found: dict[str, Any] = {
+        "images": len(rows),
+        "negative_images": sum(not row["lesion"] for row in rows),
+        "patients": len(set(_column(rows, "patient"))),
+    }
+    for name in (*_MEANS, *_RATIOS):
+        above, below, patients = _parts(rows, name)
+        # Marks on lesion-free slices alone have no Dice.
+        if not any(below) or (name == "dice_of_all_pixels" and not any(_column(rows, "lesion"))):
+            continue
+        found[name] = ratio_interval(above, below, patients).rounded()
+        if name in _MEANS:
+            found[f"{name}_by_patient"] = macro_interval(above, patients).rounded()
+    if lesions := sum(_column(rows, "lesions")):
+        found["lesions"] = lesions
+    return found
+
+
 def headline(outcomes: Sequence[SliceOutcome], pooled: coco.CocoAP | None) -> dict[str, Any]:
     """Return the metrics that a report leads with; None where a metric is undefined.
 
     ``pooled`` is COCO's average precision (`coco_ap`).
     """
-    per_image = np.array([o.ap for o in outcomes])
-    lesion = np.array([o.has_lesion for o in outcomes], bool)
-    counts = np.array([o.counts for o in outcomes], bool)
-    paper = summarise_ap(per_image)
+    rows = list(map(values_of, outcomes))
+    leading = ("paper_map", "paper_ap50", "paper_ap75", "paper_map_lesion_images")
     return json_ready(
         {
-            "paper_map": paper.mean,
-            "paper_ap50": paper.ap50,
-            "paper_ap75": paper.ap75,
-            "paper_map_lesion_images": summarise_ap(per_image[counts]).mean,
+            **{name: value(rows, name) for name in leading},
             "coco_map": pooled.mean if pooled else None,
-            "dice": mean_dice([o.pixels for o in outcomes]),
-            "images": len(outcomes),
-            "negative_images": int((~lesion).sum()),
-            "false_positives_per_image": sum(o.false_positives for o in outcomes) / len(outcomes),
+            "dice": value(rows, "dice"),
+            "images": len(rows),
+            "negative_images": sum(not row["lesion"] for row in rows),
+            "false_positives_per_image": value(rows, "false_positives_per_image"),
         }
     )
 
@@ -67,16 +167,14 @@ def details(
     sources:
         Source of each slice by name, or None where the data set names none.
     """
-    patients = _groups(outcomes, [o.patient for o in outcomes])
+    rows = list(map(values_of, outcomes))
+    patients = {name: _group(own) for name, own in _groups(rows, _column(rows, "patient")).items()}
     by_source = None
     if sources is not None:
-        names = [sources[o.name] for o in outcomes]
-        by_source = _groups(outcomes, names)
-        for source, row in by_source.items():
-            own = [o for o, name in zip(outcomes, names, strict=True) if name == source]
-            row["intervals"] = intervals(own)
+        groups = _groups(rows, [sources[o.name] for o in outcomes])
+        by_source = {name: _group(own) | {"intervals": _intervals(own)} for name, own in groups.items()}
     document = {
-        "intervals": intervals(outcomes),
+        "intervals": _intervals(rows),
         "mean_over_patients": _macro(patients),
         "mean_over_sources": None if by_source is None else _macro(by_source),
         "ap_by_iou": np.mean([o.ap for o in outcomes], axis=0).tolist(),
@@ -96,9 +194,11 @@ def details(
     return json_ready(document)
 
 
-def _groups(outcomes: Sequence[SliceOutcome], names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    pairs = list(zip(outcomes, names, strict=True))
-    return {group: _group([o for o, name in pairs if name == group]) for group in sorted(set(names))}
+def _groups(rows: Sequence[Values], names: Sequence[str]) -> dict[str, list[Values]]:
+    found: dict[str, list[Values]] = {name: [] for name in sorted(set(names))}
+    for row, name in zip(rows, names, strict=True):
+        found[name].append(row)
+    return found
 
 
 def _coco(pooled: coco.CocoAP, class_names: Sequence[str]) -> dict[str, Any]:
@@ -110,47 +210,16 @@ def _coco(pooled: coco.CocoAP, class_names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def intervals(outcomes: Sequence[SliceOutcome]) -> dict[str, Any]:
-    """Return each metric with its 95 % bootstrap interval over patients."""
-    patients = [o.patient for o in outcomes]
-    lesion = [o for o in outcomes if o.has_lesion]
-    lesion_patients = [o.patient for o in lesion]
-    counting = [o for o in outcomes if o.counts]
-    per_image = np.array([o.ap for o in outcomes])
-    found = [o.found for o in outcomes]
-    false = [o.false_positives for o in outcomes]
-    measured = {
-        "paper_map": mean_interval(per_image.mean(axis=1), patients),
-        "paper_ap50": mean_interval(per_image[:, 0], patients),
-        "paper_ap75": mean_interval(per_image[:, 5], patients),
-        "paper_map_lesion_images": mean_interval(
-            [o.ap.mean() for o in counting], [o.patient for o in counting]
-        ),
-        "dice": mean_interval(lesion_dice([o.pixels for o in outcomes]), lesion_patients),
-        "sensitivity": ratio_interval(found, [o.references for o in outcomes], patients),
-        "false_positives_per_image": mean_interval(false, patients),
-    }
-    return {name: dataclasses.asdict(value) for name, value in measured.items()}
+def _intervals(rows: Sequence[Values]) -> dict[str, Any]:
+    return {name: dataclasses.asdict(metric(rows, name)) for name in _REPORTED}
 
 
-def _dice(outcomes: Sequence[SliceOutcome]) -> list[float]:
-    """Dice of each slice; NaN where it has no lesion."""
-    return [o.pixels.dice if o.has_lesion else float("nan") for o in outcomes]
-
-
-def _group(outcomes: Sequence[SliceOutcome]) -> dict[str, Any]:
-    per_image = np.array([o.ap for o in outcomes])
-    lesions = sum(o.references for o in outcomes)
-    found = sum(o.found for o in outcomes)
+def _group(rows: Sequence[Values]) -> dict[str, Any]:
     return {
-        "images": len(outcomes),
-        "negative_images": sum(1 for o in outcomes if not o.has_lesion),
-        "paper_map": summarise_ap(per_image).mean,
-        "paper_ap50": summarise_ap(per_image).ap50,
-        "dice": mean_dice([o.pixels for o in outcomes]),
-        "lesions": lesions,
-        "sensitivity": found / lesions if lesions else None,
-        "false_positives_per_image": sum(o.false_positives for o in outcomes) / len(outcomes),
+        "images": len(rows),
+        "negative_images": sum(not row["lesion"] for row in rows),
+        "lesions": sum(_column(rows, "lesions")),
+        **{name: value(rows, name) for name in _OF_GROUP},
     }
 
 
@@ -170,31 +239,9 @@ def sweep(outcomes: Sequence[SliceOutcome]) -> dict[str, list[float]]:
 
     A threshold chosen here must be chosen on other patients than those it is then reported on.
     """
-    columns: dict[str, list[float]] = {
-        key: []
-        for key in (
-            "paper_map",
-            "paper_map_lesion_images",
-            "dice",
-            "sensitivity",
-            "false_positives_per_image",
-        )
-    }
-    counts = np.array([o.counts for o in outcomes], bool)
-    lesions = sum(o.references for o in outcomes)
-    points = [o.sweep for o in outcomes]
-    for step in range(len(SWEEP)):
-        per_image = np.array([point.ap[step] for point in points])
-        dice = [point.dice[step] for point in points if point.reference]
-        columns["paper_map"].append(summarise_ap(per_image).mean)
-        columns["paper_map_lesion_images"].append(summarise_ap(per_image[counts]).mean)
-        columns["dice"].append(float(np.mean(dice)) if dice else float("nan"))
-        columns["sensitivity"].append(
-            sum(p.found[step] for p in points) / lesions if lesions else float("nan")
-        )
-        false = sum(point.detections[step] - point.right[step] for point in points)
-        columns["false_positives_per_image"].append(false / len(outcomes))
-    return {"score_threshold": SWEEP.tolist(), **columns}
+    steps = [[values_at(o.sweep, step) for o in outcomes] for step in range(len(SWEEP))]
+    curves = {name: [value(rows, name) for rows in steps] for name in _CURVES}
+    return {"score_threshold": SWEEP.tolist(), **curves}
 
 
 def scored_hits(slices: Sequence[Measured]) -> tuple[DoubleArray, BoolArray]:
@@ -240,8 +287,8 @@ def _lesions(outcomes: Sequence[SliceOutcome], label: int) -> dict[str, Any]:
 def _macro(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Return the mean over groups that have a value."""
     means = {}
-    for key in ("paper_map", "paper_ap50", "dice", "sensitivity", "false_positives_per_image"):
-        values = [row[key] for row in groups.values() if row[key] is not None and not np.isnan(row[key])]
+    for key in _OF_GROUP:
+        values = [row[key] for row in groups.values() if not np.isnan(row[key])]
         means[key] = float(np.mean(values)) if values else float("nan")
     return means
 
@@ -283,4 +330,5 @@ def worst(outcomes: Sequence[SliceOutcome], *, limit: int = 12) -> list[SliceOut
 
 def patient_means(outcomes: Sequence[SliceOutcome]) -> dict[str, float]:
     """Return the mean Dice of each patient over slices with a lesion."""
-    return group_means(_dice(outcomes), [o.patient for o in outcomes])
+    rows = list(map(values_of, outcomes))
+    return group_means(_column(rows, "dice"), _column(rows, "patient"))

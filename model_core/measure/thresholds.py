@@ -14,7 +14,7 @@ from model_core.base.errors import DataError
 from model_core.base.jobs import Progress
 from model_core.base.settings import DetectionSettings
 from model_core.engine import Pipeline, calibrated
-from model_core.measure.bootstrap import macro_interval, mean_interval, quoted, ratio_interval
+from model_core.measure.bootstrap import quoted
 from model_core.measure.calibration import fit_temperature, reliability
 from model_core.measure.coco import CocoImage
 from model_core.measure.segmentation import (
@@ -25,7 +25,7 @@ from model_core.measure.segmentation import (
     SegmentationSettings,
     measure_slices,
 )
-from model_core.measure.segmentation_summary import scored_hits
+from model_core.measure.segmentation_summary import Values, scored_hits, summary, values_at
 
 Setting = tuple[float, float]  # NMS IoU, mask logit
 NMS_IOUS = (0.3, 0.5, 0.7)
@@ -40,14 +40,6 @@ NO_LESION = (
     "Thresholds are chosen on slices with lesions, and none of those held out has any. Hold out other "
     "patients, or more of them."
 )
-# Metrics of a slice, and what is divided by what over several.
-_MEANS = ("paper_map", "paper_ap50", "paper_ap75", "paper_map_lesion_images", "dice")
-_RATIOS = {
-    "sensitivity": ("found", "lesions"),
-    "false_positives_per_image": ("false", "one"),
-    "negative_images_without_detection": ("silent", "negative"),
-    "dice_of_all_pixels": ("twice_shared", "marked"),
-}
 # Left to reports: a card is to be read.
 _NOT_QUOTED = ("paper_ap50_by_patient", "paper_ap75_by_patient", "paper_map_lesion_images_by_patient")
 # Fewer right, or fewer wrong, detections give no temperature.
@@ -140,7 +132,7 @@ def choose(measured: Iterable[tuple[Setting, Measured]], *, max_detections: int)
     outlined = {row.source for row in rows if row.lesion}
     chosen = [values_at(row, index) for row in rows]
 
-    def metrics_of(slices: Sequence[Mapping[str, Any]], sources: set[str]) -> dict[str, Any]:
+    def metrics_of(slices: Sequence[Values], sources: set[str]) -> dict[str, Any]:
         return for_card(summary([one for one in slices if one["source"] in sources]))
 
     metrics: dict[str, Any] = {"all": metrics_of(chosen, outlined)} | {
@@ -180,7 +172,7 @@ def best_threshold(
 
 def at_thresholds_of_others(
     by_setting: Mapping[Setting, Sequence[Measured]],
-) -> list[dict[str, Any]]:
+) -> list[Values]:
     """Return the values of each slice at the one threshold that is best on the slices of all other patients.
 
     Thresholds chosen on the slices that they are measured on look better than they are; these do not. Empty
@@ -233,62 +225,6 @@ def _by_source(rows: Sequence[Measured], value: Any) -> FloatArray:
             means.append(np.nanmean(values[~np.isnan(values).all(1)], axis=0))
     mean: FloatArray = np.mean(means, axis=0).astype(np.float32)
     return mean
-
-
-def values_at(row: Measured, index: int) -> dict[str, Any]:
-    """Return what counts of a slice at one threshold, for `summary`."""
-    ap = row.ap[index]
-    return {
-        "source": row.source,
-        "patient": row.patient,
-        "lesion": row.lesion,
-        "paper_map": float(ap.mean()),
-        "paper_ap50": float(ap[0]),
-        "paper_ap75": float(ap[5]),
-        # Without a reference that counts, AP is that of a lesion-free slice.
-        "paper_map_lesion_images": float(ap.mean()) if row.lesions else float("nan"),
-        "dice": float(row.dice[index]),
-        "found": float(row.found[index]),
-        "lesions": row.lesions,
-        "false": float(row.detections[index] - row.right[index]),
-        "one": 1.0,
-        "silent": float(not row.lesion and row.detections[index] == 0),
-        "negative": float(not row.lesion),
-        "twice_shared": 2.0 * float(row.shared[index]),
-        "marked": float(row.predicted[index]) + row.reference,
-    }
-
-
-def summary(slices: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the metrics of slices (`values_at`), each with its 95 % bootstrap interval over patients.
-
-    Means over slices, and, as ``..._by_patient``, means over patients of the means over their slices. A
-    metric that says nothing of these slices is absent.
-    """
-
-    def column(name: str) -> list[Any]:
-        return [one[name] for one in slices]
-
-    patients = column("patient")
-    found: dict[str, Any] = {
-        "images": len(slices),
-        "negative_images": sum(not one["lesion"] for one in slices),
-        "patients": len(set(patients)),
-    }
-    for name in _MEANS:
-        known = [(one[name], one["patient"]) for one in slices if not np.isnan(one[name])]
-        if not known:
-            continue
-        of_slices, groups = zip(*known, strict=True)
-        found[name] = mean_interval(of_slices, groups).rounded()
-        found[f"{name}_by_patient"] = macro_interval(of_slices, groups).rounded()
-    if lesions := sum(column("lesions")):
-        found["lesions"] = lesions
-    for name, (above, below) in _RATIOS.items():
-        # Marks on lesion-free slices alone have no Dice.
-        if sum(column(below)) and (name != "dice_of_all_pixels" or any(column("lesion"))):
-            found[name] = ratio_interval(column(above), column(below), patients).rounded()
-    return found
 
 
 def for_card(summed: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model_core.base.errors import ExportError, SettingsError
+from model_core.base.errors import SettingsError
 from model_core.base.files import atomic_path
 from model_core.base.volume import Volume
 
@@ -19,16 +19,7 @@ def write_dicom(volume: Volume, folder: Path) -> list[Path]:
     Patient and study are invented; the UIDs depend on the series id only, so writing twice gives
     equal files.
 
-    Parameters
-    ----------
-    volume:
-        In HU, with known geometry.
-    folder:
-        Made if missing.
-
-    Returns
-    -------
-    The files, head to feet.
+    The volume is in HU, with known geometry; the folder is made if missing; the files are head to feet.
 
     Raises
     ------
@@ -47,16 +38,8 @@ def write_dicom(volume: Volume, folder: Path) -> list[Path]:
     if highest > most:
         raise SettingsError(f"The volume holds {highest} HU; at most {most} HU fit a stored 16-bit value.")
     files = [folder / f"slice_{index:04d}.dcm" for index in range(volume.slices)]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for index, path in enumerate(files):
-            _write_slice(volume, index, path)
-    except OSError as error:
-        raise ExportError(
-            f"The DICOM series cannot be written to the folder {folder.name}: {error.strerror or 'error'}. "
-            "Choose a folder with free space that you may write to.",
-            details=str(error),
-        ) from error
+    for index, path in enumerate(files):
+        _write_slice(volume, index, path)
     return files
 
 

@@ -160,28 +160,17 @@ def _sample(
     shape: tuple[int, ...],
 ) -> npt.NDArray[Any]:
     """Return the value at the nearest voxel for every displayed voxel, 0 outside the mask's volume."""
+    from scipy.ndimage import affine_transform
+
     matrix, offset = transform
-    out = np.zeros(shape, values.dtype)
-    rows, columns = np.mgrid[: shape[1], : shape[2]]
-    hit = False
-    limits = np.array(values.shape)
-    for index in range(shape[0]):
-        base = matrix[:, 0] * index + offset
-        # The small shift keeps centres that lie exactly between two voxels from flickering by rounding.
-        where = [
-            np.floor(base[axis] + matrix[axis, 1] * rows + matrix[axis, 2] * columns + 0.5 + 1e-6).astype(
-                np.int64
-            )
-            for axis in range(3)
-        ]
-        inside = np.ones(rows.shape, bool)
-        for axis in range(3):
-            inside &= (where[axis] >= 0) & (where[axis] < limits[axis])
-        hit = hit or bool(inside.any())
-        out[index][inside] = values[tuple(axis[inside] for axis in where)]
-    if not hit:
-        raise ReadError("The mask lies elsewhere in the patient: it does not overlap this series.")
-    return out
+    # The small shift keeps centres that lie exactly between two voxels from flickering by rounding.
+    place = {"matrix": matrix, "offset": offset + 1e-6, "output_shape": shape, "order": 0}
+    sampled: npt.NDArray[Any] = affine_transform(values, mode="grid-constant", **place)
+    if not sampled.any():
+        inside = affine_transform(np.ones(values.shape, np.uint8), mode="grid-constant", **place)
+        if not inside.any():
+            raise ReadError("The mask lies elsewhere in the patient: it does not overlap this series.")
+    return sampled
 
 
 def _from_pictures(paths: list[Path], volume: Volume) -> ByteArray:

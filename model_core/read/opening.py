@@ -104,9 +104,9 @@ def straighten(entry: SeriesEntry) -> SeriesEntry:
     """
     if not tilt.is_sheared(entry):
         return entry
-    if isinstance(entry.source, volume_series.VolumeSource):
-        return volume_series.straight(entry)
-    return dicom_series.straight(entry)
+    assert isinstance(entry.source, DicomSource | volume_series.VolumeSource)
+    straight = tilt.straight_entry(entry, geometry_of(entry), slice_origins(entry))
+    return replace(straight, source=replace(entry.source, straight=True))
 
 
 def thumbnail(entry: SeriesEntry, size: int = 64) -> ByteArray:

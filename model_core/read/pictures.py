@@ -145,15 +145,9 @@ def entries(headers: Sequence[PictureHeader]) -> list[SeriesEntry]:
         title = f"{folder.name} pictures" if len(paths) > 1 else paths[0].name
         if siblings[folder] > 1 and len(paths) >= 1:
             text = f"The pictures of this folder have {siblings[folder]} different sizes or depths."
-            problems.append(
-                Problem(
-                    "info",
-                    text,
-                    f"Each is a series; this one is {width} x {height}.",
-                    named(p.name for p in paths),
-                    code="mixed_sizes",
-                )
-            )
+            action = f"Each is a series; this one is {width} x {height}."
+            names = named(p.name for p in paths)
+            problems.append(Problem("info", text, action, names, code="mixed_sizes"))
             title += f" {width} x {height}" if len(paths) > 1 else ""
         key = f"{folder.resolve()}|{height}|{width}|{deep}|{paths[0].name if len(paths) == 1 else ''}"
         result.append(
@@ -178,8 +172,7 @@ def read_picture(path: Path) -> npt.NDArray[Any]:
     FileError
         The file is damaged.
     """
-    picture: npt.NDArray[Any] = sandbox.call(decode, path, max_bytes=_MOST_BYTES, channels=False)
-    return picture
+    return _read(path, channels=False)
 
 
 def read_channels(path: Path) -> npt.NDArray[Any]:
@@ -190,7 +183,13 @@ def read_channels(path: Path) -> npt.NDArray[Any]:
     FileError
         The file is damaged.
     """
-    picture: npt.NDArray[Any] = sandbox.call(decode, path, max_bytes=_MOST_BYTES, channels=True)
+    return _read(path, channels=True)
+
+
+def _read(path: Path, *, channels: bool) -> npt.NDArray[Any]:
+    picture: npt.NDArray[Any] = sandbox.call(decode, path, max_bytes=_MOST_BYTES, channels=channels)
+    if getattr(picture, "ndim", 0) not in ((2, 3) if channels else (2,)):
+        raise sandbox.unusable("no picture")
     return picture
 
 

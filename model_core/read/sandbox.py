@@ -28,7 +28,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -62,16 +62,14 @@ def call(function: Callable[..., Any], path: Path, *, max_bytes: int = 0, **argu
     FileError
         The file cannot be read.
     """
-    answers = list(stream(function, path, max_bytes=max_bytes, **arguments))
-    if len(answers) != 1:  # a decoder that damage drove astray
-        raise FileError("The decoder gave no answer that can be used.", details=f"{len(answers)} answers")
-    if isinstance(answers[0], FileError):
-        raise answers[0]
-    return answers[0]
+    (answer,) = stream(function, path, count=1, max_bytes=max_bytes, **arguments)
+    if isinstance(answer, FileError):
+        raise answer
+    return answer
 
 
 def stream(
-    function: Callable[..., Any], path: Path, *, max_bytes: int = 0, **arguments: Any
+    function: Callable[..., Any], path: Path, *, count: int, max_bytes: int = 0, **arguments: Any
 ) -> Iterator[Any]:
     """Yield what ``function(path, **arguments)`` yields in a process of its own.
 
@@ -82,6 +80,8 @@ def stream(
         that JSON can hold, or in place of one a `FileError`.
     path:
         The file. It may take `FILE_SECONDS`, and more where it is large.
+    count:
+        How many answers there are to be.
     max_bytes:
         Most that an array may take.
     arguments:
@@ -90,12 +90,20 @@ def stream(
     Raises
     ------
     FileError
-        The file cannot be read, or the process crashed or took too long after the last answer that came.
+        The file cannot be read, or the process crashed, took too long or answered nonsense after the last
+        answer that came.
     """
-    answers, error = shared.run(function, path, arguments, max_bytes=max_bytes)
+    answers, error = shared.run(function, path, arguments, count=count, max_bytes=max_bytes)
     yield from answers
     if error is not None:
         raise error
+    if len(answers) != count:  # a decoder that damage drove astray
+        raise unusable(f"{len(answers)} answers")
+
+
+def unusable(details: str) -> FileError:
+    """Return the error of a file whose decoder answered something else than what was asked for."""
+    return FileError("The decoder gave no answer that can be used.", details=details)
 
 
 class Sandbox:
@@ -109,7 +117,13 @@ class Sandbox:
         self.usable = bool(sys.executable)
 
     def run(
-        self, function: Callable[..., Any], path: Path, arguments: dict[str, Any], *, max_bytes: int
+        self,
+        function: Callable[..., Any],
+        path: Path,
+        arguments: dict[str, Any],
+        *,
+        count: int = 1,
+        max_bytes: int,
     ) -> tuple[list[Any], FileError | None]:
         """Return the answers of a function, and the error that ended them, if any; see `stream`."""
         message, until = self._late.get(path, ("", 0.0))
@@ -126,7 +140,7 @@ class Sandbox:
             request = {"function": name, "path": os.fspath(path), "arguments": arguments}
             healthy = False
             try:
-                process.ask(request, answers, max_bytes=max_bytes, seconds=seconds)
+                process.ask(request, answers, count=count, max_bytes=max_bytes, seconds=seconds)
                 healthy = True
             except FileError as stated:
                 healthy, error = True, stated
@@ -202,8 +216,10 @@ class _Process:
         """Whether the process has not ended."""
         return self._process.poll() is None
 
-    def ask(self, request: dict[str, Any], answers: list[Any], *, max_bytes: int, seconds: float) -> None:
-        """Send a request and append its answers as they come.
+    def ask(
+        self, request: dict[str, Any], answers: list[Any], *, count: int, max_bytes: int, seconds: float
+    ) -> None:
+        """Send a request and append its answers, at most ``count``, as they come.
 
         Raises
         ------
@@ -227,6 +243,8 @@ class _Process:
         try:
             send(cast(BinaryIO, self._process.stdin), request)
             while (answer := receive(incoming, max_bytes=max_bytes)) is not None:
+                if len(answers) == count:
+                    raise ValueError("more answers than were asked for")
                 answers.append(answer)
         except (OSError, EOFError, *NONSENSE) as error:
             raise (TimeoutError if late.is_set() else ConnectionError) from error
@@ -278,6 +296,11 @@ def _stated(error: FileError) -> dict[str, str]:
     return {"message": error.message, "status": error.status, "details": error.details}
 
 
+def _error(stated: dict[str, Any]) -> FileError:
+    status: Literal["skipped", "error"] = "skipped" if stated["status"] == "skipped" else "error"
+    return FileError(str(stated["message"]), status=status, details=str(stated["details"]))
+
+
 def receive(pipe: BinaryIO, *, max_bytes: int = 0) -> Any:
     """Read one message: an array of at most ``max_bytes``, a dictionary, a FileError, or None for the end.
 
@@ -295,9 +318,9 @@ def receive(pipe: BinaryIO, *, max_bytes: int = 0) -> Any:
         raise ValueError("message too long")
     head = json.loads(_exactly(pipe, length).tobytes())
     if "raised" in head:
-        raise FileError(**head["raised"])
+        raise _error(head["raised"])
     if "error" in head:
-        return FileError(**head["error"])
+        return _error(head["error"])
     if "dtype" not in head:
         return head["value"]
     dtype = np.dtype(str(head["dtype"]))

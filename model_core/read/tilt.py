@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from model_core.base.arrays import BoolArray, DoubleArray, VoxelArray
+from model_core.base.errors import SettingsError
 from model_core.base.geometry import Geometry
 from model_core.base.jobs import Progress
 from model_core.base.volume import Problem, SeriesEntry, Volume
@@ -36,14 +37,29 @@ def is_sheared(entry: SeriesEntry) -> bool:
     return any(problem.code == "sheared" for problem in entry.problems)
 
 
-def straight_entry(entry: SeriesEntry, shape: tuple[int, int]) -> SeriesEntry:
+def straight_entry(entry: SeriesEntry, geometry: Geometry, origins: DoubleArray | None) -> SeriesEntry:
     """Return an entry whose identity, title, size and problems are those of the corrected series.
 
     Parameters
     ----------
-    shape:
-        (height, width) of the grown picture.
+    geometry:
+        Of the volume as it will be displayed.
+    origins:
+        (D, 3) LPS mm of voxel [k, 0, 0] of each slice; None where unknown.
+
+    Raises
+    ------
+    SettingsError
+        The size of a pixel is unknown, or the shift is more than that of a tilt.
     """
+    pixels = None if origins is None else _shifts(geometry, origins)
+    if origins is None or pixels is None:
+        raise SettingsError("The slices of this series are not shifted by a tilt that can be corrected.")
+    if not _is_possible(geometry, origins):
+        raise SettingsError(
+            "The slices shift sideways by more than 45 degrees, beyond any gantry: their positions are wrong."
+        )
+    shape, _ = _grown((entry.size[1], entry.size[2]), pixels)
     return replace(
         entry,
         series_id=series_id(f"{entry.series_id}|straight"),
@@ -64,8 +80,8 @@ def _settled(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
     return (told, *rest) if told not in rest else rest
 
 
-def is_possible(geometry: Geometry, origins: DoubleArray) -> bool:
-    """Whether the slices, (D, 3) LPS mm of their first voxels, shift no more than a gantry could tilt."""
+def _is_possible(geometry: Geometry, origins: DoubleArray) -> bool:
+    """Whether the slices shift no more than a gantry could tilt."""
     if geometry.axes is None:
         return False
     moved = origins - origins[0]
@@ -74,21 +90,8 @@ def is_possible(geometry: Geometry, origins: DoubleArray) -> bool:
     return bool(sideways.max() <= MAX_SHEAR * np.abs(along).max())
 
 
-def shifts(geometry: Geometry, origins: DoubleArray) -> DoubleArray | None:
-    """Return how many pixels down and right each slice lies of the first one; None where that is unknown.
-
-    Parameters
-    ----------
-    geometry:
-        Of the displayed volume.
-    origins:
-        (D, 3) LPS mm of voxel [k, 0, 0] of each slice.
-
-    Returns
-    -------
-    DoubleArray
-        (D, 2), first row zero.
-    """
+def _shifts(geometry: Geometry, origins: DoubleArray) -> DoubleArray | None:
+    """Return (D, 2): how many pixels down and right each slice lies of the first one; None where unknown."""
     _, row, column = geometry.spacing_mm
     if geometry.axes is None or row is None or column is None:
         return None
@@ -96,7 +99,7 @@ def shifts(geometry: Geometry, origins: DoubleArray) -> DoubleArray | None:
     return pixels
 
 
-def grown(shape: tuple[int, int], pixels: DoubleArray) -> tuple[tuple[int, int], tuple[int, int]]:
+def _grown(shape: tuple[int, int], pixels: DoubleArray) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return the shape that has room for all shifted slices, and where the first slice lies in it."""
     low = np.floor(pixels.min(axis=0) + _ROUNDING).astype(int)
     high = np.ceil(pixels.max(axis=0) - _ROUNDING).astype(int)
@@ -113,11 +116,11 @@ def straightened(volume: Volume, origins: DoubleArray) -> Generator[Progress | V
         (D, 3) LPS mm of voxel [k, 0, 0] of each slice.
     """
     geometry = volume.geometry
-    pixels = shifts(geometry, origins)
+    pixels = _shifts(geometry, origins)
     if pixels is None or geometry.axes is None:
         yield volume
         return
-    (height, width), (top, left) = grown((volume.voxels.shape[1], volume.voxels.shape[2]), pixels)
+    (height, width), (top, left) = _grown((volume.voxels.shape[1], volume.voxels.shape[2]), pixels)
     padding = PADDING_HU if volume.unit == "HU" else int(volume.voxels.min())
     voxels: VoxelArray = np.empty((volume.slices, height, width), np.int16)
     for index in range(volume.slices):

@@ -14,6 +14,8 @@ from model_core.read import hounsfield
 from model_core.read.tolerances import PADDING_HU
 
 _INT16 = np.iinfo(np.int16)
+# ITU-R BT.601 luma, the weights of the YBR conversion in PS3.3 C.7.6.3.1.2.
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def clip_int16(values: npt.NDArray[Any], out: VoxelArray) -> int:

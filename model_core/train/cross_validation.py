@@ -135,7 +135,7 @@ def cross_validate(
     found = [_read(work / f"fold{k + 1}.json", one, settings) for k, one in enumerate(recipes)]
     folds = [rows for rows in found if rows is not None]
     if len(folds) == settings.folds:
-        values = report(recipe, folds, size=settings.size, stages=recipes[0].stages)
+        values = report(recipe.name, folds, seed=recipe.seed, size=settings.size, stages=recipes[0].stages)
         yield write_text(work / RESULT, json.dumps(values, indent=1) + "\n")
         yield write_text(work / TEXT, markdown(values))
 

@@ -15,12 +15,12 @@ from torch.nn import functional as F
 
 from model_core.base.arrays import BoolArray, FloatArray, IntArray
 from model_core.base.errors import DataError
-from model_core.base.geometry import Geometry
 from model_core.base.jobs import Progress
 from model_core.base.settings import InputSpec
 from model_core.base.volume import Volume
 from model_core.data import ClassifiedSlice, LabelledSlice, instances
 from model_core.engine.preprocess import network_input, placement
+from model_core.measure.slices import one_slice_volume
 from model_core.networks.mask_rcnn import Target
 
 
@@ -116,7 +116,7 @@ class SegmentationExamples(torch.utils.data.Dataset[Example]):
         one = self._slices[index]
         picture, mask = one.image_hu(), one.mask()
         _check_sizes(one, picture.shape, mask.shape)
-        volume = _volume(picture)
+        volume = one_slice_volume(picture, name=one.name)
         found, labels = instances(mask, self._mask_type, self._min_area)
         return Example(
             network_input(volume, 0, self._spec),
@@ -138,7 +138,7 @@ class ClassExamples(torch.utils.data.Dataset[Example]):
         """Return example ``index``; raises `DataError` if its file is damaged."""
         one = self._slices[index]
         return Example(
-            network_input(_volume(one.image_hu()), 0, self._spec),
+            network_input(one_slice_volume(one.image_hu(), name=one.name), 0, self._spec),
             number=zlib.crc32(f"{one.label}/{one.name}".encode()),
             label=one.label,
         )
@@ -173,11 +173,6 @@ def _check_sizes(one: LabelledSlice, picture: tuple[int, ...], mask: tuple[int, 
         raise DataError(
             f"'{one.name}': the picture is {picture[1]} x {picture[0]} but its mask is {mask[1]} x {mask[0]}."
         )
-
-
-def _volume(picture: FloatArray) -> Volume:
-    voxels = np.clip(np.rint(picture), -32768, 32767).astype(np.int16)[None]
-    return Volume(series_id="", title="", voxels=voxels, geometry=Geometry(), unit="HU")
 
 
 def _place_masks(found: BoolArray, volume: Volume, spec: InputSpec) -> BoolArray:

@@ -1,8 +1,4 @@
-"""Data sets packed into one file over the network's HU window, so that an epoch reads no pictures.
-
-Pictures are JPEG-LS (ISO 14495-1), exact or with a bounded error, labels exact. The file also serves where
-the data folder is not: a slice keeps the hash it had there, so that split lists agree.
-"""
+"""Data sets packed into one file over the network's HU window, so that an epoch reads no pictures."""
 
 from __future__ import annotations
 
@@ -18,23 +14,19 @@ from zipfile import BadZipFile
 import numpy as np
 
 from model_core.base.arrays import ByteArray, FloatArray
-from model_core.base.errors import DataError, SettingsError
+from model_core.base.errors import DataError
 from model_core.base.files import atomic_path
 from model_core.base.settings import InputSpec
-from model_core.base.volume import Volume
-from model_core.data import ClassifiedSlice, LabelledSlice, read_class_folders, read_pairs
+from model_core.data import ClassifiedSlice, LabelledSlice, read_class_folders, read_segmentation
 from model_core.data.classes import CLASS_FOLDERS
 from model_core.data.pictures import read_grey, read_index_picture, refuse_absent, to_hu
 from model_core.engine.greymap import estimate_hu_range
-from model_core.measure.slices import one_slice_volume
 from model_core.train.recipe import Recipe, Source
 
 logger = logging.getLogger(__name__)
 
 LESION_BITS, LUNG_BIT = 0b011, 0b100
-# Grey steps of the network's window (5.9 HU) that a pixel may be off; the grey scales are known to 50 HU.
-LARGEST_ERROR = 3
-_VERSION = 5
+_VERSION = 6
 _CLASS_OF_KIND = {"negatives": "normal", "unlabelled": "covid"}
 
 
@@ -83,8 +75,7 @@ class PackedSlice:
     def image_hu(self) -> FloatArray:
         """Return the picture as (H, W) HU."""
         spec = InputSpec()
-        hu: FloatArray = spec.low_hu + self.image.astype(np.float32) * ((spec.high_hu - spec.low_hu) / 255.0)
-        return hu
+        return to_hu(self.image, low=spec.low_hu, high=spec.high_hu)
 
     def mask(self) -> ByteArray:
         """Return `lesion`."""
@@ -121,8 +112,8 @@ def pack(recipe: Recipe, data: Path, cache: Path) -> list[PackedSlice]:
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:12]
     path = cache / f"packed-{digest}.npz"
     if not path.is_file():
-        write_packed(_read_all(recipe, data), path, error=0)
-    return read_packed(recipe, path)
+        _write_cache(_read_all(recipe, data), path)
+    return _read_cache(recipe, path)
 
 
 def files_digest(folder: Path) -> str:
@@ -148,87 +139,46 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (path for name in names if (path := Path(root, name)).is_file())
 
 
-def window_to_bytes(hu: FloatArray, spec: InputSpec | None = None) -> ByteArray:
+def window_to_bytes(hu: FloatArray) -> ByteArray:
     """Map HU to 0..255 over the network's window, rounded and clipped."""
-    spec = spec or InputSpec()
+    spec = InputSpec()
     scaled = (hu - spec.low_hu) * (255.0 / (spec.high_hu - spec.low_hu))
     packed: ByteArray = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
     return packed
 
 
-def slice_volume(one: PackedSlice) -> Volume:
-    """Return a packed slice as a volume of one slice in HU."""
-    return one_slice_volume(one.image_hu(), name=one.name)
-
-
-def write_packed(slices: Iterable[PackedSlice], path: Path, *, error: int = 1) -> Path:
-    """Write slices as one file whose pixels are off by at most ``error`` grey steps, 0 to 3.
-
-    Raises
-    ------
-    SettingsError
-        If ``error`` is outside 0..3.
-    ExportError
-        If the file cannot be written.
-    """
-    import jpeg_ls  # type: ignore[import-untyped]
-
-    if not 0 <= error <= LARGEST_ERROR:
-        raise SettingsError(f"A pixel may be off by 0 to {LARGEST_ERROR} grey steps, not {error}.")
+def _write_cache(slices: Iterable[PackedSlice], path: Path) -> None:
     rows, pixels, labels = [], [], []
     for one in slices:
-        pixels.append(
-            np.asarray(jpeg_ls.encode(np.ascontiguousarray(one.image), lossy_error=error), np.uint8)
-        )
+        pixels.append(one.image.ravel())
         labels.append(one.labels.ravel())
         about = [one.source, one.name, one.patient, bool(one.has_lung), one.digest, one.picture]
-        rows.append([*about, *one.image.shape, len(pixels[-1])])
-    none = [np.zeros(0, np.uint8)]
+        rows.append([*about, *one.image.shape])
     with atomic_path(path, overwrite=True) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
             rows=np.array(json.dumps(rows)),
-            pixels=np.concatenate(pixels or none),
-            labels=np.concatenate(labels or none),
+            pixels=np.concatenate(pixels),
+            labels=np.concatenate(labels),
         )
-    return path
 
 
-def read_packed(recipe: Recipe, path: Path) -> list[PackedSlice]:
-    """Return the slices of the recipe's sources; other sources in the file are skipped.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, damaged or of another kind, or lacks a source, a held-out patient or an
-        excluded slice of the recipe.
-    """
-    import jpeg_ls
-
-    found, start, coded = [], 0, 0
+def _read_cache(recipe: Recipe, path: Path) -> list[PackedSlice]:
+    found, start = [], 0
     try:
         with path.open("rb") as raw, np.load(raw) as file:
             rows, pixels, labels = json.loads(str(file["rows"])), file["pixels"], file["labels"]
-        for source, name, patient, has_lung, digest, picture, height, width, length in rows:
+        for source, name, patient, has_lung, digest, picture, height, width in rows:
             end = start + height * width
-            if source in recipe.sources:
-                image = np.asarray(jpeg_ls.decode(pixels[coded : coded + length]), np.uint8)
-                own = labels[start:end].reshape(image.shape)
-                one = _as_slice(recipe, source, image, own, name, patient, has_lung)
-                found.append(replace(one, original=digest, picture=picture))
-            start, coded = end, coded + length
-    except FileNotFoundError as error:
-        raise DataError(f"There is no file '{path}'. `ctmasknet train pack` makes one.") from error
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, BadZipFile) as error:
+            image, own = (values[start:end].reshape(height, width) for values in (pixels, labels))
+            one = _as_slice(recipe, source, image, own, name, patient, has_lung)
+            found.append(replace(one, original=digest, picture=picture))
+            start = end
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise DataError(
             f"{path.name} is no file of packed slices, or damaged; delete it to pack again.",
             details=str(error),
         ) from error
-    if missing := sorted(set(recipe.sources) - {one.source for one in found}):
-        raise DataError(
-            f"{path.name} has no slices of {', '.join(missing)}: pack with this recipe, or switch the "
-            "sources off (--without)."
-        )
     return _chosen(recipe, found)
 
 
@@ -281,7 +231,7 @@ def _read_all(recipe: Recipe, data: Path) -> Iterator[PackedSlice]:
 def _slices(source: Source, data: Path) -> Iterator[tuple[str, str, Path, ByteArray, ByteArray, bool]]:
     folder = data / source.folder
     if source.kind == "pairs":
-        for pair in read_pairs(folder):
+        for pair in read_segmentation(folder):
             image = window_to_bytes(pair.image_hu())
             yield (pair.name, pair.patient, pair.image_path, image, *_labels(pair, folder))
     else:

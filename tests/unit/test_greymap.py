@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from model_core.base.settings import InputSpec
-from model_core.data import read_pairs
+from model_core.data import read_segmentation
 from model_core.engine.greymap import estimate_hu_range, likely_hu_range
 from model_core.engine.preprocess import grey_range, network_input, to_unit_range
 from model_core.phantom import make_phantom
@@ -101,7 +101,7 @@ def test_estimated_map_is_near_the_table(shared_data):
     from model_core.data.pictures import read_grey
 
     errors = []
-    for pair in read_pairs(shared_data / "A5_mosmed_lesion")[::4]:
+    for pair in read_segmentation(shared_data / "A5_mosmed_lesion")[::4]:
         low, high = estimate_hu_range(read_grey(pair.image_path))
         grey = np.array([100.0, 160.0])
         ours, table = low + grey / 255 * (high - low), pair.low_hu + grey / 255 * (pair.high_hu - pair.low_hu)

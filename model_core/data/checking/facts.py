@@ -123,13 +123,9 @@ def _read(
         findings.add("error", code, text, file=f"{shown(path)}: {error.message}")
         return None
     if turned:
-        findings.add(
-            "warning",
-            "exif_orientation",
-            "Files are turned or mirrored by their EXIF orientation.",
-            action="Applied in training, too. A mask drawn without it does not fit: store both upright.",
-            file=shown(path),
-        )
+        text = "Files are turned or mirrored by their EXIF orientation."
+        action = "Applied in training, too. A mask drawn without it does not fit: store both upright."
+        findings.add("warning", "exif_orientation", text, action=action, file=shown(path))
     return values
 
 

@@ -71,15 +71,13 @@ def _checked_mask(
         values[int(value)] = values.get(int(value), 0) + int(pixels)
     usable = True
     if unknown := scheme.unknown(stored):
-        text = ", ".join(map(str, unknown))
-        findings.add(
-            "error",
-            "unknown_mask_value",
+        found = ", ".join(map(str, unknown))
+        text = (
             f"Masks hold values that the scheme '{scheme.name}' does not know "
-            f"(it has {', '.join(str(value) for value, _ in scheme.values)}).",
-            action="Say what they mean with --mask-values.",
-            file=f"{shown(path)} ({text})",
+            f"(it has {', '.join(str(value) for value, _ in scheme.values)})."
         )
+        action = "Say what they mean with --mask-values."
+        findings.add("error", "unknown_mask_value", text, action=action, file=f"{shown(path)} ({found})")
         usable = False
     if picture is not None and stored.shape != picture.shape:
         sizes = f"picture {size_text(picture.shape)}, mask {size_text(stored.shape)}"
@@ -90,13 +88,9 @@ def _checked_mask(
         return None
     mask = scheme.apply(stored, file=path.name)
     if isinstance(scheme, ReleasedScheme) and scheme.differs(stored, file=path.name):
-        findings.add(
-            "warning",
-            "released_rule",
-            "The released rule labels this mask otherwise than its values mean.",
-            action="Use --mask-values papers unless a released run is to be repeated.",
-            file=shown(path),
-        )
+        text = "The released rule labels this mask otherwise than its values mean."
+        action = "Use --mask-values papers unless a released run is to be repeated."
+        findings.add("warning", "released_rule", text, action=action, file=shown(path))
     return mask
 
 
@@ -119,33 +113,25 @@ def _check_lesions(slices: list[SliceFacts], min_area: int, findings: Findings) 
     usable = [one for one in slices if one.mask is not None]
     if usable and not any(one.mask and one.mask.areas for one in usable):
         # A set of negatives alone can be evaluated, but not trained on.
-        findings.add(
-            "warning",
-            "no_lesion",
-            f"No slice has a lesion of more than {min_area} pixels.",
-            action="Segmentation cannot be trained on it.",
-        )
+        text = f"No slice has a lesion of more than {min_area} pixels."
+        action = "Segmentation cannot be trained on it."
+        findings.add("warning", "no_lesion", text, action=action)
     for one in usable:
         assert one.mask is not None
         if one.mask.lesion_px > _MOST * one.shape[0] * one.shape[1]:
-            findings.add(
-                "warning",
-                "large_mask",
-                "Masks cover more than half of the picture.",
-                action="Is the lung marked instead of lesions?",
-                file=one.name,
-            )
+            text = "Masks cover more than half of the picture."
+            action = "Is the lung marked instead of lesions?"
+            findings.add("warning", "large_mask", text, action=action, file=one.name)
 
 
 def _check_scheme(layout: MaskLayout, scheme: MaskScheme, values: dict[int, int], findings: Findings) -> None:
     if not layout.complete and scheme == SHARED and values.get(1):
-        findings.add(
-            "warning",
-            "mask_scheme",
+        text = (
             "The folders are those of the papers' data, where mask value 1 is lung, but the scheme 'shared' "
-            "takes 1 as lesion.",
-            action="Use --mask-values papers.",
+            "takes 1 as lesion."
         )
+        action = "Use --mask-values papers."
+        findings.add("warning", "mask_scheme", text, action=action)
     if values and not any(values.get(value) for value, label in scheme.values if label == GGO):
         text, action = "No mask holds GGO (or lesion).", "Mask type ggo would find nothing."
         findings.add("warning", "no_ggo", text, action=action)

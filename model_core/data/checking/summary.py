@@ -26,16 +26,7 @@ def summarise_set(checked: CheckedSet, *, settings: dict[str, Any]) -> dict[str,
         "patients": len({one.patient for one in slices if one.patient}),
         "pictures_without_patient": sum(not one.patient for one in slices),
         "sizes": dict(Counter(size_text(one.shape) for one in slices).most_common()),
-        "problems": [
-            {
-                "level": problem.level,
-                "code": problem.code,
-                "text": problem.text,
-                "action": problem.action,
-                "files": list(problem.files),
-            }
-            for problem in checked.problems
-        ],
+        "problems": [problem.values() for problem in checked.problems],
     }
     distribution = _masks(checked) if checked.kind == "segmentation" else _classes(checked)
     return {**document, **distribution}

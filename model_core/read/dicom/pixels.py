@@ -21,12 +21,10 @@ from model_core.read.dicom.records import FileHeader, Frame
 from model_core.read.dicom.transfer_syntax import EXPLICIT_BE
 from model_core.read.errors import LIBRARY_FAILURES, FileError
 from model_core.read.tolerances import PADDING_HU
-from model_core.read.values import clip_int16
+from model_core.read.values import LUMA, clip_int16
 
 StoredArray = npt.NDArray[Any]
 
-# ITU-R BT.601 luma, the weights of the YBR conversion in PS3.3 C.7.6.3.1.2.
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _INT16 = np.iinfo(np.int16)
 
 
@@ -86,7 +84,7 @@ def rescaled(stored: StoredArray, frame: Frame) -> npt.NDArray[Any]:
     Colour becomes luminance first.
     """
     if stored.ndim == 3:
-        stored = np.rint(stored[..., :3] @ _LUMA).astype(stored.dtype)
+        stored = np.rint(stored[..., :3] @ LUMA).astype(stored.dtype)
     if frame.table is not None:
         return frame.table.apply(stored).astype(np.int32)
     whole = float(frame.slope).is_integer() and float(frame.intercept).is_integer()
@@ -120,9 +118,20 @@ def _decoded(header: FileHeader, indices: list[int], *, palette: bool) -> Iterat
         del values[keyword]
     # Palettes hold up to three 16-bit values per pixel, decoders answer with up to 32 bits.
     most = header.rows * header.columns * max(3, header.samples) * 8
-    yield from sandbox.stream(
-        decode, header.path, max_bytes=most, values=values, indices=indices, palette=palette
-    )
+    shape = (header.rows, header.columns)
+    for frame in sandbox.stream(
+        decode,
+        header.path,
+        count=len(indices),
+        max_bytes=most,
+        values=values,
+        indices=indices,
+        palette=palette,
+    ):
+        answered = getattr(frame, "shape", None)
+        if not isinstance(frame, FileError) and answered not in (shape, (*shape, 3)):
+            raise sandbox.unusable(f"shape {answered}")
+        yield frame
 
 
 def decode(

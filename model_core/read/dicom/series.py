@@ -10,10 +10,8 @@ from typing import cast
 import numpy as np
 
 from model_core.base.arrays import DoubleArray
-from model_core.base.errors import SettingsError
 from model_core.base.filenames import named
 from model_core.base.volume import Level, PatientText, Problem, SeriesEntry
-from model_core.read import tilt
 from model_core.read.dicom.grouping import Copy, Group, group_frames
 from model_core.read.dicom.records import FileHeader, Frame
 from model_core.read.dicom.stack import Stack, arrange
@@ -72,29 +70,6 @@ def every_nth(entry: SeriesEntry, step: int) -> SeriesEntry:
         spacing_mm=stack.geometry.spacing_mm,
         source=replace(source, frames=stack.frames),
     )
-
-
-def straight(entry: SeriesEntry) -> SeriesEntry:
-    """Return the series with the sideways shift of its slices taken out when it is read.
-
-    Raises
-    ------
-    SettingsError
-        The slices are not shifted, or it is not known by how many pixels.
-    """
-    source = cast(DicomSource, entry.source)
-    stack = arrange(source.frames)
-    origins = stack_origins(stack)
-    shifts = None if origins is None else tilt.shifts(stack.geometry, origins)
-    if source.straight or shifts is None or not tilt.is_sheared(entry):
-        raise SettingsError("The slices of this series are not shifted by a tilt that can be corrected.")
-    assert origins is not None
-    if not tilt.is_possible(stack.geometry, origins):
-        raise SettingsError(
-            "The slices shift sideways by more than 45 degrees, beyond any gantry: their positions are wrong."
-        )
-    shape, _ = tilt.grown((entry.size[1], entry.size[2]), shifts)
-    return replace(tilt.straight_entry(entry, shape), source=replace(source, straight=True))
 
 
 def slice_origins(entry: SeriesEntry) -> DoubleArray | None:
@@ -180,15 +155,9 @@ def _content_problems(stack: Stack) -> list[Problem]:
         names = named(frame.name for frame in stack.frames if frame.header.undecodable)
         every = all(frame.header.undecodable for frame in stack.frames)
         level: Level = "error" if every else "warning"
-        problems.append(
-            Problem(
-                level,
-                closed.undecodable,
-                "These images cannot be opened.",
-                names,
-                code="unsupported_transfer_syntax",
-            )
-        )
+        text = closed.undecodable
+        action = "These images cannot be opened."
+        problems.append(Problem(level, text, action, names, code="unsupported_transfer_syntax"))
     assumed = [frame for frame in stack.frames if frame.header.stated_modality != frame.header.modality]
     if assumed:
         stated = assumed[0].header.stated_modality
@@ -203,30 +172,15 @@ def _content_problems(stack: Stack) -> list[Problem]:
         action = "They are read with a point: 0,7 is 0.7."
         problems.append(Problem("warning", text, action, names, code="decimal_comma"))
     if header.localizer:
-        problems.append(
-            Problem(
-                "info",
-                "A localizer (overview) image.",
-                "Its values do not count as Hounsfield units.",
-                code="localizer",
-            )
-        )
+        text = "A localizer (overview) image."
+        action = "Its values do not count as Hounsfield units."
+        problems.append(Problem("info", text, action, code="localizer"))
     if any(frame.header.lossy for frame in stack.frames):
-        problems.append(
-            Problem(
-                "info",
-                "The images were compressed with loss.",
-                "Fine detail and values are approximate.",
-                code="lossy_compression",
-            )
-        )
+        text = "The images were compressed with loss."
+        action = "Fine detail and values are approximate."
+        problems.append(Problem("info", text, action, code="lossy_compression"))
     if any(frame.header.burned_in for frame in stack.frames):
-        problems.append(
-            Problem(
-                "info",
-                "The images say that text is burnt in.",
-                "Exported pictures may show identity.",
-                code="burned_in_annotation",
-            )
-        )
+        text = "The images say that text is burnt in."
+        action = "Exported pictures may show identity."
+        problems.append(Problem("info", text, action, code="burned_in_annotation"))
     return problems

@@ -198,14 +198,9 @@ def _arrange_in_space(frames: Sequence[Frame]) -> Stack:
     if native[0].spacing is None:
         shape = native[0].aspect
         drawn = "" if shape is None else f"Pixels are drawn {shape:g} times as high as wide, as is stated. "
-        problems.append(
-            Problem(
-                "warning",
-                "The size of a pixel is not stated (PixelSpacing is missing or not positive).",
-                f"{drawn}Lengths and areas in mm are off.",
-                code="missing_pixel_spacing",
-            )
-        )
+        text = "The size of a pixel is not stated (PixelSpacing is missing or not positive)."
+        action = f"{drawn}Lengths and areas in mm are off."
+        problems.append(Problem("warning", text, action, code="missing_pixel_spacing"))
     first, last = native[0].position, native[-1].position
     assert first is not None
     assert last is not None
@@ -220,14 +215,9 @@ def _arrange_in_space(frames: Sequence[Frame]) -> Stack:
     if layout.flips[0]:
         native, positions = native[::-1], positions[::-1]
     if layout.plane == "oblique":
-        problems.append(
-            Problem(
-                "info",
-                "The slices are oblique to every plane of the body.",
-                "They are shown like the nearest plane; read the orientation letters.",
-                code="oblique",
-            )
-        )
+        text = "The slices are oblique to every plane of the body."
+        action = "They are shown like the nearest plane; read the orientation letters."
+        problems.append(Problem("info", text, action, code="oblique"))
     return Stack(tuple(native), geometry, layout.plane, np.ascontiguousarray(positions), tuple(problems))
 
 

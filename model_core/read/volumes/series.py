@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,17 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from model_core.base.arrays import DoubleArray, VoxelArray
-from model_core.base.errors import SettingsError
 from model_core.base.geometry import Geometry, NiftiForms
 from model_core.base.jobs import Progress
 from model_core.base.volume import Problem, SeriesEntry, Unit, Volume
 from model_core.read import sandbox, tilt
 from model_core.read.entries import series_id
-from model_core.read.errors import FileError
+from model_core.read.errors import LIBRARY_FAILURES, FileError
 from model_core.read.memory import check_memory
 from model_core.read.orientation import Layout, display_geometry, layout_of
 from model_core.read.tolerances import SHEAR_TOLERANCE
-from model_core.read.values import measure
+from model_core.read.values import LUMA, measure
 from model_core.read.volumes import files
 
 # Slices of a volume format are thick where the step is this many pixels or more; else it is isotropic.
@@ -29,7 +29,6 @@ _ANISOTROPY = 1.5
 # Right angles of single precision are right within this; steps nearer than this to one plane fill no volume.
 _ROUNDING = 1e-5
 _FLAT_COSINE = 0.1
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,13 @@ def read_header(path: Path) -> VolumeHeader:
     FileError
         The file is damaged, or holds nothing two- or three-dimensional.
     """
-    info = sandbox.call(files.read_information, path)
+    try:
+        return _header(path, sandbox.call(files.read_information, path))
+    except LIBRARY_FAILURES as error:  # no answer of ours
+        raise sandbox.unusable(type(error).__name__) from error
+
+
+def _header(path: Path, info: dict[str, Any]) -> VolumeHeader:
     dimensions, size, forms = int(info["dimensions"]), info["size"], info["forms"]
     if dimensions < 2 or min(size) < 1:
         raise FileError("The file holds no picture.")
@@ -162,41 +167,21 @@ def entry_of(header: VolumeHeader) -> SeriesEntry:
     problems = list(header.problems)
     problems += _shear(header, geometry)
     if None in header.spacing[3 - min(header.dimensions, 3) :]:
-        problems.append(
-            Problem(
-                "warning",
-                "The file does not say how far its voxels are apart.",
-                "The distance counts as unknown; what needs it in mm is left out.",
-                code="missing_slice_distance",
-            )
-        )
+        text = "The file does not say how far its voxels are apart."
+        action = "The distance counts as unknown; what needs it in mm is left out."
+        problems.append(Problem("warning", text, action, code="missing_slice_distance"))
     if not header.placed:
-        problems.append(
-            Problem(
-                "warning",
-                "The file does not say how the volume lies in the patient.",
-                "It is shown as if stored in the usual order; the sides are not to be relied on.",
-                code="missing_orientation",
-            )
-        )
+        text = "The file does not say how the volume lies in the patient."
+        action = "It is shown as if stored in the usual order; the sides are not to be relied on."
+        problems.append(Problem("warning", text, action, code="missing_orientation"))
     if header.extra > 1:
-        problems.append(
-            Problem(
-                "warning",
-                f"The file holds {header.extra} volumes.",
-                "The first one is shown.",
-                code="several_volumes",
-            )
-        )
+        text = f"The file holds {header.extra} volumes."
+        action = "The first one is shown."
+        problems.append(Problem("warning", text, action, code="several_volumes"))
     if header.components > 1:
-        problems.append(
-            Problem(
-                "info",
-                f"The voxels have {header.components} components.",
-                "Of colours (8 bits) the brightness is shown, else the first component.",
-                code="several_components",
-            )
-        )
+        text = f"The voxels have {header.components} components."
+        action = "Of colours (8 bits) the brightness is shown, else the first component."
+        problems.append(Problem("info", text, action, code="several_components"))
     stem = header.path.name[: -len(files.suffix_of(header.path))]
     step = geometry.spacing_mm[0]
     return SeriesEntry(
@@ -282,9 +267,7 @@ def read_values(header: VolumeHeader) -> npt.NDArray[Any]:
     if header.components > 1:
         # Three numbers of 8 bits are a colour; others are times or directions: a mixture would be neither.
         colour = header.components in (3, 4) and values.dtype == np.uint8
-        values = values[..., :3].astype(np.float32) @ _LUMA if colour else values[..., 0]
-    if values.size != int(np.prod(header.shape, dtype=np.int64)):
-        raise FileError("The volume changed its size since its folder was read.")
+        values = values[..., :3].astype(np.float32) @ LUMA if colour else values[..., 0]
     return values.reshape(header.shape)
 
 
@@ -296,8 +279,11 @@ def read_components(header: VolumeHeader) -> npt.NDArray[Any]:
     FileError
         The file is damaged.
     """
-    most = int(np.prod(header.shape, dtype=np.int64)) * header.components * 8
-    values: npt.NDArray[Any] = sandbox.call(files.read_array, header.path, max_bytes=most)
+    count = int(np.prod(header.shape, dtype=np.int64)) * header.components
+    values: npt.NDArray[Any] = sandbox.call(files.read_array, header.path, max_bytes=count * 8)
+    shape = getattr(values, "shape", (0,))
+    if math.prod(shape) != count or (header.components > 1 and shape[-1:] != (header.components,)):
+        raise FileError("The volume changed its size since its folder was read.")
     return values
 
 
@@ -338,24 +324,6 @@ def slice_origins(geometry: Geometry, slices: int) -> DoubleArray | None:
         return None
     origins: DoubleArray = np.linspace(first, last, slices)
     return origins
-
-
-def straight(entry: SeriesEntry) -> SeriesEntry:
-    """Return the entry of a sheared volume with the sideways shift of its slices taken out when it is read.
-
-    Raises
-    ------
-    SettingsError
-        The size of a pixel is unknown, or the shift is more than that of a tilt.
-    """
-    source = cast(VolumeSource, entry.source)
-    geometry = source.header.geometry
-    origins = slice_origins(geometry, entry.size[0])
-    shifts = None if origins is None else tilt.shifts(geometry, origins)
-    if origins is None or shifts is None or not tilt.is_possible(geometry, origins):
-        raise SettingsError("The slices of this volume are not shifted by a tilt that can be corrected.")
-    shape, _ = tilt.grown((entry.size[1], entry.size[2]), shifts)
-    return replace(tilt.straight_entry(entry, shape), source=replace(source, straight=True))
 
 
 def _positions(geometry: Geometry, count: int) -> DoubleArray | None:

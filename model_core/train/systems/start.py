@@ -21,9 +21,7 @@ def new_network(architecture: Architecture, preset: Preset, spec: InputSpec, *, 
         return build(architecture, preset.detector, preset.training, input_spec=spec)
 
 
-def classifier_from_segmentation(
-    base: LoadedWeights, preset: Preset, *, image_classes: int = 3, seed: int = 0
-) -> CovidCTMaskNet:
+def classifier_from_segmentation(base: LoadedWeights, preset: Preset, *, seed: int = 0) -> CovidCTMaskNet:
     """Return COVID-CT-Mask-Net on a trained detector: every entry of an equal name is copied (§5.1).
 
     Raises
@@ -41,7 +39,6 @@ def classifier_from_segmentation(
         kind="classifier",
         roi_batch_size=preset.roi_batch_size,
         s_width=preset.s_width,
-        image_classes=image_classes,
     )
     # The detector proposes as it will at inference: by its own card.
     preset = dataclasses.replace(preset, detector=base.card.detector)

@@ -14,11 +14,10 @@ from model_core.data import (
     parse_mask_values,
     read_class_folders,
     read_classes,
-    read_pairs,
     read_segmentation,
 )
 from model_core.data.checking import check_data
-from model_core.data.checking.classes import check_classes
+from model_core.data.checking.check import check_classes
 
 
 def write(path, array):
@@ -35,7 +34,7 @@ def folder(tmp_path):
 
 
 def test_pairs_without_index_are_a_lung_window(folder):
-    first, second = read_pairs(folder)
+    first, second = read_segmentation(folder)
     assert (first.name, second.name) == ("one", "two")
     assert first.patient == "one"
     hu = first.image_hu()
@@ -49,7 +48,7 @@ def test_index_gives_patient_and_grey_map(folder, column, entry):
     (folder / "index.tsv").write_text(
         f"{column}\tsimilarity_group\tapprox_hu_at_0\tapprox_hu_at_255\n{entry}\tgroup7\t-1020\t1530\n"
     )
-    first, second = read_pairs(folder)
+    first, second = read_segmentation(folder)
     assert (first.patient, first.low_hu, first.high_hu) == ("group7", -1020, 1530)
     assert (second.patient, second.low_hu, second.high_hu) == ("two", -1350, 150)
 
@@ -58,17 +57,17 @@ def test_index_gives_patient_and_grey_map(folder, column, entry):
 def test_bad_grey_map_is_named(folder, numbers):
     (folder / "index.tsv").write_text(f"file\tapprox_hu_at_0\tapprox_hu_at_255\none.png\t{numbers}\n")
     with pytest.raises(DataError, match="one"):
-        read_pairs(folder)
+        read_segmentation(folder)
 
 
 def test_missing_partner_folder_and_pictures(folder):
     (folder / "masks" / "two.png").unlink()
     with pytest.raises(DataError, match="'two' without mask"):
-        read_pairs(folder)
+        read_segmentation(folder)
     with pytest.raises(DataError, match="masks"):
-        read_pairs(_only_images(folder))
+        read_segmentation(_only_images(folder))
     with pytest.raises(DataError, match="no data folder"):
-        read_pairs(folder / "nowhere")
+        read_segmentation(folder / "nowhere")
 
 
 def _only_images(folder):
@@ -82,23 +81,23 @@ def test_empty_folder_is_an_error(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
     with pytest.raises(DataError, match="no png or jpg"):
-        read_pairs(tmp_path)
+        read_segmentation(tmp_path)
 
 
 def test_unknown_mask_value_names_file_and_value(folder):
     write(folder / "masks" / "one.png", np.full((8, 8), 7))
     with pytest.raises(DataError, match=r"one\.png.*7"):
-        read_pairs(folder)[0].mask()
+        read_segmentation(folder)[0].mask()
 
 
 def test_schemes(folder):
     write(folder / "masks" / "one.png", np.arange(64).reshape(8, 8) % 4)
-    papers = read_pairs(folder, mask_values="papers")[0].mask()
+    papers = read_segmentation(folder, mask_values="papers")[0].mask()
     np.testing.assert_array_equal(papers[0, :4], [0, 0, 1, 2])
-    own = read_pairs(folder, mask_values="1=lung, 2=consolidation,3=ggo")[0].mask()
+    own = read_segmentation(folder, mask_values="1=lung, 2=consolidation,3=ggo")[0].mask()
     np.testing.assert_array_equal(own[0, :4], [0, 0, 2, 1])
     with pytest.raises(DataError):
-        read_pairs(folder)[0].mask()
+        read_segmentation(folder)[0].mask()
 
 
 @pytest.mark.parametrize("text", ["", "ggo", "1=tumour", "300=ggo", "1:ggo", "x=ggo"])
@@ -115,7 +114,7 @@ def test_palette_and_bilevel_masks_keep_their_values(folder):
     picture.putpalette([0, 0, 0, 255, 0, 0, 0, 0, 255])
     picture.save(folder / "masks" / "one.png")
     Image.fromarray(values > 0).save(folder / "masks" / "two.png")
-    first, second = read_pairs(folder)
+    first, second = read_segmentation(folder)
     np.testing.assert_array_equal(first.mask(), values)
     np.testing.assert_array_equal(second.mask(), values > 0)
 
@@ -130,13 +129,13 @@ def test_damaged_files_are_data_errors(folder, kind):
     else:
         write(path, np.random.default_rng(0).integers(0, 2, (8, 8, 3)))
     with pytest.raises(DataError, match=r"one\.png"):
-        read_pairs(folder)[0].mask()
+        read_segmentation(folder)[0].mask()
 
 
 def test_sixteen_bit_picture_is_refused(folder):
     Image.fromarray(np.zeros((8, 8), np.uint16)).save(folder / "images" / "one.png")
     with pytest.raises(DataError, match="8-bit"):
-        read_pairs(folder)[0].image_hu()
+        read_segmentation(folder)[0].image_hu()
 
 
 # ------------------------------------------------------------------------------------- instances
@@ -301,12 +300,12 @@ def test_another_case_counts_only_where_it_is_unique(tmp_path):
     for name in ("s1", "S1"):
         write(tmp_path / "images" / f"{name}.png", np.zeros((4, 4)))
         write(tmp_path / "masks" / f"{name}.png", np.full((4, 4), name == "S1"))
-    assert {one.name: int(one.mask().max()) for one in read_pairs(tmp_path)} == {"s1": 0, "S1": 1}
+    assert {one.name: int(one.mask().max()) for one in read_segmentation(tmp_path)} == {"s1": 0, "S1": 1}
     write(tmp_path / "images" / "a.png", np.zeros((4, 4)))
     for name in ("A", "a"):
         (tmp_path / "masks" / f"{name}.jpg").write_bytes((tmp_path / "masks" / "s1.png").read_bytes())
     with pytest.raises(DataError, match="'A' without image"):
-        read_pairs(tmp_path)
+        read_segmentation(tmp_path)
 
 
 def _dead_link(path):
@@ -408,7 +407,7 @@ def test_exif_orientation_is_applied_to_picture_and_mask_and_told(tmp_path, caps
     write(tmp_path / "masks" / "a.png", lesion)
     write(tmp_path / "images" / "b.png", upright + 1)
     write_turned(tmp_path / "masks" / "b.png", lesion, orientation)
-    for one in read_pairs(tmp_path):
+    for one in read_segmentation(tmp_path):
         np.testing.assert_array_equal(one.mask(), lesion)
         np.testing.assert_array_equal(one.image_hu() > -200, lesion)
     assert main(["data", "check", str(tmp_path), "--min-area", "10"]) == 0
@@ -434,11 +433,11 @@ def test_no_or_plain_or_impossible_orientation_is_nothing_to_tell(folder, capsys
 @pytest.mark.shared_data
 def test_real_sets_are_read(shared_data):
     for name, slices in (("A_lesion_ggo_consolidation", 72), ("A5_mosmed_lesion", 37)):
-        pairs = read_pairs(shared_data / name)
+        pairs = read_segmentation(shared_data / name)
         assert len(pairs) == slices
         for pair in pairs[::12]:
             assert pair.image_hu().shape == pair.mask().shape
-    assert len({pair.patient for pair in read_pairs(shared_data / "A4_zenodo20_lesion")}) == 9
+    assert len({pair.patient for pair in read_segmentation(shared_data / "A4_zenodo20_lesion")}) == 9
 
 
 # ----------------------------------------------------------------------------------------- checks

@@ -18,7 +18,7 @@ from model_core.base.jobs import finish
 from model_core.base.results import Detections
 from model_core.base.settings import Architecture, DetectionSettings
 from model_core.cli.main import main
-from model_core.data import LabelledSlice, read_pairs
+from model_core.data import LabelledSlice, read_segmentation
 from model_core.engine import run
 from model_core.engine.load import load_pipeline
 from model_core.explain import show
@@ -33,8 +33,8 @@ from model_core.measure.segmentation import (
 from model_core.measure.segmentation_report import settings_document, write_segmentation_report
 from model_core.measure.segmentation_summary import (
     coco_ap,
+    details,
     headline,
-    intervals,
     reason,
     scored_hits,
     sweep,
@@ -277,7 +277,7 @@ def test_what_is_measured_is_what_the_app_shows(tiny_weights, pairs_folder, join
     pipeline = load_pipeline([str(tiny_weights / "tiny.safetensors")], device="cpu")
     shown_settings = dataclasses.replace(pipeline.detections, score=0.4, join_touching=join)
     settings = SegmentationSettings(mask_type="merge", detections=shown_settings)
-    item = next(i for i in read_pairs(pairs_folder) if i.name == "slice_010")
+    item = next(i for i in read_segmentation(pairs_folder) if i.name == "slice_010")
     (outcome,) = finish(evaluate_slices(pipeline, [item], settings))
     volume = one_slice_volume(item.image_hu(), name=item.name)
     (result,) = finish(run(pipeline, volume, [0]))
@@ -295,7 +295,9 @@ def test_thresholds_are_chosen_on_one_look_and_what_a_report_measures(
         source: str = "S"
 
     pipeline = load_pipeline([str(tiny_weights / "tiny.safetensors")], device="cpu")
-    slices = [Sourced(**vars(item)) for item in read_pairs(pairs_folder) if item.name >= "slice_009"][:3]
+    slices = [Sourced(**vars(item)) for item in read_segmentation(pairs_folder) if item.name >= "slice_009"][
+        :3
+    ]
     looks = []
 
     def spy(*arguments):
@@ -343,7 +345,8 @@ def test_small_lesions_alone_are_a_lesion_image_without_reference():
     assert reason(missed) == "lesion missed: nothing detected"
     report = headline([outcome, missed], None)
     assert (report["paper_map"], report["paper_map_lesion_images"]) == (0.5, 0.0)
-    assert intervals([outcome, missed])["paper_map_lesion_images"]["value"] == 0.0
+    more = details([outcome, missed], ["Lesion"], pooled=None)
+    assert more["intervals"]["paper_map_lesion_images"]["value"] == 0.0
     assert sweep([outcome, missed])["paper_map_lesion_images"][0] == 0.0
 
 

@@ -9,7 +9,6 @@ from model_core.measure.average_precision import (
     IOU_THRESHOLDS,
     average_precision,
     mask_iou,
-    summarise_ap,
 )
 from model_core.measure.dice import mean_dice, overlap_by_class, overlap_merged
 
@@ -88,14 +87,6 @@ def test_precision_envelope():
 def test_empty_masks_match_nothing():
     assert mask_iou(np.zeros((2, 4, 4), bool), np.zeros((1, 4, 4), bool)).tolist() == [[0.0], [0.0]]
     assert ap(bar((0, 0)), [0.9], bar((0, 0))).tolist() == [0.0] * 10
-
-
-def test_summary_is_the_mean_over_images():
-    values = np.array([np.ones(10), np.zeros(10), np.linspace(1.0, 0.1, 10)])
-    found = summarise_ap(values)
-    assert (found.ap50, found.ap75) == (pytest.approx(2 / 3), pytest.approx((1 + 0 + 0.5) / 3))
-    assert found.mean == pytest.approx(values.mean())
-    assert np.isnan(summarise_ap(np.zeros((0, 10))).mean)
 
 
 def test_many_large_masks_are_fast():

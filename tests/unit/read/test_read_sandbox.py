@@ -12,36 +12,50 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK
 from dicom_files import along_z, dataset
+from PIL import Image
 from pydicom.pixels import compress
 from pydicom.uid import JPEGLSLossless
 
 from model_core.base.errors import ReadError
 from model_core.base.jobs import finish
-from model_core.read import load, sandbox, scan
+from model_core.read import load, pictures, sandbox, scan
 from model_core.read.dicom import pixels
 from model_core.read.dicom.header import read_header
 from model_core.read.dicom.pixels import read_stored
 from model_core.read.errors import FileError
+from model_core.read.volumes import series as volume_series
 
 NOISE = np.random.default_rng(0).integers(0, 4096, (24, 32)).astype(np.int16)
 
 # Decoders that fail, in a module that the processes can import.
 FAILING = """
 import json, os, pathlib, signal, sys, time
+import numpy
 from model_core.read.dicom import pixels
+
+ROW = numpy.zeros((1, 32), numpy.int16)
+NONSENSE = {
+    "nothing": [], "words": ["yes"], "rows": [ROW], "cube": [numpy.zeros((24, 32, 2), numpy.int16)],
+    "flood": [numpy.zeros((24, 32), numpy.int16)] * 1000,
+}
 
 def decode(path, *, values, indices, palette):
     bad = json.loads((pathlib.Path(__file__).parent / "bad.json").read_text())
     for index in indices:
         if bad.get(path.name) == "hang":
             time.sleep(60)
+        if str(bad.get(path.name)) in NONSENSE:
+            yield from NONSENSE[bad[path.name]]
+            continue
         if index in bad.get(path.name, ()):
             os.kill(os.getpid(), signal.SIGSEGV)
         yield from pixels.decode(path, values=values, indices=[index], palette=palette)
 
-def keys(path, **arguments):
-    return {"keys": sorted(arguments["values"]), "all": json.dumps(arguments)}
+def tell(path, **arguments):
+    path.with_suffix(".json").write_text(json.dumps(arguments))
+    return NONSENSE["flood"][0]
 
 def leave_a_folder(path):
     from model_core.read.sandbox import PrivateFolder
@@ -115,6 +129,38 @@ def test_a_crash_names_the_file_and_the_next_file_is_read(tmp_path, own, failing
         read(path)
     assert own.pids == []
     np.testing.assert_array_equal(read(packed(tmp_path / "b.dcm")), NOISE)
+
+
+@pytest.mark.parametrize("answer", ["nothing", "words", "rows", "cube"])
+def test_answers_that_are_no_frames_are_an_error_of_their_file(tmp_path, own, failing, answer):
+    failing(a=answer)
+    packed(tmp_path / "a.dcm")
+    (entry,) = finish(scan(tmp_path))[-1].series
+    with pytest.raises(ReadError, match="no answer that can be used"):
+        finish(load(entry))
+
+
+def test_pictures_and_volumes_of_another_shape_are_an_error_of_their_file(tmp_path, monkeypatch):
+    """Whatever a decoder that was taken over answers, the error is one of the file."""
+    Image.fromarray(NOISE.astype(np.uint8)).save(tmp_path / "a.png")
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.stack([NOISE] * 3)), tmp_path / "b.mha")
+    header = volume_series.read_header(tmp_path / "b.mha")
+    for answer in (np.zeros(5), np.zeros((2, 3, 4, 5)), {"a": 1}, "no", None, [[1, 2], [3]]):
+        monkeypatch.setattr(sandbox, "call", lambda *_, **__: answer)  # noqa: B023
+        for read_it in (pictures.read_picture, pictures.read_channels, volume_series.read_header):
+            with pytest.raises(FileError):
+                read_it(tmp_path / "a.png")
+        with pytest.raises(FileError):
+            volume_series.read_values(header)
+
+
+def test_frames_that_nobody_asked_for_are_not_kept(tmp_path, own, failing):
+    failing(a="flood")
+    header, _ = read_header(packed(tmp_path / "a.dcm"))
+    arguments = {"values": {}, "indices": [0], "palette": True}
+    kept, error = own.run(pixels.decode, header.path, arguments, count=2, max_bytes=NOISE.nbytes)
+    assert len(kept) == 2
+    assert error is not None
 
 
 def test_a_process_that_ended_while_it_was_idle_is_no_fault_of_the_next_file(tmp_path, own):
@@ -203,14 +249,15 @@ def test_a_crash_leaves_no_temporary_folder(tmp_path, failing, monkeypatch):
 
 
 def test_nothing_of_the_patient_is_sent(tmp_path, failing, monkeypatch):
-    from failing import keys
+    from failing import tell
 
     header, _ = read_header(packed(tmp_path / "a.dcm", PatientName="SECRET^NAME", PatientID="SECRET-ID"))
     assert header.patient.name == "SECRET^NAME"
-    monkeypatch.setattr(pixels, "decode", keys)
-    (sent,) = pixels.read_each(header, [0])
-    assert not {"patient", "concatenation", "path"} & set(sent["keys"])
-    assert "SECRET" not in sent["all"]
+    monkeypatch.setattr(pixels, "decode", tell)
+    read(header.path)
+    sent = (tmp_path / "a.json").read_text()
+    assert not {"patient", "concatenation", "path"} & set(json.loads(sent)["values"])
+    assert "SECRET" not in sent
 
 
 def test_what_a_library_prints_does_not_end_up_among_the_answers(tmp_path, failing):

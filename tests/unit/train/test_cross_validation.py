@@ -17,14 +17,18 @@ from model_core.engine.load import load_pipeline
 from model_core.measure.cross_validation_report import FoldRows, for_card, markdown, read_report, report
 from model_core.measure.segmentation import SWEEP, Measured
 from model_core.measure.thresholds import best_threshold, choose
-from model_core.train import shipping
+from model_core.train import packing, shipping
 from model_core.train.cross_validation import CrossValidation, cross_validate
 from model_core.train.folds import fold_recipe, held_slices, patient_folds
 from model_core.train.lesion import LesionTraining
-from model_core.train.packing import read_packed, write_packed
 from model_core.train.recipe import read_recipe, recipe_names
 from model_core.train.shipping import export_lesions
 from model_core.weights.card import read_card
+
+
+def reported(folds):
+    recipe = tiny_recipe()
+    return report(recipe.name, folds, seed=recipe.seed, size=64, stages=recipe.stages)
 
 
 def many():
@@ -179,7 +183,7 @@ def rows(good, patient, count=24):
 def test_thresholds_of_a_fold_come_from_the_others():
     setting = (0.3, 0.0)
     folds = [FoldRows({setting: rows(good, p)}, (0.1, 0.2, 0.3)) for good, p in ((0.9, "x"), (0.5, "y"))]
-    values = report(tiny_recipe(), folds, size=64, stages=tiny_recipe().stages)
+    values = reported(folds)
     first, second = values["folds"]
     # The first fold takes a threshold below 0.5 from the second, and finds all. The second takes the first
     # one's, which ties from 0.3 up to 0.9 and is chosen highest, so it finds nothing.
@@ -212,7 +216,7 @@ def test_a_patient_of_two_sources_is_one():
         dataclasses.replace(one, source=source) for source in "AB" for one in rows(0.5, "x") if one.lesion
     ]
     folds = [FoldRows({(0.3, 0.0): found}, None) for found in (both, rows(0.5, "y"))]
-    values = report(tiny_recipe(), folds, size=64, stages=tiny_recipe().stages)
+    values = reported(folds)
     assert values["all"]["patients"] == 3 + 5
     assert {"A/x0", "A/y0"} <= set(values["patients"])
     assert "B/x0" not in values["patients"]
@@ -241,7 +245,7 @@ def test_lesions_too_small_to_count_are_no_lesion_slices_for_ap():
     assert metrics["paper_map_lesion_images"] == 0.0
     assert metrics["paper_map"] == 0.25
     folds = [FoldRows({(0.3, 0.0): one}, None) for one in (found, rows(0.9, "y"))]
-    first = report(tiny_recipe(), folds, size=64, stages=tiny_recipe().stages)["folds"][0]
+    first = reported(folds)["folds"][0]
     assert first["paper_map_lesion_images"]["value"] == 0.0
 
 
@@ -254,13 +258,13 @@ def test_thresholds_need_a_lesion():
 
 def test_few_detections_give_a_fold_no_temperature():
     folds = [FoldRows({(0.3, 0.0): rows(0.5, p, count=2)}, None) for p in "xy"]
-    values = report(tiny_recipe(), folds, size=64, stages=tiny_recipe().stages)
+    values = reported(folds)
     assert {fold["calibration"]["temperature"] for fold in values["folds"]} == {1.0}
 
 
 def test_a_card_quotes_only_a_report_of_its_recipe(tmp_path):
     folds = [FoldRows({(0.3, 0.0): rows(0.5, p)}, None) for p in "xy"]
-    values = report(tiny_recipe(), folds, size=64, stages=tiny_recipe().stages)
+    values = reported(folds)
     path = tmp_path / "cross-validation.json"
     path.write_text(json.dumps(values))
     assert read_report(path, recipe="tiny") == json.loads(json.dumps(values))
@@ -379,12 +383,12 @@ def test_every_recipe_takes_steps_and_exports(name, tmp_path, monkeypatch):
     assert len(pipeline.region_classes) == recipe.architecture.region_classes - 1
 
 
-def test_commands_train_from_a_packed_file(tmp_path, capsys):
+def test_commands_train_measure_and_export(tmp_path, capsys, monkeypatch):
     recipe = with_plan()
     values = json.loads(json.dumps(dataclasses.asdict(recipe)))
     (tmp_path / "tiny.json").write_text(json.dumps(values))
-    write_packed(slices_of(recipe), tmp_path / "tiny.packed")
-    common = ["--packed", str(tmp_path / "tiny.packed"), "--work", str(tmp_path / "work"), "--device", "cpu"]
+    monkeypatch.setattr(packing, "pack", lambda *_: slices_of(recipe))
+    common = ["--data", str(tmp_path), "--work", str(tmp_path / "work"), "--device", "cpu"]
     command = ["train", "recipe", str(tmp_path / "tiny.json"), *common]
     planned = [*command, "--plan", "cross_validation", "--workers", "0"]
     assert main([*planned, "--steps", "1"]) == 0
@@ -421,17 +425,3 @@ def test_commands_train_from_a_packed_file(tmp_path, capsys):
     assert card.metrics["cross_validation"]["all"]["images"] == sum(
         not one.unlabelled for one in slices_of(recipe)
     )
-
-
-@pytest.mark.shared_data
-def test_pack_command_takes_a_data_folder(shared_data, tmp_path, capsys):
-    others = [name for name in read_recipe("lesion-r18t1").sources if name != "A5"]
-    command = ["train", "pack", "lesion-r18t1", "--data", str(shared_data), "--work", str(tmp_path)]
-    assert main([*command, "--without", *others, "-o", str(tmp_path / "x.packed")]) == 0
-    assert "37 slices" in capsys.readouterr().out
-    recipe = read_recipe("lesion-r18t1").without(tuple(others))
-    found = read_packed(recipe, tmp_path / "x.packed")
-    assert sum(one.validation for one in found) == 7
-    assert sum(bool(one.lesion.any()) for one in found) == 29
-    assert main([*command, "--without", *others, "--error", "9", "-o", str(tmp_path / "y")]) == 1
-    assert not (tmp_path / "y").exists()

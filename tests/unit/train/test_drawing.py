@@ -17,7 +17,7 @@ from model_core.train.course import drawn
 from model_core.train.drawing import MIN_AREA, PatientSampler, StageSteps
 from model_core.train.examples import Instances, stack_images
 from model_core.train.lesion import LesionTraining
-from model_core.train.packing import LUNG_BIT, read_packed, write_packed
+from model_core.train.packing import LUNG_BIT
 from model_core.train.parenchyma import find_lung
 from model_core.train.pasting import paste_lesion
 from model_core.train.recipe import Source, Stage, held_out, read_recipe, recipe_names
@@ -276,43 +276,6 @@ def test_a_run_changes_devices(recipe, tmp_path):
         finish(training.run(max_steps=1))
     assert training.finished
     assert all(torch.isfinite(t).all() for t in training.system.average.state.values())
-
-
-# -------------------------------------------------------------------------------------- packed file
-
-
-def test_packed_file_keeps_labels_hashes_and_split(recipe, tmp_path):
-    slices = slices_of(recipe)
-    path = write_packed(slices, tmp_path / "sub" / "x.packed", error=1)
-    found = read_packed(recipe, path)
-    assert [one.name for one in found] == [one.name for one in slices]
-    assert [one.digest for one in found] == [one.digest for one in slices]
-    assert [one.validation for one in found[:6]] == [False] * 5 + [True]
-    for one, other in zip(slices, found, strict=True):
-        np.testing.assert_array_equal(one.labels, other.labels)
-        assert np.abs(one.image.astype(int) - other.image).max() <= 1
-        assert (one.patient, one.has_lung, one.source) == (other.patient, other.has_lung, other.source)
-    exact = write_packed(slices[:2], tmp_path / "y", error=0)
-    only = dataclasses.replace(recipe, sources={"A": Source(folder="a")})
-    np.testing.assert_array_equal(read_packed(only, exact)[1].image, slices[1].image)
-
-
-def test_bad_packed_files_are_data_errors(recipe, tmp_path):
-    path = write_packed(slices_of(recipe)[:6], tmp_path / "x")
-    with pytest.raises(DataError, match="no slices of N"):
-        read_packed(recipe, path)
-    with pytest.raises(DataError, match="There is no file"):
-        read_packed(recipe, tmp_path / "nothing")
-    strange = tmp_path / "strange"
-    for content in (path.read_bytes()[:-200], b"", b"nothing of ours"):
-        strange.write_bytes(content)
-        with pytest.raises(DataError, match="damaged"):
-            read_packed(recipe, strange)
-    np.savez(tmp_path / "other.npz", rows=np.array("[[1]]"), pixels=np.zeros(1), labels=np.zeros(1))
-    with pytest.raises(DataError, match="damaged"):
-        read_packed(recipe, tmp_path / "other.npz")
-    with pytest.raises(SettingsError, match="grey steps"):
-        write_packed([], tmp_path / "z", error=9)
 
 
 # ------------------------------------------------------------------------------------- recipe fields

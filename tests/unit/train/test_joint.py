@@ -13,12 +13,13 @@ from model_core.base.jobs import finish
 from model_core.base.results import SliceResult
 from model_core.engine import run
 from model_core.engine.load import load_pipeline
+from model_core.measure.slices import one_slice_volume
 from model_core.train import shipping
 from model_core.train.augment import augment
 from model_core.train.drawing import PatientSampler, StageSteps
 from model_core.train.joint import JointSteps
 from model_core.train.lesion import LesionTraining
-from model_core.train.packing import pack, slice_volume
+from model_core.train.packing import pack
 from model_core.train.recipe import Source, Stage, read_recipe
 from model_core.train.shipping import export_lesions
 
@@ -184,7 +185,11 @@ def test_export_gives_a_single_shot_file_measured_within_source(recipe, slices, 
     assert card.metrics["all"]["images"] == 1  # the held-out slice with an outline
     assert card.training["held_out_pictures"] == {"mosmed_ct0": 0.4, "mosmed_ct1": 0.4}
     pipeline = load_pipeline([str(tmp_path / "out" / "tiny.safetensors")], device="cpu")
-    (result,) = (i for i in run(pipeline, slice_volume(slices[0]), [0]) if isinstance(i, SliceResult))
+    (result,) = (
+        i
+        for i in run(pipeline, one_slice_volume(slices[0].image_hu(), name="a"), [0])
+        if isinstance(i, SliceResult)
+    )
     assert pipeline.image_classes == card.image_classes
     assert len(result.detection_candidates.boxes)
 

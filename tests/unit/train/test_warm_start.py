@@ -146,7 +146,7 @@ def test_a_backbone_file_that_cannot_be_used(trunk, tmp_path):
     with pytest.raises(WeightsError, match=r"not a complete safetensors"):
         start()
     trunk.unlink()
-    for located in (recipe, recipe.with_backbone(data=trunk.parent)):  # of a packed file there is no folder
+    for located in (recipe, recipe.with_backbone(data=trunk.parent)):
         with pytest.raises(WeightsError, match="--backbone-weights"):
             LesionTraining(located, slices_of(recipe), tmp_path / "run")
 
