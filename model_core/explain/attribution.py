@@ -42,6 +42,8 @@ EXACT_TO = 3
 _MOST_SETS = 10_000
 # Sets whose values are computed at once, over all references.
 _AT_ONCE = 8192
+# References of which orders of the players are looked at in one step.
+_ORDERS_AT_ONCE = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,13 +178,15 @@ class Game:
         found: DoubleArray = np.einsum("rph,roh->po", self._effects, slopes, optimize=True) / len(slopes)
         return found
 
-    def orders(self, orders: IntArray) -> DoubleArray:
-        """Return (R, P, outputs) what each player adds where the players of a reference join in this order.
+    def orders(self, orders: IntArray, first: int = 0) -> DoubleArray:
+        """Return (n, P, outputs) what each player adds where the players of a reference join in this order.
 
-        ``orders`` (R, P) holds one for each reference.
+        ``orders`` (n, P) holds one for each of n references from ``first`` on.
         """
-        joined = np.take_along_axis(self._effects, orders[..., None], axis=1).cumsum(axis=1)
-        sums = np.concatenate((self._empty[:, None], self._empty[:, None] + joined), axis=1)
+        some = slice(first, first + len(orders))
+        joined = np.take_along_axis(self._effects[some], orders[..., None], axis=1).cumsum(axis=1)
+        empty = self._empty[some, None]
+        sums = np.concatenate((empty, empty + joined), axis=1)
         steps = np.diff(self._answer(sums), axis=1)
         found = np.empty_like(steps)
         np.put_along_axis(found, orders[..., None], steps, axis=1)
@@ -301,22 +305,24 @@ def closed_up(
     drawn = len(rows) <= size
     seeds = range(seed, seed + SEEDS) if drawn else (seed,)
 
-    def answer(count: int, lacking: int | None) -> DoubleArray:
-        left = rows if lacking is None else np.delete(rows, lacking, axis=0)
-        if not count:
-            batches = np.zeros((1, size, 5), np.float32)
-        else:
-            batches = np.stack(
-                [left[replicate(count, size, mode=settings.replication, seed=seed)] for seed in seeds]
-            )
-        logits = with_ill(module_s(batches.astype(np.float64)), ill_classes)
-        mean: DoubleArray = logits.mean(axis=0)
-        return mean
+    def slots(count: int) -> IntArray:
+        return np.stack([replicate(count, size, mode=settings.replication, seed=seed) for seed in seeds])
 
+    # All at once: (K + 1, draws, size) of which row each slot is, the whole batch last.
     left = min(len(rows) - 1, size)
-    without = [answer(left, k) for k in range(kept)]
-    whole = answer(kept, None)
-    return ClosedUp(whole, np.array(without).reshape(kept, len(whole)), len(seeds))
+    order = np.zeros((kept + 1, len(seeds), size), np.int64)
+    if left > 0:
+        drawn_slots = slots(left)
+        for lacking in range(kept):
+            order[lacking] = drawn_slots + (drawn_slots >= lacking)
+    if kept:
+        order[-1] = slots(kept)
+    batches = np.zeros((*order.shape, 5)) if not len(rows) else rows.astype(np.float64)[order]
+    if left <= 0:
+        batches[:kept] = 0.0
+    logits = np.concatenate([module_s(some) for some in np.array_split(batches, 1 + len(batches) // 64)])
+    means = with_ill(logits, ill_classes).mean(axis=1)
+    return ClosedUp(means[-1], means[:-1], len(seeds))
 
 
 def integrated_gradients(game: Game) -> Generator[Progress | Contributions, None, None]:
@@ -361,8 +367,12 @@ def shapley(
         orders = generator.permuted(np.tile(np.arange(len(game)), (len(game.references), 1)), axis=1)
         halves = []
         for half, several in enumerate((orders, orders[:, ::-1])):
-            yield Progress(2 * done + half, 2 * rounds, "Shapley values")
-            halves.append(game.orders(several).mean(axis=0))
+            values = np.zeros(())
+            # In small steps: whoever waits for the thread need not wait long.
+            for start in range(0, len(several), _ORDERS_AT_ONCE):
+                yield Progress(2 * done + half, 2 * rounds, "Shapley values")
+                values = values + game.orders(several[start : start + _ORDERS_AT_ONCE], start).sum(axis=0)
+            halves.append(values / len(several))
         found.append(np.mean(halves, axis=0))
     rounds_found = np.array(found)
     quantile = float(student.ppf(1 - 0.025 / len(game), rounds - 1))

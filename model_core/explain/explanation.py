@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -71,6 +71,8 @@ class Explanation:
         there is no such set.
     references:
         How many RoI batches of controls fill the places.
+    game:
+        The kept rows as players; None without contributions.
     """
 
     verdict: ImageVerdict
@@ -89,6 +91,7 @@ class Explanation:
     seed: int
     why_none: str = ""
     why_undecided: str = ""
+    game: Game | None = None
 
     @property
     def closed_up_tells(self) -> BoolArray:
@@ -100,7 +103,12 @@ class Explanation:
 
 
 def explain_slice(
-    pipeline: Pipeline, result: SliceResult, shown: ShownSlice, *, seed: int = 0
+    pipeline: Pipeline,
+    result: SliceResult,
+    shown: ShownSlice,
+    *,
+    seed: int = 0,
+    methods: Collection[Method] = METHODS,
 ) -> Generator[Progress | Explanation, None, None]:
     """Yield, last, the explanation of a slice as it is shown; no backbone runs.
 
@@ -110,6 +118,8 @@ def explain_slice(
         What `explain.show` gave for the result.
     seed:
         Of the orders that are drawn for Shapley values, and of the draws of slots where ranks are closed up.
+    methods:
+        Those that are asked for; Shapley values of many regions take seconds.
 
     Raises
     ------
@@ -156,22 +166,28 @@ def explain_slice(
         yield replace(found, why_none=why, why_undecided=why)
         return
     game = Game(module_s, batch.rows, references.batches, slots, ill)
-    methods: dict[Method, Contributions] = {"leave_one_out": leave_one_out(game)}
-    jobs: tuple[tuple[Method, Generator[Progress | Contributions, None, None]], ...] = (
-        ("integrated_gradients", integrated_gradients(game)),
-        ("shapley", shapley(game, seed=seed)),
+    contributions: dict[Method, Contributions] = {}
+    without = None
+    if "leave_one_out" in methods:
+        yield Progress(0, 0, "Leave-one-out")
+        alone = contributions["leave_one_out"] = leave_one_out(game)
+        without = game.logits - alone.values
+    jobs: tuple[tuple[Method, Callable[[], Generator[Progress | Contributions, None, None]]], ...] = (
+        ("integrated_gradients", lambda: integrated_gradients(game)),
+        ("shapley", lambda: shapley(game, seed=seed)),
     )
     for method, job in jobs:
-        for item in job:
+        for item in job() if method in methods else ():
             if isinstance(item, Progress):
                 yield item
             else:
-                methods[method] = item
+                contributions[method] = item
     found = replace(
         found,
-        contributions=methods,
-        without=game.without_each().mean(axis=0),
+        contributions=contributions,
+        without=without,
         references=references.slices,
+        game=game,
         why_undecided=OUTSIDE if shown.summary.lung is False else "",
     )
     if not found.why_undecided:
