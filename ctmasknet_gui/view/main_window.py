@@ -168,6 +168,14 @@ class MainWindow(QMainWindow):
         explanation.table.topChosen.connect(use.set_top)
         explanation.plots.candidatePicked.connect(use.pick)
         explanation.plots.regionsPicked.connect(use.pick_several)
+        why = explanation.why
+        why.wayChosen.connect(use.choose_way)
+        why.groupingChosen.connect(use.choose_grouping)
+        why.outputChosen.connect(use.choose_output)
+        why.colourToggled.connect(lambda: use.toggle("contributions"))
+        why.regionsPicked.connect(use.pick_several)
+        why.excludeAsked.connect(use.exclude)
+        why.keepAsked.connect(use.keep_only)
         for part in (explanation.table, explanation.plots):
             part.menuRequested.connect(self._show_region_menu)
         explanation.classes.restoreAsked.connect(use.restore_all)

@@ -14,7 +14,8 @@ from model_core.scene.verdict import ScanWords
 class Overlays:
     """What is drawn over the voxels: by default outlines and labels alone, so that lesions stay visible.
 
-    ``masks`` fills them; ``opacity`` 0..1 is that of the mask fill.
+    ``masks`` fills them; ``opacity`` 0..1 is that of the mask fill. ``contributions`` colours regions by what
+    they contribute to the class.
     """
 
     masks: bool = False
@@ -22,6 +23,7 @@ class Overlays:
     boxes: bool = False
     labels: bool = True
     logits: bool = False
+    contributions: bool = False
     reference: bool = True
     opacity: float = 0.35
 

@@ -12,6 +12,7 @@ from ctmasknet_gui.view.explanation.plots import PlotPanel
 from ctmasknet_gui.view.explanation.roi_table import RoiTable
 from ctmasknet_gui.view.explanation.threshold_panel import ThresholdPanel
 from ctmasknet_gui.view.explanation.verdict_card import VerdictCard
+from ctmasknet_gui.view.explanation.why_panel import WhyPanel
 from ctmasknet_gui.view.style import rule
 
 _MARGIN = 12
@@ -24,6 +25,7 @@ class ExplanationPanel(QWidget):
         super().__init__(parent)
         self.card = VerdictCard(state)
         self.classes = ClassPanel(state)
+        self.why = WhyPanel(state)
         self.thresholds = ThresholdPanel(state)
         self.table = RoiTable(state)
         self.plots = PlotPanel(state)
@@ -38,6 +40,7 @@ class ExplanationPanel(QWidget):
         layout.setContentsMargins(_MARGIN, 6, _MARGIN, 4)
         layout.setSpacing(6)
         layout.addWidget(self.classes)
+        layout.addWidget(self.why)
         layout.addWidget(rule())
         layout.addWidget(self.thresholds)
         layout.addWidget(rule())

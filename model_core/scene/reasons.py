@@ -1,0 +1,173 @@
+"""What is said, and what stands on a picture, of why a slice has its class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from model_core.base.arrays import DoubleArray
+from model_core.base.reasons import DecisiveRegions, Group, Grouping, SliceReason
+from model_core.base.results import ILL_PROBABILITY, ShownSlice, probability_text
+from model_core.scene.palette import ORANGE, SKY
+
+FOR, AGAINST = ORANGE, SKY
+# Groups of a sentence that are called by their names.
+_MOST_NAMED = 3
+# The largest has a strong colour only from here on (logits): otherwise nothing hangs on it.
+_LEAST = 0.25
+# The least and the most that a region hides of the slice, and regions too weak to be drawn.
+_FAINT, _STRONG, _UNSEEN = 0.06, 0.4, 0.04
+
+
+def signed_logit(value: float) -> str:
+    """Return a contribution with its sign."""
+    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def group_name(group: Group, grouping: Grouping) -> str:
+    """Return what a group is called in a sentence."""
+    if grouping == "side":
+        return f"the {group.side}" if group.side.endswith("lung") else "what lies outside the lungs"
+    if group.rest:
+        return "what is in no lesion"
+    return f"region {group.rank}" if grouping == "region" else f"the lesion of region {group.rank}"
+
+
+def answer(reason: SliceReason, output: int, values: DoubleArray) -> str:
+    """Return what (outputs,) logits say: of "ill" whether it is and how probably, of a class the likeliest."""
+    probability = reason.probability(output, values)
+    if reason.calibration is not None and output == len(reason.outputs) - 1:
+        not_ = "" if probability > ILL_PROBABILITY else "not "
+        return f"{not_}ill ({probability_text(probability)})"
+    classes = len(reason.outputs) - (reason.calibration is not None)
+    best = int(values[:classes].argmax())
+    return f"{reason.outputs[best]} {probability_text(reason.probability(best, values))}"
+
+
+def sentence(reason: SliceReason, grouping: Grouping, output: int) -> str:
+    """Say which groups carry an output, and what it is without them."""
+    carriers = reason.carriers.get(grouping)
+    groups = reason.groups.get(grouping)
+    if not carriers or not groups:
+        return ""
+    target, found = reason.outputs[output], carriers[output]
+    if found is None:
+        now = probability_text(reason.probability(output, reason.logits))
+        empty = probability_text(reason.probability(output, reason.baseline))
+        if reason.logits[output] - reason.baseline[output] >= _LEAST:
+            return f"No single {grouping} counts for {target} ({now}): they stand in for each other."
+        if reason.references:
+            return f"Nothing here speaks for {target}: {now}; with the regions of controls {empty}."
+        return f"Nothing here speaks for {target} ({now})."
+    one = len(found.groups) == 1
+    if len(found.groups) > _MOST_NAMED:
+        noun = "lesions" if grouping == "lesion" else "regions"
+        named = f"The {len(found.groups)} strongest {noun}"
+    else:
+        named = _together([group_name(groups[k], grouping) for k in found.groups])
+        named = named[0].upper() + named[1:]
+    outcome = answer(reason, output, found.outcome)
+    it = "it" if one else "them"
+    if found.share is None:
+        return f"{named} counts most: without {it} {outcome}."
+    carry = "carries" if one else "carry"
+    return f"{named} {carry} {_percent(found.share)} of {target}; without {it}: {outcome}."
+
+
+def _percent(share: float) -> str:
+    return "all" if share > 0.995 else f"{share:.0%}".replace("%", " %")
+
+
+def _together(names: Sequence[str]) -> str:
+    """Join names; those that begin alike share their beginning: "regions 1 and 2"."""
+    if len(names) == 1:
+        return names[0]
+    for alike, plural in (("the lesion of region ", "the lesions of regions "), ("region ", "regions ")):
+        if all(name.startswith(alike) for name in names):
+            numbers = [name.removeprefix(alike) for name in names]
+            return f"{plural}{', '.join(numbers[:-1])} and {numbers[-1]}"
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _set_name(found: DecisiveRegions, *, lesions: bool) -> str:
+    alike = "the lesion of region " if lesions else "region "
+    names = [f"{alike}{rank}" for rank in sorted(found.ranks)]
+    return _together(names) if len(names) <= 4 else f"{len(names)} {'lesions' if lesions else 'regions'}"
+
+
+def what_changes_it(reason: SliceReason) -> str:
+    """Say without what the verdict changes, or that no set does it; empty where there is no verdict."""
+    if reason.verdict is None:
+        return reason.why_undecided
+    kind = "lesion" if reason.lesions else "region"
+    if reason.without is None:
+        return f"No small set changes it: it stands without all {kind}s."
+    output, found = reason.own_output, reason.without
+    least = "" if found.exact else " (fewer may do)"
+    return f"Without {_set_name(found, lesions=reason.lesions)}: {answer(reason, output, found.outcome)}{least}"
+
+
+def what_carries_it(reason: SliceReason) -> str:
+    """Say what alone carries the verdict; empty where there is none."""
+    if reason.verdict is None:
+        return ""
+    kind = "lesion" if reason.lesions else "region"
+    if reason.alone is None:
+        return f"All {kind}s together do not carry it alone."
+    if not reason.alone.candidates:
+        return "It needs none of them: controls have this verdict, too."
+    output, found = reason.own_output, reason.alone
+    least = "" if found.exact else " (fewer may do)"
+    name = _set_name(found, lesions=reason.lesions)
+    named = name[0].upper() + name[1:]
+    return f"{named} alone: {answer(reason, output, found.outcome)}{least}"
+
+
+@dataclass(frozen=True)
+class ReasonArea:
+    """A region on the slice in the colour of its contribution.
+
+    ``box`` in slice pixels, ``fill`` and ``edge`` opacities 0..1, ``width`` of the line as a multiple of the
+    thinnest.
+    """
+
+    candidate: int
+    box: tuple[float, float, float, float]
+    colour: str
+    fill: float
+    edge: float
+    width: float
+    value: float
+
+
+def reason_areas(shown: ShownSlice, reason: SliceReason, output: int) -> tuple[ReasonArea, ...]:
+    """Return the regions whose contribution can be seen, the strongest last: it is drawn on top."""
+    if reason.values is None or reason.slice_index != shown.slice_index:
+        return ()
+    values = {c: float(v) for c, v in zip(reason.candidates, reason.values[:, output], strict=True)}
+    largest = max((abs(value) for value in values.values()), default=0.0)
+    scale = max(largest, _LEAST)
+    areas = []
+    for roi in shown.rois:
+        value = values.get(roi.candidate)
+        share = 0.0 if value is None else abs(value) / scale
+        if value is None or share < _UNSEEN:
+            continue
+        areas.append(
+            ReasonArea(
+                roi.candidate,
+                roi.box,
+                FOR if value > 0 else AGAINST,
+                fill=_FAINT + (_STRONG - _FAINT) * share,
+                edge=0.3 + 0.7 * share,
+                width=1.0 + 1.5 * share,
+                value=value,
+            )
+        )
+    return tuple(sorted(areas, key=lambda area: abs(area.value)))
+
+
+def reason_legend(reason: SliceReason, output: int) -> tuple[tuple[str, str], ...]:
+    """Return the text and the colour of each line of the legend."""
+    target = reason.outputs[output]
+    return (f"for {target}", FOR), (f"against {target}", AGAINST)
