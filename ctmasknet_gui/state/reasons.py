@@ -39,11 +39,7 @@ class ReasonState:
     @property
     def shown_output(self) -> int:
         """The output whose contributions are shown."""
-        reason = self.reason
-        if reason is None:
-            return 0
-        known = self.output is not None and self.output < len(reason.outputs)
-        return self.output if known and self.output is not None else reason.own_output
+        return 0 if self.reason is None else self.reason.output_of(self.output)
 
     @property
     def shown_grouping(self) -> Grouping:

@@ -253,6 +253,7 @@ class MainWindow(QMainWindow):
             notes=self.series.notes_open,
             collapsed=self._collapsed,
             pinned=self._pinned,
+            folded=panel.folded,
         )
         return self.saveGeometry(), to_bytes(arrangement)
 
@@ -269,6 +270,7 @@ class MainWindow(QMainWindow):
         # An index of no plot is ignored by the tabs.
         self.explanation.plots.tabs.setCurrentIndex(arrangement.plot)
         self.series.notes_open = arrangement.notes
+        self.explanation.restore_fold(arrangement.folded)
         self._collapsed, self._pinned = arrangement.collapsed, arrangement.pinned
         self._give_room()
 

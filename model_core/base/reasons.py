@@ -27,7 +27,7 @@ ADDING_UP: tuple[Way, ...] = ("integrated_gradients", "shapley")
 
 
 def output_probability(logit: float, calibration: Calibration | None) -> float:
-    """Return the probability of a logit: of "ill or not" by its calibration, of a class (None) the sigmoid."""
+    """Return the probability of a logit: by the calibration of "ill or not", else (None) the sigmoid."""
     if calibration is not None:
         return calibration.probability(logit)
     return 1.0 / (1.0 + math.exp(-logit)) if logit > -700 else 0.0
@@ -190,6 +190,10 @@ class SliceReason:
         if self.calibration is not None:
             return len(self.outputs) - 1
         return int(self.logits.argmax())
+
+    def output_of(self, asked: int | None) -> int:
+        """Return the output that is asked for; None, or one that is not there, is that of the verdict."""
+        return asked if asked is not None and asked < len(self.outputs) else self.own_output
 
     def probability(self, output: int, logits: DoubleArray) -> float:
         """Return the probability that (outputs,) logits mean for an output."""

@@ -212,8 +212,9 @@ def _carriers(
         if values[order[0]] < LEAST:
             return None
         first = int(order[0])
-        closed = reason.way == "closed_up" or game is None
-        return Carriers((first,), None, found.closed.without[first] if closed else _without(game, order[:1]))
+        if reason.way == "closed_up" or game is None:
+            return Carriers((first,), None, found.closed.without[first])
+        return Carriers((first,), None, _without(game, order[:1]))
     if whole < LEAST or game is None:
         return None
     shares = np.cumsum(values[order]) / whole
@@ -231,9 +232,7 @@ def _without(game: Game, players: IntArray) -> DoubleArray:
     return outcome
 
 
-def _decided(
-    reason: SliceReason, found: Explanation, pipeline: Pipeline, result: SliceResult
-) -> SliceReason:
+def _decided(reason: SliceReason, found: Explanation, pipeline: Pipeline, result: SliceResult) -> SliceReason:
     """Add the decisive sets, and what comes of editing the evidence by them."""
     if found.decisive is None or found.outcomes is None:
         return reason

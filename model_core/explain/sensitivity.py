@@ -1,10 +1,9 @@
-"""How the class of a slice depends on the thresholds of its evidence: what each slider would do, all along."""
+"""How the class of a slice depends on the thresholds of its evidence: what each slider would do."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 
@@ -49,7 +48,7 @@ def sensitivity(
         found: list[ImageVerdict] = []
         for done, place in enumerate(places.tolist()):
             yield Progress(done, len(places), "Class along the thresholds")
-            moved = replace(settings, **{field: _threshold(settings, field, place)})
+            moved = _moved(settings, field, place)
             if found and field == "score" and _same_regions(found[-1], place, settings):
                 found.append(found[-1])
                 continue
@@ -66,21 +65,17 @@ def sensitivity(
     )
 
 
-Field = Literal["score", "nms_iou"]
-
-
 def _place(settings: EvidenceSettings, field: str) -> float:
     """Return where a threshold lies on its axis: every score is above 0, an IoU of 1 removes nothing."""
     value = getattr(settings, field)
     return 1.0 if value is None else max(0.0, float(value))
 
 
-def _threshold(settings: EvidenceSettings, field: str, place: float) -> float | None:
-    """Return the threshold at a place; that in force as it is, which may be off or below every score."""
+def _moved(settings: EvidenceSettings, field: str, place: float) -> EvidenceSettings:
+    """Return the settings at a place; those in force as they are: off, or below every score."""
     if place == _place(settings, field):
-        value: float | None = getattr(settings, field)
-        return value
-    return place
+        return settings
+    return replace(settings, score=place) if field == "score" else replace(settings, nms_iou=place)
 
 
 def _same_regions(former: ImageVerdict, place: float, settings: EvidenceSettings) -> bool:

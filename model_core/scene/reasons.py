@@ -25,16 +25,16 @@ def signed_logit(value: float) -> str:
 
 
 def group_name(group: Group, grouping: Grouping) -> str:
-    """Return what a group is called in a sentence."""
+    """Return what a group is called in a sentence; a lesion has the number of its best region."""
     if grouping == "side":
         return f"the {group.side}" if group.side.endswith("lung") else "what lies outside the lungs"
     if group.rest:
         return "what is in no lesion"
-    return f"region {group.rank}" if grouping == "region" else f"the lesion of region {group.rank}"
+    return f"{grouping} {group.rank}"
 
 
 def answer(reason: SliceReason, output: int, values: DoubleArray) -> str:
-    """Return what (outputs,) logits say: of "ill" whether it is and how probably, of a class the likeliest."""
+    """Say what (outputs,) logits mean: of "ill" whether it is, of a class which is the likeliest."""
     probability = reason.probability(output, values)
     if reason.calibration is not None and output == len(reason.outputs) - 1:
         not_ = "" if probability > ILL_PROBABILITY else "not "
@@ -71,7 +71,7 @@ def sentence(reason: SliceReason, grouping: Grouping, output: int) -> str:
     if found.share is None:
         return f"{named} counts most: without {it} {outcome}."
     carry = "carries" if one else "carry"
-    return f"{named} {carry} {_percent(found.share)} of {target}; without {it}: {outcome}."
+    return f"{named} {carry} {_percent(found.share)} of {target}; without {it} {outcome}."
 
 
 def _percent(share: float) -> str:
@@ -82,7 +82,7 @@ def _together(names: Sequence[str]) -> str:
     """Join names; those that begin alike share their beginning: "regions 1 and 2"."""
     if len(names) == 1:
         return names[0]
-    for alike, plural in (("the lesion of region ", "the lesions of regions "), ("region ", "regions ")):
+    for alike, plural in (("lesion ", "lesions "), ("region ", "regions ")):
         if all(name.startswith(alike) for name in names):
             numbers = [name.removeprefix(alike) for name in names]
             return f"{plural}{', '.join(numbers[:-1])} and {numbers[-1]}"
@@ -90,8 +90,8 @@ def _together(names: Sequence[str]) -> str:
 
 
 def _set_name(found: DecisiveRegions, *, lesions: bool) -> str:
-    alike = "the lesion of region " if lesions else "region "
-    names = [f"{alike}{rank}" for rank in sorted(found.ranks)]
+    kind = "lesion" if lesions else "region"
+    names = [f"{kind} {rank}" for rank in sorted(found.ranks)]
     return _together(names) if len(names) <= 4 else f"{len(names)} {'lesions' if lesions else 'regions'}"
 
 
@@ -104,7 +104,9 @@ def what_changes_it(reason: SliceReason) -> str:
         return f"No small set changes it: it stands without all {kind}s."
     output, found = reason.own_output, reason.without
     least = "" if found.exact else " (fewer may do)"
-    return f"Without {_set_name(found, lesions=reason.lesions)}: {answer(reason, output, found.outcome)}{least}"
+    return (
+        f"Without {_set_name(found, lesions=reason.lesions)}: {answer(reason, output, found.outcome)}{least}"
+    )
 
 
 def what_carries_it(reason: SliceReason) -> str:

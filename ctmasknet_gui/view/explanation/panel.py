@@ -29,6 +29,10 @@ class ExplanationPanel(QWidget):
         self.thresholds = ThresholdPanel(state)
         self.table = RoiTable(state)
         self.plots = PlotPanel(state)
+        # As the user wants it; None: as there is room.
+        self.folded: bool | None = None
+        self.thresholds.foldChosen.connect(self._on_fold)
+        state.weights.events.cards.connect(self._give_room)
         self.split = _Splitter(Qt.Orientation.Vertical)
         self.split.setChildrenCollapsible(False)
         self.split.setHandleWidth(7)
@@ -66,6 +70,28 @@ class ExplanationPanel(QWidget):
         super().showEvent(event)
         bar = self.column.verticalScrollBar().sizeHint().width()
         self.setMinimumWidth(self._content.minimumSizeHint().width() + bar)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Fold sliders where the plots would be out of sight."""
+        super().resizeEvent(event)
+        self._give_room()
+
+    def restore_fold(self, folded: bool | None) -> None:
+        """Fold the sliders of the shown detections, or not; None: as there is room."""
+        self.folded = folded
+        self._give_room()
+
+    def _on_fold(self, folded: bool) -> None:
+        self.folded = folded
+
+    def _give_room(self, *_: object) -> None:
+        if self.folded is not None:
+            self.thresholds.fold(self.folded)
+            return
+        needed = self._content.minimumSizeHint().height()
+        if self.thresholds.folded:
+            needed += self.thresholds.unfolded_height
+        self.thresholds.fold(needed > self.height() - self.card.sizeHint().height() - 8)
 
     def sizeHint(self) -> QSize:
         """Wide enough for the table with its boxes."""

@@ -97,7 +97,7 @@ COLUMNS = (
     Column("Box", "x1,y1–x2,y2 in slice pixels", describe_box, lambda r: r.box, left=True),
 )
 BOX_COLUMN = len(COLUMNS) - 1
-SCORE_COLUMN, ADDS_COLUMN, SHOWN_COLUMN, COPIES_COLUMN = 2, 3, 6, 7
+CLASS_COLUMN, SCORE_COLUMN, ADDS_COLUMN, SHOWN_COLUMN, COPIES_COLUMN = 1, 2, 3, 6, 7
 # Of a contribution in a cell, in parts of the largest: from -1 to 1.
 SHARE_ROLE = Qt.ItemDataRole.UserRole
 # Where all contribute less (logits), no bar is long: nothing hangs on them.
@@ -209,7 +209,8 @@ class RoiModel(QAbstractTableModel):
                 shown = "of the class alone: the shown detections are other regions"
             adds = self._text(ADDS_COLUMN, roi)
             adds = f"\nAdds {adds} to the logit of {self._adds_to}" if adds else ""
-            return f"{roi.label} {probability_text(roi.score, 4)}\nBox {describe_box(roi)}\n{copies}{shown}{adds}"
+            head = f"{roi.label} {probability_text(roi.score, 4)}\nBox {describe_box(roi)}"
+            return f"{head}\n{copies}{shown}{adds}"
         return None
 
     def headerData(

@@ -32,6 +32,7 @@ from ctmasknet_gui.state.verdict import gives_no_class
 from ctmasknet_gui.view.explanation.roi_model import (
     ADDS_COLUMN,
     BOX_COLUMN,
+    CLASS_COLUMN,
     COLUMNS,
     COPIES_COLUMN,
     SHARE_ROLE,
@@ -221,7 +222,8 @@ class RoiTable(QWidget):
     def fit_columns(self) -> None:
         """Give every column but the box the width of its widest usual text, more where needed.
 
-        Where the box would be cut then, the others get what their texts of this slice need and no more.
+        Where the box would be cut then, the others get what their texts of this slice need and no more, and a
+        class that all regions have leaves its place.
         """
         table = self.table
         table.ensurePolished()
@@ -237,13 +239,18 @@ class RoiTable(QWidget):
             )
             for column in range(len(_SAMPLES))
         ]
-        needed[ADDS_COLUMN] += _BAR_WIDTH
         usual = [metrics.horizontalAdvance(sample) + _PADDING for sample in _SAMPLES]
+        # They come a moment later than the rest: then nothing moves.
         usual[ADDS_COLUMN] += _BAR_WIDTH
+        needed[ADDS_COLUMN] = max(needed[ADDS_COLUMN] + _BAR_WIDTH, usual[ADDS_COLUMN])
         widths = [min(max(pair), _WIDEST) for pair in zip(usual, needed, strict=True)]
-        shown = [width for column, width in enumerate(widths) if not table.isColumnHidden(column)]
-        if sum(shown) + own[BOX_COLUMN] + _CELL_PADDING > table.viewport().width():
+        room = table.viewport().width() - own[BOX_COLUMN] - _CELL_PADDING
+        visible = [k for k in range(len(widths)) if k == CLASS_COLUMN or not table.isColumnHidden(k)]
+        if sum(widths[k] for k in visible) > room:
             widths = [min(width, _WIDEST) for width in needed]
+        # A class that all regions have says the least.
+        one = len(self._state.weights.region_classes) == 1
+        table.setColumnHidden(CLASS_COLUMN, one and sum(widths[k] for k in visible) > room)
         for column, width in enumerate(widths):
             table.setColumnWidth(column, width)
 

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtCore import QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QAction, QActionGroup, QColor, QFontMetricsF, QHelpEvent, QMouseEvent, QPainter
-from PySide6.QtGui import QPaintEvent, QPen
+from PySide6.QtCore import QRectF, Qt, Signal
+from PySide6.QtGui import (
+    QAction,
+    QActionGroup,
+    QColor,
+    QFontMetricsF,
+    QHelpEvent,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QPen,
+)
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QMenu,
@@ -19,11 +28,11 @@ from PySide6.QtWidgets import (
 )
 
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state.verdict import gives_no_class
 from ctmasknet_gui.view.explanation.verdict_card import Line
-from ctmasknet_gui.view.style import BASE, MUTED, TEXT, TRACK, label
+from ctmasknet_gui.view.style import TRACK, label
 from ctmasknet_gui.view.viewport.annotations import sized
 from model_core.base.reasons import GROUPINGS, WAYS, DecisiveRegions, Grouping, SliceReason, Way
-from model_core.base.results import probability_text
 from model_core.scene.palette import INK, SELECTED
 from model_core.scene.reasons import (
     AGAINST,
@@ -39,11 +48,11 @@ from model_core.scene.reasons import (
 WAY_NAMES: dict[Way, tuple[str, str]] = {
     "integrated_gradients": (
         "Gradients",
-        "Integrated gradients: mean slope of the logit on the way from the regions of controls to these; adds up",
+        "Integrated gradients: mean slope of the logit on the way from the regions of controls; adds up",
     ),
     "shapley": (
         "Shapley",
-        "Shapley values: what a region adds, mean over all orders in which regions come in; adds up, takes seconds",
+        "Shapley values: what a region adds, mean over all orders of joining; adds up, takes seconds",
     ),
     "leave_one_out": (
         "Leave one out",
@@ -64,6 +73,7 @@ _HOW_TO_ADD = (
     "Contributions in place of which something else stands need RoI batches of at least 32 control slices\n"
     "in the card of the weights. 'ctmasknet train calibrate --data DIR' adds them (docs/explanation.md)."
 )
+_COMPUTING = "Which regions carry it is being computed…"
 _BAR, _ROW, _SMALL = 17, 17, 11
 # Narrower ones have no number inside.
 _GAP = 1.0
@@ -245,7 +255,9 @@ class WhyPanel(QWidget):
         self.words = Line("slice")
         self.changes, self.carries = Line("amount"), Line("amount")
         self.exclude = _link("Exclude", "Take these regions out of the evidence; Ctrl+Z puts them back")
-        self.keep = _link("Keep only", "Leave only these regions in the evidence; Ctrl+Z puts the others back")
+        self.keep = _link(
+            "Keep only", "Leave these regions alone in the evidence; Ctrl+Z puts the others back"
+        )
         self.select = _link("Select", "Select these regions in table, plots and picture")
         self.exclude.clicked.connect(lambda *_: self._ask(self.excludeAsked, alone=False))
         self.select.clicked.connect(lambda *_: self._ask(self.regionsPicked, alone=False))
@@ -265,6 +277,7 @@ class WhyPanel(QWidget):
         state.selection.events.all.connect(self._refresh)
         state.display.events.contributions.connect(self._refresh)
         state.weights.events.cards.connect(self._refresh)
+        state.case.events.volume.connect(self._refresh)
         self._refresh()
 
     def _ask(self, signal: object, *, alone: bool) -> None:
@@ -274,9 +287,9 @@ class WhyPanel(QWidget):
             signal.emit(found.candidates)  # type: ignore[attr-defined]
 
     def _refresh(self, *_: object) -> None:
-        shown, reasons = self._state.results.shown, self._state.reasons
+        reasons = self._state.reasons
         # Without a class there is nothing to explain; the class panel says why.
-        self.setVisible(shown is not None and shown.verdict is not None)
+        self.setVisible(not gives_no_class(self._state))
         reason = reasons.reason
         self.colour.setChecked(self._state.display.contributions)
         self._fill_choosers(reason)
@@ -285,6 +298,7 @@ class WhyPanel(QWidget):
         if reason is None:
             self._say_waiting()
             return
+        self.colour.setEnabled(reason.values is not None)
         output, grouping = reasons.shown_output, reasons.shown_grouping
         self._show_bar(reason, output, grouping)
         self._show_sum(reason, output)
@@ -298,9 +312,13 @@ class WhyPanel(QWidget):
         self._show_sets(reason)
 
     def _say_waiting(self) -> None:
+        self.colour.setEnabled(False)
         self.bar.set_segments([], chosen=frozenset(), dimmed=False)
         _say(self.sum, "")
-        _say(self.words, "Which regions carry it is being computed…" if self._state.reasons.computing else "")
+        self.words.stale = True
+        opened = self._state.case.volume is not None
+        waiting = "Says which regions carry the class, once the slice is analysed." if opened else ""
+        _say(self.words, _COMPUTING if self._state.reasons.computing else waiting)
         for line in (self.changes, self.carries):
             _say(line, "")
         for button in (self.select, self.exclude, self.keep):
@@ -314,7 +332,10 @@ class WhyPanel(QWidget):
             return
         own = reason.own_output
         self.output.fill(
-            [(name, f"Contributions to the logit of {name}", True, k) for k, name in enumerate(reason.outputs)],
+            [
+                (name, f"Contributions to the logit of {name}", True, k)
+                for k, name in enumerate(reason.outputs)
+            ],
             reasons.shown_output,
             lambda value: self.outputChosen.emit(None if value == own else value),
             text=_short(reason.outputs[reasons.shown_output]),
@@ -326,10 +347,7 @@ class WhyPanel(QWidget):
             text=GROUPING_NAMES[reasons.shown_grouping][0],
         )
         self.way.fill(
-            [
-                (*WAY_NAMES[k], bool(reason.references) or k == "closed_up", k)
-                for k in WAYS
-            ],
+            [(*WAY_NAMES[k], bool(reason.references) or k == "closed_up", k) for k in WAYS],
             reason.way,
             self.wayChosen.emit,
             text=WAY_NAMES[reason.way][0],
@@ -360,8 +378,8 @@ class WhyPanel(QWidget):
             _say(
                 self.sum,
                 f"{signed_logit(base)} {_signed_apart(logit - base)} = {signed_logit(logit)}",
-                f"\n\nLogit of {name}: that of the regions of controls {signed_logit(base)}, what the regions of "
-                f"this slice contribute {signed_logit(whole)}, the slice {signed_logit(logit)}.\n"
+                f"\n\nLogit of {name}: with the regions of controls {signed_logit(base)}, those of this slice "
+                f"contribute {signed_logit(whole)}, the slice has {signed_logit(logit)}.\n"
                 "Orange speaks for it, blue against it.",
             )
             return
@@ -369,8 +387,9 @@ class WhyPanel(QWidget):
         _say(
             self.sum,
             f"sum {signed_logit(whole)}, rest {signed_logit(rest)}" if reason.references else "",
-            f"\n\nOne by one the regions make {signed_logit(whole)} of the logit of {name}; the rest of the way "
-            f"from {signed_logit(base)} to {signed_logit(logit)} is interaction: regions stand in for each other.",
+            f"\n\nOne by one the regions make {signed_logit(whole)} of the logit of {name}. The rest of the\n"
+            f"way from {signed_logit(base)} to {signed_logit(logit)} is interaction: regions stand in for "
+            "each other.",
         )
 
     def _show_sets(self, reason: SliceReason) -> None:
@@ -389,8 +408,8 @@ class WhyPanel(QWidget):
             return ""
         after = answer(reason, reason.own_output, found.edited)
         return (
-            f"\n\nHere the regions of controls stand in their place. {done} with this button, where lower ranks "
-            f"close up: {after}."
+            f"\n\nHere the regions of controls stand in their place. {done} with this button,\n"
+            f"where lower ranks close up: {after}."
         )
 
 
