@@ -22,6 +22,7 @@ from ctmasknet_gui.state.requests import ExportKind, FewerSlices, MaskFound
 from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.explanation import ExplanationPanel
 from ctmasknet_gui.view.explanation.controls import QuietSpinBox
+from ctmasknet_gui.view.explanation.hint import Hint
 from ctmasknet_gui.view.file_dialogs import FileDialogs
 from ctmasknet_gui.view.help import TextDialog, about_html, keys_html, weights_html
 from ctmasknet_gui.view.keyboard import ShortcutGuard, keep_click_focus
@@ -113,6 +114,7 @@ class MainWindow(QMainWindow):
         self.setCentralWidget(reading)
         # Over the picture, which keeps its size whatever is told.
         self.message_bar = MessageBar(state, self.viewport)
+        self.hint = Hint(state, self.viewport)
 
     def _make_docks(self) -> None:
         sides = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea
@@ -168,6 +170,8 @@ class MainWindow(QMainWindow):
         explanation.table.topChosen.connect(use.set_top)
         explanation.plots.candidatePicked.connect(use.pick)
         explanation.plots.regionsPicked.connect(use.pick_several)
+        explanation.plots.evidenceAsked.connect(use.set_evidence)
+        self.hint.dismissed.connect(use.dismiss_hint)
         why = explanation.why
         why.wayChosen.connect(use.choose_way)
         why.groupingChosen.connect(use.choose_grouping)

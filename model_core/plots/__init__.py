@@ -11,6 +11,7 @@ from model_core.plots.batch import roi_batch_image
 from model_core.plots.classes import class_bars
 from model_core.plots.contributions import contribution_bars, contribution_map
 from model_core.plots.scores import score_histogram
+from model_core.plots.sensitivity import sensitivity_curves
 
 __all__ = [
     "class_bars",
@@ -20,4 +21,5 @@ __all__ = [
     "roi_batch_image",
     "score_area",
     "score_histogram",
+    "sensitivity_curves",
 ]

@@ -163,7 +163,7 @@ class IllBar(QWidget):
         empty: float | None = None,
         empty_is: str = "",
     ) -> None:
-        """Show a probability (0..1); nothing where it is None. ``former`` and ``empty`` as for the classes."""
+        """Show a probability (0..1); nothing where it is None. ``former`` and ``empty`` as for classes."""
         self._value, self._colour, self._former, self._empty = value, colour, former, empty
         self.setVisible(value is not None)
         text = "" if value is None else f"Probability of pneumonia {probability_text(value)}"
