@@ -27,7 +27,7 @@ def signed_logit(value: float) -> str:
 def group_name(group: Group, grouping: Grouping) -> str:
     """Return what a group is called in a sentence; a lesion has the number of its best region."""
     if grouping == "side":
-        return f"the {group.side}" if group.side.endswith("lung") else "what lies outside the lungs"
+        return group.side if group.side.endswith("lung") else "what lies outside the lungs"
     if group.rest:
         return "what is in no lesion"
     return f"{grouping} {group.rank}"
@@ -42,6 +42,13 @@ def answer(reason: SliceReason, output: int, values: DoubleArray) -> str:
     classes = len(reason.outputs) - (reason.calibration is not None)
     best = int(values[:classes].argmax())
     return f"{reason.outputs[best]} {probability_text(reason.probability(best, values))}"
+
+
+def verdict_of(reason: SliceReason, values: DoubleArray) -> int:
+    """Return the verdict of (outputs,) logits, as `SliceReason.verdict` counts."""
+    if reason.calibration is not None:
+        return int(reason.probability(len(reason.outputs) - 1, values) > ILL_PROBABILITY)
+    return int(values.argmax())
 
 
 def sentence(reason: SliceReason, grouping: Grouping, output: int) -> str:
@@ -82,6 +89,8 @@ def _together(names: Sequence[str]) -> str:
     """Join names; those that begin alike share their beginning: "regions 1 and 2"."""
     if len(names) == 1:
         return names[0]
+    if all(name.endswith(" lung") for name in names):
+        return f"{' and '.join(name.removesuffix(' lung') for name in names)} lung"
     for alike, plural in (("lesion ", "lesions "), ("region ", "regions ")):
         if all(name.startswith(alike) for name in names):
             numbers = [name.removeprefix(alike) for name in names]

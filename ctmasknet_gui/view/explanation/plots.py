@@ -51,7 +51,7 @@ class PlotPanel(QWidget):
             "Score, as in the table, and area of each region; click a point or drag over several to select",
             "How many regions have which score, as in the table",
             "Rows that the classifier reads: raw score, shift and stretch (dx, dy, dw, dh); click one",
-            "The class along the thresholds of the evidence, all else as it is; a click moves the slider there",
+            "The class along each threshold of the evidence; a click moves the slider there",
         )
         pages = (self.scatter, self.histogram, self.batch, self.sensitivity)
         for page, tip in zip(pages, tips, strict=True):

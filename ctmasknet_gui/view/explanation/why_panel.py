@@ -378,8 +378,8 @@ class WhyPanel(QWidget):
             _say(
                 self.sum,
                 f"{signed_logit(base)} {_signed_apart(logit - base)} = {signed_logit(logit)}",
-                f"\n\nLogit of {name}: with the regions of controls {signed_logit(base)}, those of this slice "
-                f"contribute {signed_logit(whole)}, the slice has {signed_logit(logit)}.\n"
+                f"\n\nLogit of {name}: with the regions of controls {signed_logit(base)},\n"
+                f"those of this slice contribute {signed_logit(whole)}, together {signed_logit(logit)}.\n"
                 "Orange speaks for it, blue against it.",
             )
             return
