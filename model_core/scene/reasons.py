@@ -113,9 +113,12 @@ def what_changes_it(reason: SliceReason) -> str:
         return f"No small set changes it: it stands without all {kind}s."
     output, found = reason.own_output, reason.without
     least = "" if found.exact else " (fewer may do)"
-    return (
-        f"Without {_set_name(found, lesions=reason.lesions)}: {answer(reason, output, found.outcome)}{least}"
-    )
+    name = _set_name(found, lesions=reason.lesions)
+    text = f"Without {name}: {answer(reason, output, found.outcome)}{least}"
+    if verdict_of(reason, found.edited) != reason.verdict:
+        return text
+    # Lower ranks close up then, and what comes in may stand in for it.
+    return f"{text}; excluding it leaves {answer(reason, output, found.edited)}"
 
 
 def what_carries_it(reason: SliceReason) -> str:

@@ -19,7 +19,7 @@ _BOTTOM = 52
 
 
 class Hint(QFrame):
-    """Lies over the lower left of the picture while `ReasonState.hint` is on and there is a reason to look at.
+    """Lies over the lower left of the picture while `ReasonState.hint` is on and there is a reason to see.
 
     Signals
     -------

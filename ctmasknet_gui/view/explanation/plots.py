@@ -25,8 +25,8 @@ _HINT = "Drawn once the slice has been analysed."
 class PlotPanel(QWidget):
     """Tabs of plots. A click on a point, a bar or a row of the batch emits ``candidatePicked(int)``.
 
-    A drag over points emits ``regionsPicked(tuple of int)``, a right click ``menuRequested(QPoint)``; a click on
-    a curve of the class ``evidenceAsked(EvidenceSettings)``.
+    A drag over points emits ``regionsPicked(tuple of int)``, a right click ``menuRequested(QPoint)``; a
+    click on a curve of the class ``evidenceAsked(EvidenceSettings)``.
     """
 
     candidatePicked = Signal(object)
