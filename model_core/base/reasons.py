@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import numpy as np
+
 from model_core.base.arrays import BoolArray, DoubleArray, IntArray
 from model_core.base.calibration import Calibration
 from model_core.base.settings import EvidenceSettings
@@ -63,7 +65,7 @@ class Carriers:
     """The strongest groups of one output.
 
     ``share`` is what they contribute of what all together do, at least `ENOUGH` where it is not None; None
-    where contributions do not add up, then it is the one strongest group. ``outcome`` are the (outputs,)
+    where contributions do not add up, then it is the one group that changes most, to either side. ``outcome`` are the (outputs,)
     logits without them.
     """
 
@@ -145,6 +147,9 @@ class SliceReason:
         (K,) of the regions in the evidence, best first.
     values, error:
         (K, outputs) contributions, and how sure they are (`Contributions.error`); None without that.
+    tells:
+        (K, outputs) with "closed_up", whether a contribution is more than the shift of ranks makes: that of the
+        median background row. None: all are.
     groups, carriers:
         By grouping; a grouping that says nothing here is left out. Carriers by output.
     verdict:
@@ -169,6 +174,7 @@ class SliceReason:
     ranks: tuple[int, ...]
     values: DoubleArray | None
     error: DoubleArray | None = None
+    tells: BoolArray | None = None
     groups: dict[Grouping, tuple[Group, ...]] = field(default_factory=dict)
     carriers: dict[Grouping, tuple[Carriers | None, ...]] = field(default_factory=dict)
     verdict: int | None = None
@@ -199,6 +205,11 @@ class SliceReason:
         """Return the probability that (outputs,) logits mean for an output."""
         ill = self.calibration is not None and output == len(self.outputs) - 1
         return output_probability(float(logits[output]), self.calibration if ill else None)
+
+    def telling(self, output: int) -> BoolArray:
+        """Return (K,) which contributions to an output say something."""
+        every = np.ones(len(self.candidates), np.bool_)
+        return every if self.tells is None else self.tells[:, output]
 
     def value_of(self, candidate: int, output: int) -> float | None:
         """Return the contribution of a region; None where it has none."""

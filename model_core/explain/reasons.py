@@ -89,6 +89,7 @@ def reason_of(
         ranks=found.ranks,
         values=_values(found, way),
         error=found.contributions[way].error if way in found.contributions else None,
+        tells=found.closed_up_tells if way == "closed_up" else None,
         references=found.references,
         why_none=found.why_none,
         why_undecided=found.why_undecided,
@@ -209,12 +210,15 @@ def _carriers(
     order = np.argsort(-values, kind="stable")
     whole = float(reason.logits[output] - reason.baseline[output])
     if reason.way not in ADDING_UP:
-        if values[order[0]] < LEAST:
+        change = np.abs(values)
+        if len(values) == len(reason.candidates):
+            change = change * reason.telling(output)
+        first = int(change.argmax())
+        if change[first] < LEAST:
             return None
-        first = int(order[0])
         if reason.way == "closed_up" or game is None:
             return Carriers((first,), None, found.closed.without[first])
-        return Carriers((first,), None, _without(game, order[:1]))
+        return Carriers((first,), None, _without(game, np.array([first])))
     if whole < LEAST or game is None:
         return None
     shares = np.cumsum(values[order]) / whole

@@ -16,7 +16,8 @@ from model_core.scene.palette import AMBER, PNEUMONIA, image_colour
 AXES = ("score", "nms_iou")
 _NAMES = {"score": "score threshold", "nms_iou": "NMS threshold (IoU)"}
 _APART = 0.26
-_MOST_FLIPS = 3
+# Named one by one.
+_MOST_FLIPS = 2
 
 
 def sensitivity_curves(
@@ -117,8 +118,10 @@ def _probabilities(logits: DoubleArray, found: Sensitivity, *, ill: bool) -> lis
 
 
 def _caption(score: Curve, found: Sensitivity) -> str:
-    flips = [f"{float(score.places[k]):.2f}" for k in score.flips[:_MOST_FLIPS]]
-    other = [f"{float(found.nms_iou.places[k]):.2f}" for k in found.nms_iou.flips[:_MOST_FLIPS]]
+    if len(score.flips) + len(found.nms_iou.flips) > _MOST_FLIPS:
+        return f"verdict changes {len(score.flips)} and {len(found.nms_iou.flips)} times"
+    flips = [f"{float(score.places[k]):.2f}" for k in score.flips]
+    other = [f"{float(found.nms_iou.places[k]):.2f}" for k in found.nms_iou.flips]
     if not flips and not other:
         return "the verdict stays at every threshold"
     told = []

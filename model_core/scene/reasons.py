@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from model_core.base.arrays import DoubleArray
 from model_core.base.reasons import DecisiveRegions, Group, Grouping, SliceReason
 from model_core.base.results import ILL_PROBABILITY, ShownSlice, probability_text
@@ -15,13 +17,13 @@ FOR, AGAINST = ORANGE, SKY
 _MOST_NAMED = 3
 # The largest has a strong colour only from here on (logits): otherwise nothing hangs on it.
 _LEAST = 0.25
-# The least and the most that a region hides of the slice, and regions too weak to be drawn.
-_FAINT, _STRONG, _UNSEEN = 0.06, 0.4, 0.04
+# The most that regions hide of the slice; those too weak to be drawn; how many are drawn.
+_STRONG, _UNSEEN, _MOST_AREAS = 0.42, 0.04, 32
 
 
 def signed_logit(value: float) -> str:
-    """Return a contribution with its sign."""
-    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+    """Return a contribution with its sign, never longer than five characters below a hundred."""
+    return f"{value:+.{2 if abs(value) < 9.995 else 1}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def group_name(group: Group, grouping: Grouping) -> str:
@@ -64,8 +66,8 @@ def sentence(reason: SliceReason, grouping: Grouping, output: int) -> str:
         if reason.logits[output] - reason.baseline[output] >= _LEAST:
             return f"No single {grouping} counts for {target} ({now}): they stand in for each other."
         if reason.references:
-            return f"Nothing here speaks for {target}: {now}; with the regions of controls {empty}."
-        return f"Nothing here speaks for {target} ({now})."
+            return f"Nothing speaks for {target}: {now}, regions of controls {empty}."
+        return f"No single {grouping} counts for {target} ({now})."
     one = len(found.groups) == 1
     if len(found.groups) > _MOST_NAMED:
         noun = "lesions" if grouping == "lesion" else "regions"
@@ -76,7 +78,9 @@ def sentence(reason: SliceReason, grouping: Grouping, output: int) -> str:
     outcome = answer(reason, output, found.outcome)
     it = "it" if one else "them"
     if found.share is None:
-        return f"{named} counts most: without {it} {outcome}."
+        weakest = float(groups[found.groups[0]].values[output]) < 0
+        most = f"speaks most against {target}" if weakest else "counts most"
+        return f"{named} {most}: without {it} {outcome}."
     carry = "carries" if one else "carry"
     return f"{named} {carry} {_percent(found.share)} of {target}; without {it} {outcome}."
 
@@ -158,27 +162,31 @@ def reason_areas(shown: ShownSlice, reason: SliceReason, output: int) -> tuple[R
     """Return the regions whose contribution can be seen, the strongest last: it is drawn on top."""
     if reason.values is None or reason.slice_index != shown.slice_index:
         return ()
-    values = {c: float(v) for c, v in zip(reason.candidates, reason.values[:, output], strict=True)}
+    telling = np.where(reason.telling(output), reason.values[:, output], 0.0)
+    values = dict(zip(reason.candidates, telling.tolist(), strict=True))
     largest = max((abs(value) for value in values.values()), default=0.0)
     scale = max(largest, _LEAST)
-    areas = []
-    for roi in shown.rois:
-        value = values.get(roi.candidate)
-        share = 0.0 if value is None else abs(value) / scale
-        if value is None or share < _UNSEEN:
-            continue
-        areas.append(
-            ReasonArea(
-                roi.candidate,
-                roi.box,
-                FOR if value > 0 else AGAINST,
-                fill=_FAINT + (_STRONG - _FAINT) * share,
-                edge=0.3 + 0.7 * share,
-                width=1.0 + 1.5 * share,
-                value=value,
-            )
+    rois = [roi for roi in shown.rois if abs(values.get(roi.candidate, 0.0)) >= _UNSEEN * scale]
+    rois.sort(key=lambda roi: abs(values[roi.candidate]))
+    rois = rois[-_MOST_AREAS:]
+    shares = np.array([abs(values[roi.candidate]) / scale for roi in rois])
+    boxes = np.array([roi.box for roi in rois]).reshape(-1, 4)
+    middles = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
+    over = ((middles >= boxes[:, :2]) & (middles <= boxes[:, 2:])).all(axis=2)
+    # Where many lie on each other they hide no more together than one alone.
+    piled = np.maximum(1.0, over @ shares)
+    return tuple(
+        ReasonArea(
+            roi.candidate,
+            roi.box,
+            FOR if values[roi.candidate] > 0 else AGAINST,
+            fill=float(_STRONG * share / pile),
+            edge=float(0.25 + 0.75 * share),
+            width=float(1.0 + 1.5 * share / pile**0.5),
+            value=values[roi.candidate],
         )
-    return tuple(sorted(areas, key=lambda area: abs(area.value)))
+        for roi, share, pile in zip(rois, shares, piled, strict=True)
+    )
 
 
 def reason_legend(reason: SliceReason, output: int) -> tuple[tuple[str, str], ...]:

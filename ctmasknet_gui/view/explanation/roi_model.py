@@ -114,6 +114,7 @@ class RoiModel(QAbstractTableModel):
         self._order = Qt.SortOrder.AscendingOrder
         self._adds: dict[int, float] = {}
         self._adds_to = ""
+        self._faint: frozenset[int] = frozenset()
 
     def set_rows(self, rows: tuple[RoiRow, ...]) -> None:
         """Replace the rows."""
@@ -121,11 +122,16 @@ class RoiModel(QAbstractTableModel):
         self._rows = self._sorted(list(rows))
         self.endResetModel()
 
-    def set_contributions(self, values: dict[int, float], target: str) -> None:
-        """Show what each candidate contributes to the logit of this name; none where it is empty."""
-        if values == self._adds and target == self._adds_to:
+    def set_contributions(
+        self, values: dict[int, float], target: str, *, faint: frozenset[int] = frozenset()
+    ) -> None:
+        """Show what each candidate contributes to the logit of this name; none where it is empty.
+
+        What the ``faint`` ones contribute says nothing.
+        """
+        if (values, target, faint) == (self._adds, self._adds_to, self._faint):
             return
-        self._adds, self._adds_to = values, target
+        self._adds, self._adds_to, self._faint = values, target, faint
         if self._column == ADDS_COLUMN:
             self.sort(self._column, self._order)
         if self._rows:
@@ -159,6 +165,8 @@ class RoiModel(QAbstractTableModel):
         return COLUMNS[self._column].key(roi)
 
     def _share(self, roi: RoiRow) -> float:
+        if roi.candidate in self._faint:
+            return 0.0
         largest = max(map(abs, self._adds.values()), default=0.0)
         return self._adds.get(roi.candidate, 0.0) / max(largest, _LEAST)
 
@@ -186,6 +194,8 @@ class RoiModel(QAbstractTableModel):
         roi = self._rows[index.row()]
         if role == Qt.ItemDataRole.DisplayRole:
             return self._text(index.column(), roi)
+        if role == Qt.ItemDataRole.ForegroundRole and index.column() == ADDS_COLUMN:
+            return DIMMED if roi.candidate in self._faint else None
         if role == SHARE_ROLE and index.column() == ADDS_COLUMN:
             return self._share(roi)
         if role == Qt.ItemDataRole.TextAlignmentRole:

@@ -84,10 +84,11 @@ class _Bars(QStyledItemDelegate):
         half = _BAR_WIDTH / 2
         painter.setBrush(QColor(TRACK))
         painter.drawRect(QRectF(middle - half, area.center().y() - 4, _BAR_WIDTH, 8))
-        painter.setBrush(QColor(FOR if share > 0 else AGAINST))
-        length = max(1.0, half * min(1.0, abs(share)))
-        left = middle if share > 0 else middle - length
-        painter.drawRect(QRectF(left, area.center().y() - 4, length, 8))
+        if share:
+            painter.setBrush(QColor(FOR if share > 0 else AGAINST))
+            length = max(1.0, half * min(1.0, abs(share)))
+            left = middle if share > 0 else middle - length
+            painter.drawRect(QRectF(left, area.center().y() - 4, length, 8))
         painter.fillRect(QRectF(middle - 0.5, area.top() + 3, 1, area.height() - 6), QColor(MUTED))
         painter.restore()
 
@@ -281,6 +282,7 @@ class RoiTable(QWidget):
         reasons = self._state.reasons
         reason, shown = reasons.reason, self._state.results.shown
         values: dict[int, float] = {}
+        faint: frozenset[int] = frozenset()
         if (
             reason is not None
             and reason.values is not None
@@ -289,8 +291,10 @@ class RoiTable(QWidget):
         ):
             column = reason.values[:, reasons.shown_output].tolist()
             values = dict(zip(reason.candidates, column, strict=True))
+            telling = reason.telling(reasons.shown_output).tolist()
+            faint = frozenset(c for c, tells in zip(reason.candidates, telling, strict=True) if not tells)
         target = reason.outputs[reasons.shown_output] if reason is not None else ""
-        self.model.set_contributions(values, target)
+        self.model.set_contributions(values, target, faint=faint)
 
     def _classifies(self) -> bool:
         shown = self._state.results.shown

@@ -68,15 +68,17 @@ GROUPING_NAMES: dict[Grouping, tuple[str, str]] = {
     "lesion": ("Lesion", "All regions on one shown lesion count as one"),
     "side": ("Lung side", "All regions on one side of the lungs count as one"),
 }
-_NO_REFERENCES = "These weights hold no evidence of controls to compare with: ranks close up instead."
+_NO_REFERENCES = "No evidence of controls in these weights: lower ranks close up instead."
+_ADD = "'ctmasknet train calibrate' adds it: then sums and decisive sets, too."
 _HOW_TO_ADD = (
-    "Contributions in place of which something else stands need RoI batches of at least 32 control slices\n"
-    "in the card of the weights. 'ctmasknet train calibrate --data DIR' adds them (docs/explanation.md)."
+    "To put something in the place of a region, the card needs RoI batches of at least 32 control slices.\n"
+    "'ctmasknet train calibrate --data DIR' adds them (docs/explanation.md). Grey contributions are no larger\n"
+    "than what the shift of ranks makes."
 )
 _COMPUTING = "Which regions carry it is being computed…"
 _BAR, _ROW, _SMALL = 17, 17, 11
-# Narrower ones have no number inside.
-_GAP = 1.0
+# Between groups that are wider than this.
+_GAP, _APART = 1.0, 4.0
 
 
 class ShareBar(QWidget):
@@ -166,7 +168,7 @@ class ShareBar(QWidget):
         painter.setFont(font)
         metrics = QFontMetricsF(font)
         for (value, text, _, candidates), rect in zip(self._segments, self.rects, strict=True):
-            inner = rect.adjusted(0, 0, -min(_GAP, rect.width() / 3), 0)
+            inner = rect.adjusted(0, 0, -_GAP if rect.width() > _APART else 0, 0)
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(QColor(FOR if value > 0 else AGAINST))
             painter.drawRect(inner)
@@ -401,6 +403,7 @@ class WhyPanel(QWidget):
         self.keep.setVisible(reason.alone is not None and bool(reason.alone.candidates))
         if reason.verdict is None and not reason.references:
             _say(self.changes, _NO_REFERENCES, f"\n\n{_HOW_TO_ADD}")
+            _say(self.carries, _ADD, f"\n\n{_HOW_TO_ADD}")
 
     def _edited(self, reason: SliceReason, found: DecisiveRegions | None, done: str) -> str:
         """Say what excluding will give, which closes up the ranks."""
