@@ -64,9 +64,8 @@ class Group:
 class Carriers:
     """The strongest groups of one output.
 
-    ``share`` is what they contribute of what all together do, at least `ENOUGH` where it is not None; None
-    where contributions do not add up, then it is the one group that changes most, to either side. ``outcome`` are the (outputs,)
-    logits without them.
+    ``share`` is what they contribute of what all together do; None where contributions do not add up, then it
+    is the one group that changes most, to either side. ``outcome`` are the (outputs,) logits without them.
     """
 
     groups: tuple[int, ...]
@@ -148,8 +147,8 @@ class SliceReason:
     values, error:
         (K, outputs) contributions, and how sure they are (`Contributions.error`); None without that.
     tells:
-        (K, outputs) with "closed_up", whether a contribution is more than the shift of ranks makes: that of the
-        median background row. None: all are.
+        (K, outputs) with "closed_up", whether a contribution is more than the shift of ranks makes: that of
+        the median background row. None: all are.
     groups, carriers:
         By grouping; a grouping that says nothing here is left out. Carriers by output.
     verdict:

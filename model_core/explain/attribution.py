@@ -38,12 +38,12 @@ MOST_ENUMERATED = 10
 ROUNDS = 12
 # Sets of so many players are all tried; larger ones are found greedily.
 EXACT_TO = 3
-# Fewer where there would be more sets than this.
-_MOST_SETS = 10_000
-# Sets whose values are computed at once, over all references.
-_AT_ONCE = 8192
 # References of which orders of the players are looked at in one step.
 _ORDERS_AT_ONCE = 4
+# Fewer where there would be more sets than this.
+_MOST_SETS = 10_000
+# Sets whose values are computed at once, over all references; and RoI batches.
+_AT_ONCE, _BATCHES_AT_ONCE = 8192, 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,28 +301,61 @@ def closed_up(
     size = settings.batch_size
     longer = dataclasses.replace(settings, batch_size=size + 1)
     rows = evidence_batch(candidates, longer, size=None, edit=edit).rows
+    return closed_up_rows(module_s, rows, settings, ill_classes=ill_classes, seed=seed)
+
+
+def closed_up_rows(
+    module_s: ModuleS,
+    rows: FloatArray,
+    settings: EvidenceSettings,
+    *,
+    ill_classes: Sequence[int] = (),
+    seed: int = 0,
+) -> ClosedUp:
+    """Do the same to (M, 5) ranked rows, of which those beyond the batch may enter."""
+    size = settings.batch_size
     kept = min(len(rows), size)
     drawn = len(rows) <= size
     seeds = range(seed, seed + SEEDS) if drawn else (seed,)
+    lists = [np.arange(kept), *(np.delete(np.arange(len(rows)), k)[:size] for k in range(kept))]
+    whole, *without = refilled(module_s, rows, lists, settings, ill_classes=ill_classes, seeds=seeds)
+    return ClosedUp(whole, np.array(without).reshape(kept, len(whole)), len(seeds))
 
-    def slots(count: int) -> IntArray:
-        return np.stack([replicate(count, size, mode=settings.replication, seed=seed) for seed in seeds])
 
-    # All at once: (K + 1, draws, size) of which row each slot is, the whole batch last.
-    left = min(len(rows) - 1, size)
-    order = np.zeros((kept + 1, len(seeds), size), np.int64)
-    if left > 0:
-        drawn_slots = slots(left)
-        for lacking in range(kept):
-            order[lacking] = drawn_slots + (drawn_slots >= lacking)
-    if kept:
-        order[-1] = slots(kept)
-    batches = np.zeros((*order.shape, 5)) if not len(rows) else rows.astype(np.float64)[order]
-    if left <= 0:
-        batches[:kept] = 0.0
-    logits = np.concatenate([module_s(some) for some in np.array_split(batches, 1 + len(batches) // 64)])
-    means = with_ill(logits, ill_classes).mean(axis=1)
-    return ClosedUp(means[-1], means[:-1], len(seeds))
+def refilled(
+    module_s: ModuleS,
+    rows: FloatArray,
+    lists: Sequence[IntArray],
+    settings: EvidenceSettings,
+    *,
+    ill_classes: Sequence[int] = (),
+    seeds: Sequence[int] = (0,),
+) -> DoubleArray:
+    """Return (n, outputs) for n lists of ranked rows, each spread over a batch by the published rule.
+
+    Means over the draws of ``seeds`` where a list is shorter than the batch (spec §5.3); no rows are a batch
+    of zeros.
+    """
+    size = settings.batch_size
+    several: list[FloatArray] = []
+    for chosen in lists:
+        if not len(chosen):
+            several.append(np.zeros((1, size, 5), np.float32))
+        elif len(chosen) >= size:
+            several.append(rows[None, chosen[:size]])
+        else:
+            ranks = [replicate(len(chosen), size, mode=settings.replication, seed=seed) for seed in seeds]
+            several.append(rows[chosen[np.stack(ranks)]])
+    counts = [len(batches) for batches in several]
+    every = np.concatenate(several)
+    logits = np.concatenate(
+        [
+            module_s(every[k : k + _BATCHES_AT_ONCE].astype(np.float64))
+            for k in range(0, len(every), _BATCHES_AT_ONCE)
+        ]
+    )
+    parts = np.split(with_ill(logits, ill_classes), np.cumsum(counts)[:-1])
+    return np.stack([part.mean(axis=0) for part in parts])
 
 
 def integrated_gradients(game: Game) -> Generator[Progress | Contributions, None, None]:

@@ -181,7 +181,8 @@ def explained(case):
     boxes = case.candidates.boxes[[4, 1, 2]]
     lesions = Detections(
         indices=np.array([4, 1, 2]), boxes=boxes, scores=np.full(3, 0.6, np.float32),
-        labels=np.ones(3, np.int64), mask_boxes=boxes, mask_logits=np.zeros((3, 28, 28), np.float32), settings=NONE,
+        labels=np.ones(3, np.int64), mask_boxes=boxes, mask_logits=np.zeros((3, 28, 28), np.float32),
+        settings=NONE,
     )  # fmt: skip
 
     def run(result, edit=None, *, lesions=lesions):

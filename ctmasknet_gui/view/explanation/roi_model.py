@@ -164,6 +164,13 @@ class RoiModel(QAbstractTableModel):
             return self._adds.get(roi.candidate, float("-inf"))
         return COLUMNS[self._column].key(roi)
 
+    def _colour(self, number: int, roi: RoiRow) -> QColor | None:
+        if number == ADDS_COLUMN:
+            return DIMMED if roi.candidate in self._faint else None
+        if roi.excluded or roi.detected is False:
+            return DIMMED
+        return QColor(STATUS_COLOURS["ok"]) if number == SHOWN_COLUMN else None
+
     def _share(self, roi: RoiRow) -> float:
         if roi.candidate in self._faint:
             return 0.0
@@ -194,8 +201,6 @@ class RoiModel(QAbstractTableModel):
         roi = self._rows[index.row()]
         if role == Qt.ItemDataRole.DisplayRole:
             return self._text(index.column(), roi)
-        if role == Qt.ItemDataRole.ForegroundRole and index.column() == ADDS_COLUMN:
-            return DIMMED if roi.candidate in self._faint else None
         if role == SHARE_ROLE and index.column() == ADDS_COLUMN:
             return self._share(roi)
         if role == Qt.ItemDataRole.TextAlignmentRole:
@@ -206,10 +211,8 @@ class RoiModel(QAbstractTableModel):
             return struck
         if role == Qt.ItemDataRole.AccessibleTextRole and roi.excluded:
             return f"{self._text(index.column(), roi)}, excluded"
-        if role == Qt.ItemDataRole.ForegroundRole and (roi.excluded or roi.detected is False):
-            return DIMMED
-        if role == Qt.ItemDataRole.ForegroundRole and index.column() == SHOWN_COLUMN:
-            return QColor(STATUS_COLOURS["ok"])
+        if role == Qt.ItemDataRole.ForegroundRole:
+            return self._colour(index.column(), roi)
         if role == Qt.ItemDataRole.ToolTipRole:
             copies = f"{roi.copies} row{'s' * (roi.copies != 1)} of the RoI batch, " if roi.copies else ""
             if roi.excluded:

@@ -72,8 +72,8 @@ _NO_REFERENCES = "No evidence of controls in these weights: lower ranks close up
 _ADD = "'ctmasknet train calibrate' adds it: then sums and decisive sets, too."
 _HOW_TO_ADD = (
     "To put something in the place of a region, the card needs RoI batches of at least 32 control slices.\n"
-    "'ctmasknet train calibrate --data DIR' adds them (docs/explanation.md). Grey contributions are no larger\n"
-    "than what the shift of ranks makes."
+    "'ctmasknet train calibrate --data DIR' adds them (docs/explanation.md). Grey contributions are no\n"
+    "larger than what the shift of ranks makes."
 )
 _COMPUTING = "Which regions carry it is being computed…"
 _BAR, _ROW, _SMALL = 17, 17, 11
