@@ -93,6 +93,7 @@ class Wiring(QObject):
             choose_way=controllers.reasons.choose_way,
             choose_grouping=controllers.reasons.choose_grouping,
             choose_output=controllers.reasons.choose_output,
+            watch_sensitivity=controllers.reasons.watch_sensitivity,
             dismiss_hint=controllers.reasons.dismiss_hint,
             set_top=controllers.selection.set_top,
             forget_message=messages.forget,

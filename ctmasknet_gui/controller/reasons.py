@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from PySide6.QtCore import QObject, QTimer, Slot
 
@@ -14,7 +15,7 @@ from ctmasknet_gui.controller.shown import ShownController
 from ctmasknet_gui.controller.weights import WeightsController
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.worker import Priority
-from model_core.base.jobs import Progress
+from ctmasknet_gui.worker.job import JobFactory
 from model_core.base.reasons import Grouping, Sensitivity, SliceReason, Way
 from model_core.base.results import ShownSlice, SliceResult
 
@@ -23,7 +24,17 @@ PAUSE_MS = 150
 # Slices that are gone back to have their reason at once.
 _MOST_KEPT = 64
 
-_Found = tuple[SliceReason, Sensitivity]
+Found = TypeVar("Found", SliceReason, Sensitivity)
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What the reason of the visible slice is computed from, and what it depends on."""
+
+    pipeline: Any
+    result: SliceResult
+    shown: ShownSlice
+    key: object
 
 
 class ReasonController(QObject):
@@ -49,7 +60,8 @@ class ReasonController(QObject):
         self._engine = engine
         self._weights = weights
         self._messages = messages
-        self._kept: dict[object, tuple[SliceResult, _Found]] = {}
+        self._kept: dict[object, tuple[SliceResult, SliceReason | Sensitivity]] = {}
+        self._watched = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(PAUSE_MS)
@@ -79,7 +91,13 @@ class ReasonController(QObject):
         """Never show the three steps again."""
         self._state.reasons.hint = False
 
-    def _asked(self) -> tuple[Any, SliceResult, ShownSlice, object] | None:
+    def watch_sensitivity(self, watched: bool) -> None:
+        """Compute the class along the thresholds only while somebody looks at it."""
+        self._watched = watched
+        if watched:
+            self._on_shown()
+
+    def _asked(self) -> _Asked | None:
         """Return what the reason of the visible slice is computed from, and what it depends on."""
         shown, pipeline = self._state.results.shown, self._weights.pipeline
         if shown is None or shown.verdict is None or pipeline is None:
@@ -96,24 +114,28 @@ class ReasonController(QObject):
             shown.detections.settings,
             shown.summary.lung,
         )
-        return pipeline, result, shown, key
+        return _Asked(pipeline, result, shown, key)
 
     def _on_shown(self, *_: object) -> None:
         reasons, asked = self._state.reasons, self._asked()
-        self._jobs.cancel("reason")
+        for kind in ("reason", "sensitivity"):
+            self._jobs.cancel(kind)
         self._timer.stop()
         if asked is None:
-            self._put(None, None)
+            self._put_reason(None)
+            self._put_sensitivity(None)
             return
-        _, result, shown, key = asked
-        known = self._kept.get(key)
-        if known is not None and known[0] is result:
-            self._put(*known[1])
-            return
-        if reasons.reason is not None and reasons.reason.slice_index != shown.slice_index:
-            self._put(None, None)
-        reasons.computing = True
-        self._timer.start()
+        reason, curves = self._known(asked, SliceReason), self._known(asked, Sensitivity)
+        index = asked.shown.slice_index
+        # Until the new ones are there the former stay, but never those of another slice.
+        if reason is not None or (reasons.reason is not None and reasons.reason.slice_index != index):
+            self._put_reason(reason)
+        former = reasons.sensitivity
+        if curves is not None or (former is not None and former.slice_index != index):
+            self._put_sensitivity(curves)
+        reasons.computing = reason is None
+        if reason is None or (curves is None and self._watched):
+            self._timer.start()
 
     def _on_lungs(self, *_: object) -> None:
         # Sides are known now.
@@ -124,43 +146,50 @@ class ReasonController(QObject):
     def _forget(self) -> None:
         self._kept.clear()
 
-    def _put(self, reason: SliceReason | None, sensitivity: Sensitivity | None) -> None:
-        reasons = self._state.reasons
-        reasons.computing = False
-        if reasons.reason is not reason:
-            reasons.reason = reason
-        if reasons.sensitivity is not sensitivity:
-            reasons.sensitivity = sensitivity
+    def _put_reason(self, reason: SliceReason | None) -> None:
+        self._state.reasons.computing = False
+        if self._state.reasons.reason is not reason:
+            self._state.reasons.reason = reason
+
+    def _put_sensitivity(self, sensitivity: Sensitivity | None) -> None:
+        if self._state.reasons.sensitivity is not sensitivity:
+            self._state.reasons.sensitivity = sensitivity
 
     @Slot()
     def _compute(self) -> None:
         asked, volume = self._asked(), self._state.case.volume
         if asked is None or volume is None:
             return
-        pipeline, result, shown, key = asked
-        engine, reasons, way = self._engine, self._state.reasons, self._state.reasons.way
-        verdict = shown.verdict
+        engine, way, verdict = self._engine, self._state.reasons.way, asked.shown.verdict
         assert verdict is not None
+        pipeline, result, shown = asked.pipeline, asked.result, asked.shown
+        if self._known(asked, SliceReason) is None:
+            self._submit(
+                "reason",
+                lambda: engine.explain(pipeline, volume, result, shown, way),
+                asked,
+                self._put_reason,
+            )
+        if self._watched and self._known(asked, Sensitivity) is None:
+            self._submit(
+                "sensitivity",
+                lambda: engine.sensitivity(pipeline, result, verdict),
+                asked,
+                self._put_sensitivity,
+            )
 
-        def work() -> Generator[Progress | SliceReason | Sensitivity, None, None]:
-            yield from engine.explain(pipeline, volume, result, shown, way)
-            yield from engine.sensitivity(pipeline, result, verdict)
-
+    def _submit(self, kind: str, work: JobFactory, asked: _Asked, put: Callable[[Any], None]) -> None:
         def take(item: object) -> None:
-            if isinstance(item, SliceReason):
-                reasons.reason = item
-                reasons.computing = False
-            elif isinstance(item, Sensitivity):
-                reasons.sensitivity = item
-                if reasons.reason is not None:
-                    self._keep(key, result, (reasons.reason, item))
+            if isinstance(item, SliceReason | Sensitivity):
+                self._keep(asked, item)
+                put(item)
 
         def fail(error: BaseException) -> None:
-            self._put(None, None)
+            put(None)
             self._messages.report(error)
 
         self._jobs.submit(
-            "reason",
+            kind,
             work,
             Handlers(produced=take, failed=fail),
             priority=Priority.IDLE,
@@ -168,8 +197,13 @@ class ReasonController(QObject):
             beside=True,
         )
 
-    def _keep(self, key: object, result: SliceResult, found: _Found) -> None:
+    def _known(self, asked: _Asked, kind: type[Found]) -> Found | None:
+        result, found = self._kept.get((kind, asked.key), (None, None))
+        return found if result is asked.result and isinstance(found, kind) else None
+
+    def _keep(self, asked: _Asked, found: SliceReason | Sensitivity) -> None:
+        key = type(found), asked.key
         self._kept.pop(key, None)
         while len(self._kept) >= _MOST_KEPT:
             del self._kept[next(iter(self._kept))]
-        self._kept[key] = result, found
+        self._kept[key] = asked.result, found

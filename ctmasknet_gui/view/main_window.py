@@ -171,6 +171,7 @@ class MainWindow(QMainWindow):
         explanation.plots.candidatePicked.connect(use.pick)
         explanation.plots.regionsPicked.connect(use.pick_several)
         explanation.plots.evidenceAsked.connect(use.set_evidence)
+        explanation.plots.sensitivity.seen.connect(use.watch_sensitivity)
         self.hint.dismissed.connect(use.dismiss_hint)
         why = explanation.why
         why.wayChosen.connect(use.choose_way)

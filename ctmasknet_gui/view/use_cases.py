@@ -77,6 +77,7 @@ class UseCases:
     choose_way: Callable[[Way], None]
     choose_grouping: Callable[[Grouping], None]
     choose_output: Callable[[int | None], None]
+    watch_sensitivity: Callable[[bool], None]
     dismiss_hint: Callable[[], None]
     set_top: Callable[[int | None], None]
 

@@ -91,13 +91,10 @@ class Game:
         """(R, P, H) what each player adds to that: the first layer is linear, so that players just add up."""
         weights = self._layers[0][0].reshape(-1, *self.rows.shape)
         change = self.rows.astype(np.float64) - self.references
-        return np.stack(
-            [
-                np.einsum("rsc,hsc->rh", change[:, own], weights[:, own], optimize=True)
-                for own in self.players
-            ],
-            axis=1,
-        )
+        effects = np.empty((len(change), len(self.players), len(weights)))
+        for player, own in enumerate(self.players):
+            effects[:, player] = np.einsum("rsc,hsc->rh", change[:, own], weights[:, own], optimize=True)
+        return effects
 
     @cached_property
     def _full(self) -> DoubleArray:
@@ -175,7 +172,8 @@ class Game:
 
     def along(self, slopes: DoubleArray) -> DoubleArray:
         """Return (P, outputs) slopes times what each player adds, means over the references."""
-        found: DoubleArray = np.einsum("rph,roh->po", self._effects, slopes, optimize=True) / len(slopes)
+        # A product of matrices lets other threads run meanwhile; an einsum first copies all effects.
+        found: DoubleArray = (self._effects @ slopes.transpose(0, 2, 1)).mean(axis=0)
         return found
 
     def orders(self, orders: IntArray, first: int = 0) -> DoubleArray:

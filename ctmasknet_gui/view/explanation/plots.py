@@ -19,6 +19,7 @@ from model_core.base.results import ImageVerdict, RoiRow
 # How far from a point a click still means it, in screen pixels.
 PICK_RADIUS = 9.0
 _HEIGHT = 138
+_FOLLOWS = "The class along the thresholds is being computed…"
 _HINT = "Drawn once the slice has been analysed."
 
 
@@ -107,7 +108,9 @@ class PlotPanel(QWidget):
         )
 
     def _refresh_sensitivity(self, *_: object) -> None:
-        why = NO_BATCH if gives_no_class(self._state) else why_no_evidence(self._state, waiting=_HINT)
+        why = NO_BATCH if gives_no_class(self._state) else _HINT
+        if self._verdict is not None:
+            why = _FOLLOWS
         self.sensitivity.refresh(filled=self._state.reasons.sensitivity is not None, why=why)
 
     # ------------------------------------------------------------------------------------ drawing

@@ -195,6 +195,7 @@ class Chooser(QToolButton):
         menu.setToolTipsVisible(True)
         self.setMenu(menu)
         self._group = QActionGroup(menu)
+        self._offered: object = None
 
     def fill(
         self,
@@ -205,8 +206,14 @@ class Chooser(QToolButton):
         text: str,
     ) -> None:
         """Offer (name, tip, whether it can be chosen, value)."""
+        self.setText(text)
+        if (entries, chosen) == self._offered:
+            return
+        self._offered = entries, chosen
         menu = self.menu()
-        menu.clear()
+        for old in menu.actions():
+            menu.removeAction(old)
+            old.deleteLater()
         for name, tip, enabled, value in entries:
             action = QAction(name, self._group)
             action.setToolTip(tip)
@@ -215,7 +222,6 @@ class Chooser(QToolButton):
             action.setEnabled(enabled)
             action.triggered.connect(lambda _=False, value=value: do(value))
             menu.addAction(action)
-        self.setText(text)
 
 
 class WhyPanel(QWidget):

@@ -19,6 +19,7 @@ from ctmasknet_gui.view.explanation.why_panel import WhyPanel
 
 @pytest.fixture
 def analysed(opened):
+    opened.controllers.reasons.watch_sensitivity(True)
     opened.run_all()
     explain(opened)
     return opened
@@ -57,6 +58,16 @@ def test_the_shown_slice_is_explained_without_being_asked(analysed):
     assert reasons.reason.slice_index == analysed.state.display.slice_index
     assert reasons.sensitivity.slice_index == analysed.state.display.slice_index
     assert analysed.engine.explained[-1] == (3, "integrated_gradients")
+
+
+def test_curves_that_nobody_looks_at_are_not_computed(opened):
+    opened.run_all()
+    explain(opened)
+    assert opened.state.reasons.reason is not None
+    assert opened.state.reasons.sensitivity is None
+    opened.controllers.reasons.watch_sensitivity(True)
+    opened.qtbot.waitUntil(lambda: opened.state.reasons.sensitivity is not None)
+    assert len(opened.engine.explained) == 1
 
 
 def test_a_later_change_wins_and_the_window_never_waits(analysed):
