@@ -108,8 +108,10 @@ class ShareBar(QWidget):
         chosen: frozenset[int],
         dimmed: bool,
     ) -> None:
-        """Show (value, text inside, tip, candidates) of each group; dim what is of former evidence."""
-        segments = sorted(segments, key=lambda segment: -abs(segment[0]))
+        """Show (value, text inside, tip, candidates) of each group, in this order outwards from the middle.
+
+        What is of former evidence is dimmed.
+        """
         self._segments, self._chosen, self._dimmed = segments, chosen, dimmed
         self.setAccessibleName("Contributions: " + "; ".join(tip for _, _, tip, _ in segments[:6]))
         self.setCursor(Qt.CursorShape.PointingHandCursor if segments else Qt.CursorShape.ArrowCursor)
@@ -117,7 +119,7 @@ class ShareBar(QWidget):
 
     @property
     def rects(self) -> list[QRectF]:
-        """Where each group lies, in the order of their strength."""
+        """Where each group lies, in their order."""
         up = sum(value for value, *_ in self._segments if value > 0)
         down = -sum(value for value, *_ in self._segments if value < 0)
         whole = max(up + down, 1e-9)
