@@ -13,6 +13,7 @@ from model_core.base.calibration import ScanCheck
 from model_core.base.errors import ExportError, ReadError, WeightsError
 from model_core.base.geometry import Geometry
 from model_core.base.jobs import Progress
+from model_core.base.reasons import Carriers, Curve, DecisiveRegions, Group, Sensitivity, SliceReason
 from model_core.base.results import (
     Candidates,
     Detections,
@@ -174,6 +175,8 @@ class FakeEngine:
     known: dict = field(default_factory=dict)
     controls: set = field(default_factory=set)
     threads: set = field(default_factory=set)
+    explained: list = field(default_factory=list)
+    reason_gate: threading.Event | None = None
     no_lung: set = field(default_factory=set)
     lung_threads: set = field(default_factory=set)
 
@@ -312,6 +315,18 @@ class FakeEngine:
         summary = replace(shown.summary, probabilities=probabilities, edited=bool(edit))
         return shown.changed(rois=rois, verdict=verdict, summary=summary)
 
+    def explain(self, pipeline, volume, result, shown, way):
+        """Each region contributes its score; the first two are a lesion without which the verdict changes."""
+        self.explained.append((shown.slice_index, way))
+        yield Progress(0, 1, "Explaining")
+        while self.reason_gate is not None and not self.reason_gate.wait(0.005):
+            yield Progress(0, 1, "waiting")
+        yield make_reason(shown, way)
+
+    def sensitivity(self, pipeline, result, verdict):
+        yield Progress(0, 1, "Class along the thresholds")
+        yield make_sensitivity(result.slice_index, verdict)
+
     def summarise(self, pipeline, volume, result, detections, evidence, *, edit=None):
         edited = {"edit": edit} if edit else {}
         return self.show(pipeline, volume, result, detections, evidence, **edited).summary
@@ -330,6 +345,66 @@ class FakeEngine:
         mean = tuple(float(v) for v in np.mean(rows, axis=0))
         used = tuple(range(len(rows)))
         return ScanVerdict(mean, int(np.argmax(mean)), used, "Mean of the slices.", basis)
+
+
+def make_reason(shown, way="integrated_gradients", **changes):
+    """Make a reason in which each region contributes its score to COVID-19, and half of that to Other."""
+    rois = shown.evidence_rois
+    scores = np.array([roi.score for roi in rois]).reshape(-1, 1)
+    values = scores * [-1.0, 0.5, 1.0]
+    logits = np.array([0.0, -1.0, 2.0]) if len(rois) else np.array([0.0, -1.0, -2.0])
+    candidates = tuple(roi.candidate for roi in rois)
+
+    def group(rows, **fields):
+        numbers = tuple(candidates[k] for k in rows)
+        return Group(rois[rows[0]].rank, numbers, values[list(rows)].sum(axis=0), **fields)
+
+    groups, carriers = {"region": tuple(group([k]) for k in range(len(rois)))}, {}
+    lesion = range(min(2, len(rois)))
+    if len(rois) > 2:
+        groups["lesion"] = group(list(lesion)), group(list(range(2, len(rois))), rest=True)
+        carriers["lesion"] = (None, None, Carriers((0,), 0.9, np.array([1.0, 0.0, -1.0])))
+    decisive = DecisiveRegions(
+        (1,), tuple(candidates[k] for k in lesion), np.array([1.0, 0, -1]), np.array([0.0, 0, 1]), True
+    )
+    fields = {
+        "slice_index": shown.slice_index,
+        "way": way,
+        "outputs": IMAGE_CLASSES,
+        "calibration": None,
+        "logits": logits,
+        "baseline": logits - values.sum(axis=0),
+        "candidates": candidates,
+        "ranks": tuple(roi.rank for roi in rois),
+        "values": values if len(rois) else None,
+        "groups": groups,
+        "carriers": carriers,
+        "verdict": 2 if len(rois) > 2 else None,
+        "without": decisive if len(rois) > 2 else None,
+        "alone": decisive if len(rois) > 2 else None,
+        "lesions": True,
+        "references": 32,
+    }
+    return SliceReason(**{**fields, **changes})
+
+
+def make_sensitivity(slice_index, verdict):
+    """Make a class that turns at a score of one half, and stays along NMS."""
+    places = np.linspace(0, 1, 11)
+    turning = np.where(places[:, None] < 0.5, [0.0, -1.0, 2.0], [1.0, -1.0, -2.0])
+    usual = places < 0.2
+
+    def curve(logits, flips, now):
+        return Curve(places, logits, np.full(11, 6), usual, flips, now, 0.0)
+
+    return Sensitivity(
+        slice_index,
+        verdict.settings,
+        IMAGE_CLASSES,
+        None,
+        curve(turning, (5,), max(0.0, verdict.settings.score)),
+        curve(np.tile(turning[:1], (11, 1)), (), 0.8),
+    )
 
 
 def make_verdict(**changes):

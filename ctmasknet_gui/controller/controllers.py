@@ -13,6 +13,7 @@ from ctmasknet_gui.controller.lungs import LungController
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.open_case import OpenController
 from ctmasknet_gui.controller.ports import Engine, Reader
+from ctmasknet_gui.controller.reasons import ReasonController
 from ctmasknet_gui.controller.remember import RememberController
 from ctmasknet_gui.controller.run_case import RunController
 from ctmasknet_gui.controller.shown import ShownController
@@ -64,6 +65,14 @@ class Controllers:
         self.demo = DemoController(state, opening=self.opening, running=self.running, display=self.display)
         self.thresholds = ThresholdController(state, self.shown)
         self.what_if = WhatIfController(state, self.thresholds, engine=engine, weights=self.weights)
+        self.reasons = ReasonController(
+            state,
+            self.jobs,
+            engine=engine,
+            weights=self.weights,
+            shown=self.shown,
+            messages=self.messages,
+        )
         self.kept = KeptResults(
             state,
             self.jobs,

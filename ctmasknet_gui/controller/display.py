@@ -24,7 +24,9 @@ MIN_WIDTH = 1.0
 MAX_WIDTH = 65535.0
 ZOOM_RANGE = (0.05, 64.0)
 UNDER_LOGITS = ("masks", "outlines")
-OVERLAYS = ("masks", "outlines", "boxes", "labels", "logits", "reference")
+# Each has colours of its own: one at a time, and without those of the classes.
+MAPS = ("logits", "contributions")
+OVERLAYS = ("masks", "outlines", "boxes", "labels", *MAPS, "reference")
 # What comes when nothing was hidden before.
 DEFAULT_OVERLAYS = tuple(name for name in OVERLAYS if getattr(Overlays, name) and name != "reference")
 
@@ -160,12 +162,14 @@ class DisplayController(QObject):
         self.set_switch(name, not getattr(self._display, name))
 
     def set_switch(self, name: str, on: bool) -> None:
-        """Set one of the switches of `DisplayState`; the logit map takes masks and outlines off."""
+        """Set one of the switches of `DisplayState`; a map takes masks, outlines and the other map off."""
         display = self._display
         if name in OVERLAYS:
             self._hidden = ()
-        if name == "logits" and on != display.logits:
+        if name in MAPS and on != getattr(display, name):
             (cover if on else uncover)(display)
+            for other in MAPS:
+                setattr(display, other, False)
         elif name in display.covered:
             display.covered = tuple(other for other in display.covered if other != name)
         setattr(display, name, bool(on))
@@ -196,7 +200,7 @@ class DisplayController(QObject):
 
 
 def cover(display: DisplayState) -> None:
-    """Take masks and outlines off, so that the logit map is seen as it is."""
+    """Take masks and outlines off, so that a map is seen as it is."""
     shown = tuple(name for name in UNDER_LOGITS if getattr(display, name))
     for name in shown:
         setattr(display, name, False)

@@ -212,6 +212,8 @@ class ExportController(QObject):
             top=state.selection.top,
             selected=state.selection.candidate if visible else None,
             overwrite=False,
+            way=state.reasons.way,
+            output=state.reasons.output,
         )
 
     def _tell(self, job: ExportJob, written: list[Path]) -> None:

@@ -15,7 +15,8 @@ from ctmasknet_gui.state import SliceEdits
 from ctmasknet_gui.state.display import PRESETS
 from ctmasknet_gui.state.requests import ExportRequest
 from model_core.base.arrays import ByteArray
-from model_core.base.jobs import Progress
+from model_core.base.jobs import Progress, finish
+from model_core.base.reasons import DEFAULT_WAY, SliceReason, Way
 from model_core.base.results import ScanVerdict, ShownSlice, SliceResult, SliceSummary
 from model_core.base.settings import DetectionSettings, EvidenceSettings
 from model_core.base.volume import Problem, Volume, Window
@@ -69,6 +70,8 @@ class ExportJob:
     top: int | None
     selected: int | None
     overwrite: bool
+    way: Way = DEFAULT_WAY
+    output: int | None = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,7 @@ class Exporter:
             "inverted": appearance.inverted,
             "flip_horizontal": appearance.flip_horizontal,
             "flip_vertical": appearance.flip_vertical,
+            "output": job.output,
         }
         if request.slices != "current":
             yield from export_slices(
@@ -159,6 +163,7 @@ class Exporter:
                 job.volume,
                 job.slices,
                 shown=lambda index: next(self._shown(job, index), None),
+                why=lambda shown: self._reason(job, shown),
                 reference=job.reference,
                 overwrite=job.overwrite,
                 **arguments,
@@ -168,10 +173,12 @@ class Exporter:
         # The selection is one of the visible slice.
         arguments["selected"] = job.selected
         yield Progress(0, 1, f"Slice {index + 1}")
+        shown = next(self._shown(job, index), None)
+        arguments["reason"] = None if shown is None else self._reason(job, shown)
         picture = render_slice(
             job.volume,
             index,
-            shown=next(self._shown(job, index), None),
+            shown=shown,
             reference=job.reference,
             **arguments,
         )
@@ -256,6 +263,14 @@ class Exporter:
             flip_vertical=look.flip_vertical,
             selected=job.selected,
         )
+
+    def _reason(self, job: ExportJob, shown: ShownSlice) -> SliceReason | None:
+        """Say why a slice has its class, where the contributions of regions are drawn."""
+        result = job.results.get(shown.slice_index)
+        if not job.appearance.overlays.contributions or shown.verdict is None or result is None:
+            return None
+        found = finish(self._engine.explain(job.pipeline, job.volume, result, shown, job.way))
+        return found[-1]
 
     def _plots(self, job: ExportJob) -> Generator[Progress | Path, None, None]:
         from model_core.export import export_plots

@@ -20,6 +20,7 @@ from model_core.base.arrays import ByteArray
 from model_core.base.calibration import Calibration
 from model_core.base.errors import WeightsError
 from model_core.base.jobs import Progress
+from model_core.base.reasons import Sensitivity, SliceReason, Way
 from model_core.base.resources import resource
 from model_core.base.results import ImageVerdict, ScanVerdict, ShownSlice, SliceResult, SliceSummary
 from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceEdit, EvidenceSettings
@@ -204,6 +205,25 @@ class Engine:
         from model_core.engine import judge
 
         return judge(pipeline, result, evidence, _own_numbers(result, edit))
+
+    def explain(
+        self, pipeline: Any, volume: Volume, result: SliceResult, shown: ShownSlice, way: Way
+    ) -> Generator[Progress | SliceReason, None, None]:
+        """Say why a slice has its class as it is shown; runs nothing but module S."""
+        from model_core.explain.reasons import reason_of
+
+        first = _first_of_evidence(result)
+        own = numbered_apart(shown, -first) if first else shown
+        for item in reason_of(pipeline, volume, result, own, way=way):
+            yield item.numbered_from(first) if isinstance(item, SliceReason) else item
+
+    def sensitivity(
+        self, pipeline: Any, result: SliceResult, verdict: ImageVerdict
+    ) -> Generator[Progress | Sensitivity, None, None]:
+        """Compute the class of a slice along the thresholds of its evidence; runs nothing but module S."""
+        from model_core.explain.sensitivity import sensitivity
+
+        yield from sensitivity(pipeline, result, verdict.settings, verdict.edit)
 
     def summarise(
         self,

@@ -7,18 +7,21 @@ from pathlib import Path
 import numpy as np
 from PySide6.QtCore import QObject
 
-from ctmasknet_gui.controller.display import OVERLAYS, cover
+from ctmasknet_gui.controller.display import MAPS, OVERLAYS, cover
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.display import PRESETS
 
 # Overlays have keys of their own: what older versions stored was not chosen, but drawn by default.
 SWITCHES = {name: f"overlays/{name}" for name in OVERLAYS} | {"privacy": "display/privacy"}
+_HINT_SEEN = "explanation/hint_seen"
 CINE_RANGE = (1.0, 60.0)  # slices per second that a damaged settings file cannot leave
 
 
 class RememberController(QObject):
     """Restores and stores window preset, overlays, opacity, cine speed, privacy, weights and their speed.
+
+    And whether the hint on explanations was read.
 
     Weights given on the command line hold for that start only: `ignore_weights`.
     """
@@ -38,10 +41,11 @@ class RememberController(QObject):
         display, settings = self._state.display, self._settings
         for name, key in SWITCHES.items():
             setattr(display, name, settings.flag(key, getattr(display, name)))
-        if display.logits:
+        if any(getattr(display, name) for name in MAPS):
             cover(display)
         display.opacity = float(np.clip(settings.number("display/opacity", display.opacity), 0.0, 1.0))
         display.cine_fps = float(np.clip(settings.number("display/cine_fps", display.cine_fps), *CINE_RANGE))
+        self._state.reasons.hint = not settings.flag(_HINT_SEEN, False)
         name = settings.text("display/window")
         display.window = next((preset for preset in PRESETS if preset.name == name), display.window)
         self._state.weights.fast = settings.flag("analysis/fast", self._state.weights.fast)
@@ -57,6 +61,7 @@ class RememberController(QObject):
         display, settings = self._state.display, self._settings
         for name, key in SWITCHES.items():
             settings.put(key, bool(getattr(display, name)) or name in display.covered)
+        settings.put(_HINT_SEEN, not self._state.reasons.hint)
         settings.put("display/opacity", display.opacity)
         settings.put("display/cine_fps", display.cine_fps)
         if any(preset.name == display.window.name for preset in PRESETS):

@@ -6,6 +6,7 @@ Only controllers write state; views read it, subscribe to its events and ask for
 from ctmasknet_gui.state.case import CaseState, LungSlices, WeightsState
 from ctmasknet_gui.state.cases import Case, Cases
 from ctmasknet_gui.state.display import DisplayState
+from ctmasknet_gui.state.reasons import ReasonState
 from ctmasknet_gui.state.results import Effect, ResultState, SelectionState
 from ctmasknet_gui.state.running import Message, MessageState, RunState
 from ctmasknet_gui.state.thresholds import SliceEdits, Thresholds, ThresholdState
@@ -20,6 +21,7 @@ __all__ = [
     "LungSlices",
     "Message",
     "MessageState",
+    "ReasonState",
     "ResultState",
     "RunState",
     "SelectionState",
@@ -43,6 +45,7 @@ class AppState:
         self.display = DisplayState()
         self.thresholds = ThresholdState()
         self.results = ResultState()
+        self.reasons = ReasonState()
         self.selection = SelectionState()
         self.run = RunState()
         self.messages = MessageState()

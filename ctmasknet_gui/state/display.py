@@ -33,10 +33,10 @@ class DisplayState:
         Screen pixels per mm-corrected slice pixel; None fits the slice into the viewport.
     pan:
         Shift of the picture's centre from the viewport's centre in screen pixels.
-    masks, outlines, boxes, labels, logits, reference, opacity:
+    masks, outlines, boxes, labels, logits, contributions, reference, opacity:
         As in `Overlays`, whose defaults they begin with.
     covered:
-        Which of masks and outlines the logit map took off; they come back when it goes.
+        Which of masks and outlines a map of other colours took off; they come back when it goes.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
@@ -53,6 +53,7 @@ class DisplayState:
     boxes: bool = Overlays.boxes
     labels: bool = Overlays.labels
     logits: bool = Overlays.logits
+    contributions: bool = Overlays.contributions
     covered: tuple[str, ...] = ()
     reference: bool = Overlays.reference
     opacity: float = Overlays.opacity

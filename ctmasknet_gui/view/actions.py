@@ -120,7 +120,8 @@ def _joined(state: AppState) -> bool:
 
 def _any_overlay(state: AppState) -> bool:
     display = state.display
-    return display.overlays.findings or display.logits or (display.reference and _with_reference(state))
+    maps = display.logits or display.contributions
+    return display.overlays.findings or maps or (display.reference and _with_reference(state))
 
 
 def _switch(
@@ -282,6 +283,8 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         _switch("boxes", "Boxes", "Boxes of the detections", key="B", image="boxes"),
         _switch("logits", "Logits", "Raw mask logits before the sigmoid, without fill and outlines", key="M",
                 image="logits"),
+        _switch("contributions", "Contributions", key="W", image="contributions",
+                tip="Colour the regions by what they contribute to the class, without fill and outlines"),
         Command("sum_logits", "Sum logits where boxes overlap",
                 "Add up the logit maps; otherwise the greatest is shown",
                 do=lambda use, state: use.set_detections(

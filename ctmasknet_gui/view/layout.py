@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from PySide6.QtCore import QByteArray, QDataStream, QIODevice
 
-# The first form did not know of panels that give way to the picture.
-_MAGIC, _FIRST_MAGIC = 0x43544D32, 0x43544D31
+# The first form did not know of panels that give way to the picture, the second of sliders that fold.
+_MAGIC, _SECOND_MAGIC, _FIRST_MAGIC = 0x43544D33, 0x43544D32, 0x43544D31
 _STREAM = QDataStream.Version.Qt_6_0
 
 
@@ -29,6 +29,8 @@ class Arrangement:
         Whether the list of series only gave way to the picture in a narrow window.
     pinned:
         Whether it was opened in a narrow window, where it stays.
+    folded:
+        Whether the sliders of the shown detections are folded; None: as there is room.
     """
 
     docks: QByteArray
@@ -37,6 +39,7 @@ class Arrangement:
     notes: bool = False
     collapsed: bool = False
     pinned: bool = False
+    folded: bool | None = None
 
 
 def to_bytes(arrangement: Arrangement) -> QByteArray:
@@ -51,6 +54,7 @@ def to_bytes(arrangement: Arrangement) -> QByteArray:
     stream.writeBool(arrangement.notes)
     stream.writeBool(arrangement.collapsed)
     stream.writeBool(arrangement.pinned)
+    stream.writeInt32(-1 if arrangement.folded is None else int(arrangement.folded))
     return result
 
 
@@ -59,13 +63,15 @@ def from_bytes(data: QByteArray) -> Arrangement:
     stream = QDataStream(data)
     stream.setVersion(_STREAM)
     magic = stream.readUInt32()
-    if magic not in (_MAGIC, _FIRST_MAGIC):
+    if magic not in (_MAGIC, _SECOND_MAGIC, _FIRST_MAGIC):
         return Arrangement(data)
     docks = QByteArray()
     stream >> docks
     share = stream.readDouble()
     plot, notes = stream.readInt32(), stream.readBool()
-    collapsed, pinned = (stream.readBool(), stream.readBool()) if magic == _MAGIC else (False, False)
+    later = magic != _FIRST_MAGIC
+    collapsed, pinned = (stream.readBool(), stream.readBool()) if later else (False, False)
+    folded = stream.readInt32() if magic == _MAGIC else -1
     if stream.status() != QDataStream.Status.Ok:
         return Arrangement(QByteArray())
-    return Arrangement(docks, share, plot, notes, collapsed, pinned)
+    return Arrangement(docks, share, plot, notes, collapsed, pinned, {0: False, 1: True}.get(folded))

@@ -22,6 +22,7 @@ from ctmasknet_gui.state.requests import ExportKind, FewerSlices, MaskFound
 from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.explanation import ExplanationPanel
 from ctmasknet_gui.view.explanation.controls import QuietSpinBox
+from ctmasknet_gui.view.explanation.hint import Hint
 from ctmasknet_gui.view.file_dialogs import FileDialogs
 from ctmasknet_gui.view.help import TextDialog, about_html, keys_html, weights_html
 from ctmasknet_gui.view.keyboard import ShortcutGuard, keep_click_focus
@@ -113,6 +114,7 @@ class MainWindow(QMainWindow):
         self.setCentralWidget(reading)
         # Over the picture, which keeps its size whatever is told.
         self.message_bar = MessageBar(state, self.viewport)
+        self.hint = Hint(state, self.viewport)
 
     def _make_docks(self) -> None:
         sides = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea
@@ -168,6 +170,17 @@ class MainWindow(QMainWindow):
         explanation.table.topChosen.connect(use.set_top)
         explanation.plots.candidatePicked.connect(use.pick)
         explanation.plots.regionsPicked.connect(use.pick_several)
+        explanation.plots.evidenceAsked.connect(use.set_evidence)
+        explanation.plots.sensitivity.seen.connect(use.watch_sensitivity)
+        self.hint.dismissed.connect(use.dismiss_hint)
+        why = explanation.why
+        why.wayChosen.connect(use.choose_way)
+        why.groupingChosen.connect(use.choose_grouping)
+        why.outputChosen.connect(use.choose_output)
+        why.colourToggled.connect(lambda: use.toggle("contributions"))
+        why.regionsPicked.connect(use.pick_several)
+        why.excludeAsked.connect(use.exclude)
+        why.keepAsked.connect(use.keep_only)
         for part in (explanation.table, explanation.plots):
             part.menuRequested.connect(self._show_region_menu)
         explanation.classes.restoreAsked.connect(use.restore_all)
@@ -248,6 +261,7 @@ class MainWindow(QMainWindow):
             notes=self.series.notes_open,
             collapsed=self._collapsed,
             pinned=self._pinned,
+            folded=panel.folded,
         )
         return self.saveGeometry(), to_bytes(arrangement)
 
@@ -264,6 +278,7 @@ class MainWindow(QMainWindow):
         # An index of no plot is ignored by the tabs.
         self.explanation.plots.tabs.setCurrentIndex(arrangement.plot)
         self.series.notes_open = arrangement.notes
+        self.explanation.restore_fold(arrangement.folded)
         self._collapsed, self._pinned = arrangement.collapsed, arrangement.pinned
         self._give_room()
 

@@ -64,7 +64,7 @@ _BAR = (
         "invert", "flip_horizontal", "flip_vertical", None,
         "zoom_in", "zoom_out", "zoom_fit", "reset_view", None,
         _Menu("&Overlays", (
-            "overlays", "outlines", "labels", "masks", "boxes", "logits", "reference", None,
+            "overlays", "outlines", "labels", "masks", "boxes", "logits", "contributions", "reference", None,
             "sum_logits", None, "less_opacity", "more_opacity",
         ), image="overlays"),
         _Menu("&Panels", ("series_panel", "explanation_panel")), None,
@@ -85,7 +85,7 @@ _REGION = _Menu("Region", (
 ))
 _SLICE = _Menu("Slice", (
     *_EDITS, "restore_all", None,
-    "run_slice", "outlines", "labels", "masks", "boxes", "logits", "reference", None,
+    "run_slice", "outlines", "labels", "masks", "boxes", "logits", "contributions", "reference", None,
     _WINDOWS, "zoom_fit", "reset_view", None, "export_png",
 ))
 # fmt: on

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ctmasknet_gui.state import Message
 from ctmasknet_gui.state.requests import ExportRequest
+from model_core.base.reasons import Grouping, Way
 from model_core.base.settings import DetectionSettings, EvidenceSettings, Scoring
 from model_core.base.volume import Window
 
@@ -76,6 +77,11 @@ class UseCases:
     restore_all: Callable[[], None]
     restore_everywhere: Callable[[], None]
     toggle_nms_anew: Callable[[], None]
+    choose_way: Callable[[Way], None]
+    choose_grouping: Callable[[Grouping], None]
+    choose_output: Callable[[int | None], None]
+    watch_sensitivity: Callable[[bool], None]
+    dismiss_hint: Callable[[], None]
     set_top: Callable[[int | None], None]
 
     forget_message: Callable[[Message], None]

@@ -22,7 +22,7 @@ from model_core.base.arrays import BoolArray, DoubleArray, FloatArray, IntArray
 from model_core.base.calibration import Calibration
 from model_core.base.jobs import Progress
 from model_core.base.results import Candidates, RoiBatch
-from model_core.base.settings import EvidenceSettings
+from model_core.base.settings import EvidenceEdit, EvidenceSettings
 from model_core.engine.evidence import evidence_batch
 from model_core.engine.module_s import ModuleS
 from model_core.ranking import replicate
@@ -38,10 +38,12 @@ MOST_ENUMERATED = 10
 ROUNDS = 12
 # Sets of so many players are all tried; larger ones are found greedily.
 EXACT_TO = 3
+# References of which orders of the players are looked at in one step.
+_ORDERS_AT_ONCE = 4
 # Fewer where there would be more sets than this.
 _MOST_SETS = 10_000
-# Sets whose values are computed at once, over all references.
-_AT_ONCE = 8192
+# Sets whose values are computed at once, over all references; and RoI batches.
+_AT_ONCE, _BATCHES_AT_ONCE = 8192, 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,13 +91,10 @@ class Game:
         """(R, P, H) what each player adds to that: the first layer is linear, so that players just add up."""
         weights = self._layers[0][0].reshape(-1, *self.rows.shape)
         change = self.rows.astype(np.float64) - self.references
-        return np.stack(
-            [
-                np.einsum("rsc,hsc->rh", change[:, own], weights[:, own], optimize=True)
-                for own in self.players
-            ],
-            axis=1,
-        )
+        effects = np.empty((len(change), len(self.players), len(weights)))
+        for player, own in enumerate(self.players):
+            effects[:, player] = np.einsum("rsc,hsc->rh", change[:, own], weights[:, own], optimize=True)
+        return effects
 
     @cached_property
     def _full(self) -> DoubleArray:
@@ -173,16 +172,19 @@ class Game:
 
     def along(self, slopes: DoubleArray) -> DoubleArray:
         """Return (P, outputs) slopes times what each player adds, means over the references."""
-        found: DoubleArray = np.einsum("rph,roh->po", self._effects, slopes, optimize=True) / len(slopes)
+        # A product of matrices lets other threads run meanwhile; an einsum first copies all effects.
+        found: DoubleArray = (self._effects @ slopes.transpose(0, 2, 1)).mean(axis=0)
         return found
 
-    def orders(self, orders: IntArray) -> DoubleArray:
-        """Return (R, P, outputs) what each player adds where the players of a reference join in this order.
+    def orders(self, orders: IntArray, first: int = 0) -> DoubleArray:
+        """Return (n, P, outputs) what each player adds where the players of a reference join in this order.
 
-        ``orders`` (R, P) holds one for each reference.
+        ``orders`` (n, P) holds one for each of n references from ``first`` on.
         """
-        joined = np.take_along_axis(self._effects, orders[..., None], axis=1).cumsum(axis=1)
-        sums = np.concatenate((self._empty[:, None], self._empty[:, None] + joined), axis=1)
+        some = slice(first, first + len(orders))
+        joined = np.take_along_axis(self._effects[some], orders[..., None], axis=1).cumsum(axis=1)
+        empty = self._empty[some, None]
+        sums = np.concatenate((empty, empty + joined), axis=1)
         steps = np.diff(self._answer(sums), axis=1)
         found = np.empty_like(steps)
         np.put_along_axis(found, orders[..., None], steps, axis=1)
@@ -285,36 +287,73 @@ def closed_up(
     candidates: Candidates,
     settings: EvidenceSettings,
     *,
+    edit: EvidenceEdit | None = None,
     ill_classes: Sequence[int] = (),
     seed: int = 0,
 ) -> ClosedUp:
     """Remove each kept row; the first row beyond the batch enters, or rows are replicated anew (spec §5.3).
 
-    What non-maximum suppression removed stays out. ``seed`` is the first of the draws.
+    What non-maximum suppression or an ``edit`` of the evidence removed stays out. ``seed`` is the first of
+    the draws.
     """
     size = settings.batch_size
     longer = dataclasses.replace(settings, batch_size=size + 1)
-    rows = evidence_batch(candidates, longer, size=None).rows
+    rows = evidence_batch(candidates, longer, size=None, edit=edit).rows
+    return closed_up_rows(module_s, rows, settings, ill_classes=ill_classes, seed=seed)
+
+
+def closed_up_rows(
+    module_s: ModuleS,
+    rows: FloatArray,
+    settings: EvidenceSettings,
+    *,
+    ill_classes: Sequence[int] = (),
+    seed: int = 0,
+) -> ClosedUp:
+    """Do the same to (M, 5) ranked rows, of which those beyond the batch may enter."""
+    size = settings.batch_size
     kept = min(len(rows), size)
     drawn = len(rows) <= size
     seeds = range(seed, seed + SEEDS) if drawn else (seed,)
-
-    def answer(count: int, lacking: int | None) -> DoubleArray:
-        left = rows if lacking is None else np.delete(rows, lacking, axis=0)
-        if not count:
-            batches = np.zeros((1, size, 5), np.float32)
-        else:
-            batches = np.stack(
-                [left[replicate(count, size, mode=settings.replication, seed=seed)] for seed in seeds]
-            )
-        logits = with_ill(module_s(batches.astype(np.float64)), ill_classes)
-        mean: DoubleArray = logits.mean(axis=0)
-        return mean
-
-    left = min(len(rows) - 1, size)
-    without = [answer(left, k) for k in range(kept)]
-    whole = answer(kept, None)
+    lists = [np.arange(kept), *(np.delete(np.arange(len(rows)), k)[:size] for k in range(kept))]
+    whole, *without = refilled(module_s, rows, lists, settings, ill_classes=ill_classes, seeds=seeds)
     return ClosedUp(whole, np.array(without).reshape(kept, len(whole)), len(seeds))
+
+
+def refilled(
+    module_s: ModuleS,
+    rows: FloatArray,
+    lists: Sequence[IntArray],
+    settings: EvidenceSettings,
+    *,
+    ill_classes: Sequence[int] = (),
+    seeds: Sequence[int] = (0,),
+) -> DoubleArray:
+    """Return (n, outputs) for n lists of ranked rows, each spread over a batch by the published rule.
+
+    Means over the draws of ``seeds`` where a list is shorter than the batch (spec §5.3); no rows are a batch
+    of zeros.
+    """
+    size = settings.batch_size
+    several: list[FloatArray] = []
+    for chosen in lists:
+        if not len(chosen):
+            several.append(np.zeros((1, size, 5), np.float32))
+        elif len(chosen) >= size:
+            several.append(rows[None, chosen[:size]])
+        else:
+            ranks = [replicate(len(chosen), size, mode=settings.replication, seed=seed) for seed in seeds]
+            several.append(rows[chosen[np.stack(ranks)]])
+    counts = [len(batches) for batches in several]
+    every = np.concatenate(several)
+    logits = np.concatenate(
+        [
+            module_s(every[k : k + _BATCHES_AT_ONCE].astype(np.float64))
+            for k in range(0, len(every), _BATCHES_AT_ONCE)
+        ]
+    )
+    parts = np.split(with_ill(logits, ill_classes), np.cumsum(counts)[:-1])
+    return np.stack([part.mean(axis=0) for part in parts])
 
 
 def integrated_gradients(game: Game) -> Generator[Progress | Contributions, None, None]:
@@ -359,8 +398,12 @@ def shapley(
         orders = generator.permuted(np.tile(np.arange(len(game)), (len(game.references), 1)), axis=1)
         halves = []
         for half, several in enumerate((orders, orders[:, ::-1])):
-            yield Progress(2 * done + half, 2 * rounds, "Shapley values")
-            halves.append(game.orders(several).mean(axis=0))
+            values = np.zeros(())
+            # In small steps: whoever waits for the thread need not wait long.
+            for start in range(0, len(several), _ORDERS_AT_ONCE):
+                yield Progress(2 * done + half, 2 * rounds, "Shapley values")
+                values = values + game.orders(several[start : start + _ORDERS_AT_ONCE], start).sum(axis=0)
+            halves.append(values / len(several))
         found.append(np.mean(halves, axis=0))
     rounds_found = np.array(found)
     quantile = float(student.ppf(1 - 0.025 / len(game), rounds - 1))

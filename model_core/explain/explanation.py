@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -47,6 +47,8 @@ class Explanation:
 
     Attributes
     ----------
+    ranks:
+        Of each row, its number in the table, from 1: there excluded regions count, too.
     slots:
         Of each row, its places in the RoI batch, from 0.
     contributions:
@@ -69,10 +71,13 @@ class Explanation:
         there is no such set.
     references:
         How many RoI batches of controls fill the places.
+    game:
+        The kept rows as players; None without contributions.
     """
 
     verdict: ImageVerdict
     calibration: Calibration | None
+    ranks: tuple[int, ...]
     slots: tuple[IntArray, ...]
     contributions: dict[Method, Contributions]
     without: DoubleArray | None
@@ -86,6 +91,7 @@ class Explanation:
     seed: int
     why_none: str = ""
     why_undecided: str = ""
+    game: Game | None = None
 
     @property
     def closed_up_tells(self) -> BoolArray:
@@ -97,7 +103,12 @@ class Explanation:
 
 
 def explain_slice(
-    pipeline: Pipeline, result: SliceResult, shown: ShownSlice, *, seed: int = 0
+    pipeline: Pipeline,
+    result: SliceResult,
+    shown: ShownSlice,
+    *,
+    seed: int = 0,
+    methods: Collection[Method] = METHODS,
 ) -> Generator[Progress | Explanation, None, None]:
     """Yield, last, the explanation of a slice as it is shown; no backbone runs.
 
@@ -107,6 +118,8 @@ def explain_slice(
         What `explain.show` gave for the result.
     seed:
         Of the orders that are drawn for Shapley values, and of the draws of slots where ranks are closed up.
+    methods:
+        Those that are asked for; Shapley values of many regions take seconds.
 
     Raises
     ------
@@ -127,10 +140,18 @@ def explain_slice(
     found = Explanation(
         verdict=verdict,
         calibration=calibration,
+        ranks=tuple(roi.rank for roi in shown.evidence_rois),
         slots=slots,
         contributions={},
         without=None,
-        closed=closed_up(module_s, result.evidence_candidates, verdict.settings, ill_classes=ill, seed=seed),
+        closed=closed_up(
+            module_s,
+            result.evidence_candidates,
+            verdict.settings,
+            edit=verdict.edit,
+            ill_classes=ill,
+            seed=seed,
+        ),
         background=scores < BACKGROUND,
         players=(),
         lesions=False,
@@ -145,22 +166,28 @@ def explain_slice(
         yield replace(found, why_none=why, why_undecided=why)
         return
     game = Game(module_s, batch.rows, references.batches, slots, ill)
-    methods: dict[Method, Contributions] = {"leave_one_out": leave_one_out(game)}
-    jobs: tuple[tuple[Method, Generator[Progress | Contributions, None, None]], ...] = (
-        ("integrated_gradients", integrated_gradients(game)),
-        ("shapley", shapley(game, seed=seed)),
+    contributions: dict[Method, Contributions] = {}
+    without = None
+    if "leave_one_out" in methods:
+        yield Progress(0, 0, "Leave-one-out")
+        alone = contributions["leave_one_out"] = leave_one_out(game)
+        without = game.logits - alone.values
+    jobs: tuple[tuple[Method, Callable[[], Generator[Progress | Contributions, None, None]]], ...] = (
+        ("integrated_gradients", lambda: integrated_gradients(game)),
+        ("shapley", lambda: shapley(game, seed=seed)),
     )
     for method, job in jobs:
-        for item in job:
+        for item in job() if method in methods else ():
             if isinstance(item, Progress):
                 yield item
             else:
-                methods[method] = item
+                contributions[method] = item
     found = replace(
         found,
-        contributions=methods,
-        without=game.without_each().mean(axis=0),
+        contributions=contributions,
+        without=without,
         references=references.slices,
+        game=game,
         why_undecided=OUTSIDE if shown.summary.lung is False else "",
     )
     if not found.why_undecided:
@@ -172,7 +199,7 @@ def _decided(
     found: Explanation, game: Game, shown: ShownSlice, scores: DoubleArray
 ) -> Generator[Progress, None, Explanation]:
     """Add what the verdict hangs on: lesions, or, where none is shown, single regions."""
-    boxes = np.array([roi.box for roi in shown.rois], np.float32).reshape(-1, 4)
+    boxes = np.array([roi.box for roi in shown.evidence_rois], np.float32).reshape(-1, 4)
     groups, owner = lesion_players(found.slots, boxes, shown.detections.boxes)
     lesions = [k for k in range(len(shown.detections)) if (owner == k).any()]
     if lesions:

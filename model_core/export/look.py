@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from model_core.base.errors import SettingsError
+from model_core.base.reasons import SliceReason
 from model_core.base.volume import Window
 from model_core.scene import Overlays, ScanWords, SceneSettings
 
@@ -34,6 +35,8 @@ class LookArguments(TypedDict, total=False):
     logit_range: tuple[float, float] | None
     weights: str
     scan: ScanWords | None
+    reason: SliceReason | None
+    output: int | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from model_core.export.text import TextLayer
 from model_core.scene import box_labels, corner_lines, edge_letters
 from model_core.scene.labels import Rect, unshown_roi
 from model_core.scene.palette import EXCLUDED, REFERENCE, SELECTED, WHITE
+from model_core.scene.reasons import ReasonArea, reason_areas
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
@@ -48,7 +49,7 @@ def render_slice(
     **look:
         Fields of `model_core.export.look.Look`: window, overlays, region_classes, image_classes, scale, text,
         identity, plots, edited, inverted, flip_horizontal, flip_vertical, smooth, selected, logit_range,
-        weights.
+        weights, reason, output.
 
     Returns
     -------
@@ -147,6 +148,10 @@ class _Scene:
             limits = self.look.logit_range or shown.logit_range
             if limits is not None:
                 paint.paint_logits(rgb, self.grid.nearest(shown.logit_map), limits)
+        if overlays.contributions and self.look.reason is not None:
+            reason = self.look.reason
+            for area in reason_areas(shown, reason, reason.output_of(self.look.output)):
+                self._area(rgb, area)
         excluded = shown.excluded
         colours = [self._colour(shown, number, excluded) for number in range(len(shown.masks))]
         if overlays.masks:
@@ -160,6 +165,15 @@ class _Scene:
             for mask, colour in zip(shown.masks[::-1], colours[::-1], strict=True):
                 self._outline(rgb, mask, colour)
         return limits
+
+    def _area(self, rgb: ByteArray, area: ReasonArea) -> None:
+        left, top, right, bottom = (round(edge) for edge in self._scaled(area.box))
+        y, x = slice(max(0, top), max(top + 1, bottom)), slice(max(0, left), max(left + 1, right))
+        part = rgb[y, x]
+        whole = np.ones(part.shape[:2], np.bool_)
+        paint.fill(part, whole, area.colour, opacity=area.fill)
+        edge = paint.rim(whole, line=max(1, round(self.line * area.width)))
+        paint.fill(part, edge, area.colour, opacity=area.edge)
 
     def _colour(self, shown: ShownSlice, number: int, excluded: frozenset[int]) -> str:
         """Return the colour of a detection: that of its class, grey where it is out of the evidence."""

@@ -10,6 +10,7 @@ from model_core.base.arrays import ByteArray
 from model_core.base.errors import ExportError
 from model_core.base.files import refuse_existing
 from model_core.base.jobs import Progress
+from model_core.base.reasons import SliceReason
 from model_core.base.results import ShownSlice, SliceSummary
 from model_core.base.volume import Volume
 from model_core.export.look import LookArguments
@@ -33,6 +34,7 @@ def export_slices(
     indices: Sequence[int],
     *,
     shown: Callable[[int], ShownSlice | None] = lambda _index: None,
+    why: Callable[[ShownSlice], SliceReason | None] = lambda _shown: None,
     reference: ByteArray | None = None,
     overwrite: bool = False,
     **look: Unpack[LookArguments],
@@ -49,6 +51,8 @@ def export_slices(
     shown:
         Gives what is drawn over a slice when its turn comes (results of all slices at once would be large);
         None draws the slice alone.
+    why:
+        Says why a slice has its class, where contributions are to be drawn.
     reference, look:
         As for `model_core.export.picture.render_slice`.
 
@@ -77,7 +81,9 @@ def export_slices(
         )
     for done, (index, path) in enumerate(zip(indices, targets, strict=True)):
         yield Progress(done, len(targets), path.name)
-        picture = render_slice(volume, index, shown=shown(index), reference=reference, **look)
+        drawn = shown(index)
+        look["reason"] = None if drawn is None else why(drawn)
+        picture = render_slice(volume, index, shown=drawn, reference=reference, **look)
         write_png(path, picture, overwrite=overwrite)
         yield path
     yield Progress(len(targets), len(targets), "Done")

@@ -12,6 +12,7 @@ from model_core.plots.classes import class_bars
 from model_core.plots.contributions import contribution_bars, contribution_map
 from model_core.plots.profile import scan_profile
 from model_core.plots.scores import score_histogram
+from model_core.plots.sensitivity import sensitivity_curves
 
 __all__ = [
     "class_bars",
@@ -22,4 +23,5 @@ __all__ = [
     "scan_profile",
     "score_area",
     "score_histogram",
+    "sensitivity_curves",
 ]

@@ -80,6 +80,12 @@ def start(figure: Figure, theme: Theme, margins: Margins) -> Axes:
     _clear(figure, theme)
     figure.set_layout_engine(margins)
     axes = figure.add_subplot()
+    dress(axes, theme)
+    return axes
+
+
+def dress(axes: Axes, theme: Theme) -> None:
+    """Give axes the look of a theme."""
     axes.set_facecolor(theme.background)
     axes.tick_params(colors=theme.muted, labelsize=SMALL_PT, length=3, width=0.8, pad=2)
     for side in ("top", "right"):
@@ -87,7 +93,6 @@ def start(figure: Figure, theme: Theme, margins: Margins) -> Axes:
     for side in ("left", "bottom"):
         axes.spines[side].set_color(theme.faint)
     axes.set_axisbelow(True)
-    return axes
 
 
 def _clear(figure: Figure, theme: Theme) -> None:

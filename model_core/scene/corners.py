@@ -12,6 +12,7 @@ from model_core.base.errors import ordinal
 from model_core.base.results import UNDECIDED, ShownSlice, probability_text
 from model_core.base.volume import PatientText, Volume, Window, readable_name
 from model_core.scene.palette import AMBER, MUTED, REFERENCE, WHITE, class_name, image_colour
+from model_core.scene.reasons import reason_legend
 from model_core.scene.settings import SceneSettings
 from model_core.scene.verdict import UNCALIBRATED, UNCERTAIN, UNLIKE, ScanWords, slice_words
 
@@ -249,6 +250,10 @@ def _legend(settings: SceneSettings, shown: ShownSlice | None, *, reference: boo
     if shown is not None and settings.overlays.findings:
         labels = sorted({int(label) for label in shown.detections.labels})
         lines = [Line(settings.region_name(label), swatch=settings.region_colour(label)) for label in labels]
+    if settings.reason is not None and settings.overlays.contributions:
+        # Their colours alone: those of the classes are not in the picture.
+        legend = reason_legend(settings.reason, settings.reason.output_of(settings.output))
+        lines = [Line(text, swatch=colour) for text, colour in legend]
     if reference:
         lines.append(Line("reference mask", swatch=REFERENCE, dashed=True))
     return tuple(lines)

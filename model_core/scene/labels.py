@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from model_core.base.results import RoiRow, ShownSlice, probability_text
 from model_core.scene.palette import EXCLUDED, SELECTED
+from model_core.scene.reasons import reason_areas, signed_logit
 from model_core.scene.settings import SceneSettings
 
 # Left, top, right, bottom.
@@ -15,6 +16,8 @@ Rect = tuple[float, float, float, float]
 # More labels than this would hide the picture; the others follow when their region is selected.
 MOST_LABELS = 24
 _GAP = 3.0
+# Of the strongest contributions so many are labelled, whether they are shown detections or not.
+_MOST_STRONG = 6
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,9 @@ def box_labels(shown: ShownSlice, settings: SceneSettings) -> list[Label]:
         candidate, class_ = int(detections.indices[number]), int(detections.labels[number])
         score = probability_text(float(detections.scores[number]))
         name = f"{settings.region_name(class_)} {score}"
+        adds = _adds(settings, candidate)
+        if adds:
+            name, score = f"{name} · {adds}", adds
         out = candidate in excluded
         if out:
             name, score = f"{name} · excluded", f"{score} out"
@@ -79,11 +85,36 @@ def box_labels(shown: ShownSlice, settings: SceneSettings) -> list[Label]:
     labels.sort(key=lambda label: not label.selected)
     if not settings.overlays.labels:
         labels = []
+    else:
+        labels += _strongest(shown, settings)
     roi = unshown_roi(shown, selected)
     if roi is not None:
         short = f"{roi.rank} · {roi.label} {probability_text(roi.score)}"
         texts = (f"{short} · {roi.why_unshown}", short)
         labels.insert(0, Label(roi.candidate, roi.box, texts, SELECTED, selected=True))
+    return labels
+
+
+def _adds(settings: SceneSettings, candidate: int) -> str:
+    """Return what a region contributes, where contributions are shown."""
+    if settings.reason is None or not settings.overlays.contributions:
+        return ""
+    value = settings.reason.value_of(candidate, settings.reason.output_of(settings.output))
+    return "" if value is None else signed_logit(value)
+
+
+def _strongest(shown: ShownSlice, settings: SceneSettings) -> list[Label]:
+    """Label the strongest contributions that are not among the shown detections, where they are shown."""
+    if settings.reason is None or not settings.overlays.contributions:
+        return []
+    labels = []
+    output = settings.reason.output_of(settings.output)
+    ranks = {roi.candidate: roi.rank for roi in shown.rois}
+    for area in reason_areas(shown, settings.reason, output)[: -_MOST_STRONG - 1 : -1]:
+        if area.candidate in shown.detections.indices or area.candidate == settings.selected:
+            continue
+        text = f"{ranks[area.candidate]} · {signed_logit(area.value)}"
+        labels.append(Label(area.candidate, area.box, (text,), area.colour))
     return labels
 
 

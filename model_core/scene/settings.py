@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from model_core.base.errors import SettingsError
+from model_core.base.reasons import SliceReason
 from model_core.base.volume import LUNG_WINDOW, Window
 from model_core.scene.palette import class_name, region_colour
 from model_core.scene.verdict import ScanWords
@@ -14,7 +15,8 @@ from model_core.scene.verdict import ScanWords
 class Overlays:
     """What is drawn over the voxels: by default outlines and labels alone, so that lesions stay visible.
 
-    ``masks`` fills them; ``opacity`` 0..1 is that of the mask fill.
+    ``masks`` fills them; ``opacity`` 0..1 is that of the mask fill. ``contributions`` colours regions by what
+    they contribute to the class.
     """
 
     masks: bool = False
@@ -22,6 +24,7 @@ class Overlays:
     boxes: bool = False
     labels: bool = True
     logits: bool = False
+    contributions: bool = False
     reference: bool = True
     opacity: float = 0.35
 
@@ -49,6 +52,9 @@ class SceneSettings:
         Candidate to stand out; dashed where it is not among the shown detections.
     weights:
         Which weights computed the results, for people; stands with the thresholds.
+    reason, output:
+        Why the slice has its class, and of which logit contributions are shown (`Overlays.contributions`);
+        None: of that of the verdict.
     scan:
         What is said of the scan that the slice is of; an exported picture says it, too.
     """
@@ -64,6 +70,8 @@ class SceneSettings:
     flip_vertical: bool = False
     selected: int | None = None
     weights: str = ""
+    reason: SliceReason | None = None
+    output: int | None = None
     scan: ScanWords | None = None
 
     def region_name(self, label: int) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent, QPen
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent, QPen, QPolygonF
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
@@ -28,6 +28,7 @@ class ProbabilityBars(QWidget):
         self._names: tuple[str, ...] = ()
         self._values: tuple[float, ...] = ()
         self._former: tuple[float, ...] = ()
+        self._empty: tuple[float, ...] = ()
         self._told = True
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
@@ -45,12 +46,15 @@ class ProbabilityBars(QWidget):
         *,
         told: bool = True,
         former: tuple[float, ...] = (),
+        empty: tuple[float, ...] = (),
+        empty_is: str = "",
     ) -> None:
         """Show probabilities (0..1) in class order; missing names say which class it is.
 
-        Where it is not ``told`` which class it is, none is in bold. ``former`` ones are marked on the bars.
+        Where it is not ``told`` which class it is, none is in bold. ``former`` ones are marked on the bars,
+        and so are those of ``empty`` evidence; ``empty_is`` says what that is.
         """
-        self._former = former
+        self._former, self._empty = former, empty
         self._told = told
         self._names = tuple(class_name(names, k) for k in range(len(values)))
         self._values = values
@@ -61,10 +65,17 @@ class ProbabilityBars(QWidget):
         self.setAccessibleName(f"Class probabilities: {text}")
         self.setToolTip(
             text.replace(", ", "\n") + "\n\nSigmoid of each class logit: the classes are scored one by one,\n"
-            "so the numbers need not add up to 1."
+            "so the numbers need not add up to 1." + self._empty_text(empty_is)
         )
         self.updateGeometry()
         self.update()
+
+    def _empty_text(self, what: str) -> str:
+        if not self._empty:
+            return ""
+        pairs = zip(self._names, self._empty, strict=True)
+        values = ", ".join(f"{name} {probability_text(value)}" for name, value in pairs)
+        return f"\n\n◇ The network's bias, {what}: {values}."
 
     def sizeHint(self) -> QSize:
         """One row of text per class."""
@@ -103,6 +114,8 @@ class ProbabilityBars(QWidget):
             if filled >= 1.0:
                 painter.setBrush(QColor(image_colour(self._names[k], k)))
                 painter.drawRoundedRect(QRectF(track.left(), track.top(), filled, track.height()), 2, 2)
+            if self._empty:
+                bias_mark(painter, track, self._empty[k])
             if self._former:
                 ghost_tick(painter, track, self._former[k])
 
@@ -116,6 +129,19 @@ def ghost_tick(painter: QPainter, track: QRectF, value: float) -> None:
     painter.drawRect(tick)
 
 
+def bias_mark(painter: QPainter, track: QRectF, value: float) -> None:
+    """Mark where a bar ends without any evidence of this slice."""
+    x = track.left() + track.width() * min(1.0, max(0.0, value))
+    y, half = track.center().y(), 4.0
+    painter.setPen(QPen(QColor(BASE), 3))
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    steps = ((0, -half), (half, 0), (0, half), (-half, 0))
+    diamond = QPolygonF([QPointF(x + right, y + down) for right, down in steps])
+    painter.drawPolygon(diamond)
+    painter.setPen(QPen(QColor(TEXT), 1.2))
+    painter.drawPolygon(diamond)
+
+
 class IllBar(QWidget):
     """How probable pneumonia of any kind is, as a bar and a number."""
 
@@ -123,19 +149,31 @@ class IllBar(QWidget):
         super().__init__(parent)
         self._value: float | None = None
         self._former: float | None = None
+        self._empty: float | None = None
         self._colour = NO_CLASS
         self.setFixedHeight(_ROW)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
-    def set_value(self, value: float | None, colour: str, *, former: float | None = None) -> None:
-        """Show a probability (0..1); nothing where it is None. A ``former`` one is marked."""
-        self._value, self._colour, self._former = value, colour, former
+    def set_value(
+        self,
+        value: float | None,
+        colour: str,
+        *,
+        former: float | None = None,
+        empty: float | None = None,
+        empty_is: str = "",
+    ) -> None:
+        """Show a probability (0..1); nothing where it is None. ``former`` and ``empty`` as for classes."""
+        self._value, self._colour, self._former, self._empty = value, colour, former, empty
         self.setVisible(value is not None)
         text = "" if value is None else f"Probability of pneumonia {probability_text(value)}"
         if text and former is not None:
             text += f" (original {probability_text(former)})"
         self.setAccessibleName(text)
-        self.setToolTip(text and f"{text}, of any kind, calibrated on patients left out of the training")
+        bias = "" if empty is None else f"\n◇ The network's bias, {empty_is}: {probability_text(empty)}."
+        self.setToolTip(
+            text and f"{text}, of any kind, calibrated on patients left out of the training{bias}"
+        )
         self.update()
 
     def paintEvent(self, _event: QPaintEvent) -> None:
@@ -160,6 +198,8 @@ class IllBar(QWidget):
         painter.fillRect(
             QRectF(track.center().x() - 0.5, track.top() - 2, 1, track.height() + 4), QColor(TEXT)
         )
+        if self._empty is not None:
+            bias_mark(painter, track, self._empty)
         if self._former is not None:
             ghost_tick(painter, track, self._former)
         painter.setFont(bold)
@@ -236,6 +276,7 @@ class ClassPanel(QWidget):
 
         state.results.events.all.connect(self._refresh)
         state.thresholds.events.edits.connect(self._refresh)
+        state.reasons.events.reason.connect(self._refresh)
         state.weights.events.all.connect(self._refresh)
         state.case.events.volume.connect(self._refresh)
         state.case.events.lungs.connect(self._refresh)
@@ -289,7 +330,11 @@ class ClassPanel(QWidget):
             detail = f"original {probability_text(former)} → now {probability_text(now)}"
         self.answer.setText(answer)
         self.detail.setText(detail)
-        self.ill.set_value(now, words.colour if words else NO_CLASS, former=former)
+        empty, empty_is = self._empty_evidence()
+        ill = empty[-1] if empty and calibration is not None else None
+        self.ill.set_value(
+            now, words.colour if words else NO_CLASS, former=former, empty=ill, empty_is=empty_is
+        )
 
     def _show_bars(self, verdict: ImageVerdict | None, *, told: bool) -> None:
         self.bars.setVisible(verdict is not None)
@@ -298,7 +343,24 @@ class ClassPanel(QWidget):
             told = told and not verdict.from_bias
             original = self._original(verdict)
             former = () if original is None else tuple(float(p) for p in original.probabilities)
-            self.bars.set_values(self._state.weights.image_classes, values, told=told, former=former)
+            empty, empty_is = self._empty_evidence()
+            self.bars.set_values(
+                self._state.weights.image_classes,
+                values,
+                told=told,
+                former=former,
+                empty=empty[: len(values)],
+                empty_is=empty_is,
+            )
+
+    def _empty_evidence(self) -> tuple[tuple[float, ...], str]:
+        """Return the probability of each output without evidence of this slice, and what that is."""
+        reason, shown = self._state.reasons.reason, self._state.results.shown
+        if reason is None or shown is None or reason.slice_index != shown.slice_index:
+            return (), ""
+        outputs = range(len(reason.outputs))
+        values = tuple(reason.probability(output, reason.baseline) for output in outputs)
+        return values, "with the regions of controls" if reason.references else "without any region"
 
     def _why_no_class(self) -> tuple[str, str]:
         """Return why the slice has no class, and what helps."""

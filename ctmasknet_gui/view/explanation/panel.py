@@ -12,6 +12,7 @@ from ctmasknet_gui.view.explanation.plots import PlotPanel
 from ctmasknet_gui.view.explanation.roi_table import RoiTable
 from ctmasknet_gui.view.explanation.threshold_panel import ThresholdPanel
 from ctmasknet_gui.view.explanation.verdict_card import VerdictCard
+from ctmasknet_gui.view.explanation.why_panel import WhyPanel
 from ctmasknet_gui.view.style import rule
 
 _MARGIN = 12
@@ -24,9 +25,14 @@ class ExplanationPanel(QWidget):
         super().__init__(parent)
         self.card = VerdictCard(state)
         self.classes = ClassPanel(state)
+        self.why = WhyPanel(state)
         self.thresholds = ThresholdPanel(state)
         self.table = RoiTable(state)
         self.plots = PlotPanel(state)
+        # As the user wants it; None: as there is room.
+        self.folded: bool | None = None
+        self.thresholds.foldChosen.connect(self._on_fold)
+        state.weights.events.cards.connect(self._give_room)
         self.split = _Splitter(Qt.Orientation.Vertical)
         self.split.setChildrenCollapsible(False)
         self.split.setHandleWidth(7)
@@ -38,6 +44,7 @@ class ExplanationPanel(QWidget):
         layout.setContentsMargins(_MARGIN, 6, _MARGIN, 4)
         layout.setSpacing(6)
         layout.addWidget(self.classes)
+        layout.addWidget(self.why)
         layout.addWidget(rule())
         layout.addWidget(self.thresholds)
         layout.addWidget(rule())
@@ -63,6 +70,28 @@ class ExplanationPanel(QWidget):
         super().showEvent(event)
         bar = self.column.verticalScrollBar().sizeHint().width()
         self.setMinimumWidth(self._content.minimumSizeHint().width() + bar)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Fold sliders where the plots would be out of sight."""
+        super().resizeEvent(event)
+        self._give_room()
+
+    def restore_fold(self, folded: bool | None) -> None:
+        """Fold the sliders of the shown detections, or not; None: as there is room."""
+        self.folded = folded
+        self._give_room()
+
+    def _on_fold(self, folded: bool) -> None:
+        self.folded = folded
+
+    def _give_room(self, *_: object) -> None:
+        if self.folded is not None:
+            self.thresholds.fold(self.folded)
+            return
+        needed = self._content.minimumSizeHint().height()
+        if self.thresholds.folded:
+            needed += self.thresholds.unfolded_height
+        self.thresholds.fold(needed > self.height() - self.card.sizeHint().height() - 8)
 
     def sizeHint(self) -> QSize:
         """Wide enough for the table with its boxes."""

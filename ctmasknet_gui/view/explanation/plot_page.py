@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from PySide6.QtCore import QPoint, QRect, Qt, QTimer, Signal
-from PySide6.QtGui import QColor, QPalette, QShowEvent
+from PySide6.QtGui import QColor, QHideEvent, QPalette, QShowEvent
 from PySide6.QtWidgets import QRubberBand, QSizePolicy, QStackedLayout, QWidget
 
 from ctmasknet_gui.view.style import BACKGROUND, label
@@ -41,11 +41,14 @@ class PlotPage(QWidget):
         A drag covers the marks of other candidates than before.
     menuRequested(QPoint):
         A right click, at a global position; what it hit is picked.
+    seen(bool):
+        It came into sight, or went.
     """
 
     candidatePicked = Signal(object)
     regionsPicked = Signal(object)
     menuRequested = Signal(QPoint)
+    seen = Signal(bool)
 
     def __init__(
         self,
@@ -91,8 +94,14 @@ class PlotPage(QWidget):
     def showEvent(self, event: QShowEvent) -> None:
         """Draw what was missed while hidden."""
         super().showEvent(event)
+        self.seen.emit(True)
         if self._filled and self._stale:
             self._timer.start()
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        """Tell that nobody looks at it."""
+        super().hideEvent(event)
+        self.seen.emit(False)
 
     def _redraw(self) -> None:
         if not self._filled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,18 +19,21 @@ from model_core.base.results import ImageVerdict, RoiRow
 # How far from a point a click still means it, in screen pixels.
 PICK_RADIUS = 9.0
 _HEIGHT = 138
+_FOLLOWS = "The class along the thresholds is being computed…"
 _HINT = "Drawn once the slice has been analysed."
 
 
 class PlotPanel(QWidget):
     """Tabs of plots. A click on a point, a bar or a row of the batch emits ``candidatePicked(int)``.
 
-    A drag over points emits ``regionsPicked(tuple of int)``, a right click ``menuRequested(QPoint)``.
+    A drag over points emits ``regionsPicked(tuple of int)``, a right click ``menuRequested(QPoint)``; a
+    click on a curve of the class ``evidenceAsked(EvidenceSettings)``.
     """
 
     candidatePicked = Signal(object)
     regionsPicked = Signal(object)
     menuRequested = Signal(QPoint)
+    evidenceAsked = Signal(object)
 
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -39,6 +43,7 @@ class PlotPanel(QWidget):
         )
         self.histogram = PlotPage("Scores", draw=self._draw_histogram, pick=self._pick_bar)
         self.batch = PlotPage("RoI batch", draw=self._draw_batch, pick=self._pick_row)
+        self.sensitivity = PlotPage("Sensitivity", draw=self._draw_sensitivity, pick=self._pick_threshold)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
         self.tabs.tabBar().setExpanding(False)
@@ -47,8 +52,10 @@ class PlotPanel(QWidget):
             "Score, as in the table, and area of each region; click a point or drag over several to select",
             "How many regions have which score, as in the table",
             "Rows that the classifier reads: raw score, shift and stretch (dx, dy, dw, dh); click one",
+            "The class along each threshold of the evidence; a click moves the slider there",
         )
-        for page, tip in zip((self.scatter, self.histogram, self.batch), tips, strict=True):
+        pages = (self.scatter, self.histogram, self.batch, self.sensitivity)
+        for page, tip in zip(pages, tips, strict=True):
             self.tabs.addTab(page, page.title)
             self.tabs.setTabToolTip(self.tabs.count() - 1, tip)
             page.candidatePicked.connect(self.candidatePicked)
@@ -61,7 +68,11 @@ class PlotPanel(QWidget):
         state.results.events.shown.connect(self._refresh)
         state.selection.events.all.connect(self._refresh)
         state.weights.events.cards.connect(self._refresh)
+        state.reasons.events.sensitivity.connect(self._refresh_sensitivity)
+        state.results.events.shown.connect(self._refresh_sensitivity)
+        state.thresholds.events.evidence.connect(self._refresh_sensitivity)
         self._refresh()
+        self._refresh_sensitivity()
 
     @property
     def _rois(self) -> tuple[RoiRow, ...]:
@@ -96,6 +107,12 @@ class PlotPanel(QWidget):
             filled=self._verdict is not None, why=NO_BATCH if gives_no_class(self._state) else why
         )
 
+    def _refresh_sensitivity(self, *_: object) -> None:
+        why = NO_BATCH if gives_no_class(self._state) else _HINT
+        if self._verdict is not None:
+            why = _FOLLOWS
+        self.sensitivity.refresh(filled=self._state.reasons.sensitivity is not None, why=why)
+
     # ------------------------------------------------------------------------------------ drawing
 
     def _draw_scatter(self, figure: Any) -> None:
@@ -116,6 +133,15 @@ class PlotPanel(QWidget):
         candidate = self._state.selection.candidate
         copies = () if candidate is None else np.flatnonzero(verdict.batch.source == candidate).tolist()
         roi_batch_image(figure, verdict.batch.rows, selected=copies)
+
+    def _draw_sensitivity(self, figure: Any) -> None:
+        from model_core.plots import sensitivity_curves
+
+        found = self._state.reasons.sensitivity
+        assert found is not None
+        evidence = self._state.thresholds.evidence
+        nms = 1.0 if evidence.nms_iou is None else evidence.nms_iou
+        sensitivity_curves(figure, found, now=(max(0.0, evidence.score), nms))
 
     # ------------------------------------------------------------------------------------ picking
 
@@ -166,6 +192,18 @@ class PlotPanel(QWidget):
         source = verdict.batch.source
         candidate = int(source[row]) if 0 <= row < len(source) else -1
         return candidate if candidate >= 0 else None
+
+    def _pick_threshold(self, event: Any) -> None:
+        """Ask for the threshold under the pointer, in hundredths as the sliders have them."""
+        field = event.inaxes.get_gid()
+        if field is None or event.xdata is None or event.button != 1:
+            return
+        place = round(min(1.0, max(0.0, event.xdata)), 2)
+        evidence = self._state.thresholds.evidence
+        if field == "score":
+            self.evidenceAsked.emit(replace(evidence, score=place))
+        else:
+            self.evidenceAsked.emit(replace(evidence, nms_iou=place))
 
 
 def _bin(score: float, bins: int) -> int:

@@ -13,6 +13,7 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.verdict import gives_no_class
 from ctmasknet_gui.view.style import STATUS_COLOURS
 from model_core.base.results import RoiRow, probability_text
+from model_core.scene.reasons import signed_logit
 
 COMPUTING = "The masks of this slice are being computed…"
 NO_BATCH = "These weights give no image class: nothing reads a RoI batch."
@@ -66,6 +67,12 @@ COLUMNS = (
         lambda r: probability_text(r.score, 3),
         lambda r: r.score,
     ),
+    Column(
+        "Adds",
+        "What the region contributes to the logit chosen above: orange for it, blue against it",
+        lambda _: "",
+        lambda _: 0.0,
+    ),
     Column("px", "Area of the box in slice pixels", lambda r: f"{r.area_px:.0f}", lambda r: r.area_px),
     Column(
         "mm²",
@@ -90,7 +97,11 @@ COLUMNS = (
     Column("Box", "x1,y1–x2,y2 in slice pixels", describe_box, lambda r: r.box, left=True),
 )
 BOX_COLUMN = len(COLUMNS) - 1
-SCORE_COLUMN, SHOWN_COLUMN, COPIES_COLUMN = 2, 5, 6
+CLASS_COLUMN, SCORE_COLUMN, ADDS_COLUMN, SHOWN_COLUMN, COPIES_COLUMN = 1, 2, 3, 6, 7
+# Of a contribution in a cell, in parts of the largest: from -1 to 1.
+SHARE_ROLE = Qt.ItemDataRole.UserRole
+# Where all contribute less (logits), no bar is long: nothing hangs on them.
+_LEAST = 0.25
 
 
 class RoiModel(QAbstractTableModel):
@@ -101,12 +112,32 @@ class RoiModel(QAbstractTableModel):
         self._rows: list[RoiRow] = []
         self._column = 0
         self._order = Qt.SortOrder.AscendingOrder
+        self._adds: dict[int, float] = {}
+        self._adds_to = ""
+        self._faint: frozenset[int] = frozenset()
 
     def set_rows(self, rows: tuple[RoiRow, ...]) -> None:
         """Replace the rows."""
         self.beginResetModel()
         self._rows = self._sorted(list(rows))
         self.endResetModel()
+
+    def set_contributions(
+        self, values: dict[int, float], target: str, *, faint: frozenset[int] = frozenset()
+    ) -> None:
+        """Show what each candidate contributes to the logit of this name; none where it is empty.
+
+        What the ``faint`` ones contribute says nothing.
+        """
+        if (values, target, faint) == (self._adds, self._adds_to, self._faint):
+            return
+        self._adds, self._adds_to, self._faint = values, target, faint
+        if self._column == ADDS_COLUMN:
+            self.sort(self._column, self._order)
+        if self._rows:
+            last = len(self._rows) - 1
+            self.dataChanged.emit(self.index(0, ADDS_COLUMN), self.index(last, ADDS_COLUMN))
+        self.headerDataChanged.emit(Qt.Orientation.Horizontal, ADDS_COLUMN, ADDS_COLUMN)
 
     def roi(self, row: int) -> RoiRow:
         """Return the RoI of a table row."""
@@ -118,14 +149,40 @@ class RoiModel(QAbstractTableModel):
 
     def texts(self) -> tuple[frozenset[str], ...]:
         """Return the different texts of each column."""
-        return tuple(frozenset(map(column.text, self._rows)) for column in COLUMNS)
+        return tuple(
+            frozenset(self._text(number, roi) for roi in self._rows) for number in range(len(COLUMNS))
+        )
+
+    def _text(self, number: int, roi: RoiRow) -> str:
+        if number != ADDS_COLUMN:
+            return COLUMNS[number].text(roi)
+        value = self._adds.get(roi.candidate)
+        return "" if value is None else signed_logit(value)
+
+    def _key(self, roi: RoiRow) -> Any:
+        if self._column == ADDS_COLUMN:
+            return self._adds.get(roi.candidate, float("-inf"))
+        return COLUMNS[self._column].key(roi)
+
+    def _colour(self, number: int, roi: RoiRow) -> QColor | None:
+        if number == ADDS_COLUMN:
+            return DIMMED if roi.candidate in self._faint else None
+        if roi.excluded or roi.detected is False:
+            return DIMMED
+        return QColor(STATUS_COLOURS["ok"]) if number == SHOWN_COLUMN else None
+
+    def _share(self, roi: RoiRow) -> float:
+        if roi.candidate in self._faint:
+            return 0.0
+        largest = max(map(abs, self._adds.values()), default=0.0)
+        return self._adds.get(roi.candidate, 0.0) / max(largest, _LEAST)
 
     def as_text(self) -> str:
         """Return the table, tab-separated with headings, as it is sorted."""
         lines = ["\t".join(column.title for column in COLUMNS)]
         for roi in self._rows:
             shown = "n/a" if roi.detected is None else "yes" if roi.detected else f"no: {roi.why_unshown}"
-            cells = [shown if k == SHOWN_COLUMN else column.text(roi) for k, column in enumerate(COLUMNS)]
+            cells = [shown if k == SHOWN_COLUMN else self._text(k, roi) for k in range(len(COLUMNS))]
             lines.append("\t".join(cells))
         return "\n".join(lines)
 
@@ -141,9 +198,11 @@ class RoiModel(QAbstractTableModel):
         """Return text, alignment, colour or tooltip of a cell."""
         if not index.isValid():
             return None
-        roi, column = self._rows[index.row()], COLUMNS[index.column()]
+        roi = self._rows[index.row()]
         if role == Qt.ItemDataRole.DisplayRole:
-            return column.text(roi)
+            return self._text(index.column(), roi)
+        if role == SHARE_ROLE and index.column() == ADDS_COLUMN:
+            return self._share(roi)
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return int(_alignment(index.column()))
         if role == Qt.ItemDataRole.FontRole and roi.excluded:
@@ -151,11 +210,9 @@ class RoiModel(QAbstractTableModel):
             struck.setStrikeOut(index.column() != COPIES_COLUMN)
             return struck
         if role == Qt.ItemDataRole.AccessibleTextRole and roi.excluded:
-            return f"{column.text(roi)}, excluded"
-        if role == Qt.ItemDataRole.ForegroundRole and (roi.excluded or roi.detected is False):
-            return DIMMED
-        if role == Qt.ItemDataRole.ForegroundRole and index.column() == SHOWN_COLUMN:
-            return QColor(STATUS_COLOURS["ok"])
+            return f"{self._text(index.column(), roi)}, excluded"
+        if role == Qt.ItemDataRole.ForegroundRole:
+            return self._colour(index.column(), roi)
         if role == Qt.ItemDataRole.ToolTipRole:
             copies = f"{roi.copies} row{'s' * (roi.copies != 1)} of the RoI batch, " if roi.copies else ""
             if roi.excluded:
@@ -163,7 +220,10 @@ class RoiModel(QAbstractTableModel):
             shown = "shown as a detection" if roi.detected else f"not shown: {roi.why_unshown}"
             if roi.detected is None:
                 shown = "of the class alone: the shown detections are other regions"
-            return f"{roi.label} {probability_text(roi.score, 4)}\nBox {describe_box(roi)}\n{copies}{shown}"
+            adds = self._text(ADDS_COLUMN, roi)
+            adds = f"\nAdds {adds} to the logit of {self._adds_to}" if adds else ""
+            head = f"{roi.label} {probability_text(roi.score, 4)}\nBox {describe_box(roi)}"
+            return f"{head}\n{copies}{shown}{adds}"
         return None
 
     def headerData(
@@ -191,7 +251,7 @@ class RoiModel(QAbstractTableModel):
     def _sorted(self, rows: list[RoiRow]) -> list[RoiRow]:
         ranked = sorted(rows, key=lambda roi: roi.rank)
         reverse = self._order == Qt.SortOrder.DescendingOrder
-        return sorted(ranked, key=COLUMNS[self._column].key, reverse=reverse)
+        return sorted(ranked, key=self._key, reverse=reverse)
 
 
 def _alignment(column: int) -> Qt.AlignmentFlag:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
-from PySide6.QtCore import QItemSelection, QItemSelectionModel, QPoint, QSignalBlocker, Qt, Signal, Slot
-from PySide6.QtGui import QGuiApplication, QResizeEvent
+from PySide6.QtCore import (
+    QItemSelection,
+    QItemSelectionModel,
+    QPoint,
+    QRectF,
+    QSignalBlocker,
+    Qt,
+    Signal,
+    Slot,
+)
+from PySide6.QtGui import QColor, QGuiApplication, QPainter, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QButtonGroup,
     QHBoxLayout,
     QHeaderView,
     QPushButton,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
     QTableView,
     QVBoxLayout,
     QWidget,
@@ -19,17 +30,22 @@ from PySide6.QtWidgets import (
 from ctmasknet_gui.state import AppState, Effect, WeightsState
 from ctmasknet_gui.state.verdict import gives_no_class
 from ctmasknet_gui.view.explanation.roi_model import (
+    ADDS_COLUMN,
     BOX_COLUMN,
+    CLASS_COLUMN,
     COLUMNS,
     COPIES_COLUMN,
+    SHARE_ROLE,
     SHOWN_COLUMN,
+    Index,
     RoiModel,
     why_no_evidence,
 )
 from ctmasknet_gui.view.explanation.verdict_card import Line
-from ctmasknet_gui.view.style import label
+from ctmasknet_gui.view.style import MUTED, TRACK, label
 from model_core.base.results import ImageVerdict, RoiRow, probability_text
 from model_core.scene import class_name
+from model_core.scene.reasons import AGAINST, FOR
 
 TOP = 16
 _ROW_HEIGHT = 20
@@ -47,7 +63,34 @@ _EFFECT_TIP = (
     "X excludes them, Shift+X puts them back."
 )
 _WAITING = "The regions of the slice are listed here once it has been analysed."
-_SAMPLES = ("128", "Lesion", "> 0.999", "00000", "00000", "by 00", "out")
+# Of the bars of contributions, with the place of the number behind them.
+_BAR_WIDTH = 34
+_SAMPLES = ("128", "Lesion", "> 0.999", "+0.00", "00000", "00000", "by 00", "out")
+
+
+class _Bars(QStyledItemDelegate):
+    """Draws a contribution as its number behind a bar that goes right for it, left against it."""
+
+    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
+        """Draw background, bar and number."""
+        share = index.data(SHARE_ROLE)
+        super().paint(painter, option, index)
+        if not index.data() or not isinstance(share, float):
+            return
+        area = QRectF(option.rect)
+        middle = area.left() + _BAR_WIDTH / 2 + 3
+        painter.save()
+        painter.setPen(Qt.PenStyle.NoPen)
+        half = _BAR_WIDTH / 2
+        painter.setBrush(QColor(TRACK))
+        painter.drawRect(QRectF(middle - half, area.center().y() - 4, _BAR_WIDTH, 8))
+        if share:
+            painter.setBrush(QColor(FOR if share > 0 else AGAINST))
+            length = max(1.0, half * min(1.0, abs(share)))
+            left = middle if share > 0 else middle - length
+            painter.drawRect(QRectF(left, area.center().y() - 4, length, 8))
+        painter.fillRect(QRectF(middle - 0.5, area.top() + 3, 1, area.height() - 6), QColor(MUTED))
+        painter.restore()
 
 
 class _Table(QTableView):
@@ -110,6 +153,8 @@ class RoiTable(QWidget):
         state.selection.events.others.connect(self._show_selection)
         state.results.events.effect.connect(self._show_effect)
         state.weights.events.cards.connect(self._refresh)
+        state.reasons.events.reason.connect(self._show_contributions)
+        state.reasons.events.output.connect(self._show_contributions)
         self._refresh()
 
     @property
@@ -167,6 +212,7 @@ class RoiTable(QWidget):
         table.setSortingEnabled(True)
         table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
         table.setMinimumHeight(3 * _ROW_HEIGHT + 6)
+        table.setItemDelegateForColumn(ADDS_COLUMN, _Bars(table))
         self.fit_columns()
         table.resized.connect(self.fit_columns)
         table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
@@ -177,7 +223,8 @@ class RoiTable(QWidget):
     def fit_columns(self) -> None:
         """Give every column but the box the width of its widest usual text, more where needed.
 
-        Where the box would be cut then, the others get what their texts of this slice need and no more.
+        Where the box would be cut then, the others get what their texts of this slice need and no more, and a
+        class that all regions have leaves its place.
         """
         table = self.table
         table.ensurePolished()
@@ -194,10 +241,17 @@ class RoiTable(QWidget):
             for column in range(len(_SAMPLES))
         ]
         usual = [metrics.horizontalAdvance(sample) + _PADDING for sample in _SAMPLES]
+        # They come a moment later than the rest: then nothing moves.
+        usual[ADDS_COLUMN] += _BAR_WIDTH
+        needed[ADDS_COLUMN] = max(needed[ADDS_COLUMN] + _BAR_WIDTH, usual[ADDS_COLUMN])
         widths = [min(max(pair), _WIDEST) for pair in zip(usual, needed, strict=True)]
-        shown = [width for column, width in enumerate(widths) if not table.isColumnHidden(column)]
-        if sum(shown) + own[BOX_COLUMN] + _CELL_PADDING > table.viewport().width():
+        room = table.viewport().width() - own[BOX_COLUMN] - _CELL_PADDING
+        visible = [k for k in range(len(widths)) if k == CLASS_COLUMN or not table.isColumnHidden(k)]
+        if sum(widths[k] for k in visible) > room:
             widths = [min(width, _WIDEST) for width in needed]
+        # A class that all regions have says the least.
+        one = len(self._state.weights.region_classes) == 1
+        table.setColumnHidden(CLASS_COLUMN, one and sum(widths[k] for k in visible) > room)
         for column, width in enumerate(widths):
             table.setColumnWidth(column, width)
 
@@ -206,7 +260,9 @@ class RoiTable(QWidget):
         rois = () if shown is None else shown.rois
         self._restoring = True
         self.model.set_rows(self.listed)
-        self.table.setColumnHidden(COPIES_COLUMN, not self._classifies())
+        self._show_contributions()
+        for column in (COPIES_COLUMN, ADDS_COLUMN):
+            self.table.setColumnHidden(column, not self._classifies())
         self.table.setColumnHidden(SHOWN_COLUMN, bool(rois) and all(roi.detected is None for roi in rois))
         self.fit_columns()
         self._restoring = False
@@ -221,6 +277,24 @@ class RoiTable(QWidget):
         self.empty.setText(why_no_evidence(self._state, waiting=_WAITING))
         self._show_selection()
         self._show_effect()
+
+    def _show_contributions(self, *_: object) -> None:
+        reasons = self._state.reasons
+        reason, shown = reasons.reason, self._state.results.shown
+        values: dict[int, float] = {}
+        faint: frozenset[int] = frozenset()
+        if (
+            reason is not None
+            and reason.values is not None
+            and shown is not None
+            and reason.slice_index == shown.slice_index
+        ):
+            column = reason.values[:, reasons.shown_output].tolist()
+            values = dict(zip(reason.candidates, column, strict=True))
+            telling = reason.telling(reasons.shown_output).tolist()
+            faint = frozenset(c for c, tells in zip(reason.candidates, telling, strict=True) if not tells)
+        target = reason.outputs[reasons.shown_output] if reason is not None else ""
+        self.model.set_contributions(values, target, faint=faint)
 
     def _classifies(self) -> bool:
         shown = self._state.results.shown

@@ -6,12 +6,13 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from PySide6.QtCore import QSignalBlocker, QSize, Signal, Slot
+from PySide6.QtCore import QSignalBlocker, QSize, Qt, Signal, Slot
 from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.verdict import gives_no_class
 from ctmasknet_gui.view.explanation.controls import LABEL_WIDTH, QuietComboBox, ThresholdSlider
+from ctmasknet_gui.view.explanation.verdict_card import Line
 from ctmasknet_gui.view.style import icon, label, rule
 from model_core.base.settings import MaskScale, Scoring
 
@@ -37,11 +38,14 @@ class ThresholdPanel(QWidget):
     Signals
     -------
     detectionsChanged(DetectionSettings), evidenceChanged(EvidenceSettings), linkToggled(bool).
+    foldChosen(bool):
+        The user folded the sliders of the shown detections, or opened them.
     """
 
     detectionsChanged = Signal(object)
     evidenceChanged = Signal(object)
     linkToggled = Signal(bool)
+    foldChosen = Signal(bool)
 
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -111,9 +115,18 @@ class ThresholdPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        layout.addLayout(_header(label("SHOWN DETECTIONS", role="heading"), self.join, self.reset_detections))
+        self.fold_button = QPushButton("SHOWN DETECTIONS")
+        self.fold_button.setProperty("fold", "true")
+        self.fold_button.setIconSize(QSize(10, 10))
+        self.fold_button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.summary = Line("worth")
+        layout.addLayout(_header(self.fold_button, self.summary, self.join, self.reset_detections))
+        self._sliders = QWidget()
+        inner = QVBoxLayout(self._sliders)
+        inner.setContentsMargins(0, 0, 0, 0)
+        inner.setSpacing(2)
         for slider in (self.score, self.nms, self.mask_level):
-            layout.addWidget(slider)
+            inner.addWidget(slider)
         choices = QHBoxLayout()
         choices.setSpacing(8)
         scale_label = QLabel("Mask scale")
@@ -125,12 +138,36 @@ class ThresholdPanel(QWidget):
         choices.addWidget(self.mask_scale, 1)
         choices.addWidget(scoring_label)
         choices.addWidget(self.scoring, 1)
-        layout.addLayout(choices)
+        inner.addLayout(choices)
+        layout.addWidget(self._sliders)
         layout.addSpacing(3)
         layout.addWidget(rule())
         layout.addLayout(_header(self.evidence_heading, self.link, self.reset_evidence))
         layout.addWidget(self.evidence_score)
         layout.addWidget(self.evidence_nms)
+
+    @property
+    def folded(self) -> bool:
+        """Whether the sliders of the shown detections are folded into a line."""
+        return self._sliders.isHidden()
+
+    @property
+    def unfolded_height(self) -> int:
+        """Height of what folds."""
+        return self._sliders.sizeHint().height()
+
+    def fold(self, folded: bool) -> None:
+        """Fold the sliders of the shown detections into a line that tells their values, or show them."""
+        self._sliders.setVisible(not folded)
+        self.summary.setVisible(folded)
+        self.fold_button.setIcon(icon("chevron-right" if folded else "chevron-down"))
+        self.fold_button.setToolTip("Show the sliders" if folded else "Fold the sliders into a line")
+        state = "folded" if folded else "open"
+        self.fold_button.setAccessibleName(f"Thresholds of the shown detections, {state}")
+
+    def _on_fold(self) -> None:
+        self.fold(not self.folded)
+        self.foldChosen.emit(self.folded)
 
     def _reset_button(self, text: str, tip: str) -> QPushButton:
         button = QPushButton(icon("reset"), text)
@@ -140,6 +177,8 @@ class ThresholdPanel(QWidget):
         return button
 
     def _connect(self) -> None:
+        self.fold_button.clicked.connect(lambda *_: self._on_fold())
+        self.fold(False)
         self.score.valueEdited.connect(lambda value: self._show(score=value))
         self.nms.valueEdited.connect(lambda value: self._show(nms_iou=value))
         self.nms.switched.connect(
@@ -177,6 +216,9 @@ class ThresholdPanel(QWidget):
             self.mask_scale.setCurrentIndex(self.mask_scale.findData(detections.mask_scale))
             self.scoring.setCurrentIndex(self.scoring.findData(detections.scoring))
         self.join.setChecked(detections.join_touching)
+        nms = "no NMS" if detections.nms_iou is None else f"NMS {detections.nms_iou:.2f}"
+        score = _ALL if detections.score < 0 else f"> {detections.score:.2f}"
+        self.summary.setText(f"{score} · {nms} · mask > {detections.mask_threshold:g}")
         self.evidence_score.set_value(evidence.score)
         _show_nms(self.evidence_nms, evidence.nms_iou, self.evidence_nms.value or 0.75)
         self.link.setChecked(thresholds.linked)
@@ -226,11 +268,12 @@ def _show_nms(slider: ThresholdSlider, iou: float | None, otherwise: float) -> N
     slider.set_switched(iou is not None)
 
 
-def _header(heading: QLabel, *controls: QWidget) -> QHBoxLayout:
+def _header(heading: QWidget, *controls: QWidget) -> QHBoxLayout:
     layout = QHBoxLayout()
     layout.setSpacing(8)
     layout.addWidget(heading)
     layout.addStretch(1)
     for control in controls:
-        layout.addWidget(control)
+        # A line of text takes what is left.
+        layout.addWidget(control, 1000 if isinstance(control, Line) else 0)
     return layout

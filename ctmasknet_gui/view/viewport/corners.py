@@ -28,6 +28,8 @@ def scene_settings(state: AppState) -> SceneSettings:
         flip_horizontal=display.flip_horizontal,
         flip_vertical=display.flip_vertical,
         selected=state.selection.candidate,
+        reason=state.reasons.reason,
+        output=state.reasons.output,
     )
 
 

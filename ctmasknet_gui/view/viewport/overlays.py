@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from PySide6.QtCore import QRectF, Qt
@@ -16,6 +16,7 @@ from model_core.base.arrays import ByteArray
 from model_core.base.results import RoiRow, ShownSlice
 from model_core.scene import PlacedLabels, class_name, region_colour
 from model_core.scene.palette import EXCLUDED, INK, REFERENCE, SELECTED, WHITE
+from model_core.scene.reasons import ReasonArea
 
 _RIM = QColor(0, 0, 0, 95)
 _TAG = QColor(14, 19, 25, 215)
@@ -146,6 +147,21 @@ def draw_unshown(painter: QPainter, roi: RoiRow, view: View) -> None:
     painter.drawRect(rect)
     painter.setPen(QPen(QColor(SELECTED), 1.6, Qt.PenStyle.DashLine))
     painter.drawRect(rect)
+
+
+def draw_contributions(painter: QPainter, areas: Sequence[ReasonArea], view: View) -> None:
+    """Draw regions in the colours of their contributions, the strongest on top."""
+    painter.save()
+    for area in areas:
+        rect = view.box_to_screen(area.box)
+        shade = QColor(area.colour)
+        shade.setAlphaF(area.fill)
+        painter.fillRect(rect, shade)
+        shade.setAlphaF(area.edge)
+        painter.setPen(QPen(shade, area.width))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        painter.drawRect(rect)
+    painter.restore()
 
 
 def label_size(font: QFont) -> Callable[[str], tuple[float, float]]:

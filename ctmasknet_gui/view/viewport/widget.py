@@ -48,6 +48,7 @@ from model_core.scene import (
     place_labels,
 )
 from model_core.scene.labels import Rect, unshown_roi
+from model_core.scene.reasons import reason_areas
 
 _BACKGROUND = QColor("#000000")
 _ACCENT = QColor(ACCENT)
@@ -122,7 +123,10 @@ class Viewport(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
         self.setAccessibleName("Slice")
         self.empty = EmptyState(state, self)
-        for part in (state.display, state.results, state.selection, state.thresholds, state.weights):
+        parts = (
+            state.display, state.results, state.reasons, state.selection, state.thresholds, state.weights,
+        )  # fmt: skip
+        for part in parts:
             part.events.all.connect(self._refresh)
         state.case.events.all.connect(self._on_case)
         self._on_case()
@@ -293,7 +297,9 @@ class Viewport(QWidget):
             if findings is not None and display.boxes:
                 overlays.draw_boxes(inner, findings, view, selected)
 
-        switches = (display.masks, display.outlines, display.boxes, display.logits, display.opacity)
+        reasons = self._state.reasons
+        why = (reasons.reason, reasons.shown_output) if display.contributions else None
+        switches = (display.masks, display.outlines, display.boxes, display.logits, display.opacity, why)
         key = (findings, reference, view, selected, switches)
         self._layer.paint(painter, view.size, key=key, draw=draw)
 
@@ -302,6 +308,10 @@ class Viewport(QWidget):
         if display.logits and findings.logits is not None:
             # Opaque: it is read by its colours.
             draw_image(painter, findings.logits[0], view)
+        reasons = self._state.reasons
+        if display.contributions and reasons.reason is not None:
+            areas = reason_areas(findings.shown, reasons.reason, reasons.shown_output)
+            overlays.draw_contributions(painter, areas, view)
         if display.masks:
             overlays.fill_masks(painter, findings, view, display.opacity)
 

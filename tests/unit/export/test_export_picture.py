@@ -8,6 +8,7 @@ from PIL import Image
 
 from model_core.base.errors import SettingsError
 from model_core.base.geometry import Geometry
+from model_core.base.reasons import SliceReason
 from model_core.base.results import RoiBatch
 from model_core.base.voi import apply_window
 from model_core.base.volume import Window
@@ -130,6 +131,36 @@ def test_fill_blends_and_the_better_detection_wins(make_volume, make_shown, rect
         assert np.abs(picture[where] - expected).max() <= 1
     clear = render_slice(volume, 1, shown=shown, overlays=dataclasses.replace(fill, opacity=0), text=False)
     assert (clear == grey).all()
+
+
+def test_contributions_colour_regions_and_the_legend_says_so(make_volume, make_shown, rectangle):
+    volume = make_volume()
+    shown = make_shown(volume, [rectangle(volume, (5, 15), (5, 15)), rectangle(volume, (20, 30), (25, 35))])
+    candidates = tuple(roi.candidate for roi in shown.rois)
+    values = np.zeros((len(candidates), 3))
+    values[:2, 2] = 1.5, -1.5
+    reason = SliceReason(
+        slice_index=1, way="integrated_gradients", outputs=NAMES["image_classes"], calibration=None,
+        logits=np.array([0.0, 0.0, 1.0]), baseline=np.zeros(3), candidates=candidates,
+        ranks=tuple(range(1, len(candidates) + 1)), values=values, references=32,
+    )  # fmt: skip
+    look = {"overlays": Overlays(outlines=False, contributions=True), "text": False}
+    picture = render_slice(volume, 1, shown=shown, reason=reason, **look).astype(int)
+    plain = render_slice(volume, 1, shown=shown, **look).astype(int)
+    for roi, colour in zip(shown.rois[:2], (ORANGE, rgb(palette.SKY)), strict=True):
+        x1, y1, x2, y2 = (round(edge) for edge in roi.box)
+        inside = (slice(y1 + 3, y2 - 3), slice(x1 + 3, x2 - 3))
+        towards = (picture[inside] - plain[inside]) * (np.array(colour) - plain[inside])
+        assert (towards.sum(axis=-1) > 0).all()
+        assert (picture[y1, x1 : x2 - 1] != plain[y1, x1 : x2 - 1]).any()
+    outside = np.ones(picture.shape[:2], bool)
+    for roi in shown.rois:
+        x1, y1, x2, y2 = (round(edge) for edge in roi.box)
+        outside[y1 : y2 + 1, x1 : x2 + 1] = False
+    assert (picture[outside] == plain[outside]).all()
+    settings = Look(**NAMES, reason=reason, overlays=look["overlays"])
+    lines = [line.text for line in corner_lines(volume, 1, settings, shown).top_right]
+    assert lines[-2:] == ["for COVID-19", "against COVID-19"]
 
 
 def test_box_encloses_exactly_its_pixels(make_volume, make_shown, rectangle):

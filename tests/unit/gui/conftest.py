@@ -55,7 +55,7 @@ def make_rig(qtbot, tmp_path):
 
     yield build
     for rig in rigs:
-        for gate in (rig.engine.gate, rig.reader.gate, rig.exporter.gate):
+        for gate in (rig.engine.gate, rig.engine.reason_gate, rig.reader.gate, rig.exporter.gate):
             if gate is not None:
                 gate.set()
         assert rig.controllers.shutdown(5000)
