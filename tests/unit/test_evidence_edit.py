@@ -165,6 +165,6 @@ def test_a_scan_with_an_edited_slice_says_so(case):
     assert scan_verdict([plain], basis="trained").basis == "trained"
     scan = scan_verdict([plain, edited], basis="trained")
     assert scan.basis == "edited"
-    assert "excluded by hand in 1 slice." in scan.rule
+    assert "edited by hand in 1 slice." in scan.rule
     outside = SliceSummary(3, 0, 0, 0.0, (0.1, 0.2, 0.3), lung=False, edited=True)
     assert scan_verdict([plain, outside], basis="trained").basis == "trained", "it takes no part"
