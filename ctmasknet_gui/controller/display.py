@@ -9,7 +9,7 @@ import numpy as np
 from PySide6.QtCore import QObject, QTimer, Slot
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.state.display import LUNG, PRESETS, DisplayState
+from ctmasknet_gui.state.display import LUNG, PRESETS, DisplayState, Tool
 from model_core.base.volume import Window
 from model_core.scene import Overlays
 
@@ -33,6 +33,7 @@ class DisplayController(QObject):
         self._state = state
         self._display = state.display
         self._hidden: tuple[str, ...] = ()
+        state.case.events.volume.connect(self.leave_tool)
 
     # ------------------------------------------------------------------------------------ slices
 
@@ -152,6 +153,14 @@ class DisplayController(QObject):
         elif name in display.covered:
             display.covered = tuple(other for other in display.covered if other != name)
         setattr(display, name, bool(on))
+
+    def set_tool(self, tool: Tool) -> None:
+        """Take a tool in hand, or put it away again."""
+        self._display.tool = "" if self._display.tool == tool else tool
+
+    def leave_tool(self) -> None:
+        """Draw nothing on the slice any more."""
+        self._display.tool = ""
 
     # ---------------------------------------------------------------------------------- overlays
 

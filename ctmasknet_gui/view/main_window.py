@@ -185,6 +185,8 @@ class MainWindow(QMainWindow):
         viewport.window_requested.connect(use.set_window)
         viewport.view_requested.connect(use.set_zoom)
         viewport.candidate_selected.connect(use.pick)
+        viewport.regions_selected.connect(use.pick_several)
+        viewport.region_asked.connect(use.ask)
         viewport.paths_dropped.connect(lambda paths: use.open_paths(tuple(paths)))
         viewport.menu_requested.connect(self._show_slice_menu)
         viewport.empty.open_file.clicked.connect(self.commands.open_file.trigger)

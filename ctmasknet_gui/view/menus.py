@@ -45,6 +45,7 @@ _BAR = (
     )),
     _Menu("&Edit", (
         "undo", "redo", None, "previous_region", "next_region", "clear_selection", None,
+        "area_tool", "select_scores", "ask_tool",
         _Menu("Class &evidence", (
             *_EDITS, None, "restore_all", "restore_everywhere", None, "nms_anew",
         )), None,
@@ -80,7 +81,7 @@ _REGION = _Menu("Region", (
     *_EDITS, "restore_all", None, "nms_anew", None, "clear_selection", "copy_table",
 ))
 _SLICE = _Menu("Slice", (
-    *_EDITS, "restore_all", None,
+    *_EDITS, "restore_all", None, "area_tool", "ask_tool", None,
     "run_slice", "outlines", "labels", "masks", "boxes", "logits", "reference", None,
     _WINDOWS, "zoom_fit", "reset_view", None, "export_png",
 ))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctmasknet_gui.state import Message
+from ctmasknet_gui.state.display import Tool
 from ctmasknet_gui.state.requests import ExportRequest
 from model_core.base.settings import DetectionSettings, EvidenceSettings, Scoring
 from model_core.base.volume import Window
@@ -73,6 +74,9 @@ class UseCases:
     restore_all: Callable[[], None]
     restore_everywhere: Callable[[], None]
     toggle_nms_anew: Callable[[], None]
+    ask: Callable[[Sequence[float]], None]
+    set_tool: Callable[[Tool], None]
+    leave_tool: Callable[[], None]
     set_top: Callable[[int | None], None]
 
     forget_message: Callable[[Message], None]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from model_core.base.results import RoiRow, ShownSlice, probability_text
-from model_core.scene.palette import EXCLUDED, SELECTED
+from model_core.scene.palette import ASKED, EXCLUDED, SELECTED
 from model_core.scene.settings import SceneSettings
 
 # Left, top, right, bottom.
@@ -45,8 +45,10 @@ class PlacedLabels:
 
 
 def unshown_roi(shown: ShownSlice, selected: int | None) -> RoiRow | None:
-    """Return the selected RoI where it is not among the shown detections."""
+    """Return the selected RoI where it is neither among the shown detections nor drawn as asked about."""
     if selected is None or selected in shown.detections.indices:
+        return None
+    if any(one.candidate == selected for one in shown.asked):
         return None
     return next((roi for roi in shown.rois if roi.candidate == selected), None)
 
@@ -76,15 +78,26 @@ def box_labels(shown: ShownSlice, settings: SceneSettings) -> list[Label]:
                 candidate == selected,
             )
         )
-    labels.sort(key=lambda label: not label.selected)
     if not settings.overlays.labels:
         labels = []
+    for one, row in shown.asked_rois():
+        if settings.overlays.labels or one.candidate == selected:
+            labels.append(Label(one.candidate, row.box, asked_texts(row), ASKED, one.candidate == selected))
+    labels.sort(key=lambda label: not label.selected)
     roi = unshown_roi(shown, selected)
     if roi is not None:
         short = f"{roi.rank} · {roi.label} {probability_text(roi.score)}"
         texts = (f"{short} · {roi.why_unshown}", short)
         labels.insert(0, Label(roi.candidate, roi.box, texts, SELECTED, selected=True))
     return labels
+
+
+def asked_texts(roi: RoiRow) -> tuple[str, ...]:
+    """Say what was answered to an asked region, the longest text first."""
+    found = f"{roi.label} {probability_text(roi.score)}"
+    if not roi.copies:
+        return f"asked: {found} · too low for the evidence", f"asked: {found}"
+    return f"{roi.rank} · asked: {found}", f"asked {probability_text(roi.score)}"
 
 
 def place_labels(

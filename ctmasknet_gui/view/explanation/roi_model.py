@@ -13,6 +13,7 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.verdict import gives_no_class
 from ctmasknet_gui.view.style import STATUS_COLOURS
 from model_core.base.results import RoiRow, probability_text
+from model_core.scene.palette import ASKED
 
 COMPUTING = "The masks of this slice are being computed…"
 NO_BATCH = "These weights give no image class: nothing reads a RoI batch."
@@ -45,7 +46,7 @@ def describe_area(area_mm2: float | None) -> str:
 
 # Rows of regions that are not among the shown detections.
 DIMMED = QColor("#7d8b9a")
-_WHY = {"score": "low", "area": "small", "limit": "over"}
+_WHY = {"score": "low", "area": "small", "limit": "over", "asked": "asked"}
 
 
 def describe_shown(roi: RoiRow) -> str:
@@ -76,7 +77,8 @@ COLUMNS = (
     Column(
         "Shown",
         "● shown as a detection, or why not. low: its score is not above the threshold; by 2: region 2, "
-        "which is better, overlaps it (NMS); small: its box is; over: there are more than are shown",
+        "which is better, overlaps it (NMS); small: its box is; over: there are more than are shown; asked: "
+        "answers a box that you drew",
         describe_shown,
         lambda r: (bool(r.detected), r.unshown or "", -(r.suppressor or 0)),
     ),
@@ -152,18 +154,15 @@ class RoiModel(QAbstractTableModel):
             return struck
         if role == Qt.ItemDataRole.AccessibleTextRole and roi.excluded:
             return f"{column.text(roi)}, excluded"
-        if role == Qt.ItemDataRole.ForegroundRole and (roi.excluded or roi.detected is False):
-            return DIMMED
-        if role == Qt.ItemDataRole.ForegroundRole and index.column() == SHOWN_COLUMN:
-            return QColor(STATUS_COLOURS["ok"])
+        if role == Qt.ItemDataRole.ForegroundRole:
+            return _colour(roi, index.column())
         if role == Qt.ItemDataRole.ToolTipRole:
-            copies = f"{roi.copies} row{'s' * (roi.copies != 1)} of the RoI batch, " if roi.copies else ""
-            if roi.excluded:
-                copies = "excluded from the evidence, "
             shown = "shown as a detection" if roi.detected else f"not shown: {roi.why_unshown}"
-            if roi.detected is None:
+            if roi.detected is None and roi.asked is None:
                 shown = "of the class alone: the shown detections are other regions"
-            return f"{roi.label} {probability_text(roi.score, 4)}\nBox {describe_box(roi)}\n{copies}{shown}"
+            return (
+                f"{roi.label} {probability_text(roi.score, 4)}\nBox {describe_box(roi)}\n{_use(roi)}{shown}"
+            )
         return None
 
     def headerData(
@@ -192,6 +191,24 @@ class RoiModel(QAbstractTableModel):
         ranked = sorted(rows, key=lambda roi: roi.rank)
         reverse = self._order == Qt.SortOrder.DescendingOrder
         return sorted(ranked, key=COLUMNS[self._column].key, reverse=reverse)
+
+
+def _colour(roi: RoiRow, column: int) -> QColor | None:
+    """Return the colour of a cell's text; None for the usual one."""
+    if roi.asked is not None:
+        return QColor(ASKED)
+    if roi.excluded or roi.detected is False:
+        return DIMMED
+    return QColor(STATUS_COLOURS["ok"]) if column == SHOWN_COLUMN else None
+
+
+def _use(roi: RoiRow) -> str:
+    """Say, before more, what the class makes of a region; empty where there is no class."""
+    if roi.excluded:
+        return "excluded from the evidence, "
+    if roi.copies:
+        return f"{roi.copies} row{'s' * (roi.copies != 1)} of the RoI batch, "
+    return "" if roi.asked is None else "too low for the evidence, "
 
 
 def _alignment(column: int) -> Qt.AlignmentFlag:
