@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -256,7 +257,10 @@ class SelectionController(QObject):
         """Select candidates of the visible slice; the first is the one that pictures and plots mark."""
         first, *others = (int(candidate) for candidate in candidates) if candidates else (None,)
         selection = self._state.selection
-        selection.others = tuple(other for other in others if other is not None)
+        quiet = selection.events.others.blocked() if first != selection.candidate else nullcontext()
+        # Who hears of the others hears of the first, too: one selection is one event.
+        with quiet:
+            selection.others = tuple(other for other in others if other is not None)
         selection.candidate = first
 
     @Slot(object)

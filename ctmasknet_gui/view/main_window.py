@@ -214,6 +214,7 @@ class MainWindow(QMainWindow):
             (commands.next_region, partial(self.explanation.table.step, 1)),
             (commands.previous_region, partial(self.explanation.table.step, -1)),
             (commands.copy_table, self.explanation.table.copy),
+            (commands.select_scores, self.select_scores),
             (commands.keys, self._show_keys),
             (commands.about, self._show_about),
             (commands.about_weights, self._show_weights),
@@ -284,6 +285,15 @@ class MainWindow(QMainWindow):
                 self.use.export(dialog.request)
 
         dialog.accepted.connect(export)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
+    def select_scores(self) -> None:
+        """Ask for a range of scores whose regions are to be selected."""
+        from ctmasknet_gui.view.score_range import ScoreRangeDialog
+
+        dialog = ScoreRangeDialog(self._state, self.commands, parent=self)
+        dialog.regionsPicked.connect(self.use.pick_several)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
 

@@ -19,7 +19,7 @@ from model_core.base.volume import LUNG_WINDOW, Volume
 from model_core.explain.attribution import FoundSet, with_ill
 from model_core.explain.explanation import BACKGROUND, METHODS, Explanation
 from model_core.export.png import RESEARCH_USE
-from model_core.export.predictions import Networks, by_name, weights_entry
+from model_core.export.predictions import Networks, by_name, edit_entry, weights_entry
 from model_core.scene import class_name
 
 SCHEMA_VERSION = 1
@@ -47,6 +47,7 @@ def explanation(shown: ShownSlice, found: Explanation, *, pipeline: Networks) ->
         "settings": {
             "evidence": dataclasses.asdict(verdict.settings),
             "evidence_basis": verdict.basis,
+            "edit": edit_entry(shown),
             "mirror_image": pipeline.mirror,
             "seed": found.seed,
         },

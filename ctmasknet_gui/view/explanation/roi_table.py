@@ -225,10 +225,11 @@ class RoiTable(QWidget):
         return not gives_no_class(self._state) and (shown is None or shown.verdict is not None)
 
     def _on_candidate(self) -> None:
-        """Show the selection; a region below the listed ones asks for all of them."""
+        """Show the selection; a region below the listed ones asks for all, unless an area was drawn."""
         shown, picked = self._state.results.shown, self._state.selection.candidate
         ranked = () if shown is None or picked is None else shown.rois
-        if any(roi.candidate == picked for roi in ranked) and self.model.row_of(picked) < 0:
+        drawn = self._state.display.tool == "area" or self._state.selection.others
+        if not drawn and any(roi.candidate == picked for roi in ranked) and self.model.row_of(picked) < 0:
             self.topChosen.emit(None)
         self._show_selection()
 

@@ -145,7 +145,7 @@ def _shown(state: AppState) -> ShownSlice | None:
 
 
 def tool_text(state: AppState) -> tuple[str, str]:
-    """Return what the tool in hand has to say, the answer or what to do, and the keys that go on from there."""
+    """Return what the tool in hand has to say, the answer or what to do, and the keys that go on."""
     tool, shown = state.display.tool, _shown(state)
     hint, keys = _HINTS[tool]
     if shown is None or shown.verdict is None:
@@ -160,8 +160,11 @@ def tool_text(state: AppState) -> tuple[str, str]:
         for _, row in shown.asked_rois():
             if row.candidate == state.selection.candidate:
                 answer = asked_texts(row)[0]
-                unchanged = "" if row.copies else ", the class stays"
-                return f"{answer}{unchanged}", f"{keys} · {_LEAVE}"
+                if not row.copies:
+                    answer += ", the class stays"
+                elif (effect := state.results.effect) is not None:
+                    answer += f" · {effect_text(effect, shown.verdict, state.weights)}"
+                return answer, f"{keys} · {_LEAVE}"
         return hint, _LEAVE
     return hint, _LEAVE
 
