@@ -133,10 +133,14 @@ class WhatIfController(QObject):
                 self._messages.withdraw(_TOPIC)
                 self._take_answer(item, index)
 
+        def fail(error: BaseException) -> None:
+            self._messages.withdraw(_TOPIC)
+            self._messages.report(error, topic=_TOPIC)
+
         self._jobs.submit(
             "ask",
             lambda: self._engine.ask(pipeline, volume, result, box),
-            Handlers(produced=take, failed=lambda error: self._messages.report(error, topic=_TOPIC)),
+            Handlers(produced=take, failed=fail, cancelled=lambda: self._messages.withdraw(_TOPIC)),
             priority=Priority.ASKED,
             visible=runs,
             beside=not runs,

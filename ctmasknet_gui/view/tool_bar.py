@@ -149,8 +149,8 @@ class ToolBar(QToolBar):
         # Buttons, their style, and whether there is the slider: it has keys, and captions tell more.
         steps: tuple[tuple[list[QToolButton], Qt.ToolButtonStyle, bool], ...] = (
             (overlays, _TEXT_ONLY, True),
-            ([self.what_if_button], _ICON_ONLY, True),
             (ends, _ICON_ONLY, True),
+            ([self.what_if_button], _ICON_ONLY, True),
             ([self.slice_button], _ICON_ONLY, True),
             ([self.open_button], _ICON_ONLY, True),
             # The status bar names the weights, too.

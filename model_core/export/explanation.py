@@ -23,6 +23,7 @@ from model_core.export.predictions import Networks, by_name, edit_entry, weights
 from model_core.scene import class_name
 
 SCHEMA_VERSION = 1
+_MOST_NAMED = 8
 _SIZE, _DPI = (6.4, 5.4), 150
 IN_PLACE = "A region's slots are filled with the rows of the same rank of each RoI batch of controls."
 CLOSED_UP = (
@@ -31,11 +32,14 @@ CLOSED_UP = (
 )
 
 
-def explanation(shown: ShownSlice, found: Explanation, *, pipeline: Networks) -> dict[str, Any]:
+def explanation(
+    shown: ShownSlice, found: Explanation, *, pipeline: Networks, original: ShownSlice | None = None
+) -> dict[str, Any]:
     """Return the document of one slice as JSON values; it holds no text of the file (docs/explanation.md).
 
     ``rank`` and ``slice_number`` count from 1, ``slots`` from 0; boxes are pixel edges of the slice as
-    displayed; lists of logits are in the order of the image classes. What is unknown is null.
+    displayed; lists of logits are in the order of the image classes. What is unknown is null. ``original`` is
+    the slice before its evidence was edited, where it was.
     """
     verdict, names = found.verdict, pipeline.image_classes
     count = len(verdict.logits)
@@ -54,6 +58,7 @@ def explanation(shown: ShownSlice, found: Explanation, *, pipeline: Networks) ->
         "image_logits": _numbers(verdict.logits),
         "class_probabilities": by_name(names, _numbers(verdict.probabilities)),
         "ill_probability": shown.summary.ill_probability,
+        "original": None if original is None else _class_of(original, names),
         "roi_batch": [_numbers(row) for row in verdict.batch.rows],
         "rois": [
             {
@@ -69,7 +74,7 @@ def explanation(shown: ShownSlice, found: Explanation, *, pipeline: Networks) ->
                 },
                 "leave_one_out_logits": None if found.without is None else _numbers(found.without[k, :count]),
             }
-            for k, (roi, own) in enumerate(zip(shown.rois, found.slots, strict=True))
+            for k, (roi, own) in enumerate(zip(shown.evidence_rois, found.slots, strict=True))
         ],
         # Leave-one-out adds up to nothing: what is left is interaction.
         "baseline_logits": {
@@ -80,6 +85,16 @@ def explanation(shown: ShownSlice, found: Explanation, *, pipeline: Networks) ->
         },
         "operators": _operators(found, count),
         "decisive_set": _decisive(found, names),
+    }
+
+
+def _class_of(shown: ShownSlice, names: Sequence[str]) -> dict[str, Any]:
+    verdict = shown.verdict
+    assert verdict is not None
+    return {
+        "image_logits": _numbers(verdict.logits),
+        "class_probabilities": by_name(names, _numbers(verdict.probabilities)),
+        "ill_probability": shown.summary.ill_probability,
     }
 
 
@@ -155,7 +170,7 @@ def _decisive(found: Explanation, names: Sequence[str]) -> dict[str, Any]:
         "target": "ill_or_not" if ill else "class",
         "verdict": _verdict(found, names),
         "players": "lesions" if found.lesions else f"regions with a score of at least {BACKGROUND:g}",
-        "ranks": [[row + 1 for row in player] for player in found.players],
+        "ranks": [[found.ranks[row] for row in player] for player in found.players],
         "without": _set(found, decisive.without, found.outcomes[0]),
         "alone": _set(found, decisive.alone, found.outcomes[1]),
         "exact_to": decisive.exact_to,
@@ -168,7 +183,7 @@ def _set(found: Explanation, chosen: FoundSet | None, outcome: DoubleArray) -> d
     count = len(found.verdict.logits)
     return {
         "players": [player + 1 for player in chosen.players],
-        "ranks": [row + 1 for player in chosen.players for row in found.players[player]],
+        "ranks": [found.ranks[row] for player in chosen.players for row in found.players[player]],
         "exact": chosen.exact,
         "image_logits": _numbers(outcome[:count]),
         "ill_probability": _ill(found, outcome),
@@ -204,6 +219,26 @@ def in_words(found: Explanation, names: Sequence[str]) -> str:
     return f"{first} Alone, {_named(found, decisive.alone)} {carry} it{least}."
 
 
+def edited_in_words(original: ShownSlice, shown: ShownSlice, names: Sequence[str]) -> str:
+    """Say in a sentence or two what was edited of the evidence, and what the class became."""
+    assert original.verdict is not None
+    assert shown.verdict is not None
+    out = [str(roi.rank) for roi in shown.rois if roi.excluded]
+    named = f"region{'s' * (len(out) > 1)} {', '.join(out)}"
+    done = [f"without {named if len(out) <= _MOST_NAMED else f'{len(out)} regions'}"] if out else []
+    for _, roi in shown.asked_rois():
+        place = f"rank {roi.rank}" if roi.copies else "too low for the evidence"
+        done.append(f"asked about a box: {roi.label} {probability_text(roi.score)}, {place}")
+    before, after = original.summary.ill_probability, shown.summary.ill_probability
+    what = "ill"
+    if before is None or after is None:
+        best = int(np.argmax(original.verdict.logits))
+        what = class_name(names, best)
+        before, after = (float(one.probabilities[best]) for one in (original.verdict, shown.verdict))
+    change = f"{what} {probability_text(before)} → {probability_text(after)}"
+    return f"Edited evidence ({'; '.join(done)}): {change}."
+
+
 def _verdict(found: Explanation, names: Sequence[str]) -> str:
     assert found.decisive is not None
     number = found.decisive.verdict
@@ -213,7 +248,7 @@ def _verdict(found: Explanation, names: Sequence[str]) -> str:
 def _named(found: Explanation, chosen: FoundSet) -> str:
     """Name players by their best region, whose number stands in tables and pictures."""
     best = sorted(found.players[player][0] for player in chosen.players)
-    numbers = [str(row + 1) for row in best]
+    numbers = [str(found.ranks[row]) for row in best]
     several = " and ".join(filter(None, (", ".join(numbers[:-1]), numbers[-1])))
     s = "s" if len(numbers) > 1 else ""
     return f"the lesion{s} of region{s} {several}" if found.lesions else f"region{s} {several}"
@@ -254,6 +289,8 @@ def write_explanation_pictures(
     else:
         values = found.closed.whole[output] - found.closed.without[:, output]
         name += ", ranks closed up"
+    if shown.verdict is not None and shown.verdict.edit is not None:
+        name += ", edited evidence"
     window = LUNG_WINDOW if volume.unit == "HU" else automatic_window(volume)
     grey = apply_window(volume.voxels[shown.slice_index], window)
     _, rows_mm, columns_mm = volume.geometry.spacing_mm
@@ -263,8 +300,9 @@ def write_explanation_pictures(
         with DRAWING, rc_context(), atomic_path(folder / file, overwrite=True) as temporary:
             figure = Figure(figsize=_SIZE, dpi=_DPI)
             if number:
-                ranks = [roi.rank for roi in shown.rois]
-                plots.contribution_bars(figure, ranks, values, baseline=baseline, logit=logit, name=name)
+                plots.contribution_bars(
+                    figure, found.ranks, values, baseline=baseline, logit=logit, name=name
+                )
             else:
-                plots.contribution_map(figure, grey, shown.rois, values, name=name, aspect=aspect)
+                plots.contribution_map(figure, grey, shown.evidence_rois, values, name=name, aspect=aspect)
             figure.savefig(temporary, format="png", metadata=about)

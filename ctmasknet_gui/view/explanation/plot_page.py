@@ -184,8 +184,12 @@ class PlotPage(QWidget):
             self.regionsPicked.emit(covered)
 
     def _whole_height(self, lasso: Lasso) -> QPolygonF:
-        box = lasso.box
-        return QPolygonF(QRectF(box.left(), 0.0, box.width(), float(self.canvas.height())))
+        """Return the stretch between the ends of what is drawn, from the bottom of the axes to their top."""
+        axes = self.canvas.figure.axes[0].bbox.bounds
+        left, bottom, width, height = (edge / float(self.canvas.device_pixel_ratio) for edge in axes)
+        whole = QRectF(left, self.canvas.height() - bottom - height, width, height)
+        stretch = QRectF(lasso.box.left(), whole.top(), lasso.box.width(), whole.height())
+        return QPolygonF(stretch.intersected(whole))
 
 
 class _Over(QWidget):

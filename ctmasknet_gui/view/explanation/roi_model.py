@@ -157,12 +157,15 @@ class RoiModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.ForegroundRole:
             return _colour(roi, index.column())
         if role == Qt.ItemDataRole.ToolTipRole:
+            copies = f"{roi.copies} row{'s' * (roi.copies != 1)} of the RoI batch, " if roi.copies else ""
+            if roi.excluded:
+                copies = "excluded from the evidence, "
+            elif roi.asked is not None and not roi.copies:
+                copies = "too low for the evidence, "
             shown = "shown as a detection" if roi.detected else f"not shown: {roi.why_unshown}"
             if roi.detected is None and roi.asked is None:
                 shown = "of the class alone: the shown detections are other regions"
-            return (
-                f"{roi.label} {probability_text(roi.score, 4)}\nBox {describe_box(roi)}\n{_use(roi)}{shown}"
-            )
+            return f"{roi.label} {probability_text(roi.score, 4)}\nBox {describe_box(roi)}\n{copies}{shown}"
         return None
 
     def headerData(
@@ -200,15 +203,6 @@ def _colour(roi: RoiRow, column: int) -> QColor | None:
     if roi.excluded or roi.detected is False:
         return DIMMED
     return QColor(STATUS_COLOURS["ok"]) if column == SHOWN_COLUMN else None
-
-
-def _use(roi: RoiRow) -> str:
-    """Say, before more, what the class makes of a region; empty where there is no class."""
-    if roi.excluded:
-        return "excluded from the evidence, "
-    if roi.copies:
-        return f"{roi.copies} row{'s' * (roi.copies != 1)} of the RoI batch, "
-    return "" if roi.asked is None else "too low for the evidence, "
 
 
 def _alignment(column: int) -> Qt.AlignmentFlag:

@@ -53,6 +53,8 @@ class Drawing(QObject):
         super().__init__(parent)
         self._state = state
         self._lasso: Lasso | None = None
+        # The box that waits for its answer.
+        self._waiting: QRectF | None = None
         self._before: tuple[int, ...] = ()
         self._covered: tuple[int, ...] = ()
         self._timer = QTimer(self)
@@ -62,6 +64,8 @@ class Drawing(QObject):
         state.display.events.tool.connect(self.drop)
         state.display.events.slice_index.connect(self.drop)
         state.case.events.volume.connect(self.drop)
+        for answered in (state.results.events.shown, state.run.events.kind):
+            answered.connect(self._stop_waiting)
 
     @property
     def active(self) -> bool:
@@ -89,16 +93,23 @@ class Drawing(QObject):
         if lasso is not None and self._state.display.tool == "ask":
             box = lasso.box
             if min(box.width(), box.height()) >= SMALLEST:
+                self._waiting = box
                 self.box_drawn.emit((box.left(), box.top(), box.right(), box.bottom()))
         self.changed.emit()
 
     def drop(self, *_: object) -> None:
         """Leave what is drawn; what was selected before is so again."""
-        lasso, self._lasso = self._lasso, None
+        lasso, self._lasso, self._waiting = self._lasso, None, None
         self._timer.stop()
         if lasso is not None:
             if self._covered != self._before:
                 self.regions_drawn.emit(self._before)
+            self.changed.emit()
+
+    def _stop_waiting(self, *_: object) -> None:
+        # What runs for the answer has only begun where there is a kind of run.
+        if self._waiting is not None and self._state.run.kind != "run":
+            self._waiting = None
             self.changed.emit()
 
     def _tell(self) -> None:
@@ -115,13 +126,14 @@ class Drawing(QObject):
 
     def paint(self, painter: QPainter, view: View) -> None:
         """Draw it on the screen."""
-        if self._lasso is None:
-            return
-        if self._lasso.boxed and self._state.display.tool == "ask":
+        asking = self._state.display.tool == "ask"
+        box = self._waiting if self._lasso is None or not asking else self._lasso.box
+        if asking and box is not None:
             painter.setBrush(Qt.BrushStyle.NoBrush)
             for pen in (QPen(QColor(0, 0, 0, 150), 3.0), QPen(QColor(ASKED), 1.4)):
                 painter.setPen(pen)
-                painter.drawRect(view.transform.mapRect(self._lasso.box))
+                painter.drawRect(view.transform.mapRect(box))
+        if asking or self._lasso is None:
             return
         draw_area(painter, view.transform.map(self._lasso.polygon))
 

@@ -163,7 +163,7 @@ def draw_asked(
         painter.setBrush(Qt.BrushStyle.NoBrush)
         drawn, decoded = view.box_to_screen(one.drawn), view.box_to_screen(row.box)
         colour = QColor(ASKED)
-        for pen in (QPen(_RIM, 2.6), QPen(colour, 1.0, Qt.PenStyle.DotLine)):
+        for pen in (QPen(_RIM, 1.6), QPen(colour, 1.2, Qt.PenStyle.DotLine)):
             painter.setPen(pen)
             painter.drawRect(drawn)
         _stroke(painter, view.transform.map(outline), ASKED, chosen=chosen, thin=False)
