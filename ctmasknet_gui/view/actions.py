@@ -348,6 +348,8 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("select_scores", "Select by score…", "Select every region whose score lies in a range",
                 keys=("Shift+E",), when=_judged),
         _tool("ask", "Ask about a region", _ASK_TIP, key="Q", image="ask"),
+        Command("ask_box", "Ask about a box…", "Give the edges of a box to ask about as numbers",
+                keys=("Shift+Q",), when=_judged),
         Command("leave_tool", "Leave tool", "Put the tool for areas or questions away", keys=("Esc",),
                 when=lambda state: state.display.tool != "", do=lambda use, _: use.leave_tool()),
         Command("exclude_region", "Exclude from evidence", _EXCLUDE_TIP, keys=("X", "Del"),

@@ -215,6 +215,7 @@ class MainWindow(QMainWindow):
             (commands.previous_region, partial(self.explanation.table.step, -1)),
             (commands.copy_table, self.explanation.table.copy),
             (commands.select_scores, self.select_scores),
+            (commands.ask_box, self.ask_box),
             (commands.keys, self._show_keys),
             (commands.about, self._show_about),
             (commands.about_weights, self._show_weights),
@@ -290,10 +291,19 @@ class MainWindow(QMainWindow):
 
     def select_scores(self) -> None:
         """Ask for a range of scores whose regions are to be selected."""
-        from ctmasknet_gui.view.score_range import ScoreRangeDialog
+        from ctmasknet_gui.view.what_if_dialogs import ScoreRangeDialog
 
         dialog = ScoreRangeDialog(self._state, self.commands, parent=self)
         dialog.regionsPicked.connect(self.use.pick_several)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
+    def ask_box(self) -> None:
+        """Ask for the edges of a box that is to be asked about."""
+        from ctmasknet_gui.view.what_if_dialogs import BoxDialog
+
+        dialog = BoxDialog(self._state, parent=self)
+        dialog.boxAsked.connect(self.use.ask)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
 

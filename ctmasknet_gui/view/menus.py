@@ -45,7 +45,7 @@ _BAR = (
     )),
     _Menu("&Edit", (
         "undo", "redo", None, "previous_region", "next_region", "clear_selection", None,
-        "area_tool", "select_scores", "ask_tool",
+        "area_tool", "select_scores", "ask_tool", "ask_box",
         _Menu("Class &evidence", (
             *_EDITS, None, "restore_all", "restore_everywhere", None, "nms_anew",
         )), None,
@@ -78,7 +78,7 @@ _OPEN = _Menu("Open", ("open_file", "open_folder", _RECENT, "open_demo"))
 _WINDOW = _Menu("Window", (*_PRESETS, None, "window_auto", "window_file", "invert"))
 _RUN = _Menu("Run", ("run_series", "run_slice"))
 _WHAT_IF = _Menu("What if", (
-    "area_tool", "select_scores", "ask_tool", "leave_tool", None, *_EDITS, None,
+    "area_tool", "select_scores", "ask_tool", "ask_box", "leave_tool", None, *_EDITS, None,
     "restore_all", "nms_anew",
 ))
 _REGION = _Menu("Region", (

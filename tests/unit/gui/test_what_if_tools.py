@@ -15,9 +15,9 @@ from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.explanation.plots import PlotPanel
 from ctmasknet_gui.view.explanation.roi_table import RoiTable
 from ctmasknet_gui.view.lasso import Lasso
-from ctmasknet_gui.view.score_range import ScoreRangeDialog
 from ctmasknet_gui.view.viewport import Viewport
 from ctmasknet_gui.view.viewport.drawing import tool_text
+from ctmasknet_gui.view.what_if_dialogs import BoxDialog, ScoreRangeDialog
 from model_core.scene import rgb
 from model_core.scene.palette import ASKED
 
@@ -212,6 +212,29 @@ def test_a_drawn_box_is_asked_about_and_its_answer_joins_the_evidence(analysed, 
     controllers.what_if.exclude([one.candidate])
     assert not state.thresholds.edits, "what was asked is none of the slice's regions"
     assert state.thresholds.undo.startswith("exclusion of region 7")
+
+
+def test_a_box_can_be_given_by_keyboard(qtbot, analysed):
+    state, controllers = analysed.state, analysed.controllers
+    controllers.selection.pick(2)
+    dialog = BoxDialog(state)
+    qtbot.addWidget(dialog)
+    dialog.boxAsked.connect(controllers.what_if.ask)
+    dialog.show()
+    assert dialog.box == (20.0, 14.0, 28.0, 24.0), "that of the selected region"
+    *_, right, bottom = dialog.edges
+    right.setValue(21)
+    assert not dialog.ask_button.isEnabled()
+    right.setValue(40)
+    bottom.setFocus()
+    qtbot.keyClick(bottom, Qt.Key.Key_Return)
+    analysed.settle()
+    assert [box for box, _ in analysed.engine.asks] == [(20.0, 14.0, 40.0, 24.0)]
+    assert dialog.isVisible()
+    assert "asked: lesion 0.60" in dialog.note.text()
+    dialog.reject()
+    controllers.thresholds.undo()
+    assert not state.thresholds.edits
 
 
 def test_drawn_and_decoded_box_are_on_the_slice_and_can_be_clicked(qtbot, analysed, viewport):
