@@ -194,14 +194,6 @@ class Engine:
         changed = with_evidence(pipeline, volume, result, detections, evidence, shown=shown, edit=edit)
         return _one_numbering(result, changed)
 
-    def judge(
-        self, pipeline: Any, result: SliceResult, evidence: EvidenceSettings, edit: EvidenceEdit
-    ) -> ImageVerdict | None:
-        """Compute the class of a slice alone, in a millisecond or two; None without a class."""
-        from model_core.engine import judge
-
-        return judge(pipeline, result, evidence, _own_numbers(result, edit))
-
     def needs_backbone(self, pipeline: Any, result: SliceResult) -> bool:
         """Whether a backbone has to run to answer to a box."""
         from model_core.engine import needs_backbone
@@ -215,6 +207,14 @@ class Engine:
         from model_core.engine import ask
 
         yield from ask(pipeline, volume, result, box)
+
+    def judge(
+        self, pipeline: Any, result: SliceResult, evidence: EvidenceSettings, edit: EvidenceEdit
+    ) -> ImageVerdict | None:
+        """Compute the class of a slice alone, in a millisecond or two; None without a class."""
+        from model_core.engine import judge
+
+        return judge(pipeline, result, evidence, _own_numbers(result, edit))
 
     def summarise(
         self,

@@ -85,7 +85,8 @@ _REGION = _Menu("Region", (
     *_EDITS, "restore_all", None, "nms_anew", None, "clear_selection", "copy_table",
 ))
 _SLICE = _Menu("Slice", (
-    *_EDITS, "restore_all", None, "area_tool", "ask_tool", None,
+    "area_tool", "ask_tool", None,
+    *_EDITS, "restore_all", None,
     "run_slice", "outlines", "labels", "masks", "boxes", "logits", "reference", None,
     _WINDOWS, "zoom_fit", "reset_view", None, "export_png",
 ))

@@ -72,6 +72,11 @@ class Drawing(QObject):
         """Whether something is being drawn."""
         return self._lasso is not None
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a drawn box waits for its answer."""
+        return self._waiting is not None
+
     def begin(self, point: QPointF, *, boxed: bool) -> None:
         """Begin to draw with the tool in hand; a box with the one that asks, or where it is wanted."""
         self._lasso = Lasso(point, boxed=boxed or self._state.display.tool == "ask")
@@ -156,8 +161,11 @@ def _shown(state: AppState) -> ShownSlice | None:
     return shown if shown is not None and shown.slice_index == state.display.slice_index else None
 
 
-def tool_text(state: AppState) -> tuple[str, str]:
-    """Return what the tool in hand has to say, the answer or what to do, and the keys that go on."""
+def tool_text(state: AppState, *, waiting: bool = False) -> tuple[str, str]:
+    """Return what the tool in hand has to say, the answer or what to do, and the keys that go on.
+
+    ``waiting`` for an answer it says what runs for that.
+    """
     tool, shown = state.display.tool, _shown(state)
     hint, keys = _HINTS[tool]
     if shown is None or shown.verdict is None:
@@ -167,8 +175,8 @@ def tool_text(state: AppState) -> tuple[str, str]:
         texts = (text(effect, shown.verdict, state.weights) for text in (effect_text, alone_text))
         return " · ".join(filter(None, texts)), f"{keys} · {_LEAVE}"
     if tool == "ask":
-        if state.run.kind == "run" and state.run.text:
-            hint = f"{state.run.text}…"
+        if waiting and state.run.kind == "run" and state.run.text:
+            return f"{state.run.text}…", _LEAVE
         for _, row in shown.asked_rois():
             if row.candidate == state.selection.candidate:
                 answer = asked_texts(row)[0]

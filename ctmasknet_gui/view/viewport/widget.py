@@ -134,12 +134,12 @@ class Viewport(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
         self.setAccessibleName("Slice")
         self.empty = EmptyState(state, self)
-        for part in (
-            state.display, state.results, state.selection, state.thresholds, state.weights, state.run,
-        ):  # fmt: skip
+        for part in (state.display, state.results, state.selection, state.thresholds, state.weights):
             part.events.all.connect(self._refresh)
         state.case.events.all.connect(self._on_case)
         state.display.events.tool.connect(self._on_tool)
+        # A tool says what runs for its answer.
+        state.run.events.text.connect(self._on_run)
         self._on_case()
 
     # ---------------------------------------------------------------------------------- reading state
@@ -230,6 +230,10 @@ class Viewport(QWidget):
         plain = Qt.CursorShape.CrossCursor if opened else Qt.CursorShape.ArrowCursor
         self.setCursor(self.drawing.cursor() or plain)
 
+    def _on_run(self, *_: object) -> None:
+        if self.drawing.waiting:
+            self.update()
+
     def _on_tool(self, *_: object) -> None:
         # What was pressed with another tool, or none, ends with it.
         self._drag = None
@@ -282,7 +286,11 @@ class Viewport(QWidget):
                 self.height() - 52 - notes.height_of(max(len(corners.bottom_left), len(corners.bottom_right)))
             )
             area = QRectF(0, 0, self.width(), bottom)
-            notes.taken.append(draw_tool_text(painter, self.font(), tool_text(self._state), area=area))
+            notes.taken.append(
+                draw_tool_text(
+                    painter, self.font(), tool_text(self._state, waiting=self.drawing.waiting), area=area
+                )
+            )
         if findings is None:
             return
         if display.logits and findings.logits is not None:
