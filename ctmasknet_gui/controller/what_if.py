@@ -110,16 +110,14 @@ class WhatIfController(QObject):
         Where the maps of the slice were given up, or the class has a network of its own, a backbone runs, and
         that is told.
         """
-        index, volume, pipeline = (
-            self._state.display.slice_index,
-            self._state.case.volume,
-            self._weights.pipeline,
-        )
-        result = self._state.results.slices.get(index)
-        if volume is None or pipeline is None or result is None or not self._rois:
+        index, volume = self._state.display.slice_index, self._state.case.volume
+        pipeline, result = self._weights.pipeline, self._state.results.slices.get(index)
+        # The last question counts, and what was told of the one before is no longer true.
+        self._jobs.cancel("ask")
+        self._messages.withdraw(_TOPIC)
+        if volume is None or pipeline is None or result is None:
             self._messages.post("info", _FIRST, topic=_TOPIC)
             return
-        self._messages.withdraw(_TOPIC)
         runs = self._engine.needs_backbone(pipeline, result)
         if runs:
             self._messages.post("info", _NETWORK if result.features else _AGAIN, topic=_TOPIC)

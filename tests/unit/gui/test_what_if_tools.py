@@ -263,6 +263,19 @@ def test_the_table_calls_it_asked(qtbot, analysed):
     assert "asked about" in table.model.index(row, 0).data(Qt.ItemDataRole.ToolTipRole)
 
 
+def test_each_question_is_undone_by_itself_however_soon_it_came(analysed):
+    state, controllers = analysed.state, analysed.controllers
+    for box in (BOX, (1.0, 2.0, 20.0, 30.0)):
+        controllers.what_if.ask(box)
+        analysed.settle()
+    assert len(state.results.shown.asked) == 2
+    controllers.thresholds.undo()
+    assert [one.drawn for one in state.results.shown.asked] == [BOX]
+    controllers.thresholds.undo()
+    assert state.results.shown.asked == ()
+    assert state.thresholds.undo == ""
+
+
 def test_asked_and_kept_regions_go_together(analysed):
     state, what_if = analysed.state, analysed.controllers.what_if
     for box in (BOX, (1.0, 2.0, 20.0, 30.0)):
