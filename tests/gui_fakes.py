@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ctmasknet_gui.state import LungSlices
+from model_core.base.asked import AskedAnswer, AskedRegion
 from model_core.base.calibration import ScanCheck
 from model_core.base.errors import ExportError, ReadError, WeightsError
 from model_core.base.geometry import Geometry
@@ -22,6 +23,7 @@ from model_core.base.results import (
     RoiBatch,
     RoiRow,
     ScanVerdict,
+    ShownAsked,
     ShownSlice,
     SliceResult,
     SliceSummary,
@@ -165,6 +167,7 @@ class FakeEngine:
     """
 
     backbone_calls: list = field(default_factory=list)
+    asks: list = field(default_factory=list)
     loads: list = field(default_factory=list)
     shows: int = 0
     gate: threading.Event | None = None
@@ -271,7 +274,13 @@ class FakeEngine:
             lung=result.slice_index not in self.no_lung,
             edited=bool(edit),
         )
-        return ShownSlice(result.slice_index, shown, masks, logit_map, rois, verdict, summary)
+        asked = self.asked(result, edit)
+        return ShownSlice(result.slice_index, shown, masks, logit_map, rois, verdict, summary, asked)
+
+    def asked(self, result, edit):
+        regions = edit.asked if edit else ()
+        first = len(result.evidence_candidates)
+        return tuple(ShownAsked(first + k, one.box, None) for k, one in enumerate(regions))
 
     def judged(self, pipeline, result, kept, evidence, edit):
         candidates = result.detection_candidates
@@ -291,13 +300,22 @@ class FakeEngine:
             )
             for rank, index in enumerate(evident)
         )
+        for one in self.asked(result, edit):
+            which = one.candidate - len(candidates)
+            found = edit.asked[which].answers[0]
+            row = replace(rois[0], rank=len(rois) + 1, candidate=one.candidate, score=found.score, copies=2)
+            rois += (
+                replace(row, box=found.box, detected=False, excluded=False, asked=which, unshown="asked"),
+            )
         return rois, self.judge(pipeline, result, evidence, edit)
 
     def judge(self, pipeline, result, evidence, edit):
         candidates = result.evidence_candidates
         evident = np.flatnonzero(candidates.scores > evidence.score)
         evident = np.array([k for k in evident if not (edit and edit.leaves_out(k))], np.int64)
-        probability = len(evident) / CANDIDATES
+        asked = [one.candidate for one in self.asked(result, edit)]
+        evident = np.array([*evident, *asked], np.int64)
+        probability = len(evident) / (CANDIDATES + len(asked))
         rows = np.zeros((evidence.batch_size, 5), np.float32)
         return ImageVerdict(
             logits=np.array([0, -9, len(evident) - 3], np.float32),
@@ -308,12 +326,26 @@ class FakeEngine:
             edit=edit or None,
         )
 
+    def needs_backbone(self, pipeline, result):
+        return self.maps > 0 and not result.features
+
+    def ask(self, pipeline, volume, result, box):
+        if self.needs_backbone(pipeline, result):
+            yield Progress(0, 1, f"Slice {result.slice_index + 1} again")
+            while self.gate is not None and not self.gate.wait(0.005):
+                yield Progress(0, 1, "waiting")
+            self.backbone_calls.append(result.slice_index)
+            yield replace(result, features={"0": np.zeros(self.maps, np.float16)})
+        self.asks.append((tuple(box), threading.current_thread().name))
+        answer = AskedAnswer(label=1, score=0.6, logit=0.0, deltas=(0.0,) * 4, box=tuple(box))
+        yield AskedRegion(box=tuple(box), proposal=tuple(box), answers=(answer,))
+
     def with_evidence(self, pipeline, volume, result, detections, evidence, *, shown, edit=None):
         kept = np.flatnonzero(result.detection_candidates.scores > detections.score)
         rois, verdict = self.judged(pipeline, result, kept, evidence, edit)
         probabilities = tuple(float(p) for p in verdict.probabilities)
         summary = replace(shown.summary, probabilities=probabilities, edited=bool(edit))
-        return shown.changed(rois=rois, verdict=verdict, summary=summary)
+        return shown.changed(rois=rois, verdict=verdict, summary=summary, asked=self.asked(result, edit))
 
     def explain(self, pipeline, volume, result, shown, way):
         """Each region contributes its score; the first two are a lesion without which the verdict changes."""

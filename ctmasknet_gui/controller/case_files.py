@@ -25,7 +25,6 @@ from ctmasknet_gui.state.case import WEIGHT_SUFFIXES
 from ctmasknet_gui.worker import Priority
 from model_core.base.errors import CTMaskNetError, ReadError
 from model_core.base.jobs import Progress
-from model_core.base.settings import EvidenceEdit
 from model_core.base.volume import SeriesEntry, Volume, fingerprint
 
 if TYPE_CHECKING:
@@ -180,14 +179,7 @@ class CaseFiles(QObject):
                 linked=values.linked,
                 last_nms_iou=values.last_nms_iou,
                 nms_anew=edits.nms_anew,
-                edits=tuple(
-                    made.CaseEdit(
-                        slice_number=index + 1,
-                        excluded=made.as_runs(edit.excluded),
-                        only=None if edit.only is None else made.as_runs(edit.only),
-                    )
-                    for index, edit in edits.edits
-                ),
+                edits=tuple(made.CaseEdit.of(index, edit) for index, edit in edits.edits),
                 view=view,
                 analysed=made.as_runs(index + 1 for index in slices),
                 classes=tuple(
@@ -433,12 +425,9 @@ class CaseFiles(QObject):
 
 
 def _edits(case: CaseFile) -> SliceEdits:
-    from model_core.export.case_file import from_runs
-
     edits = SliceEdits(nms_anew=case.nms_anew)
     for one in case.edits:
-        only = None if one.only is None else from_runs(one.only)
-        edits = edits.put(one.slice_number - 1, EvidenceEdit(excluded=from_runs(one.excluded), only=only))
+        edits = edits.put(one.slice_number - 1, one.edit)
     return edits
 
 

@@ -64,7 +64,15 @@ class Controllers:
         )
         self.demo = DemoController(state, opening=self.opening, running=self.running, display=self.display)
         self.thresholds = ThresholdController(state, self.shown)
-        self.what_if = WhatIfController(state, self.thresholds, engine=engine, weights=self.weights)
+        self.what_if = WhatIfController(
+            state,
+            self.jobs,
+            self.thresholds,
+            engine=engine,
+            weights=self.weights,
+            shown=self.shown,
+            messages=self.messages,
+        )
         self.reasons = ReasonController(
             state,
             self.jobs,

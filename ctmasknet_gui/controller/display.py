@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import numpy as np
 from PySide6.QtCore import QObject, QTimer, Slot
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.state.display import LUNG, PRESETS, DisplayState
+from ctmasknet_gui.state.display import LUNG, PRESETS, DisplayState, Tool
 from model_core.base.volume import Window
 from model_core.scene import Overlays
 
@@ -39,6 +40,7 @@ class DisplayController(QObject):
         self._state = state
         self._display = state.display
         self._hidden: tuple[str, ...] = ()
+        state.case.events.volume.connect(self.leave_tool)
 
     # ------------------------------------------------------------------------------------ slices
 
@@ -174,6 +176,14 @@ class DisplayController(QObject):
             display.covered = tuple(other for other in display.covered if other != name)
         setattr(display, name, bool(on))
 
+    def set_tool(self, tool: Tool) -> None:
+        """Take a tool in hand, or put it away again."""
+        self._display.tool = "" if self._display.tool == tool else tool
+
+    def leave_tool(self) -> None:
+        """Draw nothing on the slice any more."""
+        self._display.tool = ""
+
     # ---------------------------------------------------------------------------------- overlays
 
     def toggle_overlays(self) -> None:
@@ -268,7 +278,10 @@ class SelectionController(QObject):
         """Select candidates of the visible slice; the first is the one that pictures and plots mark."""
         first, *others = (int(candidate) for candidate in candidates) if candidates else (None,)
         selection = self._state.selection
-        selection.others = tuple(other for other in others if other is not None)
+        quiet = selection.events.others.blocked() if first != selection.candidate else nullcontext()
+        # Who hears of the others hears of the first, too: one selection is one event.
+        with quiet:
+            selection.others = tuple(other for other in others if other is not None)
         selection.candidate = first
 
     @Slot(object)

@@ -91,6 +91,7 @@ def without_arrays(shown: ShownSlice) -> ShownSlice:
         detections=dataclasses.replace(shown.detections, mask_logits=np.zeros((0, 28, 28), np.float32)),
         masks=np.zeros((0, 1, 1), bool),
         logit_map=np.zeros((0, 0), np.float32),
+        asked=(),
     )
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from ctmasknet_gui.state import LungSlices
 from model_core.base.arrays import ByteArray
+from model_core.base.asked import AskedRegion
 from model_core.base.calibration import Calibration
 from model_core.base.errors import WeightsError
 from model_core.base.jobs import Progress
@@ -90,7 +91,8 @@ def numbered_apart(shown: ShownSlice, first: int) -> ShownSlice:
         source = np.where(batch.source >= 0, batch.source + first, batch.source)
         verdict = replace(verdict, batch=replace(batch, source=source, kept=batch.kept + first))
     rois = tuple(replace(row, candidate=row.candidate + first) for row in shown.rois)
-    return shown.changed(rois=rois, verdict=verdict)
+    asked = tuple(replace(one, candidate=one.candidate + first) for one in shown.asked)
+    return shown.changed(rois=rois, verdict=verdict, asked=asked)
 
 
 def _one_numbering(result: SliceResult, shown: ShownSlice) -> ShownSlice:
@@ -197,6 +199,20 @@ class Engine:
         edit = _own_numbers(result, edit)
         changed = with_evidence(pipeline, volume, result, detections, evidence, shown=shown, edit=edit)
         return _one_numbering(result, changed)
+
+    def needs_backbone(self, pipeline: Any, result: SliceResult) -> bool:
+        """Whether a backbone has to run to answer to a box."""
+        from model_core.engine import needs_backbone
+
+        return needs_backbone(pipeline, result)
+
+    def ask(
+        self, pipeline: Any, volume: Volume, result: SliceResult, box: Sequence[float]
+    ) -> Generator[Progress | SliceResult | AskedRegion, None, None]:
+        """See `model_core.engine.ask`."""
+        from model_core.engine import ask
+
+        yield from ask(pipeline, volume, result, box)
 
     def judge(
         self, pipeline: Any, result: SliceResult, evidence: EvidenceSettings, edit: EvidenceEdit

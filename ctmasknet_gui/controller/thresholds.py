@@ -165,9 +165,11 @@ class ThresholdController(QObject):
         if values == before:
             return
         name, now = name or name_of(before, values), self._clock()
+        of_regions = values.edits != before.edits
         goes_on = bool(self._done) and self._done[-1].name == name and now < self._open_until
-        if not goes_on:
-            edit = _Edit(name, before, of_regions=values.edits != before.edits)
+        # Regions are not dragged: each time they go or come is an edit.
+        if of_regions or not goes_on:
+            edit = _Edit(name, before, of_regions=of_regions)
             self._done = [*self._done, edit][-_MOST_EDITS:]
         self._open_until = now + PAUSE_S
         self._undone = []

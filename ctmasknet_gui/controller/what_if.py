@@ -1,4 +1,4 @@
-"""Takes regions out of the evidence of the visible slice and puts them back; the class answers at once."""
+"""What if: takes regions out of the evidence of the visible slice, puts them back, asks about others."""
 
 from __future__ import annotations
 
@@ -7,45 +7,65 @@ from dataclasses import replace
 
 from PySide6.QtCore import QObject, Slot
 
+from ctmasknet_gui.controller.feature_maps import within_budget
+from ctmasknet_gui.controller.jobs import Handlers, Jobs
+from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.ports import Engine
+from ctmasknet_gui.controller.shown import ShownController
 from ctmasknet_gui.controller.thresholds import ThresholdController
 from ctmasknet_gui.controller.weights import WeightsController
 from ctmasknet_gui.state import AppState, Effect, SliceEdits
-from model_core.base.results import RoiRow
+from ctmasknet_gui.worker import Priority
+from model_core.base.asked import AskedRegion
+from model_core.base.results import RoiRow, SliceResult
 from model_core.base.settings import EvidenceEdit
+
+_AGAIN = "Asking runs this slice again: to save memory its intermediate maps were given up."
+_NETWORK = "Asking runs the network behind the class again: it has maps of its own, which are not kept."
+_FIRST = "Analyse this slice first (Run slice), then ask about a region of it."
+_TOPIC = "asking about a region"
 
 
 class WhatIfController(QObject):
     """Makes the edits of the visible slice's evidence, and keeps `ResultState.effect` up to date.
 
-    Regions are named by their candidates; what is not in the evidence of the slice is passed over.
+    Regions are named by their candidates; what is not in the evidence of the slice is passed over. One that
+    was asked about is none of the slice's: excluded, it is forgotten.
     """
 
     def __init__(
         self,
         state: AppState,
+        jobs: Jobs,
         thresholds: ThresholdController,
         *,
         engine: Engine,
         weights: WeightsController,
+        shown: ShownController,
+        messages: MessageController,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self._state = state
+        self._jobs = jobs
+        self._messages = messages
         self._thresholds = thresholds
         self._engine = engine
         self._weights = weights
         state.results.events.shown.connect(self._refresh)
         state.selection.events.candidate.connect(self._refresh)
         state.selection.events.others.connect(self._refresh)
+        shown.left.connect(self._stop_asking)
 
     @Slot(object)
     def exclude(self, candidates: Sequence[int]) -> None:
         """Take regions out of the evidence."""
         regions = [roi for roi in self._among(candidates) if not roi.excluded]
         if regions:
-            edit = self._edit.exclude(roi.candidate for roi in regions)
-            self._put(edit, f"exclusion of {_named(regions)}")
+            if any(roi.asked is not None for roi in regions):
+                # Those that stay are numbered anew.
+                self._select(roi.candidate for roi in regions if roi.asked is None)
+            self._put(self._without(regions), f"exclusion of {_named(regions)}")
 
     @Slot(object)
     def restore(self, candidates: Sequence[int]) -> None:
@@ -60,8 +80,10 @@ class WhatIfController(QObject):
         """Take everything but these regions out of the evidence."""
         regions = self._among(candidates)
         if regions:
-            only = frozenset(roi.candidate for roi in regions)
-            self._put(EvidenceEdit(only=only), f"keeping {_named(regions)} only")
+            edit = self._only(regions)
+            if edit.asked:
+                self._select(roi.candidate for roi in regions if roi.asked is None)
+            self._put(edit, f"keeping {_named(regions)} only")
 
     @Slot()
     def restore_all(self) -> None:
@@ -81,6 +103,67 @@ class WhatIfController(QObject):
         edits = self._state.thresholds.edits
         self._thresholds.set_edits(replace(edits, nms_anew=not edits.nms_anew), "NMS of edited evidence")
 
+    @Slot(object)
+    def ask(self, box: Sequence[float]) -> None:
+        """Ask the networks about a box (x1, y1, x2, y2, pixel edges of the slice) and let the answer in.
+
+        Where the maps of the slice were given up, or the class has a network of its own, a backbone runs, and
+        that is told.
+        """
+        index, volume = self._state.display.slice_index, self._state.case.volume
+        pipeline, result = self._weights.pipeline, self._state.results.slices.get(index)
+        # The last question counts, and what was told of the one before is no longer true.
+        self._jobs.cancel("ask")
+        self._messages.withdraw(_TOPIC)
+        if volume is None or pipeline is None or result is None:
+            self._messages.post("info", _FIRST, topic=_TOPIC)
+            return
+        runs = self._engine.needs_backbone(pipeline, result)
+        if runs:
+            self._messages.post("info", _NETWORK if result.features else _AGAIN, topic=_TOPIC)
+
+        def take(item: object) -> None:
+            results = self._state.results
+            if isinstance(item, SliceResult) and index in results.slices:
+                here = self._state.display.slice_index
+                results.slices = within_budget({**results.slices, index: item}, centre=here)
+            elif isinstance(item, AskedRegion) and index in results.slices:
+                self._messages.withdraw(_TOPIC)
+                self._take_answer(item, index)
+
+        def fail(error: BaseException) -> None:
+            self._messages.withdraw(_TOPIC)
+            self._messages.report(error, topic=_TOPIC)
+
+        self._jobs.submit(
+            "ask",
+            lambda: self._engine.ask(pipeline, volume, result, box),
+            Handlers(produced=take, failed=fail, cancelled=lambda: self._messages.withdraw(_TOPIC)),
+            priority=Priority.ASKED,
+            visible=runs,
+            beside=not runs,
+        )
+
+    def _take_answer(self, region: AskedRegion, index: int) -> None:
+        """Let an asked region into the evidence of its slice, and select it where that is in sight."""
+        edits = self._state.thresholds.edits
+        edit = (edits.of(index) or EvidenceEdit()).ask(region)
+        self._put(edit, "question about a region", index=index)
+        if index == self._state.display.slice_index and (shown := self._state.results.shown) is not None:
+            number = edit.asked.index(region)
+            self._select(one.candidate for one, row in shown.asked_rois() if row.asked == number)
+
+    def _select(self, candidates: Iterable[int]) -> None:
+        first, *others = (*candidates,) or (None,)
+        selection = self._state.selection
+        selection.others = tuple(other for other in others if other is not None)
+        selection.candidate = first
+
+    @Slot()
+    def _stop_asking(self) -> None:
+        """Let nothing be answered that belongs to a case or to weights that were left."""
+        self._jobs.cancel("ask")
+
     @property
     def _rois(self) -> tuple[RoiRow, ...]:
         shown = self._state.results.shown
@@ -94,8 +177,24 @@ class WhatIfController(QObject):
         wanted = set(candidates)
         return [roi for roi in self._rois if roi.candidate in wanted]
 
-    def _put(self, edit: EvidenceEdit, name: str) -> None:
-        edits, index = self._state.thresholds.edits, self._state.display.slice_index
+    def _without(self, regions: Iterable[RoiRow]) -> EvidenceEdit:
+        """Return the edit that leaves regions out; what was asked about is forgotten."""
+        regions = tuple(regions)
+        edit = self._edit.exclude(roi.candidate for roi in regions if roi.asked is None)
+        return edit.forget(roi.asked for roi in regions if roi.asked is not None)
+
+    def _only(self, regions: Iterable[RoiRow]) -> EvidenceEdit:
+        """Return the edit that leaves nothing but regions in."""
+        regions = tuple(regions)
+        kept = {roi.asked for roi in regions}
+        asked = tuple(one for k, one in enumerate(self._edit.asked) if k in kept)
+        return EvidenceEdit(
+            only=frozenset(roi.candidate for roi in regions if roi.asked is None), asked=asked
+        )
+
+    def _put(self, edit: EvidenceEdit, name: str, *, index: int | None = None) -> None:
+        edits = self._state.thresholds.edits
+        index = self._state.display.slice_index if index is None else index
         changed: SliceEdits = edits.put(index, edit)
         if changed != edits:
             self._thresholds.set_edits(changed, f"{name}, slice {index + 1}")
@@ -111,13 +210,15 @@ class WhatIfController(QObject):
                 results.effect = None
             return
         back = all(roi.excluded for roi in regions)
-        numbers = [roi.candidate for roi in regions]
-        edit = self._edit.restore(numbers) if back else self._edit.exclude(numbers)
+        edit = self._edit.restore(roi.candidate for roi in regions) if back else self._without(regions)
         # An edit of its own where the slice has none yet.
-        edit = replace(edit, nms_anew=self._state.thresholds.edits.nms_anew)
-        verdict = self._engine.judge(pipeline, result, self._state.thresholds.evidence, edit)
+        anew, evidence = self._state.thresholds.edits.nms_anew, self._state.thresholds.evidence
+        verdict, alone = (
+            self._engine.judge(pipeline, result, evidence, replace(one, nms_anew=anew))
+            for one in (edit, self._only(regions))
+        )
         ranks = tuple(roi.rank for roi in regions)
-        results.effect = None if verdict is None else Effect(verdict, ranks, restored=back)
+        results.effect = None if verdict is None else Effect(verdict, ranks, restored=back, alone=alone)
 
 
 def _named(regions: Sequence[RoiRow]) -> str:

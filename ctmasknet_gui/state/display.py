@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from psygnal import SignalGroupDescriptor
 
@@ -11,6 +11,7 @@ from model_core.base.volume import LUNG_WINDOW, Window
 from model_core.scene import Overlays
 
 LUNG = LUNG_WINDOW
+Tool = Literal["", "area", "ask"]
 
 # VIEWER.md order: keys 2..7. Key 0 is the automatic window, key 1 the file's own.
 PRESETS = (
@@ -35,6 +36,9 @@ class DisplayState:
         Shift of the picture's centre from the viewport's centre in screen pixels.
     masks, outlines, boxes, labels, logits, contributions, reference, opacity:
         As in `Overlays`, whose defaults they begin with.
+    tool:
+        What the left button draws on the slice: an area whose regions are selected, a box to ask about, or
+        nothing.
     covered:
         Which of masks and outlines a map of other colours took off; they come back when it goes.
     """
@@ -60,6 +64,7 @@ class DisplayState:
     cine: bool = False
     cine_fps: float = 10.0
     privacy: bool = False
+    tool: Tool = ""
 
     @property
     def overlays(self) -> Overlays:

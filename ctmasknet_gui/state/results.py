@@ -14,12 +14,14 @@ from model_core.base.results import ImageVerdict, ScanVerdict, ShownSlice, Slice
 class Effect:
     """What the class of the slice would be with the selected regions out of the evidence, or in it again.
 
-    ``ranks`` are those regions, ``restored`` whether they would come back.
+    ``ranks`` are those regions, ``restored`` whether they would come back. ``alone``: from them and nothing
+    else.
     """
 
     verdict: ImageVerdict
     ranks: tuple[int, ...]
     restored: bool = False
+    alone: ImageVerdict | None = None
 
 
 @dataclass(eq=False)

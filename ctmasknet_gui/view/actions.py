@@ -10,7 +10,7 @@ from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.state.display import PRESETS
+from ctmasknet_gui.state.display import PRESETS, Tool
 from ctmasknet_gui.view.style import icon
 from ctmasknet_gui.view.use_cases import UseCases
 from model_core.base.settings import Scoring
@@ -81,6 +81,11 @@ def _chosen(state: AppState, *, excluded: bool | None = None) -> bool:
     return any(roi.candidate in chosen and excluded in (None, roi.excluded) for roi in shown.rois)
 
 
+def _judged(state: AppState) -> bool:
+    """Whether there is a class, and regions that it rests on or could."""
+    return state.results.shown is not None and state.results.shown.verdict is not None
+
+
 def _edited_here(state: AppState) -> bool:
     return _shown(state) and state.thresholds.edits.of(state.display.slice_index) is not None
 
@@ -143,6 +148,15 @@ def _switch(
     )  # fmt: skip
 
 
+def _tool(tool: Tool, text: str, tip: str, *, key: str, image: str) -> Command:
+    """Return the command that takes a tool in hand, or puts it away."""
+    return Command(
+        f"{tool}_tool", text, tip, keys=(key,), image=image,
+        when=lambda state: state.display.tool == tool or _judged(state),
+        do=lambda use, _: use.set_tool(tool), checked=lambda state: state.display.tool == tool,
+    )  # fmt: skip
+
+
 def _cine_speed(speed: float) -> Command:
     return Command(
         f"cine_{speed:g}", f"{speed:g} slices per second", f"Play {speed:g} slices per second",
@@ -175,6 +189,9 @@ _FAST_TIP = "Leave out the mirror image where the weights look at it too: half t
 _JOIN_TIP = "Show detections whose masks touch as one lesion; otherwise each by itself"
 
 _EXCLUDE_TIP = "Show what the class would be without the selected regions: lower ranks close up"
+_RESTORE_TIP = "Let every region of this slice count again, and forget what was asked about"
+_AREA_TIP = "Draw around regions to select them: their middle counts; with Shift a box"
+_ASK_TIP = "Draw a box: the network takes it as a proposal, and the class takes in what it finds there"
 _NMS_TIP = "Regions that an excluded one had suppressed take its place; otherwise they stay out"
 
 # By the headings of the list of keys.
@@ -303,8 +320,10 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
                 when=_opened, do=lambda use, _: use.run_slice()),
         Command("run_series", "Run series", "Analyse every slice, this one first",
                 keys=("Ctrl+Shift+R",), image="run-series", when=_opened, do=lambda use, _: use.run_series()),
+        # Escape leaves a tool first.
         Command("stop", "Stop", "Stop what is running; what is done stays", keys=("Esc",),
-                image="stop", when=_running, do=lambda use, _: use.stop()),
+                image="stop", when=lambda state: _running(state) and not state.display.tool,
+                do=lambda use, _: use.stop()),
         Command("toggle_nms", "Suppress overlapping boxes (NMS)", keys=("T",), image="nms",
                 tip="Non-maximum suppression of the shown detections", do=lambda use, _: use.toggle_nms(),
                 checked=lambda state: state.thresholds.detections.nms_iou is not None),
@@ -339,6 +358,14 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
                 keys=("]",), when=_shown),
         Command("clear_selection", "Clear selection", "Select no region", keys=("Backspace",),
                 when=_shown, do=lambda use, _: use.pick(None)),
+        _tool("area", "Select by area", _AREA_TIP, key="E", image="lasso"),
+        Command("select_scores", "Select by score…", "Select every region whose score lies in a range",
+                keys=("Shift+E",), when=_judged),
+        _tool("ask", "Ask about a region", _ASK_TIP, key="Q", image="ask"),
+        Command("ask_box", "Ask about a box…", "Give the edges of a box to ask about as numbers",
+                keys=("Shift+Q",), when=_judged),
+        Command("leave_tool", "Leave tool", "Put the tool for areas or questions away", keys=("Esc",),
+                when=lambda state: state.display.tool != "", do=lambda use, _: use.leave_tool()),
         Command("exclude_region", "Exclude from evidence", _EXCLUDE_TIP, keys=("X", "Del"),
                 when=lambda state: _chosen(state, excluded=False),
                 do=lambda use, state: use.exclude(state.selection.chosen)),
@@ -348,7 +375,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("keep_only", "Keep only this in evidence", keys=("K",), when=_chosen,
                 tip="Show the class that rests on the selected regions alone",
                 do=lambda use, state: use.keep_only(state.selection.chosen)),
-        Command("restore_all", "Restore all regions", "Let every region of this slice count again",
+        Command("restore_all", "Restore all regions", _RESTORE_TIP,
                 keys=("Ctrl+Shift+X",), when=_edited_here, do=lambda use, _: use.restore_all()),
         Command("restore_everywhere", "Restore all regions of all slices",
                 "Let every region of every slice count again",

@@ -24,7 +24,12 @@ MOUSE = (
     ("Right click", "menu"),
     ("Click on box, row or point", "select the region everywhere"),
     ("Right click on one", "menu: exclude it from the evidence, keep it only"),
-    ("Drag over points", "select their regions; the line above the plots says what they do to the class"),
+    (
+        "Drag around points",
+        "select their regions (with Shift a box); the line above the plots says what they do",
+    ),
+    ("Drag over the histogram", "select every region with a score in that range"),
+    ("Left drag with a tool", "E: select the regions in an area; Q: ask about a box; Esc leaves the tool"),
 )
 
 NOT_YET = (

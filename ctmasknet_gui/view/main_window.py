@@ -198,6 +198,8 @@ class MainWindow(QMainWindow):
         viewport.window_requested.connect(use.set_window)
         viewport.view_requested.connect(use.set_zoom)
         viewport.candidate_selected.connect(use.pick)
+        viewport.regions_selected.connect(use.pick_several)
+        viewport.region_asked.connect(use.ask)
         viewport.paths_dropped.connect(lambda paths: use.open_paths(tuple(paths)))
         viewport.menu_requested.connect(self._show_slice_menu)
         viewport.empty.open_file.clicked.connect(self.commands.open_file.trigger)
@@ -228,6 +230,8 @@ class MainWindow(QMainWindow):
             (commands.next_region, partial(self.explanation.table.step, 1)),
             (commands.previous_region, partial(self.explanation.table.step, -1)),
             (commands.copy_table, self.explanation.table.copy),
+            (commands.select_scores, self.select_scores),
+            (commands.ask_box, self.ask_box),
             (commands.keys, self._show_keys),
             (commands.about, self._show_about),
             (commands.about_weights, self._show_weights),
@@ -300,6 +304,24 @@ class MainWindow(QMainWindow):
                 self.use.export(dialog.request)
 
         dialog.accepted.connect(export)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
+    def select_scores(self) -> None:
+        """Ask for a range of scores whose regions are to be selected."""
+        from ctmasknet_gui.view.what_if_dialogs import ScoreRangeDialog
+
+        dialog = ScoreRangeDialog(self._state, self.commands, parent=self)
+        dialog.regionsPicked.connect(self.use.pick_several)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
+    def ask_box(self) -> None:
+        """Ask for the edges of a box that is to be asked about."""
+        from ctmasknet_gui.view.what_if_dialogs import BoxDialog
+
+        dialog = BoxDialog(self._state, parent=self)
+        dialog.boxAsked.connect(self.use.ask)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
 

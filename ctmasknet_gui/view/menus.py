@@ -49,6 +49,7 @@ _BAR = (
     )),
     _Menu("&Edit", (
         "undo", "redo", None, "previous_region", "next_region", "clear_selection", None,
+        "area_tool", "select_scores", "ask_tool", "ask_box",
         _Menu("Class &evidence", (
             *_EDITS, None, "restore_all", "restore_everywhere", None, "nms_anew",
         )), None,
@@ -80,10 +81,15 @@ _BAR = (
 _OPEN = _Menu("Open", ("open_file", "open_folder", _RECENT, "open_demo"))
 _WINDOW = _Menu("Window", (*_PRESETS, None, "window_auto", "window_file", "invert"))
 _RUN = _Menu("Run", ("run_series", "run_slice"))
+_WHAT_IF = _Menu("What if", (
+    "area_tool", "select_scores", "ask_tool", "ask_box", "leave_tool", None, *_EDITS, None,
+    "restore_all", "nms_anew",
+))
 _REGION = _Menu("Region", (
     *_EDITS, "restore_all", None, "nms_anew", None, "clear_selection", "copy_table",
 ))
 _SLICE = _Menu("Slice", (
+    "area_tool", "ask_tool", None,
     *_EDITS, "restore_all", None,
     "run_slice", "outlines", "labels", "masks", "boxes", "logits", "contributions", "reference", None,
     _WINDOWS, "zoom_fit", "reset_view", None, "export_png",
@@ -92,7 +98,7 @@ _SLICE = _Menu("Slice", (
 
 
 class Menus(QObject):
-    """Fills a menu bar; ``open_menu``, ``window_menu``, ``run_menu``, ``weights_menu`` serve the tool bar."""
+    """Fills a menu bar; open, window, what-if, run and weights menu serve the tool bar, too."""
 
     def __init__(self, bar: QMenuBar, state: AppState, actions: Actions, use: UseCases) -> None:
         super().__init__(bar)
@@ -108,7 +114,7 @@ class Menus(QObject):
         for menu in _BAR:
             bar.addMenu(self._make(menu))
         self.open_menu, self.run_menu = self._make(_OPEN), self._make(_RUN)
-        self.window_menu = self._make(_WINDOW)
+        self.window_menu, self.what_if_menu = self._make(_WINDOW), self._make(_WHAT_IF)
         state.weights.events.all.connect(self._fill_weights)
         state.display.events.privacy.connect(self._fill_recent)
         state.case.events.volume.connect(self._fill_windows)

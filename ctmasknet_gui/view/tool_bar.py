@@ -42,6 +42,7 @@ class ToolBar(QToolBar):
         self._button(actions.explanation_panel, style=_ICON_ONLY)
         state.display.events.opacity.connect(self._refresh)
         state.display.events.window.connect(self._refresh)
+        state.display.events.tool.connect(self._refresh)
         state.weights.events.all.connect(self._refresh)
         state.case.events.volume.connect(self._refresh)
         state.run.events.kind.connect(self._refresh)
@@ -62,6 +63,12 @@ class ToolBar(QToolBar):
         self.addSeparator()
         for action in (actions.previous_finding, actions.next_finding, actions.cine):
             self._button(action, style=_ICON_ONLY)
+        self.what_if_button = self._menu_button("What if", "ask", menus.what_if_menu)
+        self.what_if_button.setToolTip(
+            "Question the evidence: select regions by area (E) or score, ask about a region (Q)"
+        )
+        self.what_if_button.setCheckable(True)
+        self.addWidget(self.what_if_button)
         self.addSeparator()
 
     def _make_overlays(self, actions: Actions) -> None:
@@ -136,12 +143,14 @@ class ToolBar(QToolBar):
         overlays, ends = self._overlay_buttons, [self.stop_button, self.export_button]
         self.opacity.setFixedWidth(_SLIDER)
         self._opacity_action.setVisible(True)
-        for button in (*overlays, *ends, self.slice_button, self.open_button, self.weights_button):
+        needed = self.what_if_button, self.slice_button, self.open_button, self.weights_button
+        for button in (*overlays, *ends, *needed):
             button.setToolButtonStyle(_WITH_TEXT)
         # Buttons, their style, and whether there is the slider: it has keys, and captions tell more.
         steps: tuple[tuple[list[QToolButton], Qt.ToolButtonStyle, bool], ...] = (
             (overlays, _TEXT_ONLY, True),
             (ends, _ICON_ONLY, True),
+            ([self.what_if_button], _ICON_ONLY, True),
             ([self.slice_button], _ICON_ONLY, True),
             ([self.open_button], _ICON_ONLY, True),
             # The status bar names the weights, too.
@@ -180,6 +189,7 @@ class ToolBar(QToolBar):
         self.opacity.setToolTip(f"Opacity of masks: {percent} % (A less, D more)")
         window = state.display.window
         name = window.name or f"{window.width:.0f} / {window.level:.0f}"
+        self.what_if_button.setChecked(state.display.tool != "")
         self.window_button.setText(_elided(name, 14))
         self.window_button.setEnabled(state.case.volume is not None)
         self._show_weights()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctmasknet_gui.state import Message
+from ctmasknet_gui.state.display import Tool
 from ctmasknet_gui.state.requests import ExportRequest
 from model_core.base.reasons import Grouping, Way
 from model_core.base.settings import DetectionSettings, EvidenceSettings, Scoring
@@ -71,6 +72,9 @@ class UseCases:
     redo: Callable[[], None]
     pick: Callable[[int | None], None]
     pick_several: Callable[[Sequence[int]], None]
+    set_tool: Callable[[Tool], None]
+    leave_tool: Callable[[], None]
+    ask: Callable[[Sequence[float]], None]
     exclude: Callable[[Sequence[int]], None]
     restore: Callable[[Sequence[int]], None]
     keep_only: Callable[[Sequence[int]], None]

@@ -5,7 +5,7 @@ Boxes are ``(N, 4)`` float32 ``x1, y1, x2, y2`` pixel *edges*: the pixel in colu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -29,7 +29,8 @@ ILL_PROBABILITY = 0.5
 UNDECIDED = "undecided"
 
 # Why a candidate is not among the shown detections, in the order in which candidates are sorted out.
-UnshownReason = Literal["area", "score", "overlap", "limit"]
+# "asked" is none of the detector's own.
+UnshownReason = Literal["area", "score", "overlap", "limit", "asked"]
 
 
 def probability_text(value: float, digits: int = 2) -> str:
@@ -100,7 +101,7 @@ class RoiBatch:
 class ImageVerdict:
     """Class logits of one slice, the evidence they were computed from, and what that is (`EvidenceBasis`).
 
-    ``edit`` is what a person left out of the evidence; None where nothing is.
+    ``edit`` is what a person left out of the evidence or put into it; None where nothing is.
     """
 
     logits: FloatArray
@@ -226,7 +227,9 @@ class RoiRow:
     class has regions of its own (two branches or two networks), so that the shown detections are others.
     ``unshown`` says why it is not; with "overlap", ``suppressor`` is the rank of the better region that
     suppressed it (None where that one is not in the table). ``excluded``: a person took it out of the
-    evidence (`EvidenceEdit`); its rank is that among all rows, excluded ones included.
+    evidence (`EvidenceEdit`); its rank is that among all rows, excluded ones included. ``asked``: which
+    of the regions that a person asked about it answers, from 0; without copies its score is too low for the
+    evidence.
     """
 
     rank: int
@@ -242,6 +245,7 @@ class RoiRow:
     unshown: UnshownReason | None = None
     suppressor: int | None = None
     excluded: bool = False
+    asked: int | None = None
 
     @property
     def why_unshown(self) -> str:
@@ -255,6 +259,7 @@ class RoiRow:
             "score": "not above the score threshold",
             "area": "its box is too small",
             "limit": "beyond the most detections shown",
+            "asked": "asked about, not found by the network",
         }
         return reasons.get(self.unshown or "", "not shown at these thresholds")
 
@@ -280,7 +285,7 @@ class SliceSummary:
     unlike_training:
         Whether the slice is unlike those of the training: it marks, and changes nothing. None where unknown.
     edited:
-        Whether a person left regions out of the evidence (`EvidenceEdit`).
+        Whether a person left regions out of the evidence or put some in (`EvidenceEdit`).
     """
 
     slice_index: int
@@ -381,6 +386,26 @@ class _WhenAsked:
 
 
 @dataclass(frozen=True, eq=False)
+class ShownAsked:
+    """A region that a person asked about, as it is drawn: its likeliest class.
+
+    Attributes
+    ----------
+    candidate:
+        Of its row among the RoIs, which has score, class and decoded box.
+    drawn:
+        What was drawn, the proposal, in slice pixels.
+    mask:
+        (H, W) under the mask threshold of the shown detections; None where the detector has no box of this
+        class for the proposal, or no masks.
+    """
+
+    candidate: int
+    drawn: tuple[float, float, float, float]
+    mask: BoolArray | None
+
+
+@dataclass(frozen=True, eq=False)
 class ShownSlice:
     """Everything drawn over one slice, computed once per (slice, settings).
 
@@ -391,6 +416,8 @@ class ShownSlice:
     logit_map:
         (H, W) float32 maximum (or sum) of the pasted raw mask logits; NaN outside every mask box. May be
         given as a function, which is called once the map is asked for: it often is not.
+    asked:
+        What was asked about; no detections, and in no measure of lesions.
     """
 
     slice_index: int
@@ -400,6 +427,7 @@ class ShownSlice:
     rois: tuple[RoiRow, ...]  # type: ignore[misc]
     verdict: ImageVerdict | None  # type: ignore[misc]
     summary: SliceSummary  # type: ignore[misc]
+    asked: tuple[ShownAsked, ...] = ()
 
     def changed(self, **fields: Any) -> ShownSlice:
         """Return a copy with other fields; `dataclasses.replace` would ask for the logit map."""
@@ -408,12 +436,19 @@ class ShownSlice:
     @property
     def evidence_rois(self) -> tuple[RoiRow, ...]:
         """The rows of the table that are in the evidence, in the order of its kept rows."""
-        return tuple(roi for roi in self.rois if not roi.excluded)
+        return tuple(roi for roi in self.rois if not roi.excluded and (roi.asked is None or roi.copies))
 
     @property
     def excluded(self) -> frozenset[int]:
         """The candidates that a person took out of the evidence."""
         return frozenset(roi.candidate for roi in self.rois if roi.excluded)
+
+    def asked_rois(self) -> Iterator[tuple[ShownAsked, RoiRow]]:
+        """Iterate over what was asked about, each with its row."""
+        rows = {roi.candidate: roi for roi in self.rois if roi.asked is not None}
+        for one in self.asked:
+            if one.candidate in rows:
+                yield one, rows[one.candidate]
 
     @property
     def logit_range(self) -> tuple[float, float] | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from model_core.base.asked import AskedRegion
 from model_core.base.errors import SettingsError
 
 Backbone = Literal["resnet18", "resnet34", "resnet50"]
@@ -266,10 +267,10 @@ class EvidenceSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceEdit:
-    """What a person takes out of the evidence of one slice, to see what the class would be without it.
+    """What a person takes out of the evidence of one slice, or puts into it, to see what the class would be.
 
     The rows that stay close up, the next ranked regions follow, and the batch is replicated anew: what the
-    published rule makes of a detector that had not found these regions.
+    published rule makes of a detector that had not found these regions, or found others, too.
 
     Attributes
     ----------
@@ -280,15 +281,19 @@ class EvidenceEdit:
     nms_anew:
         NMS looks at what is left, so that regions come in which a region now gone had suppressed. Otherwise
         these stay out: the lesion is gone, not the better of two boxes around it.
+    asked:
+        Regions that were asked about. They enter by their scores, and neither suppress nor are suppressed.
+        Their answers count as candidates after those of the slice, in this order.
     """
 
     excluded: frozenset[int] = frozenset()
     only: frozenset[int] | None = None
     nms_anew: bool = False
+    asked: tuple[AskedRegion, ...] = ()
 
     def __bool__(self) -> bool:
-        """Whether anything is left out."""
-        return bool(self.excluded) or self.only is not None
+        """Whether anything is left out or put in."""
+        return bool(self.excluded) or self.only is not None or bool(self.asked)
 
     def leaves_out(self, candidate: int) -> bool:
         """Whether a candidate is left out."""
@@ -303,6 +308,15 @@ class EvidenceEdit:
         back = frozenset(candidates)
         only = None if self.only is None else self.only | back
         return replace(self, excluded=self.excluded - back, only=only)
+
+    def ask(self, region: AskedRegion) -> EvidenceEdit:
+        """Return the edit with a region that was asked about; one that is there already counts once."""
+        return self if region in self.asked else replace(self, asked=(*self.asked, region))
+
+    def forget(self, numbers: Iterable[int]) -> EvidenceEdit:
+        """Return the edit without some of ``asked``, counted from 0."""
+        gone = frozenset(numbers)
+        return replace(self, asked=tuple(one for k, one in enumerate(self.asked) if k not in gone))
 
     def numbered_from(self, first: int) -> EvidenceEdit:
         """Return the edit of the same candidates where these are counted from ``first``."""

@@ -5,12 +5,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from model_core.cli import values
 from model_core.cli.errors import UsageError
 from model_core.cli.predict import choose_series, make_folder, open_series, refuse_to_replace
 from model_core.cli.progress import last
+
+if TYPE_CHECKING:
+    from model_core.base.results import ShownSlice
 
 DOCUMENT, REPORT = "explanation.json", "report"
 
@@ -22,7 +27,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="say which regions of a slice carry its class, and what would change it",
         description="Runs the networks on one slice and writes DIR/explanation.json, the slice with the "
         "contribution of each region as colour, and their bars. Slices count from 1, as in the window. What "
-        "each number means is in docs/explanation.md.",
+        "each number means is in docs/explanation.md. --exclude, --only and --ask edit the evidence first, "
+        "as in the window, and what is written is marked as edited.",
     )
     parser.add_argument("path", type=Path, help="DICOM folder or file, NIfTI, NRRD, MHA, or pictures")
     parser.add_argument(
@@ -37,6 +43,21 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--evidence-nms", type=values.iou, metavar="T", help="of the RoI batch (IoU)")
     parser.add_argument(
         "--seed", type=values.count, default=0, metavar="S", help="of what is drawn at random (default 0)"
+    )
+    parser.add_argument(
+        "--exclude", type=values.positive, nargs="+", default=[], metavar="RANK",
+        help="leave regions out, by their ranks in the evidence before any edit",
+    )  # fmt: skip
+    parser.add_argument(
+        "--only", type=values.positive, nargs="+", default=[], metavar="RANK",
+        help="leave everything but these regions out",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ask", type=values.box, action="append", default=[], metavar="X1,Y1,X2,Y2",
+        help="a box in pixels of the slice as the proposal: its answer joins the evidence (may be repeated)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--nms-anew", action="store_true", help="regions come in that excluded ones had suppressed"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
     parser.add_argument("--fast", action="store_true", help=values.FAST)
@@ -54,12 +75,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     """Explain the slice and write the results; nothing is written before everything is computed."""
+    from model_core.base.asked import AskedRegion
     from model_core.base.files import atomic_folder
+    from model_core.base.settings import EvidenceEdit
+    from model_core.engine import ask
     from model_core.engine import run as run_networks
     from model_core.engine.load import load_pipeline
     from model_core.engine.lungs import lungs_of
     from model_core.explain import explain_slice, show, stability
     from model_core.export import (
+        edited_in_words,
         explanation,
         in_words,
         picture_names,
@@ -87,7 +112,19 @@ def run(arguments: argparse.Namespace) -> int:
     )
     last(lungs_of(volume), title="Looking for the lung")
     result = last(run_networks(pipeline, volume, [index]), title="Analysing")
-    shown = show(pipeline, volume, result, pipeline.detections, evidence)
+    original = show(pipeline, volume, result, pipeline.detections, evidence)
+    edit = EvidenceEdit(
+        excluded=_candidates(original, arguments.exclude),
+        only=_candidates(original, arguments.only) if arguments.only else None,
+        nms_anew=arguments.nms_anew,
+    )
+    for box in arguments.ask:
+        region = last(ask(pipeline, volume, result, box), title="Asking")
+        assert isinstance(region, AskedRegion)
+        edit = edit.ask(region)
+    shown = original
+    if edit:
+        shown = show(pipeline, volume, result, pipeline.detections, evidence, edit=edit)
     found = last(explain_slice(pipeline, result, shown, seed=arguments.seed), title="Explaining")
     steady = None
     if arguments.stability:
@@ -100,16 +137,31 @@ def run(arguments: argparse.Namespace) -> int:
         former = sorted((*output.glob("slice-*-contribution*.png"), *output.glob(f"{REPORT}.[hp]*")))
     with atomic_folder(output, last=DOCUMENT, outdated=former) as work:
         write_explanation_pictures(work, volume, shown, found, image_classes=pipeline.image_classes)
+        whole = original if edit else None
         if arguments.report:
             weights = names_text(pipeline.cards, fast=pipeline.fast)
             settings = PageSettings(pipeline, pipeline.detections, evidence, weights)
             write_page(work, REPORT, slice_page(volume, shown, settings, explanation=found, steady=steady))
-        write_json(work / DOCUMENT, explanation(shown, found, pipeline=pipeline, steady=steady))
+        write_json(
+            work / DOCUMENT,
+            explanation(shown, found, pipeline=pipeline, steady=steady, original=whole),
+        )
     for problem in volume.problems:
         if problem.level != "info":
             sys.stderr.write(f"ctmasknet: {problem.text} {problem.action}\n")
+    if edit:
+        sys.stdout.write(edited_in_words(original, shown, pipeline.image_classes) + "\n")
     if found.why_none:
         sys.stderr.write(f"ctmasknet: no contributions: {found.why_none}\n")
     elif sentence := in_words(found, pipeline.image_classes):
         sys.stdout.write(f"{sentence}\n")
     return 0
+
+
+def _candidates(shown: ShownSlice, ranks: Sequence[int]) -> frozenset[int]:
+    """Return the candidates of ranks, from 1."""
+    known = {roi.rank: roi.candidate for roi in shown.rois}
+    for rank in ranks:
+        if rank not in known:
+            raise UsageError(f"There is no region {rank}: the evidence of this slice has {len(known)}.")
+    return frozenset(known[rank] for rank in ranks)

@@ -58,6 +58,17 @@ def side(text: str) -> int:
     return pixels
 
 
+def box(text: str) -> tuple[float, float, float, float]:
+    """Parse a box, x1,y1,x2,y2 in pixels: the first corner is the upper left one."""
+    try:
+        left, top, right, bottom = (float(edge) for edge in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a box X1,Y1,X2,Y2") from None
+    if not (left < right and top < bottom):
+        raise argparse.ArgumentTypeError(f"{text!r} is no box: X1 < X2 and Y1 < Y2 are wanted")
+    return left, top, right, bottom
+
+
 def rate(text: str) -> float:
     """Parse a positive number."""
     try:

@@ -3,6 +3,7 @@
 torch is imported by `engine.load` and `engine.torch_backend` alone.
 """
 
+from model_core.engine.ask import ask, needs_backbone
 from model_core.engine.backend import Backend, Look
 from model_core.engine.evidence import evidence_batch, judge
 from model_core.engine.module_s import ModuleS
@@ -15,10 +16,12 @@ __all__ = [
     "Look",
     "ModuleS",
     "Pipeline",
+    "ask",
     "calibrated",
     "detect",
     "evidence_batch",
     "judge",
+    "needs_backbone",
     "rank",
     "run",
     "shown_scores",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from scipy.special import expit
 
@@ -26,7 +29,7 @@ def judge(
 ) -> ImageVerdict | None:
     """Return the class of a slice from its evidence under these settings; None without a classifier.
 
-    ``edit`` leaves regions out of the evidence; see `evidence_batch`.
+    ``edit`` leaves regions out of the evidence or puts some in; see `evidence_batch`.
     """
     if result.evidence_candidates is None:
         return None
@@ -98,8 +101,10 @@ def evidence_batch(
     """Rank the candidates and spread the best over ``size`` rows; None gives each one row.
 
     What an ``edit`` leaves out leaves no gap: the rows below close up, the next ranked region comes in where
-    there is one, and replication is that of as many regions.
+    there is one, and replication is that of as many regions. What it asks about enters by its score, past
+    NMS, and may push out the last row; the batch numbers it as `with_asked` does.
     """
+    candidates = with_asked(candidates, edit)
     scores = network_scores(candidates, settings.scoring)
     kept = _kept(candidates, scores, settings, edit)
     return roi_batch(
@@ -115,23 +120,57 @@ def evidence_batch(
 def listed_candidates(
     candidates: Candidates, settings: EvidenceSettings, edit: EvidenceEdit, kept: IntArray
 ) -> IntArray:
-    """Return the regions of the edited evidence and those that the edit took out of it, by score."""
+    """Return the regions of the edited evidence, those taken out of it and those asked about, by score."""
     whole = _kept(candidates, network_scores(candidates, settings.scoring), settings, None)
-    gone = np.array([number for number in whole.tolist() if edit.leaves_out(number)], np.int64)
-    both = np.concatenate((gone, np.setdiff1d(kept, gone)))
-    # Equal scores in the order of the candidates, as in the ranking itself.
-    both.sort()
-    scores = network_scores(candidates, settings.scoring)[both]
-    return both[np.argsort(-scores, kind="stable")]
+    gone = [number for number in whole.tolist() if edit.leaves_out(number)]
+    every = with_asked(candidates, edit)
+    asked = np.arange(len(candidates), len(every))
+    both = np.unique(np.concatenate((np.array(gone, np.int64), kept, asked)))
+    return _by_score(both, network_scores(every, settings.scoring))
+
+
+def with_asked(candidates: Candidates, edit: EvidenceEdit | None) -> Candidates:
+    """Return the candidates of a slice and, after them, the answers to what an edit asks about."""
+    if edit is None or not edit.asked:
+        return candidates
+    answers = [(one.proposal, answer) for one in edit.asked for answer in one.answers]
+
+    def joined(own: Any, more: Sequence[object]) -> Any:
+        return np.concatenate((own, np.array(more, own.dtype)))
+
+    return Candidates(
+        proposals=joined(candidates.proposals, [proposal for proposal, _ in answers]),
+        boxes=joined(candidates.boxes, [answer.box for _, answer in answers]),
+        deltas=joined(candidates.deltas, [answer.deltas for _, answer in answers]),
+        scores=joined(candidates.scores, [answer.score for _, answer in answers]),
+        logits=joined(candidates.logits, [answer.logit for _, answer in answers]),
+        labels=joined(candidates.labels, [answer.label for _, answer in answers]),
+    )
+
+
+def asked_numbers(candidates: Candidates, edit: EvidenceEdit | None) -> dict[int, tuple[int, int]]:
+    """Return, by candidate number, which asked region it answers and which of its answers it is, from 0."""
+    answers = (
+        [] if edit is None else [(k, n) for k, one in enumerate(edit.asked) for n in range(len(one.answers))]
+    )
+    return dict(enumerate(answers, start=len(candidates)))
+
+
+def _by_score(numbers: IntArray, scores: FloatArray) -> IntArray:
+    """Return candidates by score; equal scores in the order of their numbers, as in the ranking itself."""
+    numbers = np.sort(numbers)
+    return numbers[np.argsort(-scores[numbers], kind="stable")]
 
 
 def _kept(
     candidates: Candidates, scores: FloatArray, settings: EvidenceSettings, edit: EvidenceEdit | None
 ) -> IntArray:
-    """Return the indices of the regions in the evidence, best first."""
-    out = _left_out(candidates, edit)
+    """Return the indices of the regions in the evidence, best first; what was asked about is at the end."""
+    asked = 0 if edit is None else sum(len(one.answers) for one in edit.asked)
+    own = len(candidates) - asked
+    out = _left_out(own, edit)
     before_nms = edit is not None and edit.nms_anew
-    among = np.flatnonzero(~out) if before_nms else np.arange(len(candidates))
+    among = np.flatnonzero(~out) if before_nms else np.arange(own)
     kept = rank_regions(
         candidates.boxes[among],
         scores[among],
@@ -142,19 +181,26 @@ def _kept(
         limit=settings.batch_size + (0 if before_nms else int(out.sum())),
     )
     kept = among[kept]
-    return kept[~out[kept]][: settings.batch_size]
+    kept = kept[~out[kept]]
+    if asked:
+        left, top, right, bottom = candidates.boxes[own:].T
+        enters = (scores[own:] > settings.network_score) & (
+            (right - left) * (bottom - top) > settings.min_area
+        )
+        kept = _by_score(np.concatenate((kept, own + np.flatnonzero(enters))), scores)
+    return kept[: settings.batch_size]
 
 
-def _left_out(candidates: Candidates, edit: EvidenceEdit | None) -> BoolArray:
-    """Return (M,) which candidates an edit leaves out."""
-    out = np.zeros(len(candidates), np.bool_)
+def _left_out(candidates: int, edit: EvidenceEdit | None) -> BoolArray:
+    """Return (M,) which of so many candidates an edit leaves out."""
+    out = np.zeros(candidates, np.bool_)
     if edit is None:
         return out
     named = edit.excluded | (edit.only or frozenset())
-    if named and not 0 <= min(named) <= max(named) < len(candidates):
+    if named and not 0 <= min(named) <= max(named) < candidates:
         raise SettingsError(
             f"The edited evidence names regions that do not exist: candidates are numbered from 0 to "
-            f"{len(candidates) - 1}."
+            f"{candidates - 1}."
         )
     if edit.only is not None:
         out[:] = True

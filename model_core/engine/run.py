@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from model_core.base.arrays import FloatArray
 from model_core.base.errors import SettingsError
@@ -53,8 +54,7 @@ def run(
             evidence = _evidence(pipeline, other)
         elif pipeline.has_class and card.architecture.branches == 2:
             evidence = _evidence(pipeline, look)
-        with np.errstate(over="ignore"):
-            features = {level: maps.astype(np.float16) for level, maps in look.maps.items()}
+        features = stored_maps(look)
         has_class = pipeline.has_class
         verdict = judge_candidates(pipeline, evidence, pipeline.evidence) if has_class else None
         result = SliceResult(
@@ -72,6 +72,12 @@ def run(
         pipeline.mask_logits(result, rank(detections, pipeline.detections))
         yield result
     yield Progress(total, total, "Done")
+
+
+def stored_maps(look: Look) -> dict[str, npt.NDArray[np.float16]]:
+    """Return the FPN maps of a look as they are kept."""
+    with np.errstate(over="ignore"):
+        return {level: maps.astype(np.float16) for level, maps in look.maps.items()}
 
 
 def _unlike(pipeline: Pipeline, picture: FloatArray, verdict: ImageVerdict | None) -> bool | None:

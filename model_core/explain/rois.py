@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 import numpy as np
@@ -24,6 +24,7 @@ def roi_table(
     temperature: float = 1.0,
     scoring: Scoring = "softmax",
     listed: IntArray | None = None,
+    asked: Mapping[int, tuple[int, int]] | None = None,
 ) -> tuple[RoiRow, ...]:
     """Return the distinct RoIs of a batch, best first, with decoded boxes in slice pixels.
 
@@ -43,6 +44,8 @@ def roi_table(
     listed:
         Candidates of the rows, by score; those that are not in the batch are excluded ones, with no copies.
         None: those of the batch.
+    asked:
+        The candidates that answer what was asked about, and what of it (`engine.evidence.asked_numbers`).
     """
     listed = batch.kept if listed is None else listed
     if not len(listed):
@@ -50,6 +53,7 @@ def roi_table(
     copies = dict(zip(*(a.tolist() for a in np.unique(batch.source, return_counts=True)), strict=True))
     boxes = placement.in_slice(candidates.boxes[listed])
     shown = calibrated(network_scores(candidates, scoring)[listed], temperature)
+    answers = asked or {}
     rows = []
     for rank, (candidate, box, score) in enumerate(
         zip(listed.tolist(), boxes.tolist(), shown.tolist(), strict=True), start=1
@@ -68,7 +72,9 @@ def roi_table(
                 copies=copies.get(candidate, 0),
                 detected=None if detected is None else candidate in detected,
                 class_number=int(candidates.labels[candidate]),
-                excluded=candidate not in copies,
+                excluded=candidate not in copies and candidate not in answers,
+                unshown="asked" if candidate in answers else None,
+                asked=answers[candidate][0] if candidate in answers else None,
             )
         )
     return tuple(rows)

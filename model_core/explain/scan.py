@@ -47,7 +47,7 @@ def scan_verdict(
     Parameters
     ----------
     basis:
-        Of the class of the slices; "edited" where regions of one were excluded (`SliceSummary.edited`).
+        Of the class of the slices; "edited" where that of one was edited (`SliceSummary.edited`).
     control, names:
         Name of class 0, for the text of the rule; and of all classes, for the kind.
     calibration:
@@ -87,8 +87,8 @@ def scan_verdict(
 
 
 def _told_as_edited(found: ScanVerdict, slices: int) -> ScanVerdict:
-    """Return the verdict with the remark, in its rules, that regions were excluded by hand."""
-    remark = f" Regions were excluded by hand in {slices} slice{'s' * (slices != 1)}."
+    """Return the verdict with the remark, in its rules, that evidence was edited by hand."""
+    remark = f" The evidence was edited by hand in {slices} slice{'s' * (slices != 1)}."
     verdict_rule = found.verdict_rule and found.verdict_rule + remark
     return replace(found, rule=found.rule + remark, verdict_rule=verdict_rule)
 

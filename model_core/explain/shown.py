@@ -4,21 +4,35 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from model_core.base.arrays import BoolArray, ByteArray, IntArray
-from model_core.base.results import Candidates, ImageVerdict, RoiRow, ShownSlice, SliceResult, SliceSummary
+from model_core.base.asked import AskedAnswer
+from model_core.base.results import (
+    Candidates,
+    Detections,
+    ImageVerdict,
+    RoiRow,
+    ShownAsked,
+    ShownSlice,
+    SliceResult,
+    SliceSummary,
+)
 from model_core.base.settings import DetectionSettings, EvidenceEdit, EvidenceSettings
 from model_core.base.volume import Volume
 from model_core.engine.evidence import (
+    asked_numbers,
     evidence_batch,
     ill_probability,
     judge,
     kind_of,
     listed_candidates,
+    with_asked,
 )
 from model_core.engine.lungs import known_lungs
 from model_core.engine.pipeline import Pipeline
 from model_core.engine.select import detect, rank, why_unshown
-from model_core.explain.masks import label_map, logit_map
+from model_core.explain.masks import label_map, logit_map, mask_pixels
 from model_core.explain.regions import shown_lesions
 from model_core.explain.rois import roi_table
 
@@ -37,7 +51,7 @@ def show(
 
     ``lung`` says whether it lies in the range of the lungs, by default what is known of the volume
     (`engine.lungs`); outside there is no verdict. ``edit`` leaves regions out of the evidence: they stay in
-    the table, as excluded, and masks and detections stay as they are.
+    the table, as excluded, and masks and detections stay as they are. What it asks about joins the table.
 
     Without a classifier there is no class and no RoI batch, but the detector ranks regions all the same.
     """
@@ -53,6 +67,7 @@ def show(
         rois=_rois(pipeline, volume, result, found.indices, detections, evidence, verdict),
         verdict=verdict,
         summary=_summary(pipeline, volume, result, masks, verdict, lung=lung),
+        asked=_asked(result, detections, verdict),
     )
 
 
@@ -76,6 +91,7 @@ def with_evidence(
         rois=_rois(pipeline, volume, result, indices, detections, evidence, verdict),
         verdict=verdict,
         summary=_judged(pipeline, volume, shown.summary, verdict),
+        asked=_asked(result, detections, verdict),
     )
 
 
@@ -95,9 +111,10 @@ def _rois(
     shared = candidates is result.detection_candidates
     batch = evidence_batch(candidates, evidence, size=None) if verdict is None else verdict.batch
     edit = None if verdict is None else verdict.edit
+    asked = asked_numbers(candidates, edit)
     rois = roi_table(
         batch,
-        candidates,
+        with_asked(candidates, edit),
         placement=result.evidence_placement,
         names=pipeline.region_classes if shared else pipeline.cards[-1].region_classes,
         pixel_area_mm2=volume.geometry.pixel_area_mm2,
@@ -105,6 +122,7 @@ def _rois(
         scoring=evidence.scoring,
         temperature=evidence.temperature,
         listed=None if edit is None else listed_candidates(candidates, evidence, edit, batch.kept),
+        asked=asked,
     )
     if verdict is None:
         rois = tuple(replace(roi, copies=0) for roi in rois)
@@ -116,7 +134,7 @@ def _with_reasons(
 ) -> tuple[RoiRow, ...]:
     """Say of each row that is not shown why, regions called by their rank in the table."""
     ranks = {roi.candidate: roi.rank for roi in rois}
-    found = why_unshown(candidates, settings, [roi.candidate for roi in rois])
+    found = why_unshown(candidates, settings, [roi.candidate for roi in rois if roi.asked is None])
     rows = []
     for roi in rois:
         if (why := found.get(roi.candidate)) is not None:
@@ -124,6 +142,39 @@ def _with_reasons(
             roi = replace(roi, unshown=why.reason, suppressor=suppressor)
         rows.append(roi)
     return tuple(rows)
+
+
+def _asked(
+    result: SliceResult, settings: DetectionSettings, verdict: ImageVerdict | None
+) -> tuple[ShownAsked, ...]:
+    """Return what was asked about as it is drawn, with masks under the settings of the shown detections."""
+    candidates, edit = result.evidence_candidates, None if verdict is None else verdict.edit
+    if candidates is None or edit is None:
+        return ()
+    shown = []
+    for number, (which, answer) in asked_numbers(candidates, edit).items():
+        one = edit.asked[which]
+        if answer == one.best:
+            mask = _asked_mask(one.answers[answer], result, settings)
+            shown.append(ShownAsked(candidate=number, drawn=one.box, mask=mask))
+    return tuple(shown)
+
+
+def _asked_mask(answer: AskedAnswer, result: SliceResult, settings: DetectionSettings) -> BoolArray | None:
+    if answer.mask_logits is None or answer.mask_box is None:
+        return None
+    box = result.evidence_placement.in_slice(np.array([answer.box], np.float32))
+    region = Detections(
+        indices=np.zeros(1, np.int64),
+        boxes=box,
+        scores=np.array([answer.score], np.float32),
+        labels=np.array([answer.label]),
+        mask_boxes=np.array([answer.mask_box], np.float32),
+        mask_logits=answer.mask_logits[None],
+        settings=settings,
+    )
+    mask: BoolArray = mask_pixels(region, result.placement.slice_shape)[0]
+    return mask
 
 
 def summarise(

@@ -1,7 +1,13 @@
 """Writing what was found: pictures, tables, plots, masks and JSON, each whole or not at all."""
 
 from model_core.base.files import atomic_path
-from model_core.export.explanation import explanation, in_words, picture_names, write_explanation_pictures
+from model_core.export.explanation import (
+    edited_in_words,
+    explanation,
+    in_words,
+    picture_names,
+    write_explanation_pictures,
+)
 from model_core.export.labels import write_lesions
 from model_core.export.picture import render_slice
 from model_core.export.plots import available_plots, export_plots, write_plot
@@ -16,6 +22,7 @@ __all__ = [
     "Overlays",
     "atomic_path",
     "available_plots",
+    "edited_in_words",
     "explanation",
     "export_plots",
     "export_slices",

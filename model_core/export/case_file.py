@@ -12,11 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from model_core import DISCLAIMER, __version__
+from model_core.base.asked import AskedAnswer, AskedRegion, Box
 from model_core.base.documents import from_values
 from model_core.base.errors import ReadError, SettingsError
 from model_core.base.files import atomic_path
-from model_core.base.settings import DetectionSettings, EvidenceSettings
+from model_core.base.settings import DetectionSettings, EvidenceEdit, EvidenceSettings
 from model_core.base.volume import Unit, VoiFunction, Window
 from model_core.scene import Overlays
 
@@ -67,12 +70,94 @@ class CaseWeights:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CaseAnswer:
+    """One class of the answer to a box (`AskedAnswer`); ``mask`` is the 28 x 28 logits row by row."""
+
+    label: int
+    score: float
+    logit: float
+    deltas: Box
+    box: Box
+    mask_box: Box | None = None
+    mask: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseAsked:
+    """A box that was asked about (`AskedRegion`)."""
+
+    box: Box
+    proposal: Box
+    answers: tuple[CaseAnswer, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class CaseEdit:
-    """What is taken out of the evidence of a slice (`EvidenceEdit`); candidates as first and length."""
+    """What is edited of the evidence of a slice (`EvidenceEdit`); candidates as first and length."""
 
     slice_number: int
     excluded: Runs = ()
     only: Runs | None = None
+    asked: tuple[CaseAsked, ...] = ()
+
+    @classmethod
+    def of(cls, index: int, edit: EvidenceEdit) -> CaseEdit:
+        """Return the edit of a slice, counted from 0, as the file holds it."""
+        return cls(
+            slice_number=index + 1,
+            excluded=as_runs(edit.excluded),
+            only=None if edit.only is None else as_runs(edit.only),
+            asked=tuple(
+                CaseAsked(
+                    box=region.box,
+                    proposal=region.proposal,
+                    answers=tuple(
+                        CaseAnswer(
+                            label=one.label,
+                            score=one.score,
+                            logit=one.logit,
+                            deltas=one.deltas,
+                            box=one.box,
+                            mask_box=one.mask_box,
+                            mask=None
+                            if one.mask_logits is None
+                            else tuple(map(float, one.mask_logits.ravel())),
+                        )
+                        for one in region.answers
+                    ),
+                )
+                for region in edit.asked
+            ),
+        )
+
+    @property
+    def edit(self) -> EvidenceEdit:
+        """The edit of the slice. Raises `SettingsError` or ValueError where it is none."""
+        return EvidenceEdit(
+            excluded=from_runs(self.excluded),
+            only=None if self.only is None else from_runs(self.only),
+            asked=tuple(
+                AskedRegion(
+                    box=region.box,
+                    proposal=region.proposal,
+                    answers=tuple(
+                        AskedAnswer(
+                            label=one.label,
+                            score=one.score,
+                            logit=one.logit,
+                            deltas=one.deltas,
+                            box=one.box,
+                            mask_box=one.mask_box,
+                            mask_logits=None
+                            if one.mask is None
+                            else np.array(one.mask, np.float32).reshape(28, 28),
+                        )
+                        for one in region.answers
+                    ),
+                )
+                for region in self.asked
+            ),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,7 +315,8 @@ def _checked(case: CaseFile) -> CaseFile:
         raise SettingsError("the width of its window is not above 0")
     from_runs(case.analysed, below=slices + 1)
     for edit in case.edits:
-        from_runs(edit.excluded)
-        from_runs(edit.only or ())
+        if not all(region.answers for region in edit.asked):
+            raise SettingsError("a box that was asked about has no answer")
+        assert edit.edit is not None
     assert case.view.window
     return case

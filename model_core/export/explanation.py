@@ -20,10 +20,11 @@ from model_core.explain.attribution import FoundSet, with_ill
 from model_core.explain.explanation import BACKGROUND, METHODS, Explanation
 from model_core.explain.stability import Stability
 from model_core.export.png import RESEARCH_USE
-from model_core.export.predictions import Networks, by_name, weights_entry
+from model_core.export.predictions import Networks, by_name, edit_entry, weights_entry
 from model_core.scene import class_name
 
 SCHEMA_VERSION = 1
+_MOST_NAMED = 8
 _SIZE, _DPI = (6.4, 5.4), 150
 IN_PLACE = "A region's slots are filled with the rows of the same rank of each RoI batch of controls."
 CLOSED_UP = (
@@ -33,12 +34,18 @@ CLOSED_UP = (
 
 
 def explanation(
-    shown: ShownSlice, found: Explanation, *, pipeline: Networks, steady: Stability | None = None
+    shown: ShownSlice,
+    found: Explanation,
+    *,
+    pipeline: Networks,
+    steady: Stability | None = None,
+    original: ShownSlice | None = None,
 ) -> dict[str, Any]:
     """Return the document of one slice as JSON values; it holds no text of the file (docs/explanation.md).
 
     ``rank`` and ``slice_number`` count from 1, ``slots`` from 0; boxes are pixel edges of the slice as
-    displayed; lists of logits are in the order of the image classes. What is unknown is null.
+    displayed; lists of logits are in the order of the image classes. What is unknown is null. ``original`` is
+    the slice before its evidence was edited, where it was.
     """
     verdict, names = found.verdict, pipeline.image_classes
     count = len(verdict.logits)
@@ -50,12 +57,14 @@ def explanation(
         "settings": {
             "evidence": dataclasses.asdict(verdict.settings),
             "evidence_basis": verdict.basis,
+            "edit": edit_entry(shown),
             "mirror_image": pipeline.mirror,
             "seed": found.seed,
         },
         "image_logits": _numbers(verdict.logits),
         "class_probabilities": by_name(names, _numbers(verdict.probabilities)),
         "ill_probability": shown.summary.ill_probability,
+        "original": None if original is None else _class_of(original, names),
         "roi_batch": [_numbers(row) for row in verdict.batch.rows],
         "rois": [
             {
@@ -94,6 +103,16 @@ def _stability(found: Stability) -> dict[str, Any]:
         "ill_probability": _numbers(found.ill) or None,
         "lesion_mm2": _numbers(found.lesion_mm2) if found.in_mm else None,
         "lesion_px": None if found.in_mm else _numbers(found.lesion_mm2),
+    }
+
+
+def _class_of(shown: ShownSlice, names: Sequence[str]) -> dict[str, Any]:
+    verdict = shown.verdict
+    assert verdict is not None
+    return {
+        "image_logits": _numbers(verdict.logits),
+        "class_probabilities": by_name(names, _numbers(verdict.probabilities)),
+        "ill_probability": shown.summary.ill_probability,
     }
 
 
@@ -218,6 +237,26 @@ def in_words(found: Explanation, names: Sequence[str]) -> str:
     return f"{first} Alone, {_named(found, decisive.alone)} {carry} it{least}."
 
 
+def edited_in_words(original: ShownSlice, shown: ShownSlice, names: Sequence[str]) -> str:
+    """Say in a sentence or two what was edited of the evidence, and what the class became."""
+    assert original.verdict is not None
+    assert shown.verdict is not None
+    out = [str(roi.rank) for roi in shown.rois if roi.excluded]
+    named = f"region{'s' * (len(out) > 1)} {', '.join(out)}"
+    done = [f"without {named if len(out) <= _MOST_NAMED else f'{len(out)} regions'}"] if out else []
+    for _, roi in shown.asked_rois():
+        place = f"rank {roi.rank}" if roi.copies else "too low for the evidence"
+        done.append(f"asked about a box: {roi.label} {probability_text(roi.score)}, {place}")
+    before, after = original.summary.ill_probability, shown.summary.ill_probability
+    what = "ill"
+    if before is None or after is None:
+        best = int(np.argmax(original.verdict.logits))
+        what = class_name(names, best)
+        before, after = (float(one.probabilities[best]) for one in (original.verdict, shown.verdict))
+    change = f"{what} {probability_text(before)} → {probability_text(after)}"
+    return f"Edited evidence ({'; '.join(done)}): {change}."
+
+
 def _verdict(found: Explanation, names: Sequence[str]) -> str:
     assert found.decisive is not None
     number = found.decisive.verdict
@@ -268,6 +307,8 @@ def write_explanation_pictures(
     else:
         values = found.closed.whole[output] - found.closed.without[:, output]
         name += ", ranks closed up"
+    if shown.verdict is not None and shown.verdict.edit is not None:
+        name += ", edited evidence"
     window = LUNG_WINDOW if volume.unit == "HU" else automatic_window(volume)
     grey = apply_window(volume.voxels[shown.slice_index], window)
     _, rows_mm, columns_mm = volume.geometry.spacing_mm

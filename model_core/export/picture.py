@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from model_core.base.arrays import BoolArray, ByteArray, FloatArray
 from model_core.base.errors import SettingsError
-from model_core.base.results import ShownSlice
+from model_core.base.results import RoiRow, ShownAsked, ShownSlice
 from model_core.base.voi import apply_window
 from model_core.base.volume import Volume
 from model_core.export import paint
@@ -20,7 +21,7 @@ from model_core.export.sampling import PLOTS_SIDE, TEXT_SIDE, Sampling, sampling
 from model_core.export.text import TextLayer
 from model_core.scene import box_labels, corner_lines, edge_letters
 from model_core.scene.labels import Rect, unshown_roi
-from model_core.scene.palette import EXCLUDED, REFERENCE, SELECTED, WHITE
+from model_core.scene.palette import ASKED, EXCLUDED, REFERENCE, SELECTED, WHITE
 from model_core.scene.reasons import ReasonArea, reason_areas
 
 if TYPE_CHECKING:
@@ -120,6 +121,14 @@ class _Scene:
             rois=rois,
             detections=dataclasses.replace(shown.detections, boxes=boxes),
             masks=self.turned(shown.masks),
+            asked=tuple(
+                dataclasses.replace(
+                    one,
+                    drawn=_rect(self.turned_boxes(np.array([one.drawn], np.float32))[0]),
+                    mask=None if one.mask is None else self.turned(one.mask),
+                )
+                for one in shown.asked
+            ),
             logit_map=lambda: self.turned(shown.logit_map),
         )
 
@@ -164,6 +173,9 @@ class _Scene:
         if overlays.outlines:
             for mask, colour in zip(shown.masks[::-1], colours[::-1], strict=True):
                 self._outline(rgb, mask, colour)
+        for one, _ in self._asked(shown):
+            if one.mask is not None:
+                self._outline(rgb, one.mask, ASKED)
         return limits
 
     def _area(self, rgb: ByteArray, area: ReasonArea) -> None:
@@ -213,9 +225,18 @@ class _Scene:
             unshown = unshown_roi(shown, self.look.selected)
             if unshown is not None:
                 paint.dashed_box(draw, self._scaled(unshown.box), SELECTED, line=self.line)
+            for one, row in self._asked(shown):
+                draw.rectangle(_inner(self._scaled(one.drawn)), outline=ASKED)
+                paint.dashed_box(draw, self._scaled(row.box), ASKED, line=self.line)
         if self.look.text:
             self._words(image, shown, limits, reference=reference)
         return np.array(image)
+
+    def _asked(self, shown: ShownSlice) -> Iterator[tuple[ShownAsked, RoiRow]]:
+        """Iterate over what was asked about and is drawn."""
+        for one, row in shown.asked_rois():
+            if self.look.overlays.findings or one.candidate == self.look.selected:
+                yield one, row
 
     def _is_selected(self, shown: ShownSlice, number: int) -> bool:
         return self.look.selected is not None and int(shown.detections.indices[number]) == self.look.selected
@@ -224,12 +245,10 @@ class _Scene:
         return _rect(self.grid.boxes(np.array([box], np.float32))[0])
 
     def _box(self, draw: ImageDraw, box: FloatArray, shown: ShownSlice, number: int) -> None:
-        left, top, right, bottom = (round(float(edge)) for edge in box)
         selected = self._is_selected(shown, number)
         line = self.line * (2 if selected else 1)
         colour = SELECTED if selected else self._colour(shown, number, shown.excluded)
-        # Pixel edges: the last pixel inside the box is one before its right and bottom edge.
-        corners = (left, top, max(left, right - 1), max(top, bottom - 1))
+        corners = _inner(_rect(box))
         rim = (corners[0] - 1, corners[1] - 1, corners[2] + 1, corners[3] + 1)
         draw.rectangle(rim, outline=DARK)
         draw.rectangle(corners, outline=colour, width=line)
@@ -256,6 +275,12 @@ class _Scene:
         layer.labels(
             [dataclasses.replace(label, box=self._scaled(label.box)) for label in box_labels(shown, look)]
         )
+
+
+def _inner(box: Rect) -> tuple[int, int, int, int]:
+    """Return the first and the last pixel in a box of pixel edges."""
+    left, top, right, bottom = (round(edge) for edge in box)
+    return left, top, max(left, right - 1), max(top, bottom - 1)
 
 
 def _rect(box: FloatArray) -> Rect:

@@ -18,6 +18,8 @@ from model_core.base.results import ShownSlice
 from model_core.base.threads import DRAWING
 from model_core.export.png import RESEARCH_USE
 from model_core.scene import class_name
+from model_core.scene.corners import EDITED
+from model_core.scene.palette import AMBER, INK
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -107,7 +109,9 @@ def write_plot(
     suffix = path.suffix.lower()
     if suffix not in (".png", ".svg"):
         raise ExportError(f"'{path.name}' is neither a PNG nor an SVG file name: let it end in .png or .svg.")
-    about: dict[str, Any] = {"Title": f"{kind}, slice {shown.slice_index + 1}"}
+    edited = shown.verdict is not None and shown.verdict.basis == "edited"
+    title = f"{kind}, slice {shown.slice_index + 1}" + (f", {EDITED}" if edited else "")
+    about: dict[str, Any] = {"Title": title}
     program = f"CTMaskNet {__version__}, {RESEARCH_USE.replace('–', '-')}"
     # Without a date, equal results give equal files.
     about |= {"Software": program} if suffix == ".png" else {"Creator": program, "Date": None}
@@ -119,7 +123,16 @@ def write_plot(
     ):
         figure = Figure(figsize=_SIZE_INCHES, dpi=_DPI)
         draw_plot(figure, kind, shown, image_classes=image_classes, top=top, selected=selected)
+        if edited:
+            _mark_edited(figure, above=kind == "roi-batch")
         figure.savefig(temporary, format=suffix[1:], metadata=about)
+
+
+def _mark_edited(figure: Figure, *, above: bool) -> None:
+    """Write "edited evidence" into the right corner: the lower one, or that above the colour bar."""
+    side, place = ("top", 0.98) if above else ("bottom", 0.02)
+    patch = {"facecolor": AMBER, "edgecolor": "none", "pad": 2.5}
+    figure.text(0.99, place, EDITED, ha="right", va=side, size=8, color=INK, bbox=patch, gid="edited")
 
 
 def export_plots(

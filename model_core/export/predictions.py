@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from model_core import DISCLAIMER, __version__
 from model_core.base.errors import ordinal
 from model_core.base.files import write_json as write_json
-from model_core.base.results import ScanVerdict, ShownSlice
+from model_core.base.results import RoiRow, ScanVerdict, ShownSlice
 from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceSettings
 from model_core.base.volume import Problem, Volume
 from model_core.explain.lesions import Burden
@@ -67,7 +67,8 @@ def predictions(
     displayed, areas are in pixels of the slice. What is unknown is null. Class probabilities are sigmoids of
     single logits and need not sum to 1. ``evidence_basis`` is "published" where the class is computed as in
     one of the papers to the last setting, else "trained", "fast" (without the mirror image that the weights
-    look at) or "edited"; ``network_bias`` is true where no region was left in the evidence.
+    look at) or "edited"; ``network_bias`` is true where no region was left in the evidence. ``edit`` is what
+    a person edited of the evidence of a slice, see `edit_entry`, else null.
 
     ``lung``: whether a slice lies in the range of the lungs. ``ill_probability`` (of pneumonia of any kind)
     and ``kind`` (a class name or "undecided") are null outside it and for weights without a calibration. The
@@ -166,6 +167,7 @@ def slice_prediction(volume: Volume, shown: ShownSlice, *, pipeline: Networks) -
         if verdict is None
         else by_name(pipeline.image_classes, [float(p) for p in verdict.probabilities]),
         "network_bias": None if verdict is None else verdict.from_bias,
+        "edit": edit_entry(shown),
         "lung": shown.summary.lung,
         "ill_probability": shown.summary.ill_probability,
         "kind": shown.summary.kind,
@@ -181,6 +183,36 @@ def slice_prediction(volume: Volume, shown: ShownSlice, *, pipeline: Networks) -
             for label, score, box, mask in zip(
                 found.labels, found.scores, found.boxes, shown.masks, strict=True
             )
+        ],
+    }
+
+
+def edit_entry(shown: ShownSlice) -> dict[str, Any] | None:
+    """Return what a person edited of the evidence of a slice; None where nothing is.
+
+    ``rank`` is that among all rows listed, from 1; ``box`` in pixel edges of the slice: of an excluded region
+    and of an answer the decoded one, of what was asked about what was drawn, which is the proposal. An answer
+    whose score is too low for the evidence is not ``in_evidence``.
+    """
+    edit = None if shown.verdict is None else shown.verdict.edit
+    if edit is None:
+        return None
+
+    def told(roi: RoiRow) -> dict[str, Any]:
+        box = [float(edge) for edge in roi.box]
+        return {"rank": roi.rank, "label": roi.label, "score": float(roi.score), "box": box}
+
+    return {
+        "excluded": [told(roi) for roi in shown.rois if roi.excluded],
+        "nms_anew": edit.nms_anew,
+        "asked": [
+            {
+                "box": [float(edge) for edge in one.box],
+                "answers": [
+                    {**told(roi), "in_evidence": roi.copies > 0} for roi in shown.rois if roi.asked == number
+                ],
+            }
+            for number, one in enumerate(edit.asked)
         ],
     }
 

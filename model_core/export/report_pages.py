@@ -115,7 +115,7 @@ def slice_page(
     if explanation is None:
         sections["Evidence"] = [scores]
     else:
-        sections["Why this class"] = _why(shown, explanation, names, beside=scores)
+        sections["Why this class"] = _why(explanation, names, beside=scores)
     sections["Regions"] = [_regions(shown, explanation)]
     sections["How it was made"] = _made(settings)
     return Document(
@@ -302,12 +302,11 @@ def _why(shown: ShownSlice, found: Explanation, names: Sequence[str], *, beside:
     output, name = target(found, names)
     exact = found.contributions["shapley"]
     values, baseline = exact.values[:, output], float(exact.baseline[output])
-    ranks = [roi.rank for roi in shown.rois if not roi.excluded]
     bars = _figure(
         "contributions",
         lambda figure: plots.contribution_bars(
             figure,
-            ranks,
+            found.ranks,
             values,
             baseline=baseline,
             logit=baseline + float(values.sum()),
@@ -327,8 +326,7 @@ def _regions(shown: ShownSlice, found: Explanation | None) -> Table:
     if found is not None and "shapley" in found.contributions:
         output, _ = target(found, ())
         values = found.contributions["shapley"].values[:, output]
-        left = [roi.rank for roi in shown.rois if not roi.excluded]
-        contributions = dict(zip(left, map(float, values), strict=True))
+        contributions = dict(zip(found.ranks, map(float, values), strict=True))
         columns.append("contribution")
     rows = []
     for roi in shown.rois[:_MOST_ROWS]:

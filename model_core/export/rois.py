@@ -27,6 +27,7 @@ COLUMNS = (
     "copies",
     "detected",
     "evidence",
+    "edit",
 )
 
 
@@ -39,8 +40,10 @@ def write_rois_csv(
     as displayed; ``copies`` is how often the RoI stands in the RoI batch; ``detected`` is yes or no;
     ``evidence`` is that of the class: "published" (as one of the papers computes it, to the last setting),
     "trained" (as these weights were trained), "fast" (so, but without the mirror image), "edited" (the
-    thresholds of the RoI batch were changed) or "none" (the weights give no class, so the regions are ranked
-    and nothing reads them).
+    thresholds of the RoI batch were changed, or regions excluded or asked about) or "none" (the weights give
+    no class, so the regions are ranked and nothing reads them).
+    ``edit`` is "excluded" of regions that a person took out of the evidence, "asked" of those that answer a
+    box that a person drew (with 0 copies where the score is too low for the evidence), else empty.
     Unknown numbers are empty.
     ``shown`` is read one by one, so a generator keeps memory low.
 
@@ -78,4 +81,5 @@ def _rows(volume: Volume, shown: ShownSlice) -> Iterator[tuple[object, ...]]:
             roi.copies,
             "n/a" if roi.detected is None else "yes" if roi.detected else "no",
             evidence,
+            "excluded" if roi.excluded else "asked" if roi.asked is not None else "",
         )

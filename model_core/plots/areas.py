@@ -16,6 +16,7 @@ from model_core.plots import style
 from model_core.plots.margins import Margins
 from model_core.plots.ranking import Ranking, rank
 from model_core.scene import region_colour
+from model_core.scene.palette import ASKED
 
 PICK_RADIUS_PT = 5
 GID = "candidate"
@@ -33,8 +34,8 @@ def score_area(
     """Draw each RoI at its score and the area of its box.
 
     Filled diamonds are RoIs among the shown detections, open circles the others, or all of them where the
-    class has regions of its own, crosses those that were excluded from the evidence; the colour is that of
-    the class, a large ring is the selected one. The
+    class has regions of its own, crosses those that were excluded from the evidence, stars those that a
+    person asked about; the colour is that of the class, a large ring is the selected one. The
     artists with points carry the gid ``"candidate"``, can be picked, and hold in ``artist.candidates`` the
     candidate of each point (see `picked_candidate`).
 
@@ -99,8 +100,17 @@ def _points(axes: Axes, ranking: Ranking, colours: style.Theme) -> None:
             clip_on=False, picker=PICK_RADIUS_PT, gid=GID, zorder=4,
         )  # fmt: skip
         artist.candidates = np.array([roi.candidate for roi in excluded])  # type: ignore[attr-defined]
+    asked = [roi for roi in ranking.shown if roi.asked is not None]
+    if asked:
+        places = _places(asked)
+        artist = axes.scatter(
+            places[:, 0], places[:, 1], s=size * 5, marker="*", facecolors=ASKED, edgecolors=colours.edge,
+            linewidths=0.7, clip_on=False, picker=PICK_RADIUS_PT, gid=GID, zorder=5,
+        )  # fmt: skip
+        artist.candidates = np.array([roi.candidate for roi in asked])  # type: ignore[attr-defined]
+    found = [roi for roi in ranking.shown if not roi.excluded and roi.asked is None]
     for detected in (False, True):
-        rois = [roi for roi in ranking.shown if bool(roi.detected) == detected and not roi.excluded]
+        rois = [roi for roi in found if bool(roi.detected) == detected]
         if not rois:
             continue
         places = _places(rois)
@@ -159,11 +169,14 @@ def _legend(axes: Axes, ranking: Ranking, colours: style.Theme, groups: dict[str
     """Say what shape and colour mean, above the axes where no point can lie."""
     out = sum(roi.excluded for roi in ranking.shown)
     detected = sum(bool(roi.detected) and not roi.excluded for roi in ranking.shown)
+    asked = sum(roi.asked is not None for roi in ranking.shown)
     listed, every = len(ranking.shown), len(ranking.shown) + len(ranking.rest)
     which = f"best {listed} of {every} regions" if ranking.rest else f"all {every} regions"
-    text = f"{which}:   ◆ {detected} shown   ○ {listed - detected - out} not shown"
+    text = f"{which}:   ◆ {detected} shown   ○ {listed - detected - out - asked} not shown"
     if out:
         text += f"   × {out} excluded"
+    if asked:
+        text += f"   ★ {asked} asked"
     if all(roi.detected is None for roi in ranking.shown):
         text = f"○ {len(ranking.shown)} regions of the class, apart from the detections"
     if len(groups) < 2:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from model_core.base.results import RoiRow, ShownSlice, probability_text
-from model_core.scene.palette import EXCLUDED, SELECTED
+from model_core.scene.palette import ASKED, EXCLUDED, SELECTED
 from model_core.scene.reasons import reason_areas, signed_logit
 from model_core.scene.settings import SceneSettings
 
@@ -48,8 +48,10 @@ class PlacedLabels:
 
 
 def unshown_roi(shown: ShownSlice, selected: int | None) -> RoiRow | None:
-    """Return the selected RoI where it is not among the shown detections."""
+    """Return the selected RoI where it is neither among the shown detections nor drawn as asked about."""
     if selected is None or selected in shown.detections.indices:
+        return None
+    if any(one.candidate == selected for one in shown.asked):
         return None
     return next((roi for roi in shown.rois if roi.candidate == selected), None)
 
@@ -82,11 +84,14 @@ def box_labels(shown: ShownSlice, settings: SceneSettings) -> list[Label]:
                 candidate == selected,
             )
         )
-    labels.sort(key=lambda label: not label.selected)
     if not settings.overlays.labels:
         labels = []
     else:
         labels += _strongest(shown, settings)
+    for one, row in shown.asked_rois():
+        if settings.overlays.labels or one.candidate == selected:
+            labels.append(Label(one.candidate, row.box, asked_texts(row), ASKED, one.candidate == selected))
+    labels.sort(key=lambda label: not label.selected)
     roi = unshown_roi(shown, selected)
     if roi is not None:
         short = f"{roi.rank} · {roi.label} {probability_text(roi.score)}"
@@ -110,12 +115,22 @@ def _strongest(shown: ShownSlice, settings: SceneSettings) -> list[Label]:
     labels = []
     output = settings.reason.output_of(settings.output)
     ranks = {roi.candidate: roi.rank for roi in shown.rois}
+    # These have labels of their own.
+    labelled = {*shown.detections.indices.tolist(), *(one.candidate for one in shown.asked)}
     for area in reason_areas(shown, settings.reason, output)[: -_MOST_STRONG - 1 : -1]:
-        if area.candidate in shown.detections.indices or area.candidate == settings.selected:
+        if area.candidate in labelled or area.candidate == settings.selected:
             continue
         text = f"{ranks[area.candidate]} · {signed_logit(area.value)}"
         labels.append(Label(area.candidate, area.box, (text,), area.colour))
     return labels
+
+
+def asked_texts(roi: RoiRow) -> tuple[str, ...]:
+    """Say what was answered to an asked region, the longest text first."""
+    found = f"{roi.label} {probability_text(roi.score)}"
+    if not roi.copies:
+        return f"asked: {found} · too low for the evidence", f"asked: {found}"
+    return f"{roi.rank} · asked: {found}", f"asked {probability_text(roi.score)}"
 
 
 def place_labels(

@@ -25,6 +25,8 @@ NEUTRAL = "#A9BACB"
 NO_CLASS = "#5C6F83"
 # Regions that were taken out of the evidence.
 EXCLUDED = "#A9B4C0"
+# Boxes that a person asked about: no finding of the network.
+ASKED = "#FF8FAB"
 
 # Cividis in equal steps: blue below, grey at, yellow above the middle.
 CIVIDIS = (

@@ -245,3 +245,57 @@ def test_a_page_says_the_same(series, weights, document, tmp_path):
     assert explain(series, tmp_path, *options) != 0, "nothing is replaced unasked"
     assert explain(series, tmp_path, "--slice", "2", "--weights", *weights, "--overwrite") == 0
     assert not list(tmp_path.glob("report.*")), "it was of another slice"
+
+
+def test_an_edited_slice_is_explained_and_marked(series, weights, document, tmp_path, capsys):
+    box = document["rois"][3]["box"]
+    asked = ",".join(f"{edge:.1f}" for edge in box)
+    options = ("--slice", "3", "--weights", *weights)
+    assert explain(series, tmp_path, *options, "--exclude", "1", "3", "--ask", asked) == 0
+    said = capsys.readouterr().out
+    assert "Edited evidence (without regions 1, 3; asked about a box: Lesion " in said
+    edited = json.loads((tmp_path / "explanation.json").read_text())
+    assert edited["settings"]["evidence_basis"] == "edited"
+    edit = edited["settings"]["edit"]
+    assert [row["rank"] for row in edit["excluded"]] == [1, 3]
+    assert [row["box"] for row in edit["excluded"]] == [document["rois"][k]["box"] for k in (0, 2)]
+    ((answer,),) = (one["answers"] for one in edit["asked"])
+    assert edit["asked"][0]["box"] == pytest.approx(box, abs=0.06)
+    assert edited["original"]["image_logits"] == pytest.approx(document["image_logits"], abs=1e-6)
+    assert edited["image_logits"] != pytest.approx(document["image_logits"], abs=1e-6)
+    ranks = [roi["rank"] for roi in edited["rois"]]
+    assert not {1, 3} & set(ranks)
+    assert (answer["rank"] in ranks) == answer["in_evidence"]
+    slots = sorted(slot for roi in edited["rois"] for slot in roi["slots"])
+    assert slots == list(range(len(edited["roi_batch"])))
+    assert document["settings"]["edit"] is None
+    assert document["original"] is None
+
+
+def test_only_some_regions_may_stay(series, weights, document, tmp_path):
+    options = ("--slice", "3", "--weights", *weights)
+    assert explain(series, tmp_path, *options, "--only", "2") == 0
+    edited = json.loads((tmp_path / "explanation.json").read_text())
+    ((row, rank),) = {(tuple(row), roi["rank"]) for row in edited["roi_batch"] for roi in edited["rois"]}
+    assert rank == 2
+    assert row[0] == pytest.approx(document["rois"][1]["score"])
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--exclude", "999", "There is no region 999"),
+        ("--ask", "1,2,3", "not a box"),
+        ("--ask", "30,2,3,40", "X1 < X2"),
+        ("--ask", "500,500,600,600", "within the slice of 96 x 96 pixels"),
+    ],
+)
+def test_what_cannot_be_edited_is_said(series, weights, tmp_path, capsys, option, value, said):
+    options = ("--slice", "3", "--weights", *weights)
+    try:
+        code = explain(series, tmp_path / "out", *options, option, value)
+    except SystemExit as error:
+        code = error.code
+    assert code != 0
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,10 +1,14 @@
-"""Regions left out of the evidence: the class without them, the table, the summaries and the scan."""
+"""Regions left out of the evidence or put into it: class, table, summaries and scan, documents, pictures."""
 
+import csv
+import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from model_core.base.asked import AskedAnswer, AskedRegion
 from model_core.base.errors import SettingsError
 from model_core.base.geometry import Geometry
 from model_core.base.jobs import finish
@@ -15,7 +19,10 @@ from model_core.base.volume import Volume
 from model_core.engine.evidence import evidence_batch, judge
 from model_core.engine.module_s import ModuleS
 from model_core.explain import explain_slice, scan_verdict, show, summarise, with_evidence
-from model_core.export import in_words
+from model_core.export import in_words, render_slice, write_rois_csv
+from model_core.export.predictions import slice_prediction
+from model_core.scene import Overlays, SceneSettings, box_labels, rgb
+from model_core.scene.palette import ASKED
 
 ROWS = 8
 SETTINGS = EvidenceSettings(score=0.1, batch_size=ROWS)
@@ -168,7 +175,7 @@ def test_a_scan_with_an_edited_slice_says_so(case):
     assert scan_verdict([plain], basis="trained").basis == "trained"
     scan = scan_verdict([plain, edited], basis="trained")
     assert scan.basis == "edited"
-    assert "excluded by hand in 1 slice." in scan.rule
+    assert "edited by hand in 1 slice." in scan.rule
     outside = SliceSummary(3, 0, 0, 0.0, (0.1, 0.2, 0.3), lung=False, edited=True)
     assert scan_verdict([plain, outside], basis="trained").basis == "trained", "it takes no part"
 
@@ -220,3 +227,112 @@ def test_regions_of_edited_evidence_are_called_by_their_number_in_the_table(case
     first = edited.players[edited.decisive.without.players[0]][0]
     words = in_words(edited, case.pipeline.image_classes)
     assert words.startswith(f"Without region{'s' * (len(edited.decisive.without.players) > 1)} {first + 2}")
+
+
+# --------------------------------------------------------------------------- regions that are asked about
+
+
+def asked(*scores, box=(41.0, 0.0, 51.0, 10.0), deltas=(1.0, 2.0, 3.0, 4.0)):
+    answers = tuple(
+        AskedAnswer(label=k + 1, score=score, logit=0.0, deltas=deltas, box=box)
+        for k, score in enumerate(scores)
+    )
+    return AskedRegion(box=box, proposal=box, answers=answers)
+
+
+def test_an_asked_region_enters_by_its_score_and_pushes_out_the_last_row():
+    settings = EvidenceSettings(score=0.1, batch_size=3)
+    edit = EvidenceEdit().ask(asked(0.75))
+    batch = evidence_batch(regions(), settings, size=3, edit=edit)
+    assert batch.kept.tolist() == [2, 8, 1], "row 4, the last of three before, is out"
+    assert batch.rows[1].tolist() == [0.75, 1.0, 2.0, 3.0, 4.0]
+    low = EvidenceEdit().ask(asked(0.55))
+    plain = evidence_batch(regions(), settings, size=3)
+    assert np.array_equal(evidence_batch(regions(), settings, size=3, edit=low).rows, plain.rows)
+    below = EvidenceEdit().ask(asked(0.05))
+    assert 8 not in evidence_batch(regions(), SETTINGS, size=None, edit=below).kept
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_an_asked_region_neither_suppresses_nor_is_suppressed(anew):
+    """It lies on region 7, which lies on the better region 2."""
+    edit = EvidenceEdit(excluded=frozenset({1}), nms_anew=anew).ask(asked(0.85))
+    assert evidence_batch(regions(), SETTINGS, size=None, edit=edit).kept.tolist() == [2, 8, 4, 0, 5, 6]
+    best = EvidenceEdit(nms_anew=anew).ask(asked(0.99, box=(40.0, 0.0, 50.0, 10.0)))
+    assert evidence_batch(regions(), SETTINGS, size=None, edit=best).kept.tolist()[:2] == [8, 2]
+
+
+def test_every_class_of_an_asked_region_enters_and_it_may_be_all_that_stays():
+    edit = EvidenceEdit(only=frozenset()).ask(asked(0.2, 0.65)).ask(asked(0.4, box=(0, 0, 9, 9)))
+    batch = evidence_batch(regions(), SETTINGS, size=ROWS, edit=edit)
+    assert batch.kept.tolist() == [9, 10, 8]
+    assert set(batch.source.tolist()) == {8, 9, 10}
+    assert edit.ask(asked(0.3)) == edit, "the same box is asked about once"
+    assert [one.box for one in edit.forget([0]).asked] == [(0, 0, 9, 9)]
+    assert not EvidenceEdit().ask(asked(0.3)).forget([0])
+
+
+def test_the_table_lists_what_was_asked_also_where_it_is_too_low(case):
+    edit = EvidenceEdit(excluded=frozenset({1})).ask(asked(0.65)).ask(asked(0.02, box=(0, 20, 9, 29)))
+    plain = show(case.pipeline, case.volume, case.result, NONE, SETTINGS)
+    seen = show(case.pipeline, case.volume, case.result, NONE, SETTINGS, edit=edit)
+    assert [roi.candidate for roi in seen.rois] == [2, 1, 8, 4, 0, 5, 6, 9]
+    assert [roi.asked for roi in seen.rois] == [None, None, 0, None, None, None, None, 1]
+    assert [roi.excluded for roi in seen.rois] == [False, True, *[False] * 6]
+    assert seen.rois[2].copies > 0
+    assert (seen.rois[-1].copies, seen.rois[-1].rank) == (0, 8)
+    assert "asked" in seen.rois[2].why_unshown
+    assert seen.rois[2].box == (41.0, 0.0, 51.0, 10.0)
+    assert [(one.drawn, row.rank) for one, row in seen.asked_rois()] == [
+        ((41.0, 0.0, 51.0, 10.0), 3),
+        ((0, 20, 9, 29), 8),
+    ]
+    assert seen.verdict.basis == "edited"
+    assert seen.summary.edited
+    again = with_evidence(case.pipeline, case.volume, case.result, NONE, SETTINGS, shown=plain, edit=edit)
+    assert again.rois == seen.rois
+    assert [one.candidate for one in again.asked] == [8, 9]
+    back = with_evidence(case.pipeline, case.volume, case.result, NONE, SETTINGS, shown=again)
+    assert back.rois == plain.rois
+    assert back.asked == ()
+
+
+def test_documents_say_what_was_edited(case):
+    edit = EvidenceEdit(excluded=frozenset({1})).ask(asked(0.65)).ask(asked(0.02, box=(0, 20, 9, 29)))
+    seen = show(case.pipeline, case.volume, case.result, NONE, SETTINGS, edit=edit)
+    entry = slice_prediction(case.volume, seen, pipeline=case.pipeline)["edit"]
+    assert [(row["rank"], row["box"]) for row in entry["excluded"]] == [(2, [20.0, 0.0, 30.0, 10.0])]
+    assert entry["asked"][0]["box"] == [41.0, 0.0, 51.0, 10.0]
+    assert [[row["in_evidence"] for row in one["answers"]] for one in entry["asked"]] == [[True], [False]]
+    plain = show(case.pipeline, case.volume, case.result, NONE, SETTINGS)
+    assert slice_prediction(case.volume, plain, pipeline=case.pipeline)["edit"] is None
+    json.dumps(entry)
+
+
+def test_the_table_file_marks_each_edited_row(case, tmp_path):
+    edit = EvidenceEdit(excluded=frozenset({1})).ask(asked(0.65))
+    seen = show(case.pipeline, case.volume, case.result, NONE, SETTINGS, edit=edit)
+    write_rois_csv(tmp_path / "rois.csv", case.volume, [seen])
+    rows = list(csv.DictReader((tmp_path / "rois.csv").read_text("utf-8").splitlines()))
+    assert [row["edit"] for row in rows] == ["", "excluded", "asked", "", "", "", ""]
+    assert {row["evidence"] for row in rows} == {"edited"}
+
+
+def test_pictures_show_the_drawn_and_the_decoded_box(case):
+    region = asked(0.65, box=(40.0, 60.0, 80.0, 100.0))
+    region = replace(region, box=(50.0, 50.0, 90.0, 110.0))
+    seen = show(case.pipeline, case.volume, case.result, NONE, SETTINGS, edit=EvidenceEdit().ask(region))
+    asked_colour = np.array(rgb(ASKED))
+    for flipped in (False, True):
+        picture = render_slice(case.volume, 0, shown=seen, text=False, flip_horizontal=flipped)
+        found = (picture == asked_colour).all(axis=2)[:, :: -1 if flipped else 1]
+        for left, top, right, bottom in ((50, 50, 90, 110), (40, 60, 80, 100)):
+            edge = np.concatenate((found[top, left:right], found[top:bottom, left]))
+            assert edge.mean() > 0.4, (flipped, left)
+        assert not found[55:58, 41:49].any(), "nothing where neither box is"
+    labels = box_labels(seen, SceneSettings(region_classes=("lesion",)))
+    assert [label.texts[0] for label in labels] == ["3 · asked: lesion 0.65"]
+    hidden = SceneSettings(overlays=Overlays(outlines=False, labels=False))
+    assert box_labels(seen, hidden) == []
+    plain = render_slice(case.volume, 0, shown=seen, text=False, overlays=hidden.overlays)
+    assert not (plain == asked_colour).all(axis=2).any()

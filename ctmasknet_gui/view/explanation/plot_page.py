@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from PySide6.QtCore import QPoint, QRect, Qt, QTimer, Signal
-from PySide6.QtGui import QColor, QHideEvent, QPalette, QShowEvent
-from PySide6.QtWidgets import QRubberBand, QSizePolicy, QStackedLayout, QWidget
+from PySide6.QtCore import QPoint, QPointF, QRectF, Qt, QTimer, Signal
+from PySide6.QtGui import QColor, QHideEvent, QPainter, QPaintEvent, QPalette, QPolygonF, QShowEvent
+from PySide6.QtWidgets import QSizePolicy, QStackedLayout, QWidget
 
+from ctmasknet_gui.view.lasso import Lasso, draw_area
 from ctmasknet_gui.view.style import BACKGROUND, label
 from model_core.base.threads import DRAWING
 
@@ -19,7 +20,7 @@ _COALESCE_MS, _LONGEST_MS = 25, 300
 
 Draw = Callable[[Any], None]
 Pick = Callable[[Any], "int | None"]
-Within = Callable[[float, float, float, float], "tuple[int, ...]"]
+Within = Callable[[Lasso], "tuple[int, ...]"]
 # A press that moves less than this is a click.
 _CLICK_PIXELS = 4
 # Buttons as matplotlib numbers them.
@@ -29,7 +30,8 @@ _LEFT, _RIGHT = 1, 3
 class PlotPage(QWidget):
     """Draws with ``draw(figure)``; a click is turned into a candidate by ``pick(event)``.
 
-    Where there is ``within(left, bottom, right, top)``, in pixels of the figure, a drag picks what that says.
+    Where there is ``within(lasso)``, in pixels of the canvas from its top left, a drag draws around what is
+    picked, with Shift a box; with ``span`` it is the stretch of the horizontal axis between its ends.
 
     matplotlib is imported with the first drawing, so that the empty window starts without it.
 
@@ -57,15 +59,22 @@ class PlotPage(QWidget):
         draw: Draw,
         pick: Pick,
         within: Within | None = None,
+        span: bool = False,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self.title = title
         self._draw, self._pick, self._within = draw, pick, within
-        # Where a drag began, as matplotlib and as Qt counts, and what it covers.
-        self._origin: tuple[float, float, QPoint] | None = None
+        self._span = span
+        # Where a drag began on the canvas, what is drawn with it, and what that covers.
+        self._origin: QPointF | None = None
+        self._lasso: Lasso | None = None
         self._covered: tuple[int, ...] = ()
-        self._band: QRubberBand | None = None
+        self._over: _Over | None = None
+        self._coming = QTimer(self)
+        self._coming.setSingleShot(True)
+        self._coming.setInterval(0)
+        self._coming.timeout.connect(self._tell_covered)
         self._filled = False
         self._stale = False
         self.canvas: Any = None
@@ -139,7 +148,7 @@ class PlotPage(QWidget):
         self.canvas.mpl_connect("button_press_event", self._on_press)
         self.canvas.mpl_connect("motion_notify_event", self._on_move)
         self.canvas.mpl_connect("button_release_event", self._on_release)
-        self._band = QRubberBand(QRubberBand.Shape.Rectangle, self.canvas)
+        self._over = _Over(self.canvas)
         self._stack.addWidget(self.canvas)
 
     def _on_press(self, event: Any) -> None:
@@ -150,24 +159,68 @@ class PlotPage(QWidget):
         if event.button == _RIGHT and where is not None:
             self.menuRequested.emit(where.globalPosition().toPoint())
         elif event.button == _LEFT and where is not None and self._within is not None:
-            self._origin = event.x, event.y, where.position().toPoint()
-            self._covered = ()
+            self._origin = where.position()
+            self._lasso, self._covered = None, ()
 
     def _on_move(self, event: Any) -> None:
-        if self._origin is None or self._within is None or self._band is None or event.guiEvent is None:
+        if self._origin is None or self._over is None or event.guiEvent is None:
             return
-        x, y, start = self._origin
-        here = event.guiEvent.position().toPoint()
-        if not self._band.isVisible() and (here - start).manhattanLength() < _CLICK_PIXELS:
+        here = event.guiEvent.position()
+        if self._lasso is None:
+            if (here - self._origin).manhattanLength() < _CLICK_PIXELS:
+                return
+            boxed = self._span or bool(event.guiEvent.modifiers() & Qt.KeyboardModifier.ShiftModifier)
+            self._lasso = Lasso(self._origin, boxed=boxed)
+        self._lasso.add(here)
+        self._over.show_area(self._whole_height(self._lasso) if self._span else self._lasso.polygon)
+        # Moves that come faster than they are looked at count as one.
+        if not self._coming.isActive():
+            self._coming.start()
+
+    def _on_release(self, _event: Any) -> None:
+        self._coming.stop()
+        self._tell_covered()
+        self._origin = self._lasso = None
+        if self._over is not None:
+            self._over.show_area(QPolygonF())
+
+    def _tell_covered(self) -> None:
+        if self._lasso is None or self._within is None:
             return
-        self._band.setGeometry(QRect(start, here).normalized())
-        self._band.show()
-        covered = self._within(min(x, event.x), min(y, event.y), max(x, event.x), max(y, event.y))
+        covered = self._within(self._lasso)
         if covered != self._covered:
             self._covered = covered
             self.regionsPicked.emit(covered)
 
-    def _on_release(self, _event: Any) -> None:
-        self._origin = None
-        if self._band is not None:
-            self._band.hide()
+    def _whole_height(self, lasso: Lasso) -> QPolygonF:
+        """Return the stretch between the ends of what is drawn, from the bottom of the axes to their top."""
+        axes = self.canvas.figure.axes[0].bbox.bounds
+        left, bottom, width, height = (edge / float(self.canvas.device_pixel_ratio) for edge in axes)
+        whole = QRectF(left, self.canvas.height() - bottom - height, width, height)
+        stretch = QRectF(lasso.box.left(), whole.top(), lasso.box.width(), whole.height())
+        return QPolygonF(stretch.intersected(whole))
+
+
+class _Over(QWidget):
+    """Shows the drawn area over a plot, which is not drawn anew for it."""
+
+    def __init__(self, canvas: QWidget) -> None:
+        super().__init__(canvas)
+        self._area = QPolygonF()
+        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self.hide()
+
+    def show_area(self, area: QPolygonF) -> None:
+        """Show an area of the canvas; an empty one hides it."""
+        self._area = area
+        parent = self.parentWidget()
+        if parent is not None:
+            self.setGeometry(parent.rect())
+        self.setVisible(not area.isEmpty())
+        self.update()
+
+    def paintEvent(self, _event: QPaintEvent) -> None:
+        """Draw it."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        draw_area(painter, self._area)

@@ -13,6 +13,7 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.verdict import gives_no_class
 from ctmasknet_gui.view.explanation.plot_page import PlotPage
 from ctmasknet_gui.view.explanation.roi_model import NO_BATCH, why_no_evidence
+from ctmasknet_gui.view.lasso import Lasso
 from model_core.base.arrays import DoubleArray
 from model_core.base.results import ImageVerdict, RoiRow
 
@@ -41,7 +42,9 @@ class PlotPanel(QWidget):
         self.scatter = PlotPage(
             "Score and area", draw=self._draw_scatter, pick=self._pick_point, within=self._points_within
         )
-        self.histogram = PlotPage("Scores", draw=self._draw_histogram, pick=self._pick_bar)
+        self.histogram = PlotPage(
+            "Scores", draw=self._draw_histogram, pick=self._pick_bar, within=self._scores_within, span=True
+        )
         self.batch = PlotPage("RoI batch", draw=self._draw_batch, pick=self._pick_row)
         self.sensitivity = PlotPage("Sensitivity", draw=self._draw_sensitivity, pick=self._pick_threshold)
         self.tabs = QTabWidget()
@@ -49,8 +52,8 @@ class PlotPanel(QWidget):
         self.tabs.tabBar().setExpanding(False)
         self.tabs.tabBar().setElideMode(Qt.TextElideMode.ElideNone)
         tips = (
-            "Score, as in the table, and area of each region; click a point or drag over several to select",
-            "How many regions have which score, as in the table",
+            "Score, as in the table, and area of each region; click a point or draw around several to select",
+            "How many regions have which score, as in the table; drag over a range to select its regions",
             "Rows that the classifier reads: raw score, shift and stretch (dx, dy, dw, dh); click one",
             "The class along each threshold of the evidence; a click moves the slider there",
         )
@@ -164,14 +167,25 @@ class PlotPanel(QWidget):
         points: DoubleArray = axes.transData.transform(places)
         return points
 
-    def _points_within(self, left: float, bottom: float, right: float, top: float) -> tuple[int, ...]:
-        """Return the candidates of the listed regions within a part of the figure, best first."""
-        axes = self.scatter.canvas.figure.axes
-        if not axes or not self._listed:
+    def _points_within(self, lasso: Lasso) -> tuple[int, ...]:
+        """Return the candidates of the listed regions in a part of the figure, best first."""
+        canvas = self.scatter.canvas
+        if not canvas.figure.axes or not self._listed:
             return ()
-        x, y = self._places(axes[0]).T
-        inside = (left <= x) & (x <= right) & (bottom <= y) & (y <= top)
-        return tuple(roi.candidate for roi, hit in zip(self._listed, inside, strict=True) if hit)
+        # The figure counts device pixels from below.
+        x, y = self._places(canvas.figure.axes[0]).T / float(canvas.device_pixel_ratio)
+        held = lasso.holds(zip(x.tolist(), (canvas.height() - y).tolist(), strict=True))
+        return tuple(roi.candidate for roi, inside in zip(self._listed, held, strict=True) if inside)
+
+    def _scores_within(self, lasso: Lasso) -> tuple[int, ...]:
+        """Return the candidates of all regions with a score between the ends of a stretch, best first."""
+        canvas, box = self.histogram.canvas, lasso.box
+        if not canvas.figure.axes:
+            return ()
+        to_score = canvas.figure.axes[0].transData.inverted()
+        ends = np.array([(box.left(), 0.0), (box.right(), 0.0)]) * float(canvas.device_pixel_ratio)
+        low, high = to_score.transform(ends)[:, 0]
+        return tuple(roi.candidate for roi in self._rois if low <= roi.score <= high)
 
     def _pick_bar(self, event: Any) -> int | None:
         """Return the best region among those of the bar at the pointer."""

@@ -13,6 +13,7 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.verdict import gives_no_class
 from ctmasknet_gui.view.style import STATUS_COLOURS
 from model_core.base.results import RoiRow, probability_text
+from model_core.scene.palette import ASKED
 from model_core.scene.reasons import signed_logit
 
 COMPUTING = "The masks of this slice are being computed…"
@@ -46,7 +47,7 @@ def describe_area(area_mm2: float | None) -> str:
 
 # Rows of regions that are not among the shown detections.
 DIMMED = QColor("#7d8b9a")
-_WHY = {"score": "low", "area": "small", "limit": "over"}
+_WHY = {"score": "low", "area": "small", "limit": "over", "asked": "asked"}
 
 
 def describe_shown(roi: RoiRow) -> str:
@@ -83,7 +84,8 @@ COLUMNS = (
     Column(
         "Shown",
         "● shown as a detection, or why not. low: its score is not above the threshold; by 2: region 2, "
-        "which is better, overlaps it (NMS); small: its box is; over: there are more than are shown",
+        "which is better, overlaps it (NMS); small: its box is; over: there are more than are shown; asked: "
+        "answers a box that you drew",
         describe_shown,
         lambda r: (bool(r.detected), r.unshown or "", -(r.suppressor or 0)),
     ),
@@ -167,6 +169,8 @@ class RoiModel(QAbstractTableModel):
     def _colour(self, number: int, roi: RoiRow) -> QColor | None:
         if number == ADDS_COLUMN:
             return DIMMED if roi.candidate in self._faint else None
+        if roi.asked is not None:
+            return QColor(ASKED)
         if roi.excluded or roi.detected is False:
             return DIMMED
         return QColor(STATUS_COLOURS["ok"]) if number == SHOWN_COLUMN else None
@@ -217,8 +221,10 @@ class RoiModel(QAbstractTableModel):
             copies = f"{roi.copies} row{'s' * (roi.copies != 1)} of the RoI batch, " if roi.copies else ""
             if roi.excluded:
                 copies = "excluded from the evidence, "
+            elif roi.asked is not None and not roi.copies:
+                copies = "too low for the evidence, "
             shown = "shown as a detection" if roi.detected else f"not shown: {roi.why_unshown}"
-            if roi.detected is None:
+            if roi.detected is None and roi.asked is None:
                 shown = "of the class alone: the shown detections are other regions"
             adds = self._text(ADDS_COLUMN, roi)
             adds = f"\nAdds {adds} to the logit of {self._adds_to}" if adds else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from PySide6.QtCore import (
     QItemSelection,
     QItemSelectionModel,
@@ -27,8 +26,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from ctmasknet_gui.state import AppState, Effect, WeightsState
+from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.verdict import gives_no_class
+from ctmasknet_gui.view.effect import alone_text, effect_text
 from ctmasknet_gui.view.explanation.roi_model import (
     ADDS_COLUMN,
     BOX_COLUMN,
@@ -43,8 +43,7 @@ from ctmasknet_gui.view.explanation.roi_model import (
 )
 from ctmasknet_gui.view.explanation.verdict_card import Line
 from ctmasknet_gui.view.style import MUTED, TRACK, label
-from model_core.base.results import ImageVerdict, RoiRow, probability_text
-from model_core.scene import class_name
+from model_core.base.results import RoiRow
 from model_core.scene.reasons import AGAINST, FOR
 
 TOP = 16
@@ -56,11 +55,10 @@ _CELL_PADDING = 9
 _HEADER_PADDING = 9
 # Widest text of each column but the last, so that columns do not jump from slice to slice.
 _WIDEST = 120
-_MOST_NAMED = 3
 _EFFECT_TIP = (
     "The class (ill: pneumonia of any kind) with these regions out of the evidence, or in it again:\n"
     "lower ranks close up, and the RoI batch is filled anew by the rule of these weights.\n"
-    "X excludes them, Shift+X puts them back."
+    "X excludes them, Shift+X puts them back, K keeps them only."
 )
 _WAITING = "The regions of the slice are listed here once it has been analysed."
 # Of the bars of contributions, with the place of the number behind them.
@@ -301,10 +299,11 @@ class RoiTable(QWidget):
         return not gives_no_class(self._state) and (shown is None or shown.verdict is not None)
 
     def _on_candidate(self) -> None:
-        """Show the selection; a region below the listed ones asks for all of them."""
+        """Show the selection; a region below the listed ones asks for all, unless an area was drawn."""
         shown, picked = self._state.results.shown, self._state.selection.candidate
         ranked = () if shown is None or picked is None else shown.rois
-        if any(roi.candidate == picked for roi in ranked) and self.model.row_of(picked) < 0:
+        drawn = self._state.display.tool == "area" or self._state.selection.others
+        if not drawn and any(roi.candidate == picked for roi in ranked) and self.model.row_of(picked) < 0:
             self.topChosen.emit(None)
         self._show_selection()
 
@@ -352,35 +351,15 @@ class RoiTable(QWidget):
     def _show_effect(self) -> None:
         """Say what the selected regions do to the class."""
         effect, shown = self._state.results.effect, self._state.results.shown
-        text = ""
+        text = alone = ""
         if effect is not None and shown is not None and shown.verdict is not None:
             text = effect_text(effect, shown.verdict, self._state.weights)
+            alone = alone_text(effect, shown.verdict, self._state.weights)
         self.effect.setText(text)
-        self.effect.setToolTip(f"{text}\n\n{_EFFECT_TIP}" if text else "")
+        self.effect.setToolTip("\n".join(filter(None, (text, alone, "", _EFFECT_TIP))) if text else "")
         self.effect.setAccessibleName(text)
         self.effect.setVisible(bool(text))
         self.heading.setVisible(not text)
-
-
-def effect_text(effect: Effect, now: ImageVerdict, weights: WeightsState) -> str:
-    """Say how the class changes where the regions of an effect are excluded, or put back."""
-    regions = f"{len(effect.ranks)} regions"
-    if len(effect.ranks) <= _MOST_NAMED:
-        noun = "region" if len(effect.ranks) == 1 else "regions"
-        regions = f"{noun} {', '.join(str(rank) for rank in effect.ranks)}"
-    calibration = weights.calibration
-    if calibration is not None:
-        name = "ill"
-        before, after = (
-            calibration.ill_probability(tuple(float(logit) for logit in verdict.logits))
-            for verdict in (now, effect.verdict)
-        )
-    else:
-        best = int(np.argmax(now.probabilities))
-        name = class_name(weights.image_classes, best)
-        before, after = (float(verdict.probabilities[best]) for verdict in (now, effect.verdict))
-    which = f"With {regions} again" if effect.restored else f"Without {regions}"
-    return f"{which}: {name} {probability_text(before)} → {probability_text(after)}"
 
 
 def _segment(text: str, tip: str) -> QPushButton:

@@ -68,9 +68,11 @@ def candidate_at(shown: ShownSlice, x: float, y: float, *, tolerance: float = 0.
 
     Notes
     -----
-    A detection contains the point where its box or its mask does; smaller is by the area of the box.
+    A detection contains the point where its box or its mask does; smaller is by the area of the box. So does
+    a region that was asked about, by its box.
     """
-    boxes = shown.detections.boxes
+    asked = [row for _, row in shown.asked_rois()]
+    boxes = np.array([*shown.detections.boxes, *(row.box for row in asked)], np.float32).reshape(-1, 4)
     if len(boxes) == 0:
         return None
     widened = boxes + np.array([-tolerance, -tolerance, tolerance, tolerance], np.float32)
@@ -78,9 +80,10 @@ def candidate_at(shown: ShownSlice, x: float, y: float, *, tolerance: float = 0.
     row, column = math.floor(y), math.floor(x)
     _, height, width = shown.masks.shape
     if 0 <= row < height and 0 <= column < width:
-        inside |= shown.masks[:, row, column]
+        inside[: len(shown.masks)] |= shown.masks[:, row, column]
     hits = np.flatnonzero(inside)
     if hits.size == 0:
         return None
     area = (boxes[hits, 2] - boxes[hits, 0]) * (boxes[hits, 3] - boxes[hits, 1])
-    return int(shown.detections.indices[hits[np.argmin(area)]])
+    hit, found = int(hits[np.argmin(area)]), shown.detections.indices
+    return int(found[hit]) if hit < len(found) else asked[hit - len(found)].candidate

@@ -13,9 +13,9 @@ from ctmasknet_gui.view.viewport.mapping import View
 from ctmasknet_gui.view.viewport.outlines import contour_path
 from ctmasknet_gui.view.viewport.pictures import logit_image
 from model_core.base.arrays import ByteArray
-from model_core.base.results import RoiRow, ShownSlice
+from model_core.base.results import RoiRow, ShownAsked, ShownSlice
 from model_core.scene import PlacedLabels, class_name, region_colour
-from model_core.scene.palette import EXCLUDED, INK, REFERENCE, SELECTED, WHITE
+from model_core.scene.palette import ASKED, EXCLUDED, INK, REFERENCE, SELECTED, WHITE
 from model_core.scene.reasons import ReasonArea
 
 _RIM = QColor(0, 0, 0, 95)
@@ -46,6 +46,7 @@ class Findings:
         self._outlined = False
         self._fills: dict[str, QPainterPath] | None = None
         self._logits: tuple[QImage, tuple[float, float]] | None = None
+        self._asked: list[tuple[ShownAsked, RoiRow, QPainterPath]] | None = None
 
     @property
     def items(self) -> list[Finding]:
@@ -86,6 +87,16 @@ class Findings:
         if self._logits is None and (limits := self.shown.logit_range) is not None:
             self._logits = logit_image(self.shown.logit_map, limits), limits
         return self._logits
+
+    @property
+    def asked(self) -> list[tuple[ShownAsked, RoiRow, QPainterPath]]:
+        """What was asked about, its row and the outline of its mask."""
+        if self._asked is None:
+            self._asked = [
+                (one, row, QPainterPath() if one.mask is None else contour_path(one.mask))
+                for one, row in self.shown.asked_rois()
+            ]
+        return self._asked
 
 
 class Reference:
@@ -137,6 +148,29 @@ def draw_boxes(painter: QPainter, findings: Findings, view: View, selected: int 
         chosen = item.candidate == selected
         thin = len(findings.items) > _CROWD and not chosen
         _stroke(painter, path, item.colour, chosen=chosen, thin=thin, width=1.5)
+
+
+def draw_asked(
+    painter: QPainter, findings: Findings, view: View, selected: int | None, *, every: bool
+) -> None:
+    """Draw what was asked about: the drawn box thin, the decoded one dashed, the mask outlined.
+
+    Only the selected one unless ``every``.
+    """
+    for one, row, outline in findings.asked:
+        chosen = one.candidate == selected
+        if not (chosen or every):
+            continue
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        drawn, decoded = view.box_to_screen(one.drawn), view.box_to_screen(row.box)
+        colour = QColor(ASKED)
+        for pen in (QPen(_RIM, 1.6), QPen(colour, 1.2, Qt.PenStyle.DotLine)):
+            painter.setPen(pen)
+            painter.drawRect(drawn)
+        _stroke(painter, view.transform.map(outline), ASKED, chosen=chosen, thin=False)
+        for pen in (QPen(_RIM, 4.0), QPen(colour, 2.0 if chosen else 1.6, Qt.PenStyle.DashLine)):
+            painter.setPen(pen)
+            painter.drawRect(decoded)
 
 
 def draw_unshown(painter: QPainter, roi: RoiRow, view: View) -> None:

@@ -27,6 +27,7 @@ from ctmasknet_gui.view.style import ACCENT
 from ctmasknet_gui.view.viewport import overlays
 from ctmasknet_gui.view.viewport.annotations import Annotations
 from ctmasknet_gui.view.viewport.corners import scene_settings, viewport_corners
+from ctmasknet_gui.view.viewport.drawing import Drawing, draw_tool_text, tool_text
 from ctmasknet_gui.view.viewport.empty import EmptyState
 from ctmasknet_gui.view.viewport.mapping import View, fit_zoom, pixel_aspect
 from ctmasknet_gui.view.viewport.mouse import (
@@ -74,7 +75,8 @@ class Viewport(QWidget):
     """Large picture of the current slice with overlays and annotations.
 
     Reads `AppState`, never writes it. Mouse: left drag window, middle drag pan, right drag zoom, wheel
-    slices, Ctrl+wheel zoom, click selects, double click fits, right click asks for the menu.
+    slices, Ctrl+wheel zoom, click selects, double click fits, right click asks for the menu. With a tool in
+    hand the left button draws.
 
     Signals
     -------
@@ -88,6 +90,10 @@ class Viewport(QWidget):
         Zoom (None fits) and pan (x, y).
     candidate_selected(object)
         A candidate of the shown slice, or None.
+    regions_selected(object)
+        The candidates in a drawn area, as it grows.
+    region_asked(object)
+        A drawn box (x1, y1, x2, y2) in slice pixels.
     paths_dropped(list)
         Local paths.
     menu_requested(QPoint)
@@ -99,6 +105,8 @@ class Viewport(QWidget):
     window_requested = Signal(float, float)
     view_requested = Signal(object, object)
     candidate_selected = Signal(object)
+    regions_selected = Signal(object)
+    region_asked = Signal(object)
     paths_dropped = Signal(list)
     menu_requested = Signal(QPoint)
 
@@ -111,6 +119,10 @@ class Viewport(QWidget):
         self._layer = Layer()
         self._cursor: QPointF | None = None
         self._drag: _Drag | None = None
+        self.drawing = Drawing(state, self)
+        self.drawing.regions_drawn.connect(self.regions_selected)
+        self.drawing.box_drawn.connect(self.region_asked)
+        self.drawing.changed.connect(self.update)
         self._wheel = WheelSteps()
         self._dropping = False
         # Tags of visible boxes that the last frame had no room for.
@@ -129,6 +141,9 @@ class Viewport(QWidget):
         for part in parts:
             part.events.all.connect(self._refresh)
         state.case.events.all.connect(self._on_case)
+        state.display.events.tool.connect(self._on_tool)
+        # A tool says what runs for its answer.
+        state.run.events.text.connect(self._on_run)
         self._on_case()
 
     # ---------------------------------------------------------------------------------- reading state
@@ -216,7 +231,17 @@ class Viewport(QWidget):
 
     def _set_pointer(self) -> None:
         opened = self._state.case.volume is not None
-        self.setCursor(Qt.CursorShape.CrossCursor if opened else Qt.CursorShape.ArrowCursor)
+        plain = Qt.CursorShape.CrossCursor if opened else Qt.CursorShape.ArrowCursor
+        self.setCursor(self.drawing.cursor() or plain)
+
+    def _on_run(self, *_: object) -> None:
+        if self.drawing.waiting:
+            self.update()
+
+    def _on_tool(self, *_: object) -> None:
+        # What was pressed with another tool, or none, ends with it.
+        self._drag = None
+        self._set_pointer()
 
     # --------------------------------------------------------------------------------------- painting
 
@@ -259,6 +284,17 @@ class Viewport(QWidget):
             bottom=self.height() - 14 - notes.height_of(len(corners.bottom_right)),
         )
         self.labels_left_out = 0
+        self.drawing.paint(painter, view)
+        if display.tool:
+            bottom = (
+                self.height() - 52 - notes.height_of(max(len(corners.bottom_left), len(corners.bottom_right)))
+            )
+            area = QRectF(0, 0, self.width(), bottom)
+            notes.taken.append(
+                draw_tool_text(
+                    painter, self.font(), tool_text(self._state, waiting=self.drawing.waiting), area=area
+                )
+            )
         if findings is None:
             return
         if display.logits and findings.logits is not None:
@@ -296,6 +332,8 @@ class Viewport(QWidget):
                 overlays.draw_reference(inner, reference, view)
             if findings is not None and display.boxes:
                 overlays.draw_boxes(inner, findings, view, selected)
+            if findings is not None:
+                overlays.draw_asked(inner, findings, view, selected, every=display.overlays.findings)
 
         reasons = self._state.reasons
         why = (reasons.reason, reasons.shown_output) if display.contributions else None
@@ -361,6 +399,7 @@ class Viewport(QWidget):
         if self._drag is not None and self._drag.button == event.button():
             # Pressed again, so its release was lost.
             self._drag = None
+            self.drawing.drop()
         if view is None or event.button() not in _DRAG_BUTTONS or self._drag is not None:
             event.ignore()
             return
@@ -372,13 +411,14 @@ class Viewport(QWidget):
         if self._drag is not None and not event.buttons() & self._drag.button:
             # The button was let go where nobody told us: outside, or over a menu.
             self._drag = None
+            self.drawing.drop()
         drag = self._drag
         if drag is not None:
             moved = event.position() - drag.origin
             if not drag.moved and moved.manhattanLength() >= _CLICK_PIXELS:
                 self._drag = drag = replace(drag, moved=True)
             if drag.moved:
-                self._follow(drag, moved)
+                self._follow(drag, event)
         self._update_probe()
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
@@ -388,6 +428,8 @@ class Viewport(QWidget):
             event.ignore()
             return
         self._drag = None
+        if self.drawing.active and drag.button == Qt.MouseButton.LeftButton:
+            self.drawing.end()
         if drag.moved:
             return
         if drag.button == Qt.MouseButton.LeftButton:
@@ -439,7 +481,14 @@ class Viewport(QWidget):
         """Keep the empty state as large as the viewport."""
         self.empty.setGeometry(self.rect())
 
-    def _follow(self, drag: _Drag, moved: QPointF) -> None:
+    def _follow(self, drag: _Drag, event: QMouseEvent) -> None:
+        moved = event.position() - drag.origin
+        if drag.button == Qt.MouseButton.LeftButton and self._state.display.tool:
+            if not self.drawing.active:
+                boxed = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
+                self.drawing.begin(QPointF(*drag.view.to_slice(drag.origin)), boxed=boxed)
+            self.drawing.add(QPointF(*drag.view.to_slice(event.position())))
+            return
         if drag.button == Qt.MouseButton.LeftButton:
             self.window_requested.emit(*dragged_window(drag.window, moved.x(), moved.y()))
             return

@@ -11,7 +11,8 @@ from gui_fakes import FakeEngine, FakeReader, make_volume
 from PySide6.QtWidgets import QFileDialog
 
 from ctmasknet_gui.controller.kept_results import ResultFiles
-from model_core.base.settings import DetectionSettings
+from model_core.base.asked import AskedAnswer, AskedRegion
+from model_core.base.settings import DetectionSettings, EvidenceEdit
 
 
 class ClassEngine(FakeEngine):
@@ -81,6 +82,21 @@ def leave_somewhere(rig):
     use.pick(2)
     use.exclude((1, 3))
     rig.settle()
+    thresholds = rig.controllers.thresholds
+    asked = AskedRegion(
+        box=(1.0, 2.0, 30.5, 40.0),
+        proposal=(1.5, 2.0, 30.0, 41.0),
+        answers=(
+            AskedAnswer(
+                label=1, score=0.25, logit=-1.5, deltas=(0.1, 0.2, 0.3, 0.4), box=(2.0, 3.0, 29.0, 39.0),
+                mask_box=(2.0, 3.0, 29.0, 39.0),
+                mask_logits=np.linspace(-3, 3, 784, dtype=np.float32).reshape(28, 28),
+            ),
+        ),
+    )  # fmt: skip
+    edits = rig.state.thresholds.edits
+    thresholds.set_edits(edits.put(2, EvidenceEdit(only=frozenset({0, 4})).ask(asked)), "a question")
+    rig.settle()
     use.pick(2)
     return left(rig)
 
@@ -105,6 +121,12 @@ def test_a_saved_case_opens_as_it_was_left_on_another_machine(opened, make_app, 
     other.drop(other.window, file)
     other.settle()
     assert left(other) == before
+    ((_, mine),) = [pair for pair in other.state.thresholds.edits.edits if pair[0] == 2]
+    ((_, saved),) = [pair for pair in opened.state.thresholds.edits.edits if pair[0] == 2]
+    (answer,), (original,) = mine.asked[0].answers, saved.asked[0].answers
+    assert answer == original
+    assert np.array_equal(answer.mask_logits, original.mask_logits)
+    assert mine.asked[0].proposal == saved.asked[0].proposal
     assert sorted(other.engine.backbone_calls) == list(range(7))
     assert any("as it was left: all 7 slices" in text for text in other.texts)
     assert not other.commands.undo.isEnabled(), "nothing of it was done here"

@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import pytest
 from gui_fakes import FakeReader
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtGui import QMouseEvent
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
 
 from ctmasknet_gui.controller.ports import Engine
+from model_core.engine.torch_backend import TorchBackend
 
 
 def box_centre(rig, position):
@@ -109,3 +112,61 @@ def test_with_two_networks_a_number_means_one_region(make_app, two_networks):
     assert rig.viewport.grab().toImage().width() > 0
     batch = shown.verdict.batch.source
     assert (batch == state.selection.candidate).any()
+
+
+def drag(viewport, start, end, *, between=()):
+    """Drag with the left button between points of the slice."""
+    left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+    kinds = QEvent.Type
+    steps = [(kinds.MouseButtonPress, start, left, left)]
+    steps += [(kinds.MouseMove, point, none, left) for point in (*between, end)]
+    steps.append((kinds.MouseButtonRelease, end, left, none))
+    for kind, (x, y), button, buttons in steps:
+        place = viewport.current_view.to_screen(x, y)
+        event = QMouseEvent(
+            kind, place, viewport.mapToGlobal(place), button, buttons, Qt.KeyboardModifier.NoModifier
+        )
+        QApplication.sendEvent(viewport, event)
+        QApplication.processEvents()
+
+
+def test_the_evidence_is_questioned_with_real_networks(real, monkeypatch):
+    looks, look = [], TorchBackend.look
+    monkeypatch.setattr(TorchBackend, "look", lambda self, *a, **k: looks.append(1) or look(self, *a, **k))
+    real.run_slice()
+    state, window = real.state, real.state.display.window
+    plain = state.results.shown.verdict.logits.tolist()
+    looks.clear()
+    real.key(Qt.Key.Key_Q)
+    assert state.display.tool == "ask"
+    drag(real.viewport, (15, 20), (50, 45), between=[(30, 30)])
+    real.settle()
+    ((one, row),) = state.results.shown.asked_rois()
+    assert one.drawn == pytest.approx((15, 20, 50, 45), abs=1e-3)
+    assert one.mask.shape == state.case.volume.voxels.shape[1:]
+    assert state.selection.candidate == one.candidate
+    table = real.window.explanation.table.model
+    assert table.row_of(one.candidate) == row.rank - 1
+    assert state.results.summaries[state.display.slice_index].edited
+    real.key(Qt.Key.Key_Escape)
+    assert state.display.tool == ""
+    real.key(Qt.Key.Key_X)
+    assert state.results.shown.asked == ()
+    assert state.results.shown.verdict.logits.tolist() == plain
+
+    real.key(Qt.Key.Key_E)
+    corners = [(1, 1), (79, 1), (79, 63), (1, 63)]
+    drag(real.viewport, corners[0], corners[-1], between=corners[1:-1])
+    chosen = state.selection.chosen
+    assert len(chosen) > 1
+    effect = state.results.effect.verdict.logits.tolist()
+    real.key(Qt.Key.Key_X)
+    real.settle()
+    assert state.results.shown.verdict.logits.tolist() == effect
+    assert {roi.candidate for roi in state.results.shown.rois if roi.excluded} >= set(chosen)
+    real.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    real.settle()
+    assert state.results.shown.verdict.logits.tolist() == plain
+    assert state.display.window == window
+    assert looks == [], "no backbone runs"
+    assert real.texts == []

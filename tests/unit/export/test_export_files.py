@@ -238,6 +238,7 @@ def test_csv_of_all_rois(tmp_path, make_volume, make_shown):
         "copies": "2",
         "detected": "yes",
         "evidence": "edited",
+        "edit": "",
     }
     assert {row["evidence"] for row in rows[:4]} == {"published"}
     with pytest.raises(ExportError, match="exists"):

@@ -7,6 +7,7 @@ from PIL import Image
 from model_core.base.errors import ExportError
 from model_core.base.jobs import Progress, finish
 from model_core.export import available_plots, export_plots, write_plot
+from model_core.export.plots import KINDS
 
 CLASSES = ("Control", "Other", "COVID-19")
 
@@ -66,3 +67,16 @@ def test_what_cannot_be_plotted_says_so(tmp_path, make_volume, make_shown):
     with pytest.raises(ExportError, match=r"\.svg"):
         write_plot(tmp_path / "a.pdf", "class-bars", make_shown(volume))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_plots_of_edited_evidence_say_so(tmp_path, make_volume, make_shown, kind):
+    volume = make_volume()
+    written = {}
+    for basis in ("trained", "edited"):
+        path = tmp_path / f"{basis}.svg"
+        write_plot(path, kind, make_shown(volume, basis=basis), image_classes=CLASSES)
+        written[basis] = path.read_text("utf-8")
+    assert 'id="edited"' in written["edited"]
+    assert "edited evidence</dc:title>" in written["edited"]
+    assert "edited" not in written["trained"]
