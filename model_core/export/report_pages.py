@@ -293,7 +293,7 @@ def steady_words(found: Stability) -> str:
     )
 
 
-def _why(shown: ShownSlice, found: Explanation, names: Sequence[str], *, beside: Picture) -> list[Block]:
+def _why(found: Explanation, names: Sequence[str], *, beside: Picture) -> list[Block]:
     from model_core import plots
 
     if found.why_none:
