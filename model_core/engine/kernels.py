@@ -1,0 +1,235 @@
+"""RoIAlign and NMS, compiled for this processor by numba; the results are kept on disk where that is possible.
+
+They run without Python's lock, so that a few threads share the regions of a slice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+
+from model_core.base.arrays import FloatArray, IntArray
+from model_core.base.threads import compute_threads
+
+# Samples of a bin along one axis (`sampling_ratio` of the papers' networks); each lies between two cells.
+_SAMPLES = 2
+_TAPS = 2 * _SAMPLES
+
+
+def _compiled(signature: str, *, fma: bool = False) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function on import, from the cache where there is one."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"} if fma else False}
+        try:
+            return numba.njit(signature, cache=True, **options)(function)
+        except (RuntimeError, OSError):  # no folder that may be written
+            return numba.njit(signature, **options)(function)
+
+    return decorate
+
+
+@_compiled("void(f4, f4, f4, i8, i8, i8[:, ::1], f4[:, ::1], i8[::1])")
+def _taps(start, end, scale, pool, cells, index, weight, count):  # type: ignore[no-untyped-def]
+    """List for each bin of one axis the cells that its samples lie between, and their mean weights.
+
+    A sample outside the map counts as 0, one on its rim as the cell there: torchvision's `roi_align` without
+    ``aligned``.
+    """
+    first = start * scale
+    size = max(end * scale - first, np.float32(1)) / np.float32(pool)
+    for one in range(pool):
+        count[one] = 0
+        for sample in range(_SAMPLES):
+            offset = (np.float32(sample) + np.float32(0.5)) * size / np.float32(_SAMPLES)
+            place = first + np.float32(one) * size + offset
+            if place < -1 or place > cells:
+                continue
+            place = max(place, np.float32(0))
+            low = int(place)
+            high = low + 1
+            if low >= cells - 1:
+                low = high = cells - 1
+                place = np.float32(low)
+            part = place - np.float32(low)
+            for which in range(2):
+                cell = low if which == 0 else high
+                value = (np.float32(1) - part if which == 0 else part) / np.float32(_SAMPLES)
+                found = False
+                for known in range(count[one]):
+                    if index[one, known] == cell:
+                        weight[one, known] += value
+                        found = True
+                if not found and value != 0:
+                    index[one, count[one]] = cell
+                    weight[one, count[one]] = value
+                    count[one] += 1
+        for rest in range(count[one], _TAPS):
+            index[one, rest] = 0
+            weight[one, rest] = 0
+
+
+@_compiled("void(f4[:, :, ::1], i8, i8[::1], f4[::1], i8, f4[:, :, ::1], i8, i8)", fma=True)
+def _mix_columns(maps, row, index, weight, count, out, slot, place):  # type: ignore[no-untyped-def]
+    """out[slot, place] = sum of weight * maps[row, index] over ``count`` cells."""
+    channels = maps.shape[2]
+    a, b, c, d = weight
+    i, j, k, l = index  # noqa: E741
+    if count <= 1:
+        for n in range(channels):
+            out[slot, place, n] = a * maps[row, i, n]
+    elif count == 2:
+        for n in range(channels):
+            out[slot, place, n] = a * maps[row, i, n] + b * maps[row, j, n]
+    elif count == 3:
+        for n in range(channels):
+            out[slot, place, n] = a * maps[row, i, n] + b * maps[row, j, n] + c * maps[row, k, n]
+    else:
+        for n in range(channels):
+            near = a * maps[row, i, n] + b * maps[row, j, n]
+            out[slot, place, n] = near + c * maps[row, k, n] + d * maps[row, l, n]
+
+
+@_compiled("void(f4[:, :, ::1], i8, i8[::1], f4[::1], i8, f4[:, :, ::1], i8, i8)", fma=True)
+def _mix_rows(mixed, column, index, weight, count, out, box, place):  # type: ignore[no-untyped-def]
+    """out[box, place] = sum of weight * mixed[index, column] over ``count`` rows."""
+    channels = mixed.shape[2]
+    a, b, c, d = weight
+    i, j, k, l = index  # noqa: E741
+    if count <= 1:
+        for n in range(channels):
+            out[box, place, n] = a * mixed[i, column, n]
+    elif count == 2:
+        for n in range(channels):
+            out[box, place, n] = a * mixed[i, column, n] + b * mixed[j, column, n]
+    elif count == 3:
+        for n in range(channels):
+            out[box, place, n] = a * mixed[i, column, n] + b * mixed[j, column, n] + c * mixed[k, column, n]
+    else:
+        for n in range(channels):
+            near = a * mixed[i, column, n] + b * mixed[j, column, n]
+            out[box, place, n] = near + c * mixed[k, column, n] + d * mixed[l, column, n]
+
+
+@_compiled("void(f4[:, :, ::1], f4[:, ::1], i8[::1], f4, i8, b1, f4[:, :, ::1])")
+def _align(maps, boxes, rows, scale, pool, channels_first, out):  # type: ignore[no-untyped-def]
+    """Fill out[row] for each of the ``rows``; bilinear weights factor, so columns are mixed before rows."""
+    height, width, channels = maps.shape
+    x_index, y_index = np.empty((pool, _TAPS), np.int64), np.empty((pool, _TAPS), np.int64)
+    x_weight, y_weight = np.empty((pool, _TAPS), np.float32), np.empty((pool, _TAPS), np.float32)
+    x_count, y_count = np.empty(pool, np.int64), np.empty(pool, np.int64)
+    mixed = np.empty((pool * _TAPS, pool, channels), np.float32)
+    tile = np.empty((1, pool * pool if channels_first else 0, channels), np.float32)
+    slot_of = np.full(height, -1, np.int64)
+    for box in rows:
+        _taps(boxes[box, 0], boxes[box, 2], scale, pool, width, x_index, x_weight, x_count)
+        _taps(boxes[box, 1], boxes[box, 3], scale, pool, height, y_index, y_weight, y_count)
+        slots = 0
+        slot_of[:] = -1
+        for y in range(pool):
+            for tap in range(y_count[y]):
+                row = y_index[y, tap]
+                if slot_of[row] < 0:
+                    slot_of[row] = slots
+                    for x in range(pool):
+                        _mix_columns(maps, row, x_index[x], x_weight[x], x_count[x], mixed, slots, x)
+                    slots += 1
+                y_index[y, tap] = slot_of[row]
+        for y in range(pool):
+            for x in range(pool):
+                place = y * pool + x
+                if channels_first:
+                    _mix_rows(mixed, x, y_index[y], y_weight[y], y_count[y], tile, 0, place)
+                else:
+                    _mix_rows(mixed, x, y_index[y], y_weight[y], y_count[y], out, box, place)
+        if channels_first:
+            for start in range(0, channels, 16):
+                for place in range(pool * pool):
+                    for n in range(start, min(start + 16, channels)):
+                        out[box, n, place] = tile[0, place, n]
+
+
+@_compiled("i8[::1](f4[:, ::1], f8, i8)")
+def _nms(boxes, iou, limit):  # type: ignore[no-untyped-def]
+    count = len(boxes)
+    kept = np.empty(min(count, limit), np.int64)
+    gone = np.zeros(count, np.bool_)
+    left, top = boxes[:, 0].copy(), boxes[:, 1].copy()
+    right, bottom = boxes[:, 2].copy(), boxes[:, 3].copy()
+    areas = (right - left) * (bottom - top)
+    found = 0
+    zero = np.float32(0)
+    for one in range(count):
+        if gone[one]:
+            continue
+        kept[found] = one
+        found += 1
+        if found == limit:
+            break
+        x1, y1, x2, y2, area = left[one], top[one], right[one], bottom[one], areas[one]
+        for other in range(one + 1, count):
+            across = max(zero, min(x2, right[other]) - max(x1, left[other]))
+            down = max(zero, min(y2, bottom[other]) - max(y1, top[other]))
+            common = across * down
+            gone[other] |= common / (area + areas[other] - common) > iou
+    return kept[:found]
+
+
+def nms(boxes: FloatArray, iou: float, limit: int) -> IntArray:
+    """Return the first ``limit`` indices that NMS keeps of (n, 4) boxes, best first.
+
+    A box goes where its IoU with a better one that stays is greater than ``iou``, in the float32 arithmetic of
+    torchvision's `nms`.
+    """
+    kept: IntArray = _nms(np.ascontiguousarray(boxes), iou, limit)
+    return kept
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(compute_threads(), thread_name_prefix="regions")
+
+
+def roi_align(
+    maps: FloatArray,
+    boxes: FloatArray,
+    rows: IntArray,
+    out: FloatArray,
+    *,
+    scale: float,
+    pool: int,
+    channels_first: bool = False,
+) -> None:
+    """Cut ``pool`` x ``pool`` bins of boxes out of a map: torchvision's `roi_align`, 2 x 2 samples a bin.
+
+    Parameters
+    ----------
+    maps:
+        (h, w, channels), channels last.
+    boxes:
+        (n, 4) in pixels of the picture.
+    rows:
+        (m,) boxes to look at.
+    out:
+        (n, pool * pool, channels), or (n, channels, pool * pool) with ``channels_first``; of it ``rows`` are
+        filled.
+    scale:
+        Cells of the map per pixel of the picture.
+    """
+    workers = min(compute_threads(), max(1, len(rows)))
+    parts = [
+        (maps, boxes, np.ascontiguousarray(part), np.float32(scale), pool, channels_first, out)
+        for part in np.array_split(rows, workers)
+    ]
+    if workers == 1:
+        _align(*parts[0])
+        return
+    others = [_threads().submit(_align, *part) for part in parts[1:]]
+    _align(*parts[0])
+    for other in others:
+        other.result()

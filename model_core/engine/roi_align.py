@@ -1,0 +1,114 @@
+"""RoIAlign over one or several maps, with the compiled kernels once they are there.
+
+Importing them takes a second (and several at the first time ever), which the first slice need not wait for: until
+they are there, ONNX Runtime's operator does the work, which is slower and differs in the last digit.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from types import ModuleType
+
+import numpy as np
+
+from model_core.base.arrays import FloatArray, IntArray
+
+_LOG = logging.getLogger(__name__)
+# Boxes of this area belong to the fifth map of ResNet50, counted from one (`LevelMapper` of torchvision).
+_CANONICAL_SIDE, _CANONICAL_LEVEL, _EPSILON = 224, 4, 1e-6
+
+# (h, w, channels) map, boxes in its cells -> RoIs, from ONNX Runtime.
+Operator = Callable[[FloatArray, FloatArray], FloatArray]
+
+
+class _Kernels:
+    """The module of compiled kernels, imported by a thread of its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self.module: ModuleType | None = None
+
+    def start(self) -> threading.Thread:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._load, name="kernels", daemon=True)
+                self._thread.start()
+            return self._thread
+
+    def _load(self) -> None:
+        try:
+            self.module = importlib.import_module("model_core.engine.kernels")
+        except Exception as error:  # noqa: BLE001 - whatever the compiler does not like here
+            _LOG.info("RoIAlign runs without compiled kernels: %s: %s", type(error).__name__, error)
+
+
+_KERNELS = _Kernels()
+
+
+def compiled(*, wait: bool = False) -> ModuleType | None:
+    """Return `engine.kernels` if it is there; ``wait``: load it first. None where numba does not work."""
+    if wait:
+        _KERNELS.start().join()
+    return _KERNELS.module
+
+
+def compile_meanwhile() -> None:
+    """Begin to load the kernels in a thread of their own."""
+    _KERNELS.start()
+
+
+def channels_last(one: np.typing.NDArray[np.floating]) -> FloatArray:
+    """Return a (channels, h, w) map of any precision as (h, w, channels) float32."""
+    return np.ascontiguousarray(one.astype(np.float32, copy=False).transpose(1, 2, 0))
+
+
+def levels_of(boxes: FloatArray, maps: Sequence[FloatArray], *, size: int) -> IntArray:
+    """Return the (n,) map that each box is cut from, by its area; ``maps`` from fine to coarse."""
+    if len(maps) == 1:
+        return np.zeros(len(boxes), np.int64)
+    first, last = (round(np.log2(size / len(one))) for one in (maps[0], maps[-1]))
+    sides = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+    with np.errstate(divide="ignore"):
+        wanted = np.floor(
+            np.float32(_CANONICAL_LEVEL)
+            + np.log2(sides / np.float32(_CANONICAL_SIDE))
+            + np.float32(_EPSILON)
+        )
+    return wanted.clip(first, last).astype(np.int64) - first
+
+
+def align(
+    maps: Sequence[FloatArray],
+    boxes: FloatArray,
+    out: FloatArray,
+    *,
+    size: int,
+    pool: int,
+    operator: Operator,
+    channels_first: bool = False,
+) -> None:
+    """Fill ``out`` with the RoIs of (n, 4) boxes in a picture of ``size`` pixels, see `kernels.roi_align`.
+
+    Parameters
+    ----------
+    maps:
+        (h, w, channels) from fine to coarse; a box is cut from the one that fits its area.
+    out:
+        (n, pool * pool, channels), or (n, channels, pool * pool) with ``channels_first``.
+    operator:
+        What does it while the kernels are not there.
+    """
+    levels, kernels = levels_of(boxes, maps, size=size), compiled()
+    for number, one in enumerate(maps):
+        rows = np.flatnonzero(levels == number)
+        if not len(rows):
+            continue
+        scale = 2.0 ** round(np.log2(len(one) / size))
+        if kernels is None:
+            out[rows] = operator(one, boxes[rows] * np.float32(scale)).reshape(len(rows), *out.shape[1:])
+        else:
+            kernels.roi_align(one, boxes, rows, out, scale=scale, pool=pool, channels_first=channels_first)
