@@ -48,6 +48,9 @@ GREY_LOW_HU, GREY_HIGH_HU = -1350.0, 150.0
 # What they count as: that lung window, or a wider one that their peaks show (`greymap.likely_hu_range`).
 GreyMap = Literal["window", "estimate"]
 
+# What computes on a CPU.
+BackendChoice = Literal["auto", "onnx", "torch"]
+
 
 def _check(condition: bool, message: str) -> None:
     if not condition:

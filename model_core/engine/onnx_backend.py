@@ -53,9 +53,14 @@ class OnnxBackend:
         self._graphs = graphs
         self._card = card
         self._head = head
+        self._tested = False
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         self._map_names = map_names(card.architecture)
         self._anchors = functools.lru_cache(maxsize=2)(self._anchors_of)
+
+    def use(self) -> None:
+        """From now on it runs for good: what makes it faster is loaded meanwhile."""
+        self._tested = True
 
     def look(self, picture: FloatArray, *, mirror: bool) -> Look:
         """See `Backend.look`."""
@@ -94,6 +99,8 @@ class OnnxBackend:
             outputs = (outputs + other) / np.float32(2)
         logits, deltas = outputs[:, :classes], outputs[:, classes:].reshape(-1, classes, 4)
         boxes = decode(proposals, deltas, ROI_BOX_WEIGHTS, size=size)
+        if self._tested:
+            roi_align.compile_meanwhile()
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         scores = powers / powers.sum(axis=1, keepdims=True)
         labels = np.tile(np.arange(1, classes, dtype=np.int64), len(proposals))
@@ -117,7 +124,6 @@ class OnnxBackend:
             operator = functools.partial(self._operator, ALIGN_BOXES)
             roi_align.align(maps, some, rois, size=size, pool=BOX_POOL, operator=operator)
             outputs += self._run(part, {"rois": rois.reshape(len(some), -1)})
-        roi_align.compile_meanwhile()
         return np.concatenate(outputs)
 
     def masks(self, maps: Maps, boxes: FloatArray, labels: IntArray, *, size: int) -> FloatArray:

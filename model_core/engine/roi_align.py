@@ -24,26 +24,55 @@ _CANONICAL_SIDE, _CANONICAL_LEVEL, _EPSILON = 224, 4, 1e-6
 Operator = Callable[[FloatArray, FloatArray], FloatArray]
 
 
+_LATER = 1.0  # seconds
+
+
+def _fails(kernels: ModuleType) -> str:
+    """Say what compiled kernels compute wrongly; empty where they pass.
+
+    Of a map that rises evenly, the mean of the samples of a bin is the value at its centre.
+    """
+    y, x = np.mgrid[:12, :12].astype(np.float32)
+    plane = np.stack((x, y, 3 * x - y), axis=-1)
+    box = np.array([[2, 3, 8.5, 7]], np.float32)
+    found = np.empty((1, 4, 3), np.float32)
+    kernels.roi_align(plane, box, np.zeros(1, np.int64), found, scale=1.0, pool=2)
+    centres = np.array([[x, y, 3 * x - y] for y in (4.0, 6.0) for x in (3.625, 6.875)], np.float32)
+    if np.abs(found[0] - centres).max() > 1e-5:
+        return "RoIAlign is not that of an even slope"
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10]], np.float32)
+    return "" if kernels.nms(boxes, 0.8, 3).tolist() == [0, 2] else "NMS keeps other boxes"
+
+
 class _Kernels:
     """The module of compiled kernels, imported by a thread of its own."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._lock, self._loading = threading.Lock(), threading.Lock()
+        self._timer: threading.Timer | None = None
+        self._tried = False
         self.module: ModuleType | None = None
 
-    def start(self) -> threading.Thread:
+    def start_later(self) -> None:
         with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._load, name="kernels", daemon=True)
-                self._thread.start()
-            return self._thread
+            if self._timer is None:
+                self._timer = threading.Timer(_LATER, self.load)
+                self._timer.daemon = True
+                self._timer.start()
 
-    def _load(self) -> None:
-        try:
-            self.module = importlib.import_module("model_core.engine.kernels")
-        except Exception as error:  # noqa: BLE001 - whatever the compiler does not like here
-            _LOG.info("RoIAlign runs without compiled kernels: %s: %s", type(error).__name__, error)
+    def load(self) -> None:
+        with self._loading:
+            if self._tried:
+                return
+            self._tried = True
+            try:
+                module = importlib.import_module("model_core.engine.kernels")
+                if wrong := _fails(module):
+                    raise ArithmeticError(wrong)
+            except Exception as error:  # noqa: BLE001 - whatever the compiler does not like here
+                _LOG.warning("RoIAlign runs without compiled kernels: %s: %s", type(error).__name__, error)
+            else:
+                self.module = module
 
 
 _KERNELS = _Kernels()
@@ -52,13 +81,13 @@ _KERNELS = _Kernels()
 def compiled(*, wait: bool = False) -> ModuleType | None:
     """Return `engine.kernels` if it is there; ``wait``: load it first. None where numba does not work."""
     if wait:
-        _KERNELS.start().join()
+        _KERNELS.load()
     return _KERNELS.module
 
 
 def compile_meanwhile() -> None:
-    """Begin to load the kernels in a thread of their own."""
-    _KERNELS.start()
+    """Load the kernels in a thread of their own, a moment later: the first slice goes before."""
+    _KERNELS.start_later()
 
 
 def channels_last(one: np.typing.NDArray[np.floating]) -> FloatArray:

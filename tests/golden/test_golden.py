@@ -17,8 +17,10 @@ import torch
 from model_core.base.settings import EvidenceSettings
 from model_core.engine.torch_backend import module_s
 from model_core.explain import paste_maps
-from model_core.networks import build, modern_name, published_name, recognise
+from model_core.networks import build
 from model_core.ranking import rank_regions, roi_batch
+from model_core.weights.names import modern_name, published_name
+from model_core.weights.recognise import recognise
 
 sys.path.insert(0, str(Path(__file__).parent))
 import recipe
