@@ -1,4 +1,4 @@
-"""What a program computed once and keeps for later, in the user's own cache folder: private, bounded, expendable."""
+"""What the program computed once and keeps, in the user's own cache folder: private, bounded, expendable."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OFF = ("off", "0", "none")
 
 
 def cache_folder() -> Path | None:
-    """Return the folder for what may be computed anew, which need not exist; None where there is to be none."""
+    """Return the folder for what can be computed anew, which need not exist; None where none is wanted."""
     given = os.environ.get(VARIABLE, "").strip()
     if given:
         return None if given.lower() in _OFF else Path(given)

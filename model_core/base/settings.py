@@ -48,8 +48,10 @@ GREY_LOW_HU, GREY_HIGH_HU = -1350.0, 150.0
 # What they count as: that lung window, or a wider one that their peaks show (`greymap.likely_hu_range`).
 GreyMap = Literal["window", "estimate"]
 
-# What computes on a CPU.
+# What computes on a CPU, and the environment variable that says so where nobody else does.
 BackendChoice = Literal["auto", "onnx", "torch"]
+BACKENDS: tuple[BackendChoice, ...] = ("auto", "onnx", "torch")
+BACKEND_VARIABLE = "CTMASKNET_BACKEND"
 
 
 def _check(condition: bool, message: str) -> None:

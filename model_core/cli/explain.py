@@ -38,8 +38,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--seed", type=values.count, default=0, metavar="S", help="of what is drawn at random (default 0)"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
-    parser.add_argument("--fast", action="store_true", help=values.FAST)
+    values.add_computing(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     parser.set_defaults(run=run)
 
@@ -71,7 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
     refuse_to_replace(
         [output / name for name in (DOCUMENT, *picture_names(index))], overwrite=arguments.overwrite
     )
-    pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
+    pipeline = load_pipeline(
+        arguments.weights, device=arguments.device, backend=arguments.backend, fast=arguments.fast
+    )
     given = {"score": arguments.evidence_score, "nms_iou": arguments.evidence_nms}
     evidence = dataclasses.replace(
         pipeline.evidence, **{name: value for name, value in given.items() if value is not None}

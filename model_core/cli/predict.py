@@ -63,8 +63,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="shift the slices of a tilted gantry back in their planes (linear interpolation)",
     )
     parser.add_argument("--slices", type=_slices, metavar="A:B", help="half-open range from 0; default all")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
-    parser.add_argument("--fast", action="store_true", help=values.FAST)
+    values.add_computing(parser)
     parser.add_argument("--png", action="store_true", help="also write annotated pictures")
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     parser.set_defaults(run=run)
@@ -112,7 +111,9 @@ def run(arguments: argparse.Namespace) -> int:
     again = arguments.overwrite and (output / DOCUMENT).is_file()
     pictures = output.glob("slice-[0-9][0-9][0-9][0-9].png") if again else ()
     former = [path for path in pictures if path.name not in names]
-    pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
+    pipeline = load_pipeline(
+        arguments.weights, device=arguments.device, backend=arguments.backend, fast=arguments.fast
+    )
     detections, evidence = _settings(arguments, pipeline)
     lungs = last(lungs_of(volume), title="Looking for the lung")
 

@@ -1,4 +1,4 @@
-"""RoIAlign and NMS, compiled for this processor by numba; the results are kept on disk where that is possible.
+"""RoIAlign and NMS, compiled for this processor by numba, and kept on disk where that is possible.
 
 They run without Python's lock, so that a few threads share the regions of a slice.
 """
@@ -25,7 +25,11 @@ def _compiled(signature: str, *, fma: bool = False) -> Callable[[Callable[..., A
     """Compile a function on import, from the cache where there is one."""
 
     def decorate(function: Callable[..., Any]) -> Any:
-        options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"} if fma else False}
+        options: dict[str, Any] = {
+            "nogil": True,
+            "error_model": "numpy",
+            "fastmath": {"contract"} if fma else False,
+        }
         try:
             return numba.njit(signature, cache=True, **options)(function)
         except (RuntimeError, OSError):  # no folder that may be written
@@ -35,7 +39,9 @@ def _compiled(signature: str, *, fma: bool = False) -> Callable[[Callable[..., A
 
 
 @_compiled("void(f4, f4, f4, i8, i8, i8[:, ::1], f4[:, ::1], i8[::1])")
-def _taps(start, end, scale, pool, cells, index, weight, count):  # type: ignore[no-untyped-def]
+def _taps(
+    start: Any, end: Any, scale: Any, pool: Any, cells: Any, index: Any, weight: Any, count: Any
+) -> None:
     """List for each bin of one axis the cells that its samples lie between, and their mean weights.
 
     A sample outside the map counts as 0, one on its rim as the cell there: torchvision's `roi_align` without
@@ -74,58 +80,43 @@ def _taps(start, end, scale, pool, cells, index, weight, count):  # type: ignore
             weight[one, rest] = 0
 
 
-@_compiled("void(f4[:, :, ::1], i8, i8[::1], f4[::1], i8, f4[:, :, ::1], i8, i8)", fma=True)
-def _mix_columns(maps, row, index, weight, count, out, slot, place):  # type: ignore[no-untyped-def]
-    """out[slot, place] = sum of weight * maps[row, index] over ``count`` cells."""
-    channels = maps.shape[2]
-    a, b, c, d = weight
-    i, j, k, l = index  # noqa: E741
+@_compiled("void(f4[:, ::1], i8, i8, i8[::1], f4[::1], i8, f4[:, ::1], i8)", fma=True)
+def _mix(source: Any, base: Any, step: Any, index: Any, weight: Any, count: Any, out: Any, to: Any) -> None:
+    """out[to] = sum of weight * source[base + step * index] over the first ``count``, up to four."""
+    channels = source.shape[1]
+    a, b, c, d = weight[0], weight[1], weight[2], weight[3]
+    i, j = base + step * index[0], base + step * index[1]
+    k, m = base + step * index[2], base + step * index[3]
     if count <= 1:
         for n in range(channels):
-            out[slot, place, n] = a * maps[row, i, n]
+            out[to, n] = a * source[i, n]
     elif count == 2:
         for n in range(channels):
-            out[slot, place, n] = a * maps[row, i, n] + b * maps[row, j, n]
+            out[to, n] = a * source[i, n] + b * source[j, n]
     elif count == 3:
         for n in range(channels):
-            out[slot, place, n] = a * maps[row, i, n] + b * maps[row, j, n] + c * maps[row, k, n]
+            out[to, n] = a * source[i, n] + b * source[j, n] + c * source[k, n]
     else:
         for n in range(channels):
-            near = a * maps[row, i, n] + b * maps[row, j, n]
-            out[slot, place, n] = near + c * maps[row, k, n] + d * maps[row, l, n]
+            out[to, n] = (a * source[i, n] + b * source[j, n]) + (c * source[k, n] + d * source[m, n])
 
 
-@_compiled("void(f4[:, :, ::1], i8, i8[::1], f4[::1], i8, f4[:, :, ::1], i8, i8)", fma=True)
-def _mix_rows(mixed, column, index, weight, count, out, box, place):  # type: ignore[no-untyped-def]
-    """out[box, place] = sum of weight * mixed[index, column] over ``count`` rows."""
-    channels = mixed.shape[2]
-    a, b, c, d = weight
-    i, j, k, l = index  # noqa: E741
-    if count <= 1:
-        for n in range(channels):
-            out[box, place, n] = a * mixed[i, column, n]
-    elif count == 2:
-        for n in range(channels):
-            out[box, place, n] = a * mixed[i, column, n] + b * mixed[j, column, n]
-    elif count == 3:
-        for n in range(channels):
-            out[box, place, n] = a * mixed[i, column, n] + b * mixed[j, column, n] + c * mixed[k, column, n]
-    else:
-        for n in range(channels):
-            near = a * mixed[i, column, n] + b * mixed[j, column, n]
-            out[box, place, n] = near + c * mixed[k, column, n] + d * mixed[l, column, n]
+@_compiled("void(f4[:, ::1], i8, i8, f4[:, ::1], i8[::1], f4, i8, b1, f4[:, ::1])")
+def _align(
+    cells: Any, height: Any, width: Any, boxes: Any, rows: Any, scale: Any, pool: Any, last: Any, out: Any
+) -> None:
+    """Fill the RoIs of ``rows``; bilinear weights factor, so that columns are mixed before rows.
 
-
-@_compiled("void(f4[:, :, ::1], f4[:, ::1], i8[::1], f4, i8, b1, f4[:, :, ::1])")
-def _align(maps, boxes, rows, scale, pool, channels_first, out):  # type: ignore[no-untyped-def]
-    """Fill out[row] for each of the ``rows``; bilinear weights factor, so columns are mixed before rows."""
-    height, width, channels = maps.shape
+    ``cells`` (height * width, channels); ``out`` (n * pool * pool, channels) where channels come ``last``,
+    else (n * channels, pool * pool).
+    """
+    channels, bins = cells.shape[1], pool * pool
     x_index, y_index = np.empty((pool, _TAPS), np.int64), np.empty((pool, _TAPS), np.int64)
     x_weight, y_weight = np.empty((pool, _TAPS), np.float32), np.empty((pool, _TAPS), np.float32)
     x_count, y_count = np.empty(pool, np.int64), np.empty(pool, np.int64)
-    mixed = np.empty((pool * _TAPS, pool, channels), np.float32)
-    tile = np.empty((1, pool * pool if channels_first else 0, channels), np.float32)
-    slot_of = np.full(height, -1, np.int64)
+    mixed = np.empty((pool * _TAPS * pool, channels), np.float32)
+    tile = np.empty((0 if last else bins, channels), np.float32)
+    slot_of = np.empty(height, np.int64)
     for box in rows:
         _taps(boxes[box, 0], boxes[box, 2], scale, pool, width, x_index, x_weight, x_count)
         _taps(boxes[box, 1], boxes[box, 3], scale, pool, height, y_index, y_weight, y_count)
@@ -137,25 +128,24 @@ def _align(maps, boxes, rows, scale, pool, channels_first, out):  # type: ignore
                 if slot_of[row] < 0:
                     slot_of[row] = slots
                     for x in range(pool):
-                        _mix_columns(maps, row, x_index[x], x_weight[x], x_count[x], mixed, slots, x)
+                        to = slots * pool + x
+                        _mix(cells, row * width, 1, x_index[x], x_weight[x], x_count[x], mixed, to)
                     slots += 1
                 y_index[y, tap] = slot_of[row]
+        target, first = (out, box * bins) if last else (tile, 0)
         for y in range(pool):
             for x in range(pool):
-                place = y * pool + x
-                if channels_first:
-                    _mix_rows(mixed, x, y_index[y], y_weight[y], y_count[y], tile, 0, place)
-                else:
-                    _mix_rows(mixed, x, y_index[y], y_weight[y], y_count[y], out, box, place)
-        if channels_first:
+                to = first + y * pool + x
+                _mix(mixed, x, pool, y_index[y], y_weight[y], y_count[y], target, to)
+        if not last:
             for start in range(0, channels, 16):
-                for place in range(pool * pool):
+                for place in range(bins):
                     for n in range(start, min(start + 16, channels)):
-                        out[box, n, place] = tile[0, place, n]
+                        out[box * channels + n, place] = tile[place, n]
 
 
 @_compiled("i8[::1](f4[:, ::1], f8, i8)")
-def _nms(boxes, iou, limit):  # type: ignore[no-untyped-def]
+def _nms(boxes: Any, iou: Any, limit: Any) -> Any:
     count = len(boxes)
     kept = np.empty(min(count, limit), np.int64)
     gone = np.zeros(count, np.bool_)
@@ -183,8 +173,8 @@ def _nms(boxes, iou, limit):  # type: ignore[no-untyped-def]
 def nms(boxes: FloatArray, iou: float, limit: int) -> IntArray:
     """Return the first ``limit`` indices that NMS keeps of (n, 4) boxes, best first.
 
-    A box goes where its IoU with a better one that stays is greater than ``iou``, in the float32 arithmetic of
-    torchvision's `nms`.
+    A box goes where its IoU with a better one that stays is greater than ``iou``, in the float32 arithmetic
+    of torchvision's `nms`.
     """
     kept: IntArray = _nms(np.ascontiguousarray(boxes), iou, limit)
     return kept
@@ -221,10 +211,12 @@ def roi_align(
     scale:
         Cells of the map per pixel of the picture.
     """
+    height, width, channels = maps.shape
+    cells, flat = maps.reshape(-1, channels), out.reshape(len(out) * out.shape[1], -1)
     workers = min(compute_threads(), max(1, len(rows)))
     parts = [
-        (maps, boxes, np.ascontiguousarray(part), np.float32(scale), pool, channels_first, out)
-        for part in np.array_split(rows, workers)
+        (cells, height, width, boxes, part, np.float32(scale), pool, not channels_first, flat)
+        for part in np.array_split(np.ascontiguousarray(rows, np.int64), workers)
     ]
     if workers == 1:
         _align(*parts[0])

@@ -9,12 +9,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from model_core.base.errors import SettingsError, WeightsError
-from model_core.base.settings import BackendChoice
+from model_core.base.settings import BACKEND_VARIABLE, BACKENDS, BackendChoice
 from model_core.engine.module_s import ModuleS
 from model_core.engine.pipeline import Pipeline
 from model_core.weights.store import (
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-# What computes where nothing else is said.
-VARIABLE = "CTMASKNET_BACKEND"
 _MODULE_S = "s2new."
 _LAYERS = ("fc_scores", "fc_scores_2", "fc_scores_img")
 
@@ -93,13 +91,12 @@ def chosen_backend(backend: str = "auto") -> BackendChoice:
         If there is no such backend.
     """
     given, where = backend, "Unknown backend"
-    if backend == "auto" and (variable := os.environ.get(VARIABLE, "").strip().lower()):
-        given, where = variable, f"The environment variable {VARIABLE} names the unknown backend"
-    for choice in get_args(BackendChoice):
+    if backend == "auto" and (variable := os.environ.get(BACKEND_VARIABLE, "").strip().lower()):
+        given, where = variable, f"The environment variable {BACKEND_VARIABLE} names the unknown backend"
+    for choice in BACKENDS:
         if given == choice:
-            known: BackendChoice = choice
-            return known
-    raise SettingsError(f"{where} '{given}': use {', '.join(get_args(BackendChoice))}.")
+            return choice
+    raise SettingsError(f"{where} '{given}': use {', '.join(BACKENDS)}.")
 
 
 class _Maker:

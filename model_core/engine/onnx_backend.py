@@ -1,4 +1,4 @@
-"""`Backend` for a CPU over ONNX Runtime, without torch: its numbers are those of the torch networks to 1e-5."""
+"""`Backend` for a CPU over ONNX Runtime, without torch, whose numbers it gives to 1e-5."""
 
 from __future__ import annotations
 
@@ -44,6 +44,11 @@ class OnnxBackend:
         Of the weights that the graphs hold.
     head:
         Module S where the network's regions give the class.
+
+    Attributes
+    ----------
+    in_use:
+        Whether it has passed its self-test.
     """
 
     device = "cpu"
@@ -53,14 +58,14 @@ class OnnxBackend:
         self._graphs = graphs
         self._card = card
         self._head = head
-        self._tested = False
+        self.in_use = False
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         self._map_names = map_names(card.architecture)
         self._anchors = functools.lru_cache(maxsize=2)(self._anchors_of)
 
     def use(self) -> None:
         """From now on it runs for good: what makes it faster is loaded meanwhile."""
-        self._tested = True
+        self.in_use = True
 
     def look(self, picture: FloatArray, *, mirror: bool) -> Look:
         """See `Backend.look`."""
@@ -99,7 +104,7 @@ class OnnxBackend:
             outputs = (outputs + other) / np.float32(2)
         logits, deltas = outputs[:, :classes], outputs[:, classes:].reshape(-1, classes, 4)
         boxes = decode(proposals, deltas, ROI_BOX_WEIGHTS, size=size)
-        if self._tested:
+        if self.in_use:
             roi_align.compile_meanwhile()
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         scores = powers / powers.sum(axis=1, keepdims=True)
@@ -113,9 +118,7 @@ class OnnxBackend:
             labels=labels,
         )
 
-    def _box_head(
-        self, part: str, maps: list[FloatArray], boxes: FloatArray, *, size: int
-    ) -> FloatArray:
+    def _box_head(self, part: str, maps: list[FloatArray], boxes: FloatArray, *, size: int) -> FloatArray:
         """Return (R, C + 4 C) class logits and deltas of boxes on maps (h, w, channels)."""
         outputs = [np.zeros((0, 5 * self._card.architecture.region_classes), np.float32)]
         for start in range(0, len(boxes), _BOXES_AT_ONCE):

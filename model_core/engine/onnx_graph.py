@@ -1,9 +1,10 @@
 """The dense parts of the papers' networks as ONNX graphs, from the entries of a weight file; without torch.
 
-BatchNorm is folded into the convolutions. Three things are written otherwise than in `networks`, with the same
-result: the picture is grey, so that the first convolution reads it once and not three times; the first layer of
-the box head reads RoIs with their channels last, as `engine.roi_align` gives them; and the upsampling of the
-mask branch (2 x 2, stride 2, so that no two of its outputs meet) is a 1 x 1 convolution for each of the four.
+BatchNorm is folded into the convolutions. Three things are written otherwise than in `networks`, with the
+same result: the picture is grey, so that the first convolution reads it once and not three times; the first
+layer of the box head reads RoIs with their channels last, as `engine.roi_align` gives them; and the upsampling
+of the mask branch (2 x 2, stride 2, so that no two of its outputs meet) is a 1 x 1 convolution for each of the
+four.
 """
 
 from __future__ import annotations
@@ -241,7 +242,7 @@ def _masks(arrays: Arrays) -> bytes:
 
 
 def _align(pool: int, *, channels_last: bool) -> bytes:
-    """A map, boxes in its cells -> RoIs."""
+    """Return RoIAlign: a map, boxes in its cells -> RoIs."""
     graph = _Graph({})
     rois = graph.add(
         "RoiAlign",

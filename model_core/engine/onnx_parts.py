@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from model_core.base.settings import Architecture
 
-# From the picture to maps, from maps to objectness and shifts of anchors, from RoIs to logits and deltas (of the
-# detections, of the class where that has a branch of its own), from RoIs to masks; and RoIAlign itself.
+# From the picture to maps, from maps to objectness and shifts of anchors, from RoIs to logits and deltas (of
+# the detections, of the class where that has a branch of its own), from RoIs to masks; and RoIAlign itself.
 MAPS, RPN, BOXES, CLASS_BOXES, MASKS = "maps", "rpn", "boxes", "class_boxes", "masks"
 ALIGN_BOXES, ALIGN_MASKS = "align_boxes", "align_masks"
 

@@ -81,8 +81,9 @@ class Pipeline:
 
     @property
     def computes(self) -> str:
-        """What computes and where, for people: ``ONNX Runtime on cpu``."""
-        return f"{self.backend.name} on {self.backend.device}"
+        """What computes and where, for people: ``ONNX Runtime, CPU``."""
+        device = self.backend.device
+        return f"{self.backend.name}, {'CPU' if device == 'cpu' else device}"
 
     @property
     def evidence_card(self) -> ModelCard:

@@ -1,4 +1,4 @@
-"""Graphs for ONNX Runtime, made once from the entries of a weight file and kept, with the reference's numbers."""
+"""Graphs for ONNX Runtime, made once from a weight file and kept, with the numbers of the reference."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NUMBERS = "numbers.json"
 
 
 class Unusable(Exception):  # noqa: N818 - says why the reference runs instead; no user sees it as an error
-    """This backend cannot be used here; the text says why."""
+    """The backend cannot be used here; the text says why."""
 
 
 def open_onnx(weights: LoadedWeights, head: ModuleS | None) -> OnnxBackend:

@@ -1,7 +1,7 @@
 """RoIAlign over one or several maps, with the compiled kernels once they are there.
 
-Importing them takes a second (and several at the first time ever), which the first slice need not wait for: until
-they are there, ONNX Runtime's operator does the work, which is slower and differs in the last digit.
+Importing them takes a second (and several at the first time ever), which the first slice need not wait for:
+until they are there, ONNX Runtime's operator does the work, which is slower and differs in the last digit.
 """
 
 from __future__ import annotations
@@ -103,9 +103,7 @@ def levels_of(boxes: FloatArray, maps: Sequence[FloatArray], *, size: int) -> In
     sides = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
     with np.errstate(divide="ignore"):
         wanted = np.floor(
-            np.float32(_CANONICAL_LEVEL)
-            + np.log2(sides / np.float32(_CANONICAL_SIDE))
-            + np.float32(_EPSILON)
+            np.float32(_CANONICAL_LEVEL) + np.log2(sides / np.float32(_CANONICAL_SIDE)) + np.float32(_EPSILON)
         )
     return wanted.clip(first, last).astype(np.int64) - first
 

@@ -38,7 +38,9 @@ def read_safetensors(file: str, data: bytes) -> tuple[Arrays, str]:
             from safetensors.torch import load as load_tensors
 
             tensors = load_tensors(data)
-            stored = {name: (t.float() if t.is_floating_point() else t).numpy() for name, t in tensors.items()}
+            stored = {
+                name: (t.float() if t.is_floating_point() else t).numpy() for name, t in tensors.items()
+            }
     except SafetensorError as error:
         raise WeightsError(f"'{file}' is not a complete safetensors file.", details=str(error)) from error
     return read_entries(file, stored)
