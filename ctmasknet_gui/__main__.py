@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
         "--backend",
         choices=BACKENDS,
         default="auto",
-        help="what computes on a CPU: ONNX Runtime (onnx), PyTorch (torch), or what is faster and works (auto)",
+        help="what computes on a CPU: ONNX Runtime (onnx), PyTorch (torch), or the faster one (auto)",
     )
     result.add_argument("--slice", type=_slice, metavar="N", help="slice to show, counting from 0")
     result.add_argument("--run", action="store_true", help="run the networks on the shown slice")

@@ -26,7 +26,8 @@ def anchors(
     high = np.sqrt(np.array(ratios, np.float32))
     scales = np.array(sizes, np.float32)
     widths, heights = ((side[:, None] * scales).ravel() for side in (np.float32(1) / high, high))
-    base = np.round(np.stack((-widths, -heights, widths, heights), axis=1) / np.float32(2))
+    corners: FloatArray = np.stack((-widths, -heights, widths, heights), axis=1)
+    base = np.round(corners / np.float32(2))
     step_y, step_x = size // grid[0], size // grid[1]
     y, x = np.meshgrid(np.arange(grid[0]) * step_y, np.arange(grid[1]) * step_x, indexing="ij")
     shifts = np.stack((x, y, x, y), axis=-1).reshape(-1, 1, 4).astype(np.float32)
@@ -82,7 +83,8 @@ def _without_overlaps(
     compiled = roi_align.compiled()
     if compiled is None:
         level = np.repeat(np.arange(len(found)), [len(one) for one, _ in found])
-        return boxes[class_nms(boxes, scores, level, iou=settings.rpn_nms_iou, limit=limit)]
+        some: FloatArray = boxes[class_nms(boxes, scores, level, iou=settings.rpn_nms_iou, limit=limit)]
+        return some
     if len(found) > 1 and boxes.size <= _MOVED_APART:
         # Each level on its own ground, which rounds the overlaps.
         ground = boxes.max() + np.float32(1)
@@ -94,7 +96,8 @@ def _without_overlaps(
             for start, (one, _) in zip(starts, found, strict=False)
         ]
     )
-    return boxes[kept[np.argsort(-scores[kept], kind="stable")][:limit]]
+    best: FloatArray = boxes[kept[np.argsort(-scores[kept], kind="stable")][:limit]]
+    return best
 
 
 def _best(scores: FloatArray, count: int) -> IntArray:

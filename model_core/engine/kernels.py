@@ -214,7 +214,7 @@ def roi_align(
     height, width, channels = maps.shape
     cells, flat = maps.reshape(-1, channels), out.reshape(len(out) * out.shape[1], -1)
     workers = min(compute_threads(), max(1, len(rows)))
-    parts = [
+    parts: list[tuple[Any, ...]] = [
         (cells, height, width, boxes, part, np.float32(scale), pool, not channels_first, flat)
         for part in np.array_split(np.ascontiguousarray(rows, np.int64), workers)
     ]

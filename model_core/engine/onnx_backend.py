@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 
 from model_core.base.arrays import FloatArray, IntArray
@@ -164,14 +166,14 @@ class OnnxBackend:
 
     def _operator(self, part: str, one: FloatArray, boxes: FloatArray) -> FloatArray:
         """See `roi_align.Operator`."""
-        values = {
+        values: dict[str, npt.NDArray[Any]] = {
             "map": np.ascontiguousarray(one.transpose(2, 0, 1))[None],
             "boxes": boxes,
             "of": np.zeros(len(boxes), np.int64),
         }
         return self._run(part, values)[0]
 
-    def _run(self, part: str, values: Mapping[str, np.typing.NDArray[np.generic]]) -> list[FloatArray]:
+    def _run(self, part: str, values: Mapping[str, npt.NDArray[Any]]) -> list[FloatArray]:
         session = self._sessions.get(part)
         if session is None:
             session = self._sessions[part] = _session(self._graphs[part])

@@ -2,9 +2,9 @@
 
 BatchNorm is folded into the convolutions. Three things are written otherwise than in `networks`, with the
 same result: the picture is grey, so that the first convolution reads it once and not three times; the first
-layer of the box head reads RoIs with their channels last, as `engine.roi_align` gives them; and the upsampling
-of the mask branch (2 x 2, stride 2, so that no two of its outputs meet) is a 1 x 1 convolution for each of the
-four.
+layer of the box head reads RoIs with their channels last, as `engine.roi_align` gives them; and the
+upsampling of the mask branch (2 x 2, stride 2, so that no two of its outputs meet) is a 1 x 1 convolution for
+each of the four.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from model_core.base.arrays import FloatArray
+from model_core.base.arrays import DoubleArray, FloatArray
 from model_core.base.settings import BOX_POOL, MASK_POOL, Architecture, InputSpec
 from model_core.engine.onnx_parts import (
     ALIGN_BOXES,
@@ -31,6 +31,7 @@ from model_core.engine.onnx_parts import (
 )
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+Floats = FloatArray | DoubleArray
 
 _OPSET = 17
 _EPSILON = 1e-5  # of BatchNorm
@@ -65,13 +66,9 @@ class _Graph:
     def has(self, name: str) -> bool:
         return name in self._arrays
 
-    def convolve(
-        self, value: str, weight: FloatArray, bias: FloatArray | None, *, stride: int = 1, name: str = ""
-    ) -> str:
+    def convolve(self, value: str, weight: Floats, bias: Floats, *, stride: int = 1, name: str = "") -> str:
         """Add a convolution that keeps height and width, but for its stride."""
-        inputs = [value, self.constant(weight.astype(np.float32))]
-        if bias is not None:
-            inputs.append(self.constant(bias.astype(np.float32)))
+        inputs = [value, *(self.constant(array.astype(np.float32)) for array in (weight, bias))]
         pad = weight.shape[-1] // 2
         return self.add("Conv", *inputs, name=name, strides=[stride, stride], pads=[pad] * 4)
 
@@ -79,7 +76,7 @@ class _Graph:
         """Add a convolution with bias."""
         return self.convolve(value, self.entry(f"{prefix}.weight"), self.entry(f"{prefix}.bias"), name=name)
 
-    def folded(self, convolution: str, norm: str) -> tuple[FloatArray, FloatArray]:
+    def folded(self, convolution: str, norm: str) -> tuple[DoubleArray, DoubleArray]:
         """Return weight and bias of a convolution with its BatchNorm."""
         weight, scale, shift, mean, variance = (
             self.entry(entry).astype(np.float64)

@@ -105,7 +105,8 @@ def levels_of(boxes: FloatArray, maps: Sequence[FloatArray], *, size: int) -> In
         wanted = np.floor(
             np.float32(_CANONICAL_LEVEL) + np.log2(sides / np.float32(_CANONICAL_SIDE)) + np.float32(_EPSILON)
         )
-    return wanted.clip(first, last).astype(np.int64) - first
+    levels: IntArray = wanted.clip(first, last).astype(np.int64) - first
+    return levels
 
 
 def align(

@@ -1,8 +1,8 @@
 """Whether a backend computes what the reference computes with these weights: a small picture, a few numbers.
 
-The numbers of the reference (`TorchBackend`) for the shipped weights come with them, so that no torch is needed
-to compare; `python -m model_core.engine.self_test` writes them anew. Those of other weights are kept beside
-their graphs.
+The numbers of the reference (`TorchBackend`) for the shipped weights come with them, so that no torch is
+needed to compare; `python -m model_core.engine.self_test` writes them anew. Those of other weights are kept
+beside their graphs.
 """
 
 from __future__ import annotations
