@@ -21,6 +21,10 @@ _SAMPLES = 2
 _TAPS = 2 * _SAMPLES
 
 
+# Whether the next program finds them compiled.
+KEPT = True
+
+
 def _compiled(signature: str, *, fma: bool = False) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function on import, from the cache where there is one."""
 
@@ -33,6 +37,8 @@ def _compiled(signature: str, *, fma: bool = False) -> Callable[[Callable[..., A
         try:
             return numba.njit(signature, cache=True, **options)(function)
         except (RuntimeError, OSError):  # no folder that may be written
+            global KEPT
+            KEPT = False
             return numba.njit(signature, **options)(function)
 
     return decorate

@@ -60,14 +60,14 @@ class OnnxBackend:
         self._graphs = graphs
         self._card = card
         self._head = head
-        self.in_use = False
+        self.in_use = self._compiled = False
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         self._map_names = map_names(card.architecture)
         self._anchors = functools.lru_cache(maxsize=2)(self._anchors_of)
 
-    def use(self) -> None:
-        """From now on it runs for good: what makes it faster is loaded meanwhile."""
-        self.in_use = True
+    def use(self, *, compiled: bool) -> None:
+        """Run for good from now on; ``compiled``: wait for the kernels, and keep to them."""
+        self.in_use, self._compiled = True, compiled
 
     def look(self, picture: FloatArray, *, mirror: bool) -> Look:
         """See `Backend.look`."""
@@ -106,8 +106,6 @@ class OnnxBackend:
             outputs = (outputs + other) / np.float32(2)
         logits, deltas = outputs[:, :classes], outputs[:, classes:].reshape(-1, classes, 4)
         boxes = decode(proposals, deltas, ROI_BOX_WEIGHTS, size=size)
-        if self.in_use:
-            roi_align.compile_meanwhile()
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         scores = powers / powers.sum(axis=1, keepdims=True)
         labels = np.tile(np.arange(1, classes, dtype=np.int64), len(proposals))
@@ -126,8 +124,7 @@ class OnnxBackend:
         for start in range(0, len(boxes), _BOXES_AT_ONCE):
             some = np.ascontiguousarray(boxes[start : start + _BOXES_AT_ONCE])
             rois = np.empty((len(some), BOX_POOL**2, maps[0].shape[-1]), np.float32)
-            operator = functools.partial(self._operator, ALIGN_BOXES)
-            roi_align.align(maps, some, rois, size=size, pool=BOX_POOL, operator=operator)
+            self._align(ALIGN_BOXES, maps, some, rois, size=size)
             outputs += self._run(part, {"rois": rois.reshape(len(some), -1)})
         return np.concatenate(outputs)
 
@@ -149,11 +146,8 @@ class OnnxBackend:
             part = slice(start, start + _MASKS_AT_ONCE)
             some, own = np.ascontiguousarray(boxes[part]), labels[part]
             rois = np.empty((len(some), maps[0].shape[-1], MASK_POOL, MASK_POOL), np.float32)
-            operator = functools.partial(self._operator, ALIGN_MASKS)
             flat = rois.reshape(len(some), -1, MASK_POOL**2)
-            roi_align.align(
-                maps, some, flat, size=size, pool=MASK_POOL, operator=operator, channels_first=True
-            )
+            self._align(ALIGN_MASKS, maps, some, flat, size=size)
             (logits,) = self._run(MASKS, {"rois": rois})
             # The four logits of a cell come as (row, column, class).
             cells = logits.reshape(len(some), 2, 2, -1, MASK_POOL, MASK_POOL)
@@ -163,6 +157,20 @@ class OnnxBackend:
     def _pooled_maps(self, maps: Maps, suffix: str) -> list[FloatArray]:
         """Return the maps that RoIs are cut from, channels last: all but the pooled one."""
         return [roi_align.channels_last(maps[name + suffix]) for name in self._map_names if name != "pool"]
+
+    def _align(
+        self, part: str, maps: list[FloatArray], boxes: FloatArray, out: FloatArray, *, size: int
+    ) -> None:
+        roi_align.align(
+            maps,
+            boxes,
+            out,
+            size=size,
+            pool=MASK_POOL if part == ALIGN_MASKS else BOX_POOL,
+            operator=functools.partial(self._operator, part),
+            kernels=roi_align.compiled(wait=True) if self._compiled else None,
+            channels_first=part == ALIGN_MASKS,
+        )
 
     def _operator(self, part: str, one: FloatArray, boxes: FloatArray) -> FloatArray:
         """See `roi_align.Operator`."""

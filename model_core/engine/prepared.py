@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Mapping
 
 from model_core.base.cache import Cache
+from model_core.engine import roi_align
 from model_core.engine.module_s import ModuleS
 from model_core.engine.onnx_backend import OnnxBackend
 from model_core.engine.self_test import Numbers, difference, identity, numbers_of, shipped_numbers
@@ -35,6 +36,7 @@ def open_onnx(weights: LoadedWeights, head: ModuleS | None) -> OnnxBackend:
     Unusable
         If it did not, or cannot be made.
     """
+    roi_align.begin()
     key = hashlib.sha256(f"{_FORMAT} {identity(weights.card)}".encode()).hexdigest()[:32]
     kept = _unpacked(_CACHE.read(key))
     if kept is not None:
@@ -51,7 +53,7 @@ def open_onnx(weights: LoadedWeights, head: ModuleS | None) -> OnnxBackend:
         raise Unusable(f"it failed its self-test ({wrong})")
     if kept is None:
         _CACHE.write(key, _packed(graphs, wanted))
-    backend.use()
+    backend.use(compiled=roi_align.begin())
     return backend
 
 

@@ -1,20 +1,27 @@
-"""RoIAlign over one or several maps, with the compiled kernels once they are there.
+"""RoIAlign over one or several maps, with compiled kernels or with ONNX Runtime's operator.
 
-Importing them takes a second (and several at the first time ever), which the first slice need not wait for:
-until they are there, ONNX Runtime's operator does the work, which is slower and differs in the last digit.
+The operator is slower, and differs in the last digit, so that a pipeline keeps to one of them. Compiling
+takes some seconds, once; importing what was compiled takes half a second, beside other things.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import importlib.metadata
 import logging
+import platform
+import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
 from model_core.base.arrays import FloatArray, IntArray
+from model_core.base.cache import Cache
 
 _LOG = logging.getLogger(__name__)
 # Boxes of this area belong to the fifth map of ResNet50, counted from one (`LevelMapper` of torchvision).
@@ -24,7 +31,9 @@ _CANONICAL_SIDE, _CANONICAL_LEVEL, _EPSILON = 224, 4, 1e-6
 Operator = Callable[[FloatArray, FloatArray], FloatArray]
 
 
-_LATER = 1.0  # seconds
+_LATER = 2.0  # seconds
+# Says that the kernels were compiled, and kept by numba, before.
+_COMPILED = Cache("kernels", limit=4096)
 
 
 def _fails(kernels: ModuleType) -> str:
@@ -48,20 +57,24 @@ class _Kernels:
     """The module of compiled kernels, imported by a thread of its own."""
 
     def __init__(self) -> None:
-        self._lock, self._loading = threading.Lock(), threading.Lock()
-        self._timer: threading.Timer | None = None
+        self._lock = threading.Lock()
         self._tried = False
+        self._begun = False
         self.module: ModuleType | None = None
 
-    def start_later(self) -> None:
-        with self._lock:
-            if self._timer is None:
-                self._timer = threading.Timer(_LATER, self.load)
-                self._timer.daemon = True
-                self._timer.start()
+    def begin(self) -> bool:
+        """See `begin`."""
+        there = self.module is not None or _COMPILED.read(_marker()) is not None
+        if not self._begun:
+            self._begun = True
+            # What was compiled before is awaited; else the first slices go first.
+            timer = threading.Timer(0.0 if there else _LATER, self.load)
+            timer.daemon = True
+            timer.start()
+        return there
 
     def load(self) -> None:
-        with self._loading:
+        with self._lock:
             if self._tried:
                 return
             self._tried = True
@@ -73,9 +86,27 @@ class _Kernels:
                 _LOG.warning("RoIAlign runs without compiled kernels: %s: %s", type(error).__name__, error)
             else:
                 self.module = module
+                if module.KEPT:
+                    _COMPILED.write(_marker(), b"1")
 
 
 _KERNELS = _Kernels()
+
+
+@cache
+def _marker() -> str:
+    """Return what tells these kernels, compiled by this numba, from others."""
+    try:
+        source = Path(__file__).with_name("kernels.py").read_bytes()
+        version = importlib.metadata.version("numba")
+    except (OSError, importlib.metadata.PackageNotFoundError):
+        return "none"
+    return hashlib.sha256(source + f"{version} {sys.version} {platform.machine()}".encode()).hexdigest()[:32]
+
+
+def begin() -> bool:
+    """Begin to load the kernels; return whether to wait for them: they are there, or were compiled before."""
+    return _KERNELS.begin()
 
 
 def compiled(*, wait: bool = False) -> ModuleType | None:
@@ -83,11 +114,6 @@ def compiled(*, wait: bool = False) -> ModuleType | None:
     if wait:
         _KERNELS.load()
     return _KERNELS.module
-
-
-def compile_meanwhile() -> None:
-    """Load the kernels in a thread of their own, a moment later: the first slice goes before."""
-    _KERNELS.start_later()
 
 
 def channels_last(one: np.typing.NDArray[np.floating]) -> FloatArray:
@@ -117,6 +143,7 @@ def align(
     size: int,
     pool: int,
     operator: Operator,
+    kernels: ModuleType | None,
     channels_first: bool = False,
 ) -> None:
     """Fill ``out`` with the RoIs of (n, 4) boxes in a picture of ``size`` pixels, see `kernels.roi_align`.
@@ -127,10 +154,10 @@ def align(
         (h, w, channels) from fine to coarse; a box is cut from the one that fits its area.
     out:
         (n, pool * pool, channels), or (n, channels, pool * pool) with ``channels_first``.
-    operator:
-        What does it while the kernels are not there.
+    kernels, operator:
+        What does it, and what does it where there are no kernels.
     """
-    levels, kernels = levels_of(boxes, maps, size=size), compiled()
+    levels = levels_of(boxes, maps, size=size)
     for number, one in enumerate(maps):
         rows = np.flatnonzero(levels == number)
         if not len(rows):

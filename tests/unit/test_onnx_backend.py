@@ -38,14 +38,6 @@ NETWORKS = {
 }
 
 
-@pytest.fixture
-def regions_by(request, monkeypatch):
-    """Cuts RoIs out with ONNX Runtime's operator, or with the compiled kernels."""
-    module = roi_align.compiled(wait=True) if request.param == "compiled" else None
-    assert request.param == "operator" or module is not None
-    monkeypatch.setattr(roi_align, "compiled", lambda **_: module)
-
-
 def made(name):
     """Return both backends of a network with random weights whose BatchNorm does something."""
     architecture, detector = NETWORKS[name]
@@ -69,12 +61,12 @@ def made(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "regions_by"),
-    [(name, "compiled") for name in NETWORKS] + [("resnet18-t0", "operator"), ("resnet50-pool", "operator")],
-    indirect=["regions_by"],
+    ("name", "compiled"),
+    [(name, True) for name in NETWORKS] + [("resnet18-t0", False), ("resnet50-pool", False)],
 )
-def test_every_network_of_the_papers_gives_the_numbers_of_the_reference(name, regions_by):
+def test_every_network_of_the_papers_gives_the_numbers_of_the_reference(name, compiled):
     reference, backend, card = made(name)
+    backend.use(compiled=compiled)
     picture = np.random.default_rng(1).random((96, 96), np.float32)
     wanted = reference.look(picture, mirror=card.detector.mirror)
     found = backend.look(picture, mirror=card.detector.mirror)
