@@ -67,7 +67,7 @@ class StatusBar(QStatusBar):
         self.cancel.setProperty("flat", "true")
         self.cancel.setAccessibleName("Cancel what is running")
         self.weights = label(role="muted")
-        self.computes = label(role="muted")
+        self.computes = label(role="after")
         self.computes.setToolTip(
             "What computes the networks. Another: ctmasknet-gui --backend, or the environment variable "
             f"{BACKEND_VARIABLE} (onnx, torch)."

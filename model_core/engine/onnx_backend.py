@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,7 +58,8 @@ class OnnxBackend:
     name = "ONNX Runtime"
 
     def __init__(self, graphs: Mapping[str, bytes], card: ModelCard, *, head: ModuleS | None = None) -> None:
-        self._graphs = graphs
+        self._graphs = dict(graphs)  # until each is a session
+        self._lock = threading.Lock()
         self._card = card
         self._head = head
         self.in_use = self._compiled = False
@@ -182,9 +184,10 @@ class OnnxBackend:
         return self._run(part, values)[0]
 
     def _run(self, part: str, values: Mapping[str, npt.NDArray[Any]]) -> list[FloatArray]:
-        session = self._sessions.get(part)
-        if session is None:
-            session = self._sessions[part] = _session(self._graphs[part])
+        with self._lock:
+            if part not in self._sessions:
+                self._sessions[part] = _session(self._graphs.pop(part))
+            session = self._sessions[part]
         outputs: list[FloatArray] = session.run(None, dict(values))
         return outputs
 
