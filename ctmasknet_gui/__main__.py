@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from ctmasknet_gui.controller.script import Options
 from ctmasknet_gui.state.case import WEIGHT_SUFFIXES
+from model_core.base.settings import BACKEND_VARIABLE, BACKENDS
 from model_core.base.streams import hold_standard_streams
 from model_core.base.threads import wait_without_spinning
 
@@ -51,6 +53,12 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--weights", nargs="+", default=[], metavar="NAME|FILE", help="weights to run instead of the default"
     )
+    result.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="auto",
+        help="what computes on a CPU: ONNX Runtime (onnx), PyTorch (torch), or the faster one (auto)",
+    )
     result.add_argument("--slice", type=_slice, metavar="N", help="slice to show, counting from 0")
     result.add_argument("--run", action="store_true", help="run the networks on the shown slice")
     result.add_argument("--all", action="store_true", help="run the networks on the whole series")
@@ -79,6 +87,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         paths=tuple(values.paths),
         demo=values.demo,
         weights=weights,
+        backend=values.backend,
         slice_index=values.slice,
         run=values.run,
         run_all=values.all,
@@ -92,6 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     hold_standard_streams()
     wait_without_spinning()
     options = parse(arguments)
+    if options.backend != "auto":
+        os.environ[BACKEND_VARIABLE] = options.backend
     from ctmasknet_gui.app import execute
 
     return execute(options)

@@ -3,6 +3,7 @@
 import os
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ["CTMASKNET_CACHE"] = "off"  # the user's own is not for tests
 
 from pathlib import Path
 

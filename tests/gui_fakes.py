@@ -137,6 +137,8 @@ class FakePipeline:
     passes: int = 1
     image_classes: tuple = IMAGE_CLASSES
     region_classes: tuple = ("lesion",)
+    computes: str = "Fake, CPU"
+    backend_note: str = ""
 
     @property
     def weights_id(self):

@@ -52,6 +52,14 @@ class Pipeline(Protocol):
     def evidence(self) -> EvidenceSettings:
         """The evidence settings that the weights define."""
 
+    @property
+    def computes(self) -> str:
+        """What computes and where, for people."""
+
+    @property
+    def backend_note(self) -> str:
+        """Why that is another backend than a person may expect; empty where it is not."""
+
     def evidence_basis(self, settings: EvidenceSettings) -> EvidenceBasis | None:
         """Return what a class from this evidence is; None where the weights give no class."""
 

@@ -33,6 +33,7 @@ class Options:
     paths: tuple[Path, ...] = ()
     demo: bool = False
     weights: tuple[str, ...] = ()
+    backend: str = "auto"
     slice_index: int | None = None
     run: bool = False
     run_all: bool = False

@@ -21,6 +21,8 @@ from model_core.weights.card import evidence_settings
 
 # Topic of what is told of weights that were not loaded.
 WEIGHTS = "weights"
+# Topic of what is told of a backend that is not used.
+BACKEND = "backend"
 
 
 def path_of(names: Sequence[str]) -> Path | None:
@@ -216,6 +218,10 @@ class WeightsController(QObject):
         self._take_thresholds(pipeline.detections, pipeline.evidence)
         self._state.weights.chosen = loaded.names
         self._state.weights.cards = pipeline.cards
+        self._state.weights.computes = pipeline.computes
+        self._messages.withdraw(BACKEND)
+        if pipeline.backend_note:
+            self._messages.post("warning", pipeline.backend_note, topic=BACKEND)
         self.changed.emit()
         self._apply_fast()  # may have been chosen while they were loaded
 

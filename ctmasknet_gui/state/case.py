@@ -62,7 +62,8 @@ class WeightsState:
     """The weights that run: one single-shot card, or a segmentation and perhaps a classifier card.
 
     ``available`` are the shipped ones; ``chosen`` the names or files given by the user. ``fast``: the mirror
-    image is left out where the weights look at it, too.
+    image is left out where the weights look at it, too. ``computes``: the backend and its device, for people;
+    empty before the first networks are loaded.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
@@ -71,6 +72,7 @@ class WeightsState:
     chosen: tuple[str, ...] = ()
     cards: tuple[ModelCard, ...] = ()
     fast: bool = False
+    computes: str = ""
 
     @property
     def leaves_out_mirror(self) -> bool:

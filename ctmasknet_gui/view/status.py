@@ -9,7 +9,7 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.style import label, restyle
 from ctmasknet_gui.view.weights_text import at_length, finds, in_one_line
-from model_core.base.settings import EvidenceBasis
+from model_core.base.settings import BACKEND_VARIABLE, EvidenceBasis
 
 DISCLAIMER = "Research use only – not a medical device"
 _VERBS = {"open": "Opening", "run": "Analysing", "export": "Exporting"}
@@ -67,6 +67,11 @@ class StatusBar(QStatusBar):
         self.cancel.setProperty("flat", "true")
         self.cancel.setAccessibleName("Cancel what is running")
         self.weights = label(role="muted")
+        self.computes = label(role="after")
+        self.computes.setToolTip(
+            "What computes the networks. Another: ctmasknet-gui --backend, or the environment variable "
+            f"{BACKEND_VARIABLE} (onnx, torch)."
+        )
         self.evidence = QLabel()
         self.disclaimer = label(DISCLAIMER, role="after")
         spring = QWidget()
@@ -76,6 +81,7 @@ class StatusBar(QStatusBar):
         self.addWidget(self.cancel)
         self.addWidget(spring, 1)
         self.addPermanentWidget(self.weights)
+        self.addPermanentWidget(self.computes)
         self.addPermanentWidget(self.evidence)
         self.addPermanentWidget(self.disclaimer)
         state.run.events.kind.connect(self._on_kind)
@@ -140,6 +146,8 @@ class StatusBar(QStatusBar):
     def _refresh_weights(self) -> None:
         weights = self._state.weights
         self.weights.setToolTip(at_length(weights.cards, fast=weights.fast))
+        self.computes.setText(weights.computes)
+        self.computes.setVisible(weights.computes != "")
         self._fit_weights()
 
     def _fit_weights(self) -> None:
@@ -148,7 +156,7 @@ class StatusBar(QStatusBar):
         if not weights.cards:
             self.weights.setVisible(False)
             return
-        others = (self.text, self.progress, self.cancel, self.evidence, self.disclaimer)
+        others = (self.text, self.progress, self.cancel, self.computes, self.evidence, self.disclaimer)
         widths = (max(w.sizeHint().width(), w.minimumWidth()) for w in others if not w.isHidden())
         taken = sum(width + _BETWEEN for width in widths)
         for text in (in_one_line(weights.cards, fast=weights.fast), finds(weights.cards), ""):

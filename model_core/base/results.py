@@ -45,6 +45,9 @@ def probability_text(value: float, digits: int = 2) -> str:
 # Of the logits of a slice, at the ends of the colours.
 LOGIT_PERCENTILES = (1.0, 99.0)
 
+# Ends the name of a level whose map is of the mirror image.
+MIRRORED = ".mirrored"
+
 
 @dataclass(frozen=True, eq=False)
 class Candidates:

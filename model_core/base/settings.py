@@ -36,6 +36,10 @@ EVIDENCE_SCORE = -0.01
 # The single-shot code drops boxes up to this area from the evidence; the two-stage code those of area 0.
 SINGLE_SHOT_MIN_AREA = 1e-5
 
+# Bins along a side of what the heads read of a RoI, and the scale of the box branch's deltas.
+BOX_POOL, MASK_POOL = 7, 14
+ROI_BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+
 # The sides of a network input are multiples of the largest stride (ResNet50's last stage).
 SIZE_STEP, LARGEST_SIZE = 32, 4096
 
@@ -44,6 +48,11 @@ GREY_LOW_HU, GREY_HIGH_HU = -1350.0, 150.0
 
 # What they count as: that lung window, or a wider one that their peaks show (`greymap.likely_hu_range`).
 GreyMap = Literal["window", "estimate"]
+
+# What computes on a CPU, and the environment variable that says so where nobody else does.
+BackendChoice = Literal["auto", "onnx", "torch"]
+BACKENDS: tuple[BackendChoice, ...] = ("auto", "onnx", "torch")
+BACKEND_VARIABLE = "CTMASKNET_BACKEND"
 
 
 def _check(condition: bool, message: str) -> None:

@@ -17,3 +17,12 @@ def wait_without_spinning() -> None:
     process each parallel loop waits for a thread that has no core (``benchmarks/busy_neighbour.py``).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def compute_threads() -> int:
+    """Return how many threads share one computation: ``OMP_NUM_THREADS``, else the cores of this process."""
+    given = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
+    return max(1, len(affinity(0)) if affinity else (os.cpu_count() or 1))

@@ -131,8 +131,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, required=True, metavar="OUT", help="folder of the report"
     )
     parser.add_argument("--weights", nargs="+", default=[], metavar="W", help="shipped names or files")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
-    parser.add_argument("--fast", action="store_true", help=values.FAST)
+    values.add_computing(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier report")
 
 
@@ -157,7 +156,9 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
     found = read_segmentation(arguments.data, list_file=arguments.list, mask_values=arguments.mask_values)
     folder, _ = data_and_list(arguments.data, arguments.list)
     sources = read_sources(folder, [item.name for item in found])
-    pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
+    pipeline = load_pipeline(
+        arguments.weights, device=arguments.device, backend=arguments.backend, fast=arguments.fast
+    )
     grey_map = arguments.grey_map or pipeline.cards[0].input.grey
     slices = with_grey_map(found, grey_map)
     mask_type = arguments.mask_type or default_mask_type(pipeline.region_classes)
@@ -230,7 +231,9 @@ def run_classifier(arguments: argparse.Namespace) -> int:
 
     check_target(arguments.output, overwrite=arguments.overwrite)
     found = read_classes(arguments.data, list_file=arguments.list)
-    pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
+    pipeline = load_pipeline(
+        arguments.weights, device=arguments.device, backend=arguments.backend, fast=arguments.fast
+    )
     if not pipeline.image_classes:
         raise SettingsError("These weights give no image class: give a classifier or a single-shot model.")
     # Of the network that the class rests on: a whole classifier reads pictures in a pass of its own.
@@ -269,7 +272,9 @@ def run_scans(arguments: argparse.Namespace) -> int:
 
     check_target(arguments.output, overwrite=arguments.overwrite)
     listed = read_scans(arguments.list)
-    pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
+    pipeline = load_pipeline(
+        arguments.weights, device=arguments.device, backend=arguments.backend, fast=arguments.fast
+    )
     if pipeline.calibration is None:
         raise SettingsError(
             "These weights give no verdict, as their card has no calibration: 'ctmasknet train calibrate' "

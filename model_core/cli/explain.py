@@ -59,8 +59,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--nms-anew", action="store_true", help="regions come in that excluded ones had suppressed"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
-    parser.add_argument("--fast", action="store_true", help=values.FAST)
+    values.add_computing(parser)
     parser.add_argument(
         "--stability",
         action="store_true",
@@ -105,7 +104,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
     names = (DOCUMENT, *picture_names(index), *(page_names(REPORT) if arguments.report else ()))
     refuse_to_replace([output / name for name in names], overwrite=arguments.overwrite)
-    pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
+    pipeline = load_pipeline(
+        arguments.weights, device=arguments.device, backend=arguments.backend, fast=arguments.fast
+    )
     given = {"score": arguments.evidence_score, "nms_iou": arguments.evidence_nms}
     evidence = dataclasses.replace(
         pipeline.evidence, **{name: value for name, value in given.items() if value is not None}

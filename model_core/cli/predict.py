@@ -64,8 +64,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="shift the slices of a tilted gantry back in their planes (linear interpolation)",
     )
     parser.add_argument("--slices", type=_slices, metavar="A:B", help="half-open range from 0; default all")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
-    parser.add_argument("--fast", action="store_true", help=values.FAST)
+    values.add_computing(parser)
     parser.add_argument("--png", action="store_true", help="also write annotated pictures")
     parser.add_argument(
         "--report", action="store_true", help="also write one page on the scan: report.html, report.pdf"
@@ -121,7 +120,9 @@ def run(arguments: argparse.Namespace) -> int:
     former = [path for path in pictures if path.name not in names]
     if again and not arguments.report:
         former += [path for path in map(output.joinpath, page_names(REPORT)) if path.is_file()]
-    pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
+    pipeline = load_pipeline(
+        arguments.weights, device=arguments.device, backend=arguments.backend, fast=arguments.fast
+    )
     detections, evidence = _settings(arguments, pipeline)
     lungs = last(lungs_of(volume), title="Looking for the lung")
 

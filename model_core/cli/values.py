@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import argparse
 
-from model_core.base.settings import LARGEST_SIZE, SIZE_STEP
+from model_core.base.settings import BACKEND_VARIABLE, BACKENDS, LARGEST_SIZE, SIZE_STEP
 
-# Help of the switch that several commands have.
-FAST = "leave out the mirror image where the weights look at it too: half the time, a little less good"
+_FAST = "leave out the mirror image where the weights look at it too: half the time, a little less good"
+
+
+def add_computing(parser: argparse.ArgumentParser) -> None:
+    """Add what computes the networks, and how fast."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="auto",
+        help="what computes on a CPU: ONNX Runtime (onnx), PyTorch (torch), or the faster one that works "
+        f"(auto; unless {BACKEND_VARIABLE} says otherwise)",
+    )
+    parser.add_argument("--fast", action="store_true", help=_FAST)
 
 
 def number(text: str, low: float, high: float) -> float:

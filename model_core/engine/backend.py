@@ -44,6 +44,10 @@ class Backend(Protocol):
     """One network of the papers, ready to run; what it is and how it is used says its `ModelCard`."""
 
     @property
+    def name(self) -> str:
+        """What computes, for people: ``ONNX Runtime``, ``PyTorch``."""
+
+    @property
     def device(self) -> str:
         """Where it computes: ``cpu``, ``cuda:0``, ..."""
 

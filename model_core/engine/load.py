@@ -1,14 +1,22 @@
-"""From weight files to a `Pipeline` that runs their networks in torch."""
+"""From weight files to a `Pipeline`; picks what computes. torch is imported where it is what computes."""
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import logging
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from model_core.base.errors import WeightsError
+import numpy as np
+
+from model_core.base.errors import SettingsError, WeightsError
+from model_core.base.settings import BACKEND_VARIABLE, BACKENDS, BackendChoice
+from model_core.engine.module_s import ModuleS
 from model_core.engine.pipeline import Pipeline
-from model_core.engine.torch_backend import TorchBackend, choose_device
-from model_core.networks import ImageHead, MaskRCNN, build
 from model_core.weights.store import (
     LoadedWeights,
     default_names,
@@ -17,10 +25,18 @@ from model_core.weights.store import (
     same_detector,
 )
 
+if TYPE_CHECKING:
+    from model_core.engine.backend import Backend
+
 _LOG = logging.getLogger(__name__)
 
+_MODULE_S = "s2new."
+_LAYERS = ("fc_scores", "fc_scores_2", "fc_scores_img")
 
-def load_pipeline(names: Sequence[str] = (), *, device: str = "auto", fast: bool = False) -> Pipeline:
+
+def load_pipeline(
+    names: Sequence[str] = (), *, device: str = "auto", backend: str = "auto", fast: bool = False
+) -> Pipeline:
     """Load the weights of these names or files; none means the shipped default.
 
     One single-shot file; one segmentation file (no image class); a segmentation and a classifier file in
@@ -28,13 +44,22 @@ def load_pipeline(names: Sequence[str] = (), *, device: str = "auto", fast: bool
     hash; one that is whole, as released, computes the class, and masks come from the default segmentation
     weights, in a pass of their own. ``fast`` leaves out mirror images, see `Pipeline`.
 
+    Parameters
+    ----------
+    device:
+        ``auto`` (a CUDA device where there is one), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    backend:
+        What computes on a CPU: ``onnx`` (ONNX Runtime), ``torch``, or ``auto``: what the environment variable
+        CTMASKNET_BACKEND says, else ONNX Runtime where it passes its self-test. Other devices are torch's.
+
     Raises
     ------
     WeightsError
         If a file is missing or damaged, or the files do not go together.
     SettingsError
-        If the device does not exist.
+        If the device or backend does not exist, or ONNX Runtime was asked for and cannot be used.
     """
+    wanted = chosen_backend(backend)
     loaded = [load_weights(name) for name in (names or default_names())]
     by_kind = {weights.card.kind: weights for weights in loaded}
     if len(by_kind) != len(loaded) or ("single_shot" in by_kind and len(loaded) > 1):
@@ -43,53 +68,92 @@ def load_pipeline(names: Sequence[str] = (), *, device: str = "auto", fast: bool
             + ", ".join(f"{w.card.name} ({w.card.kind.replace('_', '-')})" for w in loaded)
             + "."
         )
-    chosen = choose_device(device)
+    make = _Maker(device, wanted)
     if "single_shot" in by_kind:
-        pipeline = _single_shot(by_kind["single_shot"], chosen)
+        pipeline = _single_shot(by_kind["single_shot"], make)
     else:
         classifier = by_kind.get("classifier")
         if "segmentation" not in by_kind:
             assert classifier is not None
             by_kind["segmentation"] = _masks_for(classifier)
-        pipeline = _pair(by_kind["segmentation"], classifier, chosen)
+        pipeline = _pair(by_kind["segmentation"], classifier, make)
     pipeline.fast = fast
+    pipeline.backend_note = make.note
     return pipeline
 
 
-def load_network(weights: LoadedWeights) -> MaskRCNN:
-    """Return the network of a weight file, with its entries.
+def chosen_backend(backend: str = "auto") -> BackendChoice:
+    """Return what is to compute: as given, or what the environment says.
 
     Raises
     ------
-    WeightsError
-        If they do not fit the architecture of the card.
+    SettingsError
+        If there is no such backend.
     """
-    tensors = weights.tensors
-    network = build(weights.card.architecture, weights.card.detector, input_spec=weights.card.input)
-    own = network.state_dict()
-    if wrong := [name for name, t in tensors.items() if name in own and own[name].shape != t.shape]:
-        raise WeightsError(
-            f"The entries of '{weights.path.name}' do not fit the architecture of its card.",
-            details=f"{wrong[0]}: {tuple(tensors[wrong[0]].shape)}, not {tuple(own[wrong[0]].shape)}",
-        )
-    missing, unexpected = network.load_state_dict(tensors, strict=False)
-    # Files of the first release keep the mask branch in a classifier; frozen BatchNorm has no counters.
-    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
-    unexpected = [name for name in unexpected if ".mask_" not in name]
-    if missing or unexpected:
-        found = (("missing", missing), ("too many", unexpected))
-        told = [f"{len(names)} {what}, such as '{names[0]}'" for what, names in found if names]
-        those = f"The entries of '{weights.path.name}'"
-        raise WeightsError(
-            f"{those} do not fit the architecture of its card: {'; '.join(told)}.",
-            details=f"missing: {missing[:5]}; unexpected: {unexpected[:5]}",
-        )
-    return network
+    given, where = backend, "Unknown backend"
+    if backend == "auto" and (variable := os.environ.get(BACKEND_VARIABLE, "").strip().lower()):
+        given, where = variable, f"The environment variable {BACKEND_VARIABLE} names the unknown backend"
+    for choice in BACKENDS:
+        if given == choice:
+            return choice
+    raise SettingsError(f"{where} '{given}': use {', '.join(BACKENDS)}.")
+
+
+class _Maker:
+    """Makes backends of the chosen kind; ``note`` says why it is another than a person may expect."""
+
+    def __init__(self, device: str, backend: BackendChoice) -> None:
+        self.note = ""
+        self._device = device
+        if device == "auto" and not _has_accelerator():
+            self._device = "cpu"
+        if self._device != "cpu":
+            from model_core.engine.torch_backend import choose_device
+
+            self._device = choose_device(self._device)
+        self._asked = backend == "onnx"
+        if self._asked and self._device != "cpu":
+            raise SettingsError(f"ONNX Runtime computes on the CPU here, not on '{self._device}': use cpu.")
+        self._onnx = self._device == "cpu" and backend != "torch"
+        if self._onnx and importlib.util.find_spec("onnxruntime") is None:
+            self._refuse("it is not installed")
+
+    def __call__(self, weights: LoadedWeights, head: ModuleS | None = None) -> Backend:
+        if self._onnx:
+            from model_core.engine.prepared import Unusable, open_onnx
+
+            try:
+                return open_onnx(weights, head)
+            except Unusable as error:
+                self._refuse(str(error))
+        from model_core.engine.torch_backend import TorchBackend, load_network
+
+        return TorchBackend(load_network(weights), head=head, device=self._device)
+
+    def _refuse(self, why: str) -> None:
+        if self._asked:
+            raise SettingsError(f"ONNX Runtime cannot be used here: {why}. Use the backend torch or auto.")
+        self._onnx = False
+        self.note = f"PyTorch computes instead of ONNX Runtime: {why}."
+        _LOG.warning(self.note)
+
+
+def _has_accelerator() -> bool:
+    """Whether torch may find a device to compute on; asked of the drivers, because torch takes seconds."""
+    if Path("/dev/kfd").exists():  # ROCm
+        return True
+    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        driver = ctypes.CDLL(library)
+        count = ctypes.c_int(0)
+        return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    except (OSError, AttributeError):
+        return False
 
 
 def _masks_for(classifier: LoadedWeights) -> LoadedWeights:
     """Return segmentation weights to run beside a classifier that was given alone."""
-    whole = any(not name.startswith("s2new.") for name in classifier.tensors)
+    whole = any(not name.startswith(_MODULE_S) for name in classifier.arrays)
     if not whole or classifier.card.base_sha256:
         return load_weights(str(find_base(classifier)))
     for name in default_names():
@@ -106,16 +170,16 @@ def _masks_for(classifier: LoadedWeights) -> LoadedWeights:
     )
 
 
-def _single_shot(weights: LoadedWeights, device: str) -> Pipeline:
-    backend = TorchBackend(load_network(weights), head=_head(weights), device=device)
-    return Pipeline(backend=backend, cards=(weights.card,), has_class=True)
+def _single_shot(weights: LoadedWeights, make: Callable[..., Backend]) -> Pipeline:
+    return Pipeline(backend=make(weights, _head(weights)), cards=(weights.card,), has_class=True)
 
 
-def _pair(segmentation: LoadedWeights, classifier: LoadedWeights | None, device: str) -> Pipeline:
-    network = load_network(segmentation)
+def _pair(
+    segmentation: LoadedWeights, classifier: LoadedWeights | None, make: Callable[..., Backend]
+) -> Pipeline:
     if classifier is None:
-        return Pipeline(backend=TorchBackend(network, device=device), cards=(segmentation.card,))
-    own_detector = [name for name in classifier.tensors if not name.startswith("s2new.")]
+        return Pipeline(backend=make(segmentation), cards=(segmentation.card,))
+    own_detector = [name for name in classifier.arrays if not name.startswith(_MODULE_S)]
     if not own_detector and classifier.card.base_sha256 not in ("", segmentation.card.sha256):
         raise WeightsError(
             f"The classifier '{classifier.card.name}' was trained on other segmentation weights than "
@@ -137,30 +201,27 @@ def _pair(segmentation: LoadedWeights, classifier: LoadedWeights | None, device:
     same_rpn = classifier.card.detector == segmentation.card.detector
     cards, head = (segmentation.card, classifier.card), _head(classifier)
     if own_detector and not (
-        same_input and same_rpn and same_detector(segmentation.tensors, classifier.tensors)
+        same_input and same_rpn and same_detector(segmentation.arrays, classifier.arrays)
     ):
-        return Pipeline(
-            backend=TorchBackend(network, device=device),
-            cards=cards,
-            evidence_backend=TorchBackend(load_network(classifier), head=head, device=device),
-            has_class=True,
-        )
-    return Pipeline(backend=TorchBackend(network, head=head, device=device), cards=cards, has_class=True)
+        evidence = make(classifier, head)
+        return Pipeline(backend=make(segmentation), cards=cards, evidence_backend=evidence, has_class=True)
+    return Pipeline(backend=make(segmentation, head), cards=cards, has_class=True)
 
 
-def _head(weights: LoadedWeights) -> ImageHead:
+def _head(weights: LoadedWeights) -> ModuleS:
     architecture = weights.card.architecture
-    head = ImageHead(
-        roi_batch_size=architecture.roi_batch_size,
-        width=architecture.s_width,
-        classes=architecture.image_classes,
-    )
-    prefix = "s2new."
-    own = {name[len(prefix) :]: t for name, t in weights.tensors.items() if name.startswith(prefix)}
-    try:
-        head.load_state_dict(own)
-    except RuntimeError as error:
-        raise WeightsError(
-            f"Module S of '{weights.path.name}' does not fit its card.", details=str(error)
-        ) from error
-    return head
+    inputs = 5 * architecture.roi_batch_size
+    layers = []
+    for name, outputs in zip(
+        _LAYERS, (architecture.s_width, architecture.s_width, architecture.image_classes), strict=True
+    ):
+        weight, bias = (weights.arrays.get(f"{_MODULE_S}{name}.{what}") for what in ("weight", "bias"))
+        if weight is None or bias is None or weight.shape != (outputs, inputs) or bias.shape != (outputs,):
+            found = "missing" if weight is None or bias is None else f"{weight.shape}, {bias.shape}"
+            raise WeightsError(
+                f"Module S of '{weights.path.name}' does not fit its card.",
+                details=f"{name}: {found}; wanted {(outputs, inputs)}, {(outputs,)}",
+            )
+        layers.append((np.ascontiguousarray(weight), np.ascontiguousarray(bias)))
+        inputs = outputs
+    return ModuleS(tuple(layers))

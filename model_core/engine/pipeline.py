@@ -29,6 +29,8 @@ class Pipeline:
         Gives the evidence and its class: one of its own, or ``backend`` where one pass serves both.
     has_class:
         Whether slices get an image class.
+    backend_note:
+        Why what computes is another backend than a person may expect; empty where it is not.
     fast:
         Leave out the mirror image where the weights look at it (`DetectorSettings.mirror`). May be changed
         between two runs: results of either have another ``weights_id``.
@@ -48,6 +50,7 @@ class Pipeline:
         self.evidence_backend = evidence_backend or backend
         self.has_class = has_class
         self.fast = fast
+        self.backend_note = ""
 
     def without_class(self, detections: DetectionSettings) -> Pipeline:
         """Return a pipeline of the detector alone, one pass a slice, with these default thresholds."""
@@ -75,6 +78,12 @@ class Pipeline:
     def device(self) -> str:
         """Where the networks run."""
         return self.backend.device
+
+    @property
+    def computes(self) -> str:
+        """What computes and where, for people: ``ONNX Runtime, CPU``."""
+        device = self.backend.device
+        return f"{self.backend.name}, {'CPU' if device == 'cpu' else device}"
 
     @property
     def evidence_card(self) -> ModelCard:

@@ -11,22 +11,27 @@ import torch
 from torch import Tensor
 
 from model_core.base.arrays import FloatArray, IntArray
-from model_core.base.errors import SettingsError
+from model_core.base.errors import SettingsError, WeightsError
 from model_core.base.results import Candidates
 from model_core.engine.backend import Branch, Look, Maps
 from model_core.engine.module_s import ModuleS
-from model_core.networks import CovidCTMaskNet, ImageHead, MaskRCNN
+from model_core.networks import CovidCTMaskNet, ImageHead, MaskRCNN, build
+from model_core.weights.store import LoadedWeights
 
 
 class TorchBackend:
     """A torch network as `Backend`; ``head`` is module S where the network's regions give the class."""
 
-    def __init__(self, network: MaskRCNN, *, head: ImageHead | None = None, device: str = "cpu") -> None:
+    name = "PyTorch"
+
+    def __init__(
+        self, network: MaskRCNN, *, head: ImageHead | ModuleS | None = None, device: str = "cpu"
+    ) -> None:
         self.device = device
         self._network = network.eval().to(device)
         # Masks of single detections are computed on demand, off the worker's device.
         self._mask_network = network if device == "cpu" else copy.deepcopy(network).to("cpu")
-        self._head = None if head is None else module_s(head)
+        self._head = module_s(head) if isinstance(head, ImageHead) else head
 
     def look(self, picture: FloatArray, *, mirror: bool) -> Look:
         """See `Backend.look`."""
@@ -81,6 +86,37 @@ class TorchBackend:
     def module_s(self) -> ModuleS | None:
         """See `Backend.module_s`."""
         return self._head
+
+
+def load_network(weights: LoadedWeights) -> MaskRCNN:
+    """Return the network of a weight file, with its entries.
+
+    Raises
+    ------
+    WeightsError
+        If they do not fit the architecture of the card.
+    """
+    tensors = weights.tensors
+    network = build(weights.card.architecture, weights.card.detector, input_spec=weights.card.input)
+    own = network.state_dict()
+    if wrong := [name for name, t in tensors.items() if name in own and own[name].shape != t.shape]:
+        raise WeightsError(
+            f"The entries of '{weights.path.name}' do not fit the architecture of its card.",
+            details=f"{wrong[0]}: {tuple(tensors[wrong[0]].shape)}, not {tuple(own[wrong[0]].shape)}",
+        )
+    missing, unexpected = network.load_state_dict(tensors, strict=False)
+    # Files of the first release keep the mask branch in a classifier; frozen BatchNorm has no counters.
+    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in unexpected if ".mask_" not in name]
+    if missing or unexpected:
+        found = (("missing", missing), ("too many", unexpected))
+        told = [f"{len(names)} {what}, such as '{names[0]}'" for what, names in found if names]
+        those = f"The entries of '{weights.path.name}'"
+        raise WeightsError(
+            f"{those} do not fit the architecture of its card: {'; '.join(told)}.",
+            details=f"missing: {missing[:5]}; unexpected: {unexpected[:5]}",
+        )
+    return network
 
 
 def module_s(head: ImageHead) -> ModuleS:

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import logsumexp, softmax
-from scipy.stats import t as student
+from scipy.special import logsumexp, softmax, stdtrit
 
 from model_core.base.arrays import BoolArray, DoubleArray, FloatArray, IntArray
 from model_core.base.calibration import Calibration
@@ -406,7 +405,7 @@ def shapley(
             halves.append(values / len(several))
         found.append(np.mean(halves, axis=0))
     rounds_found = np.array(found)
-    quantile = float(student.ppf(1 - 0.025 / len(game), rounds - 1))
+    quantile = float(stdtrit(rounds - 1, 1 - 0.025 / len(game)))
     error = quantile * rounds_found.std(axis=0, ddof=1) / math.sqrt(rounds)
     # What rounding leaves where nothing varies.
     error = error + 1e-9 * (1.0 + np.abs(game.logits))

@@ -10,8 +10,6 @@ from model_core.networks.build import build
 from model_core.networks.covid_ct_mask_net import CovidCTMaskNet, SingleShot
 from model_core.networks.image_head import ImageHead
 from model_core.networks.mask_rcnn import MaskRCNN, Regions
-from model_core.networks.names import modern_name, published_name
-from model_core.networks.recognise import recognise
 
 __all__ = [
     "CovidCTMaskNet",
@@ -20,7 +18,4 @@ __all__ = [
     "Regions",
     "SingleShot",
     "build",
-    "modern_name",
-    "published_name",
-    "recognise",
 ]

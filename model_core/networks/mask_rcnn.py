@@ -19,12 +19,19 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import MultiScaleRoIAlign, batched_nms, box_area, clip_boxes_to_image, remove_small_boxes
 
 from model_core.base.errors import SettingsError
-from model_core.base.settings import Architecture, DetectorSettings, DetectorTraining, InputSpec
+from model_core.base.results import MIRRORED
+from model_core.base.settings import (
+    BOX_POOL,
+    MASK_POOL,
+    ROI_BOX_WEIGHTS,
+    Architecture,
+    DetectorSettings,
+    DetectorTraining,
+    InputSpec,
+)
 from model_core.networks.backbone import FPN_CHANNELS, ResNetFPN, feature_levels
 
 BOX_FEATURES = 128  # both layers of the box head
-BOX_POOL, MASK_POOL = 7, 14
-ROI_BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 # torchvision's constructors want them; `MaskRCNN.learn_by` says how RPN and RoI branches sample.
 _SAMPLING = {
     "fg_iou_thresh": 1.0,
@@ -32,9 +39,6 @@ _SAMPLING = {
     "batch_size_per_image": 0,
     "positive_fraction": 0.0,
 }
-
-# Ends the name of a level whose map is of the mirror image.
-MIRRORED = ".mirrored"
 
 Features = OrderedDict[str, Tensor]
 Target = dict[str, Tensor]

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from model_core.base.errors import SettingsError, WeightsError
 from model_core.networks import MaskRCNN
-from model_core.weights.published import read_entries, read_published
+from model_core.weights.entries import read_safetensors
+from model_core.weights.published import as_tensors, read_published
 from model_core.weights.store import SUFFIX, load_weights
 
 logger = logging.getLogger(__name__)
@@ -46,7 +45,7 @@ def load_backbone(network: MaskRCNN, path: Path) -> dict[str, Any]:
     try:
         data = path.read_bytes()
         if path.suffix == SUFFIX:
-            tensors, _ = read_entries(path.name, load_safetensors(data))
+            tensors = as_tensors(read_safetensors(path.name, data)[0])
         else:
             tensors = read_published(path).tensors
     except OSError as error:
@@ -55,8 +54,6 @@ def load_backbone(network: MaskRCNN, path: Path) -> dict[str, Any]:
             "--backbone-weights FILE.",
             details=error.strerror or str(error),
         ) from error
-    except SafetensorError as error:
-        raise WeightsError(f"{path.name} is not a complete safetensors file.", details=str(error)) from error
     body = network.backbone.body.state_dict()
     given = {name: tensors[name] for name in body if name in tensors}
     needed = [name for name in body if not name.endswith("num_batches_tracked")]

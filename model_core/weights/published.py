@@ -9,26 +9,25 @@ Other containers that `torch.load` would take (TorchScript, the oldest tar forma
 from __future__ import annotations
 
 import functools
-import logging
 import pickle
 import pickletools
 import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from model_core.base.errors import ExportError, WeightsError
 from model_core.base.files import atomic_path
-from model_core.networks import modern_name, published_name
-
-_LOG = logging.getLogger(__name__)
+from model_core.weights.entries import check_kind, read_entries
+from model_core.weights.names import published_name
 
 ANCHOR_CLASS = "AnchorGenerator"
 _ZIP_MAGIC = b"PK\x03\x04"
@@ -36,8 +35,6 @@ _ZIP_MAGIC = b"PK\x03\x04"
 _OLD_MAGIC = b"\x80\x02\x8a\x0a"
 # Where training code keeps the state dict in a checkpoint, the released code first.
 _STATE_KEYS = ("model_weights", "model_state_dict", "state_dict", "model", "network", "net")
-# What wrappers put before the names of the network that they hold.
-_WRAPPERS = ("module.", "model.", "network.", "net.", "_orig_mod.")
 
 
 class AnchorStub:
@@ -57,7 +54,7 @@ class PublishedCheckpoint:
     """A released checkpoint: float32 tensors by modern name, anchors of the first level, training state.
 
     ``optimizer_state`` is None where the file has none (a bare state dict). ``note`` says what of the names
-    was left out, see `read_entries`.
+    was left out, see `entries.read_entries`.
     """
 
     tensors: dict[str, Tensor]
@@ -106,10 +103,10 @@ def read_published(path: Path) -> PublishedCheckpoint:
         raise WeightsError(
             f"'{path.name}' holds no state dict of a network (entry 'model_weights', or tensors by name)."
         )
-    tensors, note = read_entries(path.name, state)
+    arrays, note = read_entries(path.name, _arrays(path.name, state))
     sizes, ratios = _anchors(content.get("anchor_generator"))
     return PublishedCheckpoint(
-        tensors=tensors,
+        tensors=as_tensors(arrays),
         anchor_sizes=sizes,
         aspect_ratios=ratios,
         epoch=_epoch(content),
@@ -118,66 +115,6 @@ def read_published(path: Path) -> PublishedCheckpoint:
         optimizer_state=content.get("optimizer_state"),
         note=note,
     )
-
-
-def read_entries(file: str, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
-    """Return the entries of a state dict as float32 by modern name, and a sentence on what was left out.
-
-    Names that a wrapper put before those of the network (``module.`` of DataParallel, ``model.`` of a
-    Lightning module, ``_orig_mod.`` of torch.compile, also nested) lose it; entries beside the wrapped ones,
-    such as the counter of an averaged model, are left out.
-
-    Raises
-    ------
-    WeightsError
-        If an entry holds NaN or infinite values, a negative variance, or no decimal numbers; names the entry.
-    """
-    entries, prefix = dict(state), ""
-    while word := _wrapper(entries):
-        entries = {name.removeprefix(word): t for name, t in entries.items() if name.startswith(word)}
-        prefix += word
-    note = ""
-    if prefix:
-        note = f"The names of its entries begin with '{prefix}', which was left out."
-        if rest := [name for name in state if not name.startswith(prefix)]:
-            note += f" {len(rest)} entries without it were not read ({rest[0]})."
-        _LOG.warning("%s: %s", file, note)
-    tensors = {}
-    for name, tensor in entries.items():
-        tensors[modern_name(name)] = plain = _plain(tensor)
-        _check_kind(file, prefix + name, plain)
-        _check_numbers(file, prefix + name, plain)
-    return tensors, note
-
-
-def _wrapper(names: Collection[str]) -> str:
-    """Return what a wrapper put before most of the names, or ""."""
-    counts = {word: sum(name.startswith(word) for name in names) for word in _WRAPPERS}
-    word = max(counts, key=counts.__getitem__)
-    return word if 2 * counts[word] >= len(names) else ""
-
-
-def _check_kind(file: str, name: str, tensor: Tensor) -> None:
-    # The counters of BatchNorm are whole numbers.
-    if not tensor.is_floating_point() and not name.endswith("num_batches_tracked"):
-        kind = str(tensor.dtype).removeprefix("torch.")
-        raise WeightsError(
-            f"{file} was not loaded: its entry '{name}' holds numbers of the kind {kind}, as of a network "
-            "made smaller for other programs. Take the checkpoint before that."
-        )
-
-
-def _check_numbers(file: str, name: str, tensor: Tensor) -> None:
-    wrong = int((~torch.isfinite(tensor)).sum())
-    what = "NaN or infinite values"
-    if not wrong and name.endswith("running_var"):
-        wrong, what = int((tensor < 0).sum()), "negative variances"
-    if wrong:
-        raise WeightsError(
-            f"{file} was not loaded: its entry '{name}' holds {what} ({wrong} of {tensor.numel()}), so that "
-            "the network finds nothing. Its training diverged or the file is damaged: take an earlier "
-            "checkpoint or another copy."
-        )
 
 
 # Sets stand in the state of every pickled module; our own exports hold the anchors in a namespace.
@@ -318,14 +255,26 @@ def _is_entry(name: Any, tensor: Any) -> bool:
     return isinstance(name, str) and isinstance(tensor, Tensor)
 
 
-def _plain(tensor: Tensor) -> Tensor:
+def as_tensors(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Tensor]:
+    """Return arrays as tensors of the same memory."""
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _arrays(file: str, state: Mapping[str, Tensor]) -> dict[str, npt.NDArray[Any]]:
+    return {name: _plain(file, name, tensor) for name, tensor in state.items()}
+
+
+def _plain(file: str, name: str, tensor: Tensor) -> npt.NDArray[Any]:
     if tensor.layout != torch.strided:
         raise WeightsError(f"The checkpoint holds a tensor of the layout {tensor.layout}. It was not loaded.")
     if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
         # Overlapping strides: a small file would fill the memory.
         raise WeightsError("The checkpoint holds a tensor larger than its data. It was not loaded.")
+    if tensor.is_quantized:
+        check_kind(file, name, str(tensor.dtype).removeprefix("torch."), decimal=False)
     detached = tensor.detach()
-    return detached.float() if detached.is_floating_point() else detached
+    array: npt.NDArray[Any] = (detached.float() if tensor.is_floating_point() else detached).numpy()
+    return array
 
 
 def _anchors(generator: Any) -> tuple[tuple[int, ...] | None, tuple[float, ...] | None]:

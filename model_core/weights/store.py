@@ -1,19 +1,20 @@
-"""Weight files: written as safetensors with a card beside them, read without running anything."""
+"""Weight files: written as safetensors with a card beside them, read without running anything.
+
+torch is imported only for what needs it: checkpoints of the papers' code, files without a card, writing.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as save_safetensors
-from torch import Tensor
+import numpy as np
 
 from model_core.base.errors import WeightsError
 from model_core.base.filenames import FETCH, absent
@@ -29,9 +30,12 @@ from model_core.base.settings import (
     EvidenceSettings,
     InputSpec,
 )
-from model_core.networks import build, recognise
 from model_core.weights.card import PAPER_IMAGE_CLASSES, ModelCard, read_card
-from model_core.weights.published import read_entries, read_published
+from model_core.weights.entries import Arrays, read_safetensors
+from model_core.weights.recognise import recognise
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SUFFIX = ".safetensors"
 # Test settings of the released code (spec §6.3, §7, §12): mask thresholds are on different scales.
@@ -52,11 +56,18 @@ _REGION_NAMES = {2: ("Lesion",), 3: ("GGO", "Consolidation")}
 
 @dataclass(frozen=True, eq=False)
 class LoadedWeights:
-    """A weight file in memory: its card, its float32 tensors by modern name, and where it was."""
+    """A weight file in memory: its card, its float32 entries by modern name, and where it was."""
 
     card: ModelCard
-    tensors: dict[str, Tensor]
+    arrays: Arrays
     path: Path
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """The entries as tensors of the same memory; imports torch."""
+        from model_core.weights.published import as_tensors
+
+        return as_tensors(self.arrays)
 
 
 def weights_folder() -> Path:
@@ -132,16 +143,13 @@ def load_weights(name_or_path: str) -> LoadedWeights:
     digest = hashlib.sha256(data).hexdigest()
     anchors: dict[str, Any] = {}
     if path.suffix == SUFFIX:
-        try:
-            stored = load_safetensors(data)
-        except SafetensorError as error:
-            raise WeightsError(
-                f"'{path.name}' is not a complete safetensors file.", details=str(error)
-            ) from error
-        tensors, note = read_entries(path.name, stored)
+        arrays, note = read_safetensors(path.name, data)
     else:
+        from model_core.weights.published import read_published
+
         checkpoint = read_published(path)
-        tensors, note = checkpoint.tensors, checkpoint.note
+        arrays = {name: tensor.numpy() for name, tensor in checkpoint.tensors.items()}
+        note = checkpoint.note
         if checkpoint.anchor_sizes and checkpoint.aspect_ratios:
             anchors = {
                 "anchor_sizes": checkpoint.anchor_sizes,
@@ -152,7 +160,7 @@ def load_weights(name_or_path: str) -> LoadedWeights:
     beside = path.with_suffix(".json")
     with_card = path.suffix == SUFFIX and beside.is_file()
     try:
-        card = read_card(beside) if with_card else card_for(path.stem, tensors, **anchors)
+        card = read_card(beside) if with_card else card_for(path.stem, arrays, **anchors)
     except WeightsError as error:
         if with_card:
             raise
@@ -161,12 +169,13 @@ def load_weights(name_or_path: str) -> LoadedWeights:
         raise WeightsError(
             f"'{path.name}' is not the file its card describes (other SHA-256). Get both from the same place."
         )
-    _check_shapes(path.name, tensors, card)
+    if not card.sha256:  # else the file is as it was written, with its card
+        _check_shapes(path.name, arrays, card)
     notes = " ".join(filter(None, (card.notes, note)))
-    return LoadedWeights(dataclasses.replace(card, sha256=digest, notes=notes), tensors, path)
+    return LoadedWeights(dataclasses.replace(card, sha256=digest, notes=notes), arrays, path)
 
 
-def _check_shapes(file: str, tensors: dict[str, Tensor], card: ModelCard) -> None:
+def _check_shapes(file: str, arrays: Arrays, card: ModelCard) -> None:
     """Compare the sizes of all entries with those of the network that the card tells of.
 
     A classifier may hold module S alone; what is missing is told when the network is put together.
@@ -176,12 +185,16 @@ def _check_shapes(file: str, tensors: dict[str, Tensor], card: ModelCard) -> Non
     WeightsError
         Some differ, such as the numbers of classes of two heads; names them.
     """
+    import torch
+
+    from model_core.networks import build
+
     with torch.device("meta"):
         expected = build(card.architecture).state_dict()
     wrong = [
-        f"{name} {_size(tensors[name])} instead of {_size(tensor)}"
+        f"{name} {_size(arrays[name].shape)} instead of {_size(tensor.shape)}"
         for name, tensor in expected.items()
-        if name in tensors and tensors[name].shape != tensor.shape
+        if name in arrays and arrays[name].shape != tuple(tensor.shape)
     ]
     if wrong:
         named = "; ".join(wrong[:_MOST_NAMED]) + ("; ..." if len(wrong) > _MOST_NAMED else "")
@@ -193,26 +206,26 @@ def _check_shapes(file: str, tensors: dict[str, Tensor], card: ModelCard) -> Non
         )
 
 
-def _size(tensor: Tensor) -> str:
-    return " x ".join(map(str, tensor.shape)) or "one number"
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "one number"
 
 
 def card_for(
     name: str,
-    tensors: dict[str, Tensor],
+    entries: Mapping[str, Any],
     *,
     anchor_sizes: tuple[int, ...] = PAPER_ANCHOR_SIZES,
     aspect_ratios: tuple[float, ...] = PAPER_ASPECT_RATIOS,
 ) -> ModelCard:
-    """Return a card with the papers' settings for tensors that came without one.
+    """Return a card with the papers' settings for entries (arrays or tensors) that came without one.
 
     Raises
     ------
     WeightsError
-        If the tensors are not a network of the papers.
+        If they are not a network of the papers.
     """
     architecture = recognise(
-        {key: tensor.shape for key, tensor in tensors.items()},
+        {key: entry.shape for key, entry in entries.items()},
         anchor_sizes=anchor_sizes,
         aspect_ratios=aspect_ratios,
     )
@@ -245,6 +258,8 @@ def save_weights(path: Path, tensors: dict[str, Tensor], card: ModelCard, *, hal
     ExportError
         If a file cannot be written; it is then as it was.
     """
+    from safetensors.torch import save as save_safetensors
+
     stored = {
         name: (tensor.half() if half and tensor.is_floating_point() else tensor).detach().cpu().contiguous()
         for name, tensor in tensors.items()
@@ -282,7 +297,7 @@ def find_base(classifier: LoadedWeights) -> Path:
     )
 
 
-def same_detector(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+def same_detector(first: Arrays, second: Arrays) -> bool:
     """Whether the entries that both files hold (backbone, RPN, box branch) are equal.
 
     True for a classifier trained S-only on that segmentation model: one pass then serves both.
@@ -292,4 +307,4 @@ def same_detector(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
         for name in second
         if not name.startswith("s2new.") and ".mask_" not in name and not name.endswith("num_batches_tracked")
     ]
-    return all(name in first and torch.equal(first[name], second[name]) for name in shared)
+    return all(name in first and np.array_equal(first[name], second[name]) for name in shared)

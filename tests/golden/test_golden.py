@@ -14,11 +14,16 @@ import numpy as np
 import pytest
 import torch
 
-from model_core.base.settings import EvidenceSettings
+from model_core.base.settings import DetectorSettings, EvidenceSettings
+from model_core.engine.onnx_backend import OnnxBackend
+from model_core.engine.onnx_graph import build_graphs
 from model_core.engine.torch_backend import module_s
 from model_core.explain import paste_maps
-from model_core.networks import build, modern_name, published_name, recognise
+from model_core.networks import build
 from model_core.ranking import rank_regions, roi_batch
+from model_core.weights.card import ModelCard
+from model_core.weights.names import modern_name, published_name
+from model_core.weights.recognise import recognise
 
 sys.path.insert(0, str(Path(__file__).parent))
 import recipe
@@ -79,10 +84,18 @@ class Golden:
         assert key not in self._strides
         return self._arrays[key]
 
-    def compare(self, key, found, **tolerance):
-        expected = self._arrays[key]
+    def compare(self, key, found, columns=slice(None), **tolerance):
+        expected = self._arrays[key][:, columns] if columns != slice(None) else self._arrays[key]
         assert expected.size
         np.testing.assert_allclose(recipe.kept(key, found, self._strides), expected, **tolerance)
+
+    def compare_masks(self, found, labels):
+        """Compare (D, 28, 28) mask logits with those of their own class."""
+        expected = self._arrays["mask_logits"]
+        found = recipe.kept("mask_logits", found, self._strides)
+        own = recipe.kept("mask_logits", labels, self._strides)
+        assert len(found) == len(expected) == len(own) > 0
+        np.testing.assert_allclose(found, expected[np.arange(len(own)), own], **MASK)
 
 
 def test_small_cases_are_small_and_hold_the_numbers_of_the_whole_ones(pytestconfig):
@@ -170,6 +183,41 @@ def test_case(case):
             check_detections(network, image, features, proposals, golden, about)
         if about["kind"] != "segmentation":
             check_image_class(network, image, features, proposals, golden, about)
+
+
+def test_the_second_backend_computes_the_case(case):
+    about = json.loads(case.read_text())
+    settings, golden = about["settings"], Golden(case.with_suffix(".npz"), about)
+    architecture = recognise(about["shapes"])
+    weights = recipe.checkpoint(about["shapes"], about["seed"])
+    arrays = {modern_name(name): array for name, array in weights.items()}
+    pre_nms = 2000 if about["kind"] == "single_shot" else 1000
+    card = ModelCard(
+        name="golden",
+        title="golden",
+        architecture=architecture,
+        region_classes=("a",) * (architecture.region_classes - 1),
+        detector=DetectorSettings(rpn_nms_iou=settings["rpn_nms"], rpn_pre_nms=pre_nms),
+    )
+    backend = OnnxBackend(build_graphs(architecture, card.input, arrays), card)
+    backend.use(compiled=True)
+    look = backend.look(golden["image"].astype(np.float32) / 255, mirror=False)
+    for level, one in enumerate(look.maps.values()):
+        if f"feature_{level}_first8" in golden:
+            golden.compare(f"feature_{level}_first8", one[:8], **FLOAT)
+    wanted = golden["proposals"]
+    assert look.proposals.shape == wanted.shape
+    apart = np.abs(look.proposals[None] - wanted[:, None]).max(axis=2).min(axis=1)
+    assert (apart < 1e-2).mean() > 0.995  # of two that tie, NMS may keep the other
+    for branch, suffix in (("detections", ""), ("evidence", "_s2"))[: architecture.branches]:
+        found = backend.regions(look, wanted, branch=branch)
+        shape = (len(wanted), architecture.region_classes - 1)
+        golden.compare(f"class_logits{suffix}", found.logits.reshape(shape), columns=slice(1, None), **FLOAT)
+        deltas = found.deltas.reshape(len(wanted), -1)
+        golden.compare(f"box_regression{suffix}", deltas, columns=slice(4, None), **FLOAT)
+    if about["kind"] != "classifier":
+        masks = backend.masks(look.maps, golden["boxes"], golden["labels"], size=512)
+        golden.compare_masks(masks, golden["labels"])
 
 
 def check_detections(network, image, features, proposals, golden, about):

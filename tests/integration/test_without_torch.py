@@ -1,5 +1,6 @@
-"""The window, and all that thresholds make of stored candidates, do without torch: a second backend may."""
+"""The window, the networks on a CPU, and all that thresholds make of their results do without torch."""
 
+import os
 import subprocess
 import sys
 
@@ -17,7 +18,7 @@ from model_core.base.results import Candidates, SliceResult
 
 
 class Backend:
-    device = "none"
+    name, device = "test", "none"
 
     def look(self, picture, *, mirror):
         boxes = np.array([[10, 10, 60, 60], [12, 12, 60, 60], [80, 20, 120, 90]], np.float32)
@@ -55,11 +56,22 @@ assert len(judge(pipeline, result, tighter).batch.kept) == 1
 summary = engine.summarise(pipeline, volume, result, settings, pipeline.evidence)
 assert engine.scan_verdict([summary], basis="trained", control="Control") is not None
 assert engine.can_show(result, settings)
+pipeline = engine.load(())
+assert pipeline.computes == "ONNX Runtime, CPU", pipeline.backend_note
+(result,) = finish(run(pipeline, volume, [1]))
+shown = engine.show(pipeline, volume, result, pipeline.detections, pipeline.evidence)
+assert shown.verdict is not None
 loaded = sorted(name for name in sys.modules if name.split(".")[0] in ("torch", "torchvision"))
 assert not loaded, loaded[:5]
 """
 
 
-def test_up_to_the_selection_no_torch_is_imported():
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
+def test_up_to_the_shown_slice_no_torch_is_imported():
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr

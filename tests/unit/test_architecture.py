@@ -67,6 +67,7 @@ WRITERS = {
 NOT_THROUGH_ATOMIC_PATH = {
     "ctmasknet_gui/view/main_window.py": "save_picture writes where save_screenshot says: a temporary file",
     "model_core/cli/main.py": "the null device in place of a closed stream",
+    "model_core/engine/prepared.py": "into memory",
     "model_core/export/labels.py": "_set_forms changes the temporary file of write_lesions",
     "model_core/measure/figures.py": "into memory",
     "model_core/read/archives.py": "unpacks into a private folder",

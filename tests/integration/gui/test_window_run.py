@@ -11,6 +11,7 @@ def test_run_series_fills_panel_strip_and_status(opened):
     opened.run_series()
     assert len(opened.state.results.slices) == 7
     assert "7 of 7 slices analysed" in opened.window.status.text.text()
+    assert opened.window.status.computes.text() == "Fake, CPU"
     assert opened.state.results.scan is not None
     assert opened.window.explanation.table.model.rowCount() > 0
     assert opened.texts == []

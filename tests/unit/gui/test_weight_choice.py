@@ -323,3 +323,15 @@ def test_networks_used_before_are_in_memory_unless_a_file_may_have_been_replaced
         assert weights.pipelines[weights.pipeline.weights_id] is weights.pipeline
     assert rig.engine.loads == [(), ("second",), own, own, ("third",), ("fourth",)]
     assert list(weights.pipelines) == ["id-second", "id-third", "id-fourth"]
+
+
+def test_a_backend_that_is_not_used_is_told_until_other_networks_run(rig):
+    note = "PyTorch computes instead of ONNX Runtime: it failed its self-test."
+    load = rig.engine.load
+    rig.engine.load = lambda names: dataclasses.replace(load(names), backend_note="" if names else note)
+    rig.run_all()
+    assert rig.texts == [note]
+    assert rig.state.weights.computes == "Fake, CPU"
+    rig.controllers.weights.choose(["second"])
+    rig.settle()
+    assert rig.texts == []

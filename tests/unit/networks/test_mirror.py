@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from model_core.base.results import SliceResult
+from model_core.base.results import MIRRORED, SliceResult
 from model_core.base.settings import Architecture, DetectionSettings, DetectorSettings
 from model_core.cli.main import main
 from model_core.engine import detect, run
 from model_core.engine.load import load_pipeline
 from model_core.networks import SingleShot, build
-from model_core.networks.mask_rcnn import MIRRORED
 from model_core.phantom import make_phantom, write_dicom
 from model_core.weights.store import load_weights, save_weights
 

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from model_core.base.settings import Architecture, SettingsError
-from model_core.networks import build, published_name, recognise
+from model_core.networks import build
+from model_core.weights.names import published_name
+from model_core.weights.recognise import recognise
 
 # kind, backbone, truncation, region classes, branches -> parameters, state entries' total, number of entries
 ROWS = [

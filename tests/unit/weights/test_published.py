@@ -15,8 +15,10 @@ from model_core.base.errors import WeightsError
 from model_core.base.settings import Architecture
 from model_core.cli.main import main
 from model_core.engine.load import load_pipeline
-from model_core.networks import build, published_name, recognise
+from model_core.networks import build
+from model_core.weights.names import published_name
 from model_core.weights.published import PublishedCheckpoint, read_published, write_published
+from model_core.weights.recognise import recognise
 from model_core.weights.store import load_weights, save_weights
 
 

@@ -12,7 +12,7 @@ from model_core.base.settings import (
     Backbone,
     ModelKind,
 )
-from model_core.networks.names import modern_name
+from model_core.weights.names import modern_name
 
 # Blocks in layer1..layer4.
 _BLOCKS: dict[tuple[int, ...], Backbone] = {(2, 2, 2, 2): "resnet18", (3, 4, 6, 3): "resnet34"}
