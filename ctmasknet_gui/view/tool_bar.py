@@ -44,6 +44,7 @@ class ToolBar(QToolBar):
         state.display.events.window.connect(self._refresh)
         state.weights.events.all.connect(self._refresh)
         state.case.events.volume.connect(self._refresh)
+        state.case.events.partial.connect(self._refresh)
         state.run.events.kind.connect(self._refresh)
         self._refresh()
 
@@ -181,7 +182,7 @@ class ToolBar(QToolBar):
         window = state.display.window
         name = window.name or f"{window.width:.0f} / {window.level:.0f}"
         self.window_button.setText(_elided(name, 14))
-        self.window_button.setEnabled(state.case.volume is not None)
+        self.window_button.setEnabled(state.case.in_view is not None)
         self._show_weights()
         self.fit(self.width())
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from model_core.base.arrays import DoubleArray, VoxelArray
+from model_core.base.arrays import BoolArray, DoubleArray, VoxelArray
 from model_core.base.geometry import Geometry
 
 Plane = Literal["axial", "coronal", "sagittal", "oblique", "unknown"]
@@ -308,6 +308,25 @@ class Volume:
     def frame_numbers(self) -> tuple[int | None, ...]:
         """Number of each slice within its object, from 1; None where the object is a single picture."""
         return tuple(instance.frame_number for instance in self.instances)
+
+
+@dataclass(eq=False)
+class PartialVolume:
+    """A series that is being read, to be looked at meanwhile and for nothing else.
+
+    Attributes
+    ----------
+    volume:
+        What is known of it so far. The voxels of slices that are not ready mean nothing yet.
+    ready:
+        (D,) which slices are there; the reader sets them.
+    wanted:
+        The slice that is looked at: it and its neighbours are read next. Whoever shows it sets this.
+    """
+
+    volume: Volume
+    ready: BoolArray
+    wanted: int
 
 
 def _common(uids: set[str]) -> str:

@@ -164,6 +164,18 @@ class Sandbox:
                 self.usable = False
         return None
 
+    def warm_up(self, function: Callable[..., Any]) -> None:
+        """Start as many processes as there may be, and let each import the module of a function; do not wait.
+
+        A process takes longer to start than to decode many files.
+        """
+
+        def start() -> None:
+            self.run(function, Path(), {}, max_bytes=0)
+
+        for _ in range(PROCESSES - len(self._idle)):
+            threading.Thread(target=start, name="ctmasknet-warm", daemon=True).start()
+
     @property
     def pids(self) -> list[int]:
         """Numbers of the idle processes."""

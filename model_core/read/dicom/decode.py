@@ -7,6 +7,7 @@ lossless JPEG, what most scanners write, goes to libjpeg-turbo, which decodes it
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -44,6 +45,13 @@ _WHOLE_WORDS = frozenset((*NATIVE_SYNTAXES, DEFLATED_LE, RLE))
 _ITK_SYNTAXES = frozenset(
     f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 53, 55, 57, 70, 80, 81, 90, 91)
 )
+
+
+def import_decoders() -> None:
+    """Import the libraries that compressed pixels are decoded with."""
+    get_decoder("1.2.840.10008.1.2.4.70")
+    with contextlib.suppress(ImportError):
+        from imagecodecs import jpeg8_decode  # noqa: F401 - so that it is there
 
 
 def decode_frames(
