@@ -40,6 +40,8 @@ class ToolBar(QToolBar):
         self._make_overlays(actions)
         self._make_run(actions, menus)
         self._button(actions.explanation_panel, style=_ICON_ONLY)
+        # What the widths of the buttons depend on, as they were fitted last.
+        self._needs: tuple[object, ...] = ()
         state.display.events.opacity.connect(self._refresh)
         state.display.events.window.connect(self._refresh)
         state.weights.events.all.connect(self._refresh)
@@ -184,7 +186,11 @@ class ToolBar(QToolBar):
         self.window_button.setText(_elided(name, 14))
         self.window_button.setEnabled(state.case.in_view is not None)
         self._show_weights()
-        self.fit(self.width())
+        # A window that is dragged changes its numbers, but seldom how wide they are.
+        needs = (self.window_button.sizeHint().width(), self.weights_button.text(), state.run.kind)
+        if needs != self._needs:
+            self._needs = needs
+            self.fit(self.width())
 
     def _show_weights(self) -> None:
         weights = self._state.weights
