@@ -73,7 +73,7 @@ def measure_all(*, quick: bool = False) -> Generator[Progress | dict[str, Any], 
         results |= ratios
         results["roi_align_speedup"] = slices.measure_roi_align(volume, rounds=rounds, seconds=seconds)
         if not quick:
-            details["by_detections"] = slices.growth(volume, rounds=3)
+            details["growth"] = slices.growth(volume, rounds=3)
         yield Progress(2, steps, "The first overlay of a fresh program")
         with _noted(details, "first_overlay_s"):
             results["first_overlay_s"] = _first_overlay(small, times=1 if quick else 4)

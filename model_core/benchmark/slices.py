@@ -171,13 +171,25 @@ def measure_roi_align(volume: Volume, *, rounds: int, seconds: float) -> float |
     return ratio(times["torchvision"], times["ctmasknet"])
 
 
-def growth(volume: Volume, *, rounds: int) -> list[dict[str, float]]:
-    """Return how long a slice takes by its number of detections."""
+def growth(volume: Volume, *, rounds: int) -> dict[str, list[dict[str, float]]]:
+    """Return the seconds of a slice by its detections, and of the box branch alone by its proposals."""
     pipeline = load_pipeline((segmentation_name(),), fast=True)
     index = volume.slices // 2
-    rows = []
-    for detections in (1, FEW, 64, MANY):
-        way = partial(whole_slice, pipeline, volume, index, _settings(detections))
-        seconds = statistics.median(in_turns({"slice": way}, rounds=rounds)["slice"])
-        rows.append({"detections": detections, "seconds": seconds})
-    return rows
+    look = pipeline.backend.look(network_input(volume, index, pipeline.input), mirror=False)
+    every = len(look.proposals)
+    slices: dict[int, Callable[[], object]] = {
+        count: partial(whole_slice, pipeline, volume, index, _settings(count)) for count in (1, FEW, 64, MANY)
+    }
+    branches: dict[int, Callable[[], object]] = {
+        count: partial(pipeline.backend.regions, look, look.proposals[:count])
+        for count in (every // 8, every // 4, every // 2, every)
+    }
+    return {
+        "detections": _by_count(slices, "detections", rounds),
+        "proposals": _by_count(branches, "proposals", rounds),
+    }
+
+
+def _by_count(ways: dict[int, Callable[[], object]], what: str, rounds: int) -> list[dict[str, float]]:
+    times = in_turns({str(count): way for count, way in ways.items()}, rounds=rounds)
+    return [{what: count, "seconds": statistics.median(times[str(count)])} for count in ways]
