@@ -7,8 +7,8 @@ seconds tell more than the clock on a busy machine.
     python benchmarks/open_compressed.py FOLDER [--runs 8]
 
 Measured on 2 cores beside much other work (load 8 to 21), 148 slices of lossless JPEG: all of it 2.5 to 4.7
-times as fast as one pydicom thread (median of each call), with 2.0 to 2.5 times less processor time; its first
-slice, from the folder on, after 0.2 to 0.35 s.
+times as fast as one pydicom thread (median of each call), with 2.0 to 2.5 times less processor time; its
+first slice, from the folder on, after 0.2 to 0.35 s.
 """
 
 from __future__ import annotations
