@@ -39,7 +39,7 @@ _QUEUED = _THREADS + 2
 # Frames per task: of uncompressed files, and of one compressed file.
 _PLAIN_TASK, _DECODED_TASK = 16, 16
 # Uncompressed slices are mostly there before anybody could look at them; on a slow disk they are not.
-_PARTIAL_AFTER_SECONDS = 0.15
+_PARTIAL_AFTER_SECONDS = 0.3
 # So often per task a decoder may crash or be stopped before the rest of the task is given up.
 _MOST_ENDS = 3
 
