@@ -78,7 +78,7 @@ class WindowBenchmark:
     def toggle(self) -> float:
         """Return milliseconds from a switch of NMS to class, masks that are known, and plots."""
         times = []
-        for number in range(12):
+        for number in range(8):
             took = self._painted(self._app.controllers.thresholds.toggle_nms, until=self._follows)
             self._settle()
             if number > 1:  # the first two compute the masks
@@ -166,7 +166,7 @@ def measure(folder: Path, *, quick: bool) -> dict[str, float | None]:
         app = build(settings=Settings(Path(own) / "settings.ini"))
         app.window.resize(_WIDTH, _HEIGHT)
         app.window.show()
-        benchmark = WindowBenchmark(app, frames=60 if quick else 150)
+        benchmark = WindowBenchmark(app, frames=40 if quick else 150)
         benchmark.open(folder)
         found: dict[str, float | None] = {
             "window_p95_ms": benchmark.window_p95(),

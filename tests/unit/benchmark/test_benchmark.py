@@ -58,7 +58,7 @@ def parts(monkeypatch):
     """Every part with a number of its own; what is put into ``broken`` fails."""
     broken = set()
 
-    def in_process(module, *, offscreen=False):
+    def in_process(module, *, end, offscreen=False):
         if module[0] in broken:
             raise CTMaskNetError(f"{module[0]} ended with 1: no display")
         if "series" in module:
@@ -104,6 +104,13 @@ def test_what_cannot_be_measured_is_told_and_the_rest_goes_on(parts, capsys):
     assert any(line.split() == ["frame_p95_ms", "not", "measured"] for line in lines)
     assert any(line.split() == ["train_speedup", "1.3", "times", "as", "fast"] for line in lines)
     assert any("window: ctmasknet_gui.app.benchmark ended with 1: no display" in line for line in lines)
+
+
+def test_parts_for_which_no_time_is_left_are_told(parts, monkeypatch):
+    monkeypatch.setattr(measure, "_MOST_SECONDS", -1.0)
+    document = finish(measure_all())[-1]
+    assert document["results"]["train_speedup"] is None
+    assert "took too long" in document["details"]["not_measured"]["train_speedup"]
 
 
 def test_the_long_series_is_the_same_chest_in_thin_slices(tmp_path, monkeypatch):
