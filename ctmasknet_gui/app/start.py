@@ -28,6 +28,8 @@ from ctmasknet_gui.view.style import apply_style
 INTERRUPTED = 130
 # Python looks at signals only between its own instructions; the event loop must come by now and then.
 SIGNAL_POLL_MS = 200
+# The window has drawn itself, and what it was started for has begun.
+WARM_UP_MS = 400
 _OFFSCREEN = "offscreen"
 
 
@@ -155,6 +157,7 @@ def execute(options: Options) -> int:
         app.window.resize(QSize(*options.size))
     app.window.show()
     QTimer.singleShot(0, script.start)
+    QTimer.singleShot(WARM_UP_MS, app.controllers.warm_up)
     try:
         code = application.exec()
     finally:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 from ctmasknet_gui.controller.case_files import CaseFiles
 from ctmasknet_gui.controller.demo import DemoController
 from ctmasknet_gui.controller.display import CineController, DisplayController, SelectionController
 from ctmasknet_gui.controller.export_case import ExportController
 from ctmasknet_gui.controller.exporter import Exporter
-from ctmasknet_gui.controller.jobs import Jobs
+from ctmasknet_gui.controller.jobs import Handlers, Jobs
 from ctmasknet_gui.controller.kept_results import KeptResults
 from ctmasknet_gui.controller.lungs import LungController
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.open_case import OpenController
-from ctmasknet_gui.controller.ports import Engine, Reader
+from ctmasknet_gui.controller.ports import Engine, Reader, warm_up_reading
 from ctmasknet_gui.controller.reasons import ReasonController
 from ctmasknet_gui.controller.remember import RememberController
 from ctmasknet_gui.controller.run_case import RunController
@@ -23,7 +25,7 @@ from ctmasknet_gui.controller.weights import WeightsController
 from ctmasknet_gui.controller.what_if import WhatIfController
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.worker import WorkerThread
+from ctmasknet_gui.worker import Priority, WorkerThread
 
 
 class Controllers:
@@ -111,6 +113,16 @@ class Controllers:
             messages=self.messages,
         )
         self.remember = RememberController(state, settings)
+
+    def warm_up(self) -> None:
+        """Prepare what the first series needs, where nothing is being done yet."""
+
+        def work() -> Generator[object, None, None]:
+            warm_up_reading()
+            yield from ()
+
+        if not self.jobs.busy:
+            self.jobs.submit("warm up", work, Handlers(), priority=Priority.IDLE, visible=False, beside=True)
 
     def stop(self) -> None:
         """Stop what the user sees running; what is done stays."""

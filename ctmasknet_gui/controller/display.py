@@ -47,7 +47,7 @@ class DisplayController(QObject):
     @Slot(int)
     def show_slice(self, index: int) -> None:
         """Show a slice, clamped to the volume."""
-        volume = self._state.case.volume
+        volume = self._state.case.in_view
         if volume is not None:
             self._display.slice_index = max(0, min(volume.slices - 1, int(index)))
 
@@ -74,8 +74,9 @@ class DisplayController(QObject):
 
     def last(self) -> None:
         """Show the last slice."""
-        if self._state.case.volume is not None:
-            self.show_slice(self._state.case.volume.slices - 1)
+        volume = self._state.case.in_view
+        if volume is not None:
+            self.show_slice(volume.slices - 1)
 
     def next_finding(self) -> None:
         """Show the next slice with a shown detection, if there is one."""
@@ -117,8 +118,8 @@ class DisplayController(QObject):
 
     def auto_window(self) -> None:
         """Span the percentiles of the shown slice's voxels, padding left out."""
-        volume = self._state.case.volume
-        if volume is None:
+        volume = self._state.case.in_view
+        if volume is None or self._state.case.unread(self._display.slice_index):
             return
         pixels = volume.voxels[self._display.slice_index]
         if volume.padding_value is not None:
@@ -130,7 +131,7 @@ class DisplayController(QObject):
 
     def file_window(self) -> None:
         """Use the first window of the file; the automatic one where it has none."""
-        volume = self._state.case.volume
+        volume = self._state.case.in_view
         if volume is not None and volume.windows:
             first = volume.windows[0]
             self._display.window = replace(first, name=first.name or "File")
@@ -153,7 +154,7 @@ class DisplayController(QObject):
         """Undo zoom, pan, flips and inversion; back to the window a volume of this unit opens with."""
         self.fit()
         self._display.flip_horizontal = self._display.flip_vertical = self._display.inverted = False
-        volume = self._state.case.volume
+        volume = self._state.case.in_view
         if volume is None or volume.unit == "HU":
             self._display.window = LUNG
         else:

@@ -31,7 +31,7 @@ from ctmasknet_gui.worker.job import JobFactory
 from model_core.base.arrays import ByteArray
 from model_core.base.errors import CTMaskNetError, MemoryNeeded, ReadError
 from model_core.base.jobs import Progress
-from model_core.base.volume import Catalogue, SeriesEntry, Volume
+from model_core.base.volume import Catalogue, PartialVolume, SeriesEntry, Volume
 
 DEMO_TITLE = "Synthetic chest phantom"
 
@@ -75,6 +75,11 @@ class OpenController(ReferenceMasks):
         self._settings = settings
         # Of several paths those that hold nothing, told once what takes their place is there.
         self._left_out: list[str] = []
+        # What made way for a volume that is shown while it is read; it comes back if that is called off.
+        self._former: Opened | None = None
+        # The slice that such a volume was shown at first.
+        self._began = -1
+        state.display.events.slice_index.connect(self._read_next)
 
     def open_paths(
         self, paths: Sequence[Path], *, choose_best: bool = False, ask_of_masks: bool = True
@@ -260,6 +265,7 @@ class OpenController(ReferenceMasks):
 
     def close_case(self) -> None:
         """Close the series and its catalogue."""
+        self._former = None
         self._jobs.cancel("open")
         self._jobs.cancel("thumbnails")
         self._leave()
@@ -291,6 +297,10 @@ class OpenController(ReferenceMasks):
     def _ended(self) -> None:
         """Nothing is being read any more; where that was not what is open now, who shows it hears so."""
         case = self._state.case
+        if case.partial is not None:
+            former, self._former, case.partial = self._former, None, None
+            if former is not None:
+                self._show_opened(former)
         asked, case.opening = case.opening, ""
         volume = case.volume
         if volume is not None and asked not in ("", volume.series_id):
@@ -307,6 +317,8 @@ class OpenController(ReferenceMasks):
     def _take(self, item: object) -> None:
         if isinstance(item, Scanned):
             self._take_catalogue(item)
+        elif isinstance(item, PartialVolume):
+            self._take_partial(item)
         elif isinstance(item, Volume):
             self._take_volume(Opened(item))
         elif isinstance(item, Opened):
@@ -333,37 +345,74 @@ class OpenController(ReferenceMasks):
         self.close_reference()
         self._state.case.volume = None
 
-    def _take_volume(self, opened: Opened) -> None:
-        volume = opened.volume
+    def _take_partial(self, partial: PartialVolume) -> None:
+        """Show what is there of the series that is being read; nothing else may be done with it."""
+        case, display = self._state.case, self._state.display
+        if case.partial is partial:
+            case.events.partial.emit(partial, partial)  # another slice of it is there
+            return
+        if self._jobs.active("run"):
+            return  # what is running is stopped once there is something to take its place
+        if case.volume is not None:
+            self._former = Opened(case.volume, case.reference, case.reference_name)
         self._leave()
-        self._shown.leave()
-        self.close_reference()
+        self._close_volume()
+        # The index must fit whatever volume observers look at, before and after.
+        display.slice_index = 0
+        case.partial = partial
+        series = partial.volume.series_id
+        left = [known.slice_index for known in self._state.cases if known.series_id == series]
+        self._began = min(left[-1] if left else partial.wanted, partial.volume.slices - 1)
+        display.slice_index = self._began
+        self._begin_view(partial.volume)
+
+    def _read_next(self) -> None:
+        """Let the visible slice be read before the others."""
+        partial = self._state.case.partial
+        if partial is not None:
+            partial.wanted = self._state.display.slice_index
+
+    def _begin_view(self, volume: Volume) -> None:
+        """Show a volume as one is shown at first."""
         display = self._state.display
         display.zoom, display.pan = None, (0.0, 0.0)
         display.inverted = display.flip_horizontal = display.flip_vertical = display.cine = False
-        # The index must fit whatever volume observers look at, before and after.
-        display.slice_index = 0
-        self._state.case.volume = volume
-        display.slice_index = volume.slices // 2
         if volume.unit == "HU":
             # A preset means the same on every CT; a window by hand or of another file does not.
             if display.window not in PRESETS:
                 display.window = LUNG
         else:
             self._display.file_window()
-        self._shown.restore(go_back=True)
+
+    def _show_opened(self, opened: Opened) -> None:
+        """Put a volume into view, with what is known of it; who looked at it while it was read goes on."""
+        volume, case, display = opened.volume, self._state.case, self._state.display
+        partial = case.partial
+        self._leave()
+        self._shown.leave()
+        self.close_reference()
+        seen = None if partial is None else place_of(partial.volume, display.slice_index, volume)
+        display.slice_index = 0
+        case.volume, case.partial, self._former = volume, None, None
+        display.slice_index = volume.slices // 2 if seen is None else seen
+        if partial is None or partial.volume.unit != volume.unit:
+            self._begin_view(volume)
+        self._shown.restore(go_back=seen in (None, self._began))
         if opened.reference is not None:
-            self._state.case.reference_name = opened.reference_name
-            self._state.case.reference = opened.reference
+            case.reference_name = opened.reference_name
+            case.reference = opened.reference
             display.reference = True
         for problem in volume.problems:
             if problem.level != "info":
                 names = ", ".join(problem.files[:5])
                 text = f"{problem.text} {problem.action}".strip()
                 self._messages.post(problem.level, text, f"Files: {names}" if names else "")
+
+    def _take_volume(self, opened: Opened) -> None:
+        self._show_opened(opened)
         self._tell_left_out()
         self.opened.emit()
-        self._look_for_masks(volume)
+        self._look_for_masks(opened.volume)
 
     def _tell_left_out(self) -> None:
         left_out, self._left_out = self._left_out, []
@@ -373,3 +422,10 @@ class OpenController(ReferenceMasks):
     def _on_failed(self, error: BaseException, path: Path | None = None) -> None:
         self._messages.report(error, path=path)
         self.failed.emit(error)
+
+
+def place_of(partial: Volume, index: int, volume: Volume) -> int:
+    """Return the index that a slice has once all is read and those that cannot be read are left out."""
+    names = partial.slice_names[:index]
+    left_out = set(partial.slice_names) - set(volume.slice_names)
+    return max(0, min(index - sum(name in left_out for name in names), volume.slices - 1))

@@ -26,7 +26,7 @@ from model_core.base.resources import resource
 from model_core.base.results import ImageVerdict, ScanVerdict, ShownSlice, SliceResult, SliceSummary
 from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceEdit, EvidenceSettings
 from model_core.base.threads import DRAWING
-from model_core.base.volume import Catalogue, SeriesEntry, Volume
+from model_core.base.volume import Catalogue, PartialVolume, SeriesEntry, Volume
 from model_core.weights.card import ModelCard, read_card
 
 
@@ -77,6 +77,14 @@ def warm_up_plots() -> None:
         axes.set_xlabel("score")
         canvas: Any = FigureCanvasAgg(figure)
         canvas.draw()
+
+
+@cache
+def warm_up_reading() -> None:
+    """Import the readers and start the decoders, so that the first series is there sooner."""
+    from model_core import read
+
+    read.warm_up()
 
 
 @cache
@@ -307,11 +315,11 @@ class Reader:
 
         yield from read.scan(path, *more)
 
-    def load(self, entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
-        """Read a series; the last item is the volume."""
+    def load(self, entry: SeriesEntry) -> Generator[Progress | PartialVolume | Volume, None, None]:
+        """Read a series; the last item is the volume, before it may come what is there to be looked at."""
         from model_core import read
 
-        yield from read.load(entry)
+        yield from read.load_gradually(entry)
 
     def thin(self, entry: SeriesEntry, step: int) -> SeriesEntry:
         """Return the series with every ``step``-th slice only; reads nothing."""

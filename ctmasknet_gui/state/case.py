@@ -9,7 +9,7 @@ from psygnal import SignalGroupDescriptor
 
 from model_core.base.arrays import ByteArray
 from model_core.base.calibration import Calibration
-from model_core.base.volume import Catalogue, Volume
+from model_core.base.volume import Catalogue, PartialVolume, Volume
 from model_core.weights.card import ModelCard, mirrors, names_text
 
 # What counts as a weight file when it is dropped, chosen, or named on the command line.
@@ -43,18 +43,31 @@ class CaseState:
     """The open series. ``reference`` is a (D, H, W) label volume of the same grid, or None.
 
     ``opening`` is the series that is being read, or "". Once it is "" again, what is open is ``volume``,
-    whether the reading came to its end or not. ``keeps_results``: what was found is kept on the disk.
+    whether the reading came to its end or not. ``partial`` is what is there of it meanwhile, to be looked at
+    and for nothing else; ``volume`` is None then. ``keeps_results``: what was found is kept on the disk.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
 
     catalogue: Catalogue | None = None
     volume: Volume | None = None
+    partial: PartialVolume | None = None
     lungs: LungSlices = LungSlices()
     opening: str = ""
     keeps_results: bool = True
     reference: ByteArray | None = None
     reference_name: str = ""
+
+    @property
+    def in_view(self) -> Volume | None:
+        """What is looked at: the open volume, else the one that is being read."""
+        if self.volume is None and self.partial is not None:
+            return self.partial.volume
+        return self.volume
+
+    def unread(self, index: int) -> bool:
+        """Whether a slice of what is in view is still to be read."""
+        return self.volume is None and self.partial is not None and not self.partial.ready[index]
 
 
 @dataclass(eq=False)

@@ -22,6 +22,8 @@ def gives_no_class(state: AppState) -> bool:
 def verdict_words(state: AppState) -> ScanWords:
     """Return what is said of the open scan as it is now."""
     volume, results, weights = state.case.volume, state.results, state.weights
+    if state.case.in_view is not volume:
+        return ScanWords("Reading the series", where="It can be analysed once all of it is read.")
     if volume is None:
         return ScanWords("No series open", where="Open a series to begin.")
     lesions = lesion_volume(state)

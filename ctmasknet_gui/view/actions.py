@@ -61,6 +61,10 @@ def _opened(state: AppState) -> bool:
     return state.case.volume is not None
 
 
+def _in_view(state: AppState) -> bool:
+    return state.case.in_view is not None
+
+
 def _analysed(state: AppState) -> bool:
     return _opened(state) and (bool(state.results.slices) or state.results.shown is not None)
 
@@ -104,7 +108,8 @@ def _closable(state: AppState) -> bool:
 
 
 def _with_window(state: AppState) -> bool:
-    return state.case.volume is not None and bool(state.case.volume.windows)
+    volume = state.case.in_view
+    return volume is not None and bool(volume.windows)
 
 
 def _running(state: AppState) -> bool:
@@ -169,7 +174,7 @@ def _preset(key: int, window: Window) -> Command:
     return Command(
         f"preset_{key}", window.name,
         f"{window.name} window: width {window.width:g}, level {window.level:g} HU",
-        keys=(str(key),), when=_opened, choice="window",
+        keys=(str(key),), when=_in_view, choice="window",
         do=lambda use, _: use.preset(key),
         checked=lambda state: same_window(window, state.display.window),
     )  # fmt: skip
@@ -238,17 +243,17 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
     ),
     "Slices": (
         Command("previous_slice", "Previous slice", "One slice up", keys=("Up",),
-                image="previous", when=_opened, do=lambda use, _: use.step(-1)),
+                image="previous", when=_in_view, do=lambda use, _: use.step(-1)),
         Command("next_slice", "Next slice", "One slice down", keys=("Down",),
-                image="next", when=_opened, do=lambda use, _: use.step(1)),
+                image="next", when=_in_view, do=lambda use, _: use.step(1)),
         Command("back_ten", "Ten slices up", "Ten slices up", keys=("PgUp",),
-                when=_opened, do=lambda use, _: use.step(-TEN)),
+                when=_in_view, do=lambda use, _: use.step(-TEN)),
         Command("forward_ten", "Ten slices down", "Ten slices down", keys=("PgDown",),
-                when=_opened, do=lambda use, _: use.step(TEN)),
+                when=_in_view, do=lambda use, _: use.step(TEN)),
         Command("first_slice", "First slice", "First slice", keys=("Home",), image="first",
-                when=_opened, do=lambda use, _: use.first()),
+                when=_in_view, do=lambda use, _: use.first()),
         Command("last_slice", "Last slice", "Last slice", keys=("End",), image="last",
-                when=_opened, do=lambda use, _: use.last()),
+                when=_in_view, do=lambda use, _: use.last()),
         Command("next_finding", "Next finding", "Next slice with a finding", keys=("N",),
                 image="finding-next", when=_with_findings, do=lambda use, _: use.next_finding()),
         Command("previous_finding", "Previous finding", "Previous slice with a finding",
@@ -260,25 +265,25 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
     ),
     "Window": (
         Command("window_auto", "Automatic window", "Window from the values of this slice",
-                keys=("0",), when=_opened, do=lambda use, _: use.preset(0)),
+                keys=("0",), when=_in_view, do=lambda use, _: use.preset(0)),
         Command("window_file", "Window of the file", "Window stored in the file",
                 keys=("1",), when=_with_window, do=lambda use, _: use.preset(1)),
         *(_preset(key, window) for key, window in enumerate(PRESETS, start=_FIRST_PRESET_KEY)),
     ),
     "View": (
         _switch("invert", "Invert grey", "Swap black and white", key="I", image="invert", field="inverted",
-                when=_opened),
+                when=_in_view),
         _switch("flip_horizontal", "Flip left-right", "Mirror the picture; the letters follow", key="H",
-                image="flip-h", when=_opened),
+                image="flip-h", when=_in_view),
         _switch("flip_vertical", "Flip up-down", "Mirror the picture; the letters follow", key="V",
-                image="flip-v", when=_opened),
+                image="flip-v", when=_in_view),
         Command("zoom_in", "Zoom in", "Enlarge the picture", keys=("+",), image="zoom-in",
-                when=_opened),
+                when=_in_view),
         Command("zoom_out", "Zoom out", "Shrink the picture", keys=("-",), image="zoom-out",
-                when=_opened),
+                when=_in_view),
         Command("zoom_fit", "Fit to window", "Show the whole slice", keys=("=",), image="fit",
-                when=_opened, do=lambda use, _: use.set_zoom(None, (0.0, 0.0))),
-        Command("reset_view", "Reset view", keys=("R",), image="reset", when=_opened,
+                when=_in_view, do=lambda use, _: use.set_zoom(None, (0.0, 0.0))),
+        Command("reset_view", "Reset view", keys=("R",), image="reset", when=_in_view,
                 tip="Undo zoom, pan, flips and inversion; lung window", do=lambda use, _: use.reset_view()),
         _switch("privacy", "Privacy mode", "Hide everything that identifies the patient",
                 key="Ctrl+Shift+P", image="privacy"),

@@ -85,6 +85,7 @@ class MainWindow(QMainWindow):
         self.setMinimumSize(*MINIMUM_SIZE)
         self.resize(1280, 800)
         state.case.events.volume.connect(self._on_volume)
+        state.case.events.partial.connect(self._on_volume)
         state.case.events.catalogue.connect(self._check_panels)
         state.display.events.privacy.connect(self._show_title)
         self._on_volume()
@@ -386,7 +387,7 @@ class MainWindow(QMainWindow):
 
     def _give_room(self) -> None:
         """Let the list of series give way to the picture in a narrow window, unless a choice waits there."""
-        if self.width() >= _NARROW_BELOW or self._state.case.volume is None:
+        if self.width() >= _NARROW_BELOW or self._state.case.in_view is None:
             if self._collapsed:
                 self._collapsed = False
                 self.series_dock.show()
@@ -406,7 +407,7 @@ class MainWindow(QMainWindow):
 
     def _on_volume(self) -> None:
         self._give_room()
-        volume = self._state.case.volume
+        volume = self._state.case.in_view
         self.strip.setVisible(volume is not None)
         self._show_title()
         if volume is not None:
@@ -425,7 +426,7 @@ class MainWindow(QMainWindow):
         self.series.focus_search()
 
     def _show_title(self) -> None:
-        volume = self._state.case.volume
+        volume = self._state.case.in_view
         # In privacy mode even a series description stays off the title bar.
         named = volume is not None and not self._state.display.privacy
         self.setWindowTitle(f"{volume.title} – {TITLE}" if volume is not None and named else TITLE)

@@ -118,6 +118,7 @@ class Menus(QObject):
         state.weights.events.all.connect(self._fill_weights)
         state.display.events.privacy.connect(self._fill_recent)
         state.case.events.volume.connect(self._fill_windows)
+        state.case.events.partial.connect(self._fill_windows)
         state.display.events.window.connect(self._check_windows)
         self._fill_weights()
         self._fill_recent()
@@ -184,7 +185,7 @@ class Menus(QObject):
             for menu in _menus_with(old):
                 menu.removeAction(old)
             old.deleteLater()
-        volume = self._state.case.volume
+        volume = self._state.case.in_view
         windows = () if volume is None or len(volume.windows) < 2 else volume.windows
         self._file_windows = []
         for number, window in enumerate(windows[:_MAX_WINDOWS], start=1):

@@ -65,6 +65,8 @@ class SliceStrip(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
         self.setAccessibleName("Slices and findings")
         state.case.events.volume.connect(self._refresh)
+        state.case.events.partial.connect(self._refresh)
+        state.run.events.done.connect(self._on_progress)
         state.case.events.lungs.connect(self._refresh)
         state.display.events.slice_index.connect(self._refresh)
         state.results.events.summaries.connect(self._refresh)
@@ -75,7 +77,7 @@ class SliceStrip(QWidget):
     @property
     def slices(self) -> int:
         """Number of rows."""
-        volume = self._state.case.volume
+        volume = self._state.case.in_view
         return 0 if volume is None else volume.slices
 
     def sizeHint(self) -> QSize:
@@ -114,7 +116,7 @@ class SliceStrip(QWidget):
                 head += f"\n{_findings(summary)}, which count for nothing"
             return head
         if summary is None:
-            return f"{head}: not analysed yet"
+            return f"{head}: {'not read' if self._state.case.unread(index) else 'not analysed'} yet"
         if summary.detections == 0:
             text = f"{head}: no findings"
         else:
@@ -175,6 +177,8 @@ class SliceStrip(QWidget):
                 painter.fillRect(QRectF(_CLASS_LEFT, top, room + _BAR_LEFT - _CLASS_LEFT, thick), _OUTSIDE)
                 continue
             if not found:
+                if all(map(self._state.case.unread, rows)):
+                    continue  # rows appear as slices are read
                 painter.fillRect(QRectF(_CLASS_LEFT, top, _CLASS_WIDTH, thick), _PALE)
                 continue
             most = max(found, key=lambda summary: summary.lesion_px)
@@ -232,6 +236,10 @@ class SliceStrip(QWidget):
 
     def _step(self) -> float:
         return max(0.0, self.height() - 2 * _MARGIN) / self.slices if self.slices else 0.0
+
+    def _on_progress(self) -> None:
+        if self._state.case.partial is not None:
+            self.update()
 
     def _refresh(self) -> None:
         index = self._state.display.slice_index

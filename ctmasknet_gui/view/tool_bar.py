@@ -40,11 +40,14 @@ class ToolBar(QToolBar):
         self._make_overlays(actions)
         self._make_run(actions, menus)
         self._button(actions.explanation_panel, style=_ICON_ONLY)
+        # What the widths of the buttons depend on, as they were fitted last.
+        self._needs: tuple[object, ...] = ()
         state.display.events.opacity.connect(self._refresh)
         state.display.events.window.connect(self._refresh)
         state.display.events.tool.connect(self._refresh)
         state.weights.events.all.connect(self._refresh)
         state.case.events.volume.connect(self._refresh)
+        state.case.events.partial.connect(self._refresh)
         state.run.events.kind.connect(self._refresh)
         self._refresh()
 
@@ -191,9 +194,13 @@ class ToolBar(QToolBar):
         name = window.name or f"{window.width:.0f} / {window.level:.0f}"
         self.what_if_button.setChecked(state.display.tool != "")
         self.window_button.setText(_elided(name, 14))
-        self.window_button.setEnabled(state.case.volume is not None)
+        self.window_button.setEnabled(state.case.in_view is not None)
         self._show_weights()
-        self.fit(self.width())
+        # A window that is dragged changes its numbers, but seldom how wide they are.
+        needs = (self.window_button.sizeHint().width(), self.weights_button.text(), state.run.kind)
+        if needs != self._needs:
+            self._needs = needs
+            self.fit(self.width())
 
     def _show_weights(self) -> None:
         weights = self._state.weights

@@ -42,7 +42,7 @@ def apply_window(values: VoxelArray, window: Window, *, inverted: bool = False) 
     """
     if values.dtype != np.int16:
         raise TypeError(f"apply_window takes int16 in the machine's byte order, not {values.dtype}")
-    shown: ByteArray = lookup_table(window, inverted=inverted)[values.view(np.uint16)]
+    shown: ByteArray = lookup_table(window, inverted=inverted).take(values.view(np.uint16))
     return shown
 
 

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from model_core.base.arrays import DoubleArray, VoxelArray
+from model_core.base.arrays import BoolArray, DoubleArray, VoxelArray
 from model_core.base.geometry import Geometry
 
 Plane = Literal["axial", "coronal", "sagittal", "oblique", "unknown"]
@@ -339,6 +339,25 @@ def fingerprint(volume: Volume) -> str:
         digest.update(json.dumps(seen).encode())
         known = _FINGERPRINTS[volume] = digest.hexdigest()
     return known
+
+
+@dataclass(eq=False)
+class PartialVolume:
+    """A series that is being read, to be looked at meanwhile and for nothing else.
+
+    Attributes
+    ----------
+    volume:
+        What is known of it so far. The voxels of slices that are not ready mean nothing yet.
+    ready:
+        (D,) which slices are there; the reader sets them.
+    wanted:
+        The slice that is looked at: it and its neighbours are read next. Whoever shows it sets this.
+    """
+
+    volume: Volume
+    ready: BoolArray
+    wanted: int
 
 
 def _common(uids: set[str]) -> str:

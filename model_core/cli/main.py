@@ -13,12 +13,12 @@ from model_core import DISCLAIMER, __version__
 from model_core.base.errors import CTMaskNetError
 from model_core.base.streams import hold_standard_streams
 from model_core.base.threads import wait_without_spinning
-from model_core.cli import data, evaluate, explain, info, predict, train, weights
+from model_core.cli import benchmark, data, evaluate, explain, info, predict, train, weights
 from model_core.cli.errors import UsageError
 
 LONGEST_NAME = 120
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
-COMMANDS = (info, predict, explain, train, evaluate, data, weights)
+COMMANDS = (info, predict, explain, train, evaluate, data, weights, benchmark)
 
 
 def build_parser() -> argparse.ArgumentParser:

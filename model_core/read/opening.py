@@ -14,13 +14,13 @@ from model_core.base.arrays import ByteArray, DoubleArray
 from model_core.base.errors import ReadError, SettingsError, ordinal
 from model_core.base.geometry import Geometry
 from model_core.base.jobs import Progress
-from model_core.base.volume import Problem, SeriesEntry, Volume, Window
-from model_core.read import archives, pictures, tilt
+from model_core.base.volume import PartialVolume, Problem, SeriesEntry, Volume, Window
+from model_core.read import archives, pictures, sandbox, tilt
 from model_core.read.dicom import dataset as dicom_dataset
 from model_core.read.dicom import header as dicom_header
 from model_core.read.dicom import load as dicom_load
 from model_core.read.dicom import series as dicom_series
-from model_core.read.dicom.pixels import read_stored
+from model_core.read.dicom.pixels import import_decoders, read_stored
 from model_core.read.dicom.series import DicomSource
 from model_core.read.dicom.stack import arrange
 from model_core.read.entries import with_fewer_slices
@@ -44,6 +44,26 @@ def load(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
     MemoryNeeded
         It does not fit into memory; the error knows how many slices would (see `thin`).
     """
+    for item in load_gradually(entry):
+        if not isinstance(item, PartialVolume):
+            yield item
+
+
+def load_gradually(entry: SeriesEntry) -> Generator[Progress | PartialVolume | Volume, None, None]:
+    """Read the voxels of a series as `load` does, and let them be looked at meanwhile.
+
+    Of DICOM series that take a while a PartialVolume comes as soon as its first slice is read. The slice that
+    it then wants is read next, and it comes again once that is there.
+
+    One damaged slice never stops a series: it is left out and named in ``Volume.problems``.
+
+    Raises
+    ------
+    ReadError
+        Nothing of the series can be read.
+    MemoryNeeded
+        It does not fit into memory; the error knows how many slices would (see `thin`).
+    """
     if isinstance(entry.source, DicomSource):
         yield from dicom_load.load_series(entry)
     elif isinstance(entry.source, volume_series.VolumeSource):
@@ -52,6 +72,14 @@ def load(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
         yield from pictures.load_pictures(entry)
     else:
         raise ReadError("This series was not found by a scan: open its folder again.")
+
+
+def warm_up() -> None:
+    """Start the processes that decode compressed pixels, without waiting for them.
+
+    For programs that stay open: their first compressed series is read sooner.
+    """
+    sandbox.shared.warm_up(import_decoders)
 
 
 def thin(entry: SeriesEntry, step: int) -> SeriesEntry:

@@ -48,6 +48,8 @@ PROCESSES = min(4, os.cpu_count() or 1)
 # Address space that one process may take, where the system can limit it.
 _MAX_MEMORY = 16 << 30
 _MAX_MESSAGE = 64 << 20
+# What any user may give a pipe under Linux.
+_PIPE_BYTES = 1 << 20
 # What reading a message raises that is none.
 NONSENSE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 # Kinds of numbers that an array may hold.
@@ -176,6 +178,18 @@ class Sandbox:
                 self.usable = False
         return None
 
+    def warm_up(self, function: Callable[..., Any]) -> None:
+        """Start as many processes as there may be, and let each import the module of a function; do not wait.
+
+        A process takes longer to start than to decode many files.
+        """
+
+        def start() -> None:
+            self.run(function, Path(), {}, max_bytes=0)
+
+        for _ in range(PROCESSES - len(self._idle)):
+            threading.Thread(target=start, name="ctmasknet-warm", daemon=True).start()
+
     @property
     def pids(self) -> list[int]:
         """Numbers of the idle processes."""
@@ -210,6 +224,7 @@ class _Process:
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
         self.pid = self._process.pid
+        _widen(cast(BinaryIO, self._process.stdout))
 
     @property
     def alive(self) -> bool:
@@ -261,6 +276,14 @@ class _Process:
             with contextlib.suppress(OSError):  # what was left to send has no reader any more
                 cast(BinaryIO, pipe).close()
         self._process.wait()
+
+
+def _widen(pipe: BinaryIO) -> None:
+    """Let a pipe hold a whole picture, where the system can: its two sides wait less for each other."""
+    with contextlib.suppress(ImportError, AttributeError, OSError):
+        import fcntl
+
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 shared = Sandbox()

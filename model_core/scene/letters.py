@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from model_core.base.geometry import Geometry
 
 # LPS: positive axes point left, posterior and to the head.
@@ -27,12 +25,13 @@ class EdgeLetters(NamedTuple):
 
 def letters_of(direction: Sequence[float]) -> str:
     """Return one to three letters for an LPS direction, the main one first; "" for no direction."""
-    vector = np.asarray(direction, float)
-    length = float(np.linalg.norm(vector))
-    if not np.isfinite(length) or length == 0:
+    # Plain numbers: four of these are drawn with every frame, and three are too few for arrays.
+    vector = [float(part) for part in direction]
+    length = math.hypot(*vector)
+    if not math.isfinite(length) or length == 0:
         return ""
-    vector = vector / length
-    order = np.argsort(-np.abs(vector), kind="stable")
+    vector = [part / length for part in vector]
+    order = sorted(range(len(vector)), key=lambda k: -abs(vector[k]))
     kept = [k for k in order if abs(vector[k]) > _LEAN]
     return "".join(_POSITIVE[k] if vector[k] > 0 else _NEGATIVE[k] for k in kept)
 

@@ -178,6 +178,7 @@ class VerdictCard(QFrame):
         state.weights.events.all.connect(self._refresh)
         state.thresholds.events.all.connect(self._refresh)
         state.case.events.volume.connect(self._refresh)
+        state.case.events.partial.connect(self._refresh)
         state.run.events.kind.connect(self._refresh)
         for event in (display.slice_index, display.window, display.inverted):
             event.connect(self._refresh_thumbnails)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from PySide6.QtGui import QColor, QImage, QPainter, QTransform
 
 from ctmasknet_gui.view.viewport.mapping import View
 from model_core.base.arrays import ByteArray, FloatArray
-from model_core.base.voi import apply_window
+from model_core.base.voi import lookup_table
 from model_core.base.volume import Volume, Window
 from model_core.scene.palette import CIVIDIS
 
@@ -63,12 +63,23 @@ def _argb_table() -> NDArray[np.uint32]:
     return np.append(opaque, 0).astype(np.uint32)
 
 
+@lru_cache(maxsize=4)
+def _grey_table(window: Window, *, inverted: bool) -> NDArray[np.uint32]:
+    """Return 32-bit grey pixels, indexed by the int16 value seen as uint16."""
+    levels = lookup_table(window, inverted=inverted).astype(np.uint32)
+    return levels * np.uint32(0x010101) | np.uint32(0xFF000000)
+
+
 class GreyPictures:
-    """The last windowed slices, so that a repaint or a cine loop windows nothing twice."""
+    """The last windowed slices, so that a repaint or a cine loop windows nothing twice.
+
+    Each lies in memory of its own that the next one takes over: what is new to the process costs as much as
+    the window does.
+    """
 
     def __init__(self) -> None:
         self._volume: Volume | None = None
-        self._images: OrderedDict[tuple[int, Window, bool], QImage] = OrderedDict()
+        self._images: OrderedDict[tuple[int, Window, bool], tuple[QImage, NDArray[np.uint32]]] = OrderedDict()
 
     def get(self, volume: Volume, index: int, window: Window, *, inverted: bool) -> QImage:
         """Return a slice through a window; ``inverted`` swaps black and white."""
@@ -78,14 +89,20 @@ class GreyPictures:
         # MONOCHROME1 is shown dark for high values, and the user's switch turns that over.
         inverted = inverted != volume.inverted
         key = (index, window, inverted)
-        image = self._images.get(key)
-        if image is None:
-            image = grey_image(apply_window(volume.voxels[index], window, inverted=inverted))
-            self._images[key] = image
-            if len(self._images) > KEPT_PICTURES:
-                self._images.popitem(last=False)
-        else:
+        if key in self._images:
             self._images.move_to_end(key)
+            return self._images[key][0]
+        values = volume.voxels[index].view(np.uint16)
+        height, width = values.shape
+        if len(self._images) < KEPT_PICTURES:
+            pixels = np.empty(values.shape, np.uint32)
+        else:
+            pixels = self._images.popitem(last=False)[1][1]
+        # Every index is inside the table: "clip" clips nothing, but lets numpy write straight to the place.
+        np.take(_grey_table(window, inverted=inverted), values, mode="clip", out=pixels)
+        # RGB32 is what the raster engine scales fastest.
+        image = QImage(pixels.data, width, height, 4 * width, QImage.Format.Format_RGB32)
+        self._images[key] = image, pixels
         return image
 
     def clear(self) -> None:

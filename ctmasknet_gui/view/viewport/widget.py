@@ -52,6 +52,8 @@ from model_core.scene.labels import Rect, unshown_roi
 from model_core.scene.reasons import reason_areas
 
 _BACKGROUND = QColor("#000000")
+# In the place of a slice that is not read yet: no tissue looks so in any window.
+_UNREAD, _UNREAD_TEXT = QColor("#3a3f45"), QColor("#d5dbe1")
 _ACCENT = QColor(ACCENT)
 # A press that moves less than this is a click.
 _CLICK_PIXELS = 4
@@ -151,7 +153,7 @@ class Viewport(QWidget):
     @property
     def current_view(self) -> View | None:
         """Where the slice lies on the screen; None while nothing is open."""
-        volume = self._state.case.volume
+        volume = self._state.case.in_view
         if volume is None:
             return None
         display = self._state.display
@@ -174,12 +176,14 @@ class Viewport(QWidget):
     def cursor_voxel(self) -> tuple[int, int] | None:
         """Row and column of the voxel under the mouse, or None."""
         view = self.current_view
-        return None if view is None or self._cursor is None else view.voxel_at(self._cursor)
+        if view is None or self._cursor is None or self._state.case.unread(self._state.display.slice_index):
+            return None
+        return view.voxel_at(self._cursor)
 
     @property
     def corners(self) -> Corners:
         """The text of the four corners as it is shown now."""
-        volume, view = self._state.case.volume, self.current_view
+        volume, view = self._state.case.in_view, self.current_view
         if volume is None or view is None or not self._has_slice(volume):
             return Corners()
         return viewport_corners(self._state, volume, view, self.cursor_voxel)
@@ -187,7 +191,7 @@ class Viewport(QWidget):
     @property
     def letters(self) -> EdgeLetters:
         """The orientation letters as they are shown now."""
-        volume, display = self._state.case.volume, self._state.display
+        volume, display = self._state.case.in_view, self._state.display
         if volume is None:
             return EdgeLetters()
         return edge_letters(
@@ -210,13 +214,13 @@ class Viewport(QWidget):
         return 0 <= self._state.display.slice_index < volume.slices
 
     def _refresh(self) -> None:
-        volume, index = self._state.case.volume, self._state.display.slice_index
+        volume, index = self._state.case.in_view, self._state.display.slice_index
         if volume is not None:
             self.setAccessibleDescription(f"Slice {index + 1} of {volume.slices}")
         self.update()
 
     def _on_case(self) -> None:
-        volume = self._state.case.volume
+        volume = self._state.case.in_view
         self.empty.setVisible(volume is None)
         if self._state.case.reference is None:
             self._reference = None  # it holds the mask of a former series
@@ -230,7 +234,7 @@ class Viewport(QWidget):
         self._refresh()
 
     def _set_pointer(self) -> None:
-        opened = self._state.case.volume is not None
+        opened = self._state.case.in_view is not None
         plain = Qt.CursorShape.CrossCursor if opened else Qt.CursorShape.ArrowCursor
         self.setCursor(self.drawing.cursor() or plain)
 
@@ -255,7 +259,7 @@ class Viewport(QWidget):
             painter.end()
 
     def _paint(self, painter: QPainter) -> None:
-        volume, view = self._state.case.volume, self.current_view
+        volume, view = self._state.case.in_view, self.current_view
         if volume is None or view is None or not self._has_slice(volume):
             painter.fillRect(self.rect(), QColor("#161b22") if volume is None else _BACKGROUND)
         else:
@@ -268,8 +272,13 @@ class Viewport(QWidget):
 
     def _paint_slice(self, painter: QPainter, volume: Volume, view: View) -> None:
         display = self._state.display
-        image = self._pictures.get(volume, display.slice_index, display.window, inverted=display.inverted)
-        draw_image(painter, image, view)
+        if self._state.case.unread(display.slice_index):
+            painter.fillRect(view.picture, _UNREAD)
+            painter.setPen(_UNREAD_TEXT)
+            painter.drawText(view.picture, Qt.AlignmentFlag.AlignCenter, "Reading this slice…")
+        else:
+            image = self._pictures.get(volume, display.slice_index, display.window, inverted=display.inverted)
+            draw_image(painter, image, view)
         findings = self._current_findings(volume)
         self._paint_overlays(painter, volume, view, findings)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
@@ -443,14 +452,14 @@ class Viewport(QWidget):
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
         """Fit the slice."""
-        if event.button() == Qt.MouseButton.LeftButton and self._state.case.volume is not None:
+        if event.button() == Qt.MouseButton.LeftButton and self._state.case.in_view is not None:
             self.view_requested.emit(None, (0.0, 0.0))
         else:
             self.mousePressEvent(event)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         """Scroll slices; with Ctrl zoom at the mouse."""
-        if self._state.case.volume is None:
+        if self._state.case.in_view is None:
             event.ignore()
             return
         delta = event.angleDelta().y()
@@ -520,7 +529,7 @@ class Viewport(QWidget):
 
     def _update_probe(self) -> None:
         # Only the corner of the read-out changes with the mouse.
-        if self._state.case.volume is not None:
+        if self._state.case.in_view is not None:
             height = min(self.height(), 64)
             self.update(0, self.height() - height, self.width() // 2, height)
 

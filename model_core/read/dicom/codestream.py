@@ -6,6 +6,11 @@ from __future__ import annotations
 _JPEG_FRAMES = frozenset(
     (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7)
 )
+# Of these the lossless, sequential one with Huffman codes (SOF3).
+_LOSSLESS = 0xC3
+_END = b"\xff\xd9"
+# What makes the length of a fragment even, behind the end.
+_FILLING = b"\0\xff"
 # COD marker of JPEG 2000 (T.800 A.6.1); its last byte but for precincts is the wavelet.
 _CODING_STYLE = 0x52
 _WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
@@ -14,7 +19,8 @@ _WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
 def declared_size(data: bytes) -> tuple[int, int] | None:
     """Return (rows, columns) of a JPEG, JPEG-LS or JPEG 2000 codestream, None where it is none of them."""
     if data[:2] == b"\xff\xd8":
-        return _jpeg_size(data)
+        frame = _jpeg_frame(data)
+        return None if frame is None else frame[2:]
     start = data.find(b"\xff\x4f\xff\x51", 0, 4096)  # alone, or inside a JP2 file
     if start < 0 or len(data) < start + 24:
         return None
@@ -23,6 +29,17 @@ def declared_size(data: bytes) -> tuple[int, int] | None:
         int.from_bytes(data[start + at : start + at + 4], "big") for at in (8, 12, 16, 20)
     )
     return rows - top, columns - left
+
+
+def lossless_precision(data: bytes) -> int:
+    """Return the bits per sample of a whole JPEG codestream of the lossless process; 0 for any other.
+
+    One that does not end with its end marker (T.81 B.1.1.3: EOI) was cut off.
+    """
+    if data[:2] != b"\xff\xd8" or not data[-8:].rstrip(_FILLING).endswith(_END):
+        return 0
+    frame = _jpeg_frame(data)
+    return frame[1] if frame is not None and frame[0] == _LOSSLESS else 0
 
 
 def is_lossy(data: bytes) -> bool | None:
@@ -50,7 +67,8 @@ def _has_irreversible_wavelet(data: bytes, position: int) -> bool | None:
     return None
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+def _jpeg_frame(data: bytes) -> tuple[int, int, int, int] | None:
+    """Return the process, precision, rows and columns of a frame header (T.81 B.2.2), None without one."""
     position = 2
     while position + 9 <= len(data):
         if data[position] != 0xFF:
@@ -60,7 +78,8 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
             position += 1
         elif marker in _JPEG_FRAMES:
             rows = int.from_bytes(data[position + 5 : position + 7], "big")
-            return rows, int.from_bytes(data[position + 7 : position + 9], "big")
+            columns = int.from_bytes(data[position + 7 : position + 9], "big")
+            return marker, data[position + 4], rows, columns
         elif marker in _WITHOUT_LENGTH:
             position += 2
         else:

@@ -192,12 +192,14 @@ def _header(path: Path, dataset: Any, syntax: str, pixel: _PixelElement) -> File
     native = syntax in NATIVE_SYNTAXES and pixel.length != 0xFFFFFFFF
     common = (_remembered if isinstance(dataset, Elements) else _common)(dataset, syntax, pixel.keyword)
     instance = number(dataset, "InstanceNumber")
+    items = not native and pixel.length == 0xFFFFFFFF and common["frame_count"] == 1
     return FileHeader(
         path=path,
         sop_uid=text(dataset, "SOPInstanceUID"),
         instance_number=None if instance is None else int(instance),
         pixel_offset=pixel.offset if native else -1,
         pixel_bytes=pixel.length if native else 0,
+        codestream_offset=pixel.offset if items else -1,
         concatenation=_concatenation(dataset),
         **common,
     )

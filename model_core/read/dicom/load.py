@@ -2,84 +2,50 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from model_core.base.arrays import FloatArray, VoxelArray
+from model_core.base.arrays import VoxelArray
 from model_core.base.errors import ReadError
 from model_core.base.filenames import named
 from model_core.base.jobs import Progress
-from model_core.base.volume import Problem, ProblemCode, SeriesEntry, Unit, Volume, Window
+from model_core.base.volume import (
+    PartialVolume,
+    Problem,
+    ProblemCode,
+    SeriesEntry,
+    Unit,
+    Volume,
+    Window,
+)
 from model_core.read import hounsfield
+from model_core.read.dicom.filling import Filling, fill, in_plane
 from model_core.read.dicom.pixels import (
     darken_padding,
-    is_plain,
     padding_mask,
-    read_each,
-    read_int16,
     read_stored,
     rescaled,
-    store_int16,
 )
 from model_core.read.dicom.records import Frame, is_hounsfield
 from model_core.read.dicom.series import DicomSource, displayed_size, stack_origins
-from model_core.read.dicom.stack import Stack, arrange
+from model_core.read.dicom.stack import arrange
 from model_core.read.dicom.windows import windows_in
-from model_core.read.errors import LIBRARY_FAILURES, FileError, plain_reason, quiet
+from model_core.read.errors import LIBRARY_FAILURES, plain_reason, quiet
 from model_core.read.memory import check_memory
-from model_core.read.sandbox import PROCESSES
 from model_core.read.tilt import straightened
 from model_core.read.tolerances import AIR_HU, AIR_INTERCEPT, PADDING_HU
 from model_core.read.values import Fitted, fit_int16
 
-# More than decoder processes: while a thread stores its slices, another one uses its process.
-_THREADS = 2 * PROCESSES
-# Tasks per batch between two progress reports; a batch keeps every thread busy.
-_BATCH = 2 * _THREADS
-# Frames per task: of uncompressed files, and of one compressed file.
-_PLAIN_TASK, _DECODED_TASK = 16, 16
-# So often per task a decoder may crash or be stopped before the rest of the task is given up.
-_MOST_ENDS = 3
 
-
-@dataclass
-class _Filling:
-    """A volume being read: threads write to disjoint slices of it, and report here when they are done."""
-
-    stack: Stack
-    voxels: VoxelArray
-    exact: FloatArray | None
-    hounsfield: bool
-    spares: dict[tuple[str, int], list[Frame]]
-    failed: dict[int, str] = field(default_factory=dict)
-    clipped: int = 0
-    padded: int = 0
-
-    @property
-    def upright(self) -> bool:
-        """Whether a picture is stored the way it is shown."""
-        geometry = self.stack.geometry
-        return geometry.native_axes == (0, 1, 2) and not any(geometry.native_flips[1:])
-
-
-@dataclass
-class _Done:
-    """What one task did."""
-
-    clipped: int = 0
-    padded: int = 0
-    failed: dict[int, str] = field(default_factory=dict)
-
-
-def load_series(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
+def load_series(entry: SeriesEntry) -> Generator[Progress | PartialVolume | Volume, None, None]:
     """Read the pixels of a DICOM series; the last item is the Volume.
+
+    The middle slice is read first, and those around it. Where that takes a while and what is read can be
+    shown as it is, a PartialVolume comes with the first slice, and again whenever the slice that it wants is
+    there.
 
     A file that cannot be read is replaced by a copy where the scan found one, else its slice is left out.
 
@@ -101,17 +67,23 @@ def load_series(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
         height, width = displayed_size(stack)
         needed += depth * height * width * (2 if as_int16 else 6)
     check_memory(needed, slices=depth)
-    filling = _Filling(
+    filling = Filling(
         stack=stack,
         voxels=np.empty((depth, height, width), np.int16),
         # Values of no known unit keep their fractions and range until all of them are known.
         exact=None if as_int16 else np.empty((depth, height, width), np.float32),
         hounsfield=hounsfield,
+        ready=np.zeros(depth, bool),
         spares={},
     )
     for spare in source.spares:
         filling.spares.setdefault((spare.header.sop_uid, spare.index), []).append(spare)
-    yield from _fill(filling)
+
+    def preview() -> Volume:
+        unit: Unit = "HU" if hounsfield else "values"
+        return _volume(entry, filling, unit=unit, fitted=Fitted(), problems=entry.problems)
+
+    yield from fill(filling, preview if as_int16 and not source.straight else None)
     problems = _slice_problems(filling, entry)
     fitted = Fitted()
     if filling.exact is not None:
@@ -139,132 +111,12 @@ def load_series(entry: SeriesEntry) -> Generator[Progress | Volume, None, None]:
         yield from straightened(volume, origins)
 
 
-def _fill(filling: _Filling) -> Generator[Progress, None, None]:
-    depth = len(filling.stack.frames)
-    done = 0
-    yield Progress(0, depth, "Reading slices")
-    tasks = _tasks(filling.stack.frames)
-    batches = [tasks[start : start + _BATCH] for start in range(0, len(tasks), _BATCH)]
-    with ThreadPoolExecutor(_THREADS, "ctmasknet-read") as pool:
-        coming: deque[list[Future[_Done]]] = deque()
-        try:
-            for number, batch in enumerate(batches):
-                # The next batch is queued while one is read: no thread waits for the slowest.
-                for queued in batches[number + len(coming) : number + 2]:
-                    coming.append([pool.submit(_read_task, task, filling) for task in queued])
-                with quiet():
-                    results = [task.result() for task in coming.popleft()]
-                for result in results:
-                    filling.clipped += result.clipped
-                    filling.padded += result.padded
-                    filling.failed |= result.failed
-                done += sum(len(task) for task in batch)
-                yield Progress(done, depth, "Reading slices")
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # cancelled: what is queued is not read
-
-
-def _tasks(frames: Sequence[Frame]) -> list[list[tuple[int, Frame]]]:
-    """Cut the work: some uncompressed frames each, or frames of one compressed file."""
-    tasks: list[list[tuple[int, Frame]]] = []
-    compressed: dict[Path, list[tuple[int, Frame]]] = {}
-    plain: list[tuple[int, Frame]] = []
-    for index, frame in enumerate(frames):
-        if is_plain(frame.header):
-            plain.append((index, frame))
-        else:
-            compressed.setdefault(frame.header.path, []).append((index, frame))
-    tasks += [plain[start : start + _PLAIN_TASK] for start in range(0, len(plain), _PLAIN_TASK)]
-    for members in compressed.values():
-        tasks += [members[start : start + _DECODED_TASK] for start in range(0, len(members), _DECODED_TASK)]
-    return tasks
-
-
-def _read_task(task: Sequence[tuple[int, Frame]], filling: _Filling) -> _Done:
-    done = _Done()
-    if is_plain(task[0][1].header):
-        for index, frame in task:
-            _read_one(index, frame, filling, done)
-        return done
-    ends = 0
-    while task:
-        decoded = 0
-        try:
-            pictures = read_each(task[0][1].header, [frame.index for _, frame in task])
-            for (index, frame), picture in zip(task, pictures, strict=True):
-                if isinstance(picture, FileError):
-                    _try_spares(index, frame, picture, filling, done)
-                else:
-                    _store(index, frame, picture, filling, done)
-                decoded += 1
-        except FileError as error:
-            # The decoder ended at one frame: those after it may be sound, unless that goes on.
-            ends += 1
-            lost = 1 if ends < _MOST_ENDS else len(task)
-            for index, frame in task[decoded : decoded + lost]:
-                _try_spares(index, frame, error, filling, done)
-            decoded += lost
-        task = task[decoded:]
-    return done
-
-
-def _read_one(index: int, frame: Frame, filling: _Filling, done: _Done) -> None:
-    """Read one uncompressed frame: straight into the volume where nothing has to be turned or scaled."""
-    try:
-        if filling.exact is None and filling.upright:
-            counts = read_int16(frame, filling.voxels[index], air=filling.hounsfield)
-            if counts is not None:
-                done.clipped += counts[0]
-                done.padded += counts[1]
-                return
-        picture = next(iter(read_stored(frame.header, [frame.index])))
-        _store(index, frame, picture, filling, done)
-    except FileError as error:
-        _try_spares(index, frame, error, filling, done)
-
-
-def _try_spares(index: int, frame: Frame, error: FileError, filling: _Filling, done: _Done) -> None:
-    for spare in filling.spares.get((frame.header.sop_uid, frame.index), ()):
-        if (spare.header.rows, spare.header.columns) != (frame.header.rows, frame.header.columns):
-            continue
-        try:
-            picture = next(iter(read_stored(spare.header, [spare.index])))
-        except FileError:
-            continue
-        _store(index, spare, picture, filling, done)
-        return
-    done.failed[index] = error.message
-
-
-def _store(index: int, frame: Frame, stored: npt.NDArray[Any], filling: _Filling, done: _Done) -> None:
-    picture = in_plane(rescaled(stored, frame), filling.stack)
-    padding = padding_mask(stored, frame.header)
-    if padding is not None:
-        padding = in_plane(padding, filling.stack)
-    if filling.exact is None:
-        counts = store_int16(picture, padding, filling.voxels[index], air=filling.hounsfield)
-        done.clipped += counts[0]
-        done.padded += counts[1]
-        return
-    filling.exact[index] = picture
-    if padding is not None:
-        darken_padding(filling.exact[index], padding)
-
-
-def in_plane(picture: npt.NDArray[Any], stack: Stack) -> npt.NDArray[Any]:
-    """Turn one native picture (file rows, file columns) the way it is shown."""
-    geometry = stack.geometry
-    flips = tuple(axis - 1 for axis in (1, 2) if geometry.native_flips[axis])
-    turned = np.flip(picture, flips) if flips else picture
-    return turned.T if geometry.native_axes == (0, 2, 1) else turned
-
-
-def _slice_problems(filling: _Filling, entry: SeriesEntry) -> list[Problem]:
+def _slice_problems(filling: Filling, entry: SeriesEntry) -> list[Problem]:
     """Drop the slices that failed from the volume; say which, and what that does to the geometry."""
     if not filling.failed:
         return list(entry.problems)
     before = filling.stack
-    reasons = list(dict.fromkeys(filling.failed.values()))
+    reasons = list(dict.fromkeys(filling.failed[index] for index in sorted(filling.failed)))
     keep = [index for index in range(len(before.frames)) if index not in filling.failed]
     if not keep:
         raise ReadError(f"No slice of this series can be read: {reasons[0]}")
@@ -281,7 +133,7 @@ def _slice_problems(filling: _Filling, entry: SeriesEntry) -> list[Problem]:
     return [*other, problem, *filling.stack.problems]
 
 
-def _value_problems(filling: _Filling) -> list[Problem]:
+def _value_problems(filling: Filling) -> list[Problem]:
     problems = []
     if filling.clipped:
         text = f"{filling.clipped} values lie outside 16-bit integers."
@@ -379,7 +231,7 @@ def _plausible(voxels: VoxelArray, frames: Sequence[Frame]) -> bool:
 
 
 def _volume(
-    entry: SeriesEntry, filling: _Filling, *, unit: Unit, fitted: Fitted, problems: Sequence[Problem]
+    entry: SeriesEntry, filling: Filling, *, unit: Unit, fitted: Fitted, problems: Sequence[Problem]
 ) -> Volume:
     stack = filling.stack
     frames = stack.frames

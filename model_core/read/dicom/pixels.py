@@ -146,6 +146,14 @@ def decode(
     return decode_frames(FileHeader(path=path, **values), indices, palette=palette)
 
 
+def import_decoders(_path: Path) -> dict[str, Any]:
+    """Import in the sandbox what decodes, before there is a file."""
+    from model_core.read.dicom import decode
+
+    decode.import_decoders()
+    return {}
+
+
 # -------------------------------------------------------------------------------------- uncompressed
 
 

@@ -50,7 +50,8 @@ class FileHeader:
     """What is needed of a file to group it and to read its pixels (PS3.3 C.7.6.3).
 
     ``pixel_offset`` and ``pixel_bytes`` are set where the pixels lie uncompressed in the file, so that
-    they are read without parsing it again; ``pixel_offset`` is -1 otherwise. ``modality`` is CT also where
+    they are read without parsing it again; ``pixel_offset`` is -1 otherwise. ``codestream_offset`` is where
+    the items of the only frame of a compressed file begin, -1 in any other. ``modality`` is CT also where
     only the SOP class says so; ``stated_modality`` is what the file says. ``rescale_type`` is as written.
     ``commas`` names the elements whose numbers have a decimal comma. ``padding_words`` are the words of
     padding that need more bits than are stored.
@@ -87,6 +88,7 @@ class FileHeader:
     pixel_keyword: str
     pixel_offset: int
     pixel_bytes: int
+    codestream_offset: int = -1
     concatenation: Concatenation | None = None
     commas: tuple[str, ...] = ()
     padding_words: tuple[int, int] | None = None

@@ -1,6 +1,7 @@
 """What stays of the open series while something else is opened, and what does not."""
 
 import dataclasses
+import queue
 import threading
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state.display import LUNG, PRESETS
 from ctmasknet_gui.state.requests import ExportRequest
 from model_core.base.errors import ReadError
-from model_core.base.volume import Catalogue, FileReport
+from model_core.base.jobs import Progress
+from model_core.base.volume import Catalogue, FileReport, PartialVolume
 
 
 class GatedReader(FakeReader):
@@ -287,3 +289,162 @@ def test_what_is_opened_instead_of_what_was_asked_for_at_the_start_runs_nothing(
     assert rig.state.case.volume.series_id == "second"
     assert said == []
     assert rig.engine.backbone_calls == []
+
+
+# ------------------------------------------------------------------------- looked at while it is read
+
+
+class GradualReader(GatedReader):
+    """Shows a series from its middle slice on, and reads each further slice when it is told to."""
+
+    def __init__(self, *volumes):
+        super().__init__(*volumes)
+        self.steps = queue.SimpleQueue()
+        self.partial = None
+
+    def load(self, entry):
+        volume = next(v for v in self.volumes if v.series_id == entry.series_id)
+        ready = np.zeros(volume.slices, bool)
+        whole = dataclasses.replace(volume, problems=())
+        self.partial = PartialVolume(whole, ready, volume.slices // 2)
+        ready[volume.slices // 2] = True
+        try:
+            yield self.partial
+            while (step := self._next()) != "end":
+                if step == "cut":
+                    raise ReadError("The series is cut off.")
+                elif step is None:
+                    yield Progress(int(ready.sum()), volume.slices, "Reading slices")
+                else:
+                    ready[step] = True
+                    yield self.partial
+            yield next(v for v in self.volumes if v.series_id == entry.series_id)
+        finally:
+            self.closed.append(entry.series_id)
+
+    def _next(self):
+        try:
+            return self.steps.get(timeout=0.01)
+        except queue.Empty:
+            return None
+
+
+@pytest.fixture
+def gradual(make_rig):
+    """A series of which only the middle slice is read yet."""
+    rig = make_rig(reader=GradualReader(make_volume("one", slices=9), make_volume("second")))
+    rig.path = rig.folder / "case"
+    rig.path.mkdir()
+
+    def begin(series_id=None):
+        rig.reader.partial = None
+        if series_id is None:
+            rig.controllers.opening.open_paths([rig.path], choose_best=True)
+        else:
+            rig.controllers.opening.open_series(series_id)
+        rig.qtbot.waitUntil(lambda: rig.state.case.partial is not None)
+
+    rig.begin = begin
+    begin()
+    yield rig
+    rig.reader.steps.put("end")
+
+
+def test_a_series_is_in_view_before_all_of_it_is_read(gradual):
+    case, display = gradual.state.case, gradual.state.display
+    assert case.volume is None
+    assert case.in_view.series_id == "one"
+    assert display.slice_index == 4
+    assert not case.unread(4)
+    gradual.controllers.display.step(2)
+    assert display.slice_index == 6
+    assert case.unread(6)
+    assert case.partial.wanted == 6
+    gradual.controllers.display.last()
+    assert display.slice_index == 8
+
+
+def test_nothing_is_done_with_a_series_that_is_half_read(gradual):
+    gradual.controllers.running.run_series()
+    gradual.controllers.running.run_slice()
+    assert not gradual.controllers.jobs.active("run")
+    assert gradual.state.case.lungs.inside == ()
+    assert gradual.state.open_case() is None
+    window = gradual.state.display.window
+    gradual.controllers.display.show_slice(0)
+    gradual.controllers.display.auto_window()  # its voxels mean nothing yet
+    assert gradual.state.display.window == window
+
+
+def test_who_looks_at_a_series_goes_on_when_all_of_it_is_read(gradual):
+    display = gradual.state.display
+    gradual.controllers.display.show_slice(2)
+    gradual.controllers.display.set_zoom(3.0, (5.0, 5.0))
+    gradual.controllers.display.preset(3)
+    gradual.reader.steps.put("end")
+    gradual.settle()
+    case = gradual.state.case
+    assert case.volume is gradual.reader.volumes[0]
+    assert case.partial is None
+    assert (display.slice_index, display.zoom, display.window) == (2, 3.0, PRESETS[1])
+
+
+def test_slices_that_are_left_out_in_the_end_do_not_move_the_visible_one(gradual):
+    whole = gradual.reader.volumes[0]
+    names = tuple("abcdefghi")
+    partial = dataclasses.replace(gradual.reader.partial.volume, slice_names=names)
+    keep = [0, 2, 4, 5, 6, 7]
+    final = dataclasses.replace(
+        whole, voxels=whole.voxels[keep], slice_names=tuple(names[k] for k in keep), problems=(warning(),)
+    )
+    gradual.state.case.partial.volume = partial
+    gradual.controllers.display.show_slice(5)
+    gradual.reader.volumes[0] = final
+    gradual.reader.steps.put("end")
+    gradual.settle()
+    assert final.slice_names[gradual.state.display.slice_index] == "f"
+    assert warning().text in " ".join(gradual.texts)
+
+
+@pytest.mark.parametrize("way", ["cancel", "cut"])
+def test_a_series_that_is_called_off_half_read_gives_the_former_one_back(gradual, way):
+    gradual.reader.steps.put("end")
+    gradual.settle()
+    former = gradual.state.case.volume
+    gradual.controllers.display.show_slice(7)
+    gradual.run_all()
+    gradual.begin("second")
+    assert gradual.state.case.volume is None
+    assert gradual.state.results.slices == {}
+    if way == "cancel":
+        gradual.controllers.stop()
+    else:
+        gradual.reader.steps.put("cut")
+    gradual.settle()
+    assert gradual.state.case.volume is former
+    assert gradual.state.case.partial is None
+    assert gradual.state.display.slice_index == 7
+    assert set(gradual.state.results.slices) == set(range(9))
+    assert ("cut off" in " ".join(gradual.texts)) == (way == "cut")
+
+
+def test_a_series_that_is_closed_half_read_leaves_nothing(gradual):
+    gradual.controllers.opening.close_case()
+    gradual.settle()
+    assert gradual.state.case.in_view is None
+    assert gradual.state.case.catalogue is None
+
+
+def test_a_run_is_stopped_by_what_is_there_and_not_before(gradual):
+    gradual.reader.steps.put("end")
+    gradual.settle()
+    gradual.engine.gate = threading.Event()
+    gradual.controllers.running.run_series()
+    gradual.qtbot.waitUntil(lambda: gradual.controllers.jobs.active("run"))
+    gradual.controllers.opening.open_series("second")
+    gradual.engine.gate.set()
+    gradual.qtbot.waitUntil(lambda: gradual.reader.partial.volume.series_id == "second")
+    assert gradual.state.case.volume.series_id == "one"
+    gradual.reader.steps.put("end")
+    gradual.settle()
+    assert gradual.state.case.volume.series_id == "second"

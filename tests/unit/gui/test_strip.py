@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from gui_fakes import make_card, make_verdict, make_volume
 from PySide6.QtCore import QPoint, QPointF, Qt
@@ -11,6 +12,7 @@ from PySide6.QtWidgets import QApplication
 from ctmasknet_gui.state import AppState, LungSlices
 from ctmasknet_gui.view.strip import SliceStrip
 from model_core.base.results import SliceSummary
+from model_core.base.volume import PartialVolume
 from model_core.scene.palette import AMBER, GREEN, NEUTRAL, NO_CLASS, PNEUMONIA
 
 LEFT = Qt.MouseButton.LeftButton
@@ -220,3 +222,21 @@ def test_nothing_open(strip, state, qtbot):
     qtbot.keyClick(strip, Qt.Key.Key_Down)
     strip.grab()
     assert asked == []
+
+
+def test_rows_appear_as_slices_are_read(strip, state):
+    ready = np.zeros(20, bool)
+    ready[4] = True
+    volume, state.case.volume = state.case.volume, None
+    state.case.partial = PartialVolume(volume, ready, 4)
+
+    def colour(index):
+        return strip.grab().toImage().pixelColor(8, round(strip.centre_of(index)))
+
+    assert strip.slices == 20
+    assert "not read yet" in strip.describe(9)
+    assert "not analysed yet" in strip.describe(4)
+    assert colour(4) != colour(9)
+    ready[9] = True
+    state.run.done = 2
+    assert colour(4) == colour(9)

@@ -19,7 +19,7 @@ from ctmasknet_gui.view.viewport.pictures import logit_image
 from model_core.base.geometry import Geometry
 from model_core.base.results import Detections, ImageVerdict, RoiBatch, RoiRow, ShownSlice, SliceSummary
 from model_core.base.settings import DetectionSettings, EvidenceSettings
-from model_core.base.volume import PatientText, Window, readable_name
+from model_core.base.volume import PartialVolume, PatientText, Window, readable_name
 from model_core.scene import edge_letters, image_colour, place_labels, region_colour, rgb
 from model_core.scene.corners import readable_age
 from model_core.scene.labels import Label
@@ -922,3 +922,24 @@ def test_overlays_are_renewed_when_they_change(viewport, state):
     state.results.shown = None
     without = viewport.grab().toImage()
     assert without not in pictures
+
+
+def test_a_slice_that_is_not_read_yet_is_grey_and_says_so(viewport, state):
+    voxels = np.full((3, 60, 80), 400, np.int16)
+    ready = np.array([False, True, False])
+    partial = PartialVolume(volume_of(voxels), ready, 1)
+    state.case.partial = partial
+    state.display.slice_index = 1
+    assert not viewport.empty.isVisible()
+    centre = viewport.grab().toImage().pixelColor(120, 100)
+    assert centre.getRgb()[:3] == (255, 255, 255)
+    state.display.slice_index = 2
+    mouse(viewport, QEvent.Type.MouseMove, QPointF(120, 100))
+    unread = viewport.grab().toImage().pixelColor(120, 100)
+    assert unread.getRgb()[:3] not in ((0, 0, 0), (255, 255, 255))
+    assert viewport.cursor_voxel is None
+    assert viewport.corners.bottom_left[-1].text.startswith("Slice 3 / 3")
+    ready[2] = True
+    state.case.events.partial.emit(partial, partial)
+    assert viewport.grab().toImage().pixelColor(120, 100) == centre
+    assert viewport.cursor_voxel is not None

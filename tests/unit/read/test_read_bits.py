@@ -5,6 +5,7 @@ The truth is the array that was stored, and pydicom where it takes the same view
 
 import io
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
@@ -21,6 +22,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
     RLELossless,
@@ -412,3 +414,42 @@ def test_nonsense_in_every_syntax_is_told_by_its_name(tmp_path, syntax):
     if report.status == "error":
         assert pydicom.uid.UID(syntax).name in report.reason
         assert "Export" in report.reason
+
+
+# ------------------------------------------------------------------------------------ lossless JPEG
+
+
+def lossless_jpeg(path, words, *, precision, cut=0, **elements):
+    """Write a frame as lossless JPEG, whose encoder knows no sign; without its last bytes where asked."""
+    codestream = imagecodecs.jpeg8_encode(words.view(np.uint16), lossless=True, bitspersample=precision)
+    item = dataset(words, BitsStored=12, HighBit=11, **elements)
+    item.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+    item.PixelData = encapsulate([codestream[: len(codestream) - cut]])
+    item["PixelData"].VR = "OB"
+    item["PixelData"].is_undefined_length = True
+    item.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.mark.parametrize("precision", [12, 16])
+@pytest.mark.parametrize("signed", [False, True])
+def test_lossless_jpeg_is_what_was_stored_and_what_pydicom_says(tmp_path, signed, precision):
+    values = (TWELVE.astype(np.int16) - 2048) if signed else TWELVE
+    words = values & 0xFFF if precision == 12 else values
+    path = lossless_jpeg(tmp_path / "a.dcm", words, precision=precision)
+    stored = stored_pixels(path)
+    np.testing.assert_array_equal(stored, values)
+    assert stored.dtype == values.dtype
+    np.testing.assert_array_equal(stored, pydicom.dcmread(path).pixel_array)
+
+
+def test_a_lossless_jpeg_that_was_cut_off_is_no_picture(tmp_path):
+    path = lossless_jpeg(tmp_path / "a.dcm", TWELVE, precision=12, cut=200)
+    with pytest.raises(ReadError, match="damaged or unusual"):
+        stored_pixels(path)
+
+
+def test_a_lossless_jpeg_of_another_size_than_its_header_says_is_refused(tmp_path):
+    path = lossless_jpeg(tmp_path / "a.dcm", TWELVE, precision=12, Rows=12)
+    with pytest.raises(ReadError, match="The picture in the file is 32 x 24 pixels"):
+        stored_pixels(path)
