@@ -10,6 +10,7 @@ Labels of the data are confounded with their source, so quality is reported with
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,11 +29,13 @@ from model_core.base.settings import EvidenceSettings
 from model_core.data import ClassifiedSlice
 from model_core.data.classes import CLASS_FOLDERS, COVIDX
 from model_core.engine import Pipeline
+from model_core.engine.backend import Look
 from model_core.engine.novelty import features_of
 from model_core.engine.preprocess import network_input
 from model_core.measure.classification import auc
 from model_core.measure.slices import one_slice_volume, with_grey_map
 from model_core.networks import CovidCTMaskNet, ImageHead
+from model_core.networks.mask_rcnn import MIRRORED
 from model_core.ranking import rank_regions, replicate
 from model_core.train.geometry import Motion, warp
 from model_core.train.packing import PackedSlice
@@ -162,13 +165,13 @@ def extract(
     Of a detector that looks at the mirror image, too, the second look is that of a fast analysis.
     """
     card = pipeline.cards[0]
-    looks = (True, False) if card.detector.mirror else (False,)
     rows, features = [], []
     for done, item in enumerate(slices):
         yield Progress(done, len(slices), "Regions")
         (shown,) = with_grey_map([item], card.input.grey)
         picture = network_input(one_slice_volume(shown.image_hu(), name=item.name), 0, card.input)
-        several = [_ranked(pipeline, picture, evidence, mirror=mirror) for mirror in looks]
+        look = pipeline.backend.look(picture, mirror=card.detector.mirror)
+        several = [_ranked(pipeline, one, evidence) for one in _looks(look)]
         rows.append(np.stack(several))
         features.append(features_of(picture, several[0]))
     yield RoiRows(
@@ -181,11 +184,16 @@ def extract(
     )
 
 
-def _ranked(
-    pipeline: Pipeline, picture: FloatArray, evidence: EvidenceSettings, *, mirror: bool
-) -> FloatArray:
+def _looks(look: Look) -> tuple[Look, ...]:
+    """Return a look and, where it saw the mirror image, that of a fast analysis: same proposals."""
+    plain = {level: one for level, one in look.maps.items() if not level.endswith(MIRRORED)}
+    if len(plain) == len(look.maps):
+        return (look,)
+    return look, dataclasses.replace(look, maps=plain)
+
+
+def _ranked(pipeline: Pipeline, look: Look, evidence: EvidenceSettings) -> FloatArray:
     """Return (M, 5) ranked rows, zeros where there are fewer."""
-    look = pipeline.backend.look(picture, mirror=mirror)
     found = pipeline.backend.regions(look, look.proposals)
     kept = rank_regions(
         found.boxes,

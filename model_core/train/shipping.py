@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import logging
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from model_core.data import read_class_folders
 from model_core.data.classes import CLASS_FOLDERS
 from model_core.engine import Pipeline
 from model_core.engine.load import load_pipeline
+from model_core.engine.novelty import FEATURES
 from model_core.engine.torch_backend import TorchBackend, choose_device
 from model_core.measure.cross_validation_report import for_card
 from model_core.measure.segmentation import Measured
@@ -34,6 +36,7 @@ from model_core.train.image_class import (
     BACKGROUND,
     FOLDS,
     HELD_OUT_CONTROLS,
+    KEPT_BATCHES,
     SELF_TRAINED,
     UNSEEN,
     HeadTraining,
@@ -388,9 +391,15 @@ def removals(head: ImageHead, part: LeftOut, *, size: int, middle: float) -> dic
 def _all_rows(
     pipeline: Pipeline, folder: Path, evidence: EvidenceSettings, *, cache: Path | None, limit: int | None
 ) -> Generator[Progress, None, RoiRows]:
-    """Return the ranked regions of class folders, kept ones where the cache has them."""
-    kind = f"{pipeline.cards[0].sha256[:12]}-{files_digest(folder)[:8]}-{limit or 'all'}"
-    stored = cache / f"roi-rows-{kind}-{pipeline.mirror:d}.npz" if cache is not None else None
+    """Return the ranked regions of class folders, kept ones where the cache has them.
+
+    Kept are those of these weights, pictures and settings: input, detector, evidence and features.
+    """
+    card = pipeline.cards[0]
+    made = repr((card.input, card.detector, pipeline.mirror, evidence, KEPT_BATCHES, FEATURES))
+    settings = hashlib.sha256(made.encode()).hexdigest()
+    kind = f"{card.sha256[:12]}-{files_digest(folder)[:8]}-{limit or 'all'}-{settings[:8]}"
+    stored = cache / f"roi-rows-{kind}.npz" if cache is not None else None
     if stored is not None and stored.is_file():
         return _read_rows(stored)
     found = None

@@ -1,5 +1,7 @@
 """Module S on cached RoI batches: what it learns, how it is reported."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -256,6 +258,15 @@ def test_a_classifier_of_a_detector_that_mirrors_has_batches_of_its_own(class_fo
     Image.fromarray(other).save(next((class_folders / "normal").iterdir()))
     finish(export_classifier(base, class_folders, tmp_path, **again))
     assert len(list(cache.iterdir())) == 3
+    # The same networks with another card find other regions.
+    fewer = dataclasses.replace(plain, detector=DetectorSettings(rpn_post_nms=20, mirror=True))
+    save_weights(base, tensors, fewer)
+    finish(export_classifier(base, class_folders, tmp_path, **again))
+    narrow = dataclasses.replace(fewer, input=InputSpec(size=64, low_hu=-900.0))
+    save_weights(base, tensors, narrow)
+    finish(export_classifier(base, class_folders, tmp_path, **again))
+    assert len(list(cache.iterdir())) == 5
+    save_weights(base, tensors, plain)
     for path in cache.iterdir():
         path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(DataError, match="damaged; delete it"):
