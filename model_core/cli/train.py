@@ -357,7 +357,7 @@ def _class_folders(path: Path) -> tuple[Path, Path | None]:
 def run_classifier(arguments: argparse.Namespace) -> int:
     """Train module S on frozen lesion weights and write it alone."""
     from model_core.cli.progress import last
-    from model_core.train.shipping import export_classifier
+    from model_core.train.module_s import export_classifier
     from model_core.weights.store import find
 
     folder, tests = _class_folders(arguments.data)

@@ -49,6 +49,8 @@ FOLDS = 5
 HELD_OUT_CONTROLS = "held_out_controls"
 # The same of pictures that it labelled itself (`train.self_training`).
 SELF_TRAINED = "self_trained"
+# The same of pictures that a single-shot model learned the class from.
+HELD_OUT_PICTURES = "held_out_pictures"
 UNSEEN = "unseen_by_the_detector"
 # Regions kept of a slice, in RoI batches: those that refill a batch of which some were dropped.
 KEPT_BATCHES = 2
@@ -194,7 +196,7 @@ def _looks(look: Look) -> tuple[Look, ...]:
 
 def _ranked(pipeline: Pipeline, look: Look, evidence: EvidenceSettings) -> FloatArray:
     """Return (M, 5) ranked rows, zeros where there are fewer."""
-    found = pipeline.backend.regions(look, look.proposals)
+    found = pipeline.backend.regions(look, look.proposals, branch="evidence")
     kept = rank_regions(
         found.boxes,
         found.scores,
@@ -213,8 +215,8 @@ def unseen_slices(data: RoiRows, training: Mapping[str, Any]) -> BoolArray | Non
     """Return (n,) which slices a detector never saw in its training, or None where it held no control out.
 
     ``training`` is what the detector's card says of its training: shares held out, by the prefix of the
-    source (`recipe.held_out`), of the controls and of the pictures with disease that it labelled itself.
-    Other slices are taken as unseen.
+    source (`recipe.held_out`), of the controls, of the pictures with disease that it labelled itself, and of
+    those that it learned the class from. Other slices are taken as unseen.
     """
     controls: dict[str, float] = training.get(HELD_OUT_CONTROLS) or {}
     taught: dict[str, float] = training.get(SELF_TRAINED) or {}
@@ -222,13 +224,14 @@ def unseen_slices(data: RoiRows, training: Mapping[str, Any]) -> BoolArray | Non
         return None
 
     classes = tuple(CLASS_FOLDERS)
+    learned: dict[str, float] = training.get(HELD_OUT_PICTURES) or {}
 
     def unseen(name: str, source: str, label: int) -> bool:
-        if classes[label] == "other":
-            return True
-        shares = controls if classes[label] == "normal" else taught
-        mine = [share for prefix, share in shares.items() if source.startswith(prefix)]
-        return any(held_out(name, share) for share in mine) or (not mine and shares is taught)
+        kind = classes[label]
+        shares = [learned, *({"normal": [controls], "covid": [taught]}.get(kind, []))]
+        mine = [share for some in shares for prefix, share in some.items() if source.startswith(prefix)]
+        # A control of a source that is not told of was trained on; other pictures were not.
+        return held_out(name, min(mine)) if mine else kind != "normal"
 
     rows = zip(data.names, data.sources, data.labels.tolist(), strict=True)
     return np.array([unseen(*row) for row in rows], bool)
