@@ -55,7 +55,7 @@ def export_classifier(
     folder: Path,
     output: Path,
     *,
-    name: str,
+    name: str | None = None,
     tests: Path | None = None,
     settings: HeadTraining | None = None,
     cache: Path | None = None,
@@ -69,6 +69,8 @@ def export_classifier(
 
     Parameters
     ----------
+    name:
+        Of the new file; None: "covid-s-" and that of the lesion weights, or that of the single-shot model.
     folder:
         Class folders ``normal``, ``other``, ``covid``.
     tests:
@@ -94,6 +96,7 @@ def export_classifier(
     pipeline = load_pipeline([str(base)], device=device)
     lesion = pipeline.cards[0]
     whole = lesion.architecture.has_image_head
+    name = name or (lesion.name if whole else f"covid-s-{lesion.name.removeprefix('lesion-')}")
     evidence = lesion.evidence if whole else EvidenceSettings(temperature=lesion.detections.temperature)
     rows = yield from _all_rows(pipeline, folder, evidence, cache=cache, limit=limit)
     test_rows = None

@@ -298,11 +298,12 @@ def test_module_s_of_a_single_shot_model_is_trained_again_and_nothing_else(class
     (card,) = (
         one
         for one in export_classifier(
-            base, class_folders, tmp_path, name="again", settings=HeadTraining(epochs=1), cache=tmp_path
+            base, class_folders, tmp_path / "new", settings=HeadTraining(epochs=1), cache=tmp_path
         )
         if isinstance(one, ModelCard)
     )
-    before, after = load_weights(str(base)).tensors, load_weights(str(tmp_path / "again.safetensors")).tensors
+    made = str(tmp_path / "new" / "whole.safetensors")
+    before, after = load_weights(str(base)).tensors, load_weights(made).tensors
     assert set(before) == set(after)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
@@ -312,7 +313,7 @@ def test_module_s_of_a_single_shot_model_is_trained_again_and_nothing_else(class
     assert "their classes" in card.metrics["module_s"]
     assert card.training["module_s"]["epochs"] == 1
     # The regions of its class branch, as in use.
-    pipeline = load_pipeline([str(tmp_path / "again.safetensors")])
+    pipeline = load_pipeline([made])
     (kept,) = (np.load(path) for path in tmp_path.glob("roi-rows-*"))
     (shown,) = with_grey_map([read_class_folders(class_folders)[0]], card.input.grey)
     volume = one_slice_volume(shown.image_hu(), name="one")
