@@ -19,6 +19,13 @@ def gives_no_class(state: AppState) -> bool:
     return bool(state.weights.cards) and not state.weights.image_classes
 
 
+def verdict_may_come(state: AppState) -> bool:
+    """Whether slices of the open series are still to be analysed by weights that give a class."""
+    if state.case.volume is None or gives_no_class(state) or state.results.scan is not None:
+        return False
+    return state.run.kind == "run" or not state.results.summaries
+
+
 def verdict_words(state: AppState) -> ScanWords:
     """Return what is said of the open scan as it is now."""
     volume, results, weights = state.case.volume, state.results, state.weights

@@ -267,7 +267,7 @@ def run_scans(arguments: argparse.Namespace) -> int:
     from model_core.engine.load import load_pipeline
     from model_core.measure.output import check_target
     from model_core.measure.report_parts import common_settings
-    from model_core.measure.scans import evaluate_scan, read_scans, write_scan_report
+    from model_core.measure.scans import evaluate_scan, read_scans, verdict_id, write_scan_report
     from model_core.read import load, scan
 
     check_target(arguments.output, overwrite=arguments.overwrite)
@@ -288,9 +288,14 @@ def run_scans(arguments: argparse.Namespace) -> int:
             raise DataError(f"'{item.name}' holds {found} that can be opened: a line names one scan.")
         volume = last(load(usable[0]), title="Opening")
         outcomes.append(last(evaluate_scan(pipeline, volume, item), title=item.name))
-    about = common_settings(
-        pipeline.cards, data=arguments.list.name, device=pipeline.device, own={"mirror": pipeline.mirror}
-    )
+    own = {
+        "mirror": pipeline.mirror,
+        "slope": pipeline.calibration.slope,
+        "bias": pipeline.calibration.bias,
+        "control_limit": pipeline.calibration.control_limit,
+        "verdict_id": verdict_id(pipeline),
+    }
+    about = common_settings(pipeline.cards, data=arguments.list.name, device=pipeline.device, own=own)
     report = write_scan_report(
         arguments.output, outcomes, pipeline=pipeline, about=about, overwrite=arguments.overwrite
     )

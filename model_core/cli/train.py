@@ -87,16 +87,20 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "module-s",
         help="train module S alone on the stored RoI batches of lesion weights (fast)",
         description="Trains module S on the RoI batches of frozen lesion weights, calibrates 'ill or not' on "
-        f"patients left out, and writes it alone. DIR holds class folders, or {SLICE_CLASSES} and perhaps "
-        f"{TEST_CLASSES}, which is measured on and not trained with.",
+        f"patients left out, and writes it alone, or a single-shot model whole. DIR holds class folders, "
+        f"or {SLICE_CLASSES} and perhaps {TEST_CLASSES}, which is measured on and not trained with.",
     )
     classifier.add_argument(
-        "--weights", required=True, metavar="W", help="lesion weights: shipped name or file"
+        "--weights", required=True, metavar="W", help="lesion weights or a single-shot model: name or file"
     )
     classifier.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the data sets")
     _work(classifier)
     _device_options(classifier, workers=False)
-    classifier.add_argument("--name", default="covid-s-r18t1", help="name of the new weight file")
+    classifier.add_argument(
+        "--name",
+        help="name of the new weight file (default: that of lesion weights with 'covid-s-' for 'lesion-', or "
+        "that of the single-shot model)",
+    )
     classifier.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the weights"
     )
@@ -311,7 +315,7 @@ def _class_folders(path: Path) -> tuple[Path, Path | None]:
 def run_classifier(arguments: argparse.Namespace) -> int:
     """Train module S on frozen lesion weights and write it alone."""
     from model_core.cli.progress import last
-    from model_core.train.shipping import export_classifier
+    from model_core.train.module_s import export_classifier
     from model_core.weights.store import find
 
     folder, tests = _class_folders(arguments.data)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import hashlib
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -134,6 +136,14 @@ def evaluate_scan(
     yield ScanOutcome(
         listed, verdict, len(summaries), changes(summaries), sum(bool(s.unlike_training) for s in summaries)
     )
+
+
+def verdict_id(pipeline: Pipeline) -> str:
+    """Return the identity of all that the verdict of a scan depends on, but for earlier checks of it."""
+    calibration = pipeline.calibration and dataclasses.replace(pipeline.calibration, checked=None)
+    cards = [(card.sha256, card.architecture, card.detector, card.input) for card in pipeline.cards]
+    parts = (cards, pipeline.evidence, pipeline.detections, calibration, pipeline.mirror)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def changes(summaries: Iterable[SliceSummary]) -> int:

@@ -20,16 +20,23 @@ from model_core.base.volume import Problem, SeriesEntry, Volume
 from model_core.read.entries import series_id
 from model_core.read.tolerances import MAX_SHEAR, PADDING_HU
 
-# Area times the distance along the normal is the volume, wherever the slices lie sideways.
-NOT_STRAIGHT = (
-    "Each slice is shown as it is; areas and volumes hold, distances across slices and other planes are not "
-    "to be measured."
+_NOT_STRAIGHT = (
+    "Each slice is shown as it is; {} hold, distances across slices and other planes are not to be measured."
 )
 _CORRECTED = ", tilt corrected"
 # Shifts that are whole pixels but for the rounding of decimal strings.
 _ROUNDING = 1e-6
 # Slices between two looks at cancel.
 _BATCH = 16
+
+
+def not_straight(*, even: bool) -> str:
+    """Return what holds of a stack whose slices lie sideways of each other.
+
+    Area times the distance along the normal is the volume, wherever they lie; ``even`` says whether there is
+    one such distance.
+    """
+    return _NOT_STRAIGHT.format("areas and volumes" if even else "areas")
 
 
 def is_sheared(entry: SeriesEntry) -> bool:

@@ -122,7 +122,7 @@ def scan_words(
         What is said of the lesions where ``scan`` has no volume of them.
     """
     partial = analysed < slices
-    progress = f"{analysed} of {slices} so far" if partial else _count(slices)
+    progress = f"{analysed} of {slices} slices" if partial else _count(slices)
     if scan.verdict is None:
         return _uncalibrated(scan, classes, lesions)
     counted = scan.ill_slices, scan.lung_slices, "lung slice" if lung_known else "slice"
@@ -235,7 +235,7 @@ def _amount(scan: ScanVerdict, *, partial: bool) -> str:
     digits = 0 if volume >= 10 else 1
     text = f"{volume:.{digits}f} ml" if volume >= 0.05 else "< 0.1 ml"
     if partial:
-        return text + " marked so far"
+        return text + " marked"
     if scan.lung_ml:
         text += f", {_percent(volume / scan.lung_ml)} of the lung"
     return text + (f", mostly {scan.mostly} third" if scan.mostly else "")

@@ -30,6 +30,7 @@ from model_core.measure.bootstrap import Interval, group_means, interval, quoted
 from model_core.measure.calibration import brier, fit_logistic, share_limits
 from model_core.measure.classification import auc
 from model_core.measure.output import REPORT
+from model_core.measure.scans import verdict_id
 from model_core.measure.slices import one_slice_volume, with_grey_map
 from model_core.train.image_class import RoiRows, batches, ill_logits, limited
 from model_core.weights.card import ModelCard
@@ -392,7 +393,7 @@ def add_calibration(
     SettingsError
         If the weights give no image class.
     DataError
-        If there are too few patients, or the report is none of these weights.
+        If there are too few patients, or the report is none of these weights and this calibration.
     ExportError
         If the files cannot be written.
     """
@@ -417,7 +418,8 @@ def add_calibration(
         references = references_of(part.data, size=size) or card.references
         card = dataclasses.replace(card, calibration=calibration, references=references, metrics=metrics)
     if checked is not None:
-        card = dataclasses.replace(card, calibration=_checked(card, checked))
+        whole.cards = (*whole.cards[:-1], card)
+        card = dataclasses.replace(card, calibration=_checked(whole, checked))
     yield _write_again(path, output, card)
 
 
@@ -448,14 +450,15 @@ def _left_out(
     yield LeftOut(np.stack(logits), data, ill)
 
 
-def _checked(card: ModelCard, folder: Path) -> Calibration:
+def _checked(pipeline: Pipeline, folder: Path) -> Calibration:
     """Return the calibration of a card with what a report says of these weights.
 
     Raises
     ------
     DataError
-        If it is no such report, or of other weights.
+        If it is no such report, of other weights, or of these with another calibration or other settings.
     """
+    card = pipeline.cards[-1]
     if card.calibration is None:
         raise DataError(
             f"'{card.name}' has no calibration yet, so that no scan can have been checked with it."
@@ -463,6 +466,7 @@ def _checked(card: ModelCard, folder: Path) -> Calibration:
     try:
         report = json.loads((folder / REPORT).read_text("utf-8"))
         weights = {one["sha256"] for one in report["settings"]["weights"]}
+        made_with = report["settings"].get("verdict_id")
         check = ScanCheck(
             scans=report["scans"],
             right=report["right"],
@@ -475,6 +479,11 @@ def _checked(card: ModelCard, folder: Path) -> Calibration:
         ) from error
     if card.sha256 not in weights:
         raise DataError(f"The report in '{folder.name}' is of other weights than '{card.name}'.")
+    if made_with != verdict_id(pipeline):
+        raise DataError(
+            f"The report in '{folder.name}' was made with another calibration of '{card.name}', other "
+            "thresholds or a fast analysis: its verdicts are not this card's. Evaluate the scans again."
+        )
     return dataclasses.replace(card.calibration, checked=check)
 
 

@@ -10,6 +10,7 @@ Labels of the data are confounded with their source, so quality is reported with
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,11 +29,13 @@ from model_core.base.settings import EvidenceSettings
 from model_core.data import ClassifiedSlice
 from model_core.data.classes import CLASS_FOLDERS, COVIDX
 from model_core.engine import Pipeline
+from model_core.engine.backend import Look
 from model_core.engine.novelty import features_of
 from model_core.engine.preprocess import network_input
 from model_core.measure.classification import auc
 from model_core.measure.slices import one_slice_volume, with_grey_map
 from model_core.networks import CovidCTMaskNet, ImageHead
+from model_core.networks.mask_rcnn import MIRRORED
 from model_core.ranking import rank_regions, replicate
 from model_core.train.geometry import Motion, warp
 from model_core.train.packing import PackedSlice
@@ -46,6 +49,8 @@ FOLDS = 5
 HELD_OUT_CONTROLS = "held_out_controls"
 # The same of pictures that it labelled itself (`train.self_training`).
 SELF_TRAINED = "self_trained"
+# The same of pictures that a single-shot model learned the class from.
+HELD_OUT_PICTURES = "held_out_pictures"
 UNSEEN = "unseen_by_the_detector"
 # Regions kept of a slice, in RoI batches: those that refill a batch of which some were dropped.
 KEPT_BATCHES = 2
@@ -162,13 +167,13 @@ def extract(
     Of a detector that looks at the mirror image, too, the second look is that of a fast analysis.
     """
     card = pipeline.cards[0]
-    looks = (True, False) if card.detector.mirror else (False,)
     rows, features = [], []
     for done, item in enumerate(slices):
         yield Progress(done, len(slices), "Regions")
         (shown,) = with_grey_map([item], card.input.grey)
         picture = network_input(one_slice_volume(shown.image_hu(), name=item.name), 0, card.input)
-        several = [_ranked(pipeline, picture, evidence, mirror=mirror) for mirror in looks]
+        look = pipeline.backend.look(picture, mirror=card.detector.mirror)
+        several = [_ranked(pipeline, one, evidence) for one in _looks(look)]
         rows.append(np.stack(several))
         features.append(features_of(picture, several[0]))
     yield RoiRows(
@@ -181,12 +186,17 @@ def extract(
     )
 
 
-def _ranked(
-    pipeline: Pipeline, picture: FloatArray, evidence: EvidenceSettings, *, mirror: bool
-) -> FloatArray:
+def _looks(look: Look) -> tuple[Look, ...]:
+    """Return a look and, where it saw the mirror image, that of a fast analysis: same proposals."""
+    plain = {level: one for level, one in look.maps.items() if not level.endswith(MIRRORED)}
+    if len(plain) == len(look.maps):
+        return (look,)
+    return look, dataclasses.replace(look, maps=plain)
+
+
+def _ranked(pipeline: Pipeline, look: Look, evidence: EvidenceSettings) -> FloatArray:
     """Return (M, 5) ranked rows, zeros where there are fewer."""
-    look = pipeline.backend.look(picture, mirror=mirror)
-    found = pipeline.backend.regions(look, look.proposals)
+    found = pipeline.backend.regions(look, look.proposals, branch="evidence")
     kept = rank_regions(
         found.boxes,
         found.scores,
@@ -205,8 +215,8 @@ def unseen_slices(data: RoiRows, training: Mapping[str, Any]) -> BoolArray | Non
     """Return (n,) which slices a detector never saw in its training, or None where it held no control out.
 
     ``training`` is what the detector's card says of its training: shares held out, by the prefix of the
-    source (`recipe.held_out`), of the controls and of the pictures with disease that it labelled itself.
-    Other slices are taken as unseen.
+    source (`recipe.held_out`), of the controls, of the pictures with disease that it labelled itself, and of
+    those that it learned the class from. Other slices are taken as unseen.
     """
     controls: dict[str, float] = training.get(HELD_OUT_CONTROLS) or {}
     taught: dict[str, float] = training.get(SELF_TRAINED) or {}
@@ -214,13 +224,14 @@ def unseen_slices(data: RoiRows, training: Mapping[str, Any]) -> BoolArray | Non
         return None
 
     classes = tuple(CLASS_FOLDERS)
+    learned: dict[str, float] = training.get(HELD_OUT_PICTURES) or {}
 
     def unseen(name: str, source: str, label: int) -> bool:
-        if classes[label] == "other":
-            return True
-        shares = controls if classes[label] == "normal" else taught
-        mine = [share for prefix, share in shares.items() if source.startswith(prefix)]
-        return any(held_out(name, share) for share in mine) or (not mine and shares is taught)
+        kind = classes[label]
+        shares = [learned, *({"normal": [controls], "covid": [taught]}.get(kind, []))]
+        mine = [share for some in shares for prefix, share in some.items() if source.startswith(prefix)]
+        # A control of a source that is not told of was trained on; other pictures were not.
+        return held_out(name, min(mine)) if mine else kind != "normal"
 
     rows = zip(data.names, data.sources, data.labels.tolist(), strict=True)
     return np.array([unseen(*row) for row in rows], bool)

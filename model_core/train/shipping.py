@@ -1,58 +1,37 @@
-"""From a checkpoint to the files that are shipped: averaged weights, measured cards, module S."""
+"""From a checkpoint to the files that are shipped: averaged weights, measured cards."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
 from torch import Tensor
 
-from model_core.base.calibration import Calibration, TrainingCloud
 from model_core.base.errors import DataError
-from model_core.base.files import atomic_path, write_json
+from model_core.base.files import write_json
 from model_core.base.jobs import Progress
 from model_core.base.settings import SINGLE_SHOT_MIN_AREA, DetectionSettings, EvidenceSettings, InputSpec
-from model_core.data import read_class_folders
 from model_core.data.classes import CLASS_FOLDERS
 from model_core.engine import Pipeline
-from model_core.engine.load import load_pipeline
 from model_core.engine.torch_backend import TorchBackend, choose_device
 from model_core.measure.cross_validation_report import for_card
 from model_core.measure.segmentation import Measured
 from model_core.measure.thresholds import NO_LESION, choose, measure
-from model_core.networks import CovidCTMaskNet, ImageHead, MaskRCNN
-from model_core.train.calibrating import LeftOut, calibrate, fit_cloud, references_of
+from model_core.networks import CovidCTMaskNet, MaskRCNN
 from model_core.train.checkpoints import read_checkpoint
 from model_core.train.drawing import mask_type
 from model_core.train.image_class import (
-    BACKGROUND,
-    FOLDS,
     HELD_OUT_CONTROLS,
+    HELD_OUT_PICTURES,
     SELF_TRAINED,
-    UNSEEN,
-    HeadTraining,
-    RoiRows,
-    batches,
-    cross_logits,
-    extract,
-    head_logits,
-    ill_logits,
-    limited,
     measure_classes,
-    measured_within,
-    patient_folds,
-    train_head,
-    unseen_slices,
 )
 from model_core.train.lesion import averaged_network
 from model_core.train.loop import CHECKPOINT
-from model_core.train.packing import PackedSlice, files_digest
+from model_core.train.packing import PackedSlice
 from model_core.train.recipe import Recipe
 from model_core.weights.card import ModelCard
 from model_core.weights.store import SUFFIX, load_weights, save_weights
@@ -206,7 +185,7 @@ def export_lesions(
                 for source in recipe.sources.values()
                 if source.kind == "negatives" and source.hold_out and not recipe.start
             },
-            "held_out_pictures": {
+            HELD_OUT_PICTURES: {
                 source.prefix: source.hold_out
                 for source in recipe.sources.values()
                 if source.kind == "classified" and source.hold_out
@@ -251,179 +230,6 @@ def thinned(slices: Sequence[PackedSlice], stride: int) -> list[PackedSlice]:
     return kept
 
 
-def export_classifier(
-    base: Path,
-    folder: Path,
-    output: Path,
-    *,
-    name: str,
-    tests: Path | None = None,
-    settings: HeadTraining | None = None,
-    cache: Path | None = None,
-    limit: int | None = None,
-    device: str = "cpu",
-) -> Generator[Progress | ModelCard, None, None]:
-    """Train module S on the frozen detector in ``base``, calibrate it and write it alone (S-only).
-
-    Parameters
-    ----------
-    folder:
-        Class folders ``normal``, ``other``, ``covid``.
-    tests:
-        Further class folders that it is measured on and not trained with.
-    cache:
-        Folder that keeps the regions of this detector.
-    limit:
-        At most so many slices of each source and class, evenly spread; None takes all.
-    device:
-        Where the frozen detector runs.
-
-    Yields `Progress` and, last, the written card. Where there are too few patients for a calibration, the
-    card has none; nor has it references without enough control slices among ``tests``.
-
-    Raises
-    ------
-    DataError
-        If there are too few slices, or what the cache holds is damaged.
-    ExportError
-        If the cache or the card cannot be written.
-    """
-    settings = settings or HeadTraining()
-    pipeline = load_pipeline([str(base)], device=device)
-    lesion = pipeline.cards[0]
-    evidence = EvidenceSettings(temperature=lesion.detections.temperature)
-    rows = yield from _all_rows(pipeline, folder, evidence, cache=cache, limit=limit)
-    test_rows = None
-    if tests is not None:
-        test_rows = yield from _all_rows(pipeline, tests, evidence, cache=cache, limit=limit)
-    classes, size = len(CLASS_FOLDERS), evidence.batch_size
-    architecture = dataclasses.replace(lesion.architecture, kind="classifier", image_classes=classes)
-    shape: dict[str, Any] = {"width": architecture.s_width, "classes": classes, "size": size}
-    unseen = unseen_slices(rows, lesion.training)
-    fold = patient_folds(rows, FOLDS, settings.seed)
-    left_out = LeftOut(cross_logits(rows, fold, settings, **shape), rows, rows.ill_classes, unseen)
-    head = train_head(rows, np.arange(len(rows)), settings, **shape)
-    tested = None
-    if test_rows is not None:
-        logits = head_logits(head, batches(test_rows.rows[:, 0], size))
-        tested = LeftOut(logits, test_rows, rows.ill_classes, np.ones(len(test_rows), bool))
-    metrics: dict[str, Any] = {
-        "note": f"{FOLDS_TEXT} {_seen(lesion)} in its own training, so these numbers are optimistic; "
-        "classes are compared within one source only."
-        + (f" {BOTH_LOOKS_TEXT}" if lesion.detector.mirror else "")
-        + (f" {UNSEEN_TEXT}" if unseen is not None else ""),
-        "within_source": measured_within(left_out.logits, rows, unseen),
-    }
-    calibration, metrics["verdict"] = _calibration(left_out, tested)
-    middle = 0.0 if calibration is None else -calibration.bias / calibration.slope
-    if tested is None:
-        first = train_head(rows, np.flatnonzero(fold), settings, **shape)
-        metrics["removals"] = removals(first, left_out.at(fold == 0), size=size, middle=middle)
-    else:
-        metrics["removals"] = removals(head, tested, size=size, middle=middle)
-    card = ModelCard(
-        name=name,
-        title="image class (module S)",
-        architecture=architecture,
-        region_classes=lesion.region_classes,
-        image_classes=rows.image_classes,
-        detector=lesion.detector,
-        input=lesion.input,
-        detections=lesion.detections,
-        evidence=evidence,
-        base_sha256=lesion.sha256,
-        licence=LICENCE,
-        notes=f"{NOT_VALIDATED} {CONFOUNDED if rows.confirmed.any() else CLASS_NOTES}",
-        calibration=calibration,
-        references=None if test_rows is None else references_of(test_rows, size=size),
-        training={
-            "mode": "S only",
-            **dataclasses.asdict(settings),
-            "slices": {label: int((rows.labels == k).sum()) for k, label in enumerate(CLASS_FOLDERS)},
-            "tested_on": [] if test_rows is None else sorted(set(test_rows.sources)),
-        },
-        metrics=metrics,
-    )
-    tensors = {f"s2new.{key}": value for key, value in head.state_dict().items()}
-    yield save_weights(output / f"{name}{SUFFIX}", tensors, card, half=True)
-
-
-def _calibration(left_out: LeftOut, tested: LeftOut | None) -> tuple[Calibration | None, dict[str, Any]]:
-    """Return calibration and measures; where there are too few patients or sources, why there is none."""
-    parts = [left_out] if tested is None else [left_out, tested]
-    cloud: TrainingCloud | None = None
-    unlike: dict[str, float] = {}
-    with contextlib.suppress(DataError):
-        cloud, unlike = fit_cloud([part.data for part in parts])
-    try:
-        calibration, found = calibrate(parts, cloud=cloud)
-    except DataError as error:
-        return None, {"none": error.message}
-    return calibration, {**found, "unlike_training": unlike}
-
-
-def removals(head: ImageHead, part: LeftOut, *, size: int, middle: float) -> dict[str, Any]:
-    """Return what it changes to remove one background row of the RoI batches of slices left out.
-
-    A slice looks ill where its logit of "ill or not" is above ``middle``.
-    """
-    flips, changes = [], []
-    for rows in part.data.rows[:, 0]:
-        low = np.flatnonzero((rows[:size, 0] > 0) & (rows[:size, 0] < BACKGROUND))
-        several = [rows, *(np.vstack((np.delete(rows, k, axis=0), np.zeros_like(rows[:1]))) for k in low)]
-        logits = head_logits(head, batches(np.stack(several), size))
-        ill = ill_logits(logits, part.ill_classes) > middle
-        flips += (ill[1:] != ill[0]).tolist()
-        changes += np.abs(logits[1:] - logits[0]).max(axis=1).tolist()
-    if not changes:
-        return {"slices": len(part.data), "removals": 0}
-    return {
-        "slices": len(part.data),
-        "removals": len(changes),
-        "flipped": round(float(np.mean(flips)), 5),
-        "median_change_of_a_logit": round(float(np.median(changes)), 4),
-    }
-
-
-def _all_rows(
-    pipeline: Pipeline, folder: Path, evidence: EvidenceSettings, *, cache: Path | None, limit: int | None
-) -> Generator[Progress, None, RoiRows]:
-    """Return the ranked regions of class folders, kept ones where the cache has them."""
-    kind = f"{pipeline.cards[0].sha256[:12]}-{files_digest(folder)[:8]}-{limit or 'all'}"
-    stored = cache / f"roi-rows-{kind}-{pipeline.mirror:d}.npz" if cache is not None else None
-    if stored is not None and stored.is_file():
-        return _read_rows(stored)
-    found = None
-    for item in extract(pipeline, limited(read_class_folders(folder), limit), evidence):
-        if isinstance(item, Progress):
-            yield item
-        else:
-            found = item
-    assert found is not None
-    if stored is not None:
-        _write_rows(stored, found)
-    return found
-
-
-FOLDS_TEXT = (
-    "Five-fold cross-validation by patient of module S alone; the shipped file is trained on all folds. The "
-    "frozen detector has seen the control pictures (as slices without lesion) and"
-)
-BOTH_LOOKS_TEXT = "Trained on regions with and without the mirror image, measured on those with it."
-UNSEEN_TEXT = (
-    f"'{UNSEEN}' are the same measures with only those pictures that the detector never saw; slices that "
-    "another set outlines under another name are not told apart."
-)
-
-
-def _seen(lesion: ModelCard) -> str:
-    if lesion.training.get(SELF_TRAINED):
-        started = lesion.training.get("backbone_start", "random") != "random"
-        by = "itself or the weights it started from" if started else "itself"
-        return f"many of the COVID-19 pictures (ten outlined, others labelled by {by})"
-    return "ten of the COVID-19 pictures"
-
-
 def write_default(output: Path, names: Sequence[str]) -> None:
     """Name the default weights of a folder."""
     write_json(output / "default.json", {"weights": list(names)}, overwrite=True)
@@ -436,29 +242,3 @@ def split_lists(slices: Sequence[PackedSlice]) -> dict[str, Any]:
         part = lists["validation" if one.validation else "train"]
         part.setdefault(one.source, {})[one.name] = one.digest[:16]
     return lists
-
-
-def _write_rows(path: Path, rows: RoiRows) -> None:
-    with atomic_path(path, overwrite=True) as temporary:
-        np.savez_compressed(
-            temporary,
-            rows=rows.rows,
-            labels=rows.labels,
-            features=np.zeros((len(rows), 0)) if rows.features is None else rows.features,
-            names=np.array(rows.names),
-            sources=np.array(rows.sources),
-            patients=np.array(rows.patients),
-        )
-
-
-def _read_rows(path: Path) -> RoiRows:
-    try:
-        with path.open("rb") as raw, np.load(raw) as file:
-            sources, names, patients = (
-                tuple(str(text) for text in file[key]) for key in ("sources", "names", "patients")
-            )
-            return RoiRows(file["rows"], file["labels"], sources, names, patients, file["features"])
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise DataError(
-            f"{path.name} is damaged; delete it to compute it again.", details=str(error)
-        ) from error

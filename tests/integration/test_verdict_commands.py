@@ -144,6 +144,18 @@ def test_scans_are_tried_and_the_check_is_quoted_in_the_card(series, calibrated,
     assert dataclasses.replace(after.calibration, checked=None) == before.calibration
     checked = predicted(series, [calibrated[0], str(out / "tiny-s.safetensors")], tmp_path / "again")
     assert checked["scan"]["checked"]["scans"] == 2
+    # Checked again, the earlier check is replaced: it is no part of what is checked.
+    command = ["train", "calibrate", "--weights", calibrated[0], str(out / "tiny-s.safetensors")]
+    command += ["--checked", str(tmp_path / "report"), "-o"]
+    assert main([*command, str(tmp_path / "twice")]) == 0
+    assert read_card(tmp_path / "twice/tiny-s.json") == after
+    # The same weights with another calibration give other verdicts: none of theirs was checked.
+    other = dataclasses.replace(after.calibration, bias=after.calibration.bias + 1.0)
+    (out / "tiny-s.json").write_text(dataclasses.replace(after, calibration=other).to_json(), "utf-8")
+    capsys.readouterr()
+    assert main([*command, str(tmp_path / "thrice")]) == 1
+    assert "another calibration" in capsys.readouterr().err
+    assert not (tmp_path / "thrice").exists()
 
 
 @pytest.mark.parametrize(

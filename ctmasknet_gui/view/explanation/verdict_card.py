@@ -15,6 +15,7 @@ from ctmasknet_gui.state.verdict import (
     MOST_DECIDING,
     deciding_slices,
     lesion_volume,
+    verdict_may_come,
     verdict_words,
 )
 from ctmasknet_gui.view.style import BASE, MUTED, TEXT
@@ -282,7 +283,7 @@ class VerdictCard(QFrame):
         self._caption.setText(caption if deciding else "\n")
         for place, thumbnail in enumerate(self.thumbnails):
             # Empty places say that something is to come.
-            thumbnail.framed = scan is None and volume is not None
+            thumbnail.framed = verdict_may_come(self._state)
             index = deciding[place] if place < len(deciding) else None
             if index is None or volume is None or not 0 <= index < volume.slices:
                 thumbnail.show_slice(None, None, "", current=False)

@@ -17,7 +17,7 @@ from model_core.base.geometry import Geometry
 from model_core.base.volume import Plane, Problem, ProblemCode
 from model_core.read.dicom.records import Frame, cross
 from model_core.read.orientation import Layout, display_geometry, layout_of
-from model_core.read.tilt import NOT_STRAIGHT
+from model_core.read.tilt import not_straight
 from model_core.read.tolerances import (
     ALMOST_EVEN_STEP,
     EVEN_STEP,
@@ -193,7 +193,7 @@ def _arrange_in_space(frames: Sequence[Frame]) -> Stack:
     directions = _directions(native[0])
     layout = layout_of(directions)
     step, problems = _step(native, positions)
-    problems += _shear(native, positions, directions)
+    problems += _shear(native, positions, directions, even=step is not None)
     row, column = native[0].spacing or (None, None)
     if native[0].spacing is None:
         shape = native[0].aspect
@@ -264,7 +264,9 @@ def _step(native: Sequence[Frame], positions: DoubleArray) -> tuple[float | None
     return None, [Problem("warning", text, action, named(names), code=code)]
 
 
-def _shear(native: Sequence[Frame], positions: DoubleArray, directions: DoubleArray) -> list[Problem]:
+def _shear(
+    native: Sequence[Frame], positions: DoubleArray, directions: DoubleArray, *, even: bool
+) -> list[Problem]:
     """Report slices that are shifted sideways: all of them evenly (gantry tilt), or some of them."""
     travel = float(positions[-1] - positions[0])
     steps = np.diff(positions)
@@ -279,15 +281,15 @@ def _shear(native: Sequence[Frame], positions: DoubleArray, directions: DoubleAr
     rest -= np.median(rest, axis=0)
     problems = []
     if float(np.linalg.norm(slope)) > SHEAR_TOLERANCE:
-        problems.append(_tilted(native, sideways, slope))
+        problems.append(_tilted(native, sideways, slope, even=even))
     limit = SHIFT_PIXELS * min(native[0].spacing) if native[0].spacing else SHEAR_TOLERANCE * travel
     shifted = np.linalg.norm(rest, axis=1)
     if float(shifted.max()) > limit:
-        problems.append(_shifted(native, shifted, limit))
+        problems.append(_shifted(native, shifted, limit, even=even))
     return problems
 
 
-def _tilted(native: Sequence[Frame], sideways: DoubleArray, slope: DoubleArray) -> Problem:
+def _tilted(native: Sequence[Frame], sideways: DoubleArray, slope: DoubleArray, *, even: bool) -> Problem:
     """Report a shift that grows evenly with the position: the slices were taken with a tilted gantry."""
     shift = np.linalg.norm(sideways, axis=1)
     worst = int(np.argmax(shift))
@@ -298,10 +300,11 @@ def _tilted(native: Sequence[Frame], sideways: DoubleArray, slope: DoubleArray) 
         f"The stack is sheared: slices shift sideways by up to {shift[worst]:.1f} mm, "
         f"{angle:.1f}° over the stack{tilted}."
     )
-    return Problem("warning", text, NOT_STRAIGHT, (native[0].name, native[worst].name), code="sheared")
+    names = (native[0].name, native[worst].name)
+    return Problem("warning", text, not_straight(even=even), names, code="sheared")
 
 
-def _shifted(native: Sequence[Frame], shifted: DoubleArray, limit: float) -> Problem:
+def _shifted(native: Sequence[Frame], shifted: DoubleArray, limit: float, *, even: bool) -> Problem:
     """Report slices that lie beside the line that the others follow; names the worst and its neighbour."""
     worst = int(np.argmax(shifted))
     beside = worst - 1 if worst else 1
@@ -310,4 +313,4 @@ def _shifted(native: Sequence[Frame], shifted: DoubleArray, limit: float) -> Pro
         f"{native[worst].name} by {shifted[worst]:.1f} mm against {native[beside].name}."
     )
     names = (native[worst].name, native[beside].name)
-    return Problem("warning", text, NOT_STRAIGHT, names, code="shifted_slices")
+    return Problem("warning", text, not_straight(even=even), names, code="shifted_slices")

@@ -210,7 +210,9 @@ def _shear(header: VolumeHeader, geometry: Geometry) -> list[Problem]:
             f"The stack is sheared: slices shift sideways by up to {shift:.1f} mm, "
             f"{angle:.1f}° over the stack."
         )
-        problems.append(Problem("warning", text, tilt.NOT_STRAIGHT, (header.path.name,), code="sheared"))
+        problems.append(
+            Problem("warning", text, tilt.not_straight(even=True), (header.path.name,), code="sheared")
+        )
     first, second = (axis for axis in range(3) if axis != header.layout.axes.index(0))
     steps = header.steps / np.linalg.norm(header.steps, axis=1)[:, None]
     cosine = float(steps[first] @ steps[second])

@@ -100,9 +100,25 @@ def test_part_of_a_series_is_told_as_such(card, state):
     assert "5 slices are not analysed yet" in card.text
     state.results.scan = make_verdict(ill_slices=1, lung_slices=2)
     assert card.text.startswith(
-        "Pneumonia signs in 1 of 2 lung slices so far (controls: 6 %). 168 ml marked so far."
+        "Pneumonia signs in 1 of 2 lung slices so far (controls: 6 %). 168 ml marked."
     )
-    assert card.progress.text() == "2 of 7 so far"
+    assert card.progress.text() == "2 of 7 slices"
+    for verdict in ("ill", "control", "uncertain", "no_class"):
+        state.results.scan = make_verdict(verdict=verdict)
+        assert card.text.count("so far") == 1, "once is enough"
+
+
+def test_empty_places_for_pictures_are_there_only_where_some_may_come(card, state):
+    def places():
+        return [thumbnail.framed for thumbnail in card.thumbnails]
+
+    state.results.scan = None
+    assert not any(places()), "all is analysed, and there is no class"
+    state.results.summaries = {}
+    assert all(places())
+    state.weights.cards = tuple(replace(one, image_classes=()) for one in state.weights.cards)
+    assert "find regions only" in card.text
+    assert not any(places())
 
 
 def test_slices_whose_lung_nobody_looked_for_are_not_called_lung_slices(card, state):

@@ -149,6 +149,20 @@ def test_tilted_gantry_is_told_with_its_angle_and_each_slice_keeps_its_place(tmp
     assert volume.slices == 5
 
 
+def test_of_a_tilted_stack_volumes_hold_only_where_its_slices_are_even(tmp_path):
+    shift = np.tan(np.radians(12))
+    for name, heights in (("even", (0, 3, 6, 9, 12)), ("uneven", (0, 1, 4.4, 9, 12))):
+        (tmp_path / name).mkdir()
+        write_stack(tmp_path / name, [(0, shift * height, height) for height in heights])
+    said = {
+        name: [one.action for one in open_one(tmp_path / name)[0].problems] for name in ("even", "uneven")
+    }
+    assert ["areas and volumes hold" in action for action in said["even"]] == [True]
+    assert not any("volumes hold" in action for action in said["uneven"])
+    assert any("volumes in mm³ are off" in action for action in said["uneven"])
+    assert any("areas hold" in action for action in said["uneven"])
+
+
 def test_a_stack_with_tilted_normal_is_not_sheared(tmp_path):
     angle = np.radians(15)
     row, column = (1, 0, 0), (0, np.cos(angle), np.sin(angle))

@@ -1,5 +1,7 @@
 """Module S on cached RoI batches: what it learns, how it is reported."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -7,12 +9,16 @@ from PIL import Image
 
 from model_core.base.errors import DataError
 from model_core.base.jobs import finish
-from model_core.base.settings import Architecture, DetectorSettings, InputSpec
-from model_core.data import ClassifiedSlice
+from model_core.base.results import SliceResult
+from model_core.base.settings import Architecture, DetectorSettings, EvidenceSettings, InputSpec
+from model_core.data import ClassifiedSlice, read_class_folders
+from model_core.engine import run
 from model_core.engine.load import load_pipeline
+from model_core.measure.slices import one_slice_volume, with_grey_map
 from model_core.networks import build
 from model_core.train.image_class import (
     HELD_OUT_CONTROLS,
+    HELD_OUT_PICTURES,
     SELF_TRAINED,
     UNSEEN,
     HeadTraining,
@@ -28,9 +34,9 @@ from model_core.train.image_class import (
     unseen_slices,
     within_source,
 )
-from model_core.train.shipping import export_classifier
+from model_core.train.module_s import export_classifier
 from model_core.weights.card import ModelCard
-from model_core.weights.store import save_weights
+from model_core.weights.store import load_weights, save_weights
 
 
 def rows_of(count=60, seed=0):
@@ -256,6 +262,15 @@ def test_a_classifier_of_a_detector_that_mirrors_has_batches_of_its_own(class_fo
     Image.fromarray(other).save(next((class_folders / "normal").iterdir()))
     finish(export_classifier(base, class_folders, tmp_path, **again))
     assert len(list(cache.iterdir())) == 3
+    # The same networks with another card find other regions.
+    fewer = dataclasses.replace(plain, detector=DetectorSettings(rpn_post_nms=20, mirror=True))
+    save_weights(base, tensors, fewer)
+    finish(export_classifier(base, class_folders, tmp_path, **again))
+    narrow = dataclasses.replace(fewer, input=InputSpec(size=64, low_hu=-900.0))
+    save_weights(base, tensors, narrow)
+    finish(export_classifier(base, class_folders, tmp_path, **again))
+    assert len(list(cache.iterdir())) == 5
+    save_weights(base, tensors, plain)
     for path in cache.iterdir():
         path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(DataError, match="damaged; delete it"):
@@ -263,3 +278,48 @@ def test_a_classifier_of_a_detector_that_mirrors_has_batches_of_its_own(class_fo
     pipeline = load_pipeline([str(tmp_path / "baseTrue.safetensors"), str(tmp_path / "sTrue.safetensors")])
     assert pipeline.image_classes
     assert pipeline.mirror
+
+
+def test_module_s_of_a_single_shot_model_is_trained_again_and_nothing_else(class_folders, tmp_path):
+    torch.manual_seed(0)
+    shape = Architecture(
+        kind="single_shot", truncation=2, anchor_sizes=(8, 16), aspect_ratios=(1.0,), s_width=8, branches=2
+    )
+    network = build(shape)
+    torch.nn.init.normal_(network.roi_heads.box_predictor_s2.cls_score.weight, std=0.5)
+    base = tmp_path / "whole.safetensors"
+    former = ModelCard(
+        name="whole", title="Whole", architecture=shape, region_classes=("Lesion",), input=InputSpec(size=64),
+        image_classes=("Control", "Other (non-COVID)", "COVID-19"), licence="none", notes="Its own.",
+        detector=DetectorSettings(rpn_post_nms=40), evidence=EvidenceSettings(min_area=1e-5),
+        training={HELD_OUT_CONTROLS: {"a": 0.5}, HELD_OUT_PICTURES: {"a": 0.5}}, metrics={"note": "Lesions."},
+    )  # fmt: skip
+    save_weights(base, network.state_dict(), former, half=True)
+    (card,) = (
+        one
+        for one in export_classifier(
+            base, class_folders, tmp_path / "new", settings=HeadTraining(epochs=1), cache=tmp_path
+        )
+        if isinstance(one, ModelCard)
+    )
+    made = str(tmp_path / "new" / "whole.safetensors")
+    before, after = load_weights(str(base)).tensors, load_weights(made).tensors
+    assert set(before) == set(after)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(name.startswith("s2new.") for name in changed)
+    assert (card.kind, card.notes, card.evidence) == ("single_shot", "Its own.", former.evidence)
+    assert card.metrics["note"] == "Lesions."
+    assert "their classes" in card.metrics["module_s"]
+    assert card.training["module_s"]["epochs"] == 1
+    # The regions of its class branch, as in use.
+    pipeline = load_pipeline([made])
+    (kept,) = (np.load(path) for path in tmp_path.glob("roi-rows-*"))
+    (shown,) = with_grey_map([read_class_folders(class_folders)[0]], card.input.grey)
+    volume = one_slice_volume(shown.image_hu(), name="one")
+    (result,) = (one for one in run(pipeline, volume, [0]) if isinstance(one, SliceResult))
+    ranked = result.verdict.batch.kept
+    np.testing.assert_array_equal(
+        kept["rows"][0, 0, : len(ranked), 0], result.evidence_candidates.scores[ranked]
+    )
+    assert not kept["rows"][0, 0, len(ranked) :].any()
