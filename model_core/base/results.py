@@ -14,7 +14,13 @@ import numpy.typing as npt
 
 from model_core.base.arrays import BoolArray, FloatArray, IntArray
 from model_core.base.calibration import ScanCheck
-from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceEdit, EvidenceSettings
+from model_core.base.settings import (
+    DetectionSettings,
+    EvidenceBasis,
+    EvidenceEdit,
+    EvidenceSettings,
+    MaskScale,
+)
 
 # What is said of a scan; "no_class" where no slice shows lung.
 Verdict = Literal["no_class", "control", "uncertain", "ill"]
@@ -199,6 +205,9 @@ class SliceResult:
         image where the network looked at it.
     mask_cache:
         Raw mask logits (28, 28) of candidates once asked for; filled by the pipeline.
+    span_cache:
+        By mask threshold and its scale, the last one alone: the (2, R) runs of the masks of candidates once
+        shown, see `explain.spans`.
     unlike_training:
         As in `SliceSummary`, under the evidence that the weights define.
     """
@@ -213,6 +222,9 @@ class SliceResult:
     verdict: ImageVerdict | None
     features: dict[str, npt.NDArray[np.float16]] = field(repr=False)
     mask_cache: dict[int, FloatArray] = field(default_factory=dict, repr=False)
+    span_cache: dict[tuple[float, MaskScale], dict[int, npt.NDArray[np.int32]]] = field(
+        default_factory=dict, repr=False
+    )
     unlike_training: bool | None = None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from model_core.base.arrays import BoolArray, ByteArray, IntArray
+from model_core.base.arrays import ByteArray, IntArray
 from model_core.base.results import Candidates, ImageVerdict, RoiRow, ShownSlice, SliceResult, SliceSummary
 from model_core.base.settings import DetectionSettings, EvidenceEdit, EvidenceSettings
 from model_core.base.volume import Volume
@@ -18,9 +18,10 @@ from model_core.engine.evidence import (
 from model_core.engine.lungs import known_lungs
 from model_core.engine.pipeline import Pipeline
 from model_core.engine.select import detect, rank, why_unshown
-from model_core.explain.masks import label_map, logit_map
-from model_core.explain.regions import shown_lesions
+from model_core.explain.masks import known_spans, label_map, logit_map
+from model_core.explain.regions import lesions
 from model_core.explain.rois import roi_table
+from model_core.explain.spans import Spans
 
 
 def show(
@@ -43,16 +44,16 @@ def show(
     """
     found = detect(pipeline, result, detections)
     shape = result.placement.slice_shape
-    lesions, masks = shown_lesions(found, shape)
+    shown, spans = lesions(found, known_spans(result, found))
     verdict = judge(pipeline, result, evidence, edit)
     return ShownSlice(
         slice_index=result.slice_index,
-        detections=lesions,
-        masks=masks,
+        detections=shown,
+        masks=spans.masks(),
         logit_map=lambda: logit_map(found, shape),
         rois=_rois(pipeline, volume, result, found.indices, detections, evidence, verdict),
         verdict=verdict,
-        summary=_summary(pipeline, volume, result, masks, verdict, lung=lung),
+        summary=_summary(pipeline, volume, result, spans, verdict, lung=lung),
     )
 
 
@@ -138,8 +139,8 @@ def summarise(
 ) -> SliceSummary:
     """Return what the strip and the scan need of a slice; ``lung`` and ``edit`` as for `show`."""
     found = detect(pipeline, result, detections)
-    _, masks = shown_lesions(found, result.placement.slice_shape)
-    return _summary(pipeline, volume, result, masks, judge(pipeline, result, evidence, edit), lung=lung)
+    _, spans = lesions(found, known_spans(result, found))
+    return _summary(pipeline, volume, result, spans, judge(pipeline, result, evidence, edit), lung=lung)
 
 
 def lesion_labels(shown: ShownSlice) -> ByteArray:
@@ -151,16 +152,16 @@ def _summary(
     pipeline: Pipeline,
     volume: Volume,
     result: SliceResult,
-    masks: BoolArray,
+    spans: Spans,
     verdict: ImageVerdict | None,
     *,
     lung: bool | None,
 ) -> SliceSummary:
-    pixels = int(masks.any(axis=0).sum()) if len(masks) else 0
+    pixels = int(spans.union().lengths.sum())
     area = volume.geometry.pixel_area_mm2
     summary = SliceSummary(
         slice_index=result.slice_index,
-        detections=len(masks),
+        detections=spans.count,
         lesion_px=pixels,
         lesion_mm2=None if area is None else pixels * area,
         probabilities=None,
