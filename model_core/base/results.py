@@ -154,6 +154,13 @@ class Detections:
             mask_logits=self.mask_logits[which],
         )
 
+    def followed_by(self, others: Detections) -> Detections:
+        """Return these detections and others of the same slice after them."""
+        names = ("indices", "boxes", "scores", "labels", "mask_boxes", "mask_logits")
+        return replace(
+            self, **{name: np.concatenate((getattr(self, name), getattr(others, name))) for name in names}
+        )
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -403,6 +410,8 @@ class ShownSlice:
     logit_map:
         (H, W) float32 maximum (or sum) of the pasted raw mask logits; NaN outside every mask box. May be
         given as a function, which is called once the map is asked for: it often is not.
+    pending:
+        How many of the detections, the last ones, have an empty mask because theirs is still to be computed.
     """
 
     slice_index: int
@@ -412,6 +421,7 @@ class ShownSlice:
     rois: tuple[RoiRow, ...]  # type: ignore[misc]
     verdict: ImageVerdict | None  # type: ignore[misc]
     summary: SliceSummary  # type: ignore[misc]
+    pending: int = 0
 
     def changed(self, **fields: Any) -> ShownSlice:
         """Return a copy with other fields; `dataclasses.replace` would ask for the logit map."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from model_core.base.arrays import ByteArray, IntArray
 from model_core.base.results import Candidates, ImageVerdict, RoiRow, ShownSlice, SliceResult, SliceSummary
 from model_core.base.settings import DetectionSettings, EvidenceEdit, EvidenceSettings
@@ -17,7 +19,7 @@ from model_core.engine.evidence import (
 )
 from model_core.engine.lungs import known_lungs
 from model_core.engine.pipeline import Pipeline
-from model_core.engine.select import detect, rank, why_unshown
+from model_core.engine.select import detect, rank, why_unshown, without_masks
 from model_core.explain.masks import known_spans, label_map, logit_map
 from model_core.explain.regions import lesions
 from model_core.explain.rois import roi_table
@@ -33,6 +35,7 @@ def show(
     *,
     lung: bool | None = None,
     edit: EvidenceEdit | None = None,
+    known: bool = False,
 ) -> ShownSlice:
     """Compute everything drawn over a slice and listed beside it under these settings.
 
@@ -41,19 +44,34 @@ def show(
     the table, as excluded, and masks and detections stay as they are.
 
     Without a classifier there is no class and no RoI batch, but the detector ranks regions all the same.
+
+    ``known``: no mask branch runs. Detections whose masks were never computed come last, with their boxes and
+    empty masks, and are counted in `ShownSlice.pending`.
     """
-    found = detect(pipeline, result, detections)
+    found = detect(pipeline, result, detections, known=known)
     shape = result.placement.slice_shape
     shown, spans = lesions(found, known_spans(result, found))
+    waiting = without_masks(pipeline, result, detections) if known else found.at(np.zeros(0, np.int64))
+    if len(waiting):
+        shown, spans = shown.followed_by(waiting), spans.followed_by(len(waiting))
     verdict = judge(pipeline, result, evidence, edit)
     return ShownSlice(
         slice_index=result.slice_index,
         detections=shown,
         masks=spans.masks(),
         logit_map=lambda: logit_map(found, shape),
-        rois=_rois(pipeline, volume, result, found.indices, detections, evidence, verdict),
+        rois=_rois(
+            pipeline,
+            volume,
+            result,
+            np.concatenate((found.indices, waiting.indices)),
+            detections,
+            evidence,
+            verdict,
+        ),
         verdict=verdict,
         summary=_summary(pipeline, volume, result, spans, verdict, lung=lung),
+        pending=len(waiting),
     )
 
 

@@ -91,6 +91,10 @@ class Spans:
             boxes[self.owner[first]] = np.stack(edges, axis=1)
         return boxes
 
+    def followed_by(self, count: int) -> Spans:
+        """Return the masks, and so many empty ones after them."""
+        return Spans(self.starts, self.ends, self.owner, self.count + count, self.shape)
+
     def chosen(self, runs: BoolArray) -> Spans:
         """Return the masks with these of their runs only."""
         return Spans(self.starts[runs], self.ends[runs], self.owner[runs], self.count, self.shape)
