@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PySide6.QtCore import QObject, Signal
 
-from ctmasknet_gui.controller.feature_maps import within_budget
+from ctmasknet_gui.controller.feature_maps import masks_within_budget, within_budget
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.ports import Engine, Pipeline
@@ -220,7 +220,8 @@ class RunController(QObject):
         elif isinstance(item, Analysed) and self._belongs(item.result):
             index = item.result.slice_index
             results, here = self._state.results, self._state.display.slice_index
-            results.slices = within_budget({**results.slices, index: item.result}, centre=here)
+            slices = within_budget({**results.slices, index: item.result}, centre=here)
+            results.slices = masks_within_budget(slices, centre=here)
             self._shown.take(item.summarised)
             if index == here:
                 self._shown.refresh()

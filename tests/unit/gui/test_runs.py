@@ -8,7 +8,12 @@ import pytest
 from gui_fakes import FakeEngine, FakeReader, make_entry, make_volume
 
 from ctmasknet_gui.controller import feature_maps
-from ctmasknet_gui.controller.feature_maps import map_bytes, within_budget
+from ctmasknet_gui.controller.feature_maps import (
+    map_bytes,
+    mask_bytes,
+    masks_within_budget,
+    within_budget,
+)
 from ctmasknet_gui.controller.run_case import Analysed
 from ctmasknet_gui.controller.run_queue import RunQueue
 from ctmasknet_gui.controller.unlike_training import unlike_training
@@ -548,6 +553,49 @@ def test_catalogue_without_the_series_gives_no_entry_to_caution(opened):
     opened.controllers.running.run_slice()
     opened.settle()
     assert list(opened.state.results.slices) == [3]
+
+
+# ------------------------------------------------------------------------------------------ idle time
+
+
+def test_masks_are_made_ahead_in_idle_time_nearest_first(make_rig, monkeypatch):
+    engine = FakeEngine(maps=100)
+    made, threads = [], set()
+
+    def make(pipeline, result, settings):
+        threads.add(threading.current_thread().name)
+        made.append((result.slice_index, settings.score < 0, settings.max_detections))
+        result.mask_cache.update({k: np.zeros((28, 28), np.float32) for k in range(6)})
+        yield 6
+
+    monkeypatch.setattr(engine, "make_masks", make)
+    rig = make_rig(engine=engine)
+    rig.open()
+    rig.run_all()
+    rig.qtbot.waitUntil(lambda: not rig.controllers.jobs.active("ahead") and len(made) == 7)
+    assert made == [(k, True, 128) for k in (3, 2, 4, 1, 5, 0, 6)]
+    assert threading.current_thread().name not in threads
+    calls = len(rig.engine.backbone_calls)
+    move(rig, score=0.01)
+    assert not rig.state.results.computing, "every mask is known"
+    rig.settle()
+    rig.qtbot.wait(20)
+    assert len(made) == 7, "what was made ahead is not made again"
+    assert len(rig.engine.backbone_calls) == calls
+
+
+def test_masks_of_far_slices_go_first_where_they_can_be_made_again(opened):
+    engine = FakeEngine(maps=100)
+    results = {k: engine.result(engine.load(()), opened.state.case.volume, k) for k in range(7)}
+    for result in results.values():
+        result.mask_cache.update({k: np.zeros((28, 28), np.float32) for k in range(2)})
+    results[6] = replace(results[6], features={})
+    one = mask_bytes(results[0])
+    assert one == 2 * 28 * 28 * 4
+    kept = masks_within_budget(results, centre=2, budget=4 * one)
+    assert [k for k, r in kept.items() if not r.mask_cache] == [0, 4, 5], "those without maps stay"
+    assert all(kept[k].features for k in (0, 4, 5)), "theirs can be made again"
+    assert masks_within_budget(results, centre=2, budget=100 * one) == results
 
 
 # -------------------------------------------------------------------------------------- outside lungs
