@@ -29,10 +29,13 @@ from PySide6.QtWidgets import QApplication
 
 from ctmasknet_gui.app import App, build
 from ctmasknet_gui.app.start import make_application
-from ctmasknet_gui.controller.ports import Engine
+from ctmasknet_gui.controller.ports import Engine, Reader
 from ctmasknet_gui.settings import Settings
+from model_core.base.arrays import ByteArray
 from model_core.base.resources import resource
 from model_core.base.threads import wait_without_spinning
+from model_core.base.volume import Volume
+from model_core.phantom import make_phantom
 
 PROPOSALS, DETECTIONS, SLICE = 1000, 128, 24
 NAMES = ("lesion-r18t1", "covid-s-r18t1")
@@ -143,6 +146,14 @@ def measure(app: App, engine: Counting, count: int, *, run: bool) -> dict[str, n
     }
 
 
+class Large(Reader):
+    """Makes the phantom with slices of 512 x 512 pixels."""
+
+    def phantom(self) -> tuple[Volume, ByteArray]:
+        """See `Reader.phantom`."""
+        return make_phantom(size=512)
+
+
 class Counting(Engine):
     """Counts the slices that went through a backbone."""
 
@@ -165,7 +176,7 @@ def main() -> None:
     make_application()
     engine = Counting()
     with tempfile.TemporaryDirectory() as folder:
-        app = build(settings=Settings(Path(folder) / "settings.ini"), engine=engine)
+        app = build(settings=Settings(Path(folder) / "settings.ini"), engine=engine, reader=Large())
         app.window.resize(1600, 1000)
         app.window.show()
         app.controllers.opening.open_demo()
