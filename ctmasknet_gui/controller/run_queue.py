@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 
-# Slices that are likely seen next: so many ahead where a person scrolls, and to both sides where none does.
+# Slices that are likely seen next: so many ahead where a person scrolls, and then the one behind; to both sides
+# where none does.
 _AHEAD, _ASIDE = 4, 2
 
 
@@ -63,7 +64,9 @@ class RunQueue:
         ahead = (index - centre) * self._direction
         if 0 < ahead <= _AHEAD or (self._direction == 0 and abs(index - centre) <= _ASIDE):
             return 1
-        return 2 if index % self._strip == 0 else 3
+        if ahead == -1:
+            return 2
+        return 3 if index % self._strip == 0 else 4
 
     def rest(self) -> tuple[int, ...]:
         """Return what still waits."""

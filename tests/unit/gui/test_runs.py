@@ -135,7 +135,7 @@ def test_a_run_follows_a_person_who_scrolls():
     order = taken(RunQueue(range(40), strip=8), [10, 12, 13, 30])
     assert order[:4] == [10, 12, 13, 30], "what is visible comes next, whatever was to come"
     assert order[4:8] == [31, 32, 33, 34], "then those ahead"
-    assert order[8:11] == [24, 16, 8]
+    assert order[8:12] == [29, 24, 16, 8]
     upward = taken(RunQueue(range(40), strip=8), [30, 20])
     assert upward[1:6] == [20, 19, 18, 17, 16]
 
