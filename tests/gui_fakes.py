@@ -244,16 +244,29 @@ class FakeEngine:
 
     def show(self, pipeline, volume, result, detections, evidence, *, edit=None):
         self.shows += 1
+        return self.shown(pipeline, volume, result, detections, evidence, edit=edit)
+
+    def show_known(self, pipeline, volume, result, detections, evidence, *, edit=None):
+        return self.shown(pipeline, volume, result, detections, evidence, edit=edit, known=True)
+
+    def make_masks(self, pipeline, result, detections):
+        yield from ()
+
+    def shown(self, pipeline, volume, result, detections, evidence, *, edit, known=False):
         candidates = result.detection_candidates
         kept = np.flatnonzero(candidates.scores > detections.score)
         if detections.nms_iou is not None and detections.nms_iou < 0.1:
             kept = kept[:1]
-        result.mask_cache.update(dict.fromkeys(kept.tolist(), np.zeros((28, 28), np.float32)))
+        waiting = {k for k in kept.tolist() if known and k not in result.mask_cache}
+        if not known:
+            result.mask_cache.update(dict.fromkeys(kept.tolist(), np.zeros((28, 28), np.float32)))
         height, width = volume.voxels.shape[1:]
         masks = np.zeros((len(kept), height, width), bool)
         logit_map = np.full((height, width), np.nan, np.float32)
         for row, index in enumerate(kept):
             x1, y1, x2, y2 = candidates.boxes[index].astype(int)
+            if int(index) in waiting:
+                continue
             masks[row, y1:y2, x1:x2] = True
             logit_map[y1:y2, x1:x2] = 1.5
         shown = Detections(
@@ -277,7 +290,9 @@ class FakeEngine:
             edited=bool(edit),
         )
         asked = self.asked(result, edit)
-        return ShownSlice(result.slice_index, shown, masks, logit_map, rois, verdict, summary, asked)
+        return ShownSlice(
+            result.slice_index, shown, masks, logit_map, rois, verdict, summary, asked, pending=len(waiting)
+        )
 
     def asked(self, result, edit):
         regions = edit.asked if edit else ()

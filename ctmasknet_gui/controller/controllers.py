@@ -9,6 +9,7 @@ from ctmasknet_gui.controller.demo import DemoController
 from ctmasknet_gui.controller.display import CineController, DisplayController, SelectionController
 from ctmasknet_gui.controller.export_case import ExportController
 from ctmasknet_gui.controller.exporter import Exporter
+from ctmasknet_gui.controller.idle_masks import IdleMaskController
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
 from ctmasknet_gui.controller.kept_results import KeptResults
 from ctmasknet_gui.controller.lungs import LungController
@@ -43,6 +44,7 @@ class Controllers:
         self.shown = ShownController(
             state, self.jobs, engine=engine, weights=self.weights, messages=self.messages
         )
+        self.idle_masks = IdleMaskController(state, self.jobs, engine=engine, weights=self.weights)
         self.lungs = LungController(state, self.jobs, engine=engine, shown=self.shown)
         self.display = DisplayController(state)
         self.cine = CineController(state)

@@ -1,4 +1,4 @@
-"""Keeps the FPN maps of a series within a budget: those farthest from the visible slice go first."""
+"""Keeps FPN maps and masks of a series within budgets: those farthest from the visible slice go first."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from model_core.base.results import SliceResult
 # Maps of one slice are about 0.5 MB for a truncated ResNet18 and 11 MB for a ResNet50 with its FPN, and twice
 # that where the weights look at the mirror image, too.
 BUDGET_BYTES = 1_500_000_000
+# Masks of 128 candidates of a slice are 0.4 MB.
+MASK_BYTES = 150_000_000
 
 
 def map_bytes(result: SliceResult) -> int:
@@ -34,4 +36,30 @@ def within_budget(
         if held[index]:
             kept[index] = replace(slices[index], features={})
             total -= held[index]
+    return kept
+
+
+def mask_bytes(result: SliceResult) -> int:
+    """Return the memory that the known masks of a slice hold, as logits and as runs."""
+    logits = tuple(result.mask_cache.values())
+    runs = [own for known in tuple(result.span_cache.values()) for own in tuple(known.values())]
+    return sum(array.nbytes for arrays in (logits, runs) for array in arrays)
+
+
+def masks_within_budget(
+    slices: Mapping[int, SliceResult], *, centre: int, budget: int = MASK_BYTES
+) -> dict[int, SliceResult]:
+    """Return the results with the masks of the farthest slices dropped until the rest fit.
+
+    Only of those whose FPN maps are kept: from these they can be made again. The slice nearest to ``centre``
+    keeps its masks.
+    """
+    kept = dict(slices)
+    held = {index: mask_bytes(result) for index, result in slices.items() if result.features}
+    total = sum(mask_bytes(result) for result in slices.values())
+    for index in sorted(held, key=lambda k: (-abs(k - centre), k))[:-1]:
+        if total <= budget:
+            break
+        kept[index] = replace(slices[index], mask_cache={}, span_cache={})
+        total -= held[index]
     return kept

@@ -45,7 +45,7 @@ class Jobs(QObject):
     Two threads: what reads, runs and writes, and beside it what follows the thresholds, which a step of a
     network must not hold up. Writes `RunState` for jobs that the user should see.
 
-    ``idle()``: every job of both has ended.
+    ``idle()``: every job of both has ended, but for those that work ahead.
     """
 
     idle = Signal()
@@ -73,8 +73,8 @@ class Jobs(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether any job has not ended."""
-        return bool(self._active)
+        """Whether any job has not ended, but for those that work ahead."""
+        return any(entry.job.priority > Priority.AHEAD for entry in self._active.values())
 
     def active(self, kind: str) -> bool:
         """Whether a job of this kind has not ended."""
@@ -150,7 +150,7 @@ class Jobs(QObject):
 
     def _settle(self) -> None:
         self._show_most_urgent()
-        if not self._active:
+        if not self.busy:
             self.idle.emit()
 
     def _end(self, job_id: int) -> _Active | None:

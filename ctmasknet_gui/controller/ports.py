@@ -198,6 +198,32 @@ class Engine:
         first = _first_of_evidence(result)
         return numbered_apart(shown, -first) if first else shown
 
+    def show_known(
+        self,
+        pipeline: Any,
+        volume: Volume,
+        result: SliceResult,
+        detections: DetectionSettings,
+        evidence: EvidenceSettings,
+        *,
+        edit: EvidenceEdit | None = None,
+    ) -> ShownSlice:
+        """Compute the same of the masks that are known; no network runs, and it takes milliseconds."""
+        from model_core.explain import show
+
+        edit = _own_numbers(result, edit)
+        return _one_numbering(
+            result, show(pipeline, volume, result, detections, evidence, edit=edit, known=True)
+        )
+
+    def make_masks(
+        self, pipeline: Any, result: SliceResult, detections: DetectionSettings
+    ) -> Generator[int, None, None]:
+        """Compute the masks that are not known, strongest first; yields after each few of them."""
+        from model_core.engine.select import make_masks
+
+        yield from make_masks(pipeline, result, detections)
+
     def with_evidence(
         self,
         pipeline: Any,

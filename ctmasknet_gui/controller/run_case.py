@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PySide6.QtCore import QObject, Signal
 
-from ctmasknet_gui.controller.feature_maps import within_budget
+from ctmasknet_gui.controller.feature_maps import masks_within_budget, within_budget
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.ports import Engine, Pipeline
@@ -23,6 +23,9 @@ from model_core.base.results import SliceResult
 from model_core.base.settings import DetectionSettings, EvidenceSettings
 from model_core.base.volume import Volume
 
+# Of a long series every so manieth slice early, for a picture of the whole.
+_STRIP = 8
+
 
 @dataclass(frozen=True, eq=False)
 class Analysed:
@@ -32,10 +35,16 @@ class Analysed:
     summarised: Summarised
 
 
-def nearest_first(
-    engine: Engine, pipeline: Pipeline, volume: Volume, *, queue: RunQueue, centre: Callable[[], int]
+def slice_by_slice(
+    engine: Engine,
+    pipeline: Pipeline,
+    volume: Volume,
+    *,
+    queue: RunQueue,
+    centre: Callable[[], int],
+    left_out: Callable[[int], bool],
 ) -> Generator[Progress | SliceResult, None, None]:
-    """Run slices one by one, always the one nearest to what is visible *now*.
+    """Run slices one by one, always the one that comes next seen from what is visible *now* (`RunQueue`).
 
     Parameters
     ----------
@@ -43,9 +52,11 @@ def nearest_first(
         What is to be run; the window may add to it meanwhile.
     centre:
         Returns the visible slice; asked anew before each slice, so that scrolling steers the run.
+    left_out:
+        Whether a slice is not run: it shows no lung.
     """
     position = 0
-    while (index := queue.take(centre())) is not None:
+    while (index := queue.take(centre(), left_out)) is not None:
         for item in engine.run(pipeline, volume, (index,)):
             if not isinstance(item, Progress):
                 yield item
@@ -88,6 +99,8 @@ class RunController(QObject):
         self._shown = shown
         self._messages = messages
         self._queue = RunQueue(())
+        # Slices of the open series that were asked for one by one.
+        self._by_hand: frozenset[int] = frozenset()
         # Whether this run brings its weights, and which ones it runs under.
         self._names: tuple[str, ...] = ()
         self._loads = False
@@ -99,25 +112,38 @@ class RunController(QObject):
 
     def run_slice(self) -> None:
         """Run the visible slice; in a run that goes on it comes next."""
-        self._run([self._state.display.slice_index])
+        here = self._state.display.slice_index
+        self._by_hand |= {here}
+        self._run([here])
 
     def run_slices(self, indices: Sequence[int]) -> None:
         """Run these slices."""
         self._run(indices)
 
     def run_series(self) -> None:
-        """Run every slice that has no result yet, the visible one first, then outward."""
+        """Run every slice with lung that has no result yet, in the order of `RunQueue`."""
         volume, results = self._state.case.volume, self._state.results
         if volume is None:
             self._run([])
             return
         done = results.slices.keys() & results.summaries.keys()
-        missing = [k for k in range(volume.slices) if k not in done]
+        missing = [k for k in range(volume.slices) if k not in done and not self._left_out(k)]
         if not missing:
-            self._messages.post("info", "All slices are analysed.")
+            rest = volume.slices - len(done)
+            text = "All slices are analysed."
+            if rest:
+                text = (
+                    f"All slices with lung are analysed; {rest} without {'is' if rest == 1 else 'are'} left "
+                    "out. Run slice analyses the visible one all the same."
+                )
+            self._messages.post("info", text)
             self.completed.emit()
             return
         self._run(missing)
+
+    def _left_out(self, index: int) -> bool:
+        """Whether a run does not look at a slice: it shows no lung, and nobody asked for it."""
+        return self._state.case.lungs.left_out(index) and index not in self._by_hand
 
     def cancel(self) -> None:
         """Stop running; results so far stay."""
@@ -131,7 +157,7 @@ class RunController(QObject):
             self._queue.add(slices)
         else:
             self._caution(volume)
-            self._start(volume, RunQueue(slices))
+            self._start(volume, RunQueue(slices, strip=_STRIP))
 
     def _caution(self, volume: Volume) -> None:
         """Warn once per opened series where the result would mean little."""
@@ -160,8 +186,13 @@ class RunController(QObject):
             assert pipeline is not None
             ready: Pipeline = pipeline
             fresh = loaded is None
-            for step in nearest_first(
-                self._engine, ready, volume, queue=queue, centre=lambda: display.slice_index
+            for step in slice_by_slice(
+                self._engine,
+                ready,
+                volume,
+                queue=queue,
+                centre=lambda: display.slice_index,
+                left_out=self._left_out,
             ):
                 if not isinstance(step, SliceResult):
                     yield step
@@ -193,7 +224,8 @@ class RunController(QObject):
         elif isinstance(item, Analysed) and self._belongs(item.result):
             index = item.result.slice_index
             results, here = self._state.results, self._state.display.slice_index
-            results.slices = within_budget({**results.slices, index: item.result}, centre=here)
+            slices = within_budget({**results.slices, index: item.result}, centre=here)
+            results.slices = masks_within_budget(slices, centre=here)
             self._shown.take(item.summarised)
             if index == here:
                 self._shown.refresh()
@@ -226,6 +258,7 @@ class RunController(QObject):
 
     def _on_volume(self) -> None:
         self._cautioned = False
+        self._by_hand = frozenset()
 
     def _on_weights(self) -> None:
         """Stop a run under weights that are no longer the chosen ones."""

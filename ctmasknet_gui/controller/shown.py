@@ -59,6 +59,11 @@ class _Request:
         edit = self.edits.arguments(self.result.slice_index)
         return engine.show(self.pipeline, self.volume, self.result, self.detections, self.evidence, **edit)
 
+    def show_known(self, engine: Engine) -> ShownSlice:
+        edit = self.edits.arguments(self.result.slice_index)
+        settings = self.detections, self.evidence
+        return engine.show_known(self.pipeline, self.volume, self.result, *settings, **edit)
+
     def with_evidence(self, engine: Engine, shown: ShownSlice) -> ShownSlice:
         edit = self.edits.arguments(self.result.slice_index)
         settings = self.detections, self.evidence
@@ -79,11 +84,11 @@ class _Undrawable:
 class ShownController(QObject):
     """Derives `ResultState.shown`, `.summaries` and `.scan` from stored results and thresholds.
 
-    Class and table of the visible slice are computed at once in the GUI thread: they take milliseconds. So
-    are its masks where it becomes visible and they are known. New masks follow in the second thread, which
-    takes the latest request when it is done with one; until they are there the former ones stay. Then the
-    summaries of all other slices follow, nearest first; until they have, the scan has no class where the
-    evidence changed. No backbone runs. All is settled once no job is left (`Jobs.idle`).
+    Class, table, boxes and the known masks of the visible slice are computed at once in the GUI thread: they
+    take milliseconds. New masks follow in the second thread, strongest first, which takes the latest request
+    when it is done with a few. Then the summaries of all other slices follow, nearest first; until they have,
+    the scan has no class where the evidence changed. No backbone runs. All is settled once no job is left
+    (`Jobs.idle`).
 
     ``forgotten(indices)``: results were dropped, as their new masks would need FPN maps that are gone.
     ``left()``: the case was put away, and what was taken out of its evidence with it.
@@ -223,17 +228,19 @@ class ShownController(QObject):
         try:
             if made is not None and made.request.settings == request.settings:
                 shown = made.shown
-            elif former is not None:
+            elif former is not None and former.detections.settings == request.detections:
                 shown = request.with_evidence(engine, former)
-            elif engine.can_show(replace(request.result, features={}), request.detections):
-                shown = request.show(engine)
+            elif former is not None or engine.can_show(
+                replace(request.result, features={}), request.detections
+            ):
+                shown = request.show_known(engine)
             else:
                 shown = None
         except CTMaskNetError as error:
             self._show_nothing()
             self._messages.report(error)
             return True
-        results.computing = shown is None or shown.detections.settings != request.detections
+        results.computing = shown is None or shown.pending > 0
         results.shown = shown
         if shown is None or results.computing:
             return False
@@ -259,7 +266,12 @@ class ShownController(QObject):
                     latest = wanted.pop()
                 except IndexError:
                     return
-                yield _Made(latest, latest.show(engine))
+                for _ in engine.make_masks(latest.pipeline, latest.result, latest.detections):
+                    if wanted:
+                        break
+                    yield _Made(latest, latest.show_known(engine))
+                else:
+                    yield _Made(latest, latest.show(engine))
 
         def take(item: object) -> None:
             now = self._request(self._state.display.slice_index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -36,6 +37,14 @@ class LungSlices:
     def outside(self, index: int) -> bool:
         """Whether a slice is known to lie outside the lungs."""
         return index < len(self.inside) and self.inside[index] is False
+
+    def left_out(self, index: int) -> bool:
+        """Whether a run of the series leaves a slice out: those outside, where any other may show lung."""
+        return self.outside(index) and not all(inside is False for inside in self.inside)
+
+    def not_run(self, analysed: Container[int]) -> int:
+        """Return how many slices a run left out, of which none is wanted for the verdict."""
+        return sum(self.left_out(k) and k not in analysed for k in range(len(self.inside)))
 
 
 @dataclass(eq=False)

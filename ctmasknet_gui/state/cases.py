@@ -100,7 +100,7 @@ class Cases:
 def held_bytes(result: SliceResult) -> int:
     """Return the memory that a slice's candidates and known masks hold."""
     sets = {id(c): c for c in (result.detection_candidates, result.evidence_candidates) if c is not None}
-    arrays = [
-        array for c in sets.values() for array in (c.boxes, c.deltas, c.scores, c.logits, c.labels)
-    ] + list(result.mask_cache.values())
-    return sum(array.nbytes for array in arrays)
+    numbers = [array for c in sets.values() for array in (c.boxes, c.deltas, c.scores, c.logits, c.labels)]
+    runs = [own for known in tuple(result.span_cache.values()) for own in tuple(known.values())]
+    masks = tuple(result.mask_cache.values())
+    return sum(array.nbytes for arrays in (numbers, masks, runs) for array in arrays)

@@ -29,8 +29,8 @@ class ResultState:
     """Results of the open volume under the weights that run.
 
     ``slices`` and ``summaries`` are replaced, never mutated in place, so that observers hear of it.
-    ``shown`` is what is drawn over the current slice; None where it has no result yet. ``computing``: its
-    masks are not yet those of the thresholds; until they are, those of former ones stand in, or none.
+    ``shown`` is what is drawn over the current slice; None where it has no result yet. ``computing``: not all
+    of its masks are there yet (`ShownSlice.pending`), or none.
     ``updating``: the summaries follow new thresholds; where these change the evidence, ``scan`` is None: a
     class mixed of old and new ones would be wrong. ``effect`` is that of the selected regions; None where
     none is selected, or nothing reads them.

@@ -26,6 +26,12 @@ def verdict_may_come(state: AppState) -> bool:
     return state.run.kind == "run" or not state.results.summaries
 
 
+def wanted_slices(state: AppState) -> int:
+    """Return how many slices of the open series are analysed once a run is done: all but those left out."""
+    volume = state.case.volume
+    return 0 if volume is None else volume.slices - state.case.lungs.not_run(state.results.summaries)
+
+
 def verdict_words(state: AppState) -> ScanWords:
     """Return what is said of the open scan as it is now."""
     volume, results, weights = state.case.volume, state.results, state.weights
@@ -40,7 +46,7 @@ def verdict_words(state: AppState) -> ScanWords:
             results.scan,
             classes=weights.image_classes,
             analysed=analysed,
-            slices=volume.slices,
+            slices=wanted_slices(state),
             lung_known=any(summary.lung is not None for summary in results.summaries.values()),
             lesions=lesions,
         )
@@ -53,7 +59,7 @@ def verdict_words(state: AppState) -> ScanWords:
     known = weights.calibration
     before = "" if known is None else worth(known.checked)
     if state.run.kind == "run":
-        done = f"No verdict yet: {analysed} of {volume.slices} slices are done."
+        done = f"No verdict yet: {analysed} of {wanted_slices(state)} slices are done."
         return ScanWords("Analysing…", where=done, worth=before)
     if not (weights.cards or weights.available or weights.chosen):
         return ScanWords("No network weights", where="Choose some under Weights.")
@@ -94,6 +100,6 @@ def lesion_volume(state: AppState) -> str:
         why = "slices are missing or uneven" if uneven else "the slice distance is unknown"
         return f"Lesion volume off: {why}"
     where = ""
-    if len(summaries) < volume.slices:
+    if len(summaries) < wanted_slices(state):
         where = " in this slice" if len(summaries) == 1 else " in these slices"
     return f"Lesions{where} {sum(known) * step / 1000:.0f} ml"

@@ -141,7 +141,9 @@ class StatusBar(QStatusBar):
         if self._state.results.updating:
             return f"{len(summaries)} of {slices} analysed · updating the findings…"
         fast = " · fast" if self._state.weights.leaves_out_mirror else ""
-        return f"{len(summaries)} of {slices} analysed · {found} with findings{fast}"
+        lungless = self._state.case.lungs.not_run(summaries)
+        rest = f" · {lungless} without lung left out" if lungless else ""
+        return f"{len(summaries)} of {slices} analysed{rest} · {found} with findings{fast}"
 
     def _refresh_weights(self) -> None:
         weights = self._state.weights

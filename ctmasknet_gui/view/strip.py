@@ -114,6 +114,8 @@ class SliceStrip(QWidget):
             head += ": outside the lung, no class"
             if summary is not None and summary.detections:
                 head += f"\n{_findings(summary)}, which count for nothing"
+            if summary is None and self._state.case.lungs.left_out(index):
+                head += "\nA run of the series leaves it out; Run slice (Ctrl+R) analyses it"
             return head
         if summary is None:
             return f"{head}: {'not read' if self._state.case.unread(index) else 'not analysed'} yet"

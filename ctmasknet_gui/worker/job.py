@@ -11,8 +11,12 @@ JobFactory = Callable[[], Generator[object, None, None]]
 
 
 class Priority(IntEnum):
-    """Which job the worker takes its next step of; a running job of lower priority is suspended."""
+    """Which job the worker takes its next step of; a running job of lower priority is suspended.
 
+    Nobody waits for one that works AHEAD.
+    """
+
+    AHEAD = -1
     IDLE = 0
     RUN = 1
     FOLLOW = 2

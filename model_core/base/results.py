@@ -14,7 +14,13 @@ import numpy.typing as npt
 
 from model_core.base.arrays import BoolArray, FloatArray, IntArray
 from model_core.base.calibration import ScanCheck
-from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceEdit, EvidenceSettings
+from model_core.base.settings import (
+    DetectionSettings,
+    EvidenceBasis,
+    EvidenceEdit,
+    EvidenceSettings,
+    MaskScale,
+)
 
 # What is said of a scan; "no_class" where no slice shows lung.
 Verdict = Literal["no_class", "control", "uncertain", "ill"]
@@ -152,6 +158,14 @@ class Detections:
             mask_logits=self.mask_logits[which],
         )
 
+    def followed_by(self, others: Detections) -> Detections:
+        """Return these detections and others of the same slice after them."""
+        names = ("indices", "boxes", "scores", "labels", "mask_boxes", "mask_logits")
+        joined: dict[str, Any] = {
+            name: np.concatenate((getattr(self, name), getattr(others, name))) for name in names
+        }
+        return replace(self, **joined)
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -203,6 +217,9 @@ class SliceResult:
         image where the network looked at it.
     mask_cache:
         Raw mask logits (28, 28) of candidates once asked for; filled by the pipeline.
+    span_cache:
+        By mask threshold and its scale, the last one alone: the (2, R) runs of the masks of candidates once
+        shown, see `explain.spans`.
     unlike_training:
         As in `SliceSummary`, under the evidence that the weights define.
     """
@@ -217,6 +234,9 @@ class SliceResult:
     verdict: ImageVerdict | None
     features: dict[str, npt.NDArray[np.float16]] = field(repr=False)
     mask_cache: dict[int, FloatArray] = field(default_factory=dict, repr=False)
+    span_cache: dict[tuple[float, MaskScale], dict[int, npt.NDArray[np.int32]]] = field(
+        default_factory=dict, repr=False
+    )
     unlike_training: bool | None = None
 
 
@@ -421,6 +441,8 @@ class ShownSlice:
         given as a function, which is called once the map is asked for: it often is not.
     asked:
         What was asked about; no detections, and in no measure of lesions.
+    pending:
+        How many of the detections, the last ones, have an empty mask because theirs is still to be computed.
     """
 
     slice_index: int
@@ -431,6 +453,7 @@ class ShownSlice:
     verdict: ImageVerdict | None  # type: ignore[misc]
     summary: SliceSummary  # type: ignore[misc]
     asked: tuple[ShownAsked, ...] = ()
+    pending: int = 0
 
     def changed(self, **fields: Any) -> ShownSlice:
         """Return a copy with other fields; `dataclasses.replace` would ask for the logit map."""

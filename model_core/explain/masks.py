@@ -10,14 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 from scipy.special import expit
 
 from model_core.base.arrays import BoolArray, ByteArray, FloatArray, IntArray
-from model_core.base.results import Detections
+from model_core.base.results import Detections, SliceResult
 from model_core.base.settings import DetectionSettings
+from model_core.explain.spans import Spans, spread
 
-EIGHT_CONNECTED = np.ones((3, 3), bool)
+# Of the largest number in a map: more than interpolation rounds.
+_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,19 @@ def paste_maps(
     """
     if not len(maps):
         return ()
+    padded, (columns, rows) = _laid_out(maps, boxes, shape, framed=framed)
+    return tuple(
+        Patch(
+            top=rows.start[k], left=columns.start[k], values=rows.mix(columns.mix(mask, k, axis=1), k, axis=0)
+        )
+        for k, mask in enumerate(padded)
+    )
+
+
+def _laid_out(
+    maps: FloatArray, boxes: FloatArray, shape: tuple[int, int], *, framed: bool
+) -> tuple[FloatArray, tuple[_Pixels, _Pixels]]:
+    """Return the maps with a frame, and where the pixels of columns and rows lie in them."""
     side = maps.shape[-1] + 2
     around = ((0, 0), (1, 1), (1, 1))
     padded = np.pad(maps, around) if framed else np.pad(maps, around, mode="edge")
@@ -56,13 +70,8 @@ def paste_maps(
     columns, rows = (
         _Pixels.of(firsts[:, axis], lasts[:, axis], cells=side, limit=shape[1 - axis]) for axis in (0, 1)
     )
-    padded = np.pad(padded, ((0, 0), (0, 1), (0, 1)), mode="edge")  # the last cell is its own neighbour
-    return tuple(
-        Patch(
-            top=rows.start[k], left=columns.start[k], values=rows.mix(columns.mix(mask, k, axis=1), k, axis=0)
-        )
-        for k, mask in enumerate(padded)
-    )
+    # The last cell is its own neighbour.
+    return np.pad(padded, ((0, 0), (0, 1), (0, 1)), mode="edge"), (columns, rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +100,16 @@ class _Pixels:
         low = place.astype(np.int64)
         return cls(start.tolist(), count.tolist(), low, place - low.astype(np.float32))
 
+    def between(self, near: BoolArray) -> tuple[IntArray, IntArray]:
+        """Return (D,) the first pixel, and how many, that lie beside any of the ``near`` (D, cells + 1)."""
+        beside = near[:, :-1] | near[:, 1:]
+        first = beside.argmax(axis=1)
+        last = beside.shape[1] - 1 - beside[:, ::-1].argmax(axis=1)
+        there = np.arange(self.low.shape[1]) < np.array(self.count)[:, None]
+        start = np.count_nonzero(there & (self.low < first[:, None]), axis=1)
+        end = np.count_nonzero(there & (self.low <= last[:, None]), axis=1)
+        return start, np.where(beside.any(axis=1), end - start, 0)
+
     def mix(self, values: FloatArray, box: int, *, axis: int) -> FloatArray:
         """Return values of cells along an axis, interpolated at the pixels of a box."""
         low, share = self.low[box, : self.count[box]], self.share[box, : self.count[box]]
@@ -104,7 +123,12 @@ class _Pixels:
 
 
 def mask_pixels(detections: Detections, shape: tuple[int, int]) -> BoolArray:
-    """Return the (D, H, W) masks of detections under their own mask threshold and its scale.
+    """Return the (D, H, W) masks of detections, see `mask_spans`."""
+    return mask_spans(detections, shape).masks()
+
+
+def mask_spans(detections: Detections, shape: tuple[int, int]) -> Spans:
+    """Return the masks of detections under their own mask threshold and its scale.
 
     On the probability scale the sigmoid is taken before pasting, as the released single-shot code does;
     on the logit scale the raw map is pasted (two-stage code). The zeros around a pasted map lie above a
@@ -112,37 +136,104 @@ def mask_pixels(detections: Detections, shape: tuple[int, int]) -> BoolArray:
     Where the mask branch looked at more than the box of the region (`DetectorSettings.mask_box_scale`), what
     it marks there counts where it is connected with something in the box: the rest is not of this region.
     """
-    masks = np.zeros((len(detections), *shape), np.bool_)
     settings = detections.settings
-    patches = paste_maps(
+    spans = _above(
         mask_values(detections.mask_logits, settings),
         detections.mask_boxes,
         shape,
+        settings.mask_threshold,
         framed=settings.mask_threshold >= 0,
     )
     edges = np.array([shape[1], shape[0]] * 2, np.float32)
     looked_at, own = (np.clip(boxes, 0, edges) for boxes in (detections.mask_boxes, detections.boxes))
     larger = (looked_at != own).any(axis=1)
-    for mask, patch, box, more in zip(masks, patches, detections.boxes, larger, strict=True):
-        pixels = patch.values > settings.mask_threshold
-        mask[patch.region] = _reaching(pixels, patch, box) if more else pixels
-    return masks
+    return _reaching(spans, detections.boxes, larger) if larger.any() else spans
 
 
-def _reaching(pixels: BoolArray, patch: Patch, box: FloatArray) -> BoolArray:
-    """Return the 8-connected pieces of a patch's pixels that have a pixel in the box."""
-    left, top = (int(edge) for edge in np.floor(box[:2]))
-    right, bottom = (int(edge) for edge in np.ceil(box[2:]))
-    rows = slice(max(top - patch.top, 0), max(bottom - patch.top, top - patch.top + 1, 0))
-    columns = slice(max(left - patch.left, 0), max(right - patch.left, left - patch.left + 1, 0))
-    if np.count_nonzero(pixels) == np.count_nonzero(pixels[rows, columns]):
-        return pixels
-    pieces, count = ndimage.label(pixels, structure=EIGHT_CONNECTED)
-    reaching = np.zeros(count + 1, np.bool_)
-    reaching[pieces[rows, columns]] = True
-    reaching[0] = False
-    found: BoolArray = reaching[pieces]
-    return found
+def known_spans(result: SliceResult, detections: Detections) -> Spans:
+    """Return the `mask_spans` of detections of a slice; those that were asked for before are kept with it."""
+    shape, settings = result.placement.slice_shape, detections.settings
+    key = settings.mask_threshold, settings.mask_scale
+    if (known := result.span_cache.get(key)) is None:
+        result.span_cache.clear()
+        # Another thread may hold those of a former threshold, or be here too: it fills its own.
+        known = result.span_cache.setdefault(key, {})
+    indices = detections.indices.tolist()
+    missing = np.flatnonzero([index not in known for index in indices])
+    if len(missing):
+        new = mask_spans(detections.at(missing), shape)
+        runs = np.stack((new.starts, new.ends)).astype(np.int32)
+        for which, own in zip(missing.tolist(), np.split(runs, new.bounds[1:-1], axis=1), strict=True):
+            known[indices[which]] = own.copy()
+    return Spans.joined([known[index] for index in indices], shape)
+
+
+def _above(
+    maps: FloatArray, boxes: FloatArray, shape: tuple[int, int], threshold: float, *, framed: bool
+) -> Spans:
+    """Return the pixels where `paste_maps` is greater than a threshold, without pasting what is far below it.
+
+    Between cells that are not greater no pixel is. All that is left of all maps is one long row of numbers.
+    """
+    nothing = Spans.joined([np.zeros((2, 0), np.int32)] * len(maps), shape)
+    if not len(maps):
+        return nothing
+    padded, (columns, rows) = _laid_out(maps, boxes, shape, framed=framed)
+    if not columns.low.size or not rows.low.size:
+        return nothing
+    side = padded.shape[-1]
+    # Interpolation may round to the other side of the threshold; but never to that of zero.
+    rounded = _ROUNDING * max(1.0, float(np.fmax.reduce(np.abs(padded), axis=None))) if threshold else 0.0
+    near: BoolArray = np.greater(padded, threshold - rounded)
+    left, width = columns.between(np.any(near, axis=1))
+    top, height = rows.between(np.any(near, axis=2))
+    wide = width + 1  # one place more, which is in no mask, so that runs of two rows of pixels never meet
+    each = np.arange(len(maps))
+    # Each row of cells at every pixel along it, and how far it is from there to the next row.
+    first = rows.low[each, np.minimum(top, rows.low.shape[1] - 1)]
+    last = rows.low[each, np.maximum(top + height - 1, 0)]
+    count = np.where(height > 0, last + 2 - first, 0)
+    of = np.repeat(each, count)
+    pixel = np.minimum(spread(left[of], wide[of]), columns.low.shape[1] - 1)
+    pixel += np.repeat(of * columns.low.shape[1], wide[of])
+    cell = np.repeat((of * side + spread(first, count)) * side, wide[of]) + columns.low.reshape(-1)[pixel]
+    cells = padded.reshape(-1)
+    along = cells[cell] + (cells[cell + 1] - cells[cell]) * columns.share.reshape(-1)[pixel]
+    below = np.minimum(np.arange(len(along)) + np.repeat(wide[of], wide[of]), max(len(along) - 1, 0))
+    step = along[below] - along
+    places = np.cumsum(wide[of])
+    along[places - 1], step[places - 1] = threshold, 0.0
+    # Each row of pixels.
+    origin = np.cumsum(count * wide) - count * wide
+    of = np.repeat(each, height)
+    line = spread(top, height)
+    at = spread(origin[of] + (rows.low[of, line] - first[of]) * wide[of], wide[of])
+    values = step[at] * np.repeat(rows.share[of, line], wide[of])
+    values += along[at]
+    inside = np.zeros(len(values) + 1, np.bool_)
+    inside[1:] = values > threshold
+    changes = np.flatnonzero(inside[1:] != inside[:-1])
+    begins = np.cumsum(wide[of]) - wide[of]
+    run = np.searchsorted(begins, changes[::2], side="right") - 1
+    place = (np.array(rows.start)[of] + line) * (shape[1] + 1) + np.array(columns.start)[of] + left[of]
+    shift = (place - begins)[run]
+    return Spans(changes[::2] + shift, changes[1::2] + shift, of[run], len(maps), shape)
+
+
+def _reaching(spans: Spans, boxes: FloatArray, which: BoolArray) -> Spans:
+    """Return masks; of some of them only the 8-connected pieces that have a pixel in the mask's box."""
+    rows, first = np.divmod(spans.starts, spans.shape[1] + 1)
+    left, top = (edges[spans.owner].astype(np.int64) for edges in np.floor(boxes[:, :2]).T)
+    right, bottom = (edges[spans.owner].astype(np.int64) for edges in np.ceil(boxes[:, 2:]).T)
+    # A box has a pixel, however thin it is.
+    meets = (rows >= top) & (rows < np.maximum(bottom, top + 1))
+    meets &= (first < np.maximum(right, left + 1)) & (first + spans.lengths > left)
+    if (meets | ~which[spans.owner]).all():
+        return spans
+    numbers, count = spans.pieces()
+    reaching = np.zeros(count, np.bool_)
+    reaching[numbers[meets]] = True
+    return spans.chosen(reaching[numbers] | ~which[spans.owner])
 
 
 def _inside(patch: Patch, box: FloatArray) -> Patch:

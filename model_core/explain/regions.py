@@ -10,11 +10,11 @@ import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
-from model_core.base.arrays import BoolArray, FloatArray, IntArray
+from model_core.base.arrays import BoolArray, IntArray
 from model_core.base.results import Detections
-from model_core.explain.masks import EIGHT_CONNECTED, mask_pixels
+from model_core.explain.masks import mask_spans
+from model_core.explain.spans import Spans
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,15 +27,21 @@ class Regions:
     masks: BoolArray
     best: IntArray
 
-    def boxes(self) -> FloatArray:
-        """Return the (R, 4) boxes of the pixels, in pixel edges."""
-        places = [_place(mask) for mask in self.masks]
-        corners = [(columns.start, rows.start, columns.stop, rows.stop) for rows, columns in places]
-        return np.array(corners, np.float32).reshape(-1, 4)
-
 
 def touching_regions(masks: BoolArray, labels: IntArray) -> Regions:
-    """Return the 8-connected regions of the union of the masks of each class.
+    """Return the 8-connected regions of the union of the masks of each class, see `joined`.
+
+    Parameters
+    ----------
+    masks, labels:
+        (D, H, W) and (D,), best first.
+    """
+    regions, best = joined(Spans.of(masks), labels)
+    return Regions(masks=regions.masks(), best=best)
+
+
+def joined(spans: Spans, labels: IntArray) -> tuple[Spans, IntArray]:
+    """Return the 8-connected regions of the union of the masks of each class, best first, and their best.
 
     Each detection mainly marks the region with most of its pixels. A region that none mainly marks is a piece
     cut off from a mask: it belongs to what the best detection over it mainly marks. A detection without
@@ -43,59 +49,46 @@ def touching_regions(masks: BoolArray, labels: IntArray) -> Regions:
 
     Parameters
     ----------
-    masks, labels:
-        (D, H, W) and (D,), best first.
+    spans, labels:
+        The masks, and (D,) their classes, best first.
     """
-    found: list[tuple[int, BoolArray]] = []
-    places = [_place(mask) for mask in masks]
-    for label in np.unique(labels):
-        own = [int(k) for k in np.flatnonzero(labels == label) if places[k][0].stop]
-        union = np.zeros(masks.shape[1:], np.bool_)
-        for number in own:
-            union[places[number]] |= masks[number][places[number]]
-        whole = _place(union)
-        components = np.zeros(union.shape, np.int32)
-        count = ndimage.label(union[whole], structure=EIGHT_CONNECTED, output=components[whole])
-        # Worst first, so that the best has the last word.
-        marked = np.zeros(count + 1, np.int64)
-        best = np.full(count + 1, -1)
-        for number in own[::-1]:
-            place = places[number]
-            pixels = np.bincount(components[place][masks[number][place]], minlength=count + 1)
-            main = int(pixels.argmax())
-            marked[pixels > 0] = main
-            best[main] = number
-        joined = np.where(best >= 0, np.arange(count + 1), marked)[components[whole]]
-        for index in np.flatnonzero(best >= 0):
-            mask = np.zeros_like(union)
-            mask[whole] = joined == index
-            found.append((int(best[index]), mask))
-    found.sort(key=lambda region: region[0])
-    return Regions(
-        masks=np.stack([mask for _, mask in found]) if found else masks[:0],
-        best=np.array([best for best, _ in found], np.int64),
-    )
+    found: list[tuple[IntArray, Spans]] = []
+    for label in np.unique(labels[spans.owner]):
+        own = spans.chosen(labels[spans.owner] == label)
+        union = own.union()
+        numbers, count = union.pieces()
+        component = numbers[np.searchsorted(union.starts, own.starts, side="right") - 1]
+        pixels = np.bincount(own.owner * count + component, own.lengths, own.count * count)
+        pixels = pixels.reshape(own.count, count)
+        marks = np.flatnonzero(pixels.any(axis=1))
+        main = pixels.argmax(axis=1)
+        best = np.full(count, own.count)
+        np.minimum.at(best, main[marks], marks)
+        over = (pixels > 0).argmax(axis=0)
+        whole = np.where(best < own.count, np.arange(count), main[over])[numbers]
+        found.append((best[whole], union))
+    if not found:
+        return Spans(spans.starts, spans.ends, spans.owner, 0, spans.shape), np.zeros(0, np.int64)
+    marked = np.concatenate([of for of, _ in found])
+    order = np.argsort(marked, kind="stable")
+    best, owner = np.unique(marked[order], return_inverse=True)
+    starts, ends = (np.concatenate([getattr(u, e) for _, u in found])[order] for e in ("starts", "ends"))
+    return Spans(starts, ends, owner, len(best), spans.shape), best
 
 
-def _place(mask: BoolArray) -> tuple[slice, slice]:
-    """Return the rows and columns that hold all pixels of a mask; empty slices where it has none."""
-    # `ndimage.find_objects` looks at every pixel, and joining takes twice as long with it.
-    rows = np.flatnonzero(mask.any(axis=1))
-    if not len(rows):
-        return slice(0, 0), slice(0, 0)
-    band = slice(int(rows[0]), int(rows[-1]) + 1)
-    columns = np.flatnonzero(mask[band].any(axis=0))
-    return band, slice(int(columns[0]), int(columns[-1]) + 1)
-
-
-def shown_lesions(detections: Detections, shape: tuple[int, int]) -> tuple[Detections, BoolArray]:
-    """Return the detections of a slice as they are shown, and their (D, H, W) masks.
+def lesions(detections: Detections, spans: Spans) -> tuple[Detections, Spans]:
+    """Return the detections of a slice as they are shown, and their masks, of the masks of each.
 
     With `DetectionSettings.join_touching` each is one region: its box is that of its pixels, all else that of
     its best detection.
     """
-    masks = mask_pixels(detections, shape)
     if not detections.settings.join_touching:
-        return detections, masks
-    regions = touching_regions(masks, detections.labels)
-    return dataclasses.replace(detections.at(regions.best), boxes=regions.boxes()), regions.masks
+        return detections, spans
+    regions, best = joined(spans, detections.labels)
+    return dataclasses.replace(detections.at(best), boxes=regions.boxes()), regions
+
+
+def shown_lesions(detections: Detections, shape: tuple[int, int]) -> tuple[Detections, BoolArray]:
+    """Return the detections of a slice as they are shown, see `lesions`, and their (D, H, W) masks."""
+    shown, spans = lesions(detections, mask_spans(detections, shape))
+    return shown, spans.masks()

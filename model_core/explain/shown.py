@@ -31,10 +31,11 @@ from model_core.engine.evidence import (
 )
 from model_core.engine.lungs import known_lungs
 from model_core.engine.pipeline import Pipeline
-from model_core.engine.select import detect, rank, why_unshown
-from model_core.explain.masks import label_map, logit_map, mask_pixels
-from model_core.explain.regions import shown_lesions
+from model_core.engine.select import detect, rank, why_unshown, without_masks
+from model_core.explain.masks import known_spans, label_map, logit_map, mask_pixels
+from model_core.explain.regions import lesions
 from model_core.explain.rois import roi_table
+from model_core.explain.spans import Spans
 
 
 def show(
@@ -46,6 +47,7 @@ def show(
     *,
     lung: bool | None = None,
     edit: EvidenceEdit | None = None,
+    known: bool = False,
 ) -> ShownSlice:
     """Compute everything drawn over a slice and listed beside it under these settings.
 
@@ -54,20 +56,35 @@ def show(
     the table, as excluded, and masks and detections stay as they are. What it asks about joins the table.
 
     Without a classifier there is no class and no RoI batch, but the detector ranks regions all the same.
+
+    ``known``: no mask branch runs. Detections whose masks were never computed come last, with their boxes and
+    empty masks, and are counted in `ShownSlice.pending`.
     """
-    found = detect(pipeline, result, detections)
+    found = detect(pipeline, result, detections, known=known)
     shape = result.placement.slice_shape
-    lesions, masks = shown_lesions(found, shape)
+    shown, spans = lesions(found, known_spans(result, found))
+    waiting = without_masks(pipeline, result, detections) if known else found.at(np.zeros(0, np.int64))
+    if len(waiting):
+        shown, spans = shown.followed_by(waiting), spans.followed_by(len(waiting))
     verdict = judge(pipeline, result, evidence, edit)
     return ShownSlice(
         slice_index=result.slice_index,
-        detections=lesions,
-        masks=masks,
+        detections=shown,
+        masks=spans.masks(),
         logit_map=lambda: logit_map(found, shape),
-        rois=_rois(pipeline, volume, result, found.indices, detections, evidence, verdict),
+        rois=_rois(
+            pipeline,
+            volume,
+            result,
+            np.concatenate((found.indices, waiting.indices)),
+            detections,
+            evidence,
+            verdict,
+        ),
         verdict=verdict,
-        summary=_summary(pipeline, volume, result, masks, verdict, lung=lung),
+        summary=_summary(pipeline, volume, result, spans, verdict, lung=lung),
         asked=_asked(result, detections, verdict),
+        pending=len(waiting),
     )
 
 
@@ -189,8 +206,8 @@ def summarise(
 ) -> SliceSummary:
     """Return what the strip and the scan need of a slice; ``lung`` and ``edit`` as for `show`."""
     found = detect(pipeline, result, detections)
-    _, masks = shown_lesions(found, result.placement.slice_shape)
-    return _summary(pipeline, volume, result, masks, judge(pipeline, result, evidence, edit), lung=lung)
+    _, spans = lesions(found, known_spans(result, found))
+    return _summary(pipeline, volume, result, spans, judge(pipeline, result, evidence, edit), lung=lung)
 
 
 def lesion_labels(shown: ShownSlice) -> ByteArray:
@@ -202,16 +219,16 @@ def _summary(
     pipeline: Pipeline,
     volume: Volume,
     result: SliceResult,
-    masks: BoolArray,
+    spans: Spans,
     verdict: ImageVerdict | None,
     *,
     lung: bool | None,
 ) -> SliceSummary:
-    pixels = int(masks.any(axis=0).sum()) if len(masks) else 0
+    pixels = int(spans.union().lengths.sum())
     area = volume.geometry.pixel_area_mm2
     summary = SliceSummary(
         slice_index=result.slice_index,
-        detections=len(masks),
+        detections=spans.count,
         lesion_px=pixels,
         lesion_mm2=None if area is None else pixels * area,
         probabilities=None,

@@ -64,9 +64,9 @@ def score_area(
     for number, label in sorted({(roi.class_number, roi.label) for roi in ranking.shown}):
         groups.setdefault(region_colour(label, max(0, number - 1)), []).append(label)
     top_margin = 0.26 if len(groups) < 2 else 0.42
-    axes = style.start(figure, colours, Margins(left=0.66, right=0.14, bottom=0.40, top=top_margin))
+    margins = Margins(left=0.66, right=0.14, bottom=0.40, top=top_margin)
+    axes = style.start(figure, colours, margins, grid="both", again="score-area")
     style.label_axes(axes, colours, style.score_label(calibrated), "box area (px)")
-    axes.grid(visible=True, color=colours.grid, linewidth=0.7)
     _scale(axes, [roi.area_px for roi in (*ranking.shown, *ranking.rest)])
     _points(axes, ranking, colours)
     _legend(axes, ranking, colours, groups)
@@ -147,16 +147,26 @@ def _scale(axes: Axes, areas: Sequence[float]) -> None:
     low, high = max(min(areas), 0.0), max(*areas, 1.0)
     if low < 1:
         # Boxes without area exist (the released code keeps them); a logarithm has no place for them.
-        axes.set_yscale("symlog", linthresh=1, linscale=0.4)
+        style.value_scale(axes, "symlog", linthresh=1, linscale=0.4)
         bottom, ticks = -0.15, [0.0]
     else:
-        axes.set_yscale("log")
-        bottom, ticks = low / 1.7, []
-    ceiling = max(high * 1.7, bottom * 20, 10.0)
+        style.value_scale(axes, "log")
+        bottom, ticks = _step(low / 1.3, below=True), []
+    # Round ends stay while thresholds move, and with them the axes.
+    ceiling = max(_step(high * 1.3), _step(bottom * 20), 10.0)
     axes.set_ylim(bottom, ceiling)
     ticks += [10.0**power for power in range(math.ceil(math.log10(ceiling)) + 1)]
     ticks = [tick for tick in ticks if bottom <= tick <= ceiling]
     style.fix_ticks(axes.yaxis, ticks, [_pixels(tick) for tick in ticks])
+
+
+def _step(value: float, *, below: bool = False) -> float:
+    """Return the next of 1, 2, 5, 10, 20, ... above a positive number, or the one below."""
+    if value <= 0:
+        return 0.0
+    decade = 10.0 ** math.floor(math.log10(value))
+    steps = [decade * factor for factor in (1, 2, 5, 10)]
+    return max(s for s in steps if s <= value) if below else min(s for s in steps if s >= value)
 
 
 def _pixels(area: float) -> str:

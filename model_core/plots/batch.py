@@ -58,7 +58,8 @@ def roi_batch_image(
     with np.errstate(invalid="ignore"):
         shares = np.where(finite, values / np.where(scales > 0, scales, 1), np.nan)
 
-    axes = style.start(figure, colours, Margins(left=0.60, right=0.46, bottom=0.10, top=0.42))
+    margins = Margins(left=0.60, right=0.46, bottom=0.10, top=0.42)
+    axes = style.start(figure, colours, margins, again="roi-batch")
     count = len(values)
     columns = len(COLUMNS)
     _picture(axes, colours, np.ma.masked_invalid(shares), (-0.5, columns - 0.5, count + 0.5, 0.5), "batch")

@@ -57,7 +57,8 @@ def score_histogram(
     if not ranking.shown:
         style.message(figure, colours, "No regions")
         return
-    axes = style.start(figure, colours, Margins(left=0.52, right=0.12, bottom=0.40, top=0.26))
+    margins = Margins(left=0.52, right=0.12, bottom=0.40, top=0.26)
+    axes = style.start(figure, colours, margins, grid="y", again="score-histogram")
     counted = "rows of the batch" if copies else "regions"
     style.label_axes(axes, colours, style.score_label(calibrated), counted)
     edges = np.linspace(0, 1, BINS + 1)
@@ -67,7 +68,6 @@ def score_histogram(
         _bars(axes, edges, every, colours.faint, "others")
     _bars(axes, edges, shown, colours.muted, "shown")
     _scale(axes, float(every.max()), log=log)
-    axes.grid(visible=True, axis="y", color=colours.grid, linewidth=0.7)
     _note(axes, ranking, colours)
     if ranking.selected is not None:
         _mark(axes, ranking.selected, colours)
@@ -90,11 +90,12 @@ def _bars(axes: Axes, edges: DoubleArray, counts: DoubleArray, colour: str, gid:
 def _scale(axes: Axes, highest: float, *, log: bool) -> None:
     style.score_axis(axes)
     if log:
-        axes.set_yscale("log")
+        style.value_scale(axes, "log")
         axes.set_ylim(0.7, max(highest, 1) * 1.6)
         decades = [10**power for power in range(int(np.log10(max(highest, 1))) + 1)]
         style.fix_ticks(axes.yaxis, decades, [f"{value:d}" for value in decades])
     else:
+        style.value_scale(axes, "linear")
         axes.set_ylim(0, max(highest, 1) * 1.06)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True, min_n_ticks=2))
 

@@ -5,10 +5,11 @@ Classes have their colours of `model_core.scene.palette`; no plot says anything 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -75,12 +76,28 @@ def theme_named(name: str) -> Theme:
     return THEMES[name]
 
 
-def start(figure: Figure, theme: Theme, margins: Margins) -> Axes:
-    """Clear the figure and return styled axes inside the margins."""
+def start(figure: Figure, theme: Theme, margins: Margins, *, grid: str = "", again: str = "") -> Axes:
+    """Return styled axes inside the margins of a figure on which nothing is drawn yet.
+
+    ``grid``: along which axis, "x", "y" or "both". ``again`` names a plot that is drawn over and over: where
+    the figure holds that one its axes are kept, with their ticks and names, and only what is drawn in them
+    goes. Axes take most of the time of a drawing.
+    """
+    made = (again, theme.background)
+    if again and figure.axes and getattr(figure.axes[0], "made_for", None) == made and not figure.texts:
+        axes = figure.axes[0]
+        for artist in drawn_in(axes):
+            artist.remove()
+        if vars(margins) != vars(figure.get_layout_engine()):
+            figure.set_layout_engine(margins)
+        return axes
     _clear(figure, theme)
     figure.set_layout_engine(margins)
     axes = figure.add_subplot()
+    axes.made_for = made  # type: ignore[attr-defined]
     dress(axes, theme)
+    if grid:
+        axes.grid(visible=True, axis=grid, color=theme.grid, linewidth=0.7)  # type: ignore[arg-type]
     return axes
 
 
@@ -95,6 +112,23 @@ def dress(axes: Axes, theme: Theme) -> None:
     axes.set_axisbelow(True)
 
 
+def drawn_in(axes: Axes) -> list[Artist]:
+    """Return what is drawn in axes, without the axes themselves."""
+    return [*axes.collections, *axes.lines, *axes.images, *axes.texts, *axes.patches]
+
+
+def axes_state(axes: Axes) -> tuple[Hashable, ...]:
+    """Return all that axes without contents look like: equal where they look the same."""
+    figure = axes.figure
+    state: list[Hashable] = [figure.dpi, tuple(figure.bbox.extents), tuple(axes.get_position().extents)]
+    for axis in (axes.xaxis, axes.yaxis):
+        places = axis.get_majorticklocs().tolist()
+        labels = axis.get_major_formatter().format_ticks(places)
+        name = axis.label.get_text(), axis.label.get_visible()
+        state += [axis.get_scale(), tuple(axis.get_view_interval()), tuple(places), tuple(labels), name]
+    return tuple(state)
+
+
 def _clear(figure: Figure, theme: Theme) -> None:
     # Axes that are taken out first are not reset one by one, which would cost half the drawing time.
     for axes in list(figure.axes):
@@ -105,9 +139,19 @@ def _clear(figure: Figure, theme: Theme) -> None:
 
 def fix_ticks(axis: Axis, places: Sequence[float], labels: Sequence[str]) -> None:
     """Give an axis these ticks and no other; cheaper than `Axes.set_xticks`, which draws them at once."""
+    locator, formatter = axis.get_major_locator(), axis.get_major_formatter()
+    there = getattr(locator, "locs", ()), getattr(formatter, "seq", ())
+    if isinstance(locator, FixedLocator) and [*map(list, there)] == [list(places), list(labels)]:
+        return
     axis.set_major_locator(FixedLocator(list(places)))
     axis.set_major_formatter(FixedFormatter(list(labels)))
     axis.set_minor_locator(NullLocator())
+
+
+def value_scale(axes: Axes, name: str, **settings: float) -> None:
+    """Give the upright axis a scale, where it has another one."""
+    if axes.get_yscale() != name:
+        axes.set_yscale(name, **settings)
 
 
 def score_axis(axes: Axes) -> None:
@@ -136,8 +180,10 @@ def headline(
 
 def label_axes(axes: Axes, theme: Theme, x: str, y: str) -> None:
     """Name both axes, with units."""
-    axes.set_xlabel(x, color=theme.text, fontsize=TEXT_PT, labelpad=2)
-    axes.set_ylabel(y, color=theme.text, fontsize=TEXT_PT, labelpad=3)
+    if axes.get_xlabel() != x:
+        axes.set_xlabel(x, color=theme.text, fontsize=TEXT_PT, labelpad=2)
+    if axes.get_ylabel() != y:
+        axes.set_ylabel(y, color=theme.text, fontsize=TEXT_PT, labelpad=3)
 
 
 def score_label(calibrated: bool) -> str:

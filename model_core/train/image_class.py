@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from model_core.base.arrays import BoolArray, DoubleArray, FloatArray, IntArray
 from model_core.base.errors import DataError
 from model_core.base.jobs import Progress
+from model_core.base.results import MIRRORED
 from model_core.base.settings import EvidenceSettings
 from model_core.data import ClassifiedSlice
 from model_core.data.classes import CLASS_FOLDERS, COVIDX
@@ -35,7 +36,6 @@ from model_core.engine.preprocess import network_input
 from model_core.measure.classification import auc
 from model_core.measure.slices import one_slice_volume, with_grey_map
 from model_core.networks import CovidCTMaskNet, ImageHead
-from model_core.networks.mask_rcnn import MIRRORED
 from model_core.ranking import rank_regions, replicate
 from model_core.train.geometry import Motion, warp
 from model_core.train.packing import PackedSlice

@@ -26,7 +26,7 @@ from model_core.engine.load import load_pipeline
 from model_core.engine.onnx_backend import OnnxBackend
 from model_core.engine.pipeline import Pipeline
 from model_core.engine.preprocess import network_input
-from model_core.engine.select import rank, why_unshown
+from model_core.engine.select import make_masks, rank, why_unshown
 from model_core.engine.torch_backend import TorchBackend
 from model_core.explain import mask_pixels, scan_verdict, show, summarise, with_evidence
 from model_core.networks import build
@@ -104,6 +104,38 @@ def test_class_and_table_alone_are_those_of_all(pipeline, volume, result, backbo
     assert np.array_equal(mixed.verdict.logits, many.verdict.logits)
     assert mixed.summary.probabilities == many.summary.probabilities
     assert np.array_equal(mixed.logit_map, few.logit_map, equal_nan=True)
+
+
+def test_new_masks_follow_strongest_first_and_end_as_all_at_once(
+    pipeline, volume, backbone_calls, monkeypatch
+):
+    (result,) = finish(run(pipeline, volume, [1]))
+    low = dataclasses.replace(pipeline.detections, score=0.0, nms_iou=None, max_detections=60)
+    looks = len(backbone_calls)
+    ranked = rank(result.detection_candidates, low)
+    new = [k for k in ranked.tolist() if k not in result.mask_cache]
+    few = len(ranked) - len(new)
+    assert new
+    monkeypatch.setattr(type(pipeline.backend), "masks", None)
+    known = show(pipeline, volume, result, low, pipeline.evidence, known=True)
+    monkeypatch.undo()
+    assert (len(known.detections), known.pending) == (len(ranked), len(new))
+    assert known.detections.indices[few:].tolist() == new
+    assert not known.masks[few:].any()
+    seen = []
+    for _ in make_masks(pipeline, result, low, few=6):
+        part = show(pipeline, volume, result, low, pipeline.evidence, known=True)
+        seen.append(part.pending)
+        assert set(new[: len(new) - part.pending]) <= result.mask_cache.keys()
+    assert seen == sorted(seen, reverse=True)
+    assert seen[-1] == 0
+    whole = show(pipeline, volume, result, low, pipeline.evidence)
+    assert part.detections.indices.tolist() == ranked.tolist()
+    for name in ("indices", "boxes", "scores", "mask_logits"):
+        assert np.array_equal(getattr(part.detections, name), getattr(whole.detections, name))
+    assert np.array_equal(part.masks, whole.masks)
+    assert (part.summary, part.rois) == (whole.summary, whole.rois)
+    assert len(backbone_calls) == looks
 
 
 def test_two_threads_may_ask_for_masks_at_once(pipeline, volume):

@@ -368,7 +368,8 @@ class ClassPanel(QWidget):
         if state.case.volume is None:
             return "", ""
         if state.case.lungs.outside(state.display.slice_index):
-            return OUTSIDE, ""
+            left_out = state.display.slice_index not in state.results.slices
+            return OUTSIDE, "Left out of runs: Run slice (Ctrl+R) looks." if left_out else ""
         if weights.cards and not weights.image_classes:
             return "No class", "These weights find regions only; they give no class."
         if state.results.shown is not None:

@@ -14,9 +14,8 @@ from ctmasknet_gui.view.lasso import Lasso, draw_area
 from ctmasknet_gui.view.style import BACKGROUND, label
 from model_core.base.threads import DRAWING
 
-# Several changes of state in one go become one picture. Waiting twice as long as a picture takes keeps
-# scrolling and dragging smooth: the plot follows as soon as the hand rests.
-_COALESCE_MS, _LONGEST_MS = 25, 300
+# Several changes of state in one go become one picture. The rest gets as much time as a picture takes.
+_COALESCE_MS, _LONGEST_MS = 5, 150
 
 Draw = Callable[[Any], None]
 Pick = Callable[[Any], "int | None"]
@@ -77,6 +76,7 @@ class PlotPage(QWidget):
         self._coming.timeout.connect(self._tell_covered)
         self._filled = False
         self._stale = False
+        self._what: object = None
         self.canvas: Any = None
         self.hint = label(role="muted", wrap=True)
         self.hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -88,17 +88,28 @@ class PlotPage(QWidget):
         self._timer.setInterval(_COALESCE_MS)
         self._timer.timeout.connect(self._redraw)
 
-    def refresh(self, *, filled: bool, why: str = "") -> None:
-        """Draw anew soon; where there is nothing to draw, say ``why``."""
-        self._filled = filled
+    def refresh(self, *, filled: bool, why: str = "", what: object = None) -> None:
+        """Draw anew soon; where there is nothing to draw, say ``why``.
+
+        ``what`` is all that is drawn, where it may be compared: what is drawn already is not drawn again.
+        """
+        if filled and self._filled and what is not None and what == self._what:
+            return
+        self._filled, self._what = filled, what
         self.hint.setText(why)
         if not filled:
             self._timer.stop()
             self._stack.setCurrentWidget(self.hint)
             return
         self._stale = True
-        if self.isVisible():
+        # One that comes is not put off: plots follow while a slider is pulled.
+        if self.isVisible() and not self._timer.isActive():
             self._timer.start()
+
+    @property
+    def pending(self) -> bool:
+        """Whether something is still to be drawn."""
+        return self._timer.isActive()
 
     def showEvent(self, event: QShowEvent) -> None:
         """Draw what was missed while hidden."""
@@ -122,20 +133,52 @@ class PlotPage(QWidget):
         start = time.perf_counter()
         with DRAWING:
             self._draw(self.canvas.figure)
-            self.canvas.draw()
+            self.canvas.draw_contents()
         took = 1000 * (time.perf_counter() - start)
-        self._timer.setInterval(round(min(_LONGEST_MS, max(_COALESCE_MS, 2 * took))))
+        self._timer.setInterval(round(min(_LONGEST_MS, max(_COALESCE_MS, took))))
 
     def _make_canvas(self) -> None:
         from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
         from matplotlib.figure import Figure
 
+        from model_core.plots.style import axes_state, drawn_in
+
         class Canvas(FigureCanvasQTAgg):
-            """Draws itself too, when its size changes: never while an export draws in the worker."""
+            """Draws itself too, when its size changes: never while an export draws in the worker.
+
+            The axes with all their texts take most of a drawing, and seldom change: their picture is kept.
+            """
+
+            _axes: Any = None
+            _picture: Any = None
 
             def draw(self) -> None:
                 with DRAWING:
                     super().draw()  # type: ignore[no-untyped-call]
+
+            def draw_contents(self) -> None:
+                """Draw what stands in the axes over their picture, which is made anew if they changed."""
+                figure = self.figure
+                if len(figure.axes) != 1 or figure.texts:
+                    self._axes = None
+                    self.draw()
+                    return
+                (axes,) = figure.axes
+                if (layout := figure.get_layout_engine()) is not None:
+                    layout.execute(figure)
+                contents = drawn_in(axes)
+                if (now := axes_state(axes)) != self._axes:
+                    for artist in contents:
+                        artist.set_visible(False)
+                    self.draw()
+                    for artist in contents:
+                        artist.set_visible(True)
+                    self._axes, self._picture = now, self.copy_from_bbox(figure.bbox)  # type: ignore[no-untyped-call]
+                self.restore_region(self._picture)  # type: ignore[no-untyped-call]
+                # The edges of the axes lie over some of the contents.
+                for artist in sorted((*contents, *axes.spines.values()), key=lambda one: one.get_zorder()):
+                    axes.draw_artist(artist)
+                self.update()
 
         self.canvas = Canvas(Figure(facecolor=BACKGROUND))  # type: ignore[no-untyped-call]
         self.canvas.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)

@@ -102,13 +102,23 @@ class PlotPanel(QWidget):
             "calibrated": shown is not None and shown.calibrated,
         }
 
+    @property
+    def _copies(self) -> tuple[int, ...]:
+        """The rows of the batch that are the selected region."""
+        candidate, verdict = self._state.selection.candidate, self._verdict
+        if candidate is None or verdict is None:
+            return ()
+        return tuple(np.flatnonzero(verdict.batch.source == candidate).tolist())
+
     def _refresh(self, *_: object) -> None:
         why = why_no_evidence(self._state, waiting=_HINT)
+        what = (self._rois, *self._highlight.values())
         for page in (self.scatter, self.histogram):
-            page.refresh(filled=bool(self._rois), why=why)
-        self.batch.refresh(
-            filled=self._verdict is not None, why=NO_BATCH if gives_no_class(self._state) else why
-        )
+            page.refresh(filled=bool(self._rois), why=why, what=what)
+        verdict = self._verdict
+        rows = None if verdict is None else (verdict.batch.rows.tobytes(), self._copies)
+        why = NO_BATCH if gives_no_class(self._state) else why
+        self.batch.refresh(filled=verdict is not None, why=why, what=rows)
 
     def _refresh_sensitivity(self, *_: object) -> None:
         why = NO_BATCH if gives_no_class(self._state) else _HINT
@@ -133,9 +143,7 @@ class PlotPanel(QWidget):
 
         verdict = self._verdict
         assert verdict is not None
-        candidate = self._state.selection.candidate
-        copies = () if candidate is None else np.flatnonzero(verdict.batch.source == candidate).tolist()
-        roi_batch_image(figure, verdict.batch.rows, selected=copies)
+        roi_batch_image(figure, verdict.batch.rows, selected=self._copies)
 
     def _draw_sensitivity(self, figure: Any) -> None:
         from model_core.plots import sensitivity_curves

@@ -119,10 +119,21 @@ class RoiModel(QAbstractTableModel):
         self._faint: frozenset[int] = frozenset()
 
     def set_rows(self, rows: tuple[RoiRow, ...]) -> None:
-        """Replace the rows."""
-        self.beginResetModel()
-        self._rows = self._sorted(list(rows))
-        self.endResetModel()
+        """Replace the rows; only those that differ from what stood in their place are drawn anew."""
+        new, old = self._sorted(list(rows)), self._rows
+        common = min(len(new), len(old))
+        if len(new) < len(old):
+            self.beginRemoveRows(_NONE, common, len(old) - 1)
+            self._rows = old[:common]
+            self.endRemoveRows()
+        elif len(new) > len(old):
+            self.beginInsertRows(_NONE, common, len(new) - 1)
+            self._rows = [*old, *new[common:]]
+            self.endInsertRows()
+        self._rows = new
+        for row in range(common):
+            if new[row] != old[row]:
+                self.dataChanged.emit(self.index(row, 0), self.index(row, self.columnCount() - 1))
 
     def set_contributions(
         self, values: dict[int, float], target: str, *, faint: frozenset[int] = frozenset()

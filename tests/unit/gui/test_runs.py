@@ -8,11 +8,17 @@ import pytest
 from gui_fakes import FakeEngine, FakeReader, make_entry, make_volume
 
 from ctmasknet_gui.controller import feature_maps
-from ctmasknet_gui.controller.feature_maps import map_bytes, within_budget
+from ctmasknet_gui.controller.feature_maps import (
+    map_bytes,
+    mask_bytes,
+    masks_within_budget,
+    within_budget,
+)
 from ctmasknet_gui.controller.run_case import Analysed
 from ctmasknet_gui.controller.run_queue import RunQueue
 from ctmasknet_gui.controller.unlike_training import unlike_training
 from ctmasknet_gui.state.requests import ExportRequest
+from ctmasknet_gui.state.verdict import wanted_slices
 from model_core.base.errors import SettingsError
 from model_core.base.volume import Catalogue, Problem
 
@@ -110,6 +116,36 @@ def test_queue_counts_what_was_asked_for():
     queue.add([5, 9])
     assert queue.total == 3
     assert [queue.take(8), queue.take(0), queue.rest(), queue.take(0), queue.take(0)] == [9, 4, (5,), 5, None]
+
+
+def taken(queue, centres):
+    """Take slices while another is visible each time, the last one to the end."""
+    return [queue.take(centre) for centre in centres] + list(iter(lambda: queue.take(centres[-1]), None))
+
+
+def test_a_run_begins_with_what_is_likely_seen_and_every_eighth_slice():
+    order = taken(RunQueue(range(40), strip=8), [20])
+    assert order[:5] == [20, 19, 21, 18, 22]
+    assert order[5:10] == [16, 24, 8, 32, 0]
+    assert order[10:14] == [17, 23, 15, 25]
+    assert sorted(order) == list(range(40))
+
+
+def test_a_run_follows_a_person_who_scrolls():
+    order = taken(RunQueue(range(40), strip=8), [10, 12, 13, 30])
+    assert order[:4] == [10, 12, 13, 30], "what is visible comes next, whatever was to come"
+    assert order[4:8] == [31, 32, 33, 34], "then those ahead"
+    assert order[8:12] == [29, 24, 16, 8]
+    upward = taken(RunQueue(range(40), strip=8), [30, 20])
+    assert upward[1:6] == [20, 19, 18, 17, 16]
+
+
+def test_slices_that_turn_out_to_be_of_no_use_are_not_taken():
+    queue = RunQueue(range(6))
+    assert queue.take(0) == 0
+    rest = [queue.take(0, left_out=lambda k: k in (1, 4)) for _ in range(4)]
+    assert rest == [2, 3, 5, None]
+    assert queue.total == 4
 
 
 def test_a_slice_that_is_being_done_is_not_done_twice():
@@ -285,22 +321,25 @@ def move(rig, **changes):
 def test_of_twenty_moves_of_a_slider_the_last_is_shown(slow_masks):
     rig, state = slow_masks, slow_masks.state
     calls, before = len(rig.engine.backbone_calls), state.results.shown
-    summaries = []
-    state.results.events.summaries.connect(lambda new, _old=None: summaries.append(new))
     for step in range(20):
         move(rig, score=0.9 - 0.04 * step)
         rig.qtbot.wait(1)
     assert state.results.computing
-    assert np.array_equal(state.results.shown.masks, before.masks), "they stay until there are new ones"
-    assert summaries == []
+    shown = state.results.shown
+    assert np.array_equal(shown.masks[:4], before.masks), "those that are known are there at once"
+    assert (len(shown.detections), shown.pending) == (5, 1)
+    assert not shown.masks[4].any()
+    assert state.results.summaries[3].detections == 4, "no summary of a part of the masks"
     rig.gate.set()
     rig.settle()
     assert state.results.shown.detections.settings == state.thresholds.detections
     assert state.results.shown.detections.settings.score == pytest.approx(0.14)
     assert not state.results.computing
     here, others = ([asked for asked in rig.asked if (asked[0] == 3) is own] for own in (True, False))
-    assert len(here) == 2, "what was begun first, and the last"
-    assert sorted(others) == [(k, others[0][1]) for k in (0, 1, 2, 4, 5, 6)]
+    assert len(here) <= 2, "what was begun first, and the last"
+    assert {asked[0] for asked in others} == {0, 1, 2, 4, 5, 6}
+    assert not state.results.shown.pending
+    assert state.results.shown.masks[4].any()
     assert threading.current_thread().name not in {thread for _, thread in rig.asked}
     assert len(rig.engine.backbone_calls) == calls
 
@@ -314,27 +353,33 @@ def test_thresholds_that_went_back_keep_their_masks(slow_masks):
     assert not state.results.computing
     rig.gate.set()
     rig.settle()
-    assert state.results.shown.masks is before.masks
+    assert np.array_equal(state.results.shown.masks, before.masks)
     assert state.results.shown.detections.settings == state.thresholds.detections
     assert not state.results.computing
     assert not state.results.updating
 
 
-def test_class_and_table_need_not_wait_for_the_masks(slow_masks):
+def test_class_table_and_known_masks_need_not_wait_for_new_ones(slow_masks):
     rig, state = slow_masks, slow_masks.state
     before = state.results.shown
     rig.controllers.thresholds.set_linked(True)
-    move(rig, score=0.7)
+    move(rig, score=0.1)
     shown = state.results.shown
     assert shown.verdict.settings == state.thresholds.evidence
     assert shown.verdict.basis == "edited"
-    assert [roi.detected for roi in shown.rois] == [True, True]
-    assert len(shown.masks) == len(before.masks) == 4
+    assert [roi.detected for roi in shown.rois] == [True] * 5
+    assert np.array_equal(shown.masks[:4], before.masks)
+    assert (len(shown.masks), shown.pending) == (5, 1)
+    assert state.results.computing
     assert state.results.summaries[3].detections == 4, "no mixture of two settings is summed up"
     rig.gate.set()
     rig.settle()
-    assert len(state.results.shown.masks) == 2
+    assert state.results.shown.pending == 0
+    assert state.results.shown.masks[4].any()
     assert state.results.summaries[3] == state.results.shown.summary
+    move(rig, score=0.7)
+    assert not state.results.computing, "nothing is new"
+    assert len(state.results.shown.masks) == 2
 
 
 def test_other_evidence_needs_no_masks(slow_masks):
@@ -387,7 +432,7 @@ def test_masks_that_cannot_be_made_are_told(opened, monkeypatch):
         raise SettingsError("There are no such masks.")
 
     monkeypatch.setattr(opened.engine, "show", fail)
-    move(opened, score=0.9)
+    move(opened, score=0.1)
     assert opened.state.results.shown is not None
     opened.settle()
     assert opened.state.results.shown is None
@@ -510,6 +555,49 @@ def test_catalogue_without_the_series_gives_no_entry_to_caution(opened):
     assert list(opened.state.results.slices) == [3]
 
 
+# ------------------------------------------------------------------------------------------ idle time
+
+
+def test_masks_are_made_ahead_in_idle_time_nearest_first(make_rig, monkeypatch):
+    engine = FakeEngine(maps=100)
+    made, threads = [], set()
+
+    def make(pipeline, result, settings):
+        threads.add(threading.current_thread().name)
+        made.append((result.slice_index, settings.score < 0, settings.max_detections))
+        result.mask_cache.update({k: np.zeros((28, 28), np.float32) for k in range(6)})
+        yield 6
+
+    monkeypatch.setattr(engine, "make_masks", make)
+    rig = make_rig(engine=engine)
+    rig.open()
+    rig.run_all()
+    rig.qtbot.waitUntil(lambda: not rig.controllers.jobs.active("ahead") and len(made) == 7)
+    assert made == [(k, True, 128) for k in (3, 2, 4, 1, 5, 0, 6)]
+    assert threading.current_thread().name not in threads
+    calls = len(rig.engine.backbone_calls)
+    move(rig, score=0.01)
+    assert not rig.state.results.computing, "every mask is known"
+    rig.settle()
+    rig.qtbot.wait(20)
+    assert len(made) == 7, "what was made ahead is not made again"
+    assert len(rig.engine.backbone_calls) == calls
+
+
+def test_masks_of_far_slices_go_first_where_they_can_be_made_again(opened):
+    engine = FakeEngine(maps=100)
+    results = {k: engine.result(engine.load(()), opened.state.case.volume, k) for k in range(7)}
+    for result in results.values():
+        result.mask_cache.update({k: np.zeros((28, 28), np.float32) for k in range(2)})
+    results[6] = replace(results[6], features={})
+    one = mask_bytes(results[0])
+    assert one == 2 * 28 * 28 * 4
+    kept = masks_within_budget(results, centre=2, budget=4 * one)
+    assert [k for k, r in kept.items() if not r.mask_cache] == [0, 4, 5], "those without maps stay"
+    assert all(kept[k].features for k in (0, 4, 5)), "theirs can be made again"
+    assert masks_within_budget(results, centre=2, budget=100 * one) == results
+
+
 # -------------------------------------------------------------------------------------- outside lungs
 
 
@@ -536,7 +624,36 @@ def test_a_run_waits_for_the_lungs(make_rig):
     rig.settle()
     told = [item for item in seen if item[1]]
     assert told[0] == ("lungs", 7)
-    assert {k: s.lung for k, s in rig.state.results.summaries.items()} == {k: k != 2 for k in range(7)}
+    lung = {k: s.lung for k, s in rig.state.results.summaries.items()}
+    assert lung.keys() >= {0, 1, 3, 4, 5, 6}
+    assert lung == {k: k != 2 for k in lung}
+
+
+def test_a_run_leaves_out_slices_without_lung_but_for_those_asked_for(make_rig):
+    rig = make_rig(engine=FakeEngine(no_lung={0, 5, 6}))
+    rig.open()
+    rig.run_all()
+    state, running = rig.state, rig.controllers.running
+    assert sorted(rig.engine.backbone_calls) == [1, 2, 3, 4]
+    assert (state.case.lungs.not_run(state.results.summaries), wanted_slices(state)) == (3, 4)
+    running.run_series()
+    assert "3 without are left out" in state.messages.messages[-1].text
+    state.display.slice_index = 5
+    running.run_slice()
+    rig.settle()
+    assert state.results.summaries[5].lung is False
+    assert state.results.shown.slice_index == 5
+    assert wanted_slices(state) == 5
+    running.run_series()
+    rig.settle()
+    assert sorted(rig.engine.backbone_calls) == [1, 2, 3, 4, 5], "nothing is done twice or in addition"
+
+
+def test_where_no_slice_shows_lung_none_is_left_out(make_rig):
+    rig = make_rig(engine=FakeEngine(no_lung=set(range(7))))
+    rig.open()
+    rig.run_all()
+    assert sorted(rig.engine.backbone_calls) == list(range(7))
 
 
 def test_lungs_that_are_found_late_are_heeded(opened):

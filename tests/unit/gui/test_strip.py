@@ -185,7 +185,9 @@ def test_analysed_and_not_analysed_rows_differ(strip, state):
 
 def test_slices_outside_the_lungs_are_grey_and_take_no_part(strip, state):
     state.case.lungs = LungSlices((False, False, *[True] * 16, None, False))
-    assert strip.describe(0) == "Slice 1 / 20: outside the lung, no class"
+    first, *more = strip.describe(0).splitlines()
+    assert first == "Slice 1 / 20: outside the lung, no class"
+    assert more == ["A run of the series leaves it out; Run slice (Ctrl+R) analyses it"]
     assert strip.describe(18) == "Slice 19 / 20: not analysed yet", "unknown is not outside"
     before = strip.grab().toImage()
     state.results.summaries = {1: summary(1, px=90_000), 6: summary(6), 18: summary(18), 19: summary(19)}
