@@ -406,6 +406,11 @@ class ShownSlice:
         return ShownSlice(**{**vars(self), **fields})
 
     @property
+    def evidence_rois(self) -> tuple[RoiRow, ...]:
+        """The rows of the table that are in the evidence, in the order of its kept rows."""
+        return tuple(roi for roi in self.rois if not roi.excluded)
+
+    @property
     def excluded(self) -> frozenset[int]:
         """The candidates that a person took out of the evidence."""
         return frozenset(roi.candidate for roi in self.rois if roi.excluded)

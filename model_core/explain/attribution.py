@@ -22,7 +22,7 @@ from model_core.base.arrays import BoolArray, DoubleArray, FloatArray, IntArray
 from model_core.base.calibration import Calibration
 from model_core.base.jobs import Progress
 from model_core.base.results import Candidates, RoiBatch
-from model_core.base.settings import EvidenceSettings
+from model_core.base.settings import EvidenceEdit, EvidenceSettings
 from model_core.engine.evidence import evidence_batch
 from model_core.engine.module_s import ModuleS
 from model_core.ranking import replicate
@@ -285,16 +285,18 @@ def closed_up(
     candidates: Candidates,
     settings: EvidenceSettings,
     *,
+    edit: EvidenceEdit | None = None,
     ill_classes: Sequence[int] = (),
     seed: int = 0,
 ) -> ClosedUp:
     """Remove each kept row; the first row beyond the batch enters, or rows are replicated anew (spec §5.3).
 
-    What non-maximum suppression removed stays out. ``seed`` is the first of the draws.
+    What non-maximum suppression or an ``edit`` of the evidence removed stays out. ``seed`` is the first of
+    the draws.
     """
     size = settings.batch_size
     longer = dataclasses.replace(settings, batch_size=size + 1)
-    rows = evidence_batch(candidates, longer, size=None).rows
+    rows = evidence_batch(candidates, longer, size=None, edit=edit).rows
     kept = min(len(rows), size)
     drawn = len(rows) <= size
     seeds = range(seed, seed + SEEDS) if drawn else (seed,)

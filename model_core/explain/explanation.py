@@ -47,6 +47,8 @@ class Explanation:
 
     Attributes
     ----------
+    ranks:
+        Of each row, its number in the table, from 1: there excluded regions count, too.
     slots:
         Of each row, its places in the RoI batch, from 0.
     contributions:
@@ -73,6 +75,7 @@ class Explanation:
 
     verdict: ImageVerdict
     calibration: Calibration | None
+    ranks: tuple[int, ...]
     slots: tuple[IntArray, ...]
     contributions: dict[Method, Contributions]
     without: DoubleArray | None
@@ -127,10 +130,18 @@ def explain_slice(
     found = Explanation(
         verdict=verdict,
         calibration=calibration,
+        ranks=tuple(roi.rank for roi in shown.evidence_rois),
         slots=slots,
         contributions={},
         without=None,
-        closed=closed_up(module_s, result.evidence_candidates, verdict.settings, ill_classes=ill, seed=seed),
+        closed=closed_up(
+            module_s,
+            result.evidence_candidates,
+            verdict.settings,
+            edit=verdict.edit,
+            ill_classes=ill,
+            seed=seed,
+        ),
         background=scores < BACKGROUND,
         players=(),
         lesions=False,
@@ -172,7 +183,7 @@ def _decided(
     found: Explanation, game: Game, shown: ShownSlice, scores: DoubleArray
 ) -> Generator[Progress, None, Explanation]:
     """Add what the verdict hangs on: lesions, or, where none is shown, single regions."""
-    boxes = np.array([roi.box for roi in shown.rois], np.float32).reshape(-1, 4)
+    boxes = np.array([roi.box for roi in shown.evidence_rois], np.float32).reshape(-1, 4)
     groups, owner = lesion_players(found.slots, boxes, shown.detections.boxes)
     lesions = [k for k in range(len(shown.detections)) if (owner == k).any()]
     if lesions:

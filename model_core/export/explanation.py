@@ -68,7 +68,7 @@ def explanation(shown: ShownSlice, found: Explanation, *, pipeline: Networks) ->
                 },
                 "leave_one_out_logits": None if found.without is None else _numbers(found.without[k, :count]),
             }
-            for k, (roi, own) in enumerate(zip(shown.rois, found.slots, strict=True))
+            for k, (roi, own) in enumerate(zip(shown.evidence_rois, found.slots, strict=True))
         ],
         # Leave-one-out adds up to nothing: what is left is interaction.
         "baseline_logits": {
@@ -154,7 +154,7 @@ def _decisive(found: Explanation, names: Sequence[str]) -> dict[str, Any]:
         "target": "ill_or_not" if ill else "class",
         "verdict": _verdict(found, names),
         "players": "lesions" if found.lesions else f"regions with a score of at least {BACKGROUND:g}",
-        "ranks": [[row + 1 for row in player] for player in found.players],
+        "ranks": [[found.ranks[row] for row in player] for player in found.players],
         "without": _set(found, decisive.without, found.outcomes[0]),
         "alone": _set(found, decisive.alone, found.outcomes[1]),
         "exact_to": decisive.exact_to,
@@ -167,7 +167,7 @@ def _set(found: Explanation, chosen: FoundSet | None, outcome: DoubleArray) -> d
     count = len(found.verdict.logits)
     return {
         "players": [player + 1 for player in chosen.players],
-        "ranks": [row + 1 for player in chosen.players for row in found.players[player]],
+        "ranks": [found.ranks[row] for player in chosen.players for row in found.players[player]],
         "exact": chosen.exact,
         "image_logits": _numbers(outcome[:count]),
         "ill_probability": _ill(found, outcome),
@@ -212,7 +212,7 @@ def _verdict(found: Explanation, names: Sequence[str]) -> str:
 def _named(found: Explanation, chosen: FoundSet) -> str:
     """Name players by their best region, whose number stands in tables and pictures."""
     best = sorted(found.players[player][0] for player in chosen.players)
-    numbers = [str(row + 1) for row in best]
+    numbers = [str(found.ranks[row]) for row in best]
     several = " and ".join(filter(None, (", ".join(numbers[:-1]), numbers[-1])))
     s = "s" if len(numbers) > 1 else ""
     return f"the lesion{s} of region{s} {several}" if found.lesions else f"region{s} {several}"
@@ -262,8 +262,9 @@ def write_explanation_pictures(
         with DRAWING, rc_context(), atomic_path(folder / file, overwrite=True) as temporary:
             figure = Figure(figsize=_SIZE, dpi=_DPI)
             if number:
-                ranks = [roi.rank for roi in shown.rois]
-                plots.contribution_bars(figure, ranks, values, baseline=baseline, logit=logit, name=name)
+                plots.contribution_bars(
+                    figure, found.ranks, values, baseline=baseline, logit=logit, name=name
+                )
             else:
-                plots.contribution_map(figure, grey, shown.rois, values, name=name, aspect=aspect)
+                plots.contribution_map(figure, grey, shown.evidence_rois, values, name=name, aspect=aspect)
             figure.savefig(temporary, format="png", metadata=about)

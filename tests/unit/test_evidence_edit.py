@@ -7,12 +7,15 @@ import pytest
 
 from model_core.base.errors import SettingsError
 from model_core.base.geometry import Geometry
-from model_core.base.results import Candidates, Placement, SliceResult, SliceSummary
+from model_core.base.jobs import finish
+from model_core.base.references import References
+from model_core.base.results import Candidates, Detections, Placement, SliceResult, SliceSummary
 from model_core.base.settings import DetectionSettings, EvidenceEdit, EvidenceSettings
 from model_core.base.volume import Volume
 from model_core.engine.evidence import evidence_batch, judge
 from model_core.engine.module_s import ModuleS
-from model_core.explain import scan_verdict, show, summarise, with_evidence
+from model_core.explain import explain_slice, scan_verdict, show, summarise, with_evidence
+from model_core.export import in_words
 
 ROWS = 8
 SETTINGS = EvidenceSettings(score=0.1, batch_size=ROWS)
@@ -41,7 +44,7 @@ class Backend:
         rng = np.random.default_rng(1)
         layers = [(rng.normal(size=s).astype(np.float32), rng.normal(size=s[0]).astype(np.float32))
                   for s in ((16, 5 * ROWS), (3, 16))]  # fmt: skip
-        self.image_head = ModuleS(tuple(layers))
+        self.image_head = self.module_s = ModuleS(tuple(layers))
 
 
 @pytest.fixture
@@ -168,3 +171,52 @@ def test_a_scan_with_an_edited_slice_says_so(case):
     assert "excluded by hand in 1 slice." in scan.rule
     outside = SliceSummary(3, 0, 0, 0.0, (0.1, 0.2, 0.3), lung=False, edited=True)
     assert scan_verdict([plain, outside], basis="trained").basis == "trained", "it takes no part"
+
+
+@pytest.fixture
+def explained(case):
+    """The case with RoI batches of controls, and lesions shown around the boxes of candidates 4, 1 and 2."""
+    rows = np.random.default_rng(5).normal(0, 0.3, (4, ROWS, 5)).astype(np.float32)
+    case.pipeline.cards[-1].references = References.of(rows, patients=2, sources=("made",))
+    boxes = case.candidates.boxes[[4, 1, 2]]
+    lesions = Detections(
+        indices=np.array([4, 1, 2]), boxes=boxes, scores=np.full(3, 0.6, np.float32),
+        labels=np.ones(3, np.int64), mask_boxes=boxes, mask_logits=np.zeros((3, 28, 28), np.float32),
+        settings=NONE,
+    )  # fmt: skip
+
+    def run(result, edit=None, *, lesions=lesions):
+        shown = show(case.pipeline, case.volume, result, NONE, SETTINGS, edit=edit)
+        if lesions is not None:
+            shown = shown.changed(detections=lesions)
+        (found,) = finish(explain_slice(case.pipeline, result, shown))
+        return found
+
+    return run
+
+
+@pytest.mark.parametrize("excluded", [{2}, {1}, {0, 4}])
+def test_edited_evidence_is_explained_as_that_of_a_detector_that_missed_the_excluded(
+    case, explained, excluded
+):
+    edited = explained(case.result, EvidenceEdit(excluded=frozenset(excluded)))
+    # Candidate 7 is suppressed by 2, and stays out.
+    missed = without(case.candidates, *excluded, *([7] if 2 in excluded else []))
+    other = explained(
+        SliceResult("s", "w", 0, case.result.placement, case.result.placement, missed, missed, None, {})
+    )
+    assert edited.players == other.players
+    assert edited.decisive == other.decisive
+    np.testing.assert_array_equal(edited.outcomes, other.outcomes)
+    np.testing.assert_array_equal(edited.closed.without, other.closed.without)
+    for method, values in other.contributions.items():
+        np.testing.assert_array_equal(edited.contributions[method].values, values.values)
+
+
+def test_regions_of_edited_evidence_are_called_by_their_number_in_the_table(case, explained):
+    edited = explained(case.result, EvidenceEdit(excluded=frozenset({2})), lesions=None)
+    assert edited.ranks == (2, 3, 4, 5, 6)
+    assert edited.decisive.without is not None
+    first = edited.players[edited.decisive.without.players[0]][0]
+    words = in_words(edited, case.pipeline.image_classes)
+    assert words.startswith(f"Without region{'s' * (len(edited.decisive.without.players) > 1)} {first + 2}")
