@@ -40,8 +40,8 @@ ROUNDS = 12
 EXACT_TO = 3
 # Fewer where there would be more sets than this.
 _MOST_SETS = 10_000
-# Sets whose values are computed at once, over all references.
-_AT_ONCE = 8192
+# Sets whose values are computed at once, over all references; and RoI batches.
+_AT_ONCE, _BATCHES_AT_ONCE = 8192, 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,26 +297,61 @@ def closed_up(
     size = settings.batch_size
     longer = dataclasses.replace(settings, batch_size=size + 1)
     rows = evidence_batch(candidates, longer, size=None, edit=edit).rows
+    return closed_up_rows(module_s, rows, settings, ill_classes=ill_classes, seed=seed)
+
+
+def closed_up_rows(
+    module_s: ModuleS,
+    rows: FloatArray,
+    settings: EvidenceSettings,
+    *,
+    ill_classes: Sequence[int] = (),
+    seed: int = 0,
+) -> ClosedUp:
+    """Do the same to (M, 5) ranked rows, of which those beyond the batch may enter."""
+    size = settings.batch_size
     kept = min(len(rows), size)
     drawn = len(rows) <= size
     seeds = range(seed, seed + SEEDS) if drawn else (seed,)
-
-    def answer(count: int, lacking: int | None) -> DoubleArray:
-        left = rows if lacking is None else np.delete(rows, lacking, axis=0)
-        if not count:
-            batches = np.zeros((1, size, 5), np.float32)
-        else:
-            batches = np.stack(
-                [left[replicate(count, size, mode=settings.replication, seed=seed)] for seed in seeds]
-            )
-        logits = with_ill(module_s(batches.astype(np.float64)), ill_classes)
-        mean: DoubleArray = logits.mean(axis=0)
-        return mean
-
-    left = min(len(rows) - 1, size)
-    without = [answer(left, k) for k in range(kept)]
-    whole = answer(kept, None)
+    lists = [np.arange(kept), *(np.delete(np.arange(len(rows)), k)[:size] for k in range(kept))]
+    whole, *without = refilled(module_s, rows, lists, settings, ill_classes=ill_classes, seeds=seeds)
     return ClosedUp(whole, np.array(without).reshape(kept, len(whole)), len(seeds))
+
+
+def refilled(
+    module_s: ModuleS,
+    rows: FloatArray,
+    lists: Sequence[IntArray],
+    settings: EvidenceSettings,
+    *,
+    ill_classes: Sequence[int] = (),
+    seeds: Sequence[int] = (0,),
+) -> DoubleArray:
+    """Return (n, outputs) for n lists of ranked rows, each spread over a batch by the published rule.
+
+    Means over the draws of ``seeds`` where a list is shorter than the batch (spec §5.3); no rows are a batch
+    of zeros.
+    """
+    size = settings.batch_size
+    several: list[FloatArray] = []
+    for chosen in lists:
+        if not len(chosen):
+            several.append(np.zeros((1, size, 5), np.float32))
+        elif len(chosen) >= size:
+            several.append(rows[None, chosen[:size]])
+        else:
+            ranks = [replicate(len(chosen), size, mode=settings.replication, seed=seed) for seed in seeds]
+            several.append(rows[chosen[np.stack(ranks)]])
+    counts = [len(batches) for batches in several]
+    every = np.concatenate(several)
+    logits = np.concatenate(
+        [
+            module_s(every[k : k + _BATCHES_AT_ONCE].astype(np.float64))
+            for k in range(0, len(every), _BATCHES_AT_ONCE)
+        ]
+    )
+    parts = np.split(with_ill(logits, ill_classes), np.cumsum(counts)[:-1])
+    return np.stack([part.mean(axis=0) for part in parts])
 
 
 def integrated_gradients(game: Game) -> Generator[Progress | Contributions, None, None]:
