@@ -12,7 +12,9 @@ import numpy as np
 from model_core.base.arrays import DoubleArray, IntArray
 from model_core.base.errors import SettingsError
 from model_core.base.jobs import Progress
+from model_core.base.references import References
 from model_core.engine import Pipeline
+from model_core.engine.module_s import ModuleS
 from model_core.explain.explanation import NO_REFERENCES
 from model_core.measure import explanation_metrics as metrics
 from model_core.measure.explained_slices import Case
@@ -41,8 +43,8 @@ class Measured:
     values: dict[str, float]
 
 
-def evidence_of(pipeline: Pipeline, case: Case, look: int = 0) -> Evidence:
-    """Return what the class of a slice rests on; ``look`` 0 is its picture, others are changed ones.
+def check_pipeline(pipeline: Pipeline) -> tuple[ModuleS, References]:
+    """Return what explanations are made with.
 
     Raises
     ------
@@ -50,10 +52,22 @@ def evidence_of(pipeline: Pipeline, case: Case, look: int = 0) -> Evidence:
         If the weights give no class, or have no RoI batches of controls.
     """
     module_s, references = pipeline.evidence_backend.module_s, pipeline.cards[-1].references
-    if module_s is None:
+    if module_s is None or not pipeline.has_class:
         raise SettingsError("These weights give no image class: give a classifier or a single-shot model.")
     if references is None:
         raise SettingsError(NO_REFERENCES)
+    return module_s, references
+
+
+def evidence_of(pipeline: Pipeline, case: Case, look: int = 0) -> Evidence:
+    """Return what the class of a slice rests on; ``look`` 0 is its picture, others are changed ones.
+
+    Raises
+    ------
+    SettingsError
+        As `check_pipeline` does.
+    """
+    module_s, references = check_pipeline(pipeline)
     calibration = pipeline.calibration
     found = Evidence(
         ranked=case.looks[look].rows,

@@ -226,3 +226,71 @@ def test_without_a_class_there_is_nothing_to_explain(series, plain, tmp_path, ca
     assert explain(series, tmp_path / "out", "--slice", "1", "--weights", plain[0]) == 1
     assert "nothing to explain" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """Three slices with masks of two patients, and a control."""
+    folder = tmp_path_factory.mktemp("labelled")
+    volume, labels = make_phantom(slices=12, size=SIZE)
+    rows = ["file\tpatient\tapprox_hu_at_0\tapprox_hu_at_255"]
+    for name in ("pairs/images", "pairs/masks", "classes/normal"):
+        (folder / name).mkdir(parents=True)
+    for number, index in enumerate((4, 5, 7, 1)):
+        grey = np.clip((volume.voxels[index] + 1350.0) / 1500 * 255, 0, 255).astype(np.uint8)
+        place = folder / ("pairs/images" if number < 3 else "classes/normal") / f"s{index}.png"
+        Image.fromarray(grey).save(place)
+        if number < 3:
+            Image.fromarray(labels[index]).save(folder / f"pairs/masks/s{index}.png")
+            rows.append(f"s{index}.png\tp{number % 2}\t-1350\t150")
+    (folder / "pairs/index.tsv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def evaluate_explanations(labelled, weights, output, *options):
+    return main([
+        "evaluate", "explanations", "--data", str(labelled / "pairs"), "--controls",
+        str(labelled / "classes"), "-o", str(output), "--device", "cpu", "--weights", *weights,
+        "--slices", "2", "--control-slices", "1", *options,
+    ])  # fmt: skip
+
+
+def test_explanations_are_measured_against_the_order_of_scores(
+    labelled, weights, tmp_path, capsys, monkeypatch
+):
+    work = ("--work", str(tmp_path / "work"))
+    assert evaluate_explanations(labelled, weights, tmp_path / "one", *work) == 0
+    assert "better than the order of scores: " in capsys.readouterr().out
+    report = json.loads((tmp_path / "one/report.json").read_text())
+    assert report["slices"] == {"lesion slices": 2, "controls": 1}
+    lesions = report["results"]["lesion slices"]
+    assert set(lesions) == {
+        "leave_one_out", "closed_up", "integrated_gradients", "shapley", "score", "random"
+    }  # fmt: skip
+    for method, row in lesions.items():
+        assert row["deletion_in_place"]["slices"] == 2
+        assert {"mass", "gini", "row_sensitivity", "randomised_correlation", "null_player"} <= set(row)
+        assert ("incompleteness" in row) == (method not in ("score", "random"))
+    assert lesions["shapley"]["incompleteness"]["value"] == pytest.approx(0, abs=1e-4)
+    assert lesions["score"]["randomised_correlation"]["value"] == pytest.approx(1)
+    assert "mass" not in report["results"]["controls"]["shapley"]
+    assert "score" not in report["gain_over_the_order_of_scores"]["lesion slices"]
+    assert len((tmp_path / "one/slices.csv").read_text().splitlines()) == 1 + 3 * 6
+    assert "order of scores" in (tmp_path / "one/report.html").read_text()
+
+    # Regions are kept: another run looks at no picture.
+    (kept,) = (tmp_path / "work").iterdir()
+    monkeypatch.setattr("model_core.engine.torch_backend.TorchBackend.look", None)
+    monkeypatch.setattr("model_core.measure.explanations.METHODS", ("score", "random"))
+    assert evaluate_explanations(labelled, weights, tmp_path / "two", *work) == 0
+    again = json.loads((tmp_path / "two/report.json").read_text())
+    assert again["results"]["lesion slices"]["score"] == lesions["score"]
+    kept.write_bytes(b"damaged")
+    assert evaluate_explanations(labelled, weights, tmp_path / "three", *work) == 1
+    assert "delete it" in capsys.readouterr().err
+
+
+def test_explanations_are_not_measured_without_references(labelled, plain, tmp_path, capsys):
+    assert evaluate_explanations(labelled, plain, tmp_path / "out") == 1
+    assert "train calibrate" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
