@@ -38,6 +38,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--seed", type=values.count, default=0, metavar="S", help="of what is drawn at random (default 0)"
     )
+    parser.add_argument(
+        "--region",
+        type=values.positive,
+        metavar="RANK",
+        help="also say which pixels the logit of this region hangs on (runs the network some 60 times)",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
     parser.add_argument("--fast", action="store_true", help=values.FAST)
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
@@ -50,13 +56,15 @@ def run(arguments: argparse.Namespace) -> int:
     from model_core.engine import run as run_networks
     from model_core.engine.load import load_pipeline
     from model_core.engine.lungs import lungs_of
-    from model_core.explain import explain_slice, show
+    from model_core.explain import explain_region, explain_slice, show
     from model_core.export import (
         explanation,
         in_words,
         picture_names,
+        region_picture_name,
         write_explanation_pictures,
         write_json,
+        write_region_picture,
     )
     from model_core.read import scan
 
@@ -68,9 +76,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"--slice {arguments.slice} is out of range: the series has slices 1 to {volume.slices}."
         )
-    refuse_to_replace(
-        [output / name for name in (DOCUMENT, *picture_names(index))], overwrite=arguments.overwrite
-    )
+    names = [DOCUMENT, *picture_names(index)]
+    if arguments.region is not None:
+        names.append(region_picture_name(index, arguments.region))
+    refuse_to_replace([output / name for name in names], overwrite=arguments.overwrite)
     pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
     given = {"score": arguments.evidence_score, "nms_iou": arguments.evidence_nms}
     evidence = dataclasses.replace(
@@ -80,14 +89,26 @@ def run(arguments: argparse.Namespace) -> int:
     result = last(run_networks(pipeline, volume, [index]), title="Analysing")
     shown = show(pipeline, volume, result, pipeline.detections, evidence)
     found = last(explain_slice(pipeline, result, shown, seed=arguments.seed), title="Explaining")
+    region = None
+    if arguments.region is not None:
+        if arguments.region > len(shown.rois):
+            raise UsageError(
+                f"--region {arguments.region} is out of range: the evidence of this slice has "
+                f"{len(shown.rois)} regions."
+            )
+        roi = shown.rois[arguments.region - 1]
+        job = explain_region(pipeline, volume, result, roi, masks=shown.masks)
+        region = last(job, title=f"Region {arguments.region}")
 
     make_folder(output)
     former = []
     if (output / DOCUMENT).is_file():  # pictures of another slice or of other weights
-        former = sorted(output.glob("slice-*-contribution*.png"))
+        former = sorted([*output.glob("slice-*-contribution*.png"), *output.glob("slice-*-region-*.png")])
     with atomic_folder(output, last=DOCUMENT, outdated=former) as work:
         write_explanation_pictures(work, volume, shown, found, image_classes=pipeline.image_classes)
-        write_json(work / DOCUMENT, explanation(shown, found, pipeline=pipeline))
+        if region is not None:
+            write_region_picture(work, volume, index, region)
+        write_json(work / DOCUMENT, explanation(shown, found, pipeline=pipeline, region=region))
     for problem in volume.problems:
         if problem.level != "info":
             sys.stderr.write(f"ctmasknet: {problem.text} {problem.action}\n")

@@ -18,8 +18,10 @@ from model_core.base.voi import apply_window, automatic_window
 from model_core.base.volume import LUNG_WINDOW, Volume
 from model_core.explain.attribution import FoundSet, with_ill
 from model_core.explain.explanation import BACKGROUND, METHODS, Explanation
+from model_core.explain.pixels import RegionPixels
 from model_core.export.png import RESEARCH_USE
 from model_core.export.predictions import Networks, by_name, weights_entry
+from model_core.export.region import region_entry
 from model_core.scene import class_name
 
 SCHEMA_VERSION = 1
@@ -31,7 +33,9 @@ CLOSED_UP = (
 )
 
 
-def explanation(shown: ShownSlice, found: Explanation, *, pipeline: Networks) -> dict[str, Any]:
+def explanation(
+    shown: ShownSlice, found: Explanation, *, pipeline: Networks, region: RegionPixels | None = None
+) -> dict[str, Any]:
     """Return the document of one slice as JSON values; it holds no text of the file (docs/explanation.md).
 
     ``rank`` and ``slice_number`` count from 1, ``slots`` from 0; boxes are pixel edges of the slice as
@@ -79,6 +83,7 @@ def explanation(shown: ShownSlice, found: Explanation, *, pipeline: Networks) ->
         },
         "operators": _operators(found, count),
         "decisive_set": _decisive(found, names),
+        "region": None if region is None else region_entry(region),
     }
 
 
