@@ -15,7 +15,6 @@ from model_core.measure.bootstrap import DRAWS, mean_interval
 from model_core.measure.document import Block, Table, cell
 from model_core.measure.explained_slices import CONTROLS, LESIONS, PICTURES, Case
 from model_core.measure.explanations import (
-    AXIOM_STEP,
     CHANGE_STEP,
     MEASURED_ROUNDS,
     METHODS,
@@ -137,8 +136,7 @@ def settings_document(
         "row_noise": f"{ROW_DRAWS} draws: {metrics.ROW_NOISE:g} on the logit of the score, "
         f"{metrics.DELTA_NOISE:g} on each correction",
         "pictures": ", ".join(PICTURES[1:]),
-        "changed_slices": f"one of {CHANGE_STEP} with changed rows, pictures and weights, "
-        f"one of {AXIOM_STEP} for axioms",
+        "changed_slices": f"one of {CHANGE_STEP}, for robustness, randomised weights and axioms",
         "correlation": f"{metrics.SUBSETS} subsets of {metrics.SUBSET_SHARE:g} of the regions",
     }
     return common_settings(pipeline.cards, data=data, device=pipeline.device, own=own, draws=DRAWS)

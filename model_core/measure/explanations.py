@@ -27,9 +27,8 @@ RANDOM_DRAWS = 3
 ROW_DRAWS = 2
 # Rounds of orders that Shapley values are drawn from; fewer than people are shown, for time's sake.
 MEASURED_ROUNDS = 2
-# Of so many slices one is looked at with changed rows, pictures and weights, for time's sake; and with what
-# axioms need: they hold or not.
-CHANGE_STEP, AXIOM_STEP = 2, 4
+# Of so many slices one is looked at with changed rows, pictures and weights, for time's sake.
+CHANGE_STEP = 8
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ class _Changed:
     shifted: Evidence | None = None
 
     @staticmethod
-    def of(looks: Sequence[Evidence], generator: np.random.Generator, *, axioms: bool) -> _Changed:
+    def of(looks: Sequence[Evidence], generator: np.random.Generator) -> _Changed:
         own = looks[0]
         player = int(generator.integers(min(metrics.AMONG, own.kept)))
         first = max(0, min(player, own.kept - 2))
@@ -120,9 +119,9 @@ class _Changed:
             shuffled=dataclasses.replace(own, module_s=metrics.randomised(own.module_s, generator)),
             player=player,
             first=first,
-            null=metrics.with_null_player(own, player) if axioms else None,
-            twins=metrics.with_twins(own, first) if axioms and own.kept > 1 else None,
-            shifted=metrics.with_shifted_scores(own) if axioms else None,
+            null=metrics.with_null_player(own, player),
+            twins=metrics.with_twins(own, first) if own.kept > 1 else None,
+            shifted=metrics.with_shifted_scores(own),
         )
 
 
@@ -147,7 +146,7 @@ def measure_explanations(
         generator = np.random.default_rng((seed, number))
         changed = _Changed(looks[0])
         if number % CHANGE_STEP == 0:
-            changed = _Changed.of(looks, generator, axioms=number % AXIOM_STEP == 0)
+            changed = _Changed.of(looks, generator)
         for place, method in enumerate(METHODS):
             text = f"{case.name}: {method.replace('_', ' ')}"
             yield Progress(number * len(METHODS) + place, len(cases) * len(METHODS), text)

@@ -24,6 +24,7 @@ KEYS = {
     "baseline_logits",
     "operators",
     "decisive_set",
+    "region",
     "schema_version",
 }
 CLASSES = ["Control", "Other (non-COVID)", "COVID-19"]
@@ -226,6 +227,27 @@ def test_without_a_class_there_is_nothing_to_explain(series, plain, tmp_path, ca
     assert explain(series, tmp_path / "out", "--slice", "1", "--weights", plain[0]) == 1
     assert "nothing to explain" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_region_hangs_on_is_told_and_drawn(series, weights, document, tmp_path, capsys):
+    options = ("--slice", "3", "--weights", *weights, "--region", "2")
+    assert explain(series, tmp_path / "out", *options) == 0
+    found = json.loads((tmp_path / "out/explanation.json").read_text())
+    region = found["region"]
+    assert document["region"] is None
+    assert found["rois"] == document["rois"]
+    assert (region["rank"], region["box"]) == (2, pytest.approx(found["rois"][1]["box"]))
+    score = found["rois"][1]["score"]
+    assert region["logit"] == pytest.approx(np.log(score / (1 - score)), abs=1e-3)
+    assert np.shape(region["cells"]["values"]) == (7, 7)
+    assert np.shape(region["occlusion"]["logit_fall_at_the_fixed_proposal"]) == (6, 6)
+    path = region["integrated_gradients"]
+    assert path["sum"] == pytest.approx(region["logit"] - path["healed_logit"], abs=0.05)
+    with Image.open(tmp_path / "out/slice-0003-region-2.png") as picture:
+        assert len(picture.convert("L").getcolors()) > 20
+    assert explain(series, tmp_path / "none", *options[:-1], "999") == 2
+    assert "--region 999 is out of range" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.fixture(scope="module")
