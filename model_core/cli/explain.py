@@ -88,14 +88,14 @@ def run(arguments: argparse.Namespace) -> int:
     last(lungs_of(volume), title="Looking for the lung")
     result = last(run_networks(pipeline, volume, [index]), title="Analysing")
     shown = show(pipeline, volume, result, pipeline.detections, evidence)
+    if arguments.region is not None and arguments.region > len(shown.rois):
+        raise UsageError(
+            f"--region {arguments.region} is out of range: the evidence of this slice has "
+            f"{len(shown.rois)} regions."
+        )
     found = last(explain_slice(pipeline, result, shown, seed=arguments.seed), title="Explaining")
     region = None
     if arguments.region is not None:
-        if arguments.region > len(shown.rois):
-            raise UsageError(
-                f"--region {arguments.region} is out of range: the evidence of this slice has "
-                f"{len(shown.rois)} regions."
-            )
         roi = shown.rois[arguments.region - 1]
         job = explain_region(pipeline, volume, result, roi, masks=shown.masks)
         region = last(job, title=f"Region {arguments.region}")

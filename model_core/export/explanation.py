@@ -267,8 +267,15 @@ def write_explanation_pictures(
         with DRAWING, rc_context(), atomic_path(folder / file, overwrite=True) as temporary:
             figure = Figure(figsize=_SIZE, dpi=_DPI)
             if number:
+                # No method's order finds what matters better than that of scores (docs/explanation.md).
                 plots.contribution_bars(
-                    figure, found.ranks, values, baseline=baseline, logit=logit, name=name
+                    figure,
+                    found.ranks,
+                    values,
+                    baseline=baseline,
+                    logit=logit,
+                    name=name,
+                    largest_first=False,
                 )
             else:
                 plots.contribution_map(figure, grey, shown.evidence_rois, values, name=name, aspect=aspect)
