@@ -16,9 +16,11 @@ from model_core.plots import style
 from model_core.scene.palette import ORANGE, SKY
 
 # So much of the slice is shown around the proposal, in its sizes.
-_AROUND = 0.75
+_AROUND = 0.4
 # No colour hides more of the slice than this; what is near 0 hides nothing.
 _STRONG = 0.75
+# Of the pixels of a map that are not 0, those beyond have the strongest colour.
+_MOST = 0.99
 Box = Sequence[float] | FloatArray
 
 
@@ -68,18 +70,21 @@ def region_maps(
     figure.clear()
     figure.set_facecolor(colours.background)
     height, width = grey.shape
-    left, top, right, bottom = _around(maps, proposal)
+    left, top, right, bottom = _around(maps, proposal, aspect)
     for place, one in enumerate(maps):
         axes = figure.add_subplot(-(-len(maps) // 2), min(2, len(maps)), place + 1)
         axes.imshow(grey, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0), aspect=aspect)
-        largest = max(float(np.abs(one.values).max()), 1e-9)
+        sizes = np.abs(one.values)
+        # A few pixels would take the colours of all others.
+        largest = max(float(np.quantile(sizes[sizes > 0], _MOST) if one.interpolated and sizes.any()
+                            else sizes.max()), 1e-9)  # fmt: skip
         shades = LinearSegmentedColormap.from_list(
             "region",
             [
-                (*to_rgb(SKY), _STRONG),
-                (*to_rgb(SKY), 0.0),
-                (*to_rgb(ORANGE), 0.0),
-                (*to_rgb(ORANGE), _STRONG),
+                (0.0, (*to_rgb(SKY), _STRONG)),
+                (0.5, (*to_rgb(SKY), 0.0)),
+                (0.5, (*to_rgb(ORANGE), 0.0)),
+                (1.0, (*to_rgb(ORANGE), _STRONG)),
             ],
         )
         scale = Normalize(-largest, largest)
@@ -111,14 +116,15 @@ def region_maps(
     )  # fmt: skip
 
 
-def _around(maps: Sequence[RegionMap], proposal: Box) -> tuple[float, float, float, float]:
-    """Return what is shown: the proposal and its surroundings, and all cells."""
+def _around(maps: Sequence[RegionMap], proposal: Box, aspect: float) -> tuple[float, float, float, float]:
+    """Return what is shown: a square that holds the proposal with its surroundings, and all cells."""
     left, top, right, bottom = (float(edge) for edge in proposal)
     across, down = _AROUND * (right - left), _AROUND * (bottom - top)
     boxes = [one.box for one in maps if not one.interpolated]
-    return (
-        min(left - across, *(float(box[0]) for box in boxes)),
-        min(top - down, *(float(box[1]) for box in boxes)),
-        max(right + across, *(float(box[2]) for box in boxes)),
-        max(bottom + down, *(float(box[3]) for box in boxes)),
-    )
+    left, top = (min(edge, *(float(box[k]) for box in boxes))
+                 for k, edge in ((0, left - across), (1, top - down)))  # fmt: skip
+    right, bottom = (max(edge, *(float(box[k]) for box in boxes))
+                     for k, edge in ((2, right + across), (3, bottom + down)))  # fmt: skip
+    half = max(right - left, (bottom - top) * aspect) / 2
+    x, y = (left + right) / 2, (top + bottom) / 2
+    return x - half, y - half / aspect, x + half, y + half / aspect
