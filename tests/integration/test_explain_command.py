@@ -12,6 +12,7 @@ from model_core.base.calibration import Calibration
 from model_core.base.references import References
 from model_core.cli.main import main
 from model_core.engine.load import load_pipeline
+from model_core.explain import explain_region
 from model_core.phantom import make_phantom, write_dicom
 from model_core.weights.store import load_weights, save_weights
 
@@ -229,7 +230,9 @@ def test_without_a_class_there_is_nothing_to_explain(series, plain, tmp_path, ca
     assert not (tmp_path / "out").exists()
 
 
-def test_what_a_region_hangs_on_is_told_and_drawn(series, weights, document, tmp_path, capsys):
+def test_what_a_region_hangs_on_is_told_and_drawn(series, weights, document, tmp_path, capsys, monkeypatch):
+    # A coarse grid, for time's sake.
+    monkeypatch.setitem(explain_region.__kwdefaults__, "grid", 2)
     options = ("--slice", "3", "--weights", *weights, "--region", "2")
     assert explain(series, tmp_path / "out", *options) == 0
     found = json.loads((tmp_path / "out/explanation.json").read_text())
@@ -240,7 +243,7 @@ def test_what_a_region_hangs_on_is_told_and_drawn(series, weights, document, tmp
     score = found["rois"][1]["score"]
     assert region["logit"] == pytest.approx(np.log(score / (1 - score)), abs=1e-3)
     assert np.shape(region["cells"]["values"]) == (7, 7)
-    assert np.shape(region["occlusion"]["logit_fall_at_the_fixed_proposal"]) == (6, 6)
+    assert np.shape(region["occlusion"]["logit_fall_at_the_fixed_proposal"]) == (2, 2)
     path = region["integrated_gradients"]
     assert path["sum"] == pytest.approx(region["logit"] - path["healed_logit"], abs=0.05)
     with Image.open(tmp_path / "out/slice-0003-region-2.png") as picture:

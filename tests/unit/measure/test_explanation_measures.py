@@ -11,6 +11,7 @@ from model_core.engine.module_s import ModuleS
 from model_core.measure import explanation_metrics as metrics
 from model_core.measure.explained_slices import choose, spread
 from model_core.measure.explanation_metrics import Evidence, attribute
+from model_core.measure.explanation_report import beats
 
 SIZE = 8
 CONTRIBUTING = ("leave_one_out", "integrated_gradients", "shapley")
@@ -167,7 +168,7 @@ def _gains(low, *highs):
 
 
 @pytest.mark.parametrize(
-    ("gains", "beats"),
+    ("gains", "better"),
     [
         (_gains(0.1, 0.2, 0.2, 0.0, 0.3), True),
         (_gains(-0.1, 0.2, 0.2, 0.2, 0.3), False),  # perhaps chance
@@ -175,8 +176,8 @@ def _gains(low, *highs):
         (_gains(None, 0.2, 0.2, 0.2, 0.2), False),  # one patient
     ],
 )
-def test_a_method_is_better_only_where_no_curve_is_worse(gains, beats):
-    assert beats(gains) == beats
+def test_a_method_is_better_only_where_no_curve_is_worse(gains, better):
+    assert beats(gains) == better
 
 
 def test_slices_are_spread_over_sets_and_over_each():
