@@ -31,6 +31,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_segmentation(kinds)
     _add_classifier(kinds)
     _add_scans(kinds)
+    _add_explanations(kinds)
 
 
 def _add_segmentation(kinds: Any) -> None:
@@ -112,6 +113,34 @@ def _add_scans(kinds: Any) -> None:
     parser.add_argument("list", type=Path, metavar="LIST", help="scans and their labels")
     _add_output(parser)
     parser.set_defaults(run=run_scans)
+
+
+def _add_explanations(kinds: Any) -> None:
+    parser = kinds.add_parser(
+        "explanations",
+        help="what is said to carry the class against what does, by method",
+        description="Measures each method of 'ctmasknet explain' in the six categories of Quantus, against "
+        "the order of scores and chance (docs/explanation.md). Of segmentation sets only slices are taken "
+        "that the detector never saw, where the list of its slices lies beside its weights.",
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, nargs="+", metavar="DIR", help="segmentation sets"
+    )
+    parser.add_argument(
+        "--controls", type=Path, required=True, metavar="DIR", help="class set, of which controls are taken"
+    )
+    parser.add_argument(
+        "--slices", type=values.positive, default=60, metavar="N", help="of the segmentation sets (60)"
+    )
+    parser.add_argument(
+        "--control-slices", type=values.positive, default=20, metavar="N", help="of the class set (20)"
+    )
+    parser.add_argument(
+        "--work", type=Path, metavar="DIR", help="keep the regions here, so that another run begins with them"
+    )
+    parser.add_argument("--seed", type=values.count, default=0, metavar="N", help="of all that is drawn (0)")
+    _add_output(parser)
+    parser.set_defaults(run=run_explanations)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -303,6 +332,50 @@ def run_scans(arguments: argparse.Namespace) -> int:
     sys.stdout.write(
         f"{report['scans']} scans, {report['right']} right (95 %: {share['low']:.0%}-{share['high']:.0%}), "
         f"{report['uncertain']} uncertain, {report['wrong']} wrong\n{arguments.output / 'report.html'}\n"
+    )
+    return 0
+
+
+def run_explanations(arguments: argparse.Namespace) -> int:
+    """Measure explanations; the report is written once everything is computed."""
+    from model_core.cli.progress import last
+    from model_core.data import read_classes, read_segmentation
+    from model_core.engine.load import load_pipeline
+    from model_core.measure.explained_slices import choose, gather
+    from model_core.measure.explanation_report import settings_document, write_explanation_report
+    from model_core.measure.explanations import check_pipeline, measure_explanations
+    from model_core.measure.output import check_target
+    from model_core.weights.store import held_out_slices
+
+    check_target(arguments.output, overwrite=arguments.overwrite)
+    sets = {folder.resolve().name: read_segmentation(folder) for folder in arguments.data}
+    controls = read_classes(arguments.controls)
+    pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
+    check_pipeline(pipeline)
+    pipeline = pipeline.class_alone()
+    card = pipeline.evidence_card
+    subjects = choose(
+        sets,
+        controls,
+        held_out_slices(card.name),
+        count=arguments.slices,
+        control_count=arguments.control_slices,
+    )
+    cases = last(gather(pipeline, subjects, card.input.grey, work=arguments.work), title="Analysing")
+    measured = last(measure_explanations(pipeline, cases, seed=arguments.seed), title="Measuring")
+    about = settings_document(
+        pipeline,
+        data=", ".join([*sets, arguments.controls.resolve().name]),
+        grey_map=card.input.grey,
+        seed=arguments.seed,
+    )
+    report = write_explanation_report(
+        arguments.output, measured, cases, pipeline=pipeline, about=about, overwrite=arguments.overwrite
+    )
+    better = ", ".join(report["better_than_the_order_of_scores"]) or "none"
+    sys.stdout.write(
+        f"{len(cases)} slices: better than the order of scores: {better}\n"
+        f"{arguments.output / 'report.html'}\n"
     )
     return 0
 

@@ -15,7 +15,12 @@ from model_core.cli.predict import choose_series, make_folder, open_series, refu
 from model_core.cli.progress import last
 
 if TYPE_CHECKING:
-    from model_core.base.results import ShownSlice
+    from model_core.base.results import ShownSlice, SliceResult
+    from model_core.base.settings import EvidenceSettings
+    from model_core.base.volume import Volume
+    from model_core.engine import Pipeline
+    from model_core.explain import Explanation, Stability
+    from model_core.explain.pixels import RegionPixels
 
 DOCUMENT, REPORT = "explanation.json", "report"
 
@@ -68,41 +73,28 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--report", action="store_true", help="also write one page on the slice: report.html, report.pdf"
     )
+    parser.add_argument(
+        "--region",
+        type=values.positive,
+        metavar="RANK",
+        help="also say which pixels the logit of this region hangs on (runs the network some 60 times)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Explain the slice and write the results; nothing is written before everything is computed."""
-    from model_core.base.asked import AskedRegion
-    from model_core.base.files import atomic_folder
-    from model_core.base.settings import EvidenceEdit
-    from model_core.engine import ask
-    from model_core.engine import run as run_networks
     from model_core.engine.load import load_pipeline
-    from model_core.engine.lungs import lungs_of
-    from model_core.explain import explain_slice, show, stability
-    from model_core.export import (
-        edited_in_words,
-        explanation,
-        in_words,
-        picture_names,
-        write_explanation_pictures,
-        write_json,
-    )
-    from model_core.export.report_pages import PageSettings, page_names, slice_page, write_page
-    from model_core.read import scan
-    from model_core.weights.card import names_text
+    from model_core.explain import explain_slice, stability
+    from model_core.export import in_words, picture_names, region_picture_name
+    from model_core.export.report_pages import page_names
 
     output: Path = arguments.output
-    catalogue = last(scan(arguments.path), title="Reading")
-    volume = open_series(choose_series(catalogue.series, arguments.series), every=1, straight=False)
-    index = arguments.slice - 1
-    if index >= volume.slices:
-        raise UsageError(
-            f"--slice {arguments.slice} is out of range: the series has slices 1 to {volume.slices}."
-        )
-    names = (DOCUMENT, *picture_names(index), *(page_names(REPORT) if arguments.report else ()))
+    volume, index = _open(arguments)
+    names = [DOCUMENT, *picture_names(index), *(page_names(REPORT) if arguments.report else ())]
+    if arguments.region is not None:
+        names.append(region_picture_name(index, arguments.region))
     refuse_to_replace([output / name for name in names], overwrite=arguments.overwrite)
     pipeline = load_pipeline(
         arguments.weights, device=arguments.device, backend=arguments.backend, fast=arguments.fast
@@ -111,6 +103,57 @@ def run(arguments: argparse.Namespace) -> int:
     evidence = dataclasses.replace(
         pipeline.evidence, **{name: value for name, value in given.items() if value is not None}
     )
+    result, original, shown = _analyse(arguments, pipeline, volume, index, evidence)
+    region = _region(arguments.region, pipeline, volume, result, shown)
+    found = last(explain_slice(pipeline, result, shown, seed=arguments.seed), title="Explaining")
+    steady = None
+    if arguments.stability:
+        changes = stability(pipeline, volume, index, pipeline.detections, evidence, seed=arguments.seed)
+        steady = last(changes, title="Changing the picture")
+    edited = shown is not original
+    _write(
+        output, pipeline, volume, shown, found,
+        original=original if edited else None, steady=steady, region=region, report=arguments.report,
+    )  # fmt: skip
+    for problem in volume.problems:
+        if problem.level != "info":
+            sys.stderr.write(f"ctmasknet: {problem.text} {problem.action}\n")
+    if edited:
+        from model_core.export import edited_in_words
+
+        sys.stdout.write(edited_in_words(original, shown, pipeline.image_classes) + "\n")
+    if found.why_none:
+        sys.stderr.write(f"ctmasknet: no contributions: {found.why_none}\n")
+    elif sentence := in_words(found, pipeline.image_classes):
+        sys.stdout.write(f"{sentence}\n")
+    return 0
+
+
+def _open(arguments: argparse.Namespace) -> tuple[Volume, int]:
+    """Return the series and the slice, from 0."""
+    from model_core.read import scan
+
+    catalogue = last(scan(arguments.path), title="Reading")
+    volume = open_series(choose_series(catalogue.series, arguments.series), every=1, straight=False)
+    index = arguments.slice - 1
+    if index >= volume.slices:
+        raise UsageError(
+            f"--slice {arguments.slice} is out of range: the series has slices 1 to {volume.slices}."
+        )
+    return volume, index
+
+
+def _analyse(
+    arguments: argparse.Namespace, pipeline: Pipeline, volume: Volume, index: int, evidence: EvidenceSettings
+) -> tuple[SliceResult, ShownSlice, ShownSlice]:
+    """Run the networks; return the result, what it shows, and the same with edited evidence."""
+    from model_core.base.asked import AskedRegion
+    from model_core.base.settings import EvidenceEdit
+    from model_core.engine import ask
+    from model_core.engine import run as run_networks
+    from model_core.engine.lungs import lungs_of
+    from model_core.explain import show
+
     last(lungs_of(volume), title="Looking for the lung")
     result = last(run_networks(pipeline, volume, [index]), title="Analysing")
     original = show(pipeline, volume, result, pipeline.detections, evidence)
@@ -120,43 +163,68 @@ def run(arguments: argparse.Namespace) -> int:
         nms_anew=arguments.nms_anew,
     )
     for box in arguments.ask:
-        region = last(ask(pipeline, volume, result, box), title="Asking")
-        assert isinstance(region, AskedRegion)
-        edit = edit.ask(region)
-    shown = original
-    if edit:
-        shown = show(pipeline, volume, result, pipeline.detections, evidence, edit=edit)
-    found = last(explain_slice(pipeline, result, shown, seed=arguments.seed), title="Explaining")
-    steady = None
-    if arguments.stability:
-        job = stability(pipeline, volume, index, pipeline.detections, evidence, seed=arguments.seed)
-        steady = last(job, title="Changing the picture")
+        asked = last(ask(pipeline, volume, result, box), title="Asking")
+        assert isinstance(asked, AskedRegion)
+        edit = edit.ask(asked)
+    if not edit:
+        return result, original, original
+    return result, original, show(pipeline, volume, result, pipeline.detections, evidence, edit=edit)
+
+
+def _region(
+    rank: int | None, pipeline: Pipeline, volume: Volume, result: SliceResult, shown: ShownSlice
+) -> RegionPixels | None:
+    """Return what the region of a rank hangs on, where one was asked for."""
+    from model_core.explain import explain_region
+
+    if rank is None:
+        return None
+    if rank > len(shown.rois):
+        raise UsageError(
+            f"--region {rank} is out of range: the evidence of this slice has {len(shown.rois)} regions."
+        )
+    roi = shown.rois[rank - 1]
+    if roi.asked is not None:
+        raise UsageError(f"--region {rank} is a box that was asked about: give a region that was found.")
+    job = explain_region(pipeline, volume, result, roi, masks=shown.masks)
+    return last(job, title=f"Region {rank}")
+
+
+def _write(
+    output: Path,
+    pipeline: Pipeline,
+    volume: Volume,
+    shown: ShownSlice,
+    found: Explanation,
+    *,
+    original: ShownSlice | None,
+    steady: Stability | None,
+    region: RegionPixels | None,
+    report: bool,
+) -> None:
+    """Write document, pictures and page."""
+    from model_core.base.files import atomic_folder
+    from model_core.export import explanation, write_explanation_pictures, write_json, write_region_picture
+    from model_core.export.report_pages import PageSettings, slice_page, write_page
+    from model_core.weights.card import names_text
 
     make_folder(output)
     former = []
     if (output / DOCUMENT).is_file():  # pictures of another slice or of other weights
-        former = sorted((*output.glob("slice-*-contribution*.png"), *output.glob(f"{REPORT}.[hp]*")))
+        mine = ("slice-*-contribution*.png", "slice-*-region-*.png", f"{REPORT}.[hp]*")
+        former = sorted(path for pattern in mine for path in output.glob(pattern))
     with atomic_folder(output, last=DOCUMENT, outdated=former) as work:
         write_explanation_pictures(work, volume, shown, found, image_classes=pipeline.image_classes)
-        whole = original if edit else None
-        if arguments.report:
+        if region is not None:
+            write_region_picture(work, volume, shown.slice_index, region)
+        if report:
             weights = names_text(pipeline.cards, fast=pipeline.fast)
-            settings = PageSettings(pipeline, pipeline.detections, evidence, weights)
+            settings = PageSettings(pipeline, pipeline.detections, found.verdict.settings, weights)
             write_page(work, REPORT, slice_page(volume, shown, settings, explanation=found, steady=steady))
         write_json(
             work / DOCUMENT,
-            explanation(shown, found, pipeline=pipeline, steady=steady, original=whole),
+            explanation(shown, found, pipeline=pipeline, steady=steady, original=original, region=region),
         )
-    for problem in volume.problems:
-        if problem.level != "info":
-            sys.stderr.write(f"ctmasknet: {problem.text} {problem.action}\n")
-    if edit:
-        sys.stdout.write(edited_in_words(original, shown, pipeline.image_classes) + "\n")
-    if found.why_none:
-        sys.stderr.write(f"ctmasknet: no contributions: {found.why_none}\n")
-    elif sentence := in_words(found, pipeline.image_classes):
-        sys.stdout.write(f"{sentence}\n")
-    return 0
 
 
 def _candidates(shown: ShownSlice, ranks: Sequence[int]) -> frozenset[int]:

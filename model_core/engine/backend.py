@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
@@ -76,3 +76,28 @@ class Backend(Protocol):
     @property
     def module_s(self) -> ModuleS | None:
         """The numbers of module S; None where the weights give no image class."""
+
+
+@runtime_checkable
+class GradientBackend(Protocol):
+    """A backend that can also say what the logit of a region hangs on; not every one can.
+
+    The logit is that of a class minus that of background, of one (4,) proposal in pixels of the picture, held
+    fixed; the mean of both looks where the network looks at the mirror image.
+    """
+
+    def region_cells(
+        self, maps: Maps, proposal: FloatArray, label: int, *, size: int, branch: Branch = "detections"
+    ) -> tuple[float, FloatArray]:
+        """Return the logit, and its gradient times activation on the RoI's own cells (HiResCAM)."""
+
+    def region_gradient(
+        self,
+        picture: FloatArray,
+        proposal: FloatArray,
+        label: int,
+        *,
+        mirror: bool,
+        branch: Branch = "detections",
+    ) -> tuple[float, FloatArray]:
+        """Return the logit, and its (S, S) gradient by the pixels of the picture."""

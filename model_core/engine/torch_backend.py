@@ -16,6 +16,7 @@ from model_core.base.results import Candidates
 from model_core.engine.backend import Branch, Look, Maps
 from model_core.engine.module_s import ModuleS
 from model_core.networks import CovidCTMaskNet, ImageHead, MaskRCNN, build
+from model_core.networks.region_gradient import region_cells, region_logit
 from model_core.weights.store import LoadedWeights
 
 
@@ -73,6 +74,35 @@ class TorchBackend:
             )
             own: FloatArray = logits[torch.arange(len(boxes)), torch.from_numpy(labels)].numpy()
         return own
+
+    def region_cells(
+        self, maps: Maps, proposal: FloatArray, label: int, *, size: int, branch: Branch = "detections"
+    ) -> tuple[float, FloatArray]:
+        """See `GradientBackend.region_cells`."""
+        features, box = _tensors(maps, "cpu"), torch.from_numpy(proposal)
+        logit, cells = region_cells(
+            self._mask_network, features, box, label, size=size, evidence=branch == "evidence"
+        )
+        return float(logit), _numpy(cells)
+
+    def region_gradient(
+        self,
+        picture: FloatArray,
+        proposal: FloatArray,
+        label: int,
+        *,
+        mirror: bool,
+        branch: Branch = "detections",
+    ) -> tuple[float, FloatArray]:
+        """See `GradientBackend.region_gradient`."""
+        leaf = torch.from_numpy(picture).to(self.device).requires_grad_()
+        features = self._network.features(leaf.expand(1, 3, -1, -1), mirror=mirror)
+        box = torch.from_numpy(proposal).to(self.device)
+        logit = region_logit(
+            self._network, features, box, label, size=len(picture), evidence=branch == "evidence"
+        )
+        (slope,) = torch.autograd.grad(logit, leaf)
+        return float(logit.detach()), _numpy(slope)
 
     def image_head(self, rows: FloatArray) -> FloatArray:
         """See `Backend.image_head`."""

@@ -10,6 +10,7 @@ from model_core.explain.masks import (
     mask_probability,
     paste_maps,
 )
+from model_core.explain.pixels import RegionPixels, explain_region, region_cells
 from model_core.explain.regions import Regions, shown_lesions, touching_regions
 from model_core.explain.rois import roi_table
 from model_core.explain.scan import scan_verdict
@@ -21,9 +22,11 @@ __all__ = [
     "Explanation",
     "Lesion",
     "Patch",
+    "RegionPixels",
     "Regions",
     "Stability",
     "burden",
+    "explain_region",
     "explain_slice",
     "label_map",
     "lesion_labels",
@@ -31,6 +34,7 @@ __all__ = [
     "mask_pixels",
     "mask_probability",
     "paste_maps",
+    "region_cells",
     "roi_table",
     "scan_verdict",
     "show",

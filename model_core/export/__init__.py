@@ -13,6 +13,7 @@ from model_core.export.picture import render_slice
 from model_core.export.plots import available_plots, export_plots, write_plot
 from model_core.export.png import RESEARCH_USE, write_png
 from model_core.export.predictions import predictions, slice_prediction, told_problem, write_json
+from model_core.export.region import region_picture_name, write_region_picture
 from model_core.export.rois import write_rois_csv
 from model_core.export.series import export_slices, slice_file_name, slices_with_findings
 from model_core.scene import Overlays
@@ -29,6 +30,7 @@ __all__ = [
     "in_words",
     "picture_names",
     "predictions",
+    "region_picture_name",
     "render_slice",
     "slice_file_name",
     "slice_prediction",
@@ -39,5 +41,6 @@ __all__ = [
     "write_lesions",
     "write_plot",
     "write_png",
+    "write_region_picture",
     "write_rois_csv",
 ]

@@ -18,9 +18,11 @@ from model_core.base.voi import apply_window, automatic_window
 from model_core.base.volume import LUNG_WINDOW, Volume
 from model_core.explain.attribution import FoundSet, with_ill
 from model_core.explain.explanation import BACKGROUND, METHODS, Explanation
+from model_core.explain.pixels import RegionPixels
 from model_core.explain.stability import Stability
 from model_core.export.png import RESEARCH_USE
 from model_core.export.predictions import Networks, by_name, edit_entry, weights_entry
+from model_core.export.region import region_entry
 from model_core.scene import class_name
 
 SCHEMA_VERSION = 1
@@ -40,6 +42,7 @@ def explanation(
     pipeline: Networks,
     steady: Stability | None = None,
     original: ShownSlice | None = None,
+    region: RegionPixels | None = None,
 ) -> dict[str, Any]:
     """Return the document of one slice as JSON values; it holds no text of the file (docs/explanation.md).
 
@@ -92,6 +95,7 @@ def explanation(
         "operators": _operators(found, count),
         "decisive_set": _decisive(found, names),
         "stability": None if steady is None else _stability(steady),
+        "region": None if region is None else region_entry(region),
     }
 
 
@@ -318,8 +322,15 @@ def write_explanation_pictures(
         with DRAWING, rc_context(), atomic_path(folder / file, overwrite=True) as temporary:
             figure = Figure(figsize=_SIZE, dpi=_DPI)
             if number:
+                # No method's order finds what matters better than that of scores (docs/explanation.md).
                 plots.contribution_bars(
-                    figure, found.ranks, values, baseline=baseline, logit=logit, name=name
+                    figure,
+                    found.ranks,
+                    values,
+                    baseline=baseline,
+                    logit=logit,
+                    name=name,
+                    largest_first=False,
                 )
             else:
                 plots.contribution_map(figure, grey, shown.evidence_rois, values, name=name, aspect=aspect)

@@ -84,10 +84,7 @@ class SingleShot(CovidCTMaskNet):
 
     def class_regions(self, images: Tensor, features: Features, proposals: list[Tensor]) -> list[Regions]:
         """Candidates of the parallel branch ``*_s2`` where there is one, else of the shared branch."""
-        if self.architecture.branches == 1:
-            return self.regions(images, features, proposals)
-        heads = self.roi_heads
-        return self._regions(images, features, proposals, heads.box_head_s2, heads.box_predictor_s2)
+        return self._regions(images, features, proposals, *self.box_branch(evidence=True))
 
     def copy_class_branch(self) -> None:
         """Copy fc6, fc7, cls_score and bbox_pred (8 tensors) from the segmentation to the class branch."""

@@ -170,8 +170,14 @@ class MaskRCNN(nn.Module):
 
     def regions(self, images: Tensor, features: Features, proposals: list[Tensor]) -> list[Regions]:
         """Run the box branch on the proposals and list every (proposal, class) pair of each image."""
+        return self._regions(images, features, proposals, *self.box_branch())
+
+    def box_branch(self, *, evidence: bool = False) -> tuple[nn.Module, nn.Module]:
+        """Return head and predictor of the box branch; ``evidence``: of that behind the class (P3)."""
         heads = self.roi_heads
-        return self._regions(images, features, proposals, heads.box_head, heads.box_predictor)
+        if evidence and self.architecture.branches == 2:
+            return heads.box_head_s2, heads.box_predictor_s2
+        return heads.box_head, heads.box_predictor
 
     def _regions(
         self,
@@ -190,8 +196,8 @@ class MaskRCNN(nn.Module):
 
         with _full_precision(images):
             class_logits, deltas = outputs(features, proposals)
-            if other := _mirrored(features):
-                logits, shifts = outputs(other, _flipped(proposals, width=size[1]))
+            if other := mirrored(features):
+                logits, shifts = outputs(other, flipped(proposals, width=size[1]))
                 class_logits = (class_logits + logits) / 2
                 # A shift to the right of the mirror image is one to the left.
                 deltas = (deltas + shifts * shifts.new_tensor([-1, 1, 1, 1]).repeat(logits.shape[1])) / 2
@@ -229,8 +235,8 @@ class MaskRCNN(nn.Module):
             return logits
 
         logits = outputs(features, boxes)
-        if other := _mirrored(features):
-            logits = (logits + outputs(other, _flipped(boxes, width=size[1])).flip(-1)) / 2
+        if other := mirrored(features):
+            logits = (logits + outputs(other, flipped(boxes, width=size[1])).flip(-1)) / 2
         return logits
 
     # -- training ---------------------------------------------------------------------------------
@@ -360,14 +366,14 @@ def _full_precision(images: Tensor) -> AbstractContextManager[None]:
     return torch.autocast(images.device.type, enabled=False)
 
 
-def _mirrored(features: Features) -> Features:
+def mirrored(features: Features) -> Features:
     """Return the maps of the mirror images by the names of their levels; none if there are none."""
     return OrderedDict(
         (level.removesuffix(MIRRORED), one) for level, one in features.items() if level.endswith(MIRRORED)
     )
 
 
-def _flipped(boxes: list[Tensor], *, width: int) -> list[Tensor]:
+def flipped(boxes: list[Tensor], *, width: int) -> list[Tensor]:
     """Return boxes (R, 4) where they lie in the mirror image."""
     return [torch.stack((width - b[:, 2], b[:, 1], width - b[:, 0], b[:, 3]), dim=1) for b in boxes]
 

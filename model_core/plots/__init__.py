@@ -11,14 +11,17 @@ from model_core.plots.batch import roi_batch_image
 from model_core.plots.classes import class_bars
 from model_core.plots.contributions import contribution_bars, contribution_map
 from model_core.plots.profile import scan_profile
+from model_core.plots.region_maps import RegionMap, region_maps
 from model_core.plots.scores import score_histogram
 from model_core.plots.sensitivity import sensitivity_curves
 
 __all__ = [
+    "RegionMap",
     "class_bars",
     "contribution_bars",
     "contribution_map",
     "picked_candidate",
+    "region_maps",
     "roi_batch_image",
     "scan_profile",
     "score_area",

@@ -39,9 +39,10 @@ def contribution_bars(
     baseline: float | None,
     logit: float | None,
     name: str,
+    largest_first: bool = True,
     theme: style.ThemeName = "dark",
 ) -> None:
-    """Draw the largest contributions as bars, the largest on top, and the sums of all others.
+    """Draw the first contributions as bars, the first on top, and the sums of all others.
 
     Parameters
     ----------
@@ -51,6 +52,8 @@ def contribution_bars(
         In logits of ``name``; orange speaks for it, blue against it.
     baseline, logit:
         Where contributions add up from and to; None where they do not: then no sum is drawn.
+    largest_first:
+        Otherwise regions are in the order given.
 
     Raises
     ------
@@ -64,7 +67,7 @@ def contribution_bars(
     if not len(values) or not np.isfinite(values).all():
         style.message(figure, colours, "No contributions")
         return
-    order = np.argsort(-np.abs(values), kind="stable")
+    order = np.argsort(-np.abs(values), kind="stable") if largest_first else np.arange(len(values))
     # Signs stay apart, so that no large ones hide in a small sum.
     first, rest = order[:MOST_BARS], values[order[MOST_BARS:]]
     bars = [(f"region {ranks[k]}", float(values[k])) for k in first.tolist()]
@@ -95,9 +98,9 @@ def contribution_bars(
         line = f"controls {_signed(baseline)}, regions {_signed(float(values.sum()))}: slice {_signed(logit)}"
         style.headline(axes, colours, line, colour=colours.text)
     else:
-        style.headline(
-            axes, colours, f"the largest of {len(values)}; they do not add up", colour=colours.text
-        )
+        those = "largest" if largest_first else "first"
+        line = f"the {those} of {len(values)}; they do not add up"
+        style.headline(axes, colours, line, colour=colours.text)
 
 
 def _signed(value: float) -> str:

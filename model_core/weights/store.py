@@ -101,6 +101,27 @@ def default_names() -> tuple[str, ...]:
     return tuple(names)
 
 
+def held_out_slices(name: str) -> dict[str, bool] | None:
+    """Return which slices shipped weights were trained on (False) and which they never saw (True), by name.
+
+    None where no list lies beside the weights of this name.
+
+    Raises
+    ------
+    WeightsError
+        If the list is damaged.
+    """
+    path = weights_folder() / f"{name}.slices.txt"
+    if not path.is_file():
+        return None
+    try:
+        lists = json.loads(path.read_text("utf-8"))
+        parts = (("train", False), ("validation", True))
+        return {str(one): out for part, out in parts for own in lists[part].values() for one in own}
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise WeightsError(f"'{path.name}' is no list of slices.", details=str(error)) from error
+
+
 def find(name_or_path: str) -> Path:
     """Return the file of a shipped name or of a path.
 

@@ -12,6 +12,7 @@ from model_core.base.calibration import Calibration
 from model_core.base.references import References
 from model_core.cli.main import main
 from model_core.engine.load import load_pipeline
+from model_core.explain import explain_region
 from model_core.phantom import make_phantom, write_dicom
 from model_core.weights.store import load_weights, save_weights
 
@@ -24,6 +25,7 @@ KEYS = {
     "baseline_logits",
     "operators",
     "decisive_set",
+    "region",
     "schema_version",
 }
 CLASSES = ["Control", "Other (non-COVID)", "COVID-19"]
@@ -298,4 +300,95 @@ def test_what_cannot_be_edited_is_said(series, weights, tmp_path, capsys, option
         code = error.code
     assert code != 0
     assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_region_hangs_on_is_told_and_drawn(series, weights, document, tmp_path, capsys, monkeypatch):
+    # A coarse grid, for time's sake.
+    monkeypatch.setitem(explain_region.__kwdefaults__, "grid", 2)
+    options = ("--slice", "3", "--weights", *weights, "--region", "2")
+    assert explain(series, tmp_path / "out", *options) == 0
+    found = json.loads((tmp_path / "out/explanation.json").read_text())
+    region = found["region"]
+    assert document["region"] is None
+    assert found["rois"] == document["rois"]
+    assert (region["rank"], region["box"]) == (2, pytest.approx(found["rois"][1]["box"]))
+    score = found["rois"][1]["score"]
+    assert region["logit"] == pytest.approx(np.log(score / (1 - score)), abs=1e-3)
+    assert np.shape(region["cells"]["values"]) == (7, 7)
+    assert np.shape(region["occlusion"]["logit_fall_at_the_fixed_proposal"]) == (2, 2)
+    path = region["integrated_gradients"]
+    assert path["sum"] == pytest.approx(region["logit"] - path["healed_logit"], abs=0.05)
+    with Image.open(tmp_path / "out/slice-0003-region-2.png") as picture:
+        assert len(picture.convert("L").getcolors()) > 20
+    assert explain(series, tmp_path / "none", *options[:-1], "999") == 2
+    assert "--region 999 is out of range" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """Three slices with masks of two patients, and a control."""
+    folder = tmp_path_factory.mktemp("labelled")
+    volume, labels = make_phantom(slices=12, size=SIZE)
+    rows = ["file\tpatient\tapprox_hu_at_0\tapprox_hu_at_255"]
+    for name in ("pairs/images", "pairs/masks", "classes/normal"):
+        (folder / name).mkdir(parents=True)
+    for number, index in enumerate((4, 5, 7, 1)):
+        grey = np.clip((volume.voxels[index] + 1350.0) / 1500 * 255, 0, 255).astype(np.uint8)
+        place = folder / ("pairs/images" if number < 3 else "classes/normal") / f"s{index}.png"
+        Image.fromarray(grey).save(place)
+        if number < 3:
+            Image.fromarray(labels[index]).save(folder / f"pairs/masks/s{index}.png")
+            rows.append(f"s{index}.png\tp{number % 2}\t-1350\t150")
+    (folder / "pairs/index.tsv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def evaluate_explanations(labelled, weights, output, *options):
+    return main([
+        "evaluate", "explanations", "--data", str(labelled / "pairs"), "--controls",
+        str(labelled / "classes"), "-o", str(output), "--device", "cpu", "--weights", *weights,
+        "--slices", "2", "--control-slices", "1", *options,
+    ])  # fmt: skip
+
+
+def test_explanations_are_measured_against_the_order_of_scores(
+    labelled, weights, tmp_path, capsys, monkeypatch
+):
+    work = ("--work", str(tmp_path / "work"))
+    assert evaluate_explanations(labelled, weights, tmp_path / "one", *work) == 0
+    assert "better than the order of scores: " in capsys.readouterr().out
+    report = json.loads((tmp_path / "one/report.json").read_text())
+    assert report["slices"] == {"lesion slices": 2, "controls": 1}
+    lesions = report["results"]["lesion slices"]
+    assert set(lesions) == {
+        "leave_one_out", "closed_up", "integrated_gradients", "shapley", "score", "random"
+    }  # fmt: skip
+    for method, row in lesions.items():
+        assert row["deletion_in_place"]["slices"] == 2
+        assert {"mass", "gini", "row_sensitivity", "randomised_correlation", "null_player"} <= set(row)
+        assert ("incompleteness" in row) == (method not in ("score", "random"))
+    assert lesions["shapley"]["incompleteness"]["value"] == pytest.approx(0, abs=1e-4)
+    assert lesions["score"]["randomised_correlation"]["value"] == pytest.approx(1)
+    assert "mass" not in report["results"]["controls"]["shapley"]
+    assert "score" not in report["gain_over_the_order_of_scores"]["lesion slices"]
+    assert len((tmp_path / "one/slices.csv").read_text().splitlines()) == 1 + 3 * 6
+    assert "order of scores" in (tmp_path / "one/report.html").read_text()
+
+    # Regions are kept: another run looks at no picture.
+    (kept,) = (tmp_path / "work").iterdir()
+    monkeypatch.setattr("model_core.engine.torch_backend.TorchBackend.look", None)
+    monkeypatch.setattr("model_core.measure.explanations.METHODS", ("score", "random"))
+    assert evaluate_explanations(labelled, weights, tmp_path / "two", *work) == 0
+    again = json.loads((tmp_path / "two/report.json").read_text())
+    assert again["results"]["lesion slices"]["score"] == lesions["score"]
+    kept.write_bytes(b"damaged")
+    assert evaluate_explanations(labelled, weights, tmp_path / "three", *work) == 1
+    assert "delete it" in capsys.readouterr().err
+
+
+def test_explanations_are_not_measured_without_references(labelled, plain, tmp_path, capsys):
+    assert evaluate_explanations(labelled, plain, tmp_path / "out") == 1
+    assert "train calibrate" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

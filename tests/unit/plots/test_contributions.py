@@ -41,6 +41,17 @@ def test_what_has_no_bar_of_its_own_is_summed_by_sign(figure, texts, assert_noth
     assert "the largest of 128; they do not add up" in texts(figure)
 
 
+def test_regions_stay_in_the_order_of_their_scores_where_that_is_asked(figure, texts):
+    values = np.linspace(-1, 1, 20)
+    contribution_bars(
+        figure, range(1, 21), values, baseline=None, logit=None, name="x", largest_first=False
+    )  # fmt: skip
+    assert [width for width, _ in bars(figure)] == pytest.approx(values[:14].tolist())
+    assert "the first of 20; they do not add up" in texts(figure)
+    contribution_bars(figure, range(1, 21), values, baseline=0.0, logit=0.0, name="x", largest_first=False)
+    assert [width for width, _ in bars(figure)][-2:] == pytest.approx([values[14:].sum(), 0.0])
+
+
 def test_boxes_lie_on_the_slice_in_the_colour_of_their_contribution(
     figure, roi, artists, texts, assert_nothing_cut
 ):

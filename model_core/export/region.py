@@ -1,0 +1,103 @@
+"""From a region to pixels, as JSON values and a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model_core import __version__
+from model_core.base.files import atomic_path
+from model_core.base.threads import DRAWING
+from model_core.base.voi import apply_window, automatic_window
+from model_core.base.volume import LUNG_WINDOW, Volume
+from model_core.explain.pixels import FOUND_IOU, RegionPixels
+from model_core.export.png import RESEARCH_USE
+
+_SIZE, _DPI = (8.6, 7.6), 150
+HELD_FIXED = (
+    "The proposal, and which regions there are, are held fixed: this is about the logit of one region, its "
+    "class minus background."
+)
+
+
+def region_entry(found: RegionPixels) -> dict[str, Any]:
+    """Return what the logit of a region hangs on as JSON values (docs/explanation.md); unknown is null."""
+    return {
+        "what": HELD_FIXED,
+        "rank": found.roi.rank,
+        "class": found.roi.label,
+        "box": list(found.roi.box),
+        "proposal": found.proposal.tolist(),
+        "logit": found.logit,
+        "cells": {
+            "method": "gradient times activation on the RoI's own map (HiResCAM)",
+            "cell_px": list(found.cell_size),
+            "values": None if found.cells is None else found.cells.tolist(),
+        },
+        "occlusion": {
+            "grid": found.grid.tolist(),
+            "filled_with": "the mean of healthy lung in this slice"
+            if found.from_lung
+            else "the mean of what lies around the region",
+            "logit_fall_at_the_fixed_proposal": found.fixed.tolist(),
+            "score_fall_of_the_best_region": found.found.tolist(),
+            "score_of_the_best_region": found.score,
+            "least_iou": FOUND_IOU,
+        },
+        "integrated_gradients": None
+        if found.pixels is None
+        else {
+            "from": "the slice with the proposal filled in the same way",
+            "healed_logit": found.healed,
+            "sum": float(found.pixels.sum()),
+            "error": found.error,
+            "steps": found.steps,
+        },
+    }
+
+
+def region_picture_name(index: int, rank: int) -> str:
+    """Return the name of the picture of a region of a slice; the slice counts from 0, the region from 1."""
+    return f"slice-{index + 1:04d}-region-{rank}.png"
+
+
+def write_region_picture(folder: Path, volume: Volume, index: int, found: RegionPixels) -> None:
+    """Write the maps of a region on the slice, side by side."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    from model_core import plots
+
+    window = LUNG_WINDOW if volume.unit == "HU" else automatic_window(volume)
+    grey = apply_window(volume.voxels[index], window)
+    _, rows_mm, columns_mm = volume.geometry.spacing_mm
+    whole = np.array([[0, 0, found.placement.size, found.placement.size]], np.float32)
+    maps = []
+    if found.cells is not None:
+        width, height = found.cell_size
+        title = f"gradient × activation, cells of {width:.1f} × {height:.1f} px (logit)"
+        maps.append(plots.RegionMap(title, found.cells, found.proposal))
+    maps += [
+        plots.RegionMap("occlusion: fall of the logit, proposal fixed", found.fixed, found.grid),
+        plots.RegionMap("occlusion: fall of the score of the region", found.found, found.grid),
+    ]
+    if found.pixels is not None:
+        title = "integrated gradients of the pixels (logit)"
+        maps.append(plots.RegionMap(title, found.pixels, found.placement.to_slice(whole)[0], True))
+    name = f"What the logit of region {found.roi.rank} hangs on ({found.logit:+.2f})".replace("-", "\u2212")
+    about = {"Software": f"CTMaskNet {__version__}, {RESEARCH_USE.replace('–', '-')}"}
+    file = folder / region_picture_name(index, found.roi.rank)
+    with DRAWING, rc_context(), atomic_path(file, overwrite=True) as temporary:
+        figure = Figure(figsize=_SIZE, dpi=_DPI)
+        plots.region_maps(
+            figure,
+            grey,
+            maps,
+            proposal=found.proposal,
+            box=found.roi.box,
+            name=name,
+            aspect=rows_mm / columns_mm if rows_mm and columns_mm else 1.0,
+        )
+        figure.savefig(temporary, format="png", metadata=about)
