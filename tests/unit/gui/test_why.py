@@ -26,7 +26,8 @@ def analysed(opened):
 
 
 def explain(rig):
-    rig.qtbot.waitUntil(lambda: not rig.state.reasons.computing and not rig.controllers.jobs.busy)
+    reasons, jobs = rig.state.reasons, rig.controllers.jobs
+    rig.qtbot.waitUntil(lambda: not reasons.computing and not jobs.busy, timeout=10_000)
 
 
 @pytest.fixture
