@@ -180,6 +180,16 @@ def test_weights_without_references_close_ranks_and_say_so():
     assert reason.own_output == 2
 
 
+def test_with_every_region_excluded_nothing_is_said_to_contribute(pipeline):
+    edit = EvidenceEdit(excluded=frozenset(range(COUNT)))
+    reason = explained(pipeline, *slice_of(pipeline, edit=edit))
+    assert reason.candidates == ()
+    assert reason.groups == {}
+    assert reason.references == 4
+    assert "No region is left" in reason.why_none
+    assert reason.baseline[2] == pytest.approx(SLOPE * SIZE * 0.125 - 6)
+
+
 def test_candidates_counted_from_elsewhere_are_the_same_regions(pipeline):
     reason = explained(pipeline, *slice_of(pipeline))
     moved = reason.numbered_from(100)
