@@ -145,7 +145,7 @@ def test_a_decisive_set_says_what_excluding_it_gives(pipeline):
     assert what_changes_it(reason).startswith("Without lesion")
     assert what_carries_it(reason)
     left_ill = reason.probability(3, found.edited) > 0.5
-    assert ("excluding it leaves ill" in what_changes_it(reason)) == left_ill
+    assert (", excluded: ill" in what_changes_it(reason)) == left_ill
 
 
 def test_where_nothing_is_ill_no_set_changes_it(pipeline):
