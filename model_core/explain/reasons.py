@@ -77,7 +77,7 @@ def reason_of(
     names = pipeline.image_classes
     outputs = tuple(class_name(names, k) for k in range(len(found.verdict.logits)))
     ill = () if found.calibration is None else found.calibration.ill_classes
-    rois = shown.evidence_rois
+    rois, references = shown.evidence_rois, pipeline.cards[-1].references
     reason = SliceReason(
         slice_index=shown.slice_index,
         way=way,
@@ -90,7 +90,7 @@ def reason_of(
         values=_values(found, way),
         error=found.contributions[way].error if way in found.contributions else None,
         tells=found.closed_up_tells if way == "closed_up" else None,
-        references=found.references,
+        references=0 if references is None else references.slices,
         why_none=found.why_none,
         why_undecided=found.why_undecided,
     )
@@ -108,10 +108,12 @@ def _baseline(pipeline: Pipeline, found: Explanation, ill: Sequence[int]) -> Dou
     """Return what module S says of the evidence of controls, or, without references, of none."""
     if found.game is not None:
         return found.game.baseline
-    module_s = pipeline.evidence_backend.module_s
+    module_s, references = pipeline.evidence_backend.module_s, pipeline.cards[-1].references
     assert module_s is not None
-    empty = np.zeros((found.verdict.settings.batch_size, 5))
-    return with_ill(module_s(empty), ill)
+    size = found.verdict.settings.batch_size
+    empty = np.zeros((1, size, 5)) if references is None else references.batches.astype(np.float64)
+    mean: DoubleArray = with_ill(module_s(empty), ill).mean(axis=0)
+    return mean
 
 
 def _values(found: Explanation, way: Way) -> DoubleArray | None:

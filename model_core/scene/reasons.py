@@ -71,7 +71,7 @@ def sentence(reason: SliceReason, grouping: Grouping, output: int) -> str:
     one = len(found.groups) == 1
     if len(found.groups) > _MOST_NAMED:
         noun = "lesions" if grouping == "lesion" else "regions"
-        named = f"The {len(found.groups)} strongest {noun}"
+        named = f"{len(found.groups)} {noun}"
     else:
         named = _together([group_name(groups[k], grouping) for k in found.groups])
         named = named[0].upper() + named[1:]
@@ -122,7 +122,7 @@ def what_changes_it(reason: SliceReason) -> str:
     if verdict_of(reason, found.edited) != reason.verdict:
         return text
     # Lower ranks close up then, and what comes in may stand in for it.
-    return f"{text}; excluding it leaves {answer(reason, output, found.edited)}"
+    return f"{text}, excluded: {answer(reason, output, found.edited)}"
 
 
 def what_carries_it(reason: SliceReason) -> str:

@@ -145,7 +145,7 @@ def test_a_decisive_set_says_what_excluding_it_gives(pipeline):
     assert what_changes_it(reason).startswith("Without lesion")
     assert what_carries_it(reason)
     left_ill = reason.probability(3, found.edited) > 0.5
-    assert ("excluding it leaves ill" in what_changes_it(reason)) == left_ill
+    assert (", excluded: ill" in what_changes_it(reason)) == left_ill
 
 
 def test_where_nothing_is_ill_no_set_changes_it(pipeline):
@@ -178,6 +178,16 @@ def test_weights_without_references_close_ranks_and_say_so():
     np.testing.assert_allclose(reason.baseline, [0, -9, -6], atol=1e-6)
     assert reason.values.shape == (COUNT, 3)
     assert reason.own_output == 2
+
+
+def test_with_every_region_excluded_nothing_is_said_to_contribute(pipeline):
+    edit = EvidenceEdit(excluded=frozenset(range(COUNT)))
+    reason = explained(pipeline, *slice_of(pipeline, edit=edit))
+    assert reason.candidates == ()
+    assert reason.groups == {}
+    assert reason.references == 4
+    assert "No region is left" in reason.why_none
+    assert reason.baseline[2] == pytest.approx(SLOPE * SIZE * 0.125 - 6)
 
 
 def test_candidates_counted_from_elsewhere_are_the_same_regions(pipeline):

@@ -138,6 +138,7 @@ class WhyPanel(QWidget):
         self._fill_choosers(reason)
         for line in (self.sum, self.words, self.changes, self.carries):
             line.stale = reasons.computing
+            line.update()
         if reason is None:
             self._say_waiting()
             return
@@ -238,7 +239,12 @@ class WhyPanel(QWidget):
         )
 
     def _show_sets(self, reason: SliceReason) -> None:
-        _say(self.changes, what_changes_it(reason), self._edited(reason, reason.without, "Excluded"))
+        changes = what_changes_it(reason)
+        _say(
+            self.changes,
+            changes if changes != reason.why_none else "",
+            self._edited(reason, reason.without, "Excluded"),
+        )
         _say(self.carries, what_carries_it(reason), self._edited(reason, reason.alone, "Kept alone"))
         with_set = reason.without is not None
         self.select.setVisible(with_set)
