@@ -157,9 +157,10 @@ class Detections:
     def followed_by(self, others: Detections) -> Detections:
         """Return these detections and others of the same slice after them."""
         names = ("indices", "boxes", "scores", "labels", "mask_boxes", "mask_logits")
-        return replace(
-            self, **{name: np.concatenate((getattr(self, name), getattr(others, name))) for name in names}
-        )
+        both: dict[str, Any] = {
+            name: np.concatenate((getattr(self, name), getattr(others, name))) for name in names
+        }
+        return replace(self, **both)
 
 
 @dataclass(frozen=True)
