@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 
-# Slices that are likely seen next: so many ahead where a person scrolls, and then the one behind; to both
-# sides where none does.
+# Slices that are likely seen next: so many ahead where a person scrolls, and then the one behind; where none
+# does, so many to both sides.
 _AHEAD, _ASIDE = 4, 2
 
 

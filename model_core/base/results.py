@@ -161,10 +161,10 @@ class Detections:
     def followed_by(self, others: Detections) -> Detections:
         """Return these detections and others of the same slice after them."""
         names = ("indices", "boxes", "scores", "labels", "mask_boxes", "mask_logits")
-        joined: dict[str, Any] = {
+        both: dict[str, Any] = {
             name: np.concatenate((getattr(self, name), getattr(others, name))) for name in names
         }
-        return replace(self, **joined)
+        return replace(self, **both)
 
 
 @dataclass(frozen=True)

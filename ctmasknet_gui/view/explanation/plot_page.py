@@ -166,7 +166,9 @@ class PlotPage(QWidget):
                 (axes,) = figure.axes
                 if (layout := figure.get_layout_engine()) is not None:
                     layout.execute(figure)
-                contents = drawn_in(axes)
+                # The edges of the axes lie over some of the contents.
+                edges = [spine for spine in axes.spines.values() if spine.get_visible()]
+                contents = sorted((*drawn_in(axes), *edges), key=lambda one: one.get_zorder())
                 if (now := axes_state(axes)) != self._axes:
                     for artist in contents:
                         artist.set_visible(False)
@@ -175,8 +177,7 @@ class PlotPage(QWidget):
                         artist.set_visible(True)
                     self._axes, self._picture = now, self.copy_from_bbox(figure.bbox)  # type: ignore[no-untyped-call]
                 self.restore_region(self._picture)  # type: ignore[no-untyped-call]
-                # The edges of the axes lie over some of the contents.
-                for artist in sorted((*contents, *axes.spines.values()), key=lambda one: one.get_zorder()):
+                for artist in contents:
                     axes.draw_artist(artist)
                 self.update()
 

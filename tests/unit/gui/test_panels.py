@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from gui_fakes import make_entry, make_volume
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QFont, QFontMetrics, QGuiApplication, QImage
@@ -34,6 +35,7 @@ from model_core.base.jobs import finish
 from model_core.base.volume import Catalogue, FileReport, PatientText, Problem
 from model_core.export import export_plots
 from model_core.export.plots import plot_picture
+from model_core.plots import score_area
 
 
 @pytest.fixture
@@ -833,6 +835,28 @@ def test_an_export_and_the_window_never_draw_at_the_same_time(state, plots, tmp_
     written = {path.name: path.read_bytes() for path in (tmp_path / "0").iterdir()}
     assert len(written) == 4
     assert {path.name: path.read_bytes() for path in (tmp_path / "1").iterdir()} == written
+
+
+def test_a_plot_drawn_over_its_kept_axes_looks_like_a_new_one(qtbot, state, plots):
+    first = state.results.shown
+    fewer = first.changed(rois=first.rois[1:3])
+    large = tuple(replace(roi, area_px=80_000.0) for roi in first.rois)
+    for shown, candidate in (
+        (first, 2),
+        (first, 0),
+        (fewer, 2),
+        (first.changed(rois=large), None),
+        (first, 2),
+    ):
+        state.results.shown, state.selection.candidate = shown, candidate
+        qtbot.waitUntil(lambda: not plots.scatter.pending)
+        canvas = plots.scatter.canvas
+        seen = np.array(canvas.buffer_rgba()).astype(int)
+        figure = Figure(figsize=canvas.figure.get_size_inches(), dpi=canvas.figure.dpi)
+        FigureCanvasAgg(figure)
+        score_area(figure, shown.rois, top=state.selection.top, selected=candidate)
+        figure.canvas.draw()
+        assert np.abs(seen - np.asarray(figure.canvas.buffer_rgba())).max() == 0
 
 
 def test_clicking_a_point_picks_its_region(qtbot, state, plots, collect):
