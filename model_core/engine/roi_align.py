@@ -1,7 +1,8 @@
 """RoIAlign over one or several maps, with compiled kernels or with ONNX Runtime's operator.
 
-The operator is slower, and differs in the last digit, so that a pipeline keeps to one of them. Compiling
-takes some seconds, once; importing what was compiled takes half a second, beside other things.
+The operator is slower, and differs in the last digit, so that a process keeps to one of them. Compiling takes
+some seconds, once: the first process does it for those after it, which import the kernels in half a second,
+beside other things.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from types import ModuleType
 import numpy as np
 
 from model_core.base.arrays import FloatArray, IntArray
-from model_core.base.cache import Cache
+from model_core.base.cache import Cache, cache_folder
 
 _LOG = logging.getLogger(__name__)
 # Boxes of this area belong to the fifth map of ResNet50, counted from one (`LevelMapper` of torchvision).
@@ -59,19 +60,19 @@ class _Kernels:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tried = False
-        self._begun = False
+        self._there: bool | None = None
         self.module: ModuleType | None = None
 
     def begin(self) -> bool:
         """See `begin`."""
-        there = self.module is not None or _COMPILED.read(_marker()) is not None
-        if not self._begun:
-            self._begun = True
-            # What was compiled before is awaited; else the first slices go first.
-            timer = threading.Timer(0.0 if there else _LATER, self.load)
-            timer.daemon = True
-            timer.start()
-        return there
+        if self._there is None:
+            self._there = self.module is not None or _COMPILED.read(_marker()) is not None
+            if self._there or cache_folder() is not None:
+                # What was compiled before is awaited; else it is for the next program, and slices go first.
+                timer = threading.Timer(0.0 if self._there else _LATER, self.load)
+                timer.daemon = True
+                timer.start()
+        return self._there
 
     def load(self) -> None:
         with self._lock:
@@ -105,7 +106,10 @@ def _marker() -> str:
 
 
 def begin() -> bool:
-    """Begin to load the kernels; return whether to wait for them: they are there, or were compiled before."""
+    """Begin to load the kernels; return whether to wait for them: they are there, or were compiled before.
+
+    What was returned first holds for the process.
+    """
     return _KERNELS.begin()
 
 
