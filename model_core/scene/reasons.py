@@ -31,7 +31,7 @@ def group_name(group: Group, grouping: Grouping) -> str:
     if grouping == "side":
         return group.side if group.side.endswith("lung") else "what lies outside the lungs"
     if group.rest:
-        return "what is in no lesion"
+        return "the rest"
     return f"{grouping} {group.rank}"
 
 
@@ -96,9 +96,11 @@ def _together(names: Sequence[str]) -> str:
     if all(name.endswith(" lung") for name in names):
         return f"{' and '.join(name.removesuffix(' lung') for name in names)} lung"
     for alike, plural in (("lesion ", "lesions "), ("region ", "regions ")):
-        if all(name.startswith(alike) for name in names):
-            numbers = [name.removeprefix(alike) for name in names]
-            return f"{plural}{', '.join(numbers[:-1])} and {numbers[-1]}"
+        numbers = [name.removeprefix(alike) for name in names if name.startswith(alike)]
+        others = [name for name in names if not name.startswith(alike)]
+        if len(numbers) > 1:
+            parts = [f"{plural}{numbers[0]}", *numbers[1:], *others]
+            return f"{', '.join(parts[:-1])} and {parts[-1]}"
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
