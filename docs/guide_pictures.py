@@ -56,7 +56,6 @@ class Guide:
     def make(self) -> None:
         """Take the pictures, one after the other."""
         self.settle()
-        self.picture("1-start")
         self.commands.open_demo.trigger()
         self.settle()
         self.picture("2-window")

@@ -99,7 +99,7 @@ def _together(names: Sequence[str]) -> str:
         numbers = [name.removeprefix(alike) for name in names if name.startswith(alike)]
         others = [name for name in names if not name.startswith(alike)]
         if len(numbers) > 1:
-            parts = [f"{plural}{numbers[0]}", *numbers[1:], *others]
+            parts = [f"{plural}{numbers[0]}", *numbers[1:], *(name.removeprefix("the ") for name in others)]
             return f"{', '.join(parts[:-1])} and {parts[-1]}"
     return f"{', '.join(names[:-1])} and {names[-1]}"
 

@@ -59,6 +59,7 @@ class Hint(QFrame):
         over.installEventFilter(self)
         state.reasons.events.hint.connect(self._refresh)
         state.reasons.events.reason.connect(self._refresh)
+        state.display.events.tool.connect(self._refresh)
         self._refresh()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
@@ -69,7 +70,9 @@ class Hint(QFrame):
 
     def _refresh(self, *_: object) -> None:
         reasons = self._state.reasons
-        self.setVisible(reasons.hint and reasons.reason is not None and reasons.reason.values is not None)
+        known = reasons.reason is not None and reasons.reason.values is not None
+        # A tool in hand says its own things there.
+        self.setVisible(reasons.hint and known and not self._state.display.tool)
         self._place()
 
     def _place(self) -> None:

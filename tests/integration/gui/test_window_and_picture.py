@@ -42,8 +42,8 @@ class TwoClasses(FakeEngine):
 class Calibrated(TwoClasses):
     """Every slice is ill, and so is the scan."""
 
-    def show(self, pipeline, volume, result, detections, evidence):
-        shown = super().show(pipeline, volume, result, detections, evidence)
+    def shown(self, *arguments, **more):
+        shown = super().shown(*arguments, **more)
         ill = replace(shown.summary, lung=True, ill_probability=0.93, kind="undecided", unlike_training=True)
         return replace(shown, summary=ill)
 
