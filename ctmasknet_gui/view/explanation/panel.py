@@ -25,7 +25,7 @@ class ExplanationPanel(QWidget):
         super().__init__(parent)
         self.card = VerdictCard(state)
         self.classes = ClassPanel(state)
-        self.why = WhyPanel(state)
+        self.why = WhyPanel(state, self)  # it shows itself: without a parent as a window of its own
         self.thresholds = ThresholdPanel(state)
         self.table = RoiTable(state)
         self.plots = PlotPanel(state)
