@@ -46,7 +46,7 @@ def shipped_numbers(card: ModelCard) -> Numbers | None:
 @cache
 def _shipped() -> dict[str, Numbers]:
     try:
-        found: dict[str, Numbers] = json.loads(resource("weights", _SHIPPED).read_text("utf-8"))
+        found: dict[str, Numbers] = json.loads(resource(_SHIPPED).read_text("utf-8"))
     except (OSError, ValueError):
         return {}
     return found
@@ -128,7 +128,7 @@ def main() -> None:
             backend = TorchBackend(load_network(weights))
             found[identity(weights.card)] = numbers_of(backend, weights.card)
     lines = ",\n".join(f'"{key}": {json.dumps(numbers)}' for key, numbers in found.items())
-    write_text(resource("weights", _SHIPPED), f"{{\n{lines}\n}}\n", overwrite=True)
+    write_text(resource(_SHIPPED), f"{{\n{lines}\n}}\n", overwrite=True)
 
 
 if __name__ == "__main__":

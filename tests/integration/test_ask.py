@@ -13,6 +13,7 @@ from model_core.base.results import SliceResult
 from model_core.base.settings import DetectorSettings, EvidenceEdit
 from model_core.engine import ask, judge, needs_backbone, run
 from model_core.engine.load import load_pipeline
+from model_core.engine.onnx_backend import OnnxBackend
 from model_core.engine.pipeline import Pipeline
 from model_core.engine.torch_backend import TorchBackend
 from model_core.explain import show
@@ -39,13 +40,14 @@ def result(pipeline, volume):
 
 @pytest.fixture
 def looks(monkeypatch):
-    calls, original = [], TorchBackend.look
+    calls = []
+    for backend in (TorchBackend, OnnxBackend):
 
-    def counted(self, picture, **how):
-        calls.append(picture.shape)
-        return original(self, picture, **how)
+        def counted(self, picture, *, original=backend.look, **how):
+            calls.append(picture.shape)
+            return original(self, picture, **how)
 
-    monkeypatch.setattr(TorchBackend, "look", counted)
+        monkeypatch.setattr(backend, "look", counted)
     return calls
 
 

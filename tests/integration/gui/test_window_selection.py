@@ -10,6 +10,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
 from ctmasknet_gui.controller.ports import Engine
+from model_core.engine.onnx_backend import OnnxBackend
 from model_core.engine.torch_backend import TorchBackend
 
 
@@ -131,9 +132,16 @@ def drag(viewport, start, end, *, between=()):
 
 
 def test_the_evidence_is_questioned_with_real_networks(real, monkeypatch):
-    looks, look = [], TorchBackend.look
-    monkeypatch.setattr(TorchBackend, "look", lambda self, *a, **k: looks.append(1) or look(self, *a, **k))
+    looks = []
+    for backend in (TorchBackend, OnnxBackend):
+
+        def counted(self, *given, look=backend.look, **how):
+            looks.append(1)
+            return look(self, *given, **how)
+
+        monkeypatch.setattr(backend, "look", counted)
     real.run_slice()
+    assert looks
     state, window = real.state, real.state.display.window
     plain = state.results.shown.verdict.logits.tolist()
     looks.clear()
