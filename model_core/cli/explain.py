@@ -77,7 +77,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--region",
         type=values.positive,
         metavar="RANK",
-        help="also say which pixels the logit of this region hangs on (runs the network some 60 times)",
+        help="also say which pixels the logit of this region hangs on (some 60 runs, in PyTorch)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     parser.set_defaults(run=run)
@@ -96,9 +96,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.region is not None:
         names.append(region_picture_name(index, arguments.region))
     refuse_to_replace([output / name for name in names], overwrite=arguments.overwrite)
-    pipeline = load_pipeline(
-        arguments.weights, device=arguments.device, backend=arguments.backend, fast=arguments.fast
-    )
+    # Only PyTorch has gradients.
+    backend = arguments.backend if arguments.region is None else "torch"
+    pipeline = load_pipeline(arguments.weights, device=arguments.device, backend=backend, fast=arguments.fast)
     given = {"score": arguments.evidence_score, "nms_iou": arguments.evidence_nms}
     evidence = dataclasses.replace(
         pipeline.evidence, **{name: value for name, value in given.items() if value is not None}

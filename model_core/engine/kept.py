@@ -90,7 +90,7 @@ def write_results(path: Path, results: Mapping[int, SliceResult]) -> None:
         temporary.touch(mode=0o600)
         with temporary.open("wb") as stream:
             joined: dict[str, Any] = {name: np.concatenate(parts) for name, parts in arrays.items()}
-            np.savez(stream, allow_pickle=False, **{_JSON: np.frombuffer(text, np.uint8), **joined})
+            np.savez(stream, **{_JSON: np.frombuffer(text, np.uint8), **joined})
 
 
 def _described(result: SliceResult, put: Any) -> _Slice:
@@ -136,7 +136,7 @@ def read_results(path: Path, *, series_id: str) -> dict[int, SliceResult]:
         If the file is missing, damaged or of another version of the program.
     """
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+        with path.open("rb") as stream, np.load(stream) as stored:
             arrays = {name: stored[name] for name in stored.files}
         contents = from_values(_Contents, json.loads(arrays.pop(_JSON).tobytes()))
         if contents.version != _VERSION:

@@ -378,8 +378,7 @@ def test_explanations_are_measured_against_the_order_of_scores(
 
     # Regions are kept: another run looks at no picture.
     (kept,) = (tmp_path / "work").iterdir()
-    monkeypatch.setattr("model_core.engine.torch_backend.TorchBackend.look", None)
-    monkeypatch.setattr("model_core.engine.onnx_backend.OnnxBackend.look", None)
+    monkeypatch.setattr("model_core.measure.explained_slices.run", None)
     monkeypatch.setattr("model_core.measure.explanations.METHODS", ("score", "random"))
     assert evaluate_explanations(labelled, weights, tmp_path / "two", *work) == 0
     again = json.loads((tmp_path / "two/report.json").read_text())
