@@ -311,7 +311,12 @@ def test_what_a_region_hangs_on_is_told_and_drawn(series, weights, document, tmp
     found = json.loads((tmp_path / "out/explanation.json").read_text())
     region = found["region"]
     assert document["region"] is None
-    assert found["rois"] == document["rois"]
+    # Computed in PyTorch, which has gradients, instead of ONNX Runtime.
+    for name in ("rank", "slots"):
+        assert [roi[name] for roi in found["rois"]] == [roi[name] for roi in document["rois"]]
+    for mine, plain in zip(found["rois"], document["rois"], strict=True):
+        assert mine["score"] == pytest.approx(plain["score"], abs=1e-5)
+        assert mine["box"] == pytest.approx(plain["box"], abs=1e-2)
     assert (region["rank"], region["box"]) == (2, pytest.approx(found["rois"][1]["box"]))
     score = found["rois"][1]["score"]
     assert region["logit"] == pytest.approx(np.log(score / (1 - score)), abs=1e-3)
