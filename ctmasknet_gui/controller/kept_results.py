@@ -19,6 +19,7 @@ from ctmasknet_gui.controller.weights import WeightsController
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state import AppState, Case
 from ctmasknet_gui.worker import Priority
+from model_core.base import files
 from model_core.base.errors import CTMaskNetError, as_memory
 from model_core.base.jobs import Progress
 from model_core.base.results import Candidates, SliceResult
@@ -55,8 +56,7 @@ class ResultFiles:
 
     def mark(self, of: str, names: Sequence[str], weights_id: str) -> None:
         """Note what the choice of weights was, to find results by before any network is loaded."""
-        with contextlib.suppress(OSError):
-            self._mark(of, names).write_text(weights_id, "utf-8")
+        files.write_text(self._mark(of, names), weights_id, overwrite=True)
 
     def read(self, volume: Volume, weights_id: str) -> dict[int, SliceResult]:
         """Return what is kept of a volume under weights; nothing where there is none."""
@@ -196,14 +196,14 @@ class KeptResults(QObject):
         volume, pipeline = self._state.case.volume, self._weights.pipeline
         if volume is None or self._state.results.slices or not self._state.case.keeps_results:
             return
-        files, names = self.files, self._weights.wanted
+        kept, names = self.files, self._weights.wanted
         weights_id = None if pipeline is None else pipeline.weights_id
 
         def work() -> Generator[Progress | _Found, None, None]:
             yield Progress(0, 0, "Looking for kept results")
             if weights_id is not None:
-                yield _Found(volume, files.read(volume, weights_id))
-            elif files.has_some(volume, names):
+                yield _Found(volume, kept.read(volume, weights_id))
+            elif kept.has_some(volume, names):
                 yield _Found(volume, {}, load=True)
 
         self._jobs.submit(
@@ -240,15 +240,15 @@ class KeptResults(QObject):
             return
         for case in cases:
             self._kept.update(result.detection_candidates for result in case.slices.values())
-        files, names = self.files, self._state.weights.chosen
+        kept, names = self.files, self._state.weights.chosen
 
         def work() -> Generator[Progress, None, None]:
             for case in cases:
                 yield Progress(0, 0, "Keeping the results")
                 of = case.fingerprint if case.volume is None else fingerprint(case.volume)
-                files.write(of, case.slices)
+                kept.write(of, case.slices)
                 if case.volume is not None:
-                    files.mark(of, names, case.weights_id)
+                    kept.mark(of, names, case.weights_id)
 
         self._jobs.submit(
             "keep",

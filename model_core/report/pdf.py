@@ -10,13 +10,14 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from model_core.base.files import atomic_path
+from model_core.plots.style import THEMES
 from model_core.report.document import Block, Document, Note, Picture, Row, Table
 
 _MARGIN_MM, _GAP = 14, 10.0
 _TEXT, _SMALL = 8.6, 7.2
 # Widths of pictures that are tried, as shares of the room.
 _SMALLER = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4)
-_INK, _MUTED, _LINE, _SHADE, _WARN = "#1d2733", "#52606d", "#d5dce4", "#f4f6f9", "#fdf3d8"
+_PAPER = THEMES["light"]
 _SANS, _BOLD = "DejaVuSans", "DejaVuSans-Bold"
 
 
@@ -83,7 +84,7 @@ def _number(canvas: Any, made: Any) -> None:
         canvas.drawRightString(made.pagesize[0] - made.rightMargin, made.bottomMargin / 2, str(made.page))
 
 
-def _style(size: float = _TEXT, *, colour: str = _INK, bold: bool = False, **more: Any) -> Any:
+def _style(size: float = _TEXT, *, colour: str = _PAPER.text, bold: bool = False, **more: Any) -> Any:
     from reportlab.lib.styles import ParagraphStyle
 
     fields = {"spaceAfter": 3.0, **more}
@@ -119,7 +120,9 @@ def _story(document: Document, width: float, *, pictures: float = 1.0) -> list[A
         bar = {"borderPadding": (0, 0, 0, 7), "leftIndent": 7, "spaceBefore": 4, "spaceAfter": 6}
         story.append(_marked(_text(document.answer, size=12, bold=True, **bar), document.colour, width))
     if document.notice:
-        story.append(_text(document.notice, backColor=_WARN, borderPadding=4, spaceBefore=5, spaceAfter=8))
+        story.append(
+            _text(document.notice, backColor=_PAPER.grid, borderPadding=4, spaceBefore=5, spaceAfter=8)
+        )
     story += [_text(text) for text in document.opening]
     for title, blocks in document.filled.items():
         if title:
@@ -134,13 +137,13 @@ def _flowables(blocks: Iterable[Block], width: float, pictures: float) -> list[A
 
 def _of(block: Block, width: float, pictures: float) -> list[Any]:
     if isinstance(block, Picture):
-        return [_image(block.png, width * pictures), _text(block.caption, size=_SMALL, colour=_MUTED)]
+        return [_image(block.png, width * pictures), _text(block.caption, size=_SMALL, colour=_PAPER.muted)]
     if isinstance(block, Table):
-        caption = [_text(block.caption, size=_SMALL, colour=_MUTED)] if block.caption else []
+        caption = [_text(block.caption, size=_SMALL, colour=_PAPER.muted)] if block.caption else []
         return [*caption, _table(block, width)]
     if isinstance(block, Row):
         return [_row(block, width, pictures)]
-    return [_text(block, size=_SMALL, colour=_MUTED) if isinstance(block, Note) else _text(block)]
+    return [_text(block, size=_SMALL, colour=_PAPER.muted) if isinstance(block, Note) else _text(block)]
 
 
 def _image(png: bytes, width: float) -> Any:
@@ -169,8 +172,8 @@ def _table(block: Table, width: float) -> Any:
     ]
     widths = [width * length / sum(longest) for length in longest]
     style = [
-        ("BACKGROUND", (0, 0), (-1, 0), _SHADE),
-        ("LINEBELOW", (0, 0), (-1, -1), 0.4, _LINE),
+        ("BACKGROUND", (0, 0), (-1, 0), _PAPER.grid),
+        ("LINEBELOW", (0, 0), (-1, -1), 0.4, _PAPER.grid),
         ("VALIGN", (0, 0), (-1, -1), "TOP"),
         *((f"{side}PADDING", (0, 0), (-1, -1), 1.6) for side in ("LEFT", "RIGHT", "TOP", "BOTTOM")),
     ]
@@ -198,7 +201,7 @@ def _marked(flowable: Any, colour: str, width: float) -> Any:
     from reportlab.platypus import Table as Grid
 
     style = [
-        ("LINEBEFORE", (0, 0), (0, 0), 3.5, colour or _INK),
+        ("LINEBEFORE", (0, 0), (0, 0), 3.5, colour or _PAPER.text),
         *((f"{side}PADDING", (0, 0), (-1, -1), 1) for side in ("LEFT", "RIGHT", "TOP", "BOTTOM")),
     ]
     return Grid([[flowable]], colWidths=[width], style=style, hAlign="LEFT", spaceAfter=4)
