@@ -21,6 +21,7 @@ from model_core.scene.reasons import (
     group_name,
     sentence,
     signed_logit,
+    stays_excluded,
     what_carries_it,
     what_changes_it,
 )
@@ -174,6 +175,8 @@ class WhyPanel(QWidget):
         reasons = self._state.reasons
         for chooser in (self.output, self.grouping, self.way):
             chooser.setEnabled(reason is not None and reason.values is not None)
+            # Without a word it would be an arrow that opens nothing.
+            chooser.setVisible(reason is not None or bool(chooser.text()))
         if reason is None:
             return
         own = reason.own_output
@@ -249,6 +252,8 @@ class WhyPanel(QWidget):
         with_set = reason.without is not None
         self.select.setVisible(with_set)
         self.exclude.setVisible(with_set)
+        stays = stays_excluded(reason)
+        self.exclude.setText(f"Exclude: {stays}" if stays else "Exclude")
         self.keep.setVisible(reason.alone is not None and bool(reason.alone.candidates))
         if reason.verdict is None and not reason.references:
             _say(self.changes, _NO_REFERENCES, f"\n\n{_HOW_TO_ADD}")
