@@ -134,15 +134,17 @@ def _probabilities(logits: DoubleArray, found: Sensitivity, *, ill: bool) -> lis
 
 
 def _caption(score: Curve, found: Sensitivity) -> str:
+    verdict = "class" if found.calibration is None else "verdict"
     if len(score.flips) + len(found.nms_iou.flips) > _MOST_FLIPS:
-        return f"verdict changes {len(score.flips)} and {len(found.nms_iou.flips)} times"
+        times = [f"{len(curve.flips)} ×" for curve in (score, found.nms_iou)]
+        return f"{verdict} changes: score {times[0]}, NMS {times[1]}"
     flips = [f"{float(score.places[k]):.2f}" for k in score.flips]
     other = [f"{float(found.nms_iou.places[k]):.2f}" for k in found.nms_iou.flips]
     if not flips and not other:
-        return "the verdict stays at every threshold"
+        return f"the {verdict} stays at every threshold"
     told = []
     if flips:
         told.append(f"score {', '.join(flips)}")
     if other:
         told.append(f"NMS {', '.join(other)}")
-    return f"verdict changes at {'; '.join(told)}"
+    return f"{verdict} changes at {'; '.join(told)}"

@@ -50,7 +50,7 @@ GROUPING_NAMES: dict[Grouping, tuple[str, str]] = {
     "side": ("Lung side", "All regions on one side of the lungs count as one"),
 }
 _NO_REFERENCES = "No evidence of controls in these weights: lower ranks close up instead."
-_ADD = "'ctmasknet train calibrate' adds it: then sums and decisive sets, too."
+_ADD = "'ctmasknet train calibrate' adds it, and with it sums and decisive sets."
 _HOW_TO_ADD = (
     "To put something in the place of a region, the card needs RoI batches of at least 32 control slices.\n"
     "'ctmasknet train calibrate --data DIR' adds them (docs/explanation.md). Grey contributions are no\n"
