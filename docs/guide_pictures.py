@@ -59,6 +59,7 @@ class Guide:
         self.commands.open_demo.trigger()
         self.settle()
         self.picture("2-window")
+        self.use.dismiss_hint()
         panel = self.window.explanation
         self.picture("3-verdict", panel.card, panel.classes)
         self.picture("4-why", panel.why)
@@ -81,6 +82,8 @@ class Guide:
         self.commands.restore_all.trigger()
         self.settle()
         panel.plots.tabs.setCurrentWidget(panel.plots.sensitivity)
+        # High enough for the names of the lines.
+        self.window.resize(1280, 1200)
         self.picture("8-sensitivity", panel.plots)
         self.app.close()
 

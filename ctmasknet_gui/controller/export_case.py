@@ -219,7 +219,9 @@ class ExportController(QObject):
     def _tell(self, job: ExportJob, written: list[Path]) -> None:
         request = job.request
         one, many = NOUNS[request.kind]
-        what = f"1 {one} is" if len(written) == 1 else f"{len(written)} {many} are"
+        # A page is one, written as PDF and as HTML.
+        single = len(written) == 1 or request.kind in ("slice_page", "scan_page")
+        what = f"1 {one} is" if single else f"{len(written)} {many} are"
         text = f"{what} written to {request.target.name}."
         analysed, slices = len(job.results), job.volume.slices
         if request.kind in ("csv", "lesions") and analysed < slices:

@@ -65,7 +65,7 @@ def verdict_words(state: AppState) -> ScanWords:
         return ScanWords("No network weights", where="Choose some under Weights.")
     if analysed:
         return ScanWords("No class", where="No class could be computed for these slices.", amount=lesions)
-    slices = f"all {volume.slices} slices" if volume.slices > 1 else "the slice"
+    slices = "every slice that shows lung" if volume.slices > 1 else "the slice"
     todo = f"Run series (Ctrl+Shift+R) analyses {slices}."
     return ScanWords("Not analysed yet", where=todo, worth=before)
 

@@ -27,6 +27,7 @@ from model_core.export.predictions import Networks, series_title, told_problem
 from model_core.report import Block, Document, Note, Picture, Row, Table, write_pdf
 from model_core.scene import Overlays, class_name, scan_words, slice_words
 from model_core.scene.palette import NO_CLASS, image_colour
+from model_core.scene.reasons import signed_logit
 from model_core.scene.settings import SceneSettings
 from model_core.scene.verdict import worth
 
@@ -337,7 +338,7 @@ def _regions(shown: ShownSlice, found: Explanation | None) -> Table:
         row: list[Any] = [str(roi.rank), roi.label, f"{roi.score:.3f}", box, area, uses, there]
         if "contribution" in columns:
             value = contributions.get(roi.rank)
-            row.append(None if value is None else f"{value:+.2f}".replace("-", "−"))
+            row.append(None if value is None else signed_logit(value))
         rows.append(row)
     more = len(shown.rois) - len(rows)
     caption = f"The best of {len(shown.rois)} regions; boxes are x1 y1 x2 y2." if more > 0 else ""

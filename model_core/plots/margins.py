@@ -13,7 +13,12 @@ from matplotlib.layout_engine import LayoutEngine
 # Of a figure smaller than its margins this share is left for the axes.
 SMALLEST_SHARE = 0.2
 # Of a character's width to the size of the text, on average.
-_CHARACTER = 0.58
+CHARACTER = 0.58
+# Between the names of both axes, where one line holds them.
+_UPWARDS = "   ↑ "
+# A legend above the axes takes this many inches, of figures that are at least so high; others have none.
+LEGEND = "legend"
+_LEGEND, _ROOMY = 0.16, 1.6
 
 
 class Margins(LayoutEngine):
@@ -29,16 +34,24 @@ class Margins(LayoutEngine):
     def execute(self, fig: Figure) -> None:
         """Place the axes; matplotlib calls this before each drawing.
 
-        The name of the upright axis goes where it is longer than the axis and would reach into what is above.
+        The name of the upright axis goes beside that of the other where it is longer than the axis and would
+        reach into what is above. Texts with the gid `LEGEND` show where there is room for them.
         """
         width, height = fig.get_size_inches()
         left, right = _shares(self.left, self.right, float(width))
-        bottom, top = _shares(self.bottom, self.top, float(height))
+        legend = [text for axes in fig.axes for text in axes.texts if text.get_gid() == LEGEND]
+        for text in legend:
+            text.set_visible(height >= _ROOMY)
+        above = _LEGEND if legend and height >= _ROOMY else 0.0
+        bottom, top = _shares(self.bottom, self.top + above, float(height))
         fig.subplots_adjust(left=left, right=1 - right, bottom=bottom, top=1 - top)
         room = 72 * float(height) * (1 - bottom - top)
         for axes in fig.axes:
             name = axes.yaxis.label
-            name.set_visible(len(name.get_text()) * float(name.get_fontsize()) * _CHARACTER <= room + 8)
+            fits = len(name.get_text()) * float(name.get_fontsize()) * CHARACTER <= room + 8
+            name.set_visible(fits)
+            below = axes.xaxis.label.get_text().split(_UPWARDS)[0]
+            axes.xaxis.label.set_text(below if fits or not below else f"{below}{_UPWARDS}{name.get_text()}")
 
 
 def _shares(first: float, second: float, length: float) -> tuple[float, float]:

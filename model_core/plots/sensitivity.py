@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from model_core.base.arrays import DoubleArray
 from model_core.base.reasons import Curve, Sensitivity, output_probability
 from model_core.plots import style
-from model_core.plots.margins import Margins
+from model_core.plots.margins import CHARACTER, LEGEND, Margins
 from model_core.scene.palette import AMBER, PNEUMONIA, image_colour
 
 # Of the axes: so that a click knows which threshold is meant.
@@ -55,6 +55,7 @@ def sensitivity_curves(
     left.set_ylabel("probability", color=colours.text, fontsize=style.TEXT_PT, labelpad=3)
     style.headline(left, colours, _caption(found.score, found), colour=colours.text)
     style.headline(right, colours, "shaded: not as trained", right=True)
+    _legend(left, found, colours)
 
 
 def _draw(
@@ -94,6 +95,21 @@ def _draw(
     axes.plot([now], value, "o", color=colours.selected, markersize=4.5, gid="now", clip_on=False)
 
 
+def _legend(axes: Axes, found: Sensitivity, colours: style.Theme) -> None:
+    """Name the lines in their colours, in a line of its own above the axes."""
+    calibrated = found.calibration is not None
+    classes = len(found.outputs) - calibrated
+    named = [(found.outputs[-1], PNEUMONIA)] if calibrated else []
+    named += [(found.outputs[k], image_colour(found.outputs[k], k)) for k in range(classes)]
+    along = 0.0
+    for name, colour in named:
+        text = f"■ {name}"
+        style.headline(
+            axes, colours, text, colour=style.legible(colour, colours), line=1, along=along, gid=LEGEND
+        )
+        along += (len(text) + 2) * style.SMALL_PT * CHARACTER
+
+
 def _shade(axes: Axes, curve: Curve, colours: style.Theme) -> None:
     """Shade where the RoI batch is not the one of the thresholds that module S was trained at."""
     edges = np.append(curve.places, 1.0)
@@ -118,15 +134,17 @@ def _probabilities(logits: DoubleArray, found: Sensitivity, *, ill: bool) -> lis
 
 
 def _caption(score: Curve, found: Sensitivity) -> str:
+    verdict = "class" if found.calibration is None else "verdict"
     if len(score.flips) + len(found.nms_iou.flips) > _MOST_FLIPS:
-        return f"verdict changes {len(score.flips)} and {len(found.nms_iou.flips)} times"
+        times = [f"{len(curve.flips)} ×" for curve in (score, found.nms_iou)]
+        return f"{verdict} changes: score {times[0]}, NMS {times[1]}"
     flips = [f"{float(score.places[k]):.2f}" for k in score.flips]
     other = [f"{float(found.nms_iou.places[k]):.2f}" for k in found.nms_iou.flips]
     if not flips and not other:
-        return "the verdict stays at every threshold"
+        return f"the {verdict} stays at every threshold"
     told = []
     if flips:
         told.append(f"score {', '.join(flips)}")
     if other:
         told.append(f"NMS {', '.join(other)}")
-    return f"verdict changes at {'; '.join(told)}"
+    return f"{verdict} changes at {'; '.join(told)}"

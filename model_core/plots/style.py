@@ -161,20 +161,31 @@ def score_axis(axes: Axes) -> None:
 
 
 def headline(
-    axes: Axes, theme: Theme, text: str, *, colour: str = "", right: bool = False, line: int = 0
+    axes: Axes,
+    theme: Theme,
+    text: str,
+    *,
+    colour: str = "",
+    right: bool = False,
+    line: int = 0,
+    along: float = 0.0,
+    gid: str = "note",
 ) -> None:
-    """Write a short note above the axes, at the left edge of the figure or the right edge of the axes."""
+    """Write a short note above the axes, at the left edge of the figure or the right edge of the axes.
+
+    ``along`` points further in; lines count from the axes upwards.
+    """
     axes.annotate(
         text,
         (1, 1) if right else (0, 1),
-        (0 if right else 7, 5 + line * (SMALL_PT + 3.5)),
+        (-along if right else 7 + along, 5 + line * (SMALL_PT + 3.5)),
         xycoords=("axes fraction" if right else "figure fraction", "axes fraction"),
         textcoords="offset points",
         color=colour or theme.muted,
         fontsize=SMALL_PT,
         ha="right" if right else "left",
         va="bottom",
-        gid="note",
+        gid=gid,
     )
 
 

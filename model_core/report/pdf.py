@@ -175,7 +175,9 @@ def _table(block: Table, width: float) -> Any:
         ("BACKGROUND", (0, 0), (-1, 0), _PAPER.grid),
         ("LINEBELOW", (0, 0), (-1, -1), 0.4, _PAPER.grid),
         ("VALIGN", (0, 0), (-1, -1), "TOP"),
-        *((f"{side}PADDING", (0, 0), (-1, -1), 1.6) for side in ("LEFT", "RIGHT", "TOP", "BOTTOM")),
+        # A number at the right must not touch a word at the left of the next column.
+        *((f"{side}PADDING", (0, 0), (-1, -1), 4) for side in ("LEFT", "RIGHT")),
+        *((f"{side}PADDING", (0, 0), (-1, -1), 1.6) for side in ("TOP", "BOTTOM")),
     ]
     return Grid([head, *rows], colWidths=widths, repeatRows=1, style=style, hAlign="LEFT", spaceAfter=4)
 

@@ -22,8 +22,9 @@ _STRONG, _UNSEEN, _MOST_AREAS = 0.42, 0.04, 32
 
 
 def signed_logit(value: float) -> str:
-    """Return a contribution with its sign, never longer than five characters below a hundred."""
-    return f"{value:+.{2 if abs(value) < 9.995 else 1}f}".replace("-", "\N{MINUS SIGN}")
+    """Return a contribution with its sign, none where it rounds to 0; at most five characters below 100."""
+    text = f"{value:+.{2 if abs(value) < 9.995 else 1}f}".replace("-", "\N{MINUS SIGN}")
+    return "0.00" if text[1:] == "0.00" else text
 
 
 def group_name(group: Group, grouping: Grouping) -> str:
@@ -99,7 +100,7 @@ def _together(names: Sequence[str]) -> str:
         numbers = [name.removeprefix(alike) for name in names if name.startswith(alike)]
         others = [name for name in names if not name.startswith(alike)]
         if len(numbers) > 1:
-            parts = [f"{plural}{numbers[0]}", *numbers[1:], *(name.removeprefix("the ") for name in others)]
+            parts = [f"{plural}{numbers[0]}", *numbers[1:], *others]
             return f"{', '.join(parts[:-1])} and {parts[-1]}"
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
@@ -111,7 +112,7 @@ def _set_name(found: DecisiveRegions, *, lesions: bool) -> str:
 
 
 def what_changes_it(reason: SliceReason) -> str:
-    """Say without what the verdict changes, or that no set does it; empty where there is no verdict."""
+    """Say without what the verdict changes, or that no set does it; why not, where there is no verdict."""
     if reason.verdict is None:
         return reason.why_undecided
     kind = "lesion" if reason.lesions else "region"
@@ -120,11 +121,18 @@ def what_changes_it(reason: SliceReason) -> str:
     output, found = reason.own_output, reason.without
     least = "" if found.exact else " (fewer may do)"
     name = _set_name(found, lesions=reason.lesions)
-    text = f"Without {name}: {answer(reason, output, found.outcome)}{least}"
-    if verdict_of(reason, found.edited) != reason.verdict:
-        return text
-    # Lower ranks close up then, and what comes in may stand in for it.
-    return f"{text}, excluded: {answer(reason, output, found.edited)}"
+    return f"Without {name}: {answer(reason, output, found.outcome)}{least}"
+
+
+def stays_excluded(reason: SliceReason) -> str:
+    """Say the verdict where it stays although what changes it is excluded; else empty.
+
+    Lower ranks close up then, and what comes in may stand in for it.
+    """
+    found = reason.without
+    if found is None or verdict_of(reason, found.edited) != reason.verdict:
+        return ""
+    return answer(reason, reason.own_output, found.edited)
 
 
 def what_carries_it(reason: SliceReason) -> str:

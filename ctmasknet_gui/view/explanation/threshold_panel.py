@@ -218,7 +218,8 @@ class ThresholdPanel(QWidget):
         self.join.setChecked(detections.join_touching)
         nms = "no NMS" if detections.nms_iou is None else f"NMS {detections.nms_iou:.2f}"
         score = _ALL if detections.score < 0 else f"> {detections.score:.2f}"
-        self.summary.setText(f"{score} · {nms} · mask > {detections.mask_threshold:g}")
+        self.summary.setText(f"{score}, {nms}, mask {detections.mask_threshold:g}")
+        self.summary.setToolTip(f"Score {score}, {nms}, mask > {detections.mask_threshold:g}")
         self.evidence_score.set_value(evidence.score)
         _show_nms(self.evidence_nms, evidence.nms_iou, self.evidence_nms.value or 0.75)
         self.link.setChecked(thresholds.linked)

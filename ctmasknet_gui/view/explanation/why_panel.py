@@ -21,6 +21,7 @@ from model_core.scene.reasons import (
     group_name,
     sentence,
     signed_logit,
+    stays_excluded,
     what_carries_it,
     what_changes_it,
 )
@@ -49,7 +50,7 @@ GROUPING_NAMES: dict[Grouping, tuple[str, str]] = {
     "side": ("Lung side", "All regions on one side of the lungs count as one"),
 }
 _NO_REFERENCES = "No evidence of controls in these weights: lower ranks close up instead."
-_ADD = "'ctmasknet train calibrate' adds it: then sums and decisive sets, too."
+_ADD = "'ctmasknet train calibrate' adds it, and with it sums and decisive sets."
 _HOW_TO_ADD = (
     "To put something in the place of a region, the card needs RoI batches of at least 32 control slices.\n"
     "'ctmasknet train calibrate --data DIR' adds them (docs/explanation.md). Grey contributions are no\n"
@@ -174,6 +175,8 @@ class WhyPanel(QWidget):
         reasons = self._state.reasons
         for chooser in (self.output, self.grouping, self.way):
             chooser.setEnabled(reason is not None and reason.values is not None)
+            # Without a word it would be an arrow that opens nothing.
+            chooser.setVisible(reason is not None or bool(chooser.text()))
         if reason is None:
             return
         own = reason.own_output
@@ -249,6 +252,8 @@ class WhyPanel(QWidget):
         with_set = reason.without is not None
         self.select.setVisible(with_set)
         self.exclude.setVisible(with_set)
+        stays = stays_excluded(reason)
+        self.exclude.setText(f"Exclude: {stays}" if stays else "Exclude")
         self.keep.setVisible(reason.alone is not None and bool(reason.alone.candidates))
         if reason.verdict is None and not reason.references:
             _say(self.changes, _NO_REFERENCES, f"\n\n{_HOW_TO_ADD}")

@@ -247,6 +247,7 @@ def test_pages_on_slice_and_scan(real, tmp_path):
     written = export(real, commands.export_slice_page, tmp_path / "slice")
     assert written == (tmp_path / "slice.html", tmp_path / "slice.pdf")
     assert "Slice 3 of 4" in written[0].read_text()
+    assert real.window.message_bar.text.text().startswith("1 page is written to")
     # "Doe" alone may stand in a picture's base64.
     assert "Doe," not in written[0].read_text()
     identity = export(

@@ -204,7 +204,7 @@ def test_the_card_says_what_to_do_where_nothing_is_known(qtbot):
     state.case.volume = make_volume(slices=SLICES)
     assert "Choose some under Weights" in card.text
     state.weights.chosen = ("some.safetensors",)
-    assert "Run series (Ctrl+Shift+R) analyses all 7 slices." in card.text
+    assert "Run series (Ctrl+Shift+R) analyses every slice that shows lung." in card.text
     state.run.kind = "run"
     assert "0 of 7 slices are done" in card.text
     state.run.kind = ""

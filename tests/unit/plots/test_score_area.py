@@ -204,3 +204,13 @@ def test_regions_of_the_class_alone_are_counted_as_such(figure, roi, texts, asse
     score_area(figure, [roi(k, 0.9 / k, 500.0 * k, detected=None) for k in (1, 2, 3)])
     assert "○ 3 regions of the class, apart from the detections" in texts(figure)
     assert_nothing_cut(figure)
+
+
+def test_a_low_plot_names_both_axes_in_one_line(figure, rois, texts, assert_nothing_cut):
+    figure.set_size_inches(4.4, 1.0)
+    score_area(figure, rois, calibrated=True)
+    assert "calibrated score (0–1)   ↑ box area (px)" in texts(figure)
+    assert "box area (px)" not in texts(figure)
+    assert_nothing_cut(figure)
+    figure.set_size_inches(4.4, 3.0)
+    assert {"calibrated score (0–1)", "box area (px)"} <= set(texts(figure))
