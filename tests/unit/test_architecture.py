@@ -70,7 +70,6 @@ NOT_THROUGH_ATOMIC_PATH = {
     "model_core/cli/main.py": "the null device in place of a closed stream",
     "model_core/engine/prepared.py": "into memory",
     "model_core/export/labels.py": "_set_forms changes the temporary file of write_lesions",
-    "model_core/export/report_pages.py": "into memory",
     "model_core/measure/figures.py": "into memory",
     "model_core/read/archives.py": "unpacks into a private folder",
     "model_core/read/dicom/decode.py": "into a private folder, for a library that reads files only",
@@ -148,7 +147,6 @@ def test_there_is_one_palette():
     assert own == {
         "model_core/export/look.py",  # the ground of a picture
         "model_core/plots/style.py",  # the greys of the two themes
-        "model_core/report/pdf.py",  # ink and grounds of a page
         "model_core/scene/palette.py",
     }
     meaningful = {
