@@ -60,7 +60,10 @@ def open_onnx(weights: LoadedWeights, head: ModuleS | None) -> OnnxBackend:
 def _graphs(weights: LoadedWeights) -> dict[str, bytes]:
     if importlib.util.find_spec("onnx") is None:
         raise Unusable("the package onnx is not installed")
-    from model_core.engine.onnx_graph import build_graphs
+    try:
+        from model_core.engine.onnx_graph import build_graphs
+    except ImportError as error:  # there, but broken
+        raise Unusable(f"the package onnx cannot be loaded ({error})") from error
 
     card = weights.card
     return build_graphs(card.architecture, card.input, weights.arrays)

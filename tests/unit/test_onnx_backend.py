@@ -1,6 +1,7 @@
 """The second CPU backend gives the reference's numbers, is chosen where it does, and says so where not."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -157,6 +158,18 @@ def test_without_onnx_runtime_the_reference_computes(tiny_weights, monkeypatch):
     pipeline = load_pipeline([str(tiny_weights / "tiny.safetensors")])
     assert pipeline.computes == "PyTorch, CPU"
     assert "not installed" in pipeline.backend_note
+
+
+@pytest.mark.parametrize("module", ["prepared", "onnx_graph"])
+def test_where_a_package_is_broken_the_reference_computes(module, tiny_weights, monkeypatch):
+    """As onnxruntime or onnx without the libraries of the system that it needs."""
+    monkeypatch.setitem(sys.modules, f"model_core.engine.{module}", None)
+    names = [str(tiny_weights / "tiny.safetensors")]
+    pipeline = load_pipeline(names)
+    assert pipeline.computes == "PyTorch, CPU"
+    assert "cannot be loaded" in pipeline.backend_note
+    with pytest.raises(SettingsError, match="cannot be loaded"):
+        load_pipeline(names, backend="onnx")
 
 
 def test_graphs_are_kept_and_damaged_ones_made_anew(tiny_weights, tmp_path, monkeypatch):
