@@ -156,7 +156,7 @@ def run(arguments: argparse.Namespace) -> int:
                 volume=volume,
                 lung_ml=lung_ml(lungs, volume.geometry),
             )
-        found = last(burden(volume, labels, lungs=lungs), title="Measuring lesions")
+        found = last(burden(volume, labels, lungs=lungs, analysed=slices), title="Measuring lesions")
         document = predictions(
             volume,
             records,

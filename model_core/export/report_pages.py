@@ -20,7 +20,7 @@ from model_core.base.voi import automatic_window
 from model_core.base.volume import LUNG_WINDOW, Volume, readable_name
 from model_core.explain.explanation import Explanation
 from model_core.explain.lesions import Burden
-from model_core.explain.stability import Stability
+from model_core.explain.stability import OFFSET_HU, Stability
 from model_core.export.explanation import in_words, target
 from model_core.export.picture import render_slice
 from model_core.export.predictions import Networks, series_title, told_problem
@@ -104,7 +104,7 @@ def slice_page(
         )
     right.append(_found(summary))
     if steady is not None:
-        right.append(steady_words(steady))
+        right.append(steady_words(steady, edited=verdict is not None and verdict.basis == "edited"))
     sections: dict[str, Sequence[Block]] = {"": [Row([[picture], right], (1.15, 1))]}
     scores = _figure(
         "score-area",
@@ -280,16 +280,17 @@ def _found(summary: SliceSummary) -> str:
     return f"{text}."
 
 
-def steady_words(found: Stability) -> str:
-    """Say what small changes of the picture do."""
+def steady_words(found: Stability, *, edited: bool = False) -> str:
+    """Say what small changes of the picture do; ``edited``: beside evidence that they do not know of."""
     low, high = found.area_range
     unit, scale = ("cm²", 100.0) if found.in_mm else ("px", 1.0)
     area = f"marked {low / scale:.1f} to {high / scale:.1f} {unit}"
     chances = found.ill_range
     ill = "" if chances is None else "pneumonia {} to {}, ".format(*map(probability_text, chances))
+    shifted = f", {OFFSET_HU} HU" * any(name.endswith(f"{OFFSET_HU} HU") for name in found.changes)
     return (
-        f"After {len(found.changes)} small changes (one pixel to each side, 25 HU, mirror image, noise): "
-        f"{ill}{area}."
+        f"After {len(found.changes)} small changes (one pixel to each side{shifted}, mirror image, noise)"
+        f"{', with the evidence as it was before the edit' * edited}: {ill}{area}."
     )
 
 
