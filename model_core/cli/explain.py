@@ -89,8 +89,11 @@ def run(arguments: argparse.Namespace) -> int:
     from model_core.explain import explain_slice, stability
     from model_core.export import in_words, picture_names, region_picture_name
     from model_core.export.report_pages import page_names
+    from model_core.report import require_pdf
 
     output: Path = arguments.output
+    if arguments.report:
+        require_pdf()
     volume, index = _open(arguments)
     names = [DOCUMENT, *picture_names(index), *(page_names(REPORT) if arguments.report else ())]
     if arguments.region is not None:

@@ -14,7 +14,7 @@ from model_core import DISCLAIMER, __version__
 from model_core.base.arrays import ByteArray
 from model_core.base.files import refuse_existing, write_text
 from model_core.base.results import ScanVerdict, ShownSlice, SliceSummary, probability_text
-from model_core.base.settings import DetectionSettings, EvidenceSettings
+from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceSettings
 from model_core.base.threads import DRAWING
 from model_core.base.voi import automatic_window
 from model_core.base.volume import LUNG_WINDOW, Volume, readable_name
@@ -117,7 +117,7 @@ def slice_page(
     else:
         sections["Why this class"] = _why(explanation, names, beside=scores)
     sections["Regions"] = [_regions(shown, explanation)]
-    sections["How it was made"] = _made(settings)
+    sections["How it was made"] = _made(settings, basis=None if verdict is None else verdict.basis)
     return Document(
         title=f"Slice {shown.slice_index + 1} of {volume.slices} – {series_title(volume)}",
         opening=_patient(volume, settings),
@@ -189,7 +189,8 @@ def scan_page(
     problems = [f"{problem['text']} {problem['action']}".strip() for problem in told]
     if problems:
         sections["What was noticed while reading"] = problems
-    sections["How it was made"] = _made(settings)
+    basis = settings.pipeline.evidence_basis(settings.evidence) if scan is None else scan.basis
+    sections["How it was made"] = _made(settings, basis=basis)
     return Document(
         title=f"Scan of {volume.slices} slices – {series_title(volume)}",
         opening=opening,
@@ -396,10 +397,9 @@ def _share(value: float) -> str:
     return "< 1 %" if 0 < value < 0.01 else f"{100 * value:.0f} %"
 
 
-def _made(settings: PageSettings) -> list[Block]:
+def _made(settings: PageSettings, *, basis: EvidenceBasis | None) -> list[Block]:
     """Say with which weights and settings, and what these weights are worth."""
     pipeline, shown, evidence = settings.pipeline, settings.detections, settings.evidence
-    basis = pipeline.evidence_basis(evidence)
     nms = "off" if shown.nms_iou is None else f"{shown.nms_iou:g}"
     level, joined = f"{shown.mask_threshold:g}", ", touching detections joined" * shown.join_touching
     nms_evidence = "off" if evidence.nms_iou is None else f"{evidence.nms_iou:g}"
