@@ -16,6 +16,7 @@ from model_core.engine import prepared, roi_align, run, self_test
 from model_core.engine.load import load_pipeline
 from model_core.engine.onnx_backend import OnnxBackend
 from model_core.engine.onnx_graph import build_graphs
+from model_core.engine.preprocess import network_input
 from model_core.engine.torch_backend import TorchBackend
 from model_core.networks import build
 from model_core.phantom import make_phantom
@@ -158,6 +159,22 @@ def test_without_onnx_runtime_the_reference_computes(tiny_weights, monkeypatch):
     pipeline = load_pipeline([str(tiny_weights / "tiny.safetensors")])
     assert pipeline.computes == "PyTorch, CPU"
     assert "not installed" in pipeline.backend_note
+
+
+def test_gradients_are_those_of_the_reference(tiny_weights):
+    volume, _ = make_phantom(slices=4, size=128)
+    found = []
+    for backend in ("onnx", "torch"):
+        pipeline = load_pipeline([str(tiny_weights / "tiny.safetensors")], backend=backend)
+        (result,) = finish(run(pipeline, volume, [2]))
+        picture, own = network_input(volume, 2, pipeline.input), pipeline.backend
+        proposal = np.array([20, 30, 70, 90], np.float32)
+        _, slope = own.region_gradient(picture, proposal, 1, mirror=False)
+        logit, cells = own.region_cells(result.features, proposal, 1, size=len(picture))
+        assert np.abs(slope).max() > 0
+        found.append((slope, cells, logit))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3 * np.abs(other).max())
 
 
 @pytest.mark.parametrize("module", ["prepared", "onnx_graph"])
