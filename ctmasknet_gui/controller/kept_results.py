@@ -19,7 +19,8 @@ from ctmasknet_gui.controller.weights import WeightsController
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state import AppState, Case
 from ctmasknet_gui.worker import Priority
-from model_core.base.errors import CTMaskNetError, as_memory
+from model_core.base.errors import CTMaskNetError, ExportError, as_memory
+from model_core.base.files import write_text
 from model_core.base.jobs import Progress
 from model_core.base.results import Candidates, SliceResult
 from model_core.base.volume import Volume, fingerprint
@@ -55,8 +56,8 @@ class ResultFiles:
 
     def mark(self, of: str, names: Sequence[str], weights_id: str) -> None:
         """Note what the choice of weights was, to find results by before any network is loaded."""
-        with contextlib.suppress(OSError):
-            self._mark(of, names).write_text(weights_id, "utf-8")
+        with contextlib.suppress(ExportError, OSError):
+            write_text(self._mark(of, names), weights_id, overwrite=True)
 
     def read(self, volume: Volume, weights_id: str) -> dict[int, SliceResult]:
         """Return what is kept of a volume under weights; nothing where there is none."""

@@ -65,6 +65,7 @@ WRITERS = {
     *("WriteImage", "save_file", "tofile", "copyfile", "copyfileobj"),
 }
 NOT_THROUGH_ATOMIC_PATH = {
+    "model_core/export/report_pages.py": "pictures of a page, in memory",
     "ctmasknet_gui/view/main_window.py": "save_picture writes where save_screenshot says: a temporary file",
     "model_core/cli/main.py": "the null device in place of a closed stream",
     "model_core/engine/prepared.py": "into memory",
@@ -146,6 +147,7 @@ def test_there_is_one_palette():
     assert own == {
         "model_core/export/look.py",  # the ground of a picture
         "model_core/plots/style.py",  # the greys of the two themes
+        "model_core/report/pdf.py",  # ink and grounds of a page
         "model_core/scene/palette.py",
     }
     meaningful = {
