@@ -247,7 +247,8 @@ class Exporter:
                 )
         labels = yield from self._labels(job)
         found = None
-        for item in burden(job.volume, labels, lungs=known_lungs(job.volume)):
+        lungs = known_lungs(job.volume)
+        for item in burden(job.volume, labels, lungs=lungs, analysed=job.summaries.keys()):
             if isinstance(item, Progress):
                 yield item
             else:

@@ -28,7 +28,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure everything and print it."""
-    from model_core.benchmark import measure_all
+    from model_core.benchmark.measure import measure_all
 
     document = last(measure_all(quick=arguments.quick), title="Measuring")
     if arguments.json:

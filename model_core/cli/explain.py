@@ -77,7 +77,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--region",
         type=values.positive,
         metavar="RANK",
-        help="also say which pixels the logit of this region hangs on (some 60 runs, in PyTorch)",
+        help="also say which pixels the logit of this region hangs on (runs the network some 60 times)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     parser.set_defaults(run=run)
@@ -89,8 +89,11 @@ def run(arguments: argparse.Namespace) -> int:
     from model_core.explain import explain_slice, stability
     from model_core.export import in_words, picture_names, region_picture_name
     from model_core.export.report_pages import page_names
+    from model_core.report import require_pdf
 
     output: Path = arguments.output
+    if arguments.report:
+        require_pdf()
     volume, index = _open(arguments)
     names = [DOCUMENT, *picture_names(index), *(page_names(REPORT) if arguments.report else ())]
     if arguments.region is not None:
@@ -98,7 +101,9 @@ def run(arguments: argparse.Namespace) -> int:
     refuse_to_replace([output / name for name in names], overwrite=arguments.overwrite)
     # Only PyTorch has gradients.
     backend = arguments.backend if arguments.region is None else "torch"
-    pipeline = load_pipeline(arguments.weights, device=arguments.device, backend=backend, fast=arguments.fast)
+    pipeline = load_pipeline(
+        arguments.weights, device=arguments.device, backend=arguments.backend, fast=arguments.fast
+    )
     given = {"score": arguments.evidence_score, "nms_iou": arguments.evidence_nms}
     evidence = dataclasses.replace(
         pipeline.evidence, **{name: value for name, value in given.items() if value is not None}

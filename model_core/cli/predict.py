@@ -105,8 +105,11 @@ def run(arguments: argparse.Namespace) -> int:
     )
     from model_core.export.report_pages import PageSettings, page_names, page_slices, scan_page, write_page
     from model_core.read import scan
+    from model_core.report import require_pdf
 
     output: Path = arguments.output
+    if arguments.report:
+        require_pdf()
     catalogue = last(scan(arguments.path), title="Reading")
     entry = choose_series(catalogue.series, arguments.series)
     volume = open_series(entry, every=arguments.every, straight=arguments.correct_tilt)
@@ -156,7 +159,7 @@ def run(arguments: argparse.Namespace) -> int:
                 volume=volume,
                 lung_ml=lung_ml(lungs, volume.geometry),
             )
-        found = last(burden(volume, labels, lungs=lungs), title="Measuring lesions")
+        found = last(burden(volume, labels, lungs=lungs, analysed=slices), title="Measuring lesions")
         document = predictions(
             volume,
             records,

@@ -120,12 +120,15 @@ class _Maker:
 
     def __call__(self, weights: LoadedWeights, head: ModuleS | None = None) -> Backend:
         if self._onnx:
-            from model_core.engine.prepared import Unusable, open_onnx
-
             try:
-                return open_onnx(weights, head)
-            except Unusable as error:
-                self._refuse(str(error))
+                from model_core.engine.prepared import Unusable, open_onnx
+            except ImportError as error:  # there, but broken, as without the libraries that it needs
+                self._refuse(f"it cannot be loaded ({error})")
+            else:
+                try:
+                    return open_onnx(weights, head)
+                except Unusable as error:
+                    self._refuse(str(error))
         from model_core.engine.torch_backend import TorchBackend, load_network
 
         return TorchBackend(load_network(weights), head=head, device=self._device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from model_core.base.results import MIRRORED, Candidates
 from model_core.base.settings import BOX_POOL, MASK_POOL, ROI_BOX_WEIGHTS
 from model_core.base.threads import compute_threads
 from model_core.engine import roi_align
-from model_core.engine.backend import Branch, Look, Maps
+from model_core.engine.backend import Branch, GradientBackend, Look, Maps
 from model_core.engine.boxes import anchors, decode, propose
 from model_core.engine.module_s import ModuleS
 from model_core.engine.onnx_parts import (
@@ -47,6 +47,8 @@ class OnnxBackend:
         Of the weights that the graphs hold.
     head:
         Module S where the network's regions give the class.
+    reference:
+        Loads the same network where gradients are asked for, which ONNX Runtime has none of.
 
     Attributes
     ----------
@@ -57,11 +59,19 @@ class OnnxBackend:
     device = "cpu"
     name = "ONNX Runtime"
 
-    def __init__(self, graphs: Mapping[str, bytes], card: ModelCard, *, head: ModuleS | None = None) -> None:
+    def __init__(
+        self,
+        graphs: Mapping[str, bytes],
+        card: ModelCard,
+        *,
+        head: ModuleS | None = None,
+        reference: Callable[[], GradientBackend] | None = None,
+    ) -> None:
         self._graphs = dict(graphs)  # until each is a session
         self._lock = threading.Lock()
         self._card = card
         self._head = head
+        self._load_reference = reference
         self.in_use = self._compiled = False
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         self._map_names = map_names(card.architecture)
@@ -190,6 +200,30 @@ class OnnxBackend:
             session = self._sessions[part]
         outputs: list[FloatArray] = session.run(None, dict(values))
         return outputs
+
+    @functools.cached_property
+    def _gradients(self) -> GradientBackend:
+        if self._load_reference is None:
+            raise SettingsError("ONNX Runtime has no gradients: use the backend torch.")
+        return self._load_reference()
+
+    def region_cells(
+        self, maps: Maps, proposal: FloatArray, label: int, *, size: int, branch: Branch = "detections"
+    ) -> tuple[float, FloatArray]:
+        """See `GradientBackend.region_cells`; the first call loads torch."""
+        return self._gradients.region_cells(maps, proposal, label, size=size, branch=branch)
+
+    def region_gradient(
+        self,
+        picture: FloatArray,
+        proposal: FloatArray,
+        label: int,
+        *,
+        mirror: bool,
+        branch: Branch = "detections",
+    ) -> tuple[float, FloatArray]:
+        """See `GradientBackend.region_gradient`; the first call loads torch."""
+        return self._gradients.region_gradient(picture, proposal, label, mirror=mirror, branch=branch)
 
     def image_head(self, rows: FloatArray) -> FloatArray:
         """See `Backend.image_head`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import io
@@ -9,6 +10,7 @@ import json
 import logging
 import zipfile
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from model_core.base.cache import Cache
 from model_core.engine import roi_align
@@ -16,6 +18,9 @@ from model_core.engine.module_s import ModuleS
 from model_core.engine.onnx_backend import OnnxBackend
 from model_core.engine.self_test import Numbers, difference, identity, numbers_of, shipped_numbers
 from model_core.weights.store import LoadedWeights
+
+if TYPE_CHECKING:
+    from model_core.engine.torch_backend import TorchBackend
 
 _LOG = logging.getLogger(__name__)
 # Counts up when graphs are made otherwise: those made before are not read any more.
@@ -44,7 +49,7 @@ def open_onnx(weights: LoadedWeights, head: ModuleS | None) -> OnnxBackend:
     else:
         wanted = shipped_numbers(weights.card) or _reference_numbers(weights)
         graphs = _graphs(weights)
-    backend = OnnxBackend(graphs, weights.card, head=head)
+    backend = OnnxBackend(graphs, weights.card, head=head, reference=functools.partial(_reference, weights))
     try:
         found = numbers_of(backend, weights.card)
     except Exception as error:  # whatever the runtime does not like here
@@ -60,7 +65,10 @@ def open_onnx(weights: LoadedWeights, head: ModuleS | None) -> OnnxBackend:
 def _graphs(weights: LoadedWeights) -> dict[str, bytes]:
     if importlib.util.find_spec("onnx") is None:
         raise Unusable("the package onnx is not installed")
-    from model_core.engine.onnx_graph import build_graphs
+    try:
+        from model_core.engine.onnx_graph import build_graphs
+    except ImportError as error:  # there, but broken
+        raise Unusable(f"the package onnx cannot be loaded ({error})") from error
 
     card = weights.card
     return build_graphs(card.architecture, card.input, weights.arrays)
@@ -68,10 +76,14 @@ def _graphs(weights: LoadedWeights) -> dict[str, bytes]:
 
 def _reference_numbers(weights: LoadedWeights) -> Numbers:
     """Return the numbers of the torch network, whose loading also tells entries that do not fit the card."""
+    _LOG.info("Preparing %s", weights.path.name)
+    return numbers_of(_reference(weights), weights.card)
+
+
+def _reference(weights: LoadedWeights) -> TorchBackend:
     from model_core.engine.torch_backend import TorchBackend, load_network
 
-    _LOG.info("Preparing %s", weights.path.name)
-    return numbers_of(TorchBackend(load_network(weights)), weights.card)
+    return TorchBackend(load_network(weights))
 
 
 def _packed(graphs: Mapping[str, bytes], numbers: Numbers) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -74,10 +74,10 @@ class Burden:
     lesions:
         Those of at least `SMALLEST_PX`, the largest first; ``smaller`` is how many others there are.
     lung_shares:
-        Share of each lung that is marked; None where the lungs are unknown.
+        Share of each lung that is marked; None where the lungs are unknown, or not all of them was analysed.
     grade:
         0 to 4: nothing marked, then by the share of the more affected lung up to 25, 50, 75 % and above
-        (the grades CT-0 to CT-4 of MosMedData); None where the lungs are unknown. A number of the masks, no
+        (the grades CT-0 to CT-4 of MosMedData); None where the shares are. A number of the masks, no
         assessment by a person.
     """
 
@@ -88,11 +88,12 @@ class Burden:
 
 
 def burden(
-    volume: Volume, labels: ByteArray, *, lungs: Lungs | None = None
+    volume: Volume, labels: ByteArray, *, lungs: Lungs | None = None, analysed: Collection[int] | None = None
 ) -> Generator[Progress | Burden, None, None]:
     """Yield, last, the lesions of a (D, H, W) label volume in display order (0 none, else the region class).
 
     Lesions outside the slices with lung count, too; ``lungs`` None leaves side, third and shares unknown.
+    ``analysed`` are the slices that were looked at, None for all: nothing is known of the others.
     """
     total = volume.slices
     yield Progress(0, total, "Joining lesions")
@@ -134,7 +135,8 @@ def burden(
                 share=size / both if both else None,
             )
         )
-    shares = _shares(covered, in_lung) if known is not None and both else None
+    whole = known is not None and (analysed is None or set(known.slices) <= set(analysed))
+    shares = _shares(covered, in_lung) if whole and both else None
     yield Burden(tuple(lesions), count - len(lesions), shares, _grade(shares))
 
 

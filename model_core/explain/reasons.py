@@ -19,7 +19,7 @@ from model_core.base.reasons import (
     SliceReason,
     Way,
 )
-from model_core.base.results import ShownSlice, SliceResult
+from model_core.base.results import RoiRow, ShownSlice, SliceResult
 from model_core.base.settings import EvidenceEdit
 from model_core.base.volume import Volume
 from model_core.engine.evidence import judge
@@ -94,7 +94,7 @@ def reason_of(
         why_none=found.why_none,
         why_undecided=found.why_undecided,
     )
-    reason = _decided(reason, found, pipeline, result)
+    reason = _decided(reason, found, pipeline, result, rois)
     if reason.values is None or not len(rois):
         yield reason
         return
@@ -238,7 +238,9 @@ def _without(game: Game, players: IntArray) -> DoubleArray:
     return outcome
 
 
-def _decided(reason: SliceReason, found: Explanation, pipeline: Pipeline, result: SliceResult) -> SliceReason:
+def _decided(
+    reason: SliceReason, found: Explanation, pipeline: Pipeline, result: SliceResult, rois: Sequence[RoiRow]
+) -> SliceReason:
     """Add the decisive sets, and what comes of editing the evidence by them."""
     if found.decisive is None or found.outcomes is None:
         return reason
@@ -251,10 +253,12 @@ def _decided(reason: SliceReason, found: Explanation, pipeline: Pipeline, result
             return None
         rows = sorted(itertools.chain.from_iterable(found.players[k] for k in chosen.players))
         candidates = tuple(reason.candidates[k] for k in rows)
-        numbers = frozenset(candidates)
-        # What was out stays out.
-        changed = edit.exclude(numbers) if not alone else replace(edit, only=numbers)
-        judged = judge(pipeline, result, verdict.settings, changed) if numbers else verdict
+        # What was asked about is no candidate of the slice: it is forgotten. What was out stays out.
+        numbers = frozenset(rois[k].candidate for k in rows if rois[k].asked is None)
+        asked = {rois[k].asked for k in rows}
+        gone = [k for k in range(len(edit.asked)) if (k in asked) != alone]
+        changed = (replace(edit, only=numbers) if alone else edit.exclude(numbers)).forget(gone)
+        judged = judge(pipeline, result, verdict.settings, changed) if rows else verdict
         assert judged is not None
         return DecisiveRegions(
             ranks=tuple(reason.ranks[found.players[k][0]] for k in chosen.players),

@@ -15,11 +15,14 @@ from model_core.base.settings import DetectionSettings, EvidenceSettings
 from model_core.base.volume import Volume
 from model_core.engine import Pipeline, run
 from model_core.engine.evidence import ill_probability, judge
+from model_core.engine.lungs import known_lungs
 from model_core.explain.shown import summarise
 
 OFFSET_HU = 25
 # Standard deviation; chest CT with a lung kernel has as much or more.
 NOISE_HU = 20.0
+# Of the standard deviation of a slice, where values have no unit.
+NOISE_SHARE = 0.02
 # 25 HU of a lung window of 1500 HU, in greys of a picture.
 _HU_PER_GREY = 1500.0 / 255.0
 
@@ -35,7 +38,7 @@ class Stability:
     logits:
         (R, C) of the image classes; None without a class.
     ill:
-        Probability of pneumonia of any kind; empty without a calibration.
+        Probability of pneumonia of any kind; empty without a calibration, or outside the lungs.
     lesion_mm2:
         Marked area, in pixels of the slice where their size is unknown (``in_mm`` is False).
     """
@@ -69,11 +72,14 @@ def stability(
     """Yield, last, what a slice gives after eight changes, each with a run of the network.
 
     One pixel to each side, 25 HU up and down, the mirror image, noise of 20 HU (``seed``). Values that are no
-    Hounsfield units and no greys of a picture are not shifted: the network's input follows them.
+    Hounsfield units and no greys of a picture are not shifted: the network's input follows them. Their noise
+    is a share of their spread.
     """
     changed = _changes(volume, index, seed)
     logits, ill, areas = [], [], []
     in_mm = volume.geometry.pixel_area_mm2 is not None
+    lungs = known_lungs(volume)
+    outside = lungs is not None and lungs.has_lung(index) is False
     for done, (name, voxels) in enumerate(changed):
         yield Progress(done, len(changed), f"Slice {index + 1}, {name}")
         other, place = _with_slice(volume, index, voxels)
@@ -85,7 +91,7 @@ def stability(
             verdict = judge(pipeline, result, evidence)
             if verdict is not None:
                 logits.append(verdict.logits)
-                chance = ill_probability(pipeline, verdict)
+                chance = None if outside else ill_probability(pipeline, verdict)
                 ill += [] if chance is None else [chance]
     yield Stability(
         changes=tuple(name for name, _ in changed),
@@ -119,9 +125,11 @@ def _changes(volume: Volume, index: int, seed: int) -> list[tuple[str, VoxelArra
             for sign, add in (("+", OFFSET_HU), ("−", -OFFSET_HU))
         ]
     changes.append(("mirror image", picture[:, ::-1].copy()))
-    spread = NOISE_HU * hu if volume.unit != "values" else float(picture.std()) * 0.02
+    spread, size = NOISE_HU * hu, f"{NOISE_HU:g} HU"
+    if volume.unit == "values":
+        spread, size = float(picture.std()) * NOISE_SHARE, f"{NOISE_SHARE:.0%} of the spread"
     noise = np.random.default_rng(seed).normal(0.0, spread, picture.shape).astype(np.float32)
-    changes.append((f"noise of {NOISE_HU:g} HU", kept(picture + noise)))
+    changes.append((f"noise of {size}", kept(picture + noise)))
     return changes
 
 

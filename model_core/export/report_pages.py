@@ -14,13 +14,13 @@ from model_core import DISCLAIMER, __version__
 from model_core.base.arrays import ByteArray
 from model_core.base.files import refuse_existing, write_text
 from model_core.base.results import ScanVerdict, ShownSlice, SliceSummary, probability_text
-from model_core.base.settings import DetectionSettings, EvidenceSettings
+from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceSettings
 from model_core.base.threads import DRAWING
 from model_core.base.voi import automatic_window
 from model_core.base.volume import LUNG_WINDOW, Volume, readable_name
 from model_core.explain.explanation import Explanation
 from model_core.explain.lesions import Burden
-from model_core.explain.stability import Stability
+from model_core.explain.stability import OFFSET_HU, Stability
 from model_core.export.explanation import in_words, target
 from model_core.export.picture import render_slice
 from model_core.export.predictions import Networks, series_title, told_problem
@@ -105,7 +105,7 @@ def slice_page(
         )
     right.append(_found(summary))
     if steady is not None:
-        right.append(steady_words(steady))
+        right.append(steady_words(steady, edited=verdict is not None and verdict.basis == "edited"))
     sections: dict[str, Sequence[Block]] = {"": [Row([[picture], right], (1.15, 1))]}
     scores = _figure(
         "score-area",
@@ -118,7 +118,7 @@ def slice_page(
     else:
         sections["Why this class"] = _why(explanation, names, beside=scores)
     sections["Regions"] = [_regions(shown, explanation)]
-    sections["How it was made"] = _made(settings)
+    sections["How it was made"] = _made(settings, basis=None if verdict is None else verdict.basis)
     return Document(
         title=f"Slice {shown.slice_index + 1} of {volume.slices} – {series_title(volume)}",
         opening=_patient(volume, settings),
@@ -190,7 +190,8 @@ def scan_page(
     problems = [f"{problem['text']} {problem['action']}".strip() for problem in told]
     if problems:
         sections["What was noticed while reading"] = problems
-    sections["How it was made"] = _made(settings)
+    basis = settings.pipeline.evidence_basis(settings.evidence) if scan is None else scan.basis
+    sections["How it was made"] = _made(settings, basis=basis)
     return Document(
         title=f"Scan of {volume.slices} slices – {series_title(volume)}",
         opening=opening,
@@ -281,16 +282,17 @@ def _found(summary: SliceSummary) -> str:
     return f"{text}."
 
 
-def steady_words(found: Stability) -> str:
-    """Say what small changes of the picture do."""
+def steady_words(found: Stability, *, edited: bool = False) -> str:
+    """Say what small changes of the picture do; ``edited``: beside evidence that they do not know of."""
     low, high = found.area_range
     unit, scale = ("cm²", 100.0) if found.in_mm else ("px", 1.0)
     area = f"marked {low / scale:.1f} to {high / scale:.1f} {unit}"
     chances = found.ill_range
     ill = "" if chances is None else "pneumonia {} to {}, ".format(*map(probability_text, chances))
+    shifted = f", {OFFSET_HU} HU" * any(name.endswith(f"{OFFSET_HU} HU") for name in found.changes)
     return (
-        f"After {len(found.changes)} small changes (one pixel to each side, 25 HU, mirror image, noise): "
-        f"{ill}{area}."
+        f"After {len(found.changes)} small changes (one pixel to each side{shifted}, mirror image, noise)"
+        f"{', with the evidence as it was before the edit' * edited}: {ill}{area}."
     )
 
 
@@ -396,10 +398,9 @@ def _share(value: float) -> str:
     return "< 1 %" if 0 < value < 0.01 else f"{100 * value:.0f} %"
 
 
-def _made(settings: PageSettings) -> list[Block]:
+def _made(settings: PageSettings, *, basis: EvidenceBasis | None) -> list[Block]:
     """Say with which weights and settings, and what these weights are worth."""
     pipeline, shown, evidence = settings.pipeline, settings.detections, settings.evidence
-    basis = pipeline.evidence_basis(evidence)
     nms = "off" if shown.nms_iou is None else f"{shown.nms_iou:g}"
     level, joined = f"{shown.mask_threshold:g}", ", touching detections joined" * shown.join_touching
     nms_evidence = "off" if evidence.nms_iou is None else f"{evidence.nms_iou:g}"

@@ -21,6 +21,8 @@ _AROUND = 0.4
 _STRONG = 0.75
 # Of the pixels of a map that are not 0, those beyond have the strongest colour.
 _MOST = 0.99
+# Side of what an empty box is drawn as, in slice pixels.
+_LEAST = 0.1
 Box = Sequence[float] | FloatArray
 
 
@@ -88,7 +90,9 @@ def region_maps(
             ],
         )
         scale = Normalize(-largest, largest)
+        # Proposals may be empty: then there is a line to see, of less than a pixel.
         x1, y1, x2, y2 = one.box
+        x2, y2 = max(x2, x1 + _LEAST), max(y2, y1 + _LEAST)
         axes.imshow(
             one.values, cmap=shades, norm=scale, extent=(x1, x2, y2, y1), aspect=aspect,
             interpolation="bilinear" if one.interpolated else "nearest", gid="map",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
+from model_core.base.errors import ExportError
 from model_core.base.files import atomic_path
 from model_core.plots.style import THEMES
 from model_core.report.document import Block, Document, Note, Picture, Row, Table
@@ -19,6 +20,16 @@ _TEXT, _SMALL = 8.6, 7.2
 _SMALLER = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4)
 _PAPER = THEMES["light"]
 _SANS, _BOLD = "DejaVuSans", "DejaVuSans-Bold"
+
+
+def require_pdf() -> None:
+    """Raise `ExportError` where the library that writes PDF cannot be loaded."""
+    try:
+        import reportlab.platypus  # noqa: F401
+    except ImportError as error:
+        raise ExportError(
+            f"PDF needs the package reportlab, which cannot be loaded ({error}): pip install reportlab."
+        ) from error
 
 
 def write_pdf(path: Path, document: Document, *, one_page: bool = False, overwrite: bool = False) -> None:
@@ -32,8 +43,9 @@ def write_pdf(path: Path, document: Document, *, one_page: bool = False, overwri
     Raises
     ------
     ExportError
-        If the file exists, or cannot be written.
+        If the file exists, or cannot be written, or there is no library that writes it.
     """
+    require_pdf()
     from reportlab.lib.pagesizes import A4
     from reportlab.lib.units import mm
     from reportlab.platypus import Frame, KeepInFrame, PageTemplate

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -247,6 +248,24 @@ def test_a_page_says_the_same(series, weights, document, tmp_path):
     assert explain(series, tmp_path, *options) != 0, "nothing is replaced unasked"
     assert explain(series, tmp_path, "--slice", "2", "--weights", *weights, "--overwrite") == 0
     assert not list(tmp_path.glob("report.*")), "it was of another slice"
+
+
+def test_without_the_library_for_pdf_a_report_is_refused_before_anything_is_computed(
+    series, weights, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, "reportlab.platypus", None)
+    monkeypatch.setattr("model_core.engine.load.load_pipeline", None)
+    assert explain(series, tmp_path / "out", "--slice", "3", "--weights", *weights, "--report") == 1
+    assert "PDF needs the package reportlab" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_page_of_edited_evidence_says_so_where_it_says_how_it_was_made(series, weights, tmp_path):
+    options = ("--slice", "3", "--weights", *weights, "--exclude", "1", "--report", "--stability")
+    assert explain(series, tmp_path, *options) == 0
+    html = (tmp_path / "report.html").read_text()
+    assert "(evidence edited)" in html
+    assert "with the evidence as it was before the edit" in html
 
 
 def test_an_edited_slice_is_explained_and_marked(series, weights, document, tmp_path, capsys):

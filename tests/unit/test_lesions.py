@@ -76,6 +76,17 @@ def test_nothing_marked_is_grade_0():
     assert result.lung_shares == {"right": 0.0, "left": 0.0}
 
 
+def test_of_a_part_of_the_lungs_shares_and_grade_are_unknown():
+    """Three slices without a mark are no scan without one."""
+    volume, labels = make_phantom(slices=20, size=128)
+    lungs = finish(lungs_of(volume))[0]
+    inside = list(lungs.slices)
+    some = found(volume, np.zeros_like(labels), lungs=lungs, analysed=inside[:3])
+    assert (some.lung_shares, some.grade) == (None, None)
+    every = found(volume, np.zeros_like(labels), lungs=lungs, analysed=inside)
+    assert every.grade == 0, "slices without lung need not be looked at"
+
+
 def test_shares_and_grade_follow_the_more_affected_lung():
     volume, _ = make_phantom(slices=20, size=128)
     lungs = finish(lungs_of(volume))[0]

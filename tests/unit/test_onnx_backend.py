@@ -1,6 +1,7 @@
 """The second CPU backend gives the reference's numbers, is chosen where it does, and says so where not."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from model_core.engine import prepared, roi_align, run, self_test
 from model_core.engine.load import load_pipeline
 from model_core.engine.onnx_backend import OnnxBackend
 from model_core.engine.onnx_graph import build_graphs
+from model_core.engine.preprocess import network_input
 from model_core.engine.torch_backend import TorchBackend
 from model_core.networks import build
 from model_core.phantom import make_phantom
@@ -157,6 +159,34 @@ def test_without_onnx_runtime_the_reference_computes(tiny_weights, monkeypatch):
     pipeline = load_pipeline([str(tiny_weights / "tiny.safetensors")])
     assert pipeline.computes == "PyTorch, CPU"
     assert "not installed" in pipeline.backend_note
+
+
+def test_gradients_are_those_of_the_reference(tiny_weights):
+    volume, _ = make_phantom(slices=4, size=128)
+    found = []
+    for backend in ("onnx", "torch"):
+        pipeline = load_pipeline([str(tiny_weights / "tiny.safetensors")], backend=backend)
+        (result,) = finish(run(pipeline, volume, [2]))
+        picture, own = network_input(volume, 2, pipeline.input), pipeline.backend
+        proposal = np.array([20, 30, 70, 90], np.float32)
+        _, slope = own.region_gradient(picture, proposal, 1, mirror=False)
+        logit, cells = own.region_cells(result.features, proposal, 1, size=len(picture))
+        assert np.abs(slope).max() > 0
+        found.append((slope, cells, logit))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3 * np.abs(other).max())
+
+
+@pytest.mark.parametrize("module", ["prepared", "onnx_graph"])
+def test_where_a_package_is_broken_the_reference_computes(module, tiny_weights, monkeypatch):
+    """As onnxruntime or onnx without the libraries of the system that it needs."""
+    monkeypatch.setitem(sys.modules, f"model_core.engine.{module}", None)
+    names = [str(tiny_weights / "tiny.safetensors")]
+    pipeline = load_pipeline(names)
+    assert pipeline.computes == "PyTorch, CPU"
+    assert "cannot be loaded" in pipeline.backend_note
+    with pytest.raises(SettingsError, match="cannot be loaded"):
+        load_pipeline(names, backend="onnx")
 
 
 def test_graphs_are_kept_and_damaged_ones_made_anew(tiny_weights, tmp_path, monkeypatch):

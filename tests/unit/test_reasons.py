@@ -6,13 +6,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from model_core.base.asked import AskedAnswer, AskedRegion
 from model_core.base.calibration import Calibration
 from model_core.base.jobs import finish
 from model_core.base.reasons import WAYS
 from model_core.base.references import References
 from model_core.base.results import Candidates, Detections, Placement, ShownSlice, SliceResult, SliceSummary
 from model_core.base.settings import DetectionSettings, EvidenceEdit, EvidenceSettings
-from model_core.engine.evidence import evidence_batch, judge
+from model_core.engine.evidence import (
+    asked_numbers,
+    evidence_batch,
+    judge,
+    listed_candidates,
+    with_asked,
+)
 from model_core.engine.module_s import ModuleS
 from model_core.explain.reasons import reason_of
 from model_core.explain.rois import roi_table
@@ -147,6 +154,32 @@ def test_a_decisive_set_says_what_excluding_it_gives(pipeline):
     assert what_carries_it(reason)
     left_ill = reason.probability(3, found.edited) > 0.5
     assert stays_excluded(reason).startswith("ill") == left_ill
+
+
+def test_a_decisive_region_that_was_asked_about_is_forgotten_not_excluded(pipeline):
+    """It is no candidate of the slice."""
+    box = (1.0, 1.0, 19.0, 19.0)
+    answer = AskedAnswer(label=1, score=0.95, logit=3.0, deltas=(0.0,) * 4, box=box)
+    edit = EvidenceEdit(asked=(AskedRegion(box=box, proposal=box, answers=(answer,)),))
+    result, shown = slice_of(pipeline)
+    own = result.evidence_candidates
+    verdict = judge(pipeline, result, EVIDENCE, edit)
+    rois = roi_table(
+        verdict.batch, with_asked(own, edit), placement=result.placement, names=("lesion",),
+        pixel_area_mm2=None, listed=listed_candidates(own, EVIDENCE, edit, verdict.batch.kept),
+        asked=asked_numbers(own, edit),
+    )  # fmt: skip
+    reason = explained(pipeline, result, shown.changed(rois=rois, verdict=verdict))
+    assert COUNT in reason.without.candidates, "the first lesion is the answer, too"
+    excluded = EvidenceEdit(excluded=frozenset(reason.without.candidates) - {COUNT})
+    np.testing.assert_allclose(
+        reason.without.edited[:3], judge(pipeline, result, EVIDENCE, excluded).logits, atol=1e-6
+    )
+    kept = frozenset(reason.alone.candidates)
+    only = replace(edit, only=kept - {COUNT}, asked=edit.asked if COUNT in kept else ())
+    np.testing.assert_allclose(
+        reason.alone.edited[:3], judge(pipeline, result, EVIDENCE, only).logits, atol=1e-6
+    )
 
 
 def test_where_nothing_is_ill_no_set_changes_it(pipeline):

@@ -1,16 +1,22 @@
 """The eight changes of a picture are what they are called, and the network sees each of them."""
 
+import copy
+import dataclasses
 import sys
 
 import numpy as np
 import pytest
 
+from model_core.base.calibration import Calibration
 from model_core.base.geometry import Geometry
 from model_core.base.jobs import finish
 from model_core.base.volume import Volume
 from model_core.engine import run
 from model_core.engine.load import load_pipeline
+from model_core.engine.lungs import lungs_of
 from model_core.explain import stability
+from model_core.export.report_pages import steady_words
+from model_core.phantom import make_phantom
 
 AXES = np.eye(3)
 
@@ -73,3 +79,20 @@ def test_values_of_no_known_scale_are_not_shifted(pipeline, monkeypatch):
     found, pictures = seen(pipeline, monkeypatch, volume_of(voxels, unit="values"), 1)
     assert not any("25" in name for name in pictures)
     assert len(found.lesion_mm2) == 6
+    assert found.changes[-1] == "noise of 2% of the spread", "HU mean nothing here"
+    assert "25 HU" not in steady_words(found)
+
+
+def test_outside_the_lungs_no_change_gives_a_verdict(pipeline, monkeypatch):
+    ill = Calibration(slope=1.0, bias=0.0, ill_classes=(1, 2), control_rate=0.0, control_limit=0.1)
+    card = dataclasses.replace(pipeline.cards[-1], calibration=ill)
+    own = copy.copy(pipeline)
+    own.cards = (*pipeline.cards[:-1], card)
+    volume, _ = make_phantom(slices=20, size=128)
+    lungs = finish(lungs_of(volume))[-1]
+    inside, outside = lungs.slices[0], next(k for k in range(20) if lungs.has_lung(k) is False)
+    (with_lung,) = finish(stability(own, volume, inside, own.detections, own.evidence))
+    (without,) = finish(stability(own, volume, outside, own.detections, own.evidence))
+    assert len(with_lung.ill) == 8
+    assert (without.ill, without.ill_range) == ((), None)
+    assert "before the edit" in steady_words(with_lung, edited=True)

@@ -1,6 +1,8 @@
 """The benchmark compares like with like, measures in turns, and tells what it could not measure."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,8 +11,8 @@ import torch
 from model_core.base.errors import CTMaskNetError
 from model_core.base.jobs import finish
 from model_core.base.settings import DetectionSettings
-from model_core.benchmark import RESULTS, measure, measure_all, slices, timing
-from model_core.benchmark.measure import LONG
+from model_core.benchmark import measure, slices, timing
+from model_core.benchmark.measure import LONG, RESULTS, measure_all
 from model_core.cli import main as cli
 from model_core.engine import detect, run
 from model_core.engine.load import load_pipeline
@@ -28,6 +30,13 @@ def test_ways_take_turns_and_the_first_time_does_not_count():
     done.clear()
     timing.in_turns(ways, rounds=50, seconds=0.0)
     assert len(done) == 2 + 2 * 3
+
+
+def test_a_fresh_process_does_not_import_torch_for_the_measuring():
+    """It would be seconds and hundreds of megabytes that the program itself does not take."""
+    told = "import sys, model_core.benchmark.fresh; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_a_ratio_is_of_each_round():

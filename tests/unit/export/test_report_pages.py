@@ -123,6 +123,7 @@ def test_the_page_of_a_scan_says_verdict_and_doubt(make_volume, settings, tmp_pa
     assert "Pneumonia signs" in text
     assert "In 4 of 6 lung slices" in text
     assert "cannot be told apart" in text
+    assert "4 of 6 lung slices so far" in text
     assert "6 of 8 slices" in text
     assert "12.3 ml" in text
     assert "Slice 2. " in text

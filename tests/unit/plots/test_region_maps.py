@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from model_core.base.errors import SettingsError
 from model_core.plots import RegionMap, region_maps
@@ -41,3 +42,13 @@ def test_each_map_has_its_panel_around_the_region(figure, texts, artists, assert
     assert_nothing_cut(figure)
     with pytest.raises(SettingsError, match="no plot theme"):
         region_maps(figure, grey, maps, proposal=(0, 0, 1, 1), box=(0, 0, 1, 1), name="x", theme="pink")
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_empty_proposal_is_drawn_without_a_warning():
+    figure = Figure()
+    box = (5.0, 7.0, 5.0, 9.0)
+    maps = [RegionMap("a", np.ones((7, 7)), box)]
+    region_maps(figure, np.zeros((20, 20), np.uint8), maps, proposal=box, box=(4, 6, 6, 10), name="x")
+    (drawn,) = (image for image in figure.axes[0].images if image.get_gid() == "map")
+    assert drawn.get_extent()[1] > drawn.get_extent()[0]
