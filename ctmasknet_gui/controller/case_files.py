@@ -98,6 +98,7 @@ class CaseFiles(QObject):
         opening.opened.connect(self._on_opened)
         opening.failed.connect(self._give_up)
         opening.cancelled.connect(self._give_up)
+        state.case.events.volume.connect(self._on_volume)
         weights.changed.connect(self._on_weights)
         weights.refused.connect(self._on_refused)
         jobs.idle.connect(self._on_idle)
@@ -127,8 +128,13 @@ class CaseFiles(QObject):
             holds = "" if self._state.display.privacy else " It holds the path of the series."
             self._messages.post("info", f"The case is saved as {path.name}.{holds}", path=path)
 
-        handlers = Handlers(finished=done, failed=lambda error: self._fail(error, path))
-        self._jobs.submit("case", work, handlers, priority=Priority.ASKED, visible=False, beside=True)
+        def fail(error: BaseException) -> None:
+            self._messages.report(error, topic=_TOPIC, path=path)
+            self.failed.emit(error)
+
+        handlers = Handlers(finished=done, failed=fail)
+        # Of its own kind: what is being opened goes on, and opening a case does not stop it.
+        self._jobs.submit("save", work, handlers, priority=Priority.ASKED, visible=False, beside=True)
 
     def _snapshot(self, volume: Volume, path: Path) -> Callable[[str], CaseFile]:
         """Return a function that makes the case as it is now of the fingerprint of its series."""
@@ -238,7 +244,9 @@ class CaseFiles(QObject):
         elif read.where is not None:
             self._opening.open_paths((read.where,), ask_of_masks=False)
         else:
-            where = f" It was at {series.path}." if series.path else ""
+            if series.path:
+                self._messages.may_name(Path(series.path))
+            where = f" It was at '{series.path}'." if series.path else ""
             text = f"The series of the case '{read.path.name}' is not there.{where}"
             self._messages.post(
                 "warning", f"{text} Open it from where it is now: the case goes on with it.", topic=_TOPIC
@@ -323,14 +331,15 @@ class CaseFiles(QObject):
 
     def _apply(self, read: _Read) -> None:
         """Choose the weights of the case, now that its series is open; all else follows them."""
-        self._wanted, self._waits = None, read
+        self._wanted = self._waits = None
         case, weights = read.case, self._weights
         weights.set_fast(case.fast)
         names = self._names(case.weights, read.path.parent)
-        runs = weights.pipeline is not None and self._state.weights.chosen == names
-        if case.weights and not runs:
+        if case.weights:
             weights.choose(names)
-        else:
+        # Not before: of the weights that run, or were being loaded, until now nothing is waited for.
+        self._waits = read
+        if not case.weights or weights.ready is not None:
             self._on_weights()
 
     def _names(self, weights: Sequence[CaseWeights], folder: Path) -> tuple[str, ...]:
@@ -349,6 +358,7 @@ class CaseFiles(QObject):
     def _on_weights(self) -> None:
         """Put thresholds, edits and view in force, and have run what was."""
         read, self._waits = self._waits, None
+        self._runs = self._compares = None  # of the weights that ran before
         if read is None:
             return
         case, pipeline = read.case, self._weights.pipeline
@@ -372,6 +382,11 @@ class CaseFiles(QObject):
         self._display.show_as(case.view)
         self._runs = case if same else None
 
+    def _on_volume(self, volume: Volume | None, former: Volume | None) -> None:
+        """Wait for nothing of a case whose series made way."""
+        if volume is not former:
+            self._waits = self._runs = self._compares = None
+
     @Slot(object)
     def _on_refused(self, _names: object) -> None:
         """Show the view alone: the weights of the case are not there, which was told."""
@@ -393,8 +408,10 @@ class CaseFiles(QObject):
                 self._running.run_slices(missing)
                 return
         case, self._compares = self._compares, None
-        if case is not None and self._state.case.volume is not None:
-            self._state.selection.candidate = case.view.selected
+        if case is not None:
+            if self._state.display.slice_index == case.view.slice_number - 1:
+                self._state.selection.others = ()
+                self._state.selection.candidate = case.view.selected
             self._compare(case)
 
     def _compare(self, case: CaseFile) -> None:

@@ -44,13 +44,19 @@ class ResultFiles:
         self._budget = budget
 
     def write(self, of: str, results: Mapping[int, SliceResult]) -> None:
-        """Keep results of the volume of this fingerprint. Raises `ExportError`."""
-        from model_core.engine.kept import write_results
+        """Keep results of the volume of this fingerprint beside those kept of its other slices.
+
+        Raises `ExportError`.
+        """
+        from model_core.engine.kept import read_results, write_results
 
         with contextlib.suppress(OSError):  # the writer says why it cannot write
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._path(of, next(iter(results.values())).weights_id)
-        write_results(path, results)
+        before: dict[int, SliceResult] = {}
+        with contextlib.suppress(CTMaskNetError):  # there is none, or it is damaged
+            before = read_results(path, series_id="")
+        write_results(path, {**before, **results})
         self._keep_within_budget(path)
 
     def mark(self, of: str, names: Sequence[str], weights_id: str) -> None:
@@ -217,15 +223,13 @@ class KeptResults(QObject):
 
     def _take(self, found: object) -> None:
         volume = self._state.case.volume
-        busy = bool(self._state.results.slices) or self._jobs.active("run")
-        if not isinstance(found, _Found) or volume is not found.volume or busy:
+        if not isinstance(found, _Found) or volume is not found.volume:
             return
         if found.load:
-            if self._weights.pipeline is None:
+            if self._weights.pipeline is None and not self._jobs.active("run"):
                 self._weights.choose(self._weights.wanted)
             return
-        pipeline = self._weights.pipeline
-        if found.results and pipeline is not None:
+        if found.results and self._weights.pipeline is not None:
             self._kept.update(result.detection_candidates for result in found.results.values())
             self._shown.take_kept(found.results)
 

@@ -117,19 +117,19 @@ class RunController(QObject):
         self._run([here])
 
     def run_slices(self, indices: Sequence[int]) -> None:
-        """Run these slices."""
+        """Run these slices, with lung or without."""
+        self._by_hand |= set(indices)
         self._run(indices)
 
     def run_series(self) -> None:
         """Run every slice with lung that has no result yet, in the order of `RunQueue`."""
-        volume, results = self._state.case.volume, self._state.results
+        volume = self._state.case.volume
         if volume is None:
             self._run([])
             return
-        done = results.slices.keys() & results.summaries.keys()
-        missing = [k for k in range(volume.slices) if k not in done and not self._left_out(k)]
+        missing = [k for k in range(volume.slices) if not self._done(k) and not self._left_out(k)]
         if not missing:
-            rest = volume.slices - len(done)
+            rest = sum(not self._done(k) for k in range(volume.slices))
             text = "All slices are analysed."
             if rest:
                 text = (
@@ -140,6 +140,14 @@ class RunController(QObject):
             self.completed.emit()
             return
         self._run(missing)
+
+    def _done(self, index: int) -> bool:
+        results = self._state.results
+        return index in results.slices and index in results.summaries
+
+    def _needless(self, index: int) -> bool:
+        """Whether a run passes over a slice: it is left out, or its kept result came back meanwhile."""
+        return self._left_out(index) or (self._done(index) and index not in self._by_hand)
 
     def _left_out(self, index: int) -> bool:
         """Whether a run does not look at a slice: it shows no lung, and nobody asked for it."""
@@ -192,7 +200,7 @@ class RunController(QObject):
                 volume,
                 queue=queue,
                 centre=lambda: display.slice_index,
-                left_out=self._left_out,
+                left_out=self._needless,
             ):
                 if not isinstance(step, SliceResult):
                     yield step

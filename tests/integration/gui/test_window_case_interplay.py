@@ -1,0 +1,165 @@
+"""Case files and kept results while something else goes on: a run, weights being loaded, another series."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+from gui_fakes import FakeEngine, FakeReader, make_card, make_volume
+from PySide6.QtWidgets import QFileDialog
+
+from ctmasknet_gui.controller.kept_results import ResultFiles
+
+
+class SlowLoading(FakeEngine):
+    """Networks take their time to load, as real ones do."""
+
+    hold = None
+
+    def load(self, names):
+        if self.hold is not None:
+            assert self.hold.wait(10)
+        return super().load(names)
+
+
+@pytest.fixture
+def save(tmp_path, monkeypatch):
+    """Save the case of a window as a user does, and return the file."""
+
+    def save(rig, name="here.ctmn"):
+        path = tmp_path / "saved" / name
+        path.parent.mkdir(exist_ok=True)
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
+        rig.commands.save_case.trigger()
+        rig.settle()
+        return path
+
+    return save
+
+
+def test_a_case_with_kept_results_opens_as_it_was_left_while_its_weights_are_loaded(analysed, make_app, save):
+    use = analysed.window.use
+    use.set_detections(replace(analysed.state.thresholds.detections, score=0.61))
+    use.exclude((1, 3))
+    analysed.settle()
+    before = analysed.state.thresholds.values
+    file = save(analysed)
+    analysed.close()
+    engine = SlowLoading(known={(): (make_card(),)})
+    engine.hold = threading.Event()
+    later = make_app(engine=engine, reader=FakeReader())
+    later.window.use.open_paths((file,))
+    jobs = later.controllers.jobs
+    later.qtbot.waitUntil(lambda: later.state.case.volume is not None)
+    later.qtbot.waitUntil(lambda: not jobs.active("case") and not jobs.active("recall"))
+    engine.hold.set()
+    later.settle()
+    assert later.state.thresholds.values == before
+    assert len(later.state.results.slices) == 7
+    assert later.engine.backbone_calls == []
+    assert later.engine.loads == [()]
+
+
+def test_a_fast_case_under_other_weights_opens_as_it_was_left(make_app, save):
+    first = make_app(engine=FakeEngine(mirrors=True), reader=FakeReader())
+    first.window.use.choose_weights(("other",))
+    first.settle()
+    first.window.use.set_fast(True)
+    first.open()
+    first.run_series()
+    first.window.use.set_detections(replace(first.state.thresholds.detections, score=0.61))
+    first.settle()
+    file = save(first)
+    first.close()
+    later = make_app(engine=FakeEngine(mirrors=True), reader=FakeReader())
+    later.open()
+    later.run_slice()
+    later.window.use.set_fast(False)
+    later.settle()
+    later.open(file)
+    assert later.state.weights.chosen == ("other",)
+    assert later.state.thresholds.detections.score == 0.61
+    assert not any("are not those of the case" in text for text in later.texts)
+
+
+def test_a_slice_without_lung_that_was_run_by_hand_is_in_the_case_again(make_app, tmp_path, save):
+    first = make_app(engine=FakeEngine(no_lung={0, 1}), reader=FakeReader())
+    first.open()
+    first.window.use.show_slice(1)
+    first.run_slice()
+    assert sorted(first.state.results.slices) == [1]
+    file = save(first)
+    later = make_app(engine=FakeEngine(no_lung={0, 1}), reader=FakeReader())
+    later.controllers.kept.files.folder = tmp_path / "another"
+    later.open(file)
+    assert sorted(later.state.results.slices) == [1]
+
+
+def test_what_was_selected_in_a_case_is_not_selected_on_another_slice_or_series(make_app, tmp_path, save):
+    volumes = [make_volume("one"), make_volume("second", slices=5)]
+    first = make_app(engine=FakeEngine(), reader=FakeReader(volumes))
+    first.open()
+    first.window.use.open_series("one")
+    first.settle()
+    first.run_series()
+    first.window.use.show_slice(4)
+    first.window.use.pick(2)
+    file = save(first)
+    elsewhere = (lambda use: use.show_slice(1), lambda use: use.open_series("second"))
+    for number, leave in enumerate(elsewhere):
+        engine = FakeEngine(gate=threading.Event())
+        later = make_app(engine=engine, reader=FakeReader(volumes))
+        later.controllers.kept.files.folder = tmp_path / f"another{number}"
+        later.window.use.open_paths((file,))
+        later.qtbot.waitUntil(lambda later=later: later.controllers.jobs.active("run"))
+        leave(later.window.use)
+        engine.gate.set()
+        later.settle()
+        assert later.state.selection.candidate is None
+        later.close()
+
+
+def test_kept_results_outlive_a_run_of_one_slice_before_they_were_there(analysed, make_app):
+    analysed.close()
+    engine = SlowLoading()
+    engine.hold = threading.Event()
+    later = make_app(engine=engine, reader=FakeReader())
+    later.window.use.open_paths((later.case(),))
+    later.qtbot.waitUntil(lambda: later.state.case.volume is not None)
+    later.commands.run_slice.trigger()
+    engine.hold.set()
+    later.settle()
+    assert len(later.state.results.slices) == 7
+    later.close()
+    again = make_app(engine=FakeEngine(), reader=FakeReader())
+    again.open()
+    assert len(again.state.results.slices) == 7
+
+
+def test_kept_results_outlive_that_some_are_forgotten_under_other_thresholds(tmp_path):
+    engine = FakeEngine()
+    pipeline, volume = engine.load(()), make_volume()
+    files = ResultFiles(tmp_path / "results")
+    from model_core.base.volume import fingerprint
+
+    results = {k: engine.result(pipeline, volume, k) for k in range(7)}
+    files.write(fingerprint(volume), results)
+    files.write(fingerprint(volume), {2: results[2]})
+    assert sorted(files.read(volume, pipeline.weights_id)) == list(range(7))
+
+
+def test_saving_neither_stops_a_case_from_opening_nor_is_stopped_by_it(analysed, save, tmp_path):
+    file = save(analysed)
+    second = tmp_path / "saved" / "second.ctmn"
+    analysed.window.use.show_slice(0)
+    analysed.controllers.case_files.save(second)
+    analysed.window.use.open_paths((file,))
+    analysed.settle()
+    assert second.is_file()
+    assert analysed.state.display.slice_index == 3
+    second.unlink()
+    analysed.window.use.show_slice(0)
+    analysed.window.use.open_paths((file,))
+    analysed.controllers.case_files.save(second)
+    analysed.settle()
+    assert analysed.state.display.slice_index == 3
+    assert second.is_file()
