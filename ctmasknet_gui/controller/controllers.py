@@ -131,6 +131,7 @@ class Controllers:
         self.jobs.cancel_visible()
 
     def shutdown(self, timeout_ms: int = 15_000) -> bool:
-        """Stop playing, cancel every job and join the worker threads."""
+        """Stop playing, cancel every job but the saving of a case, and join the worker threads."""
         self.cine.stop()
+        self.jobs.wait_for("save", timeout_ms)
         return self.jobs.shutdown(timeout_ms)

@@ -1,13 +1,19 @@
 """Case files and kept results while something else goes on: a run, weights being loaded, another series."""
 
 import threading
+import time
 from dataclasses import replace
 
 import pytest
 from gui_fakes import FakeEngine, FakeReader, make_card, make_volume
-from PySide6.QtWidgets import QFileDialog
+from PySide6.QtWidgets import QFileDialog, QMessageBox
 
+from ctmasknet_gui.controller.jobs import Handlers
 from ctmasknet_gui.controller.kept_results import ResultFiles
+from ctmasknet_gui.state.privacy import shown_text
+from ctmasknet_gui.worker import Priority
+from model_core.base.jobs import Progress
+from model_core.base.volume import fingerprint
 
 
 class SlowLoading(FakeEngine):
@@ -139,8 +145,6 @@ def test_kept_results_outlive_that_some_are_forgotten_under_other_thresholds(tmp
     engine = FakeEngine()
     pipeline, volume = engine.load(()), make_volume()
     files = ResultFiles(tmp_path / "results")
-    from model_core.base.volume import fingerprint
-
     results = {k: engine.result(pipeline, volume, k) for k in range(7)}
     files.write(fingerprint(volume), results)
     files.write(fingerprint(volume), {2: results[2]})
@@ -163,3 +167,56 @@ def test_saving_neither_stops_a_case_from_opening_nor_is_stopped_by_it(analysed,
     analysed.settle()
     assert analysed.state.display.slice_index == 3
     assert second.is_file()
+
+
+def test_a_case_is_saved_though_the_window_is_closed_at_once(analysed, tmp_path):
+    def busy():
+        for _ in range(100):
+            time.sleep(0.01)
+            yield Progress(0, 0)
+
+    jobs = analysed.controllers.jobs
+    jobs.submit("other", busy, Handlers(), priority=Priority.ASKED, visible=False, beside=True)
+    analysed.controllers.case_files.save(tmp_path / "last.ctmn")
+    assert analysed.close()
+    assert (tmp_path / "last.ctmn").is_file()
+
+
+@pytest.mark.parametrize("answer", [QMessageBox.StandardButton.Cancel, QMessageBox.StandardButton.Yes])
+def test_a_case_of_the_name_that_was_completed_is_replaced_only_where_that_is_wanted(
+    analysed, tmp_path, monkeypatch, answer
+):
+    there = tmp_path / "here.ctmn"
+    there.write_text("precious")
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "here"), ""))
+    asked = []
+
+    def question(*arguments, **_):
+        asked.append(arguments[2])
+        return answer
+
+    monkeypatch.setattr(QMessageBox, "question", question)
+    analysed.commands.save_case.trigger()
+    analysed.settle()
+    assert "here.ctmn" in asked[0]
+    assert (there.read_text() == "precious") is (answer == QMessageBox.StandardButton.Cancel)
+
+
+def test_in_privacy_mode_the_place_of_a_series_that_is_gone_names_nobody(make_app, tmp_path, save):
+    first = make_app(engine=FakeEngine(), reader=FakeReader())
+    home = tmp_path / "Smith, O'Brien" / "chest"
+    home.mkdir(parents=True)
+    first.open(home)
+    first.run_slice()
+    file = save(first)
+    home.rename(tmp_path / "moved")
+    first.close()
+    later = make_app(engine=FakeEngine(), reader=FakeReader())
+    later.open(file)
+    assert any(str(home) in text for text in later.texts)
+    later.commands.privacy.trigger()
+    (message,) = [m for m in later.state.messages.messages if "is not there" in m.text]
+    text = shown_text(message.text, later.state)
+    assert "Smith" not in text
+    assert "Brien" not in text
+    assert text.endswith("Open it from where it is now: the case goes on with it.")
