@@ -287,6 +287,17 @@ class CaseFiles(QObject):
         except CTMaskNetError:
             return False
 
+    def _is_of_the_corrected(self, volume: Volume, case: CaseFile) -> bool:
+        """Whether a case may be of the open series with its tilt corrected, which no catalogue lists."""
+        entry = entry_of(self._state.case.catalogue, volume.series_id)
+        if entry is None or self._state.case.volume is not volume:
+            return False
+        try:
+            straight = self._reader.straighten(entry)
+        except CTMaskNetError:
+            return False
+        return straight.series_id != entry.series_id and straight.size == case.series.size
+
     @Slot()
     def _on_opened(self) -> None:
         read, volume = self._wanted, self._state.case.volume
@@ -307,6 +318,10 @@ class CaseFiles(QObject):
                 self._apply(read)
             elif not self._asked:
                 self._open_series(read)
+            elif self._is_of_the_corrected(item.volume, read.case):
+                self._opening.correct_tilt()
+                # Last, as in `_open_series`.
+                self._wanted, self._asked = read, True
             else:
                 self._give_up()
                 self._messages.post(
