@@ -217,7 +217,9 @@ class CaseFiles(QObject):
 
             yield Progress(0, 0, "Opening the case")
             case = read_case(path)
-            places = [path.parent / case.series.relative] if case.series.relative else []
+            # Without ".." between: else the same files would have another name, and be recent twice.
+            beside = Path(os.path.normpath(path.parent.absolute() / case.series.relative))
+            places = [beside] if case.series.relative else []
             places += [Path(case.series.path)] if case.series.path else []
             yield _Read(path, case, next((place for place in places if place.exists()), None))
 

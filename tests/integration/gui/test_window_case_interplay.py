@@ -1,5 +1,6 @@
 """Case files and kept results while something else goes on: a run, weights being loaded, another series."""
 
+import os
 import threading
 import time
 from dataclasses import replace
@@ -220,3 +221,13 @@ def test_in_privacy_mode_the_place_of_a_series_that_is_gone_names_nobody(make_ap
     assert "Smith" not in text
     assert "Brien" not in text
     assert text.endswith("Open it from where it is now: the case goes on with it.")
+
+
+def test_a_series_opened_by_its_case_is_called_as_before(analysed, make_app, save):
+    file = save(analysed)
+    root = analysed.state.case.catalogue.root
+    analysed.close()
+    later = make_app(engine=FakeEngine(), reader=FakeReader())
+    later.open(file)
+    assert later.state.case.catalogue.root == root
+    assert len(later.settings.recent) == len(set(map(os.path.realpath, later.settings.recent))) == 2
