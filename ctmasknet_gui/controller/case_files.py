@@ -57,9 +57,11 @@ class CaseFiles(QObject):
     the thresholds, run. A series with other voxels is not taken for that of the case.
 
     ``failed(error)``: a case was not opened, or its series is not where it was; that was told.
+    ``saved()``: a case was saved, and is one of the recent paths.
     """
 
     failed = Signal(object)
+    saved = Signal()
 
     def __init__(
         self,
@@ -123,7 +125,7 @@ class CaseFiles(QObject):
 
         def done() -> None:
             self._settings.add_recent(path)
-            self._opening.catalogued.emit()  # the list of recent paths has a new one
+            self.saved.emit()
             self._messages.withdraw(_TOPIC)
             holds = "" if self._state.display.privacy else " It holds the path of the series."
             self._messages.post("info", f"The case is saved as {path.name}.{holds}", path=path)

@@ -127,9 +127,12 @@ class RunController(QObject):
         if volume is None:
             self._run([])
             return
-        missing = [k for k in range(volume.slices) if not self._done(k) and not self._left_out(k)]
+        # Under weights that are still being loaded nothing is known.
+        under = "" if (pipeline := self._weights.ready) is None else pipeline.weights_id
+        undone = [k for k in range(volume.slices) if not self._done(k, under)]
+        missing = [k for k in undone if not self._left_out(k)]
         if not missing:
-            rest = sum(not self._done(k) for k in range(volume.slices))
+            rest = len(undone)
             text = "All slices are analysed."
             if rest:
                 text = (
@@ -141,13 +144,14 @@ class RunController(QObject):
             return
         self._run(missing)
 
-    def _done(self, index: int) -> bool:
+    def _done(self, index: int, weights_id: str) -> bool:
         results = self._state.results
-        return index in results.slices and index in results.summaries
+        result = results.slices.get(index)
+        return result is not None and result.weights_id == weights_id and index in results.summaries
 
-    def _needless(self, index: int) -> bool:
+    def _needless(self, index: int, weights_id: str) -> bool:
         """Whether a run passes over a slice: it is left out, or its kept result came back meanwhile."""
-        return self._left_out(index) or (self._done(index) and index not in self._by_hand)
+        return self._left_out(index) or (index not in self._by_hand and self._done(index, weights_id))
 
     def _left_out(self, index: int) -> bool:
         """Whether a run does not look at a slice: it shows no lung, and nobody asked for it."""
@@ -200,7 +204,7 @@ class RunController(QObject):
                 volume,
                 queue=queue,
                 centre=lambda: display.slice_index,
-                left_out=self._needless,
+                left_out=lambda index: self._needless(index, ready.weights_id),
             ):
                 if not isinstance(step, SliceResult):
                     yield step

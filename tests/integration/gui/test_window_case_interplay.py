@@ -231,3 +231,35 @@ def test_a_series_opened_by_its_case_is_called_as_before(analysed, make_app, sav
     later.open(file)
     assert later.state.case.catalogue.root == root
     assert len(later.settings.recent) == len(set(map(os.path.realpath, later.settings.recent))) == 2
+
+
+def test_a_run_of_the_series_asked_for_while_other_weights_are_loaded_runs_under_them(make_app):
+    engine = SlowLoading()
+    rig = make_app(engine=engine, reader=FakeReader())
+    rig.open()
+    rig.run_series()
+    engine.hold = threading.Event()
+    rig.window.use.choose_weights(("other",))
+    rig.commands.run_series.trigger()
+    engine.hold.set()
+    rig.settle()
+    assert {result.weights_id for result in rig.state.results.slices.values()} == {"id-other"}
+    assert len(rig.state.results.slices) == 7
+
+
+def test_saving_opens_no_series_that_a_lost_case_waits_for(make_app, tmp_path, save):
+    first = make_app(engine=FakeEngine(), reader=FakeReader([make_volume("lost", slices=5)]))
+    first.open()
+    file = save(first)
+    first.close()
+    (tmp_path / "case").rename(tmp_path / "moved")
+    volumes = [make_volume("one"), make_volume("second", slices=5)]
+    later = make_app(engine=FakeEngine(), reader=FakeReader(volumes))
+    later.open(later.case("others"))
+    later.window.use.open_series("one")
+    later.settle()
+    later.open(file)
+    assert any("is not there" in text for text in later.texts)
+    mine = save(later, "mine.ctmn")
+    assert later.state.case.volume.series_id == "one"
+    assert mine in later.settings.recent
