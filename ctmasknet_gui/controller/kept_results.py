@@ -170,7 +170,7 @@ class KeptResults(QObject):
         self._kept: WeakSet[Candidates] = WeakSet()
         state.case.events.volume.connect(self._recall)
         weights.changed.connect(self._recall)
-        jobs.idle.connect(self._keep)
+        jobs.idle.connect(self.keep)
         state.case.keeps_results = settings.flag(KEEP_KEY, default=True)
 
     @Slot()
@@ -178,7 +178,7 @@ class KeptResults(QObject):
         """Keep results from now on, or no longer; what is kept stays until it is cleared."""
         self._state.case.keeps_results = not self._state.case.keeps_results
         self._settings.put(KEEP_KEY, self._state.case.keeps_results)
-        self._keep()
+        self.keep()
 
     @Slot()
     def clear(self) -> None:
@@ -234,7 +234,7 @@ class KeptResults(QObject):
             self._shown.take_kept(found.results)
 
     @Slot()
-    def _keep(self) -> None:
+    def keep(self) -> None:
         """Write the results of each case of which some are not on the disk yet."""
         if not self._state.case.keeps_results or self._settings.read_only:
             return

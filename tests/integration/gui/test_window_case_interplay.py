@@ -263,3 +263,20 @@ def test_saving_opens_no_series_that_a_lost_case_waits_for(make_app, tmp_path, s
     mine = save(later, "mine.ctmn")
     assert later.state.case.volume.series_id == "one"
     assert mine in later.settings.recent
+
+
+def test_what_a_run_found_is_kept_though_the_window_is_closed_in_the_midst_of_it(make_app):
+    class Slowing(FakeEngine):
+        def run(self, pipeline, volume, slices):
+            if len(self.backbone_calls) >= 3 and self.gate is None:
+                self.gate = threading.Event()
+            yield from super().run(pipeline, volume, slices)
+
+    rig = make_app(engine=Slowing(), reader=FakeReader())
+    rig.open()
+    rig.commands.run_series.trigger()
+    rig.qtbot.waitUntil(lambda: len(rig.state.results.slices) == 3)
+    assert rig.close()
+    later = make_app(engine=FakeEngine(), reader=FakeReader())
+    later.open()
+    assert len(later.state.results.slices) == 3
