@@ -131,7 +131,7 @@ class Controllers:
         self.jobs.cancel_visible()
 
     def shutdown(self, timeout_ms: int = 15_000) -> bool:
-        """Stop playing and running, save what is being saved or kept, cancel the rest and join the threads."""
+        """Stop playing and running, save what is to be saved or kept, end the rest and join the threads."""
         self.cine.stop()
         self.jobs.wait_for("save", timeout_ms)
         self.jobs.cancel("run")
