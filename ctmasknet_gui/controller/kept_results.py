@@ -20,6 +20,7 @@ from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state import AppState, Case
 from ctmasknet_gui.worker import Priority
 from model_core.base.errors import CTMaskNetError, as_memory
+from model_core.base.files import atomic_path
 from model_core.base.jobs import Progress
 from model_core.base.results import Candidates, SliceResult
 from model_core.base.volume import Volume, fingerprint
@@ -61,8 +62,9 @@ class ResultFiles:
 
     def mark(self, of: str, names: Sequence[str], weights_id: str) -> None:
         """Note what the choice of weights was, to find results by before any network is loaded."""
-        with contextlib.suppress(OSError):
-            self._mark(of, names).write_text(weights_id, "utf-8")
+        target = self._mark(of, names)
+        with contextlib.suppress(OSError, CTMaskNetError), atomic_path(target, overwrite=True) as temporary:
+            temporary.write_text(weights_id, "utf-8")
 
     def read(self, volume: Volume, weights_id: str) -> dict[int, SliceResult]:
         """Return what is kept of a volume under weights; nothing where there is none."""
