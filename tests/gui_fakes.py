@@ -98,6 +98,9 @@ class FakeReader:
         finally:
             self.closed.append(entry.series_id)
 
+    def straighten(self, entry):
+        return entry
+
     def thumbnail(self, entry, size=64):
         self.thumbnails.append(entry.series_id)
         return np.full((48, 64), 90, np.uint8)

@@ -117,6 +117,7 @@ class Wiring(QObject):
         opening.mask_found.connect(window.ask_mask_use)
         opening.catalogued.connect(self._show_recent)
         opening.failed.connect(self._show_recent)
+        self._controllers.case_files.saved.connect(self._show_recent)
         self._controllers.thumbnails.ready.connect(window.set_thumbnail)
         self._controllers.exporting.overwrite_asked.connect(self._confirm_overwrite)
         self._show_recent()

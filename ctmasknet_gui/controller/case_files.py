@@ -57,9 +57,11 @@ class CaseFiles(QObject):
     the thresholds, run. A series with other voxels is not taken for that of the case.
 
     ``failed(error)``: a case was not opened, or its series is not where it was; that was told.
+    ``saved()``: a case was saved, and is one of the recent paths.
     """
 
     failed = Signal(object)
+    saved = Signal()
 
     def __init__(
         self,
@@ -98,6 +100,7 @@ class CaseFiles(QObject):
         opening.opened.connect(self._on_opened)
         opening.failed.connect(self._give_up)
         opening.cancelled.connect(self._give_up)
+        state.case.events.volume.connect(self._on_volume)
         weights.changed.connect(self._on_weights)
         weights.refused.connect(self._on_refused)
         jobs.idle.connect(self._on_idle)
@@ -122,13 +125,18 @@ class CaseFiles(QObject):
 
         def done() -> None:
             self._settings.add_recent(path)
-            self._opening.catalogued.emit()  # the list of recent paths has a new one
+            self.saved.emit()
             self._messages.withdraw(_TOPIC)
             holds = "" if self._state.display.privacy else " It holds the path of the series."
             self._messages.post("info", f"The case is saved as {path.name}.{holds}", path=path)
 
-        handlers = Handlers(finished=done, failed=lambda error: self._fail(error, path))
-        self._jobs.submit("case", work, handlers, priority=Priority.ASKED, visible=False, beside=True)
+        def fail(error: BaseException) -> None:
+            self._messages.report(error, topic=_TOPIC, path=path)
+            self.failed.emit(error)
+
+        handlers = Handlers(finished=done, failed=fail)
+        # Of its own kind: what is being opened goes on, and opening a case does not stop it.
+        self._jobs.submit("save", work, handlers, priority=Priority.ASKED, visible=False, beside=True)
 
     def _snapshot(self, volume: Volume, path: Path) -> Callable[[str], CaseFile]:
         """Return a function that makes the case as it is now of the fingerprint of its series."""
@@ -211,7 +219,9 @@ class CaseFiles(QObject):
 
             yield Progress(0, 0, "Opening the case")
             case = read_case(path)
-            places = [path.parent / case.series.relative] if case.series.relative else []
+            # Without ".." between: else the same files would have another name, and be recent twice.
+            beside = Path(os.path.normpath(path.parent.absolute() / case.series.relative))
+            places = [beside] if case.series.relative else []
             places += [Path(case.series.path)] if case.series.path else []
             yield _Read(path, case, next((place for place in places if place.exists()), None))
 
@@ -238,7 +248,9 @@ class CaseFiles(QObject):
         elif read.where is not None:
             self._opening.open_paths((read.where,), ask_of_masks=False)
         else:
-            where = f" It was at {series.path}." if series.path else ""
+            if series.path:
+                self._messages.may_name(Path(series.path))
+            where = f" It was at '{series.path}'." if series.path else ""
             text = f"The series of the case '{read.path.name}' is not there.{where}"
             self._messages.post(
                 "warning", f"{text} Open it from where it is now: the case goes on with it.", topic=_TOPIC
@@ -279,6 +291,17 @@ class CaseFiles(QObject):
         except CTMaskNetError:
             return False
 
+    def _is_of_the_corrected(self, volume: Volume, case: CaseFile) -> bool:
+        """Whether a case may be of the open series with its tilt corrected, which no catalogue lists."""
+        entry = entry_of(self._state.case.catalogue, volume.series_id)
+        if entry is None or self._state.case.volume is not volume:
+            return False
+        try:
+            straight = self._reader.straighten(entry)
+        except CTMaskNetError:
+            return False
+        return straight.series_id != entry.series_id and straight.size == case.series.size
+
     @Slot()
     def _on_opened(self) -> None:
         read, volume = self._wanted, self._state.case.volume
@@ -299,6 +322,10 @@ class CaseFiles(QObject):
                 self._apply(read)
             elif not self._asked:
                 self._open_series(read)
+            elif self._is_of_the_corrected(item.volume, read.case):
+                self._opening.correct_tilt()
+                # Last, as in `_open_series`.
+                self._wanted, self._asked = read, True
             else:
                 self._give_up()
                 self._messages.post(
@@ -323,14 +350,15 @@ class CaseFiles(QObject):
 
     def _apply(self, read: _Read) -> None:
         """Choose the weights of the case, now that its series is open; all else follows them."""
-        self._wanted, self._waits = None, read
+        self._wanted = self._waits = None
         case, weights = read.case, self._weights
         weights.set_fast(case.fast)
         names = self._names(case.weights, read.path.parent)
-        runs = weights.pipeline is not None and self._state.weights.chosen == names
-        if case.weights and not runs:
+        if case.weights:
             weights.choose(names)
-        else:
+        # Not before: of the weights that run, or were being loaded, until now nothing is waited for.
+        self._waits = read
+        if not case.weights or weights.ready is not None:
             self._on_weights()
 
     def _names(self, weights: Sequence[CaseWeights], folder: Path) -> tuple[str, ...]:
@@ -349,6 +377,7 @@ class CaseFiles(QObject):
     def _on_weights(self) -> None:
         """Put thresholds, edits and view in force, and have run what was."""
         read, self._waits = self._waits, None
+        self._runs = self._compares = None  # of the weights that ran before
         if read is None:
             return
         case, pipeline = read.case, self._weights.pipeline
@@ -372,6 +401,11 @@ class CaseFiles(QObject):
         self._display.show_as(case.view)
         self._runs = case if same else None
 
+    def _on_volume(self, volume: Volume | None, former: Volume | None) -> None:
+        """Wait for nothing of a case whose series made way."""
+        if volume is not former:
+            self._waits = self._runs = self._compares = None
+
     @Slot(object)
     def _on_refused(self, _names: object) -> None:
         """Show the view alone: the weights of the case are not there, which was told."""
@@ -393,8 +427,10 @@ class CaseFiles(QObject):
                 self._running.run_slices(missing)
                 return
         case, self._compares = self._compares, None
-        if case is not None and self._state.case.volume is not None:
-            self._state.selection.candidate = case.view.selected
+        if case is not None:
+            if self._state.display.slice_index == case.view.slice_number - 1:
+                self._state.selection.others = ()
+                self._state.selection.candidate = case.view.selected
             self._compare(case)
 
     def _compare(self, case: CaseFile) -> None:

@@ -131,6 +131,11 @@ class Controllers:
         self.jobs.cancel_visible()
 
     def shutdown(self, timeout_ms: int = 15_000) -> bool:
-        """Stop playing, cancel every job and join the worker threads."""
+        """Stop playing and running, save what is to be saved or kept, end the rest and join the threads."""
         self.cine.stop()
+        self.jobs.wait_for("save", timeout_ms)
+        self.jobs.cancel("run")
+        self.jobs.wait_for("keep", timeout_ms)
+        self.kept.keep()
+        self.jobs.wait_for("keep", timeout_ms)
         return self.jobs.shutdown(timeout_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator
 from dataclasses import replace
 from weakref import WeakSet
@@ -17,6 +18,8 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.worker import Priority
 from model_core.base.jobs import Progress
 from model_core.base.results import SliceResult
+
+_log = logging.getLogger(__name__)
 
 # The best candidates of a slice whatever their scores: as many as the papers show.
 _TOP, _ANY_SCORE = 128, -0.01
@@ -70,8 +73,18 @@ class IdleMaskController(QObject):
                 left -= mask_bytes(result) - before
                 yield result
 
+        def fail(error: BaseException) -> None:
+            # The end of this job makes the window idle again: what fails would be tried without end.
+            _log.warning("masks were not made ahead: %s", type(error).__name__)
+            self._made.update(waiting.values())
+
         self._jobs.submit(
-            "ahead", work, Handlers(produced=self._take), priority=Priority.AHEAD, visible=False, beside=True
+            "ahead",
+            work,
+            Handlers(produced=self._take, failed=fail),
+            priority=Priority.AHEAD,
+            visible=False,
+            beside=True,
         )
 
     def _take(self, item: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from PySide6.QtCore import QObject, Qt, Signal, Slot
+from PySide6.QtCore import QCoreApplication, QDeadlineTimer, QEventLoop, QObject, Qt, Signal, Slot
 
 from ctmasknet_gui.controller.time_left import TimeLeft
 from ctmasknet_gui.state import RunState
@@ -116,6 +116,12 @@ class Jobs(QObject):
         entry = self._most_urgent()
         if entry is not None:
             self.cancel(entry.job.kind)
+
+    def wait_for(self, kind: str, timeout_ms: int = 15_000) -> None:
+        """Let the jobs of a kind come to their end; the user can do nothing meanwhile."""
+        patience = QDeadlineTimer(timeout_ms)
+        while self.active(kind) and not patience.hasExpired():
+            QCoreApplication.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents, 20)
 
     def shutdown(self, timeout_ms: int = 15_000) -> bool:
         """Cancel everything and join the threads."""

@@ -45,13 +45,19 @@ class ResultFiles:
         self._budget = budget
 
     def write(self, of: str, results: Mapping[int, SliceResult]) -> None:
-        """Keep results of the volume of this fingerprint. Raises `ExportError`."""
-        from model_core.engine.kept import write_results
+        """Keep results of the volume of this fingerprint beside those kept of its other slices.
+
+        Raises `ExportError`.
+        """
+        from model_core.engine.kept import read_results, write_results
 
         with contextlib.suppress(OSError):  # the writer says why it cannot write
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._path(of, next(iter(results.values())).weights_id)
-        write_results(path, results)
+        before: dict[int, SliceResult] = {}
+        with contextlib.suppress(CTMaskNetError):  # there is none, or it is damaged
+            before = read_results(path, series_id="")
+        write_results(path, {**before, **results})
         self._keep_within_budget(path)
 
     def mark(self, of: str, names: Sequence[str], weights_id: str) -> None:
@@ -165,7 +171,7 @@ class KeptResults(QObject):
         self._kept: WeakSet[Candidates] = WeakSet()
         state.case.events.volume.connect(self._recall)
         weights.changed.connect(self._recall)
-        jobs.idle.connect(self._keep)
+        jobs.idle.connect(self.keep)
         state.case.keeps_results = settings.flag(KEEP_KEY, default=True)
 
     @Slot()
@@ -173,7 +179,7 @@ class KeptResults(QObject):
         """Keep results from now on, or no longer; what is kept stays until it is cleared."""
         self._state.case.keeps_results = not self._state.case.keeps_results
         self._settings.put(KEEP_KEY, self._state.case.keeps_results)
-        self._keep()
+        self.keep()
 
     @Slot()
     def clear(self) -> None:
@@ -218,20 +224,18 @@ class KeptResults(QObject):
 
     def _take(self, found: object) -> None:
         volume = self._state.case.volume
-        busy = bool(self._state.results.slices) or self._jobs.active("run")
-        if not isinstance(found, _Found) or volume is not found.volume or busy:
+        if not isinstance(found, _Found) or volume is not found.volume:
             return
         if found.load:
-            if self._weights.pipeline is None:
+            if self._weights.pipeline is None and not self._jobs.active("run"):
                 self._weights.choose(self._weights.wanted)
             return
-        pipeline = self._weights.pipeline
-        if found.results and pipeline is not None:
+        if found.results and self._weights.pipeline is not None:
             self._kept.update(result.detection_candidates for result in found.results.values())
             self._shown.take_kept(found.results)
 
     @Slot()
-    def _keep(self) -> None:
+    def keep(self) -> None:
         """Write the results of each case of which some are not on the disk yet."""
         if not self._state.case.keeps_results or self._settings.read_only:
             return

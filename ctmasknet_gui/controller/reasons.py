@@ -17,7 +17,7 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.worker import Priority
 from ctmasknet_gui.worker.job import JobFactory
 from model_core.base.reasons import Grouping, Sensitivity, SliceReason, Way
-from model_core.base.results import ShownSlice, SliceResult
+from model_core.base.results import Candidates, ShownSlice, SliceResult
 
 # Nothing is computed before the hand rests: class and masks come first.
 PAUSE_MS = 150
@@ -60,7 +60,8 @@ class ReasonController(QObject):
         self._engine = engine
         self._weights = weights
         self._messages = messages
-        self._kept: dict[object, tuple[SliceResult, SliceReason | Sensitivity]] = {}
+        # With the candidates that it is of: a result whose maps were let go has the same.
+        self._kept: dict[object, tuple[Candidates, SliceReason | Sensitivity]] = {}
         self._watched = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -198,12 +199,12 @@ class ReasonController(QObject):
         )
 
     def _known(self, asked: _Asked, kind: type[Found]) -> Found | None:
-        result, found = self._kept.get((kind, asked.key), (None, None))
-        return found if result is asked.result and isinstance(found, kind) else None
+        of, found = self._kept.get((kind, asked.key), (None, None))
+        return found if of is asked.result.detection_candidates and isinstance(found, kind) else None
 
     def _keep(self, asked: _Asked, found: SliceReason | Sensitivity) -> None:
         key = type(found), asked.key
         self._kept.pop(key, None)
         while len(self._kept) >= _MOST_KEPT:
             del self._kept[next(iter(self._kept))]
-        self._kept[key] = asked.result, found
+        self._kept[key] = asked.result.detection_candidates, found

@@ -117,19 +117,22 @@ class RunController(QObject):
         self._run([here])
 
     def run_slices(self, indices: Sequence[int]) -> None:
-        """Run these slices."""
+        """Run these slices, with lung or without."""
+        self._by_hand |= set(indices)
         self._run(indices)
 
     def run_series(self) -> None:
         """Run every slice with lung that has no result yet, in the order of `RunQueue`."""
-        volume, results = self._state.case.volume, self._state.results
+        volume = self._state.case.volume
         if volume is None:
             self._run([])
             return
-        done = results.slices.keys() & results.summaries.keys()
-        missing = [k for k in range(volume.slices) if k not in done and not self._left_out(k)]
+        # Under weights that are still being loaded nothing is known.
+        under = "" if (pipeline := self._weights.ready) is None else pipeline.weights_id
+        undone = [k for k in range(volume.slices) if not self._done(k, under)]
+        missing = [k for k in undone if not self._left_out(k)]
         if not missing:
-            rest = volume.slices - len(done)
+            rest = len(undone)
             text = "All slices are analysed."
             if rest:
                 text = (
@@ -140,6 +143,15 @@ class RunController(QObject):
             self.completed.emit()
             return
         self._run(missing)
+
+    def _done(self, index: int, weights_id: str) -> bool:
+        results = self._state.results
+        result = results.slices.get(index)
+        return result is not None and result.weights_id == weights_id and index in results.summaries
+
+    def _needless(self, index: int, weights_id: str) -> bool:
+        """Whether a run passes over a slice: it is left out, or its kept result came back meanwhile."""
+        return self._left_out(index) or (index not in self._by_hand and self._done(index, weights_id))
 
     def _left_out(self, index: int) -> bool:
         """Whether a run does not look at a slice: it shows no lung, and nobody asked for it."""
@@ -192,7 +204,7 @@ class RunController(QObject):
                 volume,
                 queue=queue,
                 centre=lambda: display.slice_index,
-                left_out=self._left_out,
+                left_out=lambda index: self._needless(index, ready.weights_id),
             ):
                 if not isinstance(step, SliceResult):
                     yield step

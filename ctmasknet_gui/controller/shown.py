@@ -174,8 +174,12 @@ class ShownController(QObject):
             self._state.selection.candidate = case.candidate
 
     def take_kept(self, slices: Mapping[int, SliceResult]) -> None:
-        """Show results of the open volume that were computed before, under the thresholds in force."""
-        self._state.results.slices = dict(slices)
+        """Show results of the open volume that were computed before, under the thresholds in force.
+
+        Those of slices that ran meanwhile stay.
+        """
+        results = self._state.results
+        results.slices = {**slices, **results.slices}
         self.settings_changed()
 
     def _put_away(self) -> None:

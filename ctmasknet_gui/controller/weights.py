@@ -119,6 +119,8 @@ class WeightsController(QObject):
             self._jobs.cancel("weights")
             self._messages.withdraw(WEIGHTS)
             return
+        if asked == self._pending and self._jobs.active("weights"):
+            return  # they are being loaded
 
         def take(loaded: object) -> None:
             self.adopt(loaded)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6.QtCore import QDir
-from PySide6.QtWidgets import QFileDialog, QWidget
+from PySide6.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from ctmasknet_gui.state.case import CASE_SUFFIX
 from ctmasknet_gui.view.use_cases import UseCases
@@ -62,7 +62,23 @@ class FileDialogs:
         name, _ = QFileDialog.getSaveFileName(self._window, "Save the case", proposed, _CASES)
         if name:
             path = Path(name)
-            self._use.save_case(path if path.suffix.lower() == CASE_SUFFIX else Path(f"{name}{CASE_SUFFIX}"))
+            if path.suffix.lower() != CASE_SUFFIX:
+                path = Path(f"{name}{CASE_SUFFIX}")
+                if path.exists() and not self._may_replace(path):
+                    return
+            self._use.save_case(path)
+
+    def _may_replace(self, path: Path) -> bool:
+        """Ask as the dialog does of the name that was typed, which is not the whole one."""
+        buttons = QMessageBox.StandardButton
+        answer = QMessageBox.question(
+            self._window,
+            "Replace the case?",
+            f"{path.name} exists already. Replace it?",
+            buttons.Yes | buttons.Cancel,
+            buttons.Cancel,
+        )
+        return bool(answer == buttons.Yes)
 
     def ask_weights(self) -> None:
         """Ask for weight files: one, or a segmentation and a classifier."""

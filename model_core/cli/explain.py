@@ -99,8 +99,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.region is not None:
         names.append(region_picture_name(index, arguments.region))
     refuse_to_replace([output / name for name in names], overwrite=arguments.overwrite)
-    # Only PyTorch has gradients.
-    backend = arguments.backend if arguments.region is None else "torch"
     pipeline = load_pipeline(
         arguments.weights, device=arguments.device, backend=arguments.backend, fast=arguments.fast
     )

@@ -55,6 +55,21 @@ def test_the_menu_opens_the_corrected_series_beside_the_other(rig, folder):
     assert listed.count() == 2
 
 
+def test_a_case_of_a_corrected_series_corrects_it_again(rig, make_app, folder, tmp_path):
+    rig.open(folder)
+    rig.commands.correct_tilt.trigger()
+    rig.settle()
+    corrected = rig.state.case.volume
+    rig.window.use.show_slice(2)
+    rig.controllers.case_files.save(tmp_path / "straight.ctmn")
+    rig.settle()
+    later = make_app(reader=Reader())
+    later.open(tmp_path / "straight.ctmn")
+    assert np.array_equal(later.state.case.volume.voxels, corrected.voxels)
+    assert later.state.display.slice_index == 2
+    assert later.texts == []
+
+
 def test_series_that_stand_straight_have_nothing_to_correct(rig, tmp_path):
     write_dicom(make_phantom(slices=SLICES, size=SIZE)[0], tmp_path / "case")
     rig.open(tmp_path / "case")
