@@ -147,7 +147,6 @@ def test_there_is_one_palette():
     assert own == {
         "model_core/export/look.py",  # the ground of a picture
         "model_core/plots/style.py",  # the greys of the two themes
-        "model_core/report/pdf.py",  # ink and grounds of a page
         "model_core/scene/palette.py",
     }
     meaningful = {
