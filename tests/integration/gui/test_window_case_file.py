@@ -428,6 +428,8 @@ def test_real_results_come_back_to_the_last_bit(real, tmp_path):
         assert np.array_equal(one.verdict.batch.kept, was.verdict.batch.kept)
         assert (one.verdict.settings, one.verdict.basis) == (was.verdict.settings, was.verdict.basis)
         assert (one.placement, one.evidence_placement) == (was.placement, was.evidence_placement)
-        assert one.mask_cache.keys() == was.mask_cache.keys()
+        # More of them may be made ahead since.
+        assert 0 < len(one.mask_cache) <= len(was.mask_cache)
+        assert one.mask_cache.keys() <= was.mask_cache.keys()
         assert all(np.array_equal(one.mask_cache[k], was.mask_cache[k]) for k in one.mask_cache)
         assert (one.weights_id, one.unlike_training) == (was.weights_id, was.unlike_training)
