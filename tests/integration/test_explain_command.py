@@ -377,6 +377,7 @@ def evaluate_explanations(labelled, weights, output, *options):
     ])  # fmt: skip
 
 
+@pytest.mark.slow
 def test_explanations_are_measured_against_the_order_of_scores(
     labelled, weights, tmp_path, capsys, monkeypatch
 ):

@@ -67,6 +67,7 @@ def test_each_change_is_what_it_is_called(pipeline, monkeypatch):
     assert np.array_equal(again.logits, found.logits)
 
 
+@pytest.mark.slow
 def test_greys_stay_greys(pipeline, monkeypatch):
     voxels = np.random.default_rng(2).integers(0, 256, (2, 64, 64))
     _, pictures = seen(pipeline, monkeypatch, volume_of(voxels, unit="grey"), 0)
@@ -83,6 +84,7 @@ def test_values_of_no_known_scale_are_not_shifted(pipeline, monkeypatch):
     assert "25 HU" not in steady_words(found)
 
 
+@pytest.mark.slow
 def test_outside_the_lungs_no_change_gives_a_verdict(pipeline, monkeypatch):
     ill = Calibration(slope=1.0, bias=0.0, ill_classes=(1, 2), control_rate=0.0, control_limit=0.1)
     card = dataclasses.replace(pipeline.cards[-1], calibration=ill)
