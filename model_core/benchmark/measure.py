@@ -72,11 +72,14 @@ def measure_all(*, quick: bool = False) -> Generator[Progress | dict[str, Any], 
         small, large = Path(folder, "small"), Path(folder, "large")
         write_dicom(volume, small)
         yield Progress(1, steps, "A slice, beside plain torchvision")
-        ratios, details["slice"] = slices.measure_slices(volume, rounds=rounds, seconds=seconds)
+        weights = slices.with_many_proposals(Path(folder))
+        ratios, details["slice"] = slices.measure_slices(volume, weights, rounds=rounds, seconds=seconds)
         results |= ratios
-        results["roi_align_speedup"] = slices.measure_roi_align(volume, rounds=rounds, seconds=seconds)
+        results["roi_align_speedup"] = slices.measure_roi_align(
+            volume, weights, rounds=rounds, seconds=seconds
+        )
         if not quick:
-            details["growth"] = slices.growth(volume, rounds=3)
+            details["growth"] = slices.growth(volume, weights, rounds=3)
         yield Progress(2, steps, "The first overlay of a fresh program")
         with _noted(details, "first_overlay_s"):
             results["first_overlay_s"] = _first_overlay(small, times=1 if quick else 4, end=end)

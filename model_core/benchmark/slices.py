@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
+import shutil
 import statistics
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.detection import MaskRCNN as PlainMaskRCNN
 from torchvision.ops import roi_align
 
+from model_core.base.files import write_text
 from model_core.base.jobs import finish
 from model_core.base.settings import DetectionSettings
 from model_core.base.volume import Volume
 from model_core.benchmark.timing import in_turns, multiplications, multiply, ratio
+from model_core.engine import roi_align as own
 from model_core.engine import run
 from model_core.engine.load import load_pipeline
 from model_core.engine.pipeline import Pipeline
@@ -28,28 +31,34 @@ from model_core.networks import build
 from model_core.weights.card import ModelCard
 from model_core.weights.store import default_names, load_weights
 
+#: As in the papers.
+PROPOSALS = 1000
 #: Detections of the two cases that are timed.
 MANY, FEW = 128, 16
 # What is pooled of each proposal.
 _POOL, _SAMPLES = 7, 2
 
 
-def measure_slices(volume: Volume, *, rounds: int, seconds: float) -> tuple[dict[str, Any], dict[str, Any]]:
+def measure_slices(
+    volume: Volume, weights: str, *, rounds: int, seconds: float
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return ratios of a slice with many and with few detections, and what else was measured on the way.
 
     Parameters
     ----------
     volume:
         Its middle slice is looked at.
+    weights:
+        See `with_many_proposals`.
     rounds, seconds:
         Of each case, see `in_turns`.
     """
     index = volume.slices // 2
-    name = segmentation_name()
-    pipeline = load_pipeline((name,), fast=True)
+    pipeline = load_pipeline((weights,))
     results: dict[str, Any] = {}
     details: dict[str, Any] = {
-        "weights": name,
+        "weights": pipeline.cards[0].name,
+        "proposals": PROPOSALS,
         "backend": type(pipeline.backend).__name__,
         "device": pipeline.device,
         "floor_gflop": {},
@@ -57,7 +66,7 @@ def measure_slices(volume: Volume, *, rounds: int, seconds: float) -> tuple[dict
     picture = torch.from_numpy(network_input(volume, index, pipeline.input)).expand(3, -1, -1)
     for case, detections in (("slice128", MANY), ("slice16", FEW)):
         settings = _settings(detections)
-        look = partial(_look, plain_torchvision(name, settings), picture)
+        look = partial(_look, plain_torchvision(weights, settings), picture)
         operations = _operations(look)
         ways: dict[str, Callable[[], object]] = {
             "torchvision": look,
@@ -82,9 +91,24 @@ def whole_slice(pipeline: Pipeline, volume: Volume, index: int, settings: Detect
     return show(detector, volume, result, settings, detector.evidence)
 
 
-def segmentation_name() -> str:
-    """Return the name of the shipped default weights that find lesions."""
-    return next(name for name in default_names() if load_weights(name).card.kind != "classifier")
+def with_many_proposals(folder: Path) -> str:
+    """Copy the default lesion weights to a folder, with a card that keeps `PROPOSALS`; return their path.
+
+    No NMS thins the proposals out, and the mirror image is not looked at: all ways do the same work.
+    """
+    name = next(name for name in default_names() if load_weights(name).card.kind != "classifier")
+    weights = load_weights(name)
+    path = folder / weights.path.name
+    shutil.copyfile(weights.path, path)
+    detector = replace(
+        weights.card.detector,
+        mirror=False,
+        rpn_pre_nms=PROPOSALS,
+        rpn_post_nms=PROPOSALS,
+        rpn_nms_iou=1.0,
+    )
+    write_text(path.with_suffix(".json"), replace(weights.card, detector=detector).to_json())
+    return str(path)
 
 
 def _settings(detections: int) -> DetectionSettings:
@@ -141,19 +165,15 @@ def _operations(way: Callable[[], object]) -> float:
     return float(counter.get_total_flops())
 
 
-def measure_roi_align(volume: Volume, *, rounds: int, seconds: float) -> float | None:
+def measure_roi_align(volume: Volume, weights: str, *, rounds: int, seconds: float) -> float | None:
     """Return how many times as fast the program's RoIAlign of a slice's proposals is as torchvision's.
 
     None where the program has none of its own.
     """
-    try:
-        own: Any = importlib.import_module("model_core.engine.roi_align")
-    except ImportError:
-        return None
     kernels = own.compiled(wait=True)
     if kernels is None:
         return None
-    pipeline = load_pipeline((segmentation_name(),), fast=True)
+    pipeline = load_pipeline((weights,))
     look = pipeline.backend.look(network_input(volume, volume.slices // 2, pipeline.input), mirror=False)
     one = np.asarray(next(iter(look.maps.values())), np.float32)
     boxes = look.proposals
@@ -161,19 +181,21 @@ def measure_roi_align(volume: Volume, *, rounds: int, seconds: float) -> float |
     last = own.channels_last(one)
     out = np.empty((len(boxes), _POOL * _POOL, len(one)), np.float32)
 
-    def ours() -> object:
-        return own.align([last], boxes, out, size=look.size, pool=_POOL, operator=None, kernels=kernels)
+    scale, rows = len(last) / look.size, np.arange(len(boxes))
+
+    def ours() -> None:
+        kernels.roi_align(last, boxes, rows, out, scale=scale, pool=_POOL)
 
     def theirs() -> object:
-        return roi_align(tensor, rois, _POOL, one.shape[-1] / look.size, _SAMPLES)
+        return roi_align(tensor, rois, _POOL, scale, _SAMPLES)
 
     times = in_turns({"torchvision": theirs, "ctmasknet": ours}, rounds=rounds, seconds=seconds)
     return ratio(times["torchvision"], times["ctmasknet"])
 
 
-def growth(volume: Volume, *, rounds: int) -> dict[str, list[dict[str, float]]]:
+def growth(volume: Volume, weights: str, *, rounds: int) -> dict[str, list[dict[str, float]]]:
     """Return the seconds of a slice by its detections, and of the box branch alone by its proposals."""
-    pipeline = load_pipeline((segmentation_name(),), fast=True)
+    pipeline = load_pipeline((weights,))
     index = volume.slices // 2
     look = pipeline.backend.look(network_input(volume, index, pipeline.input), mirror=False)
     every = len(look.proposals)

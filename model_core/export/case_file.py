@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +71,23 @@ class CaseWeights:
 
 @dataclass(frozen=True, kw_only=True)
 class CaseAnswer:
-    """One class of the answer to a box (`AskedAnswer`); ``mask`` is the 28 x 28 logits row by row."""
+    """One class of the answer to a box, without its mask; ``mask`` is the 28 x 28 logits row by row."""
 
-    label: int
-    score: float
-    logit: float
-    deltas: Box
-    box: Box
-    mask_box: Box | None = None
+    answer: AskedAnswer
     mask: tuple[float, ...] | None = None
+
+    @classmethod
+    def of(cls, answer: AskedAnswer) -> CaseAnswer:
+        """Return an answer as the file holds it."""
+        logits = answer.mask_logits
+        mask = None if logits is None else tuple(map(float, logits.ravel()))
+        return cls(answer=replace(answer, mask_logits=None), mask=mask)
+
+    @property
+    def whole(self) -> AskedAnswer:
+        """The answer with its mask. Raises ValueError where that is none."""
+        mask = None if self.mask is None else np.array(self.mask, np.float32).reshape(28, 28)
+        return replace(self.answer, mask_logits=mask)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,25 +116,8 @@ class CaseEdit:
             excluded=as_runs(edit.excluded),
             only=None if edit.only is None else as_runs(edit.only),
             asked=tuple(
-                CaseAsked(
-                    box=region.box,
-                    proposal=region.proposal,
-                    answers=tuple(
-                        CaseAnswer(
-                            label=one.label,
-                            score=one.score,
-                            logit=one.logit,
-                            deltas=one.deltas,
-                            box=one.box,
-                            mask_box=one.mask_box,
-                            mask=None
-                            if one.mask_logits is None
-                            else tuple(map(float, one.mask_logits.ravel())),
-                        )
-                        for one in region.answers
-                    ),
-                )
-                for region in edit.asked
+                CaseAsked(box=one.box, proposal=one.proposal, answers=tuple(map(CaseAnswer.of, one.answers)))
+                for one in edit.asked
             ),
         )
 
@@ -138,24 +129,9 @@ class CaseEdit:
             only=None if self.only is None else from_runs(self.only),
             asked=tuple(
                 AskedRegion(
-                    box=region.box,
-                    proposal=region.proposal,
-                    answers=tuple(
-                        AskedAnswer(
-                            label=one.label,
-                            score=one.score,
-                            logit=one.logit,
-                            deltas=one.deltas,
-                            box=one.box,
-                            mask_box=one.mask_box,
-                            mask_logits=None
-                            if one.mask is None
-                            else np.array(one.mask, np.float32).reshape(28, 28),
-                        )
-                        for one in region.answers
-                    ),
+                    box=one.box, proposal=one.proposal, answers=tuple(answer.whole for answer in one.answers)
                 )
-                for region in self.asked
+                for one in self.asked
             ),
         )
 

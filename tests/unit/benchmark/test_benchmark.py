@@ -43,12 +43,14 @@ def test_a_ratio_is_of_each_round():
     assert timing.ratio([1.0, 8.0, 30.0], [1.0, 4.0, 10.0]) == 2.0
 
 
-def test_plain_torchvision_finds_what_the_program_finds():
+def test_plain_torchvision_finds_what_the_program_finds(tmp_path):
     """Else their times would not be of the same work."""
     volume, _ = make_phantom(8, 128)
-    name = slices.segmentation_name()
+    name = slices.with_many_proposals(tmp_path)
     settings = DetectionSettings(score=0.3, nms_iou=0.5, max_detections=16)
-    pipeline = load_pipeline((name,), fast=True).without_class(settings)
+    pipeline = load_pipeline((name,)).without_class(settings)
+    look = pipeline.backend.look(network_input(volume, 4, pipeline.input), mirror=False)
+    assert len(look.proposals) == slices.PROPOSALS
     (result,) = (item for item in run(pipeline, volume, [4]) if hasattr(item, "detection_candidates"))
     own = detect(pipeline, result, settings)
     picture = torch.from_numpy(network_input(volume, 4, pipeline.input)).expand(3, -1, -1)
