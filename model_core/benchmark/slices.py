@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.detection import MaskRCNN as PlainMaskRCNN
 from torchvision.ops import roi_align
 
-from model_core.base.files import write_text
+from model_core.base.files import atomic_path, write_text
 from model_core.base.jobs import finish
 from model_core.base.settings import DetectionSettings
 from model_core.base.volume import Volume
@@ -99,7 +99,8 @@ def with_many_proposals(folder: Path) -> str:
     name = next(name for name in default_names() if load_weights(name).card.kind != "classifier")
     weights = load_weights(name)
     path = folder / weights.path.name
-    shutil.copyfile(weights.path, path)
+    with atomic_path(path) as temporary:
+        shutil.copyfile(weights.path, temporary)
     detector = replace(
         weights.card.detector,
         mirror=False,
