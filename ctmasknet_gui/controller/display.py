@@ -49,7 +49,8 @@ class DisplayController(QObject):
         """Show a slice, clamped to the volume."""
         volume = self._state.case.in_view
         if volume is not None:
-            self._display.slice_index = max(0, min(volume.slices - 1, int(index)))
+            with self._state.changes.together():
+                self._display.slice_index = max(0, min(volume.slices - 1, int(index)))
 
     def show_as(self, view: CaseView) -> None:
         """Show a slice of the open volume as it was when its case was saved."""

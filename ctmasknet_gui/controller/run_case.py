@@ -234,14 +234,18 @@ class RunController(QObject):
             self._loads = False
             self._weights.adopt(item)
         elif isinstance(item, Analysed) and self._belongs(item.result):
-            index = item.result.slice_index
-            results, here = self._state.results, self._state.display.slice_index
-            slices = within_budget({**results.slices, index: item.result}, centre=here)
-            results.slices = masks_within_budget(slices, centre=here)
-            self._shown.take(item.summarised)
-            if index == here:
-                self._shown.refresh()
-            self.result_taken.emit(index)
+            with self._state.changes.together():
+                self._take_result(item)
+            self.result_taken.emit(item.result.slice_index)
+
+    def _take_result(self, item: Analysed) -> None:
+        index = item.result.slice_index
+        results, here = self._state.results, self._state.display.slice_index
+        slices = within_budget({**results.slices, index: item.result}, centre=here)
+        results.slices = masks_within_budget(slices, centre=here)
+        self._shown.take(item.summarised)
+        if index == here:
+            self._shown.refresh()
 
     def _belongs(self, result: SliceResult) -> bool:
         volume, pipeline = self._state.case.volume, self._weights.pipeline

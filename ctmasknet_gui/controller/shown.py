@@ -120,6 +120,8 @@ class ShownController(QObject):
         self._settings: tuple[DetectionSettings, EvidenceSettings] | None = None
         # The latest request for the visible slice, until the job takes it out.
         self._wanted: deque[_Request] = deque(maxlen=1)
+        # What the class of the scan was combined from.
+        self._combined: tuple[object, ...] = ()
         # Which summaries have still to follow, and what of: maps that are dropped meanwhile are still needed.
         self._queue = RunQueue(())
         self._stored: dict[int, SliceResult] = {}
@@ -141,7 +143,7 @@ class ShownController(QObject):
         results.updating = False
         self._unselect()
         self._show_nothing()
-        results.scan = None
+        results.scan, self._combined = None, ()
         results.summaries = {}
         results.slices = {}
         # They name candidates of these results.
@@ -283,7 +285,8 @@ class ShownController(QObject):
             if not isinstance(item, _Made) or now is None or not self._state.results.computing:
                 return
             if item.request.result.slice_index == now.result.slice_index:
-                self._show(now, item)
+                with self._state.changes.together():
+                    self._show(now, item)
 
         def finish() -> None:
             if wanted:
@@ -413,17 +416,22 @@ class ShownController(QObject):
         pipeline = self._weights.pipeline
         basis = None if pipeline is None else pipeline.evidence_basis(self._state.thresholds.evidence)
         if (self._stale and self._class_stale) or not summaries or basis is None:
-            results.scan = None
+            results.scan, self._combined = None, ()
             return
-        classes = self._state.weights.image_classes
+        case, weights = self._state.case, self._state.weights
+        classes = weights.image_classes
+        combined = results.summaries, basis, classes, weights.calibration, case.volume, case.lungs.ml
+        if results.scan is not None and combined == self._combined:
+            return
+        self._combined = combined
         results.scan = self._engine.scan_verdict(
             summaries,
             basis=basis,
             control=classes[0] if classes else "Control",
             names=classes,
-            calibration=self._state.weights.calibration,
-            volume=self._state.case.volume,
-            lung_ml=self._state.case.lungs.ml,
+            calibration=weights.calibration,
+            volume=case.volume,
+            lung_ml=case.lungs.ml,
         )
 
     def _put(self, summaries: dict[int, SliceSummary]) -> None:

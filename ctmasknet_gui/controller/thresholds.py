@@ -71,6 +71,7 @@ class ThresholdController(QObject):
     ) -> None:
         super().__init__(parent)
         self._thresholds = state.thresholds
+        self._changes = state.changes
         self._shown = shown
         self._clock = clock
         self._done: list[_Edit] = []
@@ -189,12 +190,13 @@ class ThresholdController(QObject):
         class_too = values.evidence != thresholds.evidence
         changed = class_too or values.detections != thresholds.detections
         edited = values.edits.differing(thresholds.edits)
-        thresholds.put(values)
-        self._tell_edits()
-        if changed:
-            self._shown.settings_changed(class_too=class_too or bool(edited))
-        elif edited:
-            self._shown.evidence_edited(edited)
+        with self._changes.together():
+            thresholds.put(values)
+            self._tell_edits()
+            if changed:
+                self._shown.settings_changed(class_too=class_too or bool(edited))
+            elif edited:
+                self._shown.evidence_edited(edited)
 
     def _forget_edits(self) -> None:
         self._done, self._undone = [], []

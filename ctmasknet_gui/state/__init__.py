@@ -5,6 +5,7 @@ Only controllers write state; views read it, subscribe to its events and ask for
 
 from ctmasknet_gui.state.case import CaseState, LungSlices, WeightsState
 from ctmasknet_gui.state.cases import Case, Cases
+from ctmasknet_gui.state.changes import Changes
 from ctmasknet_gui.state.display import DisplayState
 from ctmasknet_gui.state.reasons import ReasonState
 from ctmasknet_gui.state.results import Effect, ResultState, SelectionState
@@ -16,6 +17,7 @@ __all__ = [
     "Case",
     "CaseState",
     "Cases",
+    "Changes",
     "DisplayState",
     "Effect",
     "LungSlices",
@@ -36,7 +38,7 @@ class AppState:
     """All state of one window, each part observable on its own (``part.events.field.connect``).
 
     One case is open: `case`, `results`, `selection` and the place in `display` are its parts, and `open_case`
-    returns them as one value. ``cases`` holds those that were put away.
+    returns them as one value. ``cases`` holds those that were put away. ``changes`` makes several writes one.
     """
 
     def __init__(self) -> None:
@@ -50,6 +52,7 @@ class AppState:
         self.run = RunState()
         self.messages = MessageState()
         self.cases = Cases()
+        self.changes = Changes()
 
     def open_case(self) -> Case | None:
         """Return the open case as it is now; None without one."""

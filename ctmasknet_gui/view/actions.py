@@ -418,8 +418,9 @@ class Actions(QObject):
             state.display, state.thresholds, state.case, state.run, state.results, state.selection,
             state.weights,
         )  # fmt: skip
+        refresh = state.changes.once(self._refresh)
         for part in parts:
-            part.events.all.connect(self._refresh)
+            part.events.all.connect(refresh)
         self._refresh()
 
     def __getattr__(self, name: str) -> QAction:

@@ -42,13 +42,14 @@ class ToolBar(QToolBar):
         self._button(actions.explanation_panel, style=_ICON_ONLY)
         # What the widths of the buttons depend on, as they were fitted last.
         self._needs: tuple[object, ...] = ()
-        state.display.events.opacity.connect(self._refresh)
-        state.display.events.window.connect(self._refresh)
-        state.display.events.tool.connect(self._refresh)
-        state.weights.events.all.connect(self._refresh)
-        state.case.events.volume.connect(self._refresh)
-        state.case.events.partial.connect(self._refresh)
-        state.run.events.kind.connect(self._refresh)
+        refresh = state.changes.once(self._refresh)
+        state.display.events.opacity.connect(refresh)
+        state.display.events.window.connect(refresh)
+        state.display.events.tool.connect(refresh)
+        state.weights.events.all.connect(refresh)
+        state.case.events.volume.connect(refresh)
+        state.case.events.partial.connect(refresh)
+        state.run.events.kind.connect(refresh)
         self._refresh()
 
     def _make_case(self, actions: Actions, menus: Menus) -> None:

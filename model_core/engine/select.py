@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -47,15 +48,32 @@ def rank(candidates: Candidates, settings: DetectionSettings) -> IntArray:
     Candidates are compared on the network's own scale, because float32 scores near 0 and 1 may tie after
     calibration.
     """
-    return rank_regions(
+    passes = settings.network_score, settings.nms_iou, settings.min_area
+    return _ranked(candidates, settings.scoring, *passes, settings.max_detections)
+
+
+# Detections, their missing masks and the reasons of the others all ask, of the slice in sight.
+@lru_cache(maxsize=8)
+def _ranked(
+    candidates: Candidates,
+    scoring: Scoring,
+    score: float,
+    nms_iou: float | None,
+    min_area: float | None,
+    limit: int,
+) -> IntArray:
+    scores = network_scores(candidates, scoring)
+    ranked = rank_regions(
         candidates.boxes,
-        network_scores(candidates, settings.scoring),
+        scores,
         candidates.labels,
-        score=settings.network_score,
-        nms_iou=settings.nms_iou,
-        min_area=settings.min_area,
-        limit=settings.max_detections,
+        score=score,
+        nms_iou=nms_iou,
+        min_area=min_area,
+        limit=limit,
     )
+    ranked.setflags(write=False)
+    return ranked
 
 
 @dataclass(frozen=True)
@@ -78,6 +96,7 @@ def why_unshown(
     shown, kept = set(survivors[: settings.max_detections].tolist()), set(survivors.tolist())
     scores, areas = network_scores(candidates, settings.scoring), _areas(candidates.boxes)
     found: dict[int, Unshown] = {}
+    overlapping: list[int] = []
     for index in indices:
         if index in shown:
             continue
@@ -88,26 +107,29 @@ def why_unshown(
         elif index in kept:
             found[index] = Unshown("limit")
         else:
-            found[index] = Unshown(
-                "overlap", _suppressor(candidates, survivors, index, settings.nms_iou or 0.0)
-            )
-    return found
+            overlapping.append(index)
+    suppressors = _suppressors(candidates, survivors, overlapping, settings.nms_iou or 0.0)
+    return found | {index: Unshown("overlap", by) for index, by in zip(overlapping, suppressors, strict=True)}
 
 
-def _suppressor(candidates: Candidates, survivors: IntArray, index: int, iou: float) -> int | None:
-    """Return the best survivor of the class of a candidate whose IoU with it is greater than ``iou``."""
-    same = survivors[candidates.labels[survivors] == candidates.labels[index]]
-    if not len(same):
-        return None
-    one, others = candidates.boxes[index], candidates.boxes[same]
-    sides = np.minimum(one[2:], others[:, 2:]) - np.maximum(one[:2], others[:, :2])
-    common = np.prod(np.clip(sides, 0, None), axis=1)
+def _suppressors(
+    candidates: Candidates, survivors: IntArray, indices: Sequence[int], iou: float
+) -> list[int | None]:
+    """Return of each candidate the best survivor of its class whose IoU with it is greater than ``iou``."""
+    if not len(indices) or not len(survivors):
+        return [None] * len(indices)
+    boxes, others = candidates.boxes[list(indices)], candidates.boxes[survivors]
+    sides = np.minimum(boxes[:, None, 2:], others[:, 2:]) - np.maximum(boxes[:, None, :2], others[:, :2])
+    common = np.prod(np.clip(sides, 0, None), axis=2)
     with np.errstate(divide="ignore", invalid="ignore"):
-        overlaps = np.nan_to_num(common / (_areas(one[None]) + _areas(others) - common))
+        overlaps = np.nan_to_num(common / (_areas(boxes)[:, None] + _areas(others) - common))
+    overlaps[candidates.labels[list(indices)][:, None] != candidates.labels[survivors]] = -1
     # NMS moves the boxes of each class apart before it compares: at the threshold it may round the
     # other way, and then the greatest overlap is the one that it saw.
-    enough = np.flatnonzero(overlaps > iou)
-    return int(same[enough[0] if len(enough) else np.argmax(overlaps)])
+    enough = overlaps > iou
+    best = np.where(enough.any(axis=1), enough.argmax(axis=1), overlaps.argmax(axis=1))
+    same = overlaps[np.arange(len(best)), best] >= 0
+    return [int(k) if of_it else None for k, of_it in zip(survivors[best], same, strict=True)]
 
 
 def _areas(boxes: FloatArray) -> FloatArray:

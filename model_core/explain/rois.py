@@ -10,7 +10,7 @@ import numpy as np
 from model_core.base.arrays import IntArray
 from model_core.base.results import Candidates, Placement, RoiBatch, RoiRow
 from model_core.base.settings import Scoring
-from model_core.engine.select import calibrated, network_scores
+from model_core.engine.select import Unshown, calibrated, network_scores
 
 
 def roi_table(
@@ -25,6 +25,7 @@ def roi_table(
     scoring: Scoring = "softmax",
     listed: IntArray | None = None,
     asked: Mapping[int, tuple[int, int]] | None = None,
+    unshown: Mapping[int, Unshown] | None = None,
 ) -> tuple[RoiRow, ...]:
     """Return the distinct RoIs of a batch, best first, with decoded boxes in slice pixels.
 
@@ -46,6 +47,8 @@ def roi_table(
         None: those of the batch.
     asked:
         The candidates that answer what was asked about, and what of it (`engine.evidence.asked_numbers`).
+    unshown:
+        Why candidates are no detections, where that is known.
     """
     listed = batch.kept if listed is None else listed
     if not len(listed):
@@ -53,13 +56,16 @@ def roi_table(
     copies = dict(zip(*(a.tolist() for a in np.unique(batch.source, return_counts=True)), strict=True))
     boxes = placement.in_slice(candidates.boxes[listed])
     shown = calibrated(network_scores(candidates, scoring)[listed], temperature)
-    answers = asked or {}
+    answers, reasons = asked or {}, unshown or {}
+    # Regions are called by their rank in the table.
+    ranks = {candidate: rank for rank, candidate in enumerate(listed.tolist(), start=1)}
     rows = []
     for rank, (candidate, box, score) in enumerate(
         zip(listed.tolist(), boxes.tolist(), shown.tolist(), strict=True), start=1
     ):
         left, top, right, bottom = box
         area = (right - left) * (bottom - top)
+        why = reasons.get(candidate)
         rows.append(
             RoiRow(
                 rank=rank,
@@ -73,7 +79,8 @@ def roi_table(
                 detected=None if detected is None else candidate in detected,
                 class_number=int(candidates.labels[candidate]),
                 excluded=candidate not in copies and candidate not in answers,
-                unshown="asked" if candidate in answers else None,
+                unshown="asked" if candidate in answers else why and why.reason,
+                suppressor=None if why is None or why.suppressor is None else ranks.get(why.suppressor),
                 asked=answers[candidate][0] if candidate in answers else None,
             )
         )

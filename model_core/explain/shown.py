@@ -9,7 +9,6 @@ import numpy as np
 from model_core.base.arrays import BoolArray, ByteArray, IntArray
 from model_core.base.asked import AskedAnswer
 from model_core.base.results import (
-    Candidates,
     Detections,
     ImageVerdict,
     RoiRow,
@@ -129,6 +128,9 @@ def _rois(
     batch = evidence_batch(candidates, evidence, size=None) if verdict is None else verdict.batch
     edit = None if verdict is None else verdict.edit
     asked = asked_numbers(candidates, edit)
+    listed = batch.kept if edit is None else listed_candidates(candidates, evidence, edit, batch.kept)
+    # What was asked about is numbered after the candidates.
+    found = [k for k in listed.tolist() if k not in asked]
     rois = roi_table(
         batch,
         with_asked(candidates, edit),
@@ -138,27 +140,11 @@ def _rois(
         detected=set(detected.tolist()) if shared else None,
         scoring=evidence.scoring,
         temperature=evidence.temperature,
-        listed=None if edit is None else listed_candidates(candidates, evidence, edit, batch.kept),
+        listed=listed,
         asked=asked,
+        unshown=why_unshown(candidates, detections, found) if shared else None,
     )
-    if verdict is None:
-        rois = tuple(replace(roi, copies=0) for roi in rois)
-    return _with_reasons(rois, candidates, detections) if shared else rois
-
-
-def _with_reasons(
-    rois: tuple[RoiRow, ...], candidates: Candidates, settings: DetectionSettings
-) -> tuple[RoiRow, ...]:
-    """Say of each row that is not shown why, regions called by their rank in the table."""
-    ranks = {roi.candidate: roi.rank for roi in rois}
-    found = why_unshown(candidates, settings, [roi.candidate for roi in rois if roi.asked is None])
-    rows = []
-    for roi in rois:
-        if (why := found.get(roi.candidate)) is not None:
-            suppressor = None if why.suppressor is None else ranks.get(why.suppressor)
-            roi = replace(roi, unshown=why.reason, suppressor=suppressor)
-        rows.append(roi)
-    return tuple(rows)
+    return rois if verdict is not None else tuple(replace(roi, copies=0) for roi in rois)
 
 
 def _asked(

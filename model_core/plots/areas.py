@@ -89,52 +89,40 @@ def picked_candidate(event: Any) -> int | None:
 
 def _points(axes: Axes, ranking: Ranking, colours: style.Theme) -> None:
     if ranking.rest:
-        places = _places(ranking.rest)
-        axes.scatter(places[:, 0], places[:, 1], s=6, c=colours.faint, linewidths=0, gid="others")
+        style.points(
+            axes, "others", _places(ranking.rest), size=6, face=colours.faint, edge="none", linewidths=0,
+            gid="others",
+        )  # fmt: skip
     size = 16 if len(ranking.shown) <= 300 else 9
-    excluded = [roi for roi in ranking.shown if roi.excluded]
-    if excluded:
-        places = _places(excluded)
-        artist = axes.scatter(
-            places[:, 0], places[:, 1], s=size * 1.6, marker="x", c=colours.muted, linewidths=1.2,
-            clip_on=False, picker=PICK_RADIUS_PT, gid=GID, zorder=4,
-        )  # fmt: skip
-        artist.candidates = np.array([roi.candidate for roi in excluded])  # type: ignore[attr-defined]
-    asked = [roi for roi in ranking.shown if roi.asked is not None]
-    if asked:
-        places = _places(asked)
-        artist = axes.scatter(
-            places[:, 0], places[:, 1], s=size * 5, marker="*", facecolors=ASKED, edgecolors=colours.edge,
-            linewidths=0.7, clip_on=False, picker=PICK_RADIUS_PT, gid=GID, zorder=5,
-        )  # fmt: skip
-        artist.candidates = np.array([roi.candidate for roi in asked])  # type: ignore[attr-defined]
+    picked = {"clip_on": False, "picker": PICK_RADIUS_PT, "gid": GID}
     found = [roi for roi in ranking.shown if not roi.excluded and roi.asked is None]
-    for detected in (False, True):
-        rois = [roi for roi in found if bool(roi.detected) == detected]
-        if not rois:
-            continue
-        places = _places(rois)
-        classes = [region_colour(roi.label, max(0, roi.class_number - 1)) for roi in rois]
-        artist = axes.scatter(
-            places[:, 0],
-            places[:, 1],
-            s=size * 2.2 if detected else size,
-            marker="D" if detected else "o",
-            facecolors=classes if detected else "none",
-            edgecolors=colours.edge if detected else classes,
-            linewidths=0.7 if detected else 1.0,
-            clip_on=False,
-            picker=PICK_RADIUS_PT,
-            gid=GID,
-            zorder=4 if detected else 3,
-        )
-        artist.candidates = np.array([roi.candidate for roi in rois])  # type: ignore[attr-defined]
+    detected, others = [roi for roi in found if roi.detected], [roi for roi in found if not roi.detected]
+    excluded = [roi for roi in ranking.shown if roi.excluded]
+    asked = [roi for roi in ranking.shown if roi.asked is not None]
+    for name, rois, look in (
+        ("excluded", excluded, {"size": size * 1.6, "face": colours.muted, "edge": None, "marker": "x",
+                                "linewidths": 1.2, "zorder": 4}),
+        ("asked", asked, {"size": size * 5, "face": ASKED, "edge": colours.edge, "marker": "*",
+                          "linewidths": 0.7, "zorder": 5}),
+        ("others of the evidence", others, {"size": size, "face": "none", "edge": _class_colours(others),
+                                            "marker": "o", "linewidths": 1.0, "zorder": 3}),
+        ("detected", detected, {"size": size * 2.2, "face": _class_colours(detected), "edge": colours.edge,
+                                "marker": "D", "linewidths": 0.7, "zorder": 4}),
+    ):  # fmt: skip
+        if rois:
+            artist = style.points(axes, name, _places(rois), **look, **picked)
+            artist.candidates = np.array([roi.candidate for roi in rois])  # type: ignore[attr-defined]
     if ranking.selected is not None:
-        place = _places([ranking.selected])
-        axes.scatter(
-            place[:, 0], place[:, 1], s=110, marker="o", facecolors="none", edgecolors=colours.selected,
-            linewidths=1.8, clip_on=False, gid="selected", zorder=5,
+        style.points(
+            axes, "selected", _places([ranking.selected]), size=110, face="none", edge=colours.selected,
+            marker="o", linewidths=1.8, clip_on=False, gid="selected", zorder=5,
         )  # fmt: skip
+
+
+def _class_colours(rois: Sequence[RoiRow]) -> str | list[str]:
+    """Return the colour of each region's class; one where all have it."""
+    colours = [region_colour(roi.label, max(0, roi.class_number - 1)) for roi in rois]
+    return colours[0] if len(set(colours)) == 1 else colours
 
 
 def _places(rois: Sequence[RoiRow]) -> DoubleArray:

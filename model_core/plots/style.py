@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
+from model_core.base.arrays import DoubleArray
 from model_core.base.errors import SettingsError
 from model_core.plots.margins import Margins
 from model_core.scene import rgb
@@ -22,6 +24,8 @@ from model_core.scene import rgb
 ThemeName = Literal["dark", "light"]
 
 TEXT_PT, SMALL_PT = 8.5, 8.0
+# The gid of short notes above axes.
+NOTE = "note"
 _SHADE = 0.62
 
 
@@ -117,6 +121,27 @@ def drawn_in(axes: Axes) -> list[Artist]:
     return [*axes.collections, *axes.lines, *axes.images, *axes.texts, *axes.patches]
 
 
+def points(
+    axes: Axes, name: str, places: DoubleArray, *, size: float, face: str | Sequence[str],
+    edge: str | Sequence[str], **look: Any,
+) -> PathCollection:  # fmt: skip
+    """Draw (n, 2) points as `Axes.scatter` does; those of the same name are moved where axes are kept.
+
+    ``look`` is the same whenever they are drawn.
+    """
+    made: dict[str, PathCollection] = axes.__dict__.setdefault("made_points", {})
+    if (drawn := made.get(name)) is None:
+        x, y = places.T
+        drawn = made[name] = axes.scatter(x, y, s=size, facecolors=face, edgecolors=edge, **look)
+        return drawn
+    drawn.set_offsets(places)
+    drawn.set_sizes([size])
+    drawn.set_facecolor(face)
+    drawn.set_edgecolor(edge)
+    axes.add_collection(drawn, autolim=False)
+    return drawn
+
+
 def axes_state(axes: Axes) -> tuple[Hashable, ...]:
     """Return all that axes without contents look like: equal where they look the same."""
     figure = axes.figure
@@ -169,7 +194,7 @@ def headline(
     right: bool = False,
     line: int = 0,
     along: float = 0.0,
-    gid: str = "note",
+    gid: str = NOTE,
 ) -> None:
     """Write a short note above the axes, at the left edge of the figure or the right edge of the axes.
 

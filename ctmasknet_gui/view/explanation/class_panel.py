@@ -274,14 +274,15 @@ class ClassPanel(QWidget):
         layout.addLayout(head)
         layout.addLayout(both)
 
-        state.results.events.all.connect(self._refresh)
-        state.thresholds.events.edits.connect(self._refresh)
-        state.reasons.events.reason.connect(self._refresh)
-        state.weights.events.all.connect(self._refresh)
-        state.case.events.volume.connect(self._refresh)
-        state.case.events.lungs.connect(self._refresh)
-        state.display.events.slice_index.connect(self._refresh)
-        state.run.events.kind.connect(self._refresh)
+        refresh = state.changes.once(self._refresh)
+        state.results.events.all.connect(refresh)
+        state.thresholds.events.edits.connect(refresh)
+        state.reasons.events.reason.connect(refresh)
+        state.weights.events.all.connect(refresh)
+        state.case.events.volume.connect(refresh)
+        state.case.events.lungs.connect(refresh)
+        state.display.events.slice_index.connect(refresh)
+        state.run.events.kind.connect(refresh)
         self._refresh()
 
     @property

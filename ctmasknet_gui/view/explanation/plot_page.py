@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from PySide6.QtCore import QPoint, QPointF, QRectF, Qt, QTimer, Signal
-from PySide6.QtGui import QColor, QHideEvent, QPainter, QPaintEvent, QPalette, QPolygonF, QShowEvent
+from PySide6.QtGui import (
+    QColor,
+    QFont,
+    QFontMetricsF,
+    QHideEvent,
+    QPainter,
+    QPaintEvent,
+    QPalette,
+    QPolygonF,
+    QShowEvent,
+)
 from PySide6.QtWidgets import QSizePolicy, QStackedLayout, QWidget
 
 from ctmasknet_gui.view.lasso import Lasso, draw_area
 from ctmasknet_gui.view.style import BACKGROUND, label
 from model_core.base.threads import DRAWING
 
-# Several changes of state in one go become one picture. The rest gets as much time as a picture takes.
-_COALESCE_MS, _LONGEST_MS = 5, 150
+# After a picture the rest of the window gets as much time as it took, at most so much.
+_LONGEST_REST_S = 0.15
 
 Draw = Callable[[Any], None]
 Pick = Callable[[Any], "int | None"]
@@ -85,7 +96,7 @@ class PlotPage(QWidget):
         self.setAccessibleName(title)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
-        self._timer.setInterval(_COALESCE_MS)
+        self._rests_until = 0.0
         self._timer.timeout.connect(self._redraw)
 
     def refresh(self, *, filled: bool, why: str = "", what: object = None) -> None:
@@ -104,7 +115,7 @@ class PlotPage(QWidget):
         self._stale = True
         # One that comes is not put off: plots follow while a slider is pulled.
         if self.isVisible() and not self._timer.isActive():
-            self._timer.start()
+            self._timer.start(max(0, math.ceil(1000 * (self._rests_until - time.perf_counter()))))
 
     @property
     def pending(self) -> bool:
@@ -116,7 +127,7 @@ class PlotPage(QWidget):
         super().showEvent(event)
         self.seen.emit(True)
         if self._filled and self._stale:
-            self._timer.start()
+            self._timer.start(0)
 
     def hideEvent(self, event: QHideEvent) -> None:
         """Tell that nobody looks at it."""
@@ -134,14 +145,14 @@ class PlotPage(QWidget):
         with DRAWING:
             self._draw(self.canvas.figure)
             self.canvas.draw_contents()
-        took = 1000 * (time.perf_counter() - start)
-        self._timer.setInterval(round(min(_LONGEST_MS, max(_COALESCE_MS, took))))
+        now = time.perf_counter()
+        self._rests_until = now + min(_LONGEST_REST_S, now - start)
 
     def _make_canvas(self) -> None:
         from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
         from matplotlib.figure import Figure
 
-        from model_core.plots.style import axes_state, drawn_in
+        from model_core.plots.style import NOTE, axes_state, drawn_in
 
         class Canvas(FigureCanvasQTAgg):
             """Draws itself too, when its size changes: never while an export draws in the worker.
@@ -151,6 +162,8 @@ class PlotPage(QWidget):
 
             _axes: Any = None
             _picture: Any = None
+            # Short notes above the axes change with every drawing, and Qt writes in a tenth of the time.
+            _notes: Sequence[Any] = ()
 
             def draw(self) -> None:
                 with DRAWING:
@@ -160,7 +173,7 @@ class PlotPage(QWidget):
                 """Draw what stands in the axes over their picture, which is made anew if they changed."""
                 figure = self.figure
                 if len(figure.axes) != 1 or figure.texts:
-                    self._axes = None
+                    self._axes, self._notes = None, ()
                     self.draw()
                     return
                 (axes,) = figure.axes
@@ -168,7 +181,11 @@ class PlotPage(QWidget):
                     layout.execute(figure)
                 # The edges of the axes lie over some of the contents.
                 edges = [spine for spine in axes.spines.values() if spine.get_visible()]
-                contents = sorted((*drawn_in(axes), *edges), key=lambda one: one.get_zorder())
+                self._notes = [text for text in axes.texts if text.get_gid() == NOTE]
+                for note in self._notes:
+                    note.set_visible(False)
+                contents = [one for one in (*drawn_in(axes), *edges) if one.get_visible()]
+                contents.sort(key=lambda one: one.get_zorder())
                 if (now := axes_state(axes)) != self._axes:
                     for artist in contents:
                         artist.set_visible(False)
@@ -180,6 +197,14 @@ class PlotPage(QWidget):
                 for artist in contents:
                     axes.draw_artist(artist)
                 self.update()
+
+            def paintEvent(self, event: QPaintEvent) -> None:
+                """Show the picture, and write the notes."""
+                super().paintEvent(event)
+                if self._notes and self.figure.axes:
+                    painter = QPainter(self)
+                    _write(painter, self._notes, self.figure, float(self.device_pixel_ratio), self.height())
+                    painter.end()
 
         self.canvas = Canvas(Figure(facecolor=BACKGROUND))  # type: ignore[no-untyped-call]
         self.canvas.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
@@ -243,6 +268,23 @@ class PlotPage(QWidget):
         whole = QRectF(left, self.canvas.height() - bottom - height, width, height)
         stretch = QRectF(lasso.box.left(), whole.top(), lasso.box.width(), whole.height())
         return QPolygonF(stretch.intersected(whole))
+
+
+def _write(painter: QPainter, notes: Sequence[Any], figure: Any, ratio: float, height: int) -> None:
+    """Write the notes above the axes of a figure, each where matplotlib would."""
+    axes, point = figure.axes[0], figure.dpi / 72
+    font = QFont(painter.font())
+    for note in notes:
+        font.setPixelSize(round(note.get_fontsize() * point / ratio))
+        painter.setFont(font)
+        painter.setPen(QColor(note.get_color()))
+        metrics = QFontMetricsF(font)
+        right, (across, up) = note.get_ha() == "right", note.xyann
+        x = ((axes.bbox.x1 if right else figure.bbox.x0) + across * point) / ratio
+        y = height - (axes.bbox.y1 + up * point) / ratio - metrics.descent()
+        if right:
+            x -= metrics.horizontalAdvance(note.get_text())
+        painter.drawText(QPointF(x, y), note.get_text())
 
 
 class _Over(QWidget):

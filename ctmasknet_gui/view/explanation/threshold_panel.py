@@ -199,8 +199,9 @@ class ThresholdPanel(QWidget):
             lambda: self.detectionsChanged.emit(thresholds.default_detections)
         )
         self.reset_evidence.clicked.connect(lambda: self.evidenceChanged.emit(thresholds.default_evidence))
-        self._state.thresholds.events.all.connect(self._refresh)
-        self._state.weights.events.cards.connect(self._refresh)
+        refresh = self._state.changes.once(self._refresh)
+        self._state.thresholds.events.all.connect(refresh)
+        self._state.weights.events.cards.connect(refresh)
 
     def _refresh(self) -> None:
         thresholds = self._state.thresholds

@@ -179,12 +179,13 @@ class VerdictCard(QFrame):
         for thumbnail in self.thumbnails:
             thumbnail.clicked.connect(lambda _=False, thumbnail=thumbnail: self._on_clicked(thumbnail))
         display = state.display.events
-        state.results.events.all.connect(self._refresh)
-        state.weights.events.all.connect(self._refresh)
-        state.thresholds.events.all.connect(self._refresh)
-        state.case.events.volume.connect(self._refresh)
-        state.case.events.partial.connect(self._refresh)
-        state.run.events.kind.connect(self._refresh)
+        refresh = state.changes.once(self._refresh)
+        state.results.events.all.connect(refresh)
+        state.weights.events.all.connect(refresh)
+        state.thresholds.events.all.connect(refresh)
+        state.case.events.volume.connect(refresh)
+        state.case.events.partial.connect(refresh)
+        state.run.events.kind.connect(refresh)
         for event in (display.slice_index, display.window, display.inverted):
             event.connect(self._refresh_thumbnails)
         for event in (display.flip_horizontal, display.flip_vertical):

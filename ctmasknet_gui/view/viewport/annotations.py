@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtGui import QColor, QFont, QFontMetricsF, QLinearGradient, QPainter, QPen
+from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QLinearGradient, QPainter, QPen
 
 from ctmasknet_gui.view.viewport.mapping import View
+from ctmasknet_gui.view.viewport.pictures import device_ratio
 from model_core.base.geometry import Geometry
 from model_core.scene import Corners, EdgeLetters, Line
 from model_core.scene.corners import signed
@@ -31,12 +34,36 @@ def sized(font: QFont, pixels: int, *, bold: bool = False) -> QFont:
 
 
 def halo_text(painter: QPainter, baseline: QPointF, text: str, colour: str) -> None:
-    """Draw text with a dark rim."""
-    painter.setPen(_HALO)
-    for offset in _OFFSETS:
-        painter.drawText(baseline + offset, text)
-    painter.setPen(QColor(colour))
-    painter.drawText(baseline, text)
+    """Draw text with a dark rim, on whole pixels."""
+    ratio = device_ratio(painter)
+    image, place = _haloed(text, colour, painter.font().toString(), ratio)
+    at = baseline + place
+    painter.drawImage(QPointF(round(at.x() * ratio) / ratio, round(at.y() * ratio) / ratio), image)
+
+
+# Most texts of a frame are those of the one before it, and the rim takes eight times the drawing of the text.
+@lru_cache(maxsize=256)
+def _haloed(text: str, colour: str, font: str, ratio: float) -> tuple[QImage, QPointF]:
+    """Return text with its rim as an image, and where its top left is from the baseline's begin."""
+    face = QFont()
+    face.fromString(font)
+    metrics = QFontMetricsF(face)
+    whole = metrics.boundingRect(text).united(QRectF(0, 0, metrics.horizontalAdvance(text), 0))
+    whole = QRectF(whole.adjusted(-3, -3, 3, 3).toAlignedRect())
+    image = QImage((whole.size() * ratio).toSize(), QImage.Format.Format_ARGB32_Premultiplied)
+    image.setDevicePixelRatio(ratio)
+    image.fill(0)
+    inner = QPainter(image)
+    try:
+        inner.setFont(face)
+        inner.setPen(_HALO)
+        for offset in _OFFSETS:
+            inner.drawText(offset - whole.topLeft(), text)
+        inner.setPen(QColor(colour))
+        inner.drawText(-whole.topLeft(), text)
+    finally:
+        inner.end()
+    return image, whole.topLeft()
 
 
 def pill(painter: QPainter, rect: QRectF, text: str, *, background: str, ink: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QPainter, QPainterPath, QPen
 
@@ -12,7 +13,7 @@ from ctmasknet_gui.view.viewport.annotations import sized
 from ctmasknet_gui.view.viewport.mapping import View
 from ctmasknet_gui.view.viewport.outlines import contour_path
 from ctmasknet_gui.view.viewport.pictures import logit_image
-from model_core.base.arrays import ByteArray
+from model_core.base.arrays import BoolArray, ByteArray
 from model_core.base.results import RoiRow, ShownAsked, ShownSlice
 from model_core.scene import PlacedLabels, class_name, region_colour
 from model_core.scene.palette import ASKED, EXCLUDED, INK, REFERENCE, SELECTED, WHITE
@@ -39,7 +40,11 @@ class Finding:
 class Findings:
     """Paths and images of one `ShownSlice`, made when they are first needed."""
 
-    def __init__(self, shown: ShownSlice, region_classes: tuple[str, ...]) -> None:
+    def __init__(
+        self, shown: ShownSlice, region_classes: tuple[str, ...], former: Findings | None = None
+    ) -> None:
+        """``former``: of the same slice under other thresholds, whose masks are mostly the same."""
+        self._former = {} if former is None else former.outlines
         self.shown = shown
         self.region_classes = region_classes
         self._items: list[Finding] = []
@@ -64,10 +69,23 @@ class Findings:
                         candidate=candidate,
                         colour=EXCLUDED if candidate in excluded else own,
                         box=(x1, y1, x2, y2),
-                        outline=contour_path(self.shown.masks[k]),
+                        outline=self._outline(candidate, self.shown.masks[k]),
                     )
                 )
+            self._former = {}
         return self._items
+
+    @property
+    def outlines(self) -> dict[int, tuple[BoolArray, QPainterPath]]:
+        """Mask and outline of each detection whose outline is known, by its candidate."""
+        masks = self.shown.masks
+        return {item.candidate: (masks[k], item.outline) for k, item in enumerate(self._items)}
+
+    def _outline(self, candidate: int, mask: BoolArray) -> QPainterPath:
+        known, outline = self._former.get(candidate, (None, None))
+        if outline is not None and np.array_equal(known, mask):
+            return outline
+        return contour_path(mask)
 
     @property
     def fills(self) -> dict[str, QPainterPath]:

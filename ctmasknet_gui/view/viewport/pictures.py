@@ -157,7 +157,7 @@ def device_ratio(painter: QPainter) -> float:
 
 
 class Layer:
-    """The overlays of a frame as a transparent image, kept while only the grey picture or the text changes.
+    """A part of a frame as a transparent image, kept while only other parts change.
 
     It has the viewport's size in device pixels and is drawn again when its key changes.
     """
@@ -173,6 +173,7 @@ class Layer:
         *,
         key: Hashable,
         draw: Callable[[QPainter], None],
+        again: bool = False,
     ) -> None:
         """Paint what ``draw`` draws; it is called only when ``key``, size or resolution are new.
 
@@ -182,9 +183,17 @@ class Layer:
             Width and height in screen pixels.
         key:
             Everything the drawing depends on.
+        again:
+            Keep only what is painted a second time: what moves is drawn straight to its place.
         """
         ratio = device_ratio(painter)
         full = (key, size, ratio)
+        if again and self._key != full:
+            self._key, self._image = full, None
+            painter.save()
+            draw(painter)
+            painter.restore()
+            return
         if self._image is None or self._key != full:
             image = QImage(
                 math.ceil(size[0] * ratio),

@@ -118,7 +118,7 @@ class Viewport(QWidget):
         self._pictures = GreyPictures()
         self._findings: overlays.Findings | None = None
         self._reference: overlays.Reference | None = None
-        self._layer = Layer()
+        self._grey, self._layer, self._dashes = Layer(), Layer(), Layer()
         self._cursor: QPointF | None = None
         self._drag: _Drag | None = None
         self.drawing = Drawing(state, self)
@@ -127,6 +127,8 @@ class Viewport(QWidget):
         self.drawing.changed.connect(self.update)
         self._wheel = WheelSteps()
         self._dropping = False
+        # The labels of the last frame, and what they were placed by.
+        self._placed: tuple[tuple[object, ...], PlacedLabels] | None = None
         # Tags of visible boxes that the last frame had no room for.
         self.labels_left_out = 0
         self.setMinimumSize(200, 200)
@@ -227,7 +229,8 @@ class Viewport(QWidget):
         if volume is None:
             # Let go of the voxels of a closed series.
             self._pictures.clear()
-            self._layer.clear()
+            for layer in (self._grey, self._layer, self._dashes):
+                layer.clear()
             self._findings = self._reference = None
             self.setAccessibleDescription("Nothing is open")
         self._set_pointer()
@@ -277,8 +280,15 @@ class Viewport(QWidget):
             painter.setPen(_UNREAD_TEXT)
             painter.drawText(view.picture, Qt.AlignmentFlag.AlignCenter, "Reading this slice…")
         else:
-            image = self._pictures.get(volume, display.slice_index, display.window, inverted=display.inverted)
-            draw_image(painter, image, view)
+            look = display.slice_index, display.window, display.inverted
+            image = self._pictures.get(volume, *look[:2], inverted=display.inverted)
+            self._grey.paint(
+                painter,
+                view.size,
+                key=(volume, look, view),
+                draw=lambda inner: draw_image(inner, image, view),
+                again=True,
+            )
         findings = self._current_findings(volume)
         self._paint_overlays(painter, volume, view, findings)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
@@ -338,7 +348,13 @@ class Viewport(QWidget):
                 if display.outlines:
                     overlays.draw_outlines(inner, findings, view, selected)
             if reference is not None:
-                overlays.draw_reference(inner, reference, view)
+                # It stays while thresholds move.
+                self._dashes.paint(
+                    inner,
+                    view.size,
+                    key=(reference, view),
+                    draw=lambda within: overlays.draw_reference(within, reference, view),
+                )
             if findings is not None and display.boxes:
                 overlays.draw_boxes(inner, findings, view, selected)
             if findings is not None:
@@ -377,7 +393,13 @@ class Viewport(QWidget):
         taken = [_edges(place) for place in notes.taken]
 
         def place(taken: list[Rect]) -> PlacedLabels:
-            return place_labels(mapped, overlays.label_size(self.font()), area=area, taken=taken)
+            key = mapped, area, taken, self.font()
+            if self._placed is None or self._placed[0] != key:
+                self._placed = (
+                    key,
+                    place_labels(mapped, overlays.label_size(self.font()), area=area, taken=taken),
+                )
+            return self._placed[1]
 
         placed = place(taken)
         if placed.left_out:
@@ -397,7 +419,8 @@ class Viewport(QWidget):
         classes = self._state.weights.region_classes
         known = self._findings
         if known is None or known.shown is not shown or known.region_classes != classes:
-            self._findings = overlays.Findings(shown, classes)
+            former = known if known is not None and known.shown.slice_index == shown.slice_index else None
+            self._findings = overlays.Findings(shown, classes, former)
         return self._findings
 
     # ------------------------------------------------------------------------------------------ mouse
