@@ -39,10 +39,10 @@ class Changes:
         reference = WeakMethod(method)
 
         def changed() -> None:
-            if self._depth:
-                self._waiting[reference] = None
-            else:
+            if not self._depth:
                 _call(reference)
+            elif reference() is not None:
+                self._waiting[reference] = None
 
         return changed
 

@@ -781,6 +781,25 @@ def plots(qtbot, state):
     return panel
 
 
+def test_the_note_above_the_points_is_written_once(qtbot, plots):
+    """By Qt alone: neither missing nor doubled by matplotlib, also after a new size."""
+    page = plots.scatter
+    qtbot.waitUntil(lambda: not page.pending)
+
+    def note_pixels():
+        image = page.canvas.grab().toImage()
+        background = image.pixel(image.width() - 1, 0)
+        return sum(image.pixel(x, y) != background for x in range(image.width()) for y in range(14))
+
+    (note,) = [text for text in page.canvas.figure.axes[0].texts if text.get_gid() == "note"]
+    assert not note.get_visible(), "what matplotlib draws"
+    written = note_pixels()
+    assert written > 100
+    plots.resize(plots.width() + 40, plots.height())
+    qtbot.waitUntil(lambda: page.canvas.width() > 400)
+    assert note_pixels() == pytest.approx(written, rel=0.02)
+
+
 def click(qtbot, canvas, x, y):
     """Click where a point of the first axes lies."""
     pixel = canvas.figure.axes[0].transData.transform((x, y))

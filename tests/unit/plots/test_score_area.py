@@ -3,6 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from matplotlib.backend_bases import MouseEvent
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from model_core.plots import picked_candidate, score_area
 from model_core.scene import region_colour
@@ -214,3 +216,16 @@ def test_a_low_plot_names_both_axes_in_one_line(figure, rois, texts, assert_noth
     assert_nothing_cut(figure)
     figure.set_size_inches(4.4, 3.0)
     assert {"calibrated score (0–1)", "box area (px)"} <= set(texts(figure))
+
+
+def test_a_figure_that_is_drawn_again_looks_like_a_new_one(rois):
+    pictures = []
+    for times in ([rois[:2], rois[::-1], rois[1:4]], [rois[1:4]]):
+        figure = Figure((4, 2.5))
+        canvas = FigureCanvasAgg(figure)
+        for some in times:
+            score_area(figure, some, top=2, selected=some[0].candidate)
+        canvas.draw()
+        pictures.append(np.asarray(canvas.buffer_rgba()).copy())
+    assert pictures[0].std() > 5
+    np.testing.assert_array_equal(*pictures)
