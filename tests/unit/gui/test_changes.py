@@ -38,9 +38,14 @@ def test_what_changes_together_is_looked_at_once_at_the_end():
 def test_an_error_inside_leaves_nobody_waiting():
     changes, looker = Changes(), Looker()
     look = changes.once(looker.look)
-    with pytest.raises(ValueError, match="inside"), changes.together():
-        look()
-        raise ValueError("inside")
+
+    def fail():
+        with changes.together():
+            look()
+            raise ValueError("inside")
+
+    with pytest.raises(ValueError, match="inside"):
+        fail()
     assert looker.seen == [0]
     look()
     assert looker.seen == [0, 0]
