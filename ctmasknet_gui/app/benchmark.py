@@ -62,10 +62,10 @@ class WindowBenchmark:
     def open(self, folder: Path) -> None:
         """Open the series, and run its middle slice so that the networks are there."""
         self._app.controllers.opening.open_paths([folder], choose_best=True)
-        self._settle()
+        self.settle()
         self._app.controllers.weights.set_fast(True)
         self._app.controllers.running.run_slice()
-        self._settle()
+        self.settle()
         volume = self._app.state.case.volume
         assert volume is not None
         self._slices = volume.slices
@@ -80,7 +80,7 @@ class WindowBenchmark:
         times = []
         for number in range(8):
             took = self._painted(self._app.controllers.thresholds.toggle_nms, until=self._follows)
-            self._settle()
+            self.settle()
             if number > 1:  # the first two compute the masks
                 times.append(took)
         return float(np.median(times))
@@ -98,7 +98,7 @@ class WindowBenchmark:
             self._wait(0.02)
         blocks = self._blocks()
         controllers.running.cancel()
-        self._settle()
+        self.settle()
         return {
             "frame_p95_ms": _p95(frames),
             "event_loop_block_ms": float(np.percentile(blocks, 99)) if blocks else None,
@@ -147,7 +147,8 @@ class WindowBenchmark:
             QApplication.processEvents()
             time.sleep(0.0005)
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Wait until nothing is to be done any more."""
         end = time.perf_counter() + _MOST_SECONDS
         self._wait(0.05)
         while self._app.controllers.jobs.busy and time.perf_counter() < end:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 from psygnal import SignalGroupDescriptor
@@ -40,11 +41,16 @@ class LungSlices:
 
     def left_out(self, index: int) -> bool:
         """Whether a run of the series leaves a slice out: those outside, where any other may show lung."""
-        return self.outside(index) and not all(inside is False for inside in self.inside)
+        return index in self._left_out
+
+    @cached_property
+    def _left_out(self) -> frozenset[int]:
+        outside = frozenset(k for k, inside in enumerate(self.inside) if inside is False)
+        return outside if len(outside) < len(self.inside) else frozenset()
 
     def not_run(self, analysed: Container[int]) -> int:
         """Return how many slices a run left out, of which none is wanted for the verdict."""
-        return sum(self.left_out(k) and k not in analysed for k in range(len(self.inside)))
+        return sum(k not in analysed for k in self._left_out)
 
 
 @dataclass(eq=False)

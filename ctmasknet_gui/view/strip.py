@@ -24,6 +24,7 @@ from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.verdict import MOST_DECIDING, deciding_slices
 from ctmasknet_gui.view.actions import TEN
 from ctmasknet_gui.view.viewport.mouse import WheelSteps
+from ctmasknet_gui.view.viewport.pictures import Layer
 from model_core.base.results import SliceSummary, probability_text
 from model_core.scene import class_name, image_colour, slice_words
 from model_core.scene.palette import LETTER, NEUTRAL, NO_CLASS, SELECTED
@@ -58,6 +59,7 @@ class SliceStrip(QWidget):
         super().__init__(parent)
         self._state = state
         self._wheel = WheelSteps()
+        self._rows = Layer()
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
@@ -156,7 +158,12 @@ class SliceStrip(QWidget):
         painter.setPen(_EDGE)
         painter.drawLine(0, 0, 0, self.height())
         if self.slices:
-            self._paint_rows(painter)
+            case, size = self._state.case, (float(self.width()), float(self.height()))
+            ready = None if case.partial is None else case.partial.ready.tobytes()
+            shown = self._state.results.summaries, self._state.weights.image_classes
+            # Rows stay where only the visible slice is another.
+            key = (self.slices, case.volume is None, ready, case.lungs, *shown)
+            self._rows.paint(painter, size, key=key, draw=self._paint_rows)
             painter.setRenderHint(QPainter.RenderHint.Antialiasing)
             self._paint_deciding(painter)
             self._paint_mark(painter)
@@ -166,16 +173,18 @@ class SliceStrip(QWidget):
             painter.drawRect(QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5))
 
     def _paint_rows(self, painter: QPainter) -> None:
-        summaries, step = self._state.results.summaries, self._step()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, on=False)
+        summaries, slices, step = self._state.results.summaries, self.slices, self._step()
         outside = self._state.case.lungs.outside
         largest = self.full_scale
         room = self.width() - _BAR_LEFT - 5
         # Rows thinner than a pixel share one: the largest finding of those is what counts.
-        for first in range(0, self.slices, max(1, math.ceil(1 / step))):
-            rows = range(first, min(self.slices, first + max(1, math.ceil(1 / step))))
+        together = max(1, math.ceil(1 / step))
+        for first in range(0, slices, together):
+            rows = range(first, min(slices, first + together))
             found = [summaries[k] for k in rows if k in summaries and not outside(k)]
             thick = max(1.0, min(_THICKEST, step * len(rows) * 0.8 if step > 2 else step * len(rows)))
-            top = self.centre_of(first) + (len(rows) - 1) * step / 2 - thick / 2
+            top = _MARGIN + (first + len(rows) / 2) * step - thick / 2
             if all(outside(k) for k in rows):
                 painter.fillRect(QRectF(_CLASS_LEFT, top, room + _BAR_LEFT - _CLASS_LEFT, thick), _OUTSIDE)
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import sys
 
 from PySide6.QtCore import QObject, Qt, QThread, Signal
 
@@ -13,6 +14,9 @@ from ctmasknet_gui.worker.worker import Worker
 
 _log = logging.getLogger(__name__)
 
+# How long a thread that computes in Python may let the window's wait, which asks dozens of times a frame. By
+# default it is ten times as long.
+_SWITCH_S = 0.0005
 # Of all threads together: a job's number tells it from every other.
 _NUMBERS = itertools.count(1)
 
@@ -45,7 +49,9 @@ class WorkerThread(QObject):
         if not self._queue.put(job):
             return None
         if not self._thread.isRunning():
-            self._thread.start()
+            sys.setswitchinterval(min(_SWITCH_S, sys.getswitchinterval()))
+            # Where the system knows priorities of threads by other means than `give_way`.
+            self._thread.start(QThread.Priority.LowPriority)
         self._wake.emit()
         return job
 

@@ -25,7 +25,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 from scipy import ndimage
-from scipy.spatial import ConvexHull, QhullError
 
 from model_core.base.arrays import BoolArray, ByteArray, FloatArray, IntArray
 from model_core.base.geometry import Geometry
@@ -413,6 +412,8 @@ def _at_ribs(lung: BoolArray, side: int, grid: _Grid) -> BoolArray:
 
 def _hull(mask: BoolArray) -> BoolArray:
     """Return the convex hull of the pixels of a slice."""
+    from scipy.spatial import ConvexHull, QhullError  # slow to import, and not needed for a slice
+
     rows = np.flatnonzero(mask.any(axis=1))
     ends = mask[rows].argmax(axis=1), mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
     points = np.concatenate([np.stack((rows, end), axis=1) for end in ends])

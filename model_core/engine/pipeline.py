@@ -51,6 +51,7 @@ class Pipeline:
         self.has_class = has_class
         self.fast = fast
         self.backend_note = ""
+        self._identity: tuple[tuple[ModelCard, ...], bool, str] | None = None
 
     def without_class(self, detections: DetectionSettings) -> Pipeline:
         """Return a pipeline of the detector alone, one pass a slice, with these default thresholds."""
@@ -102,13 +103,11 @@ class Pipeline:
     @property
     def weights_id(self) -> str:
         """Identity of what computes; results of another are not mixed with those of this one."""
-        # The same file may come with another card: whatever of it candidates, masks or the class depend on.
-        parts = [
-            repr((card.sha256, card.architecture, card.detector, card.input, card.evidence, card.calibration))
-            for card in self.cards
-        ]
-        parts.append(f"mirror={self.mirror}")
-        return hashlib.sha256("+".join(parts).encode()).hexdigest()[:16]
+        # A run asks for every slice that waits, and cards are long.
+        known, cards, mirror = self._identity, self.cards, self.mirror
+        if known is None or known[0] is not cards or known[1] != mirror:
+            known = self._identity = (cards, mirror, _identity(cards, mirror=mirror))
+        return known[2]
 
     @property
     def passes(self) -> int:
@@ -183,6 +182,16 @@ class Pipeline:
         if not len(indices):
             return np.zeros((0, 28, 28), np.float32)
         return np.stack([cache[i] for i in indices.tolist()])
+
+
+def _identity(cards: tuple[ModelCard, ...], *, mirror: bool) -> str:
+    # The same file may come with another card: whatever of it candidates, masks or the class depend on.
+    parts = [
+        repr((card.sha256, card.architecture, card.detector, card.input, card.evidence, card.calibration))
+        for card in cards
+    ]
+    parts.append(f"mirror={mirror}")
+    return hashlib.sha256("+".join(parts).encode()).hexdigest()[:16]
 
 
 def grown(boxes: FloatArray, factor: float, *, size: int) -> FloatArray:
