@@ -11,6 +11,7 @@ from PySide6.QtCore import QObject, Qt, QThread, Signal
 from ctmasknet_gui.worker.job import Job, JobFactory, Priority
 from ctmasknet_gui.worker.queue import JobQueue
 from ctmasknet_gui.worker.worker import Worker
+from model_core.base.threads import let_the_window_go_first
 
 _log = logging.getLogger(__name__)
 
@@ -50,8 +51,8 @@ class WorkerThread(QObject):
             return None
         if not self._thread.isRunning():
             sys.setswitchinterval(min(_SWITCH_S, sys.getswitchinterval()))
-            # Where the system knows priorities of threads by other means than `give_way`.
-            self._thread.start(QThread.Priority.LowPriority)
+            let_the_window_go_first()
+            self._thread.start()
         self._wake.emit()
         return job
 

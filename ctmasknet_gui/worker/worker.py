@@ -12,7 +12,6 @@ from ctmasknet_gui.worker.job import Job
 from ctmasknet_gui.worker.queue import JobQueue
 from model_core.base.errors import Cancelled
 from model_core.base.jobs import Progress
-from model_core.base.threads import give_way
 
 _log = logging.getLogger(__name__)
 
@@ -41,8 +40,7 @@ class Worker(QObject):
 
     @Slot()
     def work(self) -> None:
-        """Iterate jobs until none is left; the window's thread goes first where both want a core."""
-        give_way()
+        """Iterate jobs until none is left."""
         while (job := self._queue.next()) is not None:
             self._step(job)
 

@@ -6,6 +6,9 @@ import contextlib
 import os
 import sys
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 # Held while a figure is filled and rendered. matplotlib draws in one thread at a time: all figures share its
 # settings (which a written SVG changes for a moment) and the parser and caches of its texts.
@@ -30,20 +33,30 @@ def compute_threads() -> int:
     return max(1, len(affinity(0)) if affinity else (os.cpu_count() or 1))
 
 
-# What a thread that computes gets where another wants the core too: a tenth of what that gets.
+# What a thread that only computes gets where another wants the core too: a tenth of what that gets.
 _NICENESS = 10
+_Made = TypeVar("_Made")
+_window_first = threading.Event()
 
 
-def give_way() -> None:
-    """Let every other thread of the program go before this one where both want a core, and those it starts.
+def let_the_window_go_first() -> None:
+    """From now on let threads that only compute give way, see `with_threads_that_give_way`."""
+    _window_first.set()
 
-    To be called by the thread itself, before it makes what has threads of its own: ONNX Runtime's and numba's
-    take after it. Only Linux knows the niceness of a thread; elsewhere, and in the main thread, nothing is
-    done.
+
+def with_threads_that_give_way(make: Callable[[], _Made]) -> _Made:
+    """Return what ``make`` makes, and let every other thread go before those that it starts.
+
+    For threads that never hold Python's lock: one that did would keep the window waiting for it while it
+    waits for a core itself. They take after the thread that starts them, which is one of its own, as nothing
+    brings it back. Only Linux knows the niceness of a thread; elsewhere and without a window nothing is done.
     """
-    if sys.platform != "linux" or threading.current_thread() is threading.main_thread():
-        return
+    if sys.platform != "linux" or not _window_first.is_set():
+        return make()
+    with ThreadPoolExecutor(1, initializer=_give_way) as passing:
+        return passing.submit(make).result()
+
+
+def _give_way() -> None:
     with contextlib.suppress(OSError):  # a sandbox may forbid it
-        thread = threading.get_native_id()
-        if os.getpriority(os.PRIO_PROCESS, thread) < _NICENESS:
-            os.setpriority(os.PRIO_PROCESS, thread, _NICENESS)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

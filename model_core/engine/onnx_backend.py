@@ -15,7 +15,7 @@ from model_core.base.arrays import FloatArray, IntArray
 from model_core.base.errors import SettingsError
 from model_core.base.results import MIRRORED, Candidates
 from model_core.base.settings import BOX_POOL, MASK_POOL, ROI_BOX_WEIGHTS
-from model_core.base.threads import compute_threads
+from model_core.base.threads import compute_threads, with_threads_that_give_way
 from model_core.engine import roi_align
 from model_core.engine.backend import Branch, GradientBackend, Look, Maps
 from model_core.engine.boxes import anchors, decode, propose
@@ -246,7 +246,9 @@ def _session(graph: bytes) -> onnxruntime.InferenceSession:
     # Threads that wait give their core away, as in `base.threads.wait_without_spinning`.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return with_threads_that_give_way(
+        lambda: onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    )
 
 
 def _is_mirrored(maps: Maps) -> bool:
