@@ -1,7 +1,7 @@
 """Pixels of a changed picture: areas filled with texture of healthy lung, ground glass planted.
 
-An area is filled with a copy of healthy lung of the same slice, of its own shape and shifted. Where no healthy
-lung has room for that, the area is halved until its pieces fit. Nothing here runs a network.
+An area is filled with a copy of healthy lung of the same slice, of its own shape and shifted. Where no
+healthy lung has room for that, the area is halved until its pieces fit. Nothing here runs a network.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from model_core.phantom.ground_glass import add_ground_glass
 MARGIN = 3
 # Width of the soft edge of what is filled, towards lung that stays as it is, and of what is planted.
 FEATHER, SOFT = 3, 6
+# Gaps of the lung up to twice as wide belong to it where they are marked.
+_NOTCH = 5
 # No piece of an area is shorter than this, and no drawn area smaller.
 SHORTEST, SMALLEST = 8, 30
 # Lung that is denser than this over several pixels is no parenchyma, detected or not.
@@ -141,8 +143,8 @@ def drawn_area(polygon: Sequence[tuple[float, float]], shape: tuple[int, int]) -
 def to_heal(ground: LungSlice, area: BoolArray, *, margin: int = MARGIN) -> BoolArray:
     """Return what of an area, and of what lies ``margin`` around it, is to be filled.
 
-    That is lung, and consolidation that is marked but was not recognised as lung; never chest wall that a mask
-    merely touches.
+    That is lung, and consolidation that is marked but was not recognised as lung; never chest wall that a
+    mask merely touches.
 
     Raises
     ------
@@ -150,8 +152,10 @@ def to_heal(ground: LungSlice, area: BoolArray, *, margin: int = MARGIN) -> Bool
         If hardly any of it is lung.
     """
     beyond = area & ground.marked & ~ground.lung
-    thick = ndimage.binary_opening(beyond, iterations=MARGIN)
-    filled: BoolArray = (grown_by(area, margin) & ground.lung) | thick
+    lung = ground.lung | ndimage.binary_opening(beyond, iterations=MARGIN)
+    # With the notches that a dense lesion leaves in the outline of the lung.
+    lung |= ndimage.binary_closing(np.pad(lung, _NOTCH), iterations=_NOTCH)[_NOTCH:-_NOTCH, _NOTCH:-_NOTCH]
+    filled: BoolArray = grown_by(area, margin) & lung
     if filled.sum() < SMALLEST:
         raise NothingHealthy("There is hardly any lung in this area: choose one inside the lungs.")
     return filled
@@ -176,9 +180,9 @@ def heal(ground: LungSlice, area: BoolArray) -> tuple[VoxelArray, int]:
         own = np.where(np.isfinite(filling), np.maximum(own, 1e-4), 0.0)
         total += own * np.nan_to_num(filling)
         weight += own
-    filled = np.divide(total, weight, out=ground.hu.copy(), where=weight > 0)
+    filled: FloatArray = np.divide(total, weight, out=ground.hu.copy(), where=weight > 0)
     share = _edge(inside, area, FEATHER)
-    healed = ground.hu + share * (filled - ground.hu)
+    healed: FloatArray = ground.hu + share * (filled - ground.hu)
     return ground.stored(healed), len(pieces)
 
 
@@ -210,15 +214,23 @@ def plant(ground: LungSlice, area: BoolArray, level_hu: float) -> tuple[VoxelArr
 
 
 def sham_heals(
-    ground: LungSlice, area: BoolArray, count: int, *, seed: int = 0
+    ground: LungSlice, shape: BoolArray, count: int, *, seed: int = 0, away_from: BoolArray | None = None
 ) -> Iterator[tuple[BoolArray, VoxelArray]]:
     """Iterate over as many sham heals as fit, at most ``count``: where, and the slice so healed.
 
-    Each has the shape of ``area``, as it is or mirrored, lies in healthy lung away from it, and is filled in
-    the same way. Places are drawn by ``seed``; they share as little as the slice allows.
+    Each has a shape, as it is or mirrored, lies in healthy lung, and is filled in the same way. Places are
+    drawn by ``seed``; they share as little as the slice allows.
+
+    Parameters
+    ----------
+    shape:
+        (h, w) at least one pixel, somewhere in a picture of any size.
+    away_from:
+        (H, W) what no sham touches.
     """
-    free = (ground.healthy & ~grown_by(area, MARGIN)).astype(np.float32)
-    kernel, _ = _cropped(area)
+    usable = ground.healthy if away_from is None else ground.healthy & ~grown_by(away_from, MARGIN)
+    free = usable.astype(np.float32)
+    kernel, _ = _cropped(shape)
     need = float(kernel.sum())
     places = []
     for down, across in _FLIPS:
@@ -233,7 +245,7 @@ def sham_heals(
             if len(found) == count:
                 return
             flipped, row, column = places[number]
-            sham = np.zeros(area.shape, np.bool_)
+            sham = np.zeros(free.shape, np.bool_)
             sham[row : row + flipped.shape[0], column : column + flipped.shape[1]] = flipped
             if any((sham & other).sum() > most_shared * need for other in found):
                 continue
@@ -299,8 +311,8 @@ class _Donors:
                 + (same if mirror < 0 else 0)
             )  # fmt: skip
             cost[~fits] = np.inf
-            row, column = np.unravel_index(int(cost.argmin()), cost.shape)
-            found = (float(cost[row, column]), int(row), int(column), mirror, float(hu[row, column]))
+            at, wide = int(cost.argmin()), cost.shape[1]
+            found = (float(cost.flat[at]), at // wide, at % wide, mirror, float(hu.flat[at]))
             if best is None or found[0] < best[0]:
                 best = found
         if best is None:
@@ -318,7 +330,8 @@ class _Donors:
 
 def _pieces(donors: _Donors, area: BoolArray) -> Iterator[tuple[BoolArray, FloatArray]]:
     """Iterate over the pieces that an area is filled in, each with its filling, which reaches beyond it."""
-    waiting = [area]
+    numbers, count = ndimage.label(area, np.ones((3, 3)))
+    waiting = [numbers == number for number in range(1, count + 1)]
     while waiting:
         piece = waiting.pop()
         filling = donors.best(grown_by(piece, FEATHER) & area)

@@ -30,7 +30,6 @@ from model_core.engine import Pipeline, calibrated, detect, run
 from model_core.engine.lungs import lungs_of
 from model_core.explain.attribution import lesion_players, with_ill
 from model_core.explain.healing import (
-    LungSlice,
     drawn_area,
     heal,
     lung_slice,
@@ -73,7 +72,9 @@ def edit_picture(
     if not result.features:
         (result,) = yield from _ran(pipeline, volume, result.slice_index)
     shape = result.placement.slice_shape
-    ground = lung_slice(volume, result.slice_index, pipeline.input, weakly_marked(pipeline, result, detections))
+    ground = lung_slice(
+        volume, result.slice_index, pipeline.input, weakly_marked(pipeline, result, detections)
+    )
     area, what = drawn_area(request.polygon, shape) if request.polygon else None, "a drawn area"
     if area is None:
         area, what = _lesions(pipeline, result, detections, request.regions)
@@ -116,24 +117,20 @@ def picture_effect(
     yield Progress(0, total, "The changed picture")
     if not result.features:
         (result,) = yield from _ran(pipeline, volume, result.slice_index)
-    lung = show(pipeline, volume, result, detections, evidence).summary.lung
-    before = show(pipeline, volume, result, detections, evidence, lung=lung)
+    before = show(pipeline, volume, result, detections, evidence)
     if before.verdict is None:
         raise SettingsError("These weights give no image class, so that no picture changes one.")
-    output, target = _target(pipeline, before.verdict)
-
-    def seen(voxels: VoxelArray) -> Generator[Progress, None, ShownSlice]:
-        other, place = with_slice(volume, result.slice_index, voxels)
-        (found,) = yield from _ran(pipeline, other, place, quiet=True)
-        return show(pipeline, other, found, detections, evidence, lung=lung)
-
-    after = yield from seen(edited.after)
-    ground = lung_slice(volume, result.slice_index, pipeline.input, weakly_marked(pipeline, result, detections))
+    output, target = effect_target(pipeline, before.verdict)
+    index, lung = result.slice_index, before.summary.lung
+    after = show_changed(pipeline, volume, index, edited.after, detections, evidence, lung=lung)
+    ground = lung_slice(
+        volume, result.slice_index, pipeline.input, weakly_marked(pipeline, result, detections)
+    )
     effect = PictureEffect(
         edited=edited,
         target=target,
-        before=_outcome(pipeline, before, output),
-        after=_outcome(pipeline, after, output),
+        before=outcome_of(pipeline, before, output),
+        after=outcome_of(pipeline, after, output),
         shown_before=before,
         shown_after=after,
         regions=region_changes(before.rois, after.rois, edited.area),
@@ -143,12 +140,14 @@ def picture_effect(
         seed=seed,
     )
     yield effect
-    for number, (area, voxels) in enumerate(sham_heals(ground, edited.area, shams, seed=seed)):
-        yield Progress(number + 1, total, f"Sham heal {number + 1} of at most {shams}")
-        sham = yield from seen(voxels)
+    heals = sham_heals(ground, edited.area, shams, seed=seed, away_from=edited.area)
+    yield Progress(1, total, "Places for sham heals")
+    for number, (area, voxels) in enumerate(heals):
+        yield Progress(number + 2, total, f"Sham heal {number + 1} of at most {shams}")
+        sham = show_changed(pipeline, volume, index, voxels, detections, evidence, lung=lung)
         effect = dataclasses.replace(
             effect,
-            shams=(*effect.shams, _outcome(pipeline, sham, output)),
+            shams=(*effect.shams, outcome_of(pipeline, sham, output)),
             sham_areas=(*effect.sham_areas, area),
         )
         yield effect
@@ -156,12 +155,52 @@ def picture_effect(
         yield dataclasses.replace(effect, wanted=len(effect.shams))
 
 
+def show_changed(
+    pipeline: Pipeline,
+    volume: Volume,
+    index: int,
+    voxels: VoxelArray,
+    detections: DetectionSettings,
+    evidence: EvidenceSettings,
+    *,
+    lung: bool | None,
+) -> ShownSlice:
+    """Run a slice with other voxels; return what it then shows. ``lung`` is what is known of the slice."""
+    other, place = with_slice(volume, index, voxels)
+    (result,) = (item for item in run(pipeline, other, [place]) if isinstance(item, SliceResult))
+    return show(pipeline, other, result, detections, evidence, lung=lung)
+
+
+def effect_target(pipeline: Pipeline, verdict: ImageVerdict) -> tuple[int, str]:
+    """Return which output the effect is measured by, as in `with_ill`, and its name."""
+    if pipeline.calibration is not None:
+        return -1, "ill"
+    likeliest = int(np.argmax(verdict.logits))
+    return likeliest, pipeline.image_classes[likeliest]
+
+
+def outcome_of(pipeline: Pipeline, shown: ShownSlice, output: int) -> PictureOutcome:
+    """Return what a slice with a class says; ``output`` as `effect_target` returns it."""
+    verdict, calibration = shown.verdict, pipeline.calibration
+    assert verdict is not None
+    ill = () if calibration is None else calibration.ill_classes
+    logit = float(with_ill(np.asarray(verdict.logits, np.float64), ill)[output])
+    return PictureOutcome(
+        logits=verdict.logits,
+        probabilities=verdict.probabilities,
+        output=logit,
+        probability=output_probability(logit, calibration),
+        lesion_px=shown.summary.lesion_px,
+        lesion_mm2=shown.summary.lesion_mm2,
+    )
+
+
 def weakly_marked(pipeline: Pipeline, result: SliceResult, detections: DetectionSettings) -> BoolArray:
     """Return (H, W) the masks of all regions that are no background, shown or not."""
     weak = float(calibrated(np.array([BACKGROUND_SCORE], np.float32), detections.temperature)[0])
     everything = dataclasses.replace(detections, score=min(detections.score, weak))
     found = detect(pipeline, result, everything)
-    marked: BoolArray = mask_pixels(found, result.placement.slice_shape).any(axis=0)
+    marked: BoolArray = np.any(mask_pixels(found, result.placement.slice_shape), axis=0)
     return marked
 
 
@@ -182,26 +221,31 @@ def region_changes(
             break
         if row not in pairs and column not in pairs.values():
             pairs[row] = column
-    found = [(before[row], after[column]) for row, column in pairs.items()]
-    found += [(roi, None) for row, roi in enumerate(before) if row not in pairs]
-    found += [(None, roi) for column, roi in enumerate(after) if column not in pairs.values()]
-    changes = [
-        RegionChange(
-            label=(one or other).label,
-            box_before=None if one is None else one.box,
-            box_after=None if other is None else other.box,
-            score_before=None if one is None else one.score,
-            score_after=None if other is None else other.score,
-            inside=any(_overlaps(roi.box, area) for roi in (one, other) if roi is not None),
-        )
-        for one, other in found
-    ]
-    listed = [
-        change for change in changes
-        if max(change.score_before or 0.0, change.score_after or 0.0) >= BACKGROUND_SCORE
-        and (change.inside or abs((change.score_before or 0.0) - (change.score_after or 0.0)) >= _SMALLEST_CHANGE)
-    ]  # fmt: skip
+    both: list[tuple[RoiRow | None, RoiRow | None]] = [(before[k], after[n]) for k, n in pairs.items()]
+    both += [(roi, None) for row, roi in enumerate(before) if row not in pairs]
+    both += [(None, roi) for column, roi in enumerate(after) if column not in pairs.values()]
+    listed = [change for pair in both if _tells(change := _change(*pair, area))]
     return tuple(sorted(listed, key=lambda one: -max(one.score_before or 0.0, one.score_after or 0.0)))
+
+
+def _change(one: RoiRow | None, other: RoiRow | None, area: BoolArray) -> RegionChange:
+    there = [roi for roi in (one, other) if roi is not None]
+    return RegionChange(
+        label=there[0].label,
+        box_before=None if one is None else one.box,
+        box_after=None if other is None else other.box,
+        score_before=None if one is None else one.score,
+        score_after=None if other is None else other.score,
+        inside=any(_overlaps(roi.box, area) for roi in there),
+    )
+
+
+def _tells(change: RegionChange) -> bool:
+    """Whether a region is no background, and lies where something was changed or has changed."""
+    before, after = change.score_before or 0.0, change.score_after or 0.0
+    return max(before, after) >= BACKGROUND_SCORE and (
+        change.inside or abs(after - before) >= _SMALLEST_CHANGE
+    )
 
 
 def _lesions(
@@ -210,7 +254,7 @@ def _lesions(
     detections: DetectionSettings,
     regions: Sequence[tuple[int, Box]],
 ) -> tuple[BoolArray, str]:
-    """Return the masks of the lesions that regions belong to, or their boxes where none is shown; in words."""
+    """Return the masks of the lesions that regions belong to, their boxes where none is shown; in words."""
     found = detect(pipeline, result, detections)
     masks = mask_pixels(found, result.placement.slice_shape)
     boxes = np.array([box for _, box in regions], np.float32)
@@ -234,38 +278,13 @@ def _touching(masks: BoolArray, which: int) -> BoolArray:
     return lesion
 
 
-def _target(pipeline: Pipeline, verdict: ImageVerdict) -> tuple[int, str]:
-    """Return which output the effect is measured by, as in `with_ill`, and its name."""
-    if pipeline.calibration is not None:
-        return -1, "ill"
-    likeliest = int(np.argmax(verdict.logits))
-    return likeliest, pipeline.image_classes[likeliest]
-
-
-def _outcome(pipeline: Pipeline, shown: ShownSlice, output: int) -> PictureOutcome:
-    verdict, calibration = shown.verdict, pipeline.calibration
-    assert verdict is not None
-    ill = () if calibration is None else calibration.ill_classes
-    logit = float(with_ill(np.asarray(verdict.logits, np.float64), ill)[output])
-    return PictureOutcome(
-        logits=verdict.logits,
-        probabilities=verdict.probabilities,
-        output=logit,
-        probability=output_probability(logit, calibration),
-        lesion_px=shown.summary.lesion_px,
-        lesion_mm2=shown.summary.lesion_mm2,
-    )
-
-
-def _ran(
-    pipeline: Pipeline, volume: Volume, index: int, *, quiet: bool = False
-) -> Generator[Progress, None, list[SliceResult]]:
+def _ran(pipeline: Pipeline, volume: Volume, index: int) -> Generator[Progress, None, list[SliceResult]]:
     """Run one slice; return its result."""
     results = []
     for item in run(pipeline, volume, [index]):
         if isinstance(item, SliceResult):
             results.append(item)
-        elif not quiet:
+        else:
             yield item
     return results
 

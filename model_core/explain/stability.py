@@ -134,7 +134,7 @@ def _changes(volume: Volume, index: int, seed: int) -> list[tuple[str, VoxelArra
 
 
 def with_slice(volume: Volume, index: int, voxels: VoxelArray) -> tuple[Volume, int]:
-    """Return a volume with another picture in place of a slice, and where: alone where the input needs no other."""
+    """Return a volume with another picture for a slice, and where: alone where the input needs no other."""
     if volume.unit == "HU":
         return dataclasses.replace(volume, voxels=voxels[None], slice_positions_mm=None), 0
     whole = volume.voxels.copy()
