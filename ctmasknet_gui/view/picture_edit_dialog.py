@@ -49,7 +49,7 @@ _SIZE = QSize(940, 720)
 _PANE = 300
 # Of the side of a pane, what the changed area takes when it is looked at closely, and the closest zoom.
 _CLOSE, _CLOSEST = 0.35, 8.0
-_COLUMNS = ("Region", "Where", "Class", "Score before", "Score after")
+_COLUMNS = ("Region is", "Where", "Class", "Score before", "Score after")
 _RIM = QColor(0, 0, 0, 150)
 
 
@@ -170,8 +170,8 @@ class PictureEditDialog(QDialog):
         self.effect, self.shams = label(role="answer", wrap=True), label(wrap=True)
         self.counts = label(role="muted", wrap=True)
         self.table = self._make_table()
-        self.progress = QProgressBar()
-        self.progress.setTextVisible(True)
+        self.progress, self.running = QProgressBar(), label(role="muted")
+        self.progress.setTextVisible(False)
         self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         self.buttons.rejected.connect(self.close)
         self.run_button = self.buttons.addButton("Run the slice", QDialogButtonBox.ButtonRole.ActionRole)
@@ -189,6 +189,7 @@ class PictureEditDialog(QDialog):
         self._heard = True
         self._shown: tuple[EditedPicture | None, PictureEffect | None] = None, None
         self._refresh()
+        self.run_button.setFocus()
 
     def _make_table(self) -> QTableWidget:
         table = QTableWidget(0, len(_COLUMNS))
@@ -218,7 +219,9 @@ class PictureEditDialog(QDialog):
         tools.addStretch(1)
         tools.addWidget(self.note)
         below = QHBoxLayout()
+        below.addWidget(self.running)
         below.addWidget(self.progress, 1)
+        below.addStretch(1)
         below.addWidget(self.buttons)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(14, 12, 14, 12)
@@ -268,11 +271,13 @@ class PictureEditDialog(QDialog):
             self._tell(edited, effect)
         self.level.setVisible(edited.kind == "plant")
         self.level.setEnabled(not picture.running)
-        self.progress.setVisible(picture.running)
+        for widget in (self.progress, self.running):
+            widget.setVisible(picture.running)
+        self.table.setVisible(effect is not None)
         if picture.running:
             self.progress.setRange(0, run.total)
             self.progress.setValue(run.done)
-            self.progress.setFormat(run.text)
+            self.running.setText(run.text)
         self.stop_button.setVisible(picture.running)
         self.run_button.setVisible(not picture.running)
         done = effect is not None and effect.complete and not picture.outdated

@@ -39,6 +39,8 @@ _AROUND, _MOST_SHIFT_HU = 30, 40.0
 # What counts as much in the choice of a donor as the other lung does: HU, depth and distance in pixels, share
 # of vessels, share of a donor that was used before.
 _HU, _DEPTH, _DISTANCE, _VESSELS, _USED = 40.0, 15.0, 120.0, 0.08, 0.5
+# Vessels of up to twice as many pixels lie in healthy lung.
+_VESSEL_GAP = 3
 # Brighter than planted ground glass by so much, vessels stay as they are.
 _HEADROOM_HU = 180.0
 # Shams may share this much of their area with one another, at first and where too few fit.
@@ -196,14 +198,17 @@ def plant(ground: LungSlice, area: BoolArray, level_hu: float) -> tuple[VoxelArr
     NothingHealthy
         If the area holds hardly any lung, or most of that is marked.
     """
-    inside = area & ground.lung
-    if inside.sum() < SMALLEST:
+    wanted = area & ground.lung
+    # With the vessels in it.
+    aerated = ndimage.binary_closing(ground.healthy, iterations=_VESSEL_GAP)
+    inside: BoolArray = wanted & aerated & ~ground.marked
+    if wanted.sum() < SMALLEST:
         raise NothingHealthy("There is hardly any lung in this area: draw one inside the lungs.")
-    free = inside & ~ground.marked
-    if 2 * free.sum() < inside.sum():
-        raise NothingHealthy("Most of this area is marked already: ground glass is planted in healthy lung.")
-    aerated = ground.hu[free & (ground.hu < _VESSEL_HU)]
-    lung = float(np.median(aerated)) if aerated.size else float(np.median(ground.hu[free]))
+    if inside.sum() < max(SMALLEST, wanted.sum() / 2):
+        raise NothingHealthy(
+            "Most of this area is marked or dense already: ground glass is planted in healthy lung."
+        )
+    lung = float(np.median(ground.hu[inside]))
     if lung >= level_hu:
         raise NothingHealthy(f"The lung of this area is as dense as {level_hu:.0f} HU already.")
     depth = ndimage.distance_transform_edt(inside)
