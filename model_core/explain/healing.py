@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from PIL import Image, ImageDraw
 from scipy import ndimage
 from scipy.signal import fftconvolve
 
@@ -135,11 +134,17 @@ def grown_by(mask: BoolArray, pixels: int) -> BoolArray:
 
 
 def drawn_area(polygon: Sequence[tuple[float, float]], shape: tuple[int, int]) -> BoolArray:
-    """Return the (H, W) pixels whose middle lies within a polygon of (x, y) pixel edges."""
-    picture = Image.new("1", (shape[1], shape[0]))
-    # Of pillow, whole numbers are the middles of pixels.
-    ImageDraw.Draw(picture).polygon([(x - 0.5, y - 0.5) for x, y in polygon], fill=1)
-    return np.array(picture, np.bool_)
+    """Return the (H, W) pixels whose middle a polygon of (x, y) pixel edges encircles, be it twice."""
+    rows, columns = (np.arange(length) + 0.5 for length in shape)
+    winding = np.zeros(shape, np.int64)
+    for (x1, y1), (x2, y2) in zip(polygon, [*polygon[1:], polygon[0]], strict=True):
+        crossed = (rows >= min(y1, y2)) & (rows < max(y1, y2))
+        if crossed.any():
+            crossing = x1 + (rows[crossed] - y1) * ((x2 - x1) / (y2 - y1))
+            beyond = columns[None] >= crossing[:, None]
+            winding[crossed] += np.where(beyond, 1 if y2 > y1 else -1, 0)
+    encircled: BoolArray = winding != 0
+    return encircled
 
 
 def to_heal(ground: LungSlice, area: BoolArray, *, margin: int = MARGIN) -> BoolArray:
@@ -287,7 +292,9 @@ class _Donors:
     def best(self, shape: BoolArray) -> FloatArray | None:
         """Return (H, W) what fills a shape, NaN elsewhere; None where no healthy lung has room for it."""
         ground, kernel, (top, left) = self.ground, *_cropped(shape)
-        if any(own > whole for own, whole in zip(kernel.shape, shape.shape, strict=True)):
+        if not self.healthy.any() or any(
+            own > whole for own, whole in zip(kernel.shape, shape.shape, strict=True)
+        ):
             return None
         need = float(kernel.sum())
         near = (ndimage.distance_transform_edt(~shape) <= _AROUND) & self.healthy
@@ -346,10 +353,14 @@ def _pieces(donors: _Donors, area: BoolArray) -> Iterator[tuple[BoolArray, Float
         rows, columns = np.nonzero(piece)
         along = rows if np.ptp(rows) >= np.ptp(columns) else columns
         if np.ptp(along) + 1 < 2 * SHORTEST:
-            raise NothingHealthy(
-                "There is no healthy lung in this slice that could be copied here: what is not marked is too "
-                "little, or as dense as a lesion."
-            )
+            # The last resort: an edge that is not soft.
+            if (filling := donors.best(piece)) is None:
+                raise NothingHealthy(
+                    "There is no healthy lung in this slice that could be copied here: what is not marked is "
+                    "too little, or as dense as a lesion."
+                )
+            yield piece, filling
+            continue
         middle = np.median(along)
         first = np.zeros_like(piece)
         first[rows[along <= middle], columns[along <= middle]] = True
@@ -375,5 +386,5 @@ def _edge(inside: BoolArray, area: BoolArray, width: float) -> FloatArray:
     far = ndimage.distance_transform_edt(~kept) if kept.any() else np.full(area.shape, np.inf)
     # The border of the lung is as soft as it was.
     rim = ndimage.gaussian_filter(inside.astype(np.float32), 0.7)
-    share: FloatArray = (np.clip(far / (width + 1.0), 0.0, 1.0) * rim * area).astype(np.float32)
+    share: FloatArray = (np.clip(far / width, 0.0, 1.0) * rim * area).astype(np.float32)
     return share
