@@ -22,6 +22,7 @@ from model_core.base.voi import apply_window, automatic_window
 from model_core.base.volume import LUNG_WINDOW, Volume
 from model_core.export.png import RESEARCH_USE
 from model_core.export.predictions import by_name
+from model_core.scene import edge_letters
 from model_core.scene.picture_edit import effect_words, sham_words
 
 _SIZE, _DPI = (10.0, 5.6), 150
@@ -99,6 +100,7 @@ def write_picture_edit(folder: Path, volume: Volume, found: PictureEffect) -> No
 
     edited = found.edited
     _, rows_mm, columns_mm = volume.geometry.spacing_mm
+    letters = edge_letters(volume.geometry)
     about = {"Software": f"CTMaskNet {__version__}, {RESEARCH_USE.replace('–', '-')}"}
     file = folder / picture_edit_name(edited.slice_index)
     with DRAWING, rc_context(), atomic_path(file, overwrite=True) as temporary:
@@ -110,6 +112,7 @@ def write_picture_edit(folder: Path, volume: Volume, found: PictureEffect) -> No
             edited.area,
             titles=("As it was taken", f"CHANGED PICTURE: {edited.done.lower()}"),
             notes=(effect_words(found), sham_words(found), ABOUT_THE_NETWORK),
+            letters=(letters.left, letters.right),
             aspect=rows_mm / columns_mm if rows_mm and columns_mm else 1.0,
         )
         figure.savefig(temporary, format="png", metadata=about)

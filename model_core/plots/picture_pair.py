@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from model_core.base.arrays import BoolArray, ByteArray
 from model_core.plots import style
-from model_core.scene.palette import ASKED, ORANGE
+from model_core.scene.palette import ASKED, LETTER, ORANGE
 
 
 def picture_pair(
@@ -20,6 +20,7 @@ def picture_pair(
     *,
     titles: tuple[str, str],
     notes: Sequence[str],
+    letters: tuple[str, str] = ("", ""),
     aspect: float = 1.0,
     theme: style.ThemeName = "dark",
 ) -> None:
@@ -31,6 +32,8 @@ def picture_pair(
         Stand above.
     notes:
         Lines below.
+    letters:
+        Of orientation, at the left and the right edge.
     aspect:
         Height of a pixel to its width.
 
@@ -51,6 +54,11 @@ def picture_pair(
             if shape.any():
                 axes.contour(x, y, shape, levels=[0.5], colors=[colour], linewidths=1.0, linestyles=dashed)
         axes.set_axis_off()
+        for letter, where, side in zip(letters, (0.015, 0.985), ("left", "right"), strict=True):
+            axes.text(
+                where, 0.5, letter, transform=axes.transAxes, ha=side, va="center", color=LETTER,
+                fontsize=style.TEXT_PT + 2, fontweight="bold", gid="letter",
+            )  # fmt: skip
         axes.set_title(title, color=colours.text, fontsize=style.TEXT_PT, loc="left", gid="title")
     figure.subplots_adjust(left=0.02, right=0.98, bottom=0.17, top=0.93, wspace=0.03)
     legend = "Solid: what the network marks. Dashed: what was changed."
