@@ -26,7 +26,7 @@ from model_core.base.reasons import output_probability
 from model_core.base.results import ImageVerdict, RoiRow, ShownSlice, SliceResult
 from model_core.base.settings import DetectionSettings, EvidenceSettings
 from model_core.base.volume import Volume
-from model_core.engine import Pipeline, calibrated, detect, run
+from model_core.engine import Pipeline, detect, run
 from model_core.engine.lungs import lungs_of
 from model_core.explain.attribution import lesion_players, with_ill
 from model_core.explain.healing import (
@@ -197,8 +197,7 @@ def outcome_of(pipeline: Pipeline, shown: ShownSlice, output: int) -> PictureOut
 
 def weakly_marked(pipeline: Pipeline, result: SliceResult, detections: DetectionSettings) -> BoolArray:
     """Return (H, W) the masks of all regions that are no background, shown or not."""
-    weak = float(calibrated(np.array([BACKGROUND_SCORE], np.float32), detections.temperature)[0])
-    everything = dataclasses.replace(detections, score=min(detections.score, weak))
+    everything = dataclasses.replace(detections, score=min(detections.score, BACKGROUND_SCORE))
     found = detect(pipeline, result, everything)
     marked: BoolArray = np.any(mask_pixels(found, result.placement.slice_shape), axis=0)
     return marked
