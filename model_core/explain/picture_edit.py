@@ -41,6 +41,8 @@ from model_core.explain.masks import mask_pixels
 from model_core.explain.shown import show
 from model_core.explain.stability import with_slice
 
+# So many regions at most say what is not healthy.
+_MOST_MARKED = 256
 # Changes of a score that are smaller are none to be listed elsewhere.
 _SMALLEST_CHANGE = 0.01
 
@@ -197,7 +199,11 @@ def outcome_of(pipeline: Pipeline, shown: ShownSlice, output: int) -> PictureOut
 
 def weakly_marked(pipeline: Pipeline, result: SliceResult, detections: DetectionSettings) -> BoolArray:
     """Return (H, W) the masks of all regions that are no background, shown or not."""
-    everything = dataclasses.replace(detections, score=min(detections.score, BACKGROUND_SCORE))
+    everything = dataclasses.replace(
+        detections,
+        score=min(detections.score, BACKGROUND_SCORE),
+        max_detections=max(detections.max_detections, _MOST_MARKED),
+    )
     found = detect(pipeline, result, everything)
     marked: BoolArray = np.any(mask_pixels(found, result.placement.slice_shape), axis=0)
     return marked
