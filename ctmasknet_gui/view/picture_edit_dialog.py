@@ -50,6 +50,7 @@ _PANE = 300
 # Of the side of a pane, what the changed area takes when it is looked at closely, and the closest zoom.
 _CLOSE, _CLOSEST = 0.35, 8.0
 _COLUMNS = ("Region is", "Where", "Class", "Score before", "Score after")
+_OUTDATED = "Thresholds have changed since this ran: run it again."
 _RIM = QColor(0, 0, 0, 150)
 
 
@@ -271,8 +272,8 @@ class PictureEditDialog(QDialog):
             self._tell(edited, effect)
         self.level.setVisible(edited.kind == "plant")
         self.level.setEnabled(not picture.running)
-        for widget in (self.progress, self.running):
-            widget.setVisible(picture.running)
+        self.progress.setVisible(picture.running)
+        self.running.setText(_OUTDATED if picture.outdated else "")
         self.table.setVisible(effect is not None)
         if picture.running:
             self.progress.setRange(0, run.total)
@@ -284,10 +285,6 @@ class PictureEditDialog(QDialog):
         self.run_button.setEnabled(not done)
         self.run_button.setDefault(not done and not picture.running)
         self.run_button.setText("Run the slice" if effect is None else "Run again")
-        if picture.outdated:
-            self.note.setText("Thresholds have changed since this ran: run it again")
-        else:
-            self.note.setText(ABOUT_THE_NETWORK)
 
     def _show_pictures(self, edited: EditedPicture, effect: PictureEffect | None) -> None:
         self.titles[1].setText(f"Changed picture: {edited.done[0].lower()}{edited.done[1:]}")

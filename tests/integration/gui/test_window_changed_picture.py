@@ -117,11 +117,12 @@ def test_changed_thresholds_make_it_outdated(rig):
     rig.settle()
     rig.window.use.set_detections(replace(rig.state.thresholds.detections, score=0.7))
     rig.settle()
-    assert "run it again" in dialog.note.text()
+    assert "run it again" in dialog.running.text()
+    assert dialog.note.text() == ABOUT_THE_NETWORK
     assert dialog.run_button.isEnabled()
     dialog.run_button.click()
     rig.settle()
-    assert dialog.note.text() == ABOUT_THE_NETWORK
+    assert dialog.running.text() == ""
 
 
 def test_a_refusal_says_why_and_opens_nothing(rig):
