@@ -48,8 +48,12 @@ class Guide:
             rect = QRect()
             for widget in widgets:
                 rect = rect.united(QRect(widget.mapTo(self.window, QPoint(0, 0)), widget.size()))
+        self.save(name, self.window, rect)
+
+    def save(self, name: str, widget: QWidget, rect: QRect) -> None:
+        """Save a part of a widget."""
         path = self.folder / f"guide-{name}.png"
-        if not self.window.grab(rect).save(str(path)):
+        if not widget.grab(rect).save(str(path)):
             raise SystemExit(f"{path} cannot be written")
         sys.stdout.write(f"{path}\n")
 
@@ -81,6 +85,16 @@ class Guide:
         self.commands.leave_tool.trigger()
         self.commands.restore_all.trigger()
         self.settle()
+        self.use.pick(shown.rois[0].candidate)
+        self.commands.heal_lesion.trigger()
+        self.settle()
+        self.use.run_edited()
+        self.settle()
+        changed = self.window.picture_edit
+        assert changed is not None
+        self.save("9-heal", changed, changed.rect())
+        self.use.forget_edited()
+        self.use.pick(None)
         panel.plots.tabs.setCurrentWidget(panel.plots.sensitivity)
         # High enough for the names of the lines.
         self.window.resize(1280, 1200)

@@ -11,9 +11,10 @@ import numpy as np
 from ctmasknet_gui.state import LungSlices
 from model_core.base.asked import AskedAnswer, AskedRegion
 from model_core.base.calibration import ScanCheck
-from model_core.base.errors import ExportError, ReadError, WeightsError
+from model_core.base.errors import ExportError, ReadError, SettingsError, WeightsError
 from model_core.base.geometry import Geometry
 from model_core.base.jobs import Progress
+from model_core.base.picture_edit import EditedPicture, PictureEffect, PictureOutcome, RegionChange
 from model_core.base.reasons import Carriers, Curve, DecisiveRegions, Group, Sensitivity, SliceReason
 from model_core.base.results import (
     Candidates,
@@ -184,6 +185,7 @@ class FakeEngine:
     controls: set = field(default_factory=set)
     threads: set = field(default_factory=set)
     explained: list = field(default_factory=list)
+    edits: list = field(default_factory=list)
     reason_gate: threading.Event | None = None
     no_lung: set = field(default_factory=set)
     lung_threads: set = field(default_factory=set)
@@ -345,6 +347,44 @@ class FakeEngine:
             basis="edited" if edit else pipeline.evidence_basis(evidence),
             edit=edit or None,
         )
+
+    def edit_picture(self, pipeline, volume, result, detections, request):
+        """Fill the box around what was asked for with 7; the upper left corner is no lung."""
+        self.edits.append(request)
+        yield Progress(0, 1, "Looking for healthy lung")
+        if request.regions:
+            left, top, right, bottom = (int(edge) for edge in request.regions[0][1])
+        else:
+            across, down = zip(*request.polygon, strict=True)
+            left, top, right, bottom = int(min(across)), int(min(down)), int(max(across)), int(max(down))
+        if (left, top) == (0, 0):
+            raise SettingsError("There is hardly any lung in this area.")
+        before = volume.voxels[result.slice_index]
+        area = np.zeros(before.shape, bool)
+        area[top:bottom, left:right] = True
+        level = request.level_hu if request.kind == "plant" else None
+        after = np.where(area, 7, before).astype(np.int16)
+        yield EditedPicture(request.kind, result.slice_index, "a drawn area", before, after, area, 1, level)
+
+    def picture_effect(self, pipeline, volume, result, detections, evidence, edited):
+        """Give what the slice gives: the class halves, and each of two shams changes the logit by 0.1."""
+        shown = self.shown(pipeline, volume, result, detections, evidence, edit=None)
+
+        def outcome(logit, probability):
+            return PictureOutcome(np.zeros(3), np.full(3, 0.5), logit, probability, 100, 50.0)
+
+        region = RegionChange("lesion", (30, 20, 40, 30), None, 0.9, None, inside=True)
+        found = PictureEffect(
+            edited, "ill", outcome(1.0, 0.9), outcome(-1.0, 0.2), shown, shown, (region,), (), (), 2, 0
+        )
+        yield found
+        for number in range(2):
+            yield Progress(number, 2, f"Sham heal {number + 1}")
+            while self.gate is not None and not self.gate.wait(0.005):
+                yield Progress(number, 2, "waiting")
+            self.backbone_calls.append(edited.slice_index)
+            found = replace(found, shams=(*found.shams, outcome(1.1, 0.9)))
+            yield found
 
     def needs_backbone(self, pipeline, result):
         return self.maps > 0 and not result.features

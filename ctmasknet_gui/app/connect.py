@@ -38,7 +38,7 @@ class Wiring(QObject):
         controllers = self._controllers
         opening, display = controllers.opening, controllers.display
         thresholds, messages = controllers.thresholds, controllers.messages
-        what_if = controllers.what_if
+        what_if, edits = controllers.what_if, controllers.picture_edits
         return UseCases(
             open_paths=self._open_paths,
             open_demo=controllers.demo.open,
@@ -96,6 +96,12 @@ class Wiring(QObject):
             restore_all=what_if.restore_all,
             restore_everywhere=what_if.restore_everywhere,
             toggle_nms_anew=what_if.toggle_nms_anew,
+            heal_selected=edits.heal_selected,
+            edit_area=edits.edit_area,
+            set_ground_glass=edits.set_ground_glass,
+            run_edited=edits.run,
+            stop_edited=edits.stop,
+            forget_edited=edits.forget,
             choose_way=controllers.reasons.choose_way,
             choose_grouping=controllers.reasons.choose_grouping,
             choose_output=controllers.reasons.choose_output,

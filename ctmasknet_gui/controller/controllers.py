@@ -15,6 +15,7 @@ from ctmasknet_gui.controller.kept_results import KeptResults
 from ctmasknet_gui.controller.lungs import LungController
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.open_case import OpenController
+from ctmasknet_gui.controller.picture_edits import PictureEditController
 from ctmasknet_gui.controller.ports import Engine, Reader, warm_up_reading
 from ctmasknet_gui.controller.reasons import ReasonController
 from ctmasknet_gui.controller.remember import RememberController
@@ -72,6 +73,14 @@ class Controllers:
             state,
             self.jobs,
             self.thresholds,
+            engine=engine,
+            weights=self.weights,
+            shown=self.shown,
+            messages=self.messages,
+        )
+        self.picture_edits = PictureEditController(
+            state,
+            self.jobs,
             engine=engine,
             weights=self.weights,
             shown=self.shown,

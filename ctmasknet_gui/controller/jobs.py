@@ -14,7 +14,7 @@ from ctmasknet_gui.worker.job import JobFactory
 from model_core.base.jobs import Progress
 
 # `RunState` knows three kinds; the small ones show as what they are part of.
-SHOWN_AS = {"weights": "open", "reference": "open", "ask": "run"}
+SHOWN_AS = {"weights": "open", "reference": "open", "ask": "run", "picture": "run"}
 
 
 def _nothing(*_: object) -> None:

@@ -21,6 +21,7 @@ from model_core.base.asked import AskedRegion
 from model_core.base.calibration import Calibration
 from model_core.base.errors import WeightsError
 from model_core.base.jobs import Progress
+from model_core.base.picture_edit import EditedPicture, PictureEffect, PictureRequest
 from model_core.base.reasons import Sensitivity, SliceReason, Way
 from model_core.base.resources import resource
 from model_core.base.results import ImageVerdict, ScanVerdict, ShownSlice, SliceResult, SliceSummary
@@ -255,6 +256,33 @@ class Engine:
         from model_core.engine import ask
 
         yield from ask(pipeline, volume, result, box)
+
+    def edit_picture(
+        self,
+        pipeline: Any,
+        volume: Volume,
+        result: SliceResult,
+        detections: DetectionSettings,
+        request: PictureRequest,
+    ) -> Generator[Progress | EditedPicture, None, None]:
+        """Change the picture of a slice; see `explain.edit_picture`."""
+        from model_core.explain import edit_picture
+
+        yield from edit_picture(pipeline, volume, result, detections, request)
+
+    def picture_effect(
+        self,
+        pipeline: Any,
+        volume: Volume,
+        result: SliceResult,
+        detections: DetectionSettings,
+        evidence: EvidenceSettings,
+        edited: EditedPicture,
+    ) -> Generator[Progress | PictureEffect, None, None]:
+        """Run a changed slice and its sham heals; see `explain.picture_effect`."""
+        from model_core.explain import picture_effect
+
+        yield from picture_effect(pipeline, volume, result, detections, evidence, edited)
 
     def judge(
         self, pipeline: Any, result: SliceResult, evidence: EvidenceSettings, edit: EvidenceEdit

@@ -7,6 +7,7 @@ from ctmasknet_gui.state.case import CaseState, LungSlices, WeightsState
 from ctmasknet_gui.state.cases import Case, Cases
 from ctmasknet_gui.state.changes import Changes
 from ctmasknet_gui.state.display import DisplayState
+from ctmasknet_gui.state.picture_edit import PictureEditState
 from ctmasknet_gui.state.reasons import ReasonState
 from ctmasknet_gui.state.results import Effect, ResultState, SelectionState
 from ctmasknet_gui.state.running import Message, MessageState, RunState
@@ -23,6 +24,7 @@ __all__ = [
     "LungSlices",
     "Message",
     "MessageState",
+    "PictureEditState",
     "ReasonState",
     "ResultState",
     "RunState",
@@ -48,6 +50,7 @@ class AppState:
         self.thresholds = ThresholdState()
         self.results = ResultState()
         self.reasons = ReasonState()
+        self.picture_edit = PictureEditState()
         self.selection = SelectionState()
         self.run = RunState()
         self.messages = MessageState()

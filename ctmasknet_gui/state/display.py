@@ -11,7 +11,7 @@ from model_core.base.volume import LUNG_WINDOW, Window
 from model_core.scene import Overlays
 
 LUNG = LUNG_WINDOW
-Tool = Literal["", "area", "ask"]
+Tool = Literal["", "area", "ask", "heal", "plant"]
 
 # VIEWER.md order: keys 2..7. Key 0 is the automatic window, key 1 the file's own.
 PRESETS = (
@@ -37,8 +37,8 @@ class DisplayState:
     masks, outlines, boxes, labels, logits, contributions, reference, opacity:
         As in `Overlays`, whose defaults they begin with.
     tool:
-        What the left button draws on the slice: an area whose regions are selected, a box to ask about, or
-        nothing.
+        What the left button draws on the slice: an area whose regions are selected, a box to ask about, an
+        area to heal or to plant ground glass in, or nothing.
     covered:
         Which of masks and outlines a map of other colours took off; they come back when it goes.
     """

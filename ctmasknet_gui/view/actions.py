@@ -197,6 +197,15 @@ _EXCLUDE_TIP = "Show what the class would be without the selected regions: lower
 _RESTORE_TIP = "Let every region of this slice count again, and forget what was asked about"
 _AREA_TIP = "Draw around regions to select them: their middle counts; with Shift a box"
 _ASK_TIP = "Draw a box: the network takes it as a proposal, and the class takes in what it finds there"
+_HEAL_TIP = (
+    "Show the slice with the lesions of the selected regions replaced by healthy lung nearby, and run it"
+)
+_HEAL_AREA_TIP = (
+    "Draw an area: its lung is replaced by healthy lung nearby, and the slice can run again; Shift: box"
+)
+_PLANT_TIP = (
+    "Draw an area in healthy lung: ground glass is planted in it, and the slice can run again; Shift: box"
+)
 _NMS_TIP = "Regions that an excluded one had suppressed take its place; otherwise they stay out"
 
 # By the headings of the list of keys.
@@ -369,6 +378,15 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         _tool("ask", "Ask about a region", _ASK_TIP, key="Q", image="ask"),
         Command("ask_box", "Ask about a box…", "Give the edges of a box to ask about as numbers",
                 keys=("Shift+Q",), when=_judged),
+        Command("heal_lesion", "Heal lesion…", _HEAL_TIP, keys=("C",), image="heal",
+                when=lambda state: _judged(state) and bool(state.selection.chosen),
+                do=lambda use, _: use.heal_selected()),
+        _tool("heal", "Heal an area", _HEAL_AREA_TIP, key="Y", image="heal"),
+        Command("heal_box", "Heal a box…", "Give the edges of a box to heal as numbers",
+                keys=("Shift+Y",), when=_judged),
+        _tool("plant", "Plant ground glass", _PLANT_TIP, key="U", image="plant"),
+        Command("plant_box", "Plant ground glass in a box…",
+                "Give the edges of a box to plant in as numbers", keys=("Shift+U",), when=_judged),
         Command("leave_tool", "Leave tool", "Put the tool for areas or questions away", keys=("Esc",),
                 when=lambda state: state.display.tool != "", do=lambda use, _: use.leave_tool()),
         Command("exclude_region", "Exclude from evidence", _EXCLUDE_TIP, keys=("X", "Del"),

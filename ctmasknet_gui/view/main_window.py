@@ -36,6 +36,7 @@ from ctmasknet_gui.view.tool_bar import ToolBar
 from ctmasknet_gui.view.use_cases import UseCases
 from ctmasknet_gui.view.viewport import Viewport, local_paths
 from model_core.base.arrays import ByteArray
+from model_core.base.picture_edit import PictureEditKind
 
 TITLE = "CTMaskNet"
 MINIMUM_SIZE = (1100, 700)
@@ -71,6 +72,7 @@ class MainWindow(QMainWindow):
         self._layout_restored = False
         # The list of series gave way to the picture; the user opened it all the same.
         self._collapsed = self._pinned = False
+        self.picture_edit: QWidget | None = None
         self.commands = Actions(state, self)
         self.commands.connect_to(use)
         self.dialogs = FileDialogs(self, use)
@@ -88,6 +90,7 @@ class MainWindow(QMainWindow):
         state.case.events.partial.connect(self._on_volume)
         state.case.events.catalogue.connect(self._check_panels)
         state.display.events.privacy.connect(self._show_title)
+        state.picture_edit.events.edited.connect(self._show_edited)
         self._on_volume()
 
     # ------------------------------------------------------------------------------------ assembly
@@ -201,6 +204,7 @@ class MainWindow(QMainWindow):
         viewport.candidate_selected.connect(use.pick)
         viewport.regions_selected.connect(use.pick_several)
         viewport.region_asked.connect(use.ask)
+        viewport.area_edited.connect(use.edit_area)
         viewport.paths_dropped.connect(lambda paths: use.open_paths(tuple(paths)))
         viewport.menu_requested.connect(self._show_slice_menu)
         viewport.empty.open_file.clicked.connect(self.commands.open_file.trigger)
@@ -233,6 +237,8 @@ class MainWindow(QMainWindow):
             (commands.copy_table, self.explanation.table.copy),
             (commands.select_scores, self.select_scores),
             (commands.ask_box, self.ask_box),
+            (commands.heal_box, partial(self.edit_box, "heal")),
+            (commands.plant_box, partial(self.edit_box, "plant")),
             (commands.keys, self._show_keys),
             (commands.about, self._show_about),
             (commands.about_weights, self._show_weights),
@@ -325,6 +331,39 @@ class MainWindow(QMainWindow):
         dialog.boxAsked.connect(self.use.ask)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
+
+    def edit_box(self, kind: PictureEditKind) -> None:
+        """Ask for the edges of a box that is to be healed, or planted in."""
+        from ctmasknet_gui.view.what_if_dialogs import BoxDialog
+
+        dialog = BoxDialog(self._state, purpose=kind, parent=self)
+
+        def edit(box: tuple[float, float, float, float]) -> None:
+            left, top, right, bottom = box
+            dialog.close()
+            self.use.edit_area(kind, ((left, top), (right, top), (right, bottom), (left, bottom)))
+
+        dialog.boxAsked.connect(edit)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
+    def _show_edited(self, *_: object) -> None:
+        """Show the changed picture beside the window as long as there is one."""
+        from ctmasknet_gui.view.picture_edit_dialog import PictureEditDialog
+
+        dialog, use = self.picture_edit, self.use
+        if self._state.picture_edit.edited is None:
+            self.picture_edit = None
+            if dialog is not None:
+                dialog.close()
+        elif dialog is None:
+            self.picture_edit = dialog = PictureEditDialog(self._state, parent=self)
+            dialog.runAsked.connect(use.run_edited)
+            dialog.stopAsked.connect(use.stop_edited)
+            dialog.levelChosen.connect(use.set_ground_glass)
+            dialog.left.connect(use.forget_edited)
+            dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+            dialog.show()
 
     @Slot(object)
     def ask_fewer_slices(self, question: FewerSlices) -> None:

@@ -34,6 +34,7 @@ class _Menu:
 _PRESETS = tuple(command.name for command in COMMANDS["Window"] if command.choice)
 _SPEEDS = tuple(command.name for command in COMMANDS["Slices"] if command.choice)
 _EDITS = ("exclude_region", "restore_region", "keep_only")
+_CHANGES = ("heal_lesion", "heal_tool", "heal_box", "plant_tool", "plant_box")
 _RECENT, _WEIGHTS, _WINDOWS = "recent_menu", "weights_menu", "window_menu"
 # fmt: off
 _BAR = (
@@ -52,7 +53,8 @@ _BAR = (
         "area_tool", "select_scores", "ask_tool", "ask_box",
         _Menu("Class &evidence", (
             *_EDITS, None, "restore_all", "restore_everywhere", None, "nms_anew",
-        )), None,
+        )),
+        _Menu("Changed &picture", _CHANGES), None,
         "copy_table", None,
         "reset_thresholds",
     )),
@@ -83,14 +85,15 @@ _WINDOW = _Menu("Window", (*_PRESETS, None, "window_auto", "window_file", "inver
 _RUN = _Menu("Run", ("run_series", "run_slice"))
 _WHAT_IF = _Menu("What if", (
     "area_tool", "select_scores", "ask_tool", "ask_box", "leave_tool", None, *_EDITS, None,
-    "restore_all", "nms_anew",
+    "restore_all", "nms_anew", None, *_CHANGES,
 ))
 _REGION = _Menu("Region", (
-    *_EDITS, "restore_all", None, "nms_anew", None, "clear_selection", "copy_table",
+    *_EDITS, "restore_all", None, "nms_anew", None, "heal_lesion", None, "clear_selection", "copy_table",
 ))
 _SLICE = _Menu("Slice", (
     "area_tool", "ask_tool", None,
     *_EDITS, "restore_all", None,
+    "heal_lesion", "heal_tool", "plant_tool", None,
     "run_slice", "outlines", "labels", "masks", "boxes", "logits", "contributions", "reference", None,
     _WINDOWS, "zoom_fit", "reset_view", None, "export_png",
 ))

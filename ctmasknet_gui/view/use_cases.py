@@ -13,6 +13,7 @@ from pathlib import Path
 from ctmasknet_gui.state import Message
 from ctmasknet_gui.state.display import Tool
 from ctmasknet_gui.state.requests import ExportRequest
+from model_core.base.picture_edit import PictureEditKind
 from model_core.base.reasons import Grouping, Way
 from model_core.base.settings import DetectionSettings, EvidenceSettings, Scoring
 from model_core.base.volume import Window
@@ -81,6 +82,12 @@ class UseCases:
     restore_all: Callable[[], None]
     restore_everywhere: Callable[[], None]
     toggle_nms_anew: Callable[[], None]
+    heal_selected: Callable[[], None]
+    edit_area: Callable[[PictureEditKind, Sequence[tuple[float, float]]], None]
+    set_ground_glass: Callable[[float], None]
+    run_edited: Callable[[], None]
+    stop_edited: Callable[[], None]
+    forget_edited: Callable[[], None]
     choose_way: Callable[[Way], None]
     choose_grouping: Callable[[Grouping], None]
     choose_output: Callable[[int | None], None]

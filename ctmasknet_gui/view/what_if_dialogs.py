@@ -96,18 +96,40 @@ class ScoreRangeDialog(QDialog):
         self.effect.setText("\n".join(texts))
 
 
+# Of what a box may be given for: title, button, what is said of it.
+_PURPOSES = {
+    "ask": ("Ask about a box", "Ask", "The network takes the box as its proposal, and the class its answer."),
+    "heal": (
+        "Heal a box",
+        "Heal",
+        "The lung in the box is replaced by healthy lung nearby: shown, then run.",
+    ),
+    "plant": (
+        "Plant ground glass",
+        "Plant",
+        "Ground glass is planted in the lung of the box: shown, then run.",
+    ),
+}
+
+
 class BoxDialog(QDialog):
     """Four edges of a box in pixels of the slice, at first those of the selected region.
 
     Signals: ``boxAsked(tuple of float)``, x1, y1, x2, y2; the dialog stays for the next box.
+
+    Parameters
+    ----------
+    purpose:
+        "ask" about it, "heal" it or "plant" ground glass in it.
     """
 
     boxAsked = Signal(object)
 
-    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
+    def __init__(self, state: AppState, *, purpose: str = "ask", parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setWindowTitle("Ask about a box")
-        self._state = state
+        title, verb, self._about = _PURPOSES[purpose]
+        self.setWindowTitle(title)
+        self._state, self._asks = state, purpose == "ask"
         volume = state.case.volume
         height, width = (1, 1) if volume is None else volume.voxels.shape[1:]
         chosen = [roi.box for roi in regions_in_sight(state) if roi.candidate == state.selection.candidate]
@@ -129,7 +151,7 @@ class BoxDialog(QDialog):
         self.note.setMinimumHeight(2 * self.note.fontMetrics().lineSpacing())
         self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         self.buttons.rejected.connect(self.reject)
-        self.ask_button = self.buttons.addButton("Ask", QDialogButtonBox.ButtonRole.ActionRole)
+        self.ask_button = self.buttons.addButton(verb, QDialogButtonBox.ButtonRole.ActionRole)
         # Return asks: a button that is off for a moment would lose that to the other.
         self.buttons.button(QDialogButtonBox.StandardButton.Close).setAutoDefault(False)
         self.ask_button.clicked.connect(lambda *_: self.boxAsked.emit(self.box))
@@ -170,9 +192,9 @@ class BoxDialog(QDialog):
             )
             return
         shown, selected = self._state.results.shown, self._state.selection.candidate
-        asked = [] if shown is None else [row for one, row in shown.asked_rois() if one.candidate == selected]
-        self.note.setText(
-            asked_texts(asked[0])[0]
-            if asked
-            else "The network takes the box as its proposal, and the class its answer."
+        asked = (
+            []
+            if shown is None or not self._asks
+            else [row for one, row in shown.asked_rois() if one.candidate == selected]
         )
+        self.note.setText(asked_texts(asked[0])[0] if asked else self._about)

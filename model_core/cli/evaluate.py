@@ -15,6 +15,7 @@ from model_core.cli import values
 
 if TYPE_CHECKING:
     from model_core.base.settings import DetectionSettings
+    from model_core.measure.explained_slices import Subject
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_classifier(kinds)
     _add_scans(kinds)
     _add_explanations(kinds)
+    _add_heals(kinds)
 
 
 def _add_segmentation(kinds: Any) -> None:
@@ -123,6 +125,31 @@ def _add_explanations(kinds: Any) -> None:
         "the order of scores and chance (docs/explanation.md). Of segmentation sets only slices are taken "
         "that the detector never saw, where the list of its slices lies beside its weights.",
     )
+    _add_subjects(parser, slices=60)
+    parser.add_argument(
+        "--work", type=Path, metavar="DIR", help="keep the regions here, so that another run begins with them"
+    )
+    parser.add_argument("--seed", type=values.count, default=0, metavar="N", help="of all that is drawn (0)")
+    _add_output(parser)
+    parser.set_defaults(run=run_explanations)
+
+
+def _add_heals(kinds: Any) -> None:
+    parser = kinds.add_parser(
+        "heals",
+        help="what healed lesions and sham heals do to the verdict",
+        description="Heals the experts' lesions of slices, and gives every slice, controls too, eight sham "
+        "heals in unmarked lung (docs/explanation.md). Those of controls have the shapes of the experts' "
+        "lesions. Of segmentation sets only slices are taken that the detector never saw, where the list of "
+        "its slices lies beside its weights.",
+    )
+    _add_subjects(parser, slices=20)
+    parser.add_argument("--seed", type=values.count, default=0, metavar="N", help="of all that is drawn (0)")
+    _add_output(parser)
+    parser.set_defaults(run=run_heals)
+
+
+def _add_subjects(parser: argparse.ArgumentParser, *, slices: int) -> None:
     parser.add_argument(
         "--data", type=Path, required=True, nargs="+", metavar="DIR", help="segmentation sets"
     )
@@ -130,17 +157,15 @@ def _add_explanations(kinds: Any) -> None:
         "--controls", type=Path, required=True, metavar="DIR", help="class set, of which controls are taken"
     )
     parser.add_argument(
-        "--slices", type=values.positive, default=60, metavar="N", help="of the segmentation sets (60)"
+        "--slices",
+        type=values.positive,
+        default=slices,
+        metavar="N",
+        help=f"of the segmentation sets ({slices})",
     )
     parser.add_argument(
         "--control-slices", type=values.positive, default=20, metavar="N", help="of the class set (20)"
     )
-    parser.add_argument(
-        "--work", type=Path, metavar="DIR", help="keep the regions here, so that another run begins with them"
-    )
-    parser.add_argument("--seed", type=values.count, default=0, metavar="N", help="of all that is drawn (0)")
-    _add_output(parser)
-    parser.set_defaults(run=run_explanations)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -339,33 +364,23 @@ def run_scans(arguments: argparse.Namespace) -> int:
 def run_explanations(arguments: argparse.Namespace) -> int:
     """Measure explanations; the report is written once everything is computed."""
     from model_core.cli.progress import last
-    from model_core.data import read_classes, read_segmentation
     from model_core.engine.load import load_pipeline
-    from model_core.measure.explained_slices import choose, gather
+    from model_core.measure.explained_slices import gather
     from model_core.measure.explanation_report import settings_document, write_explanation_report
     from model_core.measure.explanations import check_pipeline, measure_explanations
     from model_core.measure.output import check_target
-    from model_core.weights.store import held_out_slices
 
     check_target(arguments.output, overwrite=arguments.overwrite)
-    sets = {folder.resolve().name: read_segmentation(folder) for folder in arguments.data}
-    controls = read_classes(arguments.controls)
     pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
     check_pipeline(pipeline)
     pipeline = pipeline.class_alone()
     card = pipeline.evidence_card
-    subjects = choose(
-        sets,
-        controls,
-        held_out_slices(card.name),
-        count=arguments.slices,
-        control_count=arguments.control_slices,
-    )
+    subjects, data = _subjects(arguments, card.name)
     cases = last(gather(pipeline, subjects, card.input.grey, work=arguments.work), title="Analysing")
     measured = last(measure_explanations(pipeline, cases, seed=arguments.seed), title="Measuring")
     about = settings_document(
         pipeline,
-        data=", ".join([*sets, arguments.controls.resolve().name]),
+        data=data,
         grey_map=card.input.grey,
         seed=arguments.seed,
     )
@@ -378,6 +393,52 @@ def run_explanations(arguments: argparse.Namespace) -> int:
         f"{arguments.output / 'report.html'}\n"
     )
     return 0
+
+
+def run_heals(arguments: argparse.Namespace) -> int:
+    """Measure healing; the report is written once everything is computed."""
+    from model_core.cli.progress import last
+    from model_core.engine.load import load_pipeline
+    from model_core.measure.explained_slices import CONTROLS
+    from model_core.measure.heals import measure_heals, write_heal_report
+    from model_core.measure.output import check_target
+
+    check_target(arguments.output, overwrite=arguments.overwrite)
+    pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
+    if not pipeline.has_class:
+        raise SettingsError("These weights give no image class: give a classifier or a single-shot model.")
+    subjects, data = _subjects(arguments, pipeline.evidence_card.name)
+    found = last(measure_heals(pipeline, subjects, seed=arguments.seed), title="Healing")
+    report = write_heal_report(
+        arguments.output,
+        found,
+        pipeline=pipeline,
+        data=data,
+        seed=arguments.seed,
+        overwrite=arguments.overwrite,
+    )
+    controls = report[CONTROLS]
+    share = controls["sham_verdict_changed"]["value"]
+    told = "no sham heal fits" if share is None else f"{share:.1%} of {controls['shams']} change the verdict"
+    sys.stdout.write(f"Sham heals of controls: {told}\n{arguments.output / 'report.html'}\n")
+    return 0
+
+
+def _subjects(arguments: argparse.Namespace, detector: str) -> tuple[list[Subject], str]:
+    """Return lesion slices and controls to measure on, and the names of their sets."""
+    from model_core.data import read_classes, read_segmentation
+    from model_core.measure.explained_slices import choose
+    from model_core.weights.store import held_out_slices
+
+    sets = {folder.resolve().name: read_segmentation(folder) for folder in arguments.data}
+    subjects = choose(
+        sets,
+        read_classes(arguments.controls),
+        held_out_slices(detector),
+        count=arguments.slices,
+        control_count=arguments.control_slices,
+    )
+    return subjects, ", ".join([*sets, arguments.controls.resolve().name])
 
 
 def _tell(report: dict[str, Any], keys: Sequence[str], output: Path) -> None:

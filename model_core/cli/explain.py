@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model_core.base.picture_edit import PLANTED_HU
 from model_core.cli import values
 from model_core.cli.errors import UsageError
 from model_core.cli.predict import choose_series, make_folder, open_series, refuse_to_replace
 from model_core.cli.progress import last
 
 if TYPE_CHECKING:
+    from model_core.base.picture_edit import PictureEditKind, PictureEffect
     from model_core.base.results import ShownSlice, SliceResult
     from model_core.base.settings import EvidenceSettings
     from model_core.base.volume import Volume
@@ -33,7 +35,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Runs the networks on one slice and writes DIR/explanation.json, the slice with the "
         "contribution of each region as colour, and their bars. Slices count from 1, as in the window. What "
         "each number means is in docs/explanation.md. --exclude, --only and --ask edit the evidence first, "
-        "as in the window, and what is written is marked as edited.",
+        "as in the window, and what is written is marked as edited. --heal, --heal-area and --plant change "
+        "the picture: that tells about the network, not about the patient.",
     )
     parser.add_argument("path", type=Path, help="DICOM folder or file, NIfTI, NRRD, MHA, or pictures")
     parser.add_argument(
@@ -64,6 +67,23 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--nms-anew", action="store_true", help="regions come in that excluded ones had suppressed"
     )
+    changed = parser.add_mutually_exclusive_group()
+    changed.add_argument(
+        "--heal", type=values.positive, nargs="+", default=[], metavar="RANK",
+        help="also run the slice with the lesions of these regions replaced by healthy lung of the same "
+        "slice, and with eight sham heals",
+    )  # fmt: skip
+    changed.add_argument(
+        "--heal-area", type=values.box, metavar="X1,Y1,X2,Y2", help="the same for the lung in a box"
+    )
+    changed.add_argument(
+        "--plant", type=values.box, metavar="X1,Y1,X2,Y2",
+        help="the same with ground glass planted in the lung in a box",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ground-glass", type=values.ground_glass, default=PLANTED_HU, metavar="HU",
+        help=f"of what is planted, -600 to -400 (default {PLANTED_HU:g})",
+    )  # fmt: skip
     values.add_computing(parser)
     parser.add_argument(
         "--stability",
@@ -87,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Explain the slice and write the results; nothing is written before everything is computed."""
     from model_core.engine.load import load_pipeline
     from model_core.explain import explain_slice, stability
-    from model_core.export import in_words, picture_names, region_picture_name
+    from model_core.export import in_words, picture_edit_name, picture_names, region_picture_name
     from model_core.export.report_pages import page_names
     from model_core.report import require_pdf
 
@@ -98,6 +118,8 @@ def run(arguments: argparse.Namespace) -> int:
     names = [DOCUMENT, *picture_names(index), *(page_names(REPORT) if arguments.report else ())]
     if arguments.region is not None:
         names.append(region_picture_name(index, arguments.region))
+    if arguments.heal or arguments.heal_area or arguments.plant:
+        names.append(picture_edit_name(index))
     refuse_to_replace([output / name for name in names], overwrite=arguments.overwrite)
     pipeline = load_pipeline(
         arguments.weights, device=arguments.device, backend=arguments.backend, fast=arguments.fast
@@ -108,6 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     result, original, shown = _analyse(arguments, pipeline, volume, index, evidence)
     region = _region(arguments.region, pipeline, volume, result, shown)
+    changed = _changed(arguments, pipeline, volume, result, original, evidence)
     found = last(explain_slice(pipeline, result, shown, seed=arguments.seed), title="Explaining")
     steady = None
     if arguments.stability:
@@ -116,7 +139,8 @@ def run(arguments: argparse.Namespace) -> int:
     edited = shown is not original
     _write(
         output, pipeline, volume, shown, found,
-        original=original if edited else None, steady=steady, region=region, report=arguments.report,
+        original=original if edited else None, steady=steady, region=region, changed=changed,
+        report=arguments.report,
     )  # fmt: skip
     for problem in volume.problems:
         if problem.level != "info":
@@ -125,6 +149,10 @@ def run(arguments: argparse.Namespace) -> int:
         from model_core.export import edited_in_words
 
         sys.stdout.write(edited_in_words(original, shown, pipeline.image_classes) + "\n")
+    if changed is not None:
+        from model_core.scene.picture_edit import effect_words, sham_words
+
+        sys.stdout.write(f"{changed.edited.done}: {effect_words(changed)}; {sham_words(changed)}.\n")
     if found.why_none:
         sys.stderr.write(f"ctmasknet: no contributions: {found.why_none}\n")
     elif sentence := in_words(found, pipeline.image_classes):
@@ -193,6 +221,36 @@ def _region(
     return last(job, title=f"Region {rank}")
 
 
+def _changed(
+    arguments: argparse.Namespace,
+    pipeline: Pipeline,
+    volume: Volume,
+    result: SliceResult,
+    shown: ShownSlice,
+    evidence: EvidenceSettings,
+) -> PictureEffect | None:
+    """Return what the changed picture does, where one was asked for."""
+    from model_core.base.picture_edit import EditedPicture, PictureRequest
+    from model_core.explain import edit_picture, picture_effect
+
+    if arguments.heal:
+        boxes = {roi.rank: roi.box for roi in shown.rois}
+        _candidates(shown, arguments.heal)
+        request = PictureRequest("heal", regions=tuple((rank, boxes[rank]) for rank in arguments.heal))
+    elif box := arguments.heal_area or arguments.plant:
+        left, top, right, bottom = box
+        corners = (left, top), (right, top), (right, bottom), (left, bottom)
+        kind: PictureEditKind = "heal" if arguments.heal_area else "plant"
+        request = PictureRequest(kind, polygon=corners, level_hu=arguments.ground_glass)
+    else:
+        return None
+    detections = pipeline.detections
+    edited = last(edit_picture(pipeline, volume, result, detections, request), title="Changing the picture")
+    assert isinstance(edited, EditedPicture)
+    job = picture_effect(pipeline, volume, result, detections, evidence, edited, seed=arguments.seed)
+    return last(job, title="Running it again")
+
+
 def _write(
     output: Path,
     pipeline: Pipeline,
@@ -203,30 +261,47 @@ def _write(
     original: ShownSlice | None,
     steady: Stability | None,
     region: RegionPixels | None,
+    changed: PictureEffect | None,
     report: bool,
 ) -> None:
     """Write document, pictures and page."""
     from model_core.base.files import atomic_folder
-    from model_core.export import explanation, write_explanation_pictures, write_json, write_region_picture
+    from model_core.export import (
+        explanation,
+        write_explanation_pictures,
+        write_json,
+        write_picture_edit,
+        write_region_picture,
+    )
     from model_core.export.report_pages import PageSettings, slice_page, write_page
     from model_core.weights.card import names_text
 
     make_folder(output)
     former = []
     if (output / DOCUMENT).is_file():  # pictures of another slice or of other weights
-        mine = ("slice-*-contribution*.png", "slice-*-region-*.png", f"{REPORT}.[hp]*")
+        mine = ("slice-*-contribution*.png", "slice-*-region-*.png", "slice-*-changed.png", f"{REPORT}.[hp]*")
         former = sorted(path for pattern in mine for path in output.glob(pattern))
     with atomic_folder(output, last=DOCUMENT, outdated=former) as work:
         write_explanation_pictures(work, volume, shown, found, image_classes=pipeline.image_classes)
         if region is not None:
             write_region_picture(work, volume, shown.slice_index, region)
+        if changed is not None:
+            write_picture_edit(work, volume, changed)
         if report:
             weights = names_text(pipeline.cards, fast=pipeline.fast)
             settings = PageSettings(pipeline, pipeline.detections, found.verdict.settings, weights)
             write_page(work, REPORT, slice_page(volume, shown, settings, explanation=found, steady=steady))
         write_json(
             work / DOCUMENT,
-            explanation(shown, found, pipeline=pipeline, steady=steady, original=original, region=region),
+            explanation(
+                shown,
+                found,
+                pipeline=pipeline,
+                steady=steady,
+                original=original,
+                region=region,
+                changed=changed,
+            ),
         )
 
 

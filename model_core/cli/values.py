@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from model_core.base.picture_edit import GROUND_GLASS_HU
 from model_core.base.settings import BACKEND_VARIABLE, BACKENDS, LARGEST_SIZE, SIZE_STEP
 
 _FAST = "leave out the mirror image where the weights look at it too: half the time, a little less good"
@@ -46,6 +47,11 @@ def iou(text: str) -> float:
 def logit(text: str) -> float:
     """Parse a mask threshold."""
     return number(text, -100.0, 100.0)
+
+
+def ground_glass(text: str) -> float:
+    """Parse the HU of planted ground glass."""
+    return number(text, *GROUND_GLASS_HU)
 
 
 def count(text: str) -> int:

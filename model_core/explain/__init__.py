@@ -10,6 +10,7 @@ from model_core.explain.masks import (
     mask_probability,
     paste_maps,
 )
+from model_core.explain.picture_edit import edit_picture, picture_effect
 from model_core.explain.pixels import RegionPixels, explain_region, region_cells
 from model_core.explain.regions import Regions, shown_lesions, touching_regions
 from model_core.explain.rois import roi_table
@@ -26,6 +27,7 @@ __all__ = [
     "Regions",
     "Stability",
     "burden",
+    "edit_picture",
     "explain_region",
     "explain_slice",
     "label_map",
@@ -34,6 +36,7 @@ __all__ = [
     "mask_pixels",
     "mask_probability",
     "paste_maps",
+    "picture_effect",
     "region_cells",
     "roi_table",
     "scan_verdict",

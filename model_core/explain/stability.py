@@ -82,7 +82,7 @@ def stability(
     outside = lungs is not None and lungs.has_lung(index) is False
     for done, (name, voxels) in enumerate(changed):
         yield Progress(done, len(changed), f"Slice {index + 1}, {name}")
-        other, place = _with_slice(volume, index, voxels)
+        other, place = with_slice(volume, index, voxels)
         for result in run(pipeline, other, [place]):
             if not isinstance(result, SliceResult):
                 continue
@@ -133,8 +133,8 @@ def _changes(volume: Volume, index: int, seed: int) -> list[tuple[str, VoxelArra
     return changes
 
 
-def _with_slice(volume: Volume, index: int, voxels: VoxelArray) -> tuple[Volume, int]:
-    """Return a volume with another picture, and its place: alone where the input needs no other slice."""
+def with_slice(volume: Volume, index: int, voxels: VoxelArray) -> tuple[Volume, int]:
+    """Return a volume with another picture for a slice, and where: alone where the input needs no other."""
     if volume.unit == "HU":
         return dataclasses.replace(volume, voxels=voxels[None], slice_positions_mm=None), 0
     whole = volume.voxels.copy()

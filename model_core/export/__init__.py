@@ -10,6 +10,7 @@ from model_core.export.explanation import (
 )
 from model_core.export.labels import write_lesions
 from model_core.export.picture import render_slice
+from model_core.export.picture_edit import picture_edit_name, write_picture_edit
 from model_core.export.plots import available_plots, export_plots, write_plot
 from model_core.export.png import RESEARCH_USE, write_png
 from model_core.export.predictions import predictions, slice_prediction, told_problem, write_json
@@ -28,6 +29,7 @@ __all__ = [
     "export_plots",
     "export_slices",
     "in_words",
+    "picture_edit_name",
     "picture_names",
     "predictions",
     "region_picture_name",
@@ -39,6 +41,7 @@ __all__ = [
     "write_explanation_pictures",
     "write_json",
     "write_lesions",
+    "write_picture_edit",
     "write_plot",
     "write_png",
     "write_region_picture",

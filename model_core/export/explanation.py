@@ -12,6 +12,7 @@ import numpy as np
 from model_core import DISCLAIMER, __version__
 from model_core.base.arrays import DoubleArray
 from model_core.base.files import atomic_path
+from model_core.base.picture_edit import PictureEffect
 from model_core.base.results import ShownSlice, probability_text
 from model_core.base.threads import DRAWING
 from model_core.base.voi import apply_window, automatic_window
@@ -20,6 +21,7 @@ from model_core.explain.attribution import FoundSet, with_ill
 from model_core.explain.explanation import BACKGROUND, METHODS, Explanation
 from model_core.explain.pixels import RegionPixels
 from model_core.explain.stability import Stability
+from model_core.export.picture_edit import picture_edit_entry
 from model_core.export.png import RESEARCH_USE
 from model_core.export.predictions import Networks, by_name, edit_entry, weights_entry
 from model_core.export.region import region_entry
@@ -43,6 +45,7 @@ def explanation(
     steady: Stability | None = None,
     original: ShownSlice | None = None,
     region: RegionPixels | None = None,
+    changed: PictureEffect | None = None,
 ) -> dict[str, Any]:
     """Return the document of one slice as JSON values; it holds no text of the file (docs/explanation.md).
 
@@ -96,6 +99,7 @@ def explanation(
         "decisive_set": _decisive(found, names),
         "stability": None if steady is None else _stability(steady),
         "region": None if region is None else region_entry(region),
+        "picture_edit": None if changed is None else picture_edit_entry(changed, names),
     }
 
 

@@ -112,7 +112,7 @@ def gather(
     found, total = [], len(subjects) * len(PICTURES)
     arrays: dict[str, Any] = {}
     for number, subject in enumerate(subjects):
-        item = _shown(subject.slice, grey_map)
+        item = as_measured(subject.slice, grey_map)
         looks, shape = [], (0, 0)
         for kind in range(len(PICTURES)):
             key = f"{number}-{kind}"
@@ -138,7 +138,8 @@ def gather(
     yield found
 
 
-def _shown(item: LabelledSlice | ClassifiedSlice, grey_map: GreyMap) -> LabelledSlice | ClassifiedSlice:
+def as_measured(item: LabelledSlice | ClassifiedSlice, grey_map: GreyMap) -> LabelledSlice | ClassifiedSlice:
+    """Return a slice with the grey-to-HU map that weights want, see `with_grey_map`."""
     if isinstance(item, LabelledSlice):
         return with_grey_map([item], grey_map)[0]
     return with_grey_map([item], grey_map)[0]

@@ -10,6 +10,7 @@ from model_core.plots.areas import picked_candidate, score_area
 from model_core.plots.batch import roi_batch_image
 from model_core.plots.classes import class_bars
 from model_core.plots.contributions import contribution_bars, contribution_map
+from model_core.plots.picture_pair import picture_pair
 from model_core.plots.profile import scan_profile
 from model_core.plots.region_maps import RegionMap, region_maps
 from model_core.plots.scores import score_histogram
@@ -21,6 +22,7 @@ __all__ = [
     "contribution_bars",
     "contribution_map",
     "picked_candidate",
+    "picture_pair",
     "region_maps",
     "roi_batch_image",
     "scan_profile",

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from model_core.base.arrays import FloatArray
 from model_core.data.schemes import CONSOLIDATION, GGO
+from model_core.phantom.ground_glass import add_ground_glass
 from model_core.train.appearance import unit
 from model_core.train.packing import LUNG_BIT, PackedSlice
 from model_core.train.parenchyma import Lung, find_lung
@@ -109,11 +110,8 @@ def _ground_glass(
 ) -> FloatArray:
     level = unit(float(generator.uniform(*GGO_HU)))
     texture = 0.04 * smooth_noise(picture.shape, generator, grain=3.0)
-    lifted = picture + cloud * (max(0.0, level - lung.level) + texture)
-    # Vessels are brighter than ground glass already: they gain little.
-    limit = np.maximum(picture, level + 0.12)
-    glass: FloatArray = np.clip(np.minimum(lifted, limit), 0.0, 1.0).astype(np.float32)
-    return glass
+    lifted = add_ground_glass(picture, cloud, level=level, lung=lung.level, headroom=0.12, texture=texture)
+    return lifted.clip(0.0, 1.0)
 
 
 def _consolidation(picture: FloatArray, core: FloatArray, generator: np.random.Generator) -> FloatArray:

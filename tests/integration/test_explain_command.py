@@ -7,13 +7,14 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 from scipy.special import expit
 
 from model_core.base.calibration import Calibration
 from model_core.base.references import References
 from model_core.cli.main import main
 from model_core.engine.load import load_pipeline
-from model_core.explain import explain_region
+from model_core.explain import edit_picture, explain_region
 from model_core.phantom import make_phantom, write_dicom
 from model_core.weights.store import load_weights, save_weights
 
@@ -416,4 +417,45 @@ def test_explanations_are_measured_against_the_order_of_scores(
 def test_explanations_are_not_measured_without_references(labelled, plain, tmp_path, capsys):
     assert evaluate_explanations(labelled, plain, tmp_path / "out") == 1
     assert "train calibrate" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_changed_picture_is_told_apart_and_marked(series, weights, document, tmp_path, monkeypatch, capsys):
+    # What random networks mark everywhere would leave nothing healthy.
+    module = sys.modules[edit_picture.__module__]
+    monkeypatch.setattr(module, "weakly_marked", lambda *_: np.zeros((SIZE, SIZE), bool))
+    volume = make_phantom(slices=SLICES, size=SIZE)[0]
+    deep = distance_transform_edt((volume.voxels[2] < -700) & (volume.voxels[2] > -950))
+    row, column = (int(place) for place in np.unravel_index(deep.argmax(), deep.shape))
+    box = f"{column - 4},{row - 4},{column + 4},{row + 4}"
+    options = "--slice", "3", "--weights", *weights, "--plant", box, "--ground-glass", "-450"
+    assert explain(series, tmp_path, *options) == 0
+    found = json.loads((tmp_path / "explanation.json").read_text())
+    edit = found["picture_edit"]
+    assert "not about the patient" in edit["about"]
+    assert (edit["kind"], edit["ground_glass_hu"]) == ("plant", -450.0)
+    assert edit["target"] == "ill_or_not"
+    assert edit["logit_change"] == pytest.approx(edit["after"]["logit"] - edit["before"]["logit"])
+    assert len(edit["shams"]["logit_changes"]) == edit["shams"]["count"] <= 8
+    assert found["image_logits"] == document["image_logits"], "the slice itself keeps its class"
+    assert document["picture_edit"] is None
+    assert (tmp_path / "slice-0003-changed.png").is_file()
+    assert "Planted ground glass in a drawn area: ill" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--heal-area", "0,0,5,5"], "hardly any lung"),
+        (["--heal", "1", "--plant", "1,1,9,9"], "not allowed with"),
+        (["--plant", "1,1,9,9", "--ground-glass", "40"], "outside -600..-400"),
+    ],
+)
+def test_what_cannot_be_changed_is_refused(series, weights, tmp_path, capsys, options, said):
+    try:
+        code = explain(series, tmp_path / "out", "--slice", "3", "--weights", *weights, *options)
+    except SystemExit as stopped:
+        code = stopped.code
+    assert code
+    assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

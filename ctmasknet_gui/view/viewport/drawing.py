@@ -1,4 +1,4 @@
-"""The tools of the left button: an area that selects the regions in it, a box to ask about."""
+"""The tools of the left button: areas that select regions or change the picture, a box to ask about."""
 
 from __future__ import annotations
 
@@ -17,12 +17,22 @@ from model_core.scene.palette import ASKED, MUTED, WHITE
 
 # Boxes that are narrower, in slice pixels, are not asked about.
 SMALLEST = 2.0
+# Tools whose area changes the picture.
+_CHANGING = ("heal", "plant")
 _BACK = QColor(14, 19, 25, 225)
 _PADDING = 7.0
 _HINTS = {
     "area": (
         "Draw around regions to select them · Shift draws a box",
         "X exclude · K keep only · Shift+X put back",
+    ),
+    "heal": (
+        "Draw around what is to be healed · Shift draws a box",
+        "The changed slice is shown before it runs",
+    ),
+    "plant": (
+        "Draw an area in healthy lung to plant ground glass in · Shift draws a box",
+        "The changed slice is shown before it runs",
     ),
     "ask": ("Draw a box: the network takes it as its proposal", "X forgets the answer · Ctrl+Z undoes"),
 }
@@ -41,12 +51,15 @@ class Drawing(QObject):
         The area holds the middle of other regions than before; these, best first.
     box_drawn(tuple of float):
         x1, y1, x2, y2 of a finished box to ask about, in slice pixels.
+    area_drawn(str, tuple of (float, float)):
+        "heal" or "plant", and the corners (x, y) of a finished area, in slice pixels.
     changed():
         It looks different.
     """
 
     regions_drawn = Signal(object)
     box_drawn = Signal(object)
+    area_drawn = Signal(str, object)
     changed = Signal()
 
     def __init__(self, state: AppState, parent: QObject | None = None) -> None:
@@ -100,6 +113,11 @@ class Drawing(QObject):
             if min(box.width(), box.height()) >= SMALLEST:
                 self._waiting = box
                 self.box_drawn.emit((box.left(), box.top(), box.right(), box.bottom()))
+        elif lasso is not None and self._state.display.tool in _CHANGING:
+            around = lasso.box if lasso.boxed else lasso.polygon.boundingRect()
+            if min(around.width(), around.height()) >= SMALLEST:
+                corners = tuple((corner.x(), corner.y()) for corner in lasso.polygon.toList())
+                self.area_drawn.emit(self._state.display.tool, corners)
         self.changed.emit()
 
     def drop(self, *_: object) -> None:
@@ -145,7 +163,7 @@ class Drawing(QObject):
     def cursor(self) -> QCursor | None:
         """Return the pointer of the tool in hand; None without one."""
         tool = self._state.display.tool
-        if tool == "area":
+        if tool in ("area", *_CHANGING):
             return QCursor(icon("lasso").pixmap(24, 24), 8, 21)
         return QCursor(Qt.CursorShape.WhatsThisCursor) if tool == "ask" else None
 

@@ -96,6 +96,8 @@ class Viewport(QWidget):
         The candidates in a drawn area, as it grows.
     region_asked(object)
         A drawn box (x1, y1, x2, y2) in slice pixels.
+    area_edited(str, object)
+        "heal" or "plant", and the corners (x, y) of a drawn area in slice pixels.
     paths_dropped(list)
         Local paths.
     menu_requested(QPoint)
@@ -109,6 +111,7 @@ class Viewport(QWidget):
     candidate_selected = Signal(object)
     regions_selected = Signal(object)
     region_asked = Signal(object)
+    area_edited = Signal(str, object)
     paths_dropped = Signal(list)
     menu_requested = Signal(QPoint)
 
@@ -124,6 +127,7 @@ class Viewport(QWidget):
         self.drawing = Drawing(state, self)
         self.drawing.regions_drawn.connect(self.regions_selected)
         self.drawing.box_drawn.connect(self.region_asked)
+        self.drawing.area_drawn.connect(self.area_edited)
         self.drawing.changed.connect(self.update)
         self._wheel = WheelSteps()
         self._dropping = False
