@@ -94,13 +94,14 @@ def test_what_a_region_hangs_on(volume):
     own, _ = pipeline()
     result, shown = analysed(own, volume)
     roi = shown.rois[0]
-    (found,) = finish(explain_region(own, volume, result, roi, masks=shown.masks, grid=2, steps=24))
+    first, cells, gradients, found = finish(explain_region(own, volume, result, roi, masks=shown.masks, grid=2))
+    assert [len(part.maps) for part in (first, cells, gradients, found)] == [1, 2, 3, 5], "as they come"
     score = result.evidence_candidates.scores[roi.candidate].astype(np.float64)
     assert found.logit == pytest.approx(np.log(score / (1 - score)), abs=1e-4)
     assert found.fixed.shape == found.found.shape == (2, 2)
     assert found.score >= score - 1e-5
     assert found.pixels.shape == (SIZE, SIZE)
-    assert found.pixels.sum() == pytest.approx(found.logit - found.healed, abs=0.05)
+    assert found.relative_error <= 0.01 or found.error <= 0.01, "as many steps as that takes"
     assert found.error == pytest.approx(abs(found.pixels.sum() - (found.logit - found.healed)), abs=1e-9)
     # Nothing but the proposal differs between the ends of the path.
     left, top, right, bottom = np.rint(result.evidence_candidates.proposals[roi.candidate]).astype(int)
@@ -115,7 +116,7 @@ def test_what_a_region_hangs_on(volume):
 def test_occlusion_of_everything_is_the_picture_without_the_region(volume):
     own, _ = pipeline()
     result, shown = analysed(own, volume)
-    (found,) = finish(explain_region(own, volume, result, shown.rois[0], grid=1, steps=1))
+    *_, found = finish(explain_region(own, volume, result, shown.rois[0], grid=1))
     from model_core.engine.preprocess import network_input
 
     picture = network_input(volume, 1, own.input)
@@ -164,11 +165,11 @@ def test_without_gradients_there_is_occlusion_alone(volume):
 
     class Plain:
         device = "cpu"
-        look, regions = torch_backend.look, torch_backend.regions
+        look, regions, masks = torch_backend.look, torch_backend.regions, torch_backend.masks
 
     own.backend = own.evidence_backend = Plain()
     assert region_cells(own, result, shown.rois[0]) is None
-    (found,) = finish(explain_region(own, volume, result, shown.rois[0], grid=1, steps=1))
+    *_, found = finish(explain_region(own, volume, result, shown.rois[0], grid=1))
     assert found.cells is None
     assert found.pixels is None
     assert np.isfinite(found.fixed).all()
