@@ -6,8 +6,8 @@ Only controllers write state; views read it, subscribe to its events and ask for
 from ctmasknet_gui.state.case import CaseState, LungSlices, WeightsState
 from ctmasknet_gui.state.cases import Case, Cases
 from ctmasknet_gui.state.display import DisplayState
-from ctmasknet_gui.state.reasons import ReasonState
-from ctmasknet_gui.state.results import Effect, ResultState, SelectionState
+from ctmasknet_gui.state.reasons import PixelState, ReasonState, StabilityState
+from ctmasknet_gui.state.results import Effect, LesionState, ResultState, SelectionState
 from ctmasknet_gui.state.running import Message, MessageState, RunState
 from ctmasknet_gui.state.thresholds import SliceEdits, Thresholds, ThresholdState
 
@@ -18,14 +18,17 @@ __all__ = [
     "Cases",
     "DisplayState",
     "Effect",
+    "LesionState",
     "LungSlices",
     "Message",
     "MessageState",
+    "PixelState",
     "ReasonState",
     "ResultState",
     "RunState",
     "SelectionState",
     "SliceEdits",
+    "StabilityState",
     "ThresholdState",
     "Thresholds",
     "WeightsState",
@@ -46,6 +49,9 @@ class AppState:
         self.thresholds = ThresholdState()
         self.results = ResultState()
         self.reasons = ReasonState()
+        self.pixels = PixelState()
+        self.stability = StabilityState()
+        self.lesions = LesionState()
         self.selection = SelectionState()
         self.run = RunState()
         self.messages = MessageState()

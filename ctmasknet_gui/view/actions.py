@@ -94,6 +94,14 @@ def _edited_here(state: AppState) -> bool:
     return _shown(state) and state.thresholds.edits.of(state.display.slice_index) is not None
 
 
+def _found_region(state: AppState) -> bool:
+    """Whether the selected region is one that the network found for the class."""
+    shown, candidate = state.results.shown, state.selection.candidate
+    if shown is None or shown.verdict is None:
+        return False
+    return any(roi.candidate == candidate and roi.asked is None for roi in shown.rois)
+
+
 def _with_reference(state: AppState) -> bool:
     return state.case.reference is not None
 
@@ -197,6 +205,9 @@ _EXCLUDE_TIP = "Show what the class would be without the selected regions: lower
 _RESTORE_TIP = "Let every region of this slice count again, and forget what was asked about"
 _AREA_TIP = "Draw around regions to select them: their middle counts; with Shift a box"
 _ASK_TIP = "Draw a box: the network takes it as a proposal, and the class takes in what it finds there"
+_PIXELS_TIP = "Show which pixels the logit of the selected region hangs on; the network runs some 60 times"
+_SURE_TIP = "Run this slice with eight small changes and show how far class and lesion area move"
+_WHOLE_TIP = "Select every region on the lesion of the selected one; Ctrl+click on the slice does it, too"
 _NMS_TIP = "Regions that an excluded one had suppressed take its place; otherwise they stay out"
 
 # By the headings of the list of keys.
@@ -329,6 +340,8 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("stop", "Stop", "Stop what is running; what is done stays", keys=("Esc",),
                 image="stop", when=lambda state: _running(state) and not state.display.tool,
                 do=lambda use, _: use.stop()),
+        Command("how_sure", "How sure: eight small changes", _SURE_TIP, keys=("Shift+S",),
+                when=_shown, do=lambda use, _: use.ask_stability()),
         Command("toggle_nms", "Suppress overlapping boxes (NMS)", keys=("T",), image="nms",
                 tip="Non-maximum suppression of the shown detections", do=lambda use, _: use.toggle_nms(),
                 checked=lambda state: state.thresholds.detections.nms_iou is not None),
@@ -387,6 +400,14 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
                 when=lambda state: bool(state.thresholds.edits), do=lambda use, _: use.restore_everywhere()),
         Command("nms_anew", "With NMS run anew", _NMS_TIP, do=lambda use, _: use.toggle_nms_anew(),
                 checked=lambda state: state.thresholds.edits.nms_anew),
+        Command("select_lesion", "Select whole lesion", _WHOLE_TIP, keys=("U",),
+                when=lambda state: _shown(state) and state.selection.candidate is not None,
+                do=lambda use, state: use.select_lesion(state.selection.candidate)),
+        Command("explain_pixels", "From region to pixels", _PIXELS_TIP, keys=("Shift+P",),
+                when=_found_region, do=lambda use, _: use.explain_pixels()),
+        Command("next_pixel_map", "Next pixel map on the slice", keys=("Shift+M",),
+                tip="Draw the maps of the selected region on the slice, one after the other, then none",
+                when=lambda state: state.pixels.found is not None, do=lambda use, _: use.next_pixel_map()),
         Command("copy_table", "Copy table of regions", "Copy the listed regions as text",
                 keys=("Ctrl+Shift+C",), image="copy", when=_shown),
     ),
@@ -420,6 +441,7 @@ class Actions(QObject):
         )  # fmt: skip
         for part in parts:
             part.events.all.connect(self._refresh)
+        state.pixels.events.found.connect(self._refresh)
         self._refresh()
 
     def __getattr__(self, name: str) -> QAction:

@@ -173,6 +173,9 @@ class MainWindow(QMainWindow):
         explanation.plots.regionsPicked.connect(use.pick_several)
         explanation.plots.evidenceAsked.connect(use.set_evidence)
         explanation.plots.sensitivity.seen.connect(use.watch_sensitivity)
+        explanation.plots.pixels.asked.connect(self.commands.explain_pixels.trigger)
+        explanation.plots.pixels.mapChosen.connect(use.show_pixel_map)
+        explanation.plots.pixels.pointed.connect(use.point_at)
         self.hint.dismissed.connect(use.dismiss_hint)
         why = explanation.why
         why.wayChosen.connect(use.choose_way)
@@ -199,6 +202,8 @@ class MainWindow(QMainWindow):
         viewport.window_requested.connect(use.set_window)
         viewport.view_requested.connect(use.set_zoom)
         viewport.candidate_selected.connect(use.pick)
+        viewport.lesion_selected.connect(use.select_lesion)
+        viewport.pointed.connect(use.point_at)
         viewport.regions_selected.connect(use.pick_several)
         viewport.region_asked.connect(use.ask)
         viewport.paths_dropped.connect(lambda paths: use.open_paths(tuple(paths)))
@@ -233,6 +238,7 @@ class MainWindow(QMainWindow):
             (commands.copy_table, self.explanation.table.copy),
             (commands.select_scores, self.select_scores),
             (commands.ask_box, self.ask_box),
+            (commands.explain_pixels, self._show_pixels),
             (commands.keys, self._show_keys),
             (commands.about, self._show_about),
             (commands.about_weights, self._show_weights),
@@ -354,6 +360,10 @@ class MainWindow(QMainWindow):
         dialog.open()
 
     # ------------------------------------------------------------------------------------- events
+
+    def _show_pixels(self) -> None:
+        plots = self.explanation.plots
+        plots.tabs.setCurrentWidget(plots.pixels)
 
     def _show_keys(self) -> None:
         self.show_text("Mouse and keys", keys_html(self.commands))

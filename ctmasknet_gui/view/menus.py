@@ -48,7 +48,7 @@ _BAR = (
         "close_case", "quit",
     )),
     _Menu("&Edit", (
-        "undo", "redo", None, "previous_region", "next_region", "clear_selection", None,
+        "undo", "redo", None, "previous_region", "next_region", "clear_selection", "select_lesion", None,
         "area_tool", "select_scores", "ask_tool", "ask_box",
         _Menu("Class &evidence", (
             *_EDITS, None, "restore_all", "restore_everywhere", None, "nms_anew",
@@ -73,6 +73,7 @@ _BAR = (
     )),
     _Menu("&Run", (
         "run_slice", "run_series", "stop", None,
+        "how_sure", "explain_pixels", "next_pixel_map", None,
         "toggle_nms", "join_touching", "scoring_softmax", "scoring_sigmoid", None,
         "link", None, "fast", _WEIGHTS,
     )),
@@ -86,12 +87,14 @@ _WHAT_IF = _Menu("What if", (
     "restore_all", "nms_anew",
 ))
 _REGION = _Menu("Region", (
-    *_EDITS, "restore_all", None, "nms_anew", None, "clear_selection", "copy_table",
+    *_EDITS, "restore_all", None, "nms_anew", None, "clear_selection", "select_lesion", "explain_pixels",
+    "copy_table",
 ))
 _SLICE = _Menu("Slice", (
-    "area_tool", "ask_tool", None,
+    "area_tool", "ask_tool", "select_lesion", "explain_pixels", None,
     *_EDITS, "restore_all", None,
-    "run_slice", "outlines", "labels", "masks", "boxes", "logits", "contributions", "reference", None,
+    "run_slice", "how_sure", None,
+    "outlines", "labels", "masks", "boxes", "logits", "contributions", "reference", None,
     _WINDOWS, "zoom_fit", "reset_view", None, "export_png",
 ))
 # fmt: on

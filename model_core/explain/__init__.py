@@ -13,8 +13,15 @@ from model_core.explain.masks import (
 from model_core.explain.pixels import RegionPixels, explain_region, region_cells
 from model_core.explain.regions import Regions, shown_lesions, touching_regions
 from model_core.explain.rois import roi_table
-from model_core.explain.scan import scan_verdict
-from model_core.explain.shown import lesion_labels, show, summarise, with_evidence
+from model_core.explain.scan import RuleAnswer, other_rules, scan_verdict
+from model_core.explain.shown import (
+    lesion_labels,
+    lesion_regions,
+    show,
+    slice_labels,
+    summarise,
+    with_evidence,
+)
 from model_core.explain.stability import Stability, stability
 
 __all__ = [
@@ -24,21 +31,25 @@ __all__ = [
     "Patch",
     "RegionPixels",
     "Regions",
+    "RuleAnswer",
     "Stability",
     "burden",
     "explain_region",
     "explain_slice",
     "label_map",
     "lesion_labels",
+    "lesion_regions",
     "logit_map",
     "mask_pixels",
     "mask_probability",
+    "other_rules",
     "paste_maps",
     "region_cells",
     "roi_table",
     "scan_verdict",
     "show",
     "shown_lesions",
+    "slice_labels",
     "stability",
     "summarise",
     "touching_regions",

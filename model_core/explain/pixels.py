@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -58,7 +59,7 @@ class RegionPixels:
         (4,) the box that occlusion looks at, in slice pixels.
     fixed, found:
         (G, G) by how much the logit of the fixed proposal, and the score of the best region with an IoU of at
-        least `FOUND_IOU`, fall where a cell of the grid is filled with healthy lung. None until all are known.
+        least `FOUND_IOU`, fall where a cell of the grid is filled with healthy lung. None until then.
     score:
         Of the best region with such an IoU in the picture as it is, from which ``found`` falls.
     pixels:
@@ -104,7 +105,7 @@ class RegionPixels:
             return None
         return self.error / max(abs(self.logit - self.healed), 1e-9)
 
-    @property
+    @cached_property
     def maps(self) -> tuple[RegionMap, ...]:
         """What there is of it, to be drawn: mask logits, cells, integrated gradients, both falls."""
         maps = [] if self.mask is None else [self.mask]
@@ -113,10 +114,14 @@ class RegionPixels:
             title = f"gradient × activation, cells of {width:.1f} × {height:.1f} px (logit)"
             maps.append(RegionMap(title, self.cells, self.proposal, kind="cells"))
         if self.pixels is not None:
-            whole = np.array([[0, 0, self.placement.size, self.placement.size]], np.float32)
-            box = self.placement.to_slice(whole)[0]
+            inside = self.placement.to_network(self.proposal[None])[0]
+            left, top = np.floor(inside[:2]).astype(int).clip(0)
+            right, bottom = np.ceil(inside[2:]).astype(int)
+            own = self.pixels[top : max(bottom, top + 1), left : max(right, left + 1)]
+            height, width = own.shape
+            edges = np.array([[left, top, left + width, top + height]], np.float32)
             title = "integrated gradients of the pixels (logit)"
-            maps.append(RegionMap(title, self.pixels, box, True, kind="gradients"))
+            maps.append(RegionMap(title, own, self.placement.to_slice(edges)[0], True, kind="gradients"))
         if self.fixed is not None:
             title = "occlusion: fall of the logit, proposal fixed"
             maps.append(RegionMap(title, self.fixed, self.grid, kind="fixed"))
@@ -165,7 +170,7 @@ def explain_region(
     if candidates is None:
         raise SettingsError("These weights give no image class, so that no region carries one.")
     if roi.candidate >= len(candidates):
-        raise SettingsError("A box that was asked about is no region of the slice: choose one that was found.")
+        raise SettingsError("A box that was asked about is no region of the slice: choose one that is.")
     card, backend = pipeline.evidence_card, pipeline.evidence_backend
     probe = _Probe(
         backend,
@@ -361,7 +366,7 @@ def _ious(box: FloatArray, found: Candidates) -> FloatArray:
 
 
 def _mask(pipeline: Pipeline, look: Look, probe: _Probe, result: SliceResult) -> RegionMap | None:
-    """Return the raw mask logits of a region, where the network that the class comes from has a mask branch."""
+    """Return the raw mask logits of a region, where the network behind the class has a mask branch."""
     if pipeline.passes == 2:
         return None
     place = result.evidence_placement

@@ -28,8 +28,8 @@ SHORT_TITLES: dict[Kind, str] = {
     "mask": "Mask logit",
     "cells": "HiResCAM",
     "gradients": "Int. gradients",
-    "fixed": "Occlusion, logit",
-    "found": "Occlusion, score",
+    "fixed": "Occl. (logit)",
+    "found": "Occl. (score)",
 }
 
 
@@ -65,6 +65,12 @@ class RegionMap:
         levels = np.clip((self.values / self.largest + 1.0) * 127.5, 0, 255)
         found: ByteArray = self.colours[np.rint(levels).astype(np.int64)]
         return found
+
+    @property
+    def legend(self) -> str:
+        """What it is, in a few words with its unit."""
+        name = SHORT_TITLES.get(self.kind, self.title)
+        return name if self.unit in name else f"{name} ({self.unit})"
 
     def at(self, x: float, y: float) -> float | None:
         """Return the number at a place of the slice; None beside the map."""

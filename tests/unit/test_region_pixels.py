@@ -94,7 +94,9 @@ def test_what_a_region_hangs_on(volume):
     own, _ = pipeline()
     result, shown = analysed(own, volume)
     roi = shown.rois[0]
-    first, cells, gradients, found = finish(explain_region(own, volume, result, roi, masks=shown.masks, grid=2))
+    first, cells, gradients, found = finish(
+        explain_region(own, volume, result, roi, masks=shown.masks, grid=2)
+    )
     assert [len(part.maps) for part in (first, cells, gradients, found)] == [1, 2, 3, 5], "as they come"
     score = result.evidence_candidates.scores[roi.candidate].astype(np.float64)
     assert found.logit == pytest.approx(np.log(score / (1 - score)), abs=1e-4)

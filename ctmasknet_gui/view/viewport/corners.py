@@ -51,7 +51,7 @@ def viewport_corners(state: AppState, volume: Volume, view: View, cursor: tuple[
     if labels is not None and display.reference and labels.shape == volume.voxels.shape:
         reference = bool(labels[index].any())
     screen = Screen(
-        probe=_probe(shown, volume, index, cursor),
+        probe=(*_map_probe(state, cursor), *_probe(shown, volume, index, cursor)),
         zoom=f"zoom {view.zoom:.2f}×" + (" (fit)" if display.zoom is None else ""),
         private=display.privacy,
     )
@@ -72,6 +72,22 @@ def _probe(
         if math.isfinite(logit):
             lines.insert(0, _logit_text(logit, shown.detections.settings.logit_rule))
     return tuple(lines)
+
+
+def _map_probe(state: AppState, cursor: tuple[int, int] | None) -> tuple[str, ...]:
+    """Return the value under the mouse of the map of a region that lies on the slice."""
+    pixels = state.pixels
+    if cursor is None or pixels.found is None:
+        return ()
+    one = next((one for one in pixels.found.maps if one.kind == pixels.overlay), None)
+    value = None if one is None or one.kind == "mask" else one.at(cursor[1] + 0.5, cursor[0] + 0.5)
+    return () if one is None or value is None else (f"{one.legend} {map_value(value)}",)
+
+
+def map_value(value: float) -> str:
+    """Return a number of a map with its sign; those of single pixels are small."""
+    digits = 4 if abs(value) < 0.01 else 2
+    return f"{'+' if value > 0 else ''}{signed(value, digits)}"
 
 
 def _logit_text(logit: float, rule: LogitRule) -> str:
