@@ -169,6 +169,8 @@ class MainWindow(QMainWindow):
         explanation.table.candidatePicked.connect(use.pick)
         explanation.table.regionsPicked.connect(use.pick_several)
         explanation.table.topChosen.connect(use.set_top)
+        explanation.table.lesions.lesionChosen.connect(use.go_to_lesion)
+        explanation.table.lesions.seen.connect(use.watch_lesions)
         explanation.plots.candidatePicked.connect(use.pick)
         explanation.plots.regionsPicked.connect(use.pick_several)
         explanation.plots.evidenceAsked.connect(use.set_evidence)
@@ -187,6 +189,7 @@ class MainWindow(QMainWindow):
         why.keepAsked.connect(use.keep_only)
         for part in (explanation.table, explanation.plots):
             part.menuRequested.connect(self._show_region_menu)
+        explanation.classes.stabilityAsked.connect(use.ask_stability)
         explanation.classes.restoreAsked.connect(use.restore_all)
         explanation.card.sliceChosen.connect(use.show_slice)
         self.tool_bar.opacityEdited.connect(use.set_opacity)
