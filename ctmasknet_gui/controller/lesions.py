@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 from PySide6.QtCore import QObject, QTimer, Slot
 
 from ctmasknet_gui.controller.display import DisplayController, SelectionController
@@ -13,6 +15,9 @@ from ctmasknet_gui.controller.weights import WeightsController
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.worker import Priority
 from model_core.base.jobs import Progress
+
+if TYPE_CHECKING:
+    from model_core.explain import Burden
 
 # Nothing is joined before summaries and thresholds rest.
 PAUSE_MS = 300
@@ -139,7 +144,7 @@ class LesionController(QObject):
             if not isinstance(item, Progress):
                 self._of = wanted
                 lesions.chosen, lesions.slices = None, len(inside)
-                lesions.found = item
+                lesions.found = cast("Burden", item)
 
         def end() -> None:
             lesions.computing = False

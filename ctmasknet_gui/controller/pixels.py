@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from PySide6.QtCore import QObject, Slot
 
@@ -79,7 +79,7 @@ class PixelController(QObject):
 
         def take(item: object) -> None:
             if not isinstance(item, Progress):
-                self._keep(key, of, item)
+                self._keep(key, of, cast("RegionPixels", item))
                 self._refresh()
 
         def end() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from PySide6.QtCore import QObject, Slot
 
@@ -79,7 +79,7 @@ class StabilityController(QObject):
 
         def take(item: object) -> None:
             if not isinstance(item, Progress):
-                self._kept[index] = _Known(of, *settings, item)
+                self._kept[index] = _Known(of, *settings, cast("Stability", item))
 
         def end() -> None:
             if self._asked == index:

@@ -211,7 +211,7 @@ def explain_region(
     yield known
     if isinstance(backend, GradientBackend):
         loads = "torch" not in sys.modules
-        yield Progress(1, total, "Loading PyTorch for the gradients" if loads else "Gradients")
+        yield Progress(1, total, "Loading PyTorch" if loads else "Gradients")
         own = (probe.proposal, probe.label)
         _, cells = backend.region_cells(look.maps, *own, size=place.size, branch=probe.branch)
         known = replace(known, cells=cells)

@@ -106,7 +106,8 @@ def _diverging() -> ByteArray:
     for colour, side in ((SKY, where < 0), (ORANGE, where >= 0)):
         table[side, :3] = rgb(colour)
     table[:, 3] = 255 * STRONG * np.abs(where)
-    return np.rint(table).astype(np.uint8)
+    rounded: ByteArray = np.rint(table).astype(np.uint8)
+    return rounded
 
 
 @cache
@@ -115,4 +116,5 @@ def _cividis() -> ByteArray:
     stops = np.array([rgb(colour) for colour in CIVIDIS], np.float64)
     where = np.linspace(0, len(stops) - 1, 256)
     channels = [np.interp(where, np.arange(len(stops)), stops[:, c]) for c in range(3)]
-    return np.rint(np.column_stack((*channels, np.full(256, 255.0)))).astype(np.uint8)
+    rounded: ByteArray = np.rint(np.column_stack((*channels, np.full(256, 255.0)))).astype(np.uint8)
+    return rounded

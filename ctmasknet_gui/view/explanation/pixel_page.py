@@ -6,14 +6,14 @@ import math
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QHelpEvent, QMouseEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtGui import QColor, QHelpEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QToolTip, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.verdict import gives_no_class
 from ctmasknet_gui.view.explanation.verdict_card import Line
 from ctmasknet_gui.view.style import ACCENT, MUTED, TEXT, label
-from ctmasknet_gui.view.viewport.annotations import sized
+from ctmasknet_gui.view.viewport.annotations import halo_text, sized
 from ctmasknet_gui.view.viewport.corners import map_value
 from ctmasknet_gui.view.viewport.mapping import View, pixel_aspect
 from ctmasknet_gui.view.viewport.pictures import GreyPictures, draw_image
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from model_core.explain import RegionPixels
 
 _SMALL, _LINE, _GAP = 11, 14, 6
+# From this height on the page has a line for the note.
+_NOTED_FROM = 165
 # What is shown around all maps, as a share of their extent.
 _AROUND = 0.08
 _COLUMNS = (5, 3, 2, 1)
@@ -71,7 +73,7 @@ class PixelPage(QWidget):
         self.maps = Maps(state)
         self.maps.mapChosen.connect(self.mapChosen)
         self.maps.pointed.connect(self.pointed)
-        self.readout, self.note = Line("effect"), Line("worth")
+        self.readout, self.note = Line("worth"), Line("worth")
         self.hint = label(role="muted", wrap=True)
         self.hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.button = QPushButton("From region to pixels")
@@ -107,17 +109,28 @@ class PixelPage(QWidget):
     def _refresh(self, *_: object) -> None:
         pixels, selected = self._state.pixels, self._region()
         found = pixels.found
-        for widget in (self.readout, self.maps, self.note):
+        for widget in (self.readout, self.maps):
             widget.setVisible(found is not None)
+        self._fit()
         self.hint.setVisible(found is None)
         self.button.setVisible(found is None and selected is not None and not pixels.computing)
         self.hint.setText(self._why_none(selected))
         if found is not None:
             note = _note(found, computing=pixels.computing)
             self.note.setText(note)
-            self.note.setToolTip(note.replace(". ", ".\n"))
+            for line in (self.note, self.readout):
+                line.setToolTip(note.replace(". ", ".\n"))
         self._show_readout()
         self.maps.update()
+
+    def _fit(self) -> None:
+        """Leave the note to the tip where the maps need its line."""
+        self.note.setVisible(self._state.pixels.found is not None and self.height() >= _NOTED_FROM)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Say more where there is room for it."""
+        super().resizeEvent(event)
+        self._fit()
 
     def _redraw(self, *_: object) -> None:
         self.maps.update()
@@ -142,12 +155,18 @@ class PixelPage(QWidget):
         if found is None:
             return
         text = self._values(found, *cursor) if cursor is not None else ""
-        rank = self._region() or found.roi.rank
-        text = (
-            text or f"Region {rank} ({found.roi.label}): logit {map_value(found.logit)}, class − background"
-        )
-        self.readout.setText(text)
+        self.readout.setText(text or self._headline(found))
         self.maps.update()
+
+    def _headline(self, found: RegionPixels) -> str:
+        """Return of what the maps are, what is held fixed, and by how much integrated gradients are off."""
+        rank = self._region() or found.roi.rank
+        parts = [f"Region {rank}: logit {map_value(found.logit)}", "proposal and selection fixed"]
+        if found.relative_error is not None:
+            parts.append(f"gradients miss {100 * found.relative_error:.1f} %")
+        elif self._state.pixels.computing:
+            parts.append("computing…")
+        return " · ".join(parts)
 
     def _values(self, found: RegionPixels, x: float, y: float) -> str:
         """Return place, value, mask logit and probability under the cursor."""
@@ -207,7 +226,7 @@ class Maps(QWidget):
         for columns in _COLUMNS:
             rows = -(-len(_ORDER) // columns)
             across = (self.width() - (columns - 1) * _GAP) / columns
-            down = (self.height() - (rows - 1) * _GAP) / rows - 2 * _LINE
+            down = (self.height() - (rows - 1) * _GAP) / rows - _LINE
             best = max(best, (min(across, down), columns))
         side, columns = best
         if side < 20:
@@ -218,7 +237,7 @@ class Maps(QWidget):
                 kind,
                 QRectF(
                     (k % columns) * (wide + _GAP) + (wide - side) / 2,
-                    (k // columns) * (side + 2 * _LINE + _GAP) + _LINE,
+                    (k // columns) * (side + _LINE + _GAP) + _LINE,
                     side,
                     side,
                 ),
@@ -299,8 +318,10 @@ class Maps(QWidget):
             painter.setPen(QPen(QColor(ACCENT), 2))
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.drawRect(rect)
-        below = QRectF(wide.left(), rect.bottom(), wide.width(), _LINE)
-        painter.drawText(below, middle, self._below(one))
+        painter.setFont(sized(self.font(), _SMALL, bold=True))
+        text = self._below(one)
+        left = rect.center().x() - painter.fontMetrics().horizontalAdvance(text) / 2
+        halo_text(painter, QPointF(left, rect.bottom() - 4), text, TEXT)
 
     def _below(self, one: RegionMap | None) -> str:
         """Return the value under the cursor, else what the strongest colour stands for."""

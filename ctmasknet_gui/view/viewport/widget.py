@@ -356,7 +356,8 @@ class Viewport(QWidget):
                 self._draw_areas(inner, findings, view)
                 self._pixels.paint(inner, view)
                 if display.outlines:
-                    overlays.draw_outlines(inner, findings, view, selected)
+                    under_map = self._pixels.shown is not None
+                    overlays.draw_outlines(inner, findings, view, selected, under_map=under_map)
             if reference is not None:
                 overlays.draw_reference(inner, reference, view)
             if findings is not None and display.boxes:
