@@ -90,6 +90,11 @@ def _judged(state: AppState) -> bool:
     return state.results.shown is not None and state.results.shown.verdict is not None
 
 
+def _judged_scan(state: AppState) -> bool:
+    scan = state.results.scan
+    return scan is not None and scan.verdict not in (None, "no_class")
+
+
 def _edited_here(state: AppState) -> bool:
     return _shown(state) and state.thresholds.edits.of(state.display.slice_index) is not None
 
@@ -342,6 +347,8 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
                 do=lambda use, _: use.stop()),
         Command("how_sure", "How sure: eight small changes", _SURE_TIP, keys=("Shift+S",),
                 when=_shown, do=lambda use, _: use.ask_stability()),
+        Command("other_rules", "What other rules would say…", when=_judged_scan,
+                tip="The verdict of the scan beside that of other rules, from the same slices"),
         Command("toggle_nms", "Suppress overlapping boxes (NMS)", keys=("T",), image="nms",
                 tip="Non-maximum suppression of the shown detections", do=lambda use, _: use.toggle_nms(),
                 checked=lambda state: state.thresholds.detections.nms_iou is not None),

@@ -19,12 +19,13 @@ from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QMainWindow, QWidget
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.requests import ExportKind, FewerSlices, MaskFound
+from ctmasknet_gui.state.verdict import verdict_words
 from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.explanation import ExplanationPanel
 from ctmasknet_gui.view.explanation.controls import QuietSpinBox
 from ctmasknet_gui.view.explanation.hint import Hint
 from ctmasknet_gui.view.file_dialogs import FileDialogs
-from ctmasknet_gui.view.help import TextDialog, about_html, keys_html, weights_html
+from ctmasknet_gui.view.help import TextDialog, about_html, keys_html, rules_html, weights_html
 from ctmasknet_gui.view.keyboard import ShortcutGuard, keep_click_focus
 from ctmasknet_gui.view.layout import Arrangement, from_bytes, to_bytes
 from ctmasknet_gui.view.menus import Menus
@@ -242,6 +243,7 @@ class MainWindow(QMainWindow):
             (commands.select_scores, self.select_scores),
             (commands.ask_box, self.ask_box),
             (commands.explain_pixels, self._show_pixels),
+            (commands.other_rules, self._show_rules),
             (commands.keys, self._show_keys),
             (commands.about, self._show_about),
             (commands.about_weights, self._show_weights),
@@ -367,6 +369,14 @@ class MainWindow(QMainWindow):
     def _show_pixels(self) -> None:
         plots = self.explanation.plots
         plots.tabs.setCurrentWidget(plots.pixels)
+
+    def _show_rules(self) -> None:
+        from model_core.explain import other_rules
+
+        results, words = self._state.results, verdict_words(self._state)
+        answers = other_rules(results.summaries.values(), volume=self._state.case.volume)
+        rule = "" if results.scan is None else results.scan.verdict_rule or results.scan.rule
+        self.show_text("What other rules would say", rules_html(words, rule, answers))
 
     def _show_keys(self) -> None:
         self.show_text("Mouse and keys", keys_html(self.commands))

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 _ROW_HEIGHT = 20
 # Widest usual text of each column but the last, and the padding of a cell.
-_SAMPLES = ("100", "0000.0", "Lung", "−0000", "GGO", "Cons.", "right", "middle")
-_PADDING = 12
+_SAMPLES = ("100", "000.0", "Lung %", "−000", "GGO %", "Cons. %", "right", "middle")
+_PADDING = 10
 _UNKNOWN = "–"
 _WAITING = "Lesions are joined through the slices once slices have been analysed (Run series)."
 _LATER = "Lesions are joined through the slices once the run has ended."
@@ -77,15 +77,15 @@ _COLUMNS = (
     _Column("#", "Number, the largest first", lambda one: str(one.number), lambda one: one.number),
     _Column("ml", "Volume: marked pixels times pixel area and slice distance; – where these are unknown",
             _ml, lambda one: (_number(one.ml), one.pixels)),
-    _Column("Lung", "Share of the volume of both lungs, %", lambda one: _percent(one.lung_share),
+    _Column("Lung %", "Share of the volume of both lungs, %", lambda one: _percent(one.lung_share),
             lambda one: _number(one.lung_share)),
     _Column("HU", "Mean of its voxels",
             lambda one: _UNKNOWN if one.mean_hu is None else signed(one.mean_hu),
             lambda one: _number(one.mean_hu)),
-    _Column("GGO", "Share of its voxels, %, up to −100 HU: still aerated, as ground glass is.\n"
+    _Column("GGO %", "Share of its voxels, %, up to −100 HU: still aerated, as ground glass is.\n"
             "Not each of these is ground glass: masks take in normal lung at their edges.",
             lambda one: _percent(_aerated(one)), lambda one: _number(_aerated(one))),
-    _Column("Cons.", "Share of its voxels, %, above −100 HU: not aerated, as consolidation (and vessels)",
+    _Column("Cons. %", "Share of its voxels, %, above −100 HU: not aerated, as consolidation (and vessels)",
             lambda one: _percent(one.non_aerated), lambda one: _number(one.non_aerated)),
     _Column("Side", "Lung of the patient that holds most of it", lambda one: one.side or _UNKNOWN,
             lambda one: one.side or ""),
