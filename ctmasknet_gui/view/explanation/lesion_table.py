@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _ROW_HEIGHT = 20
 # Widest usual text of each column but the last, and the padding of a cell.
-_SAMPLES = ("100", "000.0", "Lung %", "−000", "GGO %", "Cons. %", "right", "middle")
+_SAMPLES = ("100", "000.0", "Lung %", "−000", "GGO %", "Cons. %", "Side", "middle")
 _PADDING = 10
 _UNKNOWN = "–"
 _WAITING = "Lesions are joined through the slices once slices have been analysed (Run series)."
@@ -65,6 +65,11 @@ def _ml(lesion: Lesion) -> str:
     return f"{lesion.ml:.1f}" if lesion.ml >= 0.05 else "< 0.1"
 
 
+def _slices(lesion: Lesion) -> str:
+    first, last = lesion.first + 1, lesion.last + 1
+    return str(first) if first == last else f"{first}–{last}"
+
+
 def _number(value: float | None) -> float:
     return float("-inf") if value is None else value
 
@@ -87,12 +92,13 @@ _COLUMNS = (
             lambda one: _percent(_aerated(one)), lambda one: _number(_aerated(one))),
     _Column("Cons. %", "Share of its voxels, %, above −100 HU: not aerated, as consolidation (and vessels)",
             lambda one: _percent(one.non_aerated), lambda one: _number(one.non_aerated)),
-    _Column("Side", "Lung of the patient that holds most of it", lambda one: one.side or _UNKNOWN,
+    _Column("Side", "Lung of the patient that holds most of it, right (R) or left (L)",
+            lambda one: one.side[0].upper() if one.side else _UNKNOWN,
             lambda one: one.side or ""),
     _Column("Third", "Third of the slices with lung that it is largest in, from the head",
             lambda one: one.third or _UNKNOWN,
             lambda one: ("upper", "middle", "lower").index(one.third) if one.third else -1),
-    _Column("Slices", "First to last slice", lambda one: f"{one.first + 1}–{one.last + 1}",
+    _Column("Slices", "First to last slice", _slices,
             lambda one: (one.first, one.last)),
 )  # fmt: skip
 
