@@ -288,7 +288,7 @@ class Engine:
     def explain_region(
         self, pipeline: Any, volume: Volume, result: SliceResult, shown: ShownSlice, roi: RoiRow
     ) -> Generator[Progress | RegionPixels, None, None]:
-        """Say which pixels the logit of a region hangs on; runs the backbone some 60 times."""
+        """Say which pixels the logit of a region hangs on; runs the backbone some 50 times."""
         from model_core.explain import explain_region
 
         own = replace(roi, candidate=roi.candidate - _first_of_evidence(result))

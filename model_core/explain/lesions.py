@@ -189,7 +189,7 @@ def _extent(labels: ByteArray) -> tuple[slice, slice]:
     found = []
     for axis in (2, 1):
         where = np.flatnonzero(labels.any(axis=(0, axis)))
-        found.append(slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 0))
+        found.append(slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 1))
     return found[0], found[1]
 
 

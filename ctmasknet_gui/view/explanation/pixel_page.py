@@ -77,7 +77,7 @@ class PixelPage(QWidget):
         self.hint = label(role="muted", wrap=True)
         self.hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.button = QPushButton("From region to pixels")
-        self.button.setToolTip("Runs the network some 60 times, in the background (Shift+P)")
+        self.button.setToolTip("Runs the network some 50 times, in the background (Shift+P)")
         self.button.clicked.connect(lambda *_: self.asked.emit())
         row = QHBoxLayout()
         row.addStretch(1)
