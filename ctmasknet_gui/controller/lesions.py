@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import TYPE_CHECKING, cast
 
 from PySide6.QtCore import QObject, QTimer, Slot
@@ -52,8 +53,9 @@ class LesionController(QObject):
         self._selection = selection
         self._messages = messages
         self._watched = False
-        # What the lesions in state are of.
+        # What the lesions in state are of, and those that are being joined.
         self._of: object = None
+        self._asked: object = None
         # Slice and pixel of a lesion that is gone to.
         self._sought: tuple[int, tuple[int, int]] | None = None
         self._timer = QTimer(self)
@@ -114,13 +116,18 @@ class LesionController(QObject):
         return volume.series_id, self._state.thresholds.detections, self._state.case.lungs, marks
 
     def _refresh(self, *_: object) -> None:
-        self._timer.stop()
-        wanted = self._settings()
-        if not self._watched or wanted is None or wanted == self._of:
+        if not self._watched:
             return
+        wanted = self._settings()
+        if wanted is not None and wanted == self._asked:
+            return  # it is being joined
+        self._timer.stop()
+        self._asked = None
         self._jobs.cancel("lesions")
-        self._state.lesions.computing = bool(self._state.results.summaries)
-        self._timer.start()
+        due = wanted is not None and wanted != self._of
+        self._state.lesions.computing = due and bool(self._state.results.summaries)
+        if due:
+            self._timer.start()
 
     @Slot()
     def _compute(self) -> None:
@@ -132,21 +139,28 @@ class LesionController(QObject):
         inside = {
             k: result
             for k, result in results.slices.items()
-            if (summary := results.summaries.get(k)) is not None
-            and summary.lung is not False
-            and engine.can_show(result, detections)
+            if (summary := results.summaries.get(k)) is not None and summary.lung is not False
         }
         if not inside:
             lesions.found, lesions.computing = None, False
             return
 
+        def work() -> Generator[object, None, None]:
+            drawable = {k: result for k, result in inside.items() if engine.can_show(result, detections)}
+            yield len(drawable)
+            yield from engine.lesions(pipeline, volume, drawable, detections)
+
         def take(item: object) -> None:
-            if not isinstance(item, Progress):
+            if isinstance(item, int):
+                lesions.slices = item
+            elif not isinstance(item, Progress):
                 self._of = wanted
-                lesions.chosen, lesions.slices = None, len(inside)
+                lesions.chosen = None
                 lesions.found = cast("Burden", item)
 
         def end() -> None:
+            if self._asked == wanted:
+                self._asked = None
             lesions.computing = False
 
         def fail(error: BaseException) -> None:
@@ -155,17 +169,18 @@ class LesionController(QObject):
 
         self._jobs.submit(
             "lesions",
-            lambda: engine.lesions(pipeline, volume, inside, detections),
+            work,
             Handlers(produced=take, finished=end, failed=fail, cancelled=end),
             priority=Priority.IDLE,
             visible=False,
             beside=True,
         )
+        self._asked = wanted
 
     @Slot()
     def _forget(self) -> None:
         self._timer.stop()
         self._jobs.cancel("lesions")
-        self._of = self._sought = None
+        self._of = self._asked = self._sought = None
         lesions = self._state.lesions
         lesions.found, lesions.chosen, lesions.slices, lesions.computing = None, None, 0, False

@@ -143,7 +143,8 @@ def _joined(state: AppState) -> bool:
 
 def _any_overlay(state: AppState) -> bool:
     display = state.display
-    maps = display.logits or display.contributions
+    pixels = state.pixels.found is not None and state.pixels.overlay != ""
+    maps = display.logits or display.contributions or pixels
     return display.overlays.findings or maps or (display.reference and _with_reference(state))
 
 
@@ -448,7 +449,8 @@ class Actions(QObject):
         )  # fmt: skip
         for part in parts:
             part.events.all.connect(self._refresh)
-        state.pixels.events.found.connect(self._refresh)
+        for event in (state.pixels.events.found, state.pixels.events.overlay):
+            event.connect(self._refresh)
         self._refresh()
 
     def __getattr__(self, name: str) -> QAction:

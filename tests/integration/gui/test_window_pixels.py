@@ -154,3 +154,20 @@ def test_panels_are_turned_as_the_slice_is(asked, flip):
     assert ((b - a).x() > 0) == ((d - c).x() > 0)
     assert ((b - a).y() > 0) == ((d - c).y() > 0)
     assert small.to_slice(QPointF(small.to_screen(*corners[0]))) == pytest.approx(corners[0])
+
+
+def test_all_overlays_off_takes_the_map_along_and_brings_it_back(asked):
+    assert asked.commands.overlays.isChecked()
+    asked.key(Qt.Key.Key_S)
+    assert asked.state.pixels.overlay == ""
+    assert not asked.state.display.outlines
+    assert not asked.commands.overlays.isChecked()
+    asked.key(Qt.Key.Key_S)
+    assert asked.state.pixels.overlay == "cells"
+    assert asked.state.display.outlines
+    asked.commands.outlines.trigger()
+    asked.commands.labels.trigger()
+    asked.key(Qt.Key.Key_S)
+    asked.key(Qt.Key.Key_S)
+    assert asked.state.pixels.overlay == "cells"
+    assert not asked.state.display.outlines, "it was off before"
