@@ -58,7 +58,7 @@ class RegionMap:
     @property
     def colours(self) -> ByteArray:
         """(256, 4) red, green, blue and opacity from minus ``largest`` to it; mask logits have cividis."""
-        return _cividis() if self.kind == "mask" else _diverging()
+        return np.insert(cividis(), 3, 255, axis=1) if self.kind == "mask" else _diverging()
 
     def picture(self) -> ByteArray:
         """Return (H, W, 4) its colours."""
@@ -111,10 +111,10 @@ def _diverging() -> ByteArray:
 
 
 @cache
-def _cividis() -> ByteArray:
-    """Return opaque colours, grey at 0."""
+def cividis() -> ByteArray:
+    """Return (256, 3) colours of raw mask logits."""
     stops = np.array([rgb(colour) for colour in CIVIDIS], np.float64)
     where = np.linspace(0, len(stops) - 1, 256)
     channels = [np.interp(where, np.arange(len(stops)), stops[:, c]) for c in range(3)]
-    rounded: ByteArray = np.rint(np.column_stack((*channels, np.full(256, 255.0)))).astype(np.uint8)
+    rounded: ByteArray = np.rint(np.stack(channels, 1)).astype(np.uint8)
     return rounded

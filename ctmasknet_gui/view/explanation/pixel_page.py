@@ -14,12 +14,10 @@ from ctmasknet_gui.state.verdict import gives_no_class
 from ctmasknet_gui.view.explanation.verdict_card import Line
 from ctmasknet_gui.view.style import ACCENT, MUTED, TEXT, label
 from ctmasknet_gui.view.viewport.annotations import halo_text, sized
-from ctmasknet_gui.view.viewport.corners import map_value
+from ctmasknet_gui.view.viewport.corners import logit_text, map_value, place_text
 from ctmasknet_gui.view.viewport.mapping import View, pixel_aspect
 from ctmasknet_gui.view.viewport.pictures import GreyPictures, draw_image
 from ctmasknet_gui.view.viewport.region_maps import MapPictures, draw_boxes, draw_cursor, draw_region_map
-from model_core.base.results import probability_text
-from model_core.scene.corners import signed
 from model_core.scene.maps import SHORT_TITLES, Kind, RegionMap
 
 if TYPE_CHECKING:
@@ -32,7 +30,6 @@ _NOTED_FROM = 165
 _AROUND = 0.08
 _COLUMNS = (5, 3, 2, 1)
 _ORDER: tuple[Kind, ...] = ("mask", "cells", "gradients", "fixed", "found")
-_UNITS = {"HU": "{} HU", "grey": "grey {}", "values": "value {}"}
 _FIXED = "With proposal and selection of regions held fixed: about this region's logit, not the class."
 _TIPS: dict[Kind, str] = {
     "mask": "Raw mask logits of the region, before the sigmoid; the line is at 0, a probability of one half.",
@@ -174,13 +171,9 @@ class PixelPage(QWidget):
         column, row = math.floor(x), math.floor(y)
         if volume is None or not (0 <= row < volume.voxels.shape[1] and 0 <= column < volume.voxels.shape[2]):
             return ""
-        value = signed(float(volume.voxels[index, row, column]))
-        text = f"x {column}  y {row}  {_UNITS[volume.unit].format(value)}"
         logit = None if found.mask is None else found.mask.at(x, y)
-        if logit is None:
-            return text
-        chance = 1 / (1 + math.exp(-logit)) if logit > -700 else 0.0
-        return f"{text}  mask logit {signed(logit, 1)} (p {probability_text(chance)})"
+        place = place_text(volume, index, row, column)
+        return place if logit is None else f"{place}  mask {logit_text(logit, 'max')}"
 
 
 def _note(found: RegionPixels, *, computing: bool) -> str:

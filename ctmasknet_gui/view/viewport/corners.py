@@ -65,12 +65,11 @@ def _probe(
     if cursor is None:
         return ()
     row, column = cursor
-    value = signed(float(volume.voxels[index, row, column]))
-    lines = [f"x {column}  y {row}  {_UNITS[volume.unit].format(value)}"]
+    lines = [place_text(volume, index, row, column)]
     if shown is not None:
         logit = float(shown.logit_map[row, column])
         if math.isfinite(logit):
-            lines.insert(0, _logit_text(logit, shown.detections.settings.logit_rule))
+            lines.insert(0, logit_text(logit, shown.detections.settings.logit_rule))
     return tuple(lines)
 
 
@@ -90,7 +89,13 @@ def map_value(value: float) -> str:
     return f"{'+' if value > 0 else ''}{signed(value, digits)}"
 
 
-def _logit_text(logit: float, rule: LogitRule) -> str:
+def place_text(volume: Volume, index: int, row: int, column: int) -> str:
+    """Return a place of a slice and its value, with the unit."""
+    value = signed(float(volume.voxels[index, row, column]))
+    return f"x {column}  y {row}  {_UNITS[volume.unit].format(value)}"
+
+
+def logit_text(logit: float, rule: LogitRule) -> str:
     """Return a mask logit with its probability; a sum of logits is that of no single mask."""
     if rule == "sum":
         return f"sum of logits {signed(logit, 1)}"

@@ -557,7 +557,7 @@ class Viewport(QWidget):
             self.pointed.emit(view.to_slice(cursor) if inside and view and cursor else None)
         # Only the corner of the read-out changes with the mouse.
         if self._state.case.in_view is not None:
-            height = min(self.height(), 64)
+            height = min(self.height(), 84)
             self.update(0, self.height() - height, self.width() // 2, height)
 
     # ------------------------------------------------------------------------------------------ drops
