@@ -372,6 +372,8 @@ class ClassPanel(QWidget):
 
     def _show_steadiness(self, summary: SliceSummary | None) -> None:
         """Show the marked area with its range, and how to get ranges."""
+        if summary is not None and summary.lung is False:
+            summary = None  # what is marked there counts for nothing
         steady = self._state.stability
         found, known = steady.found, steady.of_class and steady.of_area
         self.area.setText("" if summary is None else _area_text(summary, found if steady.of_area else None))

@@ -7,6 +7,7 @@ from gui_fakes import FakeEngine
 from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QColor
 
+from model_core.explain import explain_region
 from model_core.scene.palette import CIVIDIS
 
 
@@ -171,3 +172,21 @@ def test_all_overlays_off_takes_the_map_along_and_brings_it_back(asked):
     asked.key(Qt.Key.Key_S)
     assert asked.state.pixels.overlay == "cells"
     assert not asked.state.display.outlines, "it was off before"
+
+
+def test_the_real_network_answers(real, monkeypatch):
+    """Region, ranges and lesions of one window over the real engine: what the fakes promise."""
+    monkeypatch.setitem(explain_region.__kwdefaults__, "grid", 2)
+    real.run_slice()
+    shown = real.state.results.shown
+    real.window.use.pick(shown.rois[0].candidate)
+    real.commands.explain_pixels.trigger()
+    real.commands.how_sure.trigger()
+    real.settle(timeout=60_000)
+    found = real.state.pixels.found
+    assert [one.kind for one in found.maps] == ["mask", "cells", "gradients", "fixed", "found"]
+    assert found.roi == shown.rois[0]
+    assert len(real.state.stability.found.changes) == 8
+    real.window.explanation.table.lesion_button.click()
+    real.qtbot.waitUntil(lambda: real.state.lesions.found is not None, timeout=20_000)
+    assert real.texts == []
