@@ -70,6 +70,9 @@ class RegionMap:
     def legend(self) -> str:
         """What it is, in a few words with its unit."""
         name = SHORT_TITLES.get(self.kind, self.title)
+        if self.kind == "cells":
+            (left, top, right, bottom), (rows, columns) = self.box, self.values.shape
+            name += f", cell {(right - left) / columns:.1f} × {(bottom - top) / rows:.1f} px"
         return name if self.unit in name else f"{name} ({self.unit})"
 
     def at(self, x: float, y: float) -> float | None:

@@ -53,3 +53,10 @@ def test_one_pixel_of_noise_has_no_line_of_its_own():
     above, _ = RegionMap("x", values, (0, 0, 40, 40), True).beyond()
     assert above[15, 15]
     assert not above[30, 30]
+
+
+def test_the_legend_has_the_unit_and_the_size_of_cells():
+    cells = RegionMap("x", np.ones((7, 7)), (10.0, 20.0, 24.0, 55.0), kind="cells")
+    assert cells.legend == "HiResCAM, cell 2.0 × 5.0 px (logit)"
+    score = RegionMap("x", np.ones((6, 6)), (0, 0, 6, 6), kind="found", unit="score")
+    assert score.legend == "Occl. (score)"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _SMALL, _LINE, _GAP = 11, 14, 6
 # From this height on the page has a line for the note.
-_NOTED_FROM = 165
+_NOTED_FROM = 128
 # What is shown around all maps, as a share of their extent.
 _AROUND = 0.08
 _COLUMNS = (5, 3, 2, 1)

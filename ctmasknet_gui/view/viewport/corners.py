@@ -11,6 +11,7 @@ from model_core.base.settings import LogitRule
 from model_core.base.volume import Volume
 from model_core.scene import Corners, SceneSettings, Screen, corner_lines
 from model_core.scene.corners import signed
+from model_core.scene.maps import SHORT_TITLES
 
 _UNITS = {"HU": "{} HU", "grey": "grey {}", "values": "value {}"}
 
@@ -80,7 +81,7 @@ def _map_probe(state: AppState, cursor: tuple[int, int] | None) -> tuple[str, ..
         return ()
     one = next((one for one in pixels.found.maps if one.kind == pixels.overlay), None)
     value = None if one is None or one.kind == "mask" else one.at(cursor[1] + 0.5, cursor[0] + 0.5)
-    return () if one is None or value is None else (f"{one.legend} {map_value(value)}",)
+    return () if one is None or value is None else (f"{SHORT_TITLES[one.kind]} {map_value(value)}",)
 
 
 def map_value(value: float) -> str:
