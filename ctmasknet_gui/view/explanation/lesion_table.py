@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 _ROW_HEIGHT = 20
 # Widest usual text of each column but the last, and the padding of a cell.
-_SAMPLES = ("100", "000.0", "Lung %", "−000", "GGO %", "Cons. %", "Side", "middle")
-_PADDING = 10
+_SAMPLES = ("00", "000.0", "0.0", "−000", "100", "100", "R", "middle")
+_PADDING = 9
 _UNKNOWN = "–"
 _WAITING = "Lesions are joined through the slices once slices have been analysed (Run series)."
 _LATER = "Lesions are joined through the slices once the run has ended."
@@ -178,8 +178,13 @@ class LesionTable(QWidget):
         table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
         table.setMinimumHeight(3 * _ROW_HEIGHT + 6)
         table.ensurePolished()
+        header.ensurePolished()
         for number, sample in enumerate(_SAMPLES):
-            table.setColumnWidth(number, table.fontMetrics().horizontalAdvance(sample) + _PADDING)
+            widest = max(
+                table.fontMetrics().horizontalAdvance(sample),
+                header.fontMetrics().horizontalAdvance(_COLUMNS[number].title),
+            )
+            table.setColumnWidth(number, widest + _PADDING)
         table.currentItemChanged.connect(lambda item, _: self._on_current(item))
         table.itemClicked.connect(self._on_current)
         return table
