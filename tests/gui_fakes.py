@@ -31,6 +31,8 @@ from model_core.base.results import (
 )
 from model_core.base.settings import Architecture, DetectionSettings, DetectorSettings, EvidenceSettings
 from model_core.base.volume import Catalogue, FileReport, PatientText, Problem, SeriesEntry, Volume, Window
+from model_core.explain import RegionPixels, Stability, burden, lesion_regions
+from model_core.scene.maps import RegionMap
 from model_core.weights.card import ModelCard, evidence_basis
 
 CANDIDATES = 6
@@ -187,6 +189,10 @@ class FakeEngine:
     explained: list = field(default_factory=list)
     edits: list = field(default_factory=list)
     reason_gate: threading.Event | None = None
+    pixel_gate: threading.Event | None = None
+    pixels: list = field(default_factory=list)
+    steadied: list = field(default_factory=list)
+    joined: list = field(default_factory=list)
     no_lung: set = field(default_factory=set)
     lung_threads: set = field(default_factory=set)
 
@@ -415,6 +421,38 @@ class FakeEngine:
             yield Progress(0, 1, "waiting")
         yield make_reason(shown, way)
 
+    def explain_region(self, pipeline, volume, result, shown, roi):
+        """Mask logits first, then cells that add up to the logit, then the rest."""
+        self.pixels.append((result.slice_index, roi.candidate, threading.current_thread().name))
+        parts = make_region_pixels(roi, result.placement)
+        for done, part in enumerate(parts):
+            yield Progress(done, len(parts), "Pixels")
+            while done and self.pixel_gate is not None and not self.pixel_gate.wait(0.005):
+                yield Progress(done, len(parts), "waiting")
+            yield part
+
+    def stability(self, pipeline, volume, index, detections, evidence):
+        self.steadied.append((index, threading.current_thread().name))
+        for done in range(8):
+            yield Progress(done, 8, "Changes")
+            while done and self.pixel_gate is not None and not self.pixel_gate.wait(0.005):
+                yield Progress(done, 8, "waiting")
+        logits = np.array([[-1.0, -9.0, k - 2.0] for k in range(8)], np.float32)
+        yield Stability(tuple("abcdefgh"), logits, (), tuple(30.0 + k for k in range(8)), True)
+
+    def lesions(self, pipeline, volume, results, detections):
+        self.joined.append((tuple(sorted(results)), detections, threading.current_thread().name))
+        labels = np.zeros(volume.voxels.shape, np.uint8)
+        for index, result in sorted(results.items()):
+            yield Progress(index, len(results), "Lesions")
+            boxes, scores = result.detection_candidates.boxes, result.detection_candidates.scores
+            for x1, y1, x2, y2 in boxes[scores > detections.score].astype(int):
+                labels[index, y1:y2, x1 : x2 - 3] = 1  # apart from the next
+        yield from burden(volume, labels)
+
+    def lesion_regions(self, shown, candidate):
+        return lesion_regions(shown, candidate)
+
     def sensitivity(self, pipeline, result, verdict):
         yield Progress(0, 1, "Class along the thresholds")
         yield make_sensitivity(result.slice_index, verdict)
@@ -437,6 +475,22 @@ class FakeEngine:
         mean = tuple(float(v) for v in np.mean(rows, axis=0))
         used = tuple(range(len(rows)))
         return ScanVerdict(mean, int(np.argmax(mean)), used, "Mean of the slices.", basis)
+
+
+def make_region_pixels(roi, placement):
+    """Make the maps of a region as they become known; its logit is 2, and each cell gives 2/49 of it."""
+    box = np.array(roi.box, np.float32)
+    x1, y1, x2, y2 = (int(edge) for edge in roi.box)
+    mask = RegionMap("mask", np.full((y2 - y1, x2 - x1), 3.0, np.float32), (x1, y1, x2, y2), kind="mask")
+    pixels = np.zeros((placement.size, placement.size))
+    pixels[y1:y2, x1:x2] = 0.01
+    first = RegionPixels(
+        roi=roi, proposal=box, logit=2.0, mask=mask, cells=None, grid=box, fixed=None, found=None, score=0.9,
+        pixels=None, healed=None, error=None, steps=0, healthy=0.2, from_lung=True, placement=placement,
+    )  # fmt: skip
+    cells = replace(first, cells=np.full((7, 7), 2 / 49))
+    path = replace(cells, pixels=pixels, healed=0.5, error=0.015, steps=20)
+    return first, cells, path, replace(path, fixed=np.eye(6), found=-0.5 * np.eye(6))
 
 
 def make_reason(shown, way="integrated_gradients", **changes):

@@ -12,15 +12,18 @@ from ctmasknet_gui.controller.exporter import Exporter
 from ctmasknet_gui.controller.idle_masks import IdleMaskController
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
 from ctmasknet_gui.controller.kept_results import KeptResults
+from ctmasknet_gui.controller.lesions import LesionController
 from ctmasknet_gui.controller.lungs import LungController
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.open_case import OpenController
 from ctmasknet_gui.controller.picture_edits import PictureEditController
+from ctmasknet_gui.controller.pixels import PixelController
 from ctmasknet_gui.controller.ports import Engine, Reader, warm_up_reading
 from ctmasknet_gui.controller.reasons import ReasonController
 from ctmasknet_gui.controller.remember import RememberController
 from ctmasknet_gui.controller.run_case import RunController
 from ctmasknet_gui.controller.shown import ShownController
+from ctmasknet_gui.controller.stability import StabilityController
 from ctmasknet_gui.controller.thresholds import ThresholdController
 from ctmasknet_gui.controller.thumbnails import ThumbnailController
 from ctmasknet_gui.controller.weights import WeightsController
@@ -115,6 +118,33 @@ class Controllers:
             settings=settings,
         )
         self.selection = SelectionController(state)
+        self.pixels = PixelController(
+            state,
+            self.jobs,
+            engine=engine,
+            weights=self.weights,
+            shown=self.shown,
+            display=self.display,
+            messages=self.messages,
+        )
+        self.stability = StabilityController(
+            state,
+            self.jobs,
+            engine=engine,
+            weights=self.weights,
+            shown=self.shown,
+            messages=self.messages,
+        )
+        self.lesions = LesionController(
+            state,
+            self.jobs,
+            engine=engine,
+            weights=self.weights,
+            shown=self.shown,
+            display=self.display,
+            selection=self.selection,
+            messages=self.messages,
+        )
         self.exporting = ExportController(
             state,
             self.jobs,

@@ -17,6 +17,7 @@ from model_core.scene import Overlays
 
 if TYPE_CHECKING:
     from model_core.export.case_file import CaseView
+    from model_core.scene.maps import Kind
 
 # Percentiles of the slice that the automatic window spans: a few metal or padding pixels do not count.
 AUTO_PERCENTILES = (1.0, 99.0)
@@ -40,6 +41,7 @@ class DisplayController(QObject):
         self._state = state
         self._display = state.display
         self._hidden: tuple[str, ...] = ()
+        self._hidden_map: Kind = ""
         state.case.events.volume.connect(self.leave_tool)
 
     # ------------------------------------------------------------------------------------ slices
@@ -192,15 +194,19 @@ class DisplayController(QObject):
         """Hide every overlay, or bring those back that were hidden last."""
         shown = tuple(name for name in OVERLAYS if getattr(self._display, name))
         # The switch of a reference mask that is not there shows nothing.
-        there = self._state.case.reference is not None
-        if any(name != "reference" or there for name in shown):
+        there, pixels = self._state.case.reference is not None, self._state.pixels
+        map_shown = pixels.found is not None and pixels.overlay != ""
+        if map_shown or any(name != "reference" or there for name in shown):
+            self._hidden_map, pixels.overlay = (pixels.overlay, "") if map_shown else ("", pixels.overlay)
             for name in shown:
                 setattr(self._display, name, False)
             self._hidden = shown
         else:
-            for name in self._hidden or DEFAULT_OVERLAYS:
+            for name in self._hidden or (() if self._hidden_map else DEFAULT_OVERLAYS):
                 setattr(self._display, name, True)
-            self._hidden = ()
+            if self._hidden_map:
+                pixels.overlay = self._hidden_map
+            self._hidden, self._hidden_map = (), ""
 
     def set_opacity(self, opacity: float) -> None:
         """Set the opacity of the mask fill, 0..1."""

@@ -13,8 +13,15 @@ from ctmasknet_gui.worker import Job, Priority, WorkerThread
 from ctmasknet_gui.worker.job import JobFactory
 from model_core.base.jobs import Progress
 
-# `RunState` knows three kinds; the small ones show as what they are part of.
-SHOWN_AS = {"weights": "open", "reference": "open", "ask": "run", "picture": "run"}
+# `RunState` knows few kinds; the small ones show as what they are part of.
+SHOWN_AS = {
+    "weights": "open",
+    "reference": "open",
+    "ask": "run",
+    "picture": "run",
+    "pixels": "explain",
+    "stability": "explain",
+}
 
 
 def _nothing(*_: object) -> None:

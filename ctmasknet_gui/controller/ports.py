@@ -7,11 +7,11 @@ worker thread. Tests give the controllers other objects with these methods.
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -24,11 +24,21 @@ from model_core.base.jobs import Progress
 from model_core.base.picture_edit import EditedPicture, PictureEffect, PictureRequest
 from model_core.base.reasons import Sensitivity, SliceReason, Way
 from model_core.base.resources import resource
-from model_core.base.results import ImageVerdict, ScanVerdict, ShownSlice, SliceResult, SliceSummary
+from model_core.base.results import (
+    ImageVerdict,
+    RoiRow,
+    ScanVerdict,
+    ShownSlice,
+    SliceResult,
+    SliceSummary,
+)
 from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceEdit, EvidenceSettings
 from model_core.base.threads import DRAWING
 from model_core.base.volume import Catalogue, PartialVolume, SeriesEntry, Volume
 from model_core.weights.card import ModelCard, read_card
+
+if TYPE_CHECKING:
+    from model_core.explain import Burden, RegionPixels, Stability
 
 
 class Pipeline(Protocol):
@@ -302,6 +312,52 @@ class Engine:
         own = numbered_apart(shown, -first) if first else shown
         for item in reason_of(pipeline, volume, result, own, way=way):
             yield item.numbered_from(first) if isinstance(item, SliceReason) else item
+
+    def explain_region(
+        self, pipeline: Any, volume: Volume, result: SliceResult, shown: ShownSlice, roi: RoiRow
+    ) -> Generator[Progress | RegionPixels, None, None]:
+        """Say which pixels the logit of a region hangs on; runs the backbone some 50 times."""
+        from model_core.explain import explain_region
+
+        own = replace(roi, candidate=roi.candidate - _first_of_evidence(result))
+        for item in explain_region(pipeline, volume, result, own, masks=shown.masks):
+            yield item if isinstance(item, Progress) else replace(item, roi=roi)
+
+    def stability(
+        self,
+        pipeline: Any,
+        volume: Volume,
+        index: int,
+        detections: DetectionSettings,
+        evidence: EvidenceSettings,
+    ) -> Generator[Progress | Stability, None, None]:
+        """Say how much the numbers of a slice move with its picture; runs the backbone eight times."""
+        from model_core.explain import stability
+
+        yield from stability(pipeline, volume, index, detections, evidence)
+
+    def lesions(
+        self,
+        pipeline: Any,
+        volume: Volume,
+        results: Mapping[int, SliceResult],
+        detections: DetectionSettings,
+    ) -> Generator[Progress | Burden, None, None]:
+        """Join what is marked in these slices; what was known of other slices plays no part."""
+        from model_core.engine.lungs import known_lungs
+        from model_core.explain import burden, slice_labels
+
+        labels = np.zeros(volume.voxels.shape, np.uint8)
+        for done, (index, result) in enumerate(sorted(results.items())):
+            yield Progress(done, len(results), "Lesions through the slices")
+            labels[index] = slice_labels(pipeline, result, detections)
+        yield from burden(volume, labels, lungs=known_lungs(volume), analysed=results.keys())
+
+    def lesion_regions(self, shown: ShownSlice, candidate: int) -> tuple[int, ...]:
+        """Return every region of the evidence on the shown lesion of a candidate, that one first."""
+        from model_core.explain import lesion_regions
+
+        return lesion_regions(shown, candidate)
 
     def sensitivity(
         self, pipeline: Any, result: SliceResult, verdict: ImageVerdict

@@ -8,8 +8,8 @@ from ctmasknet_gui.state.cases import Case, Cases
 from ctmasknet_gui.state.changes import Changes
 from ctmasknet_gui.state.display import DisplayState
 from ctmasknet_gui.state.picture_edit import PictureEditState
-from ctmasknet_gui.state.reasons import ReasonState
-from ctmasknet_gui.state.results import Effect, ResultState, SelectionState
+from ctmasknet_gui.state.reasons import PixelState, ReasonState, StabilityState
+from ctmasknet_gui.state.results import Effect, LesionState, ResultState, SelectionState
 from ctmasknet_gui.state.running import Message, MessageState, RunState
 from ctmasknet_gui.state.thresholds import SliceEdits, Thresholds, ThresholdState
 
@@ -21,15 +21,18 @@ __all__ = [
     "Changes",
     "DisplayState",
     "Effect",
+    "LesionState",
     "LungSlices",
     "Message",
     "MessageState",
     "PictureEditState",
+    "PixelState",
     "ReasonState",
     "ResultState",
     "RunState",
     "SelectionState",
     "SliceEdits",
+    "StabilityState",
     "ThresholdState",
     "Thresholds",
     "WeightsState",
@@ -51,6 +54,9 @@ class AppState:
         self.results = ResultState()
         self.reasons = ReasonState()
         self.picture_edit = PictureEditState()
+        self.pixels = PixelState()
+        self.stability = StabilityState()
+        self.lesions = LesionState()
         self.selection = SelectionState()
         self.run = RunState()
         self.messages = MessageState()

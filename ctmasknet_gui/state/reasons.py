@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from psygnal import SignalGroupDescriptor
 
 from model_core.base.reasons import DEFAULT_WAY, Grouping, Sensitivity, SliceReason, Way
+
+if TYPE_CHECKING:
+    from model_core.explain import RegionPixels, Stability
+    from model_core.scene.maps import Kind
 
 
 @dataclass(eq=False)
@@ -46,3 +50,47 @@ class ReasonState:
         """What counts as one region: where there are no lesions, or no lung, each by itself."""
         known = self.reason is None or self.grouping in self.reason.groups
         return self.grouping if known else "region"
+
+
+@dataclass(eq=False)
+class PixelState:
+    """What the logit of the selected region hangs on, in pixels, once somebody asked.
+
+    Attributes
+    ----------
+    found:
+        Of the selected region, while ``computing`` as far as it is known; None where nobody asked.
+    overlay:
+        The map that is drawn on the slice, where there is one; "" for none.
+    cursor:
+        Place in slice pixels, x and y, that is pointed at on any of the maps; None where none is.
+    """
+
+    events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
+
+    found: RegionPixels | None = None
+    computing: bool = False
+    overlay: Kind = ""
+    cursor: tuple[float, float] | None = None
+
+
+@dataclass(eq=False)
+class StabilityState:
+    """How much the numbers of the visible slice move with its picture, once somebody asked.
+
+    Attributes
+    ----------
+    found:
+        Of the visible slice; None where nobody asked.
+    of_class, of_area:
+        Whether what it says of the class, and of the marked area, is still true: thresholds may have moved.
+    computing:
+        Whether the eight runs are under way.
+    """
+
+    events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
+
+    found: Stability | None = None
+    of_class: bool = False
+    of_area: bool = False
+    computing: bool = False

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from psygnal import SignalGroupDescriptor
 
 from model_core.base.results import ImageVerdict, ScanVerdict, ShownSlice, SliceResult, SliceSummary
+
+if TYPE_CHECKING:
+    from model_core.explain import Burden
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +48,28 @@ class ResultState:
     scan: ScanVerdict | None = None
     updating: bool = False
     effect: Effect | None = None
+
+
+@dataclass(eq=False)
+class LesionState:
+    """The lesions of the scan through its slices, while somebody looks at them.
+
+    Attributes
+    ----------
+    found:
+        None before the first slice is analysed; of former thresholds while ``computing``.
+    slices:
+        How many slices it is of.
+    chosen:
+        Number of the lesion that was gone to last; None where none was since they changed.
+    """
+
+    events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
+
+    found: Burden | None = None
+    slices: int = 0
+    computing: bool = False
+    chosen: int | None = None
 
 
 @dataclass(eq=False)

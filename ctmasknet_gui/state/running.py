@@ -12,7 +12,7 @@ from model_core.base.volume import Level
 
 @dataclass(eq=False)
 class RunState:
-    """The job in progress. ``kind`` is "" (idle), "open", "run" or "export"."""
+    """The job in progress. ``kind`` is "" (idle), "open", "run", "explain" or "export"."""
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
 

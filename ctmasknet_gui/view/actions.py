@@ -90,8 +90,21 @@ def _judged(state: AppState) -> bool:
     return state.results.shown is not None and state.results.shown.verdict is not None
 
 
+def _judged_scan(state: AppState) -> bool:
+    scan = state.results.scan
+    return scan is not None and scan.verdict not in (None, "no_class")
+
+
 def _edited_here(state: AppState) -> bool:
     return _shown(state) and state.thresholds.edits.of(state.display.slice_index) is not None
+
+
+def _found_region(state: AppState) -> bool:
+    """Whether the selected region is one that the network found for the class."""
+    shown, candidate = state.results.shown, state.selection.candidate
+    if shown is None or shown.verdict is None:
+        return False
+    return any(roi.candidate == candidate and roi.asked is None for roi in shown.rois)
 
 
 def _with_reference(state: AppState) -> bool:
@@ -130,7 +143,8 @@ def _joined(state: AppState) -> bool:
 
 def _any_overlay(state: AppState) -> bool:
     display = state.display
-    maps = display.logits or display.contributions
+    pixels = state.pixels.found is not None and state.pixels.overlay != ""
+    maps = display.logits or display.contributions or pixels
     return display.overlays.findings or maps or (display.reference and _with_reference(state))
 
 
@@ -206,6 +220,9 @@ _HEAL_AREA_TIP = (
 _PLANT_TIP = (
     "Draw an area in healthy lung: ground glass is planted in it, and the slice can run again; Shift: box"
 )
+_PIXELS_TIP = "Show which pixels the logit of the selected region hangs on; the network runs some 50 times"
+_SURE_TIP = "Run this slice with eight small changes and show how far class and lesion area move"
+_WHOLE_TIP = "Select every region on the lesion of the selected one; Ctrl+click on the slice does it, too"
 _NMS_TIP = "Regions that an excluded one had suppressed take its place; otherwise they stay out"
 
 # By the headings of the list of keys.
@@ -338,6 +355,10 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("stop", "Stop", "Stop what is running; what is done stays", keys=("Esc",),
                 image="stop", when=lambda state: _running(state) and not state.display.tool,
                 do=lambda use, _: use.stop()),
+        Command("how_sure", "How sure: eight small changes", _SURE_TIP, keys=("Shift+S",),
+                when=_shown, do=lambda use, _: use.ask_stability()),
+        Command("other_rules", "What other rules would say…", when=_judged_scan,
+                tip="The verdict of the scan beside that of other rules, from the same slices"),
         Command("toggle_nms", "Suppress overlapping boxes (NMS)", keys=("T",), image="nms",
                 tip="Non-maximum suppression of the shown detections", do=lambda use, _: use.toggle_nms(),
                 checked=lambda state: state.thresholds.detections.nms_iou is not None),
@@ -405,6 +426,14 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
                 when=lambda state: bool(state.thresholds.edits), do=lambda use, _: use.restore_everywhere()),
         Command("nms_anew", "With NMS run anew", _NMS_TIP, do=lambda use, _: use.toggle_nms_anew(),
                 checked=lambda state: state.thresholds.edits.nms_anew),
+        Command("select_lesion", "Select whole lesion", _WHOLE_TIP, keys=("Z",),
+                when=lambda state: _shown(state) and state.selection.candidate is not None,
+                do=lambda use, state: use.select_lesion(state.selection.candidate)),
+        Command("explain_pixels", "From region to pixels", _PIXELS_TIP, keys=("Shift+L",),
+                when=_found_region, do=lambda use, _: use.explain_pixels()),
+        Command("next_pixel_map", "Next pixel map on the slice", keys=("Shift+M",),
+                tip="Draw the maps of the selected region on the slice, one after the other, then none",
+                when=lambda state: state.pixels.found is not None, do=lambda use, _: use.next_pixel_map()),
         Command("copy_table", "Copy table of regions", "Copy the listed regions as text",
                 keys=("Ctrl+Shift+C",), image="copy", when=_shown),
     ),
@@ -439,6 +468,8 @@ class Actions(QObject):
         refresh = state.changes.once(self._refresh)
         for part in parts:
             part.events.all.connect(refresh)
+        for event in (state.pixels.events.found, state.pixels.events.overlay):
+            event.connect(refresh)
         self._refresh()
 
     def __getattr__(self, name: str) -> QAction:

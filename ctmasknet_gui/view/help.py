@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
@@ -13,7 +13,11 @@ from ctmasknet_gui.view.status import DISCLAIMER
 from ctmasknet_gui.view.weights_text import Block, card_blocks
 from model_core import __version__
 from model_core.base.resources import resource
+from model_core.scene import ScanWords
 from model_core.weights.card import ModelCard
+
+if TYPE_CHECKING:
+    from model_core.explain import RuleAnswer
 
 MOUSE = (
     ("Wheel", "previous, next slice"),
@@ -23,6 +27,7 @@ MOUSE = (
     ("Right drag", "zoom"),
     ("Right click", "menu"),
     ("Click on box, row or point", "select the region everywhere"),
+    ("Ctrl + click on one", "select every region on its lesion"),
     ("Right click on one", "menu: exclude it from the evidence, keep it only"),
     (
         "Drag around points",
@@ -35,6 +40,11 @@ MOUSE = (
 NOT_YET = (
     "The crosshair that links axial, coronal and sagittal planes comes with those planes: not yet there.",
     "The keys are fixed: they cannot be assigned anew yet.",
+)
+
+_OTHER_RULES = (
+    "None of these was checked on scans of known patients, and several can be wrong together. A rule that "
+    "takes one slice for enough calls more healthy scans ill the more slices they have."
 )
 
 _STYLE = (
@@ -98,6 +108,21 @@ def weights_html(cards: Sequence[ModelCard]) -> str:
         blocks += [("line", ""), *card_blocks(card)]
     nothing = [("p", "No weights are loaded. They are loaded with the first run.")]
     return _render("blocks", blocks=blocks[1:] or nothing)
+
+
+def rules_html(words: ScanWords, rule: str, answers: Sequence[RuleAnswer]) -> str:
+    """Return the verdict of the scan with its rule, and what other rules say of the same slices."""
+    says = {True: "ill", False: "not ill", None: "cannot say"}
+    rows = [(says[one.ill], f"{one.rule}: {one.because}") for one in answers]
+    blocks: list[Block] = [
+        ("h3", "The verdict"),
+        ("p", f"{words.answer} {words.where}."),
+        ("muted", rule),
+        ("h3", "Other rules, from the same slices"),
+        ("keys", rows),
+        ("muted", _OTHER_RULES),
+    ]
+    return _render("blocks", blocks=blocks)
 
 
 def _render(name: str, **values: Any) -> str:

@@ -19,12 +19,13 @@ from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QMainWindow, QWidget
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.requests import ExportKind, FewerSlices, MaskFound
+from ctmasknet_gui.state.verdict import verdict_words
 from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.explanation import ExplanationPanel
 from ctmasknet_gui.view.explanation.controls import QuietSpinBox
 from ctmasknet_gui.view.explanation.hint import Hint
 from ctmasknet_gui.view.file_dialogs import FileDialogs
-from ctmasknet_gui.view.help import TextDialog, about_html, keys_html, weights_html
+from ctmasknet_gui.view.help import TextDialog, about_html, keys_html, rules_html, weights_html
 from ctmasknet_gui.view.keyboard import ShortcutGuard, keep_click_focus
 from ctmasknet_gui.view.layout import Arrangement, from_bytes, to_bytes
 from ctmasknet_gui.view.menus import Menus
@@ -172,10 +173,15 @@ class MainWindow(QMainWindow):
         explanation.table.candidatePicked.connect(use.pick)
         explanation.table.regionsPicked.connect(use.pick_several)
         explanation.table.topChosen.connect(use.set_top)
+        explanation.table.lesions.lesionChosen.connect(use.go_to_lesion)
+        explanation.table.lesions.seen.connect(use.watch_lesions)
         explanation.plots.candidatePicked.connect(use.pick)
         explanation.plots.regionsPicked.connect(use.pick_several)
         explanation.plots.evidenceAsked.connect(use.set_evidence)
         explanation.plots.sensitivity.seen.connect(use.watch_sensitivity)
+        explanation.plots.pixels.asked.connect(self.commands.explain_pixels.trigger)
+        explanation.plots.pixels.mapChosen.connect(use.show_pixel_map)
+        explanation.plots.pixels.pointed.connect(use.point_at)
         self.hint.dismissed.connect(use.dismiss_hint)
         why = explanation.why
         why.wayChosen.connect(use.choose_way)
@@ -187,6 +193,7 @@ class MainWindow(QMainWindow):
         why.keepAsked.connect(use.keep_only)
         for part in (explanation.table, explanation.plots):
             part.menuRequested.connect(self._show_region_menu)
+        explanation.classes.stabilityAsked.connect(use.ask_stability)
         explanation.classes.restoreAsked.connect(use.restore_all)
         explanation.card.sliceChosen.connect(use.show_slice)
         self.tool_bar.opacityEdited.connect(use.set_opacity)
@@ -202,6 +209,8 @@ class MainWindow(QMainWindow):
         viewport.window_requested.connect(use.set_window)
         viewport.view_requested.connect(use.set_zoom)
         viewport.candidate_selected.connect(use.pick)
+        viewport.lesion_selected.connect(use.select_lesion)
+        viewport.pointed.connect(use.point_at)
         viewport.regions_selected.connect(use.pick_several)
         viewport.region_asked.connect(use.ask)
         viewport.area_edited.connect(use.edit_area)
@@ -239,6 +248,8 @@ class MainWindow(QMainWindow):
             (commands.ask_box, self.ask_box),
             (commands.heal_box, partial(self.edit_box, "heal")),
             (commands.plant_box, partial(self.edit_box, "plant")),
+            (commands.explain_pixels, self._show_pixels),
+            (commands.other_rules, self._show_rules),
             (commands.keys, self._show_keys),
             (commands.about, self._show_about),
             (commands.about_weights, self._show_weights),
@@ -393,6 +404,18 @@ class MainWindow(QMainWindow):
         dialog.open()
 
     # ------------------------------------------------------------------------------------- events
+
+    def _show_pixels(self) -> None:
+        plots = self.explanation.plots
+        plots.tabs.setCurrentWidget(plots.pixels)
+
+    def _show_rules(self) -> None:
+        from model_core.explain import other_rules
+
+        results, words = self._state.results, verdict_words(self._state)
+        answers = other_rules(results.summaries.values(), volume=self._state.case.volume)
+        rule = "" if results.scan is None else results.scan.verdict_rule or results.scan.rule
+        self.show_text("What other rules would say", rules_html(words, rule, answers))
 
     def _show_keys(self) -> None:
         self.show_text("Mouse and keys", keys_html(self.commands))

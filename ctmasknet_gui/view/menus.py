@@ -49,7 +49,7 @@ _BAR = (
         "close_case", "quit",
     )),
     _Menu("&Edit", (
-        "undo", "redo", None, "previous_region", "next_region", "clear_selection", None,
+        "undo", "redo", None, "previous_region", "next_region", "clear_selection", "select_lesion", None,
         "area_tool", "select_scores", "ask_tool", "ask_box",
         _Menu("Class &evidence", (
             *_EDITS, None, "restore_all", "restore_everywhere", None, "nms_anew",
@@ -75,6 +75,7 @@ _BAR = (
     )),
     _Menu("&Run", (
         "run_slice", "run_series", "stop", None,
+        "how_sure", "explain_pixels", "next_pixel_map", "other_rules", None,
         "toggle_nms", "join_touching", "scoring_softmax", "scoring_sigmoid", None,
         "link", None, "fast", _WEIGHTS,
     )),
@@ -88,13 +89,15 @@ _WHAT_IF = _Menu("What if", (
     "restore_all", "nms_anew", None, *_CHANGES,
 ))
 _REGION = _Menu("Region", (
-    *_EDITS, "restore_all", None, "nms_anew", None, "heal_lesion", None, "clear_selection", "copy_table",
+    *_EDITS, "restore_all", None, "nms_anew", None, "heal_lesion", None, "clear_selection", "select_lesion",
+    "explain_pixels", "copy_table",
 ))
 _SLICE = _Menu("Slice", (
-    "area_tool", "ask_tool", None,
+    "area_tool", "ask_tool", "select_lesion", "explain_pixels", None,
     *_EDITS, "restore_all", None,
     "heal_lesion", "heal_tool", "plant_tool", None,
-    "run_slice", "outlines", "labels", "masks", "boxes", "logits", "contributions", "reference", None,
+    "run_slice", "how_sure", None,
+    "outlines", "labels", "masks", "boxes", "logits", "contributions", "reference", None,
     _WINDOWS, "zoom_fit", "reset_view", None, "export_png",
 ))
 # fmt: on

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ctmasknet_gui.state import Message
 from ctmasknet_gui.state.display import Tool
@@ -17,6 +18,9 @@ from model_core.base.picture_edit import PictureEditKind
 from model_core.base.reasons import Grouping, Way
 from model_core.base.settings import DetectionSettings, EvidenceSettings, Scoring
 from model_core.base.volume import Window
+
+if TYPE_CHECKING:
+    from model_core.scene.maps import Kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +96,14 @@ class UseCases:
     choose_grouping: Callable[[Grouping], None]
     choose_output: Callable[[int | None], None]
     watch_sensitivity: Callable[[bool], None]
+    explain_pixels: Callable[[], None]
+    show_pixel_map: Callable[[Kind], None]
+    next_pixel_map: Callable[[], None]
+    point_at: Callable[[tuple[float, float] | None], None]
+    ask_stability: Callable[[], None]
+    watch_lesions: Callable[[bool], None]
+    go_to_lesion: Callable[[int], None]
+    select_lesion: Callable[[int | None], None]
     dismiss_hint: Callable[[], None]
     set_top: Callable[[int | None], None]
 

@@ -97,7 +97,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--region",
         type=values.positive,
         metavar="RANK",
-        help="also say which pixels the logit of this region hangs on (runs the network some 60 times)",
+        help="also say which pixels the logit of this region hangs on (runs the network some 50 times)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     parser.set_defaults(run=run)

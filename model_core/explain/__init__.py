@@ -14,8 +14,15 @@ from model_core.explain.picture_edit import edit_picture, picture_effect
 from model_core.explain.pixels import RegionPixels, explain_region, region_cells
 from model_core.explain.regions import Regions, shown_lesions, touching_regions
 from model_core.explain.rois import roi_table
-from model_core.explain.scan import scan_verdict
-from model_core.explain.shown import lesion_labels, show, summarise, with_evidence
+from model_core.explain.scan import RuleAnswer, other_rules, scan_verdict
+from model_core.explain.shown import (
+    lesion_labels,
+    lesion_regions,
+    show,
+    slice_labels,
+    summarise,
+    with_evidence,
+)
 from model_core.explain.stability import Stability, stability
 
 __all__ = [
@@ -25,6 +32,7 @@ __all__ = [
     "Patch",
     "RegionPixels",
     "Regions",
+    "RuleAnswer",
     "Stability",
     "burden",
     "edit_picture",
@@ -32,9 +40,11 @@ __all__ = [
     "explain_slice",
     "label_map",
     "lesion_labels",
+    "lesion_regions",
     "logit_map",
     "mask_pixels",
     "mask_probability",
+    "other_rules",
     "paste_maps",
     "picture_effect",
     "region_cells",
@@ -42,6 +52,7 @@ __all__ = [
     "scan_verdict",
     "show",
     "shown_lesions",
+    "slice_labels",
     "stability",
     "summarise",
     "touching_regions",

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from model_core.anatomy.lungs import LEFT, RIGHT, Lungs
-from model_core.base.arrays import BoolArray, ByteArray, DoubleArray
+from model_core.base.arrays import BoolArray, ByteArray, DoubleArray, VoxelArray
 from model_core.base.jobs import Progress
 from model_core.base.results import Third
 from model_core.base.volume import Volume
@@ -37,6 +37,8 @@ class Lesion:
         Slices from 0: where it begins and ends, and where it takes most pixels.
     place:
         Its middle in the ``largest`` slice, x and y in slice pixels.
+    pixel:
+        The pixel of it there that lies nearest to that, row and column.
     label:
         Region class that most of its pixels have, from 1.
     ml:
@@ -54,6 +56,7 @@ class Lesion:
     last: int
     largest: int
     place: tuple[float, float]
+    pixel: tuple[int, int]
     label: int
     pixels: int
     ml: float | None
@@ -97,7 +100,9 @@ def burden(
     """
     total = volume.slices
     yield Progress(0, total, "Joining lesions")
-    marked = labels > 0
+    rows, columns = _extent(labels)
+    # Of all else nothing is needed, and numbers of pieces take four times the memory of labels.
+    part, marked = labels[:, rows, columns], labels[:, rows, columns] > 0
     pieces, count = ndimage.label(marked, structure=np.ones((3, 3, 3), bool))
     steps, area = slice_steps_mm(volume), volume.geometry.pixel_area_mm2
     known = lungs if lungs is not None and lungs.state == "found" else None
@@ -112,13 +117,15 @@ def burden(
         in_lung += weights[index] * np.bincount(map_.ravel(), minlength=3)
         own = marked[index]
         if own.any():
-            covered += weights[index] * np.bincount(map_[own], minlength=3)
-            np.add.at(sides, (pieces[index][own], map_[own]), 1)
+            here = map_[rows, columns][own]
+            covered += weights[index] * np.bincount(here, minlength=3)
+            np.add.at(sides, (pieces[index][own], here), 1)
     both = float(in_lung[[RIGHT, LEFT]].sum())
     found = [
-        _lesion(k, place, volume, labels, pieces, weights)
+        _lesion(k, place, volume.voxels[:, rows, columns], part, pieces, weights, hu=volume.unit == "HU")
         for k, place in enumerate(ndimage.find_objects(pieces), start=1)
     ]
+    found = [(size, _moved(lesion, rows.start, columns.start)) for size, lesion in found]
     order = sorted(range(count), key=lambda k: (-found[k][0], -found[k][1].pixels, found[k][1].first))
     lesions: list[Lesion] = []
     for k in order:
@@ -143,24 +150,27 @@ def burden(
 def _lesion(
     number: int,
     place: tuple[slice, slice, slice],
-    volume: Volume,
+    voxels: VoxelArray,
     labels: ByteArray,
     pieces: np.ndarray,
     weights: DoubleArray,
+    *,
+    hu: bool,
 ) -> tuple[float, Lesion]:
     """Return the size of a piece in pixels times slice weight, and what of it needs nothing else."""
     own: BoolArray = pieces[place] == number
     each = np.count_nonzero(own, axis=(1, 2))
     first, largest = place[0].start, int(each.argmax())
     rows, columns = np.nonzero(own[largest])
-    values = volume.voxels[place][own]
-    dense = _aeration(values) if volume.unit == "HU" else (None, None, None)
+    nearest = int(np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2))
+    dense = _aeration(voxels[place][own]) if hu else (None, None, None)
     lesion = Lesion(
         number=number,
         first=first,
         last=place[0].stop - 1,
         largest=first + largest,
         place=(place[2].start + float(columns.mean()) + 0.5, place[1].start + float(rows.mean()) + 0.5),
+        pixel=(place[1].start + int(rows[nearest]), place[2].start + int(columns[nearest])),
         label=int(np.bincount(labels[place][own]).argmax()),
         pixels=int(each.sum()),
         ml=None,
@@ -172,6 +182,21 @@ def _lesion(
         lung_share=None,
     )
     return float(each @ weights[place[0]]), lesion
+
+
+def _extent(labels: ByteArray) -> tuple[slice, slice]:
+    """Return the rows and columns that hold everything that is marked."""
+    found = []
+    for axis in (2, 1):
+        where = np.flatnonzero(labels.any(axis=(0, axis)))
+        found.append(slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 1))
+    return found[0], found[1]
+
+
+def _moved(lesion: Lesion, row: int, column: int) -> Lesion:
+    """Return a lesion of a part of the slices that begins there, with its place in the whole."""
+    (x, y), (down, right) = lesion.place, lesion.pixel
+    return replace(lesion, place=(x + column, y + row), pixel=(down + row, right + column))
 
 
 def _aeration(values: np.ndarray) -> tuple[float, float, float]:

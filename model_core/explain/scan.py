@@ -11,7 +11,15 @@ from scipy.special import bdtrc
 from model_core.anatomy.lungs import third_of
 from model_core.base.arrays import DoubleArray
 from model_core.base.calibration import Calibration
-from model_core.base.results import UNDECIDED, Doubt, ScanVerdict, SliceSummary, Third, Verdict
+from model_core.base.results import (
+    ILL_PROBABILITY,
+    UNDECIDED,
+    Doubt,
+    ScanVerdict,
+    SliceSummary,
+    Third,
+    Verdict,
+)
 from model_core.base.settings import EvidenceBasis
 from model_core.base.volume import Volume
 from model_core.scene import class_name
@@ -25,6 +33,8 @@ LESION_ML = 1.0
 # Chance that a control whose slices look ill as often as the limit of its card passes for ill.
 _TAIL = 0.05
 _MOST_DECIDING = 6
+# Of slices, for the rule that asks for neighbours.
+_IN_A_ROW = 3
 _SAME_MM = 1e-3
 
 
@@ -84,6 +94,69 @@ def scan_verdict(
     if calibration is not None:
         found = _judged(found, inside, marked, calibration=calibration, volume=volume, names=names)
     return _told_as_edited(found, edited) if edited else found
+
+
+@dataclass(frozen=True)
+class RuleAnswer:
+    """What another rule says of a scan.
+
+    Attributes
+    ----------
+    rule:
+        In words.
+    ill:
+        What it says; None where it cannot say anything.
+    because:
+        The number that it looks at, in words.
+    """
+
+    rule: str
+    ill: bool | None
+    because: str
+
+
+def other_rules(summaries: Iterable[SliceSummary], *, volume: Volume | None = None) -> tuple[RuleAnswer, ...]:
+    """Return what common rules other than that of the verdict say of a scan, from the same slices.
+
+    None of them was checked on scans of known patients. Slices outside the lungs take no part.
+    """
+    inside = sorted((s for s in summaries if s.lung is not False), key=lambda s: s.slice_index)
+    known = [s.ill_probability for s in inside if s.ill_probability is not None]
+    if not known:
+        return ()
+    chances = np.array(known)
+    looks = chances > ILL_PROBABILITY
+    share, middle = float(looks.mean()), float(chances.mean())
+    top = np.sort(chances)[-SLICES_USED:]
+    joined = _longest_run([bool(s.ill) for s in inside])
+    ml = _marked_ml(inside, slice_steps_mm(volume))
+    counted = f"{int(looks.sum())} of {len(looks)} lung slices"
+    return (
+        RuleAnswer(
+            "One slice is enough: the greatest probability of a slice is above one half",
+            bool(looks.any()), f"greatest {chances.max():.2f}",
+        ),
+        RuleAnswer(
+            f"Mean probability of the {SLICES_USED} slices that look most ill is above one half",
+            float(top.mean()) > ILL_PROBABILITY, f"mean {top.mean():.2f}",
+        ),
+        RuleAnswer("Mean probability of all lung slices is above one half", middle > ILL_PROBABILITY,
+                   f"mean {middle:.2f}"),
+        RuleAnswer("Most lung slices look ill", share > 0.5, f"{counted} ({share:.0%})"),
+        RuleAnswer(f"{_IN_A_ROW} neighbouring slices look ill", joined >= _IN_A_ROW,
+                   f"at most {joined} in a row"),
+        RuleAnswer(f"At least {LESION_ML:g} ml of lesion is marked, whatever the slices look like",
+                   None if ml is None else ml >= LESION_ML,
+                   "the volume is unknown" if ml is None else f"{ml:.1f} ml"),
+    )  # fmt: skip
+
+
+def _longest_run(flags: Sequence[bool]) -> int:
+    longest = now = 0
+    for flag in flags:
+        now = now + 1 if flag else 0
+        longest = max(longest, now)
+    return longest
 
 
 def _told_as_edited(found: ScanVerdict, slices: int) -> ScanVerdict:

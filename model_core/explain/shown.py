@@ -31,6 +31,7 @@ from model_core.engine.evidence import (
 from model_core.engine.lungs import known_lungs
 from model_core.engine.pipeline import Pipeline
 from model_core.engine.select import detect, rank, why_unshown, without_masks
+from model_core.explain.attribution import lesion_players
 from model_core.explain.masks import known_spans, label_map, logit_map, mask_pixels
 from model_core.explain.regions import lesions
 from model_core.explain.rois import roi_table
@@ -199,6 +200,35 @@ def summarise(
 def lesion_labels(shown: ShownSlice) -> ByteArray:
     """Return the (H, W) uint8 label map of the shown masks: 0 none, else the class index."""
     return label_map(shown.masks, shown.detections.labels)
+
+
+def slice_labels(pipeline: Pipeline, result: SliceResult, detections: DetectionSettings) -> ByteArray:
+    """Return the same of the masks of a slice under these settings, without all else that is shown of it."""
+    found = detect(pipeline, result, detections)
+    shown, spans = lesions(found, known_spans(result, found))
+    return label_map(spans.masks(), shown.labels)
+
+
+def lesion_regions(shown: ShownSlice, candidate: int) -> tuple[int, ...]:
+    """Return every region of the evidence that lies on the shown lesion of a candidate, that one first.
+
+    By the rule of `attribution.lesion_players`: of a lesion are regions whose middle lies in its box, of
+    several boxes the one that overlaps most. A candidate that is on no shown lesion stands for itself.
+    """
+    rois = [roi for roi in shown.rois if roi.asked is None]
+    numbers = [roi.candidate for roi in rois]
+    boxes = np.array([roi.box for roi in rois], np.float32).reshape(-1, 4)
+    rows = tuple(np.array([k]) for k in range(len(rois)))
+    _, owner = lesion_players(rows, boxes, shown.detections.boxes)
+    found = np.flatnonzero(shown.detections.indices == candidate)
+    if len(found):
+        lesion = int(found[0])
+    elif candidate in numbers:
+        lesion = int(owner[numbers.index(candidate)])
+    else:
+        return (candidate,)
+    on_it = [number for number, own in zip(numbers, owner.tolist(), strict=True) if own == lesion >= 0]
+    return (candidate, *(number for number in on_it if number != candidate))
 
 
 def _summary(

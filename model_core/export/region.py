@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from model_core import __version__
 from model_core.base.files import atomic_path
 from model_core.base.threads import DRAWING
@@ -15,7 +13,7 @@ from model_core.base.volume import LUNG_WINDOW, Volume
 from model_core.explain.pixels import FOUND_IOU, RegionPixels
 from model_core.export.png import RESEARCH_USE
 
-_SIZE, _DPI = (8.6, 7.6), 150
+_SIZE, _DPI = (8.6, 11.2), 150
 HELD_FIXED = (
     "The proposal, and which regions there are, are held fixed: this is about the logit of one region, its "
     "class minus background."
@@ -41,8 +39,8 @@ def region_entry(found: RegionPixels) -> dict[str, Any]:
             "filled_with": "the mean of healthy lung in this slice"
             if found.from_lung
             else "the mean of what lies around the region",
-            "logit_fall_at_the_fixed_proposal": found.fixed.tolist(),
-            "score_fall_of_the_best_region": found.found.tolist(),
+            "logit_fall_at_the_fixed_proposal": None if found.fixed is None else found.fixed.tolist(),
+            "score_fall_of_the_best_region": None if found.found is None else found.found.tolist(),
             "score_of_the_best_region": found.score,
             "least_iou": FOUND_IOU,
         },
@@ -53,6 +51,7 @@ def region_entry(found: RegionPixels) -> dict[str, Any]:
             "healed_logit": found.healed,
             "sum": float(found.pixels.sum()),
             "error": found.error,
+            "relative_error": found.relative_error,
             "steps": found.steps,
         },
     }
@@ -73,19 +72,6 @@ def write_region_picture(folder: Path, volume: Volume, index: int, found: Region
     window = LUNG_WINDOW if volume.unit == "HU" else automatic_window(volume)
     grey = apply_window(volume.voxels[index], window)
     _, rows_mm, columns_mm = volume.geometry.spacing_mm
-    whole = np.array([[0, 0, found.placement.size, found.placement.size]], np.float32)
-    maps = []
-    if found.cells is not None:
-        width, height = found.cell_size
-        title = f"gradient × activation, cells of {width:.1f} × {height:.1f} px (logit)"
-        maps.append(plots.RegionMap(title, found.cells, found.proposal))
-    maps += [
-        plots.RegionMap("occlusion: fall of the logit, proposal fixed", found.fixed, found.grid),
-        plots.RegionMap("occlusion: fall of the score of the region", found.found, found.grid),
-    ]
-    if found.pixels is not None:
-        title = "integrated gradients of the pixels (logit)"
-        maps.append(plots.RegionMap(title, found.pixels, found.placement.to_slice(whole)[0], True))
     name = f"What the logit of region {found.roi.rank} hangs on ({found.logit:+.2f})".replace("-", "\u2212")
     about = {"Software": f"CTMaskNet {__version__}, {RESEARCH_USE.replace('–', '-')}"}
     file = folder / region_picture_name(index, found.roi.rank)
@@ -94,7 +80,7 @@ def write_region_picture(folder: Path, volume: Volume, index: int, found: Region
         plots.region_maps(
             figure,
             grey,
-            maps,
+            found.maps,
             proposal=found.proposal,
             box=found.roi.box,
             name=name,

@@ -12,12 +12,11 @@ from model_core.plots.classes import class_bars
 from model_core.plots.contributions import contribution_bars, contribution_map
 from model_core.plots.picture_pair import picture_pair
 from model_core.plots.profile import scan_profile
-from model_core.plots.region_maps import RegionMap, region_maps
+from model_core.plots.region_maps import region_maps
 from model_core.plots.scores import score_histogram
 from model_core.plots.sensitivity import sensitivity_curves
 
 __all__ = [
-    "RegionMap",
     "class_bars",
     "contribution_bars",
     "contribution_map",

@@ -3,40 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgb
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from model_core.base.arrays import ByteArray, DoubleArray, FloatArray
+from model_core.base.arrays import ByteArray
 from model_core.plots import style
-from model_core.scene.palette import ORANGE, SKY
+from model_core.scene.maps import Box, RegionMap
 
 # So much of the slice is shown around the proposal, in its sizes.
 _AROUND = 0.4
-# No colour hides more of the slice than this; what is near 0 hides nothing.
-_STRONG = 0.75
-# Of the pixels of a map that are not 0, those beyond have the strongest colour.
-_MOST = 0.99
 # Side of what an empty box is drawn as, in slice pixels.
 _LEAST = 0.1
-Box = Sequence[float] | FloatArray
-
-
-@dataclass(frozen=True, eq=False)
-class RegionMap:
-    """A map of one panel: its title, its numbers, and the box in slice pixels that it fills.
-
-    ``interpolated`` maps are pixels; others are drawn as the cells that they are.
-    """
-
-    title: str
-    values: FloatArray | DoubleArray
-    box: Box
-    interpolated: bool = False
 
 
 def region_maps(
@@ -76,25 +56,13 @@ def region_maps(
     for place, one in enumerate(maps):
         axes = figure.add_subplot(-(-len(maps) // 2), min(2, len(maps)), place + 1)
         axes.imshow(grey, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0), aspect=aspect)
-        sizes = np.abs(one.values)
-        # A few pixels would take the colours of all others.
-        largest = max(float(np.quantile(sizes[sizes > 0], _MOST) if one.interpolated and sizes.any()
-                            else sizes.max()), 1e-9)  # fmt: skip
-        shades = LinearSegmentedColormap.from_list(
-            "region",
-            [
-                (0.0, (*to_rgb(SKY), _STRONG)),
-                (0.5, (*to_rgb(SKY), 0.0)),
-                (0.5, (*to_rgb(ORANGE), 0.0)),
-                (1.0, (*to_rgb(ORANGE), _STRONG)),
-            ],
-        )
-        scale = Normalize(-largest, largest)
+        colours_of = ListedColormap(one.colours / 255.0, "region")
+        scale = Normalize(-one.largest, one.largest)
         # Proposals may be empty: then there is a line to see, of less than a pixel.
         x1, y1, x2, y2 = one.box
         x2, y2 = max(x2, x1 + _LEAST), max(y2, y1 + _LEAST)
         axes.imshow(
-            one.values, cmap=shades, norm=scale, extent=(x1, x2, y2, y1), aspect=aspect,
+            one.values, cmap=colours_of, norm=scale, extent=(x1, x2, y2, y1), aspect=aspect,
             interpolation="bilinear" if one.interpolated else "nearest", gid="map",
         )  # fmt: skip
         for edges, dashed in ((proposal, True), (box, False)):
@@ -109,7 +77,7 @@ def region_maps(
         axes.set_ylim(bottom, top)
         axes.set_axis_off()
         axes.set_title(one.title, color=colours.text, fontsize=style.TEXT_PT, loc="left")
-        bar = figure.colorbar(ScalarMappable(scale, shades), ax=axes, fraction=0.046, pad=0.03)
+        bar = figure.colorbar(ScalarMappable(scale, colours_of), ax=axes, fraction=0.046, pad=0.03)
         bar.ax.tick_params(colors=colours.muted, labelsize=style.SMALL_PT)
         bar.ax.set_facecolor(colours.background)
         bar.outline.set_visible(False)

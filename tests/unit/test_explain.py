@@ -26,6 +26,7 @@ from model_core.explain import (
     logit_map,
     mask_pixels,
     mask_probability,
+    other_rules,
     roi_table,
     scan_verdict,
     shown_lesions,
@@ -473,3 +474,39 @@ def test_kinds_are_named_where_they_can_be_told():
     assert _scan(range(10, 22), calibration=told).kind == "COVID-19"
     assert _scan(range(10, 22), calibration=told).class_index == 2
     assert _scan([], calibration=told).kind == "undecided"
+
+
+def _ill(index, chance, **fields):
+    return dataclasses.replace(
+        _summary(index, 1 - chance, 0.0, chance), ill_probability=chance, lung=True, **fields
+    )
+
+
+def _says(summaries, **options):
+    return [(one.ill, one.because) for one in other_rules(summaries, **options)]
+
+
+def test_other_rules_disagree_where_one_slice_is_all_there_is():
+    chances = [0.1] * 20
+    chances[7] = 0.9
+    one, top, mean, most, row, ml = _says([_ill(k, chance) for k, chance in enumerate(chances)])
+    assert one == (True, "greatest 0.90")
+    assert top == (False, "mean 0.18")
+    assert mean == (False, "mean 0.14")
+    assert most == (False, "1 of 20 lung slices (5%)")
+    assert row == (False, "at most 1 in a row")
+    assert ml == (None, "the volume is unknown")
+
+
+def test_other_rules_agree_on_a_scan_that_is_ill_throughout():
+    volume = Volume("s", "s", np.zeros((20, 4, 4), np.int16), Geometry((2.0, 1, 1), (0, 0, 0), np.eye(3)))
+    summaries = [_ill(k, 0.9, lesion_px=50, lesion_mm2=50.0) for k in range(20)]
+    assert [ill for ill, _ in _says(summaries, volume=volume)] == [True] * 6
+    assert _says(summaries, volume=volume)[-1][1] == "2.0 ml"
+    outside = [dataclasses.replace(summary, lung=False) for summary in summaries[:10]]
+    assert _says([*outside, *summaries[10:]])[3][1] == "10 of 10 lung slices (100%)"
+
+
+def test_without_a_calibration_no_rule_says_anything():
+    assert other_rules([_summary(k, 0.2, 0.1, 0.7) for k in range(5)]) == ()
+    assert other_rules([]) == ()

@@ -46,6 +46,7 @@ def test_sizes_slices_and_places(labels):
     assert (block.first, block.last, block.pixels) == (1, 4, 800)
     assert block.ml == pytest.approx(800 * 0.5 * 0.5 * 2.0 / 1000)
     assert block.place == pytest.approx((20.0, 10.0)), "edges 10..30 and 5..15"
+    assert block.pixel in ((9, 19), (9, 20), (10, 19), (10, 20)), "beside the middle"
     assert block.label == 1
     assert (block.non_aerated, block.poorly_aerated) == pytest.approx((1 / 8, 3 / 8))
     assert block.mean_hu == pytest.approx(-600 + 300 * 3 / 8 + 600 / 8)
@@ -58,6 +59,15 @@ def test_what_is_unknown_is_none(labels):
     lesion = result.lesions[0]
     assert lesion.ml is lesion.mean_hu is lesion.poorly_aerated is lesion.non_aerated is None
     assert lesion.pixels == 800
+
+
+def test_the_pixel_of_a_lesion_lies_in_it_even_where_its_middle_does_not():
+    ring = np.zeros((3, 30, 30), np.uint8)
+    ring[1, 8:20, 5:17] = 1
+    ring[1, 10:18, 7:15] = 0
+    (lesion,) = found(volume_of(np.zeros(ring.shape)), ring).lesions
+    assert lesion.place == pytest.approx((11.0, 14.0))
+    assert ring[1][lesion.pixel] == 1
 
 
 def test_uneven_slices_count_by_their_distance(labels):

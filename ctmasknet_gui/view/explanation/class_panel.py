@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent, QPen, QPolygonF
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
@@ -11,13 +14,28 @@ from ctmasknet_gui.view.explanation.roi_model import COMPUTING
 from ctmasknet_gui.view.explanation.verdict_card import Line
 from ctmasknet_gui.view.style import BASE, MUTED, TEXT, TRACK, label
 from ctmasknet_gui.view.viewport.annotations import sized
-from model_core.base.results import UNDECIDED, ImageVerdict, probability_text
+from model_core.base.results import UNDECIDED, ImageVerdict, SliceSummary, probability_text
 from model_core.scene import SliceWords, class_name, image_colour, slice_words
 from model_core.scene.palette import AMBER, NO_CLASS
 from model_core.scene.verdict import BIAS, OUTSIDE, UNCALIBRATED, UNLIKE
 
+if TYPE_CHECKING:
+    from model_core.explain import Stability
+
 _ROW, _SMALL = 15, 11
 _ILL = "pneumonia"
+Range = tuple[float, float]
+STEADY_TIP = (
+    "From lowest to highest in this slice and eight small changes of its picture that mean the same to a\n"
+    "reader: one pixel to each side, +25 and −25 HU, mirror image, noise of 20 HU (values without unit: no\n"
+    "shift, noise of 2 % of their spread). No confidence interval: a wrong class can be steady."
+)
+
+
+def range_text(ends: Range) -> str:
+    """Return a range of probabilities in words."""
+    low, high = map(probability_text, ends)
+    return low if low == high else f"{low} to {high}"
 
 
 class ProbabilityBars(QWidget):
@@ -29,6 +47,7 @@ class ProbabilityBars(QWidget):
         self._values: tuple[float, ...] = ()
         self._former: tuple[float, ...] = ()
         self._empty: tuple[float, ...] = ()
+        self._ranges: tuple[Range, ...] = ()
         self._told = True
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
@@ -48,13 +67,15 @@ class ProbabilityBars(QWidget):
         former: tuple[float, ...] = (),
         empty: tuple[float, ...] = (),
         empty_is: str = "",
+        ranges: tuple[Range, ...] = (),
     ) -> None:
         """Show probabilities (0..1) in class order; missing names say which class it is.
 
         Where it is not ``told`` which class it is, none is in bold. ``former`` ones are marked on the bars,
-        and so are those of ``empty`` evidence; ``empty_is`` says what that is.
+        and so are those of ``empty`` evidence; ``empty_is`` says what that is. ``ranges`` are those of small
+        changes of the picture.
         """
-        self._former, self._empty = former, empty
+        self._former, self._empty, self._ranges = former, empty, ranges
         self._told = told
         self._names = tuple(class_name(names, k) for k in range(len(values)))
         self._values = values
@@ -65,10 +86,17 @@ class ProbabilityBars(QWidget):
         self.setAccessibleName(f"Class probabilities: {text}")
         self.setToolTip(
             text.replace(", ", "\n") + "\n\nSigmoid of each class logit: the classes are scored one by one,\n"
-            "so the numbers need not add up to 1." + self._empty_text(empty_is)
+            "so the numbers need not add up to 1." + self._empty_text(empty_is) + self._range_text()
         )
         self.updateGeometry()
         self.update()
+
+    def _range_text(self) -> str:
+        if not self._ranges:
+            return ""
+        pairs = zip(self._names, self._ranges, strict=True)
+        values = ", ".join(f"{name} {range_text(one)}" for name, one in pairs)
+        return f"\n\n├─┤ {values}.\n{STEADY_TIP}"
 
     def _empty_text(self, what: str) -> str:
         if not self._empty:
@@ -114,6 +142,8 @@ class ProbabilityBars(QWidget):
             if filled >= 1.0:
                 painter.setBrush(QColor(image_colour(self._names[k], k)))
                 painter.drawRoundedRect(QRectF(track.left(), track.top(), filled, track.height()), 2, 2)
+            if self._ranges:
+                range_mark(painter, track, self._ranges[k])
             if self._empty:
                 bias_mark(painter, track, self._empty[k])
             if self._former:
@@ -127,6 +157,17 @@ def ghost_tick(painter: QPainter, track: QRectF, value: float) -> None:
     painter.setPen(QPen(QColor(BASE), 1))
     painter.setBrush(QColor(AMBER))
     painter.drawRect(tick)
+
+
+def range_mark(painter: QPainter, track: QRectF, ends: Range) -> None:
+    """Mark from where to where a bar moves with small changes of the picture."""
+    low, high = (track.left() + track.width() * min(1.0, max(0.0, end)) for end in ends)
+    y, half = track.center().y(), track.height() / 2 + 1.0
+    for pen in (QPen(QColor(BASE), 4), QPen(QColor(TEXT), 1.4)):
+        painter.setPen(pen)
+        painter.drawLine(QPointF(low, y), QPointF(high, y))
+        for x in (low, high):
+            painter.drawLine(QPointF(x, y - half), QPointF(x, y + half))
 
 
 def bias_mark(painter: QPainter, track: QRectF, value: float) -> None:
@@ -150,6 +191,7 @@ class IllBar(QWidget):
         self._value: float | None = None
         self._former: float | None = None
         self._empty: float | None = None
+        self._range: Range | None = None
         self._colour = NO_CLASS
         self.setFixedHeight(_ROW)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -162,17 +204,23 @@ class IllBar(QWidget):
         former: float | None = None,
         empty: float | None = None,
         empty_is: str = "",
+        moves: Range | None = None,
     ) -> None:
-        """Show a probability (0..1); nothing where it is None. ``former`` and ``empty`` as for classes."""
+        """Show a probability (0..1); nothing where it is None. ``former`` and ``empty`` as for classes.
+
+        ``moves``: from where to where it moves with small changes of the picture.
+        """
         self._value, self._colour, self._former, self._empty = value, colour, former, empty
+        self._range = moves
         self.setVisible(value is not None)
         text = "" if value is None else f"Probability of pneumonia {probability_text(value)}"
         if text and former is not None:
             text += f" (original {probability_text(former)})"
         self.setAccessibleName(text)
         bias = "" if empty is None else f"\n◇ The network's bias, {empty_is}: {probability_text(empty)}."
+        steady = "" if moves is None else f"\n\n├─┤ {range_text(moves)}.\n{STEADY_TIP}"
         self.setToolTip(
-            text and f"{text}, of any kind, calibrated on patients left out of the training{bias}"
+            text and f"{text}, of any kind, calibrated on patients left out of the training{bias}{steady}"
         )
         self.update()
 
@@ -198,6 +246,8 @@ class IllBar(QWidget):
         painter.fillRect(
             QRectF(track.center().x() - 0.5, track.top() - 2, 1, track.height() + 4), QColor(TEXT)
         )
+        if self._range is not None:
+            range_mark(painter, track, self._range)
         if self._empty is not None:
             bias_mark(painter, track, self._empty)
         if self._former is not None:
@@ -219,9 +269,12 @@ class ClassPanel(QWidget):
     -------
     restoreAsked():
         Every region is to be put back into the evidence.
+    stabilityAsked():
+        It is to be found out how much the numbers move with the picture.
     """
 
     restoreAsked = Signal()
+    stabilityAsked = Signal()
 
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -232,6 +285,11 @@ class ClassPanel(QWidget):
             "Regions were excluded from the evidence, or its thresholds differ from those that the weights\n"
             "define. Amber marks on the bars are where they ended originally."
         )
+        self.area = Line("worth")
+        self.sure = QPushButton("How sure?")
+        self.sure.setProperty("link", "true")
+        self.sure.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.sure.clicked.connect(lambda *_: self.stabilityAsked.emit())
         self.restore = QPushButton("Restore all")
         self.restore.setProperty("link", "true")
         self.restore.setFocusPolicy(Qt.FocusPolicy.TabFocus)
@@ -248,14 +306,15 @@ class ClassPanel(QWidget):
         head = QHBoxLayout()
         head.setSpacing(6)
         head.addWidget(self._heading)
-        head.addStretch(1)
+        head.addWidget(self.area, 1)
         for badge in (self.unlike, self.badge):
             badge.ensurePolished()
             head.addWidget(badge)
-        head.addWidget(self.restore)
         # Whatever appears in it, the line stays as high.
-        self.restore.setStyleSheet("min-height: 0px")
-        self.restore.setFixedHeight(self.badge.sizeHint().height())
+        for button in (self.sure, self.restore):
+            head.addWidget(button)
+            button.setStyleSheet("min-height: 0px")
+            button.setFixedHeight(self.badge.sizeHint().height())
         head.addStrut(self.badge.sizeHint().height())
         words = QVBoxLayout()
         words.setSpacing(0)
@@ -283,6 +342,7 @@ class ClassPanel(QWidget):
         state.case.events.lungs.connect(refresh)
         state.display.events.slice_index.connect(refresh)
         state.run.events.kind.connect(refresh)
+        state.stability.events.all.connect(refresh)
         self._refresh()
 
     @property
@@ -304,11 +364,43 @@ class ClassPanel(QWidget):
             verdict is not None and state.thresholds.edits.of(state.display.slice_index) is not None
         )
         self._say(words, verdict)
+        self._show_steadiness(None if shown is None else shown.summary)
         summary = None if shown is None else shown.summary
         told = words is None or (summary is not None and summary.kind not in (None, UNDECIDED))
         gone = summary is not None and summary.lung is False
         self._show_bars(None if gone else verdict, told=told)
         self.setAccessibleName(f"{self._heading.text().capitalize()}: {self.text}")
+
+    def _show_steadiness(self, summary: SliceSummary | None) -> None:
+        """Show the marked area with its range, and how to get ranges."""
+        if summary is not None and summary.lung is False:
+            summary = None  # what is marked there counts for nothing
+        steady = self._state.stability
+        found, known = steady.found, steady.of_class and steady.of_area
+        self.area.setText("" if summary is None else _area_text(summary, found if steady.of_area else None))
+        self.area.setToolTip("Area of the shown masks in this slice" + (f"\n{STEADY_TIP}" if known else ""))
+        self.sure.setVisible(summary is not None)
+        self.sure.setEnabled(not steady.computing and not known)
+        self.sure.setText("8 runs…" if steady.computing else "├─┤ 8 changes" if known else "How sure?")
+        moved = found is not None and not known
+        again = "\nThresholds or evidence changed since it was asked: ask again." if moved else ""
+        self.sure.setToolTip(f"Runs this slice with eight small changes (Shift+S).\n{STEADY_TIP}{again}")
+        self.sure.setAccessibleName("How sure: how far the numbers move with the picture")
+
+    def _moves(self, values: tuple[float, ...]) -> tuple[tuple[Range, ...], Range | None]:
+        """Return from where to where the classes move, and the probability of pneumonia, where known."""
+        steady, shown = self._state.stability, self._state.results.shown
+        found = steady.found
+        if found is None or not steady.of_class or shown is None:
+            return (), None
+        now, ill = shown.summary.ill_probability, None
+        if found.ill_range is not None and now is not None:
+            ill = min(now, found.ill_range[0]), max(now, found.ill_range[1])
+        if found.logits is None or found.logits.shape[1] != len(values):
+            return (), ill
+        chances = 1.0 / (1.0 + np.exp(-found.logits.astype(np.float64)))
+        pairs = zip(values, chances.min(axis=0).tolist(), chances.max(axis=0).tolist(), strict=True)
+        return tuple((min(value, low), max(value, high)) for value, low, high in pairs), ill
 
     def _original(self, verdict: ImageVerdict | None) -> ImageVerdict | None:
         """Return the verdict before the evidence was edited; None where it is not."""
@@ -334,7 +426,12 @@ class ClassPanel(QWidget):
         empty, empty_is = self._empty_evidence()
         ill = empty[-1] if empty and calibration is not None else None
         self.ill.set_value(
-            now, words.colour if words else NO_CLASS, former=former, empty=ill, empty_is=empty_is
+            now,
+            words.colour if words else NO_CLASS,
+            former=former,
+            empty=ill,
+            empty_is=empty_is,
+            moves=self._moves(())[1],
         )
 
     def _show_bars(self, verdict: ImageVerdict | None, *, told: bool) -> None:
@@ -352,6 +449,7 @@ class ClassPanel(QWidget):
                 former=former,
                 empty=empty[: len(values)],
                 empty_is=empty_is,
+                ranges=self._moves(values)[0],
             )
 
     def _empty_evidence(self) -> tuple[tuple[float, ...], str]:
@@ -382,3 +480,17 @@ class ClassPanel(QWidget):
         if not (weights.cards or weights.available or weights.chosen):
             return "No class", "No network weights are loaded: choose some under Weights."
         return "Not analysed", "Run slice (Ctrl+R) analyses it."
+
+
+def _area_text(summary: SliceSummary, steady: Stability | None) -> str:
+    """Return the marked area of a slice, with its range where that is known."""
+    known = summary.lesion_mm2 is not None
+    area = float(summary.lesion_px if summary.lesion_mm2 is None else summary.lesion_mm2)
+    if not area and steady is None:
+        return "no lesion marked"
+    scale, digits, unit = (100.0, 2 if area < 1000 else 1, "cm²") if known else (1.0, 0, "px")
+    text = f"lesions {area / scale:.{digits}f} {unit}"
+    if steady is None or steady.in_mm != known:
+        return text
+    low, high = min(area, steady.area_range[0]), max(area, steady.area_range[1])
+    return f"{text} ({low / scale:.{digits}f}–{high / scale:.{digits}f})"

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.verdict import gives_no_class
+from ctmasknet_gui.view.explanation.pixel_page import PixelPage
 from ctmasknet_gui.view.explanation.plot_page import PlotPage
 from ctmasknet_gui.view.explanation.roi_model import NO_BATCH, why_no_evidence
 from ctmasknet_gui.view.lasso import Lasso
@@ -64,6 +65,11 @@ class PlotPanel(QWidget):
             page.candidatePicked.connect(self.candidatePicked)
             page.regionsPicked.connect(self.regionsPicked)
             page.menuRequested.connect(self.menuRequested)
+        self.pixels = PixelPage(state)
+        self.tabs.addTab(self.pixels, self.pixels.title)
+        self.tabs.setTabToolTip(
+            self.tabs.count() - 1, "Which pixels the logit of the selected region hangs on"
+        )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.tabs)

@@ -29,6 +29,7 @@ from PySide6.QtWidgets import (
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.verdict import gives_no_class
 from ctmasknet_gui.view.effect import alone_text, effect_text
+from ctmasknet_gui.view.explanation.lesion_table import LesionTable
 from ctmasknet_gui.view.explanation.roi_model import (
     ADDS_COLUMN,
     BOX_COLUMN,
@@ -104,7 +105,7 @@ class _Table(QTableView):
 
 
 class RoiTable(QWidget):
-    """Ranked RoIs of the shown slice: the best 16 or all.
+    """Ranked RoIs of the shown slice: the best 16 or all; or, in their place, the lesions of the scan.
 
     Signals
     -------
@@ -131,6 +132,9 @@ class RoiTable(QWidget):
         self.empty.setAlignment(Qt.AlignmentFlag.AlignTop)
         # Two lines, whatever the splitter leaves to it.
         self.empty.setMinimumHeight(2 * self.empty.fontMetrics().lineSpacing())
+        self.lesions = LesionTable(state)
+        self.lesions.summarised.connect(self._show_head)
+        self.lesions.hide()
         self.effect = Line("effect")
         head = QHBoxLayout()
         head.setSpacing(4)
@@ -139,12 +143,14 @@ class RoiTable(QWidget):
         head.addWidget(self.effect, 1)
         head.addWidget(self.top_button)
         head.addWidget(self.all_button)
+        head.addWidget(self.lesion_button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(5)
         layout.addLayout(head)
         layout.addWidget(self.empty)
         layout.addWidget(self.table, 1)
+        layout.addWidget(self.lesions, 1)
         refresh = state.changes.once(self._refresh)
         state.results.events.shown.connect(refresh)
         state.selection.events.top.connect(refresh)
@@ -167,6 +173,9 @@ class RoiTable(QWidget):
     @Slot()
     def copy(self) -> None:
         """Copy the table as tab-separated text."""
+        if self.lists_lesions:
+            self.lesions.copy()
+            return
         QGuiApplication.clipboard().setText(self.model.as_text())
 
     def step(self, count: int) -> None:
@@ -180,11 +189,18 @@ class RoiTable(QWidget):
     def _make_top_buttons(self) -> None:
         self.top_button = _segment(f"Top {TOP}", f"List the {TOP} regions with the highest scores")
         self.all_button = _segment("All", "List every ranked region")
+        self.lesion_button = _segment("Lesions", "List the lesions of the scan through its slices")
         self._group = QButtonGroup(self)
-        for button in (self.top_button, self.all_button):
+        for button in (self.top_button, self.all_button, self.lesion_button):
             self._group.addButton(button)
+            button.clicked.connect(self._refresh)
         self.top_button.clicked.connect(lambda: self.topChosen.emit(TOP))
         self.all_button.clicked.connect(lambda: self.topChosen.emit(None))
+
+    @property
+    def lists_lesions(self) -> bool:
+        """Whether the lesions of the scan stand in place of the regions of the slice."""
+        return self.lesion_button.isChecked()
 
     def _make_table(self) -> None:
         self.model = RoiModel(self)
@@ -255,7 +271,7 @@ class RoiTable(QWidget):
         for column, width in enumerate(widths):
             table.setColumnWidth(column, width)
 
-    def _refresh(self) -> None:
+    def _refresh(self, *_: object) -> None:
         shown, top = self._state.results.shown, self._state.selection.top
         rois = () if shown is None else shown.rois
         self._restoring = True
@@ -266,14 +282,16 @@ class RoiTable(QWidget):
         self.table.setColumnHidden(SHOWN_COLUMN, bool(rois) and all(roi.detected is None for roi in rois))
         self.fit_columns()
         self._restoring = False
-        with QSignalBlocker(self._group):
-            (self.all_button if top is None else self.top_button).setChecked(True)
+        regions = not self.lists_lesions
+        if regions:
+            with QSignalBlocker(self._group):
+                (self.all_button if top is None else self.top_button).setChecked(True)
         self.all_button.setText(f"All {len(rois)}" if rois else "All")
-        self.heading.setText("REGIONS THE CLASS RESTS ON" if self._classifies() else "RANKED REGIONS")
         for widget in (self.top_button, self.all_button):
-            widget.setEnabled(bool(rois))
-        self.table.setVisible(bool(rois))
-        self.empty.setVisible(not rois)
+            widget.setEnabled(bool(rois) or not regions)
+        self.table.setVisible(bool(rois) and regions)
+        self.empty.setVisible(not rois and regions)
+        self.lesions.setVisible(not regions)
         self.empty.setText(why_no_evidence(self._state, waiting=_WAITING))
         self._show_selection()
         self._show_effect()
@@ -357,11 +375,23 @@ class RoiTable(QWidget):
         if effect is not None and shown is not None and shown.verdict is not None:
             text = effect_text(effect, shown.verdict, self._state.weights)
             alone = alone_text(effect, shown.verdict, self._state.weights)
+        if self.lists_lesions:
+            text = ""
         self.effect.setText(text)
         self.effect.setToolTip("\n".join(filter(None, (text, alone, "", _EFFECT_TIP))) if text else "")
         self.effect.setAccessibleName(text)
         self.effect.setVisible(bool(text))
         self.heading.setVisible(not text)
+        self._show_head()
+
+    def _show_head(self) -> None:
+        """Say what is listed."""
+        if self.lists_lesions:
+            self.heading.setText(self.lesions.summary)
+            self.heading.setToolTip(self.lesions.summary_tip)
+            return
+        self.heading.setText("REGIONS THE CLASS RESTS ON" if self._classifies() else "RANKED REGIONS")
+        self.heading.setToolTip("")
 
 
 def _segment(text: str, tip: str) -> QPushButton:

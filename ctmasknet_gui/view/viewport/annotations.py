@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 from PySide6.QtCore import QPointF, QRectF, Qt
@@ -182,8 +183,9 @@ class Annotations:
         title: str,
         top: float,
         threshold: float | None,
+        colours: Callable[[QRectF], QLinearGradient] | None = None,
     ) -> None:
-        """Draw the colour bar of the logit map below ``top`` at the right edge.
+        """Draw the colour bar of a map below ``top`` at the right edge.
 
         Parameters
         ----------
@@ -191,6 +193,8 @@ class Annotations:
             Logits at the ends; the map may go beyond them.
         threshold:
             The logit that masks begin at, marked on the bar; None where the scale is another one.
+        colours:
+            Of the bar in its place; by default those of the logit map.
         """
         height = min(180.0, self._height / 2 - 24 - top - self._line)
         if height < 60:
@@ -202,14 +206,13 @@ class Annotations:
         self._back(painter, whole)
         halo_text(painter, QPointF(right - width, top + self._metrics.ascent()), title, WHITE)
         bar = QRectF(right - _BAR_WIDTH, top + self._line + 6, _BAR_WIDTH, height)
-        gradient = QLinearGradient(bar.bottomLeft(), bar.topLeft())
-        for k, colour in enumerate(CIVIDIS):
-            gradient.setColorAt(k / (len(CIVIDIS) - 1), QColor(colour))
+        gradient = (colours or _cividis)(bar)
         painter.setPen(QPen(QColor(0, 0, 0, 200), 1))
         painter.setBrush(gradient)
         painter.drawRect(bar)
         low, high = limits
-        ends = ((high, f"≥ {_logit(high)}", WHITE), (low, f"≤ {_logit(low)}", WHITE))
+        digits = 1 if max(map(abs, limits)) >= 1 else 4 if max(map(abs, limits)) < 0.01 else 2
+        ends = ((high, f"≥ {_logit(high, digits)}", WHITE), (low, f"≤ {_logit(low, digits)}", WHITE))
         inner = [(threshold, _logit(threshold), AMBER)] if threshold else []
         written: list[float] = []
         for value, text, colour in (*ends, *inner, (0.0, "0", MUTED)):
@@ -273,5 +276,12 @@ class Annotations:
         painter.setBrush(Qt.BrushStyle.NoBrush)
 
 
-def _logit(value: float) -> str:
-    return f"{'+' if value > 0 else ''}{signed(value, 1)}"
+def _cividis(bar: QRectF) -> QLinearGradient:
+    gradient = QLinearGradient(bar.bottomLeft(), bar.topLeft())
+    for k, colour in enumerate(CIVIDIS):
+        gradient.setColorAt(k / (len(CIVIDIS) - 1), QColor(colour))
+    return gradient
+
+
+def _logit(value: float, digits: int = 1) -> str:
+    return f"{'+' if value > 0 else ''}{signed(value, digits)}"

@@ -11,6 +11,7 @@ from model_core.base.settings import LogitRule
 from model_core.base.volume import Volume
 from model_core.scene import Corners, SceneSettings, Screen, corner_lines
 from model_core.scene.corners import signed
+from model_core.scene.maps import SHORT_TITLES
 
 _UNITS = {"HU": "{} HU", "grey": "grey {}", "values": "value {}"}
 
@@ -51,7 +52,7 @@ def viewport_corners(state: AppState, volume: Volume, view: View, cursor: tuple[
     if labels is not None and display.reference and labels.shape == volume.voxels.shape:
         reference = bool(labels[index].any())
     screen = Screen(
-        probe=_probe(shown, volume, index, cursor),
+        probe=(*_map_probe(state, cursor), *_probe(shown, volume, index, cursor)),
         zoom=f"zoom {view.zoom:.2f}×" + (" (fit)" if display.zoom is None else ""),
         private=display.privacy,
     )
@@ -65,16 +66,37 @@ def _probe(
     if cursor is None:
         return ()
     row, column = cursor
-    value = signed(float(volume.voxels[index, row, column]))
-    lines = [f"x {column}  y {row}  {_UNITS[volume.unit].format(value)}"]
+    lines = [place_text(volume, index, row, column)]
     if shown is not None:
         logit = float(shown.logit_map[row, column])
         if math.isfinite(logit):
-            lines.insert(0, _logit_text(logit, shown.detections.settings.logit_rule))
+            lines.insert(0, logit_text(logit, shown.detections.settings.logit_rule))
     return tuple(lines)
 
 
-def _logit_text(logit: float, rule: LogitRule) -> str:
+def _map_probe(state: AppState, cursor: tuple[int, int] | None) -> tuple[str, ...]:
+    """Return the value under the mouse of the map of a region that lies on the slice."""
+    pixels = state.pixels
+    if cursor is None or pixels.found is None:
+        return ()
+    one = next((one for one in pixels.found.maps if one.kind == pixels.overlay), None)
+    value = None if one is None or one.kind == "mask" else one.at(cursor[1] + 0.5, cursor[0] + 0.5)
+    return () if one is None or value is None else (f"{SHORT_TITLES[one.kind]} {map_value(value)}",)
+
+
+def map_value(value: float) -> str:
+    """Return a number of a map with its sign; those of single pixels are small."""
+    digits = 4 if abs(value) < 0.01 else 2
+    return f"{'+' if value > 0 else ''}{signed(value, digits)}"
+
+
+def place_text(volume: Volume, index: int, row: int, column: int) -> str:
+    """Return a place of a slice and its value, with the unit."""
+    value = signed(float(volume.voxels[index, row, column]))
+    return f"x {column}  y {row}  {_UNITS[volume.unit].format(value)}"
+
+
+def logit_text(logit: float, rule: LogitRule) -> str:
     """Return a mask logit with its probability; a sum of logits is that of no single mask."""
     if rule == "sum":
         return f"sum of logits {signed(logit, 1)}"

@@ -137,10 +137,17 @@ def fill_masks(painter: QPainter, findings: Findings, view: View, opacity: float
     painter.restore()
 
 
-def draw_outlines(painter: QPainter, findings: Findings, view: View, selected: int | None) -> None:
-    """Draw the outlines of the masks; the selected one thicker with a white halo, above the others."""
+def draw_outlines(
+    painter: QPainter, findings: Findings, view: View, selected: int | None, *, under_map: bool = False
+) -> None:
+    """Draw the outlines of the masks; the selected one thicker with a white halo, above the others.
+
+    Where the selected one lies ``under_map``, it has none: it would hide the map.
+    """
     transform = view.transform
     for item in _selected_last(findings.items, selected):
+        if under_map and item.candidate == selected:
+            continue
         chosen = item.candidate == selected
         thin = len(findings.items) > _CROWD and not chosen
         _stroke(painter, transform.map(item.outline), item.colour, chosen=chosen, thin=thin)

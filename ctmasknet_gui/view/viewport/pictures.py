@@ -10,13 +10,13 @@ from functools import cache, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QImage, QPainter, QTransform
+from PySide6.QtGui import QImage, QPainter, QTransform
 
 from ctmasknet_gui.view.viewport.mapping import View
 from model_core.base.arrays import ByteArray, FloatArray
 from model_core.base.voi import lookup_table
 from model_core.base.volume import Volume, Window
-from model_core.scene.palette import CIVIDIS
+from model_core.scene.maps import cividis
 
 # From here on a voxel is large enough to be looked at as such.
 NEAREST_ZOOM = 8.0
@@ -32,14 +32,6 @@ def grey_image(pixels: ByteArray) -> QImage:
     grey = QImage(pixels.data, width, height, width, QImage.Format.Format_Grayscale8)
     # RGB32 is what the raster engine scales fastest; the conversion detaches the image from the array.
     return grey.convertToFormat(QImage.Format.Format_RGB32)
-
-
-def colour_table() -> ByteArray:
-    """Return 256 colours (256, 3) of cividis."""
-    stops = np.array([QColor(name).getRgb()[:3] for name in CIVIDIS], np.float64)  # type: ignore[index]
-    where = np.linspace(0, len(stops) - 1, 256)
-    channels = [np.interp(where, np.arange(len(stops)), stops[:, c]) for c in range(3)]
-    return np.rint(np.stack(channels, 1)).astype(np.uint8)
 
 
 def logit_image(logits: FloatArray, limits: tuple[float, float]) -> QImage:
@@ -58,7 +50,7 @@ def logit_image(logits: FloatArray, limits: tuple[float, float]) -> QImage:
 @cache
 def _argb_table() -> NDArray[np.uint32]:
     """Colours as 32-bit pixels; the last entry is transparent."""
-    colours = colour_table().astype(np.uint32)
+    colours = cividis().astype(np.uint32)
     opaque = 0xFF000000 | colours[:, 0] << 16 | colours[:, 1] << 8 | colours[:, 2]
     return np.append(opaque, 0).astype(np.uint32)
 

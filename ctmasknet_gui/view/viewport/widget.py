@@ -38,6 +38,7 @@ from ctmasknet_gui.view.viewport.mouse import (
     wheel_zoom,
 )
 from ctmasknet_gui.view.viewport.pictures import GreyPictures, Layer, draw_image
+from ctmasknet_gui.view.viewport.region_maps import PixelOverlay
 from model_core.base.volume import Volume, Window
 from model_core.scene import (
     Corners,
@@ -92,6 +93,10 @@ class Viewport(QWidget):
         Zoom (None fits) and pan (x, y).
     candidate_selected(object)
         A candidate of the shown slice, or None.
+    lesion_selected(object)
+        The same with Ctrl: the whole lesion is meant.
+    pointed(object)
+        Slice coordinates (x, y) under the mouse, while there are maps of a region; None beside the slice.
     regions_selected(object)
         The candidates in a drawn area, as it grows.
     region_asked(object)
@@ -109,6 +114,8 @@ class Viewport(QWidget):
     window_requested = Signal(float, float)
     view_requested = Signal(object, object)
     candidate_selected = Signal(object)
+    lesion_selected = Signal(object)
+    pointed = Signal(object)
     regions_selected = Signal(object)
     region_asked = Signal(object)
     area_edited = Signal(str, object)
@@ -129,6 +136,7 @@ class Viewport(QWidget):
         self.drawing.box_drawn.connect(self.region_asked)
         self.drawing.area_drawn.connect(self.area_edited)
         self.drawing.changed.connect(self.update)
+        self._pixels = PixelOverlay(state)
         self._wheel = WheelSteps()
         self._dropping = False
         # The labels of the last frame, and what they were placed by.
@@ -148,6 +156,9 @@ class Viewport(QWidget):
         )  # fmt: skip
         for part in parts:
             part.events.all.connect(self._refresh)
+        for event in (state.pixels.events.found, state.pixels.events.overlay):
+            event.connect(self._refresh)
+        state.pixels.events.cursor.connect(self._on_pointed)
         state.case.events.all.connect(self._on_case)
         state.display.events.tool.connect(self._on_tool)
         # A tool says what runs for its answer.
@@ -240,6 +251,10 @@ class Viewport(QWidget):
         self._set_pointer()
         self._refresh()
 
+    def _on_pointed(self, *_: object) -> None:
+        if self._cursor is None:
+            self.update()
+
     def _set_pointer(self) -> None:
         opened = self._state.case.in_view is not None
         plain = Qt.CursorShape.CrossCursor if opened else Qt.CursorShape.ArrowCursor
@@ -320,13 +335,17 @@ class Viewport(QWidget):
             )
         if findings is None:
             return
+        legend_top = 18 + notes.height_of(len(corners.top_right))
+        self._pixels.legend(painter, notes, top=legend_top)
+        if self._cursor is None:
+            self._pixels.paint_cursor(painter, view)
         if display.logits and findings.logits is not None:
             settings = findings.shown.detections.settings
             notes.colour_bar(
                 painter,
                 findings.logits[1],
                 title="mask logit" if settings.logit_rule == "max" else "sum of mask logits",
-                top=18 + notes.height_of(len(corners.top_right)),
+                top=legend_top,
                 # A sum is not what masks are cut from.
                 threshold=settings.mask_threshold
                 if settings.mask_scale == "logit" and settings.logit_rule == "max"
@@ -349,8 +368,10 @@ class Viewport(QWidget):
         def draw(inner: QPainter) -> None:
             if findings is not None:
                 self._draw_areas(inner, findings, view)
+                self._pixels.paint(inner, view)
                 if display.outlines:
-                    overlays.draw_outlines(inner, findings, view, selected)
+                    under_map = self._pixels.shown is not None
+                    overlays.draw_outlines(inner, findings, view, selected, under_map=under_map)
             if reference is not None:
                 # It stays while thresholds move.
                 self._dashes.paint(
@@ -367,7 +388,7 @@ class Viewport(QWidget):
         reasons = self._state.reasons
         why = (reasons.reason, reasons.shown_output) if display.contributions else None
         switches = (display.masks, display.outlines, display.boxes, display.logits, display.opacity, why)
-        key = (findings, reference, view, selected, switches)
+        key = (findings, reference, view, selected, switches, self._pixels.shown)
         self._layer.paint(painter, view.size, key=key, draw=draw)
 
     def _draw_areas(self, painter: QPainter, findings: overlays.Findings, view: View) -> None:
@@ -379,7 +400,7 @@ class Viewport(QWidget):
         if display.contributions and reasons.reason is not None:
             areas = reason_areas(findings.shown, reasons.reason, reasons.shown_output)
             overlays.draw_contributions(painter, areas, view)
-        if display.masks:
+        if display.masks and self._pixels.shown is None:  # its colours are those of maps
             overlays.fill_masks(painter, findings, view, display.opacity)
 
     def _current_reference(self, volume: Volume) -> overlays.Reference | None:
@@ -469,7 +490,8 @@ class Viewport(QWidget):
         if drag.moved:
             return
         if drag.button == Qt.MouseButton.LeftButton:
-            self._pick(event.position())
+            whole = bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier)
+            self._pick(event.position(), whole=whole)
         elif drag.button == Qt.MouseButton.RightButton:
             # The menu is of the region under the mouse, of all that are selected where it is one of them.
             hit = self._candidate_at(event.position())
@@ -540,10 +562,11 @@ class Viewport(QWidget):
             zoomed = view.zoomed(view.zoom * factor, anchor)
             self.view_requested.emit(zoomed.zoom, zoomed.pan)
 
-    def _pick(self, point: QPointF) -> None:
+    def _pick(self, point: QPointF, *, whole: bool) -> None:
         shown, display = self._state.results.shown, self._state.display
         if shown is not None and shown.slice_index == display.slice_index and display.overlays.findings:
-            self.candidate_selected.emit(self._candidate_at(point))
+            signal = self.lesion_selected if whole else self.candidate_selected
+            signal.emit(self._candidate_at(point))
 
     def _candidate_at(self, point: QPointF) -> int | None:
         view, shown, display = self.current_view, self._state.results.shown, self._state.display
@@ -555,9 +578,13 @@ class Viewport(QWidget):
         return candidate_at(shown, x, y, tolerance=_HIT_PIXELS / max(view.scale))
 
     def _update_probe(self) -> None:
+        if self._state.pixels.found is not None:
+            view, cursor = self.current_view, self._cursor
+            inside = view is not None and cursor is not None and view.voxel_at(cursor) is not None
+            self.pointed.emit(view.to_slice(cursor) if inside and view and cursor else None)
         # Only the corner of the read-out changes with the mouse.
         if self._state.case.in_view is not None:
-            height = min(self.height(), 64)
+            height = min(self.height(), 84)
             self.update(0, self.height() - height, self.width() // 2, height)
 
     # ------------------------------------------------------------------------------------------ drops

@@ -84,9 +84,10 @@ def make_app(qtbot, tmp_path):
     yield make
     for rig in rigs:
         for port in (rig.engine, rig.reader):
-            gate = getattr(port, "gate", None)
-            if gate is not None:
-                gate.set()
+            for name in ("gate", "pixel_gate"):
+                gate = getattr(port, name, None)
+                if gate is not None:
+                    gate.set()
         assert rig.close(), "the worker thread was left running"
         rig.window.deleteLater()
         rig.app.deleteLater()

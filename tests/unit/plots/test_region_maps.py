@@ -5,7 +5,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from model_core.base.errors import SettingsError
-from model_core.plots import RegionMap, region_maps
+from model_core.plots import region_maps
+from model_core.scene.maps import RegionMap
 
 
 def test_each_map_has_its_panel_around_the_region(figure, texts, artists, assert_nothing_cut):

@@ -1,0 +1,165 @@
+"""Says, when asked, which pixels the logit of the selected region hangs on; the network runs for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from PySide6.QtCore import QObject, Slot
+
+from ctmasknet_gui.controller.display import DisplayController
+from ctmasknet_gui.controller.jobs import Handlers, Jobs
+from ctmasknet_gui.controller.messages import MessageController
+from ctmasknet_gui.controller.ports import Engine
+from ctmasknet_gui.controller.shown import ShownController
+from ctmasknet_gui.controller.weights import WeightsController
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.worker import Priority
+from model_core.base.jobs import Progress
+from model_core.base.results import Candidates, RoiRow
+
+if TYPE_CHECKING:
+    from model_core.explain import RegionPixels
+    from model_core.scene.maps import Kind
+
+# Regions that are gone back to have their maps at once; one takes 2 MB.
+_MOST_KEPT = 16
+_TOPIC = "pixels of a region"
+_MAPS = ("logits", "contributions")
+
+
+class PixelController(QObject):
+    """Writes `PixelState`: the maps of the selected region, and which of them lies on the slice.
+
+    What was computed is kept until case or weights are left. Another region or slice may be looked at
+    meanwhile; another region that is asked for takes the place of the former.
+    """
+
+    def __init__(
+        self,
+        state: AppState,
+        jobs: Jobs,
+        *,
+        engine: Engine,
+        weights: WeightsController,
+        shown: ShownController,
+        display: DisplayController,
+        messages: MessageController,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._state = state
+        self._jobs = jobs
+        self._engine = engine
+        self._weights = weights
+        self._display = display
+        self._messages = messages
+        # By slice and candidate, with the candidates that it is of: a slice may have run again.
+        self._kept: dict[tuple[int, int], tuple[Candidates | None, RegionPixels]] = {}
+        self._asked: tuple[int, int] | None = None
+        state.selection.events.candidate.connect(self._refresh)
+        state.results.events.shown.connect(self._refresh)
+        for name in _MAPS:
+            getattr(state.display.events, name).connect(self._on_map)
+        shown.left.connect(self._forget)
+
+    @Slot()
+    def explain(self) -> None:
+        """Say which pixels the logit of the selected region hangs on; at once where that is known."""
+        pipeline, volume, shown = self._weights.pipeline, self._state.case.volume, self._state.results.shown
+        roi = self._region()
+        result = None if shown is None else self._state.results.slices.get(shown.slice_index)
+        if pipeline is None or volume is None or shown is None or result is None or roi is None:
+            return
+        self._messages.withdraw(_TOPIC)
+        if not self._state.pixels.overlay:
+            self.show_map("cells")
+        if (found := self._state.pixels.found) is not None and found.fixed is not None:
+            return
+        key, of, engine = (shown.slice_index, roi.candidate), result.evidence_candidates, self._engine
+
+        def take(item: object) -> None:
+            if not isinstance(item, Progress):
+                self._keep(key, of, cast("RegionPixels", item))
+                self._refresh()
+
+        def end() -> None:
+            if self._asked == key:
+                self._asked = None
+            self._refresh()
+
+        def fail(error: BaseException) -> None:
+            end()
+            self._messages.report(error, topic=_TOPIC)
+
+        self._jobs.submit(
+            "pixels",
+            lambda: engine.explain_region(pipeline, volume, result, shown, roi),
+            Handlers(produced=take, finished=end, failed=fail, cancelled=end),
+            priority=Priority.ASKED,
+        )
+        self._asked = key
+        self._refresh()
+
+    @Slot(object)
+    def show_map(self, kind: Kind) -> None:
+        """Draw a map of the selected region on the slice, in place of other maps; "" for none."""
+        if kind:
+            for name in _MAPS:
+                if getattr(self._state.display, name):
+                    self._display.set_switch(name, False)
+        self._state.pixels.overlay = kind
+
+    @Slot()
+    def next_map(self) -> None:
+        """Draw the next map on the slice, and none after the last."""
+        pixels = self._state.pixels
+        kinds: list[Kind] = [] if pixels.found is None else [one.kind for one in pixels.found.maps]
+        place = kinds.index(pixels.overlay) + 1 if pixels.overlay in kinds else 0
+        self.show_map(kinds[place] if place < len(kinds) else "")
+
+    @Slot(object)
+    def point_at(self, place: tuple[float, float] | None) -> None:
+        """Mark a place (x, y in slice pixels) on all maps; None for none."""
+        self._state.pixels.cursor = place
+
+    def _region(self) -> RoiRow | None:
+        """Return the selected region, where it is one that the network found for the class."""
+        shown, candidate = self._state.results.shown, self._state.selection.candidate
+        if shown is None or shown.verdict is None:
+            return None
+        found = (roi for roi in shown.rois if roi.candidate == candidate and roi.asked is None)
+        return next(found, None)
+
+    def _refresh(self, *_: object) -> None:
+        pixels, shown, roi = self._state.pixels, self._state.results.shown, self._region()
+        found = None
+        if shown is not None and roi is not None:
+            key = shown.slice_index, roi.candidate
+            result = self._state.results.slices.get(shown.slice_index)
+            of, known = self._kept.get(key, (None, None))
+            if result is not None and of is result.evidence_candidates:
+                found = known
+            pixels.computing = self._asked == key
+        else:
+            pixels.computing = False
+        if found is not pixels.found:
+            pixels.found = found
+        if found is None:
+            pixels.cursor = None
+
+    def _keep(self, key: tuple[int, int], of: Candidates | None, found: RegionPixels) -> None:
+        self._kept.pop(key, None)
+        while len(self._kept) >= _MOST_KEPT:
+            del self._kept[next(iter(self._kept))]
+        self._kept[key] = of, found
+
+    def _on_map(self, on: bool) -> None:
+        if on:
+            self._state.pixels.overlay = ""
+
+    @Slot()
+    def _forget(self) -> None:
+        self._jobs.cancel("pixels")
+        self._asked = None
+        self._kept.clear()
+        self._refresh()

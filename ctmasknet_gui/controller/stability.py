@@ -1,0 +1,129 @@
+"""Says, when asked, how much the numbers of the visible slice move with its picture: eight runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from PySide6.QtCore import QObject, Slot
+
+from ctmasknet_gui.controller.jobs import Handlers, Jobs
+from ctmasknet_gui.controller.messages import MessageController
+from ctmasknet_gui.controller.ports import Engine
+from ctmasknet_gui.controller.shown import ShownController
+from ctmasknet_gui.controller.weights import WeightsController
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.worker import Priority
+from model_core.base.jobs import Progress
+from model_core.base.results import Candidates
+from model_core.base.settings import DetectionSettings, EvidenceSettings
+
+if TYPE_CHECKING:
+    from model_core.explain import Stability
+
+_TOPIC = "how sure"
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What was found, and what it is true of."""
+
+    of: Candidates
+    detections: DetectionSettings
+    evidence: EvidenceSettings
+    found: Stability
+
+
+class StabilityController(QObject):
+    """Writes `StabilityState`; what is known is forgotten with case, weights and another run of the slice.
+
+    Thresholds that moved back make it true again.
+    """
+
+    def __init__(
+        self,
+        state: AppState,
+        jobs: Jobs,
+        *,
+        engine: Engine,
+        weights: WeightsController,
+        shown: ShownController,
+        messages: MessageController,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._state = state
+        self._jobs = jobs
+        self._engine = engine
+        self._weights = weights
+        self._messages = messages
+        self._kept: dict[int, _Known] = {}
+        self._asked: int | None = None
+        state.results.events.shown.connect(self._refresh)
+        state.thresholds.events.all.connect(self._refresh)
+        shown.left.connect(self._forget)
+
+    @Slot()
+    def ask(self) -> None:
+        """Run the visible slice with eight small changes."""
+        pipeline, volume, shown = self._weights.pipeline, self._state.case.volume, self._state.results.shown
+        result = None if shown is None else self._state.results.slices.get(shown.slice_index)
+        if pipeline is None or volume is None or shown is None or result is None:
+            return
+        self._messages.withdraw(_TOPIC)
+        known = self._known()
+        if known is not None and self._true(known) == (True, True):
+            return
+        index, of, engine = shown.slice_index, result.detection_candidates, self._engine
+        settings = self._state.thresholds.detections, self._state.thresholds.evidence
+
+        def take(item: object) -> None:
+            if not isinstance(item, Progress):
+                self._kept[index] = _Known(of, *settings, cast("Stability", item))
+
+        def end() -> None:
+            if self._asked == index:
+                self._asked = None
+            self._refresh()
+
+        def fail(error: BaseException) -> None:
+            end()
+            self._messages.report(error, topic=_TOPIC)
+
+        self._jobs.submit(
+            "stability",
+            lambda: engine.stability(pipeline, volume, index, *settings),
+            Handlers(produced=take, finished=end, failed=fail, cancelled=end),
+            priority=Priority.ASKED,
+        )
+        self._asked = index
+        self._refresh()
+
+    def _known(self) -> _Known | None:
+        """Return what is known of the visible slice as it was run last."""
+        shown = self._state.results.shown
+        result = None if shown is None else self._state.results.slices.get(shown.slice_index)
+        known = None if shown is None else self._kept.get(shown.slice_index)
+        return known if known and result and known.of is result.detection_candidates else None
+
+    def _true(self, known: _Known) -> tuple[bool, bool]:
+        """Return whether it is true of the class that is shown, and of the marked area."""
+        thresholds = self._state.thresholds
+        # Every change of the picture finds regions of its own: an edit of those of the slice is none of them.
+        edited = thresholds.edits.of(self._state.display.slice_index) is not None
+        return known.evidence == thresholds.evidence and not edited, known.detections == thresholds.detections
+
+    def _refresh(self, *_: object) -> None:
+        state, shown, known = self._state.stability, self._state.results.shown, self._known()
+        state.computing = shown is not None and self._asked == shown.slice_index
+        state.of_class, state.of_area = (False, False) if known is None else self._true(known)
+        found = None if known is None else known.found
+        if state.found is not found:
+            state.found = found
+
+    @Slot()
+    def _forget(self) -> None:
+        self._jobs.cancel("stability")
+        self._asked = None
+        self._kept.clear()
+        self._refresh()

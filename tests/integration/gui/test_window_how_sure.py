@@ -1,0 +1,106 @@
+"""How sure: ranges of eight small changes on the bars of the class and beside the lesion area."""
+
+import dataclasses
+import threading
+
+import numpy as np
+import pytest
+from gui_fakes import FakeEngine
+from PySide6.QtCore import Qt
+
+
+@pytest.fixture
+def steady(analysed):
+    analysed.key(Qt.Key.Key_S, Qt.KeyboardModifier.ShiftModifier)
+    analysed.settle()
+    return analysed
+
+
+def panel(rig):
+    return rig.window.explanation.classes
+
+
+def test_ranges_stand_on_the_bars_and_beside_the_area(steady):
+    classes = panel(steady)
+    assert steady.engine.steadied[0][0] == steady.state.display.slice_index
+    assert steady.engine.steadied[0][1] != threading.main_thread().name
+    area = steady.state.results.shown.summary.lesion_mm2
+    assert classes.area.text() == f"lesions {area / 100:.2f} cm² (0.30–{max(area, 37) / 100:.2f})"
+    tip = classes.bars.toolTip()
+    assert "COVID-19 0.12 to > 0.99" in tip
+    assert "one pixel to each side" in tip
+    assert "No confidence interval" in tip
+    assert not classes.sure.isEnabled()
+    assert "8 changes" in classes.sure.text()
+
+
+def test_the_marks_are_drawn_where_the_ends_are(analysed):
+    bars = panel(analysed).bars
+    before = bars.grab().toImage()
+    analysed.commands.how_sure.trigger()
+    analysed.settle()
+    after = bars.grab().toImage()
+
+    def changed(row):
+        y = row * 15 + 7  # the middle of a bar
+        places = [x for x in range(after.width()) if before.pixel(x, y) != after.pixel(x, y)]
+        return places[0], places[-1]
+
+    # Other is 0.2 and goes down to nearly 0; COVID-19 is 1 and goes down to 0.12. On one scale:
+    (left, middle), (start, end) = changed(1), changed(2)
+    whole = end - left
+    assert middle - left == pytest.approx(0.2 * whole, abs=6)
+    assert start - left == pytest.approx(whole / (1 + np.exp(2)), abs=6)
+
+
+def test_moved_thresholds_take_back_what_is_no_longer_true(steady):
+    use, state = steady.window.use, steady.state
+    detections, evidence = state.thresholds.detections, state.thresholds.evidence
+    use.set_detections(dataclasses.replace(detections, score=0.8))
+    steady.settle()
+    assert (state.stability.of_class, state.stability.of_area) == (True, False)
+    assert "(" not in panel(steady).area.text()
+    assert "COVID-19 0.12 to" in panel(steady).bars.toolTip()
+    assert panel(steady).sure.isEnabled()
+    use.set_detections(detections)
+    use.set_evidence(dataclasses.replace(evidence, score=0.3))
+    steady.settle()
+    assert (state.stability.of_class, state.stability.of_area) == (False, True)
+    assert "├─┤" not in panel(steady).bars.toolTip()
+    use.set_evidence(evidence)
+    steady.settle()
+    assert (state.stability.of_class, state.stability.of_area) == (True, True), "true again"
+    assert len(steady.engine.steadied) == 1
+
+
+def test_an_edit_takes_back_the_ranges_of_the_class(steady):
+    steady.window.use.exclude((0,))
+    steady.settle()
+    assert (steady.state.stability.of_class, steady.state.stability.of_area) == (False, True)
+
+
+def test_another_slice_and_other_weights_forget(steady):
+    steady.window.use.step(1)
+    assert steady.state.stability.found is None
+    steady.window.use.step(-1)
+    assert steady.state.stability.found is not None
+    steady.window.use.choose_weights(("other",))
+    steady.settle()
+    steady.run_slice()
+    assert steady.state.stability.found is None
+    assert panel(steady).sure.text() == "How sure?"
+
+
+def test_it_can_be_cancelled(make_app):
+    rig = make_app(engine=FakeEngine(pixel_gate=threading.Event()))
+    rig.open()
+    rig.run_series()
+    panel(rig).sure.click()
+    rig.qtbot.waitUntil(lambda: rig.state.run.kind == "explain", timeout=10_000)
+    assert rig.state.stability.computing
+    assert not panel(rig).sure.isEnabled()
+    rig.commands.stop.trigger()
+    rig.settle()
+    assert not rig.state.stability.computing
+    assert rig.state.stability.found is None
+    assert panel(rig).sure.isEnabled()
