@@ -79,7 +79,7 @@ def roi_table(
                 detected=None if detected is None else candidate in detected,
                 class_number=int(candidates.labels[candidate]),
                 excluded=candidate not in copies and candidate not in answers,
-                unshown="asked" if candidate in answers else why and why.reason,
+                unshown="asked" if candidate in answers else None if why is None else why.reason,
                 suppressor=None if why is None or why.suppressor is None else ranks.get(why.suppressor),
                 asked=answers[candidate][0] if candidate in answers else None,
             )

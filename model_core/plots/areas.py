@@ -90,25 +90,26 @@ def picked_candidate(event: Any) -> int | None:
 def _points(axes: Axes, ranking: Ranking, colours: style.Theme) -> None:
     if ranking.rest:
         style.points(
-            axes, "others", _places(ranking.rest), size=6, face=colours.faint, edge="none", linewidths=0,
+            axes, "rest", _places(ranking.rest), size=6, face=colours.faint, edge="none", linewidths=0,
             gid="others",
         )  # fmt: skip
     size = 16 if len(ranking.shown) <= 300 else 9
-    picked = {"clip_on": False, "picker": PICK_RADIUS_PT, "gid": GID}
+    picked: dict[str, Any] = {"clip_on": False, "picker": PICK_RADIUS_PT, "gid": GID}
     found = [roi for roi in ranking.shown if not roi.excluded and roi.asked is None]
     detected, others = [roi for roi in found if roi.detected], [roi for roi in found if not roi.detected]
     excluded = [roi for roi in ranking.shown if roi.excluded]
     asked = [roi for roi in ranking.shown if roi.asked is not None]
-    for name, rois, look in (
-        ("excluded", excluded, {"size": size * 1.6, "face": colours.muted, "edge": None, "marker": "x",
+    looks: dict[str, tuple[list[RoiRow], dict[str, Any]]] = {
+        "excluded": (excluded, {"size": size * 1.6, "face": colours.muted, "edge": None, "marker": "x",
                                 "linewidths": 1.2, "zorder": 4}),
-        ("asked", asked, {"size": size * 5, "face": ASKED, "edge": colours.edge, "marker": "*",
+        "asked": (asked, {"size": size * 5, "face": ASKED, "edge": colours.edge, "marker": "*",
                           "linewidths": 0.7, "zorder": 5}),
-        ("others of the evidence", others, {"size": size, "face": "none", "edge": _class_colours(others),
-                                            "marker": "o", "linewidths": 1.0, "zorder": 3}),
-        ("detected", detected, {"size": size * 2.2, "face": _class_colours(detected), "edge": colours.edge,
+        "others": (others, {"size": size, "face": "none", "edge": _class_colours(others),
+                            "marker": "o", "linewidths": 1.0, "zorder": 3}),
+        "detected": (detected, {"size": size * 2.2, "face": _class_colours(detected), "edge": colours.edge,
                                 "marker": "D", "linewidths": 0.7, "zorder": 4}),
-    ):  # fmt: skip
+    }  # fmt: skip
+    for name, (rois, look) in looks.items():
         if rois:
             artist = style.points(axes, name, _places(rois), **look, **picked)
             artist.candidates = np.array([roi.candidate for roi in rois])  # type: ignore[attr-defined]

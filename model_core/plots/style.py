@@ -123,11 +123,11 @@ def drawn_in(axes: Axes) -> list[Artist]:
 
 def points(
     axes: Axes, name: str, places: DoubleArray, *, size: float, face: str | Sequence[str],
-    edge: str | Sequence[str], **look: Any,
+    edge: str | Sequence[str] | None, **look: Any,
 ) -> PathCollection:  # fmt: skip
     """Draw (n, 2) points as `Axes.scatter` does; those of the same name are moved where axes are kept.
 
-    ``look`` is the same whenever they are drawn.
+    ``look`` is the same whenever they are drawn; without ``edge``, for markers that are lines, ``face`` too.
     """
     made: dict[str, PathCollection] = axes.__dict__.setdefault("made_points", {})
     if (drawn := made.get(name)) is None:
@@ -136,8 +136,9 @@ def points(
         return drawn
     drawn.set_offsets(places)
     drawn.set_sizes([size])
-    drawn.set_facecolor(face)
-    drawn.set_edgecolor(edge)
+    if edge is not None:
+        drawn.set_facecolor(face)
+        drawn.set_edgecolor(edge)
     axes.add_collection(drawn, autolim=False)
     return drawn
 

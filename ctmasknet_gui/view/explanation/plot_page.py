@@ -200,7 +200,7 @@ class PlotPage(QWidget):
 
             def paintEvent(self, event: QPaintEvent) -> None:
                 """Show the picture, and write the notes."""
-                super().paintEvent(event)
+                super().paintEvent(event)  # type: ignore[no-untyped-call]
                 if self._notes and self.figure.axes:
                     painter = QPainter(self)
                     _write(painter, self._notes, self.figure, float(self.device_pixel_ratio), self.height())

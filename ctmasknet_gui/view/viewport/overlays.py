@@ -82,9 +82,9 @@ class Findings:
         return {item.candidate: (masks[k], item.outline) for k, item in enumerate(self._items)}
 
     def _outline(self, candidate: int, mask: BoolArray) -> QPainterPath:
-        known, outline = self._former.get(candidate, (None, None))
-        if outline is not None and np.array_equal(known, mask):
-            return outline
+        known = self._former.get(candidate)
+        if known is not None and np.array_equal(known[0], mask):
+            return known[1]
         return contour_path(mask)
 
     @property
