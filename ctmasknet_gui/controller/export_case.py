@@ -167,12 +167,16 @@ class ExportController(QObject):
             return (here,)
         if request.slices == "range":
             return tuple(range(request.first, min(request.last, volume.slices)))
+        if request.slices == "keys":
+            return tuple(sorted(self._state.case.key_images))
         return tuple(sorted(k for k, summary in results.summaries.items() if summary.detections > 0))
 
     def _why_nothing(self, request: ExportRequest) -> str:
         analysed = len(self._state.results.slices)
         if request.kind == "png" and request.slices == "range":
             return "The series has no slice in this range."
+        if request.kind == "png" and request.slices == "keys":
+            return "No slice is marked as a key image: mark one with Ctrl+K."
         if request.kind == "png" and analysed:
             return f"None of the {analysed} analysed slices has a finding under the present thresholds."
         if request.kind in ("plots", "slice_page") and analysed:
@@ -214,6 +218,7 @@ class ExportController(QObject):
             overwrite=False,
             way=state.reasons.way,
             output=state.reasons.output,
+            key_images=state.case.key_images,
         )
 
     def _tell(self, job: ExportJob, written: list[Path]) -> None:

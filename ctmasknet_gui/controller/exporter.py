@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -72,6 +72,7 @@ class ExportJob:
     overwrite: bool
     way: Way = DEFAULT_WAY
     output: int | None = None
+    key_images: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,7 @@ class Exporter:
                 job.slices,
                 shown=lambda index: next(self._shown(job, index), None),
                 why=lambda shown: self._reason(job, shown),
+                key_images=job.key_images,
                 reference=job.reference,
                 overwrite=job.overwrite,
                 **arguments,
@@ -173,6 +175,7 @@ class Exporter:
         index = job.slices[0]
         # The selection is one of the visible slice.
         arguments["selected"] = job.selected
+        arguments["key_image"] = job.key_images.get(index)
         yield Progress(0, 1, f"Slice {index + 1}")
         shown = next(self._shown(job, index), None)
         arguments["reason"] = None if shown is None else self._reason(job, shown)
@@ -226,25 +229,24 @@ class Exporter:
 
         summaries = [job.summaries[index] for index in sorted(job.summaries)]
         scene, pictures = self._scene(job), {}
-        for done, index in enumerate(chosen := page_slices(summaries, job.verdict)):
+        for done, index in enumerate(chosen := page_slices(summaries, job.verdict, job.key_images)):
             yield Progress(done, len(chosen), f"Slice {index + 1}")
-            for shown in self._shown(job, index):
-                pictures[index] = render_slice(
-                    job.volume,
-                    index,
-                    shown=shown,
-                    window=scene.window,
-                    overlays=scene.overlays,
-                    inverted=scene.inverted,
-                    flip_horizontal=scene.flip_horizontal,
-                    flip_vertical=scene.flip_vertical,
-                    region_classes=job.region_classes,
-                    image_classes=job.image_classes,
-                    identity=job.request.identity,
-                    edited=job.edited,
-                    weights=job.weights,
-                    scale=2.0,
-                )
+            pictures[index] = render_slice(
+                job.volume,
+                index,
+                shown=next(self._shown(job, index), None),
+                window=scene.window,
+                overlays=scene.overlays,
+                inverted=scene.inverted,
+                flip_horizontal=scene.flip_horizontal,
+                flip_vertical=scene.flip_vertical,
+                region_classes=job.region_classes,
+                image_classes=job.image_classes,
+                identity=job.request.identity,
+                edited=job.edited,
+                weights=job.weights,
+                scale=2.0,
+            )
         labels = yield from self._labels(job)
         found = None
         lungs = known_lungs(job.volume)
@@ -253,7 +255,15 @@ class Exporter:
                 yield item
             else:
                 found = item
-        return scan_page(job.volume, summaries, job.verdict, settings, pictures=pictures, lesions=found)
+        return scan_page(
+            job.volume,
+            summaries,
+            job.verdict,
+            settings,
+            pictures=pictures,
+            lesions=found,
+            key_images=job.key_images,
+        )
 
     def _scene(self, job: ExportJob) -> SceneSettings:
         look = job.appearance

@@ -9,7 +9,7 @@ from typing import Literal
 from model_core.base.errors import SettingsError
 
 ExportKind = Literal["png", "csv", "plots", "lesions", "slice_page", "scan_page"]
-ExportSlices = Literal["current", "range", "findings"]
+ExportSlices = Literal["current", "range", "findings", "keys"]
 PlotFormat = Literal["png", "svg"]
 
 
@@ -22,7 +22,8 @@ class ExportRequest:
     target:
         A file; for pictures of several slices and for plots a folder. Pages are written as HTML, too.
     slices:
-        For pictures: the current slice, the range ``first`` to ``last``, or every slice with findings.
+        For pictures: the current slice, the range ``first`` to ``last``, every slice with findings, or the
+        key images.
     first, last:
         Half-open range of slice indices from 0.
     slice_index:

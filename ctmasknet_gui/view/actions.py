@@ -94,6 +94,10 @@ def _edited_here(state: AppState) -> bool:
     return _shown(state) and state.thresholds.edits.of(state.display.slice_index) is not None
 
 
+def _with_key_images(state: AppState) -> bool:
+    return _opened(state) and bool(state.case.key_images)
+
+
 def _with_reference(state: AppState) -> bool:
     return state.case.reference is not None
 
@@ -259,6 +263,17 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("previous_finding", "Previous finding", "Previous slice with a finding",
                 keys=("P",), image="finding-previous", when=_with_findings,
                 do=lambda use, _: use.previous_finding()),
+        Command("key_image", "Key image", "Mark this slice as a key image, or take the mark off",
+                keys=("Ctrl+K",), image="key-image", when=_opened,
+                do=lambda use, _: use.toggle_key_image(),
+                checked=lambda state: state.display.slice_index in state.case.key_images),
+        Command("next_key_image", "Next key image", "Next slice that is marked as a key image",
+                keys=("Shift+N",), when=_with_key_images, do=lambda use, _: use.next_key_image()),
+        Command("previous_key_image", "Previous key image", keys=("Shift+P",), when=_with_key_images,
+                tip="Previous slice that is marked as a key image",
+                do=lambda use, _: use.previous_key_image()),
+        Command("key_images", "Key images…", "List the key images, and write notes to them",
+                keys=("Ctrl+Shift+K",), when=_opened),
         Command("cine", "Cine", "Play the slices as a loop", keys=("Space",), image="cine",
                 when=_opened, do=lambda use, _: use.toggle_cine(), checked=lambda state: state.display.cine),
         *map(_cine_speed, CINE_SPEEDS),

@@ -142,9 +142,12 @@ class ExportDialog(QDialog):
         count_text = "being counted" if results.updating else f"{found} slice{'s' * (found != 1)}"
         self.findings = QRadioButton(f"All slices with fi&ndings ({count_text})")
         self.findings.setEnabled(found > 0 or results.updating)
+        marked = len(self._state.case.key_images)
+        self.keys = QRadioButton(f"&Key images ({marked} slice{'s' * (marked != 1)})")
+        self.keys.setEnabled(marked > 0)
         self.current.setChecked(True)
         self._slices = QButtonGroup(self)
-        for button in (self.current, self.range, self.findings):
+        for button in self._choices:
             self._slices.addButton(button)
         self.first, self.last = WholeNumberBox(), WholeNumberBox()
         for spin, name in ((self.first, "First slice"), (self.last, "Last slice")):
@@ -168,6 +171,7 @@ class ExportDialog(QDialog):
         layout.addWidget(self.current)
         layout.addLayout(row)
         layout.addWidget(self.findings)
+        layout.addWidget(self.keys)
 
     def _make_options(self) -> None:
         self.scale = NumberBox()
@@ -243,7 +247,7 @@ class ExportDialog(QDialog):
 
     def _connect(self) -> None:
         self.kind.currentIndexChanged.connect(self._refresh)
-        for button in (self.current, self.range, self.findings):
+        for button in self._choices:
             button.toggled.connect(self._refresh)
         for spin in (self.first, self.last):
             spin.valueChanged.connect(self._choose_range)
@@ -267,7 +271,13 @@ class ExportDialog(QDialog):
         """Which slices become pictures."""
         if self.range.isChecked():
             return "range"
+        if self.keys.isChecked():
+            return "keys"
         return "findings" if self.findings.isChecked() else "current"
+
+    @property
+    def _choices(self) -> tuple[QRadioButton, ...]:
+        return self.current, self.range, self.findings, self.keys
 
     @property
     def wants_folder(self) -> bool:

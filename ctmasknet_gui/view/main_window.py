@@ -224,6 +224,7 @@ class MainWindow(QMainWindow):
             (commands.export_lesions, partial(self.show_export, "lesions")),
             (commands.export_slice_page, partial(self.show_export, "slice_page")),
             (commands.export_scan_page, partial(self.show_export, "scan_page")),
+            (commands.key_images, self.show_key_images),
             (commands.quit, self.close),
             (commands.zoom_in, self.viewport.zoom_in),
             (commands.zoom_out, self.viewport.zoom_out),
@@ -307,6 +308,20 @@ class MainWindow(QMainWindow):
         dialog.accepted.connect(export)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
+
+    def show_key_images(self) -> None:
+        """Show the list of key images, which stays open beside the slices."""
+        from ctmasknet_gui.view.key_images import KeyImagesDialog
+
+        dialog = self.findChild(KeyImagesDialog)
+        if dialog is None:
+            dialog = KeyImagesDialog(self._state, parent=self)
+            dialog.sliceChosen.connect(self.use.show_slice)
+            dialog.noted.connect(self.use.note_key_image)
+            dialog.unmarked.connect(self.use.unmark_key_image)
+        dialog.show()
+        dialog.raise_()
+        dialog.activateWindow()
 
     def select_scores(self) -> None:
         """Ask for a range of scores whose regions are to be selected."""

@@ -60,7 +60,10 @@ _BAR = (
         _Menu("&Slices", (
             "previous_slice", "next_slice", "back_ten", "forward_ten", "first_slice", "last_slice",
         )),
-        "previous_finding", "next_finding", "cine", _Menu("&Cine speed", _SPEEDS), None,
+        "previous_finding", "next_finding",
+        _Menu("&Key images", ("key_image", None, "previous_key_image", "next_key_image", "key_images"),
+              image="key-image"),
+        "cine", _Menu("&Cine speed", _SPEEDS), None,
         _Menu("&Window", ("window_auto", "window_file", None, *_PRESETS), image="window"),
         "invert", "flip_horizontal", "flip_vertical", None,
         "zoom_in", "zoom_out", "zoom_fit", "reset_view", None,
@@ -91,7 +94,8 @@ _REGION = _Menu("Region", (
 _SLICE = _Menu("Slice", (
     "area_tool", "ask_tool", None,
     *_EDITS, "restore_all", None,
-    "run_slice", "outlines", "labels", "masks", "boxes", "logits", "contributions", "reference", None,
+    "run_slice", "key_image", None,
+    "outlines", "labels", "masks", "boxes", "logits", "contributions", "reference", None,
     _WINDOWS, "zoom_fit", "reset_view", None, "export_png",
 ))
 # fmt: on

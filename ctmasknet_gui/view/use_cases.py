@@ -46,6 +46,11 @@ class UseCases:
     last: Callable[[], None]
     next_finding: Callable[[], None]
     previous_finding: Callable[[], None]
+    toggle_key_image: Callable[[], None]
+    note_key_image: Callable[[int, str], None]
+    unmark_key_image: Callable[[int], None]
+    next_key_image: Callable[[], None]
+    previous_key_image: Callable[[], None]
     toggle_cine: Callable[[], None]
     set_cine_speed: Callable[[float], None]
 

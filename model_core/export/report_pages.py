@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from model_core.explain.stability import OFFSET_HU, Stability
 from model_core.export.explanation import in_words, target
 from model_core.export.picture import render_slice
 from model_core.export.predictions import Networks, series_title, told_problem
+from model_core.export.series import NONE_MARKED
 from model_core.report import Block, Document, Note, Picture, Row, Table, write_pdf
 from model_core.scene import Overlays, class_name, scan_words, slice_words
 from model_core.scene.palette import NO_CLASS, image_colour
@@ -38,7 +39,8 @@ _DPI = 200
 # Inches of plots that stand side by side.
 _BARS = (4.2, 2.8)
 # Regions and slices that are listed.
-_MOST_ROWS, _MOST_PICTURES = 8, 3
+_MOST_ROWS, _MOST_PICTURES, _MOST_KEY_IMAGES = 8, 3, 6
+_BESIDE = 3
 _NOTICE = f"{DISCLAIMER} Nothing on this page is validated for diagnosis."
 _LIMITS = (
     "The class rests on the regions that a network ranked, not on the whole picture, and was learned from "
@@ -137,6 +139,7 @@ def scan_page(
     *,
     pictures: Mapping[int, ByteArray],
     lesions: Burden | None = None,
+    key_images: Mapping[int, str] = NONE_MARKED,
 ) -> Document:
     """Return the page of a scan.
 
@@ -147,9 +150,11 @@ def scan_page(
     scan:
         None for weights without a class.
     pictures:
-        (h, w, 3) annotated pictures by slice (from 0); the first few are shown, see `page_slices`.
+        (h, w, 3) annotated pictures by slice (from 0), of `page_slices`.
     lesions:
         Connected through the slices; None leaves them out.
+    key_images:
+        Notes by slice that a person marked; these slices come first.
     """
     from model_core import plots
 
@@ -174,11 +179,15 @@ def scan_page(
         "From the first slice (left) to the last.",
         size=(7.2, 2.5),
     )
-    chosen = [(index, pictures[index]) for index in sorted(pictures)][:_MOST_PICTURES]
-    columns = [[_png(f"slice-{index + 1:04d}", rgb, f"Slice {index + 1}.")] for index, rgb in chosen]
-    sections: dict[str, Sequence[Block]] = {"": [profile]}
+    sections: dict[str, Sequence[Block]] = {}
+    if key_images:
+        sections["Key images"] = _key_images(key_images, pictures, deciding)
+    sections["Profile of the scan" if key_images else ""] = [profile]
+    others = [index for index in sorted(pictures) if index not in key_images]
+    columns = [[_png(f"slice-{k + 1:04d}", pictures[k], f"Slice {k + 1}.")] for k in others]
     if columns:
-        sections["Slices that carry the verdict" if deciding else "Slices with most lesion"] = [
+        also = "Other slices" if key_images else "Slices"
+        sections[f"{also} that carry the verdict" if deciding else f"{also} with most lesion"] = [
             Row(columns, [1] * len(columns))
         ]
     numbers: list[str | Table | Picture] = [_numbers(volume, summaries, scan, lesions)]
@@ -202,12 +211,20 @@ def scan_page(
     )
 
 
-def page_slices(summaries: Sequence[SliceSummary], scan: ScanVerdict | None) -> tuple[int, ...]:
-    """Return which slices (from 0) a scan's page shows: the deciding ones, else those with most lesion."""
+def page_slices(
+    summaries: Sequence[SliceSummary], scan: ScanVerdict | None, key_images: Iterable[int] = ()
+) -> tuple[int, ...]:
+    """Return which slices (from 0) a scan's page shows: the first key images, then the deciding ones.
+
+    Where none decide those with most lesion.
+    """
+    chosen = sorted(key_images)[:_MOST_KEY_IMAGES]
     if scan is not None and scan.deciding:
-        return tuple(scan.deciding[:_MOST_PICTURES])
-    most = sorted(summaries, key=lambda summary: (-summary.lesion_px, summary.slice_index))
-    return tuple(summary.slice_index for summary in most[:_MOST_PICTURES] if summary.lesion_px)
+        carrying = list(scan.deciding[:_MOST_PICTURES])
+    else:
+        most = sorted(summaries, key=lambda summary: (-summary.lesion_px, summary.slice_index))
+        carrying = [summary.slice_index for summary in most[:_MOST_PICTURES] if summary.lesion_px]
+    return tuple(dict.fromkeys([*chosen, *carrying]))
 
 
 def page_names(stem: str) -> tuple[str, str]:
@@ -229,6 +246,28 @@ def write_page(folder: Path, stem: str, page: Document, *, overwrite: bool = Fal
     write_text(html, page.html(), overwrite=overwrite)
     write_pdf(pdf, page, one_page=True, overwrite=overwrite)
     return html, pdf
+
+
+def _key_images(
+    notes: Mapping[int, str], pictures: Mapping[int, ByteArray], deciding: Sequence[int]
+) -> list[Block]:
+    """Return the pictures of the first key images with their notes, three beside each other."""
+    shown = [index for index in sorted(notes) if index in pictures]
+    columns = []
+    for index in shown:
+        caption = f"Slice {index + 1}{': ' * bool(notes[index])}{notes[index]}".rstrip(".") + "."
+        if index in deciding:
+            caption += " One of the slices that carry the verdict."
+        columns.append([_png(f"slice-{index + 1:04d}", pictures[index], caption)])
+    blocks: list[Block] = []
+    for first in range(0, len(columns), _BESIDE):
+        row = columns[first : first + _BESIDE]
+        empty = _BESIDE - len(row) if first else 0
+        blocks.append(Row([*row, *([[]] * empty)], [1] * (len(row) + empty)))
+    left = [str(index + 1) for index in sorted(notes) if index not in shown]
+    if left:
+        blocks.append(f"Key images without a picture here: slices {', '.join(left)}.")
+    return blocks
 
 
 def _likeliest(shown: ShownSlice, names: Sequence[str]) -> tuple[str, str]:
