@@ -39,7 +39,7 @@ _DPI = 200
 # Inches of plots that stand side by side.
 _BARS = (4.2, 2.8)
 # Regions and slices that are listed.
-_MOST_ROWS, _MOST_PICTURES, _MOST_KEY_IMAGES = 8, 3, 6
+_MOST_ROWS, _MOST_PICTURES, _MOST_KEY_IMAGES = 8, 3, 4
 _BESIDE = 3
 _NOTICE = f"{DISCLAIMER} Nothing on this page is validated for diagnosis."
 _LIMITS = (
@@ -177,19 +177,22 @@ def scan_page(
             figure, summaries, slices=volume.slices, deciding=deciding, theme="light"
         ),
         "From the first slice (left) to the last.",
-        size=(7.2, 2.5),
+        size=(4.6, 1.9) if key_images else (7.2, 2.5),
     )
     sections: dict[str, Sequence[Block]] = {}
     if key_images:
         sections["Key images"] = _key_images(key_images, pictures, deciding)
-    sections["Profile of the scan" if key_images else ""] = [profile]
     others = [index for index in sorted(pictures) if index not in key_images]
     columns = [[_png(f"slice-{k + 1:04d}", pictures[k], f"Slice {k + 1}.")] for k in others]
-    if columns:
-        also = "Other slices" if key_images else "Slices"
-        sections[f"{also} that carry the verdict" if deciding else f"{also} with most lesion"] = [
-            Row(columns, [1] * len(columns))
-        ]
+    what = "that carry the verdict" if deciding else "with most lesion"
+    if key_images:
+        # Beside each other, so that the page has room for what it begins with.
+        title = f"Profile, and other slices {what}" if columns else "Profile"
+        sections[title] = [Row([[profile], *columns], [_BESIDE, *([1] * len(columns))])]
+    else:
+        sections[""] = [profile]
+        if columns:
+            sections[f"Slices {what}"] = [_beside(columns, 1)]
     numbers: list[str | Table | Picture] = [_numbers(volume, summaries, scan, lesions)]
     if lesions is None:
         sections["Numbers"] = [*numbers]
@@ -251,23 +254,25 @@ def write_page(folder: Path, stem: str, page: Document, *, overwrite: bool = Fal
 def _key_images(
     notes: Mapping[int, str], pictures: Mapping[int, ByteArray], deciding: Sequence[int]
 ) -> list[Block]:
-    """Return the pictures of the first key images with their notes, three beside each other."""
+    """Return the pictures of the first key images with their notes beside each other."""
     shown = [index for index in sorted(notes) if index in pictures]
-    columns = []
+    columns: list[list[Picture]] = []
     for index in shown:
         caption = f"Slice {index + 1}{': ' * bool(notes[index])}{notes[index]}".rstrip(".") + "."
         if index in deciding:
             caption += " One of the slices that carry the verdict."
         columns.append([_png(f"slice-{index + 1:04d}", pictures[index], caption)])
-    blocks: list[Block] = []
-    for first in range(0, len(columns), _BESIDE):
-        row = columns[first : first + _BESIDE]
-        empty = _BESIDE - len(row) if first else 0
-        blocks.append(Row([*row, *([[]] * empty)], [1] * (len(row) + empty)))
+    blocks: list[Block] = [_beside(columns, _BESIDE)]
     left = [str(index + 1) for index in sorted(notes) if index not in shown]
     if left:
         blocks.append(f"Key images without a picture here: slices {', '.join(left)}.")
     return blocks
+
+
+def _beside(columns: Sequence[Sequence[Picture]], least: int) -> Row:
+    """Return columns of equal width, no wider than of ``least`` columns."""
+    filled = [*columns, *([[]] * (least - len(columns)))]
+    return Row(filled, [1] * len(filled))
 
 
 def _likeliest(shown: ShownSlice, names: Sequence[str]) -> tuple[str, str]:

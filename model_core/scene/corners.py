@@ -269,7 +269,7 @@ def _key_image(note: str | None) -> tuple[Line, ...]:
     """Return the note of a key image, its end left out where it would cover the slice."""
     if note is None:
         return ()
-    text = f"{KEY_IMAGE} {note}".rstrip()
+    text = f"{KEY_IMAGE}: {note}" if note else KEY_IMAGE
     return tuple(Line(part, AMBER) for part in textwrap.wrap(text, _SCAN_WIDTH, max_lines=3, placeholder="…"))
 
 
