@@ -19,6 +19,7 @@ from model_core.base.arrays import BoolArray, ByteArray, FloatArray
 from model_core.base.errors import SettingsError
 from model_core.base.files import atomic_path, refuse_existing
 from model_core.base.results import ShownSlice
+from model_core.base.settings import DetectionSettings, EvidenceSettings
 from model_core.base.threads import DRAWING
 from model_core.base.volume import Volume
 from model_core.export.paper_captions import (
@@ -34,7 +35,7 @@ from model_core.export.paper_captions import (
 from model_core.export.picture import render_slice
 from model_core.export.png import RESEARCH_USE
 from model_core.scene import Overlays, box_labels, edge_letters
-from model_core.scene.labels import Rect, place_labels
+from model_core.scene.labels import Label, Rect, place_labels
 from model_core.scene.palette import REFERENCE
 from model_core.scene.scale import scale_bar
 
@@ -53,9 +54,14 @@ _MM, _PT = 1 / 25.4, 72 / 25.4
 _TEXT, _SMALL = 7.0, 6.0
 _LINE, _FINE = 0.7, 0.5
 # In mm: names of rows, the gap between pictures, room for a name and numbers of an axis, a line of text.
-_NAME, _GAP, _AXIS, _BELOW, _TEXT_LINE = 4.0, 1.2, 9.5, 7.0, 3.1
+_NAME, _GAP, _BELOW, _TEXT_LINE = 4.0, 1.2, 7.0, 3.1
+_AXIS: dict[PaperPlot, float] = {"scores": 9.0, "area": 13.5, "batch": 9.0}
+# Logits beyond are as sure as these: 0.00005 and 0.99995.
+_LOGIT_END = 10.0
 # Slices are drawn with at least so many pixels on their shorter side: 300 dpi in print.
 _LEAST_SIDE = 480
+# More detections than this have their scores alone written to them.
+_MANY = 8
 _PLATE = "#000000b0"
 
 
@@ -91,13 +97,15 @@ def paper_figure(
             page.outline(first, reference[shown.slice_index] > 0, REFERENCE, dashed=True)
         page.detections(page.picture(left + page.side + _GAP, top, shown, _FILLED), shown)
         page.maps(left + 2 * (page.side + _GAP), top, shown, limits)
-        room = left + 3 * (page.side + _GAP) + _AXIS
-        page.plot((room, top + 0.6, WIDE - room - 0.6, page.high - _BELOW - 0.6), shown)
+        room = left + 3 * (page.side + _GAP) + _AXIS[look.plot]
+        page.plot((room, top + 0.6, WIDE - room - 1.6, page.high - _BELOW - 0.6), shown)
     titles = ("a  Slice", "b  Detections", f"c  {_MAP_NAMES[look.maps]}", f"d  {_PLOT_NAMES[look.plot]}")
     for number, title in enumerate(titles):
         page.write(_NAME + number * (page.side + _GAP), page.head - 0.9, title, bold=True)
     end = page.head + len(rows) * (page.high + _GAP) + 0.4
-    page.legend(_NAME, end, reference=any(masked))
+    page.legend(_NAME + page.side + _GAP, end)
+    if any(masked):
+        page.reference_key(_NAME, end)
     if limits is not None:
         page.colour_bar(_NAME + 2 * (page.side + _GAP), end, limits)
     page.caption(caption_of_rows(volume, rows, look, reference=any(masked)))
@@ -121,21 +129,36 @@ def nms_figure(volume: Volume, columns: Sequence[ShownSlice], look: PaperLook) -
         raise SettingsError("Two or three results of one slice are compared.")
     width = NARROW if len(columns) == 2 else NARROW * 1.5
     page = _Page(volume, look, columns, width=width, beside=len(columns), rows=1)
+    from model_core.plots.small import share_heights
+
+    plots = []
     for number, shown in enumerate(columns):
         left = number * (page.side + _GAP)
         axes = page.picture(left, page.head, shown, _FILLED)
-        page.detections(axes, shown)
+        page.detections(axes, shown, clear=number == 0)
         if number == 0:
             page.orient(axes)
         found = len(shown.detections)
         title = f"{'abc'[number]}  NMS {nms_text(shown.detections.settings)}: "
         title += f"{found} detection{'s' * (found != 1)}"
         page.write(left, page.head - 0.9, title, bold=True)
-        top = page.head + page.high + _GAP + page.words(left, shown, page.head + page.high + _GAP)
-        high = page.side * 0.62
-        page.plot((left + _AXIS, top + 1.0, page.side - _AXIS - 0.8, high), shown, column=number)
+        below = page.head + page.high + _GAP
+        top = below + page.words(left, shown, below) + 1.0
+        room = _AXIS[look.plot]
+        place = (left + room, top, page.side - room - 1.6, 0.62 * page.side)
+        plots.append(page.plot(place, shown, column=number))
+    share_heights(plots)
+    if len(look.scene.region_classes) > 1:
+        page.legend(0.0, page.below)
     page.caption(caption_of_nms(volume, columns, look))
     return page.figure
+
+
+def with_nms(
+    detections: DetectionSettings, evidence: EvidenceSettings, iou: float
+) -> tuple[DetectionSettings, EvidenceSettings]:
+    """Return settings with another NMS; detections are not joined then, which would hide what it does."""
+    return replace(detections, nms_iou=iou, join_touching=False), replace(evidence, nms_iou=iou)
 
 
 def paper_targets(path: Path) -> tuple[Path, Path]:
@@ -175,7 +198,7 @@ _FILLED = Overlays(masks=True, outlines=False, labels=False, boxes=False)
 _MAP_NAMES: dict[PaperMaps, str] = {"logits": "Raw mask logits", "probability": "Mask probability"}
 _PLOT_NAMES: dict[PaperPlot, str] = {
     "scores": "Scores of the regions",
-    "area": "Scores and areas of the regions",
+    "area": "Scores and areas",
     "batch": "Ranked RoI batch",
 }
 
@@ -229,7 +252,7 @@ class _Page:
 
     def caption(self, text: str) -> None:
         """Write the caption below everything, and give the figure the height that it then has."""
-        columns = int(self.width * _PT / (0.535 * _TEXT))
+        columns = int(self.width * _PT / (0.52 * _TEXT))
         lines = textwrap.wrap(text, columns)
         top = self.below + 2.5
         for number, line in enumerate(lines):
@@ -278,6 +301,8 @@ class _Page:
                 values, cmap=colormaps["cividis"], vmin=limits[0], vmax=limits[1],
                 extent=(0, width, height, 0), aspect="auto", gid="map",
             )  # fmt: skip
+            for mask in shown.masks:
+                self.outline(axes, mask, "#ffffff")
 
     def outline(self, axes: Axes, mask: BoolArray, colour: str, *, dashed: bool = False) -> None:
         """Draw the outline of a mask as a line."""
@@ -292,8 +317,8 @@ class _Page:
                 linestyle=(0, (3, 1.5)) if dashed else "-", gid="outline",
             )  # fmt: skip
 
-    def detections(self, axes: Axes, shown: ShownSlice) -> None:
-        """Draw outlines, boxes and labels of the shown detections."""
+    def detections(self, axes: Axes, shown: ShownSlice, *, clear: bool = False) -> None:
+        """Draw outlines, boxes and labels of the detections; ``clear`` of what `orient` draws."""
         from matplotlib.patches import Rectangle
 
         scene = self.look.scene
@@ -308,10 +333,10 @@ class _Page:
                     linestyle=(0, (4, 2)), gid="box",
                 )
             )  # fmt: skip
-        self._labels(axes, shown)
+        self._labels(axes, shown, clear=clear)
 
-    def _labels(self, axes: Axes, shown: ShownSlice) -> None:
-        """Write class and score of each detection where there is room, with the rank left out."""
+    def _labels(self, axes: Axes, shown: ShownSlice, *, clear: bool) -> None:
+        """Write class and score of each detection where there is room; of many the score alone."""
         scene, (height, width) = self.look.scene, self.shape
         wide, high = self.side * _PT, self.high * _PT
 
@@ -325,13 +350,21 @@ class _Page:
                 top, bottom = high - bottom, high - top
             return left, top, right, bottom
 
+        def texts(label: Label) -> tuple[str, ...]:
+            return label.texts[1 if len(shown.detections) <= _MANY else -1 :]
+
+        taken = []
+        if clear:
+            middle = high / 2
+            taken = [(0, middle - 6, 9, middle + 6), (wide - 9, middle - 6, wide, middle + 6)]
+            taken += [(0.6 * wide, high - 16, wide, high)]
         shown_as = replace(scene, overlays=Overlays(labels=True), reason=None, selected=None)
         wanted = [
-            replace(label, box=turned(label.box), texts=label.texts[1:])
+            replace(label, box=turned(label.box), texts=texts(label))
             for label in box_labels(shown.changed(asked=()), shown_as)
         ]
         placed = place_labels(
-            wanted, lambda text: (_width(text) + 2, _SMALL + 2), area=(0, 0, wide, high), taken=[]
+            wanted, lambda text: (_width(text) + 4, _SMALL + 2), area=(1, 1, wide - 1, high - 1), taken=taken
         )
         for label, text, (left, top, right, bottom) in placed.places:
             axes.text(
@@ -364,7 +397,7 @@ class _Page:
     def name(self, shown: ShownSlice, top: float) -> None:
         """Write beside a row which slice it is, and what is said of it."""
         text = f"Slice {shown.slice_index + 1}"
-        said = said_of(shown, self.look.scene.image_classes)
+        said = said_of(shown, self.look.scene.image_classes, short=True)
         if said and (len(text) + len(said) + 2) * 0.55 * _SMALL < self.high * _PT:
             text += f": {said}"
         self.write(
@@ -373,34 +406,36 @@ class _Page:
 
     def words(self, left: float, shown: ShownSlice, top: float) -> float:
         """Write below a picture what is said of it; return the height in mm that it takes."""
-        said = said_of(shown, self.look.scene.image_classes)
+        said = said_of(shown, self.look.scene.image_classes, edited=False)
         if not said:
             return 0.0
         self.write(left, top + _TEXT_LINE - 0.8, said, fontsize=_SMALL)
         return _TEXT_LINE
 
-    def legend(self, left: float, top: float, *, reference: bool) -> None:
-        """Name the colours below the columns."""
-        scene, at = self.look.scene, left + self.side + _GAP
+    def legend(self, left: float, top: float) -> None:
+        """Name the colours of the classes."""
+        scene, at = self.look.scene, left
         for number in range(1, len(scene.region_classes) + 1):
             self.write(at, top + 2.4, "■", fontsize=_SMALL, color=scene.region_colour(number))
             name = scene.region_name(number)
             self.write(at + 2.6, top + 2.4, name, fontsize=_SMALL)
             at += 2.6 + _width(name) / _PT + 3
-        if reference:
-            from matplotlib.lines import Line2D
+        self.below = max(self.below, top + 3.8)
 
-            key = self.axes(left, top + 0.6, 5, 2)
-            key.set_axis_off()
-            key.add_patch(_rectangle(key))
-            key.add_line(
-                Line2D(
-                    [0, 1], [0.5, 0.5], color=REFERENCE, linewidth=1.2, linestyle=(0, (3, 1.5)),
-                    transform=key.transAxes,
-                )
-            )  # fmt: skip
-            self.write(left + 6, top + 2.4, "reference mask", fontsize=_SMALL)
-        self.below = max(self.below, top + 3)
+    def reference_key(self, left: float, top: float) -> None:
+        """Say what the dashed outline is."""
+        from matplotlib.lines import Line2D
+
+        key = self.axes(left, top + 0.6, 5, 2)
+        key.set_axis_off()
+        key.add_patch(_rectangle(key))
+        key.add_line(
+            Line2D(
+                [0, 1], [0.5, 0.5], color=REFERENCE, linewidth=1.2, linestyle=(0, (3, 1.5)),
+                transform=key.transAxes,
+            )
+        )  # fmt: skip
+        self.write(left + 6, top + 2.4, "reference mask", fontsize=_SMALL)
 
     def colour_bar(self, left: float, top: float, limits: tuple[float, float]) -> None:
         """Draw the scale of the maps below their column."""
@@ -418,42 +453,14 @@ class _Page:
         axes.set_xlabel(name, fontsize=_SMALL, labelpad=1, color=self.theme.text)
         self.below = max(self.below, top + 8)
 
-    def plot(self, place: tuple[float, float, float, float], shown: ShownSlice, *, column: int = 0) -> None:
+    def plot(self, place: tuple[float, float, float, float], shown: ShownSlice, *, column: int = 0) -> Axes:
         """Draw the plot of a slice; only the first of several beside each other names its upright axis."""
-        from model_core.plots import style
-        from model_core.plots.areas import score_area_points
-        from model_core.plots.batch import COLUMNS, batch_rows
-        from model_core.plots.ranking import rank
-        from model_core.plots.scores import score_bars
+        from model_core.plots.small import small_plot
 
         axes = self.axes(*place)
-        style.dress(axes, self.theme, size=_SMALL)
-        for spine in axes.spines.values():
-            spine.set_linewidth(_FINE)
         self.below = max(self.below, place[1] + place[3] + _BELOW)
-        kind = self.look.plot
-        ranking = rank([roi for roi in shown.rois if not roi.excluded and roi.asked is None], TOP_RANKS, None)
-        if not ranking.shown or (kind == "batch" and shown.verdict is None):
-            axes.set_axis_off()
-            axes.text(
-                0.5, 0.5, "no regions", ha="center", va="center", fontsize=_SMALL, color=self.theme.muted
-            )
-            return
-        score = style.score_label(shown.calibrated)
-        if kind == "batch":
-            assert shown.verdict is not None
-            batch_rows(axes, np.asarray(shown.verdict.batch.rows, np.float32), self.theme)
-            style.fix_ticks(axes.xaxis, range(len(COLUMNS)), COLUMNS)
-            axes.tick_params(axis="x", length=0)
-            score, upright = "each column by its largest magnitude", "rank"
-        elif kind == "area":
-            score_area_points(axes, ranking, self.theme, size=7)
-            upright = "box area (px)"
-        else:
-            score_bars(axes, ranking, self.theme)
-            upright = "regions"
-        style.label_axes(axes, self.theme, score, "" if column else upright, size=_SMALL)
-        axes.tick_params(length=2, width=_FINE, pad=1.5)
+        small_plot(axes, shown, self.look.plot, top=TOP_RANKS, size=_SMALL, line=_FINE, named=column == 0)
+        return axes
 
 
 def _rectangle(axes: Axes) -> Any:
@@ -493,4 +500,8 @@ def _map_limits(rows: Sequence[ShownSlice], maps: PaperMaps) -> tuple[float, flo
     found = [limits for row in rows if (limits := row.logit_range) is not None]
     if not found:
         return None
-    return (0.0, 1.0) if maps == "probability" else (min(low for low, _ in found), max(h for _, h in found))
+    if maps == "probability":
+        return 0.0, 1.0
+    low, high = min(low for low, _ in found), max(high for _, high in found)
+    ends = max(low, -_LOGIT_END), min(high, _LOGIT_END)
+    return ends if ends[0] < ends[1] else (low, high)

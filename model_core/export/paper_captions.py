@@ -22,8 +22,9 @@ PaperPlot = Literal["scores", "area", "batch"]
 TOP_RANKS = 16
 _PLOTS: dict[PaperPlot, str] = {
     "scores": f"scores of the regions of the class, the best {TOP_RANKS} dark",
-    "area": f"scores and areas of the regions of the class, the best {TOP_RANKS} in colour, shown ones filled",
-    "batch": "the ranked batch of regions that the class is computed from",
+    "area": f"scores and areas of the regions of the class, the best {TOP_RANKS} in colour, "
+    "those filled that are detections",
+    "batch": "the ranked batch of regions of the class, each column by its largest magnitude",
 }
 
 
@@ -47,17 +48,26 @@ class PaperLook:
     plot: PaperPlot = "scores"
 
 
-def said_of(shown: ShownSlice, names: Sequence[str]) -> str:
-    """Return in a few words what the network says of a slice; empty for weights without a class."""
+def said_of(shown: ShownSlice, names: Sequence[str], *, short: bool = False, edited: bool = True) -> str:
+    """Return in a few words what the network says of a slice; empty for weights without a class.
+
+    Parameters
+    ----------
+    short:
+        The probability alone, where there is one.
+    edited:
+        Whether it is told that the evidence is edited.
+    """
     words, verdict = slice_words(shown.summary), shown.verdict
     if verdict is None:
         return ""
-    edited = f" ({EDITED})" * (verdict.basis == "edited")
+    told = f" ({EDITED})" * (edited and verdict.basis == "edited")
     if words is not None:
         ill = shown.summary.ill_probability
-        return f"{words.answer}{'' if ill is None else f', pneumonia {probability_text(ill)}'}{edited}"
+        chance = "" if ill is None else f"pneumonia {probability_text(ill)}"
+        return f"{chance if short and chance else ', '.join(filter(None, (words.answer, chance)))}{told}"
     best = int(np.argmax(verdict.logits))
-    return f"{class_name(names, best)} {probability_text(float(verdict.probabilities[best]))}{edited}"
+    return f"{class_name(names, best)} {probability_text(float(verdict.probabilities[best]))}{told}"
 
 
 def nms_text(settings: DetectionSettings | EvidenceSettings) -> str:
@@ -75,7 +85,7 @@ def caption_of_rows(volume: Volume, rows: Sequence[ShownSlice], look: PaperLook,
         f"Slice{'s' * (len(rows) > 1)} {numbers} of {volume.slices}, {_window(look)}.",
         f"a: the slice{', outline of the reference mask dashed' * reference}.",
         f"b: detections with score above {settings.score:g}, NMS {nms_text(settings)}{_masks(settings)}.",
-        f"c: {what} of these detections, {rule}, none outside their boxes.",
+        f"c: {what} of these detections, {rule}, none outside their boxes; white: their outlines.",
         f"d: {_PLOTS[look.plot]}.",
         _evidence(rows[0], nms=True),
         _made_by(look),
@@ -94,6 +104,8 @@ def caption_of_nms(volume: Volume, columns: Sequence[ShownSlice], look: PaperLoo
         f"Above: detections with score above {settings.score:g}{_masks(settings)}.",
         f"Below: {_PLOTS[look.plot]}.",
         _evidence(first, nms=False),
+        "The class is the weights' own at their own NMS alone."
+        * any(shown.verdict is not None and shown.verdict.basis == "edited" for shown in columns),
         _made_by(look),
     )
     return " ".join(filter(None, parts))
@@ -105,7 +117,9 @@ def _window(look: PaperLook) -> str:
 
 def _masks(settings: DetectionSettings) -> str:
     joined = ", touching ones joined" * settings.join_touching
-    return f"{joined}, masks where the {settings.mask_scale} is above {settings.mask_threshold:g}"
+    return f"{joined}, masks where the {settings.mask_scale} is above {settings.mask_threshold:g}".replace(
+        "-", "−"
+    )
 
 
 def _evidence(shown: ShownSlice, *, nms: bool) -> str:
@@ -114,8 +128,10 @@ def _evidence(shown: ShownSlice, *, nms: bool) -> str:
     settings = shown.verdict.settings
     score = "all scores" if settings.score < 0 else f"score above {settings.score:g}"
     within = f"{score}, NMS {nms_text(settings)}" if nms else score
-    edited = " Edited evidence: not the class that the weights give." * (shown.verdict.basis == "edited")
-    return f"Class from the best {settings.batch_size} regions ({within}).{edited}"
+    text = f"Class from the best {settings.batch_size} regions ({within})."
+    if nms and shown.verdict.basis == "edited":
+        text += " Edited evidence: not the class that the weights give."
+    return text
 
 
 def _made_by(look: PaperLook) -> str:
