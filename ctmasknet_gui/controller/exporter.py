@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from model_core.report import Document
 
 _PAGES = ("slice_page", "scan_page")
+FIGURES = ("figure", "nms_figure")
+IN_TWO_FORMATS = (*_PAGES, *FIGURES)
 _OWN_NAMES = {"auto", *(preset.name.casefold() for preset in PRESETS)}
 
 
@@ -123,6 +125,10 @@ class Exporter:
             return tuple(request.target / name for name in names)
         if request.kind in _PAGES:
             return tuple(request.target.with_suffix(suffix) for suffix in (".html", ".pdf"))
+        if request.kind in FIGURES:
+            from model_core.export.paper import paper_targets
+
+            return paper_targets(request.target)
         return (request.target,)
 
     def export(self, job: ExportJob) -> Generator[Progress | Path | Problem, None, None]:
@@ -135,6 +141,8 @@ class Exporter:
             yield from self._table(job)
         elif job.request.kind in _PAGES:
             yield from self._page(job)
+        elif job.request.kind in FIGURES:
+            yield from self._figure(job)
         else:
             yield from self._lesions(job)
 
@@ -188,6 +196,38 @@ class Exporter:
         )
         write_png(request.target, picture, overwrite=job.overwrite)
         yield request.target
+
+    def _figure(self, job: ExportJob) -> Generator[Progress | Path, None, None]:
+        from model_core.export.paper import nms_figure, paper_figure, with_nms, write_paper_figure
+        from model_core.export.paper_captions import PaperLook
+
+        request, first = job.request, job.slices[0]
+        scene = dataclasses.replace(
+            self._scene(job),
+            region_classes=job.region_classes,
+            image_classes=job.image_classes,
+            weights=job.weights,
+        )
+        look = PaperLook(scene=scene, maps=request.paper_maps, plot=request.paper_plot)
+        if request.kind == "figure":
+            rows: list[ShownSlice] = []
+            for done, index in enumerate(job.slices):
+                yield Progress(done, len(job.slices), f"Slice {index + 1}")
+                rows += self._shown(job, index)
+            figure = paper_figure(job.volume, rows, look, reference=job.reference)
+            title = f"CTMaskNet, slices {', '.join(str(index + 1) for index in job.slices)}"
+        else:
+            columns: list[ShownSlice] = []
+            for done, iou in enumerate(request.nms):
+                yield Progress(done, len(request.nms), f"NMS {iou:g}")
+                detections, evidence = with_nms(job.detections, job.evidence, iou)
+                columns += self._shown(
+                    dataclasses.replace(job, detections=detections, evidence=evidence), first
+                )
+            figure = nms_figure(job.volume, columns, look)
+            title = f"CTMaskNet, slice {first + 1} under two NMS thresholds"
+        yield Progress(0, 0, "Writing the figure")
+        yield from write_paper_figure(request.target, figure, title=title, overwrite=job.overwrite)
 
     def _page(self, job: ExportJob) -> Generator[Progress | Path, None, None]:
         from model_core.export.report_pages import PageSettings, write_page

@@ -224,6 +224,8 @@ class MainWindow(QMainWindow):
             (commands.export_lesions, partial(self.show_export, "lesions")),
             (commands.export_slice_page, partial(self.show_export, "slice_page")),
             (commands.export_scan_page, partial(self.show_export, "scan_page")),
+            (commands.export_figure, partial(self.show_export, "figure")),
+            (commands.export_nms, partial(self.show_export, "nms_figure")),
             (commands.key_images, self.show_key_images),
             (commands.quit, self.close),
             (commands.zoom_in, self.viewport.zoom_in),

@@ -42,7 +42,7 @@ _BAR = (
         "load_reference", "close_reference", "correct_tilt", "load_weights", None,
         "export", _Menu("Export &as", (
             "export_png", "export_csv", "export_plots", "export_lesions", None,
-            "export_slice_page", "export_scan_page",
+            "export_slice_page", "export_scan_page", None, "export_figure", "export_nms",
         )), None,
         _Menu("&Kept results", ("keep_results", "clear_kept")), None,
         "close_case", "quit",

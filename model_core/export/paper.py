@@ -23,10 +23,10 @@ from model_core.base.settings import DetectionSettings, EvidenceSettings
 from model_core.base.threads import DRAWING
 from model_core.base.volume import Volume
 from model_core.export.paper_captions import (
+    MOST_ROWS,
     TOP_RANKS,
     PaperLook,
     PaperMaps,
-    PaperPlot,
     caption_of_nms,
     caption_of_rows,
     nms_text,
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from model_core.plots.small import SmallPlot
+
 SUFFIXES = (".pdf", ".png")
-# As many as are legible on one side of a page.
-MOST_ROWS = 5
 # In mm: both columns of a page, one of them.
 WIDE, NARROW = 178.0, 86.0
 DPI = 300
@@ -55,7 +55,7 @@ _TEXT, _SMALL = 7.0, 6.0
 _LINE, _FINE = 0.7, 0.5
 # In mm: names of rows, the gap between pictures, room for a name and numbers of an axis, a line of text.
 _NAME, _GAP, _BELOW, _TEXT_LINE = 4.0, 1.2, 7.0, 3.1
-_AXIS: dict[PaperPlot, float] = {"scores": 9.0, "area": 13.5, "batch": 9.0}
+_AXIS: dict[SmallPlot, float] = {"scores": 9.0, "area": 13.5, "batch": 9.0}
 # Logits beyond are as sure as these: 0.00005 and 0.99995.
 _LOGIT_END = 10.0
 # Slices are drawn with at least so many pixels on their shorter side: 300 dpi in print.
@@ -196,7 +196,7 @@ def write_paper_figure(
 
 _FILLED = Overlays(masks=True, outlines=False, labels=False, boxes=False)
 _MAP_NAMES: dict[PaperMaps, str] = {"logits": "Raw mask logits", "probability": "Mask probability"}
-_PLOT_NAMES: dict[PaperPlot, str] = {
+_PLOT_NAMES: dict[SmallPlot, str] = {
     "scores": "Scores of the regions",
     "area": "Scores and areas",
     "batch": "Ranked RoI batch",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -16,11 +16,15 @@ from model_core.export.png import RESEARCH_USE
 from model_core.scene import SceneSettings, class_name, slice_words
 from model_core.scene.corners import EDITED, window_text
 
+if TYPE_CHECKING:
+    from model_core.plots.small import SmallPlot
+
 PaperMaps = Literal["logits", "probability"]
-PaperPlot = Literal["scores", "area", "batch"]
+# As many slices as are legible on one side of a page.
+MOST_ROWS = 5
 # So many of the regions stand out in the plots, as in the papers.
 TOP_RANKS = 16
-_PLOTS: dict[PaperPlot, str] = {
+_PLOTS: dict[SmallPlot, str] = {
     "scores": f"scores of the regions of the class, the best {TOP_RANKS} dark",
     "area": f"scores and areas of the regions of the class, the best {TOP_RANKS} in colour, "
     "those filled that are detections",
@@ -45,7 +49,7 @@ class PaperLook:
 
     scene: SceneSettings
     maps: PaperMaps = "logits"
-    plot: PaperPlot = "scores"
+    plot: SmallPlot = "scores"
 
 
 def said_of(shown: ShownSlice, names: Sequence[str], *, short: bool = False, edited: bool = True) -> str:
