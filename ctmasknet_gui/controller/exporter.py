@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -217,17 +217,30 @@ class Exporter:
             figure = paper_figure(job.volume, rows, look, reference=job.reference)
             title = f"CTMaskNet, slices {', '.join(str(index + 1) for index in job.slices)}"
         else:
+            settings = [with_nms(job.detections, job.evidence, iou) for iou in request.nms]
             columns: list[ShownSlice] = []
-            for done, iou in enumerate(request.nms):
-                yield Progress(done, len(request.nms), f"NMS {iou:g}")
-                detections, evidence = with_nms(job.detections, job.evidence, iou)
-                columns += self._shown(
-                    dataclasses.replace(job, detections=detections, evidence=evidence), first
-                )
+            whole = yield from self._with_masks(job, first, [detections for detections, _ in settings])
+            for done, (detections, evidence) in enumerate(settings):
+                yield Progress(done, len(settings), f"NMS {request.nms[done]:g}")
+                under = dataclasses.replace(whole, detections=detections, evidence=evidence)
+                columns += self._shown(under, first)
             figure = nms_figure(job.volume, columns, look)
             title = f"CTMaskNet, slice {first + 1} under two NMS thresholds"
         yield Progress(0, 0, "Writing the figure")
         yield from write_paper_figure(request.target, figure, title=title, overwrite=job.overwrite)
+
+    def _with_masks(
+        self, job: ExportJob, index: int, settings: Sequence[DetectionSettings]
+    ) -> Generator[Progress, None, ExportJob]:
+        """Return a job with all that masks under these settings are made of; the slice runs again if need be."""
+        result = job.results[index]
+        if not all(self._engine.can_show(result, detections) for detections in settings):
+            for item in self._engine.run(job.pipeline, job.volume, (index,)):
+                if isinstance(item, SliceResult):
+                    result = item
+                else:
+                    yield item
+        return dataclasses.replace(job, results={**job.results, index: result})
 
     def _page(self, job: ExportJob) -> Generator[Progress | Path, None, None]:
         from model_core.export.report_pages import PageSettings, write_page

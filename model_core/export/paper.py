@@ -440,12 +440,14 @@ class _Page:
     def colour_bar(self, left: float, top: float, limits: tuple[float, float]) -> None:
         """Draw the scale of the maps below their column."""
         from matplotlib import colormaps
+        from matplotlib.ticker import MaxNLocator
 
         axes = self.axes(left, top + 0.4, self.side, 1.8)
         axes.imshow(
             np.linspace(0, 1, 256)[None], cmap=colormaps["cividis"], aspect="auto", extent=(*limits, 0, 1)
         )
         axes.set_yticks([])
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=self.look.maps == "logits"))
         axes.tick_params(labelsize=_SMALL, length=2, width=_FINE, pad=1, colors=self.theme.text)
         for spine in axes.spines.values():
             spine.set_linewidth(_FINE)
