@@ -187,7 +187,7 @@ class ExportController(QObject):
         if slices <= MOST_ROWS:
             return ""
         return (
-            f"A figure has room for {MOST_ROWS} slices, and these are {slices}. Mark those that it is to show "
+            f"A figure has room for {MOST_ROWS} slices, not for {slices}. Mark those that it is to show "
             "as key images (Ctrl+K), and choose them."
         )
 

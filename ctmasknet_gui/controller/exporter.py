@@ -232,7 +232,7 @@ class Exporter:
     def _with_masks(
         self, job: ExportJob, index: int, settings: Sequence[DetectionSettings]
     ) -> Generator[Progress, None, ExportJob]:
-        """Return a job with all that masks under these settings are made of; the slice runs again if need be."""
+        """Return a job with all that masks under these settings take; the slice runs again if need be."""
         result = job.results[index]
         if not all(self._engine.can_show(result, detections) for detections in settings):
             for item in self._engine.run(job.pipeline, job.volume, (index,)):
