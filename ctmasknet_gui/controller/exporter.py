@@ -276,7 +276,7 @@ class Exporter:
 
     def _scan_page(self, job: ExportJob, settings: PageSettings) -> Generator[Progress, None, Document]:
         from model_core.engine.lungs import known_lungs
-        from model_core.explain import burden
+        from model_core.explain import burden, roi_distribution
         from model_core.export import render_slice
         from model_core.export.report_pages import page_slices, scan_page
 
@@ -301,6 +301,7 @@ class Exporter:
                 scale=2.0,
             )
         labels = yield from self._labels(job)
+        references = next((card.references for card in settings.pipeline.cards if card.references), None)
         found = None
         lungs = known_lungs(job.volume)
         for item in burden(job.volume, labels, lungs=lungs, analysed=job.summaries.keys()):
@@ -316,6 +317,7 @@ class Exporter:
             pictures=pictures,
             lesions=found,
             key_images=job.key_images,
+            rois=roi_distribution(job.results.values(), references),
         )
 
     def _scene(self, job: ExportJob) -> SceneSettings:

@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     from model_core.engine import run as run_networks
     from model_core.engine.load import load_pipeline
     from model_core.engine.lungs import lungs_of
-    from model_core.explain import burden, lesion_labels, scan_verdict, show
+    from model_core.explain import burden, lesion_labels, roi_distribution, scan_verdict, show
     from model_core.export import (
         predictions,
         slice_file_name,
@@ -184,7 +184,11 @@ def run(arguments: argparse.Namespace) -> int:
                 index: _picture(show(pipeline, volume, kept[index], detections, evidence), volume, pipeline)
                 for index in page_slices(summaries, verdict)
             }
-            page = scan_page(volume, summaries, verdict, page_settings, pictures=shown, lesions=found)
+            references = next((card.references for card in pipeline.cards if card.references), None)
+            page = scan_page(
+                volume, summaries, verdict, page_settings, pictures=shown, lesions=found,
+                rois=roi_distribution(kept.values(), references),
+            )  # fmt: skip
             write_page(work, REPORT, page)
         if wanted:
             rows = [show(pipeline, volume, kept[index], detections, evidence) for index in wanted]

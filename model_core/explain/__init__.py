@@ -1,5 +1,6 @@
 """What network output means: masks, joined regions, RoI table, what a slice shows, class of the scan, why."""
 
+from model_core.explain.distribution import RoiDistribution, roi_distribution
 from model_core.explain.explanation import Explanation, explain_slice
 from model_core.explain.lesions import Burden, Lesion, burden
 from model_core.explain.masks import (
@@ -24,6 +25,7 @@ __all__ = [
     "Patch",
     "RegionPixels",
     "Regions",
+    "RoiDistribution",
     "Stability",
     "burden",
     "explain_region",
@@ -35,6 +37,7 @@ __all__ = [
     "mask_probability",
     "paste_maps",
     "region_cells",
+    "roi_distribution",
     "roi_table",
     "scan_verdict",
     "show",

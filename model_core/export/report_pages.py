@@ -18,6 +18,7 @@ from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceS
 from model_core.base.threads import DRAWING
 from model_core.base.voi import automatic_window
 from model_core.base.volume import LUNG_WINDOW, Volume, readable_name
+from model_core.explain.distribution import RoiDistribution
 from model_core.explain.explanation import Explanation
 from model_core.explain.lesions import Burden
 from model_core.explain.stability import OFFSET_HU, Stability
@@ -140,6 +141,7 @@ def scan_page(
     pictures: Mapping[int, ByteArray],
     lesions: Burden | None = None,
     key_images: Mapping[int, str] = NONE_MARKED,
+    rois: RoiDistribution | None = None,
 ) -> Document:
     """Return the page of a scan.
 
@@ -155,6 +157,8 @@ def scan_page(
         Connected through the slices; None leaves them out.
     key_images:
         Notes by slice that a person marked; these slices come first.
+    rois:
+        The regions of the scan beside those of controls; None leaves them out.
     """
     from model_core import plots
 
@@ -177,7 +181,7 @@ def scan_page(
             figure, summaries, slices=volume.slices, deciding=deciding, theme="light"
         ),
         "From the first slice (left) to the last.",
-        size=(4.6, 1.9) if key_images else (7.2, 2.5),
+        size=(4.6, 1.9) if key_images else (7.2, 2.5) if rois is None else (5.2, 2.5),
     )
     sections: dict[str, Sequence[Block]] = {}
     if key_images:
@@ -190,10 +194,10 @@ def scan_page(
         title = f"Profile, and other slices {what}" if columns else "Profile"
         sections[title] = [Row([[profile], *columns], [_BESIDE, *([1] * len(columns))])]
     else:
-        sections[""] = [profile]
+        sections[""] = [profile if rois is None else Row([[profile], [_rois(rois)]], (1.6, 1))]
         if columns:
             sections[f"Slices {what}"] = [_beside(columns, 1)]
-    numbers: list[str | Table | Picture] = [_numbers(volume, summaries, scan, lesions)]
+    numbers: list[str | Table | Picture] = [_numbers(volume, summaries, scan, lesions, rois)]
     if lesions is None:
         sections["Numbers"] = [*numbers]
     else:
@@ -417,7 +421,11 @@ def _lesions(found: Burden, settings: PageSettings) -> str | Table:
 
 
 def _numbers(
-    volume: Volume, summaries: Sequence[SliceSummary], scan: ScanVerdict | None, lesions: Burden | None
+    volume: Volume,
+    summaries: Sequence[SliceSummary],
+    scan: ScanVerdict | None,
+    lesions: Burden | None,
+    rois: RoiDistribution | None,
 ) -> Table:
     rows: list[tuple[str, str]] = [("slices analysed", f"{len(summaries)} of {volume.slices}")]
     rows.append(("slices with a marked lesion", str(sum(s.detections > 0 for s in summaries))))
@@ -435,7 +443,28 @@ def _numbers(
             ("of the right and of the left lung", f"{_share(shares['right'])}, {_share(shares['left'])}")
         )
         rows.append(("grade by the more affected lung", f"{lesions.grade} of 4"))
+    if rois is not None:
+        rows.append(("RoI scores from controls': Wasserstein", f"{rois.wasserstein:.3f}"))
+        rows.append(("Jensen–Shannon", f"{rois.jensen_shannon:.2f}"))
     return Table(("what", "how much"), rows)
+
+
+def _rois(found: RoiDistribution) -> Picture:
+    from model_core import plots
+
+    return _figure(
+        "scan-rois",
+        lambda figure: plots.scan_rois(
+            figure,
+            *found.shares,
+            slices=(found.slices, found.control_slices),
+            distances=(found.wasserstein, found.jensen_shannon),
+            theme="light",
+        ),
+        f"Scores of all regions of the class, beside those of controls of {found.control_patients} patients. "
+        "Distances, not tests: slices of a patient are not independent.",
+        size=(3.4, 2.5),
+    )
 
 
 def _share(value: float) -> str:

@@ -12,6 +12,7 @@ from model_core.plots.classes import class_bars
 from model_core.plots.contributions import contribution_bars, contribution_map
 from model_core.plots.profile import scan_profile
 from model_core.plots.region_maps import RegionMap, region_maps
+from model_core.plots.scan_rois import scan_rois
 from model_core.plots.scores import score_histogram
 from model_core.plots.sensitivity import sensitivity_curves
 
@@ -24,6 +25,7 @@ __all__ = [
     "region_maps",
     "roi_batch_image",
     "scan_profile",
+    "scan_rois",
     "score_area",
     "score_histogram",
     "sensitivity_curves",

@@ -144,7 +144,7 @@ def test_what_is_compared_is_not_joined():
 
 def test_files_in_print_quality(shown, tmp_path):
     volume, one = shown
-    figure = paper_figure(volume, [one], LOOK)
+    figure = nms_figure(volume, [one, one], LOOK)
     pdf, png = write_paper_figure(tmp_path / "a.pdf", figure, title="A slice")
     content = pdf.read_bytes()
     assert content.count(b"/FontFile2") >= 1
@@ -152,7 +152,7 @@ def test_files_in_print_quality(shown, tmp_path):
     assert b"DOE" not in content
     with Image.open(png) as image:
         assert image.info["dpi"][0] == pytest.approx(300, abs=0.1)
-        assert image.size[0] == pytest.approx(178 / 25.4 * 300, abs=2)
+        assert image.size[0] == pytest.approx(86 / 25.4 * 300, abs=2)
         assert "not for diagnosis" in image.info["Software"]
     again, _ = write_paper_figure(tmp_path / "b.pdf", figure, title="A slice")
     assert again.read_bytes() == content
