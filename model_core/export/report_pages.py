@@ -461,7 +461,8 @@ def _rois(found: RoiDistribution) -> Picture:
             distances=(found.wasserstein, found.jensen_shannon),
             theme="light",
         ),
-        f"Scores of all regions of the class, beside those of controls of {found.control_patients} patients. "
+        "Scores of all regions of the class, beside those of controls of "
+        f"{found.control_patients} patient{'s' * (found.control_patients != 1)}. "
         "Distances, not tests: slices of a patient are not independent.",
         size=(3.4, 2.5),
     )

@@ -12,6 +12,8 @@ from model_core.scene.palette import GREEN
 
 # Shares below are drawn at the lower edge.
 _LEAST = 1e-4
+# Where the second name begins, in points after the first.
+_SECOND = 38
 
 
 def scan_rois(
@@ -40,18 +42,19 @@ def scan_rois(
         If the theme is unknown.
     """
     colours = style.theme_named(theme)
-    margins = Margins(left=0.66, right=0.14, bottom=0.40, top=0.42)
+    margins = Margins(left=0.66, right=0.14, bottom=0.40, top=0.26)
     axes = style.start(figure, colours, margins, grid="y")
-    style.label_axes(axes, colours, "raw score (0–1)", "share of regions")
+    own, others = slices
+    named = f"raw score (0–1), {own} slices; controls: {others} slices"
+    style.label_axes(axes, colours, named, "share of regions")
     edges = np.linspace(0, 1, len(scan) + 1)
     axes.stairs(np.maximum(scan, _LEAST), edges, baseline=_LEAST, fill=True, color=colours.muted, gid="scan")
     line = style.legible(GREEN, colours)
     axes.stairs(np.maximum(controls, _LEAST), edges, baseline=None, color=line, linewidth=1.8, gid="controls")
     axes.set_yscale("log")
     axes.set_ylim(_LEAST, 1.0)
-    style.fix_ticks(axes.yaxis, (1e-4, 1e-3, 1e-2, 1e-1, 1), ("0.01 %", "0.1 %", "1 %", "10 %", "100 %"))
+    style.fix_ticks(axes.yaxis, (1e-4, 1e-2, 1), ("0.01 %", "1 %", "100 %"))
     style.score_axis(axes)
-    own, others = slices
-    style.headline(axes, colours, f"■ this scan, {own} slices", line=1)
-    style.headline(axes, colours, f"— controls, {others} slices", colour=line, right=True, line=1)
-    style.headline(axes, colours, "Wasserstein {:.3f}, Jensen–Shannon {:.2f}".format(*distances))
+    style.headline(axes, colours, "■ scan")
+    style.headline(axes, colours, "— controls", colour=line, along=_SECOND)
+    style.headline(axes, colours, "Wasserstein {:.3f}, Jensen–Shannon {:.2f}".format(*distances), right=True)

@@ -29,9 +29,7 @@ def result(scores, source, boxes=None):
 
 
 def test_each_region_counts_once_and_replicas_do_not():
-    found = roi_distribution(
-        [result([0.9, 0.9, 0.5, 0.5], [3, 3, 1, 1])], references([0.25, 0.25, 0.125, 0.125])
-    )
+    found = roi_distribution([result([0.9, 0.9, 0.5, 0.5], [3, 3, 1, 1])], CONTROLS)
     assert sorted(found.scores.tolist()) == pytest.approx([0.5, 0.9])
     assert sorted(found.control_scores.tolist()) == [0.125, 0.25]
     assert found.areas.tolist() == [200.0, 200.0]
@@ -66,10 +64,9 @@ def test_the_plot_names_both_and_their_distances(theme):
     scan_rois(figure, scan, scan[::-1], slices=(30, 60), distances=(0.1234, 0.5), theme=theme)
     (axes,) = figure.axes
     texts = [text.get_text() for text in axes.texts]
-    assert "■ this scan, 30 slices" in texts
-    assert "— controls, 60 slices" in texts
+    assert {"■ scan", "— controls"} <= set(texts)
     assert "Wasserstein 0.123, Jensen–Shannon 0.50" in texts
-    assert axes.get_xlabel() == "raw score (0–1)"
+    assert axes.get_xlabel() == "raw score (0–1), 30 slices; controls: 60 slices"
     drawn = {patch.get_gid(): patch.get_data().values for patch in axes.patches}
     assert np.argmax(drawn["scan"]) == 3
     assert np.argmax(drawn["controls"]) == 16
