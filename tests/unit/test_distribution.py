@@ -29,7 +29,8 @@ def result(scores, source, boxes=None):
 
 
 def test_each_region_counts_once_and_replicas_do_not():
-    found = roi_distribution([result([0.9, 0.9, 0.5, 0.5], [3, 3, 1, 1])], CONTROLS)
+    controls = references([0.25, 0.25, 0.125, 0.125])
+    found = roi_distribution([result([0.9, 0.9, 0.5, 0.5], [3, 3, 1, 1])], controls)
     assert sorted(found.scores.tolist()) == pytest.approx([0.5, 0.9])
     assert sorted(found.control_scores.tolist()) == [0.125, 0.25]
     assert found.areas.tolist() == [200.0, 200.0]
