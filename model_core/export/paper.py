@@ -22,6 +22,7 @@ from model_core.base.results import ShownSlice
 from model_core.base.settings import DetectionSettings, EvidenceSettings
 from model_core.base.threads import DRAWING
 from model_core.base.volume import Volume
+from model_core.export.look import DARK
 from model_core.export.paper_captions import (
     MOST_ROWS,
     TOP_RANKS,
@@ -36,7 +37,7 @@ from model_core.export.picture import render_slice
 from model_core.export.png import RESEARCH_USE
 from model_core.scene import Overlays, box_labels, edge_letters
 from model_core.scene.labels import Label, Rect, place_labels
-from model_core.scene.palette import REFERENCE
+from model_core.scene.palette import REFERENCE, SELECTED
 from model_core.scene.scale import scale_bar
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ _LOGIT_END = 10.0
 _LEAST_SIDE = 480
 # More detections than this have their scores alone written to them.
 _MANY = 8
-_PLATE = "#000000b0"
+_PLATE = (DARK, 0.69)
 
 
 def paper_figure(
@@ -302,7 +303,7 @@ class _Page:
                 extent=(0, width, height, 0), aspect="auto", gid="map",
             )  # fmt: skip
             for mask in shown.masks:
-                self.outline(axes, mask, "#ffffff")
+                self.outline(axes, mask, SELECTED)
 
     def outline(self, axes: Axes, mask: BoolArray, colour: str, *, dashed: bool = False) -> None:
         """Draw the outline of a mask as a line."""
@@ -428,7 +429,7 @@ class _Page:
 
         key = self.axes(left, top + 0.6, 5, 2)
         key.set_axis_off()
-        key.add_patch(_rectangle(key))
+        key.add_patch(_rectangle(key, self.theme.edge))
         key.add_line(
             Line2D(
                 [0, 1], [0.5, 0.5], color=REFERENCE, linewidth=1.2, linestyle=(0, (3, 1.5)),
@@ -465,10 +466,10 @@ class _Page:
         return axes
 
 
-def _rectangle(axes: Axes) -> Any:
+def _rectangle(axes: Axes, colour: str) -> Any:
     from matplotlib.patches import Rectangle
 
-    return Rectangle((0, 0), 1, 1, transform=axes.transAxes, facecolor="#3a3a3a", edgecolor="none")
+    return Rectangle((0, 0), 1, 1, transform=axes.transAxes, facecolor=colour, edgecolor="none")
 
 
 def _over(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
