@@ -94,6 +94,7 @@ class Wiring(QObject):
             pick_several=controllers.selection.pick_several,
             set_tool=display.set_tool,
             leave_tool=display.leave_tool,
+            set_theme=display.set_theme,
             ask=what_if.ask,
             exclude=what_if.exclude,
             restore=what_if.restore,

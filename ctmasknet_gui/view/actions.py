@@ -10,7 +10,7 @@ from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.state.display import PRESETS, Tool
+from ctmasknet_gui.state.display import PRESETS, ThemeChoice, Tool
 from ctmasknet_gui.view.style import icon
 from ctmasknet_gui.view.use_cases import UseCases
 from model_core.base.settings import Scoring
@@ -184,6 +184,13 @@ def _preset(key: int, window: Window) -> Command:
     )  # fmt: skip
 
 
+def _theme(theme: ThemeChoice, text: str) -> Command:
+    return Command(
+        f"theme_{theme}", text, "Colours of the window; slices stay on black", choice="theme",
+        do=lambda use, _: use.set_theme(theme), checked=lambda state: state.display.theme == theme,
+    )  # fmt: skip
+
+
 def _scoring(scoring: Scoring) -> Command:
     return Command(
         f"scoring_{scoring}", f"{scoring.capitalize()} scores", f"Score regions with the {scoring}",
@@ -312,6 +319,9 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
                 tip="Show or hide the explanation at the right"),
         Command("find_series", "Search series", keys=("Ctrl+F",),
                 tip="Go to the series list, and search it where it is long"),
+        _theme("dark", "Dark"),
+        _theme("light", "Light"),
+        _theme("system", "As the system"),
         Command("full_screen", "Full screen", "Fill the screen", keys=("F11",),
                 image="fullscreen"),
     ),

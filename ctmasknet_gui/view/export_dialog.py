@@ -35,7 +35,7 @@ from ctmasknet_gui.state.requests import (
     PlotFormat,
 )
 from ctmasknet_gui.view.numbers import NumberBox, WholeNumberBox
-from ctmasknet_gui.view.style import STATUS_COLOURS, label
+from ctmasknet_gui.view.style import label, theme
 from model_core.base.errors import SettingsError
 
 
@@ -281,7 +281,7 @@ class ExportDialog(QDialog):
         self.target_label = QLabel("File")
         self.target_label.setBuddy(self.target)
         self.problem = label(wrap=True)
-        self.problem.setStyleSheet(f"color: {STATUS_COLOURS['error']};")
+        self.problem.setStyleSheet(f"color: {theme().status['error']};")
         self.problem.setVisible(False)
         self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
         self.export_button = self.buttons.addButton("Export", QDialogButtonBox.ButtonRole.AcceptRole)

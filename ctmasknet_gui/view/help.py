@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayo
 
 from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.status import DISCLAIMER
+from ctmasknet_gui.view.style import themed
 from ctmasknet_gui.view.weights_text import Block, card_blocks
 from model_core import __version__
 from model_core.base.resources import resource
@@ -38,7 +39,7 @@ NOT_YET = (
 )
 
 _STYLE = (
-    "h2 { color: #ffffff; font-size: 17px; margin-top: 14px; } h3 { color: #9fb0c2; margin-top: 12px; }"
+    "h2 { color: #eef3f8; font-size: 17px; margin-top: 14px; } h3 { color: #9fb0c2; margin-top: 12px; }"
     "h4 { color: #9fb0c2; margin-top: 10px; margin-bottom: 2px; }"
     "th { padding: 2px 10px 2px 0; color: #9fb0c2; }"
     "table { margin-top: 5px; margin-bottom: 5px; }"
@@ -54,7 +55,7 @@ class TextDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle(title)
         self.browser = QTextBrowser()
-        self.browser.document().setDefaultStyleSheet(_STYLE)
+        self.browser.document().setDefaultStyleSheet(themed(_STYLE))
         self.browser.setOpenExternalLinks(True)
         self.browser.setHtml(html)
         self.browser.setAccessibleName(title)

@@ -11,6 +11,7 @@ from PySide6.QtGui import (
     QCloseEvent,
     QDragEnterEvent,
     QDropEvent,
+    QGuiApplication,
     QResizeEvent,
     QShowEvent,
     QStatusTipEvent,
@@ -32,6 +33,7 @@ from ctmasknet_gui.view.message_bar import MessageBar
 from ctmasknet_gui.view.series_panel import SeriesPanel
 from ctmasknet_gui.view.status import StatusBar
 from ctmasknet_gui.view.strip import SliceStrip
+from ctmasknet_gui.view.style import set_theme
 from ctmasknet_gui.view.tool_bar import ToolBar
 from ctmasknet_gui.view.use_cases import UseCases
 from ctmasknet_gui.view.viewport import Viewport, local_paths
@@ -88,6 +90,9 @@ class MainWindow(QMainWindow):
         state.case.events.partial.connect(self._on_volume)
         state.case.events.catalogue.connect(self._check_panels)
         state.display.events.privacy.connect(self._show_title)
+        state.display.events.theme.connect(self._on_theme)
+        QGuiApplication.styleHints().colorSchemeChanged.connect(self._on_theme)
+        self._on_theme()
         self._on_volume()
 
     # ------------------------------------------------------------------------------------ assembly
@@ -441,6 +446,13 @@ class MainWindow(QMainWindow):
         if self.series_dock.isHidden():
             self.commands.series_panel.trigger()
         self.series.focus_search()
+
+    @Slot()
+    def _on_theme(self, *_: object) -> None:
+        """Show the window in the chosen theme; what is painted once is painted again."""
+        if set_theme(self._state.display.theme):
+            self.explanation.plots.restyle()
+            self.series.restyle()
 
     def _show_title(self) -> None:
         volume = self._state.case.in_view

@@ -71,7 +71,8 @@ _BAR = (
             "overlays", "outlines", "labels", "masks", "boxes", "logits", "contributions", "reference", None,
             "sum_logits", None, "less_opacity", "more_opacity",
         ), image="overlays"),
-        _Menu("&Panels", ("series_panel", "explanation_panel")), None,
+        _Menu("&Panels", ("series_panel", "explanation_panel")),
+        _Menu("&Theme", ("theme_dark", "theme_light", "theme_system")), None,
         "find_series", "privacy", "full_screen",
     )),
     _Menu("&Run", (

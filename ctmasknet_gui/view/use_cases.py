@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctmasknet_gui.state import Message
-from ctmasknet_gui.state.display import Tool
+from ctmasknet_gui.state.display import ThemeChoice, Tool
 from ctmasknet_gui.state.requests import ExportRequest
 from model_core.base.reasons import Grouping, Way
 from model_core.base.settings import DetectionSettings, EvidenceSettings, Scoring
@@ -79,6 +79,7 @@ class UseCases:
     pick_several: Callable[[Sequence[int]], None]
     set_tool: Callable[[Tool], None]
     leave_tool: Callable[[], None]
+    set_theme: Callable[[ThemeChoice], None]
     ask: Callable[[Sequence[float]], None]
     exclude: Callable[[Sequence[int]], None]
     restore: Callable[[Sequence[int]], None]

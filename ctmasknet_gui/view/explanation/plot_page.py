@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from PySide6.QtCore import QPoint, QPointF, QRectF, Qt, QTimer, Signal
-from PySide6.QtGui import QColor, QHideEvent, QPainter, QPaintEvent, QPalette, QPolygonF, QShowEvent
+from PySide6.QtGui import QHideEvent, QPainter, QPaintEvent, QPalette, QPolygonF, QShowEvent
 from PySide6.QtWidgets import QSizePolicy, QStackedLayout, QWidget
 
 from ctmasknet_gui.view.lasso import Lasso, draw_area
-from ctmasknet_gui.view.style import BACKGROUND, label
+from ctmasknet_gui.view.style import colour, label, theme
 from model_core.base.threads import DRAWING
 
 # Several changes of state in one go become one picture. The rest gets as much time as a picture takes.
@@ -156,6 +156,9 @@ class PlotPage(QWidget):
                 with DRAWING:
                     super().draw()  # type: ignore[no-untyped-call]
 
+            def forget_axes(self) -> None:
+                self._axes = None
+
             def draw_contents(self) -> None:
                 """Draw what stands in the axes over their picture, which is made anew if they changed."""
                 figure = self.figure
@@ -181,19 +184,32 @@ class PlotPage(QWidget):
                     axes.draw_artist(artist)
                 self.update()
 
-        self.canvas = Canvas(Figure(facecolor=BACKGROUND))  # type: ignore[no-untyped-call]
+        self.canvas = Canvas(Figure(facecolor=theme().background))  # type: ignore[no-untyped-call]
         self.canvas.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.canvas.setMinimumSize(60, 60)
-        # At fractional screen scales a strip beside the picture shows what lies under it.
-        palette = self.canvas.palette()
-        palette.setColor(QPalette.ColorRole.Window, QColor(BACKGROUND))
-        self.canvas.setPalette(palette)
+        self._colour_canvas()
         self.canvas.setAccessibleName(self.title)
         self.canvas.mpl_connect("button_press_event", self._on_press)
         self.canvas.mpl_connect("motion_notify_event", self._on_move)
         self.canvas.mpl_connect("button_release_event", self._on_release)
         self._over = _Over(self.canvas)
         self._stack.addWidget(self.canvas)
+
+    def _colour_canvas(self) -> None:
+        # At fractional screen scales a strip beside the picture shows what lies under it.
+        palette = self.canvas.palette()
+        palette.setColor(QPalette.ColorRole.Window, colour("background"))
+        self.canvas.setPalette(palette)
+
+    def restyle(self) -> None:
+        """Draw in the theme in force, now or when it comes into sight."""
+        if self.canvas is None:
+            return
+        self._colour_canvas()
+        self.canvas.forget_axes()
+        self._stale = True
+        if self._filled and self.isVisible():
+            self._timer.start()
 
     def _on_press(self, event: Any) -> None:
         candidate = self._pick(event) if event.inaxes is not None else None

@@ -14,6 +14,7 @@ from ctmasknet_gui.state.verdict import gives_no_class
 from ctmasknet_gui.view.explanation.plot_page import PlotPage
 from ctmasknet_gui.view.explanation.roi_model import NO_BATCH, why_no_evidence
 from ctmasknet_gui.view.lasso import Lasso
+from ctmasknet_gui.view.style import theme
 from model_core.base.arrays import DoubleArray
 from model_core.base.references import References
 from model_core.base.results import ImageVerdict, RoiRow
@@ -146,24 +147,29 @@ class PlotPanel(QWidget):
         what = None if of is None else (of.series_id, of.weights_id, *slices)
         self.scan.refresh(filled=filled, why=why, what=what)
 
+    def restyle(self) -> None:
+        """Draw every plot in the theme in force."""
+        for page in (self.scatter, self.histogram, self.batch, self.sensitivity, self.scan):
+            page.restyle()
+
     # ------------------------------------------------------------------------------------ drawing
 
     def _draw_scatter(self, figure: Any) -> None:
         from model_core.plots import score_area
 
-        score_area(figure, self._rois, **self._highlight)
+        score_area(figure, self._rois, **self._highlight, theme=theme().plots)
 
     def _draw_histogram(self, figure: Any) -> None:
         from model_core.plots import score_histogram
 
-        score_histogram(figure, self._rois, **self._highlight)
+        score_histogram(figure, self._rois, **self._highlight, theme=theme().plots)
 
     def _draw_batch(self, figure: Any) -> None:
         from model_core.plots import roi_batch_image
 
         verdict = self._verdict
         assert verdict is not None
-        roi_batch_image(figure, verdict.batch.rows, selected=self._copies)
+        roi_batch_image(figure, verdict.batch.rows, selected=self._copies, theme=theme().plots)
 
     def _draw_sensitivity(self, figure: Any) -> None:
         from model_core.plots import sensitivity_curves
@@ -172,7 +178,7 @@ class PlotPanel(QWidget):
         assert found is not None
         evidence = self._state.thresholds.evidence
         nms = 1.0 if evidence.nms_iou is None else evidence.nms_iou
-        sensitivity_curves(figure, found, now=(max(0.0, evidence.score), nms))
+        sensitivity_curves(figure, found, now=(max(0.0, evidence.score), nms), theme=theme().plots)
 
     def _draw_scan(self, figure: Any) -> None:
         from model_core.explain import roi_distribution
@@ -185,6 +191,7 @@ class PlotPanel(QWidget):
                 *found.shares,
                 slices=(found.slices, found.control_slices),
                 distances=(found.wasserstein, found.jensen_shannon),
+                theme=theme().plots,
             )
 
     # ------------------------------------------------------------------------------------ picking
