@@ -132,6 +132,7 @@ LIGHT_FOR = {
     "#6d7b8a": "#8793a0",
     "#708193": "#6b7a8a",
     "#9fc9ef": "#1559a5",
+    "#dfe9f4": "#ffffff",
     "#eef3f8": "#10161d",
 }
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")

@@ -45,7 +45,7 @@ def scan_rois(
     margins = Margins(left=0.66, right=0.14, bottom=0.40, top=0.26)
     axes = style.start(figure, colours, margins, grid="y")
     own, others = slices
-    named = f"raw score (0–1), {own} slices; controls: {others} slices"
+    named = f"raw score (0–1); {own} slices, controls {others}"
     style.label_axes(axes, colours, named, "share of regions")
     edges = np.linspace(0, 1, len(scan) + 1)
     axes.stairs(np.maximum(scan, _LEAST), edges, baseline=_LEAST, fill=True, color=colours.muted, gid="scan")

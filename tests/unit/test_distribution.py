@@ -67,7 +67,7 @@ def test_the_plot_names_both_and_their_distances(theme):
     texts = [text.get_text() for text in axes.texts]
     assert {"■ scan", "— controls"} <= set(texts)
     assert "Wasserstein 0.123, Jensen–Shannon 0.50" in texts
-    assert axes.get_xlabel() == "raw score (0–1), 30 slices; controls: 60 slices"
+    assert axes.get_xlabel() == "raw score (0–1); 30 slices, controls 60"
     drawn = {patch.get_gid(): patch.get_data().values for patch in axes.patches}
     assert np.argmax(drawn["scan"]) == 3
     assert np.argmax(drawn["controls"]) == 16
