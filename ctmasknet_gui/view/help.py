@@ -14,6 +14,7 @@ from ctmasknet_gui.view.style import themed
 from ctmasknet_gui.view.weights_text import Block, card_blocks
 from model_core import __version__
 from model_core.base.resources import resource
+from model_core.scene.palette import WHITE
 from model_core.weights.card import ModelCard
 
 MOUSE = (
@@ -39,7 +40,8 @@ NOT_YET = (
 )
 
 _STYLE = (
-    "h2 { color: #eef3f8; font-size: 17px; margin-top: 14px; } h3 { color: #9fb0c2; margin-top: 12px; }"
+    f"h2 {{ color: {WHITE.lower()}; font-size: 17px; margin-top: 14px; }} "
+    "h3 { color: #9fb0c2; margin-top: 12px; }"
     "h4 { color: #9fb0c2; margin-top: 10px; margin-bottom: 2px; }"
     "th { padding: 2px 10px 2px 0; color: #9fb0c2; }"
     "table { margin-top: 5px; margin-bottom: 5px; }"

@@ -24,6 +24,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QAbstractButton, QApplication, QFrame, QLabel, QMenu, QWidget
 
 from model_core.base.resources import resource
+from model_core.scene.palette import WHITE
 
 ThemeName = Literal["dark", "light"]
 
@@ -133,7 +134,7 @@ LIGHT_FOR = {
     "#708193": "#6b7a8a",
     "#9fc9ef": "#1559a5",
     "#dfe9f4": "#ffffff",
-    "#eef3f8": "#10161d",
+    WHITE.lower(): "#10161d",
 }
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 # Sizes in pixels that icons are drawn in.
