@@ -13,6 +13,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 from ctmasknet_gui.controller.display import DisplayController
 from ctmasknet_gui.controller.found_series import entry_of
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
+from ctmasknet_gui.controller.key_images import KeyImageController
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.open_case import DEMO_TITLE, OpenController
 from ctmasknet_gui.controller.ports import Reader
@@ -73,6 +74,7 @@ class CaseFiles(QObject):
         weights: WeightsController,
         thresholds: ThresholdController,
         display: DisplayController,
+        key_images: KeyImageController,
         running: RunController,
         messages: MessageController,
         settings: Settings,
@@ -86,6 +88,7 @@ class CaseFiles(QObject):
         self._weights = weights
         self._thresholds = thresholds
         self._display = display
+        self._key_images = key_images
         self._running = running
         self._messages = messages
         self._settings = settings
@@ -148,7 +151,7 @@ class CaseFiles(QObject):
         catalogue = state.case.catalogue
         root = None if catalogue is None or display.privacy or demo else Path(catalogue.root)
         known = root is not None and root.exists()
-        edits = thresholds.edits
+        edits, marks = thresholds.edits, state.case.key_images
         view = made.CaseView(
             slice_number=display.slice_index + 1,
             width=float(window.width),
@@ -189,6 +192,9 @@ class CaseFiles(QObject):
                 nms_anew=edits.nms_anew,
                 edits=tuple(made.CaseEdit.of(index, edit) for index, edit in edits.edits),
                 view=view,
+                key_images=tuple(
+                    made.CaseKeyImage(slice_number=k + 1, note=note) for k, note in sorted(marks.items())
+                ),
                 analysed=made.as_runs(index + 1 for index in slices),
                 classes=tuple(
                     made.CaseClass(slice_number=k + 1, logits=tuple(float(v) for v in verdict.logits))
@@ -352,6 +358,7 @@ class CaseFiles(QObject):
         """Choose the weights of the case, now that its series is open; all else follows them."""
         self._wanted = self._waits = None
         case, weights = read.case, self._weights
+        self._key_images.take({one.slice_number - 1: one.note for one in case.key_images})
         weights.set_fast(case.fast)
         names = self._names(case.weights, read.path.parent)
         if case.weights:

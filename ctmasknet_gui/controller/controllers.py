@@ -12,6 +12,7 @@ from ctmasknet_gui.controller.exporter import Exporter
 from ctmasknet_gui.controller.idle_masks import IdleMaskController
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
 from ctmasknet_gui.controller.kept_results import KeptResults
+from ctmasknet_gui.controller.key_images import KeyImageController
 from ctmasknet_gui.controller.lesions import LesionController
 from ctmasknet_gui.controller.lungs import LungController
 from ctmasknet_gui.controller.messages import MessageController
@@ -52,6 +53,7 @@ class Controllers:
         self.lungs = LungController(state, self.jobs, engine=engine, shown=self.shown)
         self.display = DisplayController(state)
         self.cine = CineController(state)
+        self.key_images = KeyImageController(state, self.display)
         self.thumbnails = ThumbnailController(state, self.jobs, reader=reader)
         self.opening = OpenController(
             state,
@@ -113,6 +115,7 @@ class Controllers:
             weights=self.weights,
             thresholds=self.thresholds,
             display=self.display,
+            key_images=self.key_images,
             running=self.running,
             messages=self.messages,
             settings=settings,

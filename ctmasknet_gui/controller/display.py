@@ -11,7 +11,7 @@ import numpy as np
 from PySide6.QtCore import QObject, QTimer, Slot
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.state.display import LUNG, PRESETS, DisplayState, Tool
+from ctmasknet_gui.state.display import LUNG, PRESETS, DisplayState, ThemeChoice, Tool
 from model_core.base.volume import Window
 from model_core.scene import Overlays
 
@@ -183,6 +183,10 @@ class DisplayController(QObject):
     def set_tool(self, tool: Tool) -> None:
         """Take a tool in hand, or put it away again."""
         self._display.tool = "" if self._display.tool == tool else tool
+
+    def set_theme(self, theme: ThemeChoice) -> None:
+        """Choose the theme of the window."""
+        self._display.theme = theme
 
     def leave_tool(self) -> None:
         """Draw nothing on the slice any more."""

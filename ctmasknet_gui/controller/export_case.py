@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 
-from ctmasknet_gui.controller.exporter import Appearance, Existing, Exporter, ExportJob
+from ctmasknet_gui.controller.exporter import IN_TWO_FORMATS, Appearance, Existing, Exporter, ExportJob
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.shown import ShownController
@@ -26,7 +26,10 @@ NOUNS = {
     "lesions": ("lesion mask", "lesion masks"),
     "slice_page": ("page", "pages"),
     "scan_page": ("page", "pages"),
+    "figure": ("figure", "figures"),
+    "nms_figure": ("figure", "figures"),
 }
+_OF_ONE_SLICE = {"plots": "plots", "slice_page": "page", "nms_figure": "figure"}
 
 
 def topic_of(request: ExportRequest) -> str:
@@ -90,6 +93,9 @@ class ExportController(QObject):
         slices = self._slices(request, volume)
         if not slices:
             self._messages.post("info", self._why_nothing(request))
+            return
+        if request.kind == "figure" and (refused := self._too_many(len(slices))):
+            self._messages.post("info", refused)
             return
         if self._jobs.active("export"):
             self._messages.post("info", "This export begins once the one that is running is done.")
@@ -159,24 +165,45 @@ class ExportController(QObject):
         here = self._state.display.slice_index if request.slice_index is None else request.slice_index
         if not 0 <= here < volume.slices:
             return ()
-        if request.kind in ("plots", "slice_page"):
+        if request.kind in ("plots", "slice_page", "nms_figure"):
             return (here,) if here in results.slices else ()
         if request.kind in ("csv", "lesions", "scan_page"):
             return tuple(sorted(results.slices))
         if request.slices == "current":
-            return (here,)
-        if request.slices == "range":
-            return tuple(range(request.first, min(request.last, volume.slices)))
-        return tuple(sorted(k for k, summary in results.summaries.items() if summary.detections > 0))
+            chosen: tuple[int, ...] = (here,)
+        elif request.slices == "range":
+            chosen = tuple(range(request.first, min(request.last, volume.slices)))
+        elif request.slices == "keys":
+            chosen = tuple(sorted(self._state.case.key_images))
+        else:
+            chosen = tuple(sorted(k for k, summary in results.summaries.items() if summary.detections > 0))
+        return chosen if request.kind == "png" else tuple(k for k in chosen if k in results.slices)
+
+    @staticmethod
+    def _too_many(slices: int) -> str:
+        """Say why a figure cannot have so many slices; empty where it can."""
+        from model_core.export.paper_captions import MOST_ROWS
+
+        if slices <= MOST_ROWS:
+            return ""
+        return (
+            f"A figure has room for {MOST_ROWS} slices, not for {slices}. Mark those that it is to show "
+            "as key images (Ctrl+K), and choose them."
+        )
 
     def _why_nothing(self, request: ExportRequest) -> str:
         analysed = len(self._state.results.slices)
+        pictured = request.kind in ("png", "figure")
+        if pictured and request.slices == "keys" and not self._state.case.key_images:
+            return "No slice is marked as a key image: mark one with Ctrl+K."
+        if request.kind == "figure" and analysed:
+            return "None of these slices is analysed yet: run them first, then export the figure."
         if request.kind == "png" and request.slices == "range":
             return "The series has no slice in this range."
         if request.kind == "png" and analysed:
             return f"None of the {analysed} analysed slices has a finding under the present thresholds."
-        if request.kind in ("plots", "slice_page") and analysed:
-            what = "plots" if request.kind == "plots" else "page"
+        if request.kind in _OF_ONE_SLICE and analysed:
+            what = _OF_ONE_SLICE[request.kind]
             return f"This slice is not analysed yet: run it first, then export its {what}."
         return "Nothing is analysed yet: run the network first, then export."
 
@@ -214,13 +241,14 @@ class ExportController(QObject):
             overwrite=False,
             way=state.reasons.way,
             output=state.reasons.output,
+            key_images=state.case.key_images,
         )
 
     def _tell(self, job: ExportJob, written: list[Path]) -> None:
         request = job.request
         one, many = NOUNS[request.kind]
-        # A page is one, written as PDF and as HTML.
-        single = len(written) == 1 or request.kind in ("slice_page", "scan_page")
+        # A page or figure is one, written as PDF and as HTML or PNG.
+        single = len(written) == 1 or request.kind in IN_TWO_FORMATS
         what = f"1 {one} is" if single else f"{len(written)} {many} are"
         text = f"{what} written to {request.target.name}."
         analysed, slices = len(job.results), job.volume.slices

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from model_core.report import Document
 
 _PAGES = ("slice_page", "scan_page")
+FIGURES = ("figure", "nms_figure")
+IN_TWO_FORMATS = (*_PAGES, *FIGURES)
 _OWN_NAMES = {"auto", *(preset.name.casefold() for preset in PRESETS)}
 
 
@@ -72,6 +74,7 @@ class ExportJob:
     overwrite: bool
     way: Way = DEFAULT_WAY
     output: int | None = None
+    key_images: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,10 @@ class Exporter:
             return tuple(request.target / name for name in names)
         if request.kind in _PAGES:
             return tuple(request.target.with_suffix(suffix) for suffix in (".html", ".pdf"))
+        if request.kind in FIGURES:
+            from model_core.export.paper import paper_targets
+
+            return paper_targets(request.target)
         return (request.target,)
 
     def export(self, job: ExportJob) -> Generator[Progress | Path | Problem, None, None]:
@@ -134,6 +141,8 @@ class Exporter:
             yield from self._table(job)
         elif job.request.kind in _PAGES:
             yield from self._page(job)
+        elif job.request.kind in FIGURES:
+            yield from self._figure(job)
         else:
             yield from self._lesions(job)
 
@@ -165,6 +174,7 @@ class Exporter:
                 job.slices,
                 shown=lambda index: next(self._shown(job, index), None),
                 why=lambda shown: self._reason(job, shown),
+                key_images=job.key_images,
                 reference=job.reference,
                 overwrite=job.overwrite,
                 **arguments,
@@ -173,6 +183,7 @@ class Exporter:
         index = job.slices[0]
         # The selection is one of the visible slice.
         arguments["selected"] = job.selected
+        arguments["key_image"] = job.key_images.get(index)
         yield Progress(0, 1, f"Slice {index + 1}")
         shown = next(self._shown(job, index), None)
         arguments["reason"] = None if shown is None else self._reason(job, shown)
@@ -185,6 +196,51 @@ class Exporter:
         )
         write_png(request.target, picture, overwrite=job.overwrite)
         yield request.target
+
+    def _figure(self, job: ExportJob) -> Generator[Progress | Path, None, None]:
+        from model_core.export.paper import nms_figure, paper_figure, with_nms, write_paper_figure
+        from model_core.export.paper_captions import PaperLook
+
+        request, first = job.request, job.slices[0]
+        scene = dataclasses.replace(
+            self._scene(job),
+            region_classes=job.region_classes,
+            image_classes=job.image_classes,
+            weights=job.weights,
+        )
+        look = PaperLook(scene=scene, maps=request.paper_maps, plot=request.paper_plot)
+        if request.kind == "figure":
+            rows: list[ShownSlice] = []
+            for done, index in enumerate(job.slices):
+                yield Progress(done, len(job.slices), f"Slice {index + 1}")
+                rows += self._shown(job, index)
+            figure = paper_figure(job.volume, rows, look, reference=job.reference)
+            title = f"CTMaskNet, slices {', '.join(str(index + 1) for index in job.slices)}"
+        else:
+            settings = [with_nms(job.detections, job.evidence, iou) for iou in request.nms]
+            columns: list[ShownSlice] = []
+            whole = yield from self._with_masks(job, first, [detections for detections, _ in settings])
+            for done, (detections, evidence) in enumerate(settings):
+                yield Progress(done, len(settings), f"NMS {request.nms[done]:g}")
+                under = dataclasses.replace(whole, detections=detections, evidence=evidence)
+                columns += self._shown(under, first)
+            figure = nms_figure(job.volume, columns, look)
+            title = f"CTMaskNet, slice {first + 1} under two NMS thresholds"
+        yield Progress(0, 0, "Writing the figure")
+        yield from write_paper_figure(request.target, figure, title=title, overwrite=job.overwrite)
+
+    def _with_masks(
+        self, job: ExportJob, index: int, settings: Sequence[DetectionSettings]
+    ) -> Generator[Progress, None, ExportJob]:
+        """Return a job with all that masks under these settings take; the slice runs again if need be."""
+        result = job.results[index]
+        if not all(self._engine.can_show(result, detections) for detections in settings):
+            for item in self._engine.run(job.pipeline, job.volume, (index,)):
+                if isinstance(item, SliceResult):
+                    result = item
+                else:
+                    yield item
+        return dataclasses.replace(job, results={**job.results, index: result})
 
     def _page(self, job: ExportJob) -> Generator[Progress | Path, None, None]:
         from model_core.export.report_pages import PageSettings, write_page
@@ -220,32 +276,32 @@ class Exporter:
 
     def _scan_page(self, job: ExportJob, settings: PageSettings) -> Generator[Progress, None, Document]:
         from model_core.engine.lungs import known_lungs
-        from model_core.explain import burden
+        from model_core.explain import burden, roi_distribution
         from model_core.export import render_slice
         from model_core.export.report_pages import page_slices, scan_page
 
         summaries = [job.summaries[index] for index in sorted(job.summaries)]
         scene, pictures = self._scene(job), {}
-        for done, index in enumerate(chosen := page_slices(summaries, job.verdict)):
+        for done, index in enumerate(chosen := page_slices(summaries, job.verdict, job.key_images)):
             yield Progress(done, len(chosen), f"Slice {index + 1}")
-            for shown in self._shown(job, index):
-                pictures[index] = render_slice(
-                    job.volume,
-                    index,
-                    shown=shown,
-                    window=scene.window,
-                    overlays=scene.overlays,
-                    inverted=scene.inverted,
-                    flip_horizontal=scene.flip_horizontal,
-                    flip_vertical=scene.flip_vertical,
-                    region_classes=job.region_classes,
-                    image_classes=job.image_classes,
-                    identity=job.request.identity,
-                    edited=job.edited,
-                    weights=job.weights,
-                    scale=2.0,
-                )
+            pictures[index] = render_slice(
+                job.volume,
+                index,
+                shown=next(self._shown(job, index), None),
+                window=scene.window,
+                overlays=scene.overlays,
+                inverted=scene.inverted,
+                flip_horizontal=scene.flip_horizontal,
+                flip_vertical=scene.flip_vertical,
+                region_classes=job.region_classes,
+                image_classes=job.image_classes,
+                identity=job.request.identity,
+                edited=job.edited,
+                weights=job.weights,
+                scale=2.0,
+            )
         labels = yield from self._labels(job)
+        references = next((card.references for card in settings.pipeline.cards if card.references), None)
         found = None
         lungs = known_lungs(job.volume)
         for item in burden(job.volume, labels, lungs=lungs, analysed=job.summaries.keys()):
@@ -253,7 +309,16 @@ class Exporter:
                 yield item
             else:
                 found = item
-        return scan_page(job.volume, summaries, job.verdict, settings, pictures=pictures, lesions=found)
+        return scan_page(
+            job.volume,
+            summaries,
+            job.verdict,
+            settings,
+            pictures=pictures,
+            lesions=found,
+            key_images=job.key_images,
+            rois=roi_distribution(job.results.values(), references),
+        )
 
     def _scene(self, job: ExportJob) -> SceneSettings:
         look = job.appearance

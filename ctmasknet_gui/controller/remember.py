@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from PySide6.QtCore import QObject
@@ -10,7 +11,7 @@ from PySide6.QtCore import QObject
 from ctmasknet_gui.controller.display import MAPS, OVERLAYS, cover
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.state.display import PRESETS
+from ctmasknet_gui.state.display import PRESETS, ThemeChoice
 
 # Overlays have keys of their own: what older versions stored was not chosen, but drawn by default.
 SWITCHES = {name: f"overlays/{name}" for name in OVERLAYS} | {"privacy": "display/privacy"}
@@ -19,7 +20,7 @@ CINE_RANGE = (1.0, 60.0)  # slices per second that a damaged settings file canno
 
 
 class RememberController(QObject):
-    """Restores and stores window preset, overlays, opacity, cine speed, privacy, weights and their speed.
+    """Restores and stores window preset, overlays, opacity, cine speed, theme, privacy, weights, their speed.
 
     And whether the hint on explanations was read.
 
@@ -46,6 +47,8 @@ class RememberController(QObject):
         display.opacity = float(np.clip(settings.number("display/opacity", display.opacity), 0.0, 1.0))
         display.cine_fps = float(np.clip(settings.number("display/cine_fps", display.cine_fps), *CINE_RANGE))
         self._state.reasons.hint = not settings.flag(_HINT_SEEN, False)
+        chosen = settings.text("display/theme")
+        display.theme = next((one for one in get_args(ThemeChoice) if one == chosen), display.theme)
         name = settings.text("display/window")
         display.window = next((preset for preset in PRESETS if preset.name == name), display.window)
         self._state.weights.fast = settings.flag("analysis/fast", self._state.weights.fast)
@@ -64,6 +67,7 @@ class RememberController(QObject):
         settings.put(_HINT_SEEN, not self._state.reasons.hint)
         settings.put("display/opacity", display.opacity)
         settings.put("display/cine_fps", display.cine_fps)
+        settings.put("display/theme", display.theme)
         if any(preset.name == display.window.name for preset in PRESETS):
             settings.put("display/window", display.window.name)
         settings.put("analysis/fast", self._state.weights.fast)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
@@ -60,6 +60,7 @@ class CaseState:
     ``opening`` is the series that is being read, or "". Once it is "" again, what is open is ``volume``,
     whether the reading came to its end or not. ``partial`` is what is there of it meanwhile, to be looked at
     and for nothing else; ``volume`` is None then. ``keeps_results``: what was found is kept on the disk.
+    ``key_images`` are the slices that a person marked, from 0, each with a note, perhaps empty.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
@@ -72,6 +73,7 @@ class CaseState:
     keeps_results: bool = True
     reference: ByteArray | None = None
     reference_name: str = ""
+    key_images: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def in_view(self) -> Volume | None:

@@ -12,6 +12,7 @@ from model_core.scene import Overlays
 
 LUNG = LUNG_WINDOW
 Tool = Literal["", "area", "ask", "heal", "plant"]
+ThemeChoice = Literal["dark", "light", "system"]
 
 # VIEWER.md order: keys 2..7. Key 0 is the automatic window, key 1 the file's own.
 PRESETS = (
@@ -39,6 +40,8 @@ class DisplayState:
     tool:
         What the left button draws on the slice: an area whose regions are selected, a box to ask about, an
         area to heal or to plant ground glass in, or nothing.
+    theme:
+        Of the window around the slices, which stay on black; "system" follows the desktop.
     covered:
         Which of masks and outlines a map of other colours took off; they come back when it goes.
     """
@@ -65,6 +68,7 @@ class DisplayState:
     cine_fps: float = 10.0
     privacy: bool = False
     tool: Tool = ""
+    theme: ThemeChoice = "dark"
 
     @property
     def overlays(self) -> Overlays:

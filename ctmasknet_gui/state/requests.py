@@ -8,9 +8,13 @@ from typing import Literal
 
 from model_core.base.errors import SettingsError
 
-ExportKind = Literal["png", "csv", "plots", "lesions", "slice_page", "scan_page"]
-ExportSlices = Literal["current", "range", "findings"]
+ExportKind = Literal[
+    "png", "csv", "plots", "lesions", "slice_page", "scan_page", "figure", "nms_figure"
+]  # fmt: skip
+ExportSlices = Literal["current", "range", "findings", "keys"]
 PlotFormat = Literal["png", "svg"]
+PaperPlot = Literal["scores", "area", "batch"]
+PaperMaps = Literal["logits", "probability"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,9 +24,11 @@ class ExportRequest:
     Attributes
     ----------
     target:
-        A file; for pictures of several slices and for plots a folder. Pages are written as HTML, too.
+        A file; for pictures of several slices and for plots a folder. Pages are written as HTML, too, figures
+        as PNG.
     slices:
-        For pictures: the current slice, the range ``first`` to ``last``, or every slice with findings.
+        For pictures and figures: the current slice, the range ``first`` to ``last``, every slice with
+        findings, or the key images.
     first, last:
         Half-open range of slice indices from 0.
     slice_index:
@@ -37,6 +43,10 @@ class ExportRequest:
         Whether the plots stand beside each picture.
     identity:
         Whether patient text may be in pictures.
+    nms:
+        The two thresholds that a figure compares.
+    paper_plot, paper_maps:
+        What a figure shows beside the slices, see `model_core.export.paper.PaperLook`.
     """
 
     kind: ExportKind
@@ -50,6 +60,9 @@ class ExportRequest:
     plots: bool = False
     identity: bool = False
     plot_format: PlotFormat = "png"
+    nms: tuple[float, float] = (0.25, 0.75)
+    paper_plot: PaperPlot = "scores"
+    paper_maps: PaperMaps = "logits"
 
     def __post_init__(self) -> None:
         if self.slices == "range" and not 0 <= self.first < self.last:
@@ -59,6 +72,8 @@ class ExportRequest:
             )
         if self.slice_index is not None and self.slice_index < 0:
             raise SettingsError(f"Slices are counted from 0, so there is no slice {self.slice_index}.")
+        if not all(0.0 <= iou <= 1.0 for iou in self.nms) or self.nms[0] == self.nms[1]:
+            raise SettingsError("Compare two different NMS thresholds of 0 to 1.")
         if not 0.0 < self.scale <= 16.0:
             raise SettingsError(f"A picture scale lies in 0..16, not {self.scale}.")
 

@@ -10,7 +10,7 @@ from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.state.display import PRESETS, Tool
+from ctmasknet_gui.state.display import PRESETS, ThemeChoice, Tool
 from ctmasknet_gui.view.style import icon
 from ctmasknet_gui.view.use_cases import UseCases
 from model_core.base.settings import Scoring
@@ -107,6 +107,10 @@ def _found_region(state: AppState) -> bool:
     return any(roi.candidate == candidate and roi.asked is None for roi in shown.rois)
 
 
+def _with_key_images(state: AppState) -> bool:
+    return _opened(state) and bool(state.case.key_images)
+
+
 def _with_reference(state: AppState) -> bool:
     return state.case.reference is not None
 
@@ -194,6 +198,13 @@ def _preset(key: int, window: Window) -> Command:
     )  # fmt: skip
 
 
+def _theme(theme: ThemeChoice, text: str) -> Command:
+    return Command(
+        f"theme_{theme}", text, "Colours of the window; slices stay on black", choice="theme",
+        do=lambda use, _: use.set_theme(theme), checked=lambda state: state.display.theme == theme,
+    )  # fmt: skip
+
+
 def _scoring(scoring: Scoring) -> Command:
     return Command(
         f"scoring_{scoring}", f"{scoring.capitalize()} scores", f"Score regions with the {scoring}",
@@ -254,6 +265,10 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
                 tip="Export picture, class and what carries it on one page (PDF and HTML)"),
         Command("export_scan_page", "Page on the scan…", image="file", when=_with_findings,
                 tip="Export verdict, profile and deciding slices on one page (PDF and HTML)"),
+        Command("export_figure", "Figure for print…", image="plot", when=_analysed,
+                tip="Export slices in the four columns of the papers, with a caption (PDF and PNG)"),
+        Command("export_nms", "Figure of two NMS thresholds…", image="nms", when=_shown,
+                tip="Export this slice under two NMS thresholds side by side (PDF and PNG)"),
         Command("save_case", "Save case…", keys=("Ctrl+S",), image="export", when=_opened,
                 tip="Save settings, edits and view of this case, without its images, to open it again"),
         Command("keep_results", "Keep results on this computer", _KEEP_TIP,
@@ -285,6 +300,17 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("previous_finding", "Previous finding", "Previous slice with a finding",
                 keys=("P",), image="finding-previous", when=_with_findings,
                 do=lambda use, _: use.previous_finding()),
+        Command("key_image", "Key image", "Mark this slice as a key image, or take the mark off",
+                keys=("Ctrl+K",), image="key-image", when=_opened,
+                do=lambda use, _: use.toggle_key_image(),
+                checked=lambda state: state.display.slice_index in state.case.key_images),
+        Command("next_key_image", "Next key image", "Next slice that is marked as a key image",
+                keys=("Shift+N",), when=_with_key_images, do=lambda use, _: use.next_key_image()),
+        Command("previous_key_image", "Previous key image", keys=("Shift+P",), when=_with_key_images,
+                tip="Previous slice that is marked as a key image",
+                do=lambda use, _: use.previous_key_image()),
+        Command("key_images", "Key images…", "List the key images, and write notes to them",
+                keys=("Ctrl+Shift+K",), when=_opened),
         Command("cine", "Cine", "Play the slices as a loop", keys=("Space",), image="cine",
                 when=_opened, do=lambda use, _: use.toggle_cine(), checked=lambda state: state.display.cine),
         *map(_cine_speed, CINE_SPEEDS),
@@ -319,6 +345,9 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
                 tip="Show or hide the explanation at the right"),
         Command("find_series", "Search series", keys=("Ctrl+F",),
                 tip="Go to the series list, and search it where it is long"),
+        _theme("dark", "Dark"),
+        _theme("light", "Light"),
+        _theme("system", "As the system"),
         Command("full_screen", "Full screen", "Fill the screen", keys=("F11",),
                 image="fullscreen"),
     ),

@@ -26,9 +26,16 @@ from PySide6.QtWidgets import (
 )
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.state.requests import ExportKind, ExportRequest, ExportSlices, PlotFormat
+from ctmasknet_gui.state.requests import (
+    ExportKind,
+    ExportRequest,
+    ExportSlices,
+    PaperMaps,
+    PaperPlot,
+    PlotFormat,
+)
 from ctmasknet_gui.view.numbers import NumberBox, WholeNumberBox
-from ctmasknet_gui.view.style import STATUS_COLOURS, label
+from ctmasknet_gui.view.style import label, theme
 from model_core.base.errors import SettingsError
 
 
@@ -84,9 +91,34 @@ _KINDS: dict[ExportKind, _Kind] = {
         ".pdf",
         "PDF document (*.pdf)",
     ),
+    "figure": _Kind(
+        "Figure for print: slices in four columns (PDF and PNG)",
+        "Slice, detections, mask logits and plot, with a caption: 178 mm wide, at most 5 slices.",
+        "ctmasknet_figure.pdf",
+        ".pdf",
+        "PDF document (*.pdf)",
+    ),
+    "nms_figure": _Kind(
+        "Figure for print: two NMS thresholds (PDF and PNG)",
+        "This slice under two thresholds side by side, the plot below, with a caption: 86 mm wide.",
+        "ctmasknet_nms_slice_{number:04d}.pdf",
+        ".pdf",
+        "PDF document (*.pdf)",
+    ),
 }
 _PAGES: tuple[ExportKind, ...] = ("slice_page", "scan_page")
+_FIGURES: tuple[ExportKind, ...] = ("figure", "nms_figure")
+_OF_SLICES: tuple[ExportKind, ...] = ("png", "figure")
 _PICTURES_FOLDER = "ctmasknet_pictures"
+_PAPER_PLOTS: tuple[tuple[str, PaperPlot], ...] = (
+    ("Scores of the regions", "scores"),
+    ("Scores and areas", "area"),
+    ("Ranked RoI batch", "batch"),
+)
+_PAPER_MAPS: tuple[tuple[str, PaperMaps], ...] = (
+    ("Raw mask logits", "logits"),
+    ("Mask probability", "probability"),
+)
 _FORMATS: tuple[tuple[str, PlotFormat], ...] = (("PNG picture", "png"), ("SVG drawing", "svg"))
 
 
@@ -142,9 +174,12 @@ class ExportDialog(QDialog):
         count_text = "being counted" if results.updating else f"{found} slice{'s' * (found != 1)}"
         self.findings = QRadioButton(f"All slices with fi&ndings ({count_text})")
         self.findings.setEnabled(found > 0 or results.updating)
+        marked = len(self._state.case.key_images)
+        self.keys = QRadioButton(f"&Key images ({marked} slice{'s' * (marked != 1)})")
+        self.keys.setEnabled(marked > 0)
         self.current.setChecked(True)
         self._slices = QButtonGroup(self)
-        for button in (self.current, self.range, self.findings):
+        for button in self._choices:
             self._slices.addButton(button)
         self.first, self.last = WholeNumberBox(), WholeNumberBox()
         for spin, name in ((self.first, "First slice"), (self.last, "Last slice")):
@@ -168,6 +203,7 @@ class ExportDialog(QDialog):
         layout.addWidget(self.current)
         layout.addLayout(row)
         layout.addWidget(self.findings)
+        layout.addWidget(self.keys)
 
     def _make_options(self) -> None:
         self.scale = NumberBox()
@@ -205,6 +241,36 @@ class ExportDialog(QDialog):
         self.format_box = QGroupBox("Plots")
         format_form = QFormLayout(self.format_box)
         format_form.addRow("&Format", self.format)
+        self._make_figure()
+
+    def _make_figure(self) -> None:
+        self.paper_plot, self.paper_maps = QComboBox(), QComboBox()
+        for text, plot in _PAPER_PLOTS:
+            self.paper_plot.addItem(text, plot)
+        for text, maps in _PAPER_MAPS:
+            self.paper_maps.addItem(text, maps)
+        self.nms = NumberBox(), NumberBox()
+        row = QHBoxLayout()
+        row.setSpacing(8)
+        for box, iou, name in zip(self.nms, ExportRequest.nms, ("First", "Second"), strict=True):
+            box.setRange(0.0, 1.0)
+            box.setSingleStep(0.05)
+            box.setDecimals(2)
+            box.setValue(iou)
+            box.setFixedWidth(90)
+            box.setAlignment(Qt.AlignmentFlag.AlignRight)
+            box.setAccessibleName(f"{name} NMS threshold")
+            row.addWidget(box)
+            if box is self.nms[0]:
+                row.addWidget(QLabel("and"))
+        row.addStretch(1)
+        self.figure_box = QGroupBox("Figure")
+        form = self._figure_form = QFormLayout(self.figure_box)
+        form.setVerticalSpacing(8)
+        form.addRow("&Maps", self.paper_maps)
+        form.addRow("&Plot", self.paper_plot)
+        form.addRow("&NMS IoU", row)
+        form.labelForField(row).setBuddy(self.nms[0])  # type: ignore[attr-defined]
 
     def _make_target(self) -> None:
         self.target = QLineEdit()
@@ -215,7 +281,7 @@ class ExportDialog(QDialog):
         self.target_label = QLabel("File")
         self.target_label.setBuddy(self.target)
         self.problem = label(wrap=True)
-        self.problem.setStyleSheet(f"color: {STATUS_COLOURS['error']};")
+        self.problem.setStyleSheet(f"color: {theme().status['error']};")
         self.problem.setVisible(False)
         self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
         self.export_button = self.buttons.addButton("Export", QDialogButtonBox.ButtonRole.AcceptRole)
@@ -227,7 +293,7 @@ class ExportDialog(QDialog):
         layout.setSpacing(10)
         layout.addWidget(self.kind)
         layout.addWidget(self.hint)
-        for box in (self.slices_box, self.pictures_box, self.format_box):
+        for box in (self.slices_box, self.pictures_box, self.format_box, self.figure_box):
             layout.addWidget(box)
         row = QHBoxLayout()
         row.setSpacing(8)
@@ -243,7 +309,7 @@ class ExportDialog(QDialog):
 
     def _connect(self) -> None:
         self.kind.currentIndexChanged.connect(self._refresh)
-        for button in (self.current, self.range, self.findings):
+        for button in self._choices:
             button.toggled.connect(self._refresh)
         for spin in (self.first, self.last):
             spin.valueChanged.connect(self._choose_range)
@@ -267,7 +333,13 @@ class ExportDialog(QDialog):
         """Which slices become pictures."""
         if self.range.isChecked():
             return "range"
+        if self.keys.isChecked():
+            return "keys"
         return "findings" if self.findings.isChecked() else "current"
+
+    @property
+    def _choices(self) -> tuple[QRadioButton, ...]:
+        return self.current, self.range, self.findings, self.keys
 
     @property
     def wants_folder(self) -> bool:
@@ -284,7 +356,10 @@ class ExportDialog(QDialog):
     def _refresh(self) -> None:
         kind = self.chosen_kind
         self.hint.setText(_KINDS[kind].hint)
-        self.slices_box.setVisible(kind == "png")
+        self.slices_box.setVisible(kind in _OF_SLICES)
+        self.figure_box.setVisible(kind in _FIGURES)
+        self._figure_form.setRowVisible(0, kind == "figure")
+        self._figure_form.setRowVisible(2, kind == "nms_figure")
         self.pictures_box.setVisible(kind == "png" or kind in _PAGES)
         self.pictures_box.setTitle("Picture" if kind == "png" else "Page")
         for row in (0, 1):
@@ -345,13 +420,16 @@ class ExportDialog(QDialog):
             target=self._checked_target(),
             slice_index=self._index,
             series_id=self._series_id,
-            slices=self.chosen_slices if kind == "png" else "current",
+            slices=self.chosen_slices if kind in _OF_SLICES else "current",
             first=self.first.value() - 1,
             last=self.last.value(),
             scale=self.scale.value(),
             plots=self.plots.isChecked() and self.plots.isEnabled(),
             identity=self.identity.isChecked() and self.identity.isEnabled(),
             plot_format=plot_format,
+            nms=(self.nms[0].value(), self.nms[1].value()),
+            paper_plot=self.paper_plot.currentData(),
+            paper_maps=self.paper_maps.currentData(),
         )
 
     def _checked_target(self) -> Path:

@@ -10,10 +10,12 @@ from PySide6.QtWidgets import QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayo
 
 from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.status import DISCLAIMER
+from ctmasknet_gui.view.style import themed
 from ctmasknet_gui.view.weights_text import Block, card_blocks
 from model_core import __version__
 from model_core.base.resources import resource
 from model_core.scene import ScanWords
+from model_core.scene.palette import WHITE
 from model_core.weights.card import ModelCard
 
 if TYPE_CHECKING:
@@ -48,7 +50,8 @@ _OTHER_RULES = (
 )
 
 _STYLE = (
-    "h2 { color: #ffffff; font-size: 17px; margin-top: 14px; } h3 { color: #9fb0c2; margin-top: 12px; }"
+    f"h2 {{ color: {WHITE.lower()}; font-size: 17px; margin-top: 14px; }} "
+    "h3 { color: #9fb0c2; margin-top: 12px; }"
     "h4 { color: #9fb0c2; margin-top: 10px; margin-bottom: 2px; }"
     "th { padding: 2px 10px 2px 0; color: #9fb0c2; }"
     "table { margin-top: 5px; margin-bottom: 5px; }"
@@ -64,7 +67,7 @@ class TextDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle(title)
         self.browser = QTextBrowser()
-        self.browser.document().setDefaultStyleSheet(_STYLE)
+        self.browser.document().setDefaultStyleSheet(themed(_STYLE))
         self.browser.setOpenExternalLinks(True)
         self.browser.setHtml(html)
         self.browser.setAccessibleName(title)

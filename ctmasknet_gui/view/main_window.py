@@ -11,6 +11,7 @@ from PySide6.QtGui import (
     QCloseEvent,
     QDragEnterEvent,
     QDropEvent,
+    QGuiApplication,
     QResizeEvent,
     QShowEvent,
     QStatusTipEvent,
@@ -33,6 +34,7 @@ from ctmasknet_gui.view.message_bar import MessageBar
 from ctmasknet_gui.view.series_panel import SeriesPanel
 from ctmasknet_gui.view.status import StatusBar
 from ctmasknet_gui.view.strip import SliceStrip
+from ctmasknet_gui.view.style import set_theme
 from ctmasknet_gui.view.tool_bar import ToolBar
 from ctmasknet_gui.view.use_cases import UseCases
 from ctmasknet_gui.view.viewport import Viewport, local_paths
@@ -92,6 +94,9 @@ class MainWindow(QMainWindow):
         state.case.events.catalogue.connect(self._check_panels)
         state.display.events.privacy.connect(self._show_title)
         state.picture_edit.events.edited.connect(self._show_edited)
+        state.display.events.theme.connect(self._on_theme)
+        QGuiApplication.styleHints().colorSchemeChanged.connect(self._on_theme)
+        self._on_theme()
         self._on_volume()
 
     # ------------------------------------------------------------------------------------ assembly
@@ -237,6 +242,9 @@ class MainWindow(QMainWindow):
             (commands.export_lesions, partial(self.show_export, "lesions")),
             (commands.export_slice_page, partial(self.show_export, "slice_page")),
             (commands.export_scan_page, partial(self.show_export, "scan_page")),
+            (commands.export_figure, partial(self.show_export, "figure")),
+            (commands.export_nms, partial(self.show_export, "nms_figure")),
+            (commands.key_images, self.show_key_images),
             (commands.quit, self.close),
             (commands.zoom_in, self.viewport.zoom_in),
             (commands.zoom_out, self.viewport.zoom_out),
@@ -324,6 +332,20 @@ class MainWindow(QMainWindow):
         dialog.accepted.connect(export)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
+
+    def show_key_images(self) -> None:
+        """Show the list of key images, which stays open beside the slices."""
+        from ctmasknet_gui.view.key_images import KeyImagesDialog
+
+        dialog = self.findChild(KeyImagesDialog)
+        if dialog is None:
+            dialog = KeyImagesDialog(self._state, parent=self)
+            dialog.sliceChosen.connect(self.use.show_slice)
+            dialog.noted.connect(self.use.note_key_image)
+            dialog.unmarked.connect(self.use.unmark_key_image)
+        dialog.show()
+        dialog.raise_()
+        dialog.activateWindow()
 
     def select_scores(self) -> None:
         """Ask for a range of scores whose regions are to be selected."""
@@ -486,6 +508,13 @@ class MainWindow(QMainWindow):
         if self.series_dock.isHidden():
             self.commands.series_panel.trigger()
         self.series.focus_search()
+
+    @Slot()
+    def _on_theme(self, *_: object) -> None:
+        """Show the window in the chosen theme; what is painted once is painted again."""
+        if set_theme(self._state.display.theme):
+            self.explanation.plots.restyle()
+            self.series.restyle()
 
     def _show_title(self) -> None:
         volume = self._state.case.in_view

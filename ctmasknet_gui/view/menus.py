@@ -43,7 +43,7 @@ _BAR = (
         "load_reference", "close_reference", "correct_tilt", "load_weights", None,
         "export", _Menu("Export &as", (
             "export_png", "export_csv", "export_plots", "export_lesions", None,
-            "export_slice_page", "export_scan_page",
+            "export_slice_page", "export_scan_page", None, "export_figure", "export_nms",
         )), None,
         _Menu("&Kept results", ("keep_results", "clear_kept")), None,
         "close_case", "quit",
@@ -62,7 +62,10 @@ _BAR = (
         _Menu("&Slices", (
             "previous_slice", "next_slice", "back_ten", "forward_ten", "first_slice", "last_slice",
         )),
-        "previous_finding", "next_finding", "cine", _Menu("&Cine speed", _SPEEDS), None,
+        "previous_finding", "next_finding",
+        _Menu("&Key images", ("key_image", None, "previous_key_image", "next_key_image", "key_images"),
+              image="key-image"),
+        "cine", _Menu("&Cine speed", _SPEEDS), None,
         _Menu("&Window", ("window_auto", "window_file", None, *_PRESETS), image="window"),
         "invert", "flip_horizontal", "flip_vertical", None,
         "zoom_in", "zoom_out", "zoom_fit", "reset_view", None,
@@ -70,7 +73,8 @@ _BAR = (
             "overlays", "outlines", "labels", "masks", "boxes", "logits", "contributions", "reference", None,
             "sum_logits", None, "less_opacity", "more_opacity",
         ), image="overlays"),
-        _Menu("&Panels", ("series_panel", "explanation_panel")), None,
+        _Menu("&Panels", ("series_panel", "explanation_panel")),
+        _Menu("&Theme", ("theme_dark", "theme_light", "theme_system")), None,
         "find_series", "privacy", "full_screen",
     )),
     _Menu("&Run", (
@@ -96,7 +100,7 @@ _SLICE = _Menu("Slice", (
     "area_tool", "ask_tool", "select_lesion", "explain_pixels", None,
     *_EDITS, "restore_all", None,
     "heal_lesion", "heal_tool", "plant_tool", None,
-    "run_slice", "how_sure", None,
+    "run_slice", "how_sure", "key_image", None,
     "outlines", "labels", "masks", "boxes", "logits", "contributions", "reference", None,
     _WINDOWS, "zoom_fit", "reset_view", None, "export_png",
 ))

@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.privacy import shown_text
-from ctmasknet_gui.view.style import ACCENT, MUTED, STATUS_COLOURS, STATUS_SHAPES, TEXT, icon, label
+from ctmasknet_gui.view.style import ACCENT, STATUS_SHAPES, colour, icon, label, status_colour, theme
 from ctmasknet_gui.view.viewport.pictures import device_ratio
 from model_core.base.arrays import ByteArray
 from model_core.base.volume import Catalogue, PatientText, Problem, SeriesEntry, readable_name
@@ -406,12 +406,16 @@ class SeriesPanel(QWidget):
         if item is not None and self.search.text().strip():
             self._on_picked(item)
 
+    def restyle(self) -> None:
+        """Take the colours of another theme."""
+        self._fill_problems()
+
     def _fill_problems(self) -> None:
         case = self._state.case
         self.problems.clear()
         for problem in _problems(self._state):
             item = QListWidgetItem(f"{STATUS_SHAPES[problem.level]} {self._told(problem)}")
-            item.setForeground(QColor(STATUS_COLOURS[problem.level]))
+            item.setForeground(status_colour(problem.level))
             if problem.files and not self._state.display.privacy:
                 item.setToolTip("\n".join(problem.files[:20]))
             self.problems.addItem(item)
@@ -506,7 +510,7 @@ class _SeriesDelegate(QStyledItemDelegate):
         font.setPixelSize(11 if of_study else 12)
         font.setBold(not of_study)
         painter.setFont(font)
-        painter.setPen(QColor(MUTED if of_study else TEXT))
+        painter.setPen(colour("muted" if of_study else "text"))
         room = rect.adjusted(3, 0 if of_study else 6, -3, 0)
         shown = painter.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, room.width())
         painter.drawText(room, Qt.AlignmentFlag.AlignVCenter, shown)
@@ -530,7 +534,7 @@ class _SeriesDelegate(QStyledItemDelegate):
         hovered = bool(flags & QStyle.StateFlag.State_MouseOver)
         if chosen or hovered:
             painter.setPen(QColor(ACCENT) if chosen else Qt.PenStyle.NoPen)
-            painter.setBrush(QColor("#21344a" if chosen else "#222b36"))
+            painter.setBrush(colour("chosen" if chosen else "hovered"))
             painter.drawRoundedRect(rect, 6, 6)
         side = _THUMBNAIL - 4
         frame = QRect(rect.left() + _MARGIN, rect.center().y() - side // 2, side, side)
@@ -560,17 +564,18 @@ class _SeriesDelegate(QStyledItemDelegate):
         told = f"{STATUS_SHAPES[level]} {series.status}"
         if QFontMetrics(small).horizontalAdvance(told) > rect.width():
             told = f"{STATUS_SHAPES[level]} {count_problems(series.entry)}"
-        status_colour = STATUS_COLOURS[level] if level != "ok" else MUTED
+        now = theme()
+        level_colour = now.status[level] if level != "ok" else now.muted
         titles = two_lines(series.title, QFontMetrics(base), rect.width())
         lines = [
-            *((base, TEXT, 17, line) for line in titles),
-            (small, MUTED, 15, series.size),
-            (small, status_colour, 15, told),
+            *((base, now.text, 17, line) for line in titles),
+            (small, now.muted, 15, series.size),
+            (small, level_colour, 15, told),
         ]
         top = rect.center().y() - sum(height for _, _, height, _ in lines) // 2
-        for font, colour, height, text in lines:
+        for font, shade, height, text in lines:
             painter.setFont(font)
-            painter.setPen(QColor(colour))
+            painter.setPen(QColor(shade))
             shown = elided(text, painter.fontMetrics(), rect.width())
             painter.drawText(
                 QRect(rect.left(), top, rect.width(), height), Qt.AlignmentFlag.AlignVCenter, shown

@@ -27,7 +27,7 @@ from ctmasknet_gui.view.viewport.mouse import WheelSteps
 from ctmasknet_gui.view.viewport.pictures import Layer
 from model_core.base.results import SliceSummary, probability_text
 from model_core.scene import class_name, image_colour, slice_words
-from model_core.scene.palette import LETTER, NEUTRAL, NO_CLASS, SELECTED
+from model_core.scene.palette import AMBER, LETTER, NEUTRAL, NO_CLASS, SELECTED
 
 _WIDTH = 44
 _BACKGROUND, _PALE, _EDGE = QColor("#10151b"), QColor("#2a3441"), QColor("#2c3641")
@@ -39,6 +39,8 @@ _CLASS_LEFT, _CLASS_WIDTH = 5.0, 7.0
 _BAR_LEFT = 15.0
 _THICKEST = 9.0
 _MARGIN = 6.0
+# Of the middle of a key image's diamond, left of the mark of the visible slice.
+_KEY_RIGHT = 13.0
 # Areas above this percentile by more than the factor are outliers; of fewer areas than that none is.
 _PERCENTILE, _FACTOR, _FEWEST = 95.0, 2.0, 3
 
@@ -49,8 +51,9 @@ class SliceStrip(QWidget):
     The square tells by colour whether a slice looks ill; of weights without a calibration the most probable
     class, its probability by strength. The bar is the area of the shown lesion masks; slices without a result
     are pale, those outside the lung grey. A bar that is cut, as it would make the others too short to tell
-    apart, ends in a white tip. A tick at the left marks the slices that decide about the scan. The tooltip
-    says it in words. Click, drag, wheel or keys emit ``slice_requested``.
+    apart, ends in a white tip. A tick at the left marks the slices that decide about the scan, a diamond at
+    the right the key images. The tooltip says it in words. Click, drag, wheel or
+    keys emit ``slice_requested``.
     """
 
     slice_requested = Signal(int)
@@ -71,6 +74,7 @@ class SliceStrip(QWidget):
         state.case.events.partial.connect(refresh)
         state.run.events.done.connect(self._on_progress)
         state.case.events.lungs.connect(refresh)
+        state.case.events.key_images.connect(refresh)
         state.display.events.slice_index.connect(refresh)
         state.results.events.summaries.connect(refresh)
         state.results.events.scan.connect(refresh)
@@ -111,6 +115,9 @@ class SliceStrip(QWidget):
     def describe(self, index: int) -> str:
         """Say in words what was found in a slice; the text of its tooltip."""
         head = f"Slice {index + 1} / {self.slices}"
+        note = self._state.case.key_images.get(index)
+        if note is not None:
+            head = f"Key image{': ' * bool(note)}{note}\n{head}"
         summary = self._state.results.summaries.get(index)
         outside = self._state.case.lungs.outside(index)
         if outside:
@@ -167,6 +174,7 @@ class SliceStrip(QWidget):
             painter.setRenderHint(QPainter.RenderHint.Antialiasing)
             self._paint_deciding(painter)
             self._paint_mark(painter)
+            self._paint_key_images(painter)
         if self.hasFocus():
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.setPen(QPen(_FOCUS, 1))
@@ -217,6 +225,16 @@ class SliceStrip(QWidget):
         for index in self._deciding:
             y = self.centre_of(index)
             painter.drawPolygon(QPolygonF([QPointF(0, y - 4), QPointF(0, y + 4), QPointF(4.5, y)]))
+
+    def _paint_key_images(self, painter: QPainter) -> None:
+        painter.setPen(QPen(_BACKGROUND, 1))
+        painter.setBrush(QColor(AMBER))
+        x = self.width() - _KEY_RIGHT
+        for index in self._state.case.key_images:
+            if index < self.slices:
+                y = self.centre_of(index)
+                corners = ((x - 5, y), (x, y - 5), (x + 5, y), (x, y + 5))
+                painter.drawPolygon(QPolygonF([QPointF(*corner) for corner in corners]))
 
     @property
     def _deciding(self) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctmasknet_gui.state import Message
-from ctmasknet_gui.state.display import Tool
+from ctmasknet_gui.state.display import ThemeChoice, Tool
 from ctmasknet_gui.state.requests import ExportRequest
 from model_core.base.picture_edit import PictureEditKind
 from model_core.base.reasons import Grouping, Way
@@ -51,6 +51,11 @@ class UseCases:
     last: Callable[[], None]
     next_finding: Callable[[], None]
     previous_finding: Callable[[], None]
+    toggle_key_image: Callable[[], None]
+    note_key_image: Callable[[int, str], None]
+    unmark_key_image: Callable[[int], None]
+    next_key_image: Callable[[], None]
+    previous_key_image: Callable[[], None]
     toggle_cine: Callable[[], None]
     set_cine_speed: Callable[[float], None]
 
@@ -79,6 +84,7 @@ class UseCases:
     pick_several: Callable[[Sequence[int]], None]
     set_tool: Callable[[Tool], None]
     leave_tool: Callable[[], None]
+    set_theme: Callable[[ThemeChoice], None]
     ask: Callable[[Sequence[float]], None]
     exclude: Callable[[Sequence[int]], None]
     restore: Callable[[Sequence[int]], None]

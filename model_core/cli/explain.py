@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 from model_core.base.picture_edit import PLANTED_HU
 from model_core.cli import values
 from model_core.cli.errors import UsageError
-from model_core.cli.predict import choose_series, make_folder, open_series, refuse_to_replace
+from model_core.cli.predict import (
+    choose_series,
+    make_folder,
+    open_series,
+    refuse_to_replace,
+    scene_of,
+)
 from model_core.cli.progress import last
 
 if TYPE_CHECKING:
@@ -99,6 +105,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="RANK",
         help="also say which pixels the logit of this region hangs on (runs the network some 50 times)",
     )
+    parser.add_argument(
+        "--compare-nms", type=values.iou, nargs=2, metavar=("A", "B"),
+        help="also write the slice under two NMS thresholds side by side: slice-N-nms.pdf, slice-N-nms.png",
+    )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     parser.set_defaults(run=run)
 
@@ -107,20 +117,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Explain the slice and write the results; nothing is written before everything is computed."""
     from model_core.engine.load import load_pipeline
     from model_core.explain import explain_slice, stability
-    from model_core.export import in_words, picture_edit_name, picture_names, region_picture_name
-    from model_core.export.report_pages import page_names
+    from model_core.export import in_words
     from model_core.report import require_pdf
 
     output: Path = arguments.output
     if arguments.report:
         require_pdf()
     volume, index = _open(arguments)
-    names = [DOCUMENT, *picture_names(index), *(page_names(REPORT) if arguments.report else ())]
-    if arguments.region is not None:
-        names.append(region_picture_name(index, arguments.region))
-    if arguments.heal or arguments.heal_area or arguments.plant:
-        names.append(picture_edit_name(index))
-    refuse_to_replace([output / name for name in names], overwrite=arguments.overwrite)
+    refuse_to_replace([output / name for name in _names(arguments, index)], overwrite=arguments.overwrite)
     pipeline = load_pipeline(
         arguments.weights, device=arguments.device, backend=arguments.backend, fast=arguments.fast
     )
@@ -140,7 +144,7 @@ def run(arguments: argparse.Namespace) -> int:
     _write(
         output, pipeline, volume, shown, found,
         original=original if edited else None, steady=steady, region=region, changed=changed,
-        report=arguments.report,
+        report=arguments.report, under=_under(arguments, pipeline, volume, result, evidence),
     )  # fmt: skip
     for problem in volume.problems:
         if problem.level != "info":
@@ -158,6 +162,24 @@ def run(arguments: argparse.Namespace) -> int:
     elif sentence := in_words(found, pipeline.image_classes):
         sys.stdout.write(f"{sentence}\n")
     return 0
+
+
+def _names(arguments: argparse.Namespace, index: int) -> list[str]:
+    """Return the names of what will be written."""
+    from model_core.export import picture_edit_name, picture_names, region_picture_name
+    from model_core.export.paper import paper_targets
+    from model_core.export.report_pages import page_names
+
+    names = [DOCUMENT, *picture_names(index), *(page_names(REPORT) if arguments.report else ())]
+    if arguments.region is not None:
+        names.append(region_picture_name(index, arguments.region))
+    if arguments.heal or arguments.heal_area or arguments.plant:
+        names.append(picture_edit_name(index))
+    if arguments.compare_nms:
+        if arguments.compare_nms[0] == arguments.compare_nms[1]:
+            raise UsageError("--compare-nms takes two different thresholds.")
+        names += [path.name for path in paper_targets(Path(_nms_name(index)))]
+    return names
 
 
 def _open(arguments: argparse.Namespace) -> tuple[Volume, int]:
@@ -263,8 +285,9 @@ def _write(
     region: RegionPixels | None,
     changed: PictureEffect | None,
     report: bool,
+    under: Sequence[ShownSlice] = (),
 ) -> None:
-    """Write document, pictures and page."""
+    """Write document, pictures and page; ``under``: the slice under other thresholds, for a figure."""
     from model_core.base.files import atomic_folder
     from model_core.export import (
         explanation,
@@ -273,13 +296,18 @@ def _write(
         write_picture_edit,
         write_region_picture,
     )
+    from model_core.export.paper import nms_figure, write_paper_figure
+    from model_core.export.paper_captions import PaperLook
     from model_core.export.report_pages import PageSettings, slice_page, write_page
     from model_core.weights.card import names_text
 
     make_folder(output)
     former = []
     if (output / DOCUMENT).is_file():  # pictures of another slice or of other weights
-        mine = ("slice-*-contribution*.png", "slice-*-region-*.png", "slice-*-changed.png", f"{REPORT}.[hp]*")
+        mine = (
+            "slice-*-contribution*.png", "slice-*-region-*.png", "slice-*-changed.png", "slice-*-nms.p*",
+            f"{REPORT}.[hp]*",
+        )  # fmt: skip
         former = sorted(path for pattern in mine for path in output.glob(pattern))
     with atomic_folder(output, last=DOCUMENT, outdated=former) as work:
         write_explanation_pictures(work, volume, shown, found, image_classes=pipeline.image_classes)
@@ -287,6 +315,11 @@ def _write(
             write_region_picture(work, volume, shown.slice_index, region)
         if changed is not None:
             write_picture_edit(work, volume, changed)
+        if under:
+            look = PaperLook(scene=scene_of(volume, pipeline), plot="area")
+            title = f"CTMaskNet, slice {shown.slice_index + 1} under two NMS thresholds"
+            figure = nms_figure(volume, under, look)
+            write_paper_figure(work / _nms_name(shown.slice_index), figure, title=title)
         if report:
             weights = names_text(pipeline.cards, fast=pipeline.fast)
             settings = PageSettings(pipeline, pipeline.detections, found.verdict.settings, weights)
@@ -303,6 +336,27 @@ def _write(
                 changed=changed,
             ),
         )
+
+
+def _nms_name(index: int) -> str:
+    from model_core.export import slice_file_name
+
+    return slice_file_name(index, suffix="-nms.pdf")
+
+
+def _under(
+    arguments: argparse.Namespace,
+    pipeline: Pipeline,
+    volume: Volume,
+    result: SliceResult,
+    evidence: EvidenceSettings,
+) -> list[ShownSlice]:
+    """Return the slice under each of the thresholds that are to be compared, with nothing edited."""
+    from model_core.explain import show
+    from model_core.export.paper import with_nms
+
+    settings = [with_nms(pipeline.detections, evidence, iou) for iou in arguments.compare_nms or ()]
+    return [show(pipeline, volume, result, *values) for values in settings]
 
 
 def _candidates(shown: ShownSlice, ranks: Sequence[int]) -> frozenset[int]:

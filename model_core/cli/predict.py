@@ -23,8 +23,9 @@ from model_core.cli.progress import follow, last
 
 if TYPE_CHECKING:
     from model_core.engine import Pipeline
+    from model_core.scene import SceneSettings
 
-DOCUMENT, LABELS, REPORT = "predictions.json", "lesions.nii.gz", "report"
+DOCUMENT, LABELS, REPORT, FIGURE = "predictions.json", "lesions.nii.gz", "report", "figure.pdf"
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -69,6 +70,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--report", action="store_true", help="also write one page on the scan: report.html, report.pdf"
     )
+    parser.add_argument(
+        "--figure", type=values.positive, nargs="+", default=[], metavar="N",
+        help="also write up to 5 slices, from 1, in the papers' four columns: figure.pdf and figure.png",
+    )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     parser.set_defaults(run=run)
 
@@ -93,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     from model_core.engine import run as run_networks
     from model_core.engine.load import load_pipeline
     from model_core.engine.lungs import lungs_of
-    from model_core.explain import burden, lesion_labels, scan_verdict, show
+    from model_core.explain import burden, lesion_labels, roi_distribution, scan_verdict, show
     from model_core.export import (
         predictions,
         slice_file_name,
@@ -103,6 +108,8 @@ def run(arguments: argparse.Namespace) -> int:
         write_lesions,
         write_png,
     )
+    from model_core.export.paper import paper_figure, paper_targets, write_paper_figure
+    from model_core.export.paper_captions import PaperLook
     from model_core.export.report_pages import PageSettings, page_names, page_slices, scan_page, write_page
     from model_core.read import scan
     from model_core.report import require_pdf
@@ -116,13 +123,15 @@ def run(arguments: argparse.Namespace) -> int:
     slices = _range(arguments.slices, volume)
     names = [DOCUMENT, LABELS, *(slice_file_name(index) for index in slices if arguments.png)]
     names += page_names(REPORT) if arguments.report else ()
+    wanted = _of_figure(arguments.figure, slices)
+    figures = paper_targets(Path(FIGURE))
+    names += [path.name for path in figures] if wanted else ()
     refuse_to_replace([output / name for name in names], overwrite=arguments.overwrite)
-    # Of a run before this one, pictures of slices that are not run again would be of other results.
+    # What a run before this one wrote and this one does not would be of other results.
     again = arguments.overwrite and (output / DOCUMENT).is_file()
-    pictures = output.glob("slice-[0-9][0-9][0-9][0-9].png") if again else ()
-    former = [path for path in pictures if path.name not in names]
-    if again and not arguments.report:
-        former += [path for path in map(output.joinpath, page_names(REPORT)) if path.is_file()]
+    mine = [*output.glob("slice-[0-9][0-9][0-9][0-9].png")]
+    mine += map(output.joinpath, (*page_names(REPORT), *(path.name for path in figures)))
+    former = [path for path in mine if again and path.name not in names and path.is_file()]
     pipeline = load_pipeline(
         arguments.weights, device=arguments.device, backend=arguments.backend, fast=arguments.fast
     )
@@ -144,7 +153,7 @@ def run(arguments: argparse.Namespace) -> int:
             # Not the slice itself: the masks of a whole series would fill the memory.
             records.append(slice_prediction(volume, seen, pipeline=pipeline))
             summaries.append(seen.summary)
-            if arguments.report:
+            if arguments.report or seen.slice_index in wanted:
                 kept[seen.slice_index] = dataclasses.replace(result, features={})
         classes = pipeline.image_classes
         basis = pipeline.evidence_basis(evidence)
@@ -175,8 +184,16 @@ def run(arguments: argparse.Namespace) -> int:
                 index: _picture(show(pipeline, volume, kept[index], detections, evidence), volume, pipeline)
                 for index in page_slices(summaries, verdict)
             }
-            page = scan_page(volume, summaries, verdict, page_settings, pictures=shown, lesions=found)
+            references = next((card.references for card in pipeline.cards if card.references), None)
+            page = scan_page(
+                volume, summaries, verdict, page_settings, pictures=shown, lesions=found,
+                rois=roi_distribution(kept.values(), references),
+            )  # fmt: skip
             write_page(work, REPORT, page)
+        if wanted:
+            rows = [show(pipeline, volume, kept[index], detections, evidence) for index in wanted]
+            figure = paper_figure(volume, rows, PaperLook(scene=scene_of(volume, pipeline)))
+            write_paper_figure(work / FIGURE, figure, title="CTMaskNet, slices in four columns")
         notes = write_lesions(work / LABELS, volume, labels)
         document["series"]["problems"] = [
             {"code": note.code, **told_problem(note, volume)} for note in (*volume.problems, *notes)
@@ -261,6 +278,21 @@ def _range(limits: tuple[int | None, int | None] | None, volume: Volume) -> rang
     return range(first, end)
 
 
+def _of_figure(numbers: Sequence[int], slices: range) -> list[int]:
+    """Return the slices of a figure, from 0, in their order."""
+    from model_core.export.paper_captions import MOST_ROWS
+
+    wanted = sorted({number - 1 for number in numbers})
+    for index in wanted:
+        if index not in slices:
+            raise UsageError(
+                f"--figure {index + 1}: only slices {slices[0] + 1} to {slices[-1] + 1} are analysed."
+            )
+    if len(wanted) > MOST_ROWS:
+        raise UsageError(f"--figure has room for {MOST_ROWS} slices, not for {len(wanted)}.")
+    return wanted
+
+
 def _settings(
     arguments: argparse.Namespace, pipeline: Pipeline
 ) -> tuple[DetectionSettings, EvidenceSettings]:
@@ -290,20 +322,32 @@ def _weights(pipeline: Pipeline) -> str:
     return names_text(pipeline.cards, fast=pipeline.fast)
 
 
-def _picture(shown: ShownSlice, volume: Volume, pipeline: Pipeline) -> ByteArray:
+def scene_of(volume: Volume, pipeline: Pipeline) -> SceneSettings:
+    """Return how slices are drawn: the lung window, or the automatic one without HU."""
     from model_core.base.voi import automatic_window
+    from model_core.scene import SceneSettings
+
+    return SceneSettings(
+        window=LUNG_WINDOW if volume.unit == "HU" else automatic_window(volume),
+        region_classes=pipeline.region_classes,
+        image_classes=pipeline.image_classes,
+        weights=_weights(pipeline),
+    )
+
+
+def _picture(shown: ShownSlice, volume: Volume, pipeline: Pipeline) -> ByteArray:
     from model_core.export import Overlays, render_slice
 
-    window = LUNG_WINDOW if volume.unit == "HU" else automatic_window(volume)
+    scene = scene_of(volume, pipeline)
     return render_slice(
         volume,
         shown.slice_index,
-        window=window,
+        window=scene.window,
         shown=shown,
         overlays=Overlays(),
-        region_classes=pipeline.region_classes,
-        image_classes=pipeline.image_classes,
+        region_classes=scene.region_classes,
+        image_classes=scene.image_classes,
         scale=2.0,
         edited=shown.verdict is not None and shown.verdict.basis == "edited",
-        weights=_weights(pipeline),
+        weights=scene.weights,
     )

@@ -1,5 +1,6 @@
 """What network output means: masks, joined regions, RoI table, what a slice shows, class of the scan, why."""
 
+from model_core.explain.distribution import RoiDistribution, roi_distribution
 from model_core.explain.explanation import Explanation, explain_slice
 from model_core.explain.lesions import Burden, Lesion, burden
 from model_core.explain.masks import (
@@ -32,6 +33,7 @@ __all__ = [
     "Patch",
     "RegionPixels",
     "Regions",
+    "RoiDistribution",
     "RuleAnswer",
     "Stability",
     "burden",
@@ -48,6 +50,7 @@ __all__ = [
     "paste_maps",
     "picture_effect",
     "region_cells",
+    "roi_distribution",
     "roi_table",
     "scan_verdict",
     "show",

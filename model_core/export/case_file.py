@@ -145,6 +145,14 @@ class CaseClass:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CaseKeyImage:
+    """A slice that a person marked, and what they wrote to it."""
+
+    slice_number: int
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CaseView:
     """What was on screen; ``curve`` is that of the window, in hexadecimal."""
 
@@ -197,6 +205,7 @@ class CaseFile:
     nms_anew: bool = False
     edits: tuple[CaseEdit, ...] = ()
     view: CaseView
+    key_images: tuple[CaseKeyImage, ...] = ()
     analysed: Runs = ()
     classes: tuple[CaseClass, ...] = ()
 
@@ -283,6 +292,7 @@ def _checked(case: CaseFile) -> CaseFile:
     slices = case.series.size[0]
     numbers = [case.view.slice_number, *(e.slice_number for e in case.edits)]
     numbers += [one.slice_number for one in case.classes]
+    numbers += [one.slice_number for one in case.key_images]
     if min(case.series.size) < 1 or case.series.every < 1:
         raise SettingsError(f"a series of {case.series.size} is none")
     if not all(1 <= number <= slices for number in numbers):

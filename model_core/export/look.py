@@ -37,6 +37,7 @@ class LookArguments(TypedDict, total=False):
     scan: ScanWords | None
     reason: SliceReason | None
     output: int | None
+    key_image: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,14 @@ from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceS
 from model_core.base.threads import DRAWING
 from model_core.base.voi import automatic_window
 from model_core.base.volume import LUNG_WINDOW, Volume, readable_name
+from model_core.explain.distribution import RoiDistribution
 from model_core.explain.explanation import Explanation
 from model_core.explain.lesions import Burden
 from model_core.explain.stability import OFFSET_HU, Stability
 from model_core.export.explanation import in_words, target
 from model_core.export.picture import render_slice
 from model_core.export.predictions import Networks, series_title, told_problem
+from model_core.export.series import NONE_MARKED
 from model_core.report import Block, Document, Note, Picture, Row, Table, write_pdf
 from model_core.scene import Overlays, class_name, scan_words, slice_words
 from model_core.scene.palette import NO_CLASS, image_colour
@@ -38,7 +40,8 @@ _DPI = 200
 # Inches of plots that stand side by side.
 _BARS = (4.2, 2.8)
 # Regions and slices that are listed.
-_MOST_ROWS, _MOST_PICTURES = 8, 3
+_MOST_ROWS, _MOST_PICTURES, _MOST_KEY_IMAGES = 8, 3, 4
+_BESIDE = 3
 _NOTICE = f"{DISCLAIMER} Nothing on this page is validated for diagnosis."
 _LIMITS = (
     "The class rests on the regions that a network ranked, not on the whole picture, and was learned from "
@@ -137,6 +140,8 @@ def scan_page(
     *,
     pictures: Mapping[int, ByteArray],
     lesions: Burden | None = None,
+    key_images: Mapping[int, str] = NONE_MARKED,
+    rois: RoiDistribution | None = None,
 ) -> Document:
     """Return the page of a scan.
 
@@ -147,9 +152,13 @@ def scan_page(
     scan:
         None for weights without a class.
     pictures:
-        (h, w, 3) annotated pictures by slice (from 0); the first few are shown, see `page_slices`.
+        (h, w, 3) annotated pictures by slice (from 0), of `page_slices`.
     lesions:
         Connected through the slices; None leaves them out.
+    key_images:
+        Notes by slice that a person marked; these slices come first.
+    rois:
+        The regions of the scan beside those of controls; None leaves them out.
     """
     from model_core import plots
 
@@ -172,16 +181,23 @@ def scan_page(
             figure, summaries, slices=volume.slices, deciding=deciding, theme="light"
         ),
         "From the first slice (left) to the last.",
-        size=(7.2, 2.5),
+        size=(4.6, 1.9) if key_images else (7.2, 2.5) if rois is None else (5.2, 2.5),
     )
-    chosen = [(index, pictures[index]) for index in sorted(pictures)][:_MOST_PICTURES]
-    columns = [[_png(f"slice-{index + 1:04d}", rgb, f"Slice {index + 1}.")] for index, rgb in chosen]
-    sections: dict[str, Sequence[Block]] = {"": [profile]}
-    if columns:
-        sections["Slices that carry the verdict" if deciding else "Slices with most lesion"] = [
-            Row(columns, [1] * len(columns))
-        ]
-    numbers: list[str | Table | Picture] = [_numbers(volume, summaries, scan, lesions)]
+    sections: dict[str, Sequence[Block]] = {}
+    if key_images:
+        sections["Key images"] = _key_images(key_images, pictures, deciding)
+    others = [index for index in sorted(pictures) if index not in key_images]
+    columns = [[_png(f"slice-{k + 1:04d}", pictures[k], f"Slice {k + 1}.")] for k in others]
+    what = "that carry the verdict" if deciding else "with most lesion"
+    if key_images:
+        # Beside each other, so that the page has room for what it begins with.
+        title = f"Profile, and other slices {what}" if columns else "Profile"
+        sections[title] = [Row([[profile], *columns], [_BESIDE, *([1] * len(columns))])]
+    else:
+        sections[""] = [profile if rois is None else Row([[profile], [_rois(rois)]], (1.6, 1))]
+        if columns:
+            sections[f"Slices {what}"] = [_beside(columns, 1)]
+    numbers: list[str | Table | Picture] = [_numbers(volume, summaries, scan, lesions, rois)]
     if lesions is None:
         sections["Numbers"] = [*numbers]
     else:
@@ -202,12 +218,20 @@ def scan_page(
     )
 
 
-def page_slices(summaries: Sequence[SliceSummary], scan: ScanVerdict | None) -> tuple[int, ...]:
-    """Return which slices (from 0) a scan's page shows: the deciding ones, else those with most lesion."""
+def page_slices(
+    summaries: Sequence[SliceSummary], scan: ScanVerdict | None, key_images: Iterable[int] = ()
+) -> tuple[int, ...]:
+    """Return which slices (from 0) a scan's page shows: the first key images, then the deciding ones.
+
+    Where none decide those with most lesion.
+    """
+    chosen = sorted(key_images)[:_MOST_KEY_IMAGES]
     if scan is not None and scan.deciding:
-        return tuple(scan.deciding[:_MOST_PICTURES])
-    most = sorted(summaries, key=lambda summary: (-summary.lesion_px, summary.slice_index))
-    return tuple(summary.slice_index for summary in most[:_MOST_PICTURES] if summary.lesion_px)
+        carrying = list(scan.deciding[:_MOST_PICTURES])
+    else:
+        most = sorted(summaries, key=lambda summary: (-summary.lesion_px, summary.slice_index))
+        carrying = [summary.slice_index for summary in most[:_MOST_PICTURES] if summary.lesion_px]
+    return tuple(dict.fromkeys([*chosen, *carrying]))
 
 
 def page_names(stem: str) -> tuple[str, str]:
@@ -229,6 +253,30 @@ def write_page(folder: Path, stem: str, page: Document, *, overwrite: bool = Fal
     write_text(html, page.html(), overwrite=overwrite)
     write_pdf(pdf, page, one_page=True, overwrite=overwrite)
     return html, pdf
+
+
+def _key_images(
+    notes: Mapping[int, str], pictures: Mapping[int, ByteArray], deciding: Sequence[int]
+) -> list[Block]:
+    """Return the pictures of the first key images with their notes beside each other."""
+    shown = [index for index in sorted(notes) if index in pictures]
+    columns: list[list[Picture]] = []
+    for index in shown:
+        caption = f"Slice {index + 1}{': ' * bool(notes[index])}{notes[index]}".rstrip(".") + "."
+        if index in deciding:
+            caption += " One of the slices that carry the verdict."
+        columns.append([_png(f"slice-{index + 1:04d}", pictures[index], caption)])
+    blocks: list[Block] = [_beside(columns, _BESIDE)]
+    left = [str(index + 1) for index in sorted(notes) if index not in shown]
+    if left:
+        blocks.append(f"Key images without a picture here: slices {', '.join(left)}.")
+    return blocks
+
+
+def _beside(columns: Sequence[Sequence[Picture]], least: int) -> Row:
+    """Return columns of equal width, no wider than of ``least`` columns."""
+    filled = [*columns, *([[]] * (least - len(columns)))]
+    return Row(filled, [1] * len(filled))
 
 
 def _likeliest(shown: ShownSlice, names: Sequence[str]) -> tuple[str, str]:
@@ -373,7 +421,11 @@ def _lesions(found: Burden, settings: PageSettings) -> str | Table:
 
 
 def _numbers(
-    volume: Volume, summaries: Sequence[SliceSummary], scan: ScanVerdict | None, lesions: Burden | None
+    volume: Volume,
+    summaries: Sequence[SliceSummary],
+    scan: ScanVerdict | None,
+    lesions: Burden | None,
+    rois: RoiDistribution | None,
 ) -> Table:
     rows: list[tuple[str, str]] = [("slices analysed", f"{len(summaries)} of {volume.slices}")]
     rows.append(("slices with a marked lesion", str(sum(s.detections > 0 for s in summaries))))
@@ -391,7 +443,29 @@ def _numbers(
             ("of the right and of the left lung", f"{_share(shares['right'])}, {_share(shares['left'])}")
         )
         rows.append(("grade by the more affected lung", f"{lesions.grade} of 4"))
+    if rois is not None:
+        rows.append(("RoI scores from controls': Wasserstein", f"{rois.wasserstein:.3f}"))
+        rows.append(("Jensen–Shannon", f"{rois.jensen_shannon:.2f}"))
     return Table(("what", "how much"), rows)
+
+
+def _rois(found: RoiDistribution) -> Picture:
+    from model_core import plots
+
+    return _figure(
+        "scan-rois",
+        lambda figure: plots.scan_rois(
+            figure,
+            *found.shares,
+            slices=(found.slices, found.control_slices),
+            distances=(found.wasserstein, found.jensen_shannon),
+            theme="light",
+        ),
+        "Scores of all regions of the class, beside those of controls of "
+        f"{found.control_patients} patient{'s' * (found.control_patients != 1)}. "
+        "Distances, not tests: slices of a patient are not independent.",
+        size=(3.4, 2.5),
+    )
 
 
 def _share(value: float) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Unpack
 
 from model_core.base.arrays import ByteArray
@@ -16,6 +17,8 @@ from model_core.base.volume import Volume
 from model_core.export.look import LookArguments
 from model_core.export.picture import render_slice
 from model_core.export.png import write_png
+
+NONE_MARKED: Mapping[int, str] = MappingProxyType({})
 
 
 def slice_file_name(index: int, *, suffix: str = ".png") -> str:
@@ -35,6 +38,7 @@ def export_slices(
     *,
     shown: Callable[[int], ShownSlice | None] = lambda _index: None,
     why: Callable[[ShownSlice], SliceReason | None] = lambda _shown: None,
+    key_images: Mapping[int, str] = NONE_MARKED,
     reference: ByteArray | None = None,
     overwrite: bool = False,
     **look: Unpack[LookArguments],
@@ -53,6 +57,8 @@ def export_slices(
         None draws the slice alone.
     why:
         Says why a slice has its class, where contributions are to be drawn.
+    key_images:
+        The notes of slices that a person marked.
     reference, look:
         As for `model_core.export.picture.render_slice`.
 
@@ -83,6 +89,7 @@ def export_slices(
         yield Progress(done, len(targets), path.name)
         drawn = shown(index)
         look["reason"] = None if drawn is None else why(drawn)
+        look["key_image"] = key_images.get(index)
         picture = render_slice(volume, index, shown=drawn, reference=reference, **look)
         write_png(path, picture, overwrite=overwrite)
         yield path

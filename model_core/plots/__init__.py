@@ -13,6 +13,7 @@ from model_core.plots.contributions import contribution_bars, contribution_map
 from model_core.plots.picture_pair import picture_pair
 from model_core.plots.profile import scan_profile
 from model_core.plots.region_maps import region_maps
+from model_core.plots.scan_rois import scan_rois
 from model_core.plots.scores import score_histogram
 from model_core.plots.sensitivity import sensitivity_curves
 
@@ -25,6 +26,7 @@ __all__ = [
     "region_maps",
     "roi_batch_image",
     "scan_profile",
+    "scan_rois",
     "score_area",
     "score_histogram",
     "sensitivity_curves",

@@ -67,9 +67,16 @@ def score_area(
     margins = Margins(left=0.66, right=0.14, bottom=0.40, top=top_margin)
     axes = style.start(figure, colours, margins, grid="both", again="score-area")
     style.label_axes(axes, colours, style.score_label(calibrated), "box area (px)")
-    _scale(axes, [roi.area_px for roi in (*ranking.shown, *ranking.rest)])
-    _points(axes, ranking, colours)
+    score_area_points(axes, ranking, colours)
     _legend(axes, ranking, colours, groups)
+
+
+def score_area_points(
+    axes: Axes, ranking: Ranking, colours: style.Theme, *, size: float | None = None
+) -> None:
+    """Draw the points, without words, see `score_area`; ``size`` of the circles in square points."""
+    _scale(axes, [roi.area_px for roi in (*ranking.shown, *ranking.rest)])
+    _points(axes, ranking, colours, size or (16 if len(ranking.shown) <= 300 else 9))
 
 
 def picked_candidate(event: Any) -> int | None:
@@ -87,13 +94,12 @@ def picked_candidate(event: Any) -> int | None:
     return int(candidates[indices[int(np.argmin(away))]])
 
 
-def _points(axes: Axes, ranking: Ranking, colours: style.Theme) -> None:
+def _points(axes: Axes, ranking: Ranking, colours: style.Theme, size: float) -> None:
     if ranking.rest:
         style.points(
-            axes, "rest", _places(ranking.rest), size=6, face=colours.faint, edge="none", linewidths=0,
-            gid="others",
+            axes, "rest", _places(ranking.rest), size=size * 0.4, face=colours.faint, edge="none",
+            linewidths=0, gid="others",
         )  # fmt: skip
-    size = 16 if len(ranking.shown) <= 300 else 9
     picked: dict[str, Any] = {"clip_on": False, "picker": PICK_RADIUS_PT, "gid": GID}
     found = [roi for roi in ranking.shown if not roi.excluded and roi.asked is None]
     detected, others = [roi for roi in found if roi.detected], [roi for roi in found if not roi.detected]

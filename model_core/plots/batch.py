@@ -50,26 +50,15 @@ def roi_batch_image(
     if values.ndim != 2 or values.shape[1] != len(COLUMNS):
         shape = " x ".join(map(str, values.shape))
         raise SettingsError(f"The RoI batch is a table of N x {len(COLUMNS)} numbers, not {shape}.")
-    finite = np.isfinite(values)
-    if not (finite & (values != 0)).any():
+    if not (np.isfinite(values) & (values != 0)).any():
         style.message(figure, colours, "No regions")
         return
-    scales = np.where(finite, np.abs(values), 0).max(axis=0)
-    with np.errstate(invalid="ignore"):
-        shares = np.where(finite, values / np.where(scales > 0, scales, 1), np.nan)
-
     margins = Margins(left=0.60, right=0.46, bottom=0.10, top=0.42)
     axes = style.start(figure, colours, margins, again="roi-batch")
-    count = len(values)
-    columns = len(COLUMNS)
-    _picture(axes, colours, np.ma.masked_invalid(shares), (-0.5, columns - 0.5, count + 0.5, 0.5), "batch")
+    count, columns = len(values), len(COLUMNS)
+    scales = batch_rows(axes, values, colours)
     _scale_bar(axes, colours, count)
-    axes.vlines(np.arange(columns) + 0.5, 0.5, count + 0.5, color=colours.background, linewidth=2)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
     axes.set_ylabel("rank", color=colours.text, fontsize=style.TEXT_PT, labelpad=3)
-    ranks = np.unique(np.rint(np.linspace(1, count, min(5, count)))).astype(int).tolist()
-    style.fix_ticks(axes.yaxis, ranks, [str(rank) for rank in ranks])
     # Room between the labels and the picture for the marks of selected rows.
     axes.tick_params(axis="y", length=0, pad=7)
     axes.xaxis.tick_top()
@@ -80,6 +69,26 @@ def roi_batch_image(
     labels += [f"{name}\n± {scale:.2g}" for name, scale in zip(COLUMNS[1:], scales[1:], strict=True)]
     style.fix_ticks(axes.xaxis, range(columns), labels)
     _pointers(axes, colours, sorted({row for row in selected if 0 <= row < count}))
+
+
+def batch_rows(axes: Axes, rows: FloatArray, colours: style.Theme) -> FloatArray:
+    """Draw the (N, 5) rows with their ranks, without other words, see `roi_batch_image`.
+
+    Returns
+    -------
+    (5,) the magnitude in each column that has the full colour.
+    """
+    finite, count, columns = np.isfinite(rows), len(rows), len(COLUMNS)
+    scales: FloatArray = np.where(finite, np.abs(rows), 0).max(axis=0)
+    with np.errstate(invalid="ignore"):
+        shares = np.where(finite, rows / np.where(scales > 0, scales, 1), np.nan)
+    _picture(axes, colours, np.ma.masked_invalid(shares), (-0.5, columns - 0.5, count + 0.5, 0.5), "batch")
+    axes.vlines(np.arange(columns) + 0.5, 0.5, count + 0.5, color=colours.background, linewidth=2)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    ranks = np.unique(np.rint(np.linspace(1, count, min(5, count)))).astype(int).tolist()
+    style.fix_ticks(axes.yaxis, ranks, [str(rank) for rank in ranks])
+    return scales
 
 
 def _header_pt(figure: Figure) -> float:

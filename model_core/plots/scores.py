@@ -61,6 +61,16 @@ def score_histogram(
     axes = style.start(figure, colours, margins, grid="y", again="score-histogram")
     counted = "rows of the batch" if copies else "regions"
     style.label_axes(axes, colours, style.score_label(calibrated), counted)
+    score_bars(axes, ranking, colours, log=log, copies=copies)
+    _note(axes, ranking, colours)
+    if ranking.selected is not None:
+        _mark(axes, ranking.selected, colours)
+
+
+def score_bars(
+    axes: Axes, ranking: Ranking, colours: style.Theme, *, log: bool = False, copies: bool = False
+) -> None:
+    """Draw the bars of the histogram, without words; see `score_histogram`."""
     edges = np.linspace(0, 1, BINS + 1)
     shown = _counts(ranking.shown, edges, copies=copies)
     every = shown + _counts(ranking.rest, edges, copies=copies)
@@ -68,9 +78,6 @@ def score_histogram(
         _bars(axes, edges, every, colours.faint, "others")
     _bars(axes, edges, shown, colours.muted, "shown")
     _scale(axes, float(every.max()), log=log)
-    _note(axes, ranking, colours)
-    if ranking.selected is not None:
-        _mark(axes, ranking.selected, colours)
 
 
 def _counts(rois: Sequence[RoiRow], edges: DoubleArray, *, copies: bool) -> DoubleArray:

@@ -105,10 +105,10 @@ def start(figure: Figure, theme: Theme, margins: Margins, *, grid: str = "", aga
     return axes
 
 
-def dress(axes: Axes, theme: Theme) -> None:
-    """Give axes the look of a theme."""
+def dress(axes: Axes, theme: Theme, *, size: float = SMALL_PT) -> None:
+    """Give axes the look of a theme, with tick labels of ``size`` points."""
     axes.set_facecolor(theme.background)
-    axes.tick_params(colors=theme.muted, labelsize=SMALL_PT, length=3, width=0.8, pad=2)
+    axes.tick_params(colors=theme.muted, labelsize=size, length=3, width=0.8, pad=2)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -215,12 +215,12 @@ def headline(
     )
 
 
-def label_axes(axes: Axes, theme: Theme, x: str, y: str) -> None:
-    """Name both axes, with units."""
+def label_axes(axes: Axes, theme: Theme, x: str, y: str, *, size: float = TEXT_PT) -> None:
+    """Name both axes, with units, in letters of ``size`` points."""
     if axes.get_xlabel() != x:
-        axes.set_xlabel(x, color=theme.text, fontsize=TEXT_PT, labelpad=2)
+        axes.set_xlabel(x, color=theme.text, fontsize=size, labelpad=2)
     if axes.get_ylabel() != y:
-        axes.set_ylabel(y, color=theme.text, fontsize=TEXT_PT, labelpad=3)
+        axes.set_ylabel(y, color=theme.text, fontsize=size, labelpad=3)
 
 
 def score_label(calibrated: bool) -> str:

@@ -20,6 +20,7 @@ RESEARCH = "Research use only"
 EDITED = "edited evidence"
 EDITED_SCAN = "edited evidence or thresholds"
 PRIVATE = "Privacy mode"
+KEY_IMAGE = "◆ Key image"
 _SCAN_WIDTH = 34  # characters
 _NO_BREAK = "\u00a0"
 
@@ -98,6 +99,7 @@ def corner_lines(
         bottom_left=(
             *(_scan(settings.scan) if screen is None else ()),
             *_probe(screen),
+            *_key_image(settings.key_image),
             _slice(volume, index),
         ),
         bottom_right=_display(settings, shown, screen),
@@ -261,6 +263,14 @@ def _legend(settings: SceneSettings, shown: ShownSlice | None, *, reference: boo
 
 def _probe(screen: Screen | None) -> tuple[Line, ...]:
     return tuple(Line(text) for text in screen.probe) if screen is not None else ()
+
+
+def _key_image(note: str | None) -> tuple[Line, ...]:
+    """Return the note of a key image, its end left out where it would cover the slice."""
+    if note is None:
+        return ()
+    text = f"{KEY_IMAGE}: {note}" if note else KEY_IMAGE
+    return tuple(Line(part, AMBER) for part in textwrap.wrap(text, _SCAN_WIDTH, max_lines=3, placeholder="…"))
 
 
 def _slice(volume: Volume, index: int) -> Line:

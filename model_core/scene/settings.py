@@ -57,6 +57,8 @@ class SceneSettings:
         None: of that of the verdict.
     scan:
         What is said of the scan that the slice is of; an exported picture says it, too.
+    key_image:
+        The note of a slice that a person marked as a key image, perhaps empty; None where it is none.
     """
 
     window: Window = LUNG_WINDOW
@@ -73,6 +75,7 @@ class SceneSettings:
     reason: SliceReason | None = None
     output: int | None = None
     scan: ScanWords | None = None
+    key_image: str | None = None
 
     def region_name(self, label: int) -> str:
         """Return the name of a region class (label 1 first)."""

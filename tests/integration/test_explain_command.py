@@ -233,7 +233,17 @@ def test_without_a_class_there_is_nothing_to_explain(series, plain, tmp_path, ca
 
 
 def test_a_page_says_the_same(series, weights, document, tmp_path):
-    options = ("--slice", "3", "--weights", *weights, "--report", "--stability")
+    options = (
+        "--slice",
+        "3",
+        "--weights",
+        *weights,
+        "--report",
+        "--stability",
+        "--compare-nms",
+        "0.25",
+        "0.75",
+    )
     assert explain(series, tmp_path, *options) == 0
     html = (tmp_path / "report.html").read_text()
     steady = json.loads((tmp_path / "explanation.json").read_text())["stability"]
@@ -246,9 +256,11 @@ def test_a_page_says_the_same(series, weights, document, tmp_path):
     assert "Shapley values" in html
     assert f"{document['class_probabilities']['COVID-19']:.3f}" in html
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
+    assert b"/FontFile2" in (tmp_path / "slice-0003-nms.pdf").read_bytes()
+    assert (tmp_path / "slice-0003-nms.png").is_file()
     assert explain(series, tmp_path, *options) != 0, "nothing is replaced unasked"
     assert explain(series, tmp_path, "--slice", "2", "--weights", *weights, "--overwrite") == 0
-    assert not list(tmp_path.glob("report.*")), "it was of another slice"
+    assert not [*tmp_path.glob("report.*"), *tmp_path.glob("*-nms.*")], "they were of another slice"
 
 
 def test_without_the_library_for_pdf_a_report_is_refused_before_anything_is_computed(

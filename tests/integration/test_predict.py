@@ -1,5 +1,6 @@
 """``ctmasknet predict`` end to end on a synthetic DICOM series, with small random networks."""
 
+import contextlib
 import dataclasses
 import gzip
 import json
@@ -354,7 +355,7 @@ def test_stored_values_are_told_and_give_the_lesions_of_hounsfield_units(weights
 
 
 def test_a_page_on_the_scan(series, weights, tmp_path):
-    assert predict(series, tmp_path, *weights, "--slices", "1:4", "--report") == 0
+    assert predict(series, tmp_path, *weights, "--slices", "1:4", "--report", "--figure", "3", "2") == 0
     html = (tmp_path / "report.html").read_text()
     assert f"Scan of {SLICES} slices" in html
     assert f"3 of {SLICES}" in html
@@ -365,5 +366,18 @@ def test_a_page_on_the_scan(series, weights, tmp_path):
     assert listed == pytest.approx(np.count_nonzero(marked), abs=200)
     assert set(document["lung_shares"] or {"right": 0, "left": 0}) == {"right", "left"}
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
+    assert b"/FontFile2" in (tmp_path / "figure.pdf").read_bytes()
+    with Image.open(tmp_path / "figure.png") as picture:
+        assert picture.size[0] == pytest.approx(178 / 25.4 * 300, abs=2)
     assert predict(series, tmp_path, *weights, "--slices", "1:4", "--overwrite") == 0
-    assert not list(tmp_path.glob("report.*")), "it was of another run"
+    assert not [*tmp_path.glob("report.*"), *tmp_path.glob("figure.*")], "they were of another run"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"), [("1", "only slices 2 to 4"), ("5", "only slices 2 to 4"), ("0", "0")]
+)
+def test_a_figure_is_of_slices_that_are_analysed(series, weights, tmp_path, capsys, numbers, said):
+    with contextlib.suppress(SystemExit):
+        assert predict(series, tmp_path / "out", *weights, "--slices", "1:4", "--figure", numbers) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.explanation.roi_model import COMPUTING
 from ctmasknet_gui.view.explanation.verdict_card import Line
-from ctmasknet_gui.view.style import BASE, MUTED, TEXT, TRACK, label
+from ctmasknet_gui.view.style import colour, label
 from ctmasknet_gui.view.viewport.annotations import sized
 from model_core.base.results import UNDECIDED, ImageVerdict, SliceSummary, probability_text
 from model_core.scene import SliceWords, class_name, image_colour, slice_words
@@ -123,7 +123,7 @@ class ProbabilityBars(QWidget):
         for k, (_, number, emphasised) in enumerate(self.rows):
             top = k * _ROW
             painter.setFont(bold if emphasised else plain)
-            painter.setPen(QColor(TEXT))
+            painter.setPen(colour("text"))
             align = Qt.AlignmentFlag.AlignVCenter
             name = painter.fontMetrics().elidedText(
                 self._names[k], Qt.TextElideMode.ElideRight, int(name_width) - 6
@@ -136,7 +136,7 @@ class ProbabilityBars(QWidget):
             )
             track = QRectF(name_width, top + 4, self.width() - name_width - number_width, _ROW - 8)
             painter.setPen(Qt.PenStyle.NoPen)
-            painter.setBrush(QColor(TRACK))
+            painter.setBrush(colour("track"))
             painter.drawRoundedRect(track, 2, 2)
             filled = track.width() * min(1.0, max(0.0, self._values[k]))
             if filled >= 1.0:
@@ -154,7 +154,7 @@ def ghost_tick(painter: QPainter, track: QRectF, value: float) -> None:
     """Mark where a bar ended before regions were excluded or thresholds moved."""
     x = track.left() + track.width() * min(1.0, max(0.0, value))
     tick = QRectF(x - 1.5, track.top() - 3, 3, track.height() + 6)
-    painter.setPen(QPen(QColor(BASE), 1))
+    painter.setPen(QPen(colour("base"), 1))
     painter.setBrush(QColor(AMBER))
     painter.drawRect(tick)
 
@@ -163,7 +163,7 @@ def range_mark(painter: QPainter, track: QRectF, ends: Range) -> None:
     """Mark from where to where a bar moves with small changes of the picture."""
     low, high = (track.left() + track.width() * min(1.0, max(0.0, end)) for end in ends)
     y, half = track.center().y(), track.height() / 2 + 1.0
-    for pen in (QPen(QColor(BASE), 4), QPen(QColor(TEXT), 1.4)):
+    for pen in (QPen(colour("base"), 4), QPen(colour("text"), 1.4)):
         painter.setPen(pen)
         painter.drawLine(QPointF(low, y), QPointF(high, y))
         for x in (low, high):
@@ -174,12 +174,12 @@ def bias_mark(painter: QPainter, track: QRectF, value: float) -> None:
     """Mark where a bar ends without any evidence of this slice."""
     x = track.left() + track.width() * min(1.0, max(0.0, value))
     y, half = track.center().y(), 4.0
-    painter.setPen(QPen(QColor(BASE), 3))
+    painter.setPen(QPen(colour("base"), 3))
     painter.setBrush(Qt.BrushStyle.NoBrush)
     steps = ((0, -half), (half, 0), (0, half), (-half, 0))
     diamond = QPolygonF([QPointF(x + right, y + down) for right, down in steps])
     painter.drawPolygon(diamond)
-    painter.setPen(QPen(QColor(TEXT), 1.2))
+    painter.setPen(QPen(colour("text"), 1.2))
     painter.drawPolygon(diamond)
 
 
@@ -235,16 +235,16 @@ class IllBar(QWidget):
         small = sized(self.font(), _SMALL)
         label_width = QFontMetricsF(small).horizontalAdvance(_ILL) + 8
         painter.setFont(small)
-        painter.setPen(QColor(MUTED))
+        painter.setPen(colour("muted"))
         painter.drawText(QRectF(0, 0, label_width, _ROW), Qt.AlignmentFlag.AlignVCenter, _ILL)
         track = QRectF(label_width, 3, self.width() - label_width - number_width, _ROW - 6)
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(QColor(TRACK))
+        painter.setBrush(colour("track"))
         painter.drawRoundedRect(track, 3, 3)
         painter.setBrush(QColor(self._colour))
         painter.drawRoundedRect(track.adjusted(0, 0, track.width() * (self._value - 1), 0), 3, 3)
         painter.fillRect(
-            QRectF(track.center().x() - 0.5, track.top() - 2, 1, track.height() + 4), QColor(TEXT)
+            QRectF(track.center().x() - 0.5, track.top() - 2, 1, track.height() + 4), colour("text")
         )
         if self._range is not None:
             range_mark(painter, track, self._range)
@@ -253,7 +253,7 @@ class IllBar(QWidget):
         if self._former is not None:
             ghost_tick(painter, track, self._former)
         painter.setFont(bold)
-        painter.setPen(QColor(TEXT))
+        painter.setPen(colour("text"))
         number = QRectF(track.right(), 0, number_width, _ROW)
         painter.drawText(
             number, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, probability_text(self._value)

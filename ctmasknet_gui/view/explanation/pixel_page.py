@@ -12,13 +12,14 @@ from PySide6.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QToolTip, Q
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.verdict import gives_no_class
 from ctmasknet_gui.view.explanation.verdict_card import Line
-from ctmasknet_gui.view.style import ACCENT, MUTED, TEXT, label
+from ctmasknet_gui.view.style import ACCENT, colour, label
 from ctmasknet_gui.view.viewport.annotations import halo_text, sized
 from ctmasknet_gui.view.viewport.corners import logit_text, map_value, place_text
 from ctmasknet_gui.view.viewport.mapping import View, pixel_aspect
 from ctmasknet_gui.view.viewport.pictures import GreyPictures, draw_image
 from ctmasknet_gui.view.viewport.region_maps import MapPictures, draw_boxes, draw_cursor, draw_region_map
 from model_core.scene.maps import SHORT_TITLES, Kind, RegionMap
+from model_core.scene.palette import WHITE
 
 if TYPE_CHECKING:
     from model_core.explain import RegionPixels
@@ -287,7 +288,7 @@ class Maps(QWidget):
         volume, display = self._state.case.volume, self._state.display
         chosen = kind == self._state.pixels.overlay
         painter.setFont(sized(self.font(), _SMALL, bold=chosen))
-        painter.setPen(QColor(TEXT if chosen else MUTED))
+        painter.setPen(colour("text" if chosen else "muted"))
         middle = Qt.AlignmentFlag.AlignCenter
         wide = rect.adjusted(-20, 0, 20, 0)
         painter.drawText(
@@ -314,7 +315,7 @@ class Maps(QWidget):
         painter.setFont(sized(self.font(), _SMALL, bold=True))
         text = self._below(one)
         left = rect.center().x() - painter.fontMetrics().horizontalAdvance(text) / 2
-        halo_text(painter, QPointF(left, rect.bottom() - 4), text, TEXT)
+        halo_text(painter, QPointF(left, rect.bottom() - 4), text, WHITE)
 
     def _below(self, one: RegionMap | None) -> str:
         """Return the value under the cursor, else what the strongest colour stands for."""

@@ -22,7 +22,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QSizePolicy, QStackedLayout, QWidget
 
 from ctmasknet_gui.view.lasso import Lasso, draw_area
-from ctmasknet_gui.view.style import BACKGROUND, label
+from ctmasknet_gui.view.style import colour, label, theme
 from model_core.base.threads import DRAWING
 
 # After a picture the rest of the window gets as much time as it took, at most so much.
@@ -152,7 +152,7 @@ class PlotPage(QWidget):
         from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
         from matplotlib.figure import Figure
 
-        from model_core.plots.style import NOTE, axes_state, drawn_in
+        from model_core.plots.style import axes_state
 
         class Canvas(FigureCanvasQTAgg):
             """Draws itself too, when its size changes: never while an export draws in the worker.
@@ -169,6 +169,9 @@ class PlotPage(QWidget):
                 with DRAWING:
                     super().draw()  # type: ignore[no-untyped-call]
 
+            def forget_axes(self) -> None:
+                self._axes = None
+
             def draw_contents(self) -> None:
                 """Draw what stands in the axes over their picture, which is made anew if they changed."""
                 figure = self.figure
@@ -179,13 +182,7 @@ class PlotPage(QWidget):
                 (axes,) = figure.axes
                 if (layout := figure.get_layout_engine()) is not None:
                     layout.execute(figure)
-                # The edges of the axes lie over some of the contents.
-                edges = [spine for spine in axes.spines.values() if spine.get_visible()]
-                self._notes = [text for text in axes.texts if text.get_gid() == NOTE]
-                for note in self._notes:
-                    note.set_visible(False)
-                contents = [one for one in (*drawn_in(axes), *edges) if one.get_visible()]
-                contents.sort(key=lambda one: one.get_zorder())
+                self._notes, contents = _parted(axes)
                 if (now := axes_state(axes)) != self._axes:
                     for artist in contents:
                         artist.set_visible(False)
@@ -206,19 +203,32 @@ class PlotPage(QWidget):
                     _write(painter, self._notes, self.figure, float(self.device_pixel_ratio), self.height())
                     painter.end()
 
-        self.canvas = Canvas(Figure(facecolor=BACKGROUND))  # type: ignore[no-untyped-call]
+        self.canvas = Canvas(Figure(facecolor=theme().background))  # type: ignore[no-untyped-call]
         self.canvas.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.canvas.setMinimumSize(60, 60)
-        # At fractional screen scales a strip beside the picture shows what lies under it.
-        palette = self.canvas.palette()
-        palette.setColor(QPalette.ColorRole.Window, QColor(BACKGROUND))
-        self.canvas.setPalette(palette)
+        self._colour_canvas()
         self.canvas.setAccessibleName(self.title)
         self.canvas.mpl_connect("button_press_event", self._on_press)
         self.canvas.mpl_connect("motion_notify_event", self._on_move)
         self.canvas.mpl_connect("button_release_event", self._on_release)
         self._over = _Over(self.canvas)
         self._stack.addWidget(self.canvas)
+
+    def _colour_canvas(self) -> None:
+        # At fractional screen scales a strip beside the picture shows what lies under it.
+        palette = self.canvas.palette()
+        palette.setColor(QPalette.ColorRole.Window, colour("background"))
+        self.canvas.setPalette(palette)
+
+    def restyle(self) -> None:
+        """Draw in the theme in force, now or when it comes into sight."""
+        if self.canvas is None:
+            return
+        self._colour_canvas()
+        self.canvas.forget_axes()
+        self._stale = True
+        if self._filled and self.isVisible():
+            self._timer.start()
 
     def _on_press(self, event: Any) -> None:
         candidate = self._pick(event) if event.inaxes is not None else None
@@ -268,6 +278,18 @@ class PlotPage(QWidget):
         whole = QRectF(left, self.canvas.height() - bottom - height, width, height)
         stretch = QRectF(lasso.box.left(), whole.top(), lasso.box.width(), whole.height())
         return QPolygonF(stretch.intersected(whole))
+
+
+def _parted(axes: Any) -> tuple[list[Any], list[Any]]:
+    """Return the notes of axes, which are hidden from matplotlib, and what else stands in them, in order."""
+    from model_core.plots.style import NOTE, drawn_in
+
+    notes = [text for text in axes.texts if text.get_gid() == NOTE]
+    for note in notes:
+        note.set_visible(False)
+    # The edges of the axes lie over some of the contents.
+    contents = [one for one in (*drawn_in(axes), *axes.spines.values()) if one.get_visible()]
+    return notes, sorted(contents, key=lambda one: one.get_zorder())
 
 
 def _write(painter: QPainter, notes: Sequence[Any], figure: Any, ratio: float, height: int) -> None:

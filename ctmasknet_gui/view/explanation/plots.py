@@ -15,7 +15,9 @@ from ctmasknet_gui.view.explanation.pixel_page import PixelPage
 from ctmasknet_gui.view.explanation.plot_page import PlotPage
 from ctmasknet_gui.view.explanation.roi_model import NO_BATCH, why_no_evidence
 from ctmasknet_gui.view.lasso import Lasso
+from ctmasknet_gui.view.style import theme
 from model_core.base.arrays import DoubleArray
+from model_core.base.references import References
 from model_core.base.results import ImageVerdict, RoiRow
 
 # How far from a point a click still means it, in screen pixels.
@@ -48,6 +50,7 @@ class PlotPanel(QWidget):
         )
         self.batch = PlotPage("RoI batch", draw=self._draw_batch, pick=self._pick_row)
         self.sensitivity = PlotPage("Sensitivity", draw=self._draw_sensitivity, pick=self._pick_threshold)
+        self.scan = PlotPage("Scan", draw=self._draw_scan, pick=lambda _: None)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
         self.tabs.tabBar().setExpanding(False)
@@ -57,8 +60,9 @@ class PlotPanel(QWidget):
             "How many regions have which score, as in the table; drag over a range to select its regions",
             "Rows that the classifier reads: raw score, shift and stretch (dx, dy, dw, dh); click one",
             "The class along each threshold of the evidence; a click moves the slider there",
+            "Scores of all regions of the scan beside those of controls; a distance, not a test",
         )
-        pages = (self.scatter, self.histogram, self.batch, self.sensitivity)
+        pages = (self.scatter, self.histogram, self.batch, self.sensitivity, self.scan)
         for page, tip in zip(pages, tips, strict=True):
             self.tabs.addTab(page, page.title)
             self.tabs.setTabToolTip(self.tabs.count() - 1, tip)
@@ -82,8 +86,12 @@ class PlotPanel(QWidget):
         state.reasons.events.sensitivity.connect(refresh_sensitivity)
         state.results.events.shown.connect(refresh_sensitivity)
         state.thresholds.events.evidence.connect(refresh_sensitivity)
+        refresh_scan = state.changes.once(self._refresh_scan)
+        state.results.events.slices.connect(refresh_scan)
+        state.weights.events.cards.connect(refresh_scan)
         self._refresh()
         self._refresh_sensitivity()
+        self._refresh_scan()
 
     @property
     def _rois(self) -> tuple[RoiRow, ...]:
@@ -134,24 +142,43 @@ class PlotPanel(QWidget):
             why = _FOLLOWS
         self.sensitivity.refresh(filled=self._state.reasons.sensitivity is not None, why=why)
 
+    @property
+    def _references(self) -> References | None:
+        return next((card.references for card in self._state.weights.cards if card.references), None)
+
+    def _refresh_scan(self, *_: object) -> None:
+        slices = self._state.results.slices
+        why = NO_BATCH if gives_no_class(self._state) else _HINT
+        if slices and self._references is None:
+            why = "The card of these weights holds no regions of controls."
+        filled = self._references is not None and any(r.verdict is not None for r in slices.values())
+        of = next(iter(slices.values()), None)
+        what = None if of is None else (of.series_id, of.weights_id, *slices)
+        self.scan.refresh(filled=filled, why=why, what=what)
+
+    def restyle(self) -> None:
+        """Draw every plot in the theme in force."""
+        for page in (self.scatter, self.histogram, self.batch, self.sensitivity, self.scan):
+            page.restyle()
+
     # ------------------------------------------------------------------------------------ drawing
 
     def _draw_scatter(self, figure: Any) -> None:
         from model_core.plots import score_area
 
-        score_area(figure, self._rois, **self._highlight)
+        score_area(figure, self._rois, **self._highlight, theme=theme().plots)
 
     def _draw_histogram(self, figure: Any) -> None:
         from model_core.plots import score_histogram
 
-        score_histogram(figure, self._rois, **self._highlight)
+        score_histogram(figure, self._rois, **self._highlight, theme=theme().plots)
 
     def _draw_batch(self, figure: Any) -> None:
         from model_core.plots import roi_batch_image
 
         verdict = self._verdict
         assert verdict is not None
-        roi_batch_image(figure, verdict.batch.rows, selected=self._copies)
+        roi_batch_image(figure, verdict.batch.rows, selected=self._copies, theme=theme().plots)
 
     def _draw_sensitivity(self, figure: Any) -> None:
         from model_core.plots import sensitivity_curves
@@ -160,7 +187,21 @@ class PlotPanel(QWidget):
         assert found is not None
         evidence = self._state.thresholds.evidence
         nms = 1.0 if evidence.nms_iou is None else evidence.nms_iou
-        sensitivity_curves(figure, found, now=(max(0.0, evidence.score), nms))
+        sensitivity_curves(figure, found, now=(max(0.0, evidence.score), nms), theme=theme().plots)
+
+    def _draw_scan(self, figure: Any) -> None:
+        from model_core.explain import roi_distribution
+        from model_core.plots import scan_rois
+
+        found = roi_distribution(self._state.results.slices.values(), self._references)
+        if found is not None:
+            scan_rois(
+                figure,
+                *found.shares,
+                slices=(found.slices, found.control_slices),
+                distances=(found.wasserstein, found.jensen_shannon),
+                theme=theme().plots,
+            )
 
     # ------------------------------------------------------------------------------------ picking
 

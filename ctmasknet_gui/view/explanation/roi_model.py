@@ -11,7 +11,7 @@ from PySide6.QtGui import QColor, QFont
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.verdict import gives_no_class
-from ctmasknet_gui.view.style import STATUS_COLOURS
+from ctmasknet_gui.view.style import colour, status_colour
 from model_core.base.results import RoiRow, probability_text
 from model_core.scene.palette import ASKED
 from model_core.scene.reasons import signed_logit
@@ -46,7 +46,6 @@ def describe_area(area_mm2: float | None) -> str:
 
 
 # Rows of regions that are not among the shown detections.
-DIMMED = QColor("#7d8b9a")
 _WHY = {"score": "low", "area": "small", "limit": "over", "asked": "asked"}
 
 
@@ -179,12 +178,12 @@ class RoiModel(QAbstractTableModel):
 
     def _colour(self, number: int, roi: RoiRow) -> QColor | None:
         if number == ADDS_COLUMN:
-            return DIMMED if roi.candidate in self._faint else None
+            return colour("dimmed") if roi.candidate in self._faint else None
         if roi.asked is not None:
             return QColor(ASKED)
         if roi.excluded or roi.detected is False:
-            return DIMMED
-        return QColor(STATUS_COLOURS["ok"]) if number == SHOWN_COLUMN else None
+            return colour("dimmed")
+        return status_colour("ok") if number == SHOWN_COLUMN else None
 
     def _share(self, roi: RoiRow) -> float:
         if roi.candidate in self._faint:

@@ -43,7 +43,7 @@ from ctmasknet_gui.view.explanation.roi_model import (
     why_no_evidence,
 )
 from ctmasknet_gui.view.explanation.verdict_card import Line
-from ctmasknet_gui.view.style import MUTED, TRACK, label
+from ctmasknet_gui.view.style import colour, label
 from model_core.base.results import RoiRow
 from model_core.scene.reasons import AGAINST, FOR
 
@@ -81,14 +81,14 @@ class _Bars(QStyledItemDelegate):
         painter.save()
         painter.setPen(Qt.PenStyle.NoPen)
         half = _BAR_WIDTH / 2
-        painter.setBrush(QColor(TRACK))
+        painter.setBrush(colour("track"))
         painter.drawRect(QRectF(middle - half, area.center().y() - 4, _BAR_WIDTH, 8))
         if share:
             painter.setBrush(QColor(FOR if share > 0 else AGAINST))
             length = max(1.0, half * min(1.0, abs(share)))
             left = middle if share > 0 else middle - length
             painter.drawRect(QRectF(left, area.center().y() - 4, length, 8))
-        painter.fillRect(QRectF(middle - 0.5, area.top() + 3, 1, area.height() - 6), QColor(MUTED))
+        painter.fillRect(QRectF(middle - 0.5, area.top() + 3, 1, area.height() - 6), colour("muted"))
         painter.restore()
 
 

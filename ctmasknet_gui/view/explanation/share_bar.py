@@ -18,9 +18,9 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QMenu, QSizePolicy, QToolButton, QToolTip, QWidget
 
-from ctmasknet_gui.view.style import TRACK
+from ctmasknet_gui.view.style import colour
 from ctmasknet_gui.view.viewport.annotations import sized
-from model_core.scene.palette import INK, SELECTED
+from model_core.scene.palette import INK
 from model_core.scene.reasons import AGAINST, FOR
 
 _BAR, _SMALL = 17, 11
@@ -110,7 +110,7 @@ class ShareBar(QWidget):
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(QColor(TRACK))
+        painter.setBrush(colour("track"))
         painter.drawRoundedRect(QRectF(0, 0, self.width(), _BAR), 3, 3)
         painter.setOpacity(0.5 if self._dimmed else 1.0)
         font = sized(self.font(), _SMALL, bold=True)
@@ -123,7 +123,7 @@ class ShareBar(QWidget):
             painter.drawRect(inner)
             if self._chosen and self._chosen >= set(candidates):
                 painter.setBrush(Qt.BrushStyle.NoBrush)
-                painter.setPen(QPen(QColor(SELECTED), 2))
+                painter.setPen(QPen(colour("selected"), 2))
                 painter.drawRect(inner.adjusted(1, 1, -1, -1))
             if metrics.horizontalAdvance(text) + 6 <= inner.width():
                 painter.setPen(QColor(INK))

@@ -18,20 +18,19 @@ from ctmasknet_gui.state.verdict import (
     verdict_may_come,
     verdict_words,
 )
-from ctmasknet_gui.view.style import BASE, MUTED, TEXT
+from ctmasknet_gui.view.style import colour
 from ctmasknet_gui.view.viewport.annotations import sized
 from ctmasknet_gui.view.viewport.pictures import device_ratio, grey_image
 from model_core.base.results import probability_text
 from model_core.base.voi import apply_window
 from model_core.base.volume import Volume
 from model_core.scene import ScanWords
-from model_core.scene.palette import NO_CLASS, SELECTED
+from model_core.scene.palette import NO_CLASS
 
 _PICTURE, _NUMBER = 42, 13
 _STRIPE = 4
 # What the pictures are; of a control the slices that speak most against it.
 _DECIDING, _LOOK_ILL = "deciding\nslices", "look most\nill"
-_FRAME, _EMPTY, _FOCUS = QColor("#2c3641"), QColor("#1b222b"), QColor("#7fc0ff")
 
 
 class Line(QLabel):
@@ -61,7 +60,7 @@ class Line(QLabel):
             font.setBold(False)
         painter.setFont(font)
         text = painter.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, self.width())
-        painter.setPen(QColor(MUTED) if self.stale else self.palette().color(self.foregroundRole()))
+        painter.setPen(colour("muted") if self.stale else self.palette().color(self.foregroundRole()))
         painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter, text)
 
 
@@ -104,23 +103,23 @@ class Thumbnail(QAbstractButton):
         painter = QPainter(self)
         painter.setRenderHints(QPainter.RenderHint.Antialiasing | QPainter.RenderHint.SmoothPixmapTransform)
         place = QRectF(2, 2, _PICTURE, _PICTURE)
-        painter.setPen(QPen(_FRAME, 1))
+        painter.setPen(QPen(colour("frame"), 1))
         if self.index is None or self._picture is None:
             if self.framed:
-                painter.fillRect(place, _EMPTY)
+                painter.fillRect(place, colour("empty"))
                 painter.drawRect(place)
             return
         painter.fillRect(place, QColor("#000000"))
         self._draw(painter, self._picture, place.adjusted(1, 1, -1, -1))
         painter.setBrush(Qt.BrushStyle.NoBrush)
         if self.current or self.underMouse():
-            painter.setPen(QPen(QColor(SELECTED if self.current else MUTED), 2))
+            painter.setPen(QPen(colour("selected" if self.current else "muted"), 2))
             painter.drawRect(place)
         if self.hasFocus():
-            painter.setPen(QPen(_FOCUS, 1))
+            painter.setPen(QPen(colour("focus"), 1))
             painter.drawRoundedRect(QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5), 3, 3)
         painter.setFont(sized(self.font(), 11, bold=self.current))
-        painter.setPen(QColor(TEXT if self.current else MUTED))
+        painter.setPen(colour("text" if self.current else "muted"))
         below = QRectF(0, place.bottom() + 1, self.width(), _NUMBER)
         painter.drawText(below, Qt.AlignmentFlag.AlignCenter, str(self.index + 1))
 
@@ -322,8 +321,8 @@ class VerdictCard(QFrame):
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         card = QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5)
-        painter.setPen(QPen(_FRAME, 1))
-        painter.setBrush(QColor(BASE))
+        painter.setPen(QPen(colour("frame"), 1))
+        painter.setBrush(colour("base"))
         painter.drawRoundedRect(card, 6, 6)
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(NO_CLASS if self._stale else self._words.colour))

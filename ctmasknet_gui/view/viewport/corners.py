@@ -31,6 +31,7 @@ def scene_settings(state: AppState) -> SceneSettings:
         selected=state.selection.candidate,
         reason=state.reasons.reason,
         output=state.reasons.output,
+        key_image=state.case.key_images.get(display.slice_index),
     )
 
 

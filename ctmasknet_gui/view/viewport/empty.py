@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QRectF, Qt
-from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QResizeEvent
+from PySide6.QtCore import QEvent, QRectF, Qt
+from PySide6.QtGui import QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.style import icon, label
+from ctmasknet_gui.view.style import colour, icon, label
 from model_core.scene.corners import PRIVATE
 
 _TITLE = "Open a chest CT"
@@ -28,7 +28,7 @@ class EmptyState(QWidget):
         super().__init__(parent)
         self._state = state
         self._picture = QLabel()
-        self._picture.setPixmap(icon("folder").pixmap(56, 56))
+        self._draw_picture()
         self._title = label(_TITLE, role="title")
         self._text = label(_TEXT, role="muted", wrap=True)
         self._keys = label(role="muted")
@@ -78,11 +78,20 @@ class EmptyState(QWidget):
         lines = [self._title.text(), self._text.text()]
         return "\n".join([*lines, self._private.text()] if self._state.display.privacy else lines)
 
+    def changeEvent(self, event: QEvent) -> None:
+        """Take the picture of another theme."""
+        if event.type() == QEvent.Type.StyleChange:
+            self._draw_picture()
+        super().changeEvent(event)
+
+    def _draw_picture(self) -> None:
+        self._picture.setPixmap(icon("folder").pixmap(56, 56))
+
     def paintEvent(self, _event: QPaintEvent) -> None:
         """Draw the dashed frame that says "drop here"."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setPen(QPen(QColor("#3b4756"), 1.5, Qt.PenStyle.DashLine))
+        painter.setPen(QPen(colour("frame"), 1.5, Qt.PenStyle.DashLine))
         painter.drawRoundedRect(QRectF(self.rect()).adjusted(16, 16, -16, -16), 12, 12)
 
     def resizeEvent(self, event: QResizeEvent) -> None:

@@ -23,7 +23,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.style import ACCENT
+from ctmasknet_gui.view.style import ACCENT, colour
 from ctmasknet_gui.view.viewport import overlays
 from ctmasknet_gui.view.viewport.annotations import Annotations
 from ctmasknet_gui.view.viewport.corners import scene_settings, viewport_corners
@@ -283,7 +283,7 @@ class Viewport(QWidget):
     def _paint(self, painter: QPainter) -> None:
         volume, view = self._state.case.in_view, self.current_view
         if volume is None or view is None or not self._has_slice(volume):
-            painter.fillRect(self.rect(), QColor("#161b22") if volume is None else _BACKGROUND)
+            painter.fillRect(self.rect(), colour("base") if volume is None else _BACKGROUND)
         else:
             painter.fillRect(self.rect(), _BACKGROUND)
             self._paint_slice(painter, volume, view)

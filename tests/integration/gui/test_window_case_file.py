@@ -63,6 +63,7 @@ def left(rig):
         "summaries": results.summaries,
         "scan": results.scan,
         "selected": state.selection.candidate,
+        "key images": state.case.key_images,
         "shown": None if results.shown is None else results.shown.summary,
     }
 
@@ -73,6 +74,8 @@ def leave_somewhere(rig):
     use = rig.window.use
     use.show_slice(5)
     use.set_window(777.0, -123.0)
+    use.toggle_key_image()
+    use.note_key_image(1, "compare")
     use.toggle("flip_horizontal")
     use.toggle("boxes")
     use.set_zoom(3.5, (12.0, -7.0))
@@ -252,6 +255,7 @@ def test_other_numbers_are_told(opened, make_app, tmp_path, save):
         (lambda case: case.clear(), "series is missing"),
         (lambda case: case["series"].update(size=[7, 64]), "size"),
         (lambda case: case["view"].update(slice_number=8), "beyond the 7 of its series"),
+        (lambda case: case.update(key_images=[{"slice_number": 8}]), "beyond the 7 of its series"),
         (lambda case: case["view"].update(width=float("nan")), "width"),
         (lambda case: case["view"].update(curve="xyz"), "is damaged"),
         (lambda case: case.update(analysed=[[1, 10**12]]), "does not lie in"),
@@ -270,6 +274,16 @@ def test_a_damaged_case_is_refused_with_what_is_wrong(opened, save, change, told
     assert told in opened.texts[-1]
     assert "here.ctmn" in opened.texts[-1]
     assert left(opened) == before
+
+
+def test_a_case_from_before_there_were_key_images_opens(opened, save):
+    file = save(opened)
+    document = json.loads(file.read_text())
+    del document["case"]["key_images"]
+    file.write_text(json.dumps(document))
+    opened.window.use.toggle_key_image()
+    opened.open(file)
+    assert opened.state.case.key_images == {}
 
 
 @pytest.mark.parametrize(

@@ -259,3 +259,14 @@ def test_pages_on_slice_and_scan(real, tmp_path):
     assert identity == (tmp_path / "scan.html", tmp_path / "scan.pdf")
     assert "Scan of 4 slices" in identity[0].read_text()
     assert "Doe, Jane" in identity[0].read_text()
+
+    def keys(dialog):
+        dialog.keys.setChecked(True)
+
+    commands.key_image.trigger()
+    figure = export(real, commands.export_figure, tmp_path / "figure.pdf", prepare=keys)
+    assert figure == (tmp_path / "figure.pdf", tmp_path / "figure.png")
+    assert figure[0].read_bytes().startswith(b"%PDF")
+    compared = export(real, commands.export_nms, tmp_path / "nms")
+    assert compared == (tmp_path / "nms.pdf", tmp_path / "nms.png")
+    assert real.window.message_bar.text.text().startswith("1 figure is written to")

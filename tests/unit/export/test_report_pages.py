@@ -134,6 +134,23 @@ def test_the_page_of_a_scan_says_verdict_and_doubt(make_volume, settings, tmp_pa
     assert pages(pdf) == 1
 
 
+def test_key_images_come_first_with_their_notes(make_volume, settings, tmp_path):
+    volume = make_volume(shape=(8, 40, 50))
+    notes = {0: "a <note>.", 2: "", 3: "", 4: "", 5: "left out"}
+    chosen = page_slices(summaries(6), SCAN, notes)
+    assert chosen == (0, 2, 3, 4, 1)
+    pictures = {k: np.full((300, 300, 3), 50, np.uint8) for k in chosen}
+    page = scan_page(volume, summaries(6), SCAN, settings, pictures=pictures, key_images=notes)
+    html, pdf = write_page(tmp_path, "scan", page)
+    text = text_of(html.read_text())
+    assert "Slice 1: a <note>. " in text
+    assert "Slice 3. One of the slices that carry the verdict." in text
+    assert "without a picture here: slices 6." in text
+    places = [text.index(part) for part in ("Key images", "Profile, and other slices", "Slice 2. ")]
+    assert places == sorted(places)
+    assert pages(pdf) == 1
+
+
 def test_a_scan_shows_its_deciding_slices_or_those_with_most_lesion():
     assert page_slices(summaries(6), SCAN) == (2, 1)
     assert page_slices(summaries(6), None) == (2, 5, 1)

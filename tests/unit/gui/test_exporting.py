@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PySide6.QtCore import Qt
 
 from ctmasknet_gui.controller.exporter import Exporter, without_arrays, without_free_text
 from ctmasknet_gui.state.requests import ExportRequest
+from model_core.base.errors import SettingsError
 from model_core.base.volume import Window
 
 
@@ -211,3 +213,16 @@ def test_the_name_that_a_file_gives_a_window_is_in_no_picture_unless_asked(opene
         assert path == request.target
     assert seen == [Window(1400, -500, kept), Window(1400, -500, name)]
     assert without_free_text(Window(1400, -500, name)).name == kept
+
+
+def test_a_figure_with_more_slices_than_a_page_holds_is_refused(opened):
+    opened.run_all()
+    exporting = opened.controllers.exporting
+    exporting.export(ExportRequest(kind="figure", target=opened.folder / "a.pdf", slices="range", last=7))
+    assert "room for 5 slices, not for 7" in opened.texts[-1]
+    assert opened.exporter.jobs == []
+
+
+def test_thresholds_that_are_compared_differ():
+    with pytest.raises(SettingsError, match="two different"):
+        ExportRequest(kind="nms_figure", target=Path("a.pdf"), nms=(0.5, 0.5))

@@ -21,7 +21,6 @@ from ctmasknet_gui.view.explanation.plots import PlotPanel
 from ctmasknet_gui.view.explanation.roi_model import (
     COLUMNS,
     COPIES_COLUMN,
-    DIMMED,
     SCORE_COLUMN,
     SHOWN_COLUMN,
     RoiModel,
@@ -31,6 +30,7 @@ from ctmasknet_gui.view.explanation.roi_table import RoiTable
 from ctmasknet_gui.view.explanation.threshold_panel import ThresholdPanel, convert_mask_threshold
 from ctmasknet_gui.view.explanation.verdict_card import VerdictCard
 from ctmasknet_gui.view.series_panel import SeriesPanel, count_problems, elided, two_lines
+from ctmasknet_gui.view.style import colour
 from model_core.base.jobs import finish
 from model_core.base.volume import Catalogue, FileReport, PatientText, Problem
 from model_core.export import export_plots
@@ -595,7 +595,7 @@ def test_rows_of_regions_that_are_not_shown_say_why_and_are_dimmed(qtbot, state)
         assert part in tip
     inks = column(Qt.ItemDataRole.ForegroundRole, 2)
     assert inks[0] is None
-    assert all(ink == DIMMED for ink in inks[1:])
+    assert all(ink == colour("dimmed") for ink in inks[1:])
     assert "no: suppressed by region 1 (NMS)" in model.as_text()
     table.model.sort(SHOWN_COLUMN, Qt.SortOrder.DescendingOrder)
     assert model.roi(0).detected

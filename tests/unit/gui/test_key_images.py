@@ -1,0 +1,159 @@
+"""Slices that a person marks: the marks, the strip, the list, what is exported of them."""
+
+import pytest
+from gui_fakes import make_volume
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QRadioButton
+from window_case import fill, hear, heard_use_cases
+
+from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state.requests import ExportRequest
+from ctmasknet_gui.view.export_dialog import ExportDialog
+from ctmasknet_gui.view.key_images import KeyImagesDialog
+from ctmasknet_gui.view.main_window import MainWindow
+from ctmasknet_gui.view.strip import SliceStrip
+from ctmasknet_gui.view.viewport.corners import scene_settings
+from model_core.scene.palette import AMBER
+
+
+@pytest.fixture
+def marks(opened):
+    return opened.controllers.key_images
+
+
+def test_a_mark_taken_off_by_mistake_comes_back_with_its_note(opened, marks):
+    opened.state.display.slice_index = 2
+    marks.toggle()
+    assert opened.state.case.key_images == {2: ""}
+    marks.note(2, "  a nodule\n here ")
+    marks.toggle()
+    assert opened.state.case.key_images == {}
+    marks.toggle()
+    assert opened.state.case.key_images == {2: "a nodule here"}
+    assert scene_settings(opened.state).key_image == "a nodule here"
+
+
+def test_a_slice_that_is_not_there_is_not_marked(opened, marks):
+    marks.note(7, "beyond")
+    marks.note(-1, "before")
+    marks.unmark(3)
+    assert opened.state.case.key_images == {}
+    marks.note(0, "x" * 10_000)
+    assert len(opened.state.case.key_images[0]) == 500
+
+
+def test_going_through_them_ends_at_the_last(opened, marks):
+    marks.take({1: "", 4: "four"})
+    opened.state.display.slice_index = 2
+    for step, expected in ((marks.next, 4), (marks.next, 4), (marks.previous, 1), (marks.previous, 1)):
+        step()
+        assert opened.state.display.slice_index == expected
+
+
+def test_each_series_has_its_own(two_series):
+    rig = two_series
+    rig.open()
+    marks, state = rig.controllers.key_images, rig.state
+    first = state.case.volume.series_id
+    other = next(entry.series_id for entry in state.case.catalogue.series if entry.series_id != first)
+    marks.note(1, "of the first")
+    rig.controllers.opening.open_series(other)
+    rig.settle()
+    assert state.case.key_images == {}
+    rig.controllers.opening.open_series(first)
+    rig.settle()
+    assert state.case.key_images == {1: "of the first"}
+    rig.controllers.opening.close_case()
+    rig.settle()
+    assert state.case.key_images == {}
+
+
+def test_pictures_of_the_key_images_alone(opened, marks):
+    request = ExportRequest(kind="png", target=opened.folder, slices="keys")
+    opened.controllers.exporting.export(request)
+    assert "No slice is marked" in opened.texts[-1]
+    marks.take({5: "", 1: "note"})
+    opened.controllers.exporting.export(request)
+    opened.settle()
+    (job,) = opened.exporter.jobs
+    assert job.slices == (1, 5)
+    assert job.key_images == {1: "note", 5: ""}
+
+
+def test_the_strip_marks_them_and_says_their_note(qtbot):
+    state = AppState()
+    state.case.volume = make_volume(slices=20)
+    strip = SliceStrip(state)
+    qtbot.addWidget(strip)
+    strip.resize(44, 412)
+    strip.show()
+    state.case.key_images = {3: "compare", 9: "", 25: "beyond the series"}
+    image = strip.grab().toImage()
+    marked = [
+        index
+        for index in range(20)
+        if image.pixelColor(strip.width() - 13, round(strip.centre_of(index))).name() == AMBER.lower()
+    ]
+    assert marked == [3, 9]
+    assert strip.describe(3).startswith("Key image: compare\nSlice 4 / 20")
+    assert strip.describe(9).startswith("Key image\nSlice 10 / 20")
+
+
+@pytest.fixture
+def window(qtbot):
+    use = heard_use_cases()
+    window = MainWindow(fill(AppState()), use)
+    qtbot.addWidget(window)
+    window.show()
+    return window
+
+
+def test_the_list_goes_to_slices_and_takes_notes(qtbot, window):
+    state, use = window._state, window.use
+    went, noted, unmarked = (
+        hear(call) for call in (use.show_slice, use.note_key_image, use.unmark_key_image)
+    )
+    window.commands.key_images.trigger()
+    dialog = window.findChild(KeyImagesDialog)
+    assert not dialog.edit.isEnabled()
+    state.case.key_images = {6: "last", 3: "here"}
+    assert [dialog.table.item(row, 0).text() for row in range(2)] == ["4", "7"]
+    assert dialog.table.currentRow() == 0
+    dialog.table.setCurrentCell(1, 1)
+    assert went == [6]
+    state.display.slice_index = 6
+    dialog.table.item(1, 1).setText("written anew")
+    assert noted == [(6, "written anew")]
+    qtbot.mouseClick(dialog.remove, Qt.MouseButton.LeftButton)
+    assert unmarked == [6]
+    state.case.key_images = {}
+    assert dialog.table.rowCount() == 0
+    window.commands.key_images.trigger()
+    assert window.findChildren(KeyImagesDialog) == [dialog]
+
+
+def test_commands_follow_the_marks(window):
+    state, commands = window._state, window.commands
+    assert not commands.next_key_image.isEnabled()
+    assert not commands.key_image.isChecked()
+    state.case.key_images = {3: ""}
+    assert commands.next_key_image.isEnabled()
+    assert commands.key_image.isChecked()
+    state.display.slice_index = 4
+    assert not commands.key_image.isChecked()
+
+
+def test_the_export_dialog_offers_them_where_there_are_some(qtbot, tmp_path):
+    state = fill(AppState())
+    dialog = ExportDialog(state, kind="png", folder=tmp_path)
+    qtbot.addWidget(dialog)
+    assert not dialog.keys.isEnabled()
+    state.case.key_images = {0: "", 2: "a"}
+    dialog = ExportDialog(state, kind="png", folder=tmp_path)
+    qtbot.addWidget(dialog)
+    assert isinstance(dialog.keys, QRadioButton)
+    assert "2 slices" in dialog.keys.text()
+    dialog.keys.setChecked(True)
+    dialog.export_button.click()
+    assert dialog.request.slices == "keys"
+    assert dialog.request.target.suffix == ""
