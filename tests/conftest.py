@@ -12,17 +12,18 @@ os.environ["CTMASKNET_CACHE"] = "off"  # the user's own is not for tests
 # Of torch, ONNX Runtime and numba: two test processes share the cores, and sums come out the same everywhere.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A hundred programs that tests start would each compile all modules again.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
+os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from model_core.base.cache import Cache
 from model_core.base.threads import wait_without_spinning
 
 wait_without_spinning()
+sys.dont_write_bytecode = False
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -74,19 +75,36 @@ def shared_data():
     return folder
 
 
+class HeldGraphs(Cache):
+    """Keeps graphs in memory, as the program keeps them in the user's cache."""
+
+    def __init__(self):
+        self._held = {}
+
+    def read(self, key):
+        return self._held.get(key)
+
+    def write(self, key, data):
+        if len(data) < 20 << 20:  # not those of shipped weights
+            self._held[key] = data
+
+
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory):
     """Folder with a small random segmentation model and a classifier that stores module S alone.
 
-    Deterministic; what they find means nothing.
+    Deterministic; what they find means nothing. Their graphs are made once, not by each test that loads them.
     """
     import torch
 
     from model_core.base.settings import Architecture, DetectionSettings, EvidenceSettings, InputSpec
+    from model_core.engine import prepared
     from model_core.networks import ImageHead, build
     from model_core.weights.card import ModelCard
     from model_core.weights.store import save_weights
 
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(prepared, "_CACHE", HeldGraphs())
     folder = tmp_path_factory.mktemp("weights")
     spec = InputSpec(size=128)
     shape = {
@@ -121,4 +139,5 @@ def tiny_weights(tmp_path_factory):
     )
     tensors = {f"s2new.{name}": tensor for name, tensor in head.state_dict().items()}
     save_weights(folder / "tiny-s.safetensors", tensors, classifier)
-    return folder
+    yield folder
+    monkeypatch.undo()

@@ -41,7 +41,7 @@ def entry_of(path):
 
 
 class Gates:
-    """Hold the decoders back until a slice was looked at; the file of slice k is called so from the feet on."""
+    """Hold the decoders back until a slice was looked at; files are numbered from the feet on."""
 
     def __init__(self, monkeypatch):
         self.first, self.last = threading.Event(), threading.Event()
