@@ -15,7 +15,7 @@ from model_core.base.errors import SettingsError, WeightsError
 from model_core.base.results import Candidates
 from model_core.engine.backend import Branch, Look, Maps
 from model_core.engine.module_s import ModuleS
-from model_core.networks import CovidCTMaskNet, ImageHead, MaskRCNN, build
+from model_core.networks import CovidCTMaskNet, ImageHead, MaskRCNN, Undrawn, build
 from model_core.networks.region_gradient import region_cells, region_logit
 from model_core.weights.store import LoadedWeights
 
@@ -127,7 +127,8 @@ def load_network(weights: LoadedWeights) -> MaskRCNN:
         If they do not fit the architecture of the card.
     """
     tensors = weights.tensors
-    network = build(weights.card.architecture, weights.card.detector, input_spec=weights.card.input)
+    with Undrawn():
+        network = build(weights.card.architecture, weights.card.detector, input_spec=weights.card.input)
     own = network.state_dict()
     if wrong := [name for name, t in tensors.items() if name in own and own[name].shape != t.shape]:
         raise WeightsError(

@@ -6,7 +6,7 @@ in Chest CT Scans"; P3: "Single-Shot Lightweight Model For The Detection of Lesi
 COVID-19 From Chest CT Scans"; all by A. Ter-Sarkisov. Own code only where they differ from torchvision.
 """
 
-from model_core.networks.build import build
+from model_core.networks.build import Undrawn, build
 from model_core.networks.covid_ct_mask_net import CovidCTMaskNet, SingleShot
 from model_core.networks.image_head import ImageHead
 from model_core.networks.mask_rcnn import MaskRCNN, Regions
@@ -17,5 +17,6 @@ __all__ = [
     "MaskRCNN",
     "Regions",
     "SingleShot",
+    "Undrawn",
     "build",
 ]

@@ -39,6 +39,8 @@ _LOG = logging.getLogger(__name__)
 
 #: Longest time that one file may take to decode, in seconds.
 FILE_SECONDS = 15.0
+# A process that starts may take longer: on a busy machine that is no fault of the first file.
+_START_SECONDS = 120.0
 # Large files get another second for each of these.
 _BYTES_PER_SECOND = 20 << 20
 # So long after a file took too long, it is not tried again: it may have a thousand frames.
@@ -224,6 +226,8 @@ class _Process:
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
         self.pid = self._process.pid
+        # Whether it still imports what its first request needs.
+        self._starting = True
         _widen(cast(BinaryIO, self._process.stdout))
 
     @property
@@ -246,6 +250,29 @@ class _Process:
             The process ended, or answered nonsense.
         """
         late = threading.Event()
+        outgoing = cast(BinaryIO, self._process.stdin)
+        incoming = cast(BinaryIO, self._process.stdout)
+        try:
+            if self._starting:
+                with self._limited(_START_SECONDS, late):
+                    send(outgoing, request)
+                    receive(incoming)
+            with self._limited(seconds, late):
+                if not self._starting:
+                    send(outgoing, request)
+                self._starting = False
+                while (answer := receive(incoming, max_bytes=max_bytes)) is not None:
+                    if len(answers) == count:
+                        raise ValueError("more answers than were asked for")
+                    answers.append(answer)
+        except (OSError, EOFError, *NONSENSE) as error:
+            raise (TimeoutError if late.is_set() else ConnectionError) from error
+        if late.is_set():
+            raise TimeoutError
+
+    @contextlib.contextmanager
+    def _limited(self, seconds: float, late: threading.Event) -> Iterator[None]:
+        """Kill the process, and set ``late``, where a block takes longer."""
 
         def stop() -> None:
             late.set()
@@ -254,20 +281,11 @@ class _Process:
         timer = threading.Timer(seconds, stop)
         timer.daemon = True
         timer.start()
-        incoming = cast(BinaryIO, self._process.stdout)
         try:
-            send(cast(BinaryIO, self._process.stdin), request)
-            while (answer := receive(incoming, max_bytes=max_bytes)) is not None:
-                if len(answers) == count:
-                    raise ValueError("more answers than were asked for")
-                answers.append(answer)
-        except (OSError, EOFError, *NONSENSE) as error:
-            raise (TimeoutError if late.is_set() else ConnectionError) from error
+            yield
         finally:
             timer.cancel()
             timer.join()
-        if late.is_set():
-            raise TimeoutError
 
     def close(self) -> None:
         """End the process."""
@@ -382,15 +400,24 @@ def serve() -> None:
     _limit_memory()
     remove_stale()
     with contextlib.suppress(EOFError):
+        request = receive(requests)
+        with contextlib.suppress(*LIBRARY_FAILURES):  # told as the answer
+            _function(request)
+        send(answers, {"ready": True})
         while True:
-            _answer(receive(requests), answers)
+            _answer(request, answers)
+            request = receive(requests)
+
+
+def _function(request: dict[str, Any]) -> Callable[..., Any]:
+    module, _, name = request["function"].partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function
 
 
 def _answer(request: dict[str, Any], answers: BinaryIO) -> None:
     try:
-        module, _, name = request["function"].partition(":")
-        function = getattr(importlib.import_module(module), name)
-        for result in _results(function(Path(request["path"]), **request["arguments"])):
+        for result in _results(_function(request)(Path(request["path"]), **request["arguments"])):
             send(answers, result)
         send(answers, None)
     except FileError as error:

@@ -40,6 +40,14 @@ NETWORKS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def plain_cache(tiny_weights):
+    """The cache of the program, not that of the tests."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(prepared, "_CACHE", Cache("graphs", limit=600 << 20))
+        yield
+
+
 def made(name):
     """Return both backends of a network with random weights whose BatchNorm does something."""
     architecture, detector = NETWORKS[name]

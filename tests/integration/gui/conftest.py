@@ -27,8 +27,8 @@ class AppRig:
         self.window.show()
         qtbot.waitExposed(self.window)
 
-    def settle(self, timeout=20_000):
-        self.qtbot.waitUntil(lambda: not self.controllers.jobs.busy, timeout=timeout)
+    def settle(self):
+        self.qtbot.waitUntil(lambda: not self.controllers.jobs.busy)
         QApplication.processEvents()
 
     def case(self, name="case"):

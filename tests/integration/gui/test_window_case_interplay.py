@@ -24,7 +24,7 @@ class SlowLoading(FakeEngine):
 
     def load(self, names):
         if self.hold is not None:
-            assert self.hold.wait(10)
+            assert self.hold.wait(60)
         return super().load(names)
 
 

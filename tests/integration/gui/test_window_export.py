@@ -30,7 +30,7 @@ def export(rig, action, target, prepare=lambda dialog: None):
     dialog = rig.window.findChild(ExportDialog)
     prepare(dialog)
     dialog.target.setText(str(target))
-    with rig.qtbot.waitSignal(rig.controllers.exporting.exported, timeout=30_000) as written:
+    with rig.qtbot.waitSignal(rig.controllers.exporting.exported) as written:
         dialog.export_button.click()
     rig.qtbot.waitUntil(lambda: rig.window.findChild(ExportDialog) is None)
     rig.settle()

@@ -35,7 +35,7 @@ def exporting(opened, monkeypatch):
     gate = threading.Event()
 
     def export(job):
-        assert gate.wait(10)
+        assert gate.wait(60)
         job.request.target.write_text("x")
         yield job.request.target
 

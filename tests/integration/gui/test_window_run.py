@@ -6,6 +6,8 @@ from gui_fakes import FakeEngine, FakeReader, make_volume
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QFileDialog
 
+from model_core.engine.onnx_backend import OnnxBackend
+
 
 def test_run_series_fills_panel_strip_and_status(opened):
     opened.run_series()
@@ -75,7 +77,18 @@ def test_closing_during_a_run_joins_the_worker(make_app):
     assert not rig.window.isVisible()
 
 
-def test_closing_during_a_real_run_joins_the_worker(real):
+def test_closing_during_a_real_run_joins_the_worker(real, monkeypatch):
+    looks, gate, look = [], threading.Event(), OnnxBackend.look
+
+    def held(self, *given, **how):
+        """Let the first slice through, and the others once the window closes."""
+        assert not looks or gate.wait(60)
+        looks.append(1)
+        return look(self, *given, **how)
+
+    shutdown = real.controllers.shutdown
+    monkeypatch.setattr(OnnxBackend, "look", held)
+    monkeypatch.setattr(real.controllers, "shutdown", lambda: (gate.set(), shutdown())[1])
     real.commands.run_series.trigger()
     real.qtbot.waitUntil(lambda: len(real.state.results.slices) >= 1)
     assert real.state.run.kind == "run"

@@ -27,7 +27,7 @@ class Rig:
         self.controllers.weights.list_available()
 
     def settle(self):
-        self.qtbot.waitUntil(lambda: not self.controllers.jobs.busy, timeout=10_000)
+        self.qtbot.waitUntil(lambda: not self.controllers.jobs.busy)
 
     def open(self, name="case", *, choose_best=True) -> Path:
         path = self.folder / name
@@ -58,7 +58,7 @@ def make_rig(qtbot, tmp_path):
         for gate in (rig.engine.gate, rig.engine.reason_gate, rig.reader.gate, rig.exporter.gate):
             if gate is not None:
                 gate.set()
-        assert rig.controllers.shutdown(5000)
+        assert rig.controllers.shutdown()
         assert not rig.controllers.thread.running, "the worker thread was left running"
 
 

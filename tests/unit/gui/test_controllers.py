@@ -179,8 +179,7 @@ def test_scrolling_steers_the_run(make_rig):
     rig.open()
     rig.controllers.running.run_series()
     rig.qtbot.waitUntil(lambda: rig.state.run.kind == "run")
-    rig.qtbot.waitUntil(lambda: rig.engine.loads == [()])
-    rig.qtbot.wait(30)
+    rig.qtbot.waitUntil(lambda: rig.engine.threads != set())  # the first slice is begun
     rig.controllers.display.show_slice(6)
     rig.engine.gate.set()
     rig.settle()

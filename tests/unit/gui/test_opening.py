@@ -41,7 +41,7 @@ class GatedReader(FakeReader):
             yield item
 
     def read_labels(self, path, volume):
-        assert self.labels.wait(10)
+        assert self.labels.wait(60)
         return super().read_labels(path, volume)
 
 

@@ -830,10 +830,13 @@ def test_an_export_and_the_window_never_draw_at_the_same_time(state, plots, tmp_
     expected = plot_picture("score-area", shown, size=(200, 300), dpi=80)
     drawn = []
 
+    window_drew = threading.Event()
+
     def export():
         for number in range(2):
             finish(export_plots(tmp_path / f"{number}", shown, plot_format=kind))
             drawn.append(plot_picture("score-area", shown, size=(200, 300), dpi=80))
+            assert window_drew.wait(60)
 
     for number in range(2):
         (tmp_path / f"{number}").mkdir()
@@ -845,6 +848,7 @@ def test_an_export_and_the_window_never_draw_at_the_same_time(state, plots, tmp_
                 break
             plots.resize(size, 260)  # the canvas draws itself
             plots.scatter.canvas.draw()
+            window_drew.set()
             QApplication.processEvents()
     finally:
         worker.join()
@@ -890,7 +894,7 @@ def test_clicking_a_point_picks_its_region(qtbot, state, plots, collect):
 def test_points_below_the_listed_ones_cannot_be_picked(qtbot, state, plots, collect):
     picked = collect(plots.candidatePicked)
     state.selection.top = 2
-    qtbot.wait(60)
+    qtbot.waitUntil(lambda: not plots.scatter.pending)
     plots.scatter.canvas.draw()
     roi = state.results.shown.rois[4]
     click(qtbot, plots.scatter.canvas, roi.score, roi.area_px)

@@ -306,7 +306,7 @@ def slow_masks(opened, monkeypatch):
 
     def slow(pipeline, volume, result, *settings):
         opened.asked.append((result.slice_index, threading.current_thread().name))
-        assert opened.gate.wait(10)
+        assert opened.gate.wait(60)
         return show(pipeline, volume, result, *settings)
 
     monkeypatch.setattr(opened.engine, "show", slow)
@@ -398,7 +398,7 @@ def test_masks_follow_while_a_network_is_at_work(opened, monkeypatch):
     gate, run = threading.Event(), opened.engine.run
 
     def busy(pipeline, volume, slices):
-        assert gate.wait(10)
+        assert gate.wait(60)
         yield from run(pipeline, volume, slices)
 
     monkeypatch.setattr(opened.engine, "run", busy)
@@ -448,12 +448,12 @@ def test_leaving_a_series_drops_what_was_on_its_way(make_rig, monkeypatch):
 
     def slow(pipeline, volume, result, *settings):
         begun.set()
-        assert gate.wait(10)
+        assert gate.wait(60)
         return show(pipeline, volume, result, *settings)
 
     monkeypatch.setattr(rig.engine, "show", slow)
     move(rig, score=0.9)
-    assert begun.wait(10)
+    assert begun.wait(60)
     rig.controllers.opening.open_series("second")
     rig.qtbot.waitUntil(lambda: rig.state.case.volume.series_id == "second")
     gate.set()

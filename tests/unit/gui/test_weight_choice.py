@@ -20,7 +20,7 @@ class SlowEngine(FakeEngine):
         self.open.set()
 
     def load(self, names):
-        assert self.open.wait(10)
+        assert self.open.wait(60)
         if "broken" in names:
             self.loads.append(tuple(names))
             raise WeightsError("The file broken is damaged.", details="entry 3")
@@ -275,7 +275,7 @@ def test_fast_ends_a_run_that_goes_on(mirroring):
     mirroring.settle()
     mirroring.engine.gate = threading.Event()
     mirroring.controllers.running.run_series()
-    mirroring.qtbot.waitUntil(lambda: mirroring.state.run.kind == "run", timeout=3000)
+    mirroring.qtbot.waitUntil(lambda: mirroring.state.run.kind == "run")
     mirroring.controllers.weights.set_fast(True)
     mirroring.engine.gate.set()
     mirroring.settle()
@@ -299,7 +299,7 @@ def test_fast_lets_a_run_of_weights_that_never_look_at_it_go_on(rig):
     rig.controllers.weights.choose(["second"])
     rig.settle()
     rig.controllers.running.run_series()
-    rig.qtbot.waitUntil(lambda: rig.state.run.kind == "run", timeout=3000)
+    rig.qtbot.waitUntil(lambda: rig.state.run.kind == "run")
     rig.controllers.weights.set_fast(True)
     rig.engine.gate.set()
     rig.settle()

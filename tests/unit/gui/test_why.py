@@ -27,7 +27,7 @@ def analysed(opened):
 
 def explain(rig):
     reasons, jobs = rig.state.reasons, rig.controllers.jobs
-    rig.qtbot.waitUntil(lambda: not reasons.computing and not jobs.busy, timeout=10_000)
+    rig.qtbot.waitUntil(lambda: not reasons.computing and not jobs.busy)
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ class Listener(QObject):
 def thread(qapp):
     owner = WorkerThread()
     yield owner
-    assert owner.shutdown(5000)
+    assert owner.shutdown()
     assert not owner.running
 
 
@@ -82,7 +82,7 @@ def test_generator_runs_in_another_thread_and_is_closed_on_cancel(qtbot, thread)
             closed.set()
 
     job = thread.submit("run", endless)
-    assert started.wait(3)
+    assert started.wait(60)
     thread.cancel("run")
     qtbot.waitUntil(lambda: ("cancelled", job.job_id) in listener.events)
     assert closed.is_set()
@@ -111,7 +111,7 @@ def test_urgent_job_suspends_a_long_one_which_then_goes_on(qtbot, thread):
 
     def long():
         yield "first"
-        urgent.wait(3)
+        urgent.wait(60)
         yield "second"
         yield "third"
 
@@ -149,19 +149,20 @@ def test_progress_is_thinned_out(qtbot, thread):
 
 def test_shutdown_joins_a_busy_thread_and_refuses_more(qapp):
     owner = WorkerThread()
-    closed = threading.Event()
+    started, closed = threading.Event(), threading.Event()
 
     def endless():
         try:
             while True:
+                started.set()
                 time.sleep(0.001)
                 yield Progress(0, 0)
         finally:
             closed.set()
 
     owner.submit("run", endless)
-    time.sleep(0.05)
-    assert owner.shutdown(5000)
+    assert started.wait(60)
+    assert owner.shutdown()
     assert closed.is_set()
     assert not owner.running
     assert owner.submit("run", endless) is None
@@ -186,7 +187,7 @@ def test_a_job_that_cannot_be_closed_ends_as_failed(qtbot, thread):
             raise OSError("the disk is full")
 
     job = thread.submit("run", stuck)
-    assert started.wait(3)
+    assert started.wait(60)
     thread.cancel("run")
     qtbot.waitUntil(lambda: any(event[:2] == ("failed", job.job_id) for event in listener.events))
     after = thread.submit("open", lambda: iter_of([7]))

@@ -1,5 +1,6 @@
 """A series is looked at while it is read: the wanted slice first, the same volume in the end."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -39,15 +40,37 @@ def entry_of(path):
     return entry
 
 
-def test_the_wanted_slice_comes_first_and_the_rest_follows(compressed):
+class Gates:
+    """Hold the decoders back until a slice was looked at; files are numbered from the feet on."""
+
+    def __init__(self, monkeypatch):
+        self.first, self.last = threading.Event(), threading.Event()
+        decode = filling.read_each
+
+        def held(header, frames):
+            index = SLICES - 1 - int(header.path.stem)
+            assert index == SLICES // 2 or self.first.wait(60)
+            assert index != SLICES - 1 or self.last.wait(60)
+            return decode(header, frames)
+
+        monkeypatch.setattr(filling, "read_each", held)
+
+
+def test_the_wanted_slice_comes_first_and_the_rest_follows(compressed, monkeypatch):
     entry = entry_of(compressed)
+    gates = Gates(monkeypatch)
     seen = []
     for item in load_gradually(entry):
         if isinstance(item, PartialVolume):
+            if not seen:
+                assert np.flatnonzero(item.ready).tolist() == [SLICES // 2], "before any other"
+                gates.first.set()
             assert item.ready[item.wanted]
-            assert not item.ready.all()
+            assert not item.ready[SLICES - 1], "before all is read"
             seen.append((item.wanted, item.volume.voxels[item.wanted].copy()))
             item.wanted = [5, 50, 5, 5][len(seen) - 1]
+            if len(seen) == 4:
+                gates.last.set()
     assert [wanted for wanted, _ in seen] == [SLICES // 2, 5, 50, 5]
     volume = finish(load(entry))[-1]
     np.testing.assert_array_equal(item.voxels, volume.voxels)

@@ -3,14 +3,16 @@
 import numpy as np
 import torch
 
-from model_core.base.settings import Architecture, DetectorTraining, InputSpec
+from model_core.base.settings import Architecture, DetectorSettings, DetectorTraining, InputSpec
 from model_core.networks import build
 from model_core.train.examples import Example, Instances
 
 SIZE = 64
 SMALL = {"truncation": 2, "anchor_sizes": (8, 16, 32), "aspect_ratios": (0.5, 1.0, 2.0)}
 SMALL_HEAD = {"roi_batch_size": 8, "s_width": 8}
-TRAINING = DetectorTraining(rpn_pre_nms=100, rpn_post_nms=50, roi_fg_iou=0.5, roi_bg_iou=0.5)
+# The backward pass of RoIAlign takes most of a step: few proposals.
+DETECTOR = DetectorSettings(rpn_pre_nms=50, rpn_post_nms=12)
+TRAINING = DetectorTraining(rpn_pre_nms=50, rpn_post_nms=12, roi_fg_iou=0.5, roi_bg_iou=0.5)
 
 
 def example(seed, *, lesion=True, label=0):
@@ -28,4 +30,4 @@ def example(seed, *, lesion=True, label=0):
 def network(kind, **extra):
     torch.manual_seed(1)
     shape = Architecture(kind=kind, **SMALL, **extra)
-    return build(shape, training=TRAINING, input_spec=InputSpec(size=SIZE))
+    return build(shape, DETECTOR, TRAINING, InputSpec(size=SIZE))
