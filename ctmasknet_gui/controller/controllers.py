@@ -19,7 +19,7 @@ from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.open_case import OpenController
 from ctmasknet_gui.controller.picture_edits import PictureEditController
 from ctmasknet_gui.controller.pixels import PixelController
-from ctmasknet_gui.controller.ports import Engine, Reader, warm_up_reading
+from ctmasknet_gui.controller.ports import Engine, Reader, warm_up_plots, warm_up_reading
 from ctmasknet_gui.controller.reasons import ReasonController
 from ctmasknet_gui.controller.remember import RememberController
 from ctmasknet_gui.controller.run_case import RunController
@@ -32,6 +32,7 @@ from ctmasknet_gui.controller.what_if import WhatIfController
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.worker import Priority, WorkerThread
+from model_core.base.jobs import Progress
 
 
 class Controllers:
@@ -159,11 +160,12 @@ class Controllers:
         self.remember = RememberController(state, settings)
 
     def warm_up(self) -> None:
-        """Prepare what the first series needs, where nothing is being done yet."""
+        """Prepare what the first series and its first slice need, where nothing is being done yet."""
 
         def work() -> Generator[object, None, None]:
-            warm_up_reading()
-            yield from ()
+            for prepare in (warm_up_reading, warm_up_plots):
+                prepare()
+                yield Progress(0, 0)
 
         if not self.jobs.busy:
             self.jobs.submit("warm up", work, Handlers(), priority=Priority.IDLE, visible=False, beside=True)
