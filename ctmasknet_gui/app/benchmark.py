@@ -21,7 +21,7 @@ from PySide6.QtCore import QObject, Qt, QTimer, Slot
 from PySide6.QtWidgets import QApplication
 
 from ctmasknet_gui.app.build import App, build
-from ctmasknet_gui.app.start import make_application
+from ctmasknet_gui.app.start import make_application, spare_collector
 from ctmasknet_gui.settings import Settings
 from model_core.base.threads import wait_without_spinning
 
@@ -165,6 +165,7 @@ def measure(folder: Path, *, quick: bool) -> dict[str, float | None]:
     make_application(needs_display=False)
     with tempfile.TemporaryDirectory(prefix="ctmasknet-benchmark-") as own:
         app = build(settings=Settings(Path(own) / "settings.ini"))
+        spare_collector(app)
         app.window.resize(_WIDTH, _HEIGHT)
         app.window.show()
         benchmark = WindowBenchmark(app, frames=40 if quick else 150)

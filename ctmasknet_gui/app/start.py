@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -147,6 +148,7 @@ def execute(options: Options) -> int:
     log = log_to_file(settings.folder)
     app = build(settings=settings)
     app.controllers.messages.install_hooks()
+    spare_collector(app)
     script = make_script(app, options)
     script.leave.connect(leaving.leave)
     if options.weights:
@@ -169,6 +171,15 @@ def execute(options: Options) -> int:
         # A thread that still runs would crash the interpreter on its way out.
         os._exit(code or 1)
     return int(code)
+
+
+def spare_collector(app: App) -> None:
+    """Leave what is there once the networks are loaded out of later collections of garbage.
+
+    It is mostly what was imported, which stays, and to look through it stops every thread for a tenth of a
+    second.
+    """
+    app.controllers.weights.changed.connect(gc.freeze)
 
 
 def make_script(app: App, options: Options) -> ScriptController:
