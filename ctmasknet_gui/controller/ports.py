@@ -7,6 +7,7 @@ worker thread. Tests give the controllers other objects with these methods.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -78,7 +79,13 @@ class Pipeline(Protocol):
 @cache
 def warm_up_plots() -> None:
     """Draw one small figure, so that the first plot of the window finds library and fonts ready."""
-    import matplotlib.backends.backend_qtagg  # noqa: F401 - what the window draws with
+    log = logging.getLogger("matplotlib")
+    level = log.level
+    log.setLevel(logging.ERROR)  # that it may keep nothing on the disk is no news to a person
+    try:
+        import matplotlib.backends.backend_qtagg  # noqa: F401 - what the window draws with
+    finally:
+        log.setLevel(level)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

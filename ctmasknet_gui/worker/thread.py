@@ -16,8 +16,8 @@ from model_core.base.threads import let_the_window_go_first
 _log = logging.getLogger(__name__)
 
 # How long a thread that computes in Python may let the window's wait, which asks dozens of times a frame. By
-# default it is ten times as long.
-_SWITCH_S = 0.0005
+# default it is 25 times as long; with less than this, what computes mostly waits for its turn.
+_SWITCH_S = 0.0002
 # Of all threads together: a job's number tells it from every other.
 _NUMBERS = itertools.count(1)
 
