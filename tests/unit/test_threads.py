@@ -1,4 +1,4 @@
-"""Threads that wait yield, unless the user says otherwise; those that only compute let the window's go first."""
+"""Threads that wait yield, unless the user says otherwise; what only computes lets the window go first."""
 
 import os
 import subprocess
