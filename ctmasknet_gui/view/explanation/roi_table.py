@@ -125,7 +125,7 @@ class RoiTable(QWidget):
         super().__init__(parent)
         self._state = state
         self._restoring = False
-        self.heading = label("REGIONS", role="heading")
+        self.heading = Line("heading")
         self._make_top_buttons()
         self._make_table()
         self.empty = label(role="muted", wrap=True)

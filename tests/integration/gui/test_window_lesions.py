@@ -68,6 +68,7 @@ def test_of_some_slices_the_list_is_called_partial(opened):
     table.lesion_button.click()
     wait(opened)
     assert table.heading.text().endswith("partial: 1 of 7 slices")
+    assert opened.window.explanation.column.horizontalScrollBar().maximum() == 0, "a long line widens nothing"
     assert "grade need all slices" in table.heading.toolTip()
 
 
