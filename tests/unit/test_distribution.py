@@ -47,6 +47,19 @@ def test_distances_have_their_ends():
     assert apart.jensen_shannon == pytest.approx(1)
 
 
+def test_distances_are_those_of_scipy():
+    from scipy.spatial.distance import jensenshannon
+    from scipy.stats import wasserstein_distance
+
+    rng = np.random.default_rng(0)
+    scores = np.sort(rng.beta(1, 4, 64).astype(np.float32))[::-1]
+    controls = np.sort(rng.beta(1, 9, (3, 16)).astype(np.float32))[:, ::-1]
+    found = roi_distribution([result(scores, list(range(64)))], references(*controls, size=16))
+    expected = wasserstein_distance(found.scores, found.control_scores)
+    assert found.wasserstein == pytest.approx(expected, abs=1e-6)
+    assert found.jensen_shannon == pytest.approx(jensenshannon(*found.shares, base=2), abs=1e-9)
+
+
 def test_nothing_to_compare():
     some = references([0.5], size=1)
     empty = result([0.0], [-1])
