@@ -8,6 +8,7 @@ import sys
 
 from PySide6.QtCore import QObject, Qt, QThread, Signal
 
+from ctmasknet_gui.worker.garbage import GarbageCollector
 from ctmasknet_gui.worker.job import Job, JobFactory, Priority
 from ctmasknet_gui.worker.queue import JobQueue
 from ctmasknet_gui.worker.worker import Worker
@@ -33,6 +34,7 @@ class WorkerThread(QObject):
     def __init__(self, name: str = "worker", parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._queue = JobQueue()
+        self._garbage = GarbageCollector(self)
         self._thread = QThread()
         self._thread.setObjectName(f"ctmasknet-{name}")
         self.worker = Worker(self._queue)
@@ -52,6 +54,7 @@ class WorkerThread(QObject):
         if not self._thread.isRunning():
             sys.setswitchinterval(min(_SWITCH_S, sys.getswitchinterval()))
             let_the_window_go_first()
+            self._garbage.start()
             self._thread.start()
         self._wake.emit()
         return job
@@ -69,4 +72,6 @@ class WorkerThread(QObject):
         joined = self._thread.wait(timeout_ms)
         if not joined:
             _log.warning("The worker thread did not stop within %d ms.", timeout_ms)
+        else:
+            self._garbage.stop()
         return bool(joined)

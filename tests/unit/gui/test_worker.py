@@ -1,5 +1,6 @@
 """The worker thread: order, suspension, cancel, failure and joining."""
 
+import gc
 import threading
 import time
 
@@ -209,3 +210,40 @@ def test_a_job_that_will_not_stop_is_given_up(qtbot, thread):
     qtbot.waitUntil(lambda: ("progress", job.job_id, 0) in listener.events)
     thread.cancel("run")
     qtbot.waitUntil(lambda: any(event[:2] == ("failed", job.job_id) for event in listener.events))
+
+
+def test_garbage_of_a_job_is_collected_in_the_thread_of_the_window(qtbot):
+    """Qt's objects are destroyed where they live, whichever thread makes the object that is one too many."""
+    collected = set()
+
+    def note(phase, _info):
+        if phase == "start":
+            collected.add(threading.current_thread())
+
+    class Garbage:
+        pass
+
+    thread = WorkerThread()
+    listener = Listener(thread)
+    gone = threading.Event()
+
+    def work():
+        for number in range(20):
+            for _ in range(1000):
+                one = Garbage()
+                one.itself = one
+            yield number
+        gone.wait(20)
+
+    gc.callbacks.append(note)
+    try:
+        thread.submit("wasteful", work)
+        qtbot.waitUntil(lambda: bool(collected))
+        gone.set()
+        qtbot.waitUntil(lambda: any(event[0] == "finished" for event in listener.events))
+    finally:
+        gc.callbacks.remove(note)
+        gone.set()
+        assert thread.shutdown()
+    assert collected == {threading.main_thread()}
+    assert gc.isenabled()
