@@ -82,7 +82,7 @@ def score_of(network, image, box):
 def test_the_score_of_a_region_learns_its_class_or_the_overlap_of_its_mask(target_of_scores, low, high):
     torch.manual_seed(0)
     settings = DetectorTraining(
-        roi_fg_iou=0.5, roi_bg_iou=0.5, rpn_post_nms=50, roi_batch=32, score_target=target_of_scores
+        roi_fg_iou=0.5, roi_bg_iou=0.5, rpn_post_nms=12, roi_batch=8, score_target=target_of_scores
     )
     network = build(SMALL, training=settings)
     fills_its_boxes(network)
