@@ -78,7 +78,10 @@ def score_of(network, image, box):
     return float(regions.scores[0])
 
 
-@pytest.mark.parametrize(("target_of_scores", "low", "high"), [("class", 0.7, 1.0), ("overlap", 0.2, 0.4)])
+@pytest.mark.parametrize(
+    ("target_of_scores", "low", "high"),
+    [("class", 0.7, 1.0), pytest.param("overlap", 0.2, 0.4, marks=pytest.mark.slow)],
+)
 def test_the_score_of_a_region_learns_its_class_or_the_overlap_of_its_mask(target_of_scores, low, high):
     torch.manual_seed(0)
     settings = DetectorTraining(

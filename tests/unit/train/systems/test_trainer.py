@@ -162,14 +162,14 @@ def _double(name, folder):
     return trainer(system, folder, examples=doubled, epochs=1, batch=4, save_every=1)
 
 
-def _rank(rank, folder):
+def _rank(rank, folder, names):
     import os
 
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1")
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    for name in CASES:
+    for name in names:
         run(_double(name, folder / name), max_steps=1)
         torch.distributed.barrier()
     torch.distributed.destroy_process_group()
@@ -182,10 +182,13 @@ def double_precision():
     torch.set_default_dtype(torch.float32)
 
 
-def test_two_processes_equal_one(tmp_path, double_precision):
+@pytest.mark.parametrize(
+    "names", [("classifier, S and BN", "single-shot"), pytest.param(tuple(CASES), marks=pytest.mark.slow)]
+)
+def test_two_processes_equal_one(tmp_path, double_precision, names):
     (tmp_path / "two").mkdir()
-    torch.multiprocessing.spawn(_rank, args=(tmp_path / "two",), nprocs=2)
-    for name in CASES:
+    torch.multiprocessing.spawn(_rank, args=(tmp_path / "two", names), nprocs=2)
+    for name in names:
         alone = _double(name, tmp_path / "one" / name)
         start = {key: tensor.clone() for key, tensor in alone.system.network.state_dict().items()}
         run(alone, max_steps=1)
