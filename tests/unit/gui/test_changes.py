@@ -58,9 +58,14 @@ def test_an_error_of_one_keeps_no_other_from_looking():
 
     changes, looker, broken = Changes(), Looker(), Broken()
     look, fail = changes.once(looker.look), changes.once(broken.look)
-    with pytest.raises(ValueError, match="broken"), changes.together():
-        fail()
-        look()
+
+    def change():
+        with changes.together():
+            fail()
+            look()
+
+    with pytest.raises(ValueError, match="broken"):
+        change()
     assert looker.seen == [0]
 
 
