@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from weakref import WeakMethod
 
 
@@ -28,8 +28,10 @@ class Changes:
             self._depth -= 1
             if not self._depth:
                 waiting, self._waiting = self._waiting, {}
-                for reference in waiting:
-                    _call(reference)
+                # An error of one keeps none of the others from looking.
+                with ExitStack() as stack:
+                    for reference in reversed(waiting):
+                        stack.callback(_call, reference)
 
     def once(self, method: Callable[[], None]) -> Callable[[], None]:
         """Return what calls a bound method: at once, or once at the end of what changes together.

@@ -66,12 +66,10 @@ class WorkerThread(QObject):
     def shutdown(self, timeout_ms: int = 15_000) -> bool:
         """Cancel every job and join the thread; False when it did not end in time."""
         self._queue.close()
-        if not self._thread.isRunning():
-            return True
-        self._thread.quit()
-        joined = self._thread.wait(timeout_ms)
-        if not joined:
-            _log.warning("The worker thread did not stop within %d ms.", timeout_ms)
-        else:
-            self._garbage.stop()
-        return bool(joined)
+        if self._thread.isRunning():
+            self._thread.quit()
+            if not self._thread.wait(timeout_ms):
+                _log.warning("The worker thread did not stop within %d ms.", timeout_ms)
+                return False
+        self._garbage.stop()
+        return True

@@ -323,7 +323,9 @@ class RoiTable(QWidget):
         shown, picked = self._state.results.shown, self._state.selection.candidate
         ranked = () if shown is None or picked is None else shown.rois
         drawn = self._state.display.tool == "area" or self._state.selection.others
-        if not drawn and any(roi.candidate == picked for roi in ranked) and self.model.row_of(picked) < 0:
+        # The rows may still be those of a former slice.
+        below = {roi.candidate for roi in ranked} - {roi.candidate for roi in self.listed}
+        if not drawn and picked in below:
             self.topChosen.emit(None)
         self._show_selection()
 

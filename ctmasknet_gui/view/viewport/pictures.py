@@ -122,6 +122,8 @@ def draw_image(painter: QPainter, image: QImage, view: View) -> None:
     )
     ratio = device_ratio(painter)
     painter.save()
+    # Its edges are the same drawn straight to the screen and in a layer, which smooths lines.
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing, on=False)
     if min(across, down) * ratio < AVERAGE_BELOW:
         width, height = round(target.width() * ratio), round(target.height() * ratio)
         size = QSize(max(1, width), max(1, height))

@@ -240,7 +240,9 @@ class Viewport(QWidget):
         volume = self._state.case.in_view
         self.empty.setVisible(volume is None)
         if self._state.case.reference is None:
-            self._reference = None  # it holds the mask of a former series
+            # They hold the mask of a former series.
+            self._reference = None
+            self._dashes.clear()
         if volume is None:
             # Let go of the voxels of a closed series.
             self._pictures.clear()

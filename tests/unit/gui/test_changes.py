@@ -51,6 +51,24 @@ def test_an_error_inside_leaves_nobody_waiting():
     assert looker.seen == [0, 0]
 
 
+def test_an_error_of_one_keeps_no_other_from_looking():
+    class Broken:
+        def look(self):
+            raise ValueError("broken")
+
+    changes, looker, broken = Changes(), Looker(), Broken()
+    look, fail = changes.once(looker.look), changes.once(broken.look)
+
+    def change():
+        with changes.together():
+            fail()
+            look()
+
+    with pytest.raises(ValueError, match="broken"):
+        change()
+    assert looker.seen == [0]
+
+
 def test_who_is_gone_is_not_called():
     changes = Changes()
     look = changes.once(Looker().look)

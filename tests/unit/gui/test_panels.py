@@ -714,6 +714,22 @@ def test_unknown_spacing_has_no_square_millimetres(qtbot, state):
     assert model.roi(0).rank == 1
 
 
+def test_a_region_that_comes_with_its_slice_is_looked_for_among_those_of_this_slice(qtbot, state, collect):
+    table = RoiTable(state)
+    qtbot.addWidget(table)
+    tops = collect(table.topChosen)
+    shown = state.results.shown
+    state.results.shown = None
+    state.selection.top = 1
+    with state.changes.together():
+        state.results.shown = shown
+        state.selection.candidate = shown.rois[0].candidate
+    assert tops == [], "it is listed"
+    with state.changes.together():
+        state.selection.candidate = shown.rois[1].candidate
+    assert tops == [None]
+
+
 def table_of_width(qtbot, state, width):
     table = RoiTable(state)
     qtbot.addWidget(table)

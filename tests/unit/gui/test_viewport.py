@@ -1,5 +1,6 @@
 """The viewport with real widgets: where things are drawn, what the mouse asks for, what is written."""
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -903,6 +904,25 @@ def test_results_that_do_not_fit_are_not_drawn(viewport, state):
     assert viewport.grab().toImage() == plain
     state.display.slice_index = 7
     viewport.grab()
+
+
+def test_a_frame_that_is_painted_again_is_the_same(viewport, state):
+    opened(state, (30, 31))
+    state.display.zoom, state.display.pan = 3.37, (0.3, 0.4)
+    first = viewport.grab().toImage()
+    assert viewport.grab().toImage() == first, "kept"
+    assert viewport.grab().toImage() == first, "from what was kept"
+
+
+def test_a_reference_that_is_put_away_is_let_go_of(viewport, state):
+    opened(state, (20, 20))
+    only(state.display, reference=True)
+    state.case.reference = np.ones((5, 20, 20), np.uint8)
+    viewport.grab()
+    held = weakref.ref(state.case.reference)
+    state.case.reference = None
+    viewport.grab()
+    assert held() is None
 
 
 def test_overlays_are_renewed_when_they_change(viewport, state):

@@ -247,3 +247,21 @@ def test_garbage_of_a_job_is_collected_in_the_thread_of_the_window(qtbot):
         assert thread.shutdown()
     assert collected == {threading.main_thread()}
     assert gc.isenabled()
+
+
+def test_python_collects_again_after_a_thread_that_ended_late(qtbot):
+    thread = WorkerThread()
+    started, gone = threading.Event(), threading.Event()
+
+    def work():
+        started.set()
+        yield gone.wait(60)
+
+    thread.submit("slow", work)
+    assert started.wait(60)
+    assert not thread.shutdown(1)
+    assert not gc.isenabled()
+    gone.set()
+    qtbot.waitUntil(lambda: not thread.running)
+    assert thread.shutdown()
+    assert gc.isenabled()
