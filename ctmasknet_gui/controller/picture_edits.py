@@ -19,6 +19,7 @@ from ctmasknet_gui.worker.job import JobFactory
 from model_core.base.asked import Box
 from model_core.base.picture_edit import EditedPicture, PictureEditKind, PictureEffect, PictureRequest
 from model_core.base.results import SliceResult
+from model_core.base.settings import DetectionSettings, EvidenceSettings
 from model_core.base.volume import Volume
 
 _FIRST = "Analyse this slice first (Run slice), then change its picture."
@@ -50,6 +51,8 @@ class PictureEditController(QObject):
         self._weights = weights
         self._messages = messages
         self._request: PictureRequest | None = None
+        # What the latest run is of.
+        self._ran_under: tuple[DetectionSettings, EvidenceSettings] | None = None
         state.display.events.slice_index.connect(self.forget)
         state.thresholds.events.detections.connect(self._on_thresholds)
         state.thresholds.events.evidence.connect(self._on_thresholds)
@@ -81,7 +84,7 @@ class PictureEditController(QObject):
             return
         pipeline, volume, result = asked
         thresholds = self._state.thresholds
-        detections, evidence = thresholds.detections, thresholds.evidence
+        detections, evidence = self._ran_under = thresholds.detections, thresholds.evidence
         state.effect, state.outdated, state.running = None, False, True
 
         def take(item: object) -> None:
@@ -160,6 +163,7 @@ class PictureEditController(QObject):
         return tuple(found[candidate] for candidate in chosen if candidate in found)
 
     def _on_thresholds(self, *_: object) -> None:
-        state = self._state.picture_edit
+        state, thresholds = self._state.picture_edit, self._state.thresholds
         if state.effect is not None or state.running:
-            state.outdated = True
+            # Thresholds that moved back make it true again.
+            state.outdated = self._ran_under != (thresholds.detections, thresholds.evidence)

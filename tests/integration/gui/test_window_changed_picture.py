@@ -120,6 +120,12 @@ def test_changed_thresholds_make_it_outdated(rig):
     assert "run it again" in dialog.running.text()
     assert dialog.note.text() == ABOUT_THE_NETWORK
     assert dialog.run_button.isEnabled()
+    rig.commands.undo.trigger()
+    rig.settle()
+    assert dialog.running.text() == "", "true again"
+    rig.commands.redo.trigger()
+    rig.settle()
+    assert "run it again" in dialog.running.text()
     dialog.run_button.click()
     rig.settle()
     assert dialog.running.text() == ""

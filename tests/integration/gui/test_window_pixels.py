@@ -73,6 +73,21 @@ def test_cancel_keeps_what_is_there_and_asks_again(make_app):
     assert len(rig.engine.pixels) == 2, "what is known is not computed again"
 
 
+def test_asked_twice_the_maps_go_on(make_app):
+    rig = make_app(engine=FakeEngine(pixel_gate=threading.Event()))
+    rig.open()
+    rig.run_series()
+    rig.window.use.pick(0)
+    rig.commands.explain_pixels.trigger()
+    rig.qtbot.waitUntil(lambda: rig.state.pixels.found is not None)
+    rig.commands.explain_pixels.trigger()
+    assert rig.state.pixels.computing
+    rig.engine.pixel_gate.set()
+    rig.settle()
+    assert len(rig.engine.pixels) == 1, "not from the start again"
+    assert len(rig.state.pixels.found.maps) == 5
+
+
 def test_another_region_has_maps_of_its_own_and_the_first_keeps_its(asked):
     first = asked.state.pixels.found
     asked.window.use.pick(1)
