@@ -50,7 +50,9 @@ class PictureEditController(QObject):
         self._engine = engine
         self._weights = weights
         self._messages = messages
+        # What was asked for last, and what the changed picture is of.
         self._request: PictureRequest | None = None
+        self._made: PictureRequest | None = None
         # What the latest run is of.
         self._ran_under: tuple[DetectionSettings, EvidenceSettings] | None = None
         state.display.events.slice_index.connect(self.forget)
@@ -80,7 +82,10 @@ class PictureEditController(QObject):
     def run(self) -> None:
         """Run the changed slice, then sham heals, in the background."""
         state, edited, asked = self._state.picture_edit, self._state.picture_edit.edited, self._asked()
-        if edited is None or asked is None or state.running:
+        if edited is None or state.running:
+            return
+        if asked is None:
+            self._messages.post("info", _FIRST, topic=_TOPIC)
             return
         pipeline, volume, result = asked
         thresholds = self._state.thresholds
@@ -104,7 +109,7 @@ class PictureEditController(QObject):
     def forget(self, *_: object) -> None:
         """Forget the changed picture and all that came of it."""
         self._jobs.cancel(_JOB)
-        self._request = None
+        self._request = self._made = None
         state = self._state.picture_edit
         state.effect, state.running, state.outdated = None, False, False
         state.edited = None
@@ -122,6 +127,7 @@ class PictureEditController(QObject):
 
         def take(item: object) -> None:
             if isinstance(item, EditedPicture):
+                self._made = request
                 state.effect, state.outdated = None, False
                 state.edited = item
 
@@ -129,6 +135,8 @@ class PictureEditController(QObject):
 
     def _submit(self, work: JobFactory, take: Callable[[object], None]) -> None:
         def end() -> None:
+            # What was refused or stopped is not shown.
+            self._request = self._made
             self._state.picture_edit.running = False
 
         def fail(error: BaseException) -> None:

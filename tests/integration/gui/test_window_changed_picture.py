@@ -149,6 +149,33 @@ def test_the_density_of_ground_glass_is_chosen_beside_its_picture(rig):
     assert rig.window.picture_edit is dialog
 
 
+def test_the_density_is_that_of_the_picture_that_is_shown(rig):
+    dialog = change(rig, "plant")
+    dialog.level.setValue(-425)
+    rig.settle()
+    change(rig, "plant", polygon=((0, 0), (9, 0), (9, 9)))
+    assert "hardly any lung" in rig.texts[-1]
+    assert dialog.level.value() == -425
+    dialog.level.setValue(-450)
+    rig.settle()
+    assert rig.engine.edits[-1].polygon == BOX, "of the picture that is shown, not of what was refused"
+    other = ((60, 20), (80, 20), (80, 36), (60, 36))
+    change(rig, "plant", polygon=other)
+    assert rig.engine.edits[-1].level_hu == -500
+    assert dialog.level.value() == -500
+    dialog.level.setValue(-600)
+    rig.settle()
+    assert "as dense as" in rig.texts[-1]
+    assert dialog.level.value() == -500
+
+
+def test_a_slice_that_must_run_again_says_so(rig):
+    dialog = change(rig)
+    rig.state.results.slices = {}
+    dialog.run_button.click()
+    assert "Analyse this slice first" in rig.texts[-1]
+
+
 def test_without_a_result_a_picture_is_not_changed(make_app):
     rig = make_app(engine=FakeEngine(), reader=FakeReader())
     rig.open()
