@@ -323,7 +323,8 @@ class Maps(QWidget):
             return "…" if self._state.pixels.computing else "–"
         cursor = self._state.pixels.cursor
         if cursor is None:
-            return f"± {map_value(one.largest).lstrip('+')}"
+            # Without a space: the line of a box that shows through it would read as a minus.
+            return f"±{map_value(one.largest).lstrip('+')}"
         value = one.at(*cursor)
         return "–" if value is None else map_value(value)
 

@@ -1,5 +1,6 @@
 """From a region to pixels in the window: asked for, shown as it comes, laid on the slice, forgotten."""
 
+import re
 import threading
 
 import pytest
@@ -8,6 +9,7 @@ from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QColor
 
 from ctmasknet_gui.controller.ports import Engine
+from ctmasknet_gui.view.explanation import pixel_page
 from model_core.base.jobs import finish
 from model_core.explain import explain_region
 from model_core.scene.palette import CIVIDIS
@@ -123,6 +125,14 @@ def test_a_click_on_a_map_lays_it_on_the_slice_and_takes_it_off(asked):
     asked.qtbot.mouseClick(maps, Qt.MouseButton.LeftButton, pos=places["mask"].center().toPoint())
     assert pixels.overlay == ""
     assert seen() != QColor(CIVIDIS[-1])
+
+
+def test_nothing_can_look_like_a_minus_before_the_strongest_value(asked, monkeypatch):
+    told = []
+    monkeypatch.setattr(pixel_page, "halo_text", lambda _painter, _place, text, _colour: told.append(text))
+    page(asked).maps.grab()
+    assert len(told) == 5
+    assert all(re.fullmatch(r"±\d+\.\d+", text) for text in told), told
 
 
 def test_one_map_at_a_time_lies_on_the_slice(asked):
