@@ -66,10 +66,13 @@ def test_cancel_keeps_what_is_there_and_asks_again(make_app):
     rig.settle()
     assert not rig.state.pixels.computing
     assert [one.kind for one in rig.state.pixels.found.maps] == ["mask"]
+    assert page(rig).readout.text().endswith("stopped, ask again (Shift+L)")
+    assert "no gradients" not in page(rig).note.text(), "they had no time to come"
     rig.engine.pixel_gate.set()
     rig.commands.explain_pixels.trigger()
     rig.settle()
     assert len(rig.state.pixels.found.maps) == 5
+    assert "stopped" not in page(rig).readout.text()
     rig.commands.explain_pixels.trigger()
     rig.settle()
     assert len(rig.engine.pixels) == 2, "what is known is not computed again"
