@@ -53,6 +53,8 @@ class PictureEditController(QObject):
         # What was asked for last, and what the changed picture is of.
         self._request: PictureRequest | None = None
         self._made: PictureRequest | None = None
+        # Whether what is being made is to run then: a density was typed, and Run was clicked.
+        self._run_next = False
         # What the latest run is of.
         self._ran_under: tuple[DetectionSettings, EvidenceSettings] | None = None
         state.display.events.slice_index.connect(self.forget)
@@ -83,6 +85,9 @@ class PictureEditController(QObject):
         """Run the changed slice, then sham heals, in the background."""
         state, edited, asked = self._state.picture_edit, self._state.picture_edit.edited, self._asked()
         if edited is None or state.running:
+            return
+        if self._request is not self._made:
+            self._run_next = True
             return
         if asked is None:
             self._messages.post("info", _FIRST, topic=_TOPIC)
@@ -136,8 +141,14 @@ class PictureEditController(QObject):
     def _submit(self, work: JobFactory, take: Callable[[object], None]) -> None:
         def end() -> None:
             # What was refused or stopped is not shown.
-            self._request = self._made
+            self._request, self._run_next = self._made, False
             self._state.picture_edit.running = False
+
+        def finish() -> None:
+            run_next = self._run_next
+            end()
+            if run_next:
+                self.run()
 
         def fail(error: BaseException) -> None:
             end()
@@ -146,7 +157,7 @@ class PictureEditController(QObject):
         self._jobs.submit(
             _JOB,
             work,
-            Handlers(produced=take, finished=end, failed=fail, cancelled=end),
+            Handlers(produced=take, finished=finish, failed=fail, cancelled=end),
             priority=Priority.ASKED,
         )
 

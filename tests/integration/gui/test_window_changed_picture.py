@@ -169,6 +169,21 @@ def test_the_density_is_that_of_the_picture_that_is_shown(rig):
     assert dialog.level.value() == -500
 
 
+def test_a_density_that_was_typed_is_what_runs(rig):
+    dialog = change(rig, "plant")
+    dialog.level.setValue(-425)  # as the click on Run takes the keyboard from the box
+    dialog.run_button.click()
+    rig.settle()
+    assert rig.state.picture_edit.edited.level_hu == -425
+    assert rig.state.picture_edit.effect.edited is rig.state.picture_edit.edited
+    dialog.level.setValue(-600)
+    dialog.run_button.click()
+    rig.settle()
+    assert "as dense as" in rig.texts[-1]
+    assert rig.state.picture_edit.effect.edited is rig.state.picture_edit.edited, "nothing else runs instead"
+    assert not rig.state.picture_edit.running
+
+
 def test_a_slice_that_must_run_again_says_so(rig):
     dialog = change(rig)
     rig.state.results.slices = {}
