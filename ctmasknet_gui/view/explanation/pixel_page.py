@@ -166,7 +166,7 @@ class PixelPage(QWidget):
         elif self._state.pixels.computing:
             parts.append("computing…")
         if found.fixed is None and not self._state.pixels.computing:
-            parts.append(_STOPPED)
+            parts.insert(1, _STOPPED)
         return " · ".join(parts)
 
     def _values(self, found: RegionPixels, x: float, y: float) -> str:

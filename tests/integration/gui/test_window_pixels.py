@@ -66,7 +66,7 @@ def test_cancel_keeps_what_is_there_and_asks_again(make_app):
     rig.settle()
     assert not rig.state.pixels.computing
     assert [one.kind for one in rig.state.pixels.found.maps] == ["mask"]
-    assert page(rig).readout.text().endswith("stopped, ask again (Shift+L)")
+    assert "logit +2.00 · stopped, ask again (Shift+L)" in page(rig).readout.text()
     assert "no gradients" not in page(rig).note.text(), "they had no time to come"
     rig.engine.pixel_gate.set()
     rig.commands.explain_pixels.trigger()
