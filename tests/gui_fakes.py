@@ -355,7 +355,7 @@ class FakeEngine:
         )
 
     def edit_picture(self, pipeline, volume, result, detections, request):
-        """Fill the box around what was asked for with 7; the upper left corner is no lung."""
+        """Fill the box around what was asked for with 7; the upper left is no lung, -600 HU are too few."""
         self.edits.append(request)
         yield Progress(0, 1, "Looking for healthy lung")
         if request.regions:
@@ -365,6 +365,8 @@ class FakeEngine:
             left, top, right, bottom = int(min(across)), int(min(down)), int(max(across)), int(max(down))
         if (left, top) == (0, 0):
             raise SettingsError("There is hardly any lung in this area.")
+        if request.level_hu == -600:
+            raise SettingsError("The lung of this area is as dense as -600 HU already.")
         before = volume.voxels[result.slice_index]
         area = np.zeros(before.shape, bool)
         area[top:bottom, left:right] = True

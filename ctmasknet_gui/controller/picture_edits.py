@@ -19,6 +19,7 @@ from ctmasknet_gui.worker.job import JobFactory
 from model_core.base.asked import Box
 from model_core.base.picture_edit import EditedPicture, PictureEditKind, PictureEffect, PictureRequest
 from model_core.base.results import SliceResult
+from model_core.base.settings import DetectionSettings, EvidenceSettings
 from model_core.base.volume import Volume
 
 _FIRST = "Analyse this slice first (Run slice), then change its picture."
@@ -49,7 +50,13 @@ class PictureEditController(QObject):
         self._engine = engine
         self._weights = weights
         self._messages = messages
+        # What was asked for last, and what the changed picture is of.
         self._request: PictureRequest | None = None
+        self._made: PictureRequest | None = None
+        # Whether what is being made is to run then: a density was typed, and Run was clicked.
+        self._run_next = False
+        # What the latest run is of.
+        self._ran_under: tuple[DetectionSettings, EvidenceSettings] | None = None
         state.display.events.slice_index.connect(self.forget)
         state.thresholds.events.detections.connect(self._on_thresholds)
         state.thresholds.events.evidence.connect(self._on_thresholds)
@@ -77,11 +84,17 @@ class PictureEditController(QObject):
     def run(self) -> None:
         """Run the changed slice, then sham heals, in the background."""
         state, edited, asked = self._state.picture_edit, self._state.picture_edit.edited, self._asked()
-        if edited is None or asked is None or state.running:
+        if edited is None or state.running:
+            return
+        if self._request is not self._made:
+            self._run_next = True
+            return
+        if asked is None:
+            self._messages.post("info", _FIRST, topic=_TOPIC)
             return
         pipeline, volume, result = asked
         thresholds = self._state.thresholds
-        detections, evidence = thresholds.detections, thresholds.evidence
+        detections, evidence = self._ran_under = thresholds.detections, thresholds.evidence
         state.effect, state.outdated, state.running = None, False, True
 
         def take(item: object) -> None:
@@ -101,7 +114,7 @@ class PictureEditController(QObject):
     def forget(self, *_: object) -> None:
         """Forget the changed picture and all that came of it."""
         self._jobs.cancel(_JOB)
-        self._request = None
+        self._request = self._made = None
         state = self._state.picture_edit
         state.effect, state.running, state.outdated = None, False, False
         state.edited = None
@@ -119,6 +132,7 @@ class PictureEditController(QObject):
 
         def take(item: object) -> None:
             if isinstance(item, EditedPicture):
+                self._made = request
                 state.effect, state.outdated = None, False
                 state.edited = item
 
@@ -126,7 +140,15 @@ class PictureEditController(QObject):
 
     def _submit(self, work: JobFactory, take: Callable[[object], None]) -> None:
         def end() -> None:
+            # What was refused or stopped is not shown.
+            self._request, self._run_next = self._made, False
             self._state.picture_edit.running = False
+
+        def finish() -> None:
+            run_next = self._run_next
+            end()
+            if run_next:
+                self.run()
 
         def fail(error: BaseException) -> None:
             end()
@@ -135,7 +157,7 @@ class PictureEditController(QObject):
         self._jobs.submit(
             _JOB,
             work,
-            Handlers(produced=take, finished=end, failed=fail, cancelled=end),
+            Handlers(produced=take, finished=finish, failed=fail, cancelled=end),
             priority=Priority.ASKED,
         )
 
@@ -160,6 +182,7 @@ class PictureEditController(QObject):
         return tuple(found[candidate] for candidate in chosen if candidate in found)
 
     def _on_thresholds(self, *_: object) -> None:
-        state = self._state.picture_edit
+        state, thresholds = self._state.picture_edit, self._state.thresholds
         if state.effect is not None or state.running:
-            state.outdated = True
+            # Thresholds that moved back make it true again.
+            state.outdated = self._ran_under != (thresholds.detections, thresholds.evidence)

@@ -55,7 +55,7 @@ class PixelController(QObject):
         self._messages = messages
         # By slice and candidate, with the candidates that it is of: a slice may have run again.
         self._kept: dict[tuple[int, int], tuple[Candidates | None, RegionPixels]] = {}
-        self._asked: tuple[int, int] | None = None
+        self._asked: tuple[tuple[int, int], Candidates | None] | None = None
         state.selection.events.candidate.connect(self._refresh)
         state.results.events.shown.connect(self._refresh)
         for name in _MAPS:
@@ -76,6 +76,9 @@ class PixelController(QObject):
         if (found := self._state.pixels.found) is not None and found.fixed is not None:
             return
         key, of, engine = (shown.slice_index, roi.candidate), result.evidence_candidates, self._engine
+        if self._asked is not None and self._asked[0] == key and self._asked[1] is of:
+            return  # they are being computed
+        asked = key, of
 
         def take(item: object) -> None:
             if not isinstance(item, Progress):
@@ -83,7 +86,7 @@ class PixelController(QObject):
                 self._refresh()
 
         def end() -> None:
-            if self._asked == key:
+            if self._asked is asked:
                 self._asked = None
             self._refresh()
 
@@ -97,7 +100,7 @@ class PixelController(QObject):
             Handlers(produced=take, finished=end, failed=fail, cancelled=end),
             priority=Priority.ASKED,
         )
-        self._asked = key
+        self._asked = asked
         self._refresh()
 
     @Slot(object)
@@ -139,7 +142,7 @@ class PixelController(QObject):
             of, known = self._kept.get(key, (None, None))
             if result is not None and of is result.evidence_candidates:
                 found = known
-            pixels.computing = self._asked == key
+            pixels.computing = self._asked is not None and self._asked[0] == key
         else:
             pixels.computing = False
         if found is not pixels.found:

@@ -58,7 +58,8 @@ class StabilityController(QObject):
         self._weights = weights
         self._messages = messages
         self._kept: dict[int, _Known] = {}
-        self._asked: int | None = None
+        # Slice, its candidates and settings of the runs that go on.
+        self._asked: tuple[int, Candidates, DetectionSettings, EvidenceSettings] | None = None
         state.results.events.shown.connect(self._refresh)
         state.thresholds.events.all.connect(self._refresh)
         shown.left.connect(self._forget)
@@ -77,12 +78,16 @@ class StabilityController(QObject):
         index, of, engine = shown.slice_index, result.detection_candidates, self._engine
         settings = self._state.thresholds.detections, self._state.thresholds.evidence
 
+        asked = index, of, *settings
+        if self._asked is not None and self._asked[1] is of and self._asked[2:] == settings:
+            return  # it runs already
+
         def take(item: object) -> None:
             if not isinstance(item, Progress):
                 self._kept[index] = _Known(of, *settings, cast("Stability", item))
 
         def end() -> None:
-            if self._asked == index:
+            if self._asked is asked:
                 self._asked = None
             self._refresh()
 
@@ -96,7 +101,7 @@ class StabilityController(QObject):
             Handlers(produced=take, finished=end, failed=fail, cancelled=end),
             priority=Priority.ASKED,
         )
-        self._asked = index
+        self._asked = asked
         self._refresh()
 
     def _known(self) -> _Known | None:
@@ -115,7 +120,9 @@ class StabilityController(QObject):
 
     def _refresh(self, *_: object) -> None:
         state, shown, known = self._state.stability, self._state.results.shown, self._known()
-        state.computing = shown is not None and self._asked == shown.slice_index
+        state.computing = (
+            shown is not None and self._asked is not None and self._asked[0] == shown.slice_index
+        )
         state.of_class, state.of_area = (False, False) if known is None else self._true(known)
         found = None if known is None else known.found
         if state.found is not found:

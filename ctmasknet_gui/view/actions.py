@@ -77,6 +77,11 @@ def _shown(state: AppState) -> bool:
     return state.results.shown is not None
 
 
+def _shown_in_lung(state: AppState) -> bool:
+    """Whether what is shown counts: outside the lungs neither class nor area does."""
+    return state.results.shown is not None and state.results.shown.summary.lung is not False
+
+
 def _chosen(state: AppState, *, excluded: bool | None = None) -> bool:
     """Whether a region is selected that the class rests on, or that was taken out of that."""
     shown, chosen = state.results.shown, state.selection.chosen
@@ -385,7 +390,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
                 image="stop", when=lambda state: _running(state) and not state.display.tool,
                 do=lambda use, _: use.stop()),
         Command("how_sure", "How sure: eight small changes", _SURE_TIP, keys=("Shift+S",),
-                when=_shown, do=lambda use, _: use.ask_stability()),
+                when=_shown_in_lung, do=lambda use, _: use.ask_stability()),
         Command("other_rules", "What other rules would say…", when=_judged_scan,
                 tip="The verdict of the scan beside that of other rules, from the same slices"),
         Command("toggle_nms", "Suppress overlapping boxes (NMS)", keys=("T",), image="nms",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtCore import QSignalBlocker, QSize, Qt, Signal
 from PySide6.QtGui import QCloseEvent, QColor, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -265,6 +265,10 @@ class PictureEditDialog(QDialog):
         edited, effect = picture.edited, picture.effect
         if edited is None:
             return
+        # Where ground glass of another density was refused, the density is that of the picture again.
+        if edited.level_hu is not None and (self._shown[0] is not edited or not run.kind):
+            with QSignalBlocker(self.level):
+                self.level.setValue(edited.level_hu)
         if self._shown != (edited, effect):
             if self._shown[0] is not edited or effect is None or self._shown[1] is None:
                 self._show_pictures(edited, effect)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from model_core.base.arrays import ByteArray, DoubleArray, VoxelArray
 from model_core.base.errors import SettingsError
-from model_core.base.volume import VoiFunction, Volume, Window
+from model_core.base.volume import LUNG_WINDOW, VoiFunction, Volume, Window
 
 # Percentiles that the automatic window spans: a few metal or padding pixels do not count.
 AUTO_PERCENTILES = (1.0, 99.0)
@@ -44,6 +44,12 @@ def apply_window(values: VoxelArray, window: Window, *, inverted: bool = False) 
         raise TypeError(f"apply_window takes int16 in the machine's byte order, not {values.dtype}")
     shown: ByteArray = lookup_table(window, inverted=inverted).take(values.view(np.uint16))
     return shown
+
+
+def usual_picture(volume: Volume, values: VoxelArray) -> ByteArray:
+    """Return the display values of a slice where nobody chose a window: of HU the lung window."""
+    window = LUNG_WINDOW if volume.unit == "HU" else automatic_window(volume)
+    return apply_window(values, window, inverted=volume.inverted)
 
 
 def lookup_table(window: Window, *, inverted: bool = False) -> ByteArray:

@@ -115,7 +115,10 @@ def lung_slice(volume: Volume, index: int, spec: InputSpec, marked: BoolArray) -
     lungs = known_lungs(volume)
     lung = None if lungs is None or volume.unit == "values" else lungs.mask(index)
     if lungs is None or lung is None or not lung.any():
-        raise NothingHealthy("No lung was found in this slice, so that nothing says what is healthy.")
+        raise NothingHealthy(
+            "No lung was found in this slice, so that nothing says what is healthy: choose a slice through "
+            "the lungs."
+        )
     values = volume.voxels[index]
     hu, per_hu, limits = values.astype(np.float32), 1.0, (-32768, 32767)
     if volume.unit == "grey":

@@ -143,7 +143,7 @@ def other_rules(summaries: Iterable[SliceSummary], *, volume: Volume | None = No
         RuleAnswer("Mean probability of all lung slices is above one half", middle > ILL_PROBABILITY,
                    f"mean {middle:.2f}"),
         RuleAnswer("Most lung slices look ill", share > 0.5, f"{counted} ({share:.0%})"),
-        RuleAnswer(f"{_IN_A_ROW} neighbouring slices look ill", joined >= _IN_A_ROW,
+        RuleAnswer(f"{_IN_A_ROW} neighbouring analysed slices look ill", joined >= _IN_A_ROW,
                    f"at most {joined} in a row"),
         RuleAnswer(f"At least {LESION_ML:g} ml of lesion is marked, whatever the slices look like",
                    None if ml is None else ml >= LESION_ML,

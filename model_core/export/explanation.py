@@ -15,8 +15,8 @@ from model_core.base.files import atomic_path
 from model_core.base.picture_edit import PictureEffect
 from model_core.base.results import ShownSlice, probability_text
 from model_core.base.threads import DRAWING
-from model_core.base.voi import apply_window, automatic_window
-from model_core.base.volume import LUNG_WINDOW, Volume
+from model_core.base.voi import usual_picture
+from model_core.base.volume import Volume
 from model_core.explain.attribution import FoundSet, with_ill
 from model_core.explain.explanation import BACKGROUND, METHODS, Explanation
 from model_core.explain.pixels import RegionPixels
@@ -317,10 +317,7 @@ def write_explanation_pictures(
         name += ", ranks closed up"
     if shown.verdict is not None and shown.verdict.edit is not None:
         name += ", edited evidence"
-    window = LUNG_WINDOW if volume.unit == "HU" else automatic_window(volume)
-    grey = apply_window(volume.voxels[shown.slice_index], window)
-    _, rows_mm, columns_mm = volume.geometry.spacing_mm
-    aspect = rows_mm / columns_mm if rows_mm and columns_mm else 1.0
+    grey, aspect = usual_picture(volume, volume.voxels[shown.slice_index]), volume.geometry.pixel_aspect
     about = {"Software": f"CTMaskNet {__version__}, {RESEARCH_USE.replace('–', '-')}"}
     for number, file in enumerate(picture_names(shown.slice_index)):
         with DRAWING, rc_context(), atomic_path(folder / file, overwrite=True) as temporary:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from model_core import __version__
-from model_core.base.arrays import BoolArray, ByteArray
+from model_core.base.arrays import BoolArray
 from model_core.base.files import atomic_path
 from model_core.base.picture_edit import (
     ABOUT_THE_NETWORK,
@@ -18,8 +18,8 @@ from model_core.base.picture_edit import (
     PictureOutcome,
 )
 from model_core.base.threads import DRAWING
-from model_core.base.voi import apply_window, automatic_window
-from model_core.base.volume import LUNG_WINDOW, Volume
+from model_core.base.voi import usual_picture
+from model_core.base.volume import Volume
 from model_core.export.png import RESEARCH_USE
 from model_core.export.predictions import by_name
 from model_core.scene import edge_letters
@@ -99,7 +99,6 @@ def write_picture_edit(folder: Path, volume: Volume, found: PictureEffect) -> No
     from model_core import plots
 
     edited = found.edited
-    _, rows_mm, columns_mm = volume.geometry.spacing_mm
     letters = edge_letters(volume.geometry)
     about = {"Software": f"CTMaskNet {__version__}, {RESEARCH_USE.replace('–', '-')}"}
     file = folder / picture_edit_name(edited.slice_index)
@@ -107,17 +106,12 @@ def write_picture_edit(folder: Path, volume: Volume, found: PictureEffect) -> No
         figure = Figure(figsize=_SIZE, dpi=_DPI)
         plots.picture_pair(
             figure,
-            (_grey(volume, edited.before), _grey(volume, edited.after)),
+            (usual_picture(volume, edited.before), usual_picture(volume, edited.after)),
             (np.any(found.shown_before.masks, axis=0), np.any(found.shown_after.masks, axis=0)),
             edited.area,
             titles=("As it was taken", f"CHANGED PICTURE: {edited.done.lower()}"),
             notes=(effect_words(found), sham_words(found), ABOUT_THE_NETWORK),
             letters=(letters.left, letters.right),
-            aspect=rows_mm / columns_mm if rows_mm and columns_mm else 1.0,
+            aspect=volume.geometry.pixel_aspect,
         )
         figure.savefig(temporary, format="png", metadata=about)
-
-
-def _grey(volume: Volume, voxels: Any) -> ByteArray:
-    window = LUNG_WINDOW if volume.unit == "HU" else automatic_window(volume)
-    return apply_window(voxels, window)

@@ -8,8 +8,8 @@ from typing import Any
 from model_core import __version__
 from model_core.base.files import atomic_path
 from model_core.base.threads import DRAWING
-from model_core.base.voi import apply_window, automatic_window
-from model_core.base.volume import LUNG_WINDOW, Volume
+from model_core.base.voi import usual_picture
+from model_core.base.volume import Volume
 from model_core.explain.pixels import FOUND_IOU, RegionPixels
 from model_core.export.png import RESEARCH_USE
 
@@ -69,9 +69,7 @@ def write_region_picture(folder: Path, volume: Volume, index: int, found: Region
 
     from model_core import plots
 
-    window = LUNG_WINDOW if volume.unit == "HU" else automatic_window(volume)
-    grey = apply_window(volume.voxels[index], window)
-    _, rows_mm, columns_mm = volume.geometry.spacing_mm
+    grey = usual_picture(volume, volume.voxels[index])
     name = f"What the logit of region {found.roi.rank} hangs on ({found.logit:+.2f})".replace("-", "\u2212")
     about = {"Software": f"CTMaskNet {__version__}, {RESEARCH_USE.replace('–', '-')}"}
     file = folder / region_picture_name(index, found.roi.rank)
@@ -84,6 +82,6 @@ def write_region_picture(folder: Path, volume: Volume, index: int, found: Region
             proposal=found.proposal,
             box=found.roi.box,
             name=name,
-            aspect=rows_mm / columns_mm if rows_mm and columns_mm else 1.0,
+            aspect=volume.geometry.pixel_aspect,
         )
         figure.savefig(temporary, format="png", metadata=about)

@@ -507,6 +507,12 @@ def test_other_rules_agree_on_a_scan_that_is_ill_throughout():
     assert _says([*outside, *summaries[10:]])[3][1] == "10 of 10 lung slices (100%)"
 
 
+def test_the_rule_of_neighbours_says_which_slices_it_counts():
+    """In a series that runs every eighth slice comes first: those are neighbours among the analysed alone."""
+    rule = other_rules([_ill(k, 0.9) for k in (0, 8, 16)])[4]
+    assert (rule.rule, rule.ill) == ("3 neighbouring analysed slices look ill", True)
+
+
 def test_without_a_calibration_no_rule_says_anything():
     assert other_rules([_summary(k, 0.2, 0.1, 0.7) for k in range(5)]) == ()
     assert other_rules([]) == ()

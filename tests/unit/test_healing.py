@@ -143,7 +143,7 @@ def test_a_drawn_area_holds_the_pixels_whose_middle_it_holds():
 
 def test_a_series_whose_lungs_are_unknown_is_refused():
     volume = Volume("s", "s", np.zeros((1, 32, 32), np.int16), Geometry())
-    with pytest.raises(NothingHealthy, match="No lung was found"):
+    with pytest.raises(NothingHealthy, match="choose a slice through the lungs"):
         lung_slice(volume, 0, InputSpec(), np.zeros((32, 32), bool))
 
 

@@ -2,11 +2,13 @@
 
 import dataclasses
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
 
+from model_core import plots
 from model_core.base.errors import SettingsError
 from model_core.base.jobs import finish
 from model_core.base.picture_edit import (
@@ -21,6 +23,7 @@ from model_core.engine.load import load_pipeline
 from model_core.engine.lungs import lungs_of
 from model_core.explain import edit_picture, picture_effect
 from model_core.explain.picture_edit import region_changes
+from model_core.export import write_picture_edit
 from model_core.export.picture_edit import picture_edit_entry
 from model_core.phantom import make_phantom
 from model_core.scene.picture_edit import area_words, effect_words, region_words, sham_words
@@ -198,3 +201,19 @@ def test_words_say_what_changed():
     assert "(logit 0.00)" in effect_words(effect(0.001, [0.0], probability=(0.9, 0.9)))
     assert area_words(found) == "Marked area 10.0 → 0.5 cm²"
     assert region_words(found) == "Regions: none changed"
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_the_picture_has_the_greys_and_the_pixels_of_the_window(volume, tmp_path, monkeypatch, inverted):
+    drawn = {}
+    monkeypatch.setattr(
+        plots, "picture_pair", lambda _figure, pictures, *_, **how: drawn.update(how, both=pictures)
+    )
+    nothing = SimpleNamespace(masks=np.zeros((0, 4, 4), bool))
+    found = dataclasses.replace(effect(-2.0, [0.1]), shown_before=nothing, shown_after=nothing)
+    dark_and_bright = np.array([[-2000, 2000]] * 2, np.int16)
+    found = dataclasses.replace(found, edited=dataclasses.replace(found.edited, before=dark_and_bright))
+    flat = dataclasses.replace(volume.geometry, spacing_mm=(None, None, None), stated_aspect=2.0)
+    write_picture_edit(tmp_path, dataclasses.replace(volume, inverted=inverted, geometry=flat), found)
+    assert drawn["both"][0][0].tolist() == ([255, 0] if inverted else [0, 255])
+    assert drawn["aspect"] == 2.0

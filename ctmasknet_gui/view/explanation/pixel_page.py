@@ -31,6 +31,7 @@ _NOTED_FROM = 128
 _AROUND = 0.08
 _COLUMNS = (5, 3, 2, 1)
 _ORDER: tuple[Kind, ...] = ("mask", "cells", "gradients", "fixed", "found")
+_STOPPED = "stopped, ask again (Shift+L)"
 _FIXED = "With proposal and selection of regions held fixed: about this region's logit, not the class."
 _TIPS: dict[Kind, str] = {
     "mask": "Raw mask logits of the region, before the sigmoid; the line is at 0, a probability of one half.",
@@ -164,6 +165,8 @@ class PixelPage(QWidget):
             parts.append(f"gradients miss {100 * found.relative_error:.1f} %")
         elif self._state.pixels.computing:
             parts.append("computing…")
+        if found.fixed is None and not self._state.pixels.computing:
+            parts.insert(1, _STOPPED)
         return " · ".join(parts)
 
     def _values(self, found: RegionPixels, x: float, y: float) -> str:
@@ -182,7 +185,7 @@ def _note(found: RegionPixels, *, computing: bool) -> str:
     if found.relative_error is not None:
         share = 100 * found.relative_error
         parts.append(f"Integrated gradients miss {share:.1f} % of the difference ({found.steps} steps).")
-    if not computing and found.cells is None:
+    if found.fixed is not None and found.cells is None:
         parts.append("This network gives no gradients.")
     width, height = found.cell_size
     if found.cells is not None:
@@ -191,6 +194,8 @@ def _note(found: RegionPixels, *, computing: bool) -> str:
     parts.append(f"Filled with the mean {filled}.")
     if computing:
         parts.insert(0, "Computing… ")
+    elif found.fixed is None:
+        parts.insert(0, f"{_STOPPED.capitalize()}.")
     return " ".join(parts)
 
 
@@ -323,7 +328,8 @@ class Maps(QWidget):
             return "…" if self._state.pixels.computing else "–"
         cursor = self._state.pixels.cursor
         if cursor is None:
-            return f"± {map_value(one.largest).lstrip('+')}"
+            # Without a space: the line of a box that shows through it would read as a minus.
+            return f"±{map_value(one.largest).lstrip('+')}"
         value = one.at(*cursor)
         return "–" if value is None else map_value(value)
 

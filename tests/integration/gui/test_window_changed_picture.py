@@ -120,6 +120,12 @@ def test_changed_thresholds_make_it_outdated(rig):
     assert "run it again" in dialog.running.text()
     assert dialog.note.text() == ABOUT_THE_NETWORK
     assert dialog.run_button.isEnabled()
+    rig.commands.undo.trigger()
+    rig.settle()
+    assert dialog.running.text() == "", "true again"
+    rig.commands.redo.trigger()
+    rig.settle()
+    assert "run it again" in dialog.running.text()
     dialog.run_button.click()
     rig.settle()
     assert dialog.running.text() == ""
@@ -141,6 +147,48 @@ def test_the_density_of_ground_glass_is_chosen_beside_its_picture(rig):
     assert rig.engine.edits[-1].polygon == BOX
     assert "−425 HU" in dialog.shams.text()
     assert rig.window.picture_edit is dialog
+
+
+def test_the_density_is_that_of_the_picture_that_is_shown(rig):
+    dialog = change(rig, "plant")
+    dialog.level.setValue(-425)
+    rig.settle()
+    change(rig, "plant", polygon=((0, 0), (9, 0), (9, 9)))
+    assert "hardly any lung" in rig.texts[-1]
+    assert dialog.level.value() == -425
+    dialog.level.setValue(-450)
+    rig.settle()
+    assert rig.engine.edits[-1].polygon == BOX, "of the picture that is shown, not of what was refused"
+    other = ((60, 20), (80, 20), (80, 36), (60, 36))
+    change(rig, "plant", polygon=other)
+    assert rig.engine.edits[-1].level_hu == -500
+    assert dialog.level.value() == -500
+    dialog.level.setValue(-600)
+    rig.settle()
+    assert "as dense as" in rig.texts[-1]
+    assert dialog.level.value() == -500
+
+
+def test_a_density_that_was_typed_is_what_runs(rig):
+    dialog = change(rig, "plant")
+    dialog.level.setValue(-425)  # as the click on Run takes the keyboard from the box
+    dialog.run_button.click()
+    rig.settle()
+    assert rig.state.picture_edit.edited.level_hu == -425
+    assert rig.state.picture_edit.effect.edited is rig.state.picture_edit.edited
+    dialog.level.setValue(-600)
+    dialog.run_button.click()
+    rig.settle()
+    assert "as dense as" in rig.texts[-1]
+    assert rig.state.picture_edit.effect.edited is rig.state.picture_edit.edited, "nothing else runs instead"
+    assert not rig.state.picture_edit.running
+
+
+def test_a_slice_that_must_run_again_says_so(rig):
+    dialog = change(rig)
+    rig.state.results.slices = {}
+    dialog.run_button.click()
+    assert "Analyse this slice first" in rig.texts[-1]
 
 
 def test_without_a_result_a_picture_is_not_changed(make_app):

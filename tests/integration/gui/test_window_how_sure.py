@@ -104,3 +104,27 @@ def test_it_can_be_cancelled(make_app):
     assert not rig.state.stability.computing
     assert rig.state.stability.found is None
     assert panel(rig).sure.isEnabled()
+
+
+def test_asked_twice_it_goes_on(make_app):
+    rig = make_app(engine=FakeEngine(pixel_gate=threading.Event()))
+    rig.open()
+    rig.run_series()
+    for _ in range(2):
+        rig.commands.how_sure.trigger()
+        rig.qtbot.waitUntil(lambda: rig.state.run.done > 0)
+    assert len(rig.engine.steadied) == 1, "not from the start again"
+    rig.window.use.set_detections(dataclasses.replace(rig.state.thresholds.detections, score=0.8))
+    rig.commands.how_sure.trigger()
+    rig.engine.pixel_gate.set()
+    rig.settle()
+    assert len(rig.engine.steadied) == 2, "of other thresholds"
+    assert (rig.state.stability.of_class, rig.state.stability.of_area) == (True, True)
+
+
+def test_it_is_not_asked_of_a_slice_outside_the_lungs(analysed):
+    shown = analysed.state.results.shown
+    outside = dataclasses.replace(shown.summary, lung=False)
+    analysed.state.results.shown = dataclasses.replace(shown, summary=outside)
+    assert not analysed.commands.how_sure.isEnabled()
+    assert not panel(analysed).sure.isVisible()

@@ -1,5 +1,6 @@
 """From a region to pixels in the window: asked for, shown as it comes, laid on the slice, forgotten."""
 
+import re
 import threading
 
 import pytest
@@ -8,6 +9,7 @@ from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QColor
 
 from ctmasknet_gui.controller.ports import Engine
+from ctmasknet_gui.view.explanation import pixel_page
 from model_core.base.jobs import finish
 from model_core.explain import explain_region
 from model_core.scene.palette import CIVIDIS
@@ -64,13 +66,31 @@ def test_cancel_keeps_what_is_there_and_asks_again(make_app):
     rig.settle()
     assert not rig.state.pixels.computing
     assert [one.kind for one in rig.state.pixels.found.maps] == ["mask"]
+    assert "logit +2.00 · stopped, ask again (Shift+L)" in page(rig).readout.text()
+    assert "no gradients" not in page(rig).note.text(), "they had no time to come"
     rig.engine.pixel_gate.set()
     rig.commands.explain_pixels.trigger()
     rig.settle()
     assert len(rig.state.pixels.found.maps) == 5
+    assert "stopped" not in page(rig).readout.text()
     rig.commands.explain_pixels.trigger()
     rig.settle()
     assert len(rig.engine.pixels) == 2, "what is known is not computed again"
+
+
+def test_asked_twice_the_maps_go_on(make_app):
+    rig = make_app(engine=FakeEngine(pixel_gate=threading.Event()))
+    rig.open()
+    rig.run_series()
+    rig.window.use.pick(0)
+    rig.commands.explain_pixels.trigger()
+    rig.qtbot.waitUntil(lambda: rig.state.pixels.found is not None)
+    rig.commands.explain_pixels.trigger()
+    assert rig.state.pixels.computing
+    rig.engine.pixel_gate.set()
+    rig.settle()
+    assert len(rig.engine.pixels) == 1, "not from the start again"
+    assert len(rig.state.pixels.found.maps) == 5
 
 
 def test_another_region_has_maps_of_its_own_and_the_first_keeps_its(asked):
@@ -108,6 +128,14 @@ def test_a_click_on_a_map_lays_it_on_the_slice_and_takes_it_off(asked):
     asked.qtbot.mouseClick(maps, Qt.MouseButton.LeftButton, pos=places["mask"].center().toPoint())
     assert pixels.overlay == ""
     assert seen() != QColor(CIVIDIS[-1])
+
+
+def test_nothing_can_look_like_a_minus_before_the_strongest_value(asked, monkeypatch):
+    told = []
+    monkeypatch.setattr(pixel_page, "halo_text", lambda _painter, _place, text, _colour: told.append(text))
+    page(asked).maps.grab()
+    assert len(told) == 5
+    assert all(re.fullmatch(r"±\d+\.\d+", text) for text in told), told
 
 
 def test_one_map_at_a_time_lies_on_the_slice(asked):
