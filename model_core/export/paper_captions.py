@@ -25,10 +25,10 @@ MOST_ROWS = 5
 # So many of the regions stand out in the plots, as in the papers.
 TOP_RANKS = 16
 _PLOTS: dict[SmallPlot, str] = {
-    "scores": f"scores of the regions of the class, the best {TOP_RANKS} dark",
-    "area": f"scores and areas of the regions of the class, the best {TOP_RANKS} in colour, "
-    "those filled that are detections",
-    "batch": "the ranked batch of regions of the class, each column by its largest magnitude",
+    "scores": f"scores of the regions that the class rests on, the best {TOP_RANKS} dark",
+    "area": f"scores and box areas (slice pixels) of the regions that the class rests on, the best {TOP_RANKS} "
+    "in colour, those filled that are detections",
+    "batch": "the ranked batch of regions that the class rests on, each column by its largest magnitude",
 }
 
 
@@ -92,6 +92,7 @@ def caption_of_rows(volume: Volume, rows: Sequence[ShownSlice], look: PaperLook,
         f"c: {what} of these detections, {rule}, none outside their boxes; white: their outlines.",
         f"d: {_PLOTS[look.plot]}.",
         _evidence(rows[0], nms=True),
+        _pneumonia(rows),
         _made_by(look),
     )
     return " ".join(filter(None, parts))
@@ -104,10 +105,11 @@ def caption_of_nms(volume: Volume, columns: Sequence[ShownSlice], look: PaperLoo
     thresholds = " and ".join(nms_text(shown.detections.settings) for shown in columns)
     parts = (
         f"Slice {first.slice_index + 1} of {volume.slices}, {_window(look)}.",
-        f"NMS at an IoU of {thresholds}, of the detections and of the regions of the class alike.",
+        f"NMS at an IoU of {thresholds}, of the detections and of the regions that the class rests on.",
         f"Above: detections with score above {settings.score:g}{_masks(settings)}.",
         f"Below: {_PLOTS[look.plot]}.",
         _evidence(first, nms=False),
+        _pneumonia(columns),
         "The class is the weights' own at their own NMS alone."
         * any(shown.verdict is not None and shown.verdict.basis == "edited" for shown in columns),
         _made_by(look),
@@ -136,6 +138,11 @@ def _evidence(shown: ShownSlice, *, nms: bool) -> str:
     if nms and shown.verdict.basis == "edited":
         text += " Edited evidence: not the class that the weights give."
     return text
+
+
+def _pneumonia(rows: Sequence[ShownSlice]) -> str:
+    known = any(row.verdict is not None and row.summary.ill_probability is not None for row in rows)
+    return "Pneumonia: calibrated probability that a slice looks ill." * known
 
 
 def _made_by(look: PaperLook) -> str:
