@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Slot
+from PySide6.QtCore import QEvent, Qt, Slot
 from PySide6.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -281,7 +281,7 @@ class ExportDialog(QDialog):
         self.target_label = QLabel("File")
         self.target_label.setBuddy(self.target)
         self.problem = label(wrap=True)
-        self.problem.setStyleSheet(f"color: {theme().status['error']};")
+        self._colour_problem()
         self.problem.setVisible(False)
         self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
         self.export_button = self.buttons.addButton("Export", QDialogButtonBox.ButtonRole.AcceptRole)
@@ -467,6 +467,15 @@ class ExportDialog(QDialog):
         if not target.parent.is_dir():
             raise SettingsError("The folder to export to does not exist. Choose one that does.")
         return target
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Take the colours of another theme."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.StyleChange:
+            self._colour_problem()
+
+    def _colour_problem(self) -> None:
+        self.problem.setStyleSheet(f"color: {theme().status['error']};")
 
     def showEvent(self, event: object) -> None:
         """Begin with the target marked, ready to be typed over."""

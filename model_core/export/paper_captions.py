@@ -26,8 +26,8 @@ MOST_ROWS = 5
 TOP_RANKS = 16
 _PLOTS: dict[SmallPlot, str] = {
     "scores": f"scores of the regions that the class rests on, the best {TOP_RANKS} dark",
-    "area": f"scores and box areas (slice pixels) of the regions that the class rests on, the best {TOP_RANKS} "
-    "in colour, those filled that are detections",
+    "area": f"scores and box areas (slice pixels) of the regions that the class rests on, the best "
+    f"{TOP_RANKS} in colour, those filled that are detections",
     "batch": "the ranked batch of regions that the class rests on, each column by its largest magnitude",
 }
 

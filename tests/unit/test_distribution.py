@@ -95,4 +95,6 @@ def test_words_above_the_plot_do_not_meet(width):
     places = [text.get_window_extent() for text in figure.axes[0].texts]
     assert len(places) == 3
     assert not any(a.overlaps(b) for k, a in enumerate(places) for b in places[k + 1 :])
-    assert all(0 <= place.x0 and place.x1 <= figure.bbox.x1 and place.y1 <= figure.bbox.y1 for place in places)
+    assert min(place.x0 for place in places) >= 0
+    assert max(place.x1 for place in places) <= figure.bbox.x1
+    assert max(place.y1 for place in places) <= figure.bbox.y1
