@@ -414,6 +414,8 @@ class ExportDialog(QDialog):
 
     def _make_request(self) -> ExportRequest:
         kind = self.chosen_kind
+        if kind == "nms_figure" and self.nms[0].value() == self.nms[1].value():
+            raise SettingsError("Compare two different NMS thresholds.")
         plot_format: PlotFormat = self.format.currentData()
         return ExportRequest(
             kind=kind,

@@ -115,7 +115,8 @@ def slice_page(
     scores = _figure(
         "score-area",
         lambda f: plots.score_area(f, shown.rois, calibrated=shown.calibrated, theme="light"),
-        "Regions that the class rests on, by score and area of their boxes; filled: shown as detections.",
+        f"{'Ranked regions' if verdict is None else 'Regions that the class rests on'}, by score and box area"
+        f"{'; filled: shown as detections' * any(roi.detected is not None for roi in shown.rois)}.",
         size=_BARS,
     )
     if explanation is None:
@@ -171,7 +172,8 @@ def scan_page(
     if scan is not None:
         words = scan_words(scan, classes=names, analysed=len(summaries), slices=volume.slices)
         answer, colour = words.answer, words.colour
-        lines = (words.where, words.amount, words.kind, words.worth, f"{words.progress} analysed")
+        where = f"{words.answer} {words.where}" if words.where.startswith("in ") else words.where
+        lines = (where, words.amount, words.kind, words.worth, f"{words.progress} analysed")
         opening += [" ".join(f"{line[:1].upper()}{line[1:].rstrip('.')}." for line in lines if line)]
         if scan.verdict_rule:
             opening += [f"Rule: {scan.verdict_rule}"]
@@ -340,7 +342,7 @@ def _said(words: SliceWords | None) -> list[str]:
     if words.probability is not None:
         chance = probability_text(words.probability)
         lines[0] = f"calibrated probability that the slice looks ill: {chance}"
-    return [f"{line} of pneumonia" if line == f"kind {UNDECIDED}" else line for line in lines]
+    return [f"kind of pneumonia {UNDECIDED}" if line == f"kind {UNDECIDED}" else line for line in lines]
 
 
 def _found(summary: SliceSummary) -> str:
@@ -470,7 +472,7 @@ def _numbers(
     if lesions is not None and lesions.lung_shares is not None:
         shares = lesions.lung_shares
         rows.append(
-            ("of the right, left lung, inside it", f"{_share(shares['right'])}, {_share(shares['left'])}")
+            ("marked inside the right, left lung", f"{_share(shares['right'])}, {_share(shares['left'])}")
         )
         rows.append(("grade of the worse lung (steps of 25 %)", f"{lesions.grade} of 4"))
     if rois is not None:
@@ -509,7 +511,7 @@ def _share(value: float) -> str:
 _BASES: dict[EvidenceBasis, str] = {
     "published": "as published",
     "trained": "as these weights were trained",
-    "fast": "without the mirror image that these weights were trained with",
+    "fast": "without the mirror image that these weights look at, too",
     "edited": "edited, not as these weights define it",
 }
 

@@ -182,3 +182,17 @@ def test_words_of_a_column_end_before_the_next_and_numbers_of_its_axis_stand_apa
         heights = [label.get_window_extent() for label in axes.get_yticklabels()]
         assert len(heights) > 2
         assert not any(a.overlaps(b) for k, a in enumerate(heights) for b in heights[k + 1 :])
+
+
+def test_captions_speak_of_no_class_and_of_no_detections_where_there_are_none(make_volume, make_shown):
+    volume = make_volume()
+    look = PaperLook(scene=LOOK.scene, plot="area")
+    one = make_shown(volume)
+    own = caption(nms_figure(volume, [one, one], look))
+    assert "regions that the class rests on, the best 16 in colour, those filled that are detections." in own
+    apart = replace(one, rois=tuple(replace(roi, detected=None) for roi in one.rois))
+    assert "filled" not in caption(paper_figure(volume, [apart], look))
+    without = replace(one, verdict=None)
+    for figure in (paper_figure(volume, [without], look), nms_figure(volume, [without] * 2, look)):
+        assert "class" not in caption(figure)
+        assert "of the ranked regions" in caption(figure)

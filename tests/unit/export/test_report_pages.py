@@ -122,7 +122,7 @@ def test_the_page_of_a_scan_says_verdict_and_doubt(make_volume, settings, tmp_pa
     html, pdf = write_page(tmp_path, "scan", page)
     text = text_of(html.read_text())
     assert "Pneumonia signs" in text
-    assert "In 4 of 6 lung slices" in text
+    assert "Pneumonia signs in 4 of 6 lung slices" in text
     assert "cannot be told apart" in text
     assert "4 of 6 lung slices so far" in text
     assert "6 of 8 slices" in text
