@@ -45,9 +45,9 @@ _BESIDE = 3
 # Characters of a note.
 _LONGEST_NOTE = 160
 _NOTICE = f"{DISCLAIMER} Nothing on this page is validated for diagnosis."
-_LIMITS = (
+_OF_CLASS = (
     "The class rests on the regions that a network ranked, not on the whole picture, and was learned from "
-    "few patients and sources. The program's documentation says what each number means."
+    "few patients and sources."
 )
 
 
@@ -520,7 +520,10 @@ def _made(settings: PageSettings, *, basis: EvidenceBasis | None) -> list[Block]
     """Say with which weights and settings, and what these weights are worth."""
     pipeline, shown, evidence = settings.pipeline, settings.detections, settings.evidence
     nms = "off" if shown.nms_iou is None else f"{shown.nms_iou:g}"
-    level, joined = f"{shown.mask_threshold:g}", ", touching detections joined" * shown.join_touching
+    level, joined = (
+        f"{shown.mask_threshold:g}".replace("-", "−"),
+        ", touching detections joined" * shown.join_touching,
+    )
     nms_evidence = "off" if evidence.nms_iou is None else f"{evidence.nms_iou:g}"
     lines = [
         f"CTMaskNet {__version__}; weights {settings.weights}.",
@@ -532,7 +535,8 @@ def _made(settings: PageSettings, *, basis: EvidenceBasis | None) -> list[Block]
             f"Class: the best {evidence.batch_size} regions, {score}, NMS {nms_evidence} ({_BASES[basis]})."
         )
     notes = [card.notes for card in pipeline.cards if card.notes]
-    return [Note(" ".join([*lines, *dict.fromkeys(notes), _LIMITS]))]
+    limits = (_OF_CLASS * (basis is not None), "The program's documentation says what each number means.")
+    return [Note(" ".join(filter(None, [*lines, *dict.fromkeys(notes), *limits])))]
 
 
 def _figure(

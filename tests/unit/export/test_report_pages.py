@@ -6,12 +6,14 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from model_core.base.errors import ExportError
 from model_core.base.results import ScanVerdict, SliceSummary
 from model_core.base.settings import Architecture, DetectionSettings, EvidenceSettings
 from model_core.base.volume import Problem
 from model_core.export.report_pages import PageSettings, page_slices, scan_page, slice_page, write_page
+from model_core.plots import scan_profile
 from model_core.report import Document, Note, Picture, Row, Table, write_pdf
 from model_core.report.pdf import column_widths
 from model_core.weights.card import ModelCard
@@ -229,3 +231,24 @@ def test_a_short_cell_beside_a_long_one_stands_on_one_line():
     assert sum(wide) == pytest.approx(300)
     assert wide[0] < 30
     assert wide[1] == pytest.approx(wide[2])
+
+
+def test_weights_without_a_class_have_a_profile_of_areas_and_no_word_on_a_class(make_volume, settings):
+    found = [replace(one, ill_probability=None, probabilities=()) for one in summaries(3)]
+    figure = Figure()
+    scan_profile(figure, found, slices=3)
+    (axes,) = figure.axes
+    assert axes.get_ylabel() == ""
+    assert axes.get_ylim()[1] < 0.2
+    scan_profile(figure, summaries(3), slices=3)
+    assert figure.axes[-1].get_ylabel() == "P(pneumonia)"
+
+    class WithoutClass(Networks):
+        def evidence_basis(self, settings):
+            return None
+
+    settings = replace(settings, pipeline=WithoutClass(), detections=DetectionSettings(mask_threshold=-0.5))
+    text = text_of(scan_page(make_volume(), found, None, settings, pictures={}).html())
+    assert "above \u22120.5" in text
+    assert "class rests on" not in text
+    assert "looks ill" not in text
