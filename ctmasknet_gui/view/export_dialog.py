@@ -414,8 +414,6 @@ class ExportDialog(QDialog):
 
     def _make_request(self) -> ExportRequest:
         kind = self.chosen_kind
-        if kind == "nms_figure" and self.nms[0].value() == self.nms[1].value():
-            raise SettingsError("Compare two different NMS thresholds.")
         plot_format: PlotFormat = self.format.currentData()
         return ExportRequest(
             kind=kind,
@@ -427,7 +425,10 @@ class ExportDialog(QDialog):
             last=self.last.value(),
             scale=self.scale.value(),
             plots=self.plots.isChecked() and self.plots.isEnabled(),
-            identity=self.identity.isChecked() and self.identity.isEnabled(),
+            # What was ticked for another kind, and is not seen, is not asked for.
+            identity=self.identity.isVisibleTo(self)
+            and self.identity.isChecked()
+            and self.identity.isEnabled(),
             plot_format=plot_format,
             nms=(self.nms[0].value(), self.nms[1].value()),
             paper_plot=self.paper_plot.currentData(),
