@@ -268,7 +268,8 @@ def _key_images(
     shown = [index for index in sorted(notes) if index in pictures]
     columns: list[list[Picture]] = []
     for index in shown:
-        caption = f"{_with_note(index, notes[index])}."
+        caption = _with_note(index, notes[index])
+        caption += "." * (caption[-1] not in "?!…")
         if index in deciding:
             caption += " One of the slices that carry the verdict."
         columns.append([_png(f"slice-{index + 1:04d}", pictures[index], caption)])
@@ -419,6 +420,8 @@ def _regions(shown: ShownSlice, found: Explanation | None) -> Table:
         "class, 0 to 1. Box: left, top, right, bottom edge in slice pixels. Uses: how often the class is "
         "computed from it. Shown: drawn as a detection."
     )
+    if all(roi.detected is None for roi in shown.rois):
+        caption = caption.replace("a detection.", "a detection (–: the class has regions of its own).")
     if "contribution" in columns:
         caption += " Contribution: as in the bars above, in logits."
     return Table(tuple(columns), rows, caption)

@@ -139,7 +139,7 @@ def test_the_page_of_a_scan_says_verdict_and_doubt(make_volume, settings, tmp_pa
 
 def test_key_images_come_first_with_their_notes(make_volume, settings, tmp_path):
     volume = make_volume(shape=(8, 40, 50))
-    notes = {0: "a <note>.", 2: "", 3: "long " * 100, 4: "", 5: "without"}
+    notes = {0: "a <note>.", 2: "Halo?", 3: "long " * 100, 4: "", 5: "without"}
     chosen = page_slices(summaries(6), SCAN, notes)
     assert chosen == (0, 2, 3, 4, 1)
     pictures = {k: np.full((300, 300, 3), 50, np.uint8) for k in chosen}
@@ -147,7 +147,7 @@ def test_key_images_come_first_with_their_notes(make_volume, settings, tmp_path)
     html, pdf = write_page(tmp_path, "scan", page)
     text = text_of(html.read_text())
     assert "Slice 1: a <note>. " in text
-    assert "Slice 3. One of the slices that carry the verdict." in text
+    assert "Slice 3: Halo? One of the slices that carry the verdict." in text
     assert "without a picture here: Slice 6: without." in text
     assert 100 < len(text.split("Slice 4: ")[1].split("…")[0]) <= 160
     places = [text.index(part) for part in ("Key images", "Profile, and other slices", "Slice 2. ")]
@@ -216,6 +216,9 @@ def test_a_page_says_what_its_numbers_are(make_volume, make_shown, settings):
     assert "Calibrated probability that the slice looks ill: 0.90." in text
     assert "box area (mm²)" in text
     assert "Score: how sure the network is" in text
+    assert "regions of its own" not in text
+    apart = replace(shown, rois=tuple(replace(roi, detected=None) for roi in shown.rois))
+    assert "(–: the class has regions of its own)" in text_of(slice_page(volume, apart, settings).html())
     assert "(as published)" in text
     scan = text_of(scan_page(volume, summaries(6), SCAN, settings, pictures={}).html())
     assert "slices analysed." in scan
