@@ -254,6 +254,11 @@ class ExportController(QObject):
         analysed, slices = len(job.results), job.volume.slices
         if request.kind in ("csv", "lesions") and analysed < slices:
             text += f" Only {analysed} of {slices} slices are analysed; the others are empty in it."
+        asked = {"keys": len(job.key_images), "range": min(request.last, slices) - request.first}
+        if request.kind == "figure" and (left := asked.get(request.slices, 0) - len(job.slices)) > 0:
+            text += (
+                f" {left} slice{'s' * (left > 1)} without a result {'is' if left == 1 else 'are'} not in it."
+            )
         self._messages.withdraw(topic_of(request))
         self._messages.post("info", text, path=request.target)
 

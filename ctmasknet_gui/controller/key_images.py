@@ -37,7 +37,9 @@ class KeyImageController(QObject):
         """Mark a slice, counted from 0, with a note of one line; one far too long loses its end."""
         volume = self._state.case.volume
         if volume is not None and 0 <= index < volume.slices:
-            text = " ".join(text.split())[:LONGEST_NOTE]
+            # What is pasted may hold halves of characters, which no file can be written with.
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            text = " ".join(text.split())[:LONGEST_NOTE].rstrip()
             self._state.case.key_images = {**self._state.case.key_images, index: text}
 
     def unmark(self, index: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Slot
+from PySide6.QtCore import QEvent, Qt, Slot
 from PySide6.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -281,7 +281,7 @@ class ExportDialog(QDialog):
         self.target_label = QLabel("File")
         self.target_label.setBuddy(self.target)
         self.problem = label(wrap=True)
-        self.problem.setStyleSheet(f"color: {theme().status['error']};")
+        self._colour_problem()
         self.problem.setVisible(False)
         self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
         self.export_button = self.buttons.addButton("Export", QDialogButtonBox.ButtonRole.AcceptRole)
@@ -425,7 +425,10 @@ class ExportDialog(QDialog):
             last=self.last.value(),
             scale=self.scale.value(),
             plots=self.plots.isChecked() and self.plots.isEnabled(),
-            identity=self.identity.isChecked() and self.identity.isEnabled(),
+            # What was ticked for another kind, and is not seen, is not asked for.
+            identity=self.identity.isVisibleTo(self)
+            and self.identity.isChecked()
+            and self.identity.isEnabled(),
             plot_format=plot_format,
             nms=(self.nms[0].value(), self.nms[1].value()),
             paper_plot=self.paper_plot.currentData(),
@@ -467,6 +470,15 @@ class ExportDialog(QDialog):
         if not target.parent.is_dir():
             raise SettingsError("The folder to export to does not exist. Choose one that does.")
         return target
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Take the colours of another theme."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.StyleChange:
+            self._colour_problem()
+
+    def _colour_problem(self) -> None:
+        self.problem.setStyleSheet(f"color: {theme().status['error']};")
 
     def showEvent(self, event: object) -> None:
         """Begin with the target marked, ready to be typed over."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from PySide6.QtCore import QEvent
 from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
 
@@ -67,9 +68,9 @@ class TextDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle(title)
         self.browser = QTextBrowser()
-        self.browser.document().setDefaultStyleSheet(themed(_STYLE))
+        self._html, self._style = html, ""
         self.browser.setOpenExternalLinks(True)
-        self.browser.setHtml(html)
+        self._write()
         self.browser.setAccessibleName(title)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.reject)
@@ -79,6 +80,19 @@ class TextDialog(QDialog):
         layout.addWidget(self.browser)
         layout.addWidget(buttons)
         self.resize(900, 680)
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Write it anew in the colours of another theme, where it was read to."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.StyleChange and self._style != themed(_STYLE):
+            place = self.browser.verticalScrollBar().value()
+            self._write()
+            self.browser.verticalScrollBar().setValue(place)
+
+    def _write(self) -> None:
+        self._style = themed(_STYLE)
+        self.browser.document().setDefaultStyleSheet(self._style)
+        self.browser.setHtml(self._html)
 
 
 def keys_html(actions: Actions) -> str:

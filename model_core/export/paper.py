@@ -407,7 +407,10 @@ class _Page:
 
     def words(self, left: float, shown: ShownSlice, top: float) -> float:
         """Write below a picture what is said of it; return the height in mm that it takes."""
-        said = said_of(shown, self.look.scene.image_classes, edited=False)
+        names = self.look.scene.image_classes
+        said = said_of(shown, names, edited=False)
+        if _width(said) > self.side * _PT:
+            said = said_of(shown, names, short=True, edited=False)
         if not said:
             return 0.0
         self.write(left, top + _TEXT_LINE - 0.8, said, fontsize=_SMALL)

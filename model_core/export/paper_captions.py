@@ -25,10 +25,9 @@ MOST_ROWS = 5
 # So many of the regions stand out in the plots, as in the papers.
 TOP_RANKS = 16
 _PLOTS: dict[SmallPlot, str] = {
-    "scores": f"scores of the regions of the class, the best {TOP_RANKS} dark",
-    "area": f"scores and areas of the regions of the class, the best {TOP_RANKS} in colour, "
-    "those filled that are detections",
-    "batch": "the ranked batch of regions of the class, each column by its largest magnitude",
+    "scores": f"scores of {{regions}}, the best {TOP_RANKS} dark",
+    "area": f"scores and box areas (slice pixels) of {{regions}}, the best {TOP_RANKS} in colour{{filled}}",
+    "batch": "the ranked batch of {regions}, each column by its largest magnitude",
 }
 
 
@@ -90,8 +89,9 @@ def caption_of_rows(volume: Volume, rows: Sequence[ShownSlice], look: PaperLook,
         f"a: the slice{', outline of the reference mask dashed' * reference}.",
         f"b: detections with score above {settings.score:g}, NMS {nms_text(settings)}{_masks(settings)}.",
         f"c: {what} of these detections, {rule}, none outside their boxes; white: their outlines.",
-        f"d: {_PLOTS[look.plot]}.",
+        f"d: {_plotted(rows, look)}.",
         _evidence(rows[0], nms=True),
+        _pneumonia(rows),
         _made_by(look),
     )
     return " ".join(filter(None, parts))
@@ -104,10 +104,11 @@ def caption_of_nms(volume: Volume, columns: Sequence[ShownSlice], look: PaperLoo
     thresholds = " and ".join(nms_text(shown.detections.settings) for shown in columns)
     parts = (
         f"Slice {first.slice_index + 1} of {volume.slices}, {_window(look)}.",
-        f"NMS at an IoU of {thresholds}, of the detections and of the regions of the class alike.",
+        f"NMS at an IoU of {thresholds}, of the detections and of {_regions(first)}.",
         f"Above: detections with score above {settings.score:g}{_masks(settings)}.",
-        f"Below: {_PLOTS[look.plot]}.",
+        f"Below: {_plotted(columns, look)}.",
         _evidence(first, nms=False),
+        _pneumonia(columns),
         "The class is the weights' own at their own NMS alone."
         * any(shown.verdict is not None and shown.verdict.basis == "edited" for shown in columns),
         _made_by(look),
@@ -136,6 +137,22 @@ def _evidence(shown: ShownSlice, *, nms: bool) -> str:
     if nms and shown.verdict.basis == "edited":
         text += " Edited evidence: not the class that the weights give."
     return text
+
+
+def _regions(shown: ShownSlice) -> str:
+    return "the ranked regions" if shown.verdict is None else "the regions that the class rests on"
+
+
+def _plotted(rows: Sequence[ShownSlice], look: PaperLook) -> str:
+    """Say what the plots show; where the class has regions of its own, none of them is a detection."""
+    regions = _regions(rows[0])
+    known = any(roi.detected is not None for row in rows for roi in row.rois)
+    return _PLOTS[look.plot].format(regions=regions, filled=", those filled that are detections" * known)
+
+
+def _pneumonia(rows: Sequence[ShownSlice]) -> str:
+    known = any(row.verdict is not None and row.summary.ill_probability is not None for row in rows)
+    return "Pneumonia: calibrated probability that a slice looks ill." * known
 
 
 def _made_by(look: PaperLook) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from model_core import DISCLAIMER, __version__
 from model_core.base.arrays import ByteArray
 from model_core.base.files import refuse_existing, write_text
-from model_core.base.results import ScanVerdict, ShownSlice, SliceSummary, probability_text
+from model_core.base.results import UNDECIDED, ScanVerdict, ShownSlice, SliceSummary, probability_text
 from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceSettings
 from model_core.base.threads import DRAWING
 from model_core.base.voi import automatic_window
@@ -31,7 +31,7 @@ from model_core.scene import Overlays, class_name, scan_words, slice_words
 from model_core.scene.palette import NO_CLASS, image_colour
 from model_core.scene.reasons import signed_logit
 from model_core.scene.settings import SceneSettings
-from model_core.scene.verdict import worth
+from model_core.scene.verdict import SliceWords, worth
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,10 +42,12 @@ _BARS = (4.2, 2.8)
 # Regions and slices that are listed.
 _MOST_ROWS, _MOST_PICTURES, _MOST_KEY_IMAGES = 8, 3, 4
 _BESIDE = 3
+# Characters of a note.
+_LONGEST_NOTE = 160
 _NOTICE = f"{DISCLAIMER} Nothing on this page is validated for diagnosis."
-_LIMITS = (
+_OF_CLASS = (
     "The class rests on the regions that a network ranked, not on the whole picture, and was learned from "
-    "few patients and sources. The program's documentation says what each number means."
+    "few patients and sources."
 )
 
 
@@ -85,7 +87,7 @@ def slice_page(
     names = settings.pipeline.image_classes
     verdict, summary = shown.verdict, shown.summary
     words = slice_words(summary)
-    lines = list(words.lines) if words else []
+    lines = _said(words)
     answer, colour = (words.answer, words.colour) if words else _likeliest(shown, names)
     if verdict is not None and verdict.basis == "edited":
         lines.append("edited evidence: not the class that the weights give")
@@ -103,7 +105,7 @@ def slice_page(
                     (name, float(p), float(logit))
                     for name, p, logit in zip(classes, verdict.probabilities, verdict.logits, strict=True)
                 ],
-                "Sigmoids of single logits; they need not sum to 1.",
+                "Each class alone, as sigmoids of the network's outputs (logits): they need not sum to 1.",
             )
         )
     right.append(_found(summary))
@@ -113,7 +115,8 @@ def slice_page(
     scores = _figure(
         "score-area",
         lambda f: plots.score_area(f, shown.rois, calibrated=shown.calibrated, theme="light"),
-        "Regions of the evidence by score and area; filled: shown as detections.",
+        f"{'Ranked regions' if verdict is None else 'Regions that the class rests on'}, by score and box area"
+        f"{'; filled: shown as detections' * any(roi.detected is not None for roi in shown.rois)}.",
         size=_BARS,
     )
     if explanation is None:
@@ -169,7 +172,8 @@ def scan_page(
     if scan is not None:
         words = scan_words(scan, classes=names, analysed=len(summaries), slices=volume.slices)
         answer, colour = words.answer, words.colour
-        lines = (words.where, words.amount, words.kind, words.worth, words.progress)
+        where = f"{words.answer} {words.where}" if words.where.startswith("in ") else words.where
+        lines = (where, words.amount, words.kind, words.worth, f"{words.progress} analysed")
         opening += [" ".join(f"{line[:1].upper()}{line[1:].rstrip('.')}." for line in lines if line)]
         if scan.verdict_rule:
             opening += [f"Rule: {scan.verdict_rule}"]
@@ -180,7 +184,9 @@ def scan_page(
         lambda figure: plots.scan_profile(
             figure, summaries, slices=volume.slices, deciding=deciding, theme="light"
         ),
-        "From the first slice (left) to the last.",
+        "From the first slice (left) to the last."
+        + " Above: calibrated probability that it looks ill; below: marked area."
+        * any(summary.ill_probability is not None for summary in summaries),
         size=(4.6, 1.9) if key_images else (7.2, 2.5) if rois is None else (5.2, 2.5),
     )
     sections: dict[str, Sequence[Block]] = {}
@@ -262,15 +268,22 @@ def _key_images(
     shown = [index for index in sorted(notes) if index in pictures]
     columns: list[list[Picture]] = []
     for index in shown:
-        caption = f"Slice {index + 1}{': ' * bool(notes[index])}{notes[index]}".rstrip(".") + "."
+        caption = _with_note(index, notes[index])
+        caption += "." * (caption[-1] not in "?!…")
         if index in deciding:
             caption += " One of the slices that carry the verdict."
         columns.append([_png(f"slice-{index + 1:04d}", pictures[index], caption)])
     blocks: list[Block] = [_beside(columns, _BESIDE)]
-    left = [str(index + 1) for index in sorted(notes) if index not in shown]
+    left = [_with_note(index, notes[index]) for index in sorted(notes) if index not in shown]
     if left:
-        blocks.append(f"Key images without a picture here: slices {', '.join(left)}.")
+        blocks.append(f"Key images without a picture here: {'; '.join(left)}.")
     return blocks
+
+
+def _with_note(index: int, note: str) -> str:
+    """Return the number of a slice and its note, whose end is left out where pictures need the room."""
+    note = f"{note[:_LONGEST_NOTE].rstrip()}…" if len(note) > _LONGEST_NOTE else note.rstrip(".")
+    return f"Slice {index + 1}{': ' * bool(note)}{note}"
 
 
 def _beside(columns: Sequence[Sequence[Picture]], least: int) -> Row:
@@ -320,6 +333,17 @@ def _slice_picture(
         scale=2.0,
     )
     return _png(f"slice-{shown.slice_index + 1:04d}", rgb, "The slice with what is shown of the detections.")
+
+
+def _said(words: SliceWords | None) -> list[str]:
+    """Return what stands below the answer, for readers who see the page alone."""
+    if words is None:
+        return []
+    lines = list(words.lines)
+    if words.probability is not None:
+        chance = probability_text(words.probability)
+        lines[0] = f"calibrated probability that the slice looks ill: {chance}"
+    return [f"kind of pneumonia {UNDECIDED}" if line == f"kind {UNDECIDED}" else line for line in lines]
 
 
 def _found(summary: SliceSummary) -> str:
@@ -373,7 +397,7 @@ def _why(found: Explanation, names: Sequence[str], *, beside: Picture) -> list[B
 def _regions(shown: ShownSlice, found: Explanation | None) -> Table:
     """Return the first rows of the RoI batch, with what each contributes where that is known."""
     contributions: Mapping[int, float] = {}
-    columns = ["region", "class", "score", "box (px)", "area (mm²)", "uses", "shown"]
+    columns = ["region", "class", "score", "box (px)", "box area (mm²)", "uses", "shown"]
     if found is not None and "shapley" in found.contributions:
         output, _ = target(found, ())
         values = found.contributions["shapley"].values[:, output]
@@ -391,7 +415,15 @@ def _regions(shown: ShownSlice, found: Explanation | None) -> Table:
             row.append(None if value is None else signed_logit(value))
         rows.append(row)
     more = len(shown.rois) - len(rows)
-    caption = f"The best of {len(shown.rois)} regions; boxes are x1 y1 x2 y2." if more > 0 else ""
+    caption = (
+        f"{f'The best of {len(shown.rois)} regions. ' * (more > 0)}Score: how sure the network is of the "
+        "class, 0 to 1. Box: left, top, right, bottom edge in slice pixels. Uses: how often the class is "
+        "computed from it. Shown: drawn as a detection."
+    )
+    if all(roi.detected is None for roi in shown.rois):
+        caption = caption.replace("a detection.", "a detection (–: the class has regions of its own).")
+    if "contribution" in columns:
+        caption += " Contribution: as in the bars above, in logits."
     return Table(tuple(columns), rows, caption)
 
 
@@ -406,7 +438,7 @@ def _lesions(found: Burden, settings: PageSettings) -> str | Table:
             (
                 str(lesion.number),
                 class_name(settings.pipeline.region_classes, lesion.label - 1),
-                f"{lesion.first + 1}–{lesion.last + 1}",
+                "–".join(str(k + 1) for k in sorted({lesion.first, lesion.last})),
                 "–" if lesion.ml is None else f"{lesion.ml:.1f}",
                 where or "–",
                 "–" if lesion.mean_hu is None else f"{lesion.mean_hu:.0f}".replace("-", "−"),
@@ -414,10 +446,13 @@ def _lesions(found: Burden, settings: PageSettings) -> str | Table:
             )
         )
     more = len(found.lesions) - len(rows) + found.smaller
-    caption = "Connected through the slices; non-aerated: above −100 HU."
+    caption = (
+        "Connected through the slices; non-aerated: share above −100 HU. Lower, middle, upper: third of the "
+    )
+    caption += "slices with lung."
     if more:
         caption += f" {more} smaller one{' is' if more == 1 else 's are'} not listed."
-    return Table(("", "class", "slices", "ml", "where", "mean HU", "non-aerated"), rows, caption)
+    return Table(("lesion", "class", "slices", "ml", "where", "mean HU", "non-aerated"), rows, caption)
 
 
 def _numbers(
@@ -434,19 +469,23 @@ def _numbers(
         if scan.control_rate is not None:
             rows.append(("the same in slices of controls", f"{100 * scan.control_rate:.0f} %"))
         if scan.lesion_ml is not None:
-            rows.append(("marked in the lung", f"{scan.lesion_ml:.1f} ml"))
+            rows.append(("marked in slices with lung", f"{scan.lesion_ml:.1f} ml"))
         if scan.lung_ml is not None:
-            rows.append(("lung", f"{scan.lung_ml:.0f} ml"))
+            rows.append(("both lungs", f"{scan.lung_ml:.0f} ml"))
     if lesions is not None and lesions.lung_shares is not None:
         shares = lesions.lung_shares
         rows.append(
-            ("of the right and of the left lung", f"{_share(shares['right'])}, {_share(shares['left'])}")
+            ("marked inside the right, left lung", f"{_share(shares['right'])}, {_share(shares['left'])}")
         )
-        rows.append(("grade by the more affected lung", f"{lesions.grade} of 4"))
+        rows.append(("grade of the worse lung (steps of 25 %)", f"{lesions.grade} of 4"))
     if rois is not None:
-        rows.append(("RoI scores from controls': Wasserstein", f"{rois.wasserstein:.3f}"))
-        rows.append(("Jensen–Shannon", f"{rois.jensen_shannon:.2f}"))
-    return Table(("what", "how much"), rows)
+        rows.append(("shift of region scores (Wasserstein)", f"{rois.wasserstein:.3f}"))
+        rows.append(("distance (Jensen–Shannon)", f"{rois.jensen_shannon:.2f}"))
+    caption = (
+        "Region scores beside those of controls: their mean shift, 0 to 1, and the distance of their "
+        "histograms, 0 (equal) to 1 (nothing in common). No tests."
+    )
+    return Table(("what", "how much"), rows, caption if rois is not None else "")
 
 
 def _rois(found: RoiDistribution) -> Picture:
@@ -461,7 +500,7 @@ def _rois(found: RoiDistribution) -> Picture:
             distances=(found.wasserstein, found.jensen_shannon),
             theme="light",
         ),
-        "Scores of all regions of the class, beside those of controls of "
+        "Scores of all regions that the class rests on, beside those of controls of "
         f"{found.control_patients} patient{'s' * (found.control_patients != 1)}. "
         "Distances, not tests: slices of a patient are not independent.",
         size=(3.4, 2.5),
@@ -472,11 +511,22 @@ def _share(value: float) -> str:
     return "< 1 %" if 0 < value < 0.01 else f"{100 * value:.0f} %"
 
 
+_BASES: dict[EvidenceBasis, str] = {
+    "published": "as published",
+    "trained": "as these weights were trained",
+    "fast": "without the mirror image that these weights look at, too",
+    "edited": "edited, not as these weights define it",
+}
+
+
 def _made(settings: PageSettings, *, basis: EvidenceBasis | None) -> list[Block]:
     """Say with which weights and settings, and what these weights are worth."""
     pipeline, shown, evidence = settings.pipeline, settings.detections, settings.evidence
     nms = "off" if shown.nms_iou is None else f"{shown.nms_iou:g}"
-    level, joined = f"{shown.mask_threshold:g}", ", touching detections joined" * shown.join_touching
+    level, joined = (
+        f"{shown.mask_threshold:g}".replace("-", "−"),
+        ", touching detections joined" * shown.join_touching,
+    )
     nms_evidence = "off" if evidence.nms_iou is None else f"{evidence.nms_iou:g}"
     lines = [
         f"CTMaskNet {__version__}; weights {settings.weights}.",
@@ -485,11 +535,11 @@ def _made(settings: PageSettings, *, basis: EvidenceBasis | None) -> list[Block]
     if basis is not None:
         score = "all scores" if evidence.score < 0 else f"score above {evidence.score:g}"
         lines.append(
-            f"Class: the best {evidence.batch_size} regions, {score}, NMS {nms_evidence} "
-            f"(evidence {'as published' if basis == 'published' else basis})."
+            f"Class: the best {evidence.batch_size} regions, {score}, NMS {nms_evidence} ({_BASES[basis]})."
         )
     notes = [card.notes for card in pipeline.cards if card.notes]
-    return [Note(" ".join([*lines, *dict.fromkeys(notes), _LIMITS]))]
+    limits = (_OF_CLASS * (basis is not None), "The program's documentation says what each number means.")
+    return [Note(" ".join(filter(None, [*lines, *dict.fromkeys(notes), *limits])))]
 
 
 def _figure(

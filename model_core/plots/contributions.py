@@ -17,6 +17,7 @@ from model_core.base.results import RoiRow
 from model_core.plots import style
 from model_core.plots.margins import Margins
 from model_core.scene.palette import ORANGE, PALE_ORANGE, PALE_SKY, SKY
+from model_core.scene.reasons import signed_logit
 
 # Bars of single regions; all others are one bar.
 MOST_BARS = 14
@@ -88,23 +89,20 @@ def contribution_bars(
     axes.set_xlim(low - 0.22 * span, high + 0.06 * span)
     for row, value in enumerate(lengths):
         axes.annotate(
-            _signed(value), (1, row), (6, 0), ("axes fraction", "data"), "offset points",
+            signed_logit(value), (1, row), (6, 0), ("axes fraction", "data"), "offset points",
             color=colours.text, fontsize=style.SMALL_PT, va="center", gid="value",
         )  # fmt: skip
     axes.set_ylim(len(bars) - 0.4, -0.6)
     style.fix_ticks(axes.yaxis, rows.tolist(), [text for text, _ in bars])
     axes.spines["left"].set_visible(False)
     if baseline is not None and logit is not None:
-        line = f"controls {_signed(baseline)}, regions {_signed(float(values.sum()))}: slice {_signed(logit)}"
+        parts = map(signed_logit, (baseline, float(values.sum()), logit))
+        line = "controls {}, regions {}: slice {}".format(*parts)
         style.headline(axes, colours, line, colour=colours.text)
     else:
         those = "largest" if largest_first else "first"
         line = f"the {those} of {len(values)}; they do not add up"
         style.headline(axes, colours, line, colour=colours.text)
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "\u2212")
 
 
 def contribution_map(

@@ -25,7 +25,7 @@ def scan_profile(
 
     Above, the probability that a slice shows pneumonia as points with the limit of one half; slices outside
     the lungs are shaded. Below zero hang bars of the marked area of each slice. Triangles mark the deciding
-    slices. Slices that were not analysed are left blank.
+    slices. Slices that were not analysed are left blank; without any probability there is no upper part.
 
     Parameters
     ----------
@@ -73,9 +73,14 @@ def scan_profile(
         place = by_number.get(index + 1)
         if place is not None:
             axes.plot([index + 1], [1.03], marker="v", color=style.legible(AMBER, colours), markersize=5)
-    style.fix_ticks(axes.yaxis, (-0.5, 0, 0.5, 1), (f"{largest:.3g}" if largest else "", "0", "0.5", "1"))
-    axes.set_ylabel("P(pneumonia)", color=colours.text, fontsize=style.SMALL_PT, y=0.66)
-    unit = "cm²" if known_mm else "px"
-    style.headline(axes, colours, f"bars below: marked area, {unit}; shaded: outside the lung")
+    unit, most = "cm²" if known_mm else "px", f"{largest:.3g}" if largest else ""
+    if known:
+        style.fix_ticks(axes.yaxis, (-0.5, 0, 0.5, 1), (most, "0", "0.5", "1"))
+        axes.set_ylabel("P(pneumonia)", color=colours.text, fontsize=style.SMALL_PT, y=0.66)
+    else:
+        axes.set_ylim(-0.55, 0.05)
+        style.fix_ticks(axes.yaxis, (-0.5, 0), (most, "0"))
+    bars = "bars below" if known else "bars"
+    style.headline(axes, colours, f"{bars}: marked area, {unit}; shaded: outside the lung")
     if deciding:
         style.headline(axes, colours, "▼ deciding", right=True, colour=style.legible(AMBER, colours))

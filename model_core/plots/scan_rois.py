@@ -14,6 +14,8 @@ from model_core.scene.palette import GREEN
 _LEAST = 1e-4
 # Where the second name begins, in points after the first.
 _SECOND = 38
+# Narrower figures (inches) have the distances in a line of their own.
+_WIDE = 4.1
 
 
 def scan_rois(
@@ -42,7 +44,8 @@ def scan_rois(
         If the theme is unknown.
     """
     colours = style.theme_named(theme)
-    margins = Margins(left=0.66, right=0.14, bottom=0.40, top=0.26)
+    above = int(figure.get_figwidth() < _WIDE)
+    margins = Margins(left=0.66, right=0.14, bottom=0.40, top=0.26 + 0.17 * above)
     axes = style.start(figure, colours, margins, grid="y")
     own, others = slices
     named = f"raw score (0–1); {own} slices, controls {others}"
@@ -55,6 +58,6 @@ def scan_rois(
     axes.set_ylim(_LEAST, 1.0)
     style.fix_ticks(axes.yaxis, (1e-4, 1e-2, 1), ("0.01 %", "1 %", "100 %"))
     style.score_axis(axes)
-    style.headline(axes, colours, "■ scan")
-    style.headline(axes, colours, "— controls", colour=line, along=_SECOND)
+    style.headline(axes, colours, "■ scan", line=above)
+    style.headline(axes, colours, "— controls", colour=line, along=_SECOND, line=above)
     style.headline(axes, colours, "Wasserstein {:.3f}, Jensen–Shannon {:.2f}".format(*distances), right=True)

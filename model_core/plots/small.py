@@ -64,8 +64,9 @@ def share_heights(plots: Sequence[Axes]) -> None:
     if not ends or plots[0].yaxis_inverted():
         return  # ranks are the same everywhere
     low, high = min(low for low, _ in ends), max(high for _, high in ends)
-    ticks = sorted({float(tick) for axes in plots if axes.axison for tick in axes.get_yticks()})
-    shown = [tick for tick in ticks if low <= tick <= high]
+    # Not those of all: numbers of different steps would cover each other.
+    tallest = max((axes for axes in plots if axes.axison), key=lambda axes: axes.get_ylim()[1])
+    shown = [float(tick) for tick in tallest.get_yticks() if low <= tick <= high]
     for axes in plots:
         axes.set_ylim(low, high)
         axes.set_yticks(shown, [f"{tick:,.0f}".replace(",", "\u2009") for tick in shown])

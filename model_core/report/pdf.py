@@ -16,6 +16,8 @@ from model_core.report.document import Block, Document, Note, Picture, Row, Tabl
 
 _MARGIN_MM, _GAP = 14, 10.0
 _TEXT, _SMALL = 8.6, 7.2
+# Between the text of a cell and its sides.
+_CELL = 4
 # Widths of pictures that are tried, as shares of the room.
 _SMALLER = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4)
 _PAPER = THEMES["light"]
@@ -179,19 +181,40 @@ def _table(block: Table, width: float) -> Any:
         [_text(text, size=_SMALL, spaceAfter=0, alignment=2 * r) for text, r in zip(row, right, strict=True)]
         for row in block.texts
     ]
-    longest = [
-        max(4, *(len(text) for text in column)) for column in zip(block.columns, *block.texts, strict=True)
-    ]
-    widths = [width * length / sum(longest) for length in longest]
+    widths = column_widths(list(zip(block.columns, *block.texts, strict=True)), width)
     style = [
         ("BACKGROUND", (0, 0), (-1, 0), _PAPER.grid),
         ("LINEBELOW", (0, 0), (-1, -1), 0.4, _PAPER.grid),
         ("VALIGN", (0, 0), (-1, -1), "TOP"),
         # A number at the right must not touch a word at the left of the next column.
-        *((f"{side}PADDING", (0, 0), (-1, -1), 4) for side in ("LEFT", "RIGHT")),
+        *((f"{side}PADDING", (0, 0), (-1, -1), _CELL) for side in ("LEFT", "RIGHT")),
         *((f"{side}PADDING", (0, 0), (-1, -1), 1.6) for side in ("TOP", "BOTTOM")),
     ]
     return Grid([head, *rows], colWidths=widths, repeatRows=1, style=style, hAlign="LEFT", spaceAfter=4)
+
+
+def column_widths(columns: list[tuple[str, ...]], width: float) -> list[float]:
+    """Return how wide columns of texts (heading first) are on so many points: as their longest text.
+
+    The widest get less where that is too much together.
+    """
+    from reportlab.pdfbase.pdfmetrics import stringWidth
+
+    wanted = [
+        max(18.0, *(stringWidth(text, _BOLD if k == 0 else _SANS, _SMALL) for k, text in enumerate(column)))
+        + 2 * _CELL
+        + 0.5
+        for column in columns
+    ]
+    if sum(wanted) <= width:
+        return [width * one / sum(wanted) for one in wanted]
+    # Narrow ones keep what they want; the others share what is left.
+    room, left = width, len(wanted)
+    for one in sorted(wanted):
+        if one * left > room:
+            break
+        room, left = room - one, left - 1
+    return [min(one, room / left) for one in wanted]
 
 
 def _row(block: Row, width: float, pictures: float) -> Any:

@@ -84,3 +84,17 @@ def test_the_plot_names_both_and_their_distances(theme):
     drawn = {patch.get_gid(): patch.get_data().values for patch in axes.patches}
     assert np.argmax(drawn["scan"]) == 3
     assert np.argmax(drawn["controls"]) == 16
+
+
+@pytest.mark.parametrize("width", [2.9, 3.4, 4.1, 6])
+def test_words_above_the_plot_do_not_meet(width):
+    figure = Figure(figsize=(width, 2.5))
+    shares = np.full(20, 0.05)
+    scan_rois(figure, shares, shares, slices=(300, 60), distances=(0.1234, 0.5))
+    figure.draw_without_rendering()
+    places = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(places) == 3
+    assert not any(a.overlaps(b) for k, a in enumerate(places) for b in places[k + 1 :])
+    assert min(place.x0 for place in places) >= 0
+    assert max(place.x1 for place in places) <= figure.bbox.x1
+    assert max(place.y1 for place in places) <= figure.bbox.y1

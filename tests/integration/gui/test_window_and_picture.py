@@ -10,6 +10,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QImage, QPainter
 from test_window_export import export
 
+from ctmasknet_gui.view.viewport import annotations
 from model_core.base.geometry import Geometry
 from model_core.base.volume import PatientText
 from model_core.export.png import RESEARCH_USE
@@ -100,6 +101,7 @@ def texts_of(monkeypatch):
         on_screen.clear()
         in_picture.clear()
         rig.viewport.repaint()
+        annotations._haloed.cache_clear()  # texts of the frame before are not written again
         monkeypatch.setattr(QPainter, "drawText", screen)
         grabbed = rig.viewport.grab().toImage()
         monkeypatch.setattr(QPainter, "drawText", draw_screen)

@@ -1,6 +1,7 @@
 """Figures for print: what stands in them, in which size, and what their captions say."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -158,3 +159,40 @@ def test_files_in_print_quality(shown, tmp_path):
     assert again.read_bytes() == content
     with pytest.raises(ExportError, match="exists"):
         write_paper_figure(tmp_path / "a", figure, title="A slice")
+
+
+def test_words_of_a_column_end_before_the_next_and_numbers_of_its_axis_stand_apart(make_volume, make_shown):
+    volume = make_volume()
+    few = make_shown(volume)
+    few = replace(few, summary=replace(few.summary, lung=True, ill_probability=0.05))
+    assert said_of(few, ()) == "No clear pneumonia signs, pneumonia 0.05"
+    # Each histogram alone would have other ticks.
+    row = few.rois[0]
+    columns = [
+        replace(few, rois=tuple(replace(row, rank=k + 1, candidate=k) for k in range(count)))
+        for count in (31, 97)
+    ]
+    figure = nms_figure(volume, columns, LOOK)
+    figure.canvas.draw()
+    lines = [text for text in figure.texts if "pneumonia 0.05" in text.get_text()]
+    assert len(lines) == 2
+    assert lines[0].get_window_extent().x1 < lines[1].get_window_extent().x0
+    assert "Pneumonia: calibrated probability" in caption(figure)
+    for axes in figure.axes[1::2]:
+        heights = [label.get_window_extent() for label in axes.get_yticklabels()]
+        assert len(heights) > 2
+        assert not any(a.overlaps(b) for k, a in enumerate(heights) for b in heights[k + 1 :])
+
+
+def test_captions_speak_of_no_class_and_of_no_detections_where_there_are_none(make_volume, make_shown):
+    volume = make_volume()
+    look = PaperLook(scene=LOOK.scene, plot="area")
+    one = make_shown(volume)
+    own = caption(nms_figure(volume, [one, one], look))
+    assert "regions that the class rests on, the best 16 in colour, those filled that are detections." in own
+    apart = replace(one, rois=tuple(replace(roi, detected=None) for roi in one.rois))
+    assert "filled" not in caption(paper_figure(volume, [apart], look))
+    without = replace(one, verdict=None)
+    for figure in (paper_figure(volume, [without], look), nms_figure(volume, [without] * 2, look)):
+        assert "class" not in caption(figure)
+        assert "of the ranked regions" in caption(figure)

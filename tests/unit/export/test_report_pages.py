@@ -6,13 +6,16 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from model_core.base.errors import ExportError
 from model_core.base.results import ScanVerdict, SliceSummary
 from model_core.base.settings import Architecture, DetectionSettings, EvidenceSettings
 from model_core.base.volume import Problem
 from model_core.export.report_pages import PageSettings, page_slices, scan_page, slice_page, write_page
+from model_core.plots import scan_profile
 from model_core.report import Document, Note, Picture, Row, Table, write_pdf
+from model_core.report.pdf import column_widths
 from model_core.weights.card import ModelCard
 
 CLASSES = ("Control", "Other (non-COVID)", "COVID-19")
@@ -121,7 +124,7 @@ def test_the_page_of_a_scan_says_verdict_and_doubt(make_volume, settings, tmp_pa
     html, pdf = write_page(tmp_path, "scan", page)
     text = text_of(html.read_text())
     assert "Pneumonia signs" in text
-    assert "In 4 of 6 lung slices" in text
+    assert "Pneumonia signs in 4 of 6 lung slices" in text
     assert "cannot be told apart" in text
     assert "4 of 6 lung slices so far" in text
     assert "6 of 8 slices" in text
@@ -136,7 +139,7 @@ def test_the_page_of_a_scan_says_verdict_and_doubt(make_volume, settings, tmp_pa
 
 def test_key_images_come_first_with_their_notes(make_volume, settings, tmp_path):
     volume = make_volume(shape=(8, 40, 50))
-    notes = {0: "a <note>.", 2: "", 3: "", 4: "", 5: "left out"}
+    notes = {0: "a <note>.", 2: "Halo?", 3: "long " * 100, 4: "", 5: "without"}
     chosen = page_slices(summaries(6), SCAN, notes)
     assert chosen == (0, 2, 3, 4, 1)
     pictures = {k: np.full((300, 300, 3), 50, np.uint8) for k in chosen}
@@ -144,8 +147,9 @@ def test_key_images_come_first_with_their_notes(make_volume, settings, tmp_path)
     html, pdf = write_page(tmp_path, "scan", page)
     text = text_of(html.read_text())
     assert "Slice 1: a <note>. " in text
-    assert "Slice 3. One of the slices that carry the verdict." in text
-    assert "without a picture here: slices 6." in text
+    assert "Slice 3: Halo? One of the slices that carry the verdict." in text
+    assert "without a picture here: Slice 6: without." in text
+    assert 100 < len(text.split("Slice 4: ")[1].split("…")[0]) <= 160
     places = [text.index(part) for part in ("Key images", "Profile, and other slices", "Slice 2. ")]
     assert places == sorted(places)
     assert pages(pdf) == 1
@@ -202,3 +206,52 @@ def test_a_long_document_goes_on_or_is_made_to_fit(tmp_path):
     assert [picture.name for picture in document.pictures] == ["x", "x", "x"]
     assert "row 39" in document.html()
     assert "row 39" in document.markdown()
+
+
+def test_a_page_says_what_its_numbers_are(make_volume, make_shown, settings):
+    volume = make_volume()
+    shown = make_shown(volume)
+    shown = replace(shown, summary=replace(shown.summary, lung=True, ill_probability=0.9, detections=1))
+    text = text_of(slice_page(volume, shown, settings).html())
+    assert "Calibrated probability that the slice looks ill: 0.90." in text
+    assert "box area (mm²)" in text
+    assert "Score: how sure the network is" in text
+    assert "regions of its own" not in text
+    apart = replace(shown, rois=tuple(replace(roi, detected=None) for roi in shown.rois))
+    assert "(–: the class has regions of its own)" in text_of(slice_page(volume, apart, settings).html())
+    assert "(as published)" in text
+    scan = text_of(scan_page(volume, summaries(6), SCAN, settings, pictures={}).html())
+    assert "slices analysed." in scan
+    assert "calibrated probability that it looks ill" in scan
+
+
+def test_a_short_cell_beside_a_long_one_stands_on_one_line():
+    rows = [("of the right and of the left lung, inside it", "2 %, 2 %"), ("marked", "1236.0 ml")]
+    first, second = column_widths([(a, b) for a, b in zip(*rows, strict=True)], 160.0)
+    assert first + second == pytest.approx(160)
+    assert second > 44.5
+    wide = column_widths([("a", "b"), ("a word " * 90, "c"), ("12", "another text " * 9)], 300.0)
+    assert sum(wide) == pytest.approx(300)
+    assert wide[0] < 30
+    assert wide[1] == pytest.approx(wide[2])
+
+
+def test_weights_without_a_class_have_a_profile_of_areas_and_no_word_on_a_class(make_volume, settings):
+    found = [replace(one, ill_probability=None, probabilities=()) for one in summaries(3)]
+    figure = Figure()
+    scan_profile(figure, found, slices=3)
+    (axes,) = figure.axes
+    assert axes.get_ylabel() == ""
+    assert axes.get_ylim()[1] < 0.2
+    scan_profile(figure, summaries(3), slices=3)
+    assert figure.axes[-1].get_ylabel() == "P(pneumonia)"
+
+    class WithoutClass(Networks):
+        def evidence_basis(self, settings):
+            return None
+
+    settings = replace(settings, pipeline=WithoutClass(), detections=DetectionSettings(mask_threshold=-0.5))
+    text = text_of(scan_page(make_volume(), found, None, settings, pictures={}).html())
+    assert "above \u22120.5" in text
+    assert "class rests on" not in text
+    assert "looks ill" not in text

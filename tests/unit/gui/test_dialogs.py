@@ -41,6 +41,22 @@ def ask(qtbot, state, tmp_path):
 # -------------------------------------------------------------------------------------------- export
 
 
+def test_identity_that_was_ticked_for_another_kind_is_not_asked_for(ask):
+    dialog = ask()
+    dialog.identity.setChecked(True)
+    dialog.kind.setCurrentIndex(dialog.kind.findData("figure"))
+    dialog.export_button.click()
+    assert not dialog.request.identity
+
+
+def test_two_equal_nms_thresholds_are_not_compared(ask):
+    dialog = ask("nms_figure")
+    dialog.nms[0].setValue(dialog.nms[1].value())
+    dialog.export_button.click()
+    assert dialog.request is None
+    assert "two different" in dialog.problem.text()
+
+
 def test_export_of_this_slice_is_proposed_without_identity(ask, tmp_path, qtbot):
     dialog = ask()
     with qtbot.waitSignal(dialog.accepted):

@@ -223,6 +223,20 @@ def test_a_figure_with_more_slices_than_a_page_holds_is_refused(opened):
     assert opened.exporter.jobs == []
 
 
+@pytest.mark.parametrize("slices", ["range", "keys"])
+def test_a_figure_says_how_many_slices_have_no_result(opened, slices):
+    opened.state.display.slice_index = 2
+    opened.controllers.running.run_slice()
+    opened.settle()
+    opened.controllers.key_images.take({1: "", 2: "", 5: ""})
+    request = ExportRequest(kind="figure", target=opened.folder / "a.pdf", slices=slices, first=1, last=4)
+    opened.controllers.exporting.export(request)
+    opened.settle()
+    (job,) = opened.exporter.jobs
+    assert job.slices == (2,)
+    assert "2 slices without a result are not in it." in opened.texts[-1]
+
+
 def test_thresholds_that_are_compared_differ():
     with pytest.raises(SettingsError, match="two different"):
         ExportRequest(kind="nms_figure", target=Path("a.pdf"), nms=(0.5, 0.5))

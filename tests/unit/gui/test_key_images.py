@@ -13,6 +13,7 @@ from ctmasknet_gui.view.key_images import KeyImagesDialog
 from ctmasknet_gui.view.main_window import MainWindow
 from ctmasknet_gui.view.strip import SliceStrip
 from ctmasknet_gui.view.viewport.corners import scene_settings
+from model_core.export.case_file import read_case
 from model_core.scene.palette import AMBER
 
 
@@ -40,6 +41,16 @@ def test_a_slice_that_is_not_there_is_not_marked(opened, marks):
     assert opened.state.case.key_images == {}
     marks.note(0, "x" * 10_000)
     assert len(opened.state.case.key_images[0]) == 500
+    marks.note(0, "word " * 120)
+    assert opened.state.case.key_images[0].endswith("word")
+
+
+def test_a_note_with_half_a_character_can_be_saved(opened, marks, tmp_path):
+    marks.note(1, "half \ud83d, whole \ud83d\ude42, κείμενο")
+    assert opened.state.case.key_images == {1: "half \ufffd, whole \U0001f642, κείμενο"}
+    opened.controllers.case_files.save(tmp_path / "a.ctmn")
+    opened.settle()
+    assert read_case(tmp_path / "a.ctmn").key_images[0].note.endswith("κείμενο")
 
 
 def test_going_through_them_ends_at_the_last(opened, marks):

@@ -12,6 +12,8 @@ from ctmasknet_gui.controller.remember import RememberController
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view import style
+from ctmasknet_gui.view.export_dialog import ExportDialog
+from ctmasknet_gui.view.help import TextDialog
 from ctmasknet_gui.view.main_window import MainWindow
 from model_core.base.resources import resource
 from model_core.plots.style import THEMES
@@ -139,3 +141,24 @@ def test_as_the_system_takes_one_of_both(qapp):
     assert isinstance(QApplication.instance(), QApplication)
     style.set_theme("system")
     assert style.theme() in (style.DARK, style.LIGHT)
+
+
+def test_dialogs_that_are_open_follow_the_theme(qtbot, qapp, tmp_path):
+    state = fill(AppState())
+    window = MainWindow(state, heard_use_cases())
+    qtbot.addWidget(window)
+    window.show()
+    text = TextDialog("Long", "<h2>Title</h2><p>text</p>" * 80, window)
+    export = ExportDialog(state, folder=tmp_path, kind="png", parent=window)
+    for dialog in (text, export):
+        qtbot.addWidget(dialog)
+        dialog.show()
+    bar = text.browser.verticalScrollBar()
+    bar.setValue(bar.maximum() // 2)
+    place = bar.value()
+    assert place > 0
+    state.display.theme = "light"
+    colour = text.browser.document().begin().begin().fragment().charFormat().foreground().color()
+    assert contrast(colour.name(), style.LIGHT.base) >= LEAST_CONTRAST
+    assert bar.value() == place
+    assert style.LIGHT.status["error"] in export.problem.styleSheet()

@@ -77,3 +77,9 @@ def test_without_regions_nothing_is_claimed(figure, texts):
     contribution_map(figure, np.zeros((50, 50), np.uint8), [], [], name="x")
     with pytest.raises(SettingsError):
         contribution_bars(figure, [1], [], baseline=None, logit=None, name="x")
+
+
+def test_what_rounds_to_nothing_has_no_sign(figure, texts):
+    contribution_bars(figure, [1, 2], [-0.001, 0.002], baseline=0.0, logit=0.001, name="x")
+    assert "0.00" in texts(figure)
+    assert not {"+0.00", "\u22120.00"} & set(texts(figure))
