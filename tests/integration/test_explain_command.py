@@ -293,7 +293,7 @@ def test_a_page_of_edited_evidence_says_so_where_it_says_how_it_was_made(series,
     options = ("--slice", "3", "--weights", *weights, "--exclude", "1", "--report", "--stability")
     assert explain(series, tmp_path, *options) == 0
     html = (tmp_path / "report.html").read_text()
-    assert "(evidence edited)" in html
+    assert "edited, not as these weights define it" in html
     assert "with the evidence as it was before the edit" in html
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from gui_fakes import make_card
 from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, Qt
-from PySide6.QtGui import QEnterEvent, QGuiApplication
+from PySide6.QtGui import QCursor, QEnterEvent, QGuiApplication
 from PySide6.QtWidgets import QApplication, QFileDialog, QWidget
 from window_case import fill, hear, heard_use_cases
 
@@ -451,6 +451,7 @@ def over_a_picture(qtbot):
     picture = QWidget()
     qtbot.addWidget(picture)
     picture.setGeometry(200, 200, 700, 400)
+    QCursor.setPos(20, 700)  # a test before may have left it where the bar is to be
     picture.show()
     yield lambda state: MessageBar(state, picture)
     picture.hide()
