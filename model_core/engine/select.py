@@ -92,7 +92,9 @@ def why_unshown(
     Each test only sees what passed those before: area, score, NMS, number of detections. NMS is greedy, so
     what suppressed a candidate is the best of the kept ones of its class that overlap it enough.
     """
-    survivors = rank(candidates, replace(settings, max_detections=max(1, len(candidates))))
+    survivors = rank(candidates, settings)
+    if len(survivors) == settings.max_detections:
+        survivors = rank(candidates, replace(settings, max_detections=max(1, len(candidates))))
     shown, kept = set(survivors[: settings.max_detections].tolist()), set(survivors.tolist())
     scores, areas = network_scores(candidates, settings.scoring), _areas(candidates.boxes)
     found: dict[int, Unshown] = {}

@@ -78,6 +78,9 @@ class ProbabilityBars(QWidget):
         self._former, self._empty, self._ranges = former, empty, ranges
         self._told = told
         self._names = tuple(class_name(names, k) for k in range(len(values)))
+        if len(values) != len(self._values):
+            self._values = values
+            self.updateGeometry()
         self._values = values
         text = ", ".join(
             f"{name} {number}" + (f" (original {probability_text(former[k])})" if former else "")
@@ -88,7 +91,6 @@ class ProbabilityBars(QWidget):
             text.replace(", ", "\n") + "\n\nSigmoid of each class logit: the classes are scored one by one,\n"
             "so the numbers need not add up to 1." + self._empty_text(empty_is) + self._range_text()
         )
-        self.updateGeometry()
         self.update()
 
     def _range_text(self) -> str:

@@ -18,7 +18,7 @@ from ctmasknet_gui.state.verdict import (
     verdict_may_come,
     verdict_words,
 )
-from ctmasknet_gui.view.style import colour
+from ctmasknet_gui.view.style import colour, theme
 from ctmasknet_gui.view.viewport.annotations import sized
 from ctmasknet_gui.view.viewport.pictures import device_ratio, grey_image
 from model_core.base.results import probability_text
@@ -72,6 +72,8 @@ class Thumbnail(QAbstractButton):
         self.index: int | None = None
         self.current = self.framed = False
         self._picture: QImage | None = None
+        # All that it was last told.
+        self._shown: tuple[object, ...] | None = None
         # As drawn, and what it was made of.
         self._scaled: tuple[int, float, QImage] | None = None
         self.setFixedSize(_PICTURE + 4, _PICTURE + 4 + _NUMBER)
@@ -80,6 +82,10 @@ class Thumbnail(QAbstractButton):
 
     def show_slice(self, index: int | None, picture: QImage | None, words: str, *, current: bool) -> None:
         """Show a slice (from 0); None leaves an empty place."""
+        now = index, picture, words, current, self.framed
+        if now == self._shown:
+            return
+        self._shown = now
         self.index, self._picture, self.current = index, picture, current
         self.setEnabled(index is not None)
         self.setAccessibleName(words)
@@ -88,8 +94,9 @@ class Thumbnail(QAbstractButton):
 
     def mark(self, *, current: bool) -> None:
         """Frame it, or not."""
-        self.current = current
-        self.update()
+        if current != self.current:
+            self.current, self._shown = current, None
+            self.update()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Go to the slice with Return, too."""
@@ -153,6 +160,8 @@ class VerdictCard(QFrame):
         super().__init__(parent)
         self._state = state
         self._words = ScanWords("")
+        # All that it says, and in which colours.
+        self._said: tuple[object, ...] = ()
         # Of a scan, to stay while new thresholds are followed.
         self._kept: ScanWords | None = None
         # Pictures of slices, all of one volume shown in one way.
@@ -241,7 +250,14 @@ class VerdictCard(QFrame):
             words = replace(self._kept, progress="following…", amount=lesion_volume(state))
         else:
             self._kept = None
-        self._words = words
+        rule = "" if results.scan is None else results.scan.verdict_rule or results.scan.rule
+        said = words, rule, self._stale, self._is_edited(), theme()
+        if said != self._said:
+            self._said, self._words = said, words
+            self._say(words, rule)
+        self._refresh_thumbnails()
+
+    def _say(self, words: ScanWords, rule: str) -> None:
         for label, text in (
             (self.answer, words.answer),
             (self.progress, words.progress),
@@ -255,9 +271,7 @@ class VerdictCard(QFrame):
         self.edited.setVisible(self._is_edited())
         self.uncalibrated.setVisible(words.uncalibrated)
         self.setAccessibleName(f"Verdict of the scan: {self.text}")
-        scan = results.scan
-        self.where.setToolTip("" if scan is None else scan.verdict_rule or scan.rule)
-        self._refresh_thumbnails()
+        self.where.setToolTip(rule)
         self.update()
 
     @property
