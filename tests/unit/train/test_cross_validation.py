@@ -341,7 +341,15 @@ def test_few_detections_give_no_temperature():
 # ------------------------------------------------------------------------------------ shipped recipes
 
 
-@pytest.mark.parametrize("name", [name for name in recipe_names() if name != "lesion-r18t1"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        # Joint training takes longest; `test_joint` takes the same steps on a small recipe.
+        pytest.param(name, marks=pytest.mark.slow if name == "single-shot-r18t1" else ())
+        for name in recipe_names()
+        if name != "lesion-r18t1"
+    ],
+)
 def test_every_recipe_takes_steps_and_exports(name, tmp_path, monkeypatch):
     monkeypatch.setattr(shipping, "InputSpec", lambda **values: dataclasses.replace(small, **values))
     from model_core.base.settings import InputSpec

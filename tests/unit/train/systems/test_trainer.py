@@ -183,7 +183,7 @@ def double_precision():
 
 
 @pytest.mark.parametrize(
-    "names", [("classifier, S and BN", "single-shot"), pytest.param(tuple(CASES), marks=pytest.mark.slow)]
+    "names", [("classifier, S and BN",), pytest.param(tuple(CASES), marks=pytest.mark.slow)]
 )
 def test_two_processes_equal_one(tmp_path, double_precision, names):
     (tmp_path / "two").mkdir()
