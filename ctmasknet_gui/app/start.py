@@ -179,7 +179,14 @@ def spare_collector(app: App) -> None:
     It is mostly what was imported, which stays, and to look through it stops every thread for a tenth of a
     second.
     """
-    app.controllers.weights.changed.connect(gc.freeze)
+
+    def spare() -> None:
+        # What weights that are left leave behind is no part of it; at first there is none.
+        if gc.get_freeze_count():
+            gc.collect()
+        gc.freeze()
+
+    app.controllers.weights.changed.connect(spare)
 
 
 def make_script(app: App, options: Options) -> ScriptController:

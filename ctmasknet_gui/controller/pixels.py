@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from PySide6.QtCore import QObject, Slot
 
-from ctmasknet_gui.controller.display import DisplayController
+from ctmasknet_gui.controller.display import MAPS, DisplayController
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.ports import Engine
@@ -15,7 +15,7 @@ from ctmasknet_gui.controller.weights import WeightsController
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.worker import Priority
 from model_core.base.jobs import Progress
-from model_core.base.results import Candidates, RoiRow
+from model_core.base.results import Candidates
 
 if TYPE_CHECKING:
     from model_core.explain import RegionPixels
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 # Regions that are gone back to have their maps at once; one takes 2 MB.
 _MOST_KEPT = 16
 _TOPIC = "pixels of a region"
-_MAPS = ("logits", "contributions")
 
 
 class PixelController(QObject):
@@ -58,7 +57,7 @@ class PixelController(QObject):
         self._asked: tuple[tuple[int, int], Candidates | None] | None = None
         state.selection.events.candidate.connect(self._refresh)
         state.results.events.shown.connect(self._refresh)
-        for name in _MAPS:
+        for name in MAPS:
             getattr(state.display.events, name).connect(self._on_map)
         shown.left.connect(self._forget)
 
@@ -66,7 +65,7 @@ class PixelController(QObject):
     def explain(self) -> None:
         """Say which pixels the logit of the selected region hangs on; at once where that is known."""
         pipeline, volume, shown = self._weights.pipeline, self._state.case.volume, self._state.results.shown
-        roi = self._region()
+        roi = self._state.found_region()
         result = None if shown is None else self._state.results.slices.get(shown.slice_index)
         if pipeline is None or volume is None or shown is None or result is None or roi is None:
             return
@@ -107,7 +106,7 @@ class PixelController(QObject):
     def show_map(self, kind: Kind) -> None:
         """Draw a map of the selected region on the slice, in place of other maps; "" for none."""
         if kind:
-            for name in _MAPS:
+            for name in MAPS:
                 if getattr(self._state.display, name):
                     self._display.set_switch(name, False)
         self._state.pixels.overlay = kind
@@ -125,16 +124,8 @@ class PixelController(QObject):
         """Mark a place (x, y in slice pixels) on all maps; None for none."""
         self._state.pixels.cursor = place
 
-    def _region(self) -> RoiRow | None:
-        """Return the selected region, where it is one that the network found for the class."""
-        shown, candidate = self._state.results.shown, self._state.selection.candidate
-        if shown is None or shown.verdict is None:
-            return None
-        found = (roi for roi in shown.rois if roi.candidate == candidate and roi.asked is None)
-        return next(found, None)
-
     def _refresh(self, *_: object) -> None:
-        pixels, shown, roi = self._state.pixels, self._state.results.shown, self._region()
+        pixels, shown, roi = self._state.pixels, self._state.results.shown, self._state.found_region()
         found = None
         if shown is not None and roi is not None:
             key = shown.slice_index, roi.candidate

@@ -12,6 +12,7 @@ from ctmasknet_gui.state.reasons import PixelState, ReasonState, StabilityState
 from ctmasknet_gui.state.results import Effect, LesionState, ResultState, SelectionState
 from ctmasknet_gui.state.running import Message, MessageState, RunState
 from ctmasknet_gui.state.thresholds import SliceEdits, Thresholds, ThresholdState
+from model_core.base.results import RoiRow
 
 __all__ = [
     "AppState",
@@ -62,6 +63,14 @@ class AppState:
         self.messages = MessageState()
         self.cases = Cases()
         self.changes = Changes()
+
+    def found_region(self) -> RoiRow | None:
+        """Return the selected region, where it is one that the network found for the class."""
+        shown, candidate = self.results.shown, self.selection.candidate
+        if shown is None or shown.verdict is None:
+            return None
+        found = (roi for roi in shown.rois if roi.candidate == candidate and roi.asked is None)
+        return next(found, None)
 
     def open_case(self) -> Case | None:
         """Return the open case as it is now; None without one."""

@@ -106,10 +106,7 @@ def _edited_here(state: AppState) -> bool:
 
 def _found_region(state: AppState) -> bool:
     """Whether the selected region is one that the network found for the class."""
-    shown, candidate = state.results.shown, state.selection.candidate
-    if shown is None or shown.verdict is None:
-        return False
-    return any(roi.candidate == candidate and roi.asked is None for roi in shown.rois)
+    return state.found_region() is not None
 
 
 def _with_key_images(state: AppState) -> bool:

@@ -14,7 +14,7 @@ _EVERY_MS = 250
 
 
 class GarbageCollector(QObject):
-    """Collects by a timer while worker threads run, as often as Python would have.
+    """Collects by a timer while worker threads run, what Python would have collected by then.
 
     Several may be at work; the last one that stops leaves Python to itself again.
     """

@@ -78,10 +78,10 @@ class ProbabilityBars(QWidget):
         self._former, self._empty, self._ranges = former, empty, ranges
         self._told = told
         self._names = tuple(class_name(names, k) for k in range(len(values)))
-        if len(values) != len(self._values):
-            self._values = values
-            self.updateGeometry()
+        others = len(values) != len(self._values)
         self._values = values
+        if others:
+            self.updateGeometry()
         text = ", ".join(
             f"{name} {number}" + (f" (original {probability_text(former[k])})" if former else "")
             for k, (name, number, _) in enumerate(self.rows)

@@ -32,7 +32,7 @@ _AROUND = 0.08
 _COLUMNS = (5, 3, 2, 1)
 _ORDER: tuple[Kind, ...] = ("mask", "cells", "gradients", "fixed", "found")
 _STOPPED = "stopped, ask again (Shift+L)"
-_FIXED = "With proposal and selection of regions held fixed: about this region's logit, not the class."
+_FIXED = "Proposal and selection held fixed: of this region's logit, not of the class."
 _TIPS: dict[Kind, str] = {
     "mask": "Raw mask logits of the region, before the sigmoid; the line is at 0, a probability of one half.",
     "cells": "HiResCAM: gradient times activation on the region's own 7 x 7 map, drawn in its proposal. The\n"
