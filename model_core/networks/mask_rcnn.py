@@ -276,10 +276,13 @@ class MaskRCNN(nn.Module):
         Images without instances take part as negatives.
         """
         features = self.features(images)
+        half = torch.is_autocast_enabled(images.device.type)
         with _full_precision(images):
-            return self._losses(images, features, targets)
+            return self._losses(images, features, targets, half=half)
 
-    def _losses(self, images: Tensor, features: Features, targets: list[Target]) -> dict[str, Tensor]:
+    def _losses(
+        self, images: Tensor, features: Features, targets: list[Target], *, half: bool
+    ) -> dict[str, Tensor]:
         proposals, losses = self.rpn(_image_list(images), features, targets)
         heads = self.roi_heads
         sizes = [tuple(images.shape[-2:])] * len(images)
@@ -295,7 +298,9 @@ class MaskRCNN(nn.Module):
                 boxes = self._refined(deltas, proposals, labels, sizes[0])
             boxes = [_grown(b, self.learned_mask_box_scale, s) for b, s in zip(boxes, sizes, strict=True)]
             matched = [m[i] for m, i in zip(matched, positive, strict=True)]
-            losses["loss_mask"], overlap = self._mask_loss(features, boxes, matched, targets, sizes)
+            losses["loss_mask"], overlap = self._mask_loss(
+                features, boxes, matched, targets, sizes, half=half
+            )
             if self.score_target == "overlap":
                 quality[all_labels > 0] = overlap.to(quality)
         losses["loss_classifier"], losses["loss_box_reg"] = self._box_losses(
@@ -338,15 +343,18 @@ class MaskRCNN(nn.Module):
         matched: list[Tensor],
         targets: list[Target],
         sizes: list[tuple[int, ...]],
+        *,
+        half: bool,
     ) -> tuple[Tensor, Tensor]:
         """Return the BCE of the mask branch in these boxes, and (P,) the IoU of mask and instance.
 
-        The IoU is taken on the cells of the mask, as in Mask Scoring R-CNN (Huang et al. 2019); what of an
+        With ``half`` its convolutions run in autocast's 16 bits: they hold no edge of a box. The IoU is taken on the cells of the mask, as in Mask Scoring R-CNN (Huang et al. 2019); what of an
         instance lies outside the box counts.
         """
         heads = self.roi_heads
         pooled = heads.mask_roi_pool(features, boxes, sizes)
-        logits = heads.mask_predictor(heads.mask_head(pooled))
+        with torch.autocast(pooled.device.type, enabled=half):
+            logits = at_least_single(heads.mask_predictor(heads.mask_head(pooled)))
         rows = [(t, b, m) for t, b, m in zip(targets, boxes, matched, strict=True) if len(m)]
         if not rows:
             return logits.sum() * 0, logits.new_zeros(0)
