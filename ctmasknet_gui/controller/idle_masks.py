@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Generator
 from dataclasses import replace
 from weakref import WeakSet
@@ -23,13 +24,15 @@ _log = logging.getLogger(__name__)
 
 # The best candidates of a slice whatever their scores: as many as the papers show.
 _TOP, _ANY_SCORE = 128, -0.01
+# They wait while a person scrolls, windows or moves thresholds, and this much longer.
+_QUIET_S = 0.3
 
 
 class IdleMaskController(QObject):
     """Has the masks of the best candidates of each analysed slice made, nearest to the visible one first.
 
-    It begins when the window has nothing to do (`Jobs.idle`), stops for a run, and goes on afterwards, until
-    the masks of the series take what `feature_maps.MASK_BYTES` allows.
+    It begins when the window has nothing to do (`Jobs.idle`), waits while a person moves anything, stops for
+    a run, and goes on afterwards, until the masks of the series take what `feature_maps.MASK_BYTES` allows.
     """
 
     def __init__(
@@ -47,7 +50,14 @@ class IdleMaskController(QObject):
         self._engine = engine
         self._weights = weights
         self._made: WeakSet[SliceResult] = WeakSet()
+        # When a person last moved anything.
+        self._moved = 0.0
+        for part in (state.display, state.thresholds, state.selection):
+            part.events.all.connect(self._on_moved)
         jobs.idle.connect(self._begin)
+
+    def _on_moved(self, *_: object) -> None:
+        self._moved = time.monotonic()
 
     @Slot()
     def _begin(self) -> None:
@@ -70,6 +80,9 @@ class IdleMaskController(QObject):
                     yield Progress(0, 0)
                     if run.kind == "run" or results.slices.get(index) is not result:
                         return
+                    while time.monotonic() < self._moved + _QUIET_S:
+                        time.sleep(0.02)
+                        yield Progress(0, 0)
                 left -= mask_bytes(result) - before
                 yield result
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence
@@ -555,9 +555,12 @@ class Actions(QObject):
         do(use, self._state)
 
     def _refresh(self) -> None:
+        # Many commands ask the same.
+        may = cache(lambda when: when(self._state))
         for name, command in self._commands.items():
             action = self._actions[name]
-            action.setEnabled(command.when(self._state))
+            if action.isEnabled() != may(command.when):
+                action.setEnabled(may(command.when))
             if command.checked is not None:
                 action.setChecked(command.checked(self._state))
             if command.about is not None:

@@ -348,8 +348,9 @@ class MaskRCNN(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return the BCE of the mask branch in these boxes, and (P,) the IoU of mask and instance.
 
-        With ``half`` its convolutions run in autocast's 16 bits: they hold no edge of a box. The IoU is taken on the cells of the mask, as in Mask Scoring R-CNN (Huang et al. 2019); what of an
-        instance lies outside the box counts.
+        With ``half`` its convolutions run in autocast's 16 bits: they hold no edge of a box. The IoU is taken
+        on the cells of the mask, as in Mask Scoring R-CNN (Huang et al. 2019); what of an instance lies
+        outside the box counts.
         """
         heads = self.roi_heads
         pooled = heads.mask_roi_pool(features, boxes, sizes)

@@ -189,7 +189,7 @@ class RecipeSystem(System):
 
 
 def half_is_fast(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 at twice the rate: CUDA, and processors with AVX512-BF16 or AMX."""
+    """Whether the device multiplies bfloat16 at twice the rate: CUDA, processors with AVX512-BF16 or AMX."""
     return device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from PySide6.QtCore import QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QRectF, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QColor, QFont, QImage, QKeyEvent, QPainter, QPaintEvent, QPen, QTransform
 from PySide6.QtWidgets import QAbstractButton, QFrame, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
@@ -28,6 +28,7 @@ from model_core.scene import ScanWords
 from model_core.scene.palette import NO_CLASS
 
 _PICTURE, _NUMBER = 42, 13
+_LOOK_AFTER_MS = 100
 _STRIPE = 4
 # What the pictures are; of a control the slices that speak most against it.
 _DECIDING, _LOOK_ILL = "deciding\nslices", "look most\nill"
@@ -194,10 +195,12 @@ class VerdictCard(QFrame):
         state.case.events.volume.connect(refresh)
         state.case.events.partial.connect(refresh)
         state.run.events.kind.connect(refresh)
-        for event in (display.slice_index, display.window, display.inverted):
-            event.connect(self._refresh_thumbnails)
-        for event in (display.flip_horizontal, display.flip_vertical):
-            event.connect(self._refresh_thumbnails)
+        display.slice_index.connect(self._refresh_thumbnails)
+        # A window that is dragged has the time of the slice itself.
+        self._later = QTimer(self, interval=_LOOK_AFTER_MS, singleShot=True)
+        self._later.timeout.connect(self._refresh_thumbnails)
+        for event in (display.window, display.inverted, display.flip_horizontal, display.flip_vertical):
+            event.connect(self._look_later)
         self._refresh()
 
     @property
@@ -283,6 +286,9 @@ class VerdictCard(QFrame):
         thresholds, scan = self._state.thresholds, self._state.results.scan
         changed = thresholds.evidence_edited or thresholds.detections != thresholds.default_detections
         return self._kept is not None and (changed or (scan is not None and scan.basis == "edited"))
+
+    def _look_later(self, *_: object) -> None:
+        self._later.start()
 
     def _refresh_thumbnails(self) -> None:
         scan, volume = self._state.results.scan, self._state.case.volume

@@ -1,6 +1,7 @@
 """Runs that are stopped, joined, cautioned, and kept within memory; the class while thresholds move."""
 
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -582,6 +583,31 @@ def test_masks_are_made_ahead_in_idle_time_nearest_first(make_rig, monkeypatch):
     rig.qtbot.wait(20)
     assert len(made) == 7, "what was made ahead is not made again"
     assert len(rig.engine.backbone_calls) == calls
+
+
+def test_masks_made_ahead_wait_while_a_person_moves_something(make_rig, monkeypatch):
+    engine = FakeEngine(maps=100)
+    made = []
+
+    def make(pipeline, result, settings):
+        for part in range(300):
+            time.sleep(0.002)
+            made.append(part)
+            yield 1
+
+    monkeypatch.setattr(engine, "make_masks", make)
+    rig = make_rig(engine=engine)
+    rig.open()
+    rig.controllers.running.run_slice()
+    rig.qtbot.waitUntil(lambda: len(made) > 0)
+    rig.state.display.slice_index = 1
+    rig.qtbot.wait(60)
+    before = len(made)
+    for k in range(10):
+        rig.state.display.slice_index = k % 7
+        rig.qtbot.wait(20)
+    assert len(made) == before
+    rig.qtbot.waitUntil(lambda: len(made) > before, timeout=3000)
 
 
 def test_masks_of_far_slices_go_first_where_they_can_be_made_again(opened):

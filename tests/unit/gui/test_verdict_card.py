@@ -233,7 +233,7 @@ def test_deciding_slices_lead_there_by_mouse_and_keys(qtbot, card, state):
     assert card.thumbnails[1].accessibleName() == "Slice 5, looks most ill: pneumonia 0.90"
 
 
-def test_thumbnails_are_as_the_slice_is_shown(card, state):
+def test_thumbnails_are_as_the_slice_is_shown(card, state, qtbot):
     voxels = state.case.volume.voxels.copy()
     voxels[3, :, :40], voxels[3, :, 40:] = -1000, 400
     state.case.volume = replace(state.case.volume, voxels=voxels)
@@ -244,9 +244,9 @@ def test_thumbnails_are_as_the_slice_is_shown(card, state):
 
     assert sides() == [False, True]
     state.display.flip_horizontal = True
-    assert sides() == [True, False]
+    qtbot.waitUntil(lambda: sides() == [True, False])
     state.display.inverted = True
-    assert sides() == [False, True]
+    qtbot.waitUntil(lambda: sides() == [False, True])
 
 
 def test_no_word_is_cut_in_the_narrowest_panel(card, state):
