@@ -12,7 +12,6 @@ from functools import cached_property
 
 import numpy as np
 from scipy import ndimage
-from scipy.signal import fftconvolve
 
 from model_core.base.arrays import BoolArray, ByteArray, FloatArray, VoxelArray
 from model_core.base.errors import SettingsError
@@ -372,6 +371,8 @@ def _pieces(donors: _Donors, area: BoolArray) -> Iterator[tuple[BoolArray, Float
 
 def _correlated(fields: FloatArray, kernel: BoolArray) -> FloatArray:
     """Return (F, H - h + 1, W - w + 1) sums of (F, H, W) fields over a (h, w) kernel, by its upper left."""
+    from scipy.signal import fftconvolve  # half a second to import, and nothing shown needs it
+
     turned = kernel[None, ::-1, ::-1].astype(np.float32)
     sums: FloatArray = fftconvolve(fields, turned, mode="valid", axes=(1, 2))
     return sums
