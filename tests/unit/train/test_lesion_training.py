@@ -400,6 +400,7 @@ def test_damaged_recipe_is_a_settings_error(tmp_path):
         read_recipe("unheard-of")
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_no_slice_is_in_training_and_validation(shared_data, tmp_path):
     recipe = read_recipe("lesion-r18t1")
