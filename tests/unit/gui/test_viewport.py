@@ -609,7 +609,7 @@ def colour_count(widget, name, *, top):
 
 @pytest.mark.parametrize("size", [(420, 560), (460, 560), (600, 640)])
 def test_nothing_in_the_corners_overlaps(viewport, state, monkeypatch, size):
-    from ctmasknet_gui.view.viewport import widget as module
+    from ctmasknet_gui.view.viewport import frame as module
 
     made = []
 
