@@ -105,6 +105,7 @@ class Controllers:
             self.jobs,
             weights=self.weights,
             shown=self.shown,
+            key_images=self.key_images,
             messages=self.messages,
             settings=settings,
         )

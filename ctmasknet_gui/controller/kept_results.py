@@ -1,9 +1,10 @@
-"""Keeps results on the disk, so that a study opened again shows its findings at once."""
+"""Keeps results and key images on the disk, so that a study opened again shows them at once."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from weakref import WeakSet
 from PySide6.QtCore import QObject, Slot
 
 from ctmasknet_gui.controller.jobs import Handlers, Jobs
+from ctmasknet_gui.controller.key_images import KeyImageController
 from ctmasknet_gui.controller.messages import MessageController
 from ctmasknet_gui.controller.shown import ShownController
 from ctmasknet_gui.controller.weights import WeightsController
@@ -30,14 +32,14 @@ _log = logging.getLogger(__name__)
 KEEP_KEY = "results/keep"
 # A chest CT of 300 slices takes some 30 to 60 MB.
 BUDGET_BYTES = 1_000_000_000
-_SUFFIX = ".npz"
+_SUFFIX, _KEY_IMAGES = ".npz", ".key"
 
 
 class ResultFiles:
     """Results as files in one folder of the user's: one of each volume under each set of weights.
 
     Their names tell nothing of either. The ones used longest ago go first when all take more than ``budget``
-    bytes; a damaged one counts as absent, and goes.
+    bytes; a damaged one counts as absent, and goes. Key images, which a person marked, stay.
     """
 
     def __init__(self, folder: Path, budget: int = BUDGET_BYTES) -> None:
@@ -91,6 +93,28 @@ class ResultFiles:
         except (OSError, UnicodeError):
             return False
 
+    def write_key_images(self, of: str, notes: Mapping[int, str]) -> None:
+        """Keep the notes on key images, by slice from 0, of the volume of this fingerprint, and no others.
+
+        Raises `ExportError`.
+        """
+        path = self._path(of, "", _KEY_IMAGES)
+        if notes:
+            with contextlib.suppress(OSError):  # the writer says why it cannot write
+                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_text(path, json.dumps(sorted(notes.items())), overwrite=True, private=True)
+        else:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    def read_key_images(self, of: str) -> dict[int, str]:
+        """Return the notes on key images of a volume; none where nothing is kept, or it is damaged."""
+        try:
+            found = json.loads(self._path(of, "", _KEY_IMAGES).read_text("utf-8"))
+            return {int(index): str(note) for index, note in found}
+        except (OSError, ValueError, TypeError, RecursionError):
+            return {}
+
     def size(self) -> int:
         """Return how many bytes are kept."""
         return sum(size for _, size, _ in self._files())
@@ -102,9 +126,9 @@ class ResultFiles:
                 if path.is_file() and not path.is_symlink():
                     path.unlink()
 
-    def _path(self, of: str, weights_id: str) -> Path:
+    def _path(self, of: str, weights_id: str, suffix: str = _SUFFIX) -> Path:
         key = hashlib.sha256(f"{of} {weights_id}".encode()).hexdigest()
-        return self.folder / f"{key[:40]}{_SUFFIX}"
+        return self.folder / f"{key[:40]}{suffix}"
 
     def _mark(self, of: str, names: Sequence[str]) -> Path:
         key = hashlib.sha256(f"{of} {list(names)}".encode()).hexdigest()
@@ -126,7 +150,7 @@ class ResultFiles:
         for _, size, path in files:
             if total <= self._budget:
                 return
-            if path != newest:
+            if path != newest and path.suffix != _KEY_IMAGES:
                 with contextlib.suppress(OSError):
                     path.unlink()
                     total -= size
@@ -141,11 +165,19 @@ class _Found:
     load: bool = False
 
 
-class KeptResults(QObject):
-    """Brings back kept results a moment after a series is opened, and keeps new ones when all is done.
+@dataclass(frozen=True, eq=False)
+class _FoundKeyImages:
+    """The notes on key images that are kept of a volume."""
 
-    Both in the second thread, out of the way of what is asked for. Where nothing may be written, as for a
-    screenshot, nothing is kept.
+    volume: Volume
+    notes: dict[int, str]
+
+
+class KeptResults(QObject):
+    """Brings back what is kept a moment after a series is opened, and keeps new results when all is done.
+
+    Both in the second thread, out of the way of what is asked for. A key image is kept as soon as it is
+    marked. Where nothing may be written, as for a screenshot, nothing is kept.
     """
 
     def __init__(
@@ -155,6 +187,7 @@ class KeptResults(QObject):
         *,
         weights: WeightsController,
         shown: ShownController,
+        key_images: KeyImageController,
         messages: MessageController,
         settings: Settings,
         parent: QObject | None = None,
@@ -164,15 +197,20 @@ class KeptResults(QObject):
         self._jobs = jobs
         self._weights = weights
         self._shown = shown
+        self._key_images = key_images
         self._messages = messages
         self._settings = settings
         self.files = ResultFiles(settings.cache_folder / "results")
         # The candidates of the slices that are on the disk; a slice that is put away has the same.
         self._kept: WeakSet[Candidates] = WeakSet()
+        # Whose key images were looked for: before that, nothing of them is overwritten.
+        self._recalled: Volume | None = None
+        state.case.keeps_results = settings.flag(KEEP_KEY, default=True)
         state.case.events.volume.connect(self._recall)
+        state.case.events.volume.connect(self._recall_key_images)
+        state.case.events.key_images.connect(self._keep_key_images)
         weights.changed.connect(self._recall)
         jobs.idle.connect(self.keep)
-        state.case.keeps_results = settings.flag(KEEP_KEY, default=True)
 
     @Slot()
     def toggle(self) -> None:
@@ -180,10 +218,11 @@ class KeptResults(QObject):
         self._state.case.keeps_results = not self._state.case.keeps_results
         self._settings.put(KEEP_KEY, self._state.case.keeps_results)
         self.keep()
+        self._recall_key_images()
 
     @Slot()
     def clear(self) -> None:
-        """Remove all kept results from the disk; those of the open series stay on screen."""
+        """Remove all that is kept from the disk; what there is of the open series stays on screen."""
         size = self.files.size()
         self._jobs.cancel("keep")
         try:
@@ -194,7 +233,9 @@ class KeptResults(QObject):
             return
         self._messages.post(
             "info",
-            f"All kept results are removed ({as_memory(size)})." if size else "No results were kept.",
+            f"All kept results and key images are removed ({as_memory(size)})."
+            if size
+            else "Nothing was kept.",
         )
 
     def _recall(self) -> None:
@@ -233,6 +274,50 @@ class KeptResults(QObject):
         if found.results and self._weights.pipeline is not None:
             self._kept.update(result.detection_candidates for result in found.results.values())
             self._shown.take_kept(found.results)
+
+    def _recall_key_images(self) -> None:
+        """Look for the key images that are kept of the open volume."""
+        self._jobs.cancel("recall key images")
+        self._recalled = None
+        volume, kept = self._state.case.volume, self.files
+        if volume is None or not self._state.case.keeps_results:
+            return
+
+        def work() -> Generator[Progress | _FoundKeyImages, None, None]:
+            yield Progress(0, 0, "Looking for key images")
+            yield _FoundKeyImages(volume, kept.read_key_images(fingerprint(volume)))
+
+        self._jobs.submit(
+            "recall key images",
+            work,
+            Handlers(produced=self._take_key_images, failed=self._on_failed),
+            priority=Priority.FOLLOW,
+            visible=False,
+            beside=True,
+        )
+
+    def _take_key_images(self, found: object) -> None:
+        case = self._state.case
+        if isinstance(found, _FoundKeyImages) and case.volume is found.volume:
+            self._recalled = found.volume
+            # Those marked meanwhile, or before in this session, are the newer ones.
+            notes = {**found.notes, **case.key_images}
+            if notes != case.key_images:
+                self._key_images.take(notes)
+            elif notes != found.notes:
+                self._keep_key_images()
+
+    def _keep_key_images(self, *_: object) -> None:
+        case = self._state.case
+        volume = case.volume
+        if volume is None or volume is not self._recalled or self._settings.read_only:
+            return
+        if case.keeps_results:
+            try:
+                # At once: the window may be closed next. The fingerprint is known by now.
+                self.files.write_key_images(fingerprint(volume), case.key_images)
+            except CTMaskNetError as error:
+                self._on_failed(error)
 
     @Slot()
     def keep(self) -> None:

@@ -37,10 +37,7 @@ class KeyImageController(QObject):
         """Mark a slice, counted from 0, with a note of one line; one far too long loses its end."""
         volume = self._state.case.volume
         if volume is not None and 0 <= index < volume.slices:
-            # What is pasted may hold halves of characters, which no file can be written with.
-            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-            text = " ".join(text.split())[:LONGEST_NOTE].rstrip()
-            self._state.case.key_images = {**self._state.case.key_images, index: text}
+            self._state.case.key_images = {**self._state.case.key_images, index: _one_line(text)}
 
     def unmark(self, index: int) -> None:
         """Take the mark of a slice off."""
@@ -51,9 +48,9 @@ class KeyImageController(QObject):
 
     def take(self, marks: Mapping[int, str]) -> None:
         """Let the slices of the open series have these marks and no other."""
-        self._state.case.key_images = {}
-        for index, text in sorted(marks.items()):
-            self.note(index, text)
+        volume = self._state.case.volume
+        slices = range(0 if volume is None else volume.slices)
+        self._state.case.key_images = {k: _one_line(text) for k, text in sorted(marks.items()) if k in slices}
 
     def next(self) -> None:
         """Show the next key image, if there is one."""
@@ -78,3 +75,9 @@ class KeyImageController(QObject):
         self._state.case.key_images = (
             {} if volume is None else {k: text for k, text in marks.items() if k < volume.slices}
         )
+
+
+def _one_line(text: str) -> str:
+    # What is pasted may hold halves of characters, which no file can be written with.
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return " ".join(text.split())[:LONGEST_NOTE].rstrip()

@@ -216,7 +216,9 @@ def _scoring(scoring: Scoring) -> Command:
 
 
 _OPEN_TIP = "Open DICOM files, a DICOMDIR or ZIP, a volume file or pictures"
-_KEEP_TIP = "A study that is opened again then shows its findings at once; no images are stored"
+_KEEP_TIP = (
+    "A study that is opened again then shows its findings and key images at once; no pixels are stored"
+)
 _FAST_TIP = "Leave out the mirror image where the weights look at it too: half the time, a little less good"
 _JOIN_TIP = "Show detections whose masks touch as one lesion; otherwise each by itself"
 
@@ -275,7 +277,8 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
                 tip="Save settings, edits and view of this case, without its images, to open it again"),
         Command("keep_results", "Keep results on this computer", _KEEP_TIP,
                 checked=lambda state: state.case.keeps_results, do=lambda use, _: use.toggle_kept()),
-        Command("clear_kept", "Remove all kept results", "Remove the results of every study from the disk",
+        Command("clear_kept", "Remove all kept results",
+                "Remove the results and key images of every study from the disk",
                 do=lambda use, _: use.clear_kept()),
         Command("correct_tilt", "Correct gantry tilt", when=_tilted,
                 tip="Shift the slices of a tilted gantry back, and open that as a series of its own",

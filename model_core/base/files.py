@@ -105,9 +105,11 @@ def atomic_folder(target: Path, *, last: str, outdated: Iterable[Path] = ()) -> 
             target.rmdir()  # only if empty
 
 
-def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
-    """Write a UTF-8 text file; see `atomic_path`."""
+def write_text(path: Path, text: str, *, overwrite: bool = False, private: bool = False) -> None:
+    """Write a UTF-8 text file, with ``private`` for the user alone (mode 0600); see `atomic_path`."""
     with atomic_path(path, overwrite=overwrite) as temporary:
+        if private:
+            temporary.touch(mode=0o600)
         # A file name need not be text; written so, it is what JSON calls it.
         temporary.write_text(text, "utf-8", "backslashreplace")
 

@@ -168,3 +168,66 @@ def test_the_export_dialog_offers_them_where_there_are_some(qtbot, tmp_path):
     dialog.export_button.click()
     assert dialog.request.slices == "keys"
     assert dialog.request.target.suffix == ""
+
+
+def test_marks_are_there_again_in_the_next_program(make_rig):
+    first = make_rig()
+    first.open()
+    first.controllers.key_images.note(2, "nodule?")
+    first.controllers.key_images.note(4, "Zürich")
+    first.controllers.key_images.unmark(4)
+    # At once, whatever the window does next.
+    second = make_rig()
+    second.open()
+    assert second.state.case.key_images == {2: "nodule?"}
+    (file,) = second.controllers.kept.files.folder.glob("*.key")
+    assert file.stat().st_mode & 0o077 == 0
+    second.controllers.key_images.unmark(2)
+    assert not file.exists()
+
+
+def test_what_is_marked_while_older_marks_are_looked_for_is_added_to_them(make_rig):
+    first = make_rig()
+    first.open()
+    first.controllers.key_images.note(2, "of yesterday")
+    second = make_rig()
+    path = second.folder / "case"
+    state = second.state
+    state.case.events.volume.connect(lambda: second.controllers.key_images.note(3, "at once"))
+    second.controllers.opening.open_paths([path], choose_best=True)
+    second.settle()
+    assert state.case.key_images == {2: "of yesterday", 3: "at once"}
+    third = make_rig()
+    third.open()
+    assert third.state.case.key_images == state.case.key_images
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "[[]]", '[["x", 1]]', "[[-1, 2], [99, 3]]", "[" * 9999, "\x00"])
+def test_damaged_marks_count_as_none(make_rig, text):
+    first = make_rig()
+    first.open()
+    first.controllers.key_images.note(2, "")
+    (file,) = first.controllers.kept.files.folder.glob("*.key")
+    file.write_text(text)
+    second = make_rig()
+    second.open()
+    assert second.state.case.key_images == {}
+    second.controllers.key_images.note(1, "new")
+    third = make_rig()
+    third.open()
+    assert third.state.case.key_images == {1: "new"}
+
+
+def test_marks_are_not_kept_where_nothing_shall_be_and_go_when_it_is_cleared(make_rig):
+    rig = make_rig()
+    rig.open()
+    folder = rig.controllers.kept.files.folder
+    rig.controllers.kept.toggle()
+    rig.controllers.key_images.note(1, "of nobody")
+    assert not list(folder.glob("*.key"))
+    rig.controllers.kept.toggle()
+    rig.settle()
+    rig.qtbot.waitUntil(lambda: len(list(folder.glob("*.key"))) == 1)
+    rig.controllers.kept.clear()
+    assert not list(folder.glob("*.key"))
+    assert rig.state.case.key_images == {1: "of nobody"}
