@@ -87,8 +87,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="the same with ground glass planted in the lung in a box",
     )  # fmt: skip
     parser.add_argument(
-        "--ground-glass", type=values.ground_glass, default=PLANTED_HU, metavar="HU",
-        help=f"of what is planted, -600 to -400 (default {PLANTED_HU:g})",
+        "--ground-glass", type=values.ground_glass, metavar="HU",
+        help=f"of what --plant plants, -600 to -400 (default {PLANTED_HU:g})",
     )  # fmt: skip
     values.add_computing(parser)
     parser.add_argument(
@@ -173,6 +173,8 @@ def _names(arguments: argparse.Namespace, index: int) -> list[str]:
     names = [DOCUMENT, *picture_names(index), *(page_names(REPORT) if arguments.report else ())]
     if arguments.region is not None:
         names.append(region_picture_name(index, arguments.region))
+    if arguments.ground_glass is not None and not arguments.plant:
+        raise UsageError("--ground-glass says how dense is what --plant plants: give its box, too.")
     if arguments.heal or arguments.heal_area or arguments.plant:
         names.append(picture_edit_name(index))
     if arguments.compare_nms:
@@ -263,7 +265,8 @@ def _changed(
         left, top, right, bottom = box
         corners = (left, top), (right, top), (right, bottom), (left, bottom)
         kind: PictureEditKind = "heal" if arguments.heal_area else "plant"
-        request = PictureRequest(kind, polygon=corners, level_hu=arguments.ground_glass)
+        level = PLANTED_HU if arguments.ground_glass is None else arguments.ground_glass
+        request = PictureRequest(kind, polygon=corners, level_hu=level)
     else:
         return None
     detections = pipeline.detections

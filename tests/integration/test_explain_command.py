@@ -466,6 +466,8 @@ def test_a_changed_picture_is_told_apart_and_marked(written, document):
         (["--heal-area", "0,0,5,5"], "hardly any lung"),
         (["--heal", "1", "--plant", "1,1,9,9"], "not allowed with"),
         (["--plant", "1,1,9,9", "--ground-glass", "40"], "outside -600..-400"),
+        (["--ground-glass", "-450"], "give its box"),
+        (["--heal-area", "1,1,9,9", "--ground-glass", "-450"], "give its box"),
     ],
 )
 def test_what_cannot_be_changed_is_refused(series, weights, tmp_path, capsys, options, said):
