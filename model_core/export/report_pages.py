@@ -15,13 +15,14 @@ from model_core.base.arrays import ByteArray
 from model_core.base.files import refuse_existing, write_text
 from model_core.base.results import UNDECIDED, ScanVerdict, ShownSlice, SliceSummary, probability_text
 from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceSettings
+from model_core.base.stability import Stability
 from model_core.base.threads import DRAWING
 from model_core.base.voi import automatic_window
 from model_core.base.volume import LUNG_WINDOW, Volume, readable_name
 from model_core.explain.distribution import RoiDistribution
 from model_core.explain.explanation import Explanation
 from model_core.explain.lesions import Burden
-from model_core.explain.stability import OFFSET_HU, Stability
+from model_core.explain.stability import OFFSET_HU
 from model_core.export.explanation import in_words, target
 from model_core.export.picture import render_slice
 from model_core.export.predictions import Networks, series_title, told_problem
