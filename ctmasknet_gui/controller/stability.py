@@ -134,7 +134,8 @@ class StabilityController(QObject):
             "scan stability",
             lambda: engine.scan_stability(pipeline, volume, summaries, detections, evidence),
             Handlers(produced=take, finished=end, failed=fail, cancelled=end),
-            priority=Priority.ASKED,
+            # It takes minutes: all else that a person asks for goes first.
+            priority=Priority.IDLE,
         )
         steady.scan_computing = True
 

@@ -365,6 +365,9 @@ def steady_words(found: Stability, *, edited: bool = False) -> str:
     low, high = found.area_range
     unit, scale = ("cm²", 100.0) if found.in_mm else ("px", 1.0)
     area = f"marked {low / scale:.1f} to {high / scale:.1f} {unit}"
+    least, most = found.ml(low), found.ml(high)
+    if least is not None and most is not None:
+        area += f" ({least:.2f} to {most:.2f} ml of the scan)"
     chances = found.ill_range
     ill = "" if chances is None else "pneumonia {} to {}, ".format(*map(probability_text, chances))
     shifted = f", {OFFSET_HU} HU" * any(name.endswith(f"{OFFSET_HU} HU") for name in found.changes)

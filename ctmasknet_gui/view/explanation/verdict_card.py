@@ -49,7 +49,8 @@ CHANGES_TIP = (
 )
 _RANGE_TIP = (
     "In brackets: from the least to the most with eight small changes of the picture, as the volume times\n"
-    "what is marked in some lung slices after a change over what is marked in them before."
+    "what is marked in some lung slices after a change over what is marked in them before. What comes and goes\n"
+    "in the slices between them is not seen."
 )
 _DECIDING, _LOOK_ILL = "deciding\nslices", "look most\nill"
 

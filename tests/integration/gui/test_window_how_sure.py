@@ -184,6 +184,11 @@ def test_a_threshold_that_moves_stops_the_runs_of_the_scan(make_app):
     card.sure.click()
     rig.qtbot.waitUntil(lambda: rig.state.run.done > 0)
     assert (card.sure.text(), card.sure.isEnabled()) == ("running…", False)
+    done = len(rig.engine.backbone_calls)
+    rig.commands.run_slice.trigger()
+    rig.qtbot.waitUntil(lambda: len(rig.engine.backbone_calls) > done)
+    assert rig.state.stability.scan_computing, "what takes minutes lets a slice go first"
+    judged(rig)
     evidence = rig.state.thresholds.evidence
     rig.window.use.set_evidence(dataclasses.replace(evidence, score=0.3))
     rig.settle()
