@@ -61,9 +61,10 @@ class ScanStability:
     changes:
         What was done to each picture, in words.
     lesion_ml:
-        Of the scan after each change: its volume times what is marked in these slices after the change over
-        what is marked before. Where nothing is marked before, what is marked after it is added, as if the
-        other lung slices had as much. Empty where no volume is known.
+        Of the scan after each change. Slices that hold more than a twentieth of the volume are run for
+        themselves; the rest of it is taken times what is marked in the others of these slices after the
+        change over before. Where nothing is marked before, what is marked after it is added, as if the other
+        lung slices had as much. Empty where no volume is known.
     own_ill, ill:
         How many of these slices look ill, and after each change.
     own_verdict, verdicts:

@@ -27,6 +27,8 @@ NOISE_HU = 20.0
 NOISE_SHARE = 0.02
 # Of a scan whose slices have no places.
 _MOST_SLICES = 40
+# Of the volume of a scan: a slice with more of it is run for itself.
+_LARGE = 0.05
 # 25 HU of a lung window of 1500 HU, in greys of a picture.
 _HU_PER_GREY = 1500.0 / 255.0
 
@@ -81,8 +83,8 @@ def scan_stability(
 ) -> Generator[Progress | ScanStability, None, None]:
     """Yield, last, what a scan gives after the changes of `stability`, each with a run of some lung slices.
 
-    These are the slices that its verdict counts, at least 10 mm apart from the head down; where no slice has
-    a place, at most 40, evenly spread.
+    These are the slices that its verdict counts, at least 10 mm apart from the head down (where no slice has
+    a place, at most 40, evenly spread), and for the volume those besides that hold over a twentieth of it.
 
     Parameters
     ----------
@@ -101,47 +103,57 @@ def scan_stability(
     own = slices_apart(inside, volume)
     if len(own) > _MOST_SLICES:
         own = [own[k] for k in np.linspace(0, len(own) - 1, _MOST_SLICES).round().astype(int)]
-    after: dict[str, list[SliceSummary]] = {}
-    for done, before in enumerate(own):
+    counted = {s.slice_index for s in own}
+    large = _large(inside, volume)
+    asked = [s for s in inside if s.slice_index in counted | large]
+    after: dict[str, dict[int, SliceSummary]] = {}
+    for done, before in enumerate(asked):
         index = before.slice_index
         changed = _changes(volume, index, seed + index)
         for number, (name, voxels) in enumerate(changed):
             count = len(changed)
-            yield Progress(done * count + number, len(own) * count, f"Slice {index + 1}, {name}")
+            yield Progress(done * count + number, len(asked) * count, f"Slice {index + 1}, {name}")
             summary, _ = _after(pipeline, volume, index, voxels, detections, evidence)
-            after.setdefault(name, []).append(dataclasses.replace(summary, lung=before.lung))
+            after.setdefault(name, {})[index] = dataclasses.replace(summary, lung=before.lung)
     whole = marked_ml(inside, slice_steps_mm(volume))
-    marked = {name: _scaled_ml(whole, inside, own, found, volume) for name, found in after.items()}
+    marked = [_scaled_ml(inside, found, large, volume) for found in after.values()]
+    seen = [[found[s.slice_index] for s in own] for found in after.values()]
     yield ScanStability(
         slices=tuple(s.slice_index for s in own),
         changes=tuple(after),
-        lesion_ml=tuple(ml for ml in marked.values() if ml is not None),
+        lesion_ml=tuple(ml for ml in marked if ml is not None),
         own_ill=sum(bool(s.ill) for s in own),
-        ill=tuple(sum(bool(s.ill) for s in found) for found in after.values()),
+        ill=tuple(sum(bool(s.ill) for s in found) for found in seen),
         own_verdict=rule_verdict(own, whole, calibration=calibration, volume=volume),
         verdicts=tuple(
-            rule_verdict(found, marked[name], calibration=calibration, volume=volume)
-            for name, found in after.items()
+            rule_verdict(found, ml, calibration=calibration, volume=volume)
+            for found, ml in zip(seen, marked, strict=True)
         ),
     )
 
 
+def _large(inside: list[SliceSummary], volume: Volume) -> set[int]:
+    """Return the slices that hold so much of the volume that none may stand for another."""
+    steps = slice_steps_mm(volume)
+    whole = marked_ml(inside, steps)
+    return {s.slice_index for s in inside if whole and (marked_ml([s], steps) or 0.0) > _LARGE * whole}
+
+
 def _scaled_ml(
-    whole: float | None,
-    inside: list[SliceSummary],
-    own: list[SliceSummary],
-    after: list[SliceSummary],
-    volume: Volume,
+    inside: list[SliceSummary], after: dict[int, SliceSummary], large: set[int], volume: Volume
 ) -> float | None:
     """Return the volume of the scan after a change of some slices, see `ScanStability.lesion_ml`."""
     steps = slice_steps_mm(volume)
-    before, now = marked_ml(own, steps), marked_ml(after, steps)
-    if whole is None or before is None or now is None or steps is None:
+    rest = [s for s in inside if s.slice_index not in large]
+    own = [s for s in rest if s.slice_index in after]
+    parts = [[after[k] for k in sorted(large)], [after[s.slice_index] for s in own], own, rest]
+    by_itself, now, before, others = (marked_ml(part, steps) for part in parts)
+    if by_itself is None or now is None or before is None or others is None or steps is None:
         return None
     if before:
-        return whole * now / before
-    depth, part = (sum(float(steps[s.slice_index]) for s in some) for some in (inside, own))
-    return whole + now * depth / part
+        return by_itself + others * now / before
+    depth, part = (sum(float(steps[s.slice_index]) for s in some) for some in (rest, own))
+    return by_itself + others + (now * depth / part if now else 0.0)
 
 
 def _after(

@@ -128,20 +128,19 @@ def test_a_scan_is_told_by_lung_slices_ten_mm_apart(calibrated):
     own = summaries_of(calibrated, volume, [0, *inside], detections)
     job = scan_stability(calibrated, volume, own, detections, calibrated.evidence)
     *steps, found = list(job)
-    assert [step.total for step in steps] == [16] * 16
+    assert [step.total for step in steps] == [24] * 24
     assert found.slices == tuple(inside[::2]), "those that the verdict counts; none outside the lungs"
     assert len(found.changes) == len(found.lesion_ml) == len(found.ill) == len(found.verdicts) == 8
     whole = scan_verdict(own, basis="trained", calibration=ILL, volume=volume)
     # The same by hand: all of the volume one pixel to the right.
     moved = np.pad(volume.voxels, ((0, 0), (0, 0), (1, 0)), mode="edge")[:, :, :-1]
     other = dataclasses.replace(volume, voxels=np.ascontiguousarray(moved))
-    after = summaries_of(calibrated, other, found.slices, detections)
-    before = [s for s in own if s.slice_index in found.slices]
-    ratio = sum(s.lesion_mm2 for s in after) / sum(s.lesion_mm2 for s in before)
+    after = summaries_of(calibrated, other, inside, detections)
+    ratio = sum(s.lesion_mm2 for s in after) / sum(s.lesion_mm2 for s in own[1:])
     assert ratio not in (0, 1)
     assert found.lesion_ml[0] == pytest.approx(whole.lesion_ml * ratio)
-    assert found.own_ill == sum(s.ill for s in before)
-    assert found.ill[0] == sum(s.ill for s in after)
+    assert found.own_ill == sum(s.ill for s in own if s.slice_index in found.slices)
+    assert found.ill[0] == sum(s.ill for s in after if s.slice_index in found.slices)
     low, high = found.ml_range(whole.lesion_ml)
     assert low <= whole.lesion_ml <= high
 
@@ -194,6 +193,19 @@ def test_where_nothing_is_marked_before_what_appears_counts(told):
     assert set(ml.values()) == {0.0}
     assert (found.own_verdict, found.turned) == ("control", (("+25 HU", "uncertain"),))
     assert found.ml_range(0.0) == (0.0, 6.5)
+
+
+def test_slices_with_much_of_the_volume_stand_for_themselves_alone(told):
+    volume, own = flat(26, detections=1, lesion_px=10, lesion_mm2=10.0)
+    volume = dataclasses.replace(
+        volume, geometry=dataclasses.replace(volume.geometry, spacing_mm=(5.0, 1.0, 1.0))
+    )
+    own[3] = dataclasses.replace(own[3], lesion_mm2=750.0)  # of 1000 mm2, between those 10 mm apart
+    found = told(volume, own, {"brighter": {"lesion_mm2": 5.0}, "other": {"lesion_mm2": 20.0}})
+    assert found.slices == tuple(range(0, 26, 2))
+    ml = dict(zip(found.changes, found.lesion_ml, strict=True))
+    assert ml["+25 HU"] == pytest.approx((25 * 5 + 5) * 5 / 1000)
+    assert ml["mirror image"] == pytest.approx((25 * 20 + 20) * 5 / 1000)
 
 
 def test_a_verdict_that_turns_is_told(told):

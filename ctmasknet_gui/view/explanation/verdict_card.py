@@ -48,9 +48,9 @@ CHANGES_TIP = (
     "No confidence interval: a wrong verdict can be steady."
 )
 _RANGE_TIP = (
-    "In brackets: from the least to the most with eight small changes of the picture, as the volume times\n"
-    "what is marked in some lung slices after a change over what is marked in them before. What comes and goes\n"
-    "in the slices between them is not seen."
+    "In brackets: from the least to the most with eight small changes of the picture. Slices with more than\n"
+    "a twentieth of the volume are run for themselves; the rest is scaled by what is marked in lung slices\n"
+    "10 mm apart, after a change over before. What comes and goes between these is not seen."
 )
 _DECIDING, _LOOK_ILL = "deciding\nslices", "look most\nill"
 
