@@ -66,10 +66,10 @@ def scan_rois(figure: Figure, found: RoiDistribution, *, theme: style.ThemeName 
     text = f"scores {found.scores.wasserstein:.3f} off"
     style.headline(axes, colours, text + _limit(found.scores, room, digits=3), right=True)
     if room >= _WIDE:
-        _legend(beside, axes, found, colours)
+        _legend(beside, axes, colours)
 
 
-def _legend(beside: Axes | None, axes: Axes, found: RoiDistribution, colours: style.Theme) -> None:
+def _legend(beside: Axes | None, axes: Axes, colours: style.Theme) -> None:
     """Write what is what: into the upper right of the areas, where few regions are, or above the scores."""
     line = style.legible(GREEN, colours)
     names = {"■ scan": colours.text, "— controls": line}
