@@ -30,8 +30,9 @@ from model_core.base.results import (
     SliceSummary,
 )
 from model_core.base.settings import Architecture, DetectionSettings, DetectorSettings, EvidenceSettings
+from model_core.base.stability import ScanStability, Stability
 from model_core.base.volume import Catalogue, FileReport, PatientText, Problem, SeriesEntry, Volume, Window
-from model_core.explain import RegionPixels, Stability, burden, lesion_regions
+from model_core.explain import RegionPixels, burden, lesion_regions
 from model_core.scene.maps import RegionMap
 from model_core.weights.card import ModelCard, evidence_basis
 
@@ -441,6 +442,17 @@ class FakeEngine:
                 yield Progress(done, 8, "waiting")
         logits = np.array([[-1.0, -9.0, k - 2.0] for k in range(8)], np.float32)
         yield Stability(tuple("abcdefgh"), logits, (), tuple(30.0 + k for k in range(8)), True)
+
+    def scan_stability(self, pipeline, volume, summaries, detections, evidence):
+        """Of three slices one or two look ill, and the mirror image turns the verdict."""
+        self.steadied.append((tuple(s.slice_index for s in summaries), threading.current_thread().name))
+        for done in range(24):
+            yield Progress(done, 24, "Changes")
+            while done and self.pixel_gate is not None and not self.pixel_gate.wait(0.005):
+                yield Progress(done, 24, "waiting")
+        ill, verdicts = (2,) * 7 + (1,), ("ill",) * 7 + ("uncertain",)
+        changes = (*"abcdefg", "mirror image")
+        yield ScanStability((0, 2, 4), changes, tuple(160.0 + k for k in range(8)), 2, ill, "ill", verdicts)
 
     def lesions(self, pipeline, volume, results, detections):
         self.joined.append((tuple(sorted(results)), detections, threading.current_thread().name))

@@ -117,6 +117,7 @@ class Wiring(QObject):
             next_pixel_map=controllers.pixels.next_map,
             point_at=controllers.pixels.point_at,
             ask_stability=controllers.stability.ask,
+            ask_scan_stability=controllers.stability.ask_scan,
             watch_lesions=controllers.lesions.watch,
             go_to_lesion=controllers.lesions.go_to,
             select_lesion=controllers.lesions.select_whole,

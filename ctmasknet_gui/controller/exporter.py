@@ -279,6 +279,7 @@ class Exporter:
         from model_core.explain import burden, roi_distribution
         from model_core.export import render_slice
         from model_core.export.report_pages import page_slices, scan_page
+        from model_core.weights.card import control_regions
 
         summaries = [job.summaries[index] for index in sorted(job.summaries)]
         scene, pictures = self._scene(job), {}
@@ -301,7 +302,7 @@ class Exporter:
                 scale=2.0,
             )
         labels = yield from self._labels(job)
-        references = next((card.references for card in settings.pipeline.cards if card.references), None)
+        controls = control_regions(settings.pipeline.cards)
         found = None
         lungs = known_lungs(job.volume)
         for item in burden(job.volume, labels, lungs=lungs, analysed=job.summaries.keys()):
@@ -317,7 +318,7 @@ class Exporter:
             pictures=pictures,
             lesions=found,
             key_images=job.key_images,
-            rois=roi_distribution(job.results.values(), references),
+            rois=roi_distribution(job.results.values(), controls, summaries),
         )
 
     def _scene(self, job: ExportJob) -> SceneSettings:

@@ -21,6 +21,7 @@ SHOWN_AS = {
     "picture": "run",
     "pixels": "explain",
     "stability": "explain",
+    "scan stability": "explain",
 }
 
 

@@ -39,7 +39,8 @@ from model_core.base.volume import Catalogue, PartialVolume, SeriesEntry, Volume
 from model_core.weights.card import ModelCard, read_card
 
 if TYPE_CHECKING:
-    from model_core.explain import Burden, RegionPixels, Stability
+    from model_core.base.stability import ScanStability, Stability
+    from model_core.explain import Burden, RegionPixels
 
 
 class Pipeline(Protocol):
@@ -342,6 +343,19 @@ class Engine:
         from model_core.explain import stability
 
         yield from stability(pipeline, volume, index, detections, evidence)
+
+    def scan_stability(
+        self,
+        pipeline: Any,
+        volume: Volume,
+        summaries: Iterable[SliceSummary],
+        detections: DetectionSettings,
+        evidence: EvidenceSettings,
+    ) -> Generator[Progress | ScanStability, None, None]:
+        """Say how much volume and verdict of a scan move; runs some of its slices eight times each."""
+        from model_core.explain import scan_stability
+
+        yield from scan_stability(pipeline, volume, summaries, detections, evidence)
 
     def lesions(
         self,

@@ -1,4 +1,4 @@
-"""Says, when asked, how much the numbers of the visible slice move with its picture: eight runs."""
+"""Says, when asked, how much the numbers of a slice or of the scan move with the picture: eight changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from model_core.base.results import Candidates
 from model_core.base.settings import DetectionSettings, EvidenceSettings
 
 if TYPE_CHECKING:
-    from model_core.explain import Stability
+    from model_core.base.stability import ScanStability, Stability
 
 _TOPIC = "how sure"
 
@@ -37,7 +37,7 @@ class _Known:
 class StabilityController(QObject):
     """Writes `StabilityState`; what is known is forgotten with case, weights and another run of the slice.
 
-    Thresholds that moved back make it true again.
+    Thresholds that moved back make what is known of slices true again; that of the scan is dropped.
     """
 
     def __init__(
@@ -60,8 +60,11 @@ class StabilityController(QObject):
         self._kept: dict[int, _Known] = {}
         # Slice, its candidates and settings of the runs that go on.
         self._asked: tuple[int, Candidates, DetectionSettings, EvidenceSettings] | None = None
+        # Thresholds and edits that the numbers of the scan are true of.
+        self._scan_of: tuple[object, ...] = ()
         state.results.events.shown.connect(self._refresh)
         state.thresholds.events.all.connect(self._refresh)
+        state.thresholds.events.all.connect(self._drop_moved)
         shown.left.connect(self._forget)
 
     @Slot()
@@ -104,6 +107,57 @@ class StabilityController(QObject):
         self._asked = asked
         self._refresh()
 
+    @Slot()
+    def ask_scan(self) -> None:
+        """Run some of the lung slices of the scan with the same eight changes each."""
+        pipeline, volume, steady = self._weights.pipeline, self._state.case.volume, self._state.stability
+        if pipeline is None or volume is None or steady.scan is not None or steady.scan_computing:
+            return
+        self._messages.withdraw(_TOPIC)
+        summaries, engine = list(self._state.results.summaries.values()), self._engine
+        detections, evidence = self._state.thresholds.detections, self._state.thresholds.evidence
+        self._scan_of = asked = self._settings
+
+        def take(item: object) -> None:
+            if not isinstance(item, Progress) and self._scan_of is asked:
+                steady.scan = cast("ScanStability", item)
+
+        def end() -> None:
+            if self._scan_of is asked:
+                steady.scan_computing = False
+
+        def fail(error: BaseException) -> None:
+            end()
+            self._messages.report(error, topic=_TOPIC)
+
+        self._jobs.submit(
+            "scan stability",
+            lambda: engine.scan_stability(pipeline, volume, summaries, detections, evidence),
+            Handlers(produced=take, finished=end, failed=fail, cancelled=end),
+            # It takes minutes: all else that a person asks for goes first.
+            priority=Priority.IDLE,
+        )
+        steady.scan_computing = True
+
+    @property
+    def _settings(self) -> tuple[object, ...]:
+        thresholds = self._state.thresholds
+        return thresholds.detections, thresholds.evidence, thresholds.edits
+
+    def _drop_moved(self, *_: object) -> None:
+        """Drop what is known of the scan, or being computed, where it is of former thresholds."""
+        if self._scan_of and self._scan_of != self._settings:
+            self._forget_scan()
+
+    def _forget_scan(self) -> None:
+        self._scan_of = ()
+        steady = self._state.stability
+        if steady.scan_computing:
+            self._jobs.cancel("scan stability")
+        steady.scan_computing = False
+        if steady.scan is not None:
+            steady.scan = None
+
     def _known(self) -> _Known | None:
         """Return what is known of the visible slice as it was run last."""
         shown = self._state.results.shown
@@ -133,4 +187,5 @@ class StabilityController(QObject):
         self._jobs.cancel("stability")
         self._asked = None
         self._kept.clear()
+        self._forget_scan()
         self._refresh()

@@ -10,7 +10,8 @@ from psygnal import SignalGroupDescriptor
 from model_core.base.reasons import DEFAULT_WAY, Grouping, Sensitivity, SliceReason, Way
 
 if TYPE_CHECKING:
-    from model_core.explain import RegionPixels, Stability
+    from model_core.base.stability import ScanStability, Stability
+    from model_core.explain import RegionPixels
     from model_core.scene.maps import Kind
 
 
@@ -76,7 +77,7 @@ class PixelState:
 
 @dataclass(eq=False)
 class StabilityState:
-    """How much the numbers of the visible slice move with its picture, once somebody asked.
+    """How much the numbers of the visible slice and of the scan move with the picture, once somebody asked.
 
     Attributes
     ----------
@@ -86,6 +87,8 @@ class StabilityState:
         Whether what it says of the class, and of the marked area, is still true: thresholds may have moved.
     computing:
         Whether the eight runs are under way.
+    scan, scan_computing:
+        The same of the scan, under the thresholds in force; None where nobody asked or they moved.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
@@ -94,3 +97,5 @@ class StabilityState:
     of_class: bool = False
     of_area: bool = False
     computing: bool = False
+    scan: ScanStability | None = None
+    scan_computing: bool = False

@@ -26,6 +26,14 @@ def verdict_may_come(state: AppState) -> bool:
     return state.run.kind == "run" or not state.results.summaries
 
 
+def verdict_stands(state: AppState) -> bool:
+    """Whether the scan has a calibrated verdict on all of its slices, with no evidence edited by hand."""
+    results = state.results
+    if results.scan is None or results.scan.verdict in (None, "no_class") or results.updating:
+        return False
+    return not state.thresholds.edits and len(results.summaries) >= wanted_slices(state)
+
+
 def wanted_slices(state: AppState) -> int:
     """Return how many slices of the open series are analysed once a run is done: all but those left out."""
     volume = state.case.volume
@@ -49,6 +57,7 @@ def verdict_words(state: AppState) -> ScanWords:
             slices=wanted_slices(state),
             lung_known=any(summary.lung is not None for summary in results.summaries.values()),
             lesions=lesions,
+            steady=state.stability.scan,
         )
         thresholds = state.thresholds
         moved = thresholds.evidence_edited or thresholds.detections != thresholds.default_detections

@@ -11,6 +11,7 @@ from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.display import PRESETS, ThemeChoice, Tool
+from ctmasknet_gui.state.verdict import verdict_stands
 from ctmasknet_gui.view.style import icon
 from ctmasknet_gui.view.use_cases import UseCases
 from model_core.base.settings import Scoring
@@ -237,6 +238,10 @@ _PLANT_TIP = (
 )
 _PIXELS_TIP = "Show which pixels the logit of the selected region hangs on; the network runs some 50 times"
 _SURE_TIP = "Run this slice with eight small changes and show how far class and lesion area move"
+_SURE_SCAN_TIP = (
+    "Run lung slices 10 mm apart with the same eight changes (minutes; Esc stops): how far lesion volume\n"
+    "and the share of slices that look ill move, and whether the verdict does"
+)
 _WHOLE_TIP = "Select every region on the lesion of the selected one; Ctrl+click on the slice does it, too"
 _NMS_TIP = "Regions that an excluded one had suppressed take its place; otherwise they stay out"
 
@@ -391,6 +396,8 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
                 do=lambda use, _: use.stop()),
         Command("how_sure", "How sure: eight small changes", _SURE_TIP, keys=("Shift+S",),
                 when=_shown_in_lung, do=lambda use, _: use.ask_stability()),
+        Command("how_sure_scan", "How sure is the scan", _SURE_SCAN_TIP, keys=("Ctrl+Shift+S",),
+                when=verdict_stands, do=lambda use, _: use.ask_scan_stability()),
         Command("other_rules", "What other rules would say…", when=_judged_scan,
                 tip="The verdict of the scan beside that of other rules, from the same slices"),
         Command("toggle_nms", "Suppress overlapping boxes (NMS)", keys=("T",), image="nms",

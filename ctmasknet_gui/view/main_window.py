@@ -201,6 +201,7 @@ class MainWindow(QMainWindow):
         explanation.classes.stabilityAsked.connect(use.ask_stability)
         explanation.classes.restoreAsked.connect(use.restore_all)
         explanation.card.sliceChosen.connect(use.show_slice)
+        explanation.card.stabilityAsked.connect(use.ask_scan_stability)
         self.tool_bar.opacityEdited.connect(use.set_opacity)
         self.message_bar.dismissed.connect(use.dismiss_messages)
         self.message_bar.faded.connect(use.forget_message)

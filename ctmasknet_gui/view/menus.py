@@ -79,7 +79,7 @@ _BAR = (
     )),
     _Menu("&Run", (
         "run_slice", "run_series", "stop", None,
-        "how_sure", "explain_pixels", "next_pixel_map", "other_rules", None,
+        "how_sure", "how_sure_scan", "explain_pixels", "next_pixel_map", "other_rules", None,
         "toggle_nms", "join_touching", "scoring_softmax", "scoring_sigmoid", None,
         "link", None, "fast", _WEIGHTS,
     )),

@@ -107,6 +107,7 @@ class UseCases:
     next_pixel_map: Callable[[], None]
     point_at: Callable[[tuple[float, float] | None], None]
     ask_stability: Callable[[], None]
+    ask_scan_stability: Callable[[], None]
     watch_lesions: Callable[[bool], None]
     go_to_lesion: Callable[[int], None]
     select_lesion: Callable[[int | None], None]

@@ -1,4 +1,4 @@
-"""What an explanation compares a slice with: RoI batches of controls, kept in the model card."""
+"""What the regions of a slice or scan are compared with: those of controls, kept in the model card."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from functools import cached_property
 
 import numpy as np
 
-from model_core.base.arrays import FloatArray
+from model_core.base.arrays import DoubleArray, FloatArray
 from model_core.base.errors import SettingsError
 
 # Score and four encoded corrections of a box.
 _COLUMNS = 5
+# Histograms of regions: equal bins of the raw score; half doublings of the box area in pixels of the network
+# input. What lies beyond counts in the outermost bins.
+SCORE_EDGES: DoubleArray = np.linspace(0.0, 1.0, 21)
+AREA_EDGES: DoubleArray = 2.0 ** np.linspace(4.0, 18.0, 29)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,3 +66,61 @@ class References:
         return References(
             slices=len(batches), size=batches.shape[1], patients=patients, sources=sources, rows=packed
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlShares:
+    """Which share of the regions of a control slice lies in each bin of one of their numbers.
+
+    Attributes
+    ----------
+    mean:
+        (B,) over the patients, a slice each; they add up to 1.
+    low, middle, high:
+        (B,) 5 %, median and 95 % of the patients, each bin for itself. Empty where that is not known.
+    wasserstein, jensen_shannon:
+        Median and 95 % of the distances of each patient from the mean of all others (`explain.distribution`).
+        Empty where that is not known.
+    """
+
+    mean: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    middle: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    wasserstein: tuple[float, ...] = ()
+    jensen_shannon: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        every = (self.mean, self.low, self.middle, self.high)
+        if not all(0 <= share <= 1 for some in every for share in some):
+            raise SettingsError("A share of regions lies outside 0 to 1.")
+        if not all(len(some) in (0, len(self.mean)) for some in every[1:]):
+            raise SettingsError("The shares are not of equally many bins.")
+        if not all(len(some) in (0, 2) for some in (self.wasserstein, self.jensen_shannon)):
+            raise SettingsError("Distances of controls are a median and a limit.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlRois:
+    """How the regions of control patients are distributed, one slice a patient.
+
+    Attributes
+    ----------
+    patients, sources:
+        How many they are, and where from.
+    seen:
+        How many of the slices the detector was trained on; None where that is not known.
+    scores, areas:
+        In the bins of `SCORE_EDGES` and `AREA_EDGES`.
+    """
+
+    patients: int
+    sources: tuple[str, ...]
+    seen: int | None = None
+    scores: ControlShares
+    areas: ControlShares
+
+    def __post_init__(self) -> None:
+        bins = len(self.scores.mean), len(self.areas.mean)
+        if bins != (len(SCORE_EDGES) - 1, len(AREA_EDGES) - 1) or self.patients < 1:
+            raise SettingsError(f"Histograms of {bins[0]} and {bins[1]} bins, or no patient.")

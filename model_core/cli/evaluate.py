@@ -113,6 +113,12 @@ def _add_scans(kinds: Any) -> None:
         "(source, scanner: results are also given by group). Every slice of every scan is analysed.",
     )
     parser.add_argument("list", type=Path, metavar="LIST", help="scans and their labels")
+    parser.add_argument(
+        "--stability",
+        action="store_true",
+        help="also run lung slices 10 mm apart with eight small changes each: volume, slices that look ill, "
+        "and verdict after each (one pixel to each side, 25 HU, mirror image, noise)",
+    )
     _add_output(parser)
     parser.set_defaults(run=run_scans)
 
@@ -341,7 +347,9 @@ def run_scans(arguments: argparse.Namespace) -> int:
             found = "no series" if not usable else f"{len(usable)} series"
             raise DataError(f"'{item.name}' holds {found} that can be opened: a line names one scan.")
         volume = last(load(usable[0]), title="Opening")
-        outcomes.append(last(evaluate_scan(pipeline, volume, item), title=item.name))
+        outcomes.append(
+            last(evaluate_scan(pipeline, volume, item, stability=arguments.stability), title=item.name)
+        )
     own = {
         "mirror": pipeline.mirror,
         "slope": pipeline.calibration.slope,

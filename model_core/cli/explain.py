@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from model_core.base.picture_edit import PictureEditKind, PictureEffect
     from model_core.base.results import ShownSlice, SliceResult
     from model_core.base.settings import EvidenceSettings
+    from model_core.base.stability import Stability
     from model_core.base.volume import Volume
     from model_core.engine import Pipeline
-    from model_core.explain import Explanation, Stability
+    from model_core.explain import Explanation
     from model_core.explain.pixels import RegionPixels
 
 DOCUMENT, REPORT = "explanation.json", "report"

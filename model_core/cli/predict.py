@@ -113,6 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
     from model_core.export.report_pages import PageSettings, page_names, page_slices, scan_page, write_page
     from model_core.read import scan
     from model_core.report import require_pdf
+    from model_core.weights.card import control_regions
 
     output: Path = arguments.output
     if arguments.report:
@@ -184,10 +185,9 @@ def run(arguments: argparse.Namespace) -> int:
                 index: _picture(show(pipeline, volume, kept[index], detections, evidence), volume, pipeline)
                 for index in page_slices(summaries, verdict)
             }
-            references = next((card.references for card in pipeline.cards if card.references), None)
             page = scan_page(
                 volume, summaries, verdict, page_settings, pictures=shown, lesions=found,
-                rois=roi_distribution(kept.values(), references),
+                rois=roi_distribution(kept.values(), control_regions(pipeline.cards), summaries),
             )  # fmt: skip
             write_page(work, REPORT, page)
         if wanted:

@@ -127,6 +127,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "not used in training",
     )
     calibration.add_argument(
+        "--controls",
+        type=Path,
+        metavar="DIR",
+        help="labelled slices whose control patients (one slice each) the card describes by the scores and "
+        "areas of their regions, for comparison with those of a scan; may be those trained on",
+    )
+    calibration.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the weights"
     )
     _device_options(calibration, workers=False)
@@ -335,22 +342,28 @@ def run_classifier(arguments: argparse.Namespace) -> int:
 
 
 def run_calibration(arguments: argparse.Namespace) -> int:
-    """Calibrate weights on slices of patients left out, quote a check of scans, or both."""
+    """Calibrate weights on slices of patients left out, quote a check of scans, describe controls."""
     from model_core.cli.progress import last
-    from model_core.train.calibrating import add_calibration
+    from model_core.train.calibrated_card import add_calibration
 
-    if arguments.data is None and arguments.checked is None:
-        raise SettingsError("Give --data, slices to calibrate on, or --checked, a report of whole scans.")
+    if arguments.data is arguments.checked is arguments.controls is None:
+        raise SettingsError(
+            "Give --data, slices to calibrate on, --checked, a report of whole scans, or --controls, slices "
+            "of controls."
+        )
     job = add_calibration(
         arguments.weights,
         None if arguments.data is None else _class_folders(arguments.data)[0],
         arguments.output,
         checked=arguments.checked,
+        controls=None if arguments.controls is None else _class_folders(arguments.controls)[0],
         limit=arguments.limit,
         device=arguments.device,
     )
     card = last(job, title="Calibrating")
-    _report(card.name, {"verdict": card.metrics.get("verdict")})
+    told = card.control_rois
+    controls = {} if told is None else {"control_rois": {"patients": told.patients, "seen": told.seen}}
+    _report(card.name, {"verdict": card.metrics.get("verdict"), **controls})
     return 0
 
 

@@ -110,6 +110,11 @@ def _info(arguments: argparse.Namespace) -> int:
             f"{compared.slices} control slices of {compared.patients} patient(s), "
             f"{', '.join(compared.sources)}"
         )
+    if (controls := card.control_rois) is not None:
+        seen = "" if controls.seen is None else f"; the detector was trained on {controls.seen} of them"
+        lines["scans beside"] = (
+            f"{controls.patients} control patients, a slice each, {', '.join(controls.sources)}{seen}"
+        )
     if card.base_sha256:
         lines["reads RoIs of"] = card.base_sha256
     for key, value in lines.items():

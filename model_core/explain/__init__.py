@@ -24,7 +24,7 @@ from model_core.explain.shown import (
     summarise,
     with_evidence,
 )
-from model_core.explain.stability import Stability, stability
+from model_core.explain.stability import scan_stability, stability
 
 __all__ = [
     "Burden",
@@ -35,7 +35,6 @@ __all__ = [
     "Regions",
     "RoiDistribution",
     "RuleAnswer",
-    "Stability",
     "burden",
     "edit_picture",
     "explain_region",
@@ -52,6 +51,7 @@ __all__ = [
     "region_cells",
     "roi_distribution",
     "roi_table",
+    "scan_stability",
     "scan_verdict",
     "show",
     "shown_lesions",

@@ -83,7 +83,7 @@ def scan_verdict(
         rule = f"No lung in the slices analysed ({len(analysed)}): no class."
         return ScanVerdict((), None, (), rule, basis, verdict="no_class", verdict_rule=rule)
     even = volume is not None and volume.geometry.spacing_mm[0] is not None
-    marked = _marked_ml(inside, slice_steps_mm(volume))
+    marked = marked_ml(inside, slice_steps_mm(volume))
     found = replace(
         _mean_class(inside, basis=basis, control=control),
         lung_slices=len(inside),
@@ -129,7 +129,7 @@ def other_rules(summaries: Iterable[SliceSummary], *, volume: Volume | None = No
     share, middle = float(looks.mean()), float(chances.mean())
     top = np.sort(chances)[-SLICES_USED:]
     joined = _longest_run([bool(s.ill) for s in inside])
-    ml = _marked_ml(inside, slice_steps_mm(volume))
+    ml = marked_ml(inside, slice_steps_mm(volume))
     counted = f"{int(looks.sum())} of {len(looks)} lung slices"
     return (
         RuleAnswer(
@@ -203,24 +203,38 @@ class _Counts:
     chest: bool
 
 
+def rule_verdict(
+    inside: Sequence[SliceSummary],
+    marked: float | None,
+    *,
+    calibration: Calibration,
+    volume: Volume | None,
+) -> Verdict:
+    """Return what the rule says of lung slices where so much (ml; None: unknown) is marked in the scan."""
+    return _rule(_counts(inside, marked, volume), calibration)[0]
+
+
+def _counts(inside: Sequence[SliceSummary], marked: float | None, volume: Volume | None) -> _Counts:
+    return _Counts(
+        share=sum(bool(s.ill) for s in inside) / len(inside),
+        apart=len(slices_apart(inside, volume)),
+        marked=any(s.detections for s in inside) or bool(marked),
+        ml=marked,
+        chest=any(s.lung for s in inside),
+    )
+
+
 def _judged(
     found: ScanVerdict,
     inside: Sequence[SliceSummary],
-    marked_ml: float | None,
+    marked: float | None,
     *,
     calibration: Calibration,
     volume: Volume | None,
     names: Sequence[str],
 ) -> ScanVerdict:
-    places = _positions(inside, volume)
     ill = [s for s in inside if s.ill]
-    counts = _Counts(
-        share=len(ill) / len(inside),
-        apart=len(inside) if places is None else len(_apart(inside, places)),
-        marked=any(s.detections for s in inside),
-        ml=marked_ml,
-        chest=any(s.lung for s in inside),
-    )
+    counts = _counts(inside, marked, volume)
     verdict, why = _rule(counts, calibration)
     kind = UNDECIDED
     if verdict == "ill" and calibration.kinds_told:
@@ -234,7 +248,7 @@ def _judged(
         ill_slices=len(ill),
         control_rate=calibration.control_rate,
         kind=kind,
-        deciding=tuple(s.slice_index for s in _apart(telling, places)[:_MOST_DECIDING]),
+        deciding=tuple(s.slice_index for s in slices_apart(telling, volume)[:_MOST_DECIDING]),
         verdict_rule=why,
         checked=calibration.checked,
         doubt=_doubt(counts) if verdict == "uncertain" else None,
@@ -314,8 +328,9 @@ def _positions(inside: Sequence[SliceSummary], volume: Volume | None) -> dict[in
     return None if step is None else {s.slice_index: s.slice_index * step for s in inside}
 
 
-def _apart(ordered: Sequence[SliceSummary], places: dict[int, float] | None) -> list[SliceSummary]:
-    """Return those, in their order, that lie at least `APART_MM` from all before them."""
+def slices_apart(ordered: Sequence[SliceSummary], volume: Volume | None) -> list[SliceSummary]:
+    """Return those, in their order, that lie at least `APART_MM` from all before them; all without places."""
+    places = _positions(ordered, volume)
     if places is None:
         return list(ordered)
     kept: list[SliceSummary] = []
@@ -336,8 +351,8 @@ def slice_steps_mm(volume: Volume | None) -> DoubleArray | None:
     return None if places is None or len(places) < 2 else np.abs(np.gradient(places))
 
 
-def _marked_ml(inside: Sequence[SliceSummary], steps: DoubleArray | None) -> float | None:
-    """Return the volume of the masks; None where it cannot be known."""
+def marked_ml(inside: Sequence[SliceSummary], steps: DoubleArray | None) -> float | None:
+    """Return the volume of the masks (ml) where slices count so thick (`slice_steps_mm`); None if unknown."""
     if steps is None or any(s.lesion_mm2 is None for s in inside):
         return None
     return sum((s.lesion_mm2 or 0.0) * float(steps[s.slice_index]) for s in inside) / 1000.0

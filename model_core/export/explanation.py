@@ -14,13 +14,13 @@ from model_core.base.arrays import DoubleArray
 from model_core.base.files import atomic_path
 from model_core.base.picture_edit import PictureEffect
 from model_core.base.results import ShownSlice, probability_text
+from model_core.base.stability import Stability
 from model_core.base.threads import DRAWING
 from model_core.base.voi import usual_picture
 from model_core.base.volume import Volume
 from model_core.explain.attribution import FoundSet, with_ill
 from model_core.explain.explanation import BACKGROUND, METHODS, Explanation
 from model_core.explain.pixels import RegionPixels
-from model_core.explain.stability import Stability
 from model_core.export.picture_edit import picture_edit_entry
 from model_core.export.png import RESEARCH_USE
 from model_core.export.predictions import Networks, by_name, edit_entry, weights_entry
@@ -111,6 +111,7 @@ def _stability(found: Stability) -> dict[str, Any]:
         "ill_probability": _numbers(found.ill) or None,
         "lesion_mm2": _numbers(found.lesion_mm2) if found.in_mm else None,
         "lesion_px": None if found.in_mm else _numbers(found.lesion_mm2),
+        "lesion_ml": [round(ml, 6) for ml in map(found.ml, found.lesion_mm2) if ml is not None] or None,
     }
 
 

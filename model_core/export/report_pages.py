@@ -15,13 +15,14 @@ from model_core.base.arrays import ByteArray
 from model_core.base.files import refuse_existing, write_text
 from model_core.base.results import UNDECIDED, ScanVerdict, ShownSlice, SliceSummary, probability_text
 from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceSettings
+from model_core.base.stability import Stability
 from model_core.base.threads import DRAWING
 from model_core.base.voi import automatic_window
 from model_core.base.volume import LUNG_WINDOW, Volume, readable_name
 from model_core.explain.distribution import RoiDistribution
 from model_core.explain.explanation import Explanation
 from model_core.explain.lesions import Burden
-from model_core.explain.stability import OFFSET_HU, Stability
+from model_core.explain.stability import OFFSET_HU
 from model_core.export.explanation import in_words, target
 from model_core.export.picture import render_slice
 from model_core.export.predictions import Networks, series_title, told_problem
@@ -166,6 +167,7 @@ def scan_page(
     from model_core import plots
 
     names = settings.pipeline.image_classes
+    areas = rois is not None and rois.areas is not None
     deciding = () if scan is None else scan.deciding
     opening = _patient(volume, settings)
     answer, colour = "No image class: these weights have none", NO_CLASS
@@ -187,7 +189,7 @@ def scan_page(
         "From the first slice (left) to the last."
         + " Above: calibrated probability that it looks ill; below: marked area."
         * any(summary.ill_probability is not None for summary in summaries),
-        size=(4.6, 1.9) if key_images else (7.2, 2.5) if rois is None else (5.2, 2.5),
+        size=(4.6, 1.9) if key_images else (7.2, 2.5) if rois is None else (4.4 if areas else 5.2, 2.5),
     )
     sections: dict[str, Sequence[Block]] = {}
     if key_images:
@@ -200,14 +202,18 @@ def scan_page(
         title = f"Profile, and other slices {what}" if columns else "Profile"
         sections[title] = [Row([[profile], *columns], [_BESIDE, *([1] * len(columns))])]
     else:
-        sections[""] = [profile if rois is None else Row([[profile], [_rois(rois)]], (1.6, 1))]
+        sections[""] = [
+            profile if rois is None else Row([[profile], [_rois(rois)]], (1, 1.1) if areas else (1.6, 1))
+        ]
         if columns:
             sections[f"Slices {what}"] = [_beside(columns, 1)]
-    numbers: list[str | Table | Picture] = [_numbers(volume, summaries, scan, lesions, rois)]
+    numbers = _numbers(volume, summaries, scan, lesions)
+    compared = [] if rois is None else [_distances(rois)]
     if lesions is None:
-        sections["Numbers"] = [*numbers]
+        sections["Numbers"] = [numbers, *compared]
     else:
-        sections["Numbers and lesions"] = [Row([numbers, [_lesions(lesions, settings)]], (1, 1.5))]
+        beside = [_lesions(lesions, settings), *compared]
+        sections["Numbers and lesions"] = [Row([[numbers], beside], (1, 1.5))]
     told = [told_problem(problem, volume) for problem in volume.problems if problem.level != "info"]
     problems = [f"{problem['text']} {problem['action']}".strip() for problem in told]
     if problems:
@@ -359,6 +365,9 @@ def steady_words(found: Stability, *, edited: bool = False) -> str:
     low, high = found.area_range
     unit, scale = ("cm²", 100.0) if found.in_mm else ("px", 1.0)
     area = f"marked {low / scale:.1f} to {high / scale:.1f} {unit}"
+    least, most = found.ml(low), found.ml(high)
+    if least is not None and most is not None:
+        area += f" ({least:.2f} to {most:.2f} ml of the scan)"
     chances = found.ill_range
     ill = "" if chances is None else "pneumonia {} to {}, ".format(*map(probability_text, chances))
     shifted = f", {OFFSET_HU} HU" * any(name.endswith(f"{OFFSET_HU} HU") for name in found.changes)
@@ -460,7 +469,6 @@ def _numbers(
     summaries: Sequence[SliceSummary],
     scan: ScanVerdict | None,
     lesions: Burden | None,
-    rois: RoiDistribution | None,
 ) -> Table:
     rows: list[tuple[str, str]] = [("slices analysed", f"{len(summaries)} of {volume.slices}")]
     rows.append(("slices with a marked lesion", str(sum(s.detections > 0 for s in summaries))))
@@ -478,32 +486,44 @@ def _numbers(
             ("marked inside the right, left lung", f"{_share(shares['right'])}, {_share(shares['left'])}")
         )
         rows.append(("grade of the worse lung (steps of 25 %)", f"{lesions.grade} of 4"))
-    if rois is not None:
-        rows.append(("shift of region scores (Wasserstein)", f"{rois.wasserstein:.3f}"))
-        rows.append(("distance (Jensen–Shannon)", f"{rois.jensen_shannon:.2f}"))
+    return Table(("what", "how much"), rows)
+
+
+def _distances(found: RoiDistribution) -> Table:
+    """Return how far the regions of a scan are off those of controls."""
+
+    def limited(value: float, ends: Sequence[float], places: int) -> str:
+        return f"{value:.{places}f}" + (f" ({ends[1]:.{places}f})" if ends else "")
+
+    rows = []
+    for name, one, digits in (("scores", found.scores, 3), ("areas", found.areas, 1)):
+        if one is not None:
+            off = limited(one.wasserstein, one.controls.wasserstein, digits)
+            beyond = None if one.beyond is None else _share(one.beyond)
+            apart = limited(one.jensen_shannon, one.controls.jensen_shannon, 2)
+            rows.append((name, off, beyond or "–", apart))
     caption = (
-        "Region scores beside those of controls: their mean shift, 0 to 1, and the distance of their "
-        "histograms, 0 (equal) to 1 (nothing in common). No tests."
+        "Regions beside those of controls: how far off on average (Wasserstein; scores 0 to 1, box areas in "
+        "doublings), how far apart as histograms (Jensen–Shannon, 0 to 1)."
     )
-    return Table(("what", "how much"), rows, caption if rois is not None else "")
+    if found.scores.beyond is not None:
+        caption += (
+            " In brackets: 95 of 100 single slices of controls are less. Beyond: slices that are more off."
+        )
+    return Table(("regions", "off", "beyond", "apart"), rows, caption)
 
 
 def _rois(found: RoiDistribution) -> Picture:
     from model_core import plots
 
+    both = found.areas is not None
     return _figure(
         "scan-rois",
-        lambda figure: plots.scan_rois(
-            figure,
-            *found.shares,
-            slices=(found.slices, found.control_slices),
-            distances=(found.wasserstein, found.jensen_shannon),
-            theme="light",
-        ),
-        "Scores of all regions that the class rests on, beside those of controls of "
-        f"{found.control_patients} patient{'s' * (found.control_patients != 1)}. "
+        lambda figure: plots.scan_rois(figure, found, theme="light"),
+        f"Scores{' and box areas' * both} of all regions that the class rests on, beside those of "
+        f"{found.controls_text}.{' Band: 5 to 95 % of the patients.' * bool(found.scores.controls.low)} "
         "Distances, not tests: slices of a patient are not independent.",
-        size=(3.4, 2.5),
+        size=(4.8 if both else 3.4, 2.5),
     )
 
 

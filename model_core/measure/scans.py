@@ -16,10 +16,11 @@ from model_core.base.errors import DataError
 from model_core.base.files import write_json
 from model_core.base.jobs import Progress
 from model_core.base.results import ScanVerdict, SliceResult, SliceSummary, Verdict
+from model_core.base.stability import ScanStability
 from model_core.base.volume import Volume
 from model_core.engine import Pipeline, run
 from model_core.engine.lungs import lungs_of
-from model_core.explain import scan_verdict, summarise
+from model_core.explain import scan_stability, scan_verdict, summarise
 from model_core.measure.calibration import share_limits
 from model_core.measure.output import REPORT, report_folder, write_csv
 from model_core.measure.report_parts import evaluation_document
@@ -45,7 +46,8 @@ class ScanOutcome:
     """What was said of a listed scan.
 
     ``changes`` is how often neighbouring lung slices differ in whether they look ill; ``unlike`` how many
-    slices are unlike the training data.
+    slices are unlike the training data. ``steady`` is what small changes of the pictures do; None where that
+    was not asked, or there is no lung.
     """
 
     listed: ListedScan
@@ -53,6 +55,7 @@ class ScanOutcome:
     slices: int
     changes: int
     unlike: int
+    steady: ScanStability | None = None
 
     @property
     def right(self) -> bool:
@@ -104,9 +107,12 @@ def read_scans(path: Path) -> list[ListedScan]:
 
 
 def evaluate_scan(
-    pipeline: Pipeline, volume: Volume, listed: ListedScan
+    pipeline: Pipeline, volume: Volume, listed: ListedScan, *, stability: bool = False
 ) -> Generator[Progress | ScanOutcome, None, None]:
-    """Analyse all slices of a scan as `ctmasknet predict` does; the last item is its outcome."""
+    """Analyse all slices of a scan as `ctmasknet predict` does; the last item is its outcome.
+
+    ``stability``: also run some of its lung slices with small changes (`explain.scan_stability`).
+    """
     lungs = None
     for found in lungs_of(volume):
         if isinstance(found, Progress):
@@ -133,9 +139,15 @@ def evaluate_scan(
         lung_ml=lung_ml(lungs, volume.geometry),
     )
     assert verdict is not None
-    yield ScanOutcome(
-        listed, verdict, len(summaries), changes(summaries), sum(bool(s.unlike_training) for s in summaries)
-    )
+    steady = None
+    if stability and verdict.lung_slices:
+        for moved in scan_stability(pipeline, volume, summaries, *settings):
+            if isinstance(moved, Progress):
+                yield moved
+            else:
+                steady = moved
+    unlike = sum(bool(s.unlike_training) for s in summaries)
+    yield ScanOutcome(listed, verdict, len(summaries), changes(summaries), unlike, steady)
 
 
 def verdict_id(pipeline: Pipeline) -> str:
@@ -194,7 +206,7 @@ def write_scan_report(
         "list": [_row(one) for one in outcomes],
         "settings": dict(about),
     }
-    columns = list(report["list"][0])
+    columns = [key for key in report["list"][0] if key != _STEADY]
     parts = [("all", report), *report["by_label"].items(), *report["by_group"].items()]
     keys = ("scans", "right", "uncertain", "wrong", "share_right")
     sections = {
@@ -215,6 +227,25 @@ def write_scan_report(
             Table(("Scan", "Rule"), [(row["scan"], row["rule"]) for row in report["list"]])
         ],
     }
+    steady = [(row["scan"], change) for row in report["list"] for change in row.get(_STEADY, ())]
+    if steady:
+        sections["How sure"] = [
+            Table(
+                ("Scan", "Change", "Lesions (ml)", "Look ill", "Verdict of these slices"),
+                [
+                    (
+                        scan,
+                        one["change"],
+                        one["lesion_ml"],
+                        f"{one['ill']} of {one['slices']}",
+                        one["verdict"],
+                    )
+                    for scan, one in steady
+                ],
+                caption="Lung slices at least 10 mm apart after small changes of the picture: volume of the "
+                "scan times what is marked in them after over before, and what the rule says of them.",
+            )
+        ]
     with report_folder(target, overwrite=overwrite) as folder:
         evaluation_document(
             "Verdicts of whole scans: evaluation",
@@ -231,9 +262,13 @@ def write_scan_report(
     return report
 
 
+# Entry of a scan in the report: what each change does, the unchanged picture first.
+_STEADY = "stability"
+
+
 def _row(one: ScanOutcome) -> dict[str, Any]:
     found = one.verdict
-    return {
+    row: dict[str, Any] = {
         "scan": one.listed.name,
         "group": one.listed.group or None,
         "label": one.listed.label,
@@ -248,3 +283,16 @@ def _row(one: ScanOutcome) -> dict[str, Any]:
         "lung_ml": found.lung_ml,
         "rule": found.verdict_rule,
     }
+    if (steady := one.steady) is not None:
+        every = zip(
+            ("none", *steady.changes),
+            (found.lesion_ml, *(steady.lesion_ml or [None] * len(steady.changes))),
+            (steady.own_ill, *steady.ill),
+            (steady.own_verdict, *steady.verdicts),
+            strict=True,
+        )
+        row[_STEADY] = [
+            {"change": name, "lesion_ml": ml, "ill": ill, "slices": len(steady.slices), "verdict": verdict}
+            for name, ml, ill, verdict in every
+        ]
+    return row

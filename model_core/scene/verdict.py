@@ -14,6 +14,7 @@ from model_core.base.results import (
     Verdict,
     probability_text,
 )
+from model_core.base.stability import ScanStability
 from model_core.scene.palette import AMBER, GREEN, NO_CLASS, PNEUMONIA, PURPLE, class_name, image_colour
 
 SIGNS, NO_SIGNS, UNCERTAIN = "Pneumonia signs", "No clear pneumonia signs", "Uncertain"
@@ -107,6 +108,7 @@ def scan_words(
     slices: int,
     lung_known: bool = True,
     lesions: str = "",
+    steady: ScanStability | None = None,
 ) -> ScanWords:
     """Say what a scan's verdict is.
 
@@ -120,6 +122,8 @@ def scan_words(
         Whether it was looked for the lung.
     lesions:
         What is said of the lesions where ``scan`` has no volume of them.
+    steady:
+        What small changes of the picture do to it: ranges behind volume and share.
     """
     partial = analysed < slices
     progress = f"{analysed} of {slices} slices" if partial else _count(slices)
@@ -139,12 +143,14 @@ def scan_words(
     if scan.verdict == "no_class":
         need = "A verdict needs the lungs"
         return ScanWords(answer, where=where, amount=need, progress=progress, partial=partial)
-    controls = "" if scan.control_rate is None else f" (controls: {_percent(scan.control_rate)})"
+    beside = [] if steady is None else [_share_range(scan, steady)]
+    beside += [] if scan.control_rate is None else [f"controls: {_percent(scan.control_rate)}"]
+    controls = f" ({'; '.join(beside)})" if beside else ""
     return ScanWords(
         answer,
         colour=_colour(scan),
         where=where + controls,
-        amount=_amount(scan, partial=partial) or lesions,
+        amount=_amount(scan, partial=partial, steady=steady) or lesions,
         kind=_kind(scan, classes, rest=slices - analysed),
         worth=worth(scan.checked),
         progress=progress,
@@ -178,6 +184,31 @@ def worth(checked: ScanCheck | None) -> str:
     low, high = round(100 * checked.low), round(100 * checked.high)
     noun = "scan" if checked.scans == 1 else "scans"
     return f"Checked on {checked.scans} {noun}, {checked.right} right (95 %: {low}–{high} %)"
+
+
+def steady_words(steady: ScanStability) -> tuple[str, ...]:
+    """Say what small changes of the picture do to the verdict: whether it stays, then how that was found."""
+    turned: dict[Verdict, list[str]] = {}
+    for name, verdict in steady.turned:
+        turned.setdefault(verdict, []).append(name)
+    told = [f"“{_VERDICTS[verdict]}” after {', '.join(names)}" for verdict, names in turned.items()]
+    first = f"The verdict is the same after all {len(steady.changes)}"
+    if told:
+        first = f"The verdict would be {', '.join(told)}"
+    low, high = steady.ill_range
+    many = str(low) if low == high else f"{low} to {high}"
+    return (
+        f"{first}, by {len(steady.slices)} lung slices at least 10 mm apart.",
+        f"Of these {steady.own_ill} look ill, and {many} with the changes.",
+    )
+
+
+_VERDICTS: dict[Verdict, str] = {
+    "ill": SIGNS,
+    "control": NO_SIGNS,
+    "uncertain": UNCERTAIN,
+    "no_class": "No class",
+}
 
 
 def _uncalibrated(scan: ScanVerdict, classes: Sequence[str], lesions: str) -> ScanWords:
@@ -225,15 +256,28 @@ def _look_ill(ill: int, of: int, noun: str) -> str:
     return f"{ill or 'None'} of {of} {noun}s {verb} ill"
 
 
-def _amount(scan: ScanVerdict, *, partial: bool) -> str:
+def _share_range(scan: ScanVerdict, steady: ScanStability) -> str:
+    """Return from where to where the share of lung slices that look ill moves."""
+    ends = [count / len(steady.slices) for count in steady.ill_range]
+    own = scan.ill_slices / scan.lung_slices
+    low, high = _percent(min(own, *ends)), _percent(max(own, *ends))
+    return low if low == high else f"{low.removesuffix(' %')}–{high}"
+
+
+def _amount(scan: ScanVerdict, *, partial: bool, steady: ScanStability | None) -> str:
     """Return the volume of the lesions; of the whole lungs its share, and where most of it is."""
     volume = scan.lesion_ml
     if volume is None:
         return ""
-    if volume == 0:
+    ends = None if steady is None else steady.ml_range(volume)
+    if volume == 0 and not (ends and ends[1]):
         return NO_LESION
     digits = 0 if volume >= 10 else 1
-    text = f"{volume:.{digits}f} ml" if volume >= 0.05 else "< 0.1 ml"
+    text = f"{volume:.{digits}f} ml" if volume >= 0.05 else "< 0.1 ml" if volume else NO_LESION
+    if ends is not None:
+        text += f" ({ends[0]:.{digits}f}–{ends[1]:.{digits}f}{' ml' * (volume < 0.05)})"
+    if volume == 0:
+        return text
     if partial:
         return text + " marked"
     if scan.lung_ml:

@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import shutil
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.special import expit, logit
 
 from model_core.base.arrays import BoolArray, DoubleArray, FloatArray
-from model_core.base.calibration import Calibration, ScanCheck, TrainingCloud
-from model_core.base.errors import DataError, ExportError
-from model_core.base.files import atomic_path
-from model_core.base.jobs import Progress
+from model_core.base.calibration import Calibration, TrainingCloud
+from model_core.base.errors import DataError
 from model_core.base.references import References
-from model_core.base.results import SliceResult
-from model_core.data import ClassifiedSlice, read_class_folders
-from model_core.engine import Pipeline, run
-from model_core.engine.load import load_pipeline
-from model_core.engine.novelty import FEATURES, distance, features_of
-from model_core.engine.preprocess import network_input
+from model_core.engine.novelty import FEATURES, distance
 from model_core.measure.bootstrap import Interval, group_means, interval, quoted, rounded
 from model_core.measure.calibration import brier, fit_logistic, share_limits
 from model_core.measure.classification import auc
-from model_core.measure.output import REPORT
-from model_core.measure.scans import verdict_id
-from model_core.measure.slices import one_slice_volume, with_grey_map
-from model_core.train.image_class import RoiRows, batches, ill_logits, limited
-from model_core.weights.card import ModelCard
-from model_core.weights.store import SUFFIX, default_names, find, load_weights, save_weights
+from model_core.train.image_class import RoiRows, batches, ill_logits
 
 # Fewer patients of a kind, left out, can show nothing.
 FEWEST_PATIENTS = 10
@@ -362,143 +346,3 @@ def _cloud(data: RoiRows, *, limit: float) -> TrainingCloud:
 
 def _numbers(values: DoubleArray) -> tuple[float, ...]:
     return tuple(round(float(value), _DIGITS) for value in values)
-
-
-def add_calibration(
-    names: Sequence[str],
-    folder: Path | None,
-    output: Path,
-    *,
-    checked: Path | None = None,
-    limit: int | None = None,
-    device: str = "cpu",
-) -> Generator[Progress | ModelCard, None, None]:
-    """Write weights with an image class again with a calibrated card.
-
-    Parameters
-    ----------
-    names:
-        Weights as for `engine.load.load_pipeline`; written is the file that gives the class, by its name.
-    folder:
-        Class folders of patients that these weights were not trained on; None keeps the calibration there is.
-    checked:
-        Folder of a report of `measure.scans` of these weights, to be quoted.
-    limit:
-        At most so many slices of each source and class.
-
-    Yields `Progress` and, last, the written card.
-
-    Raises
-    ------
-    SettingsError
-        If the weights give no image class.
-    DataError
-        If there are too few patients, or the report is none of these weights and this calibration.
-    ExportError
-        If the files cannot be written.
-    """
-    whole = load_pipeline(names, device=device)
-    pipeline, card = whole.class_alone(), whole.cards[-1]
-    path = next(path for path in map(find, names or default_names()) if load_weights(str(path)).card == card)
-    if folder is not None:
-        part = None
-        for item in _left_out(pipeline, limited(read_class_folders(folder), limit)):
-            if isinstance(item, Progress):
-                yield item
-            else:
-                part = item
-        assert part is not None
-        cloud: TrainingCloud | None = None
-        unlike: dict[str, float] = {}
-        if len(set(part.data.families)) > 1:
-            cloud, unlike = fit_cloud([part.data])
-        calibration, found = calibrate([part], cloud=cloud)
-        metrics = {**card.metrics, "verdict": {**found, "unlike_training": unlike}}
-        size = card.architecture.roi_batch_size
-        references = references_of(part.data, size=size) or card.references
-        card = dataclasses.replace(card, calibration=calibration, references=references, metrics=metrics)
-    if checked is not None:
-        whole.cards = (*whole.cards[:-1], card)
-        card = dataclasses.replace(card, calibration=_checked(whole, checked))
-    yield _write_again(path, output, card)
-
-
-def _left_out(
-    pipeline: Pipeline, slices: Sequence[ClassifiedSlice]
-) -> Generator[Progress | LeftOut, None, None]:
-    """Run the weights over slices of other patients as in use."""
-    spec, names = pipeline.evidence_card.input, pipeline.image_classes
-    logits, features, rows = [], [], []
-    for done, item in enumerate(slices):
-        yield Progress(done, len(slices), "Logits")
-        (shown,) = with_grey_map([item], spec.grey)
-        volume = one_slice_volume(shown.image_hu(), name=item.name)
-        (result,) = (one for one in run(pipeline, volume, [0]) if isinstance(one, SliceResult))
-        assert result.verdict is not None
-        logits.append(result.verdict.logits)
-        rows.append(result.verdict.batch.rows)
-        features.append(features_of(network_input(volume, 0, spec), result.verdict.batch.rows))
-    data = RoiRows(
-        np.stack(rows)[:, None],
-        np.array([one.label for one in slices], np.int64),
-        tuple(one.source for one in slices),
-        tuple(one.name for one in slices),
-        tuple(one.patient for one in slices),
-        np.stack(features),
-    )
-    ill = tuple(k for k, name in enumerate(names) if k and not name.startswith("Other"))
-    yield LeftOut(np.stack(logits), data, ill)
-
-
-def _checked(pipeline: Pipeline, folder: Path) -> Calibration:
-    """Return the calibration of a card with what a report says of these weights.
-
-    Raises
-    ------
-    DataError
-        If it is no such report, of other weights, or of these with another calibration or other settings.
-    """
-    card = pipeline.cards[-1]
-    if card.calibration is None:
-        raise DataError(
-            f"'{card.name}' has no calibration yet, so that no scan can have been checked with it."
-        )
-    try:
-        report = json.loads((folder / REPORT).read_text("utf-8"))
-        weights = {one["sha256"] for one in report["settings"]["weights"]}
-        made_with = report["settings"].get("verdict_id")
-        check = ScanCheck(
-            scans=report["scans"],
-            right=report["right"],
-            low=round(report["share_right"]["low"], 4),
-            high=round(report["share_right"]["high"], 4),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"'{folder.name}' holds no report of 'ctmasknet evaluate scans'.", details=str(error)
-        ) from error
-    if card.sha256 not in weights:
-        raise DataError(f"The report in '{folder.name}' is of other weights than '{card.name}'.")
-    if made_with != verdict_id(pipeline):
-        raise DataError(
-            f"The report in '{folder.name}' was made with another calibration of '{card.name}', other "
-            "thresholds or a fast analysis: its verdicts are not this card's. Evaluate the scans again."
-        )
-    return dataclasses.replace(card.calibration, checked=check)
-
-
-def _write_again(path: Path, output: Path, card: ModelCard) -> ModelCard:
-    """Write the weights of a file with another card; safetensors keep their bytes."""
-    target = output / f"{path.stem}{SUFFIX}"
-    if path.suffix != SUFFIX:
-        return save_weights(target, load_weights(str(path)).tensors, card)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ExportError(f"The folder '{output.name}' cannot be made.", details=str(error)) from error
-    if not (target.exists() and target.samefile(path)):
-        with atomic_path(target, overwrite=True) as temporary:
-            shutil.copyfile(path, temporary)
-    with atomic_path(target.with_suffix(".json"), overwrite=True) as temporary:
-        temporary.write_text(card.to_json(), "utf-8")
-    return card

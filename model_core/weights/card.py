@@ -12,7 +12,7 @@ from typing import Any
 from model_core.base.calibration import Calibration
 from model_core.base.documents import from_values
 from model_core.base.errors import SettingsError, WeightsError
-from model_core.base.references import References
+from model_core.base.references import ControlRois, References
 from model_core.base.settings import (
     LARGEST_SIZE,
     SIZE_STEP,
@@ -51,6 +51,9 @@ class ModelCard:
         (``ctmasknet train calibrate``).
     references:
         RoI batches of controls left out, for explanations; None where there are none.
+    control_rois:
+        How the regions of control patients are distributed, for comparison with those of a scan
+        (``ctmasknet train calibrate --controls``); None where nobody asked.
     training, metrics:
         How it was trained and what was measured; free JSON.
     """
@@ -70,6 +73,7 @@ class ModelCard:
     notes: str = ""
     calibration: Calibration | None = None
     references: References | None = None
+    control_rois: ControlRois | None = None
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
 
@@ -111,6 +115,11 @@ class ModelCard:
             ) from error
         _check_parts(card)
         return card
+
+
+def control_regions(cards: Sequence[ModelCard]) -> ControlRois | References | None:
+    """Return the regions of controls that weights know, for comparison with those of a scan."""
+    return next((known for card in cards if (known := card.control_rois or card.references)), None)
 
 
 def names_text(cards: Sequence[ModelCard], *, fast: bool = False) -> str:

@@ -177,6 +177,52 @@ def test_lists_that_are_none(series, calibrated, tmp_path, capsys, text, message
     assert not (tmp_path / "report").exists()
 
 
+@pytest.mark.slow
+def test_how_sure_scans_are_is_told_after_each_change(series, calibrated, tmp_path):
+    listed = series.parent / "one.csv"
+    listed.write_text("phantom,ill\n", "utf-8")
+    command = ["evaluate", "scans", str(listed), "--weights", *calibrated, "--device", "cpu", "--stability"]
+    assert main([*command, "-o", str(tmp_path / "report")]) == 0
+    report = json.loads((tmp_path / "report/report.json").read_text())
+    (scan,) = report["list"]
+    first, *changed = scan["stability"]
+    assert (first["change"], first["lesion_ml"]) == ("none", scan["lesion_ml"])
+    assert [one["change"] for one in changed][-2:] == ["mirror image", "noise of 20 HU"]
+    assert len(changed) == 8
+    # 20 mm apart: every lung slice is among them.
+    assert {one["slices"] for one in scan["stability"]} == {scan["lung_slices"]}
+    assert (first["ill"], first["verdict"]) == (scan["ill_slices"], scan["verdict"])
+    assert "stability" not in (tmp_path / "report/scans.csv").read_text()
+    assert "Verdict of these slices" in (tmp_path / "report/report.md").read_text()
+
+
+def test_controls_are_described_in_the_card_and_nothing_else_changes(
+    calibrated, classes, series, tmp_path, capsys
+):
+    command = ["train", "calibrate", "--weights", *calibrated, "--controls", str(classes)]
+    assert main([*command, "--limit", "3", "-o", str(tmp_path)]) == 0
+    before, after = read_card(tmp_path / calibrated[1].replace(".safetensors", ".json")), None
+    after = read_card(tmp_path / "tiny-s.json")
+    told = after.control_rois
+    assert dataclasses.replace(after, control_rois=None) == before
+    assert (told.patients, told.sources, told.seen) == (6, ("a", "b"), None)
+    assert sum(told.scores.mean) == pytest.approx(1, abs=1e-3)
+    assert told.areas.low == (), "of so few no envelope"
+    assert "6 control patients, a slice each, a, b" in _weights_info(tmp_path / "tiny-s.safetensors", capsys)
+    empty = tmp_path / "empty"
+    (empty / "covid").mkdir(parents=True)
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(empty / "covid" / "x_1.png")
+    assert main([*command[:-1], str(empty), "-o", str(tmp_path / "none")]) == 1
+    assert "none of a control" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def _weights_info(path, capsys):
+    capsys.readouterr()
+    assert main(["weights", "info", str(path)]) == 0
+    return capsys.readouterr().out
+
+
 def test_weights_without_calibration_give_no_verdict_of_scans(series, weights, tmp_path, capsys):
     listed = series.parent / "list.csv"
     listed.write_text("phantom,ill\n", "utf-8")

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.explanation.roi_model import COMPUTING
-from ctmasknet_gui.view.explanation.verdict_card import Line
+from ctmasknet_gui.view.explanation.verdict_card import CHANGES_TIP, Line
 from ctmasknet_gui.view.style import colour, label
 from ctmasknet_gui.view.viewport.annotations import sized
 from model_core.base.results import UNDECIDED, ImageVerdict, SliceSummary, probability_text
@@ -20,16 +20,13 @@ from model_core.scene.palette import AMBER, NO_CLASS
 from model_core.scene.verdict import BIAS, OUTSIDE, UNCALIBRATED, UNLIKE
 
 if TYPE_CHECKING:
-    from model_core.explain import Stability
+    from model_core.base.stability import Stability
 
 _ROW, _SMALL = 15, 11
 _ILL = "pneumonia"
 Range = tuple[float, float]
-STEADY_TIP = (
-    "From lowest to highest in this slice and eight small changes of its picture that mean the same to a\n"
-    "reader: one pixel to each side, +25 and −25 HU, mirror image, noise of 20 HU (values without unit: no\n"
-    "shift, noise of 2 % of their spread). No confidence interval: a wrong class can be steady."
-)
+STEADY_TIP = f"From lowest to highest in this slice as it is and with eight changes.\n{CHANGES_TIP}"
+_AREA_TIP = "Area of the shown masks in this slice; ml: times the slice distance, its part of the volume"
 
 
 def range_text(ends: Range) -> str:
@@ -315,7 +312,7 @@ class ClassPanel(QWidget):
         # Whatever appears in it, the line stays as high.
         for button in (self.sure, self.restore):
             head.addWidget(button)
-            button.setStyleSheet("min-height: 0px")
+            button.setStyleSheet("min-height: 0px; padding: 0px; font-size: 11px")
             button.setFixedHeight(self.badge.sizeHint().height())
         head.addStrut(self.badge.sizeHint().height())
         words = QVBoxLayout()
@@ -380,7 +377,7 @@ class ClassPanel(QWidget):
         steady = self._state.stability
         found, known = steady.found, steady.of_class and steady.of_area
         self.area.setText("" if summary is None else _area_text(summary, found if steady.of_area else None))
-        self.area.setToolTip("Area of the shown masks in this slice" + (f"\n{STEADY_TIP}" if known else ""))
+        self.area.setToolTip(_AREA_TIP + (f"\n{STEADY_TIP}" if known else ""))
         self.sure.setVisible(summary is not None)
         self.sure.setEnabled(not steady.computing and not known)
         self.sure.setText("8 runs…" if steady.computing else "├─┤ 8 changes" if known else "How sure?")
@@ -488,11 +485,13 @@ def _area_text(summary: SliceSummary, steady: Stability | None) -> str:
     """Return the marked area of a slice, with its range where that is known."""
     known = summary.lesion_mm2 is not None
     area = float(summary.lesion_px if summary.lesion_mm2 is None else summary.lesion_mm2)
-    if not area and steady is None:
+    if not area and (steady is None or not steady.area_range[1]):
         return "no lesion marked"
     scale, digits, unit = (100.0, 2 if area < 1000 else 1, "cm²") if known else (1.0, 0, "px")
     text = f"lesions {area / scale:.{digits}f} {unit}"
     if steady is None or steady.in_mm != known:
         return text
     low, high = min(area, steady.area_range[0]), max(area, steady.area_range[1])
-    return f"{text} ({low / scale:.{digits}f}–{high / scale:.{digits}f})"
+    text += f" ({low / scale:.{digits}f}–{high / scale:.{digits}f})"
+    own, least, most = map(steady.ml, (area, low, high))
+    return text if own is None else f"{text}, {own:.2f} ml ({least:.2f}–{most:.2f})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PySide6.QtCore import QPoint, Qt, Signal
@@ -17,8 +17,12 @@ from ctmasknet_gui.view.explanation.roi_model import NO_BATCH, why_no_evidence
 from ctmasknet_gui.view.lasso import Lasso
 from ctmasknet_gui.view.style import theme
 from model_core.base.arrays import DoubleArray
-from model_core.base.references import References
+from model_core.base.references import ControlRois, References
 from model_core.base.results import ImageVerdict, RoiRow
+from model_core.weights.card import control_regions
+
+if TYPE_CHECKING:
+    from model_core.explain import RoiDistribution
 
 # How far from a point a click still means it, in screen pixels.
 PICK_RADIUS = 9.0
@@ -60,7 +64,7 @@ class PlotPanel(QWidget):
             "How many regions have which score, as in the table; drag over a range to select its regions",
             "Rows that the classifier reads: raw score, shift and stretch (dx, dy, dw, dh); click one",
             "The class along each threshold of the evidence; a click moves the slider there",
-            "Scores of all regions of the scan beside those of controls; a distance, not a test",
+            "Scores and box areas of all regions of the scan beside those of controls; distances, no test",
         )
         pages = (self.scatter, self.histogram, self.batch, self.sensitivity, self.scan)
         for page, tip in zip(pages, tips, strict=True):
@@ -143,15 +147,15 @@ class PlotPanel(QWidget):
         self.sensitivity.refresh(filled=self._state.reasons.sensitivity is not None, why=why)
 
     @property
-    def _references(self) -> References | None:
-        return next((card.references for card in self._state.weights.cards if card.references), None)
+    def _controls(self) -> ControlRois | References | None:
+        return control_regions(self._state.weights.cards)
 
     def _refresh_scan(self, *_: object) -> None:
         slices = self._state.results.slices
         why = NO_BATCH if gives_no_class(self._state) else _HINT
-        if slices and self._references is None:
+        if slices and self._controls is None:
             why = "The card of these weights holds no regions of controls."
-        filled = self._references is not None and any(r.verdict is not None for r in slices.values())
+        filled = self._controls is not None and any(r.verdict is not None for r in slices.values())
         of = next(iter(slices.values()), None)
         what = None if of is None else (of.series_id, of.weights_id, *slices)
         self.scan.refresh(filled=filled, why=why, what=what)
@@ -193,15 +197,11 @@ class PlotPanel(QWidget):
         from model_core.explain import roi_distribution
         from model_core.plots import scan_rois
 
-        found = roi_distribution(self._state.results.slices.values(), self._references)
+        results = self._state.results
+        found = roi_distribution(results.slices.values(), self._controls, results.summaries.values())
         if found is not None:
-            scan_rois(
-                figure,
-                *found.shares,
-                slices=(found.slices, found.control_slices),
-                distances=(found.wasserstein, found.jensen_shannon),
-                theme=theme().plots,
-            )
+            scan_rois(figure, found, theme=theme().plots)
+            self.scan.canvas.setToolTip(_distance_tip(found))
 
     # ------------------------------------------------------------------------------------ picking
 
@@ -275,6 +275,13 @@ class PlotPanel(QWidget):
             self.evidenceAsked.emit(replace(evidence, score=place))
         else:
             self.evidenceAsked.emit(replace(evidence, nms_iou=place))
+
+
+def _distance_tip(found: RoiDistribution) -> str:
+    """Say who the controls are, and how far the scan is off them."""
+    about = "Bars: mean over the slices of the scan; line: mean over the controls; band: 5 to 95 % of these."
+    no_test = "Distances, no test: slices of a patient are not independent."
+    return "\n".join([about, f"Controls: {found.controls_text}.", *found.distance_lines, no_test])
 
 
 def _bin(score: float, bins: int) -> int:

@@ -1,11 +1,11 @@
-"""How sure: ranges of eight small changes on the bars of the class and beside the lesion area."""
+"""How sure: ranges of eight small changes on the bars, beside the lesion area, and on the verdict's card."""
 
 import dataclasses
 import threading
 
 import numpy as np
 import pytest
-from gui_fakes import FakeEngine
+from gui_fakes import FakeEngine, make_verdict
 from PySide6.QtCore import Qt
 
 
@@ -128,3 +128,93 @@ def test_it_is_not_asked_of_a_slice_outside_the_lungs(analysed):
     analysed.state.results.shown = dataclasses.replace(shown, summary=outside)
     assert not analysed.commands.how_sure.isEnabled()
     assert not panel(analysed).sure.isVisible()
+
+
+def judged(rig):
+    """Give the scan a verdict: the weights of the fake engine have no calibration."""
+    rig.state.results.scan = make_verdict()
+    return rig.window.explanation.card
+
+
+def test_ranges_stand_on_the_card_of_the_scan(analysed):
+    card = judged(analysed)
+    height, before = card.height(), card.sure.text()
+    analysed.key(Qt.Key.Key_S, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
+    analysed.settle()
+    assert set(analysed.engine.steadied[0][0]) == set(analysed.state.results.summaries)
+    assert analysed.engine.steadied[0][1] != threading.main_thread().name
+    assert before == "How sure?"
+    assert card.where.text() == "in 90 of 128 lung slices (33–70 %; controls: 6 %)"
+    assert card.amount.text() == "168 ml (160–168), 4 % of the lung, mostly lower third"
+    assert card.sure.text() == "├─┤ other verdict in 1 of 8"
+    assert "“Uncertain” after mirror image, by 3 lung slices" in card.sure.toolTip()
+    assert "2 look ill, and 1 to 2 with the changes" in card.sure.toolTip()
+    assert "No confidence interval" in card.sure.toolTip()
+    assert card.height() == height
+    card.sure.click()
+    assert len(analysed.engine.steadied) == 1, "shown again, not run again"
+
+
+def test_moved_thresholds_and_other_weights_drop_what_is_known_of_the_scan(analysed):
+    card, state, use = judged(analysed), analysed.state, analysed.window.use
+    detections = state.thresholds.detections
+    card.sure.click()
+    analysed.settle()
+    use.set_detections(dataclasses.replace(detections, score=0.8))
+    assert state.stability.scan is None
+    analysed.settle()
+    use.set_detections(detections)
+    analysed.settle()
+    judged(analysed)
+    assert state.stability.scan is None, "it does not come back by itself"
+    assert card.amount.text().startswith("168 ml,")
+    analysed.commands.how_sure_scan.trigger()
+    analysed.settle()
+    assert state.stability.scan is not None
+    use.choose_weights(("other",))
+    analysed.settle()
+    assert state.stability.scan is None
+
+
+def test_a_threshold_that_moves_stops_the_runs_of_the_scan(make_app):
+    rig = make_app(engine=FakeEngine(pixel_gate=threading.Event()))
+    rig.open()
+    rig.run_series()
+    card = judged(rig)
+    card.sure.click()
+    rig.qtbot.waitUntil(lambda: rig.state.run.done > 0)
+    assert (card.sure.text(), card.sure.isEnabled()) == ("running…", False)
+    done = len(rig.engine.backbone_calls)
+    rig.commands.run_slice.trigger()
+    rig.qtbot.waitUntil(lambda: len(rig.engine.backbone_calls) > done)
+    assert rig.state.stability.scan_computing, "what takes minutes lets a slice go first"
+    judged(rig)
+    evidence = rig.state.thresholds.evidence
+    rig.window.use.set_evidence(dataclasses.replace(evidence, score=0.3))
+    rig.settle()
+    assert (rig.state.stability.scan_computing, rig.state.stability.scan) == (False, None)
+    judged(rig)
+    rig.commands.how_sure_scan.trigger()
+    rig.qtbot.waitUntil(lambda: rig.state.run.done > 0)
+    rig.commands.stop.trigger()
+    rig.settle()
+    assert (rig.state.stability.scan_computing, rig.state.stability.scan) == (False, None)
+    assert card.sure.isEnabled()
+
+
+def test_the_scan_is_asked_only_where_its_verdict_stands(analysed):
+    card, state = judged(analysed), analysed.state
+    ask = analysed.commands.how_sure_scan
+    assert ask.isEnabled()
+    whole = state.results.summaries
+    state.results.summaries = dict(list(whole.items())[:3])
+    assert not ask.isEnabled(), "a part of the scan"
+    state.results.summaries = whole
+    state.results.scan = make_verdict(verdict=None)
+    assert not ask.isEnabled()
+    assert not card.sure.isVisible()
+    judged(analysed)
+    analysed.window.use.exclude((0,))
+    analysed.settle()
+    judged(analysed)
+    assert not ask.isEnabled(), "changes of the picture know nothing of an edit"

@@ -38,6 +38,17 @@ def test_the_default_class_can_be_explained_against_controls_that_do_not_look_il
     assert np.mean(np.array(ill) > 0.5) < 0.1
 
 
+def test_the_default_knows_how_the_regions_of_many_controls_lie_and_who_these_are():
+    known = load_pipeline(device="cpu").cards[-1].control_rois
+    assert (known.patients, known.sources, known.seen) == (283, ("ho_healthy", "mosmed_ct0"), 283)
+    for shares in (known.scores, known.areas):
+        assert sum(shares.mean) == pytest.approx(1, abs=1e-3)
+        assert all(a <= b <= c for a, b, c in zip(shares.low, shares.middle, shares.high, strict=True))
+        assert 0 < shares.wasserstein[0] < shares.wasserstein[1]
+        assert 0 < shares.jensen_shannon[0] < shares.jensen_shannon[1] < 1
+    assert known.scores.mean[0] > 0.9, "of controls nearly all scores are low"
+
+
 def test_all_weights_together_are_small_and_licensed():
     folder = weights_folder()
     assert sum(path.stat().st_size for path in folder.glob(f"*{SUFFIX}")) < LIMIT
