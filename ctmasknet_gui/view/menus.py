@@ -10,7 +10,8 @@ from PySide6.QtGui import QAction, QActionGroup
 from PySide6.QtWidgets import QMenu, QMenuBar
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.view.actions import COMMANDS, Actions, same_window
+from ctmasknet_gui.view.actions import Actions
+from ctmasknet_gui.view.commands import COMMANDS, same_window
 from ctmasknet_gui.view.style import icon
 from ctmasknet_gui.view.use_cases import UseCases
 from ctmasknet_gui.view.weights_text import architecture, at_length, in_one_line

@@ -22,7 +22,7 @@ from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.verdict import MOST_DECIDING, deciding_slices
-from ctmasknet_gui.view.actions import TEN
+from ctmasknet_gui.view.commands import TEN
 from ctmasknet_gui.view.viewport.mouse import WheelSteps
 from ctmasknet_gui.view.viewport.pictures import Layer
 from model_core.base.results import SliceSummary, probability_text

@@ -185,7 +185,7 @@ def test_there_is_one_rule_of_letters():
             found.add(name)
     assert found == {
         "model_core/scene/letters.py",
-        "ctmasknet_gui/view/actions.py",  # keys
+        "ctmasknet_gui/view/commands.py",  # keys
         "model_core/read/volumes/nifti.py",  # the axes of a file, in a message
         "model_core/read/volumes/text_headers.py",  # what NRRD and MetaImage call their axes
     }

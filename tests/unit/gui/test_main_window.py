@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 from window_case import fill, hear, heard_use_cases
 
 from ctmasknet_gui.state import AppState, Message
-from ctmasknet_gui.view.actions import COMMANDS
+from ctmasknet_gui.view.commands import COMMANDS
 from ctmasknet_gui.view.layout import from_bytes
 from ctmasknet_gui.view.main_window import MainWindow
 from ctmasknet_gui.view.menus import short_path, weight_choices

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from gui_fakes import FakeReader, make_volume
 
-from ctmasknet_gui.view.actions import same_window
+from ctmasknet_gui.view.commands import same_window
 from model_core.base.volume import Window
 
 TABLE = Window(256, -472, "Bone curve", curve=bytes(range(255, -1, -1)))
