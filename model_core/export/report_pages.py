@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,6 +145,7 @@ def scan_page(
     lesions: Burden | None = None,
     key_images: Mapping[int, str] = NONE_MARKED,
     rois: RoiDistribution | None = None,
+    outside: Collection[int] = (),
 ) -> Document:
     """Return the page of a scan.
 
@@ -162,6 +163,8 @@ def scan_page(
         Notes by slice that a person marked; these slices come first.
     rois:
         The regions of the scan beside those of controls; None leaves them out.
+    outside:
+        Slices (from 0) that are known to lie outside the lungs, though they were not analysed.
     """
     from model_core import plots
 
@@ -179,16 +182,24 @@ def scan_page(
             opening += [f"Rule: {scan.verdict_rule}"]
         if words.edited:
             opening += ["Edited evidence: not the class that the weights give."]
+    # Lower beside key images, so that the page has room for what it begins with.
+    height = 1.9 if key_images else 2.5
     profile = _figure(
         "profile",
         lambda figure: plots.scan_profile(
-            figure, summaries, slices=volume.slices, deciding=deciding, theme="light"
+            figure,
+            summaries,
+            slices=volume.slices,
+            deciding=deciding,
+            outside=outside,
+            theme="light",
         ),
         "From the first slice (left) to the last."
         + " Above: calibrated probability that it looks ill; below: marked area."
         * any(summary.ill_probability is not None for summary in summaries),
-        size=(4.6, 1.9) if key_images else (7.2, 2.5) if rois is None else (5.2, 2.5),
+        size=(7.2 if rois is None else 5.2, height),
     )
+    along = [profile if rois is None else Row([[profile], [_rois(rois, height)]], (1.6, 1))]
     sections: dict[str, Sequence[Block]] = {}
     if key_images:
         sections["Key images"] = _key_images(key_images, pictures, deciding)
@@ -196,14 +207,13 @@ def scan_page(
     columns = [[_png(f"slice-{k + 1:04d}", pictures[k], f"Slice {k + 1}.")] for k in others]
     what = "that carry the verdict" if deciding else "with most lesion"
     if key_images:
-        # Beside each other, so that the page has room for what it begins with.
-        title = f"Profile, and other slices {what}" if columns else "Profile"
-        sections[title] = [Row([[profile], *columns], [_BESIDE, *([1] * len(columns))])]
+        others_too = [_beside(columns, 2 * _MOST_PICTURES)] if columns else []
+        sections[f"Profile{f', and other slices {what}' * bool(columns)}"] = [*along, *others_too]
     else:
-        sections[""] = [profile if rois is None else Row([[profile], [_rois(rois)]], (1.6, 1))]
+        sections[""] = along
         if columns:
             sections[f"Slices {what}"] = [_beside(columns, 1)]
-    numbers: list[str | Table | Picture] = [_numbers(volume, summaries, scan, lesions, rois)]
+    numbers: list[str | Table | Picture] = [_numbers(volume, summaries, scan, lesions)]
     if lesions is None:
         sections["Numbers"] = [*numbers]
     else:
@@ -460,7 +470,6 @@ def _numbers(
     summaries: Sequence[SliceSummary],
     scan: ScanVerdict | None,
     lesions: Burden | None,
-    rois: RoiDistribution | None,
 ) -> Table:
     rows: list[tuple[str, str]] = [("slices analysed", f"{len(summaries)} of {volume.slices}")]
     rows.append(("slices with a marked lesion", str(sum(s.detections > 0 for s in summaries))))
@@ -478,17 +487,10 @@ def _numbers(
             ("marked inside the right, left lung", f"{_share(shares['right'])}, {_share(shares['left'])}")
         )
         rows.append(("grade of the worse lung (steps of 25 %)", f"{lesions.grade} of 4"))
-    if rois is not None:
-        rows.append(("shift of region scores (Wasserstein)", f"{rois.wasserstein:.3f}"))
-        rows.append(("distance (Jensen–Shannon)", f"{rois.jensen_shannon:.2f}"))
-    caption = (
-        "Region scores beside those of controls: their mean shift, 0 to 1, and the distance of their "
-        "histograms, 0 (equal) to 1 (nothing in common). No tests."
-    )
-    return Table(("what", "how much"), rows, caption if rois is not None else "")
+    return Table(("what", "how much"), rows)
 
 
-def _rois(found: RoiDistribution) -> Picture:
+def _rois(found: RoiDistribution, height: float) -> Picture:
     from model_core import plots
 
     return _figure(
@@ -501,9 +503,10 @@ def _rois(found: RoiDistribution) -> Picture:
             theme="light",
         ),
         "Scores of all regions that the class rests on, beside those of controls of "
-        f"{found.control_patients} patient{'s' * (found.control_patients != 1)}. "
-        "Distances, not tests: slices of a patient are not independent.",
-        size=(3.4, 2.5),
+        f"{found.control_patients} patient{'s' * (found.control_patients != 1)}: their mean shift "
+        f"(Wasserstein, 0 to 1) is {found.wasserstein:.3f}, the distance of the histograms (Jensen–Shannon, "
+        f"0 to 1) {found.jensen_shannon:.2f}. No tests: slices of a patient are not independent.",
+        size=(3.4, height),
     )
 
 
