@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from model_core.base.results import ILL_PROBABILITY, SliceSummary
 from model_core.plots import style
@@ -69,17 +71,17 @@ def scan_profile(
     chances = {s.slice_index: s.ill_probability for s in ordered if s.ill_probability is not None}
     style.label_axes(axes, colours, "slice", "P(pneumonia)" if chances else "")
     axes.set_xlim(0.5, slices + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
     axes.set_ylim(-_BARS - 0.05, _TOP if chances else 0.05)
     bottom, top = axes.get_ylim()
     without = _runs({*outside, *(s.slice_index for s in ordered if s.lung is False)})
     if without:
-        _rectangles(axes, [(*run, bottom, top) for run in without], colours.grid, gid="outside")
+        _rectangles(axes, [(*run, bottom, top) for run in without], colours.faint, gid="outside")
     unit, most, cut = _bars(axes, ordered)
-    lines = {0.0: "-", ILL_PROBABILITY: ":"} if chances else {0.0: "-"}
-    axes.hlines(
-        [*lines], 0, slices + 1, colors=colours.muted, linestyles=[*lines.values()], linewidth=0.8, zorder=2
-    )
+    across: dict[str, Any] = {"xmin": 0, "xmax": slices + 1, "colors": colours.muted, "linewidth": 0.8}
+    axes.hlines([0.0], **across, zorder=2)
     if chances:
+        axes.hlines([ILL_PROBABILITY], **across, linestyles=":", zorder=2)
         places = np.array([(index + 1.0, chance) for index, chance in chances.items()])
         face = style.legible(PNEUMONIA, colours)
         style.points(
@@ -104,7 +106,7 @@ def scan_profile(
     style.headline(axes, colours, text, colour=style.legible(ORANGE, colours))
     if without:
         along = (len(text) + 1) * style.SMALL_PT * CHARACTER
-        style.headline(axes, colours, "■ no lung", along=along)
+        style.headline(axes, colours, "grey: no lung", along=along)
     if marked:
         style.headline(axes, colours, "▼ deciding", right=True, colour=style.legible(AMBER, colours))
 
@@ -130,7 +132,7 @@ def _rectangles(
 ) -> None:
     """Fill rectangles from left to right and from bottom to top; `Axes.bar` takes ten times as long."""
     corners = np.array(edges)[:, [[0, 2], [1, 2], [1, 3], [0, 3]]]
-    axes.add_collection(PolyCollection(corners, facecolor=colour, linewidth=0, gid=gid), autolim=False)
+    axes.add_collection(PolyCollection(list(corners), facecolor=colour, linewidth=0, gid=gid), autolim=False)
 
 
 def _runs(indices: Collection[int]) -> list[tuple[float, float]]:

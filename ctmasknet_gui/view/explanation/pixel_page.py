@@ -160,11 +160,10 @@ class PixelPage(QWidget):
     def _headline(self, found: RegionPixels) -> str:
         """Return of what the maps are, what is held fixed, and by how much integrated gradients are off."""
         rank = self._region() or found.roi.rank
-        parts = [f"Region {rank}: logit {map_value(found.logit)}", "proposal and selection fixed"]
+        parts = [f"Region {rank}: logit {map_value(found.logit)}"]
+        parts += ["filled with one grey"] * bool(found.why_grey) + ["proposal and selection fixed"]
         if found.relative_error is not None:
             parts.append(f"gradients miss {100 * found.relative_error:.1f} %")
-        if found.why_grey:
-            parts.append("filled with one grey")
         elif self._state.pixels.computing:
             parts.append("computing…")
         if found.fixed is None and not self._state.pixels.computing:

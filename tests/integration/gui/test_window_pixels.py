@@ -55,7 +55,7 @@ def test_maps_come_one_after_the_other_and_the_page_says_what_is_fixed(make_app)
     assert "Filled with texture of healthy lung of this slice." in page(rig).note.text()
     grey = replace(rig.state.pixels.found, filling="around", why_grey="no lung was found in the slice")
     rig.state.pixels.found = grey
-    assert page(rig).readout.text().endswith("filled with one grey")
+    assert page(rig).readout.text().startswith("Region 1: logit +2.00 · filled with one grey · ")
     assert "what lies around the region (no lung was found in the slice)." in page(rig).note.text()
     assert "held fixed" in page(rig).readout.toolTip()
     assert rig.engine.pixels[0][2] != threading.main_thread().name, "the window never waits"

@@ -47,6 +47,9 @@ def test_points_are_probabilities_and_bars_areas_at_their_slices(figure, artists
     (here,) = artists(figure, "visible")
     assert here.get_segments()[0][:, 0].tolist() == [6, 6]
     assert axes.get_xlim() == (0.5, 12.5)
+    scan_profile(figure, SCAN[:1], slices=3)
+    inside = [tick for tick in axes.get_xticks() if 0.5 <= tick <= 3.5]
+    assert inside == [1, 2, 3]
 
 
 def test_slices_without_lung_are_shaded_analysed_or_not(figure, artists):
@@ -55,7 +58,7 @@ def test_slices_without_lung_are_shaded_analysed_or_not(figure, artists):
     (shaded,) = artists(figure, "outside")
     found = [(path.get_extents().x0, path.get_extents().x1) for path in shaded.get_paths()]
     assert found == [(0.5, 2.5), (3.5, 5.5), (11.5, 12.5)]
-    assert "■ no lung" in note(figure.axes[0])
+    assert "grey: no lung" in note(figure.axes[0])
     scan_profile(figure, SCAN, slices=12)
     assert artists(figure, "outside") == []
     assert "no lung" not in note(figure.axes[0])
