@@ -40,6 +40,9 @@ TOLERANCE, LEAST_ERROR, MOST_STEPS = 0.01, 0.01, 128
 _FIRST_STEPS, _USUAL_STEPS = 9, 40
 # Without a lung in the slice, healthy is the mean of what lies around the region, within so many times it.
 _RING = 2.0
+# Healthy lung is copied if what is to be filled is no larger than so many times all of it: more copies of a
+# corner of lung would tell little, and take minutes.
+MOST_COPIES = 4
 # With what healthy lung is filled in: a copy of it, or one grey, its mean or that of what lies around.
 Filling = Literal["texture", "mean", "around"]
 _FILLINGS: dict[Filling, str] = {
@@ -455,10 +458,12 @@ def _healthy(
         lung = to_heal(ground, own, margin=0)
     except NothingHealthy:
         return _grey(picture, proposal, mean, "hardly any of the proposal is lung")
-    try:
-        # And beyond, where what is filled passes into what is there.
-        filled, _ = heal(ground, grown_by(own | around, FEATHER))
-    except NothingHealthy:
+    # And beyond, where what is filled passes into what is there.
+    area, filled = grown_by(own | around, FEATHER), None
+    if area.sum() <= MOST_COPIES * usable.sum():
+        with suppress(NothingHealthy):
+            filled, _ = heal(ground, area)
+    if filled is None:
         return _grey(picture, proposal, mean, "too little of the slice is healthy lung to copy")
     changed = np.where(lung, filled, ground.values)
     healed = picture.copy()

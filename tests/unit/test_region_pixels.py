@@ -58,7 +58,9 @@ def volume():
 def nothing_marked(monkeypatch):
     """Let the random network, which marks everything, mark nothing, so that there is healthy lung."""
     module = sys.modules[edit_picture.__module__]
-    monkeypatch.setattr(module, "weakly_marked", lambda *_: np.zeros((SIZE, SIZE), bool))
+    monkeypatch.setattr(
+        module, "weakly_marked", lambda _, result, __: np.zeros(result.placement.slice_shape, bool)
+    )
 
 
 @pytest.fixture
@@ -207,6 +209,21 @@ def test_healthy_lung_is_filled_in_with_its_texture(volume, nothing_marked, watc
     assert not (healed & ~own_box).any()
     assert not (healed & (volume.voxels[INDEX] > 150)).any(), "no bone"
     assert np.ptp(path[0][healed]) > 0.02
+
+
+def test_a_slice_of_another_size_than_the_network_is_healed_in_its_own_pixels(nothing_marked, watched):
+    volume = make_phantom(slices=4, size=96)[0]
+    own, _ = pipeline()
+    result, shown = analysed(own, volume)
+    result, roi = in_the_lung(result, shown.rois[0], (16.0, 32.0, 22.0, 38.0))
+    looks, path = watched(own)
+    *_, found = finish(explain_region(own, volume, result, roi, own.detections, grid=1))
+    assert found.filling == "texture"
+    changed = np.argwhere(path[0] != looks[0])
+    assert len(changed) > 20
+    assert (changed >= (32, 16)).all()
+    assert (changed < (38, 22)).all()
+    assert found.relative_error <= 0.01 or found.error <= 0.01
 
 
 @pytest.mark.parametrize(
