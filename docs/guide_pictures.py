@@ -95,10 +95,11 @@ class Guide:
         self.save("9-heal", changed, changed.rect())
         self.use.forget_edited()
         self.use.pick(None)
-        panel.plots.tabs.setCurrentWidget(panel.plots.sensitivity)
         # High enough for the names of the lines.
         self.window.resize(1280, 1200)
-        self.picture("8-sensitivity", panel.plots)
+        for name, page in (("8-sensitivity", panel.plots.sensitivity), ("10-scan", panel.plots.scan)):
+            panel.plots.tabs.setCurrentWidget(page)
+            self.picture(name, panel.plots)
         self.app.close()
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:

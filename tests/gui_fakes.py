@@ -424,7 +424,7 @@ class FakeEngine:
             yield Progress(0, 1, "waiting")
         yield make_reason(shown, way)
 
-    def explain_region(self, pipeline, volume, result, shown, roi):
+    def explain_region(self, pipeline, volume, result, detections, roi):
         """Mask logits first, then cells that add up to the logit, then the rest."""
         self.pixels.append((result.slice_index, roi.candidate, threading.current_thread().name))
         parts = make_region_pixels(roi, result.placement)
@@ -500,10 +500,10 @@ def make_region_pixels(roi, placement):
     pixels[y1:y2, x1:x2] = 0.01
     first = RegionPixels(
         roi=roi, proposal=box, logit=2.0, mask=mask, cells=None, grid=box, fixed=None, found=None, score=0.9,
-        pixels=None, healed=None, error=None, steps=0, healthy=0.2, from_lung=True, placement=placement,
+        pixels=None, healed=None, error=None, steps=0, filling=None, why_grey="", placement=placement,
     )  # fmt: skip
     cells = replace(first, cells=np.full((7, 7), 2 / 49))
-    path = replace(cells, pixels=pixels, healed=0.5, error=0.015, steps=20)
+    path = replace(cells, pixels=pixels, healed=0.5, error=0.015, steps=20, filling="texture")
     return first, cells, path, replace(path, fixed=np.eye(6), found=-0.5 * np.eye(6))
 
 

@@ -75,6 +75,7 @@ class PixelController(QObject):
         if (found := self._state.pixels.found) is not None and found.fixed is not None:
             return
         key, of, engine = (shown.slice_index, roi.candidate), result.evidence_candidates, self._engine
+        detections = self._state.thresholds.detections
         if self._asked is not None and self._asked[0] == key and self._asked[1] is of:
             return  # they are being computed
         asked = key, of
@@ -95,7 +96,7 @@ class PixelController(QObject):
 
         self._jobs.submit(
             "pixels",
-            lambda: engine.explain_region(pipeline, volume, result, shown, roi),
+            lambda: engine.explain_region(pipeline, volume, result, detections, roi),
             Handlers(produced=take, finished=end, failed=fail, cancelled=end),
             priority=Priority.ASKED,
         )

@@ -322,13 +322,18 @@ class Engine:
             yield item.numbered_from(first) if isinstance(item, SliceReason) else item
 
     def explain_region(
-        self, pipeline: Any, volume: Volume, result: SliceResult, shown: ShownSlice, roi: RoiRow
+        self,
+        pipeline: Any,
+        volume: Volume,
+        result: SliceResult,
+        detections: DetectionSettings,
+        roi: RoiRow,
     ) -> Generator[Progress | RegionPixels, None, None]:
         """Say which pixels the logit of a region hangs on; runs the backbone some 50 times."""
         from model_core.explain import explain_region
 
         own = replace(roi, candidate=roi.candidate - _first_of_evidence(result))
-        for item in explain_region(pipeline, volume, result, own, masks=shown.masks):
+        for item in explain_region(pipeline, volume, result, own, detections):
             yield item if isinstance(item, Progress) else replace(item, roi=roi)
 
     def stability(

@@ -183,6 +183,7 @@ class MainWindow(QMainWindow):
         explanation.plots.candidatePicked.connect(use.pick)
         explanation.plots.regionsPicked.connect(use.pick_several)
         explanation.plots.evidenceAsked.connect(use.set_evidence)
+        explanation.plots.sliceAsked.connect(use.show_slice)
         explanation.plots.sensitivity.seen.connect(use.watch_sensitivity)
         explanation.plots.pixels.asked.connect(self.commands.explain_pixels.trigger)
         explanation.plots.pixels.mapChosen.connect(use.show_pixel_map)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
@@ -27,6 +26,7 @@ from ctmasknet_gui.view.viewport.mouse import WheelSteps
 from ctmasknet_gui.view.viewport.pictures import Layer
 from model_core.base.results import SliceSummary, probability_text
 from model_core.scene import class_name, image_colour, slice_words
+from model_core.scene.bars import bar_scale
 from model_core.scene.palette import AMBER, LETTER, NEUTRAL, NO_CLASS, SELECTED
 
 _WIDTH = 44
@@ -41,8 +41,6 @@ _THICKEST = 9.0
 _MARGIN = 6.0
 # Of the middle of a key image's diamond, left of the mark of the visible slice.
 _KEY_RIGHT = 13.0
-# Areas above this percentile by more than the factor are outliers; of fewer areas than that none is.
-_PERCENTILE, _FACTOR, _FEWEST = 95.0, 2.0, 3
 
 
 class SliceStrip(QWidget):
@@ -325,20 +323,6 @@ class SliceStrip(QWidget):
             index = max(0, min(self.slices - 1, index))
             if index != self._state.display.slice_index:
                 self.slice_requested.emit(index)
-
-
-def bar_scale(areas: Sequence[int]) -> int:
-    """Return the area that a bar of full length stands for: the largest, or less where few are far larger.
-
-    Parameters
-    ----------
-    areas:
-        Those above 0.
-    """
-    if len(areas) < _FEWEST:
-        return max(areas, default=0)
-    usual = float(np.percentile(areas, _PERCENTILE, method="lower"))
-    return max(area for area in areas if area <= _FACTOR * usual)
 
 
 def _findings(summary: SliceSummary) -> str:

@@ -154,6 +154,10 @@ def run(arguments: argparse.Namespace) -> int:
         from model_core.export import edited_in_words
 
         sys.stdout.write(edited_in_words(original, shown, pipeline.image_classes) + "\n")
+    if region is not None:
+        from model_core.export import region_in_words
+
+        sys.stdout.write(f"{region_in_words(region)}\n")
     if changed is not None:
         from model_core.scene.picture_edit import effect_words, sham_words
 
@@ -242,7 +246,7 @@ def _region(
     roi = shown.rois[rank - 1]
     if roi.asked is not None:
         raise UsageError(f"--region {rank} is a box that was asked about: give a region that was found.")
-    job = explain_region(pipeline, volume, result, roi, masks=shown.masks)
+    job = explain_region(pipeline, volume, result, roi, pipeline.detections)
     return last(job, title=f"Region {rank}")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from model_core.anatomy.body import outside_of
-from model_core.base.arrays import FloatArray
+from model_core.base.arrays import FloatArray, VoxelArray
 from model_core.base.results import Placement
 from model_core.base.settings import GREY_HIGH_HU, GREY_LOW_HU, InputSpec
 from model_core.base.volume import Volume
@@ -40,9 +40,14 @@ def placement(volume: Volume, spec: InputSpec) -> Placement:
     )
 
 
-def to_unit_range(volume: Volume, index: int, spec: InputSpec) -> FloatArray:
-    """Return slice ``index`` as (H, W) float32 in 0..1 over the window of the weights."""
-    values = volume.voxels[index].astype(np.float32)
+def to_unit_range(
+    volume: Volume, index: int, spec: InputSpec, *, voxels: VoxelArray | None = None
+) -> FloatArray:
+    """Return slice ``index`` as (H, W) float32 in 0..1 over the window of the weights.
+
+    ``voxels`` are looked at in place of its own; what was estimated of the volume stays as it is.
+    """
+    values = (volume.voxels[index] if voxels is None else voxels).astype(np.float32)
     low, high = spec.low_hu, spec.high_hu
     if volume.unit == "grey":
         at_0, at_255 = grey_range(volume, spec)
@@ -70,10 +75,15 @@ def grey_range(volume: Volume, spec: InputSpec) -> tuple[float, float]:
     return _grey_ranges[volume]
 
 
-def network_input(volume: Volume, index: int, spec: InputSpec) -> FloatArray:
-    """Return the (size, size) float32 network input in 0..1 of slice ``index``; padding is 0 (air)."""
+def network_input(
+    volume: Volume, index: int, spec: InputSpec, *, voxels: VoxelArray | None = None
+) -> FloatArray:
+    """Return the (size, size) float32 network input in 0..1 of slice ``index``; padding is 0 (air).
+
+    ``voxels`` as for `to_unit_range`.
+    """
     place = placement(volume, spec)
-    picture = to_unit_range(volume, index, spec)
+    picture = to_unit_range(volume, index, spec, voxels=voxels)
     height, width = place.slice_shape
     size = (round(height * place.scale_y), round(width * place.scale_x))
     if size != place.slice_shape:

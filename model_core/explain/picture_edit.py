@@ -30,6 +30,7 @@ from model_core.engine import Pipeline, detect, run
 from model_core.engine.lungs import lungs_of
 from model_core.explain.attribution import lesion_players, with_ill
 from model_core.explain.healing import (
+    LungSlice,
     drawn_area,
     heal,
     lung_slice,
@@ -70,13 +71,9 @@ def edit_picture(
     if not request.regions and len(request.polygon) < 3:
         raise SettingsError("Select a region, or draw an area.")
     yield Progress(0, 2, "Looking for healthy lung")
-    yield from _progress(lungs_of(volume))
-    if not result.features:
-        (result,) = yield from _ran(pipeline, volume, result.slice_index)
+    result = yield from _with_maps(pipeline, volume, result)
+    ground = yield from ground_of(pipeline, volume, result, detections)
     shape = result.placement.slice_shape
-    ground = lung_slice(
-        volume, result.slice_index, pipeline.input, weakly_marked(pipeline, result, detections)
-    )
     area, what = drawn_area(request.polygon, shape) if request.polygon else None, "a drawn area"
     if area is None:
         area, what = _lesions(pipeline, result, detections, request.regions)
@@ -117,17 +114,14 @@ def picture_effect(
     """
     total = shams + 2
     yield Progress(0, total, "The changed picture")
-    if not result.features:
-        (result,) = yield from _ran(pipeline, volume, result.slice_index)
+    result = yield from _with_maps(pipeline, volume, result)
     before = show(pipeline, volume, result, detections, evidence)
     if before.verdict is None:
         raise SettingsError("These weights give no image class, so that no picture changes one.")
     output, target = effect_target(pipeline, before.verdict)
     index, lung = result.slice_index, before.summary.lung
     after = show_changed(pipeline, volume, index, edited.after, detections, evidence, lung=lung)
-    ground = lung_slice(
-        volume, result.slice_index, pipeline.input, weakly_marked(pipeline, result, detections)
-    )
+    ground = yield from ground_of(pipeline, volume, result, detections)
     effect = PictureEffect(
         edited=edited,
         target=target,
@@ -195,6 +189,22 @@ def outcome_of(pipeline: Pipeline, shown: ShownSlice, output: int) -> PictureOut
         lesion_px=shown.summary.lesion_px,
         lesion_mm2=shown.summary.lesion_mm2,
     )
+
+
+def ground_of(
+    pipeline: Pipeline, volume: Volume, result: SliceResult, detections: DetectionSettings
+) -> Generator[Progress, None, LungSlice]:
+    """Return a slice with its lung, which is looked for, and what is marked in it, also weakly.
+
+    Raises
+    ------
+    NothingHealthy
+        If there is no lung in the slice.
+    """
+    yield from _progress(lungs_of(volume))
+    result = yield from _with_maps(pipeline, volume, result)
+    marked = weakly_marked(pipeline, result, detections)
+    return lung_slice(volume, result.slice_index, pipeline.input, marked)
 
 
 def weakly_marked(pipeline: Pipeline, result: SliceResult, detections: DetectionSettings) -> BoolArray:
@@ -283,15 +293,18 @@ def _touching(masks: BoolArray, which: int) -> BoolArray:
     return lesion
 
 
-def _ran(pipeline: Pipeline, volume: Volume, index: int) -> Generator[Progress, None, list[SliceResult]]:
-    """Run one slice; return its result."""
-    results = []
-    for item in run(pipeline, volume, [index]):
+def _with_maps(
+    pipeline: Pipeline, volume: Volume, result: SliceResult
+) -> Generator[Progress, None, SliceResult]:
+    """Return the result of a slice; its backbone runs again where its maps were given up."""
+    if result.features:
+        return result
+    for item in run(pipeline, volume, [result.slice_index]):
         if isinstance(item, SliceResult):
-            results.append(item)
+            result = item
         else:
             yield item
-    return results
+    return result
 
 
 def _progress(job: Generator[object, None, None]) -> Generator[Progress, None, None]:

@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
-from model_core.base.arrays import BoolArray, DoubleArray, FloatArray
+from model_core.base.arrays import DoubleArray, FloatArray
 from model_core.base.errors import SettingsError
 from model_core.base.jobs import Progress
 from model_core.base.results import Candidates, Placement, RoiRow, SliceResult
+from model_core.base.settings import DetectionSettings, InputSpec
 from model_core.base.volume import Volume
 from model_core.engine.backend import Backend, Branch, GradientBackend, Look
-from model_core.engine.lungs import known_lungs
 from model_core.engine.pipeline import Pipeline, grown
-from model_core.engine.preprocess import network_input
+from model_core.engine.preprocess import network_input, to_unit_range
+from model_core.explain.healing import FEATHER, LungSlice, NothingHealthy, grown_by, heal, to_heal
 from model_core.explain.masks import paste_maps
+from model_core.explain.picture_edit import ground_of
 from model_core.scene.maps import RegionMap
 
 # Cells of the grid of occlusion to a side, and how many times as wide and high as the region it is.
@@ -36,6 +40,19 @@ TOLERANCE, LEAST_ERROR, MOST_STEPS = 0.01, 0.01, 128
 _FIRST_STEPS, _USUAL_STEPS = 9, 40
 # Without a lung in the slice, healthy is the mean of what lies around the region, within so many times it.
 _RING = 2.0
+# Healthy lung is copied if what is to be filled is no larger than so many times all of it: more copies of a
+# corner of lung would tell little, and take minutes.
+MOST_COPIES = 4
+# With what healthy lung is filled in: a copy of it, or one grey, its mean or that of what lies around.
+Filling = Literal["texture", "mean", "around"]
+_FILLINGS: dict[Filling, str] = {
+    "texture": "texture of healthy lung of this slice",
+    "mean": "one grey, the mean of this slice's healthy lung",
+    "around": "one grey, the mean of what lies around the region",
+}
+_SHORT: dict[Filling | None, str] = {
+    None: "", "texture": "healthy texture", "mean": "one grey", "around": "one grey",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,20 +76,23 @@ class RegionPixels:
         (4,) the box that occlusion looks at, in slice pixels.
     fixed, found:
         (G, G) by how much the logit of the fixed proposal, and the score of the best region with an IoU of at
-        least `FOUND_IOU`, fall where a cell of the grid is filled with healthy lung. None until then.
+        least `FOUND_IOU`, fall where a cell of the grid is filled with healthy lung, chest wall too. None
+        until then.
     score:
         Of the best region with such an IoU in the picture as it is, from which ``found`` falls.
     pixels:
-        (S, S) integrated gradients in pixels of the network's input, from the picture whose proposal is
-        filled with healthy lung; they add up to ``logit - healed`` but for ``error``. None without gradients.
+        (S, S) integrated gradients in pixels of the network's input, from the healed picture: what of the
+        proposal is lung, or marked as a lesion, is filled with healthy lung. They add up to ``logit -
+        healed`` but for ``error``. None without gradients.
     healed:
         Logit of the same proposal in that picture.
     steps:
         Points of the path that were looked at.
-    healthy:
-        What is filled in, 0..1 of the window of the weights.
-    from_lung:
-        Whether that is the mean of healthy lung of this slice; else of what lies around the region.
+    filling:
+        With what: a copy of healthy lung of the slice; where that is impossible one grey, and in all of the
+        proposal. None until it is known.
+    why_grey:
+        Why there is no such copy; "" where there is.
     """
 
     roi: RoiRow
@@ -88,9 +108,16 @@ class RegionPixels:
     healed: float | None
     error: float | None
     steps: int
-    healthy: float
-    from_lung: bool
+    filling: Filling | None
+    why_grey: str
     placement: Placement
+
+    @property
+    def filled_with(self) -> str:
+        """Say with what healthy lung is filled in, and why with one grey; "" until it is known."""
+        if self.filling is None:
+            return ""
+        return _FILLINGS[self.filling] + f" ({self.why_grey})" * bool(self.why_grey)
 
     @property
     def cell_size(self) -> tuple[float, float]:
@@ -108,6 +135,7 @@ class RegionPixels:
     @cached_property
     def maps(self) -> tuple[RegionMap, ...]:
         """What there is of it, to be drawn: mask logits, cells, integrated gradients, both falls."""
+        short = _SHORT[self.filling]
         maps = [] if self.mask is None else [self.mask]
         if self.cells is not None:
             width, height = self.cell_size
@@ -120,14 +148,17 @@ class RegionPixels:
             own = self.pixels[top : max(bottom, top + 1), left : max(right, left + 1)]
             height, width = own.shape
             edges = np.array([[left, top, left + width, top + height]], np.float32)
-            title = "integrated gradients of the pixels (logit)"
-            maps.append(RegionMap(title, own, self.placement.to_slice(edges)[0], True, kind="gradients"))
+            title, box = (
+                f"integrated gradients of pixels, from {short} (logit)",
+                self.placement.to_slice(edges)[0],
+            )
+            maps.append(RegionMap(title, own, box, True, kind="gradients", filling=short))
         if self.fixed is not None:
-            title = "occlusion: fall of the logit, proposal fixed"
-            maps.append(RegionMap(title, self.fixed, self.grid, kind="fixed"))
+            title = f"occlusion ({short}): fall of the logit, proposal fixed"
+            maps.append(RegionMap(title, self.fixed, self.grid, kind="fixed", filling=short))
         if self.found is not None:
-            title = "occlusion: fall of the score of the region"
-            maps.append(RegionMap(title, self.found, self.grid, kind="found", unit="score"))
+            title = f"occlusion ({short}): fall of the region's score"
+            maps.append(RegionMap(title, self.found, self.grid, kind="found", unit="score", filling=short))
         return tuple(maps)
 
 
@@ -142,8 +173,8 @@ def explain_region(
     volume: Volume,
     result: SliceResult,
     roi: RoiRow,
+    detections: DetectionSettings,
     *,
-    masks: BoolArray | None = None,
     grid: int = GRID,
     tolerance: float = TOLERANCE,
 ) -> Generator[Progress | RegionPixels, None, None]:
@@ -154,8 +185,8 @@ def explain_region(
 
     Parameters
     ----------
-    masks:
-        (D, H, W) what is marked in the slice, which is no healthy lung.
+    detections:
+        What they mark, also weakly, is no healthy lung.
     grid:
         Cells of occlusion to a side: one pass of the backbone each.
     tolerance:
@@ -182,7 +213,6 @@ def explain_region(
     )
     place = result.evidence_placement
     picture = network_input(volume, result.slice_index, card.input)
-    healthy, from_lung = _healthy(volume, result.slice_index, picture, place, probe.box, masks)
     total = grid**2 + _USUAL_STEPS + 2
     yield Progress(0, total, f"Region {roi.rank} as it is")
     look = backend.look(picture, mirror=probe.mirror)
@@ -203,11 +233,10 @@ def explain_region(
         healed=None,
         error=None,
         steps=0,
-        healthy=healthy,
-        from_lung=from_lung,
+        filling=None,
+        why_grey="",
         placement=place,
     )
-    healed_picture = _filled(picture, probe.proposal, healthy)
     yield known
     if isinstance(backend, GradientBackend):
         loads = "torch" not in sys.modules
@@ -216,7 +245,14 @@ def explain_region(
         _, cells = backend.region_cells(look.maps, *own, size=place.size, branch=probe.branch)
         known = replace(known, cells=cells)
         yield known
-        path = _Path(backend, probe, healed_picture, picture)
+    yield Progress(1, total, "Looking for healthy lung")
+    ground = None
+    with suppress(NothingHealthy):
+        ground = yield from ground_of(pipeline, volume, result, detections)
+    healthy = _healthy(volume, result, card.input, picture, probe.proposal, known.grid, ground)
+    known = replace(known, filling=healthy.filling, why_grey=healthy.why_grey)
+    if isinstance(backend, GradientBackend):
+        path = _Path(backend, probe, healthy.healed, picture)
         while not path.close(tolerance):
             yield Progress(min(1 + path.steps, _USUAL_STEPS), total, "Integrated gradients")
             path.step()
@@ -229,11 +265,12 @@ def explain_region(
     for row, column in np.ndindex(grid, grid):
         yield Progress(2 + _USUAL_STEPS + row * grid + column, total, "Occlusion")
         covered = picture.copy()
-        covered[rows[row] : rows[row + 1], columns[column] : columns[column + 1]] = healthy
+        cell = np.s_[rows[row] : rows[row + 1], columns[column] : columns[column + 1]]
+        covered[cell] = healthy.cover[cell]
         without = probe.ask(backend.look(covered, mirror=probe.mirror))
         fixed[row, column], found[row, column] = logit - without[0], score - without[1]
     if known.healed is None:
-        known = replace(known, healed=probe.ask(backend.look(healed_picture, mirror=probe.mirror))[0])
+        known = replace(known, healed=probe.ask(backend.look(healthy.healed, mirror=probe.mirror))[0])
     yield replace(known, fixed=fixed, found=found)
 
 
@@ -249,8 +286,7 @@ class _Path:
     ) -> None:
         self._backend, self._probe, self._healed = backend, probe, healed
         self._difference = picture - healed
-        left, top, right, bottom = np.rint(probe.proposal).astype(int).tolist()
-        self._inside = slice(top, bottom), slice(left, right)
+        self._inside = _pixels(probe.proposal)
         # Along the path: place, logit, and the slope by each pixel times how far the pixel goes.
         self.places: list[float] = []
         self.logits: list[float] = []
@@ -380,40 +416,75 @@ def _mask(pipeline: Pipeline, look: Look, probe: _Probe, result: SliceResult) ->
     return RegionMap("raw mask logits", patch.values, box, kind="mask")
 
 
-def _filled(picture: FloatArray, box: FloatArray, value: float) -> FloatArray:
-    filled = picture.copy()
-    left, top, right, bottom = np.rint(box).astype(int).tolist()
-    filled[top:bottom, left:right] = value
-    return filled
+@dataclass(frozen=True, eq=False)
+class _Healthy:
+    """Healthy lung in place of what a picture shows: (S, S) network inputs.
+
+    Attributes
+    ----------
+    healed:
+        With what of the proposal is lung filled, or all of it with one grey.
+    cover:
+        Filled wherever occlusion looks.
+    filling, why_grey:
+        See `RegionPixels`.
+    """
+
+    healed: FloatArray
+    cover: FloatArray
+    filling: Filling
+    why_grey: str = ""
 
 
 def _healthy(
     volume: Volume,
-    index: int,
+    result: SliceResult,
+    spec: InputSpec,
     picture: FloatArray,
-    place: Placement,
-    box: FloatArray,
-    masks: BoolArray | None,
-) -> tuple[float, bool]:
-    """Return the mean of the lung where nothing is marked, else of what lies around a box; and which."""
-    lungs = known_lungs(volume)
-    if lungs is not None and (mask := lungs.mask(index)).any():
-        usable = mask if masks is None else mask & ~np.any(masks, axis=0)
-        rows, columns = np.nonzero(usable)
-        at = place.to_network(np.column_stack((columns, rows, columns, rows)).astype(np.float32) + 0.5)
-        inside = _outside(at[:, :2], box)
-        if inside.any():
-            x, y = np.clip(at[inside, :2].astype(int), 0, place.size - 1).T
-            return float(picture[y, x].mean()), True
-    around = np.zeros(picture.shape, np.bool_)
-    left, top, right, bottom = np.rint(grown(box[None], _RING, size=place.size)[0]).astype(int).tolist()
-    around[top:bottom, left:right] = True
-    left, top, right, bottom = np.rint(box).astype(int).tolist()
-    around[top:bottom, left:right] = False
-    return float(picture[around].mean()) if around.any() else float(picture.mean()), False
+    proposal: FloatArray,
+    grid: FloatArray,
+    ground: LungSlice | None,
+) -> _Healthy:
+    """Return a picture with its proposal (network pixels), and with the grid (slice pixels), filled."""
+    if ground is None:
+        return _grey(picture, proposal, None, "no lung was found in the slice")
+    index, place, inside = result.slice_index, result.evidence_placement, _pixels(proposal)
+    own, around = np.zeros((2, *place.slice_shape), np.bool_)
+    own[_pixels(place.to_slice(proposal[None])[0])] = True
+    around[_pixels(grid)] = True
+    usable = ground.healthy & ~own
+    mean = float(to_unit_range(volume, index, spec)[usable].mean()) if usable.any() else None
+    try:
+        lung = to_heal(ground, own, margin=0)
+    except NothingHealthy:
+        return _grey(picture, proposal, mean, "hardly any of the proposal is lung")
+    # And beyond, where what is filled passes into what is there.
+    area, filled = grown_by(own | around, FEATHER), None
+    if area.sum() <= MOST_COPIES * usable.sum():
+        with suppress(NothingHealthy):
+            filled, _ = heal(ground, area)
+    if filled is None:
+        return _grey(picture, proposal, mean, "too little of the slice is healthy lung to copy")
+    changed = np.where(lung, filled, ground.values)
+    healed = picture.copy()
+    healed[inside] = network_input(volume, index, spec, voxels=changed)[inside]
+    return _Healthy(healed, network_input(volume, index, spec, voxels=filled), "texture")
 
 
-def _outside(points: FloatArray, box: FloatArray) -> BoolArray:
-    """Return (n,) which (n, 2) points lie outside a box."""
-    beyond: BoolArray = np.any((points < box[:2]) | (points > box[2:]), axis=1)
-    return beyond
+def _grey(picture: FloatArray, proposal: FloatArray, mean: float | None, why: str) -> _Healthy:
+    """Return a picture filled with the mean of healthy lung, else of what lies around the proposal."""
+    inside, grey = _pixels(proposal), mean
+    if grey is None:
+        around = np.zeros(picture.shape, np.bool_)
+        around[_pixels(grown(proposal[None], _RING, size=len(picture))[0])] = True
+        around[inside] = False
+        grey = float(picture[around].mean()) if around.any() else float(picture.mean())
+    healed = picture.copy()
+    healed[inside] = grey
+    return _Healthy(healed, np.full_like(picture, grey), "around" if mean is None else "mean", why)
+
+
+def _pixels(box: FloatArray) -> tuple[slice, slice]:
+    """Return the rows and columns of a box, to the nearest edges of pixels."""
+    left, top, right, bottom = np.rint(box).astype(int).clip(0).tolist()
+    return slice(top, bottom), slice(left, right)

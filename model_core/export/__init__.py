@@ -14,7 +14,7 @@ from model_core.export.picture_edit import picture_edit_name, write_picture_edit
 from model_core.export.plots import available_plots, export_plots, write_plot
 from model_core.export.png import RESEARCH_USE, write_png
 from model_core.export.predictions import predictions, slice_prediction, told_problem, write_json
-from model_core.export.region import region_picture_name, write_region_picture
+from model_core.export.region import region_in_words, region_picture_name, write_region_picture
 from model_core.export.rois import write_rois_csv
 from model_core.export.series import export_slices, slice_file_name, slices_with_findings
 from model_core.scene import Overlays
@@ -32,6 +32,7 @@ __all__ = [
     "picture_edit_name",
     "picture_names",
     "predictions",
+    "region_in_words",
     "region_picture_name",
     "render_slice",
     "slice_file_name",

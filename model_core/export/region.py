@@ -20,8 +20,14 @@ HELD_FIXED = (
 )
 
 
+def region_in_words(found: RegionPixels) -> str:
+    """Say in a sentence what the logit is, and what it is compared with."""
+    return f"Region {found.roi.rank}: logit {found.logit:+.2f}, compared with {found.filled_with}."
+
+
 def region_entry(found: RegionPixels) -> dict[str, Any]:
     """Return what the logit of a region hangs on as JSON values (docs/explanation.md); unknown is null."""
+    healed = "what of the proposal is lung" if found.filling == "texture" else "the proposal"
     return {
         "what": HELD_FIXED,
         "rank": found.roi.rank,
@@ -29,6 +35,7 @@ def region_entry(found: RegionPixels) -> dict[str, Any]:
         "box": list(found.roi.box),
         "proposal": found.proposal.tolist(),
         "logit": found.logit,
+        "filling": found.filling,
         "cells": {
             "method": "gradient times activation on the RoI's own map (HiResCAM)",
             "cell_px": list(found.cell_size),
@@ -36,9 +43,7 @@ def region_entry(found: RegionPixels) -> dict[str, Any]:
         },
         "occlusion": {
             "grid": found.grid.tolist(),
-            "filled_with": "the mean of healthy lung in this slice"
-            if found.from_lung
-            else "the mean of what lies around the region",
+            "filled_with": found.filled_with,
             "logit_fall_at_the_fixed_proposal": None if found.fixed is None else found.fixed.tolist(),
             "score_fall_of_the_best_region": None if found.found is None else found.found.tolist(),
             "score_of_the_best_region": found.score,
@@ -47,7 +52,7 @@ def region_entry(found: RegionPixels) -> dict[str, Any]:
         "integrated_gradients": None
         if found.pixels is None
         else {
-            "from": "the slice with the proposal filled in the same way",
+            "from": f"the slice with {healed} filled in the same way",
             "healed_logit": found.healed,
             "sum": float(found.pixels.sum()),
             "error": found.error,
@@ -82,6 +87,7 @@ def write_region_picture(folder: Path, volume: Volume, index: int, found: Region
             proposal=found.proposal,
             box=found.roi.box,
             name=name,
+            note=f"Filled with {found.filled_with}.",
             aspect=volume.geometry.pixel_aspect,
         )
         figure.savefig(temporary, format="png", metadata=about)

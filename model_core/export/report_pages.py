@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,6 +146,7 @@ def scan_page(
     lesions: Burden | None = None,
     key_images: Mapping[int, str] = NONE_MARKED,
     rois: RoiDistribution | None = None,
+    outside: Collection[int] = (),
 ) -> Document:
     """Return the page of a scan.
 
@@ -163,6 +164,8 @@ def scan_page(
         Notes by slice that a person marked; these slices come first.
     rois:
         The regions of the scan beside those of controls; None leaves them out.
+    outside:
+        Slices (from 0) that are known to lie outside the lungs, though they were not analysed.
     """
     from model_core import plots
 
@@ -181,16 +184,26 @@ def scan_page(
             opening += [f"Rule: {scan.verdict_rule}"]
         if words.edited:
             opening += ["Edited evidence: not the class that the weights give."]
+    # Lower beside key images, so that the page has room for what it begins with.
+    height = 1.9 if key_images else 2.5
     profile = _figure(
         "profile",
         lambda figure: plots.scan_profile(
-            figure, summaries, slices=volume.slices, deciding=deciding, theme="light"
+            figure,
+            summaries,
+            slices=volume.slices,
+            deciding=deciding,
+            outside=outside,
+            theme="light",
         ),
         "From the first slice (left) to the last."
         + " Above: calibrated probability that it looks ill; below: marked area."
         * any(summary.ill_probability is not None for summary in summaries),
-        size=(4.6, 1.9) if key_images else (7.2, 2.5) if rois is None else (4.4 if areas else 5.2, 2.5),
+        size=(7.2 if rois is None else 4.4 if areas else 5.2, height),
     )
+    along = [
+        profile if rois is None else Row([[profile], [_rois(rois, height)]], (1, 1.1) if areas else (1.6, 1))
+    ]
     sections: dict[str, Sequence[Block]] = {}
     if key_images:
         sections["Key images"] = _key_images(key_images, pictures, deciding)
@@ -198,13 +211,10 @@ def scan_page(
     columns = [[_png(f"slice-{k + 1:04d}", pictures[k], f"Slice {k + 1}.")] for k in others]
     what = "that carry the verdict" if deciding else "with most lesion"
     if key_images:
-        # Beside each other, so that the page has room for what it begins with.
-        title = f"Profile, and other slices {what}" if columns else "Profile"
-        sections[title] = [Row([[profile], *columns], [_BESIDE, *([1] * len(columns))])]
+        others_too = [_beside(columns, 2 * _MOST_PICTURES)] if columns else []
+        sections[f"Profile{f', and other slices {what}' * bool(columns)}"] = [*along, *others_too]
     else:
-        sections[""] = [
-            profile if rois is None else Row([[profile], [_rois(rois)]], (1, 1.1) if areas else (1.6, 1))
-        ]
+        sections[""] = along
         if columns:
             sections[f"Slices {what}"] = [_beside(columns, 1)]
     numbers = _numbers(volume, summaries, scan, lesions)
@@ -513,7 +523,7 @@ def _distances(found: RoiDistribution) -> Table:
     return Table(("regions", "off", "beyond", "apart"), rows, caption)
 
 
-def _rois(found: RoiDistribution) -> Picture:
+def _rois(found: RoiDistribution, height: float) -> Picture:
     from model_core import plots
 
     both = found.areas is not None
@@ -523,7 +533,7 @@ def _rois(found: RoiDistribution) -> Picture:
         f"Scores{' and box areas' * both} of all regions that the class rests on, beside those of "
         f"{found.controls_text}.{' Band: 5 to 95 % of the patients.' * bool(found.scores.controls.low)} "
         "Distances, not tests: slices of a patient are not independent.",
-        size=(4.8 if both else 3.4, 2.5),
+        size=(4.8 if both else 3.4, height),
     )
 
 

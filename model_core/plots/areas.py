@@ -146,22 +146,13 @@ def _scale(axes: Axes, areas: Sequence[float]) -> None:
         bottom, ticks = -0.15, [0.0]
     else:
         style.value_scale(axes, "log")
-        bottom, ticks = _step(low / 1.3, below=True), []
+        bottom, ticks = style.round_step(low / 1.3, below=True), []
     # Round ends stay while thresholds move, and with them the axes.
-    ceiling = max(_step(high * 1.3), _step(bottom * 20), 10.0)
+    ceiling = max(style.round_step(high * 1.3), style.round_step(bottom * 20), 10.0)
     axes.set_ylim(bottom, ceiling)
     ticks += [10.0**power for power in range(math.ceil(math.log10(ceiling)) + 1)]
     ticks = [tick for tick in ticks if bottom <= tick <= ceiling]
     style.fix_ticks(axes.yaxis, ticks, [_pixels(tick) for tick in ticks])
-
-
-def _step(value: float, *, below: bool = False) -> float:
-    """Return the next of 1, 2, 5, 10, 20, ... above a positive number, or the one below."""
-    if value <= 0:
-        return 0.0
-    decade = 10.0 ** math.floor(math.log10(value))
-    steps = [decade * factor for factor in (1, 2, 5, 10)]
-    return max(s for s in steps if s <= value) if below else min(s for s in steps if s >= value)
 
 
 def _pixels(area: float) -> str:

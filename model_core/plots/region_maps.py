@@ -27,6 +27,7 @@ def region_maps(
     proposal: Box,
     box: Box,
     name: str,
+    note: str = "",
     aspect: float = 1.0,
     theme: style.ThemeName = "dark",
 ) -> None:
@@ -38,8 +39,8 @@ def region_maps(
         (H, W) the slice as shown.
     proposal, box:
         The box that is held fixed, dashed, and the region's own, in slice pixels.
-    name:
-        Stands above.
+    name, note:
+        Stand above, one below the other.
     aspect:
         Height of a pixel to its width.
 
@@ -83,8 +84,8 @@ def region_maps(
         bar.outline.set_visible(False)
     figure.subplots_adjust(left=0.03, right=0.93, bottom=0.03, top=0.87, hspace=0.2, wspace=0.25)
     figure.text(
-        0.03, 0.955, f"{name}: orange for, blue against; dashed the proposal, solid the region",
-        color=colours.text, fontsize=style.TEXT_PT, gid="note",
+        0.03, 0.968, f"{name}: orange for, blue against; dashed the proposal, solid the region\n{note}",
+        color=colours.text, fontsize=style.TEXT_PT, gid="note", va="top", linespacing=1.6,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ Classes have their colours of `model_core.scene.palette`; no plot says anything 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -172,6 +173,18 @@ def fix_ticks(axis: Axis, places: Sequence[float], labels: Sequence[str]) -> Non
     axis.set_major_locator(FixedLocator(list(places)))
     axis.set_major_formatter(FixedFormatter(list(labels)))
     axis.set_minor_locator(NullLocator())
+
+
+def round_step(value: float, *, below: bool = False, steps: Sequence[float] = (1, 2, 5, 10)) -> float:
+    """Return the next of 1, 2, 5, 10, 20, ... above a positive number, or the one below; 0 of others.
+
+    ``steps`` within a decade, from 1 to 10.
+    """
+    if value <= 0:
+        return 0.0
+    decade = 10.0 ** math.floor(math.log10(value))
+    places = [decade * step for step in steps]
+    return max(p for p in places if p <= value) if below else min(p for p in places if p >= value)
 
 
 def value_scale(axes: Axes, name: str, **settings: float) -> None:

@@ -37,7 +37,8 @@ SHORT_TITLES: dict[Kind, str] = {
 class RegionMap:
     """A map of one panel: its title, its numbers, and the box in slice pixels that it fills.
 
-    ``interpolated`` maps are pixels; others are drawn as the cells that they are.
+    ``interpolated`` maps are pixels; others are drawn as the cells that they are. ``filling`` is what they
+    are compared with, in a word or two, where they are.
     """
 
     title: str
@@ -46,6 +47,7 @@ class RegionMap:
     interpolated: bool = False
     kind: Kind = ""
     unit: str = "logit"
+    filling: str = ""
 
     @property
     def largest(self) -> float:
@@ -73,7 +75,8 @@ class RegionMap:
         if self.kind == "cells":
             (left, top, right, bottom), (rows, columns) = self.box, self.values.shape
             name += f", cell {(right - left) / columns:.1f} × {(bottom - top) / rows:.1f} px"
-        return name if self.unit in name else f"{name} ({self.unit})"
+        name = name if self.unit in name else f"{name} ({self.unit})"
+        return f"{name}, {self.filling}" if self.filling else name
 
     def at(self, x: float, y: float) -> float | None:
         """Return the number at a place of the slice; None beside the map."""

@@ -370,6 +370,11 @@ def test_what_a_region_hangs_on_is_told_and_drawn(series, weights, document, tmp
     assert region["logit"] == pytest.approx(np.log(score / (1 - score)), abs=1e-3)
     assert np.shape(region["cells"]["values"]) == (7, 7)
     assert np.shape(region["occlusion"]["logit_fall_at_the_fixed_proposal"]) == (2, 2)
+    # The random network marks everything, so that there is no healthy lung to copy; that is said.
+    assert region["filling"] in ("mean", "around")
+    assert "one grey" in region["occlusion"]["filled_with"]
+    said = capsys.readouterr().out
+    assert f"Region 2: logit {region['logit']:+.2f}, compared with one grey, the mean of" in said
     path = region["integrated_gradients"]
     assert path["sum"] == pytest.approx(region["logit"] - path["healed_logit"], abs=0.05)
     with Image.open(tmp_path / "out/slice-0003-region-2.png") as picture:

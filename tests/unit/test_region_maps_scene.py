@@ -60,3 +60,5 @@ def test_the_legend_has_the_unit_and_the_size_of_cells():
     assert cells.legend == "HiResCAM, cell 2.0 × 5.0 px (logit)"
     score = RegionMap("x", np.ones((6, 6)), (0, 0, 6, 6), kind="found", unit="score")
     assert score.legend == "Occl. (score)"
+    filled = RegionMap("x", np.ones((6, 6)), (0, 0, 6, 6), kind="fixed", filling="one grey")
+    assert filled.legend == "Occl. (logit), one grey"

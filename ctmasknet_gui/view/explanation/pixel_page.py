@@ -37,8 +37,8 @@ _TIPS: dict[Kind, str] = {
     "mask": "Raw mask logits of the region, before the sigmoid; the line is at 0, a probability of one half.",
     "cells": "HiResCAM: gradient times activation on the region's own 7 x 7 map, drawn in its proposal. The\n"
     "cells add up to the logit but for what biases give.",
-    "gradients": "Integrated gradients of the pixels, from the slice with the proposal filled with healthy\n"
-    "lung; they add up to the difference of the two logits. Lines: half of the greatest, smoothed by 2 px.",
+    "gradients": "Integrated gradients of the pixels, from the slice whose proposal is healed; they add up\n"
+    "to the difference of the two logits. Lines: half of the greatest, smoothed by 2 px.",
     "fixed": "Occlusion: by how much the logit of the fixed proposal falls where a cell is filled with\n"
     "healthy lung.",
     "found": "Occlusion: by how much the score of the best region with an IoU of at least 0.5 falls where a\n"
@@ -160,7 +160,8 @@ class PixelPage(QWidget):
     def _headline(self, found: RegionPixels) -> str:
         """Return of what the maps are, what is held fixed, and by how much integrated gradients are off."""
         rank = self._region() or found.roi.rank
-        parts = [f"Region {rank}: logit {map_value(found.logit)}", "proposal and selection fixed"]
+        parts = [f"Region {rank}: logit {map_value(found.logit)}"]
+        parts += ["filled with one grey"] * bool(found.why_grey) + ["proposal and selection fixed"]
         if found.relative_error is not None:
             parts.append(f"gradients miss {100 * found.relative_error:.1f} %")
         elif self._state.pixels.computing:
@@ -180,6 +181,11 @@ class PixelPage(QWidget):
         return place if logit is None else f"{place}  mask {logit_text(logit, 'max')}"
 
 
+def _tip(kind: Kind, found: RegionPixels | None) -> str:
+    filled = found is not None and kind in ("gradients", "fixed", "found") and found.filled_with
+    return _TIPS[kind] + f"\nFilled with {filled}." * bool(filled) + _USE
+
+
 def _note(found: RegionPixels, *, computing: bool) -> str:
     parts = [_FIXED]
     if found.relative_error is not None:
@@ -190,8 +196,8 @@ def _note(found: RegionPixels, *, computing: bool) -> str:
     width, height = found.cell_size
     if found.cells is not None:
         parts.append(f"A cell of HiResCAM is {width:.1f} × {height:.1f} px.")
-    filled = "of this slice's healthy lung" if found.from_lung else "of what lies around"
-    parts.append(f"Filled with the mean {filled}.")
+    if found.filled_with:
+        parts.append(f"Filled with {found.filled_with}.")
     if computing:
         parts.insert(0, "Computing… ")
     elif found.fixed is None:
@@ -356,7 +362,7 @@ class Maps(QWidget):
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
             hit = self._hit(QPointF(event.pos()))
             if hit is not None:
-                QToolTip.showText(event.globalPos(), _TIPS[hit[0]] + _USE, self)
+                QToolTip.showText(event.globalPos(), _tip(hit[0], self._state.pixels.found), self)
             return True
         return super().event(event)
 

@@ -1,4 +1,4 @@
-"""Score histogram, score/area scatter and RoI batch of the shown slice, linked to the selection."""
+"""Plots of the shown slice, linked to the selection, and of the scan."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PySide6.QtCore import QPoint, Qt, Signal
 from PySide6.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.state.verdict import gives_no_class
+from ctmasknet_gui.state.verdict import MOST_DECIDING, deciding_slices, gives_no_class
 from ctmasknet_gui.view.explanation.pixel_page import PixelPage
 from ctmasknet_gui.view.explanation.plot_page import PlotPage
 from ctmasknet_gui.view.explanation.roi_model import NO_BATCH, why_no_evidence
@@ -35,26 +35,31 @@ class PlotPanel(QWidget):
     """Tabs of plots. A click on a point, a bar or a row of the batch emits ``candidatePicked(int)``.
 
     A drag over points emits ``regionsPicked(tuple of int)``, a right click ``menuRequested(QPoint)``; a
-    click on a curve of the class ``evidenceAsked(EvidenceSettings)``.
+    click on a curve of the class ``evidenceAsked(EvidenceSettings)``, one on the scan ``sliceAsked(int)``.
     """
 
     candidatePicked = Signal(object)
     regionsPicked = Signal(object)
     menuRequested = Signal(QPoint)
     evidenceAsked = Signal(object)
+    sliceAsked = Signal(int)
 
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._state = state
         self.scatter = PlotPage(
-            "Score and area", draw=self._draw_scatter, pick=self._pick_point, within=self._points_within
+            "Areas", draw=self._draw_scatter, pick=self._pick_point, within=self._points_within
         )
         self.histogram = PlotPage(
             "Scores", draw=self._draw_histogram, pick=self._pick_bar, within=self._scores_within, span=True
         )
         self.batch = PlotPage("RoI batch", draw=self._draw_batch, pick=self._pick_row)
         self.sensitivity = PlotPage("Sensitivity", draw=self._draw_sensitivity, pick=self._pick_threshold)
-        self.scan = PlotPage("Scan", draw=self._draw_scan, pick=lambda _: None)
+        self.scan = PlotPage("Scan", draw=self._draw_scan, pick=self._pick_slice)
+        self.controls = PlotPage("Controls", draw=self._draw_controls, pick=lambda _: None)
+        self._pages = (
+            self.scatter, self.histogram, self.batch, self.sensitivity, self.scan, self.controls,
+        )  # fmt: skip
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
         self.tabs.tabBar().setExpanding(False)
@@ -64,10 +69,10 @@ class PlotPanel(QWidget):
             "How many regions have which score, as in the table; drag over a range to select its regions",
             "Rows that the classifier reads: raw score, shift and stretch (dx, dy, dw, dh); click one",
             "The class along each threshold of the evidence; a click moves the slider there",
+            "Along the slices: how ill each looks, and its marked area; a click goes to a slice",
             "Scores and box areas of all regions of the scan beside those of controls; distances, no test",
         )
-        pages = (self.scatter, self.histogram, self.batch, self.sensitivity, self.scan)
-        for page, tip in zip(pages, tips, strict=True):
+        for page, tip in zip(self._pages, tips, strict=True):
             self.tabs.addTab(page, page.title)
             self.tabs.setTabToolTip(self.tabs.count() - 1, tip)
             page.candidatePicked.connect(self.candidatePicked)
@@ -91,11 +96,18 @@ class PlotPanel(QWidget):
         state.results.events.shown.connect(refresh_sensitivity)
         state.thresholds.events.evidence.connect(refresh_sensitivity)
         refresh_scan = state.changes.once(self._refresh_scan)
-        state.results.events.slices.connect(refresh_scan)
-        state.weights.events.cards.connect(refresh_scan)
+        state.case.events.volume.connect(refresh_scan)
+        state.case.events.lungs.connect(refresh_scan)
+        state.display.events.slice_index.connect(refresh_scan)
+        state.results.events.summaries.connect(refresh_scan)
+        state.results.events.scan.connect(refresh_scan)
+        refresh_controls = state.changes.once(self._refresh_controls)
+        state.results.events.slices.connect(refresh_controls)
+        state.weights.events.cards.connect(refresh_controls)
         self._refresh()
         self._refresh_sensitivity()
         self._refresh_scan()
+        self._refresh_controls()
 
     @property
     def _rois(self) -> tuple[RoiRow, ...]:
@@ -151,6 +163,23 @@ class PlotPanel(QWidget):
         return control_regions(self._state.weights.cards)
 
     def _refresh_scan(self, *_: object) -> None:
+        self.scan.refresh(filled=self._scan is not None, why="Drawn once a slice has been analysed.")
+
+    @property
+    def _scan(self) -> dict[str, Any] | None:
+        """What is drawn of the scan; None where nothing is known of it."""
+        volume, results, lungs = self._state.case.volume, self._state.results, self._state.case.lungs
+        if volume is None or not results.summaries:
+            return None
+        return {
+            "summaries": tuple(results.summaries.values()),
+            "slices": volume.slices,
+            "deciding": deciding_slices(results.scan, results.summaries)[:MOST_DECIDING],
+            "outside": tuple(k for k in range(volume.slices) if lungs.outside(k)),
+            "visible": self._state.display.slice_index,
+        }
+
+    def _refresh_controls(self, *_: object) -> None:
         slices = self._state.results.slices
         why = NO_BATCH if gives_no_class(self._state) else _HINT
         if slices and self._controls is None:
@@ -158,11 +187,11 @@ class PlotPanel(QWidget):
         filled = self._controls is not None and any(r.verdict is not None for r in slices.values())
         of = next(iter(slices.values()), None)
         what = None if of is None else (of.series_id, of.weights_id, *slices)
-        self.scan.refresh(filled=filled, why=why, what=what)
+        self.controls.refresh(filled=filled, why=why, what=what)
 
     def restyle(self) -> None:
         """Draw every plot in the theme in force."""
-        for page in (self.scatter, self.histogram, self.batch, self.sensitivity, self.scan):
+        for page in self._pages:
             page.restyle()
 
     # ------------------------------------------------------------------------------------ drawing
@@ -194,6 +223,12 @@ class PlotPanel(QWidget):
         sensitivity_curves(figure, found, now=(max(0.0, evidence.score), nms), theme=theme().plots)
 
     def _draw_scan(self, figure: Any) -> None:
+        from model_core.plots import scan_profile
+
+        if (scan := self._scan) is not None:
+            scan_profile(figure, **scan, theme=theme().plots)
+
+    def _draw_controls(self, figure: Any) -> None:
         from model_core.explain import roi_distribution
         from model_core.plots import scan_rois
 
@@ -263,6 +298,12 @@ class PlotPanel(QWidget):
         source = verdict.batch.source
         candidate = int(source[row]) if 0 <= row < len(source) else -1
         return candidate if candidate >= 0 else None
+
+    def _pick_slice(self, event: Any) -> None:
+        """Ask for the slice under the pointer."""
+        volume = self._state.case.volume
+        if volume is not None and event.xdata is not None and event.button == 1:
+            self.sliceAsked.emit(min(volume.slices, max(1, round(event.xdata))) - 1)
 
     def _pick_threshold(self, event: Any) -> None:
         """Ask for the threshold under the pointer, in hundredths as the sliders have them."""

@@ -2,6 +2,7 @@
 
 import re
 import threading
+from dataclasses import replace
 
 import pytest
 from gui_fakes import FakeEngine
@@ -51,6 +52,11 @@ def test_maps_come_one_after_the_other_and_the_page_says_what_is_fixed(make_app)
         "Region 1: logit +2.00 · proposal and selection fixed · gradients miss 1.0 %"
     )
     assert "20 steps" in page(rig).note.text()
+    assert "Filled with texture of healthy lung of this slice." in page(rig).note.text()
+    grey = replace(rig.state.pixels.found, filling="around", why_grey="no lung was found in the slice")
+    rig.state.pixels.found = grey
+    assert page(rig).readout.text().startswith("Region 1: logit +2.00 · filled with one grey · ")
+    assert "what lies around the region (no lung was found in the slice)." in page(rig).note.text()
     assert "held fixed" in page(rig).readout.toolTip()
     assert rig.engine.pixels[0][2] != threading.main_thread().name, "the window never waits"
 

@@ -12,6 +12,7 @@ from model_core.base.errors import ExportError
 from model_core.base.results import ScanVerdict, SliceSummary
 from model_core.base.settings import Architecture, DetectionSettings, EvidenceSettings
 from model_core.base.volume import Problem
+from model_core.explain.distribution import RoiDistribution
 from model_core.export.report_pages import PageSettings, page_slices, scan_page, slice_page, write_page
 from model_core.plots import scan_profile
 from model_core.report import Document, Note, Picture, Row, Table, write_pdf
@@ -152,6 +153,30 @@ def test_key_images_come_first_with_their_notes(make_volume, settings, tmp_path)
     assert 100 < len(text.split("Slice 4: ")[1].split("…")[0]) <= 160
     places = [text.index(part) for part in ("Key images", "Profile, and other slices", "Slice 2. ")]
     assert places == sorted(places)
+    assert pages(pdf) == 1
+
+
+@pytest.mark.parametrize("notes", [{}, {0: "a note"}])
+def test_the_scan_stands_beside_its_controls_with_and_without_key_images(
+    make_volume, settings, tmp_path, notes
+):
+    scores = np.array([0.2, 0.9], np.float32)
+    rois = RoiDistribution(
+        scores=scores, areas=scores, control_scores=scores, wasserstein=0.1234, jensen_shannon=0.5678,
+        slices=6, control_slices=32, control_patients=1,
+    )  # fmt: skip
+    pictures = {k: np.full((300, 300, 3), 50, np.uint8) for k in page_slices(summaries(6), SCAN, notes)}
+    page = scan_page(
+        make_volume(shape=(8, 40, 50)), summaries(6), SCAN, settings, pictures=pictures, key_images=notes,
+        rois=rois,
+    )  # fmt: skip
+    names = [picture.name for picture in page.pictures]
+    assert names.count("profile") == names.count("scan-rois") == 1
+    html, pdf = write_page(tmp_path, "scan", page)
+    text = text_of(html.read_text())
+    assert "beside those of controls of 1 patient: their mean shift (Wasserstein, 0 to 1) is 0.123" in text
+    assert "(Jensen–Shannon, 0 to 1) 0.57. No tests" in text
+    assert html.read_text().count("<img") == len(names)
     assert pages(pdf) == 1
 
 

@@ -16,6 +16,7 @@ from PySide6.QtWidgets import QApplication
 from window_case import fill, show
 
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state.case import LungSlices
 from ctmasknet_gui.view.explanation.class_panel import ClassPanel
 from ctmasknet_gui.view.explanation.plots import PlotPanel
 from ctmasknet_gui.view.explanation.roi_model import (
@@ -32,6 +33,7 @@ from ctmasknet_gui.view.explanation.verdict_card import VerdictCard
 from ctmasknet_gui.view.series_panel import SeriesPanel, count_problems, elided, two_lines
 from ctmasknet_gui.view.style import colour
 from model_core.base.jobs import finish
+from model_core.base.results import SliceSummary
 from model_core.base.volume import Catalogue, FileReport, PatientText, Problem
 from model_core.export import export_plots
 from model_core.export.plots import plot_picture
@@ -931,6 +933,35 @@ def test_clicking_bars_and_rows_of_the_batch_picks(qtbot, state, plots, collect)
     plots.batch.canvas.draw()
     click(qtbot, plots.batch.canvas, 1.0, 8.0)
     assert picked[-1] == int(state.results.shown.verdict.batch.source[7])
+
+
+def test_the_scan_is_drawn_along_its_slices_and_a_click_goes_to_one(qtbot, state, plots, collect):
+    asked = collect(plots.sliceAsked)
+    plots.tabs.setCurrentWidget(plots.scan)
+    state.results.summaries = {
+        k: SliceSummary(k, 1, 9, 5.0, (0.1, 0.2, 0.7), lung=True, ill_probability=0.9) for k in (1, 2)
+    }
+    state.case.lungs = LungSlices(inside=(False, *[True] * (state.case.volume.slices - 1)))
+    state.display.slice_index = 1
+    qtbot.waitUntil(lambda: plots.scan.canvas is not None and not plots.scan.pending)
+
+    def drawn(gid):
+        return [c for c in plots.scan.canvas.figure.axes[0].collections if c.get_gid() == gid]
+
+    (points,) = drawn("chances")
+    assert points.get_offsets().data.tolist() == [[2, 0.9], [3, 0.9]]
+    (shaded,) = drawn("outside")
+    assert shaded.get_paths()[0].get_extents().x1 == 1.5
+    axes = plots.scan.canvas.figure.axes[0]
+    state.display.slice_index = 2
+    qtbot.waitUntil(lambda: not plots.scan.pending)
+    assert drawn("visible")[0].get_segments()[0][0, 0] == 3
+    assert plots.scan.canvas.figure.axes == [axes]
+    click(qtbot, plots.scan.canvas, 1.2, 0.5)
+    assert asked == [0]
+    state.results.summaries = {}
+    assert plots.scan.hint.isVisible()
+    assert plots.scan.hint.text() == "Drawn once a slice has been analysed."
 
 
 def test_selection_is_marked_in_the_plot(qtbot, state, plots):
