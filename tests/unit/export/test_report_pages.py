@@ -9,10 +9,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from model_core.base.errors import ExportError
+from model_core.base.references import ControlShares
 from model_core.base.results import ScanVerdict, SliceSummary
 from model_core.base.settings import Architecture, DetectionSettings, EvidenceSettings
 from model_core.base.volume import Problem
-from model_core.explain.distribution import RoiDistribution
+from model_core.explain.distribution import Compared, RoiDistribution
 from model_core.export.report_pages import PageSettings, page_slices, scan_page, slice_page, write_page
 from model_core.plots import scan_profile
 from model_core.report import Document, Note, Picture, Row, Table, write_pdf
@@ -160,10 +161,19 @@ def test_key_images_come_first_with_their_notes(make_volume, settings, tmp_path)
 def test_the_scan_stands_beside_its_controls_with_and_without_key_images(
     make_volume, settings, tmp_path, notes
 ):
-    scores = np.array([0.2, 0.9], np.float32)
+    scores, areas = (
+        Compared(
+            edges=edges, shares=np.array([0.75, 0.25]), wasserstein=0.1234, jensen_shannon=0.5678, beyond=0.5,
+            controls=ControlShares(
+                mean=(0.5, 0.5), low=(0.4, 0.4), middle=(0.5, 0.5), high=(0.6, 0.6),
+                wasserstein=(0.01, 0.02), jensen_shannon=(0.1, 0.2),
+            ),
+        )
+        for edges in (np.array([0.0, 0.5, 1.0]), np.array([16.0, 64.0, 256.0]))
+    )  # fmt: skip
     rois = RoiDistribution(
-        scores=scores, areas=scores, control_scores=scores, wasserstein=0.1234, jensen_shannon=0.5678,
-        slices=6, control_slices=32, control_patients=1,
+        slices=6, control_slices=30, control_patients=30, control_sources=("somewhere",), seen=30,
+        scores=scores, areas=areas,
     )  # fmt: skip
     pictures = {k: np.full((300, 300, 3), 50, np.uint8) for k in page_slices(summaries(6), SCAN, notes)}
     page = scan_page(
@@ -174,8 +184,10 @@ def test_the_scan_stands_beside_its_controls_with_and_without_key_images(
     assert names.count("profile") == names.count("scan-rois") == 1
     html, pdf = write_page(tmp_path, "scan", page)
     text = text_of(html.read_text())
-    assert "beside those of controls of 1 patient: their mean shift (Wasserstein, 0 to 1) is 0.123" in text
-    assert "(Jensen–Shannon, 0 to 1) 0.57. No tests" in text
+    assert "beside those of 30 control patients, a slice each, from somewhere; the detector was" in text
+    assert "0.123 (0.020)" in text
+    assert "0.57 (0.20)" in text
+    assert "Distances, not tests" in text
     assert html.read_text().count("<img") == len(names)
     assert pages(pdf) == 1
 
