@@ -44,7 +44,7 @@ class Controllers:
         self.state = state
         self.thread = WorkerThread()
         self.beside = WorkerThread("beside")
-        self.jobs = Jobs(state.run, self.thread, beside=self.beside)
+        self.jobs = Jobs(state.run, self.thread, beside=self.beside, changes=state.changes)
         self.messages = MessageController(state)
         self.weights = WeightsController(state, self.jobs, engine=engine, messages=self.messages)
         self.shown = ShownController(

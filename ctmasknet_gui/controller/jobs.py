@@ -9,6 +9,7 @@ from PySide6.QtCore import QCoreApplication, QDeadlineTimer, QEventLoop, QObject
 
 from ctmasknet_gui.controller.time_left import TimeLeft
 from ctmasknet_gui.state import RunState
+from ctmasknet_gui.state.changes import Changes
 from ctmasknet_gui.worker import Job, Priority, WorkerThread
 from ctmasknet_gui.worker.job import JobFactory
 from model_core.base.jobs import Progress
@@ -64,10 +65,11 @@ class Jobs(QObject):
         thread: WorkerThread,
         *,
         beside: WorkerThread,
+        changes: Changes,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self._state = run_state
+        self._state, self._changes = run_state, changes
         self._thread, self._beside = thread, beside
         self._active: dict[int, _Active] = {}
         self._closed = False
@@ -158,9 +160,10 @@ class Jobs(QObject):
 
     def _show(self, kind: str, progress: Progress, seconds_left: float | None = None) -> None:
         state = self._state
-        state.done, state.total, state.text = progress.done, progress.total, progress.text
-        state.seconds_left = seconds_left
-        state.kind = kind
+        with self._changes.together():
+            state.done, state.total, state.text = progress.done, progress.total, progress.text
+            state.seconds_left = seconds_left
+            state.kind = kind
 
     def _settle(self) -> None:
         self._show_most_urgent()

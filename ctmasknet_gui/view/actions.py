@@ -28,13 +28,13 @@ class Actions(QObject):
         self._choices: dict[str, QActionGroup] = {}
         self._actions = {name: self._make(command) for name, command in self._commands.items()}
         parts = (
-            state.display, state.thresholds, state.case, state.run, state.results, state.selection,
-            state.weights,
+            state.display, state.thresholds, state.case, state.results, state.selection, state.weights,
         )  # fmt: skip
         refresh = state.changes.once(self._refresh)
         for part in parts:
             part.events.all.connect(refresh)
-        for event in (state.pixels.events.found, state.pixels.events.overlay):
+        # How far a run is decides about nothing.
+        for event in (state.run.events.kind, state.pixels.events.found, state.pixels.events.overlay):
             event.connect(refresh)
         self._refresh()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Set
+from functools import partial
 
 import numpy as np
 from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
@@ -61,6 +63,8 @@ class SliceStrip(QWidget):
         self._state = state
         self._wheel = WheelSteps()
         self._rows = Layer()
+        # Of the rows that are drawn: all they depend on but the summaries, and these.
+        self._drawn: tuple[tuple[object, ...], Mapping[int, SliceSummary]] = ((), {})
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
@@ -165,10 +169,17 @@ class SliceStrip(QWidget):
         if self.slices:
             case, size = self._state.case, (float(self.width()), float(self.height()))
             ready = None if case.partial is None else case.partial.ready.tobytes()
-            shown = self._state.results.summaries, self._state.weights.image_classes
-            # Rows stay where only the visible slice is another.
-            key = (self.slices, case.volume is None, ready, case.lungs, *shown)
-            self._rows.paint(painter, size, key=key, draw=self._paint_rows)
+            classes, summaries = self._state.weights.image_classes, self._state.results.summaries
+            # Rows stay where only the visible slice is another; a run changes one at a time.
+            known = (self.slices, case.volume is None, ready, case.lungs, classes, self.full_scale)
+            former, before = self._drawn
+            if known == former and summaries is not before:
+                changed = {k for k in {*summaries, *before} if summaries.get(k) is not before.get(k)}
+                self._rows.paint_over(
+                    (former, before), (known, summaries), partial(self._paint_rows, of=changed)
+                )
+            self._drawn = known, summaries
+            self._rows.paint(painter, size, key=self._drawn, draw=self._paint_rows)
             painter.setRenderHint(QPainter.RenderHint.Antialiasing)
             self._paint_deciding(painter)
             self._paint_mark(painter)
@@ -178,7 +189,8 @@ class SliceStrip(QWidget):
             painter.setPen(QPen(_FOCUS, 1))
             painter.drawRect(QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5))
 
-    def _paint_rows(self, painter: QPainter) -> None:
+    def _paint_rows(self, painter: QPainter, of: Set[int] | None = None) -> None:
+        """Draw the rows of these slices over what is there, or all of them where nothing is."""
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, on=False)
         summaries, slices, step = self._state.results.summaries, self.slices, self._step()
         outside = self._state.case.lungs.outside
@@ -188,9 +200,13 @@ class SliceStrip(QWidget):
         together = max(1, math.ceil(1 / step))
         for first in range(0, slices, together):
             rows = range(first, min(slices, first + together))
+            if of is not None and of.isdisjoint(rows):
+                continue
             found = [summaries[k] for k in rows if k in summaries and not outside(k)]
             thick = max(1.0, min(_THICKEST, step * len(rows) * 0.8 if step > 2 else step * len(rows)))
             top = _MARGIN + (first + len(rows) / 2) * step - thick / 2
+            if of is not None:
+                painter.fillRect(QRectF(_CLASS_LEFT, top, self.width() - _CLASS_LEFT, thick), _BACKGROUND)
             if all(outside(k) for k in rows):
                 painter.fillRect(QRectF(_CLASS_LEFT, top, room + _BAR_LEFT - _CLASS_LEFT, thick), _OUTSIDE)
                 continue

@@ -163,13 +163,17 @@ class PlotPanel(QWidget):
         return control_regions(self._state.weights.cards)
 
     def _refresh_scan(self, *_: object) -> None:
-        self.scan.refresh(filled=self._scan is not None, why="Drawn once a slice has been analysed.")
+        self.scan.refresh(filled=self._knows_scan, why="Drawn once a slice has been analysed.")
+
+    @property
+    def _knows_scan(self) -> bool:
+        return self._state.case.volume is not None and bool(self._state.results.summaries)
 
     @property
     def _scan(self) -> dict[str, Any] | None:
         """What is drawn of the scan; None where nothing is known of it."""
         volume, results, lungs = self._state.case.volume, self._state.results, self._state.case.lungs
-        if volume is None or not results.summaries:
+        if volume is None or not self._knows_scan:
             return None
         return {
             "summaries": tuple(results.summaries.values()),

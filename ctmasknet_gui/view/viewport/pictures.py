@@ -205,6 +205,17 @@ class Layer:
             self._image, self._key = image, full
         painter.drawImage(0, 0, self._image)
 
+    def paint_over(self, former: Hashable, key: Hashable, draw: Callable[[QPainter], None]) -> None:
+        """Draw over what is kept, if it is that of the ``former`` key; it is that of ``key`` then."""
+        if self._image is None or not isinstance(self._key, tuple) or self._key[0] != former:
+            return
+        inner = QPainter(self._image)
+        try:
+            draw(inner)
+        finally:
+            inner.end()
+        self._key = (key, *self._key[1:])
+
     def clear(self) -> None:
         """Forget the image."""
         self._key = self._image = None

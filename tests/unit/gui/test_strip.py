@@ -216,6 +216,29 @@ def test_any_number_of_slices(strip, state, slices):
         assert strip.index_at(height) == slices - 1
 
 
+@pytest.mark.parametrize(("slices", "height"), [(20, 412), (148, 671), (300, 713), (300, 412), (399, 600)])
+def test_rows_drawn_one_by_one_are_those_drawn_at_once(strip, state, slices, height):
+    state.case.volume = make_volume(slices=slices, shape=(2, 2))
+    strip.resize(44, height)
+    strip.grab()
+    draw = np.random.default_rng(slices)
+    for number in draw.permutation(slices)[: slices // 2].tolist():
+        area = int(draw.integers(0, 400))
+        new = summary(
+            number, px=area, detections=int(area > 0), probabilities=tuple(draw.dirichlet((1, 1, 1)))
+        )
+        state.results.summaries = {**state.results.summaries, number: new}
+        strip.grab()
+    some = next(iter(state.results.summaries))
+    state.results.summaries = {k: s for k, s in state.results.summaries.items() if k != some}
+    drawn = strip.grab().toImage()
+    # Another size is drawn anew.
+    strip.resize(44, height + 1)
+    strip.grab()
+    strip.resize(44, height)
+    assert drawn == strip.grab().toImage()
+
+
 def test_nothing_open(strip, state, qtbot):
     state.case.volume = None
     asked = []
