@@ -48,7 +48,8 @@ def test_a_batch_of_negatives_only_trains():
 
 def test_training_on_one_picture_lowers_the_loss():
     torch.manual_seed(0)
-    network = build(SMALL, training=DetectorTraining(roi_fg_iou=0.5)).train()
+    training = DetectorTraining(roi_fg_iou=0.5, rpn_post_nms=100, roi_batch=32)
+    network = build(SMALL, training=training).train()
     images = torch.full((2, 3, 128, 128), 0.2)
     images[:, :, 20:60, 20:60] = 0.9
     targets = [target(128, [(20, 20, 60, 60)])] * 2
