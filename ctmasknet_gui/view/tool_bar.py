@@ -44,7 +44,7 @@ class ToolBar(QToolBar):
         self._needs: tuple[object, ...] = ()
         refresh = state.changes.once(self._refresh)
         state.display.events.opacity.connect(refresh)
-        state.display.events.window.connect(refresh)
+        state.display.events.window.connect(state.changes.once(self._show_window))
         state.display.events.tool.connect(refresh)
         state.weights.events.all.connect(refresh)
         state.case.events.volume.connect(refresh)
@@ -191,12 +191,15 @@ class ToolBar(QToolBar):
         with QSignalBlocker(self.opacity):
             self.opacity.setValue(percent)
         self.opacity.setToolTip(f"Opacity of masks: {percent} % (A less, D more)")
-        window = state.display.window
-        name = window.name or f"{window.width:.0f} / {window.level:.0f}"
         self.what_if_button.setChecked(state.display.tool != "")
-        self.window_button.setText(_elided(name, 14))
         self.window_button.setEnabled(state.case.in_view is not None)
         self._show_weights()
+        self._show_window()
+
+    def _show_window(self) -> None:
+        state = self._state
+        window = state.display.window
+        self.window_button.setText(_elided(window.name or f"{window.width:.0f} / {window.level:.0f}", 14))
         # A window that is dragged changes its numbers, but seldom how wide they are.
         needs = (self.window_button.sizeHint().width(), self.weights_button.text(), state.run.kind)
         if needs != self._needs:

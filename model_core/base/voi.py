@@ -93,9 +93,18 @@ def display_values(values: npt.ArrayLike, window: Window) -> DoubleArray:
 
 @lru_cache(maxsize=64)
 def _table(width: float, level: float, function: VoiFunction, curve: bytes, inverted: bool) -> ByteArray:
-    values = np.arange(65536, dtype=np.uint16).view(np.int16)
-    exact = display_values(values, Window(width, level, function=function, curve=curve))
-    table = np.floor(exact + 0.5).astype(np.uint8)
+    window = Window(width, level, function=function, curve=curve)
+    low, high = -32768, 32767
+    first, last = low, high
+    if function != "SIGMOID" and not curve and math.isfinite(width) and math.isfinite(level):
+        # Beyond the ramp all is black or white: a window that is dragged moves a few thousand values.
+        first = math.floor(min(max(level - width - 1, low), high))
+        last = math.ceil(min(max(level + width + 1, low), high))
+    exact = display_values(np.arange(first, last + 1), window)
+    ordered = np.full(65536, 255, np.uint8)
+    ordered[: first - low] = 0
+    ordered[first - low : last - low + 1] = np.floor(exact + 0.5)
+    table = np.concatenate((ordered[-low:], ordered[:-low]))
     if inverted:
         table = (255 - table).astype(np.uint8)
     table.flags.writeable = False

@@ -112,3 +112,15 @@ def test_automatic_window_of_a_constant_and_of_nothing_is_usable():
     for values in (np.full((3, 3), 7, np.int16), np.zeros((0, 3), np.int16)):
         apply_window(values, automatic_window(values))
     assert automatic_window(np.full((3, 3), 7, np.int16), padding=7).level == pytest.approx(7.5)
+
+
+def test_the_table_is_the_formula_at_every_value():
+    values = np.arange(65536, dtype=np.uint16).view(np.int16)
+    draw = np.random.default_rng(0)
+    for number in range(120):
+        width = float(draw.choice([0.3, 1, 1.5, 2, 80, 400.5, 70000, 10 ** draw.uniform(-3, 6)]))
+        level = float(draw.choice([0, 40.5, -32768, 32767, 1e6, -1e6, draw.uniform(-4e4, 4e4)]))
+        window = Window(width, level, function=("LINEAR", "LINEAR_EXACT", "SIGMOID")[number % 3])
+        wanted = np.floor(display_values(values, window) + 0.5).astype(np.uint8)
+        np.testing.assert_array_equal(lookup_table(window), wanted, str(window))
+        np.testing.assert_array_equal(lookup_table(window, inverted=True), 255 - wanted)
