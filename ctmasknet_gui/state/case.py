@@ -37,16 +37,19 @@ class LungSlices:
 
     def outside(self, index: int) -> bool:
         """Whether a slice is known to lie outside the lungs."""
-        return index < len(self.inside) and self.inside[index] is False
+        return index in self._outside
 
     def left_out(self, index: int) -> bool:
         """Whether a run of the series leaves a slice out: those outside, where any other may show lung."""
         return index in self._left_out
 
     @cached_property
+    def _outside(self) -> frozenset[int]:
+        return frozenset(k for k, inside in enumerate(self.inside) if inside is False)
+
+    @cached_property
     def _left_out(self) -> frozenset[int]:
-        outside = frozenset(k for k, inside in enumerate(self.inside) if inside is False)
-        return outside if len(outside) < len(self.inside) else frozenset()
+        return self._outside if len(self._outside) < len(self.inside) else frozenset()
 
     def not_run(self, analysed: Container[int]) -> int:
         """Return how many slices a run left out, of which none is wanted for the verdict."""

@@ -207,7 +207,7 @@ class SliceStrip(QWidget):
             top = _MARGIN + (first + len(rows) / 2) * step - thick / 2
             if of is not None:
                 painter.fillRect(QRectF(_CLASS_LEFT, top, self.width() - _CLASS_LEFT, thick), _BACKGROUND)
-            if all(outside(k) for k in rows):
+            if all(map(outside, rows)):
                 painter.fillRect(QRectF(_CLASS_LEFT, top, room + _BAR_LEFT - _CLASS_LEFT, thick), _OUTSIDE)
                 continue
             if not found:
