@@ -155,6 +155,16 @@ def test_ranges_stand_on_the_card_of_the_scan(analysed):
     assert len(analysed.engine.steadied) == 1, "shown again, not run again"
 
 
+def test_slices_that_alone_say_something_else_than_the_scan_are_told(analysed):
+    card = judged(analysed)
+    card.sure.click()
+    analysed.settle()
+    analysed.state.results.scan = dataclasses.replace(analysed.state.results.scan, verdict="uncertain")
+    assert card.sure.text() == "├─┤ other verdict in 7 of 8"
+    tip = card.sure.toolTip()
+    assert tip.startswith("These slices alone say “Pneumonia signs”, unchanged.\nTheir verdict would be")
+
+
 def test_moved_thresholds_and_other_weights_drop_what_is_known_of_the_scan(analysed):
     card, state, use = judged(analysed), analysed.state, analysed.window.use
     detections = state.thresholds.detections
