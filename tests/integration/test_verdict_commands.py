@@ -195,7 +195,9 @@ def test_how_sure_scans_are_is_told_after_each_change(series, calibrated, tmp_pa
     assert {one["slices"] for one in scan["stability"]} == {scan["lung_slices"]}
     assert (first["ill"], first["verdict"]) == (scan["ill_slices"], scan["verdict"])
     assert "stability" not in (tmp_path / "report/scans.csv").read_text()
-    assert "Verdict of these slices" in (tmp_path / "report/report.md").read_text()
+    words = (tmp_path / "report/report.md").read_text()
+    assert "Verdict of these slices" in words
+    assert "more than a twentieth of the volume run for themselves" in words
 
 
 def test_controls_are_described_in_the_card_and_nothing_else_changes(
