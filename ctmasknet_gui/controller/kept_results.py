@@ -112,7 +112,7 @@ class ResultFiles:
         try:
             found = json.loads(self._path(of, "", _KEY_IMAGES).read_text("utf-8"))
             return {int(index): str(note) for index, note in found}
-        except (OSError, ValueError, TypeError, RecursionError):
+        except (OSError, ValueError, TypeError, OverflowError, RecursionError):
             return {}
 
     def size(self) -> int:

@@ -37,7 +37,8 @@ class _Known:
 class StabilityController(QObject):
     """Writes `StabilityState`; what is known is forgotten with case, weights and another run of the slice.
 
-    Thresholds that moved back make what is known of slices true again; that of the scan is dropped.
+    Thresholds that moved back make what is known of slices true again; that of the scan is dropped, also when
+    the lungs are found.
     """
 
     def __init__(
@@ -65,6 +66,8 @@ class StabilityController(QObject):
         state.results.events.shown.connect(self._refresh)
         state.thresholds.events.all.connect(self._refresh)
         state.thresholds.events.all.connect(self._drop_moved)
+        # Kept results are there before the lungs are found: the verdict then counts other slices.
+        state.case.events.lungs.connect(self._forget_scan)
         shown.left.connect(self._forget)
 
     @Slot()
@@ -149,7 +152,7 @@ class StabilityController(QObject):
         if self._scan_of and self._scan_of != self._settings:
             self._forget_scan()
 
-    def _forget_scan(self) -> None:
+    def _forget_scan(self, *_: object) -> None:
         self._scan_of = ()
         steady = self._state.stability
         if steady.scan_computing:

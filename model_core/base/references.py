@@ -18,6 +18,8 @@ _COLUMNS = 5
 # input. What lies beyond counts in the outermost bins.
 SCORE_EDGES: DoubleArray = np.linspace(0.0, 1.0, 21)
 AREA_EDGES: DoubleArray = 2.0 ** np.linspace(4.0, 18.0, 29)
+# Mean shares add up to 1 but for rounding.
+_ROUNDED = 0.001
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +96,15 @@ class ControlShares:
         every = (self.mean, self.low, self.middle, self.high)
         if not all(0 <= share <= 1 for some in every for share in some):
             raise SettingsError("A share of regions lies outside 0 to 1.")
-        if not all(len(some) in (0, len(self.mean)) for some in every[1:]):
+        if abs(sum(self.mean) - 1) > _ROUNDED:
+            raise SettingsError("The mean shares do not add up to 1.")
+        if {len(some) for some in every[1:]} not in ({0}, {len(self.mean)}):
             raise SettingsError("The shares are not of equally many bins.")
-        if not all(len(some) in (0, 2) for some in (self.wasserstein, self.jensen_shannon)):
+        distances = self.wasserstein, self.jensen_shannon
+        if {len(some) for some in distances} not in ({0}, {2}):
             raise SettingsError("Distances of controls are a median and a limit.")
+        if not all(0 <= usual <= most for usual, most in filter(None, distances)):
+            raise SettingsError("A distance of controls is negative, or its median above its limit.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,3 +131,5 @@ class ControlRois:
         bins = len(self.scores.mean), len(self.areas.mean)
         if bins != (len(SCORE_EDGES) - 1, len(AREA_EDGES) - 1) or self.patients < 1:
             raise SettingsError(f"Histograms of {bins[0]} and {bins[1]} bins, or no patient.")
+        if self.seen is not None and not 0 <= self.seen <= self.patients:
+            raise SettingsError(f"The detector saw {self.seen} of {self.patients} slices.")

@@ -242,8 +242,9 @@ def write_scan_report(
                     )
                     for scan, one in steady
                 ],
-                caption="Lung slices at least 10 mm apart after small changes of the picture: volume of the "
-                "scan times what is marked in them after over before, and what the rule says of them.",
+                caption="Lung slices at least 10 mm apart after small changes of the picture, and what the "
+                "rule says of them. Lesions: slices with more than a twentieth of the volume run for "
+                "themselves; the rest is taken times what is marked in those 10 mm apart after over before.",
             )
         ]
     with report_folder(target, overwrite=overwrite) as folder:

@@ -186,18 +186,25 @@ def worth(checked: ScanCheck | None) -> str:
     return f"Checked on {checked.scans} {noun}, {checked.right} right (95 %: {low}–{high} %)"
 
 
-def steady_words(steady: ScanStability) -> tuple[str, ...]:
-    """Say what small changes of the picture do to the verdict: whether it stays, then how that was found."""
+def steady_words(steady: ScanStability, verdict: Verdict | None = None) -> tuple[str, ...]:
+    """Say what small changes of the picture do to the verdict: whether it stays, then how that was found.
+
+    Before that, where these slices say something else than ``verdict``, that of the scan, without any change.
+    """
     turned: dict[Verdict, list[str]] = {}
     for name, verdict in steady.turned:
         turned.setdefault(verdict, []).append(name)
     told = [f"“{_VERDICTS[verdict]}” after {', '.join(names)}" for verdict, names in turned.items()]
-    first = f"The verdict is the same after all {len(steady.changes)}"
+    before, whose = [], "The"
+    if verdict not in (None, steady.own_verdict):
+        before, whose = [f"These slices alone say “{_VERDICTS[steady.own_verdict]}”, unchanged."], "Their"
+    first = f"{whose} verdict is the same after all {len(steady.changes)}"
     if told:
-        first = f"The verdict would be {', '.join(told)}"
+        first = f"{whose} verdict would be {', '.join(told)}"
     low, high = steady.ill_range
     many = str(low) if low == high else f"{low} to {high}"
     return (
+        *before,
         f"{first}, by {len(steady.slices)} lung slices at least 10 mm apart.",
         f"Of these {steady.own_ill} look ill, and {many} with the changes.",
     )

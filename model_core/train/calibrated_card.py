@@ -121,17 +121,19 @@ def _control_rois(
     if not patients:
         raise DataError("Among these slices is none of a control (folder 'normal').")
     chosen = [group[len(group) // 2] for group in patients.values()]
-    spec, found = pipeline.evidence_card.input, list[SliceRegions]()
+    spec, found = pipeline.evidence_card.input, list[tuple[ClassifiedSlice, SliceRegions]]()
     for done, item in enumerate(chosen):
         yield Progress(done, len(chosen), "Regions of controls")
         _, result = _run_picture(pipeline, item, spec)
-        regions = slice_regions(result)
-        found += [] if regions is None else [regions]
+        if (regions := slice_regions(result)) is not None:
+            found.append((item, regions))
     if not found:
         raise DataError("In none of the slices of controls is a region.")
     listed = held_out_slices(pipeline.evidence_card.name)
-    seen = None if listed is None else sum(listed.get(item.name) is False for item in chosen)
-    yield control_rois(found, sources=[item.source for item in chosen], seen=seen)
+    seen = None if listed is None else sum(listed.get(item.name) is False for item, _ in found)
+    yield control_rois(
+        [regions for _, regions in found], sources=[item.source for item, _ in found], seen=seen
+    )
 
 
 def _run_picture(pipeline: Pipeline, item: ClassifiedSlice, spec: InputSpec) -> tuple[Volume, SliceResult]:

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model_core.base.jobs import finish
 from model_core.base.results import SliceResult
 from model_core.cli.main import main
-from model_core.data import read_classes
+from model_core.data import read_class_folders, read_classes
 from model_core.engine import run
 from model_core.engine.load import load_pipeline
 from model_core.measure.slices import one_slice_volume, with_grey_map
 from model_core.phantom import make_phantom, write_dicom
+from model_core.train import calibrated_card
 from model_core.weights.card import read_card
 from model_core.weights.store import load_weights
 
@@ -193,7 +195,9 @@ def test_how_sure_scans_are_is_told_after_each_change(series, calibrated, tmp_pa
     assert {one["slices"] for one in scan["stability"]} == {scan["lung_slices"]}
     assert (first["ill"], first["verdict"]) == (scan["ill_slices"], scan["verdict"])
     assert "stability" not in (tmp_path / "report/scans.csv").read_text()
-    assert "Verdict of these slices" in (tmp_path / "report/report.md").read_text()
+    words = (tmp_path / "report/report.md").read_text()
+    assert "Verdict of these slices" in words
+    assert "more than a twentieth of the volume run for themselves" in words
 
 
 def test_controls_are_described_in_the_card_and_nothing_else_changes(
@@ -215,6 +219,19 @@ def test_controls_are_described_in_the_card_and_nothing_else_changes(
     assert main([*command[:-1], str(empty), "-o", str(tmp_path / "none")]) == 1
     assert "none of a control" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_controls_without_a_region_are_not_counted_among_those_seen(
+    calibrated, classes, tmp_path, monkeypatch
+):
+    left = iter([None])
+    regions_of = calibrated_card.slice_regions
+    monkeypatch.setattr(calibrated_card, "slice_regions", lambda result: next(left, regions_of(result)))
+    names = {item.name: False for item in read_class_folders(classes)}
+    monkeypatch.setattr(calibrated_card, "held_out_slices", lambda _: names)
+    job = calibrated_card.add_calibration(calibrated, None, tmp_path, controls=classes, limit=3)
+    told = finish(job)[-1].control_rois
+    assert (told.patients, told.seen) == (5, 5)
 
 
 def _weights_info(path, capsys):

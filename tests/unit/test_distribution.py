@@ -126,6 +126,11 @@ def test_they_go_through_a_card_unchanged():
         {"areas": {"mean": [2.0] + [0.0] * 27}},
         {"scores": {"mean": [0.05] * 20, "low": [0.1]}},
         {"scores": {"mean": [0.05] * 20, "wasserstein": [0.1]}},
+        {"scores": {"mean": [0.05] * 20, "low": [0.05] * 20}},
+        {"scores": {"mean": [0.05] * 20, "wasserstein": [0.1, 0.2]}},
+        {"scores": {"mean": [0.05] * 20, "wasserstein": [0.2, 0.1], "jensen_shannon": [0.1, 0.2]}},
+        {"scores": {"mean": [0.0] * 20}},
+        {"seen": 41},
     ],
 )
 def test_damaged_ones_are_refused(damage):

@@ -331,9 +331,12 @@ class VerdictCard(QFrame):
         if steady.scan_computing:
             text = "running…"
         elif found is not None:
-            of, turned = len(found.changes), len(found.turned)
-            text = f"├─┤ {'other' if turned else 'same'} verdict in {turned or of} of {of}"
-            tip = "\n".join(steady_words(found))
+            scan = self._state.results.scan
+            told = found.own_verdict if scan is None or scan.verdict is None else scan.verdict
+            # Against what the card says: some of its slices may say something else by themselves.
+            of, other = len(found.changes), sum(verdict != told for verdict in found.verdicts)
+            text = f"├─┤ {'other' if other else 'same'} verdict in {other or of} of {of}"
+            tip = "\n".join(steady_words(found, told))
         self.sure.setText(text)
         self.sure.setToolTip(f"{tip}\n\n{CHANGES_TIP}")
         range_tip = "" if found is None else f"\n\n{_RANGE_TIP}"

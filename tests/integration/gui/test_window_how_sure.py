@@ -8,6 +8,8 @@ import pytest
 from gui_fakes import FakeEngine, make_verdict
 from PySide6.QtCore import Qt
 
+from ctmasknet_gui.state.case import LungSlices
+
 
 @pytest.fixture
 def steady(analysed):
@@ -155,6 +157,16 @@ def test_ranges_stand_on_the_card_of_the_scan(analysed):
     assert len(analysed.engine.steadied) == 1, "shown again, not run again"
 
 
+def test_slices_that_alone_say_something_else_than_the_scan_are_told(analysed):
+    card = judged(analysed)
+    card.sure.click()
+    analysed.settle()
+    analysed.state.results.scan = dataclasses.replace(analysed.state.results.scan, verdict="uncertain")
+    assert card.sure.text() == "├─┤ other verdict in 7 of 8"
+    tip = card.sure.toolTip()
+    assert tip.startswith("These slices alone say “Pneumonia signs”, unchanged.\nTheir verdict would be")
+
+
 def test_moved_thresholds_and_other_weights_drop_what_is_known_of_the_scan(analysed):
     card, state, use = judged(analysed), analysed.state, analysed.window.use
     detections = state.thresholds.detections
@@ -174,6 +186,20 @@ def test_moved_thresholds_and_other_weights_drop_what_is_known_of_the_scan(analy
     use.choose_weights(("other",))
     analysed.settle()
     assert state.stability.scan is None
+
+
+def test_lungs_that_are_found_later_drop_what_is_known_of_the_scan(make_app):
+    rig = make_app(engine=FakeEngine(pixel_gate=threading.Event()))
+    rig.open()
+    rig.run_series()
+    card = judged(rig)
+    card.sure.click()
+    rig.qtbot.waitUntil(lambda: rig.state.run.done > 0)
+    rig.state.case.lungs = LungSlices((True,) * 5 + (False, False))
+    assert not rig.state.stability.scan_computing, "it counts slices that show no lung"
+    rig.engine.pixel_gate.set()
+    rig.settle()
+    assert rig.state.stability.scan is None
 
 
 def test_a_threshold_that_moves_stops_the_runs_of_the_scan(make_app):

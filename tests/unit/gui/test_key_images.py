@@ -202,7 +202,10 @@ def test_what_is_marked_while_older_marks_are_looked_for_is_added_to_them(make_r
     assert third.state.case.key_images == state.case.key_images
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", '[["x", 1]]', "[[-1, 2], [99, 3]]", "[" * 9999, "\x00"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[1]", '[["x", 1]]', "[[-1, 2], [99, 3]]", '[[1e999, "x"]]', "[" * 9999, "\x00"],
+)
 def test_damaged_marks_count_as_none(make_rig, text):
     first = make_rig()
     first.open()
