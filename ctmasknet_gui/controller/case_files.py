@@ -358,7 +358,9 @@ class CaseFiles(QObject):
         """Choose the weights of the case, now that its series is open; all else follows them."""
         self._wanted = self._waits = None
         case, weights = read.case, self._weights
-        self._key_images.take({one.slice_number - 1: one.note for one in case.key_images})
+        # Beside those of this computer: nobody asked to lose them.
+        notes = {one.slice_number - 1: one.note for one in case.key_images}
+        self._key_images.take({**self._state.case.key_images, **notes})
         weights.set_fast(case.fast)
         names = self._names(case.weights, read.path.parent)
         if case.weights:

@@ -319,7 +319,7 @@ class Exporter:
             lesions=found,
             key_images=job.key_images,
             rois=roi_distribution(job.results.values(), controls, summaries),
-            outside=[k for k in range(job.volume.slices) if lungs is not None and lungs.has_lung(k) is False],
+            outside=() if lungs is None else lungs.outside,
         )
 
     def _scene(self, job: ExportJob) -> SceneSettings:

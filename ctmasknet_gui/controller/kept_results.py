@@ -300,8 +300,9 @@ class KeptResults(QObject):
         case = self._state.case
         if isinstance(found, _FoundKeyImages) and case.volume is found.volume:
             self._recalled = found.volume
-            # Those marked meanwhile, or before in this session, are the newer ones.
-            notes = {**found.notes, **case.key_images}
+            # What was marked or unmarked meanwhile, or before in this session, is newer.
+            gone = self._key_images.unmarked
+            notes = {k: note for k, note in found.notes.items() if k not in gone} | dict(case.key_images)
             if notes != case.key_images:
                 self._key_images.take(notes)
             elif notes != found.notes:
@@ -317,7 +318,8 @@ class KeptResults(QObject):
                 # At once: the window may be closed next. The fingerprint is known by now.
                 self.files.write_key_images(fingerprint(volume), case.key_images)
             except CTMaskNetError as error:
-                self._on_failed(error)
+                # A person typed them.
+                self._messages.report(error, topic=KEEP_KEY)
 
     @Slot()
     def keep(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from PySide6.QtCore import QObject
 
@@ -51,6 +51,11 @@ class KeyImageController(QObject):
         volume = self._state.case.volume
         slices = range(0 if volume is None else volume.slices)
         self._state.case.key_images = {k: _one_line(text) for k, text in sorted(marks.items()) if k in slices}
+
+    @property
+    def unmarked(self) -> Set[int]:
+        """Slices whose mark was taken off since the series was opened."""
+        return self._notes.keys() - self._state.case.key_images.keys()
 
     def next(self) -> None:
         """Show the next key image, if there is one."""

@@ -99,6 +99,11 @@ class Lungs:
             return None
         return index in self.slices
 
+    @property
+    def outside(self) -> tuple[int, ...]:
+        """Slices that are known to lie outside."""
+        return tuple(index for index in range(self.shape[0]) if self.has_lung(index) is False)
+
     def mask(self, index: int) -> BoolArray:
         """Return the (H, W) mask of a slice: aerated lung with its vessels, and recognised consolidation."""
         return self._unpack(self._inside[index])

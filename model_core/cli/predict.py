@@ -188,6 +188,7 @@ def run(arguments: argparse.Namespace) -> int:
             page = scan_page(
                 volume, summaries, verdict, page_settings, pictures=shown, lesions=found,
                 rois=roi_distribution(kept.values(), control_regions(pipeline.cards), summaries),
+                outside=lungs.outside,
             )  # fmt: skip
             write_page(work, REPORT, page)
         if wanted:

@@ -103,6 +103,8 @@ class PlotPanel(QWidget):
         state.results.events.scan.connect(refresh_scan)
         refresh_controls = state.changes.once(self._refresh_controls)
         state.results.events.slices.connect(refresh_controls)
+        state.results.events.summaries.connect(refresh_controls)
+        state.case.events.lungs.connect(refresh_controls)
         state.weights.events.cards.connect(refresh_controls)
         self._refresh()
         self._refresh_sensitivity()
@@ -190,7 +192,7 @@ class PlotPanel(QWidget):
             why = "The card of these weights holds no regions of controls."
         filled = self._controls is not None and any(r.verdict is not None for r in slices.values())
         of = next(iter(slices.values()), None)
-        what = None if of is None else (of.series_id, of.weights_id, *slices)
+        what = None if of is None else (of.series_id, of.weights_id, self._state.case.lungs, *slices)
         self.controls.refresh(filled=filled, why=why, what=what)
 
     def restyle(self) -> None:
@@ -240,7 +242,7 @@ class PlotPanel(QWidget):
         found = roi_distribution(results.slices.values(), self._controls, results.summaries.values())
         if found is not None:
             scan_rois(figure, found, theme=theme().plots)
-            self.scan.canvas.setToolTip(_distance_tip(found))
+            self.controls.canvas.setToolTip(_distance_tip(found))
 
     # ------------------------------------------------------------------------------------ picking
 

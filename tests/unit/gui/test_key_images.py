@@ -234,3 +234,30 @@ def test_marks_are_not_kept_where_nothing_shall_be_and_go_when_it_is_cleared(mak
     rig.controllers.kept.clear()
     assert not list(folder.glob("*.key"))
     assert rig.state.case.key_images == {1: "of nobody"}
+
+
+def test_a_mark_taken_off_before_older_ones_are_there_does_not_come_back(make_rig):
+    first = make_rig()
+    first.open()
+    first.controllers.key_images.take({1: "one", 2: "two"})
+    second = make_rig()
+    marks = second.controllers.key_images
+
+    def changed():
+        marks.note(2, "")
+        marks.unmark(2)
+
+    second.state.case.events.volume.connect(changed)
+    second.open()
+    assert second.state.case.key_images == {1: "one"}
+
+
+def test_marks_that_cannot_be_kept_are_told(make_rig):
+    rig = make_rig()
+    rig.open()
+    folder = rig.controllers.kept.files.folder
+    folder.parent.mkdir(exist_ok=True)
+    folder.write_text("a file in its place")
+    rig.controllers.key_images.note(1, "a note")
+    assert any("written" in text for text in rig.texts), rig.texts
+    assert rig.state.case.key_images == {1: "a note"}

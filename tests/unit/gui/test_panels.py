@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from gui_fakes import make_entry, make_volume
+from gui_fakes import FakeEngine, make_entry, make_volume
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PySide6.QtCore import QPointF, Qt
@@ -38,6 +38,8 @@ from model_core.base.volume import Catalogue, FileReport, PatientText, Problem
 from model_core.export import export_plots
 from model_core.export.plots import plot_picture
 from model_core.plots import score_area
+from model_core.weights.card import read_card
+from model_core.weights.store import weights_folder
 
 
 @pytest.fixture
@@ -933,6 +935,17 @@ def test_clicking_bars_and_rows_of_the_batch_picks(qtbot, state, plots, collect)
     plots.batch.canvas.draw()
     click(qtbot, plots.batch.canvas, 1.0, 8.0)
     assert picked[-1] == int(state.results.shown.verdict.batch.source[7])
+
+
+def test_the_controls_may_be_the_first_plot_that_is_opened(qtbot, state, plots):
+    volume = state.case.volume
+    engine = FakeEngine()
+    pipeline = engine.load(())
+    state.results.slices = {k: engine.result(pipeline, volume, k) for k in (1, 2)}
+    state.weights.cards = (read_card(weights_folder() / "covid-s-r18t1.json"),)
+    plots.tabs.setCurrentWidget(plots.controls)
+    qtbot.waitUntil(lambda: plots.controls.canvas is not None and not plots.controls.pending)
+    assert "283 control patients" in plots.controls.canvas.toolTip()
 
 
 def test_the_scan_is_drawn_along_its_slices_and_a_click_goes_to_one(qtbot, state, plots, collect):
