@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,8 +175,15 @@ def scan_page(
     deciding = () if scan is None else scan.deciding
     opening = _patient(volume, settings)
     answer, colour = "No image class: these weights have none", NO_CLASS
+    left_out = set(outside) - {summary.slice_index for summary in summaries}
     if scan is not None:
-        words = scan_words(scan, classes=names, analysed=len(summaries), slices=volume.slices)
+        words = scan_words(
+            scan,
+            classes=names,
+            analysed=len(summaries),
+            slices=volume.slices - len(left_out),
+            lung_known=any(summary.lung is not None for summary in summaries),
+        )
         answer, colour = words.answer, words.colour
         where = f"{words.answer} {words.where}" if words.where.startswith("in ") else words.where
         lines = (where, words.amount, words.kind, words.worth, f"{words.progress} analysed")
@@ -217,7 +225,7 @@ def scan_page(
         sections[""] = along
         if columns:
             sections[f"Slices {what}"] = [_beside(columns, 1)]
-    numbers = _numbers(volume, summaries, scan, lesions)
+    numbers = _numbers(volume, summaries, scan, lesions, left_out=len(left_out))
     compared = [] if rois is None else [_distances(rois)]
     if lesions is None:
         sections["Numbers"] = [numbers, *compared]
@@ -479,15 +487,20 @@ def _numbers(
     summaries: Sequence[SliceSummary],
     scan: ScanVerdict | None,
     lesions: Burden | None,
+    *,
+    left_out: int,
 ) -> Table:
     rows: list[tuple[str, str]] = [("slices analysed", f"{len(summaries)} of {volume.slices}")]
+    if left_out:
+        rows.append(("slices without lung, left out", str(left_out)))
+    lung = any(summary.lung is not None for summary in summaries)
     rows.append(("slices with a marked lesion", str(sum(s.detections > 0 for s in summaries))))
     if scan is not None and scan.verdict is not None:
-        rows.append(("lung slices that look ill", f"{scan.ill_slices} of {scan.lung_slices}"))
+        rows.append((f"{'lung ' * lung}slices that look ill", f"{scan.ill_slices} of {scan.lung_slices}"))
         if scan.control_rate is not None:
             rows.append(("the same in slices of controls", f"{100 * scan.control_rate:.0f} %"))
         if scan.lesion_ml is not None:
-            rows.append(("marked in slices with lung", f"{scan.lesion_ml:.1f} ml"))
+            rows.append((f"marked{' in slices with lung' * lung}", f"{scan.lesion_ml:.1f} ml"))
         if scan.lung_ml is not None:
             rows.append(("both lungs", f"{scan.lung_ml:.0f} ml"))
     if lesions is not None and lesions.lung_shares is not None:
@@ -567,7 +580,8 @@ def _made(settings: PageSettings, *, basis: EvidenceBasis | None) -> list[Block]
         lines.append(
             f"Class: the best {evidence.batch_size} regions, {score}, NMS {nms_evidence} ({_BASES[basis]})."
         )
-    notes = [card.notes for card in pipeline.cards if card.notes]
+    # Cards begin alike: a sentence is said once.
+    notes = [part for card in pipeline.cards for part in re.split(r"(?<=\.) ", card.notes)]
     limits = (_OF_CLASS * (basis is not None), "The program's documentation says what each number means.")
     return [Note(" ".join(filter(None, [*lines, *dict.fromkeys(notes), *limits])))]
 
