@@ -214,10 +214,10 @@ def scan_page(
     ]
     sections: dict[str, Sequence[Block]] = {}
     if key_images:
-        sections["Key images"] = _key_images(key_images, pictures, deciding)
+        sections["Key images"] = _key_images(key_images, pictures, deciding, _what_decides(scan))
     others = [index for index in sorted(pictures) if index not in key_images]
     columns = [[_png(f"slice-{k + 1:04d}", pictures[k], f"Slice {k + 1}.")] for k in others]
-    what = "that carry the verdict" if deciding else "with most lesion"
+    what = _what_decides(scan) if deciding else "with most lesion"
     if key_images:
         others_too = [_beside(columns, 2 * _MOST_PICTURES)] if columns else []
         sections[f"Profile{f', and other slices {what}' * bool(columns)}"] = [*along, *others_too]
@@ -286,7 +286,7 @@ def write_page(folder: Path, stem: str, page: Document, *, overwrite: bool = Fal
 
 
 def _key_images(
-    notes: Mapping[int, str], pictures: Mapping[int, ByteArray], deciding: Sequence[int]
+    notes: Mapping[int, str], pictures: Mapping[int, ByteArray], deciding: Sequence[int], what: str
 ) -> list[Block]:
     """Return the pictures of the first key images with their notes beside each other."""
     shown = [index for index in sorted(notes) if index in pictures]
@@ -295,13 +295,19 @@ def _key_images(
         caption = _with_note(index, notes[index])
         caption += "." * (caption[-1] not in "?!…")
         if index in deciding:
-            caption += " One of the slices that carry the verdict."
+            caption += f" One of the slices {what}."
         columns.append([_png(f"slice-{index + 1:04d}", pictures[index], caption)])
     blocks: list[Block] = [_beside(columns, _BESIDE)]
     left = [_with_note(index, notes[index]) for index in sorted(notes) if index not in shown]
     if left:
         blocks.append(f"Key images without a picture here: {'; '.join(left)}.")
     return blocks
+
+
+def _what_decides(scan: ScanVerdict | None) -> str:
+    """Say what the deciding slices are: where there are no clear signs, they speak against that."""
+    against = scan is not None and scan.verdict == "control"
+    return "that look most ill" if against else "that carry the verdict"
 
 
 def _with_note(index: int, note: str) -> str:

@@ -157,6 +157,16 @@ def test_a_page_names_no_lung_where_none_was_looked_for(make_volume, settings):
     assert "slices with lung" not in text
 
 
+def test_without_clear_signs_the_deciding_slices_are_those_that_look_most_ill(make_volume, settings):
+    pictures = {k: np.full((300, 300, 3), 50, np.uint8) for k in (1, 2)}
+    control, volume = replace(SCAN, verdict="control", ill_slices=0), make_volume(shape=(6, 40, 50))
+    page = scan_page(volume, summaries(6), control, settings, pictures=pictures, key_images={1: ""})
+    text = text_of(page.html())
+    assert "Slice 2. One of the slices that look most ill." in text
+    assert "Profile, and other slices that look most ill" in text
+    assert "carry the verdict" not in text
+
+
 def test_what_the_cards_say_alike_is_said_once(make_volume, settings):
     card = settings.pipeline.cards[0]
     settings.pipeline.cards = tuple(replace(card, notes=f"Not proven. Of {k}.") for k in range(2))
