@@ -262,8 +262,9 @@ def _rule(counts: _Counts, calibration: Calibration) -> tuple[Verdict, str]:
     exceeds = seen > 0 and float(bdtrc(seen - 1, counts.apart, limit)) < _TAIL
     ml = counts.ml
     text = (
-        f"{share:.0%} of the lung slices look ill, counted as {counts.apart} at least {APART_MM:g} mm apart; "
-        f"of controls {calibration.control_rate:.0%} (at most {limit:.0%})."
+        f"{100 * share:.0f} % of the {'lung ' * counts.chest}slices look ill. Neighbours are alike, so that "
+        f"they count as {counts.apart} at least {APART_MM:g} mm apart. Of slices of controls "
+        f"{100 * calibration.control_rate:.0f} % look ill (upper 95 % limit {100 * limit:.0f} %)."
     )
     few = counts.apart < FEWEST_SLICES
     enough = ml is not None and ml >= LESION_ML

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,8 +175,15 @@ def scan_page(
     deciding = () if scan is None else scan.deciding
     opening = _patient(volume, settings)
     answer, colour = "No image class: these weights have none", NO_CLASS
+    left_out = set(outside) - {summary.slice_index for summary in summaries}
     if scan is not None:
-        words = scan_words(scan, classes=names, analysed=len(summaries), slices=volume.slices)
+        words = scan_words(
+            scan,
+            classes=names,
+            analysed=len(summaries),
+            slices=volume.slices - len(left_out),
+            lung_known=any(summary.lung is not None for summary in summaries),
+        )
         answer, colour = words.answer, words.colour
         where = f"{words.answer} {words.where}" if words.where.startswith("in ") else words.where
         lines = (where, words.amount, words.kind, words.worth, f"{words.progress} analysed")
@@ -206,10 +214,10 @@ def scan_page(
     ]
     sections: dict[str, Sequence[Block]] = {}
     if key_images:
-        sections["Key images"] = _key_images(key_images, pictures, deciding)
+        sections["Key images"] = _key_images(key_images, pictures, deciding, _what_decides(scan))
     others = [index for index in sorted(pictures) if index not in key_images]
     columns = [[_png(f"slice-{k + 1:04d}", pictures[k], f"Slice {k + 1}.")] for k in others]
-    what = "that carry the verdict" if deciding else "with most lesion"
+    what = _what_decides(scan) if deciding else "with most lesion"
     if key_images:
         others_too = [_beside(columns, 2 * _MOST_PICTURES)] if columns else []
         sections[f"Profile{f', and other slices {what}' * bool(columns)}"] = [*along, *others_too]
@@ -217,7 +225,7 @@ def scan_page(
         sections[""] = along
         if columns:
             sections[f"Slices {what}"] = [_beside(columns, 1)]
-    numbers = _numbers(volume, summaries, scan, lesions)
+    numbers = _numbers(volume, summaries, scan, lesions, left_out=len(left_out))
     compared = [] if rois is None else [_distances(rois)]
     if lesions is None:
         sections["Numbers"] = [numbers, *compared]
@@ -278,7 +286,7 @@ def write_page(folder: Path, stem: str, page: Document, *, overwrite: bool = Fal
 
 
 def _key_images(
-    notes: Mapping[int, str], pictures: Mapping[int, ByteArray], deciding: Sequence[int]
+    notes: Mapping[int, str], pictures: Mapping[int, ByteArray], deciding: Sequence[int], what: str
 ) -> list[Block]:
     """Return the pictures of the first key images with their notes beside each other."""
     shown = [index for index in sorted(notes) if index in pictures]
@@ -287,13 +295,19 @@ def _key_images(
         caption = _with_note(index, notes[index])
         caption += "." * (caption[-1] not in "?!…")
         if index in deciding:
-            caption += " One of the slices that carry the verdict."
+            caption += f" One of the slices {what}."
         columns.append([_png(f"slice-{index + 1:04d}", pictures[index], caption)])
     blocks: list[Block] = [_beside(columns, _BESIDE)]
     left = [_with_note(index, notes[index]) for index in sorted(notes) if index not in shown]
     if left:
         blocks.append(f"Key images without a picture here: {'; '.join(left)}.")
     return blocks
+
+
+def _what_decides(scan: ScanVerdict | None) -> str:
+    """Say what the deciding slices are: where there are no clear signs, they speak against that."""
+    against = scan is not None and scan.verdict == "control"
+    return "that look most ill" if against else "that carry the verdict"
 
 
 def _with_note(index: int, note: str) -> str:
@@ -479,15 +493,20 @@ def _numbers(
     summaries: Sequence[SliceSummary],
     scan: ScanVerdict | None,
     lesions: Burden | None,
+    *,
+    left_out: int,
 ) -> Table:
     rows: list[tuple[str, str]] = [("slices analysed", f"{len(summaries)} of {volume.slices}")]
+    if left_out:
+        rows.append(("slices without lung, left out", str(left_out)))
+    lung = any(summary.lung is not None for summary in summaries)
     rows.append(("slices with a marked lesion", str(sum(s.detections > 0 for s in summaries))))
     if scan is not None and scan.verdict is not None:
-        rows.append(("lung slices that look ill", f"{scan.ill_slices} of {scan.lung_slices}"))
+        rows.append((f"{'lung ' * lung}slices that look ill", f"{scan.ill_slices} of {scan.lung_slices}"))
         if scan.control_rate is not None:
             rows.append(("the same in slices of controls", f"{100 * scan.control_rate:.0f} %"))
         if scan.lesion_ml is not None:
-            rows.append(("marked in slices with lung", f"{scan.lesion_ml:.1f} ml"))
+            rows.append((f"marked{' in slices with lung' * lung}", f"{scan.lesion_ml:.1f} ml"))
         if scan.lung_ml is not None:
             rows.append(("both lungs", f"{scan.lung_ml:.0f} ml"))
     if lesions is not None and lesions.lung_shares is not None:
@@ -567,7 +586,8 @@ def _made(settings: PageSettings, *, basis: EvidenceBasis | None) -> list[Block]
         lines.append(
             f"Class: the best {evidence.batch_size} regions, {score}, NMS {nms_evidence} ({_BASES[basis]})."
         )
-    notes = [card.notes for card in pipeline.cards if card.notes]
+    # Cards begin alike: a sentence is said once.
+    notes = [part for card in pipeline.cards for part in re.split(r"(?<=\.) ", card.notes)]
     limits = (_OF_CLASS * (basis is not None), "The program's documentation says what each number means.")
     return [Note(" ".join(filter(None, [*lines, *dict.fromkeys(notes), *limits])))]
 

@@ -384,7 +384,7 @@ def test_a_scan_is_ill_where_more_looks_ill_than_in_controls_and_enough_is_marke
     # 10 mm apart, most telling first.
     assert found.deciding[0] in range(10, 22)
     assert all(abs(a - b) >= 2 for a in found.deciding for b in found.deciding if a != b)
-    assert "40%" in found.verdict_rule
+    assert "40 % of the lung slices look ill" in found.verdict_rule
     assert "15 at least 10 mm apart" in found.verdict_rule
 
 
@@ -402,6 +402,7 @@ def test_an_uncertain_scan_says_why():
     assert _scan([3, 4], area=400.0).doubt == "few_ill"
     assert _scan([0], count=1).doubt == "few_slices"
     assert _scan([], lung=None).doubt == "no_chest"
+    assert "lung slices" not in _scan([], lung=None).verdict_rule, "none is known to be one"
     nowhere = Volume("v", "v", np.zeros((30, 4, 4), np.int16), Geometry())
     assert _scan(range(10, 22), volume=nowhere).doubt == "no_volume"
     assert _scan(range(10, 22)).doubt is None

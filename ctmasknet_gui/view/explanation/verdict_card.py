@@ -48,9 +48,9 @@ CHANGES_TIP = (
     "No confidence interval: a wrong verdict can be steady."
 )
 _RANGE_TIP = (
-    "In brackets: from the least to the most with eight small changes of the picture. Slices with more than\n"
-    "a twentieth of the volume are run for themselves; the rest is scaled by what is marked in lung slices\n"
-    "10 mm apart, after a change over before. What comes and goes between these is not seen."
+    "In brackets: from the least to the most with eight small changes of the picture. Slices that hold more\n"
+    "than a twentieth of the volume are run for themselves; the rest is taken to grow or shrink as what is\n"
+    "marked in lung slices 10 mm apart does. What comes and goes between these is not seen."
 )
 # What the pictures are; of a control the slices that speak most against it.
 _DECIDING, _LOOK_ILL = "deciding\nslices", "look most\nill"

@@ -16,6 +16,7 @@ from ctmasknet_gui.view.explanation.share_bar import Chooser, ShareBar
 from ctmasknet_gui.view.explanation.verdict_card import Line
 from ctmasknet_gui.view.style import label
 from model_core.base.reasons import GROUPINGS, WAYS, DecisiveRegions, Grouping, SliceReason, Way
+from model_core.base.results import probability_text
 from model_core.scene.reasons import (
     answer,
     group_name,
@@ -225,12 +226,16 @@ class WhyPanel(QWidget):
         whole = float(reason.values[:, output].sum())
         name = reason.outputs[output]
         if reason.adds_up:
+            # One half may be at another logit than 0.
+            means = probability_text(reason.probability(output, reason.logits))
+            calibrated = reason.calibration is not None and output == reason.own_output
+            scale = "calibrated probability" if calibrated else "probability"
             _say(
                 self.sum,
                 f"{signed_logit(base)} {_signed_apart(logit - base)} = {signed_logit(logit)}",
                 f"\n\nLogit of {name}: with the regions of controls {signed_logit(base)},\n"
-                f"those of this slice contribute {signed_logit(whole)}, together {signed_logit(logit)}.\n"
-                "Orange speaks for it, blue against it.",
+                f"those of this slice contribute {signed_logit(whole)}, together {signed_logit(logit)}:\n"
+                f"{scale} {means}. Orange speaks for it, blue against it.",
             )
             return
         rest = logit - base - whole

@@ -139,6 +139,42 @@ def test_the_page_of_a_scan_says_verdict_and_doubt(make_volume, settings, tmp_pa
     assert pages(pdf) == 1
 
 
+def test_slices_left_out_without_lung_are_not_missing(make_volume, settings):
+    volume = make_volume(shape=(8, 40, 50))
+    page = scan_page(volume, summaries(6), SCAN, settings, pictures={}, outside=(5, 6, 7))
+    text = text_of(page.html())
+    assert "4 of 6 lung slices (controls" in text
+    assert "so far" not in text
+    assert "left out 2" in text, "slice 6 was analysed"
+
+
+def test_a_page_names_no_lung_where_none_was_looked_for(make_volume, settings):
+    unknown = [replace(summary, lung=None) for summary in summaries(6)]
+    page = scan_page(make_volume(shape=(6, 40, 50)), unknown, SCAN, settings, pictures={})
+    text = text_of(page.html())
+    assert "Pneumonia signs in 4 of 6 slices" in text
+    assert "lung slices" not in text
+    assert "slices with lung" not in text
+
+
+def test_without_clear_signs_the_deciding_slices_are_those_that_look_most_ill(make_volume, settings):
+    pictures = {k: np.full((300, 300, 3), 50, np.uint8) for k in (1, 2)}
+    control, volume = replace(SCAN, verdict="control", ill_slices=0), make_volume(shape=(6, 40, 50))
+    page = scan_page(volume, summaries(6), control, settings, pictures=pictures, key_images={1: ""})
+    text = text_of(page.html())
+    assert "Slice 2. One of the slices that look most ill." in text
+    assert "Profile, and other slices that look most ill" in text
+    assert "carry the verdict" not in text
+
+
+def test_what_the_cards_say_alike_is_said_once(make_volume, settings):
+    card = settings.pipeline.cards[0]
+    settings.pipeline.cards = tuple(replace(card, notes=f"Not proven. Of {k}.") for k in range(2))
+    text = text_of(scan_page(make_volume(), summaries(3), SCAN, settings, pictures={}).html())
+    assert "Not proven. Of 0. Of 1." in text
+    assert text.count("Not proven.") == 1
+
+
 def test_key_images_come_first_with_their_notes(make_volume, settings, tmp_path):
     volume = make_volume(shape=(8, 40, 50))
     notes = {0: "a <note>.", 2: "Halo?", 3: "long " * 100, 4: "", 5: "without"}

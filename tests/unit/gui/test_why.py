@@ -166,6 +166,7 @@ def test_the_panel_says_what_carries_the_class_and_tries_what_would_change_it(qt
     assert panel.changes.text() == "Without lesion 1: Control 0.73"
     assert panel.exclude.text() == "Exclude: COVID-19 0.73", "what comes in stands in for it"
     assert panel.sum.text().endswith("= +2.00")
+    assert "together +2.00:\nprobability 0.88." in panel.sum.toolTip()
     excluded, kept, picked = map(heard, (panel.excludeAsked, panel.keepAsked, panel.regionsPicked))
     panel.exclude.click()
     panel.keep.click()
