@@ -229,7 +229,7 @@ class _Scene:
                 draw.rectangle(_inner(self._scaled(one.drawn)), outline=ASKED)
                 paint.dashed_box(draw, self._scaled(row.box), ASKED, line=self.line)
         if self.look.text:
-            self._words(image, shown, limits, reference=reference)
+            image = self._words(image, shown, limits, reference=reference)
         return np.array(image)
 
     def _asked(self, shown: ShownSlice) -> Iterator[tuple[ShownAsked, RoiRow]]:
@@ -255,7 +255,8 @@ class _Scene:
 
     def _words(
         self, image: Any, shown: ShownSlice | None, limits: tuple[float, float] | None, *, reference: bool
-    ) -> None:
+    ) -> Any:
+        """Write on the picture; return it with what is said of the scan under it."""
         look = self.look
         corners = corner_lines(self.volume, self.index, look, shown, reference=reference)
         layer = TextLayer(image, corners, footer=RESEARCH_USE)
@@ -270,11 +271,11 @@ class _Scene:
         if limits is not None:
             rule = shown.detections.settings.logit_rule if shown is not None else "max"
             _colour_bar(layer, limits, title="mask logit" if rule == "max" else "sum of mask logits")
-        if shown is None:
-            return
-        layer.labels(
-            [dataclasses.replace(label, box=self._scaled(label.box)) for label in box_labels(shown, look)]
-        )
+        if shown is not None:
+            layer.labels(
+                [dataclasses.replace(label, box=self._scaled(label.box)) for label in box_labels(shown, look)]
+            )
+        return layer.with_lines_below(corners.below)
 
 
 def _inner(box: Rect) -> tuple[int, int, int, int]:

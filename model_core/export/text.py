@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -174,6 +175,39 @@ class TextLayer:
                 return
             y += self.line_height
 
+    def with_lines_below(self, lines: Sequence[Line]) -> Image.Image:
+        """Return the picture with these lines under it, broken where they are too long."""
+        from PIL import Image, ImageDraw
+
+        width, height = self.image.size
+        room = width - 2 * self.margin
+        broken = [
+            replace(line, text=text, swatch=line.swatch if first else "")
+            for line in lines
+            for first, text in self._broken(line, room - self._mark(line))
+        ]
+        if not broken:
+            return self.image
+        foot = round(self.margin + len(broken) * self.line_height)
+        whole = Image.new("RGB", (width, height + foot), DARK)
+        whole.paste(self.image, (0, 0))
+        self.image = whole
+        self.draw = ImageDraw.Draw(whole)
+        for row, line in enumerate(broken):
+            self._write_line(self.margin, height + self.margin / 2 + row * self.line_height, line)
+        return whole
+
+    def _broken(self, line: Line, room: float) -> Iterator[tuple[bool, str]]:
+        """Yield a line in parts that fit, and of each whether it is the first."""
+        text, first = "", True
+        for word in line.text.split():
+            longer = f"{text} {word}".strip()
+            if text and self.width(longer, bold=line.bold) > room:
+                yield first, text
+                longer, first = word, False
+            text = longer
+        yield first, self._cut(text, room, bold=line.bold)
+
     def reserve(self, rect: Rect) -> None:
         """Keep text out of a rectangle."""
         self.taken.append(rect)
@@ -252,14 +286,19 @@ class TextLayer:
             extent = self.width(text, bold=line.bold) + mark * (2 if line.patch else 1)
             x = self.margin if corner.endswith("left") else width - self.margin - extent
             y = top + row * self.line_height
-            if line.swatch:
-                self._swatch(x, y, line)
-            if line.patch:
-                self.draw.rectangle((x, y, x + extent, y + self.line_height - 2), fill=AMBER)
-                self.draw.text((x + mark, y), text, fill=INK, font=font(self.size, bold=line.bold))
-            else:
-                self.write(x + mark, y, text, line.colour, bold=line.bold)
+            self._write_line(x, y, replace(line, text=text))
             self.reserve((x - 2, y, x + extent + 2, y + self.line_height))
+
+    def _write_line(self, x: float, y: float, line: Line) -> None:
+        mark = self._mark(line)
+        if line.swatch:
+            self._swatch(x, y, line)
+        if line.patch:
+            extent = self.width(line.text, bold=line.bold) + 2 * mark
+            self.draw.rectangle((x, y, x + extent, y + self.line_height - 2), fill=AMBER)
+            self.draw.text((x + mark, y), line.text, fill=INK, font=font(self.size, bold=line.bold))
+        else:
+            self.write(x + mark, y, line.text, line.colour, bold=line.bold)
 
     def _swatch(self, x: float, y: float, line: Line) -> None:
         left, right = round(x), round(x + self.size)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from dataclasses import dataclass
 
@@ -21,8 +20,7 @@ EDITED = "edited evidence"
 EDITED_SCAN = "edited evidence or thresholds"
 PRIVATE = "Privacy mode"
 KEY_IMAGE = "◆ Key image"
-_SCAN_WIDTH = 34  # characters
-_NO_BREAK = "\u00a0"
+_NOTE_WIDTH = 34  # characters
 
 
 @dataclass(frozen=True)
@@ -42,17 +40,18 @@ class Line:
 
 @dataclass(frozen=True)
 class Corners:
-    """Lines from top to bottom of each corner."""
+    """Lines from top to bottom of each corner; ``below`` are those under an exported picture, each whole."""
 
     top_left: tuple[Line, ...] = ()
     top_right: tuple[Line, ...] = ()
     bottom_left: tuple[Line, ...] = ()
     bottom_right: tuple[Line, ...] = ()
+    below: tuple[Line, ...] = ()
 
     @property
     def text(self) -> str:
         """Everything as one text, for screen readers and tests."""
-        blocks = (self.top_left, self.top_right, self.bottom_left, self.bottom_right)
+        blocks = (self.top_left, self.top_right, self.bottom_left, self.bottom_right, self.below)
         return "\n".join(line.text for block in blocks for line in block)
 
 
@@ -97,12 +96,14 @@ def corner_lines(
         ),
         top_right=(*_series(volume, settings), *_legend(settings, shown, reference=reference)),
         bottom_left=(
-            *(_scan(settings.scan) if screen is None else ()),
             *_probe(screen),
-            *_key_image(settings.key_image),
+            *(_key_image(settings.key_image) if screen is not None else ()),
             _slice(volume, index),
         ),
         bottom_right=_display(settings, shown, screen),
+        below=()
+        if screen is not None
+        else (*_scan(settings.scan), *_key_image(settings.key_image, whole=True)),
     )
 
 
@@ -204,21 +205,14 @@ def _classes(
 
 
 def _scan(words: ScanWords | None) -> tuple[Line, ...]:
-    """Return what is said of a whole scan; its sentences are broken, so that the picture stays in sight."""
+    """Return what is said of a whole scan."""
     if words is None or words.partial:
         return ()
     lines = [_answer(f"Scan: {words.answer}", words.answer, words.colour)]
     if words.edited:
         lines.append(Line(EDITED_SCAN, patch=True))
-    for text in (words.where, words.amount, words.kind, words.worth):
-        lines += [Line(part, MUTED) for part in _broken(text)]
-    return tuple(lines)
-
-
-def _broken(text: str) -> list[str]:
-    """Break a text into lines, but never within parentheses."""
-    whole = re.sub(r"\([^)]*\)", lambda match: match[0].replace(" ", _NO_BREAK), text)
-    return [part.replace(_NO_BREAK, " ") for part in textwrap.wrap(whole, _SCAN_WIDTH)]
+    numbers = " · ".join(text for text in (words.where, words.amount) if text)
+    return (*lines, *(Line(text, MUTED) for text in (numbers, words.kind, words.worth) if text))
 
 
 def _series(volume: Volume, settings: SceneSettings) -> tuple[Line, ...]:
@@ -265,12 +259,14 @@ def _probe(screen: Screen | None) -> tuple[Line, ...]:
     return tuple(Line(text) for text in screen.probe) if screen is not None else ()
 
 
-def _key_image(note: str | None) -> tuple[Line, ...]:
-    """Return the note of a key image, its end left out where it would cover the slice."""
+def _key_image(note: str | None, *, whole: bool = False) -> tuple[Line, ...]:
+    """Return the note of a key image; but for ``whole`` no more of it than covers little of the slice."""
     if note is None:
         return ()
     text = f"{KEY_IMAGE}: {note}" if note else KEY_IMAGE
-    return tuple(Line(part, AMBER) for part in textwrap.wrap(text, _SCAN_WIDTH, max_lines=3, placeholder="…"))
+    if whole:
+        return (Line(text, AMBER),)
+    return tuple(Line(part, AMBER) for part in textwrap.wrap(text, _NOTE_WIDTH, max_lines=3, placeholder="…"))
 
 
 def _slice(volume: Volume, index: int) -> Line:

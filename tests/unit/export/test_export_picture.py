@@ -267,18 +267,39 @@ def test_calibrated_weights_say_ill_or_not_and_the_scan(make_volume, make_shown)
     assert [line.text for line in outside] == ["Outside the lung: no class"]
     scan = ScanWords("Pneumonia signs", where="in 90 of 128 lung slices (controls: 6 %)", worth="Not checked")
     told = dataclasses.replace(look, scan=scan)
-    assert [line.text for line in words(look=told).bottom_left] == [
+    assert [line.text for line in words(look=told).bottom_left] == ["Slice 2 / 3 · 28.0 mm"]
+    assert [line.text for line in words(look=told).below] == [
         "Scan: Pneumonia signs",
-        "in 90 of 128 lung slices",
-        "(controls: 6 %)",
+        "in 90 of 128 lung slices (controls: 6 %)",
         "Not checked",
-        "Slice 2 / 3 · 28.0 mm",
     ]
+    assert words(Screen(), look=told).below == ()
     assert len(words(Screen(), told).bottom_left) == 1, "a window says it in its panel"
     moved = dataclasses.replace(look, scan=dataclasses.replace(scan, edited=True))
-    assert "edited evidence or thresholds" in [line.text for line in words(look=moved).bottom_left]
+    assert "edited evidence or thresholds" in [line.text for line in words(look=moved).below]
     partly = dataclasses.replace(look, scan=dataclasses.replace(scan, partial=True))
-    assert len(words(look=partly).bottom_left) == 1, "a picture is kept, what is said so far is not"
+    assert not words(look=partly).below, "a picture is kept, what is said so far is not"
+
+
+def test_what_is_said_of_a_scan_covers_nothing_of_the_slice(make_volume, make_shown):
+    volume = make_volume()
+    shown = make_shown(volume)
+    scan = ScanWords(
+        "Pneumonia signs",
+        where="in 90 of 128 lung slices",
+        amount="168 ml",
+        kind="k " * 60,
+        worth="Not checked",
+    )
+    plain = render_slice(volume, 1, shown=shown, scale=8)
+    note = "a long note " * 30
+    told = render_slice(volume, 1, shown=shown, scale=8, scan=scan, key_image=note)
+    height = len(plain)
+    np.testing.assert_array_equal(told[:height], plain)
+    assert told[height:].any(axis=(1, 2)).sum() > 60, "several lines of text"
+    assert not told[height:, -3:].any(), "broken before the edge"
+    with_plots = render_slice(volume, 1, shown=shown, scale=8, scan=scan, plots=True)
+    assert with_plots.shape[1] > told.shape[1]
 
 
 def test_a_selected_roi_that_is_not_shown_is_dashed(make_volume, make_shown, rectangle):
