@@ -95,14 +95,17 @@ def burden(
 ) -> Generator[Progress | Burden, None, None]:
     """Yield, last, the lesions of a (D, H, W) label volume in display order (0 none, else the region class).
 
-    Lesions outside the slices with lung count, too; ``lungs`` None leaves side, third and shares unknown.
-    ``analysed`` are the slices that were looked at, None for all: nothing is known of the others.
+    What is marked in slices that are known to lie outside the ``lungs`` does not count, as in the verdict;
+    None leaves side, third and shares unknown, and counts every slice. ``analysed`` are the slices that were
+    looked at, None for all: nothing is known of the others.
     """
     total = volume.slices
     yield Progress(0, total, "Joining lesions")
     rows, columns = _extent(labels)
     # Of all else nothing is needed, and numbers of pieces take four times the memory of labels.
     part, marked = labels[:, rows, columns], labels[:, rows, columns] > 0
+    if lungs is not None:
+        marked[list(lungs.outside)] = False
     pieces, count = ndimage.label(marked, structure=np.ones((3, 3, 3), bool))
     steps, area = slice_steps_mm(volume), volume.geometry.pixel_area_mm2
     known = lungs if lungs is not None and lungs.state == "found" else None

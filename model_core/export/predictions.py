@@ -75,7 +75,8 @@ def predictions(
     ``verdict`` of the scan is "no_class", "control", "uncertain" or "ill" (docs/verdict.md); its ``class`` is
     null where none is named.
 
-    ``lesions`` are connected through the slices (`explain.lesions.Lesion`): ml, shares 0..1, slices from 0.
+    ``lesions`` are connected through the slices (`explain.lesions.Lesion`): ml, shares 0..1, slices from 0;
+    ``lesions_smaller`` counts those too small to be listed.
     ``lesion_grade`` and ``lung_shares`` are those of `Burden`.
 
     Parameters
@@ -121,14 +122,19 @@ def predictions(
 
 def _lesions(found: Burden | None, names: Sequence[str]) -> dict[str, Any]:
     if found is None:
-        return {"lesions": None, "lesion_grade": None, "lung_shares": None}
+        return {"lesions": None, "lesions_smaller": None, "lesion_grade": None, "lung_shares": None}
     rows = []
     for lesion in found.lesions:
         values = dataclasses.asdict(lesion)
         values |= {"label": class_name(names, lesion.label - 1), "place": list(lesion.place)}
         rows.append(values)
     shares = None if found.lung_shares is None else dict(found.lung_shares)
-    return {"lesions": rows, "lesion_grade": found.grade, "lung_shares": shares}
+    return {
+        "lesions": rows,
+        "lesions_smaller": found.smaller,
+        "lesion_grade": found.grade,
+        "lung_shares": shares,
+    }
 
 
 def told_problem(problem: Problem, volume: Volume) -> dict[str, str]:

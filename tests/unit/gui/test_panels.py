@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from gui_fakes import FakeEngine, make_entry, make_volume
+from gui_fakes import make_entry, make_volume
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PySide6.QtCore import QPointF, Qt
@@ -938,10 +938,8 @@ def test_clicking_bars_and_rows_of_the_batch_picks(qtbot, state, plots, collect)
 
 
 def test_the_controls_may_be_the_first_plot_that_is_opened(qtbot, state, plots):
-    volume = state.case.volume
-    engine = FakeEngine()
-    pipeline = engine.load(())
-    state.results.slices = {k: engine.result(pipeline, volume, k) for k in (1, 2)}
+    verdict, results = state.results.shown.verdict, state.results.slices
+    state.results.slices = {k: replace(one, verdict=verdict) for k, one in results.items()}
     state.weights.cards = (read_card(weights_folder() / "covid-s-r18t1.json"),)
     plots.tabs.setCurrentWidget(plots.controls)
     qtbot.waitUntil(lambda: plots.controls.canvas is not None and not plots.controls.pending)
