@@ -212,6 +212,7 @@ class ExportController(QObject):
         # The selection is one of the visible slice.
         visible = slices == (state.display.slice_index,)
         display, thresholds, scan = state.display, state.thresholds, state.results.scan
+        steady = state.stability
         return ExportJob(
             request=request,
             volume=volume,
@@ -242,6 +243,8 @@ class ExportController(QObject):
             way=state.reasons.way,
             output=state.reasons.output,
             key_images=state.case.key_images,
+            steady=steady.found if visible and steady.of_class and steady.of_area else None,
+            steady_scan=steady.scan,
         )
 
     def _tell(self, job: ExportJob, written: list[Path]) -> None:

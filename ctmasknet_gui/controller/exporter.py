@@ -19,6 +19,7 @@ from model_core.base.jobs import Progress, finish
 from model_core.base.reasons import DEFAULT_WAY, SliceReason, Way
 from model_core.base.results import ScanVerdict, ShownSlice, SliceResult, SliceSummary
 from model_core.base.settings import DetectionSettings, EvidenceSettings
+from model_core.base.stability import ScanStability, Stability
 from model_core.base.volume import Problem, Volume, Window
 from model_core.scene import Overlays, ScanWords, SceneSettings
 
@@ -49,7 +50,8 @@ class ExportJob:
     """One export, with state as it was when that was asked for: later changes do not reach it.
 
     ``slices`` are what it covers; ``results`` those of them that were analysed. ``summaries`` and ``verdict``
-    are of the whole scan.
+    are of the whole scan. ``steady`` is of the one slice that it covers, ``steady_scan`` of the scan; None
+    where nobody asked, or thresholds moved since.
     """
 
     request: ExportRequest
@@ -75,6 +77,8 @@ class ExportJob:
     way: Way = DEFAULT_WAY
     output: int | None = None
     key_images: Mapping[int, str] = field(default_factory=dict)
+    steady: Stability | None = None
+    steady_scan: ScanStability | None = None
 
 
 @dataclass(frozen=True)
@@ -272,7 +276,9 @@ class Exporter:
                     found = item
                 else:
                     yield item
-        return slice_page(job.volume, shown, settings, explanation=found, scene=self._scene(job))
+        return slice_page(
+            job.volume, shown, settings, explanation=found, scene=self._scene(job), steady=job.steady
+        )
 
     def _scan_page(self, job: ExportJob, settings: PageSettings) -> Generator[Progress, None, Document]:
         from model_core.engine.lungs import known_lungs
@@ -320,6 +326,7 @@ class Exporter:
             key_images=job.key_images,
             rois=roi_distribution(job.results.values(), controls, summaries),
             outside=() if lungs is None else lungs.outside,
+            steady=job.steady_scan,
         )
 
     def _scene(self, job: ExportJob) -> SceneSettings:

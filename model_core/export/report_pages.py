@@ -16,7 +16,7 @@ from model_core.base.arrays import ByteArray
 from model_core.base.files import refuse_existing, write_text
 from model_core.base.results import UNDECIDED, ScanVerdict, ShownSlice, SliceSummary, probability_text
 from model_core.base.settings import DetectionSettings, EvidenceBasis, EvidenceSettings
-from model_core.base.stability import Stability
+from model_core.base.stability import ScanStability, Stability
 from model_core.base.threads import DRAWING
 from model_core.base.voi import automatic_window
 from model_core.base.volume import LUNG_WINDOW, Volume, readable_name
@@ -34,6 +34,7 @@ from model_core.scene.palette import NO_CLASS, image_colour
 from model_core.scene.reasons import signed_logit
 from model_core.scene.settings import SceneSettings
 from model_core.scene.verdict import SliceWords, worth
+from model_core.scene.verdict import steady_words as steady_scan_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,6 +45,7 @@ _BARS = (4.2, 2.8)
 # Regions and slices that are listed.
 _MOST_ROWS, _MOST_PICTURES, _MOST_KEY_IMAGES = 8, 3, 4
 _BESIDE = 3
+_ADDS = "adds (Shapley)"
 # Characters of a note.
 _LONGEST_NOTE = 160
 _NOTICE = f"{DISCLAIMER} Nothing on this page is validated for diagnosis."
@@ -148,6 +150,7 @@ def scan_page(
     key_images: Mapping[int, str] = NONE_MARKED,
     rois: RoiDistribution | None = None,
     outside: Collection[int] = (),
+    steady: ScanStability | None = None,
 ) -> Document:
     """Return the page of a scan.
 
@@ -167,6 +170,8 @@ def scan_page(
         The regions of the scan beside those of controls; None leaves them out.
     outside:
         Slices (from 0) that are known to lie outside the lungs, though they were not analysed.
+    steady:
+        What the scan gives after small changes; None leaves the ranges out.
     """
     from model_core import plots
 
@@ -183,11 +188,16 @@ def scan_page(
             analysed=len(summaries),
             slices=volume.slices - len(left_out),
             lung_known=any(summary.lung is not None for summary in summaries),
+            steady=steady,
         )
         answer, colour = words.answer, words.colour
         where = f"{words.answer} {words.where}" if words.where.startswith("in ") else words.where
         lines = (where, words.amount, words.kind, words.worth, f"{words.progress} analysed")
         opening += [" ".join(f"{line[:1].upper()}{line[1:].rstrip('.')}." for line in lines if line)]
+        if steady is not None:
+            what = "In brackets: from the least to the most with eight small changes of the picture"
+            steadiness = " ".join(steady_scan_words(steady, scan.verdict))
+            opening += [f"{what}. {steadiness} A wrong verdict can be steady."]
         if scan.verdict_rule:
             opening += [f"Rule: {scan.verdict_rule}"]
         if words.edited:
@@ -435,7 +445,7 @@ def _regions(shown: ShownSlice, found: Explanation | None) -> Table:
         output, _ = target(found, ())
         values = found.contributions["shapley"].values[:, output]
         contributions = dict(zip(found.ranks, map(float, values), strict=True))
-        columns.append("contribution")
+        columns.append(_ADDS)
     rows = []
     for roi in shown.rois[:_MOST_ROWS]:
         box = " ".join(f"{edge:.0f}" for edge in roi.box)
@@ -443,7 +453,7 @@ def _regions(shown: ShownSlice, found: Explanation | None) -> Table:
         uses = "excluded" if roi.excluded else str(roi.copies)
         there = "–" if roi.detected is None else "yes" if roi.detected else "no"
         row: list[Any] = [str(roi.rank), roi.label, f"{roi.score:.3f}", box, area, uses, there]
-        if "contribution" in columns:
+        if _ADDS in columns:
             value = contributions.get(roi.rank)
             row.append(None if value is None else signed_logit(value))
         rows.append(row)
@@ -455,7 +465,7 @@ def _regions(shown: ShownSlice, found: Explanation | None) -> Table:
     )
     if all(roi.detected is None for roi in shown.rois):
         caption = caption.replace("a detection.", "a detection (–: the class has regions of its own).")
-    if "contribution" in columns:
+    if _ADDS in columns:
         caption += " Contribution: as in the bars above, in logits."
     return Table(tuple(columns), rows, caption)
 

@@ -192,9 +192,9 @@ def steady_words(steady: ScanStability, verdict: Verdict | None = None) -> tuple
     Before that, where these slices say something else than ``verdict``, that of the scan, without any change.
     """
     turned: dict[Verdict, list[str]] = {}
-    for name, verdict in steady.turned:
-        turned.setdefault(verdict, []).append(name)
-    told = [f"“{_VERDICTS[verdict]}” after {', '.join(names)}" for verdict, names in turned.items()]
+    for name, other in steady.turned:
+        turned.setdefault(other, []).append(name)
+    told = [f"“{_VERDICTS[other]}” after {', '.join(names)}" for other, names in turned.items()]
     before, whose = [], "The"
     if verdict not in (None, steady.own_verdict):
         before, whose = [f"These slices alone say “{_VERDICTS[steady.own_verdict]}”, unchanged."], "Their"

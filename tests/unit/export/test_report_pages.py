@@ -12,6 +12,7 @@ from model_core.base.errors import ExportError
 from model_core.base.references import ControlShares
 from model_core.base.results import ScanVerdict, SliceSummary
 from model_core.base.settings import Architecture, DetectionSettings, EvidenceSettings
+from model_core.base.stability import ScanStability
 from model_core.base.volume import Problem
 from model_core.explain.distribution import Compared, RoiDistribution
 from model_core.export.report_pages import PageSettings, page_slices, scan_page, slice_page, write_page
@@ -226,6 +227,20 @@ def test_the_scan_stands_beside_its_controls_with_and_without_key_images(
     assert "Distances, not tests" in text
     assert html.read_text().count("<img") == len(names)
     assert pages(pdf) == 1
+
+
+def test_the_page_says_how_sure_the_scan_is_once_somebody_asked(make_volume, settings):
+    steady = ScanStability(
+        (0, 2, 4), ("mirror image", "noise"), (160.0, 170.0), 2, (2, 1), "ill", ("ill", "uncertain")
+    )
+    pages = [
+        text_of(scan_page(make_volume(), summaries(6), SCAN, settings, pictures={}, steady=one).html())
+        for one in (None, steady)
+    ]
+    assert "In brackets" not in pages[0]
+    assert "In brackets: from the least to the most" in pages[1]
+    assert "“uncertain” after noise" in pages[1].lower()
+    assert "Of these 2 look ill, and 1 to 2 with the changes." in pages[1]
 
 
 def test_a_scan_shows_its_deciding_slices_or_those_with_most_lesion():
