@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import TypeVar
 
 # Held while a figure is filled and rendered. matplotlib draws in one thread at a time: all figures share its
@@ -34,33 +33,28 @@ def compute_threads() -> int:
     return max(1, len(affinity(0)) if affinity else (os.cpu_count() or 1))
 
 
-# What a thread that only computes gets where another wants the core too: a third of what that gets.
-_NICENESS = 5
+# What a thread that only computes gets where another wants the core too: a tenth of what that gets.
+_NICENESS = 10
 _Made = TypeVar("_Made")
 _window_first = threading.Event()
 
 
 def let_the_window_go_first() -> None:
-    """From now on let threads that only compute give way, see `in_a_thread_that_gives_way`."""
+    """From now on let threads that only compute give way, see `with_threads_that_give_way`."""
     _window_first.set()
 
 
-def in_a_thread_that_gives_way(compute: Callable[[], _Made]) -> _Made:
-    """Return what ``compute`` returns, or raise what it raises, and let every other thread go before it.
+def with_threads_that_give_way(make: Callable[[], _Made]) -> _Made:
+    """Return what ``make`` makes, and let every other thread go before those that it starts.
 
-    Threads that it starts give way too. For what hardly ever holds Python's lock: else the window waited for
-    the lock while its holder waited for a core. A thread of its own, as nothing brings one back. Only Linux
-    knows the niceness of a thread; elsewhere and without a window ``compute`` is just called.
+    For threads that never hold Python's lock: one that did would keep the window waiting for it while it
+    waits for a core itself. They take after the thread that starts them, which is one of its own, as nothing
+    brings it back. Only Linux knows the niceness of a thread; elsewhere and without a window nothing is done.
     """
     if sys.platform != "linux" or not _window_first.is_set():
-        return compute()
-    return _giving_way().submit(compute).result()
-
-
-@cache
-def _giving_way() -> ThreadPoolExecutor:
-    # One for each of the window's worker threads.
-    return ThreadPoolExecutor(2, thread_name_prefix="ctmasknet-computes", initializer=_give_way)
+        return make()
+    with ThreadPoolExecutor(1, initializer=_give_way) as passing:
+        return passing.submit(make).result()
 
 
 def _give_way() -> None:

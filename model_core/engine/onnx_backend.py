@@ -15,7 +15,7 @@ from model_core.base.arrays import FloatArray, IntArray
 from model_core.base.errors import SettingsError
 from model_core.base.results import MIRRORED, Candidates
 from model_core.base.settings import BOX_POOL, MASK_POOL, ROI_BOX_WEIGHTS
-from model_core.base.threads import compute_threads, in_a_thread_that_gives_way
+from model_core.base.threads import compute_threads, with_threads_that_give_way
 from model_core.engine import roi_align
 from model_core.engine.backend import Branch, GradientBackend, Look, Maps
 from model_core.engine.boxes import anchors, decode, propose
@@ -198,11 +198,7 @@ class OnnxBackend:
             if part not in self._sessions:
                 self._sessions[part] = _session(self._graphs.pop(part))
             session = self._sessions[part]
-        names = [output.name for output in session.get_outputs()]
-        given = {name: onnxruntime.OrtValue.ortvalue_from_numpy(value) for name, value in values.items()}
-        # Python's lock is held for the copies, so they are made here.
-        found = in_a_thread_that_gives_way(lambda: session.run_with_ort_values(names, given))
-        outputs: list[FloatArray] = [value.numpy() for value in found]
+        outputs: list[FloatArray] = session.run(None, dict(values))
         return outputs
 
     @functools.cached_property
@@ -250,7 +246,7 @@ def _session(graph: bytes) -> onnxruntime.InferenceSession:
     # Threads that wait give their core away, as in `base.threads.wait_without_spinning`.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    return in_a_thread_that_gives_way(
+    return with_threads_that_give_way(
         lambda: onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     )
 

@@ -199,8 +199,8 @@ class TextLayer:
 
     def _broken(self, line: Line, room: float) -> Iterator[tuple[bool, str]]:
         """Yield a line in parts that fit, and of each whether it is the first."""
-        text, first = "", True
-        for word in line.text.split():
+        whole, text, first = line.text, "", True
+        for word in whole.split():
             longer = f"{text} {word}".strip()
             if text and self.width(longer, bold=line.bold) > room:
                 yield first, text

@@ -46,9 +46,9 @@ def niceness_of_a_new_thread():
 def test_threads_of_what_is_made_for_a_window_are_nicer_than_who_made_it(monkeypatch):
     monkeypatch.setattr(threads, "_window_first", threading.Event())
     usual = niceness_of_a_new_thread()
-    assert threads.in_a_thread_that_gives_way(niceness_of_a_new_thread) == usual, "without a window"
+    assert threads.with_threads_that_give_way(niceness_of_a_new_thread) == usual, "without a window"
     threads.let_the_window_go_first()
-    assert threads.in_a_thread_that_gives_way(niceness_of_a_new_thread) == max(usual, 5)
+    assert threads.with_threads_that_give_way(niceness_of_a_new_thread) == max(usual, 10)
     assert niceness_of_a_new_thread() == usual, "who made it stays as it was"
 
 
@@ -60,4 +60,4 @@ def test_what_cannot_be_made_says_so(monkeypatch):
         raise ValueError("no such graph")
 
     with pytest.raises(ValueError, match="no such graph"):
-        threads.in_a_thread_that_gives_way(fail)
+        threads.with_threads_that_give_way(fail)
