@@ -33,6 +33,7 @@ KEEP_KEY = "results/keep"
 # A chest CT of 300 slices takes some 30 to 60 MB.
 BUDGET_BYTES = 1_000_000_000
 _SUFFIX, _KEY_IMAGES = ".npz", ".key"
+_KEY_IMAGE_TOPIC = "keeping key images"
 
 
 class ResultFiles:
@@ -319,7 +320,9 @@ class KeptResults(QObject):
                 self.files.write_key_images(fingerprint(volume), case.key_images)
             except CTMaskNetError as error:
                 # A person typed them.
-                self._messages.report(error, topic=KEEP_KEY)
+                self._messages.report(error, topic=_KEY_IMAGE_TOPIC)
+            else:
+                self._messages.withdraw(_KEY_IMAGE_TOPIC)
 
     @Slot()
     def keep(self) -> None:

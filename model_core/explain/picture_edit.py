@@ -40,7 +40,7 @@ from model_core.explain.healing import (
 )
 from model_core.explain.masks import mask_pixels
 from model_core.explain.shown import show
-from model_core.explain.stability import with_slice
+from model_core.explain.stability import run_changed
 
 # So many regions at most say what is not healthy.
 _MOST_MARKED = 256
@@ -162,8 +162,7 @@ def show_changed(
     lung: bool | None,
 ) -> ShownSlice:
     """Run a slice with other voxels; return what it then shows. ``lung`` is what is known of the slice."""
-    other, place = with_slice(volume, index, voxels)
-    (result,) = (item for item in run(pipeline, other, [place]) if isinstance(item, SliceResult))
+    other, result = run_changed(pipeline, volume, index, voxels)
     return show(pipeline, other, result, detections, evidence, lung=lung)
 
 

@@ -165,8 +165,7 @@ def _after(
     evidence: EvidenceSettings,
 ) -> tuple[SliceSummary, FloatArray | None]:
     """Run a slice with another picture; return its summary and the logits of its class."""
-    other, place = with_slice(volume, index, voxels)
-    (result,) = (item for item in run(pipeline, other, [place]) if isinstance(item, SliceResult))
+    other, result = run_changed(pipeline, volume, index, voxels)
     summary = summarise(pipeline, other, result, detections, evidence)
     verdict = judge(pipeline, result, evidence)
     logits = None if verdict is None else verdict.logits
@@ -204,10 +203,18 @@ def _changes(volume: Volume, index: int, seed: int) -> list[tuple[str, VoxelArra
     return changes
 
 
-def with_slice(volume: Volume, index: int, voxels: VoxelArray) -> tuple[Volume, int]:
-    """Return a volume with another picture for a slice, and where: alone where the input needs no other."""
+def run_changed(
+    pipeline: Pipeline, volume: Volume, index: int, voxels: VoxelArray
+) -> tuple[Volume, SliceResult]:
+    """Run a slice with another picture; return the volume it then is in and its result.
+
+    The volume is that slice alone where the network's input needs no other.
+    """
     if volume.unit == "HU":
-        return dataclasses.replace(volume, voxels=voxels[None], slice_positions_mm=None), 0
-    whole = volume.voxels.copy()
-    whole[index] = voxels
-    return dataclasses.replace(volume, voxels=whole), index
+        other, place = dataclasses.replace(volume, voxels=voxels[None], slice_positions_mm=None), 0
+    else:
+        whole, place = volume.voxels.copy(), index
+        whole[index] = voxels
+        other = dataclasses.replace(volume, voxels=whole)
+    (result,) = (item for item in run(pipeline, other, [place]) if isinstance(item, SliceResult))
+    return other, result

@@ -33,8 +33,7 @@ from model_core.scene import Overlays, class_name, scan_words, slice_words
 from model_core.scene.palette import NO_CLASS, image_colour
 from model_core.scene.reasons import signed_logit
 from model_core.scene.settings import SceneSettings
-from model_core.scene.verdict import SliceWords, worth
-from model_core.scene.verdict import steady_words as steady_scan_words
+from model_core.scene.verdict import SliceWords, steady_scan_words, worth
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -186,7 +186,7 @@ def worth(checked: ScanCheck | None) -> str:
     return f"Checked on {checked.scans} {noun}, {checked.right} right (95 %: {low}–{high} %)"
 
 
-def steady_words(steady: ScanStability, verdict: Verdict | None = None) -> tuple[str, ...]:
+def steady_scan_words(steady: ScanStability, verdict: Verdict | None = None) -> tuple[str, ...]:
     """Say what small changes of the picture do to the verdict: whether it stays, then how that was found.
 
     Before that, where these slices say something else than ``verdict``, that of the scan, without any change.

@@ -190,7 +190,9 @@ class RecipeSystem(System):
 
 def half_is_fast(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 at twice the rate: CUDA, processors with AVX512-BF16 or AMX."""
-    return device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
+    # Not in every torch that is allowed, and private: without it, full precision.
+    on_cpu = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return device.type == "cuda" or (device.type == "cpu" and on_cpu())
 
 
 class LesionTraining(Training):

@@ -79,7 +79,7 @@ def test_the_changed_slice_runs_and_so_does_each_sham(pipeline, volume, result, 
         seen.append(volume.voxels[slices[0]])
         yield from run(pipeline, volume, slices)
 
-    monkeypatch.setattr(sys.modules[picture_effect.__module__], "run", watched)
+    monkeypatch.setattr(sys.modules["model_core.explain.stability"], "run", watched)
     job = picture_effect(
         pipeline, volume, result, pipeline.detections, pipeline.evidence, edited, shams=2, seed=1
     )

@@ -37,7 +37,7 @@ from model_core.base.voi import apply_window
 from model_core.base.volume import Volume
 from model_core.scene import ScanWords
 from model_core.scene.palette import NO_CLASS
-from model_core.scene.verdict import steady_words
+from model_core.scene.verdict import steady_scan_words
 
 _PICTURE, _NUMBER = 42, 13
 _LOOK_AFTER_MS = 100
@@ -336,7 +336,7 @@ class VerdictCard(QFrame):
             # Against what the card says: some of its slices may say something else by themselves.
             of, other = len(found.changes), sum(verdict != told for verdict in found.verdicts)
             text = f"├─┤ {'other' if other else 'same'} verdict in {other or of} of {of}"
-            tip = "\n".join(steady_words(found, told))
+            tip = "\n".join(steady_scan_words(found, told))
         self.sure.setText(text)
         self.sure.setToolTip(f"{tip}\n\n{CHANGES_TIP}")
         range_tip = "" if found is None else f"\n\n{_RANGE_TIP}"

@@ -240,6 +240,7 @@ def test_the_page_says_how_sure_the_scan_is_once_somebody_asked(make_volume, set
     assert "In brackets" not in pages[0]
     assert "In brackets: from the least to the most" in pages[1]
     assert "“uncertain” after noise" in pages[1].lower()
+    assert "These slices alone" not in pages[1], "unchanged they say what the scan says"
     assert "Of these 2 look ill, and 1 to 2 with the changes." in pages[1]
 
 

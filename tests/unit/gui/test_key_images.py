@@ -261,3 +261,6 @@ def test_marks_that_cannot_be_kept_are_told(make_rig):
     rig.controllers.key_images.note(1, "a note")
     assert any("written" in text for text in rig.texts), rig.texts
     assert rig.state.case.key_images == {1: "a note"}
+    folder.unlink()
+    rig.controllers.key_images.note(1, "once more")
+    assert not any("written" in text for text in rig.texts), "it went well"
