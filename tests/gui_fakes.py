@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -179,6 +181,7 @@ class FakeEngine:
     asks: list = field(default_factory=list)
     loads: list = field(default_factory=list)
     shows: int = 0
+    runners: int = 0
     gate: threading.Event | None = None
     missing: bool = False
     maps: int = 0
@@ -215,6 +218,15 @@ class FakeEngine:
         self.lung_threads.add(threading.current_thread().name)
         yield Progress(0, volume.slices)
         yield LungSlices(tuple(k not in self.no_lung for k in range(volume.slices)))
+
+    @contextmanager
+    def runner(self, pipeline):
+        """Runs slices as `run` does; ``runners`` counts those that are in use."""
+        self.runners += 1
+        try:
+            yield SimpleNamespace(run=lambda volume, index, *, waiting: self.run(pipeline, volume, (index,)))
+        finally:
+            self.runners -= 1
 
     def run(self, pipeline, volume, slices):
         for index in slices:

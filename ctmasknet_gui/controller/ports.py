@@ -40,6 +40,7 @@ from model_core.weights.card import ModelCard, read_card
 
 if TYPE_CHECKING:
     from model_core.base.stability import ScanStability, Stability
+    from model_core.engine.elsewhere import SliceRunner
     from model_core.explain import Burden, RegionPixels
 
 
@@ -195,6 +196,12 @@ class Engine:
         from model_core.engine import run
 
         yield from run(pipeline, volume, slices)
+
+    def runner(self, pipeline: Any) -> SliceRunner:
+        """Return what runs slices of a series one by one, see `engine.elsewhere.SliceRunner`."""
+        from model_core.engine.elsewhere import SliceRunner
+
+        return SliceRunner(pipeline)
 
     def show(
         self,

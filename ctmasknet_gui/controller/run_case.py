@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal
 
@@ -23,6 +24,9 @@ from model_core.base.results import SliceResult
 from model_core.base.settings import DetectionSettings, EvidenceSettings
 from model_core.base.volume import Volume
 
+if TYPE_CHECKING:
+    from model_core.engine.elsewhere import SliceRunner
+
 # Of a long series every so manieth slice early, for a picture of the whole.
 _STRIP = 8
 
@@ -36,8 +40,7 @@ class Analysed:
 
 
 def slice_by_slice(
-    engine: Engine,
-    pipeline: Pipeline,
+    runner: SliceRunner,
     volume: Volume,
     *,
     queue: RunQueue,
@@ -57,7 +60,7 @@ def slice_by_slice(
     """
     position = 0
     while (index := queue.take(centre(), left_out)) is not None:
-        for item in engine.run(pipeline, volume, (index,)):
+        for item in runner.run(volume, index, waiting=queue.waiting):
             if not isinstance(item, Progress):
                 yield item
                 continue
@@ -198,29 +201,30 @@ class RunController(QObject):
             assert pipeline is not None
             ready: Pipeline = pipeline
             fresh = loaded is None
-            for step in slice_by_slice(
-                self._engine,
-                ready,
-                volume,
-                queue=queue,
-                centre=lambda: display.slice_index,
-                left_out=lambda index: self._needless(index, ready.weights_id),
-            ):
-                if not isinstance(step, SliceResult):
-                    yield step
-                    continue
-                # With a fresh pipeline the window may not have taken over its defaults yet.
-                own = fresh and self._weights.pipeline is not ready
-                settings: tuple[DetectionSettings, EvidenceSettings] = (
-                    (ready.detections, ready.evidence)
-                    if own
-                    else (thresholds.detections, thresholds.evidence)
+            with self._engine.runner(ready) as runner:
+                steps = slice_by_slice(
+                    runner,
+                    volume,
+                    queue=queue,
+                    centre=lambda: display.slice_index,
+                    left_out=lambda index: self._needless(index, ready.weights_id),
                 )
-                # Its regions are others than those that may be left out at present.
-                edits = SliceEdits() if own else thresholds.edits
-                edit = edits.arguments(step.slice_index)
-                summary = self._engine.summarise(ready, volume, step, *settings, **edit)
-                yield Analysed(step, Summarised(summary, *settings, **edit))
+                for step in steps:
+                    if not isinstance(step, SliceResult):
+                        yield step
+                        continue
+                    # With a fresh pipeline the window may not have taken over its defaults yet.
+                    own = fresh and self._weights.pipeline is not ready
+                    settings: tuple[DetectionSettings, EvidenceSettings] = (
+                        (ready.detections, ready.evidence)
+                        if own
+                        else (thresholds.detections, thresholds.evidence)
+                    )
+                    # Its regions are others than those that may be left out at present.
+                    edits = SliceEdits() if own else thresholds.edits
+                    edit = edits.arguments(step.slice_index)
+                    summary = self._engine.summarise(ready, volume, step, *settings, **edit)
+                    yield Analysed(step, Summarised(summary, *settings, **edit))
 
         self._jobs.submit(
             "run",

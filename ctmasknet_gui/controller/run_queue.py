@@ -68,6 +68,12 @@ class RunQueue:
             return 2
         return 3 if index % self._strip == 0 else 4
 
+    @property
+    def waiting(self) -> int:
+        """How many slices wait."""
+        with self._lock:
+            return len(self._waiting)
+
     def rest(self) -> tuple[int, ...]:
         """Return what still waits."""
         with self._lock:

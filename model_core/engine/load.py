@@ -77,6 +77,7 @@ def load_pipeline(
             assert classifier is not None
             by_kind["segmentation"] = _masks_for(classifier)
         pipeline = _pair(by_kind["segmentation"], classifier, make)
+    pipeline.names = tuple(names)
     pipeline.fast = fast
     pipeline.backend_note = make.note
     return pipeline

@@ -29,6 +29,8 @@ class Pipeline:
         Gives the evidence and its class: one of its own, or ``backend`` where one pass serves both.
     has_class:
         Whether slices get an image class.
+    names:
+        Names or files of the weights that it was loaded from; none is the shipped default.
     backend_note:
         Why what computes is another backend than a person may expect; empty where it is not.
     fast:
@@ -50,6 +52,7 @@ class Pipeline:
         self.evidence_backend = evidence_backend or backend
         self.has_class = has_class
         self.fast = fast
+        self.names: tuple[str, ...] = ()
         self.backend_note = ""
         self._identity: tuple[tuple[ModelCard, ...], bool, str] | None = None
 

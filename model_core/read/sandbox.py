@@ -19,7 +19,6 @@ import logging
 import os
 import shutil
 import stat
-import subprocess
 import sys
 import tempfile
 import threading
@@ -33,6 +32,7 @@ from typing import Any, BinaryIO, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
+from model_core.base.processes import answers_alone, end, exactly, start_python
 from model_core.read.errors import LIBRARY_FAILURES, FileError
 
 _LOG = logging.getLogger(__name__)
@@ -50,8 +50,6 @@ PROCESSES = min(4, os.cpu_count() or 1)
 # Address space that one process may take, where the system can limit it.
 _MAX_MEMORY = 16 << 30
 _MAX_MESSAGE = 64 << 20
-# What any user may give a pipe under Linux.
-_PIPE_BYTES = 1 << 20
 # What reading a message raises that is none.
 NONSENSE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 # Kinds of numbers that an array may hold.
@@ -118,7 +116,7 @@ class Sandbox:
         self._slots = threading.BoundedSemaphore(PROCESSES)
         # Files that took too long: why, and until when their other frames are not tried.
         self._late: dict[Path, tuple[str, float]] = {}
-        self.usable = bool(sys.executable)
+        self.usable = True
 
     def run(
         self,
@@ -214,21 +212,10 @@ class _Process:
     """One process: gets requests through its standard input, answers through its standard output."""
 
     def __init__(self) -> None:
-        root = str(Path(__file__).resolve().parents[2])
-        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        self._process = subprocess.Popen(
-            # -P: a module in the current folder must not take the place of a library.
-            [sys.executable, "-P", "-W", "ignore", "-c", "import model_core.read.sandbox as s; s.serve()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-        )
+        self._process = start_python("import model_core.read.sandbox as s; s.serve()")
         self.pid = self._process.pid
         # Whether it still imports what its first request needs.
         self._starting = True
-        _widen(cast(BinaryIO, self._process.stdout))
 
     @property
     def alive(self) -> bool:
@@ -289,19 +276,7 @@ class _Process:
 
     def close(self) -> None:
         """End the process."""
-        self._process.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(OSError):  # what was left to send has no reader any more
-                cast(BinaryIO, pipe).close()
-        self._process.wait()
-
-
-def _widen(pipe: BinaryIO) -> None:
-    """Let a pipe hold a whole picture, where the system can: its two sides wait less for each other."""
-    with contextlib.suppress(ImportError, AttributeError, OSError):
-        import fcntl
-
-        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        end(self._process)
 
 
 shared = Sandbox()
@@ -354,10 +329,10 @@ def receive(pipe: BinaryIO, *, max_bytes: int = 0) -> Any:
     NONSENSE
         What arrived is no message.
     """
-    length = int.from_bytes(_exactly(pipe, 8), "little")
+    length = int.from_bytes(exactly(pipe, 8), "little")
     if length > _MAX_MESSAGE:
         raise ValueError("message too long")
-    head = json.loads(_exactly(pipe, length).tobytes())
+    head = json.loads(exactly(pipe, length).tobytes())
     if "raised" in head:
         raise _error(head["raised"])
     if "error" in head:
@@ -369,19 +344,7 @@ def receive(pipe: BinaryIO, *, max_bytes: int = 0) -> Any:
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     if dtype.kind not in _KINDS or min(shape, default=0) < 0 or size > max_bytes:
         raise ValueError("not an array that was asked for")
-    return _exactly(pipe, size).view(dtype).reshape(shape)
-
-
-def _exactly(pipe: BinaryIO, size: int) -> npt.NDArray[Any]:
-    """Read so many bytes into memory of their own."""
-    data = np.empty(size, np.uint8)
-    done = 0
-    while done < size:
-        count = pipe.readinto(data.data[done:])  # type: ignore[attr-defined]
-        if not count:
-            raise EOFError
-        done += count
-    return data
+    return exactly(pipe, size).view(dtype).reshape(shape)
 
 
 # --------------------------------------------------------------------------------- inside the process
@@ -393,9 +356,7 @@ def serve() -> None:
     A decoder that crashes, hangs or eats memory takes this process with it and nothing else.
     """
     requests = sys.stdin.buffer
-    # What libraries print must not end up among the answers.
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    answers = answers_alone()
     warnings.simplefilter("ignore")
     _limit_memory()
     remove_stale()

@@ -59,8 +59,10 @@ def test_cancel_keeps_results_and_hides_progress(make_app):
     engine.gate = threading.Event()
     rig.commands.run_series.trigger()
     rig.qtbot.waitUntil(lambda: rig.state.run.total > 0)
+    assert engine.runners == 1
     rig.window.status.cancel.click()
     rig.settle()
+    assert engine.runners == 0
     assert list(rig.state.results.slices) == [3]
     assert not rig.window.status.progress.isVisible()
 

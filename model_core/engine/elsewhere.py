@@ -1,0 +1,226 @@
+"""Runs slices in a process of its own, so that a window has lock and cores to itself when it wants them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Generator
+from typing import Any, BinaryIO, cast
+
+from model_core.base.jobs import Progress
+from model_core.base.processes import answers_alone, end, exactly, start_python
+from model_core.base.results import SliceResult
+from model_core.base.volume import PatientText, Volume
+from model_core.engine.pipeline import Pipeline
+from model_core.engine.run import run
+
+_LOG = logging.getLogger(__name__)
+# Arrays of fewer bytes travel within their message.
+_SMALL = 1 << 16
+_SERVE = "import model_core.engine.elsewhere as e; e.serve()"
+# So many slices are worth a process.
+_MANY = 8
+# Who else wants a core gets ten times as much of it.
+_NICENESS = 10
+
+
+class SliceRunner:
+    """Runs slices one by one: few of them here, many in a process of its own; a context manager that ends it.
+
+    The process has the networks after a second or two; until then slices run here. They do for good where it
+    cannot be started, ends, or has other weights because a file changed, and where torch computes, of which
+    another one would take too much memory.
+
+    Attributes
+    ----------
+    process:
+        None until there are many slices.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self.process: NetworksProcess | None = None
+        self._elsewhere = pipeline.backend.name == "ONNX Runtime"
+
+    def run(
+        self, volume: Volume, index: int, *, waiting: int
+    ) -> Generator[Progress | SliceResult, None, None]:
+        """Run a slice as `engine.run` does; ``waiting`` more are asked for."""
+        if self._elsewhere and self.process is None and waiting >= _MANY:
+            self.process = NetworksProcess(self._pipeline)
+        # The greys of other volumes hang on more than a slice of them.
+        if self.process is not None and self.process.ready and volume.unit == "HU":
+            try:
+                yield from self.process.run(volume, index)
+            except ConnectionError:
+                _LOG.warning("The process of the networks has ended; they run in this one.")
+            else:
+                return
+        yield from run(self._pipeline, volume, (index,))
+
+    def close(self) -> None:
+        """End the process."""
+        if self.process is not None:
+            self.process.close()
+
+    def __enter__(self) -> SliceRunner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class NetworksProcess:
+    """The networks of a pipeline in a process of its own that gives way to all others.
+
+    Parameters
+    ----------
+    pipeline:
+        As `load_pipeline` gave it. The process loads the same files.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._ready = threading.Event()
+        self._closed = False
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            self._process = start_python(_SERVE, giving_way=True)
+        except OSError as error:
+            _LOG.warning("No process for the networks can be started (%s); they run in this one.", error)
+            return
+        threading.Thread(target=self._begin, name="ctmasknet-networks", daemon=True).start()
+
+    @property
+    def ready(self) -> bool:
+        """Whether slices can be run there now."""
+        return self._ready.is_set()
+
+    @property
+    def pid(self) -> int | None:
+        """Number of the process while it runs."""
+        alive = self._process is not None and self._process.poll() is None
+        return self._process.pid if alive and self._process is not None else None
+
+    def run(self, volume: Volume, index: int) -> Generator[Progress | SliceResult, None, None]:
+        """Run a slice of a volume in HU as `engine.run` does.
+
+        Raises
+        ------
+        ConnectionError
+            If the process has ended; `ready` is False from then on.
+        """
+        passes = self._pipeline.passes
+        yield Progress(0, passes, f"Slice {index + 1}")
+        try:
+            result: SliceResult = self._exchange((_slice_of(volume, index), self._pipeline.fast))
+        except ConnectionError:
+            self._ready.clear()
+            raise
+        yield dataclasses.replace(result, slice_index=index)
+        yield Progress(passes, passes, "Done")
+
+    def close(self) -> None:
+        """End the process."""
+        self._closed = True
+        self._ready.clear()
+        if self._process is not None:
+            end(self._process)
+
+    def _begin(self) -> None:
+        """Let the process load the networks, and end it where they are others than here."""
+        pipeline, wanted = self._pipeline, self._pipeline.weights_id
+        with contextlib.suppress(ConnectionError):
+            if self._exchange((pipeline.names, pipeline.fast)) == wanted:
+                self._ready.set()
+                return
+        if not self._closed:
+            _LOG.warning("The process of the networks cannot load them; they run in this one.")
+            self.close()
+
+    def _exchange(self, request: object) -> Any:
+        assert self._process is not None
+        try:
+            _send(cast(BinaryIO, self._process.stdin), request)
+            return _receive(cast(BinaryIO, self._process.stdout))
+        except (OSError, EOFError, ValueError) as error:  # a pipe that was closed is a ValueError
+            raise ConnectionError("the process of the networks has ended") from error
+
+
+def _slice_of(volume: Volume, index: int) -> Volume:
+    """Return a volume of one slice, without what only people need."""
+    return dataclasses.replace(
+        volume,
+        voxels=volume.voxels[index : index + 1],
+        slice_positions_mm=None,
+        slice_names=(),
+        instances=(),
+        windows=(),
+        patient=PatientText(),
+        problems=(),
+    )
+
+
+# ------------------------------------------------------------------------------------------ messages
+
+
+def _send(pipe: BinaryIO, message: object) -> None:
+    """Write a message: how many parts it has, the size of each, the parts; the first is the pickle.
+
+    Both sides are this program, and what it pickles are its own results, so pickle's dangers are none here.
+    """
+    large: list[pickle.PickleBuffer] = []
+
+    def within(buffer: pickle.PickleBuffer) -> bool:
+        small = buffer.raw().nbytes < _SMALL
+        if not small:
+            large.append(buffer)
+        return small
+
+    parts = [memoryview(pickle.dumps(message, protocol=5, buffer_callback=within))]
+    parts += [buffer.raw() for buffer in large]
+    head = [len(parts), *(part.nbytes for part in parts)]
+    pipe.write(b"".join(number.to_bytes(8, "little") for number in head))
+    for part in parts:
+        pipe.write(part)
+    pipe.flush()
+
+
+def _receive(pipe: BinaryIO) -> Any:
+    """Read one message.
+
+    Raises
+    ------
+    EOFError
+        The other side is gone.
+    """
+    (count,) = exactly(pipe, 8).view("<u8").tolist()
+    sizes = exactly(pipe, 8 * count).view("<u8").tolist()
+    first, *large = [exactly(pipe, size) for size in sizes]
+    return pickle.loads(first.data, buffers=large)  # noqa: S301 - of this program's own process
+
+
+# --------------------------------------------------------------------------------- inside the process
+
+
+def serve(niceness: int = _NICENESS) -> None:
+    """Load the weights that the standard input names, then run the slices that it brings, until it ends."""
+    requests, answers = sys.stdin.buffer, answers_alone()
+    with contextlib.suppress(AttributeError, OSError):  # Windows was told when it started the process
+        os.nice(niceness)
+    from model_core.engine.load import load_pipeline
+
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        names, fast = _receive(requests)
+        pipeline = load_pipeline(names, device="cpu", backend="onnx", fast=fast)
+        _send(answers, pipeline.weights_id)
+        while True:
+            volume, pipeline.fast = _receive(requests)
+            (result,) = (item for item in run(pipeline, volume, (0,)) if isinstance(item, SliceResult))
+            _send(answers, result)
