@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import partial
 
 from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence
@@ -27,6 +27,14 @@ class Actions(QObject):
         self._commands = {command.name: command for group in COMMANDS.values() for command in group}
         self._choices: dict[str, QActionGroup] = {}
         self._actions = {name: self._make(command) for name, command in self._commands.items()}
+        # What follows every change of the state is looked up once. Many commands ask the same.
+        both = [(self._actions[name], command) for name, command in self._commands.items()]
+        self._askers: dict[Callable[[AppState], bool], list[QAction]] = {}
+        for action, command in both:
+            self._askers.setdefault(command.when, []).append(action)
+        self._may: dict[Callable[[AppState], bool], bool] = {}
+        self._checkable = [(action, one.checked) for action, one in both if one.checked is not None]
+        self._telling = [(action, command) for action, command in both if command.about is not None]
         parts = (
             state.display, state.thresholds, state.case, state.results, state.selection, state.weights,
         )  # fmt: skip
@@ -90,16 +98,18 @@ class Actions(QObject):
         do(use, self._state)
 
     def _refresh(self) -> None:
-        # Many commands ask the same.
-        may = cache(lambda when: when(self._state))
-        for name, command in self._commands.items():
-            action = self._actions[name]
-            if action.isEnabled() != may(command.when):
-                action.setEnabled(may(command.when))
-            if command.checked is not None:
-                action.setChecked(command.checked(self._state))
-            if command.about is not None:
-                action.setText(f"{command.text} {command.about(self._state)}".rstrip())
+        state = self._state
+        for when, actions in self._askers.items():
+            may = when(state)
+            if self._may.get(when) != may:
+                self._may[when] = may
+                for action in actions:
+                    action.setEnabled(may)
+        for action, checked in self._checkable:
+            action.setChecked(checked(state))
+        for action, command in self._telling:
+            assert command.about is not None
+            action.setText(f"{command.text} {command.about(state)}".rstrip())
 
 
 def keys_text(action: QAction) -> str:

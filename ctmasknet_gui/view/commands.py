@@ -81,7 +81,7 @@ def _shown_in_lung(state: AppState) -> bool:
 def _chosen(state: AppState, *, excluded: bool | None = None) -> bool:
     """Whether a region is selected that the class rests on, or that was taken out of that."""
     shown, chosen = state.results.shown, state.selection.chosen
-    if shown is None or shown.verdict is None:
+    if not chosen or shown is None or shown.verdict is None:
         return False
     return any(roi.candidate in chosen and excluded in (None, roi.excluded) for roi in shown.rois)
 

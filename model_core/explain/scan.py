@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -335,10 +336,13 @@ def slices_apart(ordered: Sequence[SliceSummary], volume: Volume | None) -> list
     if places is None:
         return list(ordered)
     kept: list[SliceSummary] = []
+    taken: list[float] = []  # places of those that are kept, sorted
     for one in ordered:
         place = places[one.slice_index]
-        if all(abs(place - places[other.slice_index]) > APART_MM - _SAME_MM for other in kept):
+        at = bisect(taken, place)
+        if all(abs(place - other) > APART_MM - _SAME_MM for other in taken[max(0, at - 1) : at + 1]):
             kept.append(one)
+            taken.insert(at, place)
     return kept
 
 

@@ -34,10 +34,10 @@ def sized(font: QFont, pixels: int, *, bold: bool = False) -> QFont:
     return result
 
 
-def halo_text(painter: QPainter, baseline: QPointF, text: str, colour: str) -> None:
-    """Draw text with a dark rim, on whole pixels."""
+def halo_text(painter: QPainter, baseline: QPointF, text: str, colour: str, *, face: str = "") -> None:
+    """Draw text with a dark rim, on whole pixels; ``face`` is the font of the painter as text, if known."""
     ratio = device_ratio(painter)
-    image, place = _haloed(text, colour, painter.font().toString(), ratio)
+    image, place = _haloed(text, colour, face or painter.font().toString(), ratio)
     at = baseline + place
     painter.drawImage(QPointF(round(at.x() * ratio) / ratio, round(at.y() * ratio) / ratio), image)
 
@@ -67,6 +67,16 @@ def _haloed(text: str, colour: str, font: str, ratio: float) -> tuple[QImage, QP
     return image, whole.topLeft()
 
 
+@lru_cache(maxsize=256)
+def _fitted(text: str, room: float, font: str) -> tuple[str, float]:
+    """Return text cut to fit into so many pixels, and its width."""
+    face = QFont()
+    face.fromString(font)
+    metrics = QFontMetricsF(face)
+    text = metrics.elidedText(text, Qt.TextElideMode.ElideRight, room)
+    return text, metrics.horizontalAdvance(text)
+
+
 def pill(painter: QPainter, rect: QRectF, text: str, *, background: str, ink: str) -> None:
     """Draw text on a rounded patch."""
     painter.setPen(Qt.PenStyle.NoPen)
@@ -88,8 +98,9 @@ class Annotations:
         small = min(size) < 420
         self._font = sized(font, 11 if small else 12)
         self._letter_font = sized(font, 14 if small else 16, bold=True)
+        self._face, self._letter_face = self._font.toString(), self._letter_font.toString()
         self._metrics = QFontMetricsF(self._font)
-        self._line = self._metrics.height() + 1
+        self._line, self._ascent = self._metrics.height() + 1, self._metrics.ascent()
         self._room = max(20.0, self._width / 2 - _CENTRE / 2 - MARGIN)
         self.taken: list[QRectF] = []
 
@@ -118,7 +129,7 @@ class Annotations:
         place = self.note_place(text)
         self._back(painter, place)
         painter.setFont(self._font)
-        halo_text(painter, QPointF(place.left(), place.top() + self._metrics.ascent()), text, MUTED)
+        halo_text(painter, QPointF(place.left(), place.top() + self._ascent), text, MUTED)
         self.taken.append(place)
 
     def letters(self, painter: QPainter, letters: EdgeLetters) -> None:
@@ -141,7 +152,8 @@ class Annotations:
             width = metrics.horizontalAdvance(text)
             rect = QRectF(x - share * width, top, width, high)
             self._back(painter, rect)
-            halo_text(painter, QPointF(rect.left(), top + metrics.ascent()), text, LETTER)
+            at = QPointF(rect.left(), top + metrics.ascent())
+            halo_text(painter, at, text, LETTER, face=self._letter_face)
             self.taken.append(rect)
 
     def scale_bar(
@@ -204,7 +216,7 @@ class Annotations:
         width = self._metrics.horizontalAdvance(title)
         whole = QRectF(right - width, top, width, self._line + 12 + height)
         self._back(painter, whole)
-        halo_text(painter, QPointF(right - width, top + self._metrics.ascent()), title, WHITE)
+        halo_text(painter, QPointF(right - width, top + self._ascent), title, WHITE)
         bar = QRectF(right - _BAR_WIDTH, top + self._line + 6, _BAR_WIDTH, height)
         gradient = (colours or _cividis)(bar)
         painter.setPen(QPen(QColor(0, 0, 0, 200), 1))
@@ -227,7 +239,7 @@ class Annotations:
         width = self._metrics.horizontalAdvance(text)
         painter.setPen(QPen(QColor(colour), 1.5))
         painter.drawLine(QPointF(bar.left() - 4, y), QPointF(bar.left(), y))
-        baseline = y + self._metrics.ascent() / 2 - 1
+        baseline = y + self._ascent / 2 - 1
         halo_text(painter, QPointF(bar.left() - 8 - width, baseline), text, colour)
 
     def _block(self, painter: QPainter, lines: tuple[Line, ...], top: float, *, right: bool) -> None:
@@ -235,10 +247,8 @@ class Annotations:
             y = top + k * self._line
             indent = _SWATCH + 5 if line.swatch else 0.0
             padding = 5.0 if line.patch else 0.0
-            text = self._metrics.elidedText(
-                line.text, Qt.TextElideMode.ElideRight, self._room - indent - 2 * padding
-            )
-            width = self._metrics.horizontalAdvance(text) + indent + 2 * padding
+            text, width = _fitted(line.text, self._room - indent - 2 * padding, self._face)
+            width += indent + 2 * padding
             left = self._width - MARGIN - width if right else MARGIN
             rect = QRectF(left, y, width, self._line)
             self._back(painter, rect)
@@ -250,7 +260,8 @@ class Annotations:
                     self._dashes(painter, place, line.swatch)
                 elif line.swatch:
                     self._swatch(painter, place, line.swatch)
-                halo_text(painter, QPointF(left + indent, y + self._metrics.ascent()), text, line.colour)
+                at = QPointF(left + indent, y + self._ascent)
+                halo_text(painter, at, text, line.colour, face=self._face)
             self.taken.append(rect)
 
     def _back(self, painter: QPainter, rect: QRectF) -> None:

@@ -15,11 +15,21 @@ from ctmasknet_gui.view.viewport.drawing import Drawing, draw_tool_text, tool_te
 from ctmasknet_gui.view.viewport.mapping import View
 from ctmasknet_gui.view.viewport.pictures import GreyPictures, Layer, draw_image
 from ctmasknet_gui.view.viewport.region_maps import PixelOverlay
-from model_core.base.volume import Volume
-from model_core.scene import EdgeLetters, Label, PlacedLabels, box_labels, edge_letters, place_labels
+from model_core.base.results import ShownSlice
+from model_core.base.volume import Volume, Window
+from model_core.scene import (
+    EdgeLetters,
+    Label,
+    PlacedLabels,
+    SceneSettings,
+    box_labels,
+    edge_letters,
+    place_labels,
+)
 from model_core.scene.labels import Rect, unshown_roi
 from model_core.scene.reasons import reason_areas
 
+BACKGROUND = QColor("#000000")
 # In the place of a slice that is not read yet: no tissue looks so in any window.
 _UNREAD, _UNREAD_TEXT = QColor("#3a3f45"), QColor("#d5dbe1")
 
@@ -36,6 +46,7 @@ class Frame:
         self._pixels = PixelOverlay(state)
         # The labels of the last frame, and what they were placed by.
         self._placed: tuple[tuple[object, ...], PlacedLabels] | None = None
+        self._labels: tuple[tuple[ShownSlice, SceneSettings, View], list[Label]] | None = None
         # Tags of visible boxes that the last frame had no room for.
         self.labels_left_out = 0
 
@@ -49,7 +60,7 @@ class Frame:
         self._pictures.clear()
         for layer in (self._grey, self._layer, self._dashes):
             layer.clear()
-        self._findings = self._reference = None
+        self._findings = self._reference = self._labels = self._placed = None
 
     @property
     def letters(self) -> EdgeLetters:
@@ -110,11 +121,11 @@ class Frame:
         roi = unshown_roi(findings.shown, self._state.selection.candidate)
         if roi is not None:
             overlays.draw_unshown(painter, roi, view)
-        labels = box_labels(findings.shown, scene_settings(self._state))
-        self._paint_labels(painter, labels, view, notes, font)
+        self._paint_labels(painter, self._labels_of(findings.shown, view), view, notes, font)
 
     def _paint_grey(self, painter: QPainter, volume: Volume, view: View) -> None:
         display = self._state.display
+        _paint_around(painter, view)
         if self._state.case.unread(display.slice_index):
             painter.fillRect(view.picture, _UNREAD)
             painter.setPen(_UNREAD_TEXT)
@@ -186,19 +197,28 @@ class Frame:
             self._reference = known = overlays.Reference(labels, index)
         return known
 
+    def _labels_of(self, shown: ShownSlice, view: View) -> list[Label]:
+        """Return the labels of a slice with their boxes on the screen."""
+        # Of another window/level they are the same.
+        settings = replace(scene_settings(self._state), window=Window(1, 0))
+        if self._labels is None or self._labels[0] != (shown, settings, view):
+            labels = box_labels(shown, settings)
+            mapped = [replace(label, box=_edges(view.box_to_screen(label.box))) for label in labels]
+            self._labels = (shown, settings, view), mapped
+        return self._labels[1]
+
     def _paint_labels(
         self, painter: QPainter, labels: list[Label], view: View, notes: Annotations, font: QFont
     ) -> None:
-        mapped = [replace(label, box=_edges(view.box_to_screen(label.box))) for label in labels]
         area = _edges(view.picture.intersected(QRectF(0, 0, *view.size)).adjusted(2, 2, -2, -2))
         taken = [_edges(place) for place in notes.taken]
 
         def place(taken: list[Rect]) -> PlacedLabels:
-            key = mapped, area, taken, font
+            key = labels, area, taken, font
             if self._placed is None or self._placed[0] != key:
                 self._placed = (
                     key,
-                    place_labels(mapped, overlays.label_size(font), area=area, taken=taken),
+                    place_labels(labels, overlays.label_size(font), area=area, taken=taken),
                 )
             return self._placed[1]
 
@@ -223,6 +243,19 @@ class Frame:
             former = known if known is not None and known.shown.slice_index == shown.slice_index else None
             self._findings = overlays.Findings(shown, classes, former)
         return self._findings
+
+
+def _paint_around(painter: QPainter, view: View) -> None:
+    """Fill what the picture does not cover, and its edges, which may be shares of a pixel."""
+    width, height = view.size
+    inner = view.picture.adjusted(2, 2, -2, -2).intersected(QRectF(0, 0, width, height))
+    for bar in (
+        QRectF(0, 0, width, inner.top()),
+        QRectF(0, inner.bottom(), width, height - inner.bottom()),
+        QRectF(0, inner.top(), inner.left(), inner.height()),
+        QRectF(inner.right(), inner.top(), width - inner.right(), inner.height()),
+    ):
+        painter.fillRect(bar.toAlignedRect(), BACKGROUND)
 
 
 def _paint_logit_bar(painter: QPainter, findings: overlays.Findings, notes: Annotations, top: float) -> None:

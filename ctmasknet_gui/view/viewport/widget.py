@@ -27,7 +27,7 @@ from ctmasknet_gui.view.style import ACCENT, colour
 from ctmasknet_gui.view.viewport.corners import viewport_corners
 from ctmasknet_gui.view.viewport.drawing import Drawing
 from ctmasknet_gui.view.viewport.empty import EmptyState
-from ctmasknet_gui.view.viewport.frame import Frame
+from ctmasknet_gui.view.viewport.frame import BACKGROUND, Frame
 from ctmasknet_gui.view.viewport.mapping import View, fit_zoom, pixel_aspect
 from ctmasknet_gui.view.viewport.mouse import (
     WheelSteps,
@@ -39,7 +39,6 @@ from ctmasknet_gui.view.viewport.mouse import (
 from model_core.base.volume import Volume, Window
 from model_core.scene import Corners, EdgeLetters
 
-_BACKGROUND = QColor("#000000")
 _ACCENT = QColor(ACCENT)
 # A press that moves less than this is a click.
 _CLICK_PIXELS = 4
@@ -256,9 +255,8 @@ class Viewport(QWidget):
     def _paint(self, painter: QPainter) -> None:
         volume, view = self._state.case.in_view, self.current_view
         if volume is None or view is None or not self._has_slice(volume):
-            painter.fillRect(self.rect(), colour("base") if volume is None else _BACKGROUND)
+            painter.fillRect(self.rect(), colour("base") if volume is None else BACKGROUND)
         else:
-            painter.fillRect(self.rect(), _BACKGROUND)
             self._frame.paint(
                 painter,
                 volume,

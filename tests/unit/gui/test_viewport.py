@@ -483,7 +483,9 @@ def test_the_logit_map_is_opaque_and_its_bar_tells_its_range(viewport, state, mo
 
     written = []
     plain = module.halo_text
-    monkeypatch.setattr(module, "halo_text", lambda *given: (written.append(given[2]), plain(*given)))
+    monkeypatch.setattr(
+        module, "halo_text", lambda *given, **how: (written.append(given[2]), plain(*given, **how))
+    )
     shape = (20, 20)
     logits = np.full(shape, np.nan, np.float32)
     logits[5:15, 5:15] = np.linspace(-4, 6, 100).reshape(10, 10)
