@@ -2,7 +2,7 @@
 
 The data sets end at the lungs, series do not. A network that has never seen a chin or a colon takes them for
 lesions in a lung; filled with tissue, the body of a full field of view shows it that they are none. So does a
-blurred dome of the diaphragm in the middle of a lung.
+blurred dome of the diaphragm in the middle of a lung, or a full stomach below it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,14 @@ from model_core.train.synthetic import smooth_noise
 _AERATED = -250.0
 _FAT, _ORGAN, _GAS = (-120.0, -70.0), (20.0, 90.0), (-1010.0, -930.0)
 _CONTENTS = (-350.0, 60.0)  # of the bowel, mixed with gas
+_FOOD = (-20.0, 60.0)  # in the stomach, with bubbles
+_BUBBLES = (-900.0, -200.0)  # smaller than a slice is thick
 _MOST_LOOPS = 4
+_LOOP_RADIUS = (0.04, 0.3)  # of the square root of the area that is filled
 _EDGE = 2  # pixels
 _SMALLEST_SHARE = 0.02  # of the picture that must have been filled
-_DOME_RADIUS = (0.12, 0.32)  # of the lung's scale
+_DOME_RADIUS = (0.12, 0.5)  # of the lung's scale
+_STOMACH_SHARE, _STOMACH_RADIUS = 0.4, (0.35, 0.8)  # of the domes; of the square root of their area
 _DOME_EDGE = (0.1, 0.6)  # of the radius: what the slice's thickness blurs
 
 
@@ -53,10 +57,10 @@ def without_lungs(one: PackedSlice, generator: np.random.Generator) -> PackedSli
 
 
 def add_dome(one: PackedSlice, generator: np.random.Generator) -> PackedSlice | None:
-    """Return the slice with the top of liver or spleen inside a lung; None without a lung with room for it.
+    """Return the slice with the top of liver, spleen or stomach inside a lung; None without room for it.
 
-    The dome is an ellipse of the grey of organs that the thickness of the slice blurs into the lung. It
-    covers no lesion.
+    The dome is an ellipse of the grey of organs that the thickness of the slice blurs into the lung; a
+    stomach holds gas, fluid or food. It covers no lesion.
     """
     lung = find_lung(one)
     if lung is None:
@@ -76,7 +80,11 @@ def add_dome(one: PackedSlice, generator: np.random.Generator) -> PackedSlice | 
     if dense[one.lesion > 0].any():
         return None
     organ = unit(generator.uniform(*_ORGAN)) + 0.01 * smooth_noise(picture.shape, generator, grain=2.0)
-    changed = picture + dense * np.maximum(organ - picture, 0.0)
+    change = np.maximum(organ - picture, 0.0)
+    if generator.random() < _STOMACH_SHARE and (dense > 0.5).any():
+        _add_bowel(organ, dense > 0.5, generator, radius=_STOMACH_RADIUS)
+        change = organ - picture
+    changed = picture + dense * change
     labels = np.where(dense > 0.5, one.labels & ~np.uint8(LUNG_BIT), one.labels).astype(np.uint8)
     return replace(one, image=np.clip(np.rint(changed * 255.0), 0, 255).astype(np.uint8), labels=labels)
 
@@ -104,26 +112,36 @@ def _tissue(shape: tuple[int, ...], generator: np.random.Generator) -> FloatArra
     return tissue
 
 
-def _add_bowel(filled: FloatArray, hollow: BoolArray, generator: np.random.Generator) -> None:
-    """Draw one loop: a wall, and gas alone, over a fluid level, or mixed with contents."""
+def _add_bowel(
+    filled: FloatArray,
+    hollow: BoolArray,
+    generator: np.random.Generator,
+    *,
+    radius: tuple[float, float] = _LOOP_RADIUS,
+) -> None:
+    """Draw one loop: a wall, and in it gas alone, over a fluid level, or mixed with contents, or food."""
     rows, columns = np.nonzero(hollow)
     pick = int(generator.integers(len(rows)))
-    radius = float(np.sqrt(hollow.sum())) * float(generator.uniform(0.04, 0.2))
+    size = float(np.sqrt(hollow.sum())) * float(generator.uniform(*radius))
     centre = int(rows[pick]), int(columns[pick])
-    rough = smooth_noise(hollow.shape, generator, grain=max(3.0, radius / 1.5))
-    depth = _ellipse(hollow.shape, centre, radius, generator) + 0.15 * rough
+    rough = smooth_noise(hollow.shape, generator, grain=max(3.0, size / 1.5))
+    depth = _ellipse(hollow.shape, centre, size, generator) + 0.15 * rough
     down = np.arange(hollow.shape[0], dtype=np.float32)[:, None] - centre[0]
-    wall = 2.0 / radius
+    wall = 2.0 / size
     gas = np.full(hollow.shape, unit(generator.uniform(*_GAS)), np.float32)
     kind = generator.random()
-    if kind < 0.4:
+    if kind < 0.3:
         mixed = smooth_noise(hollow.shape, generator, grain=float(generator.uniform(1.5, 5.0)))
         share = np.clip(0.5 + mixed + generator.normal(0.0, 0.5), 0.0, 1.0)
         gas += share * (unit(generator.uniform(*_CONTENTS)) - gas)
-    elif kind < 0.65:
-        gas[np.broadcast_to(down > radius * generator.uniform(-0.5, 0.5), gas.shape)] = unit(
+    elif kind < 0.5:
+        bubbles = smooth_noise(hollow.shape, generator, grain=float(generator.uniform(1.0, 3.0)))
+        gas[:] = unit(generator.uniform(*_FOOD))
+        gas[bubbles > generator.uniform(1.0, 2.5)] = unit(generator.uniform(*_BUBBLES))
+    elif kind < 0.7:
+        gas[np.broadcast_to(down > size * generator.uniform(-0.5, 0.5), gas.shape)] = unit(
             generator.uniform(0.0, 40.0)
         )
     filled[depth > -wall] = unit(generator.uniform(*_ORGAN))
-    lumen = np.clip(0.5 + depth * radius, 0.0, 1.0)
+    lumen = np.clip(0.5 + depth * size, 0.0, 1.0)
     filled += lumen * (gas - filled)

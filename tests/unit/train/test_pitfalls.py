@@ -104,6 +104,17 @@ def test_a_dome_covers_no_lesion():
         assert (np.abs(found.image.astype(int) - one.image) > 8).any()
 
 
+def test_some_domes_are_stomachs_with_gas_or_bubbles_in_them():
+    one = chest(seed=3)
+    darker = 0
+    for seed in range(40):
+        found = add_dome(one, np.random.default_rng(seed))
+        # What is solid is never darker than the lung it covers.
+        darker += ((one.image.astype(int) - found.image) > 6).sum() > 5
+        assert not found.lesion.any()
+    assert 2 < darker < 20
+
+
 def test_without_a_lung_there_is_no_dome():
     solid = dataclasses.replace(chest(has_lung=False), image=np.full((96, 120), GREY_SOFT, np.uint8))
     assert add_dome(solid, np.random.default_rng(0)) is None
