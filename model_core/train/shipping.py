@@ -180,11 +180,7 @@ def export_lesions(
                 name: sum(one.source == name and not one.validation for one in slices)
                 for name in recipe.sources
             },
-            HELD_OUT_CONTROLS: {
-                source.prefix: source.hold_out
-                for source in recipe.sources.values()
-                if source.kind == "negatives" and source.hold_out and not recipe.start
-            },
+            HELD_OUT_CONTROLS: _held_out_controls(recipe),
             HELD_OUT_PICTURES: {
                 source.prefix: source.hold_out
                 for source in recipe.sources.values()
@@ -201,13 +197,26 @@ def export_lesions(
     yield save_weights(output / f"{recipe.name}{SUFFIX}", network.state_dict(), card, half=True)
 
 
+def _held_out_controls(recipe: Recipe) -> dict[str, float]:
+    """Return the share of each source of controls (by prefix) that neither the network nor its start saw."""
+    shares = {
+        source.prefix: source.hold_out
+        for source in recipe.sources.values()
+        if source.kind == "negatives" and source.hold_out
+    }
+    if not recipe.start:
+        return shares
+    former = load_weights(recipe.start).card.training.get(HELD_OUT_CONTROLS) or {}
+    # Held out by hash: what the smaller share holds out, the larger does, too.
+    return {prefix: min(share, former[prefix]) for prefix, share in shares.items() if prefix in former}
+
+
 def _self_trained(recipe: Recipe) -> dict[str, float]:
     """Return the held-out share of each source (by prefix) that the network or its start labelled."""
     drawn = {name for stage in recipe.stages for name in recipe.weights(stage)}
     unlabelled = [one for name, one in sorted(recipe.sources.items()) if name in drawn]
     shares = {one.prefix: one.hold_out for one in unlabelled if one.kind == "unlabelled"}
     former = load_weights(recipe.start).card.training.get(SELF_TRAINED) or {} if recipe.start else {}
-    # Held out by hash: what the smaller share holds out, the larger does, too.
     return {
         prefix: min(taught[prefix] for taught in (former, shares) if prefix in taught)
         for prefix in sorted({*former, *shares})

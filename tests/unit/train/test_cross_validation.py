@@ -384,7 +384,7 @@ def test_every_recipe_takes_steps_and_exports(name, tmp_path, monkeypatch):
     card = finish(export_lesions(recipe, slices, tmp_path, tmp_path / "out"))[-1]
     assert card.detections.temperature == 1.0
     assert "cross_validation" not in card.metrics
-    # Weights that the recipe starts from have seen every control.
+    # Weights that the shipped recipes start from have seen every control.
     held_out = recipe.sources["mosmed_normal"].hold_out
     assert card.training["held_out_controls"] == ({} if recipe.start else {"mosmed_ct0": held_out})
     pipeline = load_pipeline([str(tmp_path / "out" / f"{name}.safetensors")], device="cpu")

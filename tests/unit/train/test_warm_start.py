@@ -159,3 +159,19 @@ def test_a_fold_starts_from_the_backbone_file_but_not_from_weights_that_saw_its_
     backbone = dataclasses.replace(recipe, start="", backbone_weights="trunk.safetensors")
     fold = fold_recipe(backbone, {"p0": 0, "p1": 1}, 0, size=64)
     assert fold.backbone_weights == "trunk.safetensors"
+
+
+@pytest.mark.parametrize(("first", "later", "held"), [(0.5, 0.3, 0.3), (0.4, 0.5, 0.4), (0.0, 0.5, None)])
+def test_controls_are_held_out_where_the_start_held_them_out_too(first, later, held, tmp_path):
+    def run_of(name, share, **changes):
+        recipe = dataclasses.replace(tiny_recipe(), name=name, **changes)
+        controls = dataclasses.replace(recipe.sources["N"], prefix="n", hold_out=share)
+        recipe = dataclasses.replace(recipe, sources={**recipe.sources, "N": controls})
+        slices = slices_of(recipe)
+        finish(LesionTraining(recipe, slices, tmp_path / name).run())
+        return finish(export_lesions(recipe, slices, tmp_path / name, tmp_path / "out"))[-1]
+
+    card = run_of("before", first)
+    assert card.training["held_out_controls"] == ({"n": first} if first else {})
+    card = run_of("after", later, start=str(tmp_path / "out" / "before.safetensors"))
+    assert card.training["held_out_controls"] == ({} if held is None else {"n": held})
