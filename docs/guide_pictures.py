@@ -90,7 +90,7 @@ class Guide:
         self.settle()
         self.use.run_edited()
         self.settle()
-        changed = self.window.picture_edit
+        changed = self.window.dialogs.picture_edit
         assert changed is not None
         self.save("9-heal", changed, changed.rect())
         self.use.forget_edited()

@@ -134,8 +134,8 @@ class Wiring(QObject):
         self.setParent(window)
         self._window = window
         opening = self._controllers.opening
-        opening.too_large.connect(window.ask_fewer_slices)
-        opening.mask_found.connect(window.ask_mask_use)
+        opening.too_large.connect(window.dialogs.ask_fewer_slices)
+        opening.mask_found.connect(window.dialogs.ask_mask_use)
         opening.catalogued.connect(self._show_recent)
         opening.failed.connect(self._show_recent)
         self._controllers.case_files.saved.connect(self._show_recent)
@@ -172,7 +172,7 @@ class Wiring(QObject):
     def _show_recent(self) -> None:
         self._window.set_recent(self._settings.recent)
         self._window.set_last_folder(self._settings.last_folder)
-        self._window.dialogs.export_folder = self._settings.last_export_folder
+        self._window.dialogs.files.export_folder = self._settings.last_export_folder
 
     def _show_folder(self, where: str) -> None:
         """Open a folder, or the one that a file lies in, with the system's file manager."""
@@ -185,7 +185,7 @@ class Wiring(QObject):
 
     def _export(self, request: ExportRequest) -> None:
         self._settings.last_export_folder = request.target.parent
-        self._window.dialogs.export_folder = self._settings.last_export_folder
+        self._window.dialogs.files.export_folder = self._settings.last_export_folder
         self._controllers.exporting.export(request)
 
     @Slot(object, object)

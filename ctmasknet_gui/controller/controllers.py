@@ -23,6 +23,7 @@ from ctmasknet_gui.controller.ports import Engine, Reader, warm_up_plots, warm_u
 from ctmasknet_gui.controller.reasons import ReasonController
 from ctmasknet_gui.controller.remember import RememberController
 from ctmasknet_gui.controller.run_case import RunController
+from ctmasknet_gui.controller.services import Services
 from ctmasknet_gui.controller.shown import ShownController
 from ctmasknet_gui.controller.stability import StabilityController
 from ctmasknet_gui.controller.thresholds import ThresholdController
@@ -50,6 +51,7 @@ class Controllers:
         self.shown = ShownController(
             state, self.jobs, engine=engine, weights=self.weights, messages=self.messages
         )
+        services = Services(state, self.jobs, engine, self.weights, self.shown, self.messages)
         self.idle_masks = IdleMaskController(state, self.jobs, engine=engine, weights=self.weights)
         self.lungs = LungController(state, self.jobs, engine=engine, shown=self.shown)
         self.display = DisplayController(state)
@@ -75,31 +77,9 @@ class Controllers:
         )
         self.demo = DemoController(state, opening=self.opening, running=self.running, display=self.display)
         self.thresholds = ThresholdController(state, self.shown)
-        self.what_if = WhatIfController(
-            state,
-            self.jobs,
-            self.thresholds,
-            engine=engine,
-            weights=self.weights,
-            shown=self.shown,
-            messages=self.messages,
-        )
-        self.picture_edits = PictureEditController(
-            state,
-            self.jobs,
-            engine=engine,
-            weights=self.weights,
-            shown=self.shown,
-            messages=self.messages,
-        )
-        self.reasons = ReasonController(
-            state,
-            self.jobs,
-            engine=engine,
-            weights=self.weights,
-            shown=self.shown,
-            messages=self.messages,
-        )
+        self.what_if = WhatIfController(services, self.thresholds)
+        self.picture_edits = PictureEditController(services)
+        self.reasons = ReasonController(services)
         self.kept = KeptResults(
             state,
             self.jobs,
@@ -123,33 +103,9 @@ class Controllers:
             settings=settings,
         )
         self.selection = SelectionController(state)
-        self.pixels = PixelController(
-            state,
-            self.jobs,
-            engine=engine,
-            weights=self.weights,
-            shown=self.shown,
-            display=self.display,
-            messages=self.messages,
-        )
-        self.stability = StabilityController(
-            state,
-            self.jobs,
-            engine=engine,
-            weights=self.weights,
-            shown=self.shown,
-            messages=self.messages,
-        )
-        self.lesions = LesionController(
-            state,
-            self.jobs,
-            engine=engine,
-            weights=self.weights,
-            shown=self.shown,
-            display=self.display,
-            selection=self.selection,
-            messages=self.messages,
-        )
+        self.pixels = PixelController(services, display=self.display)
+        self.stability = StabilityController(services)
+        self.lesions = LesionController(services, display=self.display, selection=self.selection)
         self.exporting = ExportController(
             state,
             self.jobs,

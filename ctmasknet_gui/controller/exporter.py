@@ -24,8 +24,8 @@ from model_core.base.volume import Problem, Volume, Window
 from model_core.scene import Overlays, ScanWords, SceneSettings
 
 if TYPE_CHECKING:
+    from model_core.export.pages import PageSettings
     from model_core.export.predictions import Networks
-    from model_core.export.report_pages import PageSettings
     from model_core.report import Document
 
 _PAGES = ("slice_page", "scan_page")
@@ -247,7 +247,7 @@ class Exporter:
         return dataclasses.replace(job, results={**job.results, index: result})
 
     def _page(self, job: ExportJob) -> Generator[Progress | Path, None, None]:
-        from model_core.export.report_pages import PageSettings, write_page
+        from model_core.export.pages import PageSettings, write_page
 
         request, pipeline = job.request, job.pipeline
         assert pipeline is not None
@@ -264,7 +264,7 @@ class Exporter:
     def _slice_page(self, job: ExportJob, settings: PageSettings) -> Generator[Progress, None, Document]:
         from model_core.explain import explain_slice
         from model_core.explain.explanation import Explanation
-        from model_core.export.report_pages import slice_page
+        from model_core.export.slice_page import slice_page
 
         (index,) = job.slices
         (shown,) = self._shown(job, index)
@@ -284,7 +284,7 @@ class Exporter:
         from model_core.engine.lungs import known_lungs
         from model_core.explain import burden, roi_distribution
         from model_core.export import render_slice
-        from model_core.export.report_pages import page_slices, scan_page
+        from model_core.export.scan_page import page_slices, scan_page
         from model_core.weights.card import control_regions
 
         summaries = [job.summaries[index] for index in sorted(job.summaries)]

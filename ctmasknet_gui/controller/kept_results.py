@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakSet
@@ -21,6 +21,7 @@ from ctmasknet_gui.controller.weights import WeightsController
 from ctmasknet_gui.settings import Settings
 from ctmasknet_gui.state import AppState, Case
 from ctmasknet_gui.worker import Priority
+from ctmasknet_gui.worker.job import JobFactory
 from model_core.base.errors import CTMaskNetError, ExportError, as_memory
 from model_core.base.files import write_text
 from model_core.base.jobs import Progress
@@ -255,14 +256,12 @@ class KeptResults(QObject):
             elif kept.has_some(volume, names):
                 yield _Found(volume, {}, load=True)
 
-        self._jobs.submit(
-            "recall",
-            work,
-            Handlers(produced=self._take, failed=self._on_failed),
-            priority=Priority.FOLLOW,
-            visible=False,
-            beside=True,
-        )
+        self._look("recall", work, self._take)
+
+    def _look(self, kind: str, work: JobFactory, take: Callable[[object], None]) -> None:
+        """Look on the disk aside."""
+        handlers = Handlers(produced=take, failed=self._on_failed)
+        self._jobs.submit(kind, work, handlers, priority=Priority.FOLLOW, visible=False, beside=True)
 
     def _take(self, found: object) -> None:
         volume = self._state.case.volume
@@ -288,14 +287,7 @@ class KeptResults(QObject):
             yield Progress(0, 0, "Looking for key images")
             yield _FoundKeyImages(volume, kept.read_key_images(fingerprint(volume)))
 
-        self._jobs.submit(
-            "recall key images",
-            work,
-            Handlers(produced=self._take_key_images, failed=self._on_failed),
-            priority=Priority.FOLLOW,
-            visible=False,
-            beside=True,
-        )
+        self._look("recall key images", work, self._take_key_images)
 
     def _take_key_images(self, found: object) -> None:
         case = self._state.case

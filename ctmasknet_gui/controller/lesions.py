@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer, Slot
 
 from ctmasknet_gui.controller.display import DisplayController, SelectionController
-from ctmasknet_gui.controller.jobs import Handlers, Jobs
-from ctmasknet_gui.controller.messages import MessageController
-from ctmasknet_gui.controller.ports import Engine
-from ctmasknet_gui.controller.shown import ShownController
-from ctmasknet_gui.controller.weights import WeightsController
-from ctmasknet_gui.state import AppState
+from ctmasknet_gui.controller.services import EngineUseCase, Services
 from ctmasknet_gui.worker import Priority
-from model_core.base.jobs import Progress
 
 if TYPE_CHECKING:
     from model_core.explain import Burden
@@ -24,7 +18,7 @@ if TYPE_CHECKING:
 PAUSE_MS = 300
 
 
-class LesionController(QObject):
+class LesionController(EngineUseCase):
     """Writes `LesionState`; goes to a lesion, and selects the whole of one on the visible slice.
 
     Joining waits until no run goes on and the summaries have followed the thresholds. Slices outside the
@@ -33,25 +27,16 @@ class LesionController(QObject):
 
     def __init__(
         self,
-        state: AppState,
-        jobs: Jobs,
+        services: Services,
         *,
-        engine: Engine,
-        weights: WeightsController,
-        shown: ShownController,
         display: DisplayController,
         selection: SelectionController,
-        messages: MessageController,
         parent: QObject | None = None,
     ) -> None:
-        super().__init__(parent)
-        self._state = state
-        self._jobs = jobs
-        self._engine = engine
-        self._weights = weights
+        super().__init__(services, parent)
+        state, shown = services.state, services.shown
         self._display = display
         self._selection = selection
-        self._messages = messages
         self._watched = False
         # What the lesions in state are of, and those that are being joined.
         self._of: object = None
@@ -150,31 +135,20 @@ class LesionController(QObject):
             yield len(drawable)
             yield from engine.lesions(pipeline, volume, drawable, detections)
 
-        def take(item: object) -> None:
+        def take(item: int | Burden) -> None:
             if isinstance(item, int):
                 lesions.slices = item
-            elif not isinstance(item, Progress):
+            else:
                 self._of = wanted
                 lesions.chosen = None
-                lesions.found = cast("Burden", item)
+                lesions.found = item
 
         def end() -> None:
             if self._asked == wanted:
                 self._asked = None
             lesions.computing = False
 
-        def fail(error: BaseException) -> None:
-            end()
-            self._messages.report(error)
-
-        self._jobs.submit(
-            "lesions",
-            work,
-            Handlers(produced=take, finished=end, failed=fail, cancelled=end),
-            priority=Priority.IDLE,
-            visible=False,
-            beside=True,
-        )
+        self._submit("lesions", work, take, end, priority=Priority.IDLE, aside=True)
         self._asked = wanted
 
     @Slot()

@@ -4,52 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from PySide6.QtCore import QObject, Slot
 
-from ctmasknet_gui.controller.jobs import Handlers, Jobs
-from ctmasknet_gui.controller.messages import MessageController
-from ctmasknet_gui.controller.ports import Engine
-from ctmasknet_gui.controller.shown import ShownController
-from ctmasknet_gui.controller.weights import WeightsController
-from ctmasknet_gui.state import AppState
-from ctmasknet_gui.worker import Priority
+from ctmasknet_gui.controller.services import EngineUseCase, Services
 from ctmasknet_gui.worker.job import JobFactory
 from model_core.base.asked import Box
 from model_core.base.picture_edit import EditedPicture, PictureEditKind, PictureEffect, PictureRequest
-from model_core.base.results import SliceResult
 from model_core.base.settings import DetectionSettings, EvidenceSettings
-from model_core.base.volume import Volume
 
 _FIRST = "Analyse this slice first (Run slice), then change its picture."
 _TOPIC = "changing the picture"
 _JOB = "picture"
 
 
-class PictureEditController(QObject):
+class PictureEditController(EngineUseCase):
     """Writes `PictureEditState`. Nothing of it enters the results of the slice.
 
     A changed picture is forgotten with its slice, its case and its weights.
     """
 
-    def __init__(
-        self,
-        state: AppState,
-        jobs: Jobs,
-        *,
-        engine: Engine,
-        weights: WeightsController,
-        shown: ShownController,
-        messages: MessageController,
-        parent: QObject | None = None,
-    ) -> None:
-        super().__init__(parent)
-        self._state = state
-        self._jobs = jobs
-        self._engine = engine
-        self._weights = weights
-        self._messages = messages
+    def __init__(self, services: Services, parent: QObject | None = None) -> None:
+        super().__init__(services, parent)
+        state, shown = services.state, services.shown
         # What was asked for last, and what the changed picture is of.
         self._request: PictureRequest | None = None
         self._made: PictureRequest | None = None
@@ -83,7 +60,7 @@ class PictureEditController(QObject):
     @Slot()
     def run(self) -> None:
         """Run the changed slice, then sham heals, in the background."""
-        state, edited, asked = self._state.picture_edit, self._state.picture_edit.edited, self._asked()
+        state, edited, asked = self._state.picture_edit, self._state.picture_edit.edited, self._analysed()
         if edited is None or state.running:
             return
         if self._request is not self._made:
@@ -101,7 +78,7 @@ class PictureEditController(QObject):
             if isinstance(item, PictureEffect):
                 state.effect = item
 
-        self._submit(
+        self._change(
             lambda: self._engine.picture_effect(pipeline, volume, result, detections, evidence, edited), take
         )
 
@@ -121,7 +98,7 @@ class PictureEditController(QObject):
 
     def _edit(self, request: PictureRequest) -> None:
         self._messages.withdraw(_TOPIC)
-        asked = self._asked()
+        asked = self._analysed()
         if asked is None:
             self._messages.post("info", _FIRST, topic=_TOPIC)
             return
@@ -136,9 +113,9 @@ class PictureEditController(QObject):
                 state.effect, state.outdated = None, False
                 state.edited = item
 
-        self._submit(lambda: self._engine.edit_picture(pipeline, volume, result, detections, request), take)
+        self._change(lambda: self._engine.edit_picture(pipeline, volume, result, detections, request), take)
 
-    def _submit(self, work: JobFactory, take: Callable[[object], None]) -> None:
+    def _change(self, work: JobFactory, take: Callable[[object], None]) -> None:
         def end() -> None:
             # What was refused or stopped is not shown.
             self._request, self._run_next = self._made, False
@@ -150,24 +127,7 @@ class PictureEditController(QObject):
             if run_next:
                 self.run()
 
-        def fail(error: BaseException) -> None:
-            end()
-            self._messages.report(error, topic=_TOPIC)
-
-        self._jobs.submit(
-            _JOB,
-            work,
-            Handlers(produced=take, finished=finish, failed=fail, cancelled=end),
-            priority=Priority.ASKED,
-        )
-
-    def _asked(self) -> tuple[Any, Volume, SliceResult] | None:
-        """Return pipeline, volume and result of the visible slice; None where one of them is missing."""
-        volume, pipeline = self._state.case.volume, self._weights.pipeline
-        result = self._state.results.slices.get(self._state.display.slice_index)
-        if volume is None or pipeline is None or result is None or result.weights_id != pipeline.weights_id:
-            return None
-        return pipeline, volume, result
+        self._submit(_JOB, work, take, end, finish=finish, topic=_TOPIC)
 
     def _selected(self) -> tuple[tuple[int, Box], ...]:
         """Return rank and box of the selected regions, of the evidence or of the shown detections."""

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Slot
 
 from ctmasknet_gui.controller.display import MAPS, DisplayController
-from ctmasknet_gui.controller.jobs import Handlers, Jobs
-from ctmasknet_gui.controller.messages import MessageController
-from ctmasknet_gui.controller.ports import Engine
-from ctmasknet_gui.controller.shown import ShownController
-from ctmasknet_gui.controller.weights import WeightsController
-from ctmasknet_gui.state import AppState
-from ctmasknet_gui.worker import Priority
-from model_core.base.jobs import Progress
+from ctmasknet_gui.controller.services import EngineUseCase, Services
 from model_core.base.results import Candidates
 
 if TYPE_CHECKING:
@@ -26,7 +19,7 @@ _MOST_KEPT = 16
 _TOPIC = "pixels of a region"
 
 
-class PixelController(QObject):
+class PixelController(EngineUseCase):
     """Writes `PixelState`: the maps of the selected region, and which of them lies on the slice.
 
     What was computed is kept until case or weights are left. Another region or slice may be looked at
@@ -34,24 +27,11 @@ class PixelController(QObject):
     """
 
     def __init__(
-        self,
-        state: AppState,
-        jobs: Jobs,
-        *,
-        engine: Engine,
-        weights: WeightsController,
-        shown: ShownController,
-        display: DisplayController,
-        messages: MessageController,
-        parent: QObject | None = None,
+        self, services: Services, *, display: DisplayController, parent: QObject | None = None
     ) -> None:
-        super().__init__(parent)
-        self._state = state
-        self._jobs = jobs
-        self._engine = engine
-        self._weights = weights
+        super().__init__(services, parent)
+        state, shown = services.state, services.shown
         self._display = display
-        self._messages = messages
         # By slice and candidate, with the candidates that it is of: a slice may have run again.
         self._kept: dict[tuple[int, int], tuple[Candidates | None, RegionPixels]] = {}
         self._asked: tuple[tuple[int, int], Candidates | None] | None = None
@@ -64,11 +44,10 @@ class PixelController(QObject):
     @Slot()
     def explain(self) -> None:
         """Say which pixels the logit of the selected region hangs on; at once where that is known."""
-        pipeline, volume, shown = self._weights.pipeline, self._state.case.volume, self._state.results.shown
-        roi = self._state.found_region()
-        result = None if shown is None else self._state.results.slices.get(shown.slice_index)
-        if pipeline is None or volume is None or shown is None or result is None or roi is None:
+        analysed, shown, roi = self._analysed(), self._state.results.shown, self._state.found_region()
+        if analysed is None or shown is None or roi is None:
             return
+        pipeline, volume, result = analysed
         self._messages.withdraw(_TOPIC)
         if not self._state.pixels.overlay:
             self.show_map("cells")
@@ -80,25 +59,21 @@ class PixelController(QObject):
             return  # they are being computed
         asked = key, of
 
-        def take(item: object) -> None:
-            if not isinstance(item, Progress):
-                self._keep(key, of, cast("RegionPixels", item))
-                self._refresh()
+        def take(item: RegionPixels) -> None:
+            self._keep(key, of, item)
+            self._refresh()
 
         def end() -> None:
             if self._asked is asked:
                 self._asked = None
             self._refresh()
 
-        def fail(error: BaseException) -> None:
-            end()
-            self._messages.report(error, topic=_TOPIC)
-
-        self._jobs.submit(
+        self._submit(
             "pixels",
             lambda: engine.explain_region(pipeline, volume, result, detections, roi),
-            Handlers(produced=take, finished=end, failed=fail, cancelled=end),
-            priority=Priority.ASKED,
+            take,
+            end,
+            topic=_TOPIC,
         )
         self._asked = asked
         self._refresh()

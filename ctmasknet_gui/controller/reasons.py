@@ -8,12 +8,8 @@ from typing import Any, TypeVar
 
 from PySide6.QtCore import QObject, QTimer, Slot
 
-from ctmasknet_gui.controller.jobs import Handlers, Jobs
-from ctmasknet_gui.controller.messages import MessageController
-from ctmasknet_gui.controller.ports import Engine
-from ctmasknet_gui.controller.shown import ShownController
-from ctmasknet_gui.controller.weights import WeightsController
-from ctmasknet_gui.state import AppState
+from ctmasknet_gui.controller.jobs import Handlers
+from ctmasknet_gui.controller.services import EngineUseCase, Services
 from ctmasknet_gui.worker import Priority
 from ctmasknet_gui.worker.job import JobFactory
 from model_core.base.reasons import Grouping, Sensitivity, SliceReason, Way
@@ -37,29 +33,15 @@ class _Asked:
     key: object
 
 
-class ReasonController(QObject):
+class ReasonController(EngineUseCase):
     """Writes `ReasonState`: contributions, decisive sets and the class along the thresholds.
 
     A later change cancels what is being computed; masks and summaries go before it.
     """
 
-    def __init__(
-        self,
-        state: AppState,
-        jobs: Jobs,
-        *,
-        engine: Engine,
-        weights: WeightsController,
-        shown: ShownController,
-        messages: MessageController,
-        parent: QObject | None = None,
-    ) -> None:
-        super().__init__(parent)
-        self._state = state
-        self._jobs = jobs
-        self._engine = engine
-        self._weights = weights
-        self._messages = messages
+    def __init__(self, services: Services, parent: QObject | None = None) -> None:
+        super().__init__(services, parent)
+        state, shown = services.state, services.shown
         # With the candidates that it is of: a result whose maps were let go has the same.
         self._kept: dict[object, tuple[Candidates, SliceReason | Sensitivity]] = {}
         self._watched = False
@@ -165,21 +147,21 @@ class ReasonController(QObject):
         assert verdict is not None
         pipeline, result, shown = asked.pipeline, asked.result, asked.shown
         if self._known(asked, SliceReason) is None:
-            self._submit(
+            self._start(
                 "reason",
                 lambda: engine.explain(pipeline, volume, result, shown, way),
                 asked,
                 self._put_reason,
             )
         if self._watched and self._known(asked, Sensitivity) is None:
-            self._submit(
+            self._start(
                 "sensitivity",
                 lambda: engine.sensitivity(pipeline, result, verdict),
                 asked,
                 self._put_sensitivity,
             )
 
-    def _submit(self, kind: str, work: JobFactory, asked: _Asked, put: Callable[[Any], None]) -> None:
+    def _start(self, kind: str, work: JobFactory, asked: _Asked, put: Callable[[Any], None]) -> None:
         def take(item: object) -> None:
             if isinstance(item, SliceReason | Sensitivity):
                 self._keep(asked, item)

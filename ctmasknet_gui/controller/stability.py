@@ -7,12 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 from PySide6.QtCore import QObject, Slot
 
-from ctmasknet_gui.controller.jobs import Handlers, Jobs
-from ctmasknet_gui.controller.messages import MessageController
-from ctmasknet_gui.controller.ports import Engine
-from ctmasknet_gui.controller.shown import ShownController
-from ctmasknet_gui.controller.weights import WeightsController
-from ctmasknet_gui.state import AppState
+from ctmasknet_gui.controller.jobs import Handlers
+from ctmasknet_gui.controller.services import EngineUseCase, Services
 from ctmasknet_gui.worker import Priority
 from model_core.base.jobs import Progress
 from model_core.base.results import Candidates
@@ -34,30 +30,16 @@ class _Known:
     found: Stability
 
 
-class StabilityController(QObject):
+class StabilityController(EngineUseCase):
     """Writes `StabilityState`; what is known is forgotten with case, weights and another run of the slice.
 
     Thresholds that moved back make what is known of slices true again; that of the scan is dropped, also when
     the lungs are found.
     """
 
-    def __init__(
-        self,
-        state: AppState,
-        jobs: Jobs,
-        *,
-        engine: Engine,
-        weights: WeightsController,
-        shown: ShownController,
-        messages: MessageController,
-        parent: QObject | None = None,
-    ) -> None:
-        super().__init__(parent)
-        self._state = state
-        self._jobs = jobs
-        self._engine = engine
-        self._weights = weights
-        self._messages = messages
+    def __init__(self, services: Services, parent: QObject | None = None) -> None:
+        super().__init__(services, parent)
+        state, shown = services.state, services.shown
         self._kept: dict[int, _Known] = {}
         # Slice, its candidates and settings of the runs that go on.
         self._asked: tuple[int, Candidates, DetectionSettings, EvidenceSettings] | None = None
@@ -73,10 +55,10 @@ class StabilityController(QObject):
     @Slot()
     def ask(self) -> None:
         """Run the visible slice with eight small changes."""
-        pipeline, volume, shown = self._weights.pipeline, self._state.case.volume, self._state.results.shown
-        result = None if shown is None else self._state.results.slices.get(shown.slice_index)
-        if pipeline is None or volume is None or shown is None or result is None:
+        analysed, shown = self._analysed(), self._state.results.shown
+        if analysed is None or shown is None:
             return
+        pipeline, volume, result = analysed
         self._messages.withdraw(_TOPIC)
         known = self._known()
         if known is not None and self._true(known) == (True, True):

@@ -8,13 +8,10 @@ from dataclasses import replace
 from PySide6.QtCore import QObject, Slot
 
 from ctmasknet_gui.controller.feature_maps import within_budget
-from ctmasknet_gui.controller.jobs import Handlers, Jobs
-from ctmasknet_gui.controller.messages import MessageController
-from ctmasknet_gui.controller.ports import Engine
-from ctmasknet_gui.controller.shown import ShownController
+from ctmasknet_gui.controller.jobs import Handlers
+from ctmasknet_gui.controller.services import EngineUseCase, Services
 from ctmasknet_gui.controller.thresholds import ThresholdController
-from ctmasknet_gui.controller.weights import WeightsController
-from ctmasknet_gui.state import AppState, Effect, SliceEdits
+from ctmasknet_gui.state import Effect, SliceEdits
 from ctmasknet_gui.worker import Priority
 from model_core.base.asked import AskedRegion
 from model_core.base.results import RoiRow, SliceResult
@@ -26,7 +23,7 @@ _FIRST = "Analyse this slice first (Run slice), then ask about a region of it."
 _TOPIC = "asking about a region"
 
 
-class WhatIfController(QObject):
+class WhatIfController(EngineUseCase):
     """Makes the edits of the visible slice's evidence, and keeps `ResultState.effect` up to date.
 
     Regions are named by their candidates; what is not in the evidence of the slice is passed over. One that
@@ -34,24 +31,11 @@ class WhatIfController(QObject):
     """
 
     def __init__(
-        self,
-        state: AppState,
-        jobs: Jobs,
-        thresholds: ThresholdController,
-        *,
-        engine: Engine,
-        weights: WeightsController,
-        shown: ShownController,
-        messages: MessageController,
-        parent: QObject | None = None,
+        self, services: Services, thresholds: ThresholdController, parent: QObject | None = None
     ) -> None:
-        super().__init__(parent)
-        self._state = state
-        self._jobs = jobs
-        self._messages = messages
+        super().__init__(services, parent)
+        state, shown = services.state, services.shown
         self._thresholds = thresholds
-        self._engine = engine
-        self._weights = weights
         state.results.events.shown.connect(self._refresh)
         state.selection.events.candidate.connect(self._refresh)
         state.selection.events.others.connect(self._refresh)
@@ -110,14 +94,14 @@ class WhatIfController(QObject):
         Where the maps of the slice were given up, or the class has a network of its own, a backbone runs, and
         that is told.
         """
-        index, volume = self._state.display.slice_index, self._state.case.volume
-        pipeline, result = self._weights.pipeline, self._state.results.slices.get(index)
+        index, analysed = self._state.display.slice_index, self._analysed()
         # The last question counts, and what was told of the one before is no longer true.
         self._jobs.cancel("ask")
         self._messages.withdraw(_TOPIC)
-        if volume is None or pipeline is None or result is None:
+        if analysed is None:
             self._messages.post("info", _FIRST, topic=_TOPIC)
             return
+        pipeline, volume, result = analysed
         runs = self._engine.needs_backbone(pipeline, result)
         if runs:
             self._messages.post("info", _NETWORK if result.features else _AGAIN, topic=_TOPIC)

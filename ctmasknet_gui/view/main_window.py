@@ -19,14 +19,11 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QMainWindow, QWidget
 
 from ctmasknet_gui.state import AppState
-from ctmasknet_gui.state.requests import ExportKind, FewerSlices, MaskFound
-from ctmasknet_gui.state.verdict import verdict_words
 from ctmasknet_gui.view.actions import Actions
+from ctmasknet_gui.view.dialogs import Dialogs
 from ctmasknet_gui.view.explanation import ExplanationPanel
 from ctmasknet_gui.view.explanation.controls import QuietSpinBox
 from ctmasknet_gui.view.explanation.hint import Hint
-from ctmasknet_gui.view.file_dialogs import FileDialogs
-from ctmasknet_gui.view.help import TextDialog, about_html, keys_html, rules_html, weights_html
 from ctmasknet_gui.view.keyboard import ShortcutGuard, keep_click_focus
 from ctmasknet_gui.view.layout import Arrangement, from_bytes, to_bytes
 from ctmasknet_gui.view.menus import Menus
@@ -39,7 +36,6 @@ from ctmasknet_gui.view.tool_bar import ToolBar
 from ctmasknet_gui.view.use_cases import UseCases
 from ctmasknet_gui.view.viewport import Viewport, local_paths
 from model_core.base.arrays import ByteArray
-from model_core.base.picture_edit import PictureEditKind
 
 TITLE = "CTMaskNet"
 MINIMUM_SIZE = (1100, 700)
@@ -75,10 +71,9 @@ class MainWindow(QMainWindow):
         self._layout_restored = False
         # The list of series gave way to the picture; the user opened it all the same.
         self._collapsed = self._pinned = False
-        self.picture_edit: QWidget | None = None
         self.commands = Actions(state, self)
         self.commands.connect_to(use)
-        self.dialogs = FileDialogs(self, use)
+        self.dialogs = Dialogs(self, state, self.commands, use)
         self._make_widgets()
         self._make_docks()
         self._connect_widgets()
@@ -93,7 +88,6 @@ class MainWindow(QMainWindow):
         state.case.events.partial.connect(self._on_volume)
         state.case.events.catalogue.connect(self._check_panels)
         state.display.events.privacy.connect(self._show_title)
-        state.picture_edit.events.edited.connect(self._show_edited)
         state.display.events.theme.connect(self._on_theme)
         QGuiApplication.styleHints().colorSchemeChanged.connect(self._on_theme)
         self._on_theme()
@@ -232,21 +226,21 @@ class MainWindow(QMainWindow):
         """Connect the commands that nobody but the window is needed for."""
         commands, dialogs = self.commands, self.dialogs
         for action, do in (
-            (commands.open_file, dialogs.ask_files),
-            (commands.open_folder, dialogs.ask_folder),
-            (commands.load_reference, dialogs.ask_reference),
-            (commands.load_weights, dialogs.ask_weights),
-            (commands.save_case, dialogs.ask_case),
-            (commands.export, partial(self.show_export, "png")),
-            (commands.export_png, partial(self.show_export, "png")),
-            (commands.export_csv, partial(self.show_export, "csv")),
-            (commands.export_plots, partial(self.show_export, "plots")),
-            (commands.export_lesions, partial(self.show_export, "lesions")),
-            (commands.export_slice_page, partial(self.show_export, "slice_page")),
-            (commands.export_scan_page, partial(self.show_export, "scan_page")),
-            (commands.export_figure, partial(self.show_export, "figure")),
-            (commands.export_nms, partial(self.show_export, "nms_figure")),
-            (commands.key_images, self.show_key_images),
+            (commands.open_file, dialogs.files.ask_files),
+            (commands.open_folder, dialogs.files.ask_folder),
+            (commands.load_reference, dialogs.files.ask_reference),
+            (commands.load_weights, dialogs.files.ask_weights),
+            (commands.save_case, dialogs.files.ask_case),
+            (commands.export, partial(dialogs.show_export, "png")),
+            (commands.export_png, partial(dialogs.show_export, "png")),
+            (commands.export_csv, partial(dialogs.show_export, "csv")),
+            (commands.export_plots, partial(dialogs.show_export, "plots")),
+            (commands.export_lesions, partial(dialogs.show_export, "lesions")),
+            (commands.export_slice_page, partial(dialogs.show_export, "slice_page")),
+            (commands.export_scan_page, partial(dialogs.show_export, "scan_page")),
+            (commands.export_figure, partial(dialogs.show_export, "figure")),
+            (commands.export_nms, partial(dialogs.show_export, "nms_figure")),
+            (commands.key_images, dialogs.show_key_images),
             (commands.quit, self.close),
             (commands.zoom_in, self.viewport.zoom_in),
             (commands.zoom_out, self.viewport.zoom_out),
@@ -254,15 +248,15 @@ class MainWindow(QMainWindow):
             (commands.next_region, partial(self.explanation.table.step, 1)),
             (commands.previous_region, partial(self.explanation.table.step, -1)),
             (commands.copy_table, self.explanation.table.copy),
-            (commands.select_scores, self.select_scores),
-            (commands.ask_box, self.ask_box),
-            (commands.heal_box, partial(self.edit_box, "heal")),
-            (commands.plant_box, partial(self.edit_box, "plant")),
+            (commands.select_scores, dialogs.select_scores),
+            (commands.ask_box, dialogs.ask_box),
+            (commands.heal_box, partial(dialogs.edit_box, "heal")),
+            (commands.plant_box, partial(dialogs.edit_box, "plant")),
             (commands.explain_pixels, self._show_pixels),
-            (commands.other_rules, self._show_rules),
-            (commands.keys, self._show_keys),
-            (commands.about, self._show_about),
-            (commands.about_weights, self._show_weights),
+            (commands.other_rules, dialogs.show_rules),
+            (commands.keys, dialogs.show_keys),
+            (commands.about, dialogs.show_about),
+            (commands.about_weights, dialogs.show_weights),
         ):
             action.triggered.connect(lambda _=False, do=do: do())
         commands.full_screen.setCheckable(True)
@@ -276,7 +270,7 @@ class MainWindow(QMainWindow):
 
     def set_last_folder(self, folder: Path) -> None:
         """Let file dialogs start in this folder."""
-        self.dialogs.folder = folder
+        self.dialogs.files.folder = folder
 
     @Slot(str, object)
     def set_thumbnail(self, series_id: str, picture: ByteArray) -> None:
@@ -318,138 +312,11 @@ class MainWindow(QMainWindow):
         """Write the window as a PNG picture; False where the file cannot be written."""
         return self.grab().save(str(target), "PNG")
 
-    def show_export(self, kind: ExportKind) -> None:
-        """Ask what to export and where to, and export it unless that is cancelled."""
-        from ctmasknet_gui.view.export_dialog import ExportDialog
-
-        if self._state.display.cine:
-            # "This slice" must stay the one that was seen.
-            self.use.toggle_cine()
-        dialog = ExportDialog(self._state, kind=kind, folder=self.dialogs.export_folder, parent=self)
-
-        def export() -> None:
-            if dialog.request is not None:
-                self.use.export(dialog.request)
-
-        dialog.accepted.connect(export)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.open()
-
-    def show_key_images(self) -> None:
-        """Show the list of key images, which stays open beside the slices."""
-        from ctmasknet_gui.view.key_images import KeyImagesDialog
-
-        dialog = self.findChild(KeyImagesDialog)
-        if dialog is None:
-            dialog = KeyImagesDialog(self._state, parent=self)
-            dialog.sliceChosen.connect(self.use.show_slice)
-            dialog.noted.connect(self.use.note_key_image)
-            dialog.unmarked.connect(self.use.unmark_key_image)
-        dialog.show()
-        dialog.raise_()
-        dialog.activateWindow()
-
-    def select_scores(self) -> None:
-        """Ask for a range of scores whose regions are to be selected."""
-        from ctmasknet_gui.view.what_if_dialogs import ScoreRangeDialog
-
-        dialog = ScoreRangeDialog(self._state, self.commands, parent=self)
-        dialog.regionsPicked.connect(self.use.pick_several)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.open()
-
-    def ask_box(self) -> None:
-        """Ask for the edges of a box that is to be asked about."""
-        from ctmasknet_gui.view.what_if_dialogs import BoxDialog
-
-        dialog = BoxDialog(self._state, parent=self)
-        dialog.boxAsked.connect(self.use.ask)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.open()
-
-    def edit_box(self, kind: PictureEditKind) -> None:
-        """Ask for the edges of a box that is to be healed, or planted in."""
-        from ctmasknet_gui.view.what_if_dialogs import BoxDialog
-
-        dialog = BoxDialog(self._state, purpose=kind, parent=self)
-
-        def edit(box: tuple[float, float, float, float]) -> None:
-            left, top, right, bottom = box
-            dialog.close()
-            self.use.edit_area(kind, ((left, top), (right, top), (right, bottom), (left, bottom)))
-
-        dialog.boxAsked.connect(edit)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.open()
-
-    def _show_edited(self, *_: object) -> None:
-        """Show the changed picture beside the window as long as there is one."""
-        from ctmasknet_gui.view.picture_edit_dialog import PictureEditDialog
-
-        dialog, use = self.picture_edit, self.use
-        if self._state.picture_edit.edited is None:
-            self.picture_edit = None
-            if dialog is not None:
-                dialog.close()
-        elif dialog is None:
-            self.picture_edit = dialog = PictureEditDialog(self._state, parent=self)
-            dialog.runAsked.connect(use.run_edited)
-            dialog.stopAsked.connect(use.stop_edited)
-            dialog.levelChosen.connect(use.set_ground_glass)
-            dialog.left.connect(use.forget_edited)
-            dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-            dialog.show()
-
-    @Slot(object)
-    def ask_fewer_slices(self, question: FewerSlices) -> None:
-        """Ask whether every n-th slice will do, and open them unless that is cancelled."""
-        from ctmasknet_gui.view.questions import FewerSlicesDialog
-
-        dialog = FewerSlicesDialog(question, private=self._state.display.privacy, parent=self)
-        dialog.accepted.connect(lambda: self.use.open_every(question.series_id, dialog.step))
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.open()
-
-    @Slot(object)
-    def ask_mask_use(self, found: MaskFound) -> None:
-        """Ask what a mask is meant for: to be shown over the open series, opened as one, or nothing."""
-        from ctmasknet_gui.view.questions import MaskDialog
-
-        dialog = MaskDialog(found, private=self._state.display.privacy, parent=self)
-        dialog.accepted.connect(self.use.use_mask)
-        dialog.open_button.clicked.connect(lambda *_: self.use.open_mask())
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.open()
-
-    def show_text(self, title: str, html: str) -> None:
-        """Show help or information in a dialog of its own."""
-        dialog = TextDialog(title, html, parent=self)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.open()
-
     # ------------------------------------------------------------------------------------- events
 
     def _show_pixels(self) -> None:
         plots = self.explanation.plots
         plots.tabs.setCurrentWidget(plots.pixels)
-
-    def _show_rules(self) -> None:
-        from model_core.explain import other_rules
-
-        results, words = self._state.results, verdict_words(self._state)
-        answers = other_rules(results.summaries.values(), volume=self._state.case.volume)
-        rule = "" if results.scan is None else results.scan.verdict_rule or results.scan.rule
-        self.show_text("What other rules would say", rules_html(words, rule, answers))
-
-    def _show_keys(self) -> None:
-        self.show_text("Mouse and keys", keys_html(self.commands))
-
-    def _show_about(self) -> None:
-        self.show_text("About CTMaskNet", about_html())
-
-    def _show_weights(self) -> None:
-        weights = self._state.weights
-        self.show_text("About these weights", weights_html(weights.cards or weights.available))
 
     @Slot(bool)
     def _set_full_screen(self, on: bool) -> None:

@@ -172,8 +172,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _names(arguments: argparse.Namespace, index: int) -> list[str]:
     """Return the names of what will be written."""
     from model_core.export import picture_edit_name, picture_names, region_picture_name
+    from model_core.export.pages import page_names
     from model_core.export.paper import paper_targets
-    from model_core.export.report_pages import page_names
 
     names = [DOCUMENT, *picture_names(index), *(page_names(REPORT) if arguments.report else ())]
     if arguments.region is not None:
@@ -304,9 +304,10 @@ def _write(
         write_picture_edit,
         write_region_picture,
     )
+    from model_core.export.pages import PageSettings, write_page
     from model_core.export.paper import nms_figure, write_paper_figure
     from model_core.export.paper_captions import PaperLook
-    from model_core.export.report_pages import PageSettings, slice_page, write_page
+    from model_core.export.slice_page import slice_page
     from model_core.weights.card import names_text
 
     make_folder(output)

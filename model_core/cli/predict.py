@@ -108,9 +108,10 @@ def run(arguments: argparse.Namespace) -> int:
         write_lesions,
         write_png,
     )
+    from model_core.export.pages import PageSettings, page_names, write_page
     from model_core.export.paper import paper_figure, paper_targets, write_paper_figure
     from model_core.export.paper_captions import PaperLook
-    from model_core.export.report_pages import PageSettings, page_names, page_slices, scan_page, write_page
+    from model_core.export.scan_page import page_slices, scan_page
     from model_core.read import scan
     from model_core.report import require_pdf
     from model_core.weights.card import control_regions

@@ -17,17 +17,15 @@ from model_core.engine.pipeline import Pipeline
 from model_core.explain.attribution import (
     ClosedUp,
     Contributions,
-    DecisiveSet,
     Game,
-    Rule,
     closed_up,
-    decisive_set,
     integrated_gradients,
     leave_one_out,
     lesion_players,
     row_players,
     shapley,
 )
+from model_core.explain.decisive import DecisiveSet, Rule, decisive_set
 
 Method = Literal["leave_one_out", "integrated_gradients", "shapley"]
 METHODS: tuple[Method, ...] = ("leave_one_out", "integrated_gradients", "shapley")

@@ -27,13 +27,13 @@ from model_core.engine.lungs import known_lungs
 from model_core.engine.pipeline import Pipeline
 from model_core.explain.attribution import (
     Contributions,
-    FoundSet,
     Game,
     leave_one_out,
     lesion_players,
     shapley,
     with_ill,
 )
+from model_core.explain.decisive import FoundSet
 from model_core.explain.explanation import Explanation, explain_slice
 from model_core.scene import class_name
 

@@ -14,7 +14,8 @@ from model_core.base.results import ImageVerdict, SliceResult
 from model_core.base.settings import EvidenceEdit, EvidenceSettings
 from model_core.engine.evidence import judge
 from model_core.engine.pipeline import Pipeline
-from model_core.explain.attribution import Rule, with_ill
+from model_core.explain.attribution import with_ill
+from model_core.explain.decisive import Rule
 from model_core.scene import class_name
 
 _SCORES = np.round(np.linspace(0.0, 1.0, 101), 2)

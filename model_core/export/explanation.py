@@ -18,7 +18,8 @@ from model_core.base.stability import Stability
 from model_core.base.threads import DRAWING
 from model_core.base.voi import usual_picture
 from model_core.base.volume import Volume
-from model_core.explain.attribution import FoundSet, with_ill
+from model_core.explain.attribution import with_ill
+from model_core.explain.decisive import FoundSet
 from model_core.explain.explanation import BACKGROUND, METHODS, Explanation
 from model_core.explain.pixels import RegionPixels
 from model_core.export.picture_edit import picture_edit_entry

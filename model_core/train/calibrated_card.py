@@ -28,7 +28,7 @@ from model_core.measure.output import REPORT
 from model_core.measure.scans import verdict_id
 from model_core.measure.slices import one_slice_volume, with_grey_map
 from model_core.train.calibrating import LeftOut, calibrate, fit_cloud, references_of
-from model_core.train.image_class import RoiRows, limited
+from model_core.train.roi_rows import RoiRows, limited
 from model_core.weights.card import ModelCard
 from model_core.weights.store import (
     SUFFIX,

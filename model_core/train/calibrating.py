@@ -18,7 +18,8 @@ from model_core.engine.novelty import FEATURES, distance
 from model_core.measure.bootstrap import Interval, group_means, interval, quoted, rounded
 from model_core.measure.calibration import brier, fit_logistic, share_limits
 from model_core.measure.classification import auc
-from model_core.train.image_class import RoiRows, batches, ill_logits
+from model_core.train.image_class import batches
+from model_core.train.roi_rows import RoiRows, ill_logits
 
 # Fewer patients of a kind, left out, can show nothing.
 FEWEST_PATIENTS = 10

@@ -10,7 +10,6 @@ Labels of the data are confounded with their source, so quality is reported with
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,223 +17,30 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import expit, logit, logsumexp
+from scipy.special import expit, logit
 from torch import Tensor
 from torch.nn import functional as F
 
 from model_core.base.arrays import BoolArray, DoubleArray, FloatArray, IntArray
 from model_core.base.errors import DataError
 from model_core.base.jobs import Progress
-from model_core.base.results import MIRRORED
 from model_core.base.settings import EvidenceSettings
-from model_core.data import ClassifiedSlice
-from model_core.data.classes import CLASS_FOLDERS, COVIDX
-from model_core.engine import Pipeline
-from model_core.engine.backend import Look
-from model_core.engine.novelty import features_of
-from model_core.engine.preprocess import network_input
+from model_core.data.classes import CLASS_FOLDERS
 from model_core.measure.classification import auc
-from model_core.measure.slices import one_slice_volume, with_grey_map
 from model_core.networks import CovidCTMaskNet, ImageHead
-from model_core.ranking import rank_regions, replicate
+from model_core.ranking import replicate
 from model_core.train.geometry import Motion, warp
 from model_core.train.packing import PackedSlice
-from model_core.train.recipe import held_out
-from model_core.weights.card import PAPER_IMAGE_CLASSES
+from model_core.train.roi_rows import NORMAL, OTHER, RoiRows
 
 # Classes that can be compared inside one source: (source prefix, label, label).
 WITHIN_SOURCE = (("mosmed", 0, 2), ("soares", 1, 2))
 FOLDS = 5
-# Entry of a detector's card: shares of the control pictures it never saw; and of a classifier's measures.
-HELD_OUT_CONTROLS = "held_out_controls"
-# The same of pictures that it labelled itself (`train.self_training`).
-SELF_TRAINED = "self_trained"
-# The same of pictures that a single-shot model learned the class from.
-HELD_OUT_PICTURES = "held_out_pictures"
+# Entry of a classifier's measures: those of slices that the detector never saw.
 UNSEEN = "unseen_by_the_detector"
-# Regions kept of a slice, in RoI batches: those that refill a batch of which some were dropped.
-KEPT_BATCHES = 2
 # Rows below are background.
 BACKGROUND = 0.05
-# Their labels are of the study: a slice may show nothing of it.
-WEAK_SOURCES = ("mosmed_ct1", "mosmed_ct2")
-_WEAK = 0.2
-_NORMAL, _OTHER, _COVID = range(3)
-
-
-@dataclass(frozen=True, eq=False)
-class RoiRows:
-    """Ranked regions of slices.
-
-    Attributes
-    ----------
-    rows:
-        (n, V, M, 5) score and encoded deltas, best first, of V looks at each slice, as the RoI batch has them
-        but each once; zeros where there are fewer.
-    labels:
-        (n,) classes.
-    patients:
-        n names of whose slices they are; empty where each slice is a patient of its own.
-    features:
-        (n, F) of the picture and its first look, see `engine.novelty`; None where nobody looked.
-    """
-
-    rows: FloatArray
-    labels: IntArray
-    sources: tuple[str, ...]
-    names: tuple[str, ...]
-    patients: tuple[str, ...] = ()
-    features: DoubleArray | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def groups(self) -> list[str]:
-        """Whose slice each is."""
-        return list(self.patients or map(str, range(len(self))))
-
-    @property
-    def families(self) -> list[str]:
-        """The source of each slice without its part ("mosmed" of "mosmed_ct0")."""
-        return [source.split("_")[0] for source in self.sources]
-
-    @property
-    def confirmed(self) -> BoolArray:
-        """(n,) whether a slice is of class 1 and of confirmed common pneumonia."""
-        found: BoolArray = (self.labels == _OTHER) & (np.array(self.sources) == COVIDX)
-        return found
-
-    @property
-    def weak(self) -> BoolArray:
-        """(n,) whether the label is that of the study."""
-        weak: BoolArray = np.isin(self.sources, WEAK_SOURCES)
-        return weak
-
-    @property
-    def image_classes(self) -> tuple[str, ...]:
-        """Names of the classes: class 1 is "Common Pneumonia" only where confirmed cases train it."""
-        return PAPER_IMAGE_CLASSES if self.confirmed.any() else tuple(CLASS_FOLDERS.values())
-
-    @property
-    def ill_classes(self) -> tuple[int, ...]:
-        """Classes that count as pneumonia: class 1 only where confirmed cases train it."""
-        return (_OTHER, _COVID) if self.confirmed.any() else (_COVID,)
-
-    @property
-    def ill(self) -> DoubleArray:
-        """(n,) 1 for pneumonia of any kind, 0 for controls, NaN for other patients: many look normal."""
-        known = np.where(self.labels == _NORMAL, 0.0, 1.0)
-        return np.where((self.labels == _OTHER) & ~self.confirmed, np.nan, known)
-
-    def at(self, which: IntArray | BoolArray) -> RoiRows:
-        """Return some of the slices: those of these positions, or where it is true."""
-        picks = np.arange(len(self))[which]
-        return RoiRows(
-            self.rows[picks],
-            self.labels[picks],
-            tuple(self.sources[k] for k in picks),
-            tuple(self.names[k] for k in picks),
-            tuple(self.patients[k] for k in picks) if self.patients else (),
-            None if self.features is None else self.features[picks],
-        )
-
-
-def ill_logits(logits: FloatArray, ill_classes: Sequence[int]) -> DoubleArray:
-    """Return (n,) logsumexp of the logits of pneumonia minus that of Control, of (n, classes) logits."""
-    several = np.asarray(logits, np.float64)
-    found: DoubleArray = logsumexp(several[:, list(ill_classes)], axis=1) - several[:, _NORMAL]
-    return found
-
-
-def limited(slices: Sequence[ClassifiedSlice], limit: int | None) -> list[ClassifiedSlice]:
-    """Return at most ``limit`` slices of each source and class, evenly spread over their order."""
-    groups: dict[tuple[str, int], list[ClassifiedSlice]] = {}
-    for item in slices:
-        groups.setdefault((item.source, item.label), []).append(item)
-    kept: list[ClassifiedSlice] = []
-    for group in groups.values():
-        count = len(group) if limit is None else min(limit, len(group))
-        kept += [group[int(k)] for k in np.linspace(0, len(group) - 1, count).round()]
-    return kept
-
-
-def extract(
-    pipeline: Pipeline, slices: Sequence[ClassifiedSlice], evidence: EvidenceSettings
-) -> Generator[Progress | RoiRows, None, None]:
-    """Run a detector over pictures as in use and yield, last, their ranked regions.
-
-    Of a detector that looks at the mirror image, too, the second look is that of a fast analysis.
-    """
-    card = pipeline.cards[0]
-    rows, features = [], []
-    for done, item in enumerate(slices):
-        yield Progress(done, len(slices), "Regions")
-        (shown,) = with_grey_map([item], card.input.grey)
-        picture = network_input(one_slice_volume(shown.image_hu(), name=item.name), 0, card.input)
-        look = pipeline.backend.look(picture, mirror=card.detector.mirror)
-        several = [_ranked(pipeline, one, evidence) for one in _looks(look)]
-        rows.append(np.stack(several))
-        features.append(features_of(picture, several[0]))
-    yield RoiRows(
-        np.stack(rows),
-        np.array([one.label for one in slices], np.int64),
-        tuple(one.source for one in slices),
-        tuple(one.name for one in slices),
-        tuple(one.patient for one in slices),
-        np.stack(features),
-    )
-
-
-def _looks(look: Look) -> tuple[Look, ...]:
-    """Return a look and, where it saw the mirror image, that of a fast analysis: same proposals."""
-    plain = {level: one for level, one in look.maps.items() if not level.endswith(MIRRORED)}
-    if len(plain) == len(look.maps):
-        return (look,)
-    return look, dataclasses.replace(look, maps=plain)
-
-
-def _ranked(pipeline: Pipeline, look: Look, evidence: EvidenceSettings) -> FloatArray:
-    """Return (M, 5) ranked rows, zeros where there are fewer."""
-    found = pipeline.backend.regions(look, look.proposals, branch="evidence")
-    kept = rank_regions(
-        found.boxes,
-        found.scores,
-        found.labels,
-        score=evidence.score,
-        nms_iou=evidence.nms_iou,
-        min_area=evidence.min_area,
-        limit=KEPT_BATCHES * evidence.batch_size,
-    )
-    rows = np.zeros((KEPT_BATCHES * evidence.batch_size, 5), np.float32)
-    rows[: len(kept)] = np.column_stack((found.scores[kept], found.deltas[kept]))
-    return rows
-
-
-def unseen_slices(data: RoiRows, training: Mapping[str, Any]) -> BoolArray | None:
-    """Return (n,) which slices a detector never saw in its training, or None where it held no control out.
-
-    ``training`` is what the detector's card says of its training: shares held out, by the prefix of the
-    source (`recipe.held_out`), of the controls, of the pictures with disease that it labelled itself, and of
-    those that it learned the class from. Other slices are taken as unseen.
-    """
-    controls: dict[str, float] = training.get(HELD_OUT_CONTROLS) or {}
-    taught: dict[str, float] = training.get(SELF_TRAINED) or {}
-    if not controls:
-        return None
-
-    classes = tuple(CLASS_FOLDERS)
-    learned: dict[str, float] = training.get(HELD_OUT_PICTURES) or {}
-
-    def unseen(name: str, source: str, label: int) -> bool:
-        kind = classes[label]
-        shares = [learned, *({"normal": [controls], "covid": [taught]}.get(kind, []))]
-        mine = [share for some in shares for prefix, share in some.items() if source.startswith(prefix)]
-        # A control of a source that is not told of was trained on; other pictures were not.
-        return held_out(name, min(mine)) if mine else kind != "normal"
-
-    rows = zip(data.names, data.sources, data.labels.tolist(), strict=True)
-    return np.array([unseen(*row) for row in rows], bool)
+_WEAK = 0.2  # smoothing of labels that are of the study
 
 
 def measure_classes(
@@ -325,7 +131,7 @@ def batches(rows: FloatArray, size: int) -> FloatArray:
     return np.stack([_batch(one, count, size, 0) for one, count in zip(rows, counts, strict=True)])
 
 
-def _targets(data: RoiRows, smoothing: float) -> tuple[FloatArray, FloatArray]:
+def targets_of(data: RoiRows, smoothing: float) -> tuple[FloatArray, FloatArray]:
     """Return (n, 3) targets of the logits and (n, 3) whether each is known.
 
     Patients with another disease have no COVID-19; whether their slice shows anything is unknown, and they
@@ -334,12 +140,12 @@ def _targets(data: RoiRows, smoothing: float) -> tuple[FloatArray, FloatArray]:
     known = np.ones((len(data), len(CLASS_FOLDERS)), np.float32)
     amount = np.where(data.weak, _WEAK, smoothing).astype(np.float32)[:, None]
     truth = np.eye(len(CLASS_FOLDERS), dtype=np.float32)[data.labels]
-    control = np.eye(len(CLASS_FOLDERS), dtype=np.float32)[[_NORMAL]]
+    control = np.eye(len(CLASS_FOLDERS), dtype=np.float32)[[NORMAL]]
     spread = np.where(data.weak[:, None], control, np.float32(0.5))
-    unsure = (data.labels == _OTHER) & ~data.confirmed
-    known[unsure, _NORMAL] = 0.0
+    unsure = (data.labels == OTHER) & ~data.confirmed
+    known[unsure, NORMAL] = 0.0
     if data.confirmed.any():
-        known[unsure, _OTHER] = 0.0
+        known[unsure, OTHER] = 0.0
     return (truth * (1 - amount) + spread * amount).astype(np.float32), known
 
 
@@ -369,8 +175,8 @@ def train_head(
     optimiser = torch.optim.AdamW(
         head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    share = _shares(data.at(chosen))
-    targets, known = (torch.from_numpy(part) for part in _targets(data, settings.smoothing))
+    share = drawing_shares(data.at(chosen))
+    targets, known = (torch.from_numpy(part) for part in targets_of(data, settings.smoothing))
     ill_classes = data.ill_classes
     total = max(1, len(chosen) * data.rows.shape[1] // settings.batch) * settings.epochs
     for step in range(total):
@@ -379,23 +185,23 @@ def train_head(
         picks = generator.choice(chosen, size=settings.batch, p=share)
         look = generator.integers(0, data.rows.shape[1], settings.batch)
         rows = perturbed(data.rows[picks, look], generator, settings, size=size)
-        loss = _loss(head(torch.from_numpy(rows)), targets[picks], known[picks], ill_classes)
+        loss = head_loss(head(torch.from_numpy(rows)), targets[picks], known[picks], ill_classes)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     return head.eval()
 
 
-def _loss(logits: Tensor, targets: Tensor, known: Tensor, ill_classes: Sequence[int]) -> Tensor:
+def head_loss(logits: Tensor, targets: Tensor, known: Tensor, ill_classes: Sequence[int]) -> Tensor:
     """Return the mean BCE of the known logits (spec §5.5) plus that of "ill or not"."""
     each = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    ill = torch.logsumexp(logits[:, list(ill_classes)], 1) - logits[:, _NORMAL]
-    of_ill = F.binary_cross_entropy_with_logits(ill, 1 - targets[:, _NORMAL], reduction="none")
-    sure = known[:, _NORMAL]
+    ill = torch.logsumexp(logits[:, list(ill_classes)], 1) - logits[:, NORMAL]
+    of_ill = F.binary_cross_entropy_with_logits(ill, 1 - targets[:, NORMAL], reduction="none")
+    sure = known[:, NORMAL]
     return (each * known).sum() / known.sum() + (of_ill * sure).sum() / sure.sum().clamp(min=1.0)
 
 
-def _shares(data: RoiRows) -> DoubleArray:
+def drawing_shares(data: RoiRows) -> DoubleArray:
     """Return (n,) how often each slice is drawn, see `train_head`."""
     keys = list(zip(data.labels.tolist(), data.families, data.groups, strict=True))
     slices = Counter(keys)

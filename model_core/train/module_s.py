@@ -27,24 +27,26 @@ from model_core.train.calibrating import LeftOut, calibrate, fit_cloud, referenc
 from model_core.train.image_class import (
     BACKGROUND,
     FOLDS,
-    HELD_OUT_PICTURES,
-    KEPT_BATCHES,
-    SELF_TRAINED,
     UNSEEN,
     HeadTraining,
-    RoiRows,
     batches,
     cross_logits,
-    extract,
     head_logits,
-    ill_logits,
-    limited,
     measured_within,
     patient_folds,
     train_head,
-    unseen_slices,
 )
 from model_core.train.packing import files_digest
+from model_core.train.roi_rows import (
+    HELD_OUT_PICTURES,
+    KEPT_BATCHES,
+    SELF_TRAINED,
+    RoiRows,
+    extract,
+    ill_logits,
+    limited,
+    unseen_slices,
+)
 from model_core.train.shipping import CLASS_NOTES, CONFOUNDED, LICENCE, NOT_VALIDATED
 from model_core.weights.card import ModelCard
 from model_core.weights.store import SUFFIX, load_weights, save_weights

@@ -23,16 +23,12 @@ from model_core.measure.thresholds import NO_LESION, choose, measure
 from model_core.networks import CovidCTMaskNet, MaskRCNN
 from model_core.train.checkpoints import read_checkpoint
 from model_core.train.drawing import mask_type
-from model_core.train.image_class import (
-    HELD_OUT_CONTROLS,
-    HELD_OUT_PICTURES,
-    SELF_TRAINED,
-    measure_classes,
-)
+from model_core.train.image_class import measure_classes
 from model_core.train.lesion import averaged_network
 from model_core.train.loop import CHECKPOINT
 from model_core.train.packing import PackedSlice
 from model_core.train.recipe import Recipe
+from model_core.train.roi_rows import HELD_OUT_CONTROLS, HELD_OUT_PICTURES, SELF_TRAINED
 from model_core.weights.card import ModelCard
 from model_core.weights.store import SUFFIX, load_weights, save_weights
 

@@ -65,7 +65,7 @@ WRITERS = {
     *("WriteImage", "save_file", "tofile", "copyfile", "copyfileobj"),
 }
 NOT_THROUGH_ATOMIC_PATH = {
-    "model_core/export/report_pages.py": "pictures of a page, in memory",
+    "model_core/export/pages.py": "pictures of a page, in memory",
     "ctmasknet_gui/view/main_window.py": "save_picture writes where save_screenshot says: a temporary file",
     "model_core/cli/main.py": "the null device in place of a closed stream",
     "model_core/engine/prepared.py": "into memory",

@@ -17,15 +17,14 @@ from model_core.engine.module_s import ModuleS
 from model_core.explain.attribution import (
     SEEDS,
     Game,
-    Rule,
     closed_up,
-    decisive_set,
     integrated_gradients,
     leave_one_out,
     lesion_players,
     row_players,
     shapley,
 )
+from model_core.explain.decisive import Rule, decisive_set
 from model_core.ranking import replicate
 
 SIZE, CLASSES = 16, 3

@@ -17,7 +17,7 @@ from model_core.engine import run
 from model_core.engine.load import load_pipeline
 from model_core.engine.lungs import lungs_of
 from model_core.explain import scan_stability, scan_verdict, stability, summarise
-from model_core.export.report_pages import steady_words
+from model_core.export.slice_page import steady_words
 from model_core.phantom import make_phantom
 from model_core.read import load, scan
 

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QGuiApplication, QHideEvent, QShowEvent
 from PySide6.QtWidgets import (
-    QAbstractItemView,
-    QHeaderView,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
@@ -19,6 +17,7 @@ from PySide6.QtWidgets import (
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.verdict import wanted_slices
+from ctmasknet_gui.view.explanation.dense_table import make_dense
 from ctmasknet_gui.view.style import label
 from model_core.scene import class_name
 from model_core.scene.corners import signed
@@ -26,7 +25,6 @@ from model_core.scene.corners import signed
 if TYPE_CHECKING:
     from model_core.explain import Burden, Lesion
 
-_ROW_HEIGHT = 20
 # Widest usual text of each column but the last, and the padding of a cell.
 _SAMPLES = ("00", "000.0", "0.0", "−000", "100", "100", "R", "middle")
 _PADDING = 9
@@ -156,27 +154,8 @@ class LesionTable(QWidget):
             head = QTableWidgetItem(column.title)
             head.setToolTip(column.tip)
             table.setHorizontalHeaderItem(number, head)
-        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        table.setAlternatingRowColors(True)
-        table.setShowGrid(False)
-        table.setWordWrap(False)
-        table.setCornerButtonEnabled(False)
-        table.setTabKeyNavigation(False)
-        table.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        table.verticalHeader().hide()
-        table.verticalHeader().setDefaultSectionSize(_ROW_HEIGHT)
-        table.verticalHeader().setMinimumSectionSize(_ROW_HEIGHT)
-        table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        make_dense(table, several=False, stretched=len(_COLUMNS) - 1)
         header = table.horizontalHeader()
-        header.setHighlightSections(False)
-        header.setMinimumSectionSize(20)
-        header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
-        header.setSectionResizeMode(len(_COLUMNS) - 1, QHeaderView.ResizeMode.Stretch)
-        table.setSortingEnabled(True)
-        table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
-        table.setMinimumHeight(3 * _ROW_HEIGHT + 6)
         table.ensurePolished()
         header.ensurePolished()
         for number, sample in enumerate(_SAMPLES):

@@ -14,10 +14,8 @@ from PySide6.QtCore import (
 )
 from PySide6.QtGui import QColor, QGuiApplication, QPainter, QResizeEvent
 from PySide6.QtWidgets import (
-    QAbstractItemView,
     QButtonGroup,
     QHBoxLayout,
-    QHeaderView,
     QPushButton,
     QStyledItemDelegate,
     QStyleOptionViewItem,
@@ -29,6 +27,7 @@ from PySide6.QtWidgets import (
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.verdict import gives_no_class
 from ctmasknet_gui.view.effect import alone_text, effect_text
+from ctmasknet_gui.view.explanation.dense_table import make_dense
 from ctmasknet_gui.view.explanation.lesion_table import LesionTable
 from ctmasknet_gui.view.explanation.roi_model import (
     ADDS_COLUMN,
@@ -48,7 +47,6 @@ from model_core.base.results import RoiRow
 from model_core.scene.reasons import AGAINST, FOR
 
 TOP = 16
-_ROW_HEIGHT = 20
 # Padding of the cells in the style sheet, and some air.
 _PADDING = 12
 # Of a cell alone, as `QTableView.sizeHintForColumn` has it.
@@ -207,27 +205,7 @@ class RoiTable(QWidget):
         table = self.table = _Table()
         table.setModel(self.model)
         table.setAccessibleName("Ranked regions")
-        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        table.setAlternatingRowColors(True)
-        table.setShowGrid(False)
-        table.setWordWrap(False)
-        table.setCornerButtonEnabled(False)
-        table.setTabKeyNavigation(False)
-        table.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        table.verticalHeader().hide()
-        table.verticalHeader().setDefaultSectionSize(_ROW_HEIGHT)
-        table.verticalHeader().setMinimumSectionSize(_ROW_HEIGHT)
-        header = table.horizontalHeader()
-        header.setHighlightSections(False)
-        header.setMinimumSectionSize(20)
-        header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
-        header.setSectionResizeMode(BOX_COLUMN, QHeaderView.ResizeMode.Stretch)
-        table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        table.setSortingEnabled(True)
-        table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
-        table.setMinimumHeight(3 * _ROW_HEIGHT + 6)
+        make_dense(table, several=True, stretched=BOX_COLUMN)
         table.setItemDelegateForColumn(ADDS_COLUMN, _Bars(table))
         self.fit_columns()
         table.resized.connect(self.fit_columns)

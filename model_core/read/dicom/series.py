@@ -12,7 +12,8 @@ import numpy as np
 from model_core.base.arrays import DoubleArray
 from model_core.base.filenames import named
 from model_core.base.volume import Level, PatientText, Problem, SeriesEntry
-from model_core.read.dicom.grouping import Copy, Group, group_frames
+from model_core.read.dicom.grouping import group_frames
+from model_core.read.dicom.groups import Copy, Group
 from model_core.read.dicom.records import FileHeader, Frame
 from model_core.read.dicom.stack import Stack, arrange
 from model_core.read.entries import series_id, with_fewer_slices

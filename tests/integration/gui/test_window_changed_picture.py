@@ -25,7 +25,7 @@ def rig(make_app):
 def change(rig, kind="heal", polygon=BOX):
     rig.window.use.edit_area(kind, polygon)
     rig.settle()
-    return rig.window.picture_edit
+    return rig.window.dialogs.picture_edit
 
 
 def results(rig):
@@ -39,7 +39,7 @@ def test_a_selected_lesion_is_shown_healed_before_anything_runs(rig):
     ran, before = len(rig.engine.backbone_calls), results(rig)
     rig.key(Qt.Key.Key_C)
     rig.settle()
-    dialog = rig.window.picture_edit
+    dialog = rig.window.dialogs.picture_edit
     assert dialog.isVisible()
     assert not dialog.isModal()
     assert rig.engine.edits[-1].regions == ((first.rank, first.box),)
@@ -68,7 +68,7 @@ def test_it_runs_and_says_what_became_of_the_class_beside_the_shams(rig):
     dialog.close()
     assert rig.state.picture_edit.edited is None
     assert rig.state.picture_edit.effect is None
-    assert rig.window.picture_edit is None
+    assert rig.window.dialogs.picture_edit is None
 
 
 def test_what_has_come_out_stays_where_the_shams_are_stopped(rig):
@@ -100,7 +100,7 @@ def test_it_goes_with_its_slice(rig, running):
     if running:
         rig.engine.gate.set()
     rig.settle()
-    assert rig.window.picture_edit is None
+    assert rig.window.dialogs.picture_edit is None
     assert rig.state.picture_edit.edited is None
     assert not rig.state.picture_edit.running
 
@@ -108,7 +108,7 @@ def test_it_goes_with_its_slice(rig, running):
 def test_it_goes_with_its_case(rig):
     change(rig)
     rig.commands.close_case.trigger()
-    assert rig.window.picture_edit is None
+    assert rig.window.dialogs.picture_edit is None
 
 
 def test_changed_thresholds_make_it_outdated(rig):
@@ -146,7 +146,7 @@ def test_the_density_of_ground_glass_is_chosen_beside_its_picture(rig):
     assert rig.engine.edits[-1].level_hu == -425.0
     assert rig.engine.edits[-1].polygon == BOX
     assert "−425 HU" in dialog.shams.text()
-    assert rig.window.picture_edit is dialog
+    assert rig.window.dialogs.picture_edit is dialog
 
 
 def test_the_density_is_that_of_the_picture_that_is_shown(rig):
@@ -223,4 +223,4 @@ def test_an_area_is_drawn_with_the_tool_or_given_as_numbers(rig, kind):
     assert rig.engine.edits[-1].kind == kind
     assert rig.engine.edits[-1].polygon == BOX
     QApplication.processEvents()
-    assert rig.window.picture_edit is not None
+    assert rig.window.dialogs.picture_edit is not None

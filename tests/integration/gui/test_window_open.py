@@ -50,7 +50,7 @@ def test_folder_dialog(rig, monkeypatch):
     assert rig.window.series.list.count() == 1
     assert rig.settings.recent == (path,)
     assert rig.settings.last_folder == path
-    assert rig.window.dialogs.folder == path
+    assert rig.window.dialogs.files.folder == path
 
 
 def test_file_dialog_takes_several_files_together(rig, monkeypatch):

@@ -15,7 +15,9 @@ from model_core.base.settings import Architecture, DetectionSettings, EvidenceSe
 from model_core.base.stability import ScanStability
 from model_core.base.volume import Problem
 from model_core.explain.distribution import Compared, RoiDistribution
-from model_core.export.report_pages import PageSettings, page_slices, scan_page, slice_page, write_page
+from model_core.export.pages import PageSettings, write_page
+from model_core.export.scan_page import page_slices, scan_page
+from model_core.export.slice_page import slice_page
 from model_core.plots import scan_profile
 from model_core.report import Document, Note, Picture, Row, Table, write_pdf
 from model_core.report.pdf import column_widths

@@ -403,7 +403,7 @@ def test_weights_are_named_for_people_and_by_their_cards_alone(qtbot, window, st
 
 
 def test_export_dialog_returns_a_request(qtbot, window, tmp_path):
-    window.dialogs.export_folder = tmp_path
+    window.dialogs.files.export_folder = tmp_path
     requests = hear(window.use.export)
     window.commands.export_csv.trigger()
     dialog = QApplication.activeModalWidget()

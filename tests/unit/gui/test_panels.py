@@ -30,7 +30,9 @@ from ctmasknet_gui.view.explanation.roi_model import (
 from ctmasknet_gui.view.explanation.roi_table import RoiTable
 from ctmasknet_gui.view.explanation.threshold_panel import ThresholdPanel, convert_mask_threshold
 from ctmasknet_gui.view.explanation.verdict_card import VerdictCard
-from ctmasknet_gui.view.series_panel import SeriesPanel, count_problems, elided, two_lines
+from ctmasknet_gui.view.series_list import elided, two_lines
+from ctmasknet_gui.view.series_panel import SeriesPanel
+from ctmasknet_gui.view.series_text import count_problems
 from ctmasknet_gui.view.style import colour
 from model_core.base.jobs import finish
 from model_core.base.results import SliceSummary

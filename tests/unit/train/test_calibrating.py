@@ -17,7 +17,7 @@ from model_core.train.calibrating import (
     kinds_apart,
     references_of,
 )
-from model_core.train.image_class import RoiRows
+from model_core.train.roi_rows import RoiRows
 
 
 def left_out(count=400, slope=2.0, bias=-1.0, seed=0, source="mosmed_ct0", **rows):

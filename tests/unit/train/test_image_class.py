@@ -17,24 +17,26 @@ from model_core.engine.load import load_pipeline
 from model_core.measure.slices import one_slice_volume, with_grey_map
 from model_core.networks import build
 from model_core.train.image_class import (
-    HELD_OUT_CONTROLS,
-    HELD_OUT_PICTURES,
-    SELF_TRAINED,
     UNSEEN,
     HeadTraining,
-    RoiRows,
     batches,
     cross_validate,
     head_logits,
-    ill_logits,
-    limited,
     patient_folds,
     perturbed,
     train_head,
-    unseen_slices,
     within_source,
 )
 from model_core.train.module_s import export_classifier
+from model_core.train.roi_rows import (
+    HELD_OUT_CONTROLS,
+    HELD_OUT_PICTURES,
+    SELF_TRAINED,
+    RoiRows,
+    ill_logits,
+    limited,
+    unseen_slices,
+)
 from model_core.weights.card import ModelCard
 from model_core.weights.store import load_weights, save_weights
 
