@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from model_core.base.stability import ScanStability, Stability
 
 _TOPIC = "how sure"
+_STOPPED = "“How sure?” of the {} was stopped. Nothing of it is kept: asked again, it begins anew."
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +88,7 @@ class StabilityController(QObject):
         asked = index, of, *settings
         if self._asked is not None and self._asked[1] is of and self._asked[2:] == settings:
             return  # it runs already
+        self._asked = None  # what makes way for it was not stopped by anybody
 
         def take(item: object) -> None:
             if not isinstance(item, Progress):
@@ -101,10 +103,16 @@ class StabilityController(QObject):
             end()
             self._messages.report(error, topic=_TOPIC)
 
+        def stop() -> None:
+            stopped = self._asked is asked
+            end()
+            if stopped:
+                self._messages.post("info", _STOPPED.format("slice"), topic=_TOPIC)
+
         self._jobs.submit(
             "stability",
             lambda: engine.stability(pipeline, volume, index, *settings),
-            Handlers(produced=take, finished=end, failed=fail, cancelled=end),
+            Handlers(produced=take, finished=end, failed=fail, cancelled=stop),
             priority=Priority.ASKED,
         )
         self._asked = asked
@@ -133,10 +141,16 @@ class StabilityController(QObject):
             end()
             self._messages.report(error, topic=_TOPIC)
 
+        def stop() -> None:
+            end()
+            # Thresholds that moved forgot it before.
+            if self._scan_of is asked:
+                self._messages.post("info", _STOPPED.format("scan"), topic=_TOPIC)
+
         self._jobs.submit(
             "scan stability",
             lambda: engine.scan_stability(pipeline, volume, summaries, detections, evidence),
-            Handlers(produced=take, finished=end, failed=fail, cancelled=end),
+            Handlers(produced=take, finished=end, failed=fail, cancelled=stop),
             # It takes minutes: all else that a person asks for goes first.
             priority=Priority.IDLE,
         )
@@ -187,8 +201,8 @@ class StabilityController(QObject):
 
     @Slot()
     def _forget(self) -> None:
-        self._jobs.cancel("stability")
         self._asked = None
+        self._jobs.cancel("stability")
         self._kept.clear()
         self._forget_scan()
         self._refresh()
