@@ -179,12 +179,14 @@ def scan_page(
     deciding = () if scan is None else scan.deciding
     opening = _patient(volume, settings)
     answer, colour = "No image class: these weights have none", NO_CLASS
-    left_out = set(outside) - {summary.slice_index for summary in summaries}
+    # One that was analysed all the same counts no more than others, but for a series without any lung.
+    counted = [summary for summary in summaries if summary.slice_index not in outside] or summaries
+    left_out = set(outside) - {summary.slice_index for summary in counted}
     if scan is not None:
         words = scan_words(
             scan,
             classes=names,
-            analysed=len(summaries),
+            analysed=len(counted),
             slices=volume.slices - len(left_out),
             lung_known=any(summary.lung is not None for summary in summaries),
             steady=steady,
@@ -234,7 +236,7 @@ def scan_page(
         sections[""] = along
         if columns:
             sections[f"Slices {what}"] = [_beside(columns, 1)]
-    numbers = _numbers(volume, summaries, scan, lesions, left_out=len(left_out))
+    numbers = _numbers(volume, counted, scan, lesions, left_out=len(left_out))
     compared = [] if rois is None else [_distances(rois)]
     if lesions is None:
         sections["Numbers"] = [numbers, *compared]
@@ -316,7 +318,7 @@ def _key_images(
 def _what_decides(scan: ScanVerdict | None) -> str:
     """Say what the deciding slices are: where there are no clear signs, they speak against that."""
     against = scan is not None and scan.verdict == "control"
-    return "that look most ill" if against else "that carry the verdict"
+    return "that look most ill" if against else "that decide"
 
 
 def _with_note(index: int, note: str) -> str:

@@ -36,7 +36,8 @@ _LATER = "Lesions are joined through the slices once the run has ended."
 _NONE = "Nothing is marked in the slices analysed."
 _GRADES = ("nothing marked", "up to 25 %", "above 25 up to 50 %", "above 50 up to 75 %", "above 75 %")
 _LIMITS = (
-    "The grade of the more affected lung by the share of it that is marked (CT-0 to CT-4, MosMedData 2020).\n"
+    "The grade of the more affected lung by the share of it that is marked (limits of MosMedData 2020, whose\n"
+    "grades are called CT-0 to CT-4).\n"
     "It is computed from masks, which miss and add lesions; the original is a visual estimate by a\n"
     "radiologist, who counts other signs, too. No assessment of the patient."
 )
@@ -74,10 +75,6 @@ def _number(value: float | None) -> float:
     return float("-inf") if value is None else value
 
 
-def _aerated(lesion: Lesion) -> float | None:
-    return None if lesion.non_aerated is None else 1.0 - lesion.non_aerated
-
-
 _COLUMNS = (
     _Column("#", "Number, the largest first", lambda one: str(one.number), lambda one: one.number),
     _Column("ml", "Volume: marked pixels times pixel area and slice distance; – where these are unknown",
@@ -87,10 +84,11 @@ _COLUMNS = (
     _Column("HU", "Mean of its voxels",
             lambda one: _UNKNOWN if one.mean_hu is None else signed(one.mean_hu),
             lambda one: _number(one.mean_hu)),
-    _Column("GGO %", "Share of its voxels, %, up to −100 HU: still aerated, as ground glass is.\n"
-            "Not each of these is ground glass: masks take in normal lung at their edges.",
-            lambda one: _percent(_aerated(one)), lambda one: _number(_aerated(one))),
-    _Column("Cons. %", "Share of its voxels, %, above −100 HU: not aerated, as consolidation (and vessels)",
+    _Column("Poorly aer. %", "Poorly aerated: share of its voxels, %, above −500 up to −100 HU, as dense ground\n"
+            "glass is. What is missing to 100 % together with the next column is normally aerated: fainter\n"
+            "ground glass, and normal lung at the edges of masks.",
+            lambda one: _percent(one.poorly_aerated), lambda one: _number(one.poorly_aerated)),
+    _Column("Non-aer. %", "Non-aerated: share of its voxels, %, above −100 HU, as consolidation is (and vessels)",
             lambda one: _percent(one.non_aerated), lambda one: _number(one.non_aerated)),
     _Column("Side", "Lung of the patient that holds most of it, right (R) or left (L)",
             lambda one: one.side[0].upper() if one.side else _UNKNOWN,
@@ -248,10 +246,10 @@ class LesionTable(QWidget):
         if burden.smaller:
             tip += f"\n{burden.smaller} of fewer than 20 pixels are not listed."
         if burden.grade is not None and burden.lung_shares is not None:
-            text += f" · CT-{burden.grade}"
+            text += f" · grade {burden.grade} of 4"
             shares = ", ".join(f"{side} {_percent(share)} %" for side, share in burden.lung_shares.items())
             tip += (
-                f"\n\nCT-{burden.grade} ({_GRADES[burden.grade]}): marked of each lung: {shares}.\n{_LIMITS}"
+                f"\n\nGrade {burden.grade} ({_GRADES[burden.grade]}): marked of each lung: {shares}.\n{_LIMITS}"
             )
         elif lesions.slices < wanted:
             text += f" · partial: {lesions.slices} of {wanted} slices"
@@ -296,7 +294,7 @@ def _tip(lesion: Lesion, name: str) -> str:
     if lesion.poorly_aerated is not None and lesion.non_aerated is not None:
         rest = 1.0 - lesion.poorly_aerated - lesion.non_aerated
         lines.append(
-            f"up to −500 HU {_percent(rest)} %, −500 to −100 HU (poorly aerated) "
-            f"{_percent(lesion.poorly_aerated)} %, above (not aerated) {_percent(lesion.non_aerated)} %"
+            f"up to −500 HU {_percent(rest)} %, up to −100 HU (poorly aerated) "
+            f"{_percent(lesion.poorly_aerated)} %, above (non-aerated) {_percent(lesion.non_aerated)} %"
         )
     return "\n".join(lines)

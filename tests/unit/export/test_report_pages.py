@@ -146,7 +146,10 @@ def test_slices_left_out_without_lung_are_not_missing(make_volume, settings):
     text = text_of(page.html())
     assert "4 of 6 lung slices (controls" in text
     assert "so far" not in text
-    assert "left out 2" in text, "slice 6 was analysed"
+    assert "slices analysed 5 of 8" in text, "slice 6 was analysed, and counts no more than the others"
+    assert "left out 3" in text
+    nowhere = scan_page(volume, summaries(8), SCAN, settings, pictures={}, outside=range(8))
+    assert "slices analysed 8 of 8" in text_of(nowhere.html()), "without any lung none is left out"
 
 
 def test_a_page_names_no_lung_where_none_was_looked_for(make_volume, settings):
@@ -165,7 +168,7 @@ def test_without_clear_signs_the_deciding_slices_are_those_that_look_most_ill(ma
     text = text_of(page.html())
     assert "Slice 2. One of the slices that look most ill." in text
     assert "Profile, and other slices that look most ill" in text
-    assert "carry the verdict" not in text
+    assert "that decide" not in text
 
 
 def test_what_the_cards_say_alike_is_said_once(make_volume, settings):
@@ -186,7 +189,7 @@ def test_key_images_come_first_with_their_notes(make_volume, settings, tmp_path)
     html, pdf = write_page(tmp_path, "scan", page)
     text = text_of(html.read_text())
     assert "Slice 1: a <note>. " in text
-    assert "Slice 3: Halo? One of the slices that carry the verdict." in text
+    assert "Slice 3: Halo? One of the slices that decide." in text
     assert "without a picture here: Slice 6: without." in text
     assert 100 < len(text.split("Slice 4: ")[1].split("…")[0]) <= 160
     places = [text.index(part) for part in ("Key images", "Profile, and other slices", "Slice 2. ")]

@@ -162,7 +162,7 @@ def test_the_panel_says_what_carries_the_class_and_tries_what_would_change_it(qt
     qtbot.addWidget(panel)
     panel.resize(440, 120)
     panel.show()
-    assert panel.words.text() == "Lesion 1 carries 90 % of COVID-19; without it Control 0.73."
+    assert panel.words.text() == "“COVID-19” rests on lesion 1 (90 %); without it Control 0.73."
     assert panel.changes.text() == "Without lesion 1: Control 0.73"
     assert panel.exclude.text() == "Exclude: COVID-19 0.73", "what comes in stands in for it"
     assert panel.sum.text().endswith("= +2.00")
