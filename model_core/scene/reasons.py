@@ -83,9 +83,8 @@ def sentence(reason: SliceReason, grouping: Grouping, output: int) -> str:
         weakest = float(groups[found.groups[0]].values[output]) < 0
         most = f"speaks most against {target}" if weakest else "counts most"
         return f"{named[0].upper()}{named[1:]} {most}: without {it} {outcome}."
-    wholly = found.share > _WHOLE
-    share = "" if wholly else f" ({100 * found.share:.0f} %)"
-    return f"“{target[0].upper()}{target[1:]}” rests {'wholly ' * wholly}on {named}{share}; without {it} {outcome}."
+    on = f"wholly on {named}" if found.share > _WHOLE else f"on {named} ({100 * found.share:.0f} %)"
+    return f"“{target[0].upper()}{target[1:]}” rests {on}; without {it} {outcome}."
 
 
 def _together(names: Sequence[str]) -> str:

@@ -139,7 +139,8 @@ def test_the_lesions_that_carry_the_class_are_named_and_what_is_left_without_the
     assert words.startswith("“Ill” rests on lesion")
     assert words.endswith(f"({without:.2f})." if without >= 0.01 else "(< 0.01).")
     assert carriers.share >= 0.8
-    assert sentence(reason, "region", 3).startswith("“Ill” rests on regions 1 and 2 (91 %); without them not ill")
+    of_regions = sentence(reason, "region", 3)
+    assert of_regions.startswith("“Ill” rests on regions 1 and 2 (91 %); without them not ill")
     assert sentence(reason, "lesion", 0).startswith("Nothing speaks for Control")
 
 

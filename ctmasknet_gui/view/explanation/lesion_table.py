@@ -36,8 +36,8 @@ _LATER = "Lesions are joined through the slices once the run has ended."
 _NONE = "Nothing is marked in the slices analysed."
 _GRADES = ("nothing marked", "up to 25 %", "above 25 up to 50 %", "above 50 up to 75 %", "above 75 %")
 _LIMITS = (
-    "The grade of the more affected lung by the share of it that is marked (limits of MosMedData 2020, whose\n"
-    "grades are called CT-0 to CT-4).\n"
+    "The grade of the more affected lung by the share of it that is marked (limits: those of CT-0 to CT-4,\n"
+    "MosMedData 2020).\n"
     "It is computed from masks, which miss and add lesions; the original is a visual estimate by a\n"
     "radiologist, who counts other signs, too. No assessment of the patient."
 )
@@ -84,11 +84,11 @@ _COLUMNS = (
     _Column("HU", "Mean of its voxels",
             lambda one: _UNKNOWN if one.mean_hu is None else signed(one.mean_hu),
             lambda one: _number(one.mean_hu)),
-    _Column("Poorly aer. %", "Poorly aerated: share of its voxels, %, above −500 up to −100 HU, as dense ground\n"
-            "glass is. What is missing to 100 % together with the next column is normally aerated: fainter\n"
-            "ground glass, and normal lung at the edges of masks.",
+    _Column("Poorly aer. %", "Poorly aerated: share of its voxels, %, above −500 up to −100 HU, as dense\n"
+            "ground glass is. What the next column leaves to 100 % is fainter ground glass, and normal lung\n"
+            "at the edges of masks.",
             lambda one: _percent(one.poorly_aerated), lambda one: _number(one.poorly_aerated)),
-    _Column("Non-aer. %", "Non-aerated: share of its voxels, %, above −100 HU, as consolidation is (and vessels)",
+    _Column("Non-aer. %", "Non-aerated: share of its voxels, %, above −100 HU, as consolidation is, and\nvessels",
             lambda one: _percent(one.non_aerated), lambda one: _number(one.non_aerated)),
     _Column("Side", "Lung of the patient that holds most of it, right (R) or left (L)",
             lambda one: one.side[0].upper() if one.side else _UNKNOWN,
@@ -248,9 +248,8 @@ class LesionTable(QWidget):
         if burden.grade is not None and burden.lung_shares is not None:
             text += f" · grade {burden.grade} of 4"
             shares = ", ".join(f"{side} {_percent(share)} %" for side, share in burden.lung_shares.items())
-            tip += (
-                f"\n\nGrade {burden.grade} ({_GRADES[burden.grade]}): marked of each lung: {shares}.\n{_LIMITS}"
-            )
+            grade = f"Grade {burden.grade} ({_GRADES[burden.grade]})"
+            tip += f"\n\n{grade}: marked of each lung: {shares}.\n{_LIMITS}"
         elif lesions.slices < wanted:
             text += f" · partial: {lesions.slices} of {wanted} slices"
             tip += "\n\nShare of each lung and grade need all slices with lung (Run series)."
