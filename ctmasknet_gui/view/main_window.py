@@ -122,8 +122,7 @@ class MainWindow(QMainWindow):
         row.addWidget(self.viewport, 1)
         row.addWidget(self.strip)
         self.setCentralWidget(reading)
-        # Over the picture, which keeps its size whatever is told.
-        self.message_bar = MessageBar(state, self.viewport)
+        self.message_bar = MessageBar(state, self, over=reading, status=self.status)
         self.hint = Hint(state, self.viewport)
 
     def _make_docks(self) -> None:

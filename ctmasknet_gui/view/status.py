@@ -101,6 +101,11 @@ class StatusBar(QStatusBar):
         self._refresh_weights()
         self._refresh_evidence()
 
+    @property
+    def needed(self) -> int:
+        """Width at the left that must be seen: progress, and how to cancel it; 0 while nothing runs."""
+        return 0 if self.cancel.isHidden() else self.cancel.geometry().right() + _BETWEEN
+
     def show_tip(self, tip: str) -> None:
         """Say what is pointed at, in place of the idle text; empty for nothing. Progress is never covered."""
         self._tip = tip

@@ -88,7 +88,8 @@ _COLUMNS = (
             "ground glass is. What the next column leaves to 100 % is fainter ground glass, and normal lung\n"
             "at the edges of masks.",
             lambda one: _percent(one.poorly_aerated), lambda one: _number(one.poorly_aerated)),
-    _Column("Non-aer. %", "Non-aerated: share of its voxels, %, above −100 HU, as consolidation is, and\nvessels",
+    _Column("Non-aer. %", "Non-aerated: share of its voxels, %, above −100 HU, as consolidation is (and\n"
+            "vessels)",
             lambda one: _percent(one.non_aerated), lambda one: _number(one.non_aerated)),
     _Column("Side", "Lung of the patient that holds most of it, right (R) or left (L)",
             lambda one: one.side[0].upper() if one.side else _UNKNOWN,
