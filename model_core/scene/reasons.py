@@ -83,6 +83,12 @@ def sentence(reason: SliceReason, grouping: Grouping, output: int) -> str:
         weakest = float(groups[found.groups[0]].values[output]) < 0
         most = f"speaks most against {target}" if weakest else "counts most"
         return f"{named[0].upper()}{named[1:]} {most}: without {it} {outcome}."
+    ill = reason.calibration is not None and output == len(reason.outputs) - 1
+    classes = reason.logits[: len(reason.outputs) - (reason.calibration is not None)]
+    said = reason.probability(output, reason.logits) > ILL_PROBABILITY if ill else classes.argmax() == output
+    if not said:
+        now, share = probability_text(reason.probability(output, reason.logits)), f"{100 * found.share:.0f} %"
+        return f"What speaks for {target} ({now}): {named} ({share}); without {it} {outcome}."
     on = f"wholly on {named}" if found.share > _WHOLE else f"on {named} ({100 * found.share:.0f} %)"
     return f"“{target[0].upper()}{target[1:]}” rests {on}; without {it} {outcome}."
 
