@@ -1,4 +1,4 @@
-"""One page on a scan, or on a slice: picture, verdict with its doubt, evidence, settings, limits."""
+"""A page on a scan, or on a slice: picture, verdict with its doubt, evidence, settings, limits."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ _DPI = 200
 _BARS = (4.2, 2.8)
 # Regions and slices that are listed.
 _MOST_ROWS, _MOST_PICTURES, _MOST_KEY_IMAGES = 8, 3, 4
-_BESIDE = 3
+# Key images beside each other: so large that lesions can be judged.
+_BESIDE = 2
 _ADDS = "adds (Shapley)"
 # Characters of a note.
 _LONGEST_NOTE = 160
@@ -203,8 +204,7 @@ def scan_page(
             opening += [f"Rule: {scan.verdict_rule}"]
         if words.edited:
             opening += ["Edited evidence: not the class that the weights give."]
-    # Lower beside key images, so that the page has room for what it begins with.
-    height = 1.9 if key_images else 2.5
+    height = 2.5
     profile = _figure(
         "profile",
         lambda figure: plots.scan_profile(
@@ -224,14 +224,19 @@ def scan_page(
         profile if rois is None else Row([[profile], [_rois(rois, height)]], (1, 1.1) if areas else (1.6, 1))
     ]
     sections: dict[str, Sequence[Block]] = {}
+    # Key images need the first side for themselves.
+    second = ""
     if key_images:
         sections["Key images"] = _key_images(key_images, pictures, deciding, _what_decides(scan))
     others = [index for index in sorted(pictures) if index not in key_images]
     columns = [[_png(f"slice-{k + 1:04d}", pictures[k], f"Slice {k + 1}.")] for k in others]
     what = _what_decides(scan) if deciding else "with most lesion"
     if key_images:
-        others_too = [_beside(columns, 2 * _MOST_PICTURES)] if columns else []
-        sections[f"Profile{f', and other slices {what}' * bool(columns)}"] = [*along, *others_too]
+        second = "Profile"
+        rest = {f"Other slices {what}": [_beside(columns, _MOST_PICTURES)]} if columns else {}
+        # Where there is room they stand below the key images.
+        few = len(key_images) <= _BESIDE
+        sections |= {**rest, second: along} if few else {second: along, **rest}
     else:
         sections[""] = along
         if columns:
@@ -256,6 +261,7 @@ def scan_page(
         answer=answer,
         colour=colour,
         notice=_NOTICE,
+        second=second,
     )
 
 
@@ -281,7 +287,9 @@ def page_names(stem: str) -> tuple[str, str]:
 
 
 def write_page(folder: Path, stem: str, page: Document, *, overwrite: bool = False) -> tuple[Path, Path]:
-    """Write a page as HTML, which needs no other file, and as PDF of one side of A4; return both paths.
+    """Write a page as HTML, which needs no other file, and as PDF of A4; return both paths.
+
+    The PDF has one side, where there are key images two.
 
     Raises
     ------
@@ -308,7 +316,8 @@ def _key_images(
         if index in deciding:
             caption += f" One of the slices {what}."
         columns.append([_png(f"slice-{index + 1:04d}", pictures[index], caption)])
-    blocks: list[Block] = [_beside(columns, _BESIDE)]
+    rows = [columns[k : k + _BESIDE] for k in range(0, len(columns), _BESIDE)]
+    blocks: list[Block] = [_beside(row, _BESIDE) for row in rows]
     left = [_with_note(index, notes[index]) for index in sorted(notes) if index not in shown]
     if left:
         blocks.append(f"Key images without a picture here: {'; '.join(left)}.")

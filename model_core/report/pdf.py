@@ -40,7 +40,8 @@ def write_pdf(path: Path, document: Document, *, one_page: bool = False, overwri
     Parameters
     ----------
     one_page:
-        Whether pictures, and at last all of it, are made smaller until it fits on one page.
+        Whether pictures, and at last all of it, are made smaller until it fits on one page, or on two
+        where the document has a ``second`` side: each as much as it needs.
 
     Raises
     ------
@@ -50,18 +51,20 @@ def write_pdf(path: Path, document: Document, *, one_page: bool = False, overwri
     require_pdf()
     from reportlab.lib.pagesizes import A4
     from reportlab.lib.units import mm
-    from reportlab.platypus import Frame, KeepInFrame, PageTemplate
+    from reportlab.platypus import Frame, KeepInFrame, PageBreak, PageTemplate
     from reportlab.platypus.doctemplate import BaseDocTemplate
 
     margin = _MARGIN_MM * mm
     width, height = A4[0] - 2 * margin, A4[1] - 2 * margin
-    story = _story(document, width)
-    if one_page:
-        for pictures in _SMALLER:
-            story = _story(document, width, pictures=pictures)
-            if _height(story, width) < height:
+    story: list[Any] = []
+    for side in range(1 + bool(document.second)):
+        part = _story(document, width, side=side)
+        for pictures in _SMALLER if one_page else ():
+            part = _story(document, width, side=side, pictures=pictures)
+            if _height(part, width) < height:
                 break
-        story = [KeepInFrame(width, height - 1, story, mode="shrink")]
+        story += [PageBreak()] * side
+        story += [KeepInFrame(width, height - 1, part, mode="shrink")] if one_page else part
     with atomic_path(path, overwrite=overwrite) as temporary:
         made = BaseDocTemplate(
             str(temporary),
@@ -127,8 +130,20 @@ def _height(story: list[Any], width: float) -> float:
     return height
 
 
-def _story(document: Document, width: float, *, pictures: float = 1.0) -> list[Any]:
+def _story(document: Document, width: float, *, side: int, pictures: float = 1.0) -> list[Any]:
+    """Return what stands on the first (0) or the second (1) side."""
     _register_fonts()
+    story = [] if side else _head(document, width)
+    titles = list(document.filled)
+    second = titles.index(document.second) if document.second in titles else len(titles)
+    for title in titles[second:] if side else titles[:second]:
+        if title:
+            story.append(_text(title, size=10, bold=True, spaceBefore=7, spaceAfter=4))
+        story += _flowables(document.filled[title], width, pictures)
+    return story
+
+
+def _head(document: Document, width: float) -> list[Any]:
     story = [_text(document.title, size=13, bold=True)]
     if document.answer:
         bar = {"borderPadding": (0, 0, 0, 7), "leftIndent": 7, "spaceBefore": 4, "spaceAfter": 6}
@@ -137,12 +152,7 @@ def _story(document: Document, width: float, *, pictures: float = 1.0) -> list[A
         story.append(
             _text(document.notice, backColor=_PAPER.grid, borderPadding=4, spaceBefore=5, spaceAfter=8)
         )
-    story += [_text(text) for text in document.opening]
-    for title, blocks in document.filled.items():
-        if title:
-            story.append(_text(title, size=10, bold=True, spaceBefore=7, spaceAfter=4))
-        story += _flowables(blocks, width, pictures)
-    return story
+    return story + [_text(text) for text in document.opening]
 
 
 def _flowables(blocks: Iterable[Block], width: float, pictures: float) -> list[Any]:

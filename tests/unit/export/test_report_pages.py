@@ -1,6 +1,9 @@
 """A page on a slice or a scan: what it says, as HTML and as one side of PDF."""
 
+import base64
+import contextlib
 import re
+import zlib
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -58,6 +61,16 @@ def text_of(html):
 
 def pages(path):
     return len(re.findall(rb"/Type /Page\b", path.read_bytes()))
+
+
+def drawn(path):
+    """Return the drawing commands of a PDF."""
+    streams = re.findall(rb"stream\r?\n(.*?)endstream", path.read_bytes(), re.DOTALL)
+    found = []
+    for stream in streams:
+        with contextlib.suppress(ValueError, zlib.error):
+            found.append(zlib.decompress(base64.a85decode(b"<~" + stream.strip(), adobe=True)))
+    return b"\n".join(page for page in found if b" Tf " in page)
 
 
 def summaries(count, **changes):
@@ -167,7 +180,8 @@ def test_without_clear_signs_the_deciding_slices_are_those_that_look_most_ill(ma
     page = scan_page(volume, summaries(6), control, settings, pictures=pictures, key_images={1: ""})
     text = text_of(page.html())
     assert "Slice 2. One of the slices that look most ill." in text
-    assert "Profile, and other slices that look most ill" in text
+    places = [text.index(part) for part in ("Key images", "Other slices that look most ill", "Profile")]
+    assert places == sorted(places), "one key image leaves room for them on its side"
     assert "that decide" not in text
 
 
@@ -192,9 +206,12 @@ def test_key_images_come_first_with_their_notes(make_volume, settings, tmp_path)
     assert "Slice 3: Halo? One of the slices that decide." in text
     assert "without a picture here: Slice 6: without." in text
     assert 100 < len(text.split("Slice 4: ")[1].split("…")[0]) <= 160
-    places = [text.index(part) for part in ("Key images", "Profile, and other slices", "Slice 2. ")]
+    places = [text.index(part) for part in ("Key images", "Profile", "Other slices that decide", "Slice 2. ")]
     assert places == sorted(places)
-    assert pages(pdf) == 1
+    assert pages(pdf) == 2, "the first is for the key images"
+    assert '<h2 class="second">Profile</h2>' in html.read_text()
+    widths = [float(width) for width in re.findall(rb"([\d.]+) 0 0 [\d.]+ \S+ \S+ cm", drawn(pdf))]
+    assert max(widths) > 220, "points: a key image is as wide as a column of print, 78 mm or more"
 
 
 @pytest.mark.parametrize("notes", [{}, {0: "a note"}])
@@ -229,7 +246,7 @@ def test_the_scan_stands_beside_its_controls_with_and_without_key_images(
     assert "0.57 (0.20)" in text
     assert "Distances, not tests" in text
     assert html.read_text().count("<img") == len(names)
-    assert pages(pdf) == 1
+    assert pages(pdf) == 1 + bool(notes)
 
 
 def test_the_page_says_how_sure_the_scan_is_once_somebody_asked(make_volume, settings):
