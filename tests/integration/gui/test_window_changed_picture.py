@@ -224,3 +224,15 @@ def test_an_area_is_drawn_with_the_tool_or_given_as_numbers(rig, kind):
     assert rig.engine.edits[-1].polygon == BOX
     QApplication.processEvents()
     assert rig.window.picture_edit is not None
+
+
+def test_the_dialog_says_that_edits_of_the_evidence_play_no_part(rig):
+    dialog = change(rig)
+    assert not dialog.unedited.isVisible()
+    rig.window.use.exclude((rig.state.results.shown.rois[0].candidate,))
+    rig.settle()
+    assert dialog.unedited.isVisible()
+    assert "left out of the evidence of this slice" in dialog.unedited.text()
+    rig.commands.undo.trigger()
+    rig.settle()
+    assert not dialog.unedited.isVisible()
