@@ -52,8 +52,8 @@ _CLOSE, _CLOSEST = 0.35, 8.0
 _COLUMNS = ("Region is", "Where", "Class", "Score before", "Score after")
 _OUTDATED = "Thresholds have changed since this ran: run it again."
 _UNEDITED = (
-    "Regions that were left out of the evidence of this slice, or asked about, are not heeded here: before and"
-    " after are both judged as the weights find them."
+    "Regions that were left out of the evidence of this slice, or asked about, are not heeded here: before "
+    "and after are both judged as the weights find them."
 )
 _RIM = QColor(0, 0, 0, 150)
 
@@ -315,8 +315,8 @@ class PictureEditDialog(QDialog):
             self.shams.setText(f"{made}: look at it, then run the slice.")
             self.counts.setText("Dashed: what was changed. Nothing of this is stored or exported.")
             return
-        words = effect_words(effect)
-        self.effect.setText(words[0].upper() + words[1:])
+        # Not with a capital: “Ill” looks like a number.
+        self.effect.setText(effect_words(effect))
         self.shams.setText(sham_words(effect))
         self.counts.setText(f"{region_words(effect)}. {area_words(effect)}. Solid: marked, dashed: changed.")
 

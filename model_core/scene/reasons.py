@@ -90,7 +90,7 @@ def sentence(reason: SliceReason, grouping: Grouping, output: int) -> str:
         now, share = probability_text(reason.probability(output, reason.logits)), f"{100 * found.share:.0f} %"
         return f"What speaks for {target} ({now}): {named} ({share}); without {it} {outcome}."
     on = f"wholly on {named}" if found.share > _WHOLE else f"on {named} ({100 * found.share:.0f} %)"
-    return f"“{target[0].upper()}{target[1:]}” rests {on}; without {it} {outcome}."
+    return f"“{target}” rests {on}; without {it} {outcome}."
 
 
 def _together(names: Sequence[str]) -> str:

@@ -136,11 +136,11 @@ def test_the_lesions_that_carry_the_class_are_named_and_what_is_left_without_the
     carriers = reason.carriers["lesion"][-1]
     without = reason.probability(3, carriers.outcome)
     words = sentence(reason, "lesion", 3)
-    assert words.startswith("“Ill” rests on lesion")
+    assert words.startswith("“ill” rests on lesion")
     assert words.endswith(f"({without:.2f})." if without >= 0.01 else "(< 0.01).")
     assert carriers.share >= 0.8
     of_regions = sentence(reason, "region", 3)
-    assert of_regions.startswith("“Ill” rests on regions 1 and 2 (91 %); without them not ill")
+    assert of_regions.startswith("“ill” rests on regions 1 and 2 (91 %); without them not ill")
     assert sentence(reason, "lesion", 0).startswith("Nothing speaks for Control")
     weaker = explained(pipeline, *slice_of(pipeline, scores=(0.54, 0.48, 0.42, 0.12, 0.06, 0.03)))
     assert sentence(weaker, "lesion", 3) == (

@@ -55,7 +55,7 @@ def test_it_runs_and_says_what_became_of_the_class_beside_the_shams(rig):
     before, dialog = results(rig), change(rig)
     dialog.run_button.click()
     rig.settle()
-    assert dialog.effect.text() == "Ill 0.90 → 0.20 (logit −2.00): the verdict changes"
+    assert dialog.effect.text() == "ill 0.90 → 0.20 (logit −2.00): the verdict changes"
     assert dialog.shams.text().startswith("Beyond the shams: 2 sham heals")
     assert "1 gone in the changed area" in dialog.counts.text()
     cells = [dialog.table.item(0, column).text() for column in range(5)]
