@@ -212,6 +212,7 @@ def scan_page(
             summaries,
             slices=volume.slices,
             deciding=deciding,
+            control=scan is not None and scan.verdict == "control",
             outside=outside,
             theme="light",
         ),
@@ -460,7 +461,7 @@ def _regions(shown: ShownSlice, found: Explanation | None) -> Table:
     for roi in shown.rois[:_MOST_ROWS]:
         box = " ".join(f"{edge:.0f}" for edge in roi.box)
         area = None if roi.area_mm2 is None else round(roi.area_mm2)
-        uses = "excluded" if roi.excluded else str(roi.copies)
+        uses = "excluded" if roi.excluded else roi.copies
         there = "–" if roi.detected is None else "yes" if roi.detected else "no"
         row: list[Any] = [str(roi.rank), roi.label, f"{roi.score:.3f}", box, area, uses, there]
         if _ADDS in columns:
@@ -476,7 +477,7 @@ def _regions(shown: ShownSlice, found: Explanation | None) -> Table:
     if all(roi.detected is None for roi in shown.rois):
         caption = caption.replace("a detection.", "a detection (–: the class has regions of its own).")
     if _ADDS in columns:
-        caption += " Contribution: as in the bars above, in logits."
+        caption += " Adds: contribution as in the bars above, in logits."
     return Table(tuple(columns), rows, caption)
 
 
@@ -520,8 +521,10 @@ def _numbers(
     if left_out:
         rows.append(("slices without lung, left out", str(left_out)))
     lung = any(summary.lung is not None for summary in summaries)
-    rows.append(("slices with a marked lesion", str(sum(s.detections > 0 for s in summaries))))
-    if scan is not None and scan.verdict is not None:
+    # What is marked outside the lungs counts nowhere.
+    marked = sum(s.detections > 0 for s in summaries if s.lung is not False)
+    rows.append(("slices with a marked lesion", str(marked)))
+    if scan is not None and scan.verdict is not None and scan.lung_slices:
         rows.append((f"{'lung ' * lung}slices that look ill", f"{scan.ill_slices} of {scan.lung_slices}"))
         if scan.control_rate is not None:
             rows.append(("the same in slices of controls", f"{100 * scan.control_rate:.0f} %"))

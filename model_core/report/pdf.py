@@ -240,7 +240,7 @@ def _row(block: Row, width: float, pictures: float) -> Any:
         ("VALIGN", (0, 0), (-1, -1), "TOP"),
         *((f"{side}PADDING", (0, 0), (-1, -1), 0) for side in ("LEFT", "RIGHT", "TOP", "BOTTOM")),
     ]
-    return Grid([cells[:-1]], colWidths=columns, style=style, hAlign="LEFT")
+    return Grid([cells[:-1]], colWidths=columns, style=style, hAlign="LEFT", spaceAfter=_GAP / 2)
 
 
 def _marked(flowable: Any, colour: str, width: float) -> Any:
