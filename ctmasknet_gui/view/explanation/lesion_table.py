@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _ROW_HEIGHT = 20
 # Widest usual text of each column but the last, and the padding of a cell.
-_SAMPLES = ("00", "000.0", "0.0", "−000", "100", "100", "R", "middle")
+_SAMPLES = ("00", "000.0", "0.0", "−000", "100 %", "100 %", "R", "middle")
 _PADDING = 9
 _UNKNOWN = "–"
 _WAITING = "Lesions are joined through the slices once slices have been analysed (Run series)."
@@ -60,6 +60,11 @@ def _percent(share: float | None) -> str:
     return "< 0.1" if text == "0.0" else text
 
 
+def _with_unit(share: float | None) -> str:
+    # In the cell, as the heading has no room for it.
+    return _percent(share) + " %" * (share is not None)
+
+
 def _ml(lesion: Lesion) -> str:
     if lesion.ml is None:
         return _UNKNOWN
@@ -84,13 +89,13 @@ _COLUMNS = (
     _Column("HU", "Mean of its voxels",
             lambda one: _UNKNOWN if one.mean_hu is None else signed(one.mean_hu),
             lambda one: _number(one.mean_hu)),
-    _Column("Poorly aer. %", "Poorly aerated: share of its voxels, %, above −500 up to −100 HU, as dense\n"
+    _Column("Poorly aer.", "Poorly aerated: share of its voxels above −500 up to −100 HU, as dense\n"
             "ground glass is. What the next column leaves to 100 % is fainter ground glass, and normal lung\n"
             "at the edges of masks.",
-            lambda one: _percent(one.poorly_aerated), lambda one: _number(one.poorly_aerated)),
-    _Column("Non-aer. %", "Non-aerated: share of its voxels, %, above −100 HU, as consolidation is (and\n"
+            lambda one: _with_unit(one.poorly_aerated), lambda one: _number(one.poorly_aerated)),
+    _Column("Non-aer.", "Non-aerated: share of its voxels above −100 HU, as consolidation is (and\n"
             "vessels)",
-            lambda one: _percent(one.non_aerated), lambda one: _number(one.non_aerated)),
+            lambda one: _with_unit(one.non_aerated), lambda one: _number(one.non_aerated)),
     _Column("Side", "Lung of the patient that holds most of it, right (R) or left (L)",
             lambda one: one.side[0].upper() if one.side else _UNKNOWN,
             lambda one: one.side or ""),
