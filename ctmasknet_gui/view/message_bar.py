@@ -202,14 +202,14 @@ class MessageBar(QFrame):
         return self.text.fontMetrics().horizontalAdvance(self.text.text())
 
     def _line(self) -> QRect:
-        """Return where in the parent a note lies in one line; empty where it has to be told otherwise."""
+        """Return where in the parent a note may lie in one line; empty for what is no note."""
         message, parent = self.message, self.parentWidget()
         if message is None or parent is None or self._status is None or not message.fades:
             return QRect()
-        room = QRect(self._status.mapTo(parent, QPoint(0, 0)), self._status.size())
+        # A narrow window cuts the status bar at its right.
+        room = QRect(self._status.mapTo(parent, QPoint(0, 0)), self._status.size()) & parent.rect()
         room.setLeft(room.left() + self._status.needed)
-        fits = self._beside + self._length <= room.width() and self.details.isHidden()
-        return room if fits else QRect()
+        return room if self.details.isHidden() else QRect()
 
     def _make_fading(self) -> None:
         self._rest = QTimer(self)
@@ -282,8 +282,13 @@ class MessageBar(QFrame):
         if parent is None or over is None or layout is None or self.isHidden():
             return
         line = self._line()
+        if line:
+            self._arrange(line.width(), line=True)
+            if layout.totalMinimumSize().width() > line.width():
+                line = QRect()
         width = line.width() if line else min(_WIDEST, over.width() - 2 * _MARGIN)
-        self._arrange(width, line=bool(line))
+        if not line:
+            self._arrange(width, line=False)
         if line:
             self._make_room(0)
             height = max(line.height(), layout.totalSizeHint().height())

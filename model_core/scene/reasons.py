@@ -88,7 +88,8 @@ def sentence(reason: SliceReason, grouping: Grouping, output: int) -> str:
     said = reason.probability(output, reason.logits) > ILL_PROBABILITY if ill else classes.argmax() == output
     if not said:
         now, share = probability_text(reason.probability(output, reason.logits)), f"{100 * found.share:.0f} %"
-        return f"What speaks for {target} ({now}): {named} ({share}); without {it} {outcome}."
+        without = probability_text(reason.probability(output, found.outcome))
+        return f"What speaks for {target} ({now}): {named} ({share}); without {it} {without}."
     on = f"wholly on {named}" if found.share > _WHOLE else f"on {named} ({100 * found.share:.0f} %)"
     return f"“{target}” rests {on}; without {it} {outcome}."
 

@@ -144,7 +144,7 @@ def test_the_lesions_that_carry_the_class_are_named_and_what_is_left_without_the
     assert sentence(reason, "lesion", 0).startswith("Nothing speaks for Control")
     weaker = explained(pipeline, *slice_of(pipeline, scores=(0.54, 0.48, 0.42, 0.12, 0.06, 0.03)))
     assert sentence(weaker, "lesion", 3) == (
-        "What speaks for ill (0.44): lesion 1 (100 %); without it not ill (0.04)."
+        "What speaks for ill (0.44): lesion 1 (100 %); without it 0.04."
     ), "nothing rests on what is not so"
 
 

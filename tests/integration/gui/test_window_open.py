@@ -294,6 +294,11 @@ def test_a_note_moves_nothing_and_covers_neither_picture_nor_cancel(opened):
     cancel = window.status.cancel
     opened.qtbot.waitUntil(lambda: bar.geometry().left() > place(cancel, window).right())
     assert bar.path.isHidden() or bar.path.width() >= 140
+    for width in (1100, 1180, 1280):
+        window.resize(width, 800)
+        opened.qtbot.wait(20)
+        assert bar.geometry().right() <= window.width(), "the button that closes it can be reached"
+        assert place(opened.viewport, window).intersected(bar.geometry()).height() <= 10
     state.run.kind = ""
     opened.qtbot.waitUntil(lambda: bar.geometry().left() == 0)
     state.messages.messages = (Message("info", "much to say " * 40),)
