@@ -57,10 +57,10 @@ def write_pdf(path: Path, document: Document, *, one_page: bool = False, overwri
     margin = _MARGIN_MM * mm
     width, height = A4[0] - 2 * margin, A4[1] - 2 * margin
     story: list[Any] = []
-    for side in range(1 + bool(document.second)):
-        part = _story(document, width, side=side)
+    for side, titles in enumerate(_sides(document)):
+        part = _story(document, titles, width, head=not side)
         for pictures in _SMALLER if one_page else ():
-            part = _story(document, width, side=side, pictures=pictures)
+            part = _story(document, titles, width, head=not side, pictures=pictures)
             if _height(part, width) < height:
                 break
         story += [PageBreak()] * side
@@ -130,13 +130,22 @@ def _height(story: list[Any], width: float) -> float:
     return height
 
 
-def _story(document: Document, width: float, *, side: int, pictures: float = 1.0) -> list[Any]:
-    """Return what stands on the first (0) or the second (1) side."""
-    _register_fonts()
-    story = [] if side else _head(document, width)
+def _sides(document: Document) -> list[list[str]]:
+    """Return the titles of the sections of each side."""
     titles = list(document.filled)
-    second = titles.index(document.second) if document.second in titles else len(titles)
-    for title in titles[second:] if side else titles[:second]:
+    # The first section may have no title.
+    if not document.second or document.second not in titles[1:]:
+        return [titles]
+    second = titles.index(document.second)
+    return [titles[:second], titles[second:]]
+
+
+def _story(
+    document: Document, titles: list[str], width: float, *, head: bool, pictures: float = 1.0
+) -> list[Any]:
+    _register_fonts()
+    story = _head(document, width) if head else []
+    for title in titles:
         if title:
             story.append(_text(title, size=10, bold=True, spaceBefore=7, spaceAfter=4))
         story += _flowables(document.filled[title], width, pictures)

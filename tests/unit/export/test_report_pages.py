@@ -73,6 +73,11 @@ def drawn(path):
     return b"\n".join(page for page in found if b" Tf " in page)
 
 
+def pictures_in(path):
+    """Return how many pictures a PDF draws."""
+    return len(re.findall(rb" Do\b", drawn(path)))
+
+
 def summaries(count, **changes):
     return [
         SliceSummary(
@@ -115,6 +120,7 @@ def test_the_page_of_a_slice_says_class_regions_and_settings(make_volume, make_s
     assert "Learned from <few> & others." in text
     assert "1 region marked" in text
     assert pages(pdf) == 1
+    assert pictures_in(pdf) == html.read_text().count("<img") > 1
     for secret in ("DOE", "PID-77", "Chest 1.0", "2020"):
         assert secret not in text
         assert secret.encode() not in pdf.read_bytes()
@@ -151,6 +157,7 @@ def test_the_page_of_a_scan_says_verdict_and_doubt(make_volume, settings, tmp_pa
     assert "cut off" in text
     assert "Doe_1" not in text
     assert pages(pdf) == 1
+    assert pictures_in(pdf) == html.read_text().count("<img") > 1
 
 
 def test_slices_left_out_without_lung_are_not_missing(make_volume, settings):
@@ -210,6 +217,7 @@ def test_key_images_come_first_with_their_notes(make_volume, settings, tmp_path)
     assert places == sorted(places)
     assert pages(pdf) == 2, "the first is for the key images"
     assert '<h2 class="second">Profile</h2>' in html.read_text()
+    assert pictures_in(pdf) == html.read_text().count("<img")
     widths = [float(width) for width in re.findall(rb"([\d.]+) 0 0 [\d.]+ \S+ \S+ cm", drawn(pdf))]
     assert max(widths) > 220, "points: a key image is as wide as a column of print, 78 mm or more"
 
