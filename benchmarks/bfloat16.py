@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from parity import volumes
 
 from model_core.base.jobs import finish
 from model_core.engine import Pipeline, run
@@ -46,6 +45,8 @@ def halved(pipeline: Pipeline) -> Pipeline:
 
 def main() -> None:
     """Compare and print."""
+    from parity import volumes  # beside this file
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--weights", nargs="*", default=[])

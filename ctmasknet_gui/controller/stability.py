@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from model_core.base.stability import ScanStability, Stability
 
 _TOPIC = "how sure"
+_STOPPED = "“How sure?” of the {} was stopped. Nothing of it is kept: asked again, it begins anew."
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +70,7 @@ class StabilityController(EngineUseCase):
         asked = index, of, *settings
         if self._asked is not None and self._asked[1] is of and self._asked[2:] == settings:
             return  # it runs already
+        self._asked = None  # what makes way for it was not stopped by anybody
 
         def take(item: object) -> None:
             if not isinstance(item, Progress):
@@ -83,10 +85,16 @@ class StabilityController(EngineUseCase):
             end()
             self._messages.report(error, topic=_TOPIC)
 
+        def stop() -> None:
+            stopped = self._asked is asked
+            end()
+            if stopped:
+                self._messages.post("info", _STOPPED.format("slice"), topic=_TOPIC)
+
         self._jobs.submit(
             "stability",
             lambda: engine.stability(pipeline, volume, index, *settings),
-            Handlers(produced=take, finished=end, failed=fail, cancelled=end),
+            Handlers(produced=take, finished=end, failed=fail, cancelled=stop),
             priority=Priority.ASKED,
         )
         self._asked = asked
@@ -115,10 +123,16 @@ class StabilityController(EngineUseCase):
             end()
             self._messages.report(error, topic=_TOPIC)
 
+        def stop() -> None:
+            end()
+            # Thresholds that moved forgot it before.
+            if self._scan_of is asked:
+                self._messages.post("info", _STOPPED.format("scan"), topic=_TOPIC)
+
         self._jobs.submit(
             "scan stability",
             lambda: engine.scan_stability(pipeline, volume, summaries, detections, evidence),
-            Handlers(produced=take, finished=end, failed=fail, cancelled=end),
+            Handlers(produced=take, finished=end, failed=fail, cancelled=stop),
             # It takes minutes: all else that a person asks for goes first.
             priority=Priority.IDLE,
         )
@@ -169,8 +183,8 @@ class StabilityController(EngineUseCase):
 
     @Slot()
     def _forget(self) -> None:
-        self._jobs.cancel("stability")
         self._asked = None
+        self._jobs.cancel("stability")
         self._kept.clear()
         self._forget_scan()
         self._refresh()

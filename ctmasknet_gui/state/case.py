@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
@@ -51,9 +51,9 @@ class LungSlices:
     def _left_out(self) -> frozenset[int]:
         return self._outside if len(self._outside) < len(self.inside) else frozenset()
 
-    def not_run(self, analysed: Container[int]) -> int:
-        """Return how many slices a run left out, of which none is wanted for the verdict."""
-        return sum(k not in analysed for k in self._left_out)
+    def wanted(self, slices: Collection[int]) -> int:
+        """Return how many of these slices the verdict wants: not those without lung, analysed or not."""
+        return len(slices) - sum(k in slices for k in self._left_out)
 
 
 @dataclass(eq=False)

@@ -31,13 +31,21 @@ def verdict_stands(state: AppState) -> bool:
     results = state.results
     if results.scan is None or results.scan.verdict in (None, "no_class") or results.updating:
         return False
-    return not state.thresholds.edits and len(results.summaries) >= wanted_slices(state)
+    return not state.thresholds.edits and analysed_slices(state) >= wanted_slices(state)
 
 
 def wanted_slices(state: AppState) -> int:
-    """Return how many slices of the open series are analysed once a run is done: all but those left out."""
+    """Return how many slices of the open series the verdict wants: all but those known to show no lung."""
     volume = state.case.volume
-    return 0 if volume is None else volume.slices - state.case.lungs.not_run(state.results.summaries)
+    return 0 if volume is None else state.case.lungs.wanted(range(volume.slices))
+
+
+def analysed_slices(state: AppState) -> int:
+    """Return how many of the wanted slices are analysed.
+
+    One without lung that a person ran, or that ran before the lungs were known, counts no more than others.
+    """
+    return state.case.lungs.wanted(state.results.summaries.keys())
 
 
 def verdict_words(state: AppState) -> ScanWords:
@@ -48,7 +56,7 @@ def verdict_words(state: AppState) -> ScanWords:
     if volume is None:
         return ScanWords("No series open", where="Open a series to begin.")
     lesions = lesion_volume(state)
-    analysed = len(results.summaries)
+    analysed = analysed_slices(state)
     if results.scan is not None:
         words = scan_words(
             results.scan,
@@ -109,6 +117,7 @@ def lesion_volume(state: AppState) -> str:
         why = "slices are missing or uneven" if uneven else "the slice distance is unknown"
         return f"Lesion volume off: {why}"
     where = ""
-    if len(summaries) < wanted_slices(state):
-        where = " in this slice" if len(summaries) == 1 else " in these slices"
+    analysed = analysed_slices(state)
+    if analysed < wanted_slices(state):
+        where = " in this slice" if analysed == 1 else " in these slices"
     return f"Lesions{where} {sum(known) * step / 1000:.0f} ml"

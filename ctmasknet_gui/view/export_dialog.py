@@ -86,7 +86,8 @@ _KINDS: dict[ExportKind, _Kind] = {
     ),
     "scan_page": _Kind(
         "Page on the scan (PDF and HTML)",
-        "Verdict with its doubt, profile, deciding slices and settings on one side of A4; the same as HTML.",
+        "Verdict with its doubt, profile, deciding slices and settings on one side of A4, key images on a "
+        "side before it; the same as HTML.",
         "ctmasknet_scan.pdf",
         ".pdf",
         "PDF document (*.pdf)",

@@ -16,7 +16,7 @@ from PySide6.QtGui import (
     QShowEvent,
     QStatusTipEvent,
 )
-from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QMainWindow, QWidget
+from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QMainWindow, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.actions import Actions
@@ -110,15 +110,17 @@ class MainWindow(QMainWindow):
         self.addActions(self.commands.all)
 
         reading = QWidget()
-        row = QHBoxLayout(reading)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(0)
+        column, row = QVBoxLayout(reading), QHBoxLayout()
+        for layout in (column, row):
+            layout.setContentsMargins(0, 0, 0, 0)
+            layout.setSpacing(0)
         row.addWidget(self.viewport, 1)
         row.addWidget(self.strip)
+        self.hint = Hint(state)
+        column.addLayout(row, 1)
+        column.addWidget(self.hint)
         self.setCentralWidget(reading)
-        # Over the picture, which keeps its size whatever is told.
-        self.message_bar = MessageBar(state, self.viewport)
-        self.hint = Hint(state, self.viewport)
+        self.message_bar = MessageBar(state, self, over=reading, status=self.status)
 
     def _make_docks(self) -> None:
         sides = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QObject, QPropertyAnimation, Qt, QTimer, Signal, Slot
+from PySide6.QtCore import QEvent, QObject, QPoint, QPropertyAnimation, QRect, Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QEnterEvent, QGuiApplication
 from PySide6.QtWidgets import (
     QFrame,
@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 
 from ctmasknet_gui.state import AppState, Message
 from ctmasknet_gui.state.privacy import shown_text
+from ctmasknet_gui.view.status import StatusBar
 from ctmasknet_gui.view.style import icon, label, restyle
 
 _ICON = 20
@@ -26,17 +27,29 @@ _BUTTON_HEIGHT = 26
 # Long enough to be read; a place on the disk takes longer.
 _NOTE_MS, _NOTE_WITH_PATH_MS, _FADE_MS = 6000, 12_000, 500
 _MARGIN, _WIDEST = 8, 900
-# Narrowest column of text beside buttons.
-_COLUMN = 380
+# Narrowest column of text beside buttons, and narrowest path in a line.
+_COLUMN, _PATH = 380, 140
+# Around the parts, of what stays and of a line: left, top, right, bottom.
+_ROOMY, _FLAT = (12, 7, 8, 7), (8, 0, 4, 0)
+_MOVES = {QEvent.Type.Resize, QEvent.Type.Move, QEvent.Type.Show, QEvent.Type.Hide}
 
 
 class MessageBar(QFrame):
     """Shows the newest message, how many came before it, and its details on demand.
 
-    It lies over the upper edge of its parent, so that nothing is moved or made smaller by it. Notes fade by
-    themselves unless the mouse rests on them; errors, warnings and offers stay until they are answered.
+    It covers no picture and none of its texts. Notes fade by themselves unless the mouse rests on them; they
+    lie over the status bar meanwhile, beside progress and Cancel, and nothing moves. Errors, warnings and
+    offers stay until they are answered: the picture makes room for them at its top, and for notes too long
+    for a line.
 
     In privacy mode files are told by number: their names may be those of patients.
+
+    Parameters
+    ----------
+    over:
+        Whose layout makes room, by default the parent's.
+    status:
+        Where notes lie; without one they are told as errors are.
 
     Signals
     -------
@@ -55,16 +68,25 @@ class MessageBar(QFrame):
     offerTaken = Signal(object)
     folderRequested = Signal(str)
 
-    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        state: AppState,
+        parent: QWidget | None = None,
+        *,
+        over: QWidget | None = None,
+        status: StatusBar | None = None,
+    ) -> None:
         super().__init__(parent)
         self.setObjectName("messageBar")
         self._state = state
+        self._over, self._status = over or parent, status
         self._index = -1
         self._make_widgets()
         self._lay_out()
         self._make_fading()
-        if parent is not None:
-            parent.installEventFilter(self)
+        for watched in (self._over, status, None if status is None else status.cancel):
+            if watched is not None:
+                watched.installEventFilter(self)
         self.details_button.toggled.connect(self._on_details)
         self.folder_button.clicked.connect(self._on_folder)
         self.offer_button.clicked.connect(self._on_offer)
@@ -129,31 +151,65 @@ class MessageBar(QFrame):
             self.copy_button,
         ):
             row.addWidget(widget)
-        top = Qt.AlignmentFlag.AlignTop
         self._grid = grid = QGridLayout()
         grid.setHorizontalSpacing(8)
         grid.setVerticalSpacing(6)
-        grid.setColumnStretch(1, 1)
-        grid.addWidget(self.picture, 0, 0, top)
+        grid.addWidget(self.picture, 0, 0)
         grid.addWidget(self.text, 0, 1)
-        grid.addWidget(self._buttons, 0, 2, top)
-        grid.addWidget(self.close_button, 0, 3, top)
+        grid.addWidget(self._buttons, 0, 3)
+        grid.addWidget(self.close_button, 0, 4)
+        grid.addWidget(self.path, 2, 0, 1, 5)
         column = QVBoxLayout(self)
-        column.setContentsMargins(12, 7, 8, 7)
         column.setSpacing(6)
         column.addLayout(grid)
-        column.addWidget(self.path)
         column.addWidget(self.details)
 
-    def _arrange(self, width: int) -> None:
-        """Put the buttons below a text that would become a narrow column beside them."""
-        taken = self._buttons.sizeHint().width() + self.close_button.sizeHint().width() + _ICON + 44
-        needed = self.text.fontMetrics().horizontalAdvance(self.text.text())
-        below = width - taken < min(needed, _COLUMN)
-        self._grid.removeWidget(self._buttons)
-        row, column, span = (1, 1, 3) if below else (0, 2, 1)
-        side = Qt.AlignmentFlag.AlignRight if below else Qt.AlignmentFlag.AlignTop
-        self._grid.addWidget(self._buttons, row, column, 1, span, side)
+    def _arrange(self, width: int, *, line: bool) -> None:
+        """Put all in one line, or the buttons below a text that would become a narrow column beside them."""
+        room = width - self._beside
+        below = not line and room < min(self._length, _COLUMN)
+        grid = self._grid
+        level = Qt.AlignmentFlag.AlignVCenter if line else Qt.AlignmentFlag.AlignTop
+        for end in (self.picture, self.close_button):
+            grid.setAlignment(end, level)
+        for widget in (self._buttons, self.path):
+            grid.removeWidget(widget)
+        if below:
+            grid.addWidget(self._buttons, 1, 1, 1, 4, Qt.AlignmentFlag.AlignRight)
+        else:
+            grid.addWidget(self._buttons, 0, 3, level)
+        if line:
+            grid.addWidget(self.path, 0, 2)
+            self.path.setVisible(self.path.text() != "" and room - self._length >= _PATH)
+        else:
+            grid.addWidget(self.path, 2, 0, 1, 5)
+            self.path.setVisible(self.path.text() != "")
+        grid.setColumnStretch(1, 0 if line and not self.path.isHidden() else 1)
+        grid.setColumnStretch(2, int(line and not self.path.isHidden()))
+        self.text.setWordWrap(not line)
+        layout = self.layout()
+        assert layout is not None
+        layout.setContentsMargins(*(_FLAT if line else _ROOMY))
+
+    @property
+    def _beside(self) -> int:
+        """Width of all but text and path, in one line."""
+        return self._buttons.sizeHint().width() + self.close_button.sizeHint().width() + _ICON + 44
+
+    @property
+    def _length(self) -> int:
+        """Width of the text in one line."""
+        return self.text.fontMetrics().horizontalAdvance(self.text.text())
+
+    def _line(self) -> QRect:
+        """Return where in the parent a note may lie in one line; empty for what is no note."""
+        message, parent = self.message, self.parentWidget()
+        if message is None or parent is None or self._status is None or not message.fades:
+            return QRect()
+        # A narrow window cuts the status bar at its right.
+        room = QRect(self._status.mapTo(parent, QPoint(0, 0)), self._status.size()) & parent.rect()
+        room.setLeft(room.left() + self._status.needed)
+        return room if self.details.isHidden() else QRect()
 
     def _make_fading(self) -> None:
         self._rest = QTimer(self)
@@ -209,8 +265,8 @@ class MessageBar(QFrame):
     # -------------------------------------------------------------------------------------- place
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Follow the size of the parent."""
-        if event.type() == QEvent.Type.Resize and watched is self.parentWidget():
+        """Follow the size of what it lies over."""
+        if event.type() in _MOVES:
             self._place()
         return super().eventFilter(watched, event)
 
@@ -222,16 +278,36 @@ class MessageBar(QFrame):
         return done
 
     def _place(self) -> None:
-        parent, layout = self.parentWidget(), self.layout()
-        if parent is None or layout is None or self.isHidden():
+        parent, over, layout = self.parentWidget(), self._over, self.layout()
+        if parent is None or over is None or layout is None or self.isHidden():
             return
-        width = min(_WIDEST, parent.width() - 2 * _MARGIN)
-        self._arrange(width)
-        width = max(layout.totalMinimumSize().width(), width)
-        height = layout.totalHeightForWidth(width)
-        height = height if height > 0 else layout.totalSizeHint().height()
-        self.setGeometry((parent.width() - width) // 2, _MARGIN, width, height)
+        line = self._line()
+        if line:
+            self._arrange(line.width(), line=True)
+            if layout.totalMinimumSize().width() > line.width():
+                line = QRect()
+        width = line.width() if line else min(_WIDEST, over.width() - 2 * _MARGIN)
+        if not line:
+            self._arrange(width, line=False)
+        if line:
+            self._make_room(0)
+            height = max(line.height(), layout.totalSizeHint().height())
+            self.setGeometry(line.left(), line.bottom() + 1 - height, width, height)
+        else:
+            width = max(layout.totalMinimumSize().width(), width)
+            height = layout.totalHeightForWidth(width)
+            height = height if height > 0 else layout.totalSizeHint().height()
+            self._make_room(height + 2 * _MARGIN)
+            origin = over.mapTo(parent, QPoint(0, 0)) if over is not parent else QPoint(0, 0)
+            left = origin.x() + (over.width() - width) // 2
+            self.setGeometry(left, origin.y() + _MARGIN, width, height)
         self.raise_()
+
+    def _make_room(self, height: int) -> None:
+        """Let what it lies over begin below it."""
+        layout = None if self._over is None else self._over.layout()
+        if layout is not None and layout.contentsMargins().top() != height:
+            layout.setContentsMargins(0, height, 0, 0)
 
     def _refresh(self) -> None:
         self._show(len(self._state.messages.messages) - 1)
@@ -241,6 +317,7 @@ class MessageBar(QFrame):
         message = self.message
         self.setVisible(message is not None)
         if message is None:
+            self._make_room(0)
             self._stay()
             self.details_button.setChecked(False)
             return
@@ -262,7 +339,6 @@ class MessageBar(QFrame):
         private = self._state.display.privacy
         self.path.setText("" if private else message.path)
         self.path.setCursorPosition(0)
-        self.path.setVisible(bool(message.path) and not private)
         self.folder_button.setVisible(bool(message.path))
         self.offer_button.setText(message.offer)
         self.offer_button.setVisible(bool(message.offer))

@@ -51,6 +51,10 @@ _PANE = 300
 _CLOSE, _CLOSEST = 0.35, 8.0
 _COLUMNS = ("Region is", "Where", "Class", "Score before", "Score after")
 _OUTDATED = "Thresholds have changed since this ran: run it again."
+_UNEDITED = (
+    "Regions that were left out of the evidence of this slice, or asked about, are not heeded here: before "
+    "and after are both judged as the weights find them."
+)
 _RIM = QColor(0, 0, 0, 150)
 
 
@@ -170,6 +174,7 @@ class PictureEditDialog(QDialog):
         self.note = label(ABOUT_THE_NETWORK, role="badge")
         self.effect, self.shams = label(role="answer", wrap=True), label(wrap=True)
         self.counts = label(role="muted", wrap=True)
+        self.unedited = label(_UNEDITED, wrap=True)
         self.table = self._make_table()
         self.progress, self.running = QProgressBar(), label(role="muted")
         self.progress.setTextVisible(False)
@@ -184,7 +189,7 @@ class PictureEditDialog(QDialog):
             button.setAutoDefault(False)
         self._lay_out()
         self.resize(_SIZE)
-        for part in (state.picture_edit, state.run):
+        for part in (state.picture_edit, state.run, state.thresholds):
             part.events.all.connect(self._refresh)
         state.display.events.all.connect(self._repaint)
         self._heard = True
@@ -229,7 +234,7 @@ class PictureEditDialog(QDialog):
         layout.setSpacing(7)
         layout.addLayout(pictures, 3)
         layout.addLayout(tools)
-        for widget in (self.effect, self.shams, self.counts):
+        for widget in (self.effect, self.shams, self.counts, self.unedited):
             layout.addWidget(widget)
         layout.addWidget(self.table, 1)
         layout.addLayout(below)
@@ -247,7 +252,7 @@ class PictureEditDialog(QDialog):
         self.close()
 
     def _hear_no_more(self) -> None:
-        for part in (self._state.picture_edit, self._state.run):
+        for part in (self._state.picture_edit, self._state.run, self._state.thresholds):
             part.events.all.disconnect(self._refresh)
         self._state.display.events.all.disconnect(self._repaint)
 
@@ -274,6 +279,8 @@ class PictureEditDialog(QDialog):
                 self._show_pictures(edited, effect)
             self._shown = edited, effect
             self._tell(edited, effect)
+        here = self._state.display.slice_index
+        self.unedited.setVisible(self._state.thresholds.edits.of(here) is not None)
         self.level.setVisible(edited.kind == "plant")
         self.level.setEnabled(not picture.running)
         self.progress.setVisible(picture.running)
@@ -308,8 +315,8 @@ class PictureEditDialog(QDialog):
             self.shams.setText(f"{made}: look at it, then run the slice.")
             self.counts.setText("Dashed: what was changed. Nothing of this is stored or exported.")
             return
-        words = effect_words(effect)
-        self.effect.setText(words[0].upper() + words[1:])
+        # Not with a capital: “Ill” looks like a number.
+        self.effect.setText(effect_words(effect))
         self.shams.setText(sham_words(effect))
         self.counts.setText(f"{region_words(effect)}. {area_words(effect)}. Solid: marked, dashed: changed.")
 

@@ -6,6 +6,7 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QLabel, QProgressBar, QSizePolicy, QStatusBar, QToolButton, QWidget
 
 from ctmasknet_gui.state import AppState
+from ctmasknet_gui.state.verdict import analysed_slices, wanted_slices
 from ctmasknet_gui.view.actions import Actions
 from ctmasknet_gui.view.style import label, restyle
 from ctmasknet_gui.view.weights_text import at_length, finds, in_one_line
@@ -100,6 +101,11 @@ class StatusBar(QStatusBar):
         self._refresh_weights()
         self._refresh_evidence()
 
+    @property
+    def needed(self) -> int:
+        """Width at the left that must be seen: progress, and how to cancel it; 0 while nothing runs."""
+        return 0 if self.cancel.isHidden() else self.cancel.geometry().right() + _BETWEEN
+
     def show_tip(self, tip: str) -> None:
         """Say what is pointed at, in place of the idle text; empty for nothing. Progress is never covered."""
         self._tip = tip
@@ -136,17 +142,18 @@ class StatusBar(QStatusBar):
         volume = self._state.case.volume
         if volume is None:
             return "Ready"
-        summaries = self._state.results.summaries
+        summaries, lungs = self._state.results.summaries, self._state.case.lungs
         slices = f"{volume.slices} slice{'s' * (volume.slices != 1)}"
         if not summaries:
             return f"{slices} · not analysed"
-        found = sum(1 for summary in summaries.values() if summary.detections > 0)
+        found = sum(s.detections > 0 for k, s in summaries.items() if not lungs.left_out(k))
+        analysed = f"{analysed_slices(self._state)} of {slices} analysed"
         if self._state.results.updating:
-            return f"{len(summaries)} of {slices} analysed · updating the findings…"
+            return f"{analysed} · updating the findings…"
         fast = " · fast" if self._state.weights.leaves_out_mirror else ""
-        lungless = self._state.case.lungs.not_run(summaries)
-        rest = f" · {lungless} without lung left out" if lungless else ""
-        return f"{len(summaries)} of {slices} analysed{rest} · {found} with findings{fast}"
+        lungless = volume.slices - wanted_slices(self._state)
+        rest = f" · {lungless} without lung" if lungless else ""
+        return f"{analysed}{rest} · {found} with findings{fast}"
 
     def _refresh_weights(self) -> None:
         weights = self._state.weights

@@ -48,7 +48,9 @@ def page_names(stem: str) -> tuple[str, str]:
 
 
 def write_page(folder: Path, stem: str, page: Document, *, overwrite: bool = False) -> tuple[Path, Path]:
-    """Write a page as HTML, which needs no other file, and as PDF of one side of A4; return both paths.
+    """Write a page as HTML, which needs no other file, and as PDF of A4; return both paths.
+
+    The PDF has one side, where there are key images two.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""One page on a scan: profile, pictures, verdict with its doubt, lesions, settings, limits."""
+"""A page on a scan: profile, pictures, verdict with its doubt, lesions, settings, limits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ from model_core.scene.verdict import steady_scan_words
 
 # Pictures that are shown.
 _MOST_PICTURES, _MOST_KEY_IMAGES = 3, 4
-_BESIDE = 3
+# Key images beside each other: so large that lesions can be judged.
+_BESIDE = 2
 # Characters of a note.
 _LONGEST_NOTE = 160
 
@@ -75,12 +76,14 @@ def scan_page(
     deciding = () if scan is None else scan.deciding
     opening = patient_lines(volume, settings)
     answer, colour = "No image class: these weights have none", NO_CLASS
-    left_out = set(outside) - {summary.slice_index for summary in summaries}
+    # One that was analysed all the same counts no more than others, but for a series without any lung.
+    counted = [summary for summary in summaries if summary.slice_index not in outside] or summaries
+    left_out = set(outside) - {summary.slice_index for summary in counted}
     if scan is not None:
         words = scan_words(
             scan,
             classes=names,
-            analysed=len(summaries),
+            analysed=len(counted),
             slices=volume.slices - len(left_out),
             lung_known=any(summary.lung is not None for summary in summaries),
             steady=steady,
@@ -97,8 +100,7 @@ def scan_page(
             opening += [f"Rule: {scan.verdict_rule}"]
         if words.edited:
             opening += ["Edited evidence: not the class that the weights give."]
-    # Lower beside key images, so that the page has room for what it begins with.
-    height = 1.9 if key_images else 2.5
+    height = 2.5
     profile = plot_picture(
         "profile",
         lambda figure: plots.scan_profile(
@@ -106,6 +108,7 @@ def scan_page(
             summaries,
             slices=volume.slices,
             deciding=deciding,
+            control=scan is not None and scan.verdict == "control",
             outside=outside,
             theme="light",
         ),
@@ -118,19 +121,24 @@ def scan_page(
         profile if rois is None else Row([[profile], [_rois(rois, height)]], (1, 1.1) if areas else (1.6, 1))
     ]
     sections: dict[str, Sequence[Block]] = {}
+    # Key images need the first side for themselves.
+    second = ""
     if key_images:
         sections["Key images"] = _key_images(key_images, pictures, deciding, _what_decides(scan))
     others = [index for index in sorted(pictures) if index not in key_images]
     columns = [[png(f"slice-{k + 1:04d}", pictures[k], f"Slice {k + 1}.")] for k in others]
     what = _what_decides(scan) if deciding else "with most lesion"
     if key_images:
-        others_too = [_beside(columns, 2 * _MOST_PICTURES)] if columns else []
-        sections[f"Profile{f', and other slices {what}' * bool(columns)}"] = [*along, *others_too]
+        second = "Profile"
+        rest = {f"Other slices {what}": [_beside(columns, _MOST_PICTURES)]} if columns else {}
+        # Where there is room they stand below the key images.
+        few = len(key_images) <= _BESIDE
+        sections |= {**rest, second: along} if few else {second: along, **rest}
     else:
         sections[""] = along
         if columns:
             sections[f"Slices {what}"] = [_beside(columns, 1)]
-    numbers = _numbers(volume, summaries, scan, lesions, left_out=len(left_out))
+    numbers = _numbers(volume, counted, scan, lesions, left_out=len(left_out))
     compared = [] if rois is None else [_distances(rois)]
     if lesions is None:
         sections["Numbers"] = [numbers, *compared]
@@ -150,6 +158,7 @@ def scan_page(
         answer=answer,
         colour=colour,
         notice=NOTICE,
+        second=second,
     )
 
 
@@ -181,7 +190,8 @@ def _key_images(
         if index in deciding:
             caption += f" One of the slices {what}."
         columns.append([png(f"slice-{index + 1:04d}", pictures[index], caption)])
-    blocks: list[Block] = [_beside(columns, _BESIDE)]
+    rows = [columns[k : k + _BESIDE] for k in range(0, len(columns), _BESIDE)]
+    blocks: list[Block] = [_beside(row, _BESIDE) for row in rows]
     left = [_with_note(index, notes[index]) for index in sorted(notes) if index not in shown]
     if left:
         blocks.append(f"Key images without a picture here: {'; '.join(left)}.")
@@ -191,7 +201,7 @@ def _key_images(
 def _what_decides(scan: ScanVerdict | None) -> str:
     """Say what the deciding slices are: where there are no clear signs, they speak against that."""
     against = scan is not None and scan.verdict == "control"
-    return "that look most ill" if against else "that carry the verdict"
+    return "that look most ill" if against else "that decide"
 
 
 def _with_note(index: int, note: str) -> str:
@@ -246,8 +256,10 @@ def _numbers(
     if left_out:
         rows.append(("slices without lung, left out", str(left_out)))
     lung = any(summary.lung is not None for summary in summaries)
-    rows.append(("slices with a marked lesion", str(sum(s.detections > 0 for s in summaries))))
-    if scan is not None and scan.verdict is not None:
+    # What is marked outside the lungs counts nowhere.
+    marked = sum(s.detections > 0 for s in summaries if s.lung is not False)
+    rows.append(("slices with a marked lesion", str(marked)))
+    if scan is not None and scan.verdict is not None and scan.lung_slices:
         rows.append((f"{'lung ' * lung}slices that look ill", f"{scan.ill_slices} of {scan.lung_slices}"))
         if scan.control_rate is not None:
             rows.append(("the same in slices of controls", f"{100 * scan.control_rate:.0f} %"))

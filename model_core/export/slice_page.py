@@ -220,7 +220,7 @@ def _regions(shown: ShownSlice, found: Explanation | None) -> Table:
     for roi in shown.rois[:MOST_ROWS]:
         box = " ".join(f"{edge:.0f}" for edge in roi.box)
         area = None if roi.area_mm2 is None else round(roi.area_mm2)
-        uses = "excluded" if roi.excluded else str(roi.copies)
+        uses = "excluded" if roi.excluded else roi.copies
         there = "–" if roi.detected is None else "yes" if roi.detected else "no"
         row: list[Any] = [str(roi.rank), roi.label, f"{roi.score:.3f}", box, area, uses, there]
         if _ADDS in columns:
@@ -236,5 +236,5 @@ def _regions(shown: ShownSlice, found: Explanation | None) -> Table:
     if all(roi.detected is None for roi in shown.rois):
         caption = caption.replace("a detection.", "a detection (–: the class has regions of its own).")
     if _ADDS in columns:
-        caption += " Contribution: as in the bars above, in logits."
+        caption += " Adds: contribution as in the bars above, in logits."
     return Table(tuple(columns), rows, caption)

@@ -31,6 +31,7 @@ def scan_profile(
     *,
     slices: int,
     deciding: Sequence[int] = (),
+    control: bool = False,
     outside: Collection[int] = (),
     visible: int | None = None,
     theme: style.ThemeName = "dark",
@@ -48,8 +49,8 @@ def scan_profile(
         Of the analysed slices, in any order.
     slices:
         How many slices the scan has.
-    deciding:
-        Slices, from 0.
+    deciding, control:
+        Slices, from 0, and whether the scan has no clear signs: they are those that look most ill then.
     outside:
         Slices (from 0) that are known to lie outside the lungs, beside those whose summary says so.
     visible:
@@ -108,7 +109,8 @@ def scan_profile(
         along = (len(text) + 1) * style.SMALL_PT * CHARACTER
         style.headline(axes, colours, "grey: no lung", along=along)
     if marked:
-        style.headline(axes, colours, "▼ deciding", right=True, colour=style.legible(AMBER, colours))
+        what = "look most ill" if control else "deciding"
+        style.headline(axes, colours, f"▼ {what}", right=True, colour=style.legible(AMBER, colours))
 
 
 def _bars(axes: Axes, ordered: Sequence[SliceSummary]) -> tuple[str, str, int]:

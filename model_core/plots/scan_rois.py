@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from model_core.explain.distribution import Compared, RoiDistribution
 from model_core.plots import style
-from model_core.plots.margins import Margins
+from model_core.plots.margins import NOTE, Margins
 from model_core.scene.palette import GREEN
 
 # Shares below are drawn at the lower edge.
@@ -88,7 +88,7 @@ def _legend(beside: Axes | None, axes: Axes, colours: style.Theme) -> None:
             fontsize=style.SMALL_PT,
             ha="right",
             va="top",
-            gid=style.NOTE,
+            gid=NOTE,
         )
 
 

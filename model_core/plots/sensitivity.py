@@ -5,17 +5,20 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 
 from model_core.base.arrays import DoubleArray
 from model_core.base.reasons import Curve, Sensitivity, output_probability
 from model_core.plots import style
-from model_core.plots.margins import CHARACTER, LEGEND, Margins
+from model_core.plots.margins import CHARACTER, LEGEND, MINOR_NOTE, SHORT_LEGEND, Margins
 from model_core.scene.palette import AMBER, PNEUMONIA, image_colour
 
 # Of the axes: so that a click knows which threshold is meant.
 AXES = ("score", "nms_iou")
 _NAMES = {"score": "score threshold", "nms_iou": "NMS threshold (IoU)"}
 _APART = 0.26
+# Between the names of the short legend.
+_BETWEEN_PT = 6
 # Named one by one.
 _MOST_FLIPS = 2
 
@@ -54,8 +57,9 @@ def sensitivity_curves(
     left, right = np.ravel(both).tolist()
     left.set_ylabel("probability", color=colours.text, fontsize=style.TEXT_PT, labelpad=3)
     style.headline(left, colours, _caption(found.score, found), colour=colours.text)
-    style.headline(right, colours, "shaded: not as trained", right=True)
+    style.headline(right, colours, "shaded: not as trained", right=True, gid=MINOR_NOTE)
     _legend(left, found, colours)
+    _short_legend(right, found, colours)
 
 
 def _draw(
@@ -95,14 +99,34 @@ def _draw(
     axes.plot([now], value, "o", color=colours.selected, markersize=4.5, gid="now", clip_on=False)
 
 
-def _legend(axes: Axes, found: Sensitivity, colours: style.Theme) -> None:
-    """Name the lines in their colours, in a line of its own above the axes."""
+def _named_lines(found: Sensitivity) -> list[tuple[str, str]]:
+    """Return name and colour of each line, the thick one first."""
     calibrated = found.calibration is not None
     classes = len(found.outputs) - calibrated
     named = [(found.outputs[-1], PNEUMONIA)] if calibrated else []
-    named += [(found.outputs[k], image_colour(found.outputs[k], k)) for k in range(classes)]
+    return named + [(found.outputs[k], image_colour(found.outputs[k], k)) for k in range(classes)]
+
+
+def _short_legend(axes: Axes, found: Sensitivity, colours: style.Theme) -> None:
+    """Name the lines in their colours at the right of the notes, without what stands in brackets."""
+    after: Annotation | None = None
+    for name, colour in reversed(_named_lines(found)):
+        text = name.split(" (")[0]
+        colour = style.legible(colour, colours)
+        if after is None:
+            after = style.headline(axes, colours, text, colour=colour, right=True, gid=SHORT_LEGEND)
+        else:
+            # From the left end of the one before: letters differ in width.
+            after = axes.annotate(
+                text, (0, 0), (-_BETWEEN_PT, 0), xycoords=after, textcoords="offset points", color=colour,
+                fontsize=style.SMALL_PT, ha="right", va="bottom", gid=SHORT_LEGEND,
+            )  # fmt: skip
+
+
+def _legend(axes: Axes, found: Sensitivity, colours: style.Theme) -> None:
+    """Name the lines in their colours, in a line of its own above the axes."""
     along = 0.0
-    for name, colour in named:
+    for name, colour in _named_lines(found):
         text = f"■ {name}"
         style.headline(
             axes, colours, text, colour=style.legible(colour, colours), line=1, along=along, gid=LEGEND

@@ -15,18 +15,17 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from model_core.base.arrays import DoubleArray
 from model_core.base.errors import SettingsError
-from model_core.plots.margins import Margins
+from model_core.plots.margins import NOTE, Margins
 from model_core.scene import rgb
 
 ThemeName = Literal["dark", "light"]
 
 TEXT_PT, SMALL_PT = 8.5, 8.0
-# The gid of short notes above axes.
-NOTE = "note"
 _SHADE = 0.62
 
 
@@ -209,12 +208,12 @@ def headline(
     line: int = 0,
     along: float = 0.0,
     gid: str = NOTE,
-) -> None:
+) -> Annotation:
     """Write a short note above the axes, at the left edge of the figure or the right edge of the axes.
 
-    ``along`` points further in; lines count from the axes upwards.
+    ``along`` points further in; lines count from the axes upwards. Returns the note.
     """
-    axes.annotate(
+    return axes.annotate(
         text,
         (1, 1) if right else (0, 1),
         (-along if right else 7 + along, 5 + line * (SMALL_PT + 3.5)),

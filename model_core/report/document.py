@@ -124,6 +124,8 @@ class Document:
         Text that must not be overlooked.
     answer, colour:
         What the whole document is about, in a few words, and the colour ``#rrggbb`` that stands for it.
+    second:
+        Title of the section that begins a second side of paper; empty where all of it is meant for one.
     """
 
     title: str
@@ -132,6 +134,7 @@ class Document:
     notice: str = ""
     answer: str = ""
     colour: str = ""
+    second: str = ""
 
     @property
     def filled(self) -> dict[str, list[Block]]:

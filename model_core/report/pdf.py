@@ -40,7 +40,8 @@ def write_pdf(path: Path, document: Document, *, one_page: bool = False, overwri
     Parameters
     ----------
     one_page:
-        Whether pictures, and at last all of it, are made smaller until it fits on one page.
+        Whether pictures, and at last all of it, are made smaller until it fits on one page, or on two
+        where the document has a ``second`` side: each as much as it needs.
 
     Raises
     ------
@@ -50,18 +51,20 @@ def write_pdf(path: Path, document: Document, *, one_page: bool = False, overwri
     require_pdf()
     from reportlab.lib.pagesizes import A4
     from reportlab.lib.units import mm
-    from reportlab.platypus import Frame, KeepInFrame, PageTemplate
+    from reportlab.platypus import Frame, KeepInFrame, PageBreak, PageTemplate
     from reportlab.platypus.doctemplate import BaseDocTemplate
 
     margin = _MARGIN_MM * mm
     width, height = A4[0] - 2 * margin, A4[1] - 2 * margin
-    story = _story(document, width)
-    if one_page:
-        for pictures in _SMALLER:
-            story = _story(document, width, pictures=pictures)
-            if _height(story, width) < height:
+    story: list[Any] = []
+    for side, titles in enumerate(_sides(document)):
+        part = _story(document, titles, width, head=not side)
+        for pictures in _SMALLER if one_page else ():
+            part = _story(document, titles, width, head=not side, pictures=pictures)
+            if _height(part, width) < height:
                 break
-        story = [KeepInFrame(width, height - 1, story, mode="shrink")]
+        story += [PageBreak()] * side
+        story += [KeepInFrame(width, height - 1, part, mode="shrink")] if one_page else part
     with atomic_path(path, overwrite=overwrite) as temporary:
         made = BaseDocTemplate(
             str(temporary),
@@ -127,8 +130,29 @@ def _height(story: list[Any], width: float) -> float:
     return height
 
 
-def _story(document: Document, width: float, *, pictures: float = 1.0) -> list[Any]:
+def _sides(document: Document) -> list[list[str]]:
+    """Return the titles of the sections of each side."""
+    titles = list(document.filled)
+    # The first section may have no title.
+    if not document.second or document.second not in titles[1:]:
+        return [titles]
+    second = titles.index(document.second)
+    return [titles[:second], titles[second:]]
+
+
+def _story(
+    document: Document, titles: list[str], width: float, *, head: bool, pictures: float = 1.0
+) -> list[Any]:
     _register_fonts()
+    story = _head(document, width) if head else []
+    for title in titles:
+        if title:
+            story.append(_text(title, size=10, bold=True, spaceBefore=7, spaceAfter=4))
+        story += _flowables(document.filled[title], width, pictures)
+    return story
+
+
+def _head(document: Document, width: float) -> list[Any]:
     story = [_text(document.title, size=13, bold=True)]
     if document.answer:
         bar = {"borderPadding": (0, 0, 0, 7), "leftIndent": 7, "spaceBefore": 4, "spaceAfter": 6}
@@ -137,12 +161,7 @@ def _story(document: Document, width: float, *, pictures: float = 1.0) -> list[A
         story.append(
             _text(document.notice, backColor=_PAPER.grid, borderPadding=4, spaceBefore=5, spaceAfter=8)
         )
-    story += [_text(text) for text in document.opening]
-    for title, blocks in document.filled.items():
-        if title:
-            story.append(_text(title, size=10, bold=True, spaceBefore=7, spaceAfter=4))
-        story += _flowables(blocks, width, pictures)
-    return story
+    return story + [_text(text) for text in document.opening]
 
 
 def _flowables(blocks: Iterable[Block], width: float, pictures: float) -> list[Any]:
@@ -230,7 +249,7 @@ def _row(block: Row, width: float, pictures: float) -> Any:
         ("VALIGN", (0, 0), (-1, -1), "TOP"),
         *((f"{side}PADDING", (0, 0), (-1, -1), 0) for side in ("LEFT", "RIGHT", "TOP", "BOTTOM")),
     ]
-    return Grid([cells[:-1]], colWidths=columns, style=style, hAlign="LEFT")
+    return Grid([cells[:-1]], colWidths=columns, style=style, hAlign="LEFT", spaceAfter=_GAP / 2)
 
 
 def _marked(flowable: Any, colour: str, width: float) -> Any:

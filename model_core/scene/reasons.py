@@ -17,6 +17,8 @@ FOR, AGAINST = ORANGE, SKY
 _MOST_NAMED = 3
 # The largest has a strong colour only from here on (logits): otherwise nothing hangs on it.
 _LEAST = 0.25
+# Share from which on it is all.
+_WHOLE = 0.995
 # The most that regions hide of the slice; those too weak to be drawn; how many are drawn.
 _STRONG, _UNSEEN, _MOST_AREAS = 0.42, 0.04, 32
 
@@ -75,19 +77,21 @@ def sentence(reason: SliceReason, grouping: Grouping, output: int) -> str:
         named = f"{len(found.groups)} {noun}"
     else:
         named = _together([group_name(groups[k], grouping) for k in found.groups])
-        named = named[0].upper() + named[1:]
     outcome = answer(reason, output, found.outcome)
     it = "it" if one else "them"
     if found.share is None:
         weakest = float(groups[found.groups[0]].values[output]) < 0
         most = f"speaks most against {target}" if weakest else "counts most"
-        return f"{named} {most}: without {it} {outcome}."
-    carry = "carries" if one else "carry"
-    return f"{named} {carry} {_percent(found.share)} of {target}; without {it} {outcome}."
-
-
-def _percent(share: float) -> str:
-    return "all" if share > 0.995 else f"{share:.0%}".replace("%", " %")
+        return f"{named[0].upper()}{named[1:]} {most}: without {it} {outcome}."
+    ill = reason.calibration is not None and output == len(reason.outputs) - 1
+    classes = reason.logits[: len(reason.outputs) - (reason.calibration is not None)]
+    said = reason.probability(output, reason.logits) > ILL_PROBABILITY if ill else classes.argmax() == output
+    if not said:
+        now, share = probability_text(reason.probability(output, reason.logits)), f"{100 * found.share:.0f} %"
+        without = probability_text(reason.probability(output, found.outcome))
+        return f"What speaks for {target} ({now}): {named} ({share}); without {it} {without}."
+    on = f"wholly on {named}" if found.share > _WHOLE else f"on {named} ({100 * found.share:.0f} %)"
+    return f"“{target}” rests {on}; without {it} {outcome}."
 
 
 def _together(names: Sequence[str]) -> str:

@@ -136,11 +136,16 @@ def test_the_lesions_that_carry_the_class_are_named_and_what_is_left_without_the
     carriers = reason.carriers["lesion"][-1]
     without = reason.probability(3, carriers.outcome)
     words = sentence(reason, "lesion", 3)
-    assert "carr" in words
+    assert words.startswith("“ill” rests on lesion")
     assert words.endswith(f"({without:.2f})." if without >= 0.01 else "(< 0.01).")
     assert carriers.share >= 0.8
-    assert sentence(reason, "region", 3).startswith("Regions 1 and 2 carry 91 % of ill; without them not ill")
+    of_regions = sentence(reason, "region", 3)
+    assert of_regions.startswith("“ill” rests on regions 1 and 2 (91 %); without them not ill")
     assert sentence(reason, "lesion", 0).startswith("Nothing speaks for Control")
+    weaker = explained(pipeline, *slice_of(pipeline, scores=(0.54, 0.48, 0.42, 0.12, 0.06, 0.03)))
+    assert sentence(weaker, "lesion", 3) == (
+        "What speaks for ill (0.44): lesion 1 (100 %); without it 0.04."
+    ), "nothing rests on what is not so"
 
 
 def test_a_decisive_set_says_what_excluding_it_gives(pipeline):

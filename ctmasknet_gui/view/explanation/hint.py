@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QObject, Qt, Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from ctmasknet_gui.state import AppState
@@ -13,13 +13,12 @@ _STEPS = (
     "Exclude takes regions out, and the class answers at once; Ctrl+Z brings them back.",
     "Sensitivity shows what other thresholds would do: a click moves the slider there.",
 )
-_WIDTH, _MARGIN = 330, 10
-# Above the slice number and the read-out.
-_BOTTOM = 52
 
 
 class Hint(QFrame):
-    """Lies over the lower left of the picture while `ReasonState.hint` is on and there is a reason to see.
+    """Stands below the picture, of which it covers nothing, from the first reason on until it was read.
+
+    It stays while slices without a reason are scrolled through: the picture must not jump.
 
     Signals
     -------
@@ -29,13 +28,11 @@ class Hint(QFrame):
 
     dismissed = Signal()
 
-    def __init__(self, state: AppState, over: QWidget) -> None:
-        super().__init__(over)
+    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
         self._state = state
         self.setObjectName("hint")
         self.setAccessibleName("Why this class: " + " ".join(_STEPS))
-        # The cross of the picture is none for reading.
-        self.setCursor(Qt.CursorShape.ArrowCursor)
         self.button = QPushButton("Got it")
         self.button.setProperty("link", "true")
         self.button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
@@ -56,31 +53,14 @@ class Hint(QFrame):
             row.addWidget(figure)
             row.addWidget(label(step, role="amount", wrap=True), 1)
             layout.addLayout(row)
-        over.installEventFilter(self)
+        self._begun = False
         state.reasons.events.hint.connect(self._refresh)
         state.reasons.events.reason.connect(self._refresh)
-        state.display.events.tool.connect(self._refresh)
+        state.case.events.volume.connect(self._refresh)
         self._refresh()
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Stay in the corner."""
-        if event.type() == QEvent.Type.Resize:
-            self._place()
-        return super().eventFilter(watched, event)
 
     def _refresh(self, *_: object) -> None:
         reasons = self._state.reasons
         known = reasons.reason is not None and reasons.reason.values is not None
-        # A tool in hand says its own things there.
-        self.setVisible(reasons.hint and known and not self._state.display.tool)
-        self._place()
-
-    def _place(self) -> None:
-        over = self.parentWidget()
-        if over is None or self.isHidden():
-            return
-        width = min(_WIDTH, over.width() - 2 * _MARGIN)
-        layout = self.layout()
-        height = layout.heightForWidth(width) if layout is not None else self.sizeHint().height()
-        self.setGeometry(_MARGIN, over.height() - _BOTTOM - height, width, height)
-        self.raise_()
+        self._begun = known or (self._begun and self._state.case.volume is not None)
+        self.setVisible(reasons.hint and self._begun)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from model_core.explain import Burden, Lesion
 
 # Widest usual text of each column but the last, and the padding of a cell.
-_SAMPLES = ("00", "000.0", "0.0", "−000", "100", "100", "R", "middle")
+_SAMPLES = ("00", "000.0", "0.0", "−000", "100 %", "100 %", "R", "middle")
 _PADDING = 9
 _UNKNOWN = "–"
 _WAITING = "Lesions are joined through the slices once slices have been analysed (Run series)."
@@ -34,7 +34,8 @@ _LATER = "Lesions are joined through the slices once the run has ended."
 _NONE = "Nothing is marked in the slices analysed."
 _GRADES = ("nothing marked", "up to 25 %", "above 25 up to 50 %", "above 50 up to 75 %", "above 75 %")
 _LIMITS = (
-    "The grade of the more affected lung by the share of it that is marked (CT-0 to CT-4, MosMedData 2020).\n"
+    "The grade of the more affected lung by the share of it that is marked (limits: those of CT-0 to CT-4,\n"
+    "MosMedData 2020).\n"
     "It is computed from masks, which miss and add lesions; the original is a visual estimate by a\n"
     "radiologist, who counts other signs, too. No assessment of the patient."
 )
@@ -57,6 +58,11 @@ def _percent(share: float | None) -> str:
     return "< 0.1" if text == "0.0" else text
 
 
+def _with_unit(share: float | None) -> str:
+    # In the cell, as the heading has no room for it.
+    return _percent(share) + " %" * (share is not None)
+
+
 def _ml(lesion: Lesion) -> str:
     if lesion.ml is None:
         return _UNKNOWN
@@ -72,10 +78,6 @@ def _number(value: float | None) -> float:
     return float("-inf") if value is None else value
 
 
-def _aerated(lesion: Lesion) -> float | None:
-    return None if lesion.non_aerated is None else 1.0 - lesion.non_aerated
-
-
 _COLUMNS = (
     _Column("#", "Number, the largest first", lambda one: str(one.number), lambda one: one.number),
     _Column("ml", "Volume: marked pixels times pixel area and slice distance; – where these are unknown",
@@ -85,11 +87,13 @@ _COLUMNS = (
     _Column("HU", "Mean of its voxels",
             lambda one: _UNKNOWN if one.mean_hu is None else signed(one.mean_hu),
             lambda one: _number(one.mean_hu)),
-    _Column("GGO %", "Share of its voxels, %, up to −100 HU: still aerated, as ground glass is.\n"
-            "Not each of these is ground glass: masks take in normal lung at their edges.",
-            lambda one: _percent(_aerated(one)), lambda one: _number(_aerated(one))),
-    _Column("Cons. %", "Share of its voxels, %, above −100 HU: not aerated, as consolidation (and vessels)",
-            lambda one: _percent(one.non_aerated), lambda one: _number(one.non_aerated)),
+    _Column("Poorly aer.", "Poorly aerated: share of its voxels above −500 up to −100 HU, as dense\n"
+            "ground glass is. What the next column leaves to 100 % is fainter ground glass, and normal lung\n"
+            "at the edges of masks.",
+            lambda one: _with_unit(one.poorly_aerated), lambda one: _number(one.poorly_aerated)),
+    _Column("Non-aer.", "Non-aerated: share of its voxels above −100 HU, as consolidation is (and\n"
+            "vessels)",
+            lambda one: _with_unit(one.non_aerated), lambda one: _number(one.non_aerated)),
     _Column("Side", "Lung of the patient that holds most of it, right (R) or left (L)",
             lambda one: one.side[0].upper() if one.side else _UNKNOWN,
             lambda one: one.side or ""),
@@ -227,11 +231,10 @@ class LesionTable(QWidget):
         if burden.smaller:
             tip += f"\n{burden.smaller} of fewer than 20 pixels are not listed."
         if burden.grade is not None and burden.lung_shares is not None:
-            text += f" · CT-{burden.grade}"
+            text += f" · grade {burden.grade} of 4"
             shares = ", ".join(f"{side} {_percent(share)} %" for side, share in burden.lung_shares.items())
-            tip += (
-                f"\n\nCT-{burden.grade} ({_GRADES[burden.grade]}): marked of each lung: {shares}.\n{_LIMITS}"
-            )
+            grade = f"Grade {burden.grade} ({_GRADES[burden.grade]})"
+            tip += f"\n\n{grade}: marked of each lung: {shares}.\n{_LIMITS}"
         elif lesions.slices < wanted:
             text += f" · partial: {lesions.slices} of {wanted} slices"
             tip += "\n\nShare of each lung and grade need all slices with lung (Run series)."
@@ -275,7 +278,7 @@ def _tip(lesion: Lesion, name: str) -> str:
     if lesion.poorly_aerated is not None and lesion.non_aerated is not None:
         rest = 1.0 - lesion.poorly_aerated - lesion.non_aerated
         lines.append(
-            f"up to −500 HU {_percent(rest)} %, −500 to −100 HU (poorly aerated) "
-            f"{_percent(lesion.poorly_aerated)} %, above (not aerated) {_percent(lesion.non_aerated)} %"
+            f"up to −500 HU {_percent(rest)} %, up to −100 HU (poorly aerated) "
+            f"{_percent(lesion.poorly_aerated)} %, above (non-aerated) {_percent(lesion.non_aerated)} %"
         )
     return "\n".join(lines)

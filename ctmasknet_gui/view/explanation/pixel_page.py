@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
@@ -83,7 +84,8 @@ class PixelPage(QWidget):
         row.addWidget(self.button)
         row.addStretch(1)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 3, 0, 0)
+        self._left = 4
+        layout.setContentsMargins(self._left, 3, 0, 0)
         layout.setSpacing(2)
         layout.addWidget(self.readout)
         layout.addWidget(self.maps, 1)
@@ -115,21 +117,34 @@ class PixelPage(QWidget):
         self.button.setVisible(found is None and selected is not None and not pixels.computing)
         self.hint.setText(self._why_none(selected))
         if found is not None:
-            note = _note(found, computing=pixels.computing)
-            self.note.setText(note)
             for line in (self.note, self.readout):
-                line.setToolTip(note.replace(". ", ".\n"))
+                line.setToolTip("\n".join(_notes(found, computing=pixels.computing)))
         self._show_readout()
         self.maps.update()
 
     def _fit(self) -> None:
-        """Leave the note to the tip where the maps need its line."""
-        self.note.setVisible(self._state.pixels.found is not None and self.height() >= _NOTED_FROM)
+        """Leave the notes to the tip that would be cut, and all of them where the maps need their line."""
+        found, computing = self._state.pixels.found, self._state.pixels.computing
+        self.note.setVisible(found is not None and self.height() >= _NOTED_FROM)
+        if found is not None:
+            self.note.setText(self._fitting(_notes(found, computing=computing), " "))
+
+    def _fitting(self, parts: Sequence[str], between: str) -> str:
+        """Return as many of the first texts as one line holds whole, the very first in any case."""
+        self.note.ensurePolished()  # it may be hidden still
+        text, room = parts[0], self.width() - self._left
+        for part in parts[1:]:
+            longer = f"{text}{between}{part}"
+            if self.note.fontMetrics().horizontalAdvance(longer) > room:
+                break
+            text = longer
+        return text
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Say more where there is room for it."""
         super().resizeEvent(event)
         self._fit()
+        self._show_readout()
 
     def _redraw(self, *_: object) -> None:
         self.maps.update()
@@ -168,7 +183,7 @@ class PixelPage(QWidget):
             parts.append("computing…")
         if found.fixed is None and not self._state.pixels.computing:
             parts.insert(1, _STOPPED)
-        return " · ".join(parts)
+        return self._fitting(parts, " · ")
 
     def _values(self, found: RegionPixels, x: float, y: float) -> str:
         """Return place, value, mask logit and probability under the cursor."""
@@ -186,7 +201,7 @@ def _tip(kind: Kind, found: RegionPixels | None) -> str:
     return _TIPS[kind] + f"\nFilled with {filled}." * bool(filled) + _USE
 
 
-def _note(found: RegionPixels, *, computing: bool) -> str:
+def _notes(found: RegionPixels, *, computing: bool) -> list[str]:
     parts = [_FIXED]
     if found.relative_error is not None:
         share = 100 * found.relative_error
@@ -199,10 +214,10 @@ def _note(found: RegionPixels, *, computing: bool) -> str:
     if found.filled_with:
         parts.append(f"Filled with {found.filled_with}.")
     if computing:
-        parts.insert(0, "Computing… ")
+        parts.insert(0, "Computing…")
     elif found.fixed is None:
         parts.insert(0, f"{_STOPPED.capitalize()}.")
-    return " ".join(parts)
+    return parts
 
 
 class Maps(QWidget):

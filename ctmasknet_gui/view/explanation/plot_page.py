@@ -282,7 +282,8 @@ class PlotPage(QWidget):
 
 def _parted(axes: Any) -> tuple[list[Any], list[Any]]:
     """Return the notes of axes, which are hidden from matplotlib, and what else stands in them, in order."""
-    from model_core.plots.style import NOTE, drawn_in
+    from model_core.plots.margins import NOTE
+    from model_core.plots.style import drawn_in
 
     notes = [text for text in axes.texts if text.get_gid() == NOTE]
     for note in notes:

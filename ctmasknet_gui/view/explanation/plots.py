@@ -181,6 +181,7 @@ class PlotPanel(QWidget):
             "summaries": tuple(results.summaries.values()),
             "slices": volume.slices,
             "deciding": deciding_slices(results.scan, results.summaries)[:MOST_DECIDING],
+            "control": results.scan is not None and results.scan.verdict == "control",
             "outside": tuple(k for k in range(volume.slices) if lungs.outside(k)),
             "visible": self._state.display.slice_index,
         }

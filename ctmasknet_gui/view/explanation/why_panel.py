@@ -57,7 +57,7 @@ _HOW_TO_ADD = (
     "'ctmasknet train calibrate --data DIR' adds them (docs/explanation.md). Grey contributions are no\n"
     "larger than what the shift of ranks makes."
 )
-_COMPUTING = "Which regions carry it is being computed…"
+_COMPUTING = "Which regions it rests on is being computed…"
 _ROW = 17
 
 
@@ -166,7 +166,7 @@ class WhyPanel(QWidget):
         _say(self.sum, "")
         self.words.stale = True
         opened = self._state.case.volume is not None
-        waiting = "Says which regions carry the class, once the slice is analysed." if opened else ""
+        waiting = "Says which regions the class rests on, once the slice is analysed." if opened else ""
         _say(self.words, _COMPUTING if self._state.reasons.computing else waiting)
         for line in (self.changes, self.carries):
             _say(line, "")

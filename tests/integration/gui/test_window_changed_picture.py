@@ -55,7 +55,7 @@ def test_it_runs_and_says_what_became_of_the_class_beside_the_shams(rig):
     before, dialog = results(rig), change(rig)
     dialog.run_button.click()
     rig.settle()
-    assert dialog.effect.text() == "Ill 0.90 → 0.20 (logit −2.00): the verdict changes"
+    assert dialog.effect.text() == "ill 0.90 → 0.20 (logit −2.00): the verdict changes"
     assert dialog.shams.text().startswith("Beyond the shams: 2 sham heals")
     assert "1 gone in the changed area" in dialog.counts.text()
     cells = [dialog.table.item(0, column).text() for column in range(5)]
@@ -224,3 +224,15 @@ def test_an_area_is_drawn_with_the_tool_or_given_as_numbers(rig, kind):
     assert rig.engine.edits[-1].polygon == BOX
     QApplication.processEvents()
     assert rig.window.dialogs.picture_edit is not None
+
+
+def test_the_dialog_says_that_edits_of_the_evidence_play_no_part(rig):
+    dialog = change(rig)
+    assert not dialog.unedited.isVisible()
+    rig.window.use.exclude((rig.state.results.shown.rois[0].candidate,))
+    rig.settle()
+    assert dialog.unedited.isVisible()
+    assert "left out of the evidence of this slice" in dialog.unedited.text()
+    rig.commands.undo.trigger()
+    rig.settle()
+    assert not dialog.unedited.isVisible()

@@ -101,11 +101,19 @@ def test_it_can_be_cancelled(make_app):
     rig.qtbot.waitUntil(lambda: rig.state.run.kind == "explain", timeout=10_000)
     assert rig.state.stability.computing
     assert not panel(rig).sure.isEnabled()
+    assert rig.texts == []
     rig.commands.stop.trigger()
     rig.settle()
     assert not rig.state.stability.computing
     assert rig.state.stability.found is None
     assert panel(rig).sure.isEnabled()
+    assert "of the slice was stopped. Nothing of it is kept" in rig.texts[0]
+    panel(rig).sure.click()
+    assert rig.texts == [], "it runs again"
+    rig.commands.close_case.trigger()
+    rig.engine.pixel_gate.set()
+    rig.settle()
+    assert rig.texts == [], "what goes with its series was not stopped by a person"
 
 
 def test_asked_twice_it_goes_on(make_app):
@@ -121,6 +129,7 @@ def test_asked_twice_it_goes_on(make_app):
     rig.engine.pixel_gate.set()
     rig.settle()
     assert len(rig.engine.steadied) == 2, "of other thresholds"
+    assert rig.texts == [], "a person went on, and stopped nothing"
     assert (rig.state.stability.of_class, rig.state.stability.of_area) == (True, True)
 
 
@@ -219,6 +228,7 @@ def test_a_threshold_that_moves_stops_the_runs_of_the_scan(make_app):
     rig.window.use.set_evidence(dataclasses.replace(evidence, score=0.3))
     rig.settle()
     assert (rig.state.stability.scan_computing, rig.state.stability.scan) == (False, None)
+    assert rig.texts == []
     judged(rig)
     rig.commands.how_sure_scan.trigger()
     rig.qtbot.waitUntil(lambda: rig.state.run.done > 0)
@@ -226,6 +236,7 @@ def test_a_threshold_that_moves_stops_the_runs_of_the_scan(make_app):
     rig.settle()
     assert (rig.state.stability.scan_computing, rig.state.stability.scan) == (False, None)
     assert card.sure.isEnabled()
+    assert "of the scan was stopped. Nothing of it is kept" in rig.texts[0]
 
 
 def test_the_scan_is_asked_only_where_its_verdict_stands(analysed):

@@ -7,10 +7,11 @@ import weakref
 import numpy as np
 import pytest
 from gui_fakes import FakeEngine, FakeReader, make_volume, warning
-from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtCore import QPoint, QPointF, QRect, Qt
 from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QApplication, QFileDialog
 
+from ctmasknet_gui.state import Message
 from ctmasknet_gui.state.display import PRESETS
 from model_core.base.volume import Window
 from model_core.scene import Overlays
@@ -255,21 +256,55 @@ def test_errors_are_shown_in_the_message_area_and_can_be_dismissed(opened):
     assert opened.texts == []
 
 
-def test_messages_lie_over_the_picture_and_leave_its_size(opened):
-    size = opened.viewport.size()
+def place(widget, window):
+    return QRect(widget.mapTo(window, QPoint(0, 0)), widget.size())
+
+
+def test_what_stays_until_it_is_answered_makes_room_and_covers_no_picture(opened):
+    window, bar, before = opened.window, opened.window.message_bar, opened.viewport.height()
     opened.open(opened.case("broken"))
-    bar = opened.window.message_bar
     assert bar.isVisible()
-    assert opened.viewport.size() == size
-    inside = bar.geometry()
-    assert opened.viewport.rect().contains(inside)
-    assert inside.bottom() < opened.viewport.height() / 3
+    inside, wait = bar.geometry(), opened.qtbot.waitUntil
+    wait(lambda: place(opened.viewport, window).top() > bar.geometry().bottom())
+    assert bar.geometry().top() > window.tool_bar.geometry().bottom()
     assert bar.path.text() == str(opened.case("broken"))
     bar.details_button.click()
     assert bar.details.isVisible()
     assert bar.height() > inside.height()
-    opened.window.resize(1100, 700)
-    opened.qtbot.waitUntil(lambda: bar.geometry().right() < opened.viewport.width())
+    wait(lambda: place(opened.viewport, window).top() > bar.geometry().bottom())
+    window.resize(1100, 700)
+    wait(
+        lambda: bar.geometry().right() <= window.strip.mapTo(window, QPoint(0, 0)).x() + window.strip.width()
+    )
+    window.resize(1280, 800)
+    bar.close_button.click()
+    wait(lambda: opened.viewport.height() == before)
+
+
+def test_a_note_moves_nothing_and_covers_neither_picture_nor_cancel(opened):
+    window, bar = opened.window, opened.window.message_bar
+    before = place(opened.viewport, window)
+    opened.state.messages.messages = (Message("info", "1 page is written to a.html.", path="/data/a.html"),)
+    assert bar.isVisible()
+    assert place(opened.viewport, window) == before
+    assert not bar.geometry().intersects(before.adjusted(0, 0, 0, -10)), "but for the rim below all texts"
+    assert bar.path.isVisible()
+    state = opened.state
+    state.run.total, state.run.done, state.run.kind = 148, 37, "run"
+    cancel = window.status.cancel
+    opened.qtbot.waitUntil(lambda: bar.geometry().left() > place(cancel, window).right())
+    assert bar.path.isHidden() or bar.path.width() >= 140
+    for width in (1100, 1180, 1280):
+        window.resize(width, 800)
+        opened.qtbot.wait(20)
+        assert bar.geometry().right() <= window.width(), "the button that closes it can be reached"
+        assert place(opened.viewport, window).intersected(bar.geometry()).height() <= 10
+    state.run.kind = ""
+    opened.qtbot.waitUntil(lambda: bar.geometry().left() == 0)
+    state.messages.messages = (Message("info", "much to say " * 40),)
+    opened.qtbot.waitUntil(lambda: place(opened.viewport, window).top() > bar.geometry().bottom())
+    state.messages.messages = ()
+    opened.qtbot.waitUntil(lambda: place(opened.viewport, window) == before)
 
 
 def test_warnings_of_a_series_are_shown(make_app):

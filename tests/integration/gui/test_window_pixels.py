@@ -48,15 +48,17 @@ def test_maps_come_one_after_the_other_and_the_page_says_what_is_fixed(make_app)
     rig.settle()
     assert not rig.state.pixels.computing
     assert len(rig.state.pixels.found.maps) == 5
-    assert page(rig).readout.text() == (
-        "Region 1: logit +2.00 · proposal and selection fixed · gradients miss 1.0 %"
-    )
-    assert "20 steps" in page(rig).note.text()
-    assert "Filled with texture of healthy lung of this slice." in page(rig).note.text()
+    assert page(rig).readout.text().startswith("Region 1: logit +2.00 · proposal and selection fixed")
+    told = page(rig).note.toolTip()
+    assert "miss 1.0 % of the difference (20 steps).\n" in told
+    assert "Filled with texture of healthy lung of this slice." in told
+    for line in (page(rig).readout, page(rig).note):
+        assert line.fontMetrics().horizontalAdvance(line.text()) <= page(rig).width(), "nothing is cut"
+    assert page(rig).note.text().endswith("."), "whole sentences, as many as the line holds"
     grey = replace(rig.state.pixels.found, filling="around", why_grey="no lung was found in the slice")
     rig.state.pixels.found = grey
     assert page(rig).readout.text().startswith("Region 1: logit +2.00 · filled with one grey · ")
-    assert "what lies around the region (no lung was found in the slice)." in page(rig).note.text()
+    assert "what lies around the region (no lung was found in the slice)." in page(rig).note.toolTip()
     assert "held fixed" in page(rig).readout.toolTip()
     assert rig.engine.pixels[0][2] != threading.main_thread().name, "the window never waits"
 

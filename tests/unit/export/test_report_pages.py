@@ -1,6 +1,9 @@
 """A page on a slice or a scan: what it says, as HTML and as one side of PDF."""
 
+import base64
+import contextlib
 import re
+import zlib
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -62,6 +65,21 @@ def pages(path):
     return len(re.findall(rb"/Type /Page\b", path.read_bytes()))
 
 
+def drawn(path):
+    """Return the drawing commands of a PDF."""
+    streams = re.findall(rb"stream\r?\n(.*?)endstream", path.read_bytes(), re.DOTALL)
+    found = []
+    for stream in streams:
+        with contextlib.suppress(ValueError, zlib.error):
+            found.append(zlib.decompress(base64.a85decode(b"<~" + stream.strip(), adobe=True)))
+    return b"\n".join(page for page in found if b" Tf " in page)
+
+
+def pictures_in(path):
+    """Return how many pictures a PDF draws."""
+    return len(re.findall(rb" Do\b", drawn(path)))
+
+
 def summaries(count, **changes):
     return [
         SliceSummary(
@@ -104,6 +122,7 @@ def test_the_page_of_a_slice_says_class_regions_and_settings(make_volume, make_s
     assert "Learned from <few> & others." in text
     assert "1 region marked" in text
     assert pages(pdf) == 1
+    assert pictures_in(pdf) == html.read_text().count("<img") > 1
     for secret in ("DOE", "PID-77", "Chest 1.0", "2020"):
         assert secret not in text
         assert secret.encode() not in pdf.read_bytes()
@@ -140,6 +159,7 @@ def test_the_page_of_a_scan_says_verdict_and_doubt(make_volume, settings, tmp_pa
     assert "cut off" in text
     assert "Doe_1" not in text
     assert pages(pdf) == 1
+    assert pictures_in(pdf) == html.read_text().count("<img") > 1
 
 
 def test_slices_left_out_without_lung_are_not_missing(make_volume, settings):
@@ -148,7 +168,10 @@ def test_slices_left_out_without_lung_are_not_missing(make_volume, settings):
     text = text_of(page.html())
     assert "4 of 6 lung slices (controls" in text
     assert "so far" not in text
-    assert "left out 2" in text, "slice 6 was analysed"
+    assert "slices analysed 5 of 8" in text, "slice 6 was analysed, and counts no more than the others"
+    assert "left out 3" in text
+    nowhere = scan_page(volume, summaries(8), SCAN, settings, pictures={}, outside=range(8))
+    assert "slices analysed 8 of 8" in text_of(nowhere.html()), "without any lung none is left out"
 
 
 def test_a_page_names_no_lung_where_none_was_looked_for(make_volume, settings):
@@ -166,8 +189,9 @@ def test_without_clear_signs_the_deciding_slices_are_those_that_look_most_ill(ma
     page = scan_page(volume, summaries(6), control, settings, pictures=pictures, key_images={1: ""})
     text = text_of(page.html())
     assert "Slice 2. One of the slices that look most ill." in text
-    assert "Profile, and other slices that look most ill" in text
-    assert "carry the verdict" not in text
+    places = [text.index(part) for part in ("Key images", "Other slices that look most ill", "Profile")]
+    assert places == sorted(places), "one key image leaves room for them on its side"
+    assert "that decide" not in text
 
 
 def test_what_the_cards_say_alike_is_said_once(make_volume, settings):
@@ -188,12 +212,16 @@ def test_key_images_come_first_with_their_notes(make_volume, settings, tmp_path)
     html, pdf = write_page(tmp_path, "scan", page)
     text = text_of(html.read_text())
     assert "Slice 1: a <note>. " in text
-    assert "Slice 3: Halo? One of the slices that carry the verdict." in text
+    assert "Slice 3: Halo? One of the slices that decide." in text
     assert "without a picture here: Slice 6: without." in text
     assert 100 < len(text.split("Slice 4: ")[1].split("…")[0]) <= 160
-    places = [text.index(part) for part in ("Key images", "Profile, and other slices", "Slice 2. ")]
+    places = [text.index(part) for part in ("Key images", "Profile", "Other slices that decide", "Slice 2. ")]
     assert places == sorted(places)
-    assert pages(pdf) == 1
+    assert pages(pdf) == 2, "the first is for the key images"
+    assert '<h2 class="second">Profile</h2>' in html.read_text()
+    assert pictures_in(pdf) == html.read_text().count("<img")
+    widths = [float(width) for width in re.findall(rb"([\d.]+) 0 0 [\d.]+ \S+ \S+ cm", drawn(pdf))]
+    assert max(widths) > 220, "points: a key image is as wide as a column of print, 78 mm or more"
 
 
 @pytest.mark.parametrize("notes", [{}, {0: "a note"}])
@@ -228,7 +256,7 @@ def test_the_scan_stands_beside_its_controls_with_and_without_key_images(
     assert "0.57 (0.20)" in text
     assert "Distances, not tests" in text
     assert html.read_text().count("<img") == len(names)
-    assert pages(pdf) == 1
+    assert pages(pdf) == 1 + bool(notes)
 
 
 def test_the_page_says_how_sure_the_scan_is_once_somebody_asked(make_volume, settings):

@@ -95,3 +95,11 @@ def test_words_above_the_profile_do_not_meet(width):
     assert not any(a.overlaps(b) for k, a in enumerate(places) for b in places[k + 1 :])
     assert min(place.x0 for place in places) >= 0
     assert max(place.x1 for place in places) <= figure.bbox.x1
+
+
+def test_without_clear_signs_the_triangles_mark_what_looks_most_ill(figure, texts, assert_nothing_cut):
+    scan_profile(figure, SCAN, slices=12, deciding=(4,), outside=(0,))
+    assert "▼ deciding" in texts(figure)
+    scan_profile(figure, SCAN, slices=12, deciding=(4,), outside=(0,), control=True)
+    assert "▼ look most ill" in texts(figure)
+    assert_nothing_cut(figure)

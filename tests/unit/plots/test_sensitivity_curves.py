@@ -20,6 +20,15 @@ def test_lines_are_named_where_there_is_room(figure, found, texts, assert_nothin
     high = figure.axes[0].get_position().height
     figure.set_size_inches(4.4, 1.0)
     assert not names & set(texts(figure))
+    short = {name.split(" (")[0] for name in found.outputs}
+    assert short <= set(texts(figure)), "without a line of its own they stand beside the note"
+    assert "shaded: not as trained" not in texts(figure)
+    assert_nothing_cut(figure)
+    figure.set_size_inches(3.2, 1.0)
+    assert short <= set(texts(figure)), "the names come before the note"
+    assert not any("changes at" in text for text in texts(figure))
+    assert_nothing_cut(figure)
+    figure.set_size_inches(4.4, 1.0)
     assert "score threshold   ↑ probability" in texts(figure)
     assert_nothing_cut(figure)
     figure.set_size_inches(3.2, 2.2)
