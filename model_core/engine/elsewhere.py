@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Generator
 from typing import Any, BinaryIO, cast
 
@@ -24,6 +25,8 @@ _LOG = logging.getLogger(__name__)
 # Arrays of fewer bytes travel within their message.
 _SMALL = 1 << 16
 _SERVE = "import model_core.engine.elsewhere as e; e.serve()"
+# How long slices wait for the process in all, and how often it is asked after.
+_PATIENCE_S, _PAUSE_S = 5.0, 0.02
 # So many slices are worth a process.
 _MANY = 8
 # Who else wants a core gets ten times as much of it.
@@ -33,9 +36,10 @@ _NICENESS = 10
 class SliceRunner:
     """Runs slices one by one: few of them here, many in a process of its own; a context manager that ends it.
 
-    The process has the networks after a second or two; until then slices run here. They do for good where it
-    cannot be started, ends, or has other weights because a file changed, and where torch computes, of which
-    another one would take too much memory.
+    The process has the networks after a second or two: the first slice, which a person waits for, runs here
+    meanwhile, the others wait for it, some seconds at most. They run here for good where it cannot be
+    started, ends, or has other weights because a file changed, and where torch computes, of which another one
+    would take too much memory.
 
     Attributes
     ----------
@@ -47,15 +51,21 @@ class SliceRunner:
         self._pipeline = pipeline
         self.process: NetworksProcess | None = None
         self._elsewhere = pipeline.backend.name == "ONNX Runtime"
+        self._patience = _PATIENCE_S
 
     def run(
         self, volume: Volume, index: int, *, waiting: int
     ) -> Generator[Progress | SliceResult, None, None]:
         """Run a slice as `engine.run` does; ``waiting`` more are asked for."""
-        if self._elsewhere and self.process is None and waiting >= _MANY:
-            self.process = NetworksProcess(self._pipeline)
         # The greys of other volumes hang on more than a slice of them.
-        if self.process is not None and self.process.ready and volume.unit == "HU":
+        if volume.unit != "HU":
+            yield from run(self._pipeline, volume, (index,))
+            return
+        if self.process is not None:
+            yield from self._wait(index)
+        elif self._elsewhere and waiting >= _MANY:
+            self.process = NetworksProcess(self._pipeline)
+        if self.process is not None and self.process.ready:
             try:
                 yield from self.process.run(volume, index)
             except ConnectionError:
@@ -63,6 +73,14 @@ class SliceRunner:
             else:
                 return
         yield from run(self._pipeline, volume, (index,))
+
+    def _wait(self, index: int) -> Generator[Progress, None, None]:
+        """Wait for a process that is being started: beside its start a slice here would take every core."""
+        assert self.process is not None
+        while self._patience > 0 and not self.process.ready and self.process.pid:
+            yield Progress(0, self._pipeline.passes, f"Slice {index + 1}")
+            time.sleep(_PAUSE_S)
+            self._patience -= _PAUSE_S
 
     def close(self) -> None:
         """End the process."""

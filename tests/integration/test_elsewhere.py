@@ -99,12 +99,17 @@ def assert_equal(found, wanted):
     assert all(np.array_equal(found.mask_cache[key], wanted.mask_cache[key]) for key in wanted.mask_cache)
 
 
-def test_many_slices_run_in_the_process_and_give_the_same(pipeline, volume, calls):
+def test_many_slices_run_in_the_process_and_give_the_same(pipeline, volume, calls, monkeypatch):
+    monkeypatch.setattr(elsewhere, "_PATIENCE_S", 120.0)
     with SliceRunner(pipeline) as runner:
+        # The first runs here, the second waits for the process.
         first = finish(runner.run(volume, 2, waiting=MANY))[0]
         assert_equal(first, finish(run(pipeline, volume, [2]))[0])
-        wait_until_ready(runner)
+        assert calls == [2]
+        finish(runner.run(volume, 4, waiting=MANY))
+        assert calls == [2]
         pid = runner.process.pid
+        assert pid
         calls.clear()
         for index in (5, 0):
             *progress, last = runner.run(volume, index, waiting=MANY)
@@ -144,6 +149,18 @@ def test_a_process_that_is_killed_costs_no_slice(pipeline, volume, calls, caplog
         assert "ended" in caplog.text
         finish(runner.run(volume, 4, waiting=MANY))
     assert calls == [3, 4]
+
+
+def test_slices_wait_for_the_process_only_so_long(pipeline, volume, calls, monkeypatch):
+    monkeypatch.setattr(elsewhere, "_SERVE", "import time; time.sleep(60)")
+    monkeypatch.setattr(elsewhere, "_PATIENCE_S", 0.1)
+    with SliceRunner(pipeline) as runner:
+        for index in (0, 1, 2):
+            assert finish(runner.run(volume, index, waiting=MANY))[0].slice_index == index
+        pid = runner.process.pid
+        assert pid
+    assert calls == [0, 1, 2]
+    assert ended(pid)
 
 
 def test_no_process_to_be_had(pipeline, volume, calls, monkeypatch, caplog):
