@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 # The best candidates of a slice whatever their scores: as many as the papers show.
 _TOP, _ANY_SCORE = 128, -0.01
 # They wait while a person scrolls, windows or moves thresholds, and this much longer.
-_QUIET_S = 0.3
+_QUIET_S = 1.5
 
 
 class IdleMaskController(QObject):

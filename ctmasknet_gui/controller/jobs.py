@@ -118,8 +118,9 @@ class Jobs(QObject):
         """Cancel the jobs of a kind, or all; none of their later events is delivered."""
         self._thread.cancel(kind)
         self._beside.cancel(kind)
-        self._drop(kind)
-        self._settle()
+        # Each slice that is scrolled past cancels what may follow it: mostly nothing.
+        if self._drop(kind):
+            self._settle()
 
     def cancel_visible(self) -> None:
         """Cancel what the user sees running, the most urgent only; whatever waits behind it goes on."""
@@ -141,11 +142,13 @@ class Jobs(QObject):
         joined = [thread.shutdown(timeout_ms) for thread in (self._thread, self._beside)]
         return all(joined)
 
-    def _drop(self, kind: str | None) -> None:
+    def _drop(self, kind: str | None) -> bool:
+        """Forget the jobs of a kind; return whether there were any."""
         dropped = [entry for entry in self._active.values() if kind is None or entry.job.kind == kind]
         for entry in dropped:
             del self._active[entry.job.job_id]
             entry.handlers.cancelled()
+        return bool(dropped)
 
     def _most_urgent(self) -> _Active | None:
         visible = [entry for entry in self._active.values() if entry.visible]

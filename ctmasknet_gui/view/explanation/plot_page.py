@@ -27,6 +27,8 @@ from model_core.base.threads import DRAWING
 
 # After a picture the rest of the window gets as much time as it took, at most so much.
 _LONGEST_REST_S = 0.15
+# While a person scrolls, slices come before their plots: so long after the last one, and this long at most.
+_AFTER_SLICE_S, _BEHIND_S = 0.06, 0.3
 
 Draw = Callable[[Any], None]
 Pick = Callable[[Any], "int | None"]
@@ -96,13 +98,17 @@ class PlotPage(QWidget):
         self.setAccessibleName(title)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
-        self._rests_until = 0.0
+        self._rests_until = self._since = 0.0
+        self._of_slice: int | None = None
         self._timer.timeout.connect(self._redraw)
 
-    def refresh(self, *, filled: bool, why: str = "", what: object = None) -> None:
+    def refresh(
+        self, *, filled: bool, why: str = "", what: object = None, of_slice: int | None = None
+    ) -> None:
         """Draw anew soon; where there is nothing to draw, say ``why``.
 
-        ``what`` is all that is drawn, where it may be compared: what is drawn already is not drawn again.
+        ``what`` is all that is drawn, where it may be compared: what is drawn already is not drawn again. The
+        plot of another slice (``of_slice``) waits until the slices themselves stop changing.
         """
         if filled and self._filled and what is not None and what == self._what:
             return
@@ -113,9 +119,18 @@ class PlotPage(QWidget):
             self._stack.setCurrentWidget(self.hint)
             return
         self._stale = True
-        # One that comes is not put off: plots follow while a slider is pulled.
-        if self.isVisible() and not self._timer.isActive():
-            self._timer.start(max(0, math.ceil(1000 * (self._rests_until - time.perf_counter()))))
+        if not self.isVisible():
+            return
+        now = time.perf_counter()
+        if not self._timer.isActive():
+            self._since = now
+        rest = self._rests_until - now
+        if of_slice is not None and of_slice != self._of_slice:
+            self._of_slice = of_slice
+            rest = min(max(rest, _AFTER_SLICE_S), self._since + _BEHIND_S - now)
+        elif self._timer.isActive():
+            return  # one that comes is not put off: plots follow while a slider is pulled
+        self._timer.start(max(0, math.ceil(1000 * rest)))
 
     @property
     def pending(self) -> bool:

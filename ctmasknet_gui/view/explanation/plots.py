@@ -146,13 +146,13 @@ class PlotPanel(QWidget):
 
     def _refresh(self, *_: object) -> None:
         why = why_no_evidence(self._state, waiting=_HINT)
-        what = (self._rois, *self._highlight.values())
+        what, here = (self._rois, *self._highlight.values()), self._state.display.slice_index
         for page in (self.scatter, self.histogram):
-            page.refresh(filled=bool(self._rois), why=why, what=what)
+            page.refresh(filled=bool(self._rois), why=why, what=what, of_slice=here)
         verdict = self._verdict
         rows = None if verdict is None else (verdict.batch.rows.tobytes(), self._copies)
         why = NO_BATCH if gives_no_class(self._state) else why
-        self.batch.refresh(filled=verdict is not None, why=why, what=rows)
+        self.batch.refresh(filled=verdict is not None, why=why, what=rows, of_slice=here)
 
     def _refresh_sensitivity(self, *_: object) -> None:
         why = NO_BATCH if gives_no_class(self._state) else _HINT
@@ -165,7 +165,8 @@ class PlotPanel(QWidget):
         return control_regions(self._state.weights.cards)
 
     def _refresh_scan(self, *_: object) -> None:
-        self.scan.refresh(filled=self._knows_scan, why="Drawn once a slice has been analysed.")
+        here, why = self._state.display.slice_index, "Drawn once a slice has been analysed."
+        self.scan.refresh(filled=self._knows_scan, why=why, of_slice=here)
 
     @property
     def _knows_scan(self) -> bool:

@@ -62,7 +62,7 @@ def test_cancel_keeps_results_and_hides_progress(make_app):
     assert engine.runners == 1
     rig.window.status.cancel.click()
     rig.settle()
-    assert engine.runners == 0
+    rig.qtbot.waitUntil(lambda: engine.runners == 0)
     assert list(rig.state.results.slices) == [3]
     assert not rig.window.status.progress.isVisible()
 

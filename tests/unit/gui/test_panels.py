@@ -906,6 +906,29 @@ def test_a_plot_drawn_over_its_kept_axes_looks_like_a_new_one(qtbot, state, plot
         assert np.abs(seen - np.asarray(figure.canvas.buffer_rgba())).max() == 0
 
 
+def test_plots_wait_while_slices_change_and_follow_a_slider_at_once(qtbot, state, plots):
+    first = state.results.shown
+    qtbot.waitUntil(lambda: not plots.scatter.pending)
+    drawn = []
+    plots.scatter.canvas.mpl_connect("draw_event", lambda _: drawn.append(state.display.slice_index))
+    start = time.perf_counter()
+    number = 0
+    # Faster than plots may follow; each has other axes.
+    while time.perf_counter() - start < 0.15:
+        number += 1
+        state.display.slice_index = number % 3
+        large = tuple(replace(roi, area_px=roi.area_px * (1 + number)) for roi in first.rois)
+        state.results.shown = first.changed(rois=large, slice_index=number % 3)
+        qtbot.wait(5)
+    assert not drawn
+    assert plots.scatter.pending
+    qtbot.waitUntil(lambda: not plots.scatter.pending)
+    assert len(drawn) == 1
+    state.results.shown = first.changed(slice_index=number % 3)
+    assert plots.scatter.pending
+    qtbot.waitUntil(lambda: len(drawn) == 2, timeout=5000)
+
+
 def test_clicking_a_point_picks_its_region(qtbot, state, plots, collect):
     picked = collect(plots.candidatePicked)
     roi = state.results.shown.rois[2]
