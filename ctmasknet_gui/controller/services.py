@@ -33,7 +33,7 @@ class Services:
     messages: MessageController
 
 
-class Analysed(NamedTuple):
+class VisibleSlice(NamedTuple):
     """The visible slice as it was analysed under the weights that run."""
 
     pipeline: Any
@@ -52,13 +52,13 @@ class EngineUseCase(QObject):
         self._weights = services.weights
         self._messages = services.messages
 
-    def _analysed(self) -> Analysed | None:
+    def _analysed(self) -> VisibleSlice | None:
         """Return what there is of the visible slice; None where it has no result under these weights."""
         volume, pipeline = self._state.case.volume, self._weights.pipeline
         result = self._state.results.slices.get(self._state.display.slice_index)
         if volume is None or pipeline is None or result is None or result.weights_id != pipeline.weights_id:
             return None
-        return Analysed(pipeline, volume, result)
+        return VisibleSlice(pipeline, volume, result)
 
     def _submit(
         self,

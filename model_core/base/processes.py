@@ -29,7 +29,7 @@ def start_python(code: str, *, giving_way: bool = False) -> subprocess.Popen[byt
     OSError
         If no process can be started.
     """
-    if not sys.executable:
+    if not sys.executable or getattr(sys, "frozen", False):  # then it is the program itself
         raise OSError("the Python interpreter is not known")
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -75,7 +75,7 @@ class Carriers:
 
 @dataclass(frozen=True, eq=False)
 class DecisiveRegions:
-    """A decisive set, see `explain.attribution.DecisiveSet`.
+    """A decisive set, see `explain.decisive.DecisiveSet`.
 
     ``ranks`` are those of the best region of each player, ``candidates`` all regions. ``outcome`` are the
     (outputs,) logits without it, or with it alone; ``edited`` those that come of excluding, or keeping, just

@@ -29,8 +29,8 @@ _SERVE = "import model_core.engine.elsewhere as e; e.serve()"
 _PATIENCE_S, _PAUSE_S = 5.0, 0.02
 # So many slices are worth a process.
 _MANY = 8
-# Who else wants a core gets ten times as much of it.
-_NICENESS = 10
+# Who else wants a core gets three times as much of it; cancel waits for the slice that runs.
+_NICENESS = 5
 
 
 class SliceRunner:
@@ -58,14 +58,12 @@ class SliceRunner:
     ) -> Generator[Progress | SliceResult, None, None]:
         """Run a slice as `engine.run` does; ``waiting`` more are asked for."""
         # The greys of other volumes hang on more than a slice of them.
-        if volume.unit != "HU":
-            yield from run(self._pipeline, volume, (index,))
-            return
-        if self.process is not None:
+        alone = volume.unit == "HU"
+        if alone and self.process is not None:
             yield from self._wait(index)
-        elif self._elsewhere and waiting >= _MANY:
+        elif alone and self._elsewhere and waiting >= _MANY:
             self.process = NetworksProcess(self._pipeline)
-        if self.process is not None and self.process.ready:
+        if alone and self.process is not None and self.process.ready:
             try:
                 yield from self.process.run(volume, index)
             except ConnectionError:
@@ -111,7 +109,10 @@ class NetworksProcess:
         try:
             self._process = start_python(_SERVE, giving_way=True)
         except OSError as error:
-            _LOG.warning("No process for the networks can be started (%s); they run in this one.", error)
+            # Its text may hold a path.
+            _LOG.warning(
+                "No process for the networks can be started (%s); they run in this one.", type(error).__name__
+            )
             return
         threading.Thread(target=self._begin, name="ctmasknet-networks", daemon=True).start()
 
@@ -132,17 +133,19 @@ class NetworksProcess:
         Raises
         ------
         ConnectionError
-            If the process has ended; `ready` is False from then on.
+            If the process has ended. It is closed then, and so it is where the generator is.
         """
-        passes = self._pipeline.passes
-        yield Progress(0, passes, f"Slice {index + 1}")
+        complete = False
         try:
-            result: SliceResult = self._exchange((_slice_of(volume, index), self._pipeline.fast))
-        except ConnectionError:
-            self._ready.clear()
-            raise
-        yield dataclasses.replace(result, slice_index=index)
-        yield Progress(passes, passes, "Done")
+            item = self._exchange((_slice_of(volume, index), self._pipeline.fast))
+            while item is not None:
+                yield _of_slice(item, index)
+                item = self._exchange()
+            complete = True
+        finally:
+            # What is left of an answer would be taken for that to the next request.
+            if not complete:
+                self.close()
 
     def close(self) -> None:
         """End the process."""
@@ -162,13 +165,22 @@ class NetworksProcess:
             _LOG.warning("The process of the networks cannot load them; they run in this one.")
             self.close()
 
-    def _exchange(self, request: object) -> Any:
+    def _exchange(self, request: object = None) -> Any:
+        """Send a request, if there is one, and return the next message."""
         assert self._process is not None
         try:
-            _send(cast(BinaryIO, self._process.stdin), request)
+            if request is not None:
+                _send(cast(BinaryIO, self._process.stdin), request)
             return _receive(cast(BinaryIO, self._process.stdout))
         except (OSError, EOFError, ValueError) as error:  # a pipe that was closed is a ValueError
             raise ConnectionError("the process of the networks has ended") from error
+
+
+def _of_slice(item: Progress | SliceResult, index: int) -> Progress | SliceResult:
+    """Return what was said of the only slice of a volume as said of slice ``index`` of its series."""
+    if isinstance(item, SliceResult):
+        return dataclasses.replace(item, slice_index=index)
+    return dataclasses.replace(item, text=item.text.replace("Slice 1", f"Slice {index + 1}"))
 
 
 def _slice_of(volume: Volume, index: int) -> Volume:
@@ -240,5 +252,6 @@ def serve(niceness: int = _NICENESS) -> None:
         _send(answers, pipeline.weights_id)
         while True:
             volume, pipeline.fast = _receive(requests)
-            (result,) = (item for item in run(pipeline, volume, (0,)) if isinstance(item, SliceResult))
-            _send(answers, result)
+            for item in run(pipeline, volume, (0,)):
+                _send(answers, item)
+            _send(answers, None)

@@ -29,6 +29,7 @@ _LOOP_RADIUS = (0.04, 0.3)  # of the square root of the area that is filled
 _EDGE = 2  # pixels
 _SMALLEST_SHARE = 0.02  # of the picture that must have been filled
 _DOME_RADIUS = (0.12, 0.5)  # of the lung's scale
+_TRIES = 5  # to find a place without lesion: a dome must not come to mean that there is none
 _STOMACH_SHARE, _STOMACH_RADIUS = 0.4, (0.35, 0.8)  # of the domes; of the square root of their area
 _DOME_EDGE = (0.1, 0.6)  # of the radius: what the slice's thickness blurs
 
@@ -70,14 +71,17 @@ def add_dome(one: PackedSlice, generator: np.random.Generator) -> PackedSlice | 
     if not deep.any():
         return None
     rows, columns = np.nonzero(deep >= 0.6 * deep.max())  # domes rise into the middle of a lung
-    pick = int(generator.integers(len(rows)))
-    radius = lung.scale * float(generator.uniform(*_DOME_RADIUS))
-    rough = smooth_noise(picture.shape, generator, grain=max(4.0, radius))
-    centre = int(rows[pick]), int(columns[pick])
-    depth = _ellipse(picture.shape, centre, radius, generator) + 0.05 * rough
     edge = ndimage.gaussian_filter(lung.inside.astype(np.float32), 1.0) * lung.inside
-    dense = np.clip(depth / float(generator.uniform(*_DOME_EDGE)), 0.0, 1.0) * edge
-    if dense[one.lesion > 0].any():
+    for _ in range(_TRIES):
+        pick = int(generator.integers(len(rows)))
+        radius = lung.scale * float(generator.uniform(*_DOME_RADIUS))
+        rough = smooth_noise(picture.shape, generator, grain=max(4.0, radius))
+        centre = int(rows[pick]), int(columns[pick])
+        depth = _ellipse(picture.shape, centre, radius, generator) + 0.05 * rough
+        dense = np.clip(depth / float(generator.uniform(*_DOME_EDGE)), 0.0, 1.0) * edge
+        if not dense[one.lesion > 0].any():
+            break
+    else:
         return None
     organ = unit(generator.uniform(*_ORGAN)) + 0.01 * smooth_noise(picture.shape, generator, grain=2.0)
     change = np.maximum(organ - picture, 0.0)

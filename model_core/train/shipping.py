@@ -177,13 +177,9 @@ def export_lesions(
                 for name in recipe.sources
             },
             HELD_OUT_CONTROLS: _held_out_controls(recipe),
-            HELD_OUT_PICTURES: {
-                source.prefix: source.hold_out
-                for source in recipe.sources.values()
-                if source.kind == "classified" and source.hold_out
-            },
+            HELD_OUT_PICTURES: _learned(recipe, HELD_OUT_PICTURES, "classified"),
             "self_labelled": len(trained["labels"]),  # pictures of the last stage that self-trained
-            SELF_TRAINED: _self_trained(recipe),
+            SELF_TRAINED: _learned(recipe, SELF_TRAINED, "unlabelled"),
         },
         metrics={
             "note": "Held-out patients; thresholds were chosen on the same slices, so slightly optimistic.",
@@ -202,21 +198,29 @@ def _held_out_controls(recipe: Recipe) -> dict[str, float]:
     }
     if not recipe.start:
         return shares
-    former = load_weights(recipe.start).card.training.get(HELD_OUT_CONTROLS) or {}
+    former = _of_start(recipe, HELD_OUT_CONTROLS)
     # Held out by hash: what the smaller share holds out, the larger does, too.
     return {prefix: min(share, former[prefix]) for prefix, share in shares.items() if prefix in former}
 
 
-def _self_trained(recipe: Recipe) -> dict[str, float]:
-    """Return the held-out share of each source (by prefix) that the network or its start labelled."""
-    drawn = {name for stage in recipe.stages for name in recipe.weights(stage)}
-    unlabelled = [one for name, one in sorted(recipe.sources.items()) if name in drawn]
-    shares = {one.prefix: one.hold_out for one in unlabelled if one.kind == "unlabelled"}
-    former = load_weights(recipe.start).card.training.get(SELF_TRAINED) or {} if recipe.start else {}
+def _learned(recipe: Recipe, entry: str, kind: str) -> dict[str, float]:
+    """Return the held-out share of each source of a kind (by prefix) that it or its start learned from."""
+    drawn = {name for stage in recipe.stages for name in recipe.weights(stage)} | set(recipe.class_weights())
+    shares = {
+        one.prefix: one.hold_out
+        for name, one in sorted(recipe.sources.items())
+        if one.kind == kind and name in drawn
+    }
+    former = _of_start(recipe, entry)
     return {
         prefix: min(taught[prefix] for taught in (former, shares) if prefix in taught)
         for prefix in sorted({*former, *shares})
     }
+
+
+def _of_start(recipe: Recipe, entry: str) -> dict[str, float]:
+    """Return what the card of the weights that a recipe starts from says of its training."""
+    return (load_weights(recipe.start).card.training.get(entry) or {}) if recipe.start else {}
 
 
 def thinned(slices: Sequence[PackedSlice], stride: int) -> list[PackedSlice]:

@@ -17,6 +17,7 @@ from model_core.engine import elsewhere, run
 from model_core.engine.elsewhere import SliceRunner
 from model_core.engine.load import load_pipeline
 from model_core.phantom import make_phantom
+from model_core.weights.store import load_weights, save_weights
 
 MANY, FEW = 100, 1
 
@@ -77,6 +78,11 @@ def calls(monkeypatch):
     return calls
 
 
+def close(ours, theirs):
+    # RoIAlign may be another kernel there, which adds in another order.
+    return np.allclose(ours, theirs, rtol=0, atol=1e-4)
+
+
 def assert_equal(found, wanted):
     for name in (
         "series_id",
@@ -89,14 +95,16 @@ def assert_equal(found, wanted):
         assert getattr(found, name) == getattr(wanted, name)
     for field in dataclasses.fields(wanted.detection_candidates):
         ours, theirs = (getattr(one.detection_candidates, field.name) for one in (found, wanted))
-        assert np.array_equal(ours, theirs), field.name
+        assert close(ours, theirs), field.name
     assert found.evidence_candidates is found.detection_candidates
-    assert np.array_equal(found.verdict.logits, wanted.verdict.logits)
-    assert np.array_equal(found.verdict.batch.rows, wanted.verdict.batch.rows)
+    assert close(found.verdict.logits, wanted.verdict.logits)
+    assert close(found.verdict.batch.rows, wanted.verdict.batch.rows)
     assert found.features.keys() == wanted.features.keys()
-    assert all(np.array_equal(found.features[level], wanted.features[level]) for level in wanted.features)
+    assert all(
+        np.allclose(found.features[level], wanted.features[level], rtol=1e-3) for level in wanted.features
+    )
     assert found.mask_cache.keys() == wanted.mask_cache.keys()
-    assert all(np.array_equal(found.mask_cache[key], wanted.mask_cache[key]) for key in wanted.mask_cache)
+    assert all(close(found.mask_cache[key], wanted.mask_cache[key]) for key in wanted.mask_cache)
 
 
 def test_many_slices_run_in_the_process_and_give_the_same(pipeline, volume, calls, monkeypatch):
@@ -121,20 +129,57 @@ def test_many_slices_run_in_the_process_and_give_the_same(pipeline, volume, call
         masks = pipeline.mask_logits(found, np.array([0, 1]))
         wanted = finish(run(pipeline, volume, [0]))[0]
         wanted.mask_cache.clear()
-        assert np.array_equal(masks, pipeline.mask_logits(wanted, np.array([0, 1])))
-        # What hangs on more than the slice runs here, and so does what would count as another series.
-        assert calls == []
-        grey = dataclasses.replace(volume, unit="values")
-        assert finish(runner.run(grey, 1, waiting=MANY))[0].slice_index == 1
-        assert calls == [1]
+        assert close(masks, pipeline.mask_logits(wanted, np.array([0, 1])))
     assert ended(pid)
 
 
-def test_few_slices_start_no_process(pipeline, volume, calls):
+def test_few_slices_and_greys_that_hang_on_others_start_no_process(pipeline, volume, calls):
     with SliceRunner(pipeline) as runner:
         finish(runner.run(volume, 1, waiting=FEW))
+        finish(runner.run(dataclasses.replace(volume, unit="values"), 2, waiting=MANY))
         assert runner.process is None
-    assert calls == [1]
+    assert calls == [1, 2]
+
+
+def test_a_slice_that_nobody_waits_for_any_more_ends_the_process(pipeline, volume, calls):
+    with SliceRunner(pipeline) as runner:
+        finish(runner.run(volume, 0, waiting=MANY))
+        wait_until_ready(runner)
+        pid = runner.process.pid
+        asked = runner.run(volume, 1, waiting=MANY)
+        assert isinstance(next(asked), Progress)
+        asked.close()
+        assert ended(pid)
+        # What it had answered is not taken for the answer to this.
+        assert finish(runner.run(volume, 2, waiting=MANY))[0].slice_index == 2
+    assert calls == [0, 2]
+
+
+def test_two_networks_run_there_too_and_tell_of_each(pipeline, volume, tiny_weights, tmp_path, calls):
+    other = load_weights(str(tiny_weights / "tiny.safetensors"))
+    card = dataclasses.replace(other.card, name="first", sha256="")
+    save_weights(tmp_path / "first.safetensors", {k: v * 1.001 for k, v in other.tensors.items()}, card)
+    whole = tmp_path / "whole.safetensors"
+    head = load_weights(str(tiny_weights / "tiny-s.safetensors"))
+    save_weights(
+        whole,
+        {**other.tensors, **head.tensors},
+        dataclasses.replace(head.card, name="whole", sha256="", base_sha256=""),
+    )
+    two = load_pipeline([str(tmp_path / "first.safetensors"), str(whole)], device="cpu")
+    assert two.passes == 2
+    with SliceRunner(two) as runner:
+        finish(runner.run(volume, 0, waiting=MANY))
+        wait_until_ready(runner)
+        calls.clear()
+        items = list(runner.run(volume, 4, waiting=MANY))
+        assert calls == []
+    wanted = list(run(two, volume, [4]))
+    assert [item.done for item in items if isinstance(item, Progress)] == [0, 1, 2]
+    assert "Slice 5, evidence for the class" in [getattr(item, "text", "") for item in items]
+    ours, theirs = (finish(iter(some))[0] for some in (items, wanted))
+    assert close(ours.verdict.logits, theirs.verdict.logits)
+    assert ours.slice_index == 4
 
 
 def test_a_process_that_is_killed_costs_no_slice(pipeline, volume, calls, caplog):
@@ -142,7 +187,7 @@ def test_a_process_that_is_killed_costs_no_slice(pipeline, volume, calls, caplog
         finish(runner.run(volume, 0, waiting=MANY))
         wait_until_ready(runner)
         calls.clear()
-        os.kill(runner.process.pid, signal.SIGKILL)
+        os.kill(runner.process.pid, signal.SIGTERM)
         with caplog.at_level(logging.WARNING):
             (found,) = finish(runner.run(volume, 3, waiting=MANY))
         assert_equal(found, finish(run(pipeline, volume, [3]))[0])
@@ -172,7 +217,8 @@ def test_no_process_to_be_had(pipeline, volume, calls, monkeypatch, caplog):
         for index in (0, 1):
             assert finish(runner.run(volume, index, waiting=MANY))[0].slice_index == index
     assert calls == [0, 1]
-    assert caplog.text.count("no more processes") == 1
+    assert caplog.text.count("OSError") == 1
+    assert "no more" not in caplog.text, "it may name a path"
 
 
 def test_weights_that_became_others_are_not_used(names, volume, calls, tmp_path):

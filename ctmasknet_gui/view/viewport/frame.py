@@ -233,7 +233,7 @@ class Frame:
     def _current_findings(self, volume: Volume) -> overlays.Findings | None:
         shown = self._state.results.shown
         if shown is None or shown.slice_index != self._state.display.slice_index:
-            self._findings = None
+            self._findings = self._labels = None
             return None
         if shown.masks.shape[1:] != volume.voxels.shape[1:]:
             return None
