@@ -20,7 +20,7 @@ class Dialogs(QObject):
 
     def __init__(self, window: QWidget, state: AppState, commands: Actions, use: UseCases) -> None:
         super().__init__(window)
-        self._window, self._state, self._commands, self._use = window, state, commands, use
+        self._window, self._state, self._commands, self.use = window, state, commands, use
         self.files = FileDialogs(window, use)
         self.picture_edit: QWidget | None = None
         state.picture_edit.events.edited.connect(self._show_edited)
@@ -31,12 +31,12 @@ class Dialogs(QObject):
 
         if self._state.display.cine:
             # "This slice" must stay the one that was seen.
-            self._use.toggle_cine()
+            self.use.toggle_cine()
         dialog = ExportDialog(self._state, kind=kind, folder=self.files.export_folder, parent=self._window)
 
         def export() -> None:
             if dialog.request is not None:
-                self._use.export(dialog.request)
+                self.use.export(dialog.request)
 
         dialog.accepted.connect(export)
         _open_once(dialog)
@@ -48,9 +48,9 @@ class Dialogs(QObject):
         dialog = self._window.findChild(KeyImagesDialog)
         if dialog is None:
             dialog = KeyImagesDialog(self._state, parent=self._window)
-            dialog.sliceChosen.connect(self._use.show_slice)
-            dialog.noted.connect(self._use.note_key_image)
-            dialog.unmarked.connect(self._use.unmark_key_image)
+            dialog.sliceChosen.connect(self.use.show_slice)
+            dialog.noted.connect(self.use.note_key_image)
+            dialog.unmarked.connect(self.use.unmark_key_image)
         dialog.show()
         dialog.raise_()
         dialog.activateWindow()
@@ -60,7 +60,7 @@ class Dialogs(QObject):
         from ctmasknet_gui.view.what_if_dialogs import ScoreRangeDialog
 
         dialog = ScoreRangeDialog(self._state, self._commands, parent=self._window)
-        dialog.regionsPicked.connect(self._use.pick_several)
+        dialog.regionsPicked.connect(self.use.pick_several)
         _open_once(dialog)
 
     def ask_box(self) -> None:
@@ -68,7 +68,7 @@ class Dialogs(QObject):
         from ctmasknet_gui.view.what_if_dialogs import BoxDialog
 
         dialog = BoxDialog(self._state, parent=self._window)
-        dialog.boxAsked.connect(self._use.ask)
+        dialog.boxAsked.connect(self.use.ask)
         _open_once(dialog)
 
     def edit_box(self, kind: PictureEditKind) -> None:
@@ -80,7 +80,7 @@ class Dialogs(QObject):
         def edit(box: tuple[float, float, float, float]) -> None:
             left, top, right, bottom = box
             dialog.close()
-            self._use.edit_area(kind, ((left, top), (right, top), (right, bottom), (left, bottom)))
+            self.use.edit_area(kind, ((left, top), (right, top), (right, bottom), (left, bottom)))
 
         dialog.boxAsked.connect(edit)
         _open_once(dialog)
@@ -89,7 +89,7 @@ class Dialogs(QObject):
         """Show the changed picture beside the window as long as there is one."""
         from ctmasknet_gui.view.picture_edit_dialog import PictureEditDialog
 
-        dialog, use = self.picture_edit, self._use
+        dialog, use = self.picture_edit, self.use
         if self._state.picture_edit.edited is None:
             self.picture_edit = None
             if dialog is not None:
@@ -109,7 +109,7 @@ class Dialogs(QObject):
         from ctmasknet_gui.view.questions import FewerSlicesDialog
 
         dialog = FewerSlicesDialog(question, private=self._state.display.privacy, parent=self._window)
-        dialog.accepted.connect(lambda: self._use.open_every(question.series_id, dialog.step))
+        dialog.accepted.connect(lambda: self.use.open_every(question.series_id, dialog.step))
         _open_once(dialog)
 
     @Slot(object)
@@ -118,8 +118,8 @@ class Dialogs(QObject):
         from ctmasknet_gui.view.questions import MaskDialog
 
         dialog = MaskDialog(found, private=self._state.display.privacy, parent=self._window)
-        dialog.accepted.connect(self._use.use_mask)
-        dialog.open_button.clicked.connect(lambda *_: self._use.open_mask())
+        dialog.accepted.connect(self.use.use_mask)
+        dialog.open_button.clicked.connect(lambda *_: self.use.open_mask())
         _open_once(dialog)
 
     def show_text(self, title: str, html: str) -> None:

@@ -49,8 +49,10 @@ def test_cine_stands_still_once_an_export_is_asked_for(analysed):
     index = analysed.state.display.slice_index
     dialog = QApplication.activeModalWidget()
     dialog.target.setText(str(analysed.folder / "one.png"))
-    asked, use = [], analysed.window.use
-    analysed.window.use = replace(use, export=lambda request: (asked.append(request), use.export(request)))
+    asked, use = [], analysed.window.dialogs.use
+    analysed.window.dialogs.use = replace(
+        use, export=lambda request: (asked.append(request), use.export(request))
+    )
     dialog.export_button.click()
     analysed.settle()
     assert [request.slice_index for request in asked] == [index]
