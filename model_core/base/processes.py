@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -14,6 +18,7 @@ import numpy.typing as npt
 
 # What any user may give a pipe under Linux.
 _PIPE_BYTES = 1 << 20
+_NONE: Mapping[str, npt.NDArray[Any]] = MappingProxyType({})
 
 
 def start_python(code: str, *, giving_way: bool = False) -> subprocess.Popen[bytes]:
@@ -84,6 +89,33 @@ def exactly(pipe: BinaryIO, size: int) -> npt.NDArray[np.uint8]:
             raise EOFError
         done += count
     return data
+
+
+def send(pipe: BinaryIO, values: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]] = _NONE) -> None:
+    """Write values that JSON can hold, and arrays of numbers by name: nothing that can run code."""
+    plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    described = [[name, array.dtype.str, array.shape] for name, array in plain.items()]
+    head = json.dumps({"values": values, "arrays": described}).encode()
+    pipe.write(len(head).to_bytes(8, "little") + head)
+    for array in plain.values():
+        pipe.write(array.reshape(-1).view(np.uint8).data)
+    pipe.flush()
+
+
+def receive(pipe: BinaryIO) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+    """Read a message that `send` wrote, of a process that is trusted.
+
+    Raises
+    ------
+    EOFError
+        The other side is gone.
+    """
+    head = json.loads(exactly(pipe, int.from_bytes(exactly(pipe, 8), "little")).tobytes())
+    arrays = {}
+    for name, kind, shape in head["arrays"]:
+        size = math.prod(shape) * np.dtype(kind).itemsize
+        arrays[name] = exactly(pipe, size).view(kind).reshape(shape)
+    return head["values"], arrays
 
 
 def _widen(pipe: BinaryIO) -> None:

@@ -6,24 +6,30 @@ import contextlib
 import dataclasses
 import logging
 import os
-import pickle
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
+from types import MappingProxyType
 from typing import Any, BinaryIO, cast
 
+import numpy.typing as npt
+
+from model_core.base.arrays import VoxelArray
+from model_core.base.geometry import Geometry
 from model_core.base.jobs import Progress
-from model_core.base.processes import answers_alone, end, exactly, start_python
+from model_core.base.processes import answers_alone, end, receive, send, start_python
 from model_core.base.results import SliceResult
-from model_core.base.volume import PatientText, Volume
+from model_core.base.volume import Volume
+from model_core.engine.kept import packed, unpacked
 from model_core.engine.pipeline import Pipeline
 from model_core.engine.run import run
 
 _LOG = logging.getLogger(__name__)
-# Arrays of fewer bytes travel within their message.
-_SMALL = 1 << 16
+# Before the names of FPN maps among the arrays of a message.
+_MAP = "map "
+_NOTHING: Mapping[str, npt.NDArray[Any]] = MappingProxyType({})
 _SERVE = "import model_core.engine.elsewhere as e; e.serve()"
 # How long slices wait for the process in all, and how often it is asked after.
 _PATIENCE_S, _PAUSE_S = 5.0, 0.02
@@ -137,10 +143,9 @@ class NetworksProcess:
         """
         complete = False
         try:
-            item = self._exchange((_slice_of(volume, index), self._pipeline.fast))
-            while item is not None:
-                yield _of_slice(item, index)
-                item = self._exchange()
+            self._send(*_request(volume, index, fast=self._pipeline.fast))
+            while (item := self._answer(volume, index)) is not None:
+                yield item
             complete = True
         finally:
             # What is left of an answer would be taken for that to the next request.
@@ -158,82 +163,71 @@ class NetworksProcess:
         """Let the process load the networks, and end it where they are others than here."""
         pipeline, wanted = self._pipeline, self._pipeline.weights_id
         with contextlib.suppress(ConnectionError):
-            if self._exchange((pipeline.names, pipeline.fast)) == wanted:
+            self._send({"names": list(pipeline.names), "fast": pipeline.fast})
+            if self._receive()[0]["weights_id"] == wanted:
                 self._ready.set()
                 return
         if not self._closed:
             _LOG.warning("The process of the networks cannot load them; they run in this one.")
             self.close()
 
-    def _exchange(self, request: object = None) -> Any:
-        """Send a request, if there is one, and return the next message."""
+    def _answer(self, volume: Volume, index: int) -> Progress | SliceResult | None:
+        """Return the next item of what was asked for; None after the last one."""
+        values, arrays = self._receive()
+        if "progress" in values:
+            done, total, text = values["progress"]
+            return Progress(done, total, text.replace("Slice 1", f"Slice {index + 1}"))
+        if "result" not in values:
+            return None
+        maps = {level: arrays.pop(_MAP + level) for level in values["levels"]}
+        (result,) = unpacked(values["result"], arrays, series_id=volume.series_id)
+        return dataclasses.replace(result, slice_index=index, features=maps)
+
+    def _send(self, values: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]] = _NOTHING) -> None:
         assert self._process is not None
-        try:
-            if request is not None:
-                _send(cast(BinaryIO, self._process.stdin), request)
-            return _receive(cast(BinaryIO, self._process.stdout))
-        except (OSError, EOFError, ValueError) as error:  # a pipe that was closed is a ValueError
-            raise ConnectionError("the process of the networks has ended") from error
+        with _connection():
+            send(cast(BinaryIO, self._process.stdin), values, arrays)
+
+    def _receive(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+        assert self._process is not None
+        with _connection():
+            return receive(cast(BinaryIO, self._process.stdout))
 
 
-def _of_slice(item: Progress | SliceResult, index: int) -> Progress | SliceResult:
-    """Return what was said of the only slice of a volume as said of slice ``index`` of its series."""
-    if isinstance(item, SliceResult):
-        return dataclasses.replace(item, slice_index=index)
-    return dataclasses.replace(item, text=item.text.replace("Slice 1", f"Slice {index + 1}"))
+@contextlib.contextmanager
+def _connection() -> Generator[None, None, None]:
+    try:
+        yield
+    except (OSError, EOFError, ValueError) as error:  # a pipe that was closed is a ValueError
+        raise ConnectionError("the process of the networks has ended") from error
 
 
-def _slice_of(volume: Volume, index: int) -> Volume:
-    """Return a volume of one slice, without what only people need."""
-    return dataclasses.replace(
-        volume,
-        voxels=volume.voxels[index : index + 1],
-        slice_positions_mm=None,
-        slice_names=(),
-        instances=(),
-        windows=(),
-        patient=PatientText(),
-        problems=(),
+def _request(volume: Volume, index: int, *, fast: bool) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+    """Return a slice as a volume of its own, without what only people need."""
+    spacing = [None if step is None else float(step) for step in volume.geometry.spacing_mm]
+    values = {
+        "fast": fast,
+        "series_id": volume.series_id,
+        "spacing_mm": spacing,
+        "stated_aspect": volume.geometry.stated_aspect,
+        "plane": volume.plane,
+        "inverted": volume.inverted,
+    }
+    return values, {"voxels": volume.voxels[index : index + 1]}
+
+
+def _volume(values: Mapping[str, Any], voxels: VoxelArray) -> Volume:
+    """Return the volume of a request."""
+    spacing = values["spacing_mm"]
+    geometry = Geometry(spacing_mm=tuple(spacing), stated_aspect=values["stated_aspect"])
+    return Volume(
+        series_id=values["series_id"],
+        title="",
+        voxels=voxels,
+        geometry=geometry,
+        plane=values["plane"],
+        inverted=values["inverted"],
     )
-
-
-# ------------------------------------------------------------------------------------------ messages
-
-
-def _send(pipe: BinaryIO, message: object) -> None:
-    """Write a message: how many parts it has, the size of each, the parts; the first is the pickle.
-
-    Both sides are this program, and what it pickles are its own results, so pickle's dangers are none here.
-    """
-    large: list[pickle.PickleBuffer] = []
-
-    def within(buffer: pickle.PickleBuffer) -> bool:
-        small = buffer.raw().nbytes < _SMALL
-        if not small:
-            large.append(buffer)
-        return small
-
-    parts = [memoryview(pickle.dumps(message, protocol=5, buffer_callback=within))]
-    parts += [buffer.raw() for buffer in large]
-    head = [len(parts), *(part.nbytes for part in parts)]
-    pipe.write(b"".join(number.to_bytes(8, "little") for number in head))
-    for part in parts:
-        pipe.write(part)
-    pipe.flush()
-
-
-def _receive(pipe: BinaryIO) -> Any:
-    """Read one message.
-
-    Raises
-    ------
-    EOFError
-        The other side is gone.
-    """
-    (count,) = exactly(pipe, 8).view("<u8").tolist()
-    sizes = exactly(pipe, 8 * count).view("<u8").tolist()
-    first, *large = [exactly(pipe, size) for size in sizes]
-    return pickle.loads(first.data, buffers=large)  # noqa: S301 - of this program's own process
 
 
 # --------------------------------------------------------------------------------- inside the process
@@ -247,11 +241,17 @@ def serve(niceness: int = _NICENESS) -> None:
     from model_core.engine.load import load_pipeline
 
     with contextlib.suppress(EOFError, BrokenPipeError):
-        names, fast = _receive(requests)
-        pipeline = load_pipeline(names, device="cpu", backend="onnx", fast=fast)
-        _send(answers, pipeline.weights_id)
+        values, _ = receive(requests)
+        pipeline = load_pipeline(values["names"], device="cpu", backend="onnx", fast=values["fast"])
+        send(answers, {"weights_id": pipeline.weights_id})
         while True:
-            volume, pipeline.fast = _receive(requests)
-            for item in run(pipeline, volume, (0,)):
-                _send(answers, item)
-            _send(answers, None)
+            values, arrays = receive(requests)
+            pipeline.fast = values["fast"]
+            for item in run(pipeline, _volume(values, arrays["voxels"]), (0,)):
+                if isinstance(item, Progress):
+                    send(answers, {"progress": [item.done, item.total, item.text]})
+                    continue
+                found, arrays = packed([item])
+                maps = {_MAP + level: one for level, one in item.features.items()}
+                send(answers, {"result": found, "levels": list(item.features)}, {**arrays, **maps})
+            send(answers, {})

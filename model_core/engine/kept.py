@@ -75,7 +75,23 @@ def write_results(path: Path, results: Mapping[int, SliceResult]) -> None:
     ValueError
         If there is none, or they are of different weights.
     """
-    slices = [results[index] for index in sorted(results)]
+    values, arrays = packed([results[index] for index in sorted(results)])
+    text = json.dumps(values).encode()
+    with atomic_path(path, overwrite=True) as temporary:
+        temporary.touch(mode=0o600)
+        with temporary.open("wb") as stream:
+            stored: dict[str, Any] = {_JSON: np.frombuffer(text, np.uint8), **arrays}
+            np.savez(stream, **stored)
+
+
+def packed(slices: Sequence[SliceResult]) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return results as values that JSON can hold and arrays by name; without FPN maps.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or they are of different weights.
+    """
     (weights_id,) = {result.weights_id for result in slices}
     arrays: dict[str, list[Array]] = {}
 
@@ -85,12 +101,21 @@ def write_results(path: Path, results: Mapping[int, SliceResult]) -> None:
 
     described = [_described(result, put) for result in slices]
     contents = _Contents(version=_VERSION, weights_id=weights_id, slices=tuple(described))
-    text = json.dumps(asdict(contents)).encode()
-    with atomic_path(path, overwrite=True) as temporary:
-        temporary.touch(mode=0o600)
-        with temporary.open("wb") as stream:
-            joined: dict[str, Any] = {name: np.concatenate(parts) for name, parts in arrays.items()}
-            np.savez(stream, **{_JSON: np.frombuffer(text, np.uint8), **joined})
+    return asdict(contents), {name: np.concatenate(parts) for name, parts in arrays.items()}
+
+
+def unpacked(values: Any, arrays: Mapping[str, Array], *, series_id: str) -> tuple[SliceResult, ...]:
+    """Return the results that `packed` got.
+
+    Raises
+    ------
+    ReadError, ValueError, KeyError, IndexError, SettingsError
+        If they are of another version of the program, or what is given is no such thing.
+    """
+    contents = from_values(_Contents, values)
+    if contents.version != _VERSION:
+        raise ReadError("The results are of another version of the program.")
+    return tuple(_slices(contents, arrays, series_id=series_id))
 
 
 def _described(result: SliceResult, put: Any) -> _Slice:
@@ -138,10 +163,8 @@ def read_results(path: Path, *, series_id: str) -> dict[int, SliceResult]:
     try:
         with path.open("rb") as stream, np.load(stream) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        contents = from_values(_Contents, json.loads(arrays.pop(_JSON).tobytes()))
-        if contents.version != _VERSION:
-            raise ReadError(f"'{path.name}' is of another version of the program.")
-        return {result.slice_index: result for result in _slices(contents, arrays, series_id=series_id)}
+        values = json.loads(arrays.pop(_JSON).tobytes())
+        return {result.slice_index: result for result in unpacked(values, arrays, series_id=series_id)}
     except (OSError, EOFError, ValueError, KeyError, IndexError, SettingsError, zipfile.BadZipFile) as error:
         raise ReadError(
             f"'{path.name}' holds no results that can be read.", details=f"{type(error).__name__}: {error}"
