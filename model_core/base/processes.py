@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -18,7 +17,6 @@ import numpy.typing as npt
 
 # What any user may give a pipe under Linux.
 _PIPE_BYTES = 1 << 20
-_NONE: Mapping[str, npt.NDArray[Any]] = MappingProxyType({})
 
 
 def start_python(code: str, *, giving_way: bool = False) -> subprocess.Popen[bytes]:
@@ -91,9 +89,11 @@ def exactly(pipe: BinaryIO, size: int) -> npt.NDArray[np.uint8]:
     return data
 
 
-def send(pipe: BinaryIO, values: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]] = _NONE) -> None:
+def send(
+    pipe: BinaryIO, values: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]] | None = None
+) -> None:
     """Write values that JSON can hold, and arrays of numbers by name: nothing that can run code."""
-    plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    plain = {name: np.ascontiguousarray(array) for name, array in (arrays or {}).items()}
     described = [[name, array.dtype.str, array.shape] for name, array in plain.items()]
     head = json.dumps({"values": values, "arrays": described}).encode()
     pipe.write(len(head).to_bytes(8, "little") + head)

@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Generator, Mapping
-from types import MappingProxyType
 from typing import Any, BinaryIO, cast
 
 import numpy.typing as npt
@@ -29,7 +28,6 @@ from model_core.engine.run import run
 _LOG = logging.getLogger(__name__)
 # Before the names of FPN maps among the arrays of a message.
 _MAP = "map "
-_NOTHING: Mapping[str, npt.NDArray[Any]] = MappingProxyType({})
 _SERVE = "import model_core.engine.elsewhere as e; e.serve()"
 # How long slices wait for the process in all, and how often it is asked after.
 _PATIENCE_S, _PAUSE_S = 5.0, 0.02
@@ -183,7 +181,7 @@ class NetworksProcess:
         (result,) = unpacked(values["result"], arrays, series_id=volume.series_id)
         return dataclasses.replace(result, slice_index=index, features=maps)
 
-    def _send(self, values: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]] = _NOTHING) -> None:
+    def _send(self, values: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]] | None = None) -> None:
         assert self._process is not None
         with _connection():
             send(cast(BinaryIO, self._process.stdin), values, arrays)
@@ -207,7 +205,6 @@ def _request(volume: Volume, index: int, *, fast: bool) -> tuple[dict[str, Any],
     spacing = [None if step is None else float(step) for step in volume.geometry.spacing_mm]
     values = {
         "fast": fast,
-        "series_id": volume.series_id,
         "spacing_mm": spacing,
         "stated_aspect": volume.geometry.stated_aspect,
         "plane": volume.plane,
@@ -221,7 +218,7 @@ def _volume(values: Mapping[str, Any], voxels: VoxelArray) -> Volume:
     spacing = values["spacing_mm"]
     geometry = Geometry(spacing_mm=tuple(spacing), stated_aspect=values["stated_aspect"])
     return Volume(
-        series_id=values["series_id"],
+        series_id="",
         title="",
         voxels=voxels,
         geometry=geometry,
