@@ -40,7 +40,7 @@ def test_the_default_class_can_be_explained_against_controls_that_do_not_look_il
 
 def test_the_default_knows_how_the_regions_of_many_controls_lie_and_who_these_are():
     known = load_pipeline(device="cpu").cards[-1].control_rois
-    assert (known.patients, known.sources, known.seen) == (283, ("ho_healthy", "mosmed_ct0"), 283)
+    assert (known.patients, known.sources, known.seen) == (283, ("ho_healthy", "mosmed_ct0"), 202)
     for shares in (known.scores, known.areas):
         assert sum(shares.mean) == pytest.approx(1, abs=1e-3)
         assert all(a <= b <= c for a, b, c in zip(shares.low, shares.middle, shares.high, strict=True))
