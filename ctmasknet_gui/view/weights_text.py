@@ -58,6 +58,8 @@ _STAGE = {
     "synthetic": "Computed",
 }
 _INTERVAL = "_interval"
+# Among the sources in a card: the same of the slices alone that the detector behind the class never saw.
+_UNSEEN = "unseen_by_the_detector"
 _NAMES = {
     "balanced_accuracy": "Balanced accuracy, any answer",
     "balanced_accuracy_of_the_two": "Balanced accuracy, of the two",
@@ -203,9 +205,14 @@ def _cross_validation(rest: dict[str, Any]) -> Iterator[Block]:
         yield _grid(groups, _MEASURES)
 
 
-def _classification(sources: Mapping[str, Any], classes: Sequence[str]) -> Iterator[Block]:
+def _classification(
+    sources: Mapping[str, Any], classes: Sequence[str], *, which: str = ""
+) -> Iterator[Block]:
     for source, values in sources.items():
-        yield "h4", f"Image class within {source}"
+        if source == _UNSEEN and isinstance(values, Mapping):
+            yield from _classification(values, classes, which=", slices that the detector never saw")
+            continue
+        yield "h4", f"Image class within {source}{which}"
         if not isinstance(values, Mapping):
             yield "p", _text(values)
             continue

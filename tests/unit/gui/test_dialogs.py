@@ -321,7 +321,10 @@ def test_shipped_cards_are_laid_out_and_hide_nothing(qtbot, card):
         assert f"{low:.3f}–{high:.3f}" in text
         last = card.training["stages"][-1]
         assert f"{len(card.training['stages'])} {last['kind']} {last['steps']} {last['batch']}" in text
-    for source in card.metrics.get("within_source", {}).values():
+    sources = dict(card.metrics.get("within_source", {}))
+    unseen = sources.pop("unseen_by_the_detector", {})
+    assert text.count("slices that the detector never saw") == len(unseen)
+    for source in (*sources.values(), *unseen.values()):
         for number, count, row in zip(source["classes"], source["slices"], source["confusion"], strict=True):
             name = card.image_classes[number]
             assert f"{name} ({count} slices) " + " ".join(map(str, row)) in text
