@@ -4,7 +4,7 @@ On the program's folds of patients module S is trained on the regions of the fro
 `ctmasknet train module-s` does it. From there both go on for the same steps over the same pictures,
 perturbations and loss: S alone with the detector as it is, S+BN with the scales and shifts that S+BN moves,
 too (names with ``bn``; running statistics stay). Then the slices of the fold are looked at, and those of the
-test folder, by which nothing is chosen. All of it without the mirror image, in bfloat16 where that is fast.
+test folder, by which nothing is chosen. All of it in bfloat16 where that is fast.
 
     python benchmarks/module_s_bn.py --data DIR -o FILE [--folds 3] [--steps 100] [--rate 1e-3] [--limit N]
 
@@ -84,7 +84,7 @@ class Detector:
         """Return (b, M, 5) ranked rows of (b, S, S) pictures, their proposals, and maps with a gradient."""
         images = self._images(pictures)
         with torch.autocast("cpu", torch.bfloat16, enabled=half_is_fast(CPU)):
-            maps = self.network.features(images, mirror=False)
+            maps = self.network.features(images)
         with torch.no_grad():
             proposals = self.network.propose(images, maps)
             regions = self.network.regions(images, maps, proposals)
@@ -127,7 +127,7 @@ def read(folder: Path, detector: Detector, card: Any, limit: int | None) -> tupl
         ]
     )
     return pictures, RoiRows(
-        looked_at(detector, pictures)[:, None],
+        looked_at(detector, pictures),
         np.array([one.label for one in slices], np.int64),
         tuple(one.source for one in slices),
         tuple(one.name for one in slices),
@@ -171,7 +171,7 @@ def goes_on(
         for group, start in zip(optimiser.param_groups, first, strict=True):
             group["lr"] = start * 0.5 * (1 + math.cos(math.pi * step / steps))
         picks = generator.choice(chosen, size=BATCH, p=share)
-        rows, maps, proposals = data.rows[picks, 0], None, list[Tensor]()
+        rows, maps, proposals = data.rows[picks], None, list[Tensor]()
         if detector is not None and pictures is not None:
             rows, proposals, maps = detector.ranked(pictures[picks].astype(np.float32))
         plain = rows.copy()
@@ -268,8 +268,8 @@ def main() -> None:
             losses = list(job)
             test_rows = tests
             if detector is not None:
-                rows[arm][held, 0] = looked_at(detector, pictures[held])
-                test_rows = dataclasses.replace(tests, rows=looked_at(detector, test_pictures)[:, None])
+                rows[arm][held] = looked_at(detector, pictures[held])
+                test_rows = dataclasses.replace(tests, rows=looked_at(detector, test_pictures))
                 before = torch.cat([one.detach().flatten() for one in frozen.moving])
                 after = torch.cat([one.detach().flatten() for one in detector.moving])
                 told["moved"] = {
@@ -278,7 +278,7 @@ def main() -> None:
                     "greatest": round(float((after - before).abs().max()), 5),
                 }
             head.eval()
-            logits[arm][held] = head_logits(head, batches(rows[arm][held, 0], size))
+            logits[arm][held] = head_logits(head, batches(rows[arm][held], size))
             heads[arm].append(head)
             tested[arm].append((head, test_rows))
             quarter = max(1, len(losses) // 4)
@@ -293,7 +293,7 @@ def main() -> None:
         slope, bias = calibration.slope, calibration.bias
         by_fold = []
         for head, test_rows in tested[arm]:
-            one = LeftOut(head_logits(head, batches(test_rows.rows[:, 0], size)), test_rows, data.ill_classes)
+            one = LeftOut(head_logits(head, batches(test_rows.rows, size)), test_rows, data.ill_classes)
             by_fold.append(
                 {
                     **measures(one, slope, bias),

@@ -31,7 +31,7 @@ from model_core.base.results import (
     SliceResult,
     SliceSummary,
 )
-from model_core.base.settings import Architecture, DetectionSettings, DetectorSettings, EvidenceSettings
+from model_core.base.settings import Architecture, DetectionSettings, EvidenceSettings
 from model_core.base.stability import ScanStability, Stability
 from model_core.base.volume import Catalogue, FileReport, PatientText, Problem, SeriesEntry, Volume, Window
 from model_core.explain import RegionPixels, burden, lesion_regions
@@ -138,9 +138,7 @@ class FakeReader:
 class FakePipeline:
     name: str
     cards: tuple = ()
-    plain_id: str = "w"
-    mirrors: bool = False
-    fast: bool = False
+    weights_id: str = "w"
     detections: DetectionSettings = DetectionSettings(score=0.4)
     evidence: EvidenceSettings = EvidenceSettings(batch_size=16)
     passes: int = 1
@@ -149,22 +147,17 @@ class FakePipeline:
     computes: str = "Fake, CPU"
     backend_note: str = ""
 
-    @property
-    def weights_id(self):
-        return self.plain_id + "-fast" * (self.mirrors and self.fast)
-
     def evidence_basis(self, settings):
-        return evidence_basis(self.cards[0], self.cards[-1], settings, fast=self.fast)
+        return evidence_basis(self.cards[0], self.cards[-1], settings)
 
 
-def make_card(name="fake", *, mirrors=False):
+def make_card(name="fake"):
     return ModelCard(
         name=name,
         title=f"Fake weights {name}",
         architecture=Architecture(kind="single_shot", roi_batch_size=16),
         region_classes=("lesion",),
         image_classes=IMAGE_CLASSES,
-        detector=DetectorSettings(mirror=mirrors),
         detections=DetectionSettings(score=0.4),
         evidence=EvidenceSettings(batch_size=16),
     )
@@ -185,7 +178,6 @@ class FakeEngine:
     gate: threading.Event | None = None
     missing: bool = False
     maps: int = 0
-    mirrors: bool = False
     stray: SliceResult | None = None
     known: dict = field(default_factory=dict)
     controls: set = field(default_factory=set)
@@ -211,8 +203,7 @@ class FakeEngine:
         if self.missing or "nothing" in names:
             raise WeightsError("There are no weights. Install or train some, then choose them.")
         name = names[0] if names else "fake"
-        cards = (make_card(name, mirrors=self.mirrors),)
-        return FakePipeline(name, cards, f"id-{name}", mirrors=self.mirrors)
+        return FakePipeline(name, (make_card(name),), f"id-{name}")
 
     def find_lungs(self, volume):
         self.lung_threads.add(threading.current_thread().name)

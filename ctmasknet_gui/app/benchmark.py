@@ -63,7 +63,6 @@ class WindowBenchmark:
         """Open the series, and run its middle slice so that the networks are there."""
         self._app.controllers.opening.open_paths([folder], choose_best=True)
         self.settle()
-        self._app.controllers.weights.set_fast(True)
         self._app.controllers.running.run_slice()
         self.settle()
         volume = self._app.state.case.volume

@@ -51,7 +51,6 @@ class Wiring(QObject):
             open_reference=self._open_reference,
             close_reference=opening.close_reference,
             choose_weights=controllers.weights.choose,
-            set_fast=controllers.weights.set_fast,
             clear_recent=self._clear_recent,
             save_case=controllers.case_files.save,
             toggle_kept=controllers.kept.toggle,

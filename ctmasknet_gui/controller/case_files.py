@@ -184,7 +184,6 @@ class CaseFiles(QObject):
                 series=series,
                 weights=weights,
                 weights_id=weights_id,
-                fast=fast,
                 detections=values.detections,
                 evidence=values.evidence,
                 linked=values.linked,
@@ -203,7 +202,7 @@ class CaseFiles(QObject):
                 ),
             )
 
-        pipeline, values, fast = self._weights.pipeline, thresholds.values, state.weights.fast
+        pipeline, values = self._weights.pipeline, thresholds.values
         weights_id = "" if pipeline is None else pipeline.weights_id
         files = [Path(n) for n in state.weights.chosen if Path(n).suffix.lower() in WEIGHT_SUFFIXES]
         places = {file.stem: str(file.absolute()) for file in files if not display.privacy}
@@ -361,7 +360,6 @@ class CaseFiles(QObject):
         # Beside those of this computer: nobody asked to lose them.
         notes = {one.slice_number - 1: one.note for one in case.key_images}
         self._key_images.take({**self._state.case.key_images, **notes})
-        weights.set_fast(case.fast)
         names = self._names(case.weights, read.path.parent)
         if case.weights:
             weights.choose(names)

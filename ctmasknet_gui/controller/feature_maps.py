@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from model_core.base.results import SliceResult
 
 # Maps of one slice are 0.5 to 2 MB for the shipped weights, of which 300 slices fit, and 11 MB for a ResNet50
-# with its FPN, twice that where the weights look at the mirror image, too.
+# with its FPN.
 BUDGET_BYTES = 650_000_000
 # Masks of 128 candidates of a slice are 0.4 MB.
 MASK_BYTES = 150_000_000

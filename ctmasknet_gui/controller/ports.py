@@ -55,9 +55,6 @@ class Pipeline(Protocol):
     def weights_id(self) -> str:
         """Identity of the weights; results of other weights are dropped by it."""
 
-    fast: bool
-    """Whether mirror images are left out; what is set changes ``weights_id`` where the weights use them."""
-
     @property
     def detections(self) -> DetectionSettings:
         """Default thresholds of the shown detections."""

@@ -51,7 +51,6 @@ class RememberController(QObject):
         display.theme = next((one for one in get_args(ThemeChoice) if one == chosen), display.theme)
         name = settings.text("display/window")
         display.window = next((preset for preset in PRESETS if preset.name == name), display.window)
-        self._state.weights.fast = settings.flag("analysis/fast", self._state.weights.fast)
         self._state.weights.chosen = self._usable(settings.texts("weights"))
 
     def _usable(self, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -70,7 +69,6 @@ class RememberController(QObject):
         settings.put("display/theme", display.theme)
         if any(preset.name == display.window.name for preset in PRESETS):
             settings.put("display/window", display.window.name)
-        settings.put("analysis/fast", self._state.weights.fast)
         if self._state.weights.chosen != self._passing:
             settings.put("weights", self._state.weights.chosen)
         settings.sync()

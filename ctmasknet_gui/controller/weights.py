@@ -167,24 +167,6 @@ class WeightsController(QObject):
         nms_iou = thresholds.last_nms_iou if detections.nms_iou is None else detections.nms_iou
         thresholds.put(Thresholds(detections, evidence, last_nms_iou=nms_iou, edits=thresholds.edits))
 
-    def set_fast(self, fast: bool) -> None:
-        """Leave mirror images out from now on, or look at them; results of the other way are put away."""
-        self._state.weights.fast = fast
-        for pipeline in tuple(self._loaded.values()):
-            if pipeline is not self.pipeline:
-                pipeline.fast = fast
-        self._apply_fast()
-
-    def _apply_fast(self) -> None:
-        """Let the networks that run follow the choice; a run that looked the other way ends."""
-        if self.pipeline is None:
-            return
-        before = self.pipeline.weights_id
-        self.pipeline.fast = self._state.weights.fast
-        if self.pipeline.weights_id != before:
-            self._jobs.cancel("run")
-            self.changed.emit()
-
     def loading(self, names: tuple[str, ...]) -> Generator[Progress | LoadedPipeline, None, None]:
         """Load the networks; iterated in the worker thread, alone or at the head of a run."""
         pipeline = self._loaded.get(names)
@@ -192,7 +174,6 @@ class WeightsController(QObject):
         if pipeline is None:
             yield Progress(0, 0, "Loading the network")
             pipeline = self._engine.load(names)
-            pipeline.fast = self._state.weights.fast
         others = [item for item in self._loaded.items() if item[0] != names and not names_files(item[0])]
         self._loaded = dict([*others, (names, pipeline)][-_MOST_LOADED:])
         if fresh:
@@ -225,7 +206,6 @@ class WeightsController(QObject):
         if pipeline.backend_note:
             self._messages.post("warning", pipeline.backend_note, topic=BACKEND)
         self.changed.emit()
-        self._apply_fast()  # may have been chosen while they were loaded
 
     def refuse(self, names: tuple[str, ...], error: WeightsError) -> WeightsError:
         """Go back to the choice before weights that cannot be loaded; returns what to tell."""

@@ -12,7 +12,7 @@ from psygnal import SignalGroupDescriptor
 from model_core.base.arrays import ByteArray
 from model_core.base.calibration import Calibration
 from model_core.base.volume import Catalogue, PartialVolume, Volume
-from model_core.weights.card import ModelCard, mirrors, names_text
+from model_core.weights.card import ModelCard, names_text
 
 # What counts as a weight file when it is dropped, chosen, or named on the command line.
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -94,9 +94,8 @@ class CaseState:
 class WeightsState:
     """The weights that run: one single-shot card, or a segmentation and perhaps a classifier card.
 
-    ``available`` are the shipped ones; ``chosen`` the names or files given by the user. ``fast``: the mirror
-    image is left out where the weights look at it, too. ``computes``: the backend and its device, for people;
-    empty before the first networks are loaded.
+    ``available`` are the shipped ones; ``chosen`` the names or files given by the user. ``computes``: the
+    backend and its device, for people; empty before the first networks are loaded.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
@@ -104,18 +103,12 @@ class WeightsState:
     available: tuple[ModelCard, ...] = ()
     chosen: tuple[str, ...] = ()
     cards: tuple[ModelCard, ...] = ()
-    fast: bool = False
     computes: str = ""
 
     @property
-    def leaves_out_mirror(self) -> bool:
-        """Whether what runs would look at mirror images if it were not to be fast."""
-        return self.fast and mirrors(self.cards)
-
-    @property
     def text(self) -> str:
-        """Which weights run, for people, and whether they leave out mirror images."""
-        return names_text(self.cards, fast=self.fast)
+        """Which weights run, for people."""
+        return names_text(self.cards)
 
     @property
     def image_classes(self) -> tuple[str, ...]:

@@ -215,7 +215,6 @@ _OPEN_TIP = "Open DICOM files, a DICOMDIR or ZIP, a volume file or pictures"
 _KEEP_TIP = (
     "A study that is opened again then shows its findings and key images at once; no pixels are stored"
 )
-_FAST_TIP = "Leave out the mirror image where the weights look at it too: half the time, a little less good"
 _JOIN_TIP = "Show detections whose masks touch as one lesion; otherwise each by itself"
 
 _EXCLUDE_TIP = "Show what the class would be without the selected regions: lower ranks close up"
@@ -402,9 +401,6 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
                 do=lambda use, state: use.set_detections(
                     replace(state.thresholds.detections, join_touching=not _joined(state))),
                 checked=_joined),
-        Command("fast", "Fast analysis (no mirror image)", _FAST_TIP,
-                do=lambda use, state: use.set_fast(not state.weights.fast),
-                checked=lambda state: state.weights.fast),
         Command("link", "Link evidence to shown thresholds", image="link",
                 tip="The evidence follows the shown thresholds",
                 do=lambda use, state: use.set_linked(not state.thresholds.linked),

@@ -82,7 +82,7 @@ _BAR = (
         "run_slice", "run_series", "stop", None,
         "how_sure", "how_sure_scan", "explain_pixels", "next_pixel_map", "other_rules", None,
         "toggle_nms", "join_touching", "scoring_softmax", "scoring_sigmoid", None,
-        "link", None, "fast", _WEIGHTS,
+        "link", None, _WEIGHTS,
     )),
     _Menu("&Help", ("keys", "about_weights", None, "about")),
 )
@@ -231,9 +231,9 @@ class Menus(QObject):
         choices: list[tuple[QAction, tuple[str, ...]]] = [(default, ())]
         for names, cards in weight_choices(weights.available):
             # The architecture stands where other entries have their keys.
-            text = f"{in_one_line(cards, fast=weights.fast)}\t{architecture(cards)}"
+            text = f"{in_one_line(cards)}\t{architecture(cards)}"
             action = menu.addAction(text.replace("&", "&&"))
-            action.setToolTip(at_length(cards, fast=weights.fast))
+            action.setToolTip(at_length(cards))
             action.triggered.connect(lambda _=False, names=names: self._use.choose_weights(names))
             choices.append((action, names))
         if weights.chosen and weights.chosen not in [names for _, names in choices]:

@@ -25,10 +25,6 @@ _BASIS: dict[EvidenceBasis, tuple[str, str]] = {
         "evidence as these weights were trained",
         "The class is computed as these weights were trained; that differs from the papers.",
     ),
-    "fast": (
-        "fast: without the mirror image",
-        "The class is computed as these weights were trained, but for the mirror image of each slice.",
-    ),
     "edited": (
         "edited evidence",
         "The class is not computed as these weights were trained: its thresholds were changed.",
@@ -150,14 +146,13 @@ class StatusBar(QStatusBar):
         analysed = f"{analysed_slices(self._state)} of {slices} analysed"
         if self._state.results.updating:
             return f"{analysed} · updating the findings…"
-        fast = " · fast" if self._state.weights.leaves_out_mirror else ""
         lungless = volume.slices - wanted_slices(self._state)
         rest = f" · {lungless} without lung" if lungless else ""
-        return f"{analysed}{rest} · {found} with findings{fast}"
+        return f"{analysed}{rest} · {found} with findings"
 
     def _refresh_weights(self) -> None:
         weights = self._state.weights
-        self.weights.setToolTip(at_length(weights.cards, fast=weights.fast))
+        self.weights.setToolTip(at_length(weights.cards))
         self.computes.setText(weights.computes)
         self.computes.setVisible(weights.computes != "")
         self._fit_weights()
@@ -171,7 +166,7 @@ class StatusBar(QStatusBar):
         others = (self.text, self.progress, self.cancel, self.computes, self.evidence, self.disclaimer)
         widths = (max(w.sizeHint().width(), w.minimumWidth()) for w in others if not w.isHidden())
         taken = sum(width + _BETWEEN for width in widths)
-        for text in (in_one_line(weights.cards, fast=weights.fast), finds(weights.cards), ""):
+        for text in (in_one_line(weights.cards), finds(weights.cards), ""):
             self.weights.setText(text)
             if taken + self.weights.sizeHint().width() + 2 * _BETWEEN <= self.width():
                 break

@@ -209,7 +209,7 @@ class ToolBar(QToolBar):
     def _show_weights(self) -> None:
         weights = self._state.weights
         if weights.cards:
-            text, tip = finds(weights.cards), at_length(weights.cards, fast=weights.fast)
+            text, tip = finds(weights.cards), at_length(weights.cards)
         elif weights.chosen:
             text = weights.chosen[0].replace("\\", "/").rsplit("/", 1)[-1]
             tip = "Loaded with the first run."

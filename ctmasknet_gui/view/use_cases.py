@@ -38,7 +38,6 @@ class UseCases:
     open_reference: Callable[[Path], None]
     close_reference: Callable[[], None]
     choose_weights: Callable[[Sequence[str]], None]
-    set_fast: Callable[[bool], None]
     clear_recent: Callable[[], None]
     save_case: Callable[[Path], None]
     toggle_kept: Callable[[], None]

@@ -1,4 +1,4 @@
-"""Weights in words: what they find, how good and how fast, on one line, in a tooltip, and their whole card.
+"""Weights in words: what they find and how good, on one line, in a tooltip, and their whole card.
 
 Every word comes from their cards; what a card does not say is not said.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from model_core.weights.card import ModelCard, mirrors
+from model_core.weights.card import ModelCard
 
 # A kind (heading, paragraph, table: see resources/help/blocks.html.jinja) and what it holds.
 Block = tuple[str, Any]
@@ -99,11 +99,6 @@ def quality(cards: Sequence[ModelCard]) -> str:
     return f"Dice {measured['dice']:.2f}" + (f" ({count} slices)" if isinstance(count, int) else "")
 
 
-def speed(cards: Sequence[ModelCard], *, fast: bool = False) -> str:
-    """Return what makes weights slow; empty for those that look at a slice once."""
-    return "twice the time" if mirrors(cards) and not fast else ""
-
-
 def architecture(cards: Sequence[ModelCard]) -> str:
     """Return the network behind weights, as ``ResNet18-T1``."""
     if not cards:
@@ -116,18 +111,17 @@ def architecture(cards: Sequence[ModelCard]) -> str:
     return f"{kind}{name}-T{shape.truncation}"
 
 
-def in_one_line(cards: Sequence[ModelCard], *, fast: bool = False) -> str:
-    """Return what weights find, how good and how fast, as far as their cards say."""
-    return " · ".join(filter(None, (finds(cards), quality(cards), speed(cards, fast=fast))))
+def in_one_line(cards: Sequence[ModelCard]) -> str:
+    """Return what weights find and how good they are, as far as their cards say."""
+    return " · ".join(filter(None, (finds(cards), quality(cards))))
 
 
-def at_length(cards: Sequence[ModelCard], *, fast: bool = False) -> str:
+def at_length(cards: Sequence[ModelCard]) -> str:
     """Return lines for a tooltip: `in_one_line` in full words, the architecture, the notes of the cards."""
     good = quality(cards) and f"{quality(cards)}: overlap with the outlines of experts, at best 1"
-    slow = speed(cards, fast=fast) and "Twice the time: they look at the mirror image of each slice, too"
     names = " + ".join(card.title for card in cards)
     notes = dict.fromkeys(card.notes for card in cards if card.notes)
-    return "\n".join(filter(None, (finds(cards), good, slow, f"{names} ({architecture(cards)})", *notes)))
+    return "\n".join(filter(None, (finds(cards), good, f"{names} ({architecture(cards)})", *notes)))
 
 
 def card_blocks(card: ModelCard) -> Iterator[Block]:
@@ -137,7 +131,7 @@ def card_blocks(card: ModelCard) -> Iterator[Block]:
     follows as it stands. Only the finer settings of stages are left to the recipe.
     """
     yield "h2", finds([card])
-    line = " · ".join(filter(None, (quality([card]), speed([card]), card.title)))
+    line = " · ".join(filter(None, (quality([card]), card.title)))
     yield "p", line
     if card.notes:
         yield "p", card.notes

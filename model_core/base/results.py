@@ -51,9 +51,6 @@ def probability_text(value: float, digits: int = 2) -> str:
 # Of the logits of a slice, at the ends of the colours.
 LOGIT_PERCENTILES = (1.0, 99.0)
 
-# Ends the name of a level whose map is of the mirror image.
-MIRRORED = ".mirrored"
-
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
@@ -213,8 +210,7 @@ class SliceResult:
     verdict:
         The class from the evidence that the weights define, or None without a classifier.
     features:
-        FPN maps by level name, float16, for the mask of any detection candidate; also those of the mirror
-        image where the network looked at it.
+        FPN maps by level name, float16, for the mask of any detection candidate.
     mask_cache:
         Raw mask logits (28, 28) of candidates once asked for; filled by the pipeline.
     span_cache:

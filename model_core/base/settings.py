@@ -23,8 +23,8 @@ MaskScale = Literal["logit", "probability"]
 LogitRule = Literal["max", "sum"]
 
 # What a class was computed as: one paper's computation to the last setting; as the weights that ran were
-# trained; so, but fast, without the mirror image they look at too; or from other evidence than they define.
-EvidenceBasis = Literal["published", "trained", "fast", "edited"]
+# trained; or from other evidence than they define.
+EvidenceBasis = Literal["published", "trained", "edited"]
 
 # Anchors of the released code at every level: 5 sizes x 6 ratios = 30 per location.
 PAPER_ANCHOR_SIZES = (2, 4, 8, 16, 32)
@@ -134,9 +134,6 @@ class DetectorSettings:
 
     ``rpn_min_size`` 0 keeps zero-area proposals, as the released code does.
 
-    ``mirror``: the network also sees each slice mirrored left to right, and the class logits, boxes and mask
-    logits of a region are the means of both. It takes about twice the time; never so in the papers.
-
     ``mask_box_scale``: the mask branch looks at the box of a region made so many times as wide and as high
     about its centre. Above 1, a mask may reach beyond the box, and a box that is a little too small cuts
     nothing off; 1 in the papers.
@@ -146,7 +143,6 @@ class DetectorSettings:
     rpn_pre_nms: int = 1000
     rpn_post_nms: int = 1000
     rpn_min_size: float = 0.0
-    mirror: bool = False
     mask_box_scale: float = 1.0
 
     def __post_init__(self) -> None:

@@ -53,7 +53,7 @@ def series(folder: Path, seconds: float) -> dict[str, Any]:
     volume = _open(folder)
     lungs = finish(lungs_of(volume))[-1]
     inside = [index for index in range(volume.slices) if lungs.has_lung(index) is not False]
-    pipeline = load_pipeline(fast=True)
+    pipeline = load_pipeline()
     before = time.perf_counter() - start
     results: list[SliceResult] = []
     summaries = []

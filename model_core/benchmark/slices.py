@@ -94,20 +94,14 @@ def whole_slice(pipeline: Pipeline, volume: Volume, index: int, settings: Detect
 def with_many_proposals(folder: Path) -> str:
     """Copy the default lesion weights to a folder, with a card that keeps `PROPOSALS`; return their path.
 
-    No NMS thins the proposals out, and the mirror image is not looked at: all ways do the same work.
+    No NMS thins the proposals out: all ways do the same work.
     """
     name = next(name for name in default_names() if load_weights(name).card.kind != "classifier")
     weights = load_weights(name)
     path = folder / weights.path.name
     with atomic_path(path) as temporary:
         shutil.copyfile(weights.path, temporary)
-    detector = replace(
-        weights.card.detector,
-        mirror=False,
-        rpn_pre_nms=PROPOSALS,
-        rpn_post_nms=PROPOSALS,
-        rpn_nms_iou=1.0,
-    )
+    detector = replace(weights.card.detector, rpn_pre_nms=PROPOSALS, rpn_post_nms=PROPOSALS, rpn_nms_iou=1.0)
     write_text(path.with_suffix(".json"), replace(weights.card, detector=detector).to_json())
     return str(path)
 
@@ -121,7 +115,7 @@ def network_of(name: str) -> tuple[ModelCard, Any]:
     """Return the card of weights and their network in torch, in eval mode."""
     weights = load_weights(name)
     card = weights.card
-    network = build(card.architecture, replace(card.detector, mirror=False), input_spec=card.input)
+    network = build(card.architecture, card.detector, input_spec=card.input)
     network.load_state_dict({key: torch.as_tensor(t) for key, t in weights.tensors.items()}, strict=False)
     return card, network.eval()
 
@@ -175,7 +169,7 @@ def measure_roi_align(volume: Volume, weights: str, *, rounds: int, seconds: flo
     if kernels is None:
         return None
     pipeline = load_pipeline((weights,))
-    look = pipeline.backend.look(network_input(volume, volume.slices // 2, pipeline.input), mirror=False)
+    look = pipeline.backend.look(network_input(volume, volume.slices // 2, pipeline.input))
     one = np.asarray(next(iter(look.maps.values())), np.float32)
     boxes = look.proposals
     tensor, rois = torch.from_numpy(one)[None], [torch.from_numpy(boxes)]
@@ -198,7 +192,7 @@ def growth(volume: Volume, weights: str, *, rounds: int) -> dict[str, list[dict[
     """Return the seconds of a slice by its detections, and of the box branch alone by its proposals."""
     pipeline = load_pipeline((weights,))
     index = volume.slices // 2
-    look = pipeline.backend.look(network_input(volume, index, pipeline.input), mirror=False)
+    look = pipeline.backend.look(network_input(volume, index, pipeline.input))
     every = len(look.proposals)
     slices: dict[int, Callable[[], object]] = {
         count: partial(whole_slice, pipeline, volume, index, _settings(count)) for count in (1, FEW, 64, MANY)

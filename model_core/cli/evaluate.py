@@ -216,9 +216,7 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
     found = read_segmentation(arguments.data, list_file=arguments.list, mask_values=arguments.mask_values)
     folder, _ = data_and_list(arguments.data, arguments.list)
     sources = read_sources(folder, [item.name for item in found])
-    pipeline = load_pipeline(
-        arguments.weights, device=arguments.device, backend=arguments.backend, fast=arguments.fast
-    )
+    pipeline = load_pipeline(arguments.weights, device=arguments.device, backend=arguments.backend)
     grey_map = arguments.grey_map or pipeline.cards[0].input.grey
     slices = with_grey_map(found, grey_map)
     mask_type = arguments.mask_type or default_mask_type(pipeline.region_classes)
@@ -240,7 +238,6 @@ def run_segmentation(arguments: argparse.Namespace) -> int:
         data=arguments.data.resolve().name,
         mask_values=arguments.mask_values,
         grey_map=grey_map,
-        mirror=pipeline.mirrors(pipeline.cards[0]),
         device=pipeline.device,
     )
     report = write_segmentation_report(
@@ -291,9 +288,7 @@ def run_classifier(arguments: argparse.Namespace) -> int:
 
     check_target(arguments.output, overwrite=arguments.overwrite)
     found = read_classes(arguments.data, list_file=arguments.list)
-    pipeline = load_pipeline(
-        arguments.weights, device=arguments.device, backend=arguments.backend, fast=arguments.fast
-    )
+    pipeline = load_pipeline(arguments.weights, device=arguments.device, backend=arguments.backend)
     if not pipeline.image_classes:
         raise SettingsError("These weights give no image class: give a classifier or a single-shot model.")
     # Of the network that the class rests on: a whole classifier reads pictures in a pass of its own.
@@ -332,9 +327,7 @@ def run_scans(arguments: argparse.Namespace) -> int:
 
     check_target(arguments.output, overwrite=arguments.overwrite)
     listed = read_scans(arguments.list)
-    pipeline = load_pipeline(
-        arguments.weights, device=arguments.device, backend=arguments.backend, fast=arguments.fast
-    )
+    pipeline = load_pipeline(arguments.weights, device=arguments.device, backend=arguments.backend)
     if pipeline.calibration is None:
         raise SettingsError(
             "These weights give no verdict, as their card has no calibration: 'ctmasknet train calibrate' "
@@ -351,7 +344,6 @@ def run_scans(arguments: argparse.Namespace) -> int:
             last(evaluate_scan(pipeline, volume, item, stability=arguments.stability), title=item.name)
         )
     own = {
-        "mirror": pipeline.mirror,
         "slope": pipeline.calibration.slope,
         "bias": pipeline.calibration.bias,
         "control_limit": pipeline.calibration.control_limit,
@@ -379,7 +371,7 @@ def run_explanations(arguments: argparse.Namespace) -> int:
     from model_core.measure.output import check_target
 
     check_target(arguments.output, overwrite=arguments.overwrite)
-    pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
+    pipeline = load_pipeline(arguments.weights, device=arguments.device)
     check_pipeline(pipeline)
     pipeline = pipeline.class_alone()
     card = pipeline.evidence_card
@@ -412,7 +404,7 @@ def run_heals(arguments: argparse.Namespace) -> int:
     from model_core.measure.output import check_target
 
     check_target(arguments.output, overwrite=arguments.overwrite)
-    pipeline = load_pipeline(arguments.weights, device=arguments.device, fast=arguments.fast)
+    pipeline = load_pipeline(arguments.weights, device=arguments.device)
     if not pipeline.has_class:
         raise SettingsError("These weights give no image class: give a classifier or a single-shot model.")
     subjects, data = _subjects(arguments, pipeline.evidence_card.name)

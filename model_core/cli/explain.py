@@ -126,9 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
         require_pdf()
     volume, index = _open(arguments)
     refuse_to_replace([output / name for name in _names(arguments, index)], overwrite=arguments.overwrite)
-    pipeline = load_pipeline(
-        arguments.weights, device=arguments.device, backend=arguments.backend, fast=arguments.fast
-    )
+    pipeline = load_pipeline(arguments.weights, device=arguments.device, backend=arguments.backend)
     given = {"score": arguments.evidence_score, "nms_iou": arguments.evidence_nms}
     evidence = dataclasses.replace(
         pipeline.evidence, **{name: value for name, value in given.items() if value is not None}
@@ -330,7 +328,7 @@ def _write(
             figure = nms_figure(volume, under, look)
             write_paper_figure(work / _nms_name(shown.slice_index), figure, title=title)
         if report:
-            weights = names_text(pipeline.cards, fast=pipeline.fast)
+            weights = names_text(pipeline.cards)
             settings = PageSettings(pipeline, pipeline.detections, found.verdict.settings, weights)
             write_page(work, REPORT, slice_page(volume, shown, settings, explanation=found, steady=steady))
         write_json(

@@ -134,9 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
     mine = [*output.glob("slice-[0-9][0-9][0-9][0-9].png")]
     mine += map(output.joinpath, (*page_names(REPORT), *(path.name for path in figures)))
     former = [path for path in mine if again and path.name not in names and path.is_file()]
-    pipeline = load_pipeline(
-        arguments.weights, device=arguments.device, backend=arguments.backend, fast=arguments.fast
-    )
+    pipeline = load_pipeline(arguments.weights, device=arguments.device, backend=arguments.backend)
     detections, evidence = _settings(arguments, pipeline)
     lungs = last(lungs_of(volume), title="Looking for the lung")
 
@@ -321,7 +319,7 @@ def _settings(
 def _weights(pipeline: Pipeline) -> str:
     from model_core.weights.card import names_text
 
-    return names_text(pipeline.cards, fast=pipeline.fast)
+    return names_text(pipeline.cards)
 
 
 def scene_of(volume: Volume, pipeline: Pipeline) -> SceneSettings:

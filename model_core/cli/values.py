@@ -7,11 +7,9 @@ import argparse
 from model_core.base.picture_edit import GROUND_GLASS_HU
 from model_core.base.settings import BACKEND_VARIABLE, BACKENDS, LARGEST_SIZE, SIZE_STEP
 
-_FAST = "leave out the mirror image where the weights look at it too: half the time, a little less good"
-
 
 def add_computing(parser: argparse.ArgumentParser) -> None:
-    """Add what computes the networks, and how fast."""
+    """Add what computes the networks."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
     parser.add_argument(
         "--backend",
@@ -20,7 +18,6 @@ def add_computing(parser: argparse.ArgumentParser) -> None:
         help="what computes on a CPU: ONNX Runtime (onnx), PyTorch (torch), or the faster one that works "
         f"(auto; unless {BACKEND_VARIABLE} says otherwise)",
     )
-    parser.add_argument("--fast", action="store_true", help=_FAST)
 
 
 def number(text: str, low: float, high: float) -> float:

@@ -63,7 +63,7 @@ def ask(
     if not features:
         yield Progress(0, passes, f"Slice {index + 1} again, its maps were given up")
         picture = network_input(volume, index, pipeline.input)
-        look = pipeline.backend.look(picture, mirror=pipeline.mirrors(pipeline.cards[0]))
+        look = pipeline.backend.look(picture)
         features = stored_maps(look)
         result = replace(result, features=features)
         yield result
@@ -71,9 +71,7 @@ def ask(
     card = pipeline.evidence_card
     if pipeline.passes == 2:
         yield Progress(passes - 1, passes, f"Slice {index + 1}, evidence for the class")
-        evident = pipeline.evidence_backend.look(
-            network_input(volume, index, card.input), mirror=pipeline.mirrors(card)
-        )
+        evident = pipeline.evidence_backend.look(network_input(volume, index, card.input))
     else:
         evident = detector
     proposal = result.evidence_placement.to_network(drawn)

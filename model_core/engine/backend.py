@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 # The single-shot model with two branches reads the class off regions of its own (P3).
 Branch = Literal["detections", "evidence"]
-# FPN maps (channels, height, width) by the name of their level; also those of the mirror image where the
-# network looked at it.
+# FPN maps (channels, height, width) by the name of their level.
 Maps = Mapping[str, npt.NDArray[Any]]
 
 
@@ -51,8 +50,8 @@ class Backend(Protocol):
     def device(self) -> str:
         """Where it computes: ``cpu``, ``cuda:0``, ..."""
 
-    def look(self, picture: FloatArray, *, mirror: bool) -> Look:
-        """Run backbone and RPN on a (S, S) picture in 0..1; ``mirror``: also look at its mirror image."""
+    def look(self, picture: FloatArray) -> Look:
+        """Run backbone and RPN on a (S, S) picture in 0..1."""
 
     def regions(self, look: Look, proposals: FloatArray, *, branch: Branch = "detections") -> Candidates:
         """Run a box branch on (P, 4) boxes in the picture and return every (box, positive class) pair."""
@@ -83,7 +82,7 @@ class GradientBackend(Protocol):
     """A backend that can also say what the logit of a region hangs on; not every one can.
 
     The logit is that of a class minus that of background, of one (4,) proposal in pixels of the picture, held
-    fixed; the mean of both looks where the network looks at the mirror image.
+    fixed.
     """
 
     def region_cells(
@@ -92,12 +91,6 @@ class GradientBackend(Protocol):
         """Return the logit, and its gradient times activation on the RoI's own cells (HiResCAM)."""
 
     def region_gradient(
-        self,
-        picture: FloatArray,
-        proposal: FloatArray,
-        label: int,
-        *,
-        mirror: bool,
-        branch: Branch = "detections",
+        self, picture: FloatArray, proposal: FloatArray, label: int, *, branch: Branch = "detections"
     ) -> tuple[float, FloatArray]:
         """Return the logit, and its (S, S) gradient by the pixels of the picture."""

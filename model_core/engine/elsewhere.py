@@ -141,7 +141,7 @@ class NetworksProcess:
         """
         complete = False
         try:
-            self._send(*_request(volume, index, fast=self._pipeline.fast))
+            self._send(*_request(volume, index))
             while (item := self._answer(volume, index)) is not None:
                 yield item
             complete = True
@@ -161,7 +161,7 @@ class NetworksProcess:
         """Let the process load the networks, and end it where they are others than here."""
         pipeline, wanted = self._pipeline, self._pipeline.weights_id
         with contextlib.suppress(ConnectionError):
-            self._send({"names": list(pipeline.names), "fast": pipeline.fast})
+            self._send({"names": list(pipeline.names)})
             if self._receive()[0]["weights_id"] == wanted:
                 self._ready.set()
                 return
@@ -200,11 +200,10 @@ def _connection() -> Generator[None, None, None]:
         raise ConnectionError("the process of the networks has ended") from error
 
 
-def _request(volume: Volume, index: int, *, fast: bool) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+def _request(volume: Volume, index: int) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
     """Return a slice as a volume of its own, without what only people need."""
     spacing = [None if step is None else float(step) for step in volume.geometry.spacing_mm]
     values = {
-        "fast": fast,
         "spacing_mm": spacing,
         "stated_aspect": volume.geometry.stated_aspect,
         "plane": volume.plane,
@@ -239,11 +238,10 @@ def serve(niceness: int = _NICENESS) -> None:
 
     with contextlib.suppress(EOFError, BrokenPipeError):
         values, _ = receive(requests)
-        pipeline = load_pipeline(values["names"], device="cpu", backend="onnx", fast=values["fast"])
+        pipeline = load_pipeline(values["names"], device="cpu", backend="onnx")
         send(answers, {"weights_id": pipeline.weights_id})
         while True:
             values, arrays = receive(requests)
-            pipeline.fast = values["fast"]
             for item in run(pipeline, _volume(values, arrays["voxels"]), (0,)):
                 if isinstance(item, Progress):
                     send(answers, {"progress": [item.done, item.total, item.text]})

@@ -34,15 +34,13 @@ _MODULE_S = "s2new."
 _LAYERS = ("fc_scores", "fc_scores_2", "fc_scores_img")
 
 
-def load_pipeline(
-    names: Sequence[str] = (), *, device: str = "auto", backend: str = "auto", fast: bool = False
-) -> Pipeline:
+def load_pipeline(names: Sequence[str] = (), *, device: str = "auto", backend: str = "auto") -> Pipeline:
     """Load the weights of these names or files; none means the shipped default.
 
     One single-shot file; one segmentation file (no image class); a segmentation and a classifier file in
     any order; or a classifier alone. Of one that stores module S alone the segmentation file is found by its
     hash; one that is whole, as released, computes the class, and masks come from the default segmentation
-    weights, in a pass of their own. ``fast`` leaves out mirror images, see `Pipeline`.
+    weights, in a pass of their own.
 
     Parameters
     ----------
@@ -78,7 +76,6 @@ def load_pipeline(
             by_kind["segmentation"] = _masks_for(classifier)
         pipeline = _pair(by_kind["segmentation"], classifier, make)
     pipeline.names = tuple(names)
-    pipeline.fast = fast
     pipeline.backend_note = make.note
     return pipeline
 
@@ -188,13 +185,6 @@ def _pair(
         raise WeightsError(
             f"The classifier '{classifier.card.name}' was trained on other segmentation weights than "
             f"'{segmentation.card.name}'; its verdict would mean nothing."
-        )
-    if not own_detector and classifier.card.detector.mirror != segmentation.card.detector.mirror:
-        _LOG.warning(
-            "The classifier %s was trained on regions %s the mirror image, unlike those of %s.",
-            classifier.card.name,
-            "with" if classifier.card.detector.mirror else "without",
-            segmentation.card.name,
         )
     same_input = classifier.card.input == segmentation.card.input
     if not own_detector and not same_input:

@@ -13,7 +13,7 @@ import onnxruntime
 
 from model_core.base.arrays import FloatArray, IntArray
 from model_core.base.errors import SettingsError
-from model_core.base.results import MIRRORED, Candidates
+from model_core.base.results import Candidates
 from model_core.base.settings import BOX_POOL, MASK_POOL, ROI_BOX_WEIGHTS
 from model_core.base.threads import compute_threads, with_threads_that_give_way
 from model_core.engine import roi_align
@@ -81,7 +81,7 @@ class OnnxBackend:
         """Run for good from now on; ``compiled``: wait for the kernels, and keep to them."""
         self.in_use, self._compiled = True, compiled
 
-    def look(self, picture: FloatArray, *, mirror: bool) -> Look:
+    def look(self, picture: FloatArray) -> Look:
         """See `Backend.look`."""
         size = len(picture)
         maps = self._maps(picture)
@@ -90,9 +90,6 @@ class OnnxBackend:
         grids = tuple(objectness.shape[1:] for objectness, _ in levels)
         proposals = propose(levels, self._anchors(grids, size), self._card.detector, size=size)
         found = {level: one[0] for level, one in maps.items()}
-        if mirror:
-            mirrored = self._maps(picture[:, ::-1])
-            found.update((level + MIRRORED, one[0]) for level, one in mirrored.items())
         return Look(size=size, maps=found, proposals=proposals)
 
     def _maps(self, picture: FloatArray) -> dict[str, FloatArray]:
@@ -109,13 +106,7 @@ class OnnxBackend:
         architecture = self._card.architecture
         part = CLASS_BOXES if branch == "evidence" and architecture.branches == 2 else BOXES
         classes, size = architecture.region_classes, look.size
-        outputs = self._box_head(part, self._pooled_maps(look.maps, ""), proposals, size=size)
-        if _is_mirrored(look.maps):
-            flipped = _flipped(proposals, size)
-            other = self._box_head(part, self._pooled_maps(look.maps, MIRRORED), flipped, size=size)
-            # A shift to the right of the mirror image is one to the left.
-            other[:, classes::4] *= -1
-            outputs = (outputs + other) / np.float32(2)
+        outputs = self._box_head(part, self._pooled_maps(look.maps), proposals, size=size)
         logits, deltas = outputs[:, :classes], outputs[:, classes:].reshape(-1, classes, 4)
         boxes = decode(proposals, deltas, ROI_BOX_WEIGHTS, size=size)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -142,33 +133,23 @@ class OnnxBackend:
 
     def masks(self, maps: Maps, boxes: FloatArray, labels: IntArray, *, size: int) -> FloatArray:
         """See `Backend.masks`."""
-        logits = self._mask_head(self._pooled_maps(maps, ""), boxes, labels, size=size)
-        if _is_mirrored(maps):
-            flipped = _flipped(boxes, size)
-            other = self._mask_head(self._pooled_maps(maps, MIRRORED), flipped, labels, size=size)
-            logits = (logits + other[..., ::-1]) / np.float32(2)
-        return logits
-
-    def _mask_head(
-        self, maps: list[FloatArray], boxes: FloatArray, labels: IntArray, *, size: int
-    ) -> FloatArray:
-        """Return the (n, 28, 28) logits, of maps (h, w, channels), each for its own class."""
+        pooled = self._pooled_maps(maps)
         found = np.empty((len(boxes), MASK_POOL, 2, MASK_POOL, 2), np.float32)
         for start in range(0, len(boxes), _MASKS_AT_ONCE):
             part = slice(start, start + _MASKS_AT_ONCE)
             some, own = np.ascontiguousarray(boxes[part]), labels[part]
-            rois = np.empty((len(some), maps[0].shape[-1], MASK_POOL, MASK_POOL), np.float32)
+            rois = np.empty((len(some), pooled[0].shape[-1], MASK_POOL, MASK_POOL), np.float32)
             flat = rois.reshape(len(some), -1, MASK_POOL**2)
-            self._align(ALIGN_MASKS, maps, some, flat, size=size)
+            self._align(ALIGN_MASKS, pooled, some, flat, size=size)
             (logits,) = self._run(MASKS, {"rois": rois})
             # The four logits of a cell come as (row, column, class).
             cells = logits.reshape(len(some), 2, 2, -1, MASK_POOL, MASK_POOL)
             found[part] = cells[np.arange(len(some)), :, :, own].transpose(0, 3, 1, 4, 2)
         return found.reshape(-1, 2 * MASK_POOL, 2 * MASK_POOL)
 
-    def _pooled_maps(self, maps: Maps, suffix: str) -> list[FloatArray]:
+    def _pooled_maps(self, maps: Maps) -> list[FloatArray]:
         """Return the maps that RoIs are cut from, channels last: all but the pooled one."""
-        return [roi_align.channels_last(maps[name + suffix]) for name in self._map_names if name != "pool"]
+        return [roi_align.channels_last(maps[name]) for name in self._map_names if name != "pool"]
 
     def _align(
         self, part: str, maps: list[FloatArray], boxes: FloatArray, out: FloatArray, *, size: int
@@ -214,16 +195,10 @@ class OnnxBackend:
         return self._gradients.region_cells(maps, proposal, label, size=size, branch=branch)
 
     def region_gradient(
-        self,
-        picture: FloatArray,
-        proposal: FloatArray,
-        label: int,
-        *,
-        mirror: bool,
-        branch: Branch = "detections",
+        self, picture: FloatArray, proposal: FloatArray, label: int, *, branch: Branch = "detections"
     ) -> tuple[float, FloatArray]:
         """See `GradientBackend.region_gradient`; the first call loads torch."""
-        return self._gradients.region_gradient(picture, proposal, label, mirror=mirror, branch=branch)
+        return self._gradients.region_gradient(picture, proposal, label, branch=branch)
 
     def image_head(self, rows: FloatArray) -> FloatArray:
         """See `Backend.image_head`."""
@@ -249,12 +224,3 @@ def _session(graph: bytes) -> onnxruntime.InferenceSession:
     return with_threads_that_give_way(
         lambda: onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     )
-
-
-def _is_mirrored(maps: Maps) -> bool:
-    return any(level.endswith(MIRRORED) for level in maps)
-
-
-def _flipped(boxes: FloatArray, width: int) -> FloatArray:
-    """Return boxes (R, 4) where they lie in the mirror image."""
-    return np.stack((width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]), axis=1)

@@ -33,9 +33,6 @@ class Pipeline:
         Names or files of the weights that it was loaded from; none is the shipped default.
     backend_note:
         Why what computes is another backend than a person may expect; empty where it is not.
-    fast:
-        Leave out the mirror image where the weights look at it (`DetectorSettings.mirror`). May be changed
-        between two runs: results of either have another ``weights_id``.
     """
 
     def __init__(
@@ -45,21 +42,19 @@ class Pipeline:
         cards: tuple[ModelCard, ...],
         evidence_backend: Backend | None = None,
         has_class: bool = False,
-        fast: bool = False,
     ) -> None:
         self.cards = cards
         self.backend = backend
         self.evidence_backend = evidence_backend or backend
         self.has_class = has_class
-        self.fast = fast
         self.names: tuple[str, ...] = ()
         self.backend_note = ""
-        self._identity: tuple[tuple[ModelCard, ...], bool, str] | None = None
+        self._identity: tuple[tuple[ModelCard, ...], str] | None = None
 
     def without_class(self, detections: DetectionSettings) -> Pipeline:
         """Return a pipeline of the detector alone, one pass a slice, with these default thresholds."""
         card = dataclasses.replace(self.cards[0], detections=detections)
-        return Pipeline(backend=self.backend, cards=(card,), fast=self.fast)
+        return Pipeline(backend=self.backend, cards=(card,))
 
     def class_alone(self) -> Pipeline:
         """Return a pipeline that runs the network behind the class alone and makes no masks.
@@ -76,7 +71,7 @@ class Pipeline:
         # No score exceeds 1, so no detection is ever shown and the mask branch never runs.
         first, *others = self.cards if self.passes == 1 else (self.evidence_card,)
         first = dataclasses.replace(first, detections=DetectionSettings(score=1.0))
-        return Pipeline(backend=self.evidence_backend, cards=(first, *others), has_class=True, fast=self.fast)
+        return Pipeline(backend=self.evidence_backend, cards=(first, *others), has_class=True)
 
     @property
     def device(self) -> str:
@@ -94,23 +89,14 @@ class Pipeline:
         """Card of the network whose regions the class rests on."""
         return self.cards[0] if self.passes == 1 else self.cards[-1]
 
-    def mirrors(self, card: ModelCard) -> bool:
-        """Whether the network of a card here also looks at the mirror image of a slice."""
-        return card.detector.mirror and not self.fast
-
-    @property
-    def mirror(self) -> bool:
-        """Whether a network here also looks at the mirror image of a slice."""
-        return self.mirrors(self.cards[0]) or self.mirrors(self.evidence_card)
-
     @property
     def weights_id(self) -> str:
         """Identity of what computes; results of another are not mixed with those of this one."""
         # A run asks for every slice that waits, and cards are long.
-        known, cards, mirror = self._identity, self.cards, self.mirror
-        if known is None or known[0] is not cards or known[1] != mirror:
-            known = self._identity = (cards, mirror, _identity(cards, mirror=mirror))
-        return known[2]
+        known, cards = self._identity, self.cards
+        if known is None or known[0] is not cards:
+            known = self._identity = (cards, _identity(cards))
+        return known[1]
 
     @property
     def passes(self) -> int:
@@ -151,7 +137,7 @@ class Pipeline:
         """Return what a class from this evidence is, see `card.evidence_basis`; None where there is none."""
         if not self.has_class:
             return None
-        return evidence_basis(self.evidence_card, self.cards[-1], settings, fast=self.fast)
+        return evidence_basis(self.evidence_card, self.cards[-1], settings)
 
     def mask_boxes(self, result: SliceResult, indices: IntArray) -> FloatArray:
         """Return the (n, 4) boxes, in network pixels, in which the masks of detection candidates lie.
@@ -187,13 +173,12 @@ class Pipeline:
         return np.stack([cache[i] for i in indices.tolist()])
 
 
-def _identity(cards: tuple[ModelCard, ...], *, mirror: bool) -> str:
+def _identity(cards: tuple[ModelCard, ...]) -> str:
     # The same file may come with another card: whatever of it candidates, masks or the class depend on.
     parts = [
         repr((card.sha256, card.architecture, card.detector, card.input, card.evidence, card.calibration))
         for card in cards
     ]
-    parts.append(f"mirror={mirror}")
     return hashlib.sha256("+".join(parts).encode()).hexdigest()[:16]
 
 

@@ -44,13 +44,13 @@ def run(
         place = evidence_place = placement(volume, pipeline.input)
         weights_id, card = pipeline.weights_id, pipeline.evidence_card
         picture = network_input(volume, index, pipeline.input)
-        look = pipeline.backend.look(picture, mirror=pipeline.mirrors(pipeline.cards[0]))
+        look = pipeline.backend.look(picture)
         detections = evidence = pipeline.backend.regions(look, look.proposals)
         if pipeline.passes == 2:
             yield Progress(done * pipeline.passes + 1, total, f"Slice {index + 1}, evidence for the class")
             evidence_place = placement(volume, card.input)
             picture = network_input(volume, index, card.input)
-            other = pipeline.evidence_backend.look(picture, mirror=pipeline.mirrors(card))
+            other = pipeline.evidence_backend.look(picture)
             evidence = _evidence(pipeline, other)
         elif pipeline.has_class and card.architecture.branches == 2:
             evidence = _evidence(pipeline, look)

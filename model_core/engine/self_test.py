@@ -54,7 +54,7 @@ def _shipped() -> dict[str, Numbers]:
 
 def numbers_of(backend: Backend, card: ModelCard) -> dict[str, list[float]]:
     """Run a backend over the picture of the test and return what is compared."""
-    look = backend.look(_picture(), mirror=False)
+    look = backend.look(_picture())
     numbers = {f"map {level}": _some(array) for level, array in look.maps.items()}
     numbers["proposals"] = _some(look.proposals[:_PROPOSALS])
     boxes = _boxes()

@@ -34,11 +34,11 @@ class TorchBackend:
         self._mask_network = network if device == "cpu" else copy.deepcopy(network).to("cpu")
         self._head = module_s(head) if isinstance(head, ImageHead) else head
 
-    def look(self, picture: FloatArray, *, mirror: bool) -> Look:
+    def look(self, picture: FloatArray) -> Look:
         """See `Backend.look`."""
         with torch.inference_mode():
             images = self._images(picture)
-            features = self._network.features(images, mirror=mirror)
+            features = self._network.features(images)
             (proposals,) = self._network.propose(images, features)
         maps = {level: _numpy(one[0]) for level, one in features.items()}
         return Look(size=len(picture), maps=maps, proposals=_numpy(proposals))
@@ -86,17 +86,11 @@ class TorchBackend:
         return float(logit), _numpy(cells)
 
     def region_gradient(
-        self,
-        picture: FloatArray,
-        proposal: FloatArray,
-        label: int,
-        *,
-        mirror: bool,
-        branch: Branch = "detections",
+        self, picture: FloatArray, proposal: FloatArray, label: int, *, branch: Branch = "detections"
     ) -> tuple[float, FloatArray]:
         """See `GradientBackend.region_gradient`."""
         leaf = torch.from_numpy(picture).to(self.device).requires_grad_()
-        features = self._network.features(leaf.expand(1, 3, -1, -1), mirror=mirror)
+        features = self._network.features(leaf.expand(1, 3, -1, -1))
         box = torch.from_numpy(proposal).to(self.device)
         logit = region_logit(
             self._network, features, box, label, size=len(picture), evidence=branch == "evidence"

@@ -209,13 +209,12 @@ def explain_region(
         candidates.boxes[roi.candidate],
         int(candidates.labels[roi.candidate]),
         evidence_branch(pipeline),
-        pipeline.mirrors(card),
     )
     place = result.evidence_placement
     picture = network_input(volume, result.slice_index, card.input)
     total = grid**2 + _USUAL_STEPS + 2
     yield Progress(0, total, f"Region {roi.rank} as it is")
-    look = backend.look(picture, mirror=probe.mirror)
+    look = backend.look(picture)
     logit, score = probe.ask(look)
     edges = grown(probe.box[None], GRID_SIZE, size=place.size)[0]
     columns, rows = (np.linspace(edges[k], edges[k + 2], grid + 1).round().astype(int) for k in (0, 1))
@@ -267,10 +266,10 @@ def explain_region(
         covered = picture.copy()
         cell = np.s_[rows[row] : rows[row + 1], columns[column] : columns[column + 1]]
         covered[cell] = healthy.cover[cell]
-        without = probe.ask(backend.look(covered, mirror=probe.mirror))
+        without = probe.ask(backend.look(covered))
         fixed[row, column], found[row, column] = logit - without[0], score - without[1]
     if known.healed is None:
-        known = replace(known, healed=probe.ask(backend.look(healthy.healed, mirror=probe.mirror))[0])
+        known = replace(known, healed=probe.ask(backend.look(healthy.healed))[0])
     yield replace(known, fixed=fixed, found=found)
 
 
@@ -333,7 +332,7 @@ class _Path:
         probe = self._probe
         between = (self._healed + place * self._difference).astype(np.float32)
         logit, slope = self._backend.region_gradient(
-            between, probe.proposal, probe.label, mirror=probe.mirror, branch=probe.branch
+            between, probe.proposal, probe.label, branch=probe.branch
         )
         own: DoubleArray = slope[self._inside].astype(np.float64) * self._difference[self._inside]
         self.places.insert(at, place)
@@ -373,7 +372,6 @@ class _Probe:
     box: FloatArray
     label: int
     branch: Branch
-    mirror: bool
 
     def ask(self, look: Look) -> tuple[float, float]:
         """Return the logit of the fixed proposal, and the best score where the region is found again."""

@@ -197,7 +197,6 @@ class CaseFile:
     series: CaseSeries
     weights: tuple[CaseWeights, ...] = ()
     weights_id: str = ""
-    fast: bool = False
     detections: DetectionSettings
     evidence: EvidenceSettings
     linked: bool = False
@@ -281,7 +280,10 @@ def read_case(path: Path) -> CaseFile:
             f"{name} was written by a later version of the program. Open it with that one, or a later one."
         )
     try:
-        return _checked(from_values(CaseFile, document.get("case")))
+        case = document.get("case")
+        if isinstance(case, dict):
+            case.pop("fast", None)  # of earlier versions: without the mirror image, which is always so now
+        return _checked(from_values(CaseFile, case))
     except (SettingsError, ValueError) as error:
         text = error.message if isinstance(error, SettingsError) else str(error)
         raise ReadError(f"{name} is damaged: {text}.".replace("..", "."), details=text) from error

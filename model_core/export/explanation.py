@@ -65,7 +65,7 @@ def explanation(
             "evidence": dataclasses.asdict(verdict.settings),
             "evidence_basis": verdict.basis,
             "edit": edit_entry(shown),
-            "mirror_image": pipeline.mirror,
+            "mirror_image": False,
             "seed": found.seed,
         },
         "image_logits": _numbers(verdict.logits),

@@ -77,7 +77,6 @@ def patient_lines(volume: Volume, settings: PageSettings) -> list[str]:
 _BASES: dict[EvidenceBasis, str] = {
     "published": "as published",
     "trained": "as these weights were trained",
-    "fast": "without the mirror image that these weights look at, too",
     "edited": "edited, not as these weights define it",
 }
 

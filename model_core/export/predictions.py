@@ -45,10 +45,6 @@ class Networks(Protocol):
     def evidence_basis(self, settings: EvidenceSettings) -> EvidenceBasis | None:
         """Return what a class from this evidence is; None without a class."""
 
-    @property
-    def mirror(self) -> bool:
-        """Whether the mirror image of each slice was looked at, too."""
-
 
 def predictions(
     volume: Volume,
@@ -66,9 +62,9 @@ def predictions(
     ``slice_number`` of tables count from 1. Boxes are pixel edges ``x1, y1, x2, y2`` of the slice as
     displayed, areas are in pixels of the slice. What is unknown is null. Class probabilities are sigmoids of
     single logits and need not sum to 1. ``evidence_basis`` is "published" where the class is computed as in
-    one of the papers to the last setting, else "trained", "fast" (without the mirror image that the weights
-    look at) or "edited"; ``network_bias`` is true where no region was left in the evidence. ``edit`` is what
-    a person edited of the evidence of a slice, see `edit_entry`, else null.
+    one of the papers to the last setting, else "trained" or "edited"; ``network_bias`` is true where no
+    region was left in the evidence. ``edit`` is what a person edited of the evidence of a slice, see
+    `edit_entry`, else null. ``mirror_image`` is false: earlier versions could look at it, too.
 
     ``lung``: whether a slice lies in the range of the lungs. ``ill_probability`` (of pneumonia of any kind)
     and ``kind`` (a class name or "undecided") are null outside it and for weights without a calibration. The
@@ -112,7 +108,7 @@ def predictions(
             "evidence": dataclasses.asdict(evidence),
             "published": basis == "published",
             "evidence_basis": basis,
-            "mirror_image": pipeline.mirror,
+            "mirror_image": False,
         },
         "scan": None if scan is None else _scan(scan, pipeline.image_classes),
         **_lesions(lesions, pipeline.region_classes),

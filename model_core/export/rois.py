@@ -39,9 +39,9 @@ def write_rois_csv(
     ``slice_index`` counts from 0, ``slice_number`` from 1 as on screen; boxes are pixel edges of the slice
     as displayed; ``copies`` is how often the RoI stands in the RoI batch; ``detected`` is yes or no;
     ``evidence`` is that of the class: "published" (as one of the papers computes it, to the last setting),
-    "trained" (as these weights were trained), "fast" (so, but without the mirror image), "edited" (the
-    thresholds of the RoI batch were changed, or regions excluded or asked about) or "none" (the weights give
-    no class, so the regions are ranked and nothing reads them).
+    "trained" (as these weights were trained), "edited" (the thresholds of the RoI batch were changed, or
+    regions excluded or asked about) or "none" (the weights give no class, so the regions are ranked and
+    nothing reads them).
     ``edit`` is "excluded" of regions that a person took out of the evidence, "asked" of those that answer a
     box that a person drew (with 0 copies where the score is too low for the evidence), else empty.
     Unknown numbers are empty.

@@ -51,7 +51,6 @@ def settings_document(
     own = {
         "image_classes": list(pipeline.image_classes),
         "grey_map": GREY_MAPS[grey_map],
-        "mirror_image": pipeline.mirrors(pipeline.evidence_card),
         "evidence": dataclasses.asdict(pipeline.evidence),
         "class": "largest logit of module S; a probability is the sigmoid of its logit",
         "f1_weights": list(metrics.PAPER_F1_WEIGHTS)

@@ -126,7 +126,6 @@ def settings_document(
     """Return everything that the numbers depend on, as JSON-ready values."""
     references = pipeline.cards[-1].references
     own = {
-        "mirror_image": pipeline.mirror,
         "grey_map": grey_map,
         "seed": seed,
         "references": 0 if references is None else references.slices,

@@ -206,7 +206,7 @@ def write_heal_report(
     share = None if controls is None else controls["sham_verdict_changed"]["value"]
     report["most_shams_that_may_change_the_verdict"] = MOST_CHANGED
     report["controls_pass"] = None if share is None else bool(share < MOST_CHANGED)
-    own = {"mirror_image": pipeline.mirror, "shams": SHAMS, "seed": seed}
+    own = {"shams": SHAMS, "seed": seed}
     about = common_settings(pipeline.cards, data=data, device=pipeline.device, own=own, draws=DRAWS)
     with report_folder(target, overwrite=overwrite) as folder:
         document = evaluation_document(

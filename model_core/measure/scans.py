@@ -154,7 +154,7 @@ def verdict_id(pipeline: Pipeline) -> str:
     """Return the identity of all that the verdict of a scan depends on, but for earlier checks of it."""
     calibration = pipeline.calibration and dataclasses.replace(pipeline.calibration, checked=None)
     cards = [(card.sha256, card.architecture, card.detector, card.input) for card in pipeline.cards]
-    parts = (cards, pipeline.evidence, pipeline.detections, calibration, pipeline.mirror)
+    parts = (cards, pipeline.evidence, pipeline.detections, calibration)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 

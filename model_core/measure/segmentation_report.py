@@ -79,7 +79,6 @@ def settings_document(
     data: str,
     mask_values: str,
     grey_map: GreyMap = "window",
-    mirror: bool,
     device: str,
 ) -> dict[str, Any]:
     """Return everything that the numbers depend on, as JSON-ready values."""
@@ -88,7 +87,6 @@ def settings_document(
         "mask_type": settings.mask_type,
         "mask_values": mask_values,
         "grey_map": GREY_MAPS[grey_map],
-        "mirror_image": mirror,
         "score_threshold": shown["score"],
         "nms_threshold": shown["nms_iou"],
         "max_detections": shown["max_detections"],

@@ -19,7 +19,6 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import MultiScaleRoIAlign, batched_nms, box_area, clip_boxes_to_image, remove_small_boxes
 
 from model_core.base.errors import SettingsError
-from model_core.base.results import MIRRORED
 from model_core.base.settings import (
     BOX_POOL,
     MASK_POOL,
@@ -134,7 +133,6 @@ class MaskRCNN(nn.Module):
         training = training or DetectorTraining()
         spec = input_spec or InputSpec()
         self.architecture = architecture
-        self.mirror = detector.mirror
         self.backbone = ResNetFPN(architecture)
         self.rpn = _rpn(architecture, detector)
         self.roi_heads = _roi_heads(architecture)
@@ -145,27 +143,15 @@ class MaskRCNN(nn.Module):
 
     # -- inference, step by step ------------------------------------------------------------------
 
-    def features(self, images: Tensor, *, mirror: bool | None = None) -> Features:
-        """Map (B, 3, S, S) images in 0..1 to the FPN maps (at least float32, also under autocast).
-
-        With ``mirror`` those of the mirror images too; None: where the network mirrors
-        (`DetectorSettings.mirror`) and is not in training.
-        """
-        maps = self._maps(images)
-        if self.mirror and not self.training if mirror is None else mirror:
-            mirrored = self._maps(images.flip(-1))
-            maps.update((level + MIRRORED, one) for level, one in mirrored.items())
-        return maps
-
-    def _maps(self, images: Tensor) -> Features:
+    def features(self, images: Tensor) -> Features:
+        """Map (B, 3, S, S) images in 0..1 to the FPN maps (at least float32, also under autocast)."""
         maps: Features = self.backbone((images - self.mean) / self.std)
         return OrderedDict((level, at_least_single(one)) for level, one in maps.items())
 
     def propose(self, images: Tensor, features: Features) -> list[Tensor]:
-        """Return per image the (P, 4) proposals of the RPN, best first; those of the image as it is."""
-        plain = OrderedDict((level, one) for level, one in features.items() if not level.endswith(MIRRORED))
+        """Return per image the (P, 4) proposals of the RPN, best first."""
         with _full_precision(images):
-            proposals, _ = self.rpn(_image_list(images), plain)
+            proposals, _ = self.rpn(_image_list(images), features)
         return list(proposals)
 
     def regions(self, images: Tensor, features: Features, proposals: list[Tensor]) -> list[Regions]:
@@ -188,19 +174,9 @@ class MaskRCNN(nn.Module):
         predictor: nn.Module,
     ) -> list[Regions]:
         size = images.shape[-2:]
-
-        def outputs(features: Features, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
-            pooled = self.roi_heads.box_roi_pool(features, boxes, [tuple(size)] * len(images))
-            class_logits, deltas = predictor(head(pooled))  # (R, C), (R, 4C)
-            return class_logits, deltas
-
         with _full_precision(images):
-            class_logits, deltas = outputs(features, proposals)
-            if other := mirrored(features):
-                logits, shifts = outputs(other, flipped(proposals, width=size[1]))
-                class_logits = (class_logits + logits) / 2
-                # A shift to the right of the mirror image is one to the left.
-                deltas = (deltas + shifts * shifts.new_tensor([-1, 1, 1, 1]).repeat(logits.shape[1])) / 2
+            pooled = self.roi_heads.box_roi_pool(features, proposals, [tuple(size)] * len(images))
+            class_logits, deltas = predictor(head(pooled))  # (R, C), (R, 4C)
         counts = [len(p) for p in proposals]
         return [
             self._pairs(one_logits, one_deltas, one_proposals, (size[0], size[1]))
@@ -228,15 +204,8 @@ class MaskRCNN(nn.Module):
         The boxes are looked at as they are, see `DetectorSettings.mask_box_scale`.
         """
         heads = self.roi_heads
-
-        def outputs(features: Features, boxes: list[Tensor]) -> Tensor:
-            pooled = heads.mask_roi_pool(features, boxes, [size] * len(boxes))
-            logits: Tensor = heads.mask_predictor(heads.mask_head(pooled))
-            return logits
-
-        logits = outputs(features, boxes)
-        if other := mirrored(features):
-            logits = (logits + outputs(other, flipped(boxes, width=size[1])).flip(-1)) / 2
+        pooled = heads.mask_roi_pool(features, boxes, [size] * len(boxes))
+        logits: Tensor = heads.mask_predictor(heads.mask_head(pooled))
         return logits
 
     # -- training ---------------------------------------------------------------------------------
@@ -373,18 +342,6 @@ class MaskRCNN(nn.Module):
 def _full_precision(images: Tensor) -> AbstractContextManager[None]:
     """Switch autocast off: 16-bit floats hold box edges above 256 pixels to 2 pixels only."""
     return torch.autocast(images.device.type, enabled=False)
-
-
-def mirrored(features: Features) -> Features:
-    """Return the maps of the mirror images by the names of their levels; none if there are none."""
-    return OrderedDict(
-        (level.removesuffix(MIRRORED), one) for level, one in features.items() if level.endswith(MIRRORED)
-    )
-
-
-def flipped(boxes: list[Tensor], *, width: int) -> list[Tensor]:
-    """Return boxes (R, 4) where they lie in the mirror image."""
-    return [torch.stack((width - b[:, 2], b[:, 1], width - b[:, 0], b[:, 3]), dim=1) for b in boxes]
 
 
 def _grown(boxes: Tensor, scale: float, size: tuple[int, ...]) -> Tensor:

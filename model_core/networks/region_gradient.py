@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from model_core.networks.mask_rcnn import Features, MaskRCNN, flipped, mirrored
+from model_core.networks.mask_rcnn import Features, MaskRCNN
 
 
 def region_logit(
     network: MaskRCNN, features: Features, box: Tensor, label: int, *, size: int, evidence: bool = False
 ) -> Tensor:
-    """Return the logit of a class minus that of background in a (4,) box: a scalar with a gradient.
-
-    The mean of both looks where ``features`` hold those of the mirror image, as in use.
-    """
-    head, predictor = network.box_branch(evidence=evidence)
-    pooled = [one for one, _ in _pooled(network, features, box, size)]
-    return torch.stack([_difference(head, predictor, one, label) for one in pooled]).mean()
+    """Return the logit of a class minus that of background in a (4,) box: a scalar with a gradient."""
+    return _difference(network, _pooled(network, features, box, size), label, evidence=evidence)
 
 
 def region_cells(
@@ -27,33 +20,22 @@ def region_cells(
 ) -> tuple[Tensor, Tensor]:
     """Return that logit, and its gradient times activation on the (7, 7) cells of the box, channels summed.
 
-    HiResCAM (Draelos & Carin 2020) on the RoI's own map; of two looks the mean, that of the mirror image
-    turned back.
+    HiResCAM (Draelos & Carin 2020) on the RoI's own map.
     """
+    leaf = _pooled(network, features, box, size).detach().requires_grad_()
+    logit = _difference(network, leaf, label, evidence=evidence)
+    (slope,) = torch.autograd.grad(logit, leaf)
+    return logit.detach(), (slope * leaf.detach()).sum(dim=1)[0]
+
+
+def _difference(network: MaskRCNN, pooled: Tensor, label: int, *, evidence: bool) -> Tensor:
     head, predictor = network.box_branch(evidence=evidence)
-    logits, maps = [], []
-    for pooled, is_mirrored in _pooled(network, features, box, size):
-        leaf = pooled.detach().requires_grad_()
-        logit = _difference(head, predictor, leaf, label)
-        (slope,) = torch.autograd.grad(logit, leaf)
-        cells = (slope * leaf.detach()).sum(dim=1)[0]
-        logits.append(logit.detach())
-        maps.append(cells.flip(-1) if is_mirrored else cells)
-    return torch.stack(logits).mean(), torch.stack(maps).mean(dim=0)
-
-
-def _difference(head: nn.Module, predictor: nn.Module, pooled: Tensor, label: int) -> Tensor:
     logits, _ = predictor(head(pooled))
     difference: Tensor = logits[0, label] - logits[0, 0]
     return difference
 
 
-def _pooled(network: MaskRCNN, features: Features, box: Tensor, size: int) -> list[tuple[Tensor, bool]]:
-    """Return the (1, channels, 7, 7) map of a box in each look, and whether it is of the mirror image."""
-    other = mirrored(features)
-    plain = OrderedDict((level, features[level]) for level in other) if other else features
-    pool, shape = network.roi_heads.box_roi_pool, [(size, size)]
-    found = [(pool(plain, [box[None]], shape), False)]
-    if other:
-        found.append((pool(other, flipped([box[None]], width=size), shape), True))
-    return found
+def _pooled(network: MaskRCNN, features: Features, box: Tensor, size: int) -> Tensor:
+    """Return the (1, channels, 7, 7) map of a box."""
+    pooled: Tensor = network.roi_heads.box_roi_pool(features, [box[None]], [(size, size)])
+    return pooled

@@ -200,8 +200,8 @@ def _checked(pipeline: Pipeline, folder: Path) -> Calibration:
         raise DataError(f"The report in '{folder.name}' is of other weights than '{card.name}'.")
     if made_with != verdict_id(pipeline):
         raise DataError(
-            f"The report in '{folder.name}' was made with another calibration of '{card.name}', other "
-            "thresholds or a fast analysis: its verdicts are not this card's. Evaluate the scans again."
+            f"The report in '{folder.name}' was made with another calibration of '{card.name}' or "
+            "other thresholds: its verdicts are not this card's. Evaluate the scans again."
         )
     return dataclasses.replace(card.calibration, checked=check)
 

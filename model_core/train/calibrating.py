@@ -304,7 +304,7 @@ def references_of(data: RoiRows, *, size: int) -> References | None:
     ]
     taken = data.at(np.array(chosen, np.int64))
     return References.of(
-        batches(taken.rows[:, 0], size),
+        batches(taken.rows, size),
         patients=len(set(zip(taken.sources, taken.groups, strict=True))),
         sources=tuple(sorted(set(taken.sources))),
     )

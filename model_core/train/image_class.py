@@ -158,14 +158,14 @@ def train_head(
     classes: int,
     size: int | None = None,
 ) -> ImageHead:
-    """Return module S of RoI batches of ``size`` trained on the ``chosen`` slices, all their looks.
+    """Return module S of RoI batches of ``size`` trained on the ``chosen`` slices.
 
     Classes weigh the same, in a class the sources by the square root of their patients, patients alike.
     Its weights on the boxes are 0, see the module. ``size`` None takes as many rows as there are.
     """
     torch.manual_seed(settings.seed)
     generator = np.random.default_rng(settings.seed)
-    size = size or data.rows.shape[2]
+    size = size or data.rows.shape[1]
     head = ImageHead(roi_batch_size=size, width=width, classes=classes)
     scores_only = torch.zeros(size, 5)
     scores_only[:, 0] = 1.0
@@ -178,13 +178,12 @@ def train_head(
     share = drawing_shares(data.at(chosen))
     targets, known = (torch.from_numpy(part) for part in targets_of(data, settings.smoothing))
     ill_classes = data.ill_classes
-    total = max(1, len(chosen) * data.rows.shape[1] // settings.batch) * settings.epochs
+    total = max(1, len(chosen) // settings.batch) * settings.epochs
     for step in range(total):
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * 0.5 * (1 + np.cos(np.pi * step / total))
         picks = generator.choice(chosen, size=settings.batch, p=share)
-        look = generator.integers(0, data.rows.shape[1], settings.batch)
-        rows = perturbed(data.rows[picks, look], generator, settings, size=size)
+        rows = perturbed(data.rows[picks], generator, settings, size=size)
         loss = head_loss(head(torch.from_numpy(rows)), targets[picks], known[picks], ill_classes)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -230,15 +229,15 @@ def cross_logits(
     classes: int,
     size: int | None = None,
 ) -> FloatArray:
-    """Return the (n, classes) logits of the first look, each by module S trained on the other folds (n,)."""
-    size = size or data.rows.shape[2]
+    """Return the (n, classes) logits, each by module S trained on the other folds (n,)."""
+    size = size or data.rows.shape[1]
     logits = np.zeros((len(data), classes), np.float32)
     for index in np.unique(fold):
         head = train_head(
             data, np.flatnonzero(fold != index), settings, width=width, classes=classes, size=size
         )
         held = np.flatnonzero(fold == index)
-        logits[held] = head_logits(head, batches(data.rows[held, 0], size))
+        logits[held] = head_logits(head, batches(data.rows[held], size))
     return logits
 
 
@@ -251,7 +250,7 @@ def cross_validate(
     folds: int = FOLDS,
     unseen: BoolArray | None = None,
 ) -> dict[str, Any]:
-    """Return within-source balanced accuracy and AUC of the first look, over folds of patients.
+    """Return within-source balanced accuracy and AUC, over folds of patients.
 
     Folds are stratified by source and class. ``unseen`` (n,) are the slices that the frozen detector was not
     trained on: the entry `UNSEEN` holds the same measures of them alone.

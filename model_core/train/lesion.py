@@ -5,7 +5,6 @@ Every step draws its pictures from a generator seeded by (recipe seed, stage, st
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 from collections.abc import Generator, Sequence
@@ -283,8 +282,8 @@ def averaged_network(recipe: Recipe, average: dict[str, Tensor]) -> MaskRCNN:
 
 
 def _network(recipe: Recipe) -> MaskRCNN:
-    """Return the network as it is trained: augmentation and self-training mirror pictures themselves."""
-    return build(recipe.architecture, dataclasses.replace(recipe.detector, mirror=False), recipe.training)
+    """Return the network as it is trained."""
+    return build(recipe.architecture, recipe.detector, recipe.training)
 
 
 def _channels_last(examples: Sequence[Example], device: torch.device) -> Tensor:

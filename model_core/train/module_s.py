@@ -115,10 +115,10 @@ def export_classifier(
     head = train_head(rows, np.arange(len(rows)), settings, **shape)
     tested = None
     if test_rows is not None:
-        logits = head_logits(head, batches(test_rows.rows[:, 0], size))
+        logits = head_logits(head, batches(test_rows.rows, size))
         tested = LeftOut(logits, test_rows, rows.ill_classes, np.ones(len(test_rows), bool))
     metrics: dict[str, Any] = {
-        "note": _note(lesion, rows, unseen=unseen is not None),
+        "note": _note(lesion, unseen=unseen is not None),
         "within_source": measured_within(left_out.logits, rows, unseen),
     }
     calibration, metrics["verdict"] = _calibration(left_out, tested)
@@ -188,7 +188,7 @@ def removals(head: ImageHead, part: LeftOut, *, size: int, middle: float) -> dic
     A slice looks ill where its logit of "ill or not" is above ``middle``.
     """
     flips, changes = [], []
-    for rows in part.data.rows[:, 0]:
+    for rows in part.data.rows:
         low = np.flatnonzero((rows[:size, 0] > 0) & (rows[:size, 0] < BACKGROUND))
         several = [rows, *(np.vstack((np.delete(rows, k, axis=0), np.zeros_like(rows[:1]))) for k in low)]
         logits = head_logits(head, batches(np.stack(several), size))
@@ -213,7 +213,7 @@ def _all_rows(
     Kept are those of these weights, pictures and settings: input, detector, evidence and features.
     """
     card = pipeline.cards[0]
-    made = repr((card.input, card.detector, pipeline.mirror, evidence, KEPT_BATCHES, FEATURES))
+    made = repr((card.input, card.detector, evidence, KEPT_BATCHES, FEATURES))
     settings = hashlib.sha256(made.encode()).hexdigest()
     kind = f"{card.sha256[:12]}-{files_digest(folder)[:8]}-{limit or 'all'}-{settings[:8]}"
     stored = cache / f"roi-rows-{kind}.npz" if cache is not None else None
@@ -237,21 +237,18 @@ FOLDS_TEXT = (
     "Five-fold cross-validation by patient of module S alone; the shipped file is trained on all folds."
 )
 SEEN_TEXT = "The frozen detector has seen the control pictures (as slices without lesion) and"
-BOTH_LOOKS_TEXT = "Trained on regions with and without the mirror image, measured on those with it."
 UNSEEN_TEXT = (
     f"'{UNSEEN}' are the same measures with only those pictures that the detector never saw; slices that "
     "another set outlines under another name are not told apart."
 )
 
 
-def _note(lesion: ModelCard, rows: RoiRows, *, unseen: bool) -> str:
+def _note(lesion: ModelCard, *, unseen: bool) -> str:
     """Say what the measures of module S are of."""
     optimistic = (
         "in its own training, so these numbers are optimistic; classes are compared within one source"
     )
     parts = [FOLDS_TEXT, f"{_seen(lesion)} {optimistic} only."]
-    if rows.rows.shape[1] > 1:
-        parts.append(BOTH_LOOKS_TEXT)
     if unseen:
         parts.append(UNSEEN_TEXT)
     return " ".join(parts)

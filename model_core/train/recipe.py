@@ -150,9 +150,9 @@ class Recipe:
     ``plans`` are other schedules by name: ``gpu`` with large batches, ``cross_validation`` short.
     ``start`` names weights (shipped ones, or a file) that the network starts from; empty starts it at
     random. ``backbone_weights`` is the file of a torchvision ResNet that the backbone starts from, below the
-    data folder until `with_backbone` says where it lies; empty where it starts at random. ``mirror``
-    and ``mask_box_scale``: how what is trained is used and measured (`DetectorSettings`); the boxes that the
-    mask branch learns in are a setting of ``training``.
+    data folder until `with_backbone` says where it lies; empty where it starts at random.
+    ``mask_box_scale``: how what is trained is used and measured (`DetectorSettings`); the boxes that the mask
+    branch learns in are a setting of ``training``.
     """
 
     name: str
@@ -169,7 +169,6 @@ class Recipe:
     plans: dict[str, tuple[Stage, ...]] = field(default_factory=dict)
     start: str = ""
     backbone_weights: str = ""
-    mirror: bool = False
     mask_box_scale: float = 1.0
 
     def __post_init__(self) -> None:
@@ -190,7 +189,7 @@ class Recipe:
     @property
     def detector(self) -> DetectorSettings:
         """How the trained network is used."""
-        return DetectorSettings(mirror=self.mirror, mask_box_scale=self.mask_box_scale)
+        return DetectorSettings(mask_box_scale=self.mask_box_scale)
 
     def detector_training(self, stage: Stage) -> DetectorTraining:
         """Return the sampling and losses of a stage.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,6 @@ from scipy.special import logsumexp
 
 from model_core.base.arrays import BoolArray, DoubleArray, FloatArray, IntArray
 from model_core.base.jobs import Progress
-from model_core.base.results import MIRRORED
 from model_core.base.settings import EvidenceSettings
 from model_core.data import ClassifiedSlice
 from model_core.data.classes import CLASS_FOLDERS, COVIDX
@@ -45,14 +43,14 @@ class RoiRows:
     Attributes
     ----------
     rows:
-        (n, V, M, 5) score and encoded deltas, best first, of V looks at each slice, as the RoI batch has them
-        but each once; zeros where there are fewer.
+        (n, M, 5) score and encoded deltas, best first, as the RoI batch has them but each once; zeros where
+        there are fewer.
     labels:
         (n,) classes.
     patients:
         n names of whose slices they are; empty where each slice is a patient of its own.
     features:
-        (n, F) of the picture and its first look, see `engine.novelty`; None where nobody looked.
+        (n, F) of the picture and its regions, see `engine.novelty`; None where nobody looked.
     """
 
     rows: FloatArray
@@ -138,20 +136,15 @@ def limited(slices: Sequence[ClassifiedSlice], limit: int | None) -> list[Classi
 def extract(
     pipeline: Pipeline, slices: Sequence[ClassifiedSlice], evidence: EvidenceSettings
 ) -> Generator[Progress | RoiRows, None, None]:
-    """Run a detector over pictures as in use and yield, last, their ranked regions.
-
-    Of a detector that looks at the mirror image, too, the second look is that of a fast analysis.
-    """
+    """Run a detector over pictures as in use and yield, last, their ranked regions."""
     card = pipeline.cards[0]
     rows, features = [], []
     for done, item in enumerate(slices):
         yield Progress(done, len(slices), "Regions")
         (shown,) = with_grey_map([item], card.input.grey)
         picture = network_input(one_slice_volume(shown.image_hu(), name=item.name), 0, card.input)
-        look = pipeline.backend.look(picture, mirror=card.detector.mirror)
-        several = [_ranked(pipeline, one, evidence) for one in _looks(look)]
-        rows.append(np.stack(several))
-        features.append(features_of(picture, several[0]))
+        rows.append(_ranked(pipeline, pipeline.backend.look(picture), evidence))
+        features.append(features_of(picture, rows[-1]))
     yield RoiRows(
         np.stack(rows),
         np.array([one.label for one in slices], np.int64),
@@ -160,14 +153,6 @@ def extract(
         tuple(one.patient for one in slices),
         np.stack(features),
     )
-
-
-def _looks(look: Look) -> tuple[Look, ...]:
-    """Return a look and, where it saw the mirror image, that of a fast analysis: same proposals."""
-    plain = {level: one for level, one in look.maps.items() if not level.endswith(MIRRORED)}
-    if len(plain) == len(look.maps):
-        return (look,)
-    return look, dataclasses.replace(look, maps=plain)
 
 
 def _ranked(pipeline: Pipeline, look: Look, evidence: EvidenceSettings) -> FloatArray:

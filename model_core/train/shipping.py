@@ -61,7 +61,6 @@ def lesion_network(recipe: Recipe, average: dict[str, Tensor]) -> MaskRCNN:
     network.load_state_dict(
         {k: v.half().float() if v.is_floating_point() else v for k, v in network.state_dict().items()}
     )
-    network.mirror = recipe.detector.mirror
     return network.eval()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +27,14 @@ from model_core.base.settings import (
     published_in,
 )
 
+_LOG = logging.getLogger(__name__)
+
 # Names used where nothing better is known; "Common Pneumonia" only for weights trained on it.
 PAPER_IMAGE_CLASSES = ("Control", "Common Pneumonia", "COVID-19")
+# Of the detector in cards of earlier versions: the value that the papers have, and what any other meant.
+_FORMER: dict[str, tuple[Any, str]] = {
+    "mirror": (False, "the mean of each slice and its mirror image"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +93,6 @@ class ModelCard:
     def input_text(self) -> str:
         """What the network is shown of a slice, for people."""
         parts = [str(self.input)]
-        if self.detector.mirror:
-            parts.append("mean with the mirror image")
         if (scale := self.detector.mask_box_scale) != 1.0:
             parts.append(f"masks in boxes {scale:g} times as wide and high")
         return ", ".join(parts)
@@ -100,13 +105,18 @@ class ModelCard:
     def from_json(text: str) -> ModelCard:
         """Parse a card.
 
+        One of an earlier version may ask for what the papers' network does not do: it is left out, which the
+        notes then say, and the log.
+
         Raises
         ------
         WeightsError
             If it is not JSON, or a field is missing, unknown, of another type or outside what is allowed.
         """
         try:
-            card = from_values(ModelCard, json.loads(text))
+            values = json.loads(text)
+            former = _without_former(values)
+            card = from_values(ModelCard, values)
         except (ValueError, RecursionError) as error:
             raise WeightsError("The model card is damaged: it is not JSON.", details=str(error)) from error
         except SettingsError as error:
@@ -114,6 +124,9 @@ class ModelCard:
                 f"The model card is damaged or of another version: {error.message}", details=error.details
             ) from error
         _check_parts(card)
+        if former:
+            _LOG.warning("%s: %s", card.name, former)
+            card = dataclasses.replace(card, notes=" ".join(filter(None, (card.notes, former))))
         return card
 
 
@@ -122,15 +135,9 @@ def control_regions(cards: Sequence[ModelCard]) -> ControlRois | References | No
     return next((known for card in cards if (known := card.control_rois or card.references)), None)
 
 
-def names_text(cards: Sequence[ModelCard], *, fast: bool = False) -> str:
-    """Say which weights computed something, for people; ``fast`` counts where one looks at mirror images."""
-    names = " + ".join(card.name for card in cards)
-    return f"{names}, fast" if fast and mirrors(cards) else names
-
-
-def mirrors(cards: Sequence[ModelCard]) -> bool:
-    """Return whether some of the weights look at the mirror image of a slice too."""
-    return any(card.detector.mirror for card in cards)
+def names_text(cards: Sequence[ModelCard]) -> str:
+    """Say which weights computed something, for people."""
+    return " + ".join(card.name for card in cards)
 
 
 def evidence_settings(cards: Sequence[ModelCard]) -> EvidenceSettings:
@@ -144,9 +151,7 @@ def evidence_settings(cards: Sequence[ModelCard]) -> EvidenceSettings:
     return dataclasses.replace(evidence, temperature=detections.temperature, scoring=detections.scoring)
 
 
-def evidence_basis(
-    network: ModelCard, head: ModelCard, evidence: EvidenceSettings, *, fast: bool = False
-) -> EvidenceBasis:
+def evidence_basis(network: ModelCard, head: ModelCard, evidence: EvidenceSettings) -> EvidenceBasis:
     """Return what a class computed from this evidence is: "published" only where all equals one paper.
 
     Parameters
@@ -155,8 +160,6 @@ def evidence_basis(
         Card of the detector whose regions are ranked.
     head:
         Card of module S; the same for a single-shot model.
-    fast:
-        The mirror image was left out where the weights look at it, too.
     """
     if evidence != head.evidence:
         return "edited"
@@ -164,13 +167,8 @@ def evidence_basis(
     architecture = dataclasses.replace(
         own, kind=read.kind, roi_batch_size=read.roi_batch_size, s_width=read.s_width
     )
-    detector = network.detector
-    left_out = fast and detector.mirror
-    if left_out:
-        detector = dataclasses.replace(detector, mirror=False)
-    if published_in(architecture, detector, evidence, network.input):
-        return "published"
-    return "fast" if left_out else "trained"
+    published = published_in(architecture, network.detector, evidence, network.input)
+    return "published" if published else "trained"
 
 
 def read_card(path: Path) -> ModelCard:
@@ -187,6 +185,20 @@ def read_card(path: Path) -> ModelCard:
         raise WeightsError(f"The model card {path.name} cannot be read.", details=str(error)) from error
     except WeightsError as error:
         raise WeightsError(f"{path.name}: {error.message}", details=error.details) from error
+
+
+def _without_former(values: Any) -> str:
+    """Take the settings that are no more out of the values of a card; return what to say of those in use."""
+    detector = values.get("detector") if isinstance(values, dict) else None
+    if not isinstance(detector, dict):
+        return ""
+    used = [what for name, (plain, what) in _FORMER.items() if detector.pop(name, plain) != plain]
+    if not used:
+        return ""
+    return (
+        f"Thresholds and image class of these weights were chosen with {' and '.join(used)}. This version "
+        "runs the network as published, without: they should be chosen anew."
+    )
 
 
 def _check_parts(card: ModelCard) -> None:

@@ -201,7 +201,7 @@ def test_the_second_backend_computes_the_case(case):
     )
     backend = OnnxBackend(build_graphs(architecture, card.input, arrays), card)
     backend.use(compiled=True)
-    look = backend.look(golden["image"].astype(np.float32) / 255, mirror=False)
+    look = backend.look(golden["image"].astype(np.float32) / 255)
     for level, one in enumerate(look.maps.values()):
         if f"feature_{level}_first8" in golden:
             golden.compare(f"feature_{level}_first8", one[:8], **FLOAT)

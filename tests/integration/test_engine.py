@@ -250,7 +250,7 @@ def test_masks_from_stored_half_precision_maps_are_those_of_the_full_ones():
     volume, _ = make_phantom(slices=12, size=192)
     (result,) = finish(run(pipeline, volume, [7]))
     assert {maps.dtype for maps in result.features.values()} == {np.dtype(np.float16)}
-    full = pipeline.backend.look(network_input(volume, 7, pipeline.input), mirror=pipeline.mirror).maps
+    full = pipeline.backend.look(network_input(volume, 7, pipeline.input)).maps
     assert all(
         np.array_equal(full[level].astype(np.float16), maps) for level, maps in result.features.items()
     )
@@ -328,7 +328,7 @@ def test_candidates_keep_the_proposals_that_their_boxes_are_decoded_from(branch,
     )
     network = build(shape, DetectorSettings(rpn_post_nms=40))
     backend = TorchBackend(network, head=network.s2new)
-    look = backend.look(network_input(volume, 3, pipeline.input), mirror=True)
+    look = backend.look(network_input(volume, 3, pipeline.input))
     candidates = backend.regions(look, look.proposals, branch=branch)
     assert candidates.labels.tolist() == [1, 2] * len(look.proposals)
     assert np.array_equal(candidates.proposals[::2], look.proposals)

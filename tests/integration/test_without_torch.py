@@ -20,7 +20,7 @@ from model_core.base.results import Candidates, SliceResult
 class Backend:
     name, device = "test", "none"
 
-    def look(self, picture, *, mirror):
+    def look(self, picture):
         boxes = np.array([[10, 10, 60, 60], [12, 12, 60, 60], [80, 20, 120, 90]], np.float32)
         return Look(size=len(picture), maps={"0": picture[None, ::8, ::8]}, proposals=boxes)
 

@@ -23,12 +23,11 @@ from model_core.phantom import make_phantom
 from model_core.weights.card import ModelCard
 from model_core.weights.store import load_weights, shipped
 
-MIRROR = DetectorSettings(mirror=True)
 NETWORKS = {
     "resnet18-t1": (Architecture(kind="segmentation"), DetectorSettings()),
-    "resnet18-t0": (Architecture(kind="segmentation", truncation=0, region_classes=3), MIRROR),
+    "resnet18-t0": (Architecture(kind="segmentation", truncation=0, region_classes=3), DetectorSettings()),
     "resnet34-t2": (Architecture(kind="classifier", backbone="resnet34", truncation=2), DetectorSettings()),
-    "resnet50": (Architecture(kind="segmentation", backbone="resnet50", truncation=0), MIRROR),
+    "resnet50": (Architecture(kind="segmentation", backbone="resnet50", truncation=0), DetectorSettings()),
     "resnet50-pool": (
         Architecture(kind="classifier", backbone="resnet50", truncation=0, extra_pool=True),
         DetectorSettings(),
@@ -78,8 +77,8 @@ def test_every_network_of_the_papers_gives_the_numbers_of_the_reference(name, co
     reference, backend, card = made(name)
     backend.use(compiled=compiled)
     picture = np.random.default_rng(1).random((96, 96), np.float32)
-    wanted = reference.look(picture, mirror=card.detector.mirror)
-    found = backend.look(picture, mirror=card.detector.mirror)
+    wanted = reference.look(picture)
+    found = backend.look(picture)
     assert list(found.maps) == list(wanted.maps)
     for level, one in wanted.maps.items():
         np.testing.assert_allclose(found.maps[level], one, atol=1e-5)
@@ -177,7 +176,7 @@ def test_gradients_are_those_of_the_reference(tiny_weights):
         (result,) = finish(run(pipeline, volume, [2]))
         picture, own = network_input(volume, 2, pipeline.input), pipeline.backend
         proposal = np.array([20, 30, 70, 90], np.float32)
-        _, slope = own.region_gradient(picture, proposal, 1, mirror=False)
+        _, slope = own.region_gradient(picture, proposal, 1)
         logit, cells = own.region_cells(result.features, proposal, 1, size=len(picture))
         assert np.abs(slope).max() > 0
         found.append((slope, cells, logit))

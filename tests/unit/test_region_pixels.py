@@ -27,7 +27,7 @@ from model_core.weights.card import ModelCard
 SIZE, INDEX = 64, 1
 
 
-def pipeline(*, seed=3, mirror=False, kind="single_shot", branches=2):
+def pipeline(*, seed=3, kind="single_shot", branches=2):
     torch.manual_seed(seed)
     architecture = Architecture(
         kind=kind, truncation=2, anchor_sizes=(8, 16, 32), aspect_ratios=(1.0,), roi_batch_size=8, s_width=8,
@@ -38,8 +38,6 @@ def pipeline(*, seed=3, mirror=False, kind="single_shot", branches=2):
         image_classes=("Control", "Other", "COVID-19"), input=InputSpec(size=SIZE),
         evidence=EvidenceSettings(batch_size=8), licence="none",
     )  # fmt: skip
-    if mirror:
-        card = dataclasses.replace(card, detector=dataclasses.replace(card.detector, mirror=True))
     network = build(architecture, card.detector)
     for parameter in network.roi_heads.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
@@ -104,9 +102,8 @@ def maps_of(job):
     return [item for item in finish(job) if isinstance(item, RegionPixels)]
 
 
-@pytest.mark.parametrize("mirror", [False, True])
-def test_cells_add_up_to_the_logit_but_for_the_biases(volume, mirror):
-    own, network = pipeline(mirror=mirror)
+def test_cells_add_up_to_the_logit_but_for_the_biases(volume):
+    own, network = pipeline()
     for name, parameter in network.named_parameters():
         if "box" in name and name.endswith("bias"):
             torch.nn.init.zeros_(parameter)
@@ -120,17 +117,15 @@ def test_cells_add_up_to_the_logit_but_for_the_biases(volume, mirror):
         assert cells.sum() == pytest.approx(np.log(score / (1 - score)), rel=0.02, abs=2e-3)
 
 
-@pytest.mark.parametrize("mirror", [False, True])
-def test_the_gradient_is_that_of_the_logit_by_a_pixel(volume, mirror):
-    own, _ = pipeline(mirror=mirror)
+def test_the_gradient_is_that_of_the_logit_by_a_pixel(volume):
+    own, _ = pipeline()
     backend = own.backend
     assert isinstance(backend, GradientBackend)
     rng = np.random.default_rng(0)
     picture = rng.uniform(0.2, 0.8, (SIZE, SIZE)).astype(np.float32)
     proposal = np.array([10, 12, 40, 44], np.float32)
-    ask = {"mirror": mirror, "branch": "evidence"}
-    logit, slope = backend.region_gradient(picture, proposal, 1, **ask)
-    look = backend.look(picture, mirror=mirror)
+    logit, slope = backend.region_gradient(picture, proposal, 1, branch="evidence")
+    look = backend.look(picture)
     found = backend.regions(look, proposal[None], branch="evidence")
     score = float(found.scores[0])
     assert logit == pytest.approx(np.log(score / (1 - score)), abs=1e-4)
@@ -138,7 +133,8 @@ def test_the_gradient_is_that_of_the_logit_by_a_pixel(volume, mirror):
     steepest = slope / np.linalg.norm(slope)
     step = 0.02
     ahead, behind = (
-        backend.region_gradient(picture + sign * step * steepest, proposal, 1, **ask)[0] for sign in (1, -1)
+        backend.region_gradient(picture + sign * step * steepest, proposal, 1, branch="evidence")[0]
+        for sign in (1, -1)
     )
     assert (ahead - behind) / (2 * step) == pytest.approx(float(np.linalg.norm(slope)), rel=0.05)
 
@@ -172,7 +168,7 @@ def test_occlusion_of_everything_is_the_picture_without_the_region(volume, nothi
     result, roi = in_the_lung(result, shown.rois[0])
     looks, _ = watched(own)
     *_, found = finish(explain_region(own, volume, result, roi, own.detections, grid=1))
-    look = own.backend.look(looks[-1], mirror=False)
+    look = own.backend.look(looks[-1])
     proposal = result.evidence_candidates.proposals[roi.candidate]
     score = float(own.backend.regions(look, proposal[None], branch="evidence").scores[0])
     assert found.fixed[0, 0] == pytest.approx(found.logit - np.log(score / (1 - score)), abs=1e-4)
@@ -274,7 +270,7 @@ def test_integrated_gradients_are_those_of_captum(volume, nothing_marked, watche
     box = torch.from_numpy(result.evidence_candidates.proposals[roi.candidate])
 
     def logits(pictures):
-        looks = network.features(pictures.expand(-1, 3, -1, -1), mirror=False)
+        looks = network.features(pictures.expand(-1, 3, -1, -1))
         one = [{level: maps[k : k + 1] for level, maps in looks.items()} for k in range(len(pictures))]
         return torch.stack([region_logit(network, each, box, 1, size=SIZE, evidence=True) for each in one])
 
@@ -287,7 +283,7 @@ def test_integrated_gradients_are_those_of_captum(volume, nothing_marked, watche
 
 def test_randomised_weights_destroy_the_maps(volume):
     """Maps that stayed would be of the picture, not of the network (Adebayo et al. 2018)."""
-    own, network = pipeline(mirror=True)
+    own, network = pipeline()
     result, shown = analysed(own, volume)
     roi = shown.rois[0]
     before = region_cells(own, result, roi)
@@ -295,7 +291,7 @@ def test_randomised_weights_destroy_the_maps(volume):
     proposal = result.evidence_candidates.proposals[roi.candidate]
 
     def pixels():
-        return own.backend.region_gradient(picture, proposal, 1, mirror=True, branch="evidence")[1]
+        return own.backend.region_gradient(picture, proposal, 1, branch="evidence")[1]
 
     slope = pixels()
     assert np.array_equal(region_cells(own, result, roi), before)

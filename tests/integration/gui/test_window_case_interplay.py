@@ -1,5 +1,6 @@
 """Case files and kept results while something else goes on: a run, weights being loaded, another series."""
 
+import json
 import os
 import threading
 import time
@@ -66,22 +67,22 @@ def test_a_case_with_kept_results_opens_as_it_was_left_while_its_weights_are_loa
     assert later.engine.loads == [()]
 
 
-def test_a_fast_case_under_other_weights_opens_as_it_was_left(make_app, save):
-    first = make_app(engine=FakeEngine(mirrors=True), reader=FakeReader())
+def test_a_case_of_an_earlier_version_under_other_weights_opens_as_it_was_left(make_app, save):
+    first = make_app(engine=FakeEngine(), reader=FakeReader())
     first.window.use.choose_weights(("other",))
     first.settle()
-    first.window.use.set_fast(True)
     first.open()
     first.run_series()
     first.window.use.set_detections(replace(first.state.thresholds.detections, score=0.61))
     first.settle()
     file = save(first)
     first.close()
-    later = make_app(engine=FakeEngine(mirrors=True), reader=FakeReader())
+    document = json.loads(file.read_text("utf-8"))
+    document["case"]["fast"] = True  # a fast analysis, without the mirror image
+    file.write_text(json.dumps(document), "utf-8")
+    later = make_app(engine=FakeEngine(), reader=FakeReader())
     later.open()
     later.run_slice()
-    later.window.use.set_fast(False)
-    later.settle()
     later.open(file)
     assert later.state.weights.chosen == ("other",)
     assert later.state.thresholds.detections.score == 0.61

@@ -149,19 +149,6 @@ def test_slice_strip_and_scan_follow_the_thresholds(real, calls):
     assert len(calls) == 4
 
 
-def test_fast_analysis_is_a_switch_of_the_menu(real, calls):
-    real.run_slice()
-    before = real.state.results.slices
-    assert not real.commands.fast.isChecked()
-    real.commands.fast.trigger()
-    assert real.state.weights.fast
-    assert real.commands.fast.isChecked()
-    assert real.state.results.slices is before  # these weights never look at the mirror image
-    real.commands.fast.trigger()
-    assert not real.state.weights.fast
-    assert len(calls) == 1
-
-
 def test_new_masks_are_awaited_in_words_and_known_ones_are_there_at_once(real, calls):
     real.run_series()
     state, explanation = real.state, real.window.explanation

@@ -49,7 +49,7 @@ def test_plain_torchvision_finds_what_the_program_finds(tmp_path):
     name = slices.with_many_proposals(tmp_path)
     settings = DetectionSettings(score=0.3, nms_iou=0.5, max_detections=16)
     pipeline = load_pipeline((name,)).without_class(settings)
-    look = pipeline.backend.look(network_input(volume, 4, pipeline.input), mirror=False)
+    look = pipeline.backend.look(network_input(volume, 4, pipeline.input))
     assert len(look.proposals) == slices.PROPOSALS
     (result,) = (item for item in run(pipeline, volume, [4]) if hasattr(item, "detection_candidates"))
     own = detect(pipeline, result, settings)

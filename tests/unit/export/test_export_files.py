@@ -31,7 +31,6 @@ from model_core.weights.card import ModelCard, evidence_basis
 
 
 class Networks:
-    mirror = False
     cards = (
         ModelCard(
             name="seg",

@@ -411,9 +411,9 @@ def test_corner_text_holds_what_is_asked_for_and_no_patient_unasked(make_volume,
         ["Slice 2 / 3 · 28.0 mm"],
         ["score > 0.50, NMS 0.75", "W 1500  L −600 (Lung)"],
     ]
-    look = dataclasses.replace(look, weights="lesion-r18t1, fast")
+    look = dataclasses.replace(look, weights="lesion-r18t1 + covid-s-r18t1")
     origin = words(corner_lines(volume, 1, look, shown))[3]
-    assert origin[:2] == ["lesion-r18t1, fast", "score > 0.50, NMS 0.75"]
+    assert origin[:2] == ["lesion-r18t1 + covid-s-r18t1", "score > 0.50, NMS 0.75"]
     bare = words(corner_lines(volume, 1, look, None))  # nothing was computed
     assert (bare[0], bare[3]) == ([], ["W 1500  L −600 (Lung)"])
     asked = corner_lines(volume, 1, Look(identity=True), None)

@@ -32,7 +32,6 @@ CLASSES = ("Control", "Other (non-COVID)", "COVID-19")
 class Networks:
     region_classes = ("Lesion",)
     image_classes = CLASSES
-    mirror = False
     evidence = EvidenceSettings(batch_size=8)
     cards = (
         ModelCard(
@@ -51,7 +50,7 @@ class Networks:
 
 @pytest.fixture
 def settings():
-    return PageSettings(Networks(), DetectionSettings(), EvidenceSettings(batch_size=8), "one, fast")
+    return PageSettings(Networks(), DetectionSettings(), EvidenceSettings(batch_size=8), "one + two")
 
 
 def text_of(html):
@@ -117,7 +116,7 @@ def test_the_page_of_a_slice_says_class_regions_and_settings(make_volume, make_s
     assert "Slice 2 of 3" in text
     assert "COVID-19 0.90 (uncalibrated)" in text
     assert "Control 0.050" in text
-    assert "one, fast" in text
+    assert "one + two" in text
     assert "not a medical device" in text
     assert "Learned from <few> & others." in text
     assert "1 region marked" in text

@@ -103,21 +103,6 @@ def test_weights_have_their_results_at_once_on_return(rig):
     assert snapshot(rig) == before
 
 
-def test_fast_results_are_kept_apart(make_rig):
-    rig = make_rig(engine=FakeEngine(mirrors=True))
-    rig.open()
-    rig.run_all()
-    rig.controllers.weights.set_fast(True)
-    assert rig.state.results.slices == {}
-    rig.controllers.running.run_slice()
-    rig.settle()
-    rig.controllers.weights.set_fast(False)
-    assert {r.weights_id for r in rig.state.results.slices.values()} == {"id-fake"}
-    assert len(rig.state.results.summaries) == 7
-    rig.controllers.weights.set_fast(True)
-    assert {k: r.weights_id for k, r in rig.state.results.slices.items()} == {3: "id-fake-fast"}
-
-
 @pytest.mark.parametrize(
     "change",
     [

@@ -376,10 +376,9 @@ def test_weights_are_named_for_people_and_by_their_cards_alone(qtbot, window, st
     assert len(texts) == len(set(texts)) == 9
     pair = by_name["lesion-r18t1"], by_name["covid-s-r18t1"]
     dice = pair[0].metrics["all"]["dice"]
-    line = f"Lesions and image class · Dice {dice:.2f} (60 slices) · twice the time"
+    line = f"Lesions and image class · Dice {dice:.2f} (102 slices)"
     assert f"{line}\tResNet18-T1" in texts
     assert any(text.startswith("Ground glass and consolidation · Dice") for text in texts)
-    assert not any("twice" in text for text in texts if "ResNet18-T2" in text), "it looks at a slice once"
     state.weights.cards = pair
     window.resize(1600, 900)
     assert window.status.weights.text() == line
@@ -396,8 +395,6 @@ def test_weights_are_named_for_people_and_by_their_cards_alone(qtbot, window, st
     for tip in (window.status.weights.toolTip(), window.tool_bar.weights_button.toolTip()):
         assert "ResNet18-T1" in tip
         assert "Not validated for diagnosis" in tip
-    state.weights.fast = True
-    assert "twice" not in window.status.weights.text()
     state.weights.cards = (make_card("own"),)
     assert window.status.weights.text() == "Lesions and image class", "nothing is made up"
 
@@ -479,7 +476,6 @@ def test_title_hides_the_series_in_privacy_mode(window, state):
     [
         ("published", "evidence as published"),
         ("trained", "evidence as these weights were trained"),
-        ("fast", "fast: without the mirror image"),
         ("edited", "edited evidence"),
     ],
 )
@@ -498,10 +494,7 @@ def test_only_published_evidence_is_called_so(window, state, basis, text):
 def test_status_bar_tells_progress_time_and_evidence(window, state):
     status = window.status
     assert status.text.text() == "7 of 7 slices analysed · 7 with findings"
-    state.weights.cards, state.weights.fast = (make_card(mirrors=True),), True
-    assert status.text.text() == "7 of 7 slices analysed · 7 with findings · fast"
-    state.weights.fast = False
-    assert status.text.text() == "7 of 7 slices analysed · 7 with findings"
+    state.weights.cards = (make_card(),)
     assert status.evidence.text() == "evidence as these weights were trained"
     state.run.total, state.run.done, state.run.seconds_left = 148, 37, 21.0
     state.run.kind, state.run.text = "run", "37 of 148 slices"

@@ -366,9 +366,7 @@ def test_a_data_set_without_any_lesion_still_gives_a_report(tmp_path):
     card = ModelCard(
         name="none", title="None", architecture=Architecture(kind="segmentation"), region_classes=("Lesion",)
     )
-    about = settings_document(
-        settings, (card,), data="clean", mask_values="shared", mirror=False, device="cpu"
-    )
+    about = settings_document(settings, (card,), data="clean", mask_values="shared", device="cpu")
     out = tmp_path / "report"
     report = write_segmentation_report(out, outcomes, items, settings=settings, cards=(card,), about=about)
     assert set(report) == KEYS == set(json.loads((out / "report.json").read_text()))

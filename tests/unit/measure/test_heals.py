@@ -13,7 +13,7 @@ from model_core.measure.heals import Heals, write_heal_report
 
 @pytest.fixture
 def pipeline():
-    return SimpleNamespace(cards=(make_card(),), mirror=False, device="cpu")
+    return SimpleNamespace(cards=(make_card(),), device="cpu")
 
 
 def control(number, shams, changes):

@@ -27,7 +27,7 @@ def left_out(count=400, slope=2.0, bias=-1.0, seed=0, source="mosmed_ct0", **row
     ill = rng.random(count) < 1 / (1 + np.exp(-(slope * value + bias)))
     logits = np.stack((np.zeros(count), np.full(count, -9.0), value), axis=1)
     data = RoiRows(
-        np.zeros((count, 1, 4, 5), np.float32),
+        np.zeros((count, 4, 5), np.float32),
         np.where(ill, 2, 0),
         (source,) * count,
         tuple(map(str, range(count))),
@@ -131,7 +131,7 @@ def kinds(patients, *, apart):
     logits = rng.normal(0, 1, (len(labels), 3))
     logits[:, 2] += apart * (labels == 2)
     names = tuple(f"{label}-{k // 3}" for k, label in enumerate(labels))
-    rows = np.zeros((len(labels), 1, 4, 5), np.float32)
+    rows = np.zeros((len(labels), 4, 5), np.float32)
     return LeftOut(logits, RoiRows(rows, labels, ("COVIDx-CT",) * len(labels), names, names), (1, 2))
 
 
@@ -159,7 +159,7 @@ def test_what_lies_far_from_all_sources_is_unlike_the_training():
     features[:, 1] = features[:, 0] + rng.normal(0, 0.05, count)  # two that go together
     sources = tuple(("mosmed_ct0", "soares", "ho_healthy")[k % 3] for k in range(count))
     data = RoiRows(
-        np.zeros((count, 1, 4, 5), np.float32), np.zeros(count, np.int64), sources,
+        np.zeros((count, 4, 5), np.float32), np.zeros(count, np.int64), sources,
         tuple(map(str, range(count))), features=features,
     )  # fmt: skip
     cloud, shares = fit_cloud([data])
@@ -221,9 +221,9 @@ def test_checks_and_clouds_that_contradict_themselves_are_refused():
 def control_rows(patients, size=6):
     """Slices of these patients, whose best score is their place; every second is ill."""
     count = 2 * len(patients)
-    rows = np.zeros((count, 1, 2 * size, 5), np.float32)
+    rows = np.zeros((count, 2 * size, 5), np.float32)
     rows[..., 0] = 0.001
-    rows[:, 0, 0, 0] = (1 + np.arange(count)) / 256
+    rows[:, 0, 0] = (1 + np.arange(count)) / 256
     twice = tuple(name for name in patients for _ in range(2))
     names = tuple(map(str, range(count)))
     return RoiRows(rows, np.tile([0, 2], len(patients)), ("ho_healthy",) * count, names, twice)

@@ -44,8 +44,8 @@ from model_core.weights.store import load_weights, save_weights
 def rows_of(count=60, seed=0):
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % 3
-    rows = np.zeros((count, 2, 16, 5), np.float32)
-    rows[..., 0] = (0.1 + 0.4 * labels)[:, None, None] + rng.normal(0, 0.03, (count, 2, 16))
+    rows = np.zeros((count, 16, 5), np.float32)
+    rows[..., 0] = (0.1 + 0.4 * labels)[:, None] + rng.normal(0, 0.03, (count, 16))
     sources = tuple("soares" if k % 3 == 1 or k % 6 == 2 else "mosmed_ct0" for k in range(count))
     return RoiRows(rows, labels.astype(np.int64), sources, tuple(map(str, range(count))))
 
@@ -65,7 +65,7 @@ def test_training_is_reproducible():
     data, settings = rows_of(), HeadTraining(epochs=2)
     every = np.arange(60)
     first, again = (train_head(data, every, settings, width=16, classes=3) for _ in range(2))
-    np.testing.assert_array_equal(head_logits(first, data.rows[:, 0]), head_logits(again, data.rows[:, 0]))
+    np.testing.assert_array_equal(head_logits(first, data.rows), head_logits(again, data.rows))
 
 
 def test_auc_and_balanced_accuracy_by_hand():
@@ -145,12 +145,12 @@ def noisy(count=90, seed=3):
     """Slices whose class is in their certain regions, among 60 of the background."""
     rng = np.random.default_rng(seed)
     labels = np.array([0, 2] * (count // 2))
-    rows = np.zeros((count, 1, 64, 5), np.float32)
-    rows[:, 0, :, 0] = rng.uniform(0.001, 0.04, (count, 64))
+    rows = np.zeros((count, 64, 5), np.float32)
+    rows[..., 0] = rng.uniform(0.001, 0.04, (count, 64))
     ill = np.flatnonzero(labels)
-    rows[ill, 0, :4, 0] = rng.uniform(0.5, 0.9, (len(ill), 4))
-    rows[:, 0, :, 0] = -np.sort(-rows[:, 0, :, 0], axis=1)
-    rows[..., 1:] = rng.normal(0, 2, (count, 1, 64, 4))
+    rows[ill, :4, 0] = rng.uniform(0.5, 0.9, (len(ill), 4))
+    rows[..., 0] = -np.sort(-rows[..., 0], axis=1)
+    rows[..., 1:] = rng.normal(0, 2, (count, 64, 4))
     names = tuple(map(str, range(count)))
     return RoiRows(rows, labels, tuple("mosmed_ct0" if not k else "mosmed_ct2" for k in labels), names)
 
@@ -159,10 +159,10 @@ def test_no_single_background_row_decides():
     data = noisy()
     chosen, left = np.arange(60), np.arange(60, 90)
     head = train_head(data, chosen, HeadTraining(epochs=60, batch=32), width=32, classes=3, size=32)
-    ill = ill_logits(head_logits(head, batches(data.rows[left, 0], 32)), data.ill_classes)
+    ill = ill_logits(head_logits(head, batches(data.rows[left], 32)), data.ill_classes)
     assert ((ill > 0) == (data.labels[left] == 2)).all()
     flips, changes = 0, []
-    for rows, was in zip(data.rows[left, 0], ill, strict=True):
+    for rows, was in zip(data.rows[left], ill, strict=True):
         low = np.flatnonzero(rows[:32, 0] < 0.05)
         fewer = np.stack([np.vstack((np.delete(rows, k, axis=0), rows[-1:])) for k in low])
         now = ill_logits(head_logits(head, batches(fewer, 32)), data.ill_classes)
@@ -173,7 +173,7 @@ def test_no_single_background_row_decides():
 
 
 def test_class_1_counts_as_pneumonia_only_where_confirmed_cases_train_it():
-    rows = np.zeros((4, 1, 4, 5), np.float32)
+    rows = np.zeros((4, 4, 5), np.float32)
     labels, names = np.array([0, 1, 1, 2]), ("a", "b", "c", "d")
     other = RoiRows(rows, labels, ("ho_healthy", "soares", "soares", "soares"), names)
     assert other.ill_classes == (2,)
@@ -230,56 +230,42 @@ def class_folders(tmp_path):
     return folder
 
 
-def test_a_classifier_of_a_detector_that_mirrors_has_batches_of_its_own(class_folders, tmp_path):
+def test_kept_regions_are_those_of_a_detector_its_settings_and_pictures(class_folders, tmp_path):
     torch.manual_seed(0)
     shape = Architecture(
         kind="segmentation", truncation=2, anchor_sizes=(8, 16), aspect_ratios=(1.0,), s_width=8
     )
     tensors = build(shape).state_dict()
-    cards, cache = [], tmp_path / "not" / "there yet"
-    for mirror in (False, True):
-        base = tmp_path / f"base{mirror}.safetensors"
-        detector = DetectorSettings(rpn_post_nms=40, mirror=mirror)
-        plain = ModelCard(
-            name="base", title="Base", architecture=shape, region_classes=("Lesion",),
-            detector=detector, input=InputSpec(size=64), licence="none",
-        )  # fmt: skip
-        save_weights(base, tensors, plain)
-        job = export_classifier(
-            base, class_folders, tmp_path, name=f"s{mirror}", settings=HeadTraining(epochs=1), cache=cache
-        )
-        cards += finish(job)
-    assert [card.detector.mirror for card in cards] == [False, True]
-    assert cards[0].base_sha256 == cards[1].base_sha256  # the same networks
-    alone, both = sorted((np.load(path)["rows"] for path in cache.glob("roi-rows-*")), key=np.size)
-    assert both.shape[1] == 2 * alone.shape[1]
-    # With the mirror image first, then without it: module S serves a fast analysis, too.
-    np.testing.assert_array_equal(both[:, alone.shape[1] :], alone)
-    assert not np.allclose(both[:, : alone.shape[1]], alone)
+    cache, base = tmp_path / "not" / "there yet", tmp_path / "base.safetensors"
+    plain = ModelCard(
+        name="base", title="Base", architecture=shape, region_classes=("Lesion",),
+        detector=DetectorSettings(rpn_post_nms=40), input=InputSpec(size=64), licence="none",
+    )  # fmt: skip
+    save_weights(base, tensors, plain)
     # What is kept is used again where the pictures are the same, and not where they are others.
-    again = {"name": "again", "settings": HeadTraining(epochs=1), "cache": cache}
-    finish(export_classifier(base, class_folders, tmp_path, **again))
-    assert len(list(cache.iterdir())) == 2
+    again = {"name": "s", "settings": HeadTraining(epochs=1), "cache": cache}
+    for _ in range(2):
+        finish(export_classifier(base, class_folders, tmp_path, **again))
+        (kept,) = cache.iterdir()
+    assert load_pipeline([str(base), str(tmp_path / "s.safetensors")]).image_classes
+    assert np.load(kept)["rows"].shape == (18, 2 * plain.evidence.batch_size, 5)
     other = np.random.default_rng(1).integers(0, 255, (64, 64)).astype(np.uint8)
     Image.fromarray(other).save(next((class_folders / "normal").iterdir()))
     finish(export_classifier(base, class_folders, tmp_path, **again))
-    assert len(list(cache.iterdir())) == 3
+    assert len(list(cache.iterdir())) == 2
     # The same networks with another card find other regions.
-    fewer = dataclasses.replace(plain, detector=DetectorSettings(rpn_post_nms=20, mirror=True))
+    fewer = dataclasses.replace(plain, detector=DetectorSettings(rpn_post_nms=20))
     save_weights(base, tensors, fewer)
     finish(export_classifier(base, class_folders, tmp_path, **again))
     narrow = dataclasses.replace(fewer, input=InputSpec(size=64, low_hu=-900.0))
     save_weights(base, tensors, narrow)
     finish(export_classifier(base, class_folders, tmp_path, **again))
-    assert len(list(cache.iterdir())) == 5
+    assert len(list(cache.iterdir())) == 4
     save_weights(base, tensors, plain)
     for path in cache.iterdir():
         path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(DataError, match="damaged; delete it"):
         finish(export_classifier(base, class_folders, tmp_path, **again))
-    pipeline = load_pipeline([str(tmp_path / "baseTrue.safetensors"), str(tmp_path / "sTrue.safetensors")])
-    assert pipeline.image_classes
-    assert pipeline.mirror
 
 
 def test_module_s_of_a_single_shot_model_is_trained_again_and_nothing_else(class_folders, tmp_path):
@@ -322,6 +308,6 @@ def test_module_s_of_a_single_shot_model_is_trained_again_and_nothing_else(class
     (result,) = (one for one in run(pipeline, volume, [0]) if isinstance(one, SliceResult))
     ranked = result.verdict.batch.kept
     np.testing.assert_array_equal(
-        kept["rows"][0, 0, : len(ranked), 0], result.evidence_candidates.scores[ranked]
+        kept["rows"][0, : len(ranked), 0], result.evidence_candidates.scores[ranked]
     )
     assert not kept["rows"][0, 0, len(ranked) :].any()

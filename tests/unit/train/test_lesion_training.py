@@ -457,13 +457,12 @@ def test_what_a_stage_may_move_and_change(recipe):
 
 
 def test_a_detector_is_trained_and_used_as_its_recipe_says(tmp_path):
-    recipe = dataclasses.replace(tiny_recipe(), mask_box_scale=1.5, mirror=True)
+    recipe = dataclasses.replace(tiny_recipe(), mask_box_scale=1.5)
     training = LesionTraining(recipe, slices_of(recipe), tmp_path, device="cpu")
     assert training.network.learned_mask_box_scale == 1.0
-    assert not training.network.mirror  # pictures are mirrored by the augmentation
     pipeline = lesion_pipeline(recipe, training.network.state_dict())
     assert pipeline.cards[0].detector == recipe.detector
-    assert (pipeline.cards[0].detector.mask_box_scale, pipeline.mirror) == (1.5, True)
+    assert pipeline.cards[0].detector.mask_box_scale == 1.5
     with pytest.raises(SettingsError, match="1 to 4 times"):
         dataclasses.replace(recipe, mask_box_scale=0.5)
 

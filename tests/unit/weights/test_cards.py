@@ -55,7 +55,7 @@ def changed(values, field, value):
         ("detections.nms_iou", 3.0, r"detections: .*IoU"),
         ("detections.temperature", 10**400, r"detections\.temperature"),
         ("detector.rpn_post_nms", 0, r"detector: rpn_post_nms"),
-        ("detector.mirror", "yes", r'detector\.mirror is "yes".*true or false'),
+        ("detections.join_touching", "yes", r'detections\.join_touching is "yes".*true or false'),
         ("architecture.anchor_sizes", [], r"architecture: Anchor sizes"),
         ("region_classes", ["GGO", "Consolidation"], r"region_classes has 2 names for the 1 lesion"),
         ("image_classes", ["Control", "COVID-19"], r"image_classes has 2 names for 3"),
@@ -92,6 +92,21 @@ def test_what_is_allowed_stays(values):
     for field, value in (("detections.nms_iou", None), ("input.low_hu", -1000), ("metrics", {"auc": [None]})):
         card = ModelCard.from_json(changed(values, field, value))
         assert ModelCard.from_json(card.to_json()) == card
+
+
+def test_what_an_earlier_version_did_besides_is_left_out_and_told(values, caplog):
+    plain = ModelCard.from_json(changed(values, "notes", "Not validated."))
+    for unused in ({"mirror": False},):
+        detector = {**values["detector"], **unused}
+        assert ModelCard.from_json(changed({**values, "notes": plain.notes}, "detector", detector)) == plain
+    assert not caplog.records
+    detector = {**values["detector"], "mirror": True}
+    card = ModelCard.from_json(changed({**values, "notes": plain.notes}, "detector", detector))
+    assert dataclasses.replace(card, notes=plain.notes) == plain
+    for told in (card.notes, caplog.text):
+        assert "its mirror image" in told
+        assert "chosen anew" in told
+    assert ModelCard.from_json(card.to_json()) == card, "told once"
 
 
 def test_references_are_kept_and_must_fit_module_s(values):

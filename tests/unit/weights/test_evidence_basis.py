@@ -28,8 +28,8 @@ def card(kind="classifier", *, detector=None, evidence=None, spec=None, **shape)
     )
 
 
-def basis(one, *, evidence=None, fast=False):
-    return evidence_basis(one, one, evidence or one.evidence, fast=fast)
+def basis(one, *, evidence=None):
+    return evidence_basis(one, one, evidence or one.evidence)
 
 
 P1 = {"backbone": "resnet50", "truncation": 0, "roi_batch_size": 256, "s_width": 1024}
@@ -66,7 +66,6 @@ DETECTORS = [
     {"rpn_pre_nms": 2000},
     {"rpn_post_nms": 300},
     {"rpn_min_size": 1e-3},
-    {"mirror": True},
     {"mask_box_scale": 1.3},
 ]
 EVIDENCE = [
@@ -121,15 +120,6 @@ def test_other_evidence_than_the_card_defines_is_edited_even_where_it_is_that_of
     assert basis(card(), evidence=EvidenceSettings(nms_iou=0.5)) == "edited"
     assert basis(one, evidence=EvidenceSettings()) == "edited"
     assert basis(one, evidence=replace(one.evidence, score=0.3)) == "edited"
-
-
-def test_fast_leaves_out_what_the_papers_never_had_but_the_weights_were_trained_with():
-    mirrored = card(detector=DetectorSettings(mirror=True))
-    assert basis(mirrored, fast=True) == "published"
-    ours = card(detector=DetectorSettings(mirror=True, rpn_post_nms=300))
-    assert (basis(ours), basis(ours, fast=True)) == ("trained", "fast")
-    assert basis(card(detector=DetectorSettings(rpn_post_nms=300)), fast=True) == "trained"
-    assert basis(ours, evidence=EvidenceSettings(score=0.1), fast=True) == "edited"
 
 
 def test_no_shipped_weights_claim_to_be_published():

@@ -74,7 +74,7 @@ def test_the_first_resnet50_release_is_recognised(resnet50, tmp_path, capsys):
     assert [card.kind for card in pipeline.cards] == ["segmentation", "classifier"]
     assert pipeline.cards[1].architecture.extra_pool
     assert pipeline.passes == 2
-    assert len(pipeline.evidence_backend.look(np.zeros((64, 64), np.float32), mirror=False).maps) == 5
+    assert len(pipeline.evidence_backend.look(np.zeros((64, 64), np.float32)).maps) == 5
     assert main(["weights", "info", str(tmp_path / "first.pth")]) == 0
     assert "5 (first release" in capsys.readouterr().out
 
