@@ -153,7 +153,7 @@ def _facts(card: ModelCard) -> list[tuple[str, str]]:
         ("Backbone", f"{shape.backbone}, truncation {shape.truncation}"),
         ("Regions", ", ".join(card.region_classes) or "none"),
         ("Image classes", ", ".join(card.image_classes) or "none"),
-        ("Input", card.input_text),
+        ("Input", str(card.input)),
         ("Shown detections", f"score > {card.detections.score:g}, NMS IoU {nms}{joined}"),
         ("Licence", card.licence or "not stated"),
         ("SHA-256", card.sha256 or "not stated"),

@@ -65,6 +65,9 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         inner = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
         _check(len(value) == len(inner), where, value, f"a list of {len(inner)}")
         return tuple(_value(kind, one, where) for kind, one in zip(inner, value, strict=True))
+    elif get_origin(hint) is dict and kinds[1] is not Any:
+        _check(isinstance(value, dict), where, value, "an object")
+        return {key: _value(kinds[1], one, f"{where}.{key}") for key, one in value.items()}
     elif get_origin(hint) is types.UnionType:
         return None if value is None else _value(kinds[0], value, where)
     elif hint in _WORDS:

@@ -128,8 +128,8 @@ class Detections:
     """The detections of one slice under given settings, best first.
 
     ``indices`` point into the detection candidates. ``boxes`` are slice pixels (source grid),
-    ``mask_logits`` (D, 28, 28) raw logits of the predicted class in the ``mask_boxes``, which are slice
-    pixels too and may be larger (`DetectorSettings.mask_box_scale`).
+    ``mask_logits`` (D, 28, 28) raw logits of the predicted class in the ``mask_boxes``: the same boxes, but
+    not cut off at the edges of the slice.
     """
 
     indices: IntArray

@@ -134,19 +134,14 @@ class DetectorSettings:
 
     ``rpn_min_size`` 0 keeps zero-area proposals, as the released code does.
 
-    ``mask_box_scale``: the mask branch looks at the box of a region made so many times as wide and as high
-    about its centre. Above 1, a mask may reach beyond the box, and a box that is a little too small cuts
-    nothing off; 1 in the papers.
     """
 
     rpn_nms_iou: float = 0.75
     rpn_pre_nms: int = 1000
     rpn_post_nms: int = 1000
     rpn_min_size: float = 0.0
-    mask_box_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_mask_box(self.mask_box_scale)
         _check(0.0 <= self.rpn_nms_iou <= 1.0, f"rpn_nms_iou is an IoU in 0..1, not {self.rpn_nms_iou}.")
         for name in ("rpn_pre_nms", "rpn_post_nms"):
             _check(getattr(self, name) >= 1, f"{name} is at least 1, not {getattr(self, name)}.")
@@ -160,7 +155,7 @@ class DetectorTraining:
     ``legacy_loss``: RPN box loss L1 and RoI smooth-L1 with beta 1; False takes torchvision's beta 1/9.
     ``score_target``: what the score of a positive RoI learns: 1 ("class", as published), or the IoU of the
     mask in its refined box with the instance ("overlap"; Mask Scoring R-CNN has a branch for that).
-    ``mask_box_scale``: how large a box the mask branch learns in; in use, see `DetectorSettings`.
+    ``mask_box_scale``: how large a box the mask branch learns in, in sides of the region's.
     """
 
     rpn_fg_iou: float = 0.7

@@ -90,7 +90,7 @@ def _info(arguments: argparse.Namespace) -> int:
         "image classes": ", ".join(card.image_classes) or "none",
         "anchors": f"sizes {_list_of(shape.anchor_sizes)}; ratios {_list_of(shape.aspect_ratios)}",
         "entries": f"{len(weights.tensors)}, {parameters:,} parameters in this file",
-        "input": card.input_text,
+        "input": str(card.input),
         "detections": json.dumps(dataclasses.asdict(card.detections)),
         "SHA-256": card.sha256,
         "licence": card.licence or "not stated",

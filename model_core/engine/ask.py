@@ -14,7 +14,7 @@ from model_core.base.jobs import Progress
 from model_core.base.results import Candidates, SliceResult
 from model_core.base.volume import Volume
 from model_core.engine.backend import Look, Maps
-from model_core.engine.pipeline import Pipeline, grown
+from model_core.engine.pipeline import Pipeline
 from model_core.engine.preprocess import network_input
 from model_core.engine.run import stored_maps
 
@@ -106,12 +106,10 @@ def _masks(
     pipeline: Pipeline, result: SliceResult, maps: Maps, found: Candidates
 ) -> dict[int, tuple[Box, FloatArray]]:
     """Return, by label, the box in slice pixels and the raw logits of the masks; none without masks."""
-    card, size = pipeline.cards[0], result.placement.size
-    if not card.architecture.has_masks:
+    if not pipeline.cards[0].architecture.has_masks:
         return {}
-    boxes = grown(found.boxes, card.detector.mask_box_scale, size=size)
-    logits = pipeline.backend.masks(maps, boxes, found.labels, size=size)
-    places = result.placement.to_slice(boxes)
+    logits = pipeline.backend.masks(maps, found.boxes, found.labels, size=result.placement.size)
+    places = result.placement.to_slice(found.boxes)
     return {
         label: (_box(place), own)
         for label, place, own in zip(found.labels.tolist(), places, logits, strict=True)

@@ -139,16 +139,8 @@ class Pipeline:
             return None
         return evidence_basis(self.evidence_card, self.cards[-1], settings)
 
-    def mask_boxes(self, result: SliceResult, indices: IntArray) -> FloatArray:
-        """Return the (n, 4) boxes, in network pixels, in which the masks of detection candidates lie.
-
-        Those of the candidates, as large as `DetectorSettings.mask_box_scale` says, within the picture.
-        """
-        boxes = result.detection_candidates.boxes[indices]
-        return grown(boxes, self.cards[0].detector.mask_box_scale, size=result.placement.size)
-
     def mask_logits(self, result: SliceResult, indices: IntArray) -> FloatArray:
-        """Return the (n, 28, 28) raw mask logits of detection candidates in their `mask_boxes`.
+        """Return the (n, 28, 28) raw mask logits of detection candidates in their boxes.
 
         Each for its own class.
 
@@ -161,7 +153,7 @@ class Pipeline:
             candidates = result.detection_candidates
             logits = self.backend.masks(
                 result.features,
-                self.mask_boxes(result, missing),
+                candidates.boxes[missing],
                 candidates.labels[missing],
                 size=result.placement.size,
             )
@@ -180,13 +172,3 @@ def _identity(cards: tuple[ModelCard, ...]) -> str:
         for card in cards
     ]
     return hashlib.sha256("+".join(parts).encode()).hexdigest()[:16]
-
-
-def grown(boxes: FloatArray, factor: float, *, size: int) -> FloatArray:
-    """Return (n, 4) boxes so many times as wide and high about their centres, within a square picture."""
-    if factor == 1.0:
-        return boxes
-    centres = (boxes[:, 2:] + boxes[:, :2]) * np.float32(0.5)
-    halves = (boxes[:, 2:] - boxes[:, :2]) * np.float32(0.5) * np.float32(factor)
-    larger: FloatArray = np.hstack((centres - halves, centres + halves))
-    return larger.clip(0, size)

@@ -151,44 +151,42 @@ def detect(
     if known:
         indices = np.array([k for k in indices.tolist() if k in result.mask_cache], np.int64)
     logits = pipeline.mask_logits(result, indices)
-    return _detections(pipeline, result, indices, logits, settings)
+    return _detections(result, indices, logits, settings)
 
 
-def without_masks(pipeline: Pipeline, result: SliceResult, settings: DetectionSettings) -> Detections:
+def without_masks(result: SliceResult, settings: DetectionSettings) -> Detections:
     """Return the detections whose mask logits are not known yet: their masks are empty."""
     missing = np.array(
         [k for k in rank(result.detection_candidates, settings).tolist() if k not in result.mask_cache],
         np.int64,
     )
-    return _detections(
-        pipeline, result, missing, np.full((len(missing), 28, 28), -np.inf, np.float32), settings
-    )
+    return _detections(result, missing, np.full((len(missing), 28, 28), -np.inf, np.float32), settings)
 
 
 def make_masks(
     pipeline: Pipeline, result: SliceResult, settings: DetectionSettings, *, few: int = 16
 ) -> Generator[int, None, None]:
     """Compute the mask logits that are not known, strongest first, and yield after each ``few`` of them."""
-    missing = without_masks(pipeline, result, settings).indices
+    missing = without_masks(result, settings).indices
     for start in range(0, len(missing), few):
         pipeline.mask_logits(result, missing[start : start + few])
         yield min(start + few, len(missing))
 
 
 def _detections(
-    pipeline: Pipeline,
     result: SliceResult,
     indices: IntArray,
     mask_logits: FloatArray,
     settings: DetectionSettings,
 ) -> Detections:
     candidates = result.detection_candidates
+    boxes = candidates.boxes[indices]
     return Detections(
         indices=indices,
-        boxes=result.placement.in_slice(candidates.boxes[indices]),
+        boxes=result.placement.in_slice(boxes),
         scores=shown_scores(candidates, settings)[indices],
         labels=candidates.labels[indices],
-        mask_boxes=result.placement.to_slice(pipeline.mask_boxes(result, indices)),
+        mask_boxes=result.placement.to_slice(boxes),
         mask_logits=mask_logits,
         settings=settings,
     )

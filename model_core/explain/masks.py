@@ -133,21 +133,15 @@ def mask_spans(detections: Detections, shape: tuple[int, int]) -> Spans:
     On the probability scale the sigmoid is taken before pasting, as the released single-shot code does;
     on the logit scale the raw map is pasted (two-stage code). The zeros around a pasted map lie above a
     threshold below zero and would draw the frame of the box; there the edge of the map is repeated.
-    Where the mask branch looked at more than the box of the region (`DetectorSettings.mask_box_scale`), what
-    it marks there counts where it is connected with something in the box: the rest is not of this region.
     """
     settings = detections.settings
-    spans = _above(
+    return _above(
         mask_values(detections.mask_logits, settings),
         detections.mask_boxes,
         shape,
         settings.mask_threshold,
         framed=settings.mask_threshold >= 0,
     )
-    edges = np.array([shape[1], shape[0]] * 2, np.float32)
-    looked_at, own = (np.clip(boxes, 0, edges) for boxes in (detections.mask_boxes, detections.boxes))
-    larger = (looked_at != own).any(axis=1)
-    return _reaching(spans, detections.boxes, larger) if larger.any() else spans
 
 
 def known_spans(result: SliceResult, detections: Detections) -> Spans:
@@ -218,22 +212,6 @@ def _above(
     place = (np.array(rows.start)[of] + line) * (shape[1] + 1) + np.array(columns.start)[of] + left[of]
     shift = (place - begins)[run]
     return Spans(changes[::2] + shift, changes[1::2] + shift, of[run], len(maps), shape)
-
-
-def _reaching(spans: Spans, boxes: FloatArray, which: BoolArray) -> Spans:
-    """Return masks; of some of them only the 8-connected pieces that have a pixel in the mask's box."""
-    rows, first = np.divmod(spans.starts, spans.shape[1] + 1)
-    left, top = (edges[spans.owner].astype(np.int64) for edges in np.floor(boxes[:, :2]).T)
-    right, bottom = (edges[spans.owner].astype(np.int64) for edges in np.ceil(boxes[:, 2:]).T)
-    # A box has a pixel, however thin it is.
-    meets = (rows >= top) & (rows < np.maximum(bottom, top + 1))
-    meets &= (first < np.maximum(right, left + 1)) & (first + spans.lengths > left)
-    if (meets | ~which[spans.owner]).all():
-        return spans
-    numbers, count = spans.pieces()
-    reaching = np.zeros(count, np.bool_)
-    reaching[numbers[meets]] = True
-    return spans.chosen(reaching[numbers] | ~which[spans.owner])
 
 
 def _inside(patch: Patch, box: FloatArray) -> Patch:

@@ -22,7 +22,7 @@ from model_core.base.results import Candidates, Placement, RoiRow, SliceResult
 from model_core.base.settings import DetectionSettings, InputSpec
 from model_core.base.volume import Volume
 from model_core.engine.backend import Backend, Branch, GradientBackend, Look
-from model_core.engine.pipeline import Pipeline, grown
+from model_core.engine.pipeline import Pipeline
 from model_core.engine.preprocess import network_input, to_unit_range
 from model_core.explain.healing import FEATHER, LungSlice, NothingHealthy, grown_by, heal, to_heal
 from model_core.explain.masks import paste_maps
@@ -216,7 +216,7 @@ def explain_region(
     yield Progress(0, total, f"Region {roi.rank} as it is")
     look = backend.look(picture)
     logit, score = probe.ask(look)
-    edges = grown(probe.box[None], GRID_SIZE, size=place.size)[0]
+    edges = _grown(probe.box, GRID_SIZE, size=place.size)
     columns, rows = (np.linspace(edges[k], edges[k + 2], grid + 1).round().astype(int) for k in (0, 1))
     known = RegionPixels(
         roi=roi,
@@ -403,8 +403,7 @@ def _mask(pipeline: Pipeline, look: Look, probe: _Probe, result: SliceResult) ->
     """Return the raw mask logits of a region, where the network behind the class has a mask branch."""
     if pipeline.passes == 2:
         return None
-    place = result.evidence_placement
-    boxes = grown(probe.box[None], pipeline.evidence_card.detector.mask_box_scale, size=place.size)
+    place, boxes = result.evidence_placement, probe.box[None]
     logits = probe.backend.masks(look.maps, boxes, np.array([probe.label]), size=place.size)
     (patch,) = paste_maps(logits, place.to_slice(boxes), place.slice_shape, framed=False)
     if not patch.values.size:
@@ -474,12 +473,19 @@ def _grey(picture: FloatArray, proposal: FloatArray, mean: float | None, why: st
     inside, grey = _pixels(proposal), mean
     if grey is None:
         around = np.zeros(picture.shape, np.bool_)
-        around[_pixels(grown(proposal[None], _RING, size=len(picture))[0])] = True
+        around[_pixels(_grown(proposal, _RING, size=len(picture)))] = True
         around[inside] = False
         grey = float(picture[around].mean()) if around.any() else float(picture.mean())
     healed = picture.copy()
     healed[inside] = grey
     return _Healthy(healed, np.full_like(picture, grey), "around" if mean is None else "mean", why)
+
+
+def _grown(box: FloatArray, factor: float, *, size: int) -> FloatArray:
+    """Return a (4,) box so many times as wide and high about its centre, within a square picture."""
+    centre, half = (box[2:] + box[:2]) * np.float32(0.5), (box[2:] - box[:2]) * np.float32(0.5 * factor)
+    larger: FloatArray = np.concatenate((centre - half, centre + half))
+    return larger.clip(0, size)
 
 
 def _pixels(box: FloatArray) -> tuple[slice, slice]:

@@ -63,7 +63,7 @@ def show(
     found = detect(pipeline, result, detections, known=known)
     shape = result.placement.slice_shape
     shown, spans = lesions(found, known_spans(result, found))
-    waiting = without_masks(pipeline, result, detections) if known else found.at(np.zeros(0, np.int64))
+    waiting = without_masks(result, detections) if known else found.at(np.zeros(0, np.int64))
     if len(waiting):
         shown, spans = shown.followed_by(waiting), spans.followed_by(len(waiting))
     verdict = judge(pipeline, result, evidence, edit)

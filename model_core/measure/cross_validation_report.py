@@ -25,7 +25,7 @@ NOTE = (
     "Every slice was measured by a network that was not trained on its patient, at thresholds and a "
     "temperature chosen on the other folds. Similarity groups stand for patients where these are unknown "
     "(slice-level). The schedule is shorter than that of the shipped weights; each network is used as they "
-    "are (touching detections joined, the boxes of masks as the recipe says)."
+    "are (touching detections joined)."
 )
 
 

@@ -199,10 +199,7 @@ class MaskRCNN(nn.Module):
         )
 
     def mask_logits(self, features: Features, boxes: list[Tensor], *, size: tuple[int, int]) -> Tensor:
-        """Return (D, C, 28, 28) raw mask logits in these network-pixel boxes (one tensor per image).
-
-        The boxes are looked at as they are, see `DetectorSettings.mask_box_scale`.
-        """
+        """Return (D, C, 28, 28) raw mask logits in these network-pixel boxes (one tensor per image)."""
         heads = self.roi_heads
         pooled = heads.mask_roi_pool(features, boxes, [size] * len(boxes))
         logits: Tensor = heads.mask_predictor(heads.mask_head(pooled))

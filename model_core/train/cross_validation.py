@@ -208,7 +208,6 @@ def _identity(recipe: Recipe, settings: CrossValidation) -> dict[str, Any]:
     """Return what a fold's measures belong to."""
     identity = {
         **_schedule(recipe),
-        "detector": dataclasses.asdict(recipe.detector),
         "size": settings.size,
         "stride": settings.stride,
         "nms_ious": NMS_IOUS,

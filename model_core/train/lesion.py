@@ -283,7 +283,7 @@ def averaged_network(recipe: Recipe, average: dict[str, Tensor]) -> MaskRCNN:
 
 def _network(recipe: Recipe) -> MaskRCNN:
     """Return the network as it is trained."""
-    return build(recipe.architecture, recipe.detector, recipe.training)
+    return build(recipe.architecture, training=recipe.training)
 
 
 def _channels_last(examples: Sequence[Example], device: torch.device) -> Tensor:

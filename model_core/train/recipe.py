@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from model_core.base.documents import from_values
 from model_core.base.errors import SettingsError
 from model_core.base.resources import resource
-from model_core.base.settings import Architecture, DetectorSettings, DetectorTraining
+from model_core.base.settings import Architecture, DetectorTraining
 from model_core.data.classes import CLASS_FOLDERS
 from model_core.train.systems.trainable import SegmentationMode
 
@@ -151,8 +152,6 @@ class Recipe:
     ``start`` names weights (shipped ones, or a file) that the network starts from; empty starts it at
     random. ``backbone_weights`` is the file of a torchvision ResNet that the backbone starts from, below the
     data folder until `with_backbone` says where it lies; empty where it starts at random.
-    ``mask_box_scale``: how what is trained is used and measured (`DetectorSettings`); the boxes that the mask
-    branch learns in are a setting of ``training``.
     """
 
     name: str
@@ -169,10 +168,8 @@ class Recipe:
     plans: dict[str, tuple[Stage, ...]] = field(default_factory=dict)
     start: str = ""
     backbone_weights: str = ""
-    mask_box_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        _ = self.detector  # says what is not possible
         if self.start and self.backbone_weights:
             raise SettingsError("A recipe starts from lesion weights or from a backbone file, not from both.")
         for stage in (*self.stages, *(stage for plan in self.plans.values() for stage in plan)):
@@ -185,11 +182,6 @@ class Recipe:
         joint = any(stage.kind == "joint" for stage in self.stages)
         if joint and not (self.architecture.kind == "single_shot" and self.class_weights()):
             raise SettingsError("A joint stage trains a single-shot model and draws from classified sources.")
-
-    @property
-    def detector(self) -> DetectorSettings:
-        """How the trained network is used."""
-        return DetectorSettings(mask_box_scale=self.mask_box_scale)
 
     def detector_training(self, stage: Stage) -> DetectorTraining:
         """Return the sampling and losses of a stage.
@@ -307,36 +299,20 @@ def read_recipe(name_or_path: str) -> Recipe:
     Raises
     ------
     SettingsError
-        If there is none, or it is damaged.
+        If there is none, or it is damaged, or has a field that this version does not know.
     """
     path = Path(name_or_path)
     if path.suffix != ".json":
         path = resource("recipes") / f"{name_or_path}.json"
     try:
-        values = json.loads(path.read_text("utf-8"))
-        as_they_are = {one.name: values[one.name] for one in dataclasses.fields(Recipe) if one.name in values}
-        return Recipe(
-            **{
-                **as_they_are,
-                "seed": int(values["seed"]),
-                "architecture": Architecture(**_tuples(values["architecture"])),
-                "training": DetectorTraining(**values["training"]),
-                "sources": {key: Source(**_tuples(source)) for key, source in values["sources"].items()},
-                "stages": _stages(values["stages"]),
-                "plans": {plan: _stages(stages) for plan, stages in values.get("plans", {}).items()},
-            }
-        )
+        return from_values(Recipe, json.loads(path.read_text("utf-8")))
     except FileNotFoundError as error:
         raise SettingsError(
             f"There is no recipe '{name_or_path}'; shipped are: {', '.join(recipe_names()) or 'none'}."
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except SettingsError as error:
+        raise SettingsError(
+            f"The recipe {path.name} is damaged or of another version: {error.message}", details=error.details
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"The recipe {path.name} is damaged.", details=str(error)) from error
-
-
-def _stages(values: list[dict[str, Any]]) -> tuple[Stage, ...]:
-    return tuple(Stage(**_tuples(stage)) for stage in values)
-
-
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}

@@ -86,7 +86,6 @@ def lesion_pipeline(
         title=recipe.title,
         architecture=recipe.architecture,
         region_classes=("Lesion",) if merged else ("GGO", "Consolidation"),
-        detector=recipe.detector,
         input=spec if size is None else dataclasses.replace(spec, size=size),
         detections=DetectionSettings(max_detections=MAX_DETECTIONS),
         licence=LICENCE,

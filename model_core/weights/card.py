@@ -34,6 +34,7 @@ PAPER_IMAGE_CLASSES = ("Control", "Common Pneumonia", "COVID-19")
 # Of the detector in cards of earlier versions: the value that the papers have, and what any other meant.
 _FORMER: dict[str, tuple[Any, str]] = {
     "mirror": (False, "the mean of each slice and its mirror image"),
+    "mask_box_scale": (1.0, "masks in larger boxes than those of the regions"),
 }
 
 
@@ -88,14 +89,6 @@ class ModelCard:
     def kind(self) -> ModelKind:
         """Segmentation, classifier or single_shot."""
         return self.architecture.kind
-
-    @property
-    def input_text(self) -> str:
-        """What the network is shown of a slice, for people."""
-        parts = [str(self.input)]
-        if (scale := self.detector.mask_box_scale) != 1.0:
-            parts.append(f"masks in boxes {scale:g} times as wide and high")
-        return ", ".join(parts)
 
     def to_json(self) -> str:
         """Return the card as indented JSON."""

@@ -65,7 +65,6 @@ def case():
         calibration=None,
         region_classes=("lesion",),
         image_classes=("Control", "Other", "COVID-19"),
-        mask_boxes=lambda result, indices: np.zeros((0, 4), np.float32),
         mask_logits=lambda result, indices: np.zeros((0, 28, 28), np.float32),
     )
     placement = Placement((150, 150), 150, 1.0, 1.0, 0.0, 0.0)

@@ -219,26 +219,6 @@ def test_a_mask_threshold_below_zero_draws_no_frame_around_the_box():
     assert np.count_nonzero(least ^ zero) < 10
 
 
-def test_what_lies_beyond_the_box_counts_where_it_is_connected_with_it():
-    """The mask branch looked at more than the boxes: at the middle of 28 x 28 pixels each."""
-    marked = np.full((2, 28, 28), -5.0, np.float32)
-    marked[:, 8:24, 12:14] = 5  # begins in the box and leaves it
-    marked[:, 2:5, 2:5] = 5  # of something else beside it
-    marked[1, 5:9, 5:12] = 5  # a bridge
-    found = _detections([[30, 30, 40, 40], [30, 30, 40, 40]], marked)
-    looked = np.array([[20, 20, 48, 48]] * 2, np.float32)
-    beyond, bridged = mask_pixels(dataclasses.replace(found, mask_boxes=looked), (64, 64))
-    assert beyond[40:43, 32:34].all()
-    assert not beyond[:26].any()
-    assert bridged[23, 23]
-    # Looked at as they are, the same boxes hold all that is marked.
-    plain, _ = mask_pixels(dataclasses.replace(found, boxes=looked, mask_boxes=looked), (64, 64))
-    assert plain[23, 23]
-    np.testing.assert_array_equal(plain[26:], beyond[26:])
-    # The map stays raw.
-    assert logit_map(dataclasses.replace(found, mask_boxes=looked), (64, 64))[23, 23] > 0
-
-
 def test_a_box_outside_the_slice_has_no_mask():
     found = _detections([[-50, -50, -10, -10], [200, 5, 220, 9]], np.full((2, 28, 28), 4.0))
     assert not mask_pixels(found, (64, 64)).any()

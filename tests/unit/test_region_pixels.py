@@ -347,7 +347,7 @@ def test_the_mask_is_that_of_the_region(volume):
     logits = own.mask_logits(result, np.array([roi.candidate]))
     (patch,) = paste_maps(
         logits,
-        result.placement.to_slice(own.mask_boxes(result, np.array([roi.candidate]))),
+        result.placement.to_slice(result.detection_candidates.boxes[[roi.candidate]]),
         result.placement.slice_shape,
         framed=False,
     )

@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from chests import slices_of, tiny_recipe
 from PIL import Image
 
 from model_core.base.errors import DataError, SettingsError
 from model_core.base.jobs import finish
+from model_core.base.resources import resource
 from model_core.base.settings import Architecture, DetectorTraining
 from model_core.data import instances
 from model_core.train.augment import augment
@@ -22,7 +22,7 @@ from model_core.train.geometry import Motion, draw_motion, warp
 from model_core.train.lesion import LesionTraining, learning_rate
 from model_core.train.packing import LUNG_BIT, PackedSlice, files_digest, pack, window_to_bytes
 from model_core.train.recipe import Recipe, Source, Stage, read_recipe, recipe_names
-from model_core.train.shipping import export_lesions, lesion_pipeline, split_lists, thinned
+from model_core.train.shipping import export_lesions, split_lists, thinned
 
 
 def disc(size, centre, radius):
@@ -396,6 +396,12 @@ def test_damaged_recipe_is_a_settings_error(tmp_path):
     path.write_text(json.dumps({"name": "x"}))
     with pytest.raises(SettingsError, match="damaged"):
         read_recipe(str(path))
+    known = json.loads(resource("recipes").joinpath("lesion-r18t1.json").read_text("utf-8"))
+    former = ("mirror", True), ("mask_box_scale", 1.3)
+    for name, value in former:
+        path.write_text(json.dumps({**known, name: value}))
+        with pytest.raises(SettingsError, match=f"another version: the field {name} is unknown"):
+            read_recipe(str(path))
     with pytest.raises(SettingsError, match="no recipe"):
         read_recipe("unheard-of")
 
@@ -454,17 +460,6 @@ def test_what_a_stage_may_move_and_change(recipe):
     wrong = Stage(kind="detect", training={"roi_iou": 0.3}, **values)
     with pytest.raises(SettingsError, match="roi_iou"):
         dataclasses.replace(recipe, stages=(wrong,))
-
-
-def test_a_detector_is_trained_and_used_as_its_recipe_says(tmp_path):
-    recipe = dataclasses.replace(tiny_recipe(), mask_box_scale=1.5)
-    training = LesionTraining(recipe, slices_of(recipe), tmp_path, device="cpu")
-    assert training.network.learned_mask_box_scale == 1.0
-    pipeline = lesion_pipeline(recipe, training.network.state_dict())
-    assert pipeline.cards[0].detector == recipe.detector
-    assert pipeline.cards[0].detector.mask_box_scale == 1.5
-    with pytest.raises(SettingsError, match="1 to 4 times"):
-        dataclasses.replace(recipe, mask_box_scale=0.5)
 
 
 def test_a_picture_under_two_names_is_held_out_under_both(data, recipe, tmp_path):

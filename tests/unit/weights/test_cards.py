@@ -96,15 +96,15 @@ def test_what_is_allowed_stays(values):
 
 def test_what_an_earlier_version_did_besides_is_left_out_and_told(values, caplog):
     plain = ModelCard.from_json(changed(values, "notes", "Not validated."))
-    for unused in ({"mirror": False},):
+    for unused in ({"mirror": False}, {"mask_box_scale": 1.0}):
         detector = {**values["detector"], **unused}
         assert ModelCard.from_json(changed({**values, "notes": plain.notes}, "detector", detector)) == plain
     assert not caplog.records
-    detector = {**values["detector"], "mirror": True}
+    detector = {**values["detector"], "mirror": True, "mask_box_scale": 1.3}
     card = ModelCard.from_json(changed({**values, "notes": plain.notes}, "detector", detector))
     assert dataclasses.replace(card, notes=plain.notes) == plain
     for told in (card.notes, caplog.text):
-        assert "its mirror image" in told
+        assert "its mirror image and masks in larger boxes" in told
         assert "chosen anew" in told
     assert ModelCard.from_json(card.to_json()) == card, "told once"
 

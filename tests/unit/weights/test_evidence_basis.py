@@ -66,7 +66,6 @@ DETECTORS = [
     {"rpn_pre_nms": 2000},
     {"rpn_post_nms": 300},
     {"rpn_min_size": 1e-3},
-    {"mask_box_scale": 1.3},
 ]
 EVIDENCE = [
     {"score": 0.05},
