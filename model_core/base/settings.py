@@ -17,7 +17,6 @@ from model_core.base.errors import SettingsError
 Backbone = Literal["resnet18", "resnet34", "resnet50"]
 ModelKind = Literal["segmentation", "classifier", "single_shot"]
 Scoring = Literal["softmax", "sigmoid"]
-ScoreTarget = Literal["class", "overlap"]
 Replication = Literal["cut_points", "insert"]
 MaskScale = Literal["logit", "probability"]
 LogitRule = Literal["max", "sum"]
@@ -58,13 +57,6 @@ BACKEND_VARIABLE = "CTMASKNET_BACKEND"
 def _check(condition: bool, message: str) -> None:
     if not condition:
         raise SettingsError(message)
-
-
-def _check_mask_box(scale: float) -> None:
-    _check(
-        1.0 <= scale <= 4.0,
-        f"The mask branch looks at a box 1 to 4 times as large as the region, not {scale}.",
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,9 +145,6 @@ class DetectorTraining:
     """Sampling and losses of detector training (§4); defaults are the released two-stage code.
 
     ``legacy_loss``: RPN box loss L1 and RoI smooth-L1 with beta 1; False takes torchvision's beta 1/9.
-    ``score_target``: what the score of a positive RoI learns: 1 ("class", as published), or the IoU of the
-    mask in its refined box with the instance ("overlap"; Mask Scoring R-CNN has a branch for that).
-    ``mask_box_scale``: how large a box the mask branch learns in, in sides of the region's.
     """
 
     rpn_fg_iou: float = 0.7
@@ -169,11 +158,6 @@ class DetectorTraining:
     roi_batch: int = 256
     roi_positive_fraction: float = 0.75
     legacy_loss: bool = True
-    score_target: ScoreTarget = "class"
-    mask_box_scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check_mask_box(self.mask_box_scale)
 
 
 @dataclass(frozen=True, kw_only=True)

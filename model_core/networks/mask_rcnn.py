@@ -14,11 +14,10 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.models.detection.roi_heads import RoIHeads, expand_boxes, project_masks_on_boxes
+from torchvision.models.detection.roi_heads import RoIHeads, project_masks_on_boxes
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
-from torchvision.ops import MultiScaleRoIAlign, batched_nms, box_area, clip_boxes_to_image, remove_small_boxes
+from torchvision.ops import MultiScaleRoIAlign, batched_nms, clip_boxes_to_image, remove_small_boxes
 
-from model_core.base.errors import SettingsError
 from model_core.base.settings import (
     BOX_POOL,
     MASK_POOL,
@@ -208,18 +207,8 @@ class MaskRCNN(nn.Module):
     # -- training ---------------------------------------------------------------------------------
 
     def learn_by(self, training: DetectorTraining) -> None:
-        """Sample and score by these settings from now on; a recipe may change them between stages.
-
-        Raises
-        ------
-        SettingsError
-            If scores shall learn the overlap of masks and the network has none.
-        """
-        if training.score_target == "overlap" and not self.architecture.has_masks:
-            raise SettingsError("Scores learn the overlap of masks only where there is a mask branch.")
+        """Sample by these settings from now on; a recipe may change them between stages."""
         self.legacy_loss = self.rpn.legacy_loss = training.legacy_loss
-        self.score_target = training.score_target
-        self.learned_mask_box_scale = training.mask_box_scale
         self.rpn.proposal_matcher = Matcher(
             training.rpn_fg_iou, training.rpn_bg_iou, allow_low_quality_matches=True
         )
@@ -255,52 +244,25 @@ class MaskRCNN(nn.Module):
         proposals, matched, labels, wanted = heads.select_training_samples(proposals, targets)
         pooled = heads.box_roi_pool(features, proposals, sizes)
         class_logits, deltas = heads.box_predictor(heads.box_head(pooled))
-        all_labels = torch.cat(labels)
-        quality = (all_labels > 0).to(class_logits)
         if self.architecture.has_masks:
             positive = [torch.where(one > 0)[0] for one in labels]
             boxes = [p[i] for p, i in zip(proposals, positive, strict=True)]
-            if self.score_target == "overlap":
-                boxes = self._refined(deltas, proposals, labels, sizes[0])
-            boxes = [_grown(b, self.learned_mask_box_scale, s) for b, s in zip(boxes, sizes, strict=True)]
             matched = [m[i] for m, i in zip(matched, positive, strict=True)]
-            losses["loss_mask"], overlap = self._mask_loss(
-                features, boxes, matched, targets, sizes, half=half
-            )
-            if self.score_target == "overlap":
-                quality[all_labels > 0] = overlap.to(quality)
+            losses["loss_mask"] = self._mask_loss(features, boxes, matched, targets, sizes, half=half)
         losses["loss_classifier"], losses["loss_box_reg"] = self._box_losses(
-            class_logits, deltas, all_labels, torch.cat(wanted), quality
+            class_logits, deltas, torch.cat(labels), torch.cat(wanted)
         )
         return dict(losses)
 
     def _box_losses(
-        self, class_logits: Tensor, deltas: Tensor, labels: Tensor, wanted: Tensor, quality: Tensor
+        self, class_logits: Tensor, deltas: Tensor, labels: Tensor, wanted: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Cross-entropy, and smooth-L1 (beta 1 in the released code) of the true class / sampled RoIs.
-
-        ``quality`` (R,) in 0..1 is the probability that a RoI's score should learn for its class; 1 for each
-        positive one in the papers.
-        """
+        """Cross-entropy, and smooth-L1 (beta 1 in the released code) of the true class / sampled RoIs."""
         positive = torch.where(labels > 0)[0]
         own = deltas.reshape(len(labels), -1, 4)[positive, labels[positive]]
         beta = 1.0 if self.legacy_loss else 1 / 9
         box_loss = F.smooth_l1_loss(own, wanted[positive], beta=beta, reduction="sum")
-        probability = torch.zeros_like(class_logits)
-        probability[:, 0] = 1 - quality
-        probability[positive, labels[positive]] = quality[positive]
-        return F.cross_entropy(class_logits, probability), box_loss / max(1, len(labels))
-
-    def _refined(
-        self, deltas: Tensor, proposals: list[Tensor], labels: list[Tensor], size: tuple[int, ...]
-    ) -> list[Tensor]:
-        """Return per image the boxes that the box branch makes of the positive RoIs, as at test time."""
-        decoded = self.roi_heads.box_coder.decode(deltas.detach(), proposals)  # (R, C, 4)
-        rows = decoded.split([len(p) for p in proposals])
-        return [
-            clip_boxes_to_image(boxes[torch.arange(len(own)), own][own > 0], (size[0], size[1]))
-            for boxes, own in zip(rows, labels, strict=True)
-        ]
+        return F.cross_entropy(class_logits, labels), box_loss / max(1, len(labels))
 
     def _mask_loss(
         self,
@@ -311,12 +273,10 @@ class MaskRCNN(nn.Module):
         sizes: list[tuple[int, ...]],
         *,
         half: bool,
-    ) -> tuple[Tensor, Tensor]:
-        """Return the BCE of the mask branch in these boxes, and (P,) the IoU of mask and instance.
+    ) -> Tensor:
+        """Return the BCE of the mask branch in these boxes.
 
-        With ``half`` its convolutions run in autocast's 16 bits: they hold no edge of a box. The IoU is taken
-        on the cells of the mask, as in Mask Scoring R-CNN (Huang et al. 2019); what of an instance lies
-        outside the box counts.
+        With ``half`` its convolutions run in autocast's 16 bits: they hold no edge of a box.
         """
         heads = self.roi_heads
         pooled = heads.mask_roi_pool(features, boxes, sizes)
@@ -324,30 +284,16 @@ class MaskRCNN(nn.Module):
             logits = at_least_single(heads.mask_predictor(heads.mask_head(pooled)))
         rows = [(t, b, m) for t, b, m in zip(targets, boxes, matched, strict=True) if len(m)]
         if not rows:
-            return logits.sum() * 0, logits.new_zeros(0)
+            return logits.sum() * 0
         own = torch.cat([t["labels"][m] for t, _, m in rows])
         logits = logits[torch.arange(len(own)), own]
         wanted = torch.cat([project_masks_on_boxes(t["masks"], b, m, logits.shape[-1]) for t, b, m in rows])
-        cell = box_area(torch.cat([b for _, b, _ in rows])) / logits[0].numel()
-        area = torch.cat([t["masks"].flatten(1).sum(1)[m] for t, _, m in rows])
-        found = (logits.detach() > 0).to(wanted)
-        shared = (found * wanted).sum((1, 2)) * cell
-        union = found.sum((1, 2)) * cell + area - shared
-        return F.binary_cross_entropy_with_logits(logits, wanted), shared / union.clamp(min=1)
+        return F.binary_cross_entropy_with_logits(logits, wanted)
 
 
 def _full_precision(images: Tensor) -> AbstractContextManager[None]:
     """Switch autocast off: 16-bit floats hold box edges above 256 pixels to 2 pixels only."""
     return torch.autocast(images.device.type, enabled=False)
-
-
-def _grown(boxes: Tensor, scale: float, size: tuple[int, ...]) -> Tensor:
-    """Return boxes (R, 4) so many times as wide and high about their centres, within the (height, width)."""
-    if scale == 1.0:
-        return boxes
-    larger: Tensor = expand_boxes(boxes, scale)
-    clipped: Tensor = clip_boxes_to_image(larger, (size[0], size[1]))
-    return clipped
 
 
 def _image_list(images: Tensor) -> ImageList:
