@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -35,7 +34,7 @@ def measure_training(volume: Volume, labels: ByteArray, *, rounds: int, seconds:
         Of the phantom, see `make_phantom`; the slices with most lesion are learned from.
     """
     whole = read_recipe(RECIPE)
-    stage = next(stage for stage in whole.stages if stage.kind == "detect" and stage.moves == "full")
+    stage = next(stage for stage in whole.stages if stage.kind == "detect")
     stage = replace(stage, dense_weight=0.0, steps=1, size=_SIZE, batch=_BATCH)
     # At random, without a file: how long a step takes does not depend on the weights.
     recipe = replace(whole, stages=(stage,), start="", backbone_weights="")
@@ -76,8 +75,7 @@ def _plain(recipe: Recipe, settings: TrainingSettings, examples: list[Example]) 
 
 
 def _system(recipe: Recipe) -> RecipeSystem:
-    # The course draws pictures and labels those without outlines; nothing of it is used in a step.
-    system = RecipeSystem(recipe, cast(Any, SimpleNamespace(labels={})), device=torch.device("cpu"))
+    system = RecipeSystem(recipe, device=torch.device("cpu"))
     system.enter(0)
     return system
 

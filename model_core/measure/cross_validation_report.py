@@ -209,8 +209,7 @@ def schedule(stages: Sequence[Mapping[str, Any]]) -> str:
     """Return the stages of a fold as a line of text."""
 
     def words(stage: Mapping[str, Any]) -> str:
-        heads = " of the heads" if stage["moves"] == "heads" else ""
         drawn = f"{stage['batch']} slices each at {stage['size']} px"
-        return f"{stage['steps']} {stage['kind']} steps{heads}, {drawn}"
+        return f"{stage['steps']} {stage['kind']} steps, {drawn}"
 
     return "; ".join(map(words, stages))

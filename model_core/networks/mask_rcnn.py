@@ -30,7 +30,7 @@ from model_core.base.settings import (
 from model_core.networks.backbone import FPN_CHANNELS, ResNetFPN, feature_levels
 
 BOX_FEATURES = 128  # both layers of the box head
-# torchvision's constructors want them; `MaskRCNN.learn_by` says how RPN and RoI branches sample.
+# torchvision's constructors want them; `MaskRCNN._sample_by` says how RPN and RoI branches sample.
 _SAMPLING = {
     "fg_iou_thresh": 1.0,
     "bg_iou_thresh": 0.0,
@@ -135,7 +135,7 @@ class MaskRCNN(nn.Module):
         self.backbone = ResNetFPN(architecture)
         self.rpn = _rpn(architecture, detector)
         self.roi_heads = _roi_heads(architecture)
-        self.learn_by(training)
+        self._sample_by(training)
         # Not saved: they belong to the card.
         self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1), persistent=False)
@@ -206,8 +206,7 @@ class MaskRCNN(nn.Module):
 
     # -- training ---------------------------------------------------------------------------------
 
-    def learn_by(self, training: DetectorTraining) -> None:
-        """Sample by these settings from now on; a recipe may change them between stages."""
+    def _sample_by(self, training: DetectorTraining) -> None:
         self.legacy_loss = self.rpn.legacy_loss = training.legacy_loss
         self.rpn.proposal_matcher = Matcher(
             training.rpn_fg_iou, training.rpn_bg_iou, allow_low_quality_matches=True

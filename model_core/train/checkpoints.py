@@ -11,7 +11,7 @@ from model_core.base.errors import DataError
 from model_core.weights.published import write_pickled
 
 # Form of what `loop.Training` writes; those before had none.
-FORM = "ctmasknet training 1"
+FORM = "ctmasknet training 2"
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -96,7 +96,7 @@ def cross_validate(
     ExportError
         If a file cannot be written.
     """
-    slices = [one for one in slices if not one.unlabelled]
+    slices = [one for one in slices if one.outlined]
     fold_of = patient_folds(slices, settings.folds, seed=recipe.seed)
     if len({fold_of[one.patient] for one in slices if one.lesion.any()}) < 2:
         raise SettingsError(

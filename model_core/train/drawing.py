@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from model_core.base.errors import DataError
 from model_core.base.settings import Architecture
@@ -23,7 +22,6 @@ from model_core.train.examples import Example, Instances
 from model_core.train.packing import PackedSlice
 from model_core.train.pasting import paste_lesion
 from model_core.train.recipe import Recipe, Stage
-from model_core.train.self_training import with_labels
 from model_core.train.synthetic import add_lesions
 
 # A patient with n slices is drawn n ** 0.5 as often as one with a single slice: neighbours are
@@ -169,8 +167,8 @@ class StageSteps:
 
 
 def _donors(slices: Sequence[PackedSlice]) -> list[int]:
-    """Return the slices with lesions that an expert outlined: what is pasted should be one."""
-    return [k for k, one in enumerate(slices) if not one.unlabelled and one.lesion.any()]
+    """Return the slices with lesions."""
+    return [k for k, one in enumerate(slices) if one.lesion.any()]
 
 
 class Stages:
@@ -184,17 +182,17 @@ class Stages:
     Raises
     ------
     DataError
-        If a stage has nothing to draw.
+        If there is nothing to draw.
     """
 
     title = "Stage"
 
     def __init__(self, recipe: Recipe, slices: Sequence[PackedSlice], *, workers: int = 0) -> None:
-        self._recipe, self._slices, self._workers = recipe, tuple(slices), workers
+        self._recipe, self._workers = recipe, workers
         self.epochs = len(recipe.stages)
-        self.labels: dict[str, Tensor] = {}  # the network's own, of unlabelled slices
-        for stage in recipe.stages:  # says so at once
-            self._samplers(stage)
+        self._sampler = PatientSampler(slices, recipe.weights())
+        joint = any(stage.kind == "joint" for stage in recipe.stages)
+        self._classified = PatientSampler(slices, recipe.class_weights()) if joint else None
 
     def steps(self, epoch: int) -> int:
         """See `course.Course.steps`."""
@@ -203,26 +201,11 @@ class Stages:
     def batches(self, epoch: int, start: int) -> Generator[list[Example], None, None]:
         """See `course.Course.batches`."""
         stage = self._recipe.stages[epoch]
-        sampler, classified = self._samplers(stage)
         steps = StageSteps(
-            sampler,
+            self._sampler,
             stage,
             key=(self._recipe.seed, epoch),
             mask_type=mask_type(self._recipe.architecture),
-            classified=classified,
+            classified=self._classified if stage.kind == "joint" else None,
         )
         return drawn(steps.draw, range(start, stage.steps), self._workers)
-
-    def unlabelled(self, epoch: int) -> list[PackedSlice]:
-        """Return the training slices without an outline that a stage draws from."""
-        weights = self._recipe.weights(self._recipe.stages[epoch])
-        return [o for o in self._slices if o.unlabelled and not o.validation and o.source in weights]
-
-    def _samplers(self, stage: Stage) -> tuple[PatientSampler, PatientSampler | None]:
-        """Return what draws the slices of a stage (unlabelled ones with labels), and its classes."""
-        slices = with_labels(self._slices, self.labels)
-        joint = stage.kind == "joint"
-        return (
-            PatientSampler(slices, self._recipe.weights(stage)),
-            PatientSampler(self._slices, self._recipe.class_weights()) if joint else None,
-        )

@@ -5,9 +5,8 @@ Every step draws its pictures from a generator seeded by (recipe seed, stage, st
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from model_core.base.jobs import Progress
 from model_core.engine.torch_backend import choose_device
 from model_core.networks import MaskRCNN, SingleShot, build
 from model_core.train.dense import DenseHead, dense_loss
@@ -26,13 +24,10 @@ from model_core.train.joint import JointSteps
 from model_core.train.loop import Training
 from model_core.train.packing import PackedSlice
 from model_core.train.recipe import Recipe, Stage
-from model_core.train.self_training import label_slices
 from model_core.train.system import Losses, Stepper, System, TrainingSettings
 from model_core.train.systems.segmentation import SEGMENTATION_LOSSES
 from model_core.train.systems.steps import summed
 from model_core.train.warm_start import load_backbone, warm_start
-
-logger = logging.getLogger(__name__)
 
 WARM_UP = 40
 
@@ -50,8 +45,8 @@ class RecipeSystem(System):
     keeps_best = False
     log_every = 10
 
-    def __init__(self, recipe: Recipe, course: Stages, *, device: torch.device) -> None:
-        self.recipe, self.course, self.device = recipe, course, device
+    def __init__(self, recipe: Recipe, *, device: torch.device) -> None:
+        self.recipe, self.device = recipe, device
         # The weights are drawn on the CPU on every device, so that they are the same.
         torch.manual_seed(recipe.seed)
         self.network = _network(recipe)
@@ -86,24 +81,9 @@ class RecipeSystem(System):
         ]
         return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
 
-    def begin(self, epoch: int) -> Generator[Progress, None, None]:
-        """Label the pictures without outlines that the stage draws from, by the averaged network."""
-        slices = self.course.unlabelled(epoch)
-        if not slices:
-            return
-        network = averaged_network(self.recipe, self.average.state).to(self.device)
-        for item in label_slices(network, self.head, slices, device=self.device):
-            if isinstance(item, Progress):
-                yield item
-            else:
-                self.course.labels = item
-        logger.info("labelled %d of %d pictures without outlines", len(self.course.labels), len(slices))
-
     def enter(self, epoch: int) -> None:
         """See `System.enter`."""
         self.stage = self.recipe.stages[epoch]
-        self.network.learn_by(self.recipe.detector_training(self.stage))
-        self.network.backbone.requires_grad_(self.stage.moves == "full")
 
     def rate(self, epoch: int, position: int) -> float:
         """See `System.rate`."""
@@ -116,8 +96,6 @@ class RecipeSystem(System):
         classified = [one for one in drawn if one.label >= 0]
         values: Losses = {}
         self.network.train()
-        if self.stage.moves == "heads":
-            self.network.backbone.eval()
         stepper.accumulate([lambda: summed(self._losses(outlined, stepper), values)], 1)
         if classified and self.joint:
             self.joint.after_detector(sum(value for name, value in values.items() if name != "dense"))
@@ -136,7 +114,7 @@ class RecipeSystem(System):
                 self._features = dict(self.network.features(images))
             else:
                 losses = self.network.losses(images, targets_of(examples, self.device))
-                weight = self.stage.dense_weight if self.stage.moves == "full" else 0.0
+                weight = self.stage.dense_weight
         if weight:
             logits = self.head(self._features["0"].float())
             losses["dense"] = weight * dense_loss(logits, examples)
@@ -172,7 +150,6 @@ class RecipeSystem(System):
             "head": self.head.state_dict(),
             "average": self.average.state,
             "updates": self.average.updates,
-            "labels": self.course.labels,
             "started": self.started,
             "joint": self.joint.state() if self.joint else {},
         }
@@ -181,7 +158,6 @@ class RecipeSystem(System):
         """See `System.restore`."""
         self.head.load_state_dict(state["head"])
         self.average.restore(state["average"], updates=state["updates"])
-        self.course.labels = state["labels"]
         self.started = state["started"]
         if self.joint:
             self.joint.restore(state["joint"])
@@ -235,7 +211,7 @@ class LesionTraining(Training):
             torch.backends.cudnn.benchmark = True  # every step of a stage has the same shapes
         course = Stages(recipe, slices, workers=default_workers(place) if workers is None else workers)
         super().__init__(
-            RecipeSystem(recipe, course, device=place),
+            RecipeSystem(recipe, device=place),
             course,
             work,
             settings=TrainingSettings(

@@ -222,8 +222,6 @@ class Training:
         end = None if max_steps is None else self.steps_done()[0] + max_steps
         try:
             while not self.finished and self.steps_done()[0] != end:
-                if self.position == 0:
-                    yield from self.system.begin(self.epoch)
                 self.system.enter(self.epoch)
                 yield from self._epoch(end)
                 if self.position < self.course.steps(self.epoch):

@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 LESION_BITS, LUNG_BIT = 0b011, 0b100
 _VERSION = 6
-_CLASS_OF_KIND = {"negatives": "normal", "unlabelled": "covid"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +41,6 @@ class PackedSlice:
         (H, W) uint8: the lesion value in the low two bits, lung in the third.
     has_lung:
         Whether lung masks exist (where not, the lung bit means nothing).
-    unlabelled:
-        What is a lesion is not known: the labels are empty, or a network's (`train.self_training`).
     original:
         `digest` of the slice in the data folder; empty where it is as it was read.
     image_class:
@@ -62,9 +59,13 @@ class PackedSlice:
     image: ByteArray
     labels: ByteArray
     original: str = ""
-    unlabelled: bool = False
     image_class: int | None = None
     picture: str = ""
+
+    @property
+    def outlined(self) -> bool:
+        """Whether it is known what is a lesion: not of classified pictures, whose labels are empty."""
+        return self.image_class is None
 
     @property
     def lesion(self) -> ByteArray:
@@ -203,7 +204,6 @@ def _as_slice(
         hu_error=source.hu_error,
         image=image,
         labels=labels,
-        unlabelled=source.kind in ("unlabelled", "classified"),
         image_class=list(CLASS_FOLDERS).index(source.image_class) if source.image_class else None,
     )
 
@@ -235,7 +235,7 @@ def _slices(source: Source, data: Path) -> Iterator[tuple[str, str, Path, ByteAr
             image = window_to_bytes(pair.image_hu())
             yield (pair.name, pair.patient, pair.image_path, image, *_labels(pair, folder))
     else:
-        wanted = list(CLASS_FOLDERS).index(source.image_class or _CLASS_OF_KIND[source.kind])
+        wanted = list(CLASS_FOLDERS).index(source.image_class or "normal")
         for one in read_class_folders(folder):
             if one.label == wanted and one.source.startswith(source.prefix):
                 image = _normalised(one)

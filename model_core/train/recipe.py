@@ -14,10 +14,9 @@ from model_core.base.errors import SettingsError
 from model_core.base.resources import resource
 from model_core.base.settings import Architecture, DetectorTraining
 from model_core.data.classes import CLASS_FOLDERS
-from model_core.train.systems.trainable import SegmentationMode
 
 StageKind = Literal["dense", "detect", "joint"]
-SourceKind = Literal["pairs", "negatives", "unlabelled", "classified"]
+SourceKind = Literal["pairs", "negatives", "classified"]
 
 # The schedule of `ctmasknet train cross-validate`, a plan of the recipe.
 CROSS_VALIDATION = "cross_validation"
@@ -32,12 +31,10 @@ class Source:
     folder:
         Below the data folder.
     kind:
-        ``pairs`` of picture and mask, lesion-free ``negatives`` of a class folder's ``normal``,
-        ``unlabelled`` pictures of its ``covid``, for stages that self-train (`train.self_training`), or
+        ``pairs`` of picture and mask, lesion-free ``negatives`` of a class folder's ``normal``, or
         ``classified`` pictures of its ``image_class``, for the image loss of ``joint`` stages.
     weight:
-        Share of the training draws (relative); a stage may have its own (`Stage.shares`). Classified
-        sources share draws of their own.
+        Share of the training draws (relative); classified sources share draws of their own.
     validation:
         Patients (or groups) held out; never drawn in training.
     prefix:
@@ -101,14 +98,8 @@ class Stage:
         Share of the lesion-free draws that get computed lesions (`train.synthetic`).
     appearance:
         Share of the draws whose window, sharpness, noise and compression change (`train.appearance`).
-    shares:
-        Weights of sources in this stage in place of their own.
     image_batch:
         ``joint``: classified pictures of one step.
-    moves:
-        ``full``: all weights; ``heads``: the backbone and its statistics stay as they are.
-    training:
-        Settings of `DetectorTraining` that differ from the recipe's in this stage.
     """
 
     kind: StageKind
@@ -122,10 +113,7 @@ class Stage:
     paste: float = 0.0
     synthetic: float = 0.0
     appearance: float = 1.0
-    shares: dict[str, float] = field(default_factory=dict)
     image_batch: int = 8
-    moves: SegmentationMode = "full"
-    training: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.steps < 0 or min(self.size, self.batch, self.image_batch) < 1 or self.size % 32:
@@ -133,15 +121,9 @@ class Stage:
                 f"A stage has steps, a batch and a size that 32 divides, not {self.steps}, {self.batch} and "
                 f"{self.size}."
             )
-        if self.moves not in get_args(SegmentationMode) or (self.moves == "heads" and self.kind != "detect"):
-            raise SettingsError(
-                f"A stage moves 'full', or a detection stage 'heads', not '{self.moves}' ({self.kind})."
-            )
         for share in (self.paste, self.synthetic, self.appearance):
             if not 0.0 <= share <= 1.0:
                 raise SettingsError(f"A share of the draws lies in 0..1, not {share}.")
-        if any(share < 0 for share in self.shares.values()):
-            raise SettingsError(f"The weights of a stage's sources are not negative: {self.shares}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,40 +154,16 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.start and self.backbone_weights:
             raise SettingsError("A recipe starts from lesion weights or from a backbone file, not from both.")
-        for stage in (*self.stages, *(stage for plan in self.plans.values() for stage in plan)):
-            if unknown := sorted(set(stage.shares) - set(self.sources)):
-                raise SettingsError(f"A stage names sources that are not there: {', '.join(unknown)}.")
-            self.detector_training(stage)
-        unlabelled = [name for name, source in self.sources.items() if source.kind == "unlabelled"]
-        if unlabelled and self.architecture.region_classes > 2:
-            raise SettingsError(f"Unlabelled sources ({', '.join(unlabelled)}) get merged lesions only.")
         joint = any(stage.kind == "joint" for stage in self.stages)
         if joint and not (self.architecture.kind == "single_shot" and self.class_weights()):
             raise SettingsError("A joint stage trains a single-shot model and draws from classified sources.")
-
-    def detector_training(self, stage: Stage) -> DetectorTraining:
-        """Return the sampling and losses of a stage.
-
-        Raises
-        ------
-        SettingsError
-            If the stage names a setting that is not one.
-        """
-        known = {one.name for one in dataclasses.fields(DetectorTraining)}
-        if unknown := sorted(set(stage.training) - known):
-            raise SettingsError(f"A stage trains by settings that do not exist: {', '.join(unknown)}.")
-        return dataclasses.replace(self.training, **stage.training)
 
     @property
     def digest(self) -> str:
         """Hash of what a checkpoint depends on: network, sources, seed; stages may still be lengthened."""
         values = dataclasses.asdict(self)
-        kept = {name: values[name] for name in ("name", "seed", "architecture", "start")}
-        # Unlabelled sources count from the stage on that draws them, and may join like a stage.
-        sources = {
-            name: source for name, source in values["sources"].items() if source["kind"] != "unlabelled"
-        }
-        kept |= {"sources": sources, "backbone": Path(self.backbone_weights).name}  # wherever it lies
+        kept = {name: values[name] for name in ("name", "seed", "architecture", "start", "sources")}
+        kept["backbone"] = Path(self.backbone_weights).name  # wherever it lies
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
     def without(self, names: tuple[str, ...]) -> Recipe:
@@ -223,17 +181,7 @@ class Recipe:
         left = {key: source for key, source in self.sources.items() if key not in names}
         if not any(source.kind == "pairs" for source in left.values()):
             raise SettingsError("At least one source with lesion masks must stay.")
-
-        def fitting(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-            return tuple(
-                dataclasses.replace(
-                    stage, shares={key: share for key, share in stage.shares.items() if key in left}
-                )
-                for stage in stages
-            )
-
-        plans = {plan: fitting(stages) for plan, stages in self.plans.items()}
-        return dataclasses.replace(self, sources=left, stages=fitting(self.stages), plans=plans)
+        return dataclasses.replace(self, sources=left)
 
     def with_backbone(self, *, data: Path | None = None, file: Path | None = None) -> Recipe:
         """Return the recipe with the place of the backbone's file: ``file``, else its own below ``data``.
@@ -247,17 +195,13 @@ class Recipe:
             file = data / self.backbone_weights
         return self if file is None else dataclasses.replace(self, backbone_weights=str(file))
 
-    def weights(self, stage: Stage) -> dict[str, float]:
-        """Return the weight of each source that the stage draws from.
-
-        Unlabelled sources take part where the stage names them; classified ones have `class_weights`.
-        """
-        own = {
-            name: stage.shares.get(name, 0.0 if source.kind == "unlabelled" else source.weight)
+    def weights(self) -> dict[str, float]:
+        """Return the weight of each source that is drawn from; classified ones have `class_weights`."""
+        return {
+            name: source.weight
             for name, source in self.sources.items()
-            if source.kind != "classified"
+            if source.kind != "classified" and source.weight > 0
         }
-        return {name: weight for name, weight in own.items() if weight > 0}
 
     def class_weights(self) -> dict[str, float]:
         """Return the weight of each classified source in joint stages."""

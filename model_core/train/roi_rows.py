@@ -25,7 +25,7 @@ from model_core.weights.card import PAPER_IMAGE_CLASSES
 
 # Entry of a detector's card: shares of the control pictures it never saw; and of a classifier's measures.
 HELD_OUT_CONTROLS = "held_out_controls"
-# The same of pictures that it labelled itself (`train.self_training`).
+# The same of pictures with disease that it, or what it started from, labelled itself: of earlier versions.
 SELF_TRAINED = "self_trained"
 # The same of pictures that a single-shot model learned the class from.
 HELD_OUT_PICTURES = "held_out_pictures"

@@ -135,7 +135,7 @@ def export_lesions(
     pipeline = lesion_pipeline(recipe, trained["average"], device=device)
     network = lesion_network(recipe, trained["average"]).to(choose_device(device))
     card = pipeline.cards[0]
-    held = thinned([one for one in slices if one.validation and not one.unlabelled], stride)
+    held = thinned([one for one in slices if one.validation and one.outlined], stride)
     if not any(one.lesion.any() for one in held):
         raise DataError(NO_LESION)
     measured: list[tuple[tuple[float, float], Measured]] = []
@@ -175,9 +175,8 @@ def export_lesions(
                 for name in recipe.sources
             },
             HELD_OUT_CONTROLS: _held_out_controls(recipe),
-            HELD_OUT_PICTURES: _learned(recipe, HELD_OUT_PICTURES, "classified"),
-            "self_labelled": len(trained["labels"]),  # pictures of the last stage that self-trained
-            SELF_TRAINED: _learned(recipe, SELF_TRAINED, "unlabelled"),
+            HELD_OUT_PICTURES: _held_out_pictures(recipe),
+            SELF_TRAINED: _of_start(recipe, SELF_TRAINED),
         },
         metrics={
             "note": "Held-out patients; thresholds were chosen on the same slices, so slightly optimistic.",
@@ -201,15 +200,12 @@ def _held_out_controls(recipe: Recipe) -> dict[str, float]:
     return {prefix: min(share, former[prefix]) for prefix, share in shares.items() if prefix in former}
 
 
-def _learned(recipe: Recipe, entry: str, kind: str) -> dict[str, float]:
-    """Return the held-out share of each source of a kind (by prefix) that it or its start learned from."""
-    drawn = {name for stage in recipe.stages for name in recipe.weights(stage)} | set(recipe.class_weights())
+def _held_out_pictures(recipe: Recipe) -> dict[str, float]:
+    """Return the held-out share of each classified source (by prefix) that it or its start learned from."""
     shares = {
-        one.prefix: one.hold_out
-        for name, one in sorted(recipe.sources.items())
-        if one.kind == kind and name in drawn
+        one.prefix: one.hold_out for _, one in sorted(recipe.sources.items()) if one.kind == "classified"
     }
-    former = _of_start(recipe, entry)
+    former = _of_start(recipe, HELD_OUT_PICTURES)
     return {
         prefix: min(taught[prefix] for taught in (former, shares) if prefix in taught)
         for prefix in sorted({*former, *shares})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from model_core.base.errors import SettingsError
-from model_core.base.jobs import Progress
 from model_core.networks.mask_rcnn import MaskRCNN
 from model_core.train.examples import Example
 from model_core.train.parallel import Compute, Replicas
@@ -168,10 +167,6 @@ class System:
     def optimizer(self, settings: TrainingSettings) -> torch.optim.Optimizer:
         """Return torch's Adam, which adds weight decay to the gradient as in the released code (no AdamW)."""
         return torch.optim.Adam(self.trained(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-
-    def begin(self, _epoch: int) -> Generator[Progress, None, None]:
-        """Prepare an epoch before its first step; a stop in between has prepared nothing."""
-        yield from ()
 
     def enter(self, epoch: int) -> None:
         """Take the settings of an epoch, also in its middle."""

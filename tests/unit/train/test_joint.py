@@ -51,7 +51,6 @@ def slices(recipe):
                 chest(f"{source}{k}", source=source, patient=f"{source}{k}", seed=k),
                 labels=np.zeros((96, 120), np.uint8),
                 image_class=image_class,
-                unlabelled=True,
                 validation=recipe.sources[source].holds_out(name=f"{source}{k}", patient=""),
             )
             for k in range(6)
@@ -139,11 +138,11 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(recipe, slices, tmp_path):
 
 def test_classified_pictures_are_drawn_for_the_class_alone(recipe, slices):
     (stage,) = recipe.stages
-    assert set(recipe.weights(stage)) == {"A", "N"}
+    assert set(recipe.weights()) == {"A", "N"}
     sampler = PatientSampler(slices, recipe.class_weights())
     assert all(one.image_class is not None and not one.validation for one in sampler.slices)
     steps = StageSteps(
-        PatientSampler(slices, recipe.weights(stage)),
+        PatientSampler(slices, recipe.weights()),
         stage,
         key=(1, 0),
         mask_type="merge",
@@ -159,7 +158,7 @@ def test_classified_pictures_are_drawn_for_the_class_alone(recipe, slices):
 def test_a_classified_picture_is_never_shown_as_nothing(slices):
     """A picture without lungs would be trained as the class of the one it replaced."""
     one = next(one for one in slices if one.image_class == 2)
-    free = dataclasses.replace(one, image_class=None, unlabelled=False)
+    free = dataclasses.replace(one, image_class=None)
 
     def of_air(picture):
         draws = [augment(picture, np.random.default_rng(k), size=64, zoom=(0.9, 1.1)) for k in range(80)]
@@ -207,7 +206,7 @@ def test_pictures_of_a_class_are_packed_with_their_class(recipe, tmp_path):
         ("control", "mosmed_ct0_1", 0),
         ("sick", "mosmed_ct1_2", 2),
     ]
-    assert all(one.unlabelled and not one.lesion.any() for one in found)
+    assert all(not one.outlined and not one.lesion.any() for one in found)
 
 
 def test_what_a_joint_stage_cannot_be(recipe, slices, tmp_path):

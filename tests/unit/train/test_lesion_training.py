@@ -400,10 +400,15 @@ def test_damaged_recipe_is_a_settings_error(tmp_path):
     former = {"score_target": "overlap", "mask_box_scale": 1.3}
     changes = [{"mirror": True}, {"mask_box_scale": 1.3}]
     changes += [{"training": {**known["training"], name: value}} for name, value in former.items()]
+    changes += [{"stages": [{**known["stages"][0], "moves": "heads"}]}]
     for change in changes:
         path.write_text(json.dumps({**known, **change}))
         with pytest.raises(SettingsError, match=r"another version: the field .* is unknown"):
             read_recipe(str(path))
+    unlabelled = {"U": {"folder": "u", "kind": "unlabelled"}}
+    path.write_text(json.dumps({**known, "sources": {**known["sources"], **unlabelled}}))
+    with pytest.raises(SettingsError, match=r'sources\.U\.kind is "unlabelled"'):
+        read_recipe(str(path))
     with pytest.raises(SettingsError, match="no recipe"):
         read_recipe("unheard-of")
 
@@ -421,48 +426,6 @@ def test_no_slice_is_in_training_and_validation(shared_data, tmp_path):
         assert not set(held.values()) & set(train.values())
 
 
-def test_a_stage_of_the_heads_keeps_the_backbone_and_goes_on_exactly(data, recipe, tmp_path):
-    last = Stage(
-        kind="detect",
-        steps=3,
-        size=64,
-        batch=2,
-        learning_rate=1e-3,
-        final_rate=1e-4,
-        moves="heads",
-        training={"roi_fg_iou": 0.3, "roi_bg_iou": 0.3},
-    )
-    slices = pack(recipe, data, tmp_path)
-    before = LesionTraining(recipe, slices, tmp_path / "work")
-    finish(before.run())
-    longer = dataclasses.replace(recipe, stages=(*recipe.stages, last))
-    start = {name: tensor.clone() for name, tensor in before.network.state_dict().items()}
-    part = LesionTraining(longer, slices, tmp_path / "work")
-    finish(part.run(max_steps=1))
-    after = LesionTraining(longer, slices, tmp_path / "work")
-    finish(after.run())
-    assert after.finished
-    moved = {
-        name for name, tensor in after.network.state_dict().items() if not torch.equal(tensor, start[name])
-    }
-    assert moved == {name for name in start if not name.startswith("backbone.")}
-    whole = LesionTraining(longer, slices, tmp_path / "whole")
-    finish(whole.run())
-    for name, tensor in whole.network.state_dict().items():
-        assert torch.equal(tensor, after.network.state_dict()[name]), name
-
-
-def test_what_a_stage_may_move_and_change(recipe):
-    values = {"steps": 1, "size": 64, "batch": 1, "learning_rate": 1e-3, "final_rate": 1e-4}
-    with pytest.raises(SettingsError, match="heads"):
-        Stage(kind="detect", moves="nothing", **values)
-    with pytest.raises(SettingsError, match="heads"):
-        Stage(kind="dense", moves="heads", **values)
-    wrong = Stage(kind="detect", training={"roi_iou": 0.3}, **values)
-    with pytest.raises(SettingsError, match="roi_iou"):
-        dataclasses.replace(recipe, stages=(wrong,))
-
-
 def test_a_picture_under_two_names_is_held_out_under_both(data, recipe, tmp_path):
     # Among the negatives clean_2 is the held-out s4; s0 is drawn, and so is its twin clean_3.
     for name, twin in (("s4", "clean_2"), ("s0", "clean_3")):
@@ -478,7 +441,13 @@ def test_a_picture_under_two_names_is_held_out_under_both(data, recipe, tmp_path
 @pytest.mark.shared_data
 def test_the_eleven_slices_that_two_sets_share_are_on_one_side(shared_data, recipe, tmp_path):
     outlined = Source(folder="A5_mosmed_lesion", validation=("study_0257", "study_0280"), cropped=False)
-    graded = Source(folder="B_slice_classification", kind="unlabelled", prefix="mosmed_ct1", cropped=False)
+    graded = Source(
+        folder="B_slice_classification",
+        kind="classified",
+        image_class="covid",
+        prefix="mosmed_ct1",
+        cropped=False,
+    )
     slices = pack(dataclasses.replace(recipe, sources={"A5": outlined, "B": graded}), shared_data, tmp_path)
     named = {}
     for one in slices:

@@ -71,7 +71,7 @@ def test_augmentation_shows_them_among_the_lesion_free_slices(whole):
 
     assert 4 < of_known_lung(whole) < 25
     assert of_known_lung(dataclasses.replace(whole, cropped=True)) == 0
-    classified = dataclasses.replace(whole, image_class=0, unlabelled=True)
+    classified = dataclasses.replace(whole, image_class=0)
     assert of_known_lung(classified) == 0
     labels = np.bitwise_and(whole.labels, ~np.uint8(LUNG_BIT))
     labels[70:80, 60:70] = 1
