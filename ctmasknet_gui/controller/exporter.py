@@ -147,8 +147,10 @@ class Exporter:
             yield from self._page(job)
         elif job.request.kind in FIGURES:
             yield from self._figure(job)
-        else:
+        elif job.request.kind == "lesions":
             yield from self._lesions(job)
+        else:
+            raise NotImplementedError(job.request.kind)
 
     def _pictures(self, job: ExportJob) -> Generator[Progress | Path, None, None]:
         from model_core.export import export_slices, render_slice, write_png
