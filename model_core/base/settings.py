@@ -125,7 +125,6 @@ class DetectorSettings:
     """RPN settings at test time (§4); they belong to the weights, not to the user.
 
     ``rpn_min_size`` 0 keeps zero-area proposals, as the released code does.
-
     """
 
     rpn_nms_iou: float = 0.75

@@ -310,4 +310,4 @@ def test_module_s_of_a_single_shot_model_is_trained_again_and_nothing_else(class
     np.testing.assert_array_equal(
         kept["rows"][0, : len(ranked), 0], result.evidence_candidates.scores[ranked]
     )
-    assert not kept["rows"][0, 0, len(ranked) :].any()
+    assert not kept["rows"][0, len(ranked) :].any()

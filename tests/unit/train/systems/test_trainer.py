@@ -118,6 +118,24 @@ def test_a_checkpoint_of_an_earlier_form_is_refused(tmp_path, state):
         trainer(make("classifier"), tmp_path).resume()
 
 
+@pytest.mark.parametrize("labels", [{}, {"covid/1": torch.ones(2)}])
+def test_a_checkpoint_of_the_former_form_goes_on_unless_the_network_labelled_pictures(tmp_path, labels):
+    first = trainer(make("single_shot"), tmp_path)
+    run(first, max_steps=2)
+    path = tmp_path / "checkpoint.pt"
+    state = torch.load(path, weights_only=True)
+    state["system"]["labels"] = labels
+    torch.save({**state, "form": "ctmasknet training 1"}, path)
+    again = trainer(make("single_shot"), tmp_path)
+    if labels:
+        with pytest.raises(DataError, match="another version"):
+            again.resume()
+        return
+    assert again.resume()
+    assert again.steps_done()[0] == 2
+    assert_same(first.network, again.network)
+
+
 def test_two_runs_with_one_seed_are_the_same_and_with_another_are_not(tmp_path):
     networks = []
     for number, seed in enumerate((3, 3, 4)):
