@@ -17,12 +17,14 @@ from ctmasknet_gui.worker import Priority
 from model_core.base.errors import WeightsError
 from model_core.base.jobs import Progress
 from model_core.base.settings import DetectionSettings, EvidenceSettings
-from model_core.weights.card import evidence_settings
+from model_core.weights.card import evidence_settings, former_settings
 
 # Topic of what is told of weights that were not loaded.
 WEIGHTS = "weights"
 # Topic of what is told of a backend that is not used.
 BACKEND = "backend"
+# Topic of what is told of settings of weights that are no more.
+_FORMER = "former settings"
 
 
 def path_of(names: Sequence[str]) -> Path | None:
@@ -202,9 +204,10 @@ class WeightsController(QObject):
         self._state.weights.chosen = loaded.names
         self._state.weights.cards = pipeline.cards
         self._state.weights.computes = pipeline.computes
-        self._messages.withdraw(BACKEND)
-        if pipeline.backend_note:
-            self._messages.post("warning", pipeline.backend_note, topic=BACKEND)
+        for topic, told in ((BACKEND, pipeline.backend_note), (_FORMER, former_settings(pipeline.cards))):
+            self._messages.withdraw(topic)
+            if told:
+                self._messages.post("warning", told, topic=topic)
         self.changed.emit()
 
     def refuse(self, names: tuple[str, ...], error: WeightsError) -> WeightsError:

@@ -17,6 +17,7 @@ from model_core.base.errors import SettingsError, WeightsError
 from model_core.base.settings import BACKEND_VARIABLE, BACKENDS, BackendChoice
 from model_core.engine.module_s import ModuleS
 from model_core.engine.pipeline import Pipeline
+from model_core.weights.card import former_settings
 from model_core.weights.store import (
     LoadedWeights,
     default_names,
@@ -77,6 +78,8 @@ def load_pipeline(names: Sequence[str] = (), *, device: str = "auto", backend: s
         pipeline = _pair(by_kind["segmentation"], classifier, make)
     pipeline.names = tuple(names)
     pipeline.backend_note = make.note
+    if told := former_settings(pipeline.cards):
+        _LOG.warning(told)
     return pipeline
 
 

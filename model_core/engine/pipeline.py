@@ -167,8 +167,13 @@ class Pipeline:
 
 def _identity(cards: tuple[ModelCard, ...]) -> str:
     # The same file may come with another card: whatever of it candidates, masks or the class depend on.
-    parts = [
-        repr((card.sha256, card.architecture, card.detector, card.input, card.evidence, card.calibration))
-        for card in cards
-    ]
+    # Settings that are no more stand as they were where nobody used them: case files and kept results of
+    # earlier versions hold the same identity.
+    parts = []
+    for card in cards:
+        detector = f"{repr(card.detector).removesuffix(')')}, mirror=False, mask_box_scale=1.0)"
+        values = (card.sha256, card.architecture, detector, card.input, card.evidence, card.calibration)
+        texts = (one if one is detector else repr(one) for one in values)
+        parts.append(f"({', '.join(texts)})")
+    parts.append("mirror=False")
     return hashlib.sha256("+".join(parts).encode()).hexdigest()[:16]

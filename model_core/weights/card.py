@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,8 +27,6 @@ from model_core.base.settings import (
     published_in,
 )
 
-_LOG = logging.getLogger(__name__)
-
 # Names used where nothing better is known; "Common Pneumonia" only for weights trained on it.
 PAPER_IMAGE_CLASSES = ("Control", "Common Pneumonia", "COVID-19")
 # Of the detector in cards of earlier versions: the value that the papers have, and what any other meant.
@@ -36,6 +34,7 @@ _FORMER: dict[str, tuple[Any, str]] = {
     "mirror": (False, "the mean of each slice and its mirror image"),
     "mask_box_scale": (1.0, "masks in larger boxes than those of the regions"),
 }
+_FORMER_NOTE = re.compile(r"Thresholds (and image class )?of these weights were chosen .*? anew \(.*?\)\.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +98,7 @@ class ModelCard:
         """Parse a card.
 
         One of an earlier version may ask for what the papers' network does not do: it is left out, which the
-        notes then say, and the log.
+        notes then say, see `former_settings`.
 
         Raises
         ------
@@ -118,7 +117,6 @@ class ModelCard:
             ) from error
         _check_parts(card)
         if former:
-            _LOG.warning("%s: %s", card.name, former)
             card = dataclasses.replace(card, notes=" ".join(filter(None, (card.notes, former))))
         return card
 
@@ -126,6 +124,12 @@ class ModelCard:
 def control_regions(cards: Sequence[ModelCard]) -> ControlRois | References | None:
     """Return the regions of controls that weights know, for comparison with those of a scan."""
     return next((known for card in cards if (known := card.control_rois or card.references)), None)
+
+
+def former_settings(cards: Sequence[ModelCard]) -> str:
+    """Return what the notes of weights say of settings that are no more, once; empty for most."""
+    found = ((card.name, _FORMER_NOTE.search(card.notes)) for card in cards)
+    return next((f"{name}: {note[0]}" for name, note in found if note), "")
 
 
 def names_text(cards: Sequence[ModelCard]) -> str:
@@ -185,12 +189,16 @@ def _without_former(values: Any) -> str:
     detector = values.get("detector") if isinstance(values, dict) else None
     if not isinstance(detector, dict):
         return ""
-    used = [what for name, (plain, what) in _FORMER.items() if detector.pop(name, plain) != plain]
+    used = {name: what for name, (plain, what) in _FORMER.items() if detector.pop(name, plain) != plain}
     if not used:
         return ""
+    # Masks do not reach the class.
+    chosen, again = ("Thresholds", "train export")
+    if "mirror" in used:
+        chosen, again = ("Thresholds and image class", "train export, train module-s")
     return (
-        f"Thresholds and image class of these weights were chosen with {' and '.join(used)}. This version "
-        "runs the network as published, without: they should be chosen anew."
+        f"{chosen} of these weights were chosen with {' and '.join(used.values())}. This version runs the "
+        f"network as published: they should be chosen anew (ctmasknet {again})."
     )
 
 

@@ -1,6 +1,8 @@
 """The engine over a small phantom with small random networks: what runs, what is kept, what thresholds do."""
 
 import dataclasses
+import json
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,6 +18,7 @@ from model_core.base.jobs import Progress, finish
 from model_core.base.results import SliceResult
 from model_core.base.settings import (
     ROI_BOX_WEIGHTS,
+    Architecture,
     DetectionSettings,
     DetectorSettings,
     EvidenceSettings,
@@ -31,6 +34,7 @@ from model_core.engine.torch_backend import TorchBackend
 from model_core.explain import mask_pixels, scan_verdict, show, summarise, with_evidence
 from model_core.networks import build
 from model_core.phantom import make_phantom
+from model_core.weights.card import ModelCard
 from model_core.weights.store import load_weights, save_weights
 
 
@@ -318,6 +322,24 @@ def test_weights_are_told_apart_by_all_that_changes_their_results(pipeline, chan
 
     assert weights_id() == weights_id(title="another name", detections=DetectionSettings(score=0.9))
     assert weights_id(**change) != weights_id()
+
+
+def test_weights_that_looked_at_the_mirror_image_load_with_one_warning(tiny_weights, tmp_path, caplog):
+    for name in ("tiny", "tiny-s"):
+        shutil.copy(tiny_weights / f"{name}.safetensors", tmp_path)
+        values = json.loads((tiny_weights / f"{name}.json").read_text("utf-8"))
+        values["detector"] |= {"mirror": True, "mask_box_scale": 1.3}
+        (tmp_path / f"{name}.json").write_text(json.dumps(values), "utf-8")
+    found = load_pipeline([str(tmp_path / "tiny-s.safetensors")], device="cpu")
+    assert [card.name for card in found.cards] == ["tiny", "tiny-s"]
+    (told,) = (one.getMessage() for one in caplog.records)
+    assert told.startswith("tiny: Thresholds and image class of these weights were chosen with the mean")
+
+
+def test_case_files_and_kept_results_of_earlier_versions_name_the_same_weights():
+    network = Architecture(kind="segmentation")
+    card = ModelCard(name="a", title="A", architecture=network, region_classes=("Lesion",), sha256="0" * 64)
+    assert Pipeline(backend=None, cards=(card,)).weights_id == "70747fed74b7d228"
 
 
 @pytest.mark.parametrize("branch", ["detections", "evidence"])

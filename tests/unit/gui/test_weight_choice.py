@@ -1,6 +1,7 @@
 """Choosing weights: what runs changes only when something else can run."""
 
 import dataclasses
+import json
 import threading
 
 import pytest
@@ -9,6 +10,7 @@ from gui_fakes import FakeEngine, make_card
 from ctmasknet_gui.controller.ports import Engine
 from model_core.base.errors import WeightsError
 from model_core.base.settings import DetectionSettings
+from model_core.weights.card import ModelCard
 
 
 class SlowEngine(FakeEngine):
@@ -216,6 +218,22 @@ def test_networks_used_before_are_in_memory_unless_a_file_may_have_been_replaced
         assert weights.pipelines[weights.pipeline.weights_id] is weights.pipeline
     assert rig.engine.loads == [(), ("second",), own, own, ("third",), ("fourth",)]
     assert list(weights.pipelines) == ["id-second", "id-third", "id-fourth"]
+
+
+def test_weights_of_an_earlier_version_are_told_once_and_until_others_run(rig):
+    values = json.loads(make_card("own").to_json())
+    values["detector"]["mirror"] = True
+    card, load = ModelCard.from_json(json.dumps(values)), rig.engine.load
+    rig.engine.load = lambda names: dataclasses.replace(
+        load(names), **({} if names else {"cards": (card, card)})
+    )
+    rig.run_all()
+    (told,) = rig.texts
+    assert "own: Thresholds and image class of these weights were chosen with the mean of each slice" in told
+    assert rig.state.messages.messages[0].level == "warning"
+    rig.controllers.weights.choose(["second"])
+    rig.settle()
+    assert rig.texts == []
 
 
 def test_a_backend_that_is_not_used_is_told_until_other_networks_run(rig):

@@ -10,7 +10,7 @@ import pytest
 from model_core.base.errors import WeightsError
 from model_core.base.references import References
 from model_core.cli.main import main
-from model_core.weights.card import ModelCard, read_card
+from model_core.weights.card import ModelCard, former_settings, read_card
 from model_core.weights.store import shipped
 
 
@@ -94,19 +94,28 @@ def test_what_is_allowed_stays(values):
         assert ModelCard.from_json(card.to_json()) == card
 
 
-def test_what_an_earlier_version_did_besides_is_left_out_and_told(values, caplog):
+def test_what_an_earlier_version_did_besides_is_left_out_and_told(values):
     plain = ModelCard.from_json(changed(values, "notes", "Not validated."))
     for unused in ({"mirror": False}, {"mask_box_scale": 1.0}):
         detector = {**values["detector"], **unused}
         assert ModelCard.from_json(changed({**values, "notes": plain.notes}, "detector", detector)) == plain
-    assert not caplog.records
+    assert former_settings([plain]) == ""
     detector = {**values["detector"], "mirror": True, "mask_box_scale": 1.3}
     card = ModelCard.from_json(changed({**values, "notes": plain.notes}, "detector", detector))
     assert dataclasses.replace(card, notes=plain.notes) == plain
-    for told in (card.notes, caplog.text):
-        assert "its mirror image and masks in larger boxes" in told
-        assert "chosen anew" in told
-    assert ModelCard.from_json(card.to_json()) == card, "told once"
+    told = former_settings([plain, card, card])
+    assert told.startswith(
+        f"{card.name}: Thresholds and image class of these weights were chosen with the mean"
+    )
+    assert "its mirror image and masks in larger boxes" in told
+    assert told.endswith("chosen anew (ctmasknet train export, train module-s).")
+    assert card.notes == f"Not validated. {told.removeprefix(f'{card.name}: ')}"
+    written = ModelCard.from_json(card.to_json())
+    assert written == card, "noted once"
+    assert former_settings([written]) == told, "a card that was written again still says it"
+    boxes = {**values["detector"], "mask_box_scale": 1.3}
+    told = former_settings([ModelCard.from_json(changed(values, "detector", boxes))])
+    assert ": Thresholds of these weights" in told, "masks do not reach the class"
 
 
 def test_references_are_kept_and_must_fit_module_s(values):
