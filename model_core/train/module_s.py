@@ -38,6 +38,7 @@ from model_core.train.image_class import (
 )
 from model_core.train.packing import files_digest
 from model_core.train.roi_rows import (
+    HELD_OUT_CONTROLS,
     HELD_OUT_PICTURES,
     KEPT_BATCHES,
     SELF_TRAINED,
@@ -236,7 +237,7 @@ MODULE_S = "module_s"
 FOLDS_TEXT = (
     "Five-fold cross-validation by patient of module S alone; the shipped file is trained on all folds."
 )
-SEEN_TEXT = "The frozen detector has seen the control pictures (as slices without lesion) and"
+SEEN_TEXT = "The frozen detector has seen {}control pictures (as slices without lesion) and"
 UNSEEN_TEXT = (
     f"'{UNSEEN}' are the same measures with only those pictures that the detector never saw; slices that "
     "another set outlines under another name are not told apart."
@@ -257,11 +258,12 @@ def _note(lesion: ModelCard, *, unseen: bool) -> str:
 def _seen(lesion: ModelCard) -> str:
     if lesion.training.get(HELD_OUT_PICTURES):
         return "The frozen rest of the network has seen most pictures of each class, and their classes,"
+    controls = SEEN_TEXT.format("many of the " if lesion.training.get(HELD_OUT_CONTROLS) else "the ")
     if lesion.training.get(SELF_TRAINED):
         started = lesion.training.get("backbone_start", "random") != "random"
         by = "itself or the weights it started from" if started else "itself"
-        return f"{SEEN_TEXT} many of the COVID-19 pictures (ten outlined, others labelled by {by})"
-    return f"{SEEN_TEXT} ten of the COVID-19 pictures"
+        return f"{controls} many of the COVID-19 pictures (ten outlined, others labelled by {by})"
+    return f"{controls} ten of the COVID-19 pictures"
 
 
 def _write_rows(path: Path, rows: RoiRows) -> None:
