@@ -29,7 +29,7 @@ from model_core.base.threads import DRAWING
 # After a picture the rest of the window gets as much time as it took, at most so much.
 _LONGEST_REST_S = 0.15
 # While a person scrolls, slices come before plots and table: so long after the last one, at most this long.
-AFTER_SLICE_S, BEHIND_S = 0.06, 0.3
+AFTER_SLICE_S, BEHIND_S = 0.06, 0.5
 # Pictures of axes that are kept: a quarter of a megabyte each in a window of usual size.
 _MOST_AXES = 8
 
@@ -116,8 +116,8 @@ class PlotPage(QWidget):
         if filled and self._filled and what is not None and what == self._what:
             return
         self._filled, self._what = filled, what
-        self.hint.setText(why)
         if not filled:
+            self.hint.setText(why)
             self._timer.stop()
             self._stack.setCurrentWidget(self.hint)
             return
