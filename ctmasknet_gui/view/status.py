@@ -50,6 +50,8 @@ class StatusBar(QStatusBar):
         super().__init__(parent)
         self._state = state
         self._tip = ""
+        # What the text of the weights was chosen by.
+        self._fitted: tuple[object, ...] | None = None
         self.setSizeGripEnabled(False)
         self.text = label()
         self.text.setContentsMargins(8, 0, 4, 0)
@@ -162,10 +164,15 @@ class StatusBar(QStatusBar):
         weights = self._state.weights
         if not weights.cards:
             self.weights.setVisible(False)
+            self._fitted = None
             return
         others = (self.text, self.progress, self.cancel, self.computes, self.evidence, self.disclaimer)
         widths = (max(w.sizeHint().width(), w.minimumWidth()) for w in others if not w.isHidden())
         taken = sum(width + _BETWEEN for width in widths)
+        fitted = taken, self.width(), weights.cards
+        if fitted == self._fitted:
+            return  # trying texts lays the whole bar out anew
+        self._fitted = fitted
         for text in (in_one_line(weights.cards), finds(weights.cards), ""):
             self.weights.setText(text)
             if taken + self.weights.sizeHint().width() + 2 * _BETWEEN <= self.width():

@@ -65,6 +65,8 @@ class SliceStrip(QWidget):
         self._rows = Layer()
         # Of the rows that are drawn: all they depend on but the summaries, and these.
         self._drawn: tuple[tuple[object, ...], Mapping[int, SliceSummary]] = ((), {})
+        # The full scale, and what it is of.
+        self._scale: tuple[object, object, int] = (None, None, 0)
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
@@ -111,8 +113,10 @@ class SliceStrip(QWidget):
     def full_scale(self) -> int:
         """Lesion area in pixels that a bar of full length stands for; larger ones are cut."""
         lungs, summaries = self._state.case.lungs, self._state.results.summaries
-        areas = [summary.lesion_px for index, summary in summaries.items() if not lungs.outside(index)]
-        return bar_scale([area for area in areas if area > 0])
+        if self._scale[0] is not summaries or self._scale[1] != lungs:
+            areas = [summary.lesion_px for index, summary in summaries.items() if not lungs.outside(index)]
+            self._scale = summaries, lungs, bar_scale([area for area in areas if area > 0])
+        return self._scale[2]
 
     def describe(self, index: int) -> str:
         """Say in words what was found in a slice; the text of its tooltip."""

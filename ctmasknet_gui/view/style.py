@@ -273,7 +273,9 @@ def _take_font_of_plots() -> None:
 
 
 def restyle(widget: QWidget, **properties: object) -> None:
-    """Set dynamic properties and let the style sheet see them."""
+    """Set dynamic properties and let the style sheet see them, if they are others than before."""
+    if all(widget.property(name) == value for name, value in properties.items()):
+        return
     for name, value in properties.items():
         widget.setProperty(name, value)
     widget.style().unpolish(widget)

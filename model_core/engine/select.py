@@ -98,13 +98,14 @@ def why_unshown(
     shown, kept = set(survivors[: settings.max_detections].tolist()), set(survivors.tolist())
     scores, areas = network_scores(candidates, settings.scoring), _areas(candidates.boxes)
     found: dict[int, Unshown] = {}
+    threshold = settings.network_score  # a logarithm
     overlapping: list[int] = []
     for index in indices:
         if index in shown:
             continue
         if settings.min_area is not None and not areas[index] > settings.min_area:
             found[index] = Unshown("area")
-        elif not scores[index] > settings.network_score:
+        elif not scores[index] > threshold:
             found[index] = Unshown("score")
         elif index in kept:
             found[index] = Unshown("limit")

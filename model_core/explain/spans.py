@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
+from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from model_core.base.arrays import BoolArray, FloatArray, IntArray
@@ -122,10 +122,10 @@ class Spans:
         # Of each run, those of the row before it that it meets, over a corner too.
         first = np.searchsorted(ends, starts - stride)
         met = np.maximum(np.searchsorted(starts, ends - stride, side="right") - first, 0)
-        above = spread(first, met)
-        below = np.repeat(np.arange(len(starts)), met)
-        size = len(starts)
-        graph = coo_array((np.ones(len(above), np.bool_), (above, below)), shape=(size, size))
+        above, size = spread(first, met), len(starts)
+        # In the form that scipy works on: another is converted, which takes longer than the rest.
+        rows = np.concatenate(([0], np.cumsum(met)))
+        graph = csr_array((np.ones(len(above)), above, rows), shape=(size, size))
         count, numbers = connected_components(graph, directed=False)
         return numbers.astype(np.int64), int(count)
 

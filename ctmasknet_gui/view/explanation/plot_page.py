@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from PySide6.QtCore import QPoint, QPointF, QRectF, Qt, QTimer, Signal
@@ -27,8 +28,10 @@ from model_core.base.threads import DRAWING
 
 # After a picture the rest of the window gets as much time as it took, at most so much.
 _LONGEST_REST_S = 0.15
-# While a person scrolls, slices come before their plots: so long after the last one, and this long at most.
-_AFTER_SLICE_S, _BEHIND_S = 0.06, 0.3
+# While a person scrolls, slices come before plots and table: so long after the last one, at most this long.
+AFTER_SLICE_S, BEHIND_S = 0.06, 0.5
+# Pictures of axes that are kept: a quarter of a megabyte each in a window of usual size.
+_MOST_AXES = 8
 
 Draw = Callable[[Any], None]
 Pick = Callable[[Any], "int | None"]
@@ -113,8 +116,8 @@ class PlotPage(QWidget):
         if filled and self._filled and what is not None and what == self._what:
             return
         self._filled, self._what = filled, what
-        self.hint.setText(why)
         if not filled:
+            self.hint.setText(why)
             self._timer.stop()
             self._stack.setCurrentWidget(self.hint)
             return
@@ -127,7 +130,7 @@ class PlotPage(QWidget):
         rest = self._rests_until - now
         if of_slice is not None and of_slice != self._of_slice:
             self._of_slice = of_slice
-            rest = min(max(rest, _AFTER_SLICE_S), self._since + _BEHIND_S - now)
+            rest = min(max(rest, AFTER_SLICE_S), self._since + BEHIND_S - now)
         elif self._timer.isActive():
             return  # one that comes is not put off: plots follow while a slider is pulled
         self._timer.start(max(0, math.ceil(1000 * rest)))
@@ -175,8 +178,8 @@ class PlotPage(QWidget):
             The axes with all their texts take most of a drawing, and seldom change: their picture is kept.
             """
 
-            _axes: Any = None
-            _picture: Any = None
+            # By what the axes look like: plots of other slices have other round ends, but few.
+            _pictures: OrderedDict[tuple[Hashable, ...], Any]
             # Short notes above the axes change with every drawing, and Qt writes in a tenth of the time.
             _notes: Sequence[Any] = ()
 
@@ -185,27 +188,29 @@ class PlotPage(QWidget):
                     super().draw()  # type: ignore[no-untyped-call]
 
             def forget_axes(self) -> None:
-                self._axes = None
+                self._pictures = OrderedDict()
 
             def draw_contents(self) -> None:
                 """Draw what stands in the axes over their picture, which is made anew if they changed."""
                 figure = self.figure
                 if len(figure.axes) != 1 or figure.texts:
-                    self._axes, self._notes = None, ()
+                    self.forget_axes()
+                    self._notes = ()
                     self.draw()
                     return
                 (axes,) = figure.axes
                 if (layout := figure.get_layout_engine()) is not None:
                     layout.execute(figure)
                 self._notes, contents = _parted(axes)
-                if (now := axes_state(axes)) != self._axes:
+                if (now := axes_state(axes)) not in self._pictures:
                     for artist in contents:
                         artist.set_visible(False)
                     self.draw()
                     for artist in contents:
                         artist.set_visible(True)
-                    self._axes, self._picture = now, self.copy_from_bbox(figure.bbox)  # type: ignore[no-untyped-call]
-                self.restore_region(self._picture)  # type: ignore[no-untyped-call]
+                    _keep(self._pictures, now, self.copy_from_bbox(figure.bbox))  # type: ignore[no-untyped-call]
+                self._pictures.move_to_end(now)
+                self.restore_region(self._pictures[now])  # type: ignore[no-untyped-call]
                 for artist in contents:
                     axes.draw_artist(artist)
                 self.update()
@@ -219,6 +224,7 @@ class PlotPage(QWidget):
                     painter.end()
 
         self.canvas = Canvas(Figure(facecolor=theme().background))  # type: ignore[no-untyped-call]
+        self.canvas.forget_axes()
         self.canvas.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.canvas.setMinimumSize(60, 60)
         self._colour_canvas()
@@ -293,6 +299,13 @@ class PlotPage(QWidget):
         whole = QRectF(left, self.canvas.height() - bottom - height, width, height)
         stretch = QRectF(lasso.box.left(), whole.top(), lasso.box.width(), whole.height())
         return QPolygonF(stretch.intersected(whole))
+
+
+def _keep(pictures: OrderedDict[tuple[Hashable, ...], Any], state: tuple[Hashable, ...], one: Any) -> None:
+    """Add the picture of axes that look like this; the one that was used longest ago goes."""
+    if len(pictures) >= _MOST_AXES:
+        pictures.popitem(last=False)
+    pictures[state] = one
 
 
 def _parted(axes: Any) -> tuple[list[Any], list[Any]]:

@@ -101,6 +101,11 @@ BOX_COLUMN = len(COLUMNS) - 1
 CLASS_COLUMN, SCORE_COLUMN, ADDS_COLUMN, SHOWN_COLUMN, COPIES_COLUMN = 1, 2, 3, 6, 7
 # Of a contribution in a cell, in parts of the largest: from -1 to 1.
 SHARE_ROLE = Qt.ItemDataRole.UserRole
+# Looked up once: a table asks 60 cells for seven of them whenever it is painted.
+_TEXT, _ALIGNMENT = Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.TextAlignmentRole
+_FONT, _COLOUR = Qt.ItemDataRole.FontRole, Qt.ItemDataRole.ForegroundRole
+_TIP, _SPOKEN = Qt.ItemDataRole.ToolTipRole, Qt.ItemDataRole.AccessibleTextRole
+_ANSWERED = frozenset((_TEXT, _ALIGNMENT, _FONT, _COLOUR, _TIP, _SPOKEN, SHARE_ROLE))
 # Where all contribute less (logits), no bar is long: nothing hangs on them.
 _LEAST = 0.25
 
@@ -210,24 +215,24 @@ class RoiModel(QAbstractTableModel):
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Return text, alignment, colour or tooltip of a cell."""
-        if not index.isValid():
+        if role not in _ANSWERED or not index.isValid():
             return None
         roi = self._rows[index.row()]
-        if role == Qt.ItemDataRole.DisplayRole:
+        if role == _TEXT:
             return self._text(index.column(), roi)
         if role == SHARE_ROLE and index.column() == ADDS_COLUMN:
             return self._share(roi)
-        if role == Qt.ItemDataRole.TextAlignmentRole:
+        if role == _ALIGNMENT:
             return int(_alignment(index.column()))
-        if role == Qt.ItemDataRole.FontRole and roi.excluded:
+        if role == _FONT and roi.excluded:
             struck = QFont()
             struck.setStrikeOut(index.column() != COPIES_COLUMN)
             return struck
-        if role == Qt.ItemDataRole.AccessibleTextRole and roi.excluded:
+        if role == _SPOKEN and roi.excluded:
             return f"{self._text(index.column(), roi)}, excluded"
-        if role == Qt.ItemDataRole.ForegroundRole:
+        if role == _COLOUR:
             return self._colour(index.column(), roi)
-        if role == Qt.ItemDataRole.ToolTipRole:
+        if role == _TIP:
             copies = f"{roi.copies} row{'s' * (roi.copies != 1)} of the RoI batch, " if roi.copies else ""
             if roi.excluded:
                 copies = "excluded from the evidence, "

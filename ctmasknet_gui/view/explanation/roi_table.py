@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import math
+import time
+
 from PySide6.QtCore import (
+    QEvent,
     QItemSelection,
     QItemSelectionModel,
     QPoint,
     QRectF,
     QSignalBlocker,
     Qt,
+    QTimer,
     Signal,
     Slot,
 )
-from PySide6.QtGui import QColor, QGuiApplication, QPainter, QResizeEvent
+from PySide6.QtGui import (
+    QColor,
+    QGuiApplication,
+    QHelpEvent,
+    QInputEvent,
+    QKeyEvent,
+    QPainter,
+    QResizeEvent,
+)
 from PySide6.QtWidgets import (
     QButtonGroup,
     QHBoxLayout,
@@ -29,6 +42,7 @@ from ctmasknet_gui.state.verdict import gives_no_class
 from ctmasknet_gui.view.effect import alone_text, effect_text
 from ctmasknet_gui.view.explanation.dense_table import make_dense
 from ctmasknet_gui.view.explanation.lesion_table import LesionTable
+from ctmasknet_gui.view.explanation.plot_page import AFTER_SLICE_S, BEHIND_S
 from ctmasknet_gui.view.explanation.roi_model import (
     ADDS_COLUMN,
     BOX_COLUMN,
@@ -59,6 +73,8 @@ _EFFECT_TIP = (
     "lower ranks close up, and the RoI batch is filled anew by the rule of these weights.\n"
     "X excludes them, Shift+X puts them back, K keeps them only."
 )
+# Slices that follow each other faster are scrolled through.
+_SCROLL_S = 0.15
 _WAITING = "The regions of the slice are listed here once it has been analysed."
 # Of the bars of contributions, with the place of the number behind them.
 _BAR_WIDTH = 34
@@ -91,15 +107,27 @@ class _Bars(QStyledItemDelegate):
 
 
 class _Table(QTableView):
-    """A table that says when its width has changed."""
+    """A table that says when its width has changed, and before it is used."""
 
     resized = Signal()
+    used = Signal()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Pass it on."""
         super().resizeEvent(event)
         if event.size().width() != event.oldSize().width():
             self.resized.emit()
+
+    def viewportEvent(self, event: QEvent) -> bool:
+        """Pass on that somebody points at it."""
+        if isinstance(event, QInputEvent | QHelpEvent):
+            self.used.emit()
+        return super().viewportEvent(event)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Pass it on."""
+        self.used.emit()
+        super().keyPressEvent(event)
 
 
 class RoiTable(QWidget):
@@ -123,6 +151,11 @@ class RoiTable(QWidget):
         super().__init__(parent)
         self._state = state
         self._restoring = False
+        # Which slice is listed, or will be once slices stop changing, and since when it is visible.
+        self._of_slice: int | None = None
+        self._stepped = self._since = 0.0
+        self._still = QTimer(self, singleShot=True)
+        self._still.timeout.connect(self._fill)
         self.heading = Line("heading")
         self._make_top_buttons()
         self._make_table()
@@ -159,7 +192,7 @@ class RoiTable(QWidget):
         show_contributions = state.changes.once(self._show_contributions)
         state.reasons.events.reason.connect(show_contributions)
         state.reasons.events.output.connect(show_contributions)
-        self._refresh()
+        self._fill()
 
     @property
     def listed(self) -> tuple[RoiRow, ...]:
@@ -174,10 +207,12 @@ class RoiTable(QWidget):
         if self.lists_lesions:
             self.lesions.copy()
             return
+        self._catch_up()
         QGuiApplication.clipboard().setText(self.model.as_text())
 
     def step(self, count: int) -> None:
         """Select the region some rows below (or above) the selected one; the first or last at first."""
+        self._catch_up()
         rows = self.model.rowCount()
         if rows:
             here = self.model.row_of(self._state.selection.candidate)
@@ -209,6 +244,7 @@ class RoiTable(QWidget):
         table.setItemDelegateForColumn(ADDS_COLUMN, _Bars(table))
         self.fit_columns()
         table.resized.connect(self.fit_columns)
+        table.used.connect(self._catch_up)
         table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         table.customContextMenuRequested.connect(self._on_menu)
         table.selectionModel().selectionChanged.connect(self._on_selection)
@@ -250,6 +286,26 @@ class RoiTable(QWidget):
             table.setColumnWidth(column, width)
 
     def _refresh(self, *_: object) -> None:
+        """List the regions of the slice: at once, while a person scrolls once the slices stop changing."""
+        shown, now = self._state.results.shown, time.perf_counter()
+        index = None if shown is None else shown.slice_index
+        if index != self._of_slice:
+            self._of_slice = index
+            scrolls, self._stepped = now - self._stepped < _SCROLL_S, now
+            if scrolls:
+                self._since = self._since if self._still.isActive() else now
+                rest = min(AFTER_SLICE_S, self._since + BEHIND_S - now)
+                self._still.start(max(0, math.ceil(1000 * rest)))
+        if not self._still.isActive():
+            self._fill()
+
+    def _catch_up(self) -> None:
+        """List them now: somebody wants to use the rows."""
+        if self._still.isActive():
+            self._still.stop()
+            self._fill()
+
+    def _fill(self) -> None:
         shown, top = self._state.results.shown, self._state.selection.top
         rois = () if shown is None else shown.rois
         self._restoring = True
@@ -275,6 +331,8 @@ class RoiTable(QWidget):
         self._show_effect()
 
     def _show_contributions(self, *_: object) -> None:
+        if self._still.isActive():
+            return
         reasons = self._state.reasons
         reason, shown = reasons.reason, self._state.results.shown
         values: dict[int, float] = {}
@@ -308,6 +366,7 @@ class RoiTable(QWidget):
         self._show_selection()
 
     def _show_selection(self, *_: object) -> None:
+        self._catch_up()
         chosen, current = self._state.selection.chosen, self._state.selection.candidate
         selection, model = self.table.selectionModel(), self.model
         selected = {model.roi(index.row()).candidate for index in selection.selectedRows()}

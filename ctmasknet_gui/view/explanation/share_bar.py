@@ -47,6 +47,7 @@ class ShareBar(QWidget):
         self._segments: list[tuple[float, str, str, tuple[int, ...]]] = []
         self._chosen: frozenset[int] = frozenset()
         self._dimmed = False
+        self.setAccessibleName("Contributions: ")
 
     def set_segments(
         self,
@@ -59,6 +60,8 @@ class ShareBar(QWidget):
 
         What is of former evidence is dimmed.
         """
+        if (segments, chosen, dimmed) == (self._segments, self._chosen, self._dimmed):
+            return
         self._segments, self._chosen, self._dimmed = segments, chosen, dimmed
         self.setAccessibleName("Contributions: " + "; ".join(tip for _, _, tip, _ in segments[:6]))
         self.setCursor(Qt.CursorShape.PointingHandCursor if segments else Qt.CursorShape.ArrowCursor)

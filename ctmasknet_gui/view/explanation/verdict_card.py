@@ -61,10 +61,21 @@ class Line(QLabel):
 
     def __init__(self, role: str) -> None:
         super().__init__()
-        self.stale = False
+        self._stale = False
         self.setProperty("role", role)
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+    @property
+    def stale(self) -> bool:
+        """Whether it still says what was; it is drawn muted then."""
+        return self._stale
+
+    @stale.setter
+    def stale(self, stale: bool) -> None:
+        if stale != self._stale:
+            self._stale = stale
+            self.update()
 
     def sizeHint(self) -> QSize:
         """Return the width of the text and the height of a line, with text or without."""
@@ -219,7 +230,10 @@ class VerdictCard(QFrame):
             thumbnail.clicked.connect(lambda _=False, thumbnail=thumbnail: self._on_clicked(thumbnail))
         display = state.display.events
         refresh = state.changes.once(self._refresh)
-        state.results.events.all.connect(refresh)
+        results = state.results.events
+        # Not of what is shown of a slice.
+        for event in (results.scan, results.summaries, results.updating):
+            event.connect(refresh)
         state.weights.events.all.connect(refresh)
         state.thresholds.events.all.connect(refresh)
         state.case.events.volume.connect(refresh)

@@ -140,8 +140,7 @@ class WhyPanel(QWidget):
         self.colour.setChecked(self._state.display.contributions)
         self._fill_choosers(reason)
         for line in (self.sum, self.words, self.changes, self.carries):
-            line.stale = reasons.computing
-            line.update()
+            line.stale = reasons.computing or reason is None
         if reason is None:
             self._say_waiting()
             return
@@ -164,7 +163,6 @@ class WhyPanel(QWidget):
         self.colour.setEnabled(False)
         self.bar.set_segments([], chosen=frozenset(), dimmed=False)
         _say(self.sum, "")
-        self.words.stale = True
         opened = self._state.case.volume is not None
         waiting = "Says which regions the class rests on, once the slice is analysed." if opened else ""
         _say(self.words, _COMPUTING if self._state.reasons.computing else waiting)

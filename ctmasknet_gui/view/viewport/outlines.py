@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QPointF
-from PySide6.QtGui import QPainterPath, QPolygonF
+from PySide6.QtGui import QPainterPath
 
 from model_core.base.arrays import BoolArray
 
@@ -33,15 +32,20 @@ def trace(mask: BoolArray) -> list[list[Point]]:
     inner = mask[top : rows[-1] + 1, left : columns[-1] + 1]
     padded = np.zeros((inner.shape[0] + 2, inner.shape[1] + 2), np.int8)
     padded[1:-1, 1:-1] = inner
-    # +1 where the pixel below (right of) the edge is inside, -1 where the one above (left) is.
-    across = padded[1:, 1:-1] - padded[:-1, 1:-1]
-    down = (padded[1:-1, 1:] - padded[1:-1, :-1]).T
+    # Not 0 at the corners of the borders; summed along a row, +1 where the pixel below the edge is inside and
+    # -1 where the one above is, and down a column the same of the right and the left one.
+    corners = np.diff(np.diff(padded, axis=0), axis=1)
+    y, x = np.divmod(np.flatnonzero(corners != 0), corners.shape[1])
+    steps = corners[y, x]
+    places = list(zip((x + left).tolist(), (y + top).tolist(), strict=True))
     following: dict[Point, list[Point]] = {}
-    for line, start, stop, sign in _runs(across):
-        a, b = (start + left, line + top), (stop + left, line + top)
+    for k, sign in _edges(steps):
+        a, b = places[k], places[k + 1]
         following.setdefault(a if sign > 0 else b, []).append(b if sign > 0 else a)
-    for line, start, stop, sign in _runs(down):
-        a, b = (line + left, start + top), (line + left, stop + top)
+    down = np.lexsort((y, x))
+    places = [places[k] for k in down.tolist()]
+    for k, sign in _edges(steps[down]):
+        a, b = places[k], places[k + 1]
         following.setdefault(b if sign > 0 else a, []).append(a if sign > 0 else b)
     return _chain(following)
 
@@ -49,22 +53,19 @@ def trace(mask: BoolArray) -> list[list[Point]]:
 def contour_path(mask: BoolArray) -> QPainterPath:
     """Return the borders of a mask as a path in slice coordinates; filling it fills the mask's pixels."""
     path = QPainterPath()
-    for loop in trace(mask):
-        path.addPolygon(QPolygonF([QPointF(x, y) for x, y in loop]))
+    for first, *others in trace(mask):
+        path.moveTo(*first)
+        for corner in others:
+            path.lineTo(*corner)
         path.closeSubpath()
     return path
 
 
-def _runs(edges: NDArray[np.int8]) -> list[tuple[int, int, int, int]]:
-    """Merge equal neighbouring edges of each line into (line, start, stop, sign)."""
-    # np.pad costs more than everything else here.
-    padded = np.zeros((edges.shape[0], edges.shape[1] + 2), np.int8)
-    padded[:, 1:-1] = edges
-    change = padded[:, 1:] != padded[:, :-1]
-    lines, starts = np.nonzero(change & (padded[:, 1:] != 0))
-    _, stops = np.nonzero(change & (padded[:, :-1] != 0))
-    signs = edges[lines, starts]
-    return list(zip(lines.tolist(), starts.tolist(), stops.tolist(), signs.tolist(), strict=True))
+def _edges(steps: NDArray[np.int8]) -> list[tuple[int, int]]:
+    """Return after which corners an edge begins, which the next one ends, and its sign."""
+    sides = np.cumsum(steps)
+    begins = np.flatnonzero(sides)
+    return list(zip(begins.tolist(), sides[begins].tolist(), strict=True))
 
 
 def _chain(following: dict[Point, list[Point]]) -> list[list[Point]]:

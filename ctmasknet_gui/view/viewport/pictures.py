@@ -189,11 +189,10 @@ class Layer:
             painter.restore()
             return
         if self._image is None or self._key != full:
-            image = QImage(
-                math.ceil(size[0] * ratio),
-                math.ceil(size[1] * ratio),
-                QImage.Format.Format_ARGB32_Premultiplied,
-            )
+            pixels = QSize(math.ceil(size[0] * ratio), math.ceil(size[1] * ratio))
+            image = self._image
+            if image is None or image.size() != pixels:
+                image = QImage(pixels, QImage.Format.Format_ARGB32_Premultiplied)
             image.setDevicePixelRatio(ratio)
             image.fill(0)
             inner = QPainter(image)

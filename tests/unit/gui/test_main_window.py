@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from gui_fakes import make_card, make_volume
-from PySide6.QtCore import QByteArray, QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtCore import QByteArray, QEvent, QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QAction, QDropEvent, QGuiApplication, QStatusTipEvent
 from PySide6.QtWidgets import (
     QAbstractButton,
@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
     QMenu,
     QWidget,
 )
-from window_case import fill, hear, heard_use_cases
+from window_case import Heard, fill, hear, heard_use_cases
 
 from ctmasknet_gui.state import AppState, Message
 from ctmasknet_gui.view.commands import COMMANDS
@@ -489,6 +489,32 @@ def test_only_published_evidence_is_called_so(window, state, basis, text):
     for part in (window, *window.findChildren(QWidget), *window.findChildren(QAction)):
         spoken += [part.toolTip(), part.text() if callable(getattr(part, "text", None)) else ""]
     assert any("published" in words.casefold() for words in spoken) == (basis == "published")
+
+
+def test_what_another_slice_leaves_as_it_is_is_neither_laid_out_nor_painted(qtbot, window, state):
+    status, why = window.status, window.explanation.why
+
+    def show(index):
+        shown = state.results.shown
+        rows = tuple(replace(roi, score=roi.score / 2) for roi in shown.rois)
+        state.results.shown = shown.changed(slice_index=index, rois=rows)
+        QApplication.processEvents()
+
+    show(4)
+    qtbot.waitUntil(lambda: not window.explanation.plots.scatter.pending)
+    heard = {
+        "basis styled": Heard(status.evidence, QEvent.Type.StyleChange),
+        "status laid out": Heard(status, QEvent.Type.LayoutRequest),
+        "status painted": Heard(status),
+        "verdict painted": Heard(window.explanation.card),
+        "reason painted": Heard(why.words),
+        "bar painted": Heard(why.bar),
+    }
+    listed = Heard(window.explanation.table.table.viewport())
+    for index in (5, 6):
+        show(index)
+    qtbot.waitUntil(lambda: listed.count > 0)
+    assert {name: one.count for name, one in heard.items()} == dict.fromkeys(heard, 0)
 
 
 def test_status_bar_tells_progress_time_and_evidence(window, state):

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QFont, QFontMetrics, QGuiApplication, QImage
 from PySide6.QtWidgets import QApplication
-from window_case import fill, show
+from window_case import Heard, fill, show
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.state.case import LungSlices
@@ -680,6 +680,39 @@ def test_no_score_is_certain_in_the_table(state):
     assert cells == ["> 0.999", "< 0.001"]
 
 
+def test_the_table_follows_a_step_at_once_and_a_scroll_once_slices_stop(qtbot, state, collect):
+    table, first = RoiTable(state), state.results.shown
+    qtbot.addWidget(table)
+    table.resize(400, 300)
+    table.show()
+    qtbot.wait(200)
+    painted, picked = Heard(table.table.viewport()), collect(table.candidatePicked)
+
+    def step(number):
+        rois = tuple(replace(roi, candidate=roi.candidate + 10 * number) for roi in first.rois)
+        state.results.shown = first.changed(rois=rois, slice_index=number)
+        QApplication.processEvents()
+
+    step(1)
+    assert (painted.count, table.model.roi(0).candidate) == (1, 10), "a single step"
+    for number in range(2, 8):
+        step(number)
+    assert (painted.count, table.model.roi(0).candidate) == (1, 10), "slices come first"
+    qtbot.waitUntil(lambda: table.model.roi(0).candidate == 70, timeout=400)
+    qtbot.wait(200)
+    assert painted.count == 2
+    for number in (8, 9):
+        step(number)
+    table.step(1)
+    assert picked == [90], "the keys go through the regions of the visible slice"
+    qtbot.wait(200)
+    for number in (10, 11):
+        step(number)
+    place = table.table.visualRect(table.model.index(1, 0)).center()
+    qtbot.mouseClick(table.table.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    assert picked == [90, 111], "and so does the mouse"
+
+
 def test_row_and_selection_follow_each_other(qtbot, state, collect):
     table = RoiTable(state)
     qtbot.addWidget(table)
@@ -924,9 +957,13 @@ def test_plots_wait_while_slices_change_and_follow_a_slider_at_once(qtbot, state
     assert plots.scatter.pending
     qtbot.waitUntil(lambda: not plots.scatter.pending)
     assert len(drawn) == 1
-    state.results.shown = first.changed(slice_index=number % 3)
+    larger = tuple(replace(roi, area_px=roi.area_px * 1e5) for roi in first.rois)
+    state.results.shown = first.changed(rois=larger, slice_index=number % 3)
     assert plots.scatter.pending
     qtbot.waitUntil(lambda: len(drawn) == 2, timeout=5000)
+    state.results.shown = first.changed(slice_index=number % 3)
+    qtbot.waitUntil(lambda: not plots.scatter.pending)
+    assert len(drawn) == 2, "axes that were there before are not drawn again"
 
 
 def test_clicking_a_point_picks_its_region(qtbot, state, plots, collect):

@@ -4,12 +4,27 @@ from dataclasses import fields, replace
 
 import numpy as np
 from gui_fakes import FakeEngine, FakePipeline, make_card, make_entry, make_volume, warning
+from PySide6.QtCore import QEvent, QObject
 
 from ctmasknet_gui.state import AppState
 from ctmasknet_gui.view.use_cases import UseCases
 from model_core.base.volume import Catalogue
 
 SLICES = 7
+
+
+class Heard(QObject):
+    """Counts the events of one kind, by default paintings, that a widget gets."""
+
+    def __init__(self, widget, kind=QEvent.Type.Paint):
+        super().__init__(widget)
+        self.count, self._kind = 0, kind
+        widget.installEventFilter(self)
+
+    def eventFilter(self, _watched, event):
+        """Count, and pass on."""
+        self.count += event.type() == self._kind
+        return False
 
 
 def heard_use_cases():
