@@ -150,7 +150,7 @@ class Exporter:
         elif job.request.kind == "lesions":
             yield from self._lesions(job)
         else:
-            raise NotImplementedError(job.request.kind)
+            raise ValueError(f"nothing writes {job.request.kind}")
 
     def _pictures(self, job: ExportJob) -> Generator[Progress | Path, None, None]:
         from model_core.export import export_slices, render_slice, write_png

@@ -135,7 +135,8 @@ def _operators(found: Explanation, count: int) -> dict[str, Any]:
     closed = found.closed
     in_place: dict[str, Any] | None = None
     if found.contributions:
-        single, path, orders = (found.contributions[method] for method in METHODS)
+        made = found.contributions
+        single, path, orders = made["leave_one_out"], made["integrated_gradients"], made["shapley"]
         in_place = {
             "what": IN_PLACE,
             "references": found.references,
