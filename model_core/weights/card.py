@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +33,6 @@ _FORMER: dict[str, tuple[Any, str]] = {
     "mirror": (False, "the mean of each slice and its mirror image"),
     "mask_box_scale": (1.0, "masks in larger boxes than those of the regions"),
 }
-_FORMER_NOTE = re.compile(r"Thresholds (and image class )?of these weights were chosen .*? anew \(.*?\)\.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +61,8 @@ class ModelCard:
         (``ctmasknet train calibrate --controls``); None where nobody asked.
     training, metrics:
         How it was trained and what was measured; free JSON.
+    left_out:
+        Settings of earlier versions that the weights were used with and this one does not have, by name.
     """
 
     name: str
@@ -83,6 +83,7 @@ class ModelCard:
     control_rois: ControlRois | None = None
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     @property
     def kind(self) -> ModelKind:
@@ -107,7 +108,7 @@ class ModelCard:
         """
         try:
             values = json.loads(text)
-            former = _without_former(values)
+            used = _take_former(values)
             card = from_values(ModelCard, values)
         except (ValueError, RecursionError) as error:
             raise WeightsError("The model card is damaged: it is not JSON.", details=str(error)) from error
@@ -116,8 +117,9 @@ class ModelCard:
                 f"The model card is damaged or of another version: {error.message}", details=error.details
             ) from error
         _check_parts(card)
-        if former:
-            card = dataclasses.replace(card, notes=" ".join(filter(None, (card.notes, former))))
+        if used:
+            notes = " ".join(filter(None, (card.notes, _former_text(used))))
+            card = dataclasses.replace(card, notes=notes, left_out=used)
         return card
 
 
@@ -127,9 +129,8 @@ def control_regions(cards: Sequence[ModelCard]) -> ControlRois | References | No
 
 
 def former_settings(cards: Sequence[ModelCard]) -> str:
-    """Return what the notes of weights say of settings that are no more, once; empty for most."""
-    found = ((card.name, _FORMER_NOTE.search(card.notes)) for card in cards)
-    return next((f"{name}: {note[0]}" for name, note in found if note), "")
+    """Return what to say of settings of weights that are no more, once; empty for most."""
+    return next((f"{card.name}: {told}" for card in cards if (told := _former_text(card.left_out))), "")
 
 
 def names_text(cards: Sequence[ModelCard]) -> str:
@@ -184,21 +185,25 @@ def read_card(path: Path) -> ModelCard:
         raise WeightsError(f"{path.name}: {error.message}", details=error.details) from error
 
 
-def _without_former(values: Any) -> str:
-    """Take the settings that are no more out of the values of a card; return what to say of those in use."""
+def _take_former(values: Any) -> tuple[str, ...]:
+    """Take the settings that are no more out of the values of a card; return the names of those in use."""
     detector = values.get("detector") if isinstance(values, dict) else None
     if not isinstance(detector, dict):
-        return ""
-    used = {name: what for name, (plain, what) in _FORMER.items() if detector.pop(name, plain) != plain}
+        return ()
+    return tuple(name for name, (plain, _) in _FORMER.items() if detector.pop(name, plain) != plain)
+
+
+def _former_text(names: Sequence[str]) -> str:
+    used = [what for name, (_, what) in _FORMER.items() if name in names]
     if not used:
         return ""
     # Masks do not reach the class.
     chosen, again = ("Thresholds", "train export")
-    if "mirror" in used:
+    if "mirror" in names:
         chosen, again = ("Thresholds and image class", "train export, train module-s")
     return (
-        f"{chosen} of these weights were chosen with {' and '.join(used.values())}. This version runs the "
-        f"network as published: they should be chosen anew (ctmasknet {again})."
+        f"{chosen} of these weights were chosen with {' and '.join(used)}. This version runs the network as "
+        f"published: they should be chosen anew (ctmasknet {again})."
     )
 
 

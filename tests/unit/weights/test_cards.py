@@ -102,7 +102,8 @@ def test_what_an_earlier_version_did_besides_is_left_out_and_told(values):
     assert former_settings([plain]) == ""
     detector = {**values["detector"], "mirror": True, "mask_box_scale": 1.3}
     card = ModelCard.from_json(changed({**values, "notes": plain.notes}, "detector", detector))
-    assert dataclasses.replace(card, notes=plain.notes) == plain
+    assert card.left_out == ("mirror", "mask_box_scale")
+    assert dataclasses.replace(card, notes=plain.notes, left_out=()) == plain
     told = former_settings([plain, card, card])
     assert told.startswith(
         f"{card.name}: Thresholds and image class of these weights were chosen with the mean"
